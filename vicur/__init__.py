@@ -1,0 +1,3 @@
+"""ViCuR: on-policy distillation of vision-language students with visual cues."""
+
+__version__ = "0.1.0"
