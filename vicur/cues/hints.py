@@ -1,7 +1,7 @@
 """The hint: the privilege as it stands in the teacher's prompt.
 
-The one place that forms it. The paper writes it as ``[Hint]: ...`` in the teacher's prompt and in no other; the word "Hint" in a
-student's response is therefore a sign of leakage.
+The one place that forms it. The paper writes it as ``[Hint]: ...`` in the teacher's prompt and in no other; the word
+"Hint" in a student's response is therefore a sign of leakage.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vicur.data.schema import Example
 
 Privilege = Literal["answer", "rationale", "cue", "solution", "none"]
-"""What the teacher knows and the student does not. ``solution`` (evidence, step and answer) is for pretraining a base only."""
+"""What the teacher knows and the student does not. ``solution`` (evidence, step and answer) only pretrains a base."""
 
 HINT_MARKER = "[Hint]:"
 
@@ -26,8 +26,8 @@ def hint_for(privilege: Privilege, example: Example, cue: str | None) -> str | N
         cue: the example's cue as a cue provider extracted it, if it has one.
 
     Returns:
-        The text without its marker, or ``None`` for the privilege ``none`` and for an example that lacks the privilege asked for
-        (such an example cannot be taught: its teacher would be the student).
+        The text without its marker, or ``None`` for the privilege ``none`` and for an example that lacks the privilege
+        asked for (such an example cannot be taught: its teacher would be the student).
     """
     texts: dict[Privilege, str | None] = {
         "answer": f"Answer: {example.answer}",
