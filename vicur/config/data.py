@@ -1,0 +1,108 @@
+"""Where the dataset comes from: the embedded digit scenes, or a folder of the user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from vicur.config.base import Section
+
+SPLITS = ("base", "distill", "validation", "test", "ood")
+"""Every split there is: what the tiny base model learns from, what students are distilled on, where settings are
+chosen, where the gate and the report look, and the same questions on a harder domain."""
+
+# The rarest digit of scikit-learn's load_digits has so many images.
+_IMAGES_PER_CLASS = 174
+
+
+class Distortion(Section):
+    """How far a drawn digit may stray from its handwriting. Whole numbers only: rendering is exact."""
+
+    rotation: int = Field(12, ge=0, le=45)
+    """Largest rotation to either side, in degrees."""
+    shift: int = Field(1, ge=0, le=4)
+    """Largest shift along either axis, in pixels."""
+    scale: tuple[int, int] = (85, 105)
+    """Smallest and largest size, in percent of the usual one."""
+    intensity: tuple[int, int] = (75, 100)
+    """Weakest and strongest ink, in percent."""
+    stroke: int = Field(0, ge=0, le=80)
+    """How much thicker or thinner a stroke may get, in percent of the way that still leaves it readable."""
+    noise: int = Field(24, ge=0, le=120)
+    """Largest noise on a colour channel of a pixel, of 255."""
+    blurred: int = Field(0, ge=0, le=100)
+    """Share of digits that are out of focus, in percent."""
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        for name in ("scale", "intensity"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is a pair (smallest, largest) in percent above 0, not ({low}, {high})")
+        return self
+
+
+class Pool(Section):
+    """One split of the digit scenes: its own handwriting, and how many scenes and questions are made of it."""
+
+    digits_per_class: int = Field(gt=0)
+    """Images of each of the ten digits. No image is in two pools."""
+    scenes: int = Field(gt=0)
+    """Images that are composed from the pool."""
+    questions: int = Field(3, ge=1, le=6)
+    """Questions about each scene, each of another kind."""
+    distortion: Distortion = Distortion()
+    """How the digits are drawn."""
+
+
+class DigitScenesConfig(Section):
+    """The embedded dataset: scenes of six coloured handwritten digits and questions about them."""
+
+    type: Literal["digit_scenes"] = "digit_scenes"
+    base: Pool = Pool(digits_per_class=8, scenes=2000)
+    """What the tiny base model is trained on: so little handwriting that it reads badly."""
+    distill: Pool = Pool(digits_per_class=70, scenes=1350)
+    """What students are distilled on."""
+    validation: Pool = Pool(digits_per_class=15, scenes=200)
+    """Where checkpoints, settings and methods are chosen."""
+    test: Pool = Pool(digits_per_class=30, scenes=400)
+    """What the gate and the report look at."""
+    ood: Pool = Pool(
+        digits_per_class=40,
+        scenes=200,
+        distortion=Distortion(rotation=25, shift=2, scale=(80, 110), stroke=25, noise=48, blurred=50),
+    )
+    """Handwriting that is distorted more strongly than any that a model was trained on."""
+
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """The pools by split, in the order in which they take their digit images."""
+        return {split: getattr(self, split) for split in SPLITS}
+
+    @model_validator(mode="after")
+    def _enough_handwriting(self) -> Self:
+        wanted = sum(pool.digits_per_class for pool in self.pools.values())
+        if wanted > _IMAGES_PER_CLASS:
+            raise ValueError(
+                f"the pools want {wanted} images of each digit, and there are {_IMAGES_PER_CLASS}: "
+                "lower digits_per_class of a pool"
+            )
+        return self
+
+
+class FolderConfig(Section):
+    """A dataset of the user's own: ``examples.jsonl`` (or ``examples.parquet``) and the images that it names."""
+
+    type: Literal["folder"] = "folder"
+    path: Path
+    """Folder that holds the examples file. Images are named relative to it."""
+    max_skipped_share: float = Field(0.02, ge=0, le=1)
+    """Share of rows that may be unusable: they are left out and listed in ``skipped.jsonl``. More fail the stage."""
+    max_pixels: int = Field(64_000_000, gt=0)
+    """Largest image that is decoded, in pixels: a small file can unpack to more than the memory holds."""
+
+
+DataConfig = Annotated[DigitScenesConfig | FolderConfig, Field(discriminator="type")]
+"""Source of the dataset, chosen by ``type``."""

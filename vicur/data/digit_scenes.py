@@ -1,0 +1,172 @@
+"""The embedded dataset: real handwriting, composed to scenes that have to be read and thought about.
+
+A scene is a grid of 2 x 3 digits in six colours. The handwriting is scikit-learn's ``load_digits`` (1,797 images of
+8 x 8, from the UCI optical digits), so it comes with a package that is needed anyway. Each split has digit images of its
+own. Which ones does not depend on the seed: the base model that ships with the project has seen the base pool, and must
+not meet it in a test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from vicur.config.data import DigitScenesConfig, Pool
+from vicur.data.png import encode_png
+from vicur.data.rendering import COLOURS, COLUMNS, ROWS, integers, render_scene
+from vicur.data.scene_text import DESCRIBE_QUESTION, KINDS, Question, Scene, describe, questions, vocabulary
+from vicur.data.schema import Example
+from vicur.errors import VicurError
+from vicur.seeds import numpy_generator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DESCRIBE_QUESTION", "DigitPool", "build_pools", "describe", "digit_pools", "vocabulary"]
+
+_HANDWRITING = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
+_CLASSES = 10
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DigitPool:
+    """The handwriting of one split.
+
+    Attributes:
+        ids: [N] positions in ``load_digits``.
+        images: [N, 8, 8], ink 0..16.
+        labels: [N], 0..9.
+    """
+
+    ids: NDArray[np.int64]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+
+def digit_pools(config: DigitScenesConfig) -> dict[str, DigitPool]:
+    """Parts the digit images into disjoint pools with equally many of each class, the same ones for every seed.
+
+    Raises:
+        VicurError: where this scikit-learn holds other images than those that the dataset is defined by.
+    """
+    images, labels = _handwriting()
+    rng = numpy_generator(0, "data", "digit_pools")
+    by_class = [_shuffled(np.flatnonzero(labels == digit).tolist(), rng) for digit in range(_CLASSES)]
+    pools = {}
+    start = 0
+    for split, pool in config.pools.items():
+        end = start + pool.digits_per_class
+        ids = np.array(sorted(i for members in by_class for i in members[start:end]), dtype=np.int64)
+        pools[split] = DigitPool(ids, images[ids], labels[ids])
+        start = end
+    return pools
+
+
+def build_pools(config: DigitScenesConfig, seed: int) -> dict[str, list[Example]]:
+    """Makes every example of every split, in memory.
+
+    Args:
+        config: sizes and distortions.
+        seed: root seed; a scene depends on it, its split and its number alone.
+    """
+    return {split: _build(split, pool, config.pools[split], seed) for split, pool in digit_pools(config).items()}
+
+
+def _build(split: str, handwriting: DigitPool, pool: Pool, seed: int) -> list[Example]:
+    examples = []
+    asked: Counter[str] = Counter()
+    answered: Counter[tuple[str, str]] = Counter()
+    for number in range(pool.scenes):
+        group = f"{split}-{number:05d}"
+        rng = numpy_generator(seed, "data", "scene", split, number)
+        scene, image = _draw_scene(handwriting, pool, rng)
+        for question in _choose_questions(scene, pool.questions, asked, answered, rng):
+            examples.append(_example(question, scene, image, group, split))
+    return examples
+
+
+def _draw_scene(handwriting: DigitPool, pool: Pool, rng: np.random.Generator) -> tuple[Scene, bytes]:
+    """Six digits in six colours, and the PNG that shows them."""
+    picks = integers(rng, 0, len(handwriting.ids) - 1, size=ROWS * COLUMNS)
+    colours = _shuffled(list(COLOURS), rng)
+    scene = Scene(
+        digits=_grid(handwriting.labels[picks].tolist()),
+        colours=_grid(colours),
+        digit_ids=_grid(handwriting.ids[picks].tolist()),
+    )
+    return scene, encode_png(render_scene(handwriting.images[picks], colours, pool.distortion, rng))
+
+
+def _choose_questions(
+    scene: Scene, count: int, asked: Counter[str], answered: Counter[tuple[str, str]], rng: np.random.Generator
+) -> list[Question]:
+    """Takes the kinds that were asked least, and of each the question whose answer was right least often.
+
+    So kinds are equally frequent, and guessing the usual answer gains little. Ties are drawn.
+    """
+    chosen: list[Question] = []
+    for kind in sorted(_shuffled(list(KINDS), rng), key=asked.__getitem__):
+        if len(chosen) == count:
+            break
+        candidates = questions(scene, kind)
+        if not candidates:
+            continue
+        question = min(_shuffled(candidates, rng), key=lambda q: answered[q.kind, q.answer])
+        asked[kind] += 1
+        answered[kind, question.answer] += 1
+        chosen.append(question)
+    return chosen
+
+
+def _example(question: Question, scene: Scene, image: bytes, group: str, split: str) -> Example:
+    return Example(
+        id=f"{group}-{question.kind}",
+        images=(image,),
+        question=question.question,
+        answer=question.answer,
+        rationale=question.step,
+        cue=question.cue,
+        source="digit_scenes",
+        split=split,
+        metadata={
+            "group": group,
+            "kind": question.kind,
+            "scene": scene.as_metadata(),
+            "reference": question.reference,
+            "evidence": list(question.evidence),
+        },
+    )
+
+
+def _handwriting() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images [1797, 8, 8] and labels [1797] of load_digits."""
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+    bunch: Mapping[str, NDArray[np.float64]] = load_digits()
+    images, labels = bunch["images"].astype(np.uint8), bunch["target"].astype(np.uint8)
+    if hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest() != _HANDWRITING:
+        raise VicurError(
+            "scikit-learn's load_digits does not hold the images that the digit scenes are made of.",
+            where="digit_scenes",
+            remedy="Install the release of scikit-learn that constraints.txt names.",
+        )
+    return images, labels
+
+
+def _shuffled(items: list[T], rng: np.random.Generator) -> list[T]:
+    """Fisher-Yates with our own draws: numpy's ``shuffle`` may change between releases."""
+    items = list(items)
+    for last in range(len(items) - 1, 0, -1):
+        pick = int(integers(rng, 0, last, size=1)[0])
+        items[last], items[pick] = items[pick], items[last]
+    return items
+
+
+def _grid(items: list[T]) -> tuple[tuple[T, ...], ...]:
+    return tuple(tuple(items[row * COLUMNS : (row + 1) * COLUMNS]) for row in range(ROWS))
