@@ -1,0 +1,87 @@
+"""Checks a response against an example's answer."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vicur.answers.extract import extract_answer
+from vicur.answers.mathematics import math_equal
+from vicur.answers.normal import normal_text, quantity
+
+if TYPE_CHECKING:
+    from vicur.data.schema import Example
+
+_LABEL = re.compile(r"\(?([A-Za-z])\)?(?:\s*[).:].*|\s*)", re.DOTALL)
+_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}")
+_LATEX_COMMAND = re.compile(r"\\[A-Za-z]+")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_FUNCTIONS = frozenset(
+    {"sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "arcsin", "arccos", "arctan", "deg"}
+)
+_MAX_FORMULA = 300
+
+
+def is_correct(response: str, example: Example) -> bool:
+    """Whether the final answer of ``response`` is the one of ``example``; ``False`` where it states none.
+
+    Args:
+        response: any text.
+        example: its ``answer`` is the truth: text, number or formula, or, of ``choices``, one of them or its letter.
+
+    Raises:
+        VicurError: where the environment cannot run math-verify; never because of the text.
+    """
+    stated = extract_answer(response)
+    if stated is None:
+        return False
+    if example.choices:
+        return _same_choice(example.answer, stated, example.choices)
+    return same_answer(example.answer, stated)
+
+
+def same_answer(gold: str, stated: str) -> bool:
+    """Whether two short answers are the same text, the same quantity or equal formulas.
+
+    Args:
+        gold: the true answer.
+        stated: the answer to check.
+    """
+    if normal_text(gold) == normal_text(stated):
+        return bool(normal_text(gold)) or gold.strip() == stated.strip()
+    left, right = quantity(gold), quantity(stated)
+    if left is not None and right is not None:
+        return left.agrees(right)
+    return is_formula(gold) and is_formula(stated) and math_equal(gold.strip(), stated.strip())
+
+
+def is_formula(text: str) -> bool:
+    """Whether ``text`` reads as mathematics: no words, which sympy would take for products of letters."""
+    if not text.strip() or len(text) > _MAX_FORMULA:
+        return False
+    bare = _LATEX_COMMAND.sub(" ", _LATEX_TEXT.sub(" ", text))
+    return all(word.lower() in _FUNCTIONS for word in _WORD.findall(bare))
+
+
+def _same_choice(gold: str, stated: str, choices: Sequence[str]) -> bool:
+    """Whether both name the same choice, each by its text or by its letter."""
+    right = _choice(gold, choices)
+    if right is None:
+        return same_answer(gold, stated)
+    named = _choice(stated, choices)
+    if named is None:
+        # A value written in another way, unless it is that of another choice as well ("0.5" among "1/2" and "2/4").
+        return [i for i, choice in enumerate(choices) if same_answer(choice, stated)] == [right]
+    return named == right or normal_text(choices[named]) == normal_text(choices[right])
+
+
+def _choice(text: str, choices: Sequence[str]) -> int | None:
+    """Index of the choice that ``text`` names, by its text (choices may be letters themselves) or else by its letter."""
+    for index, choice in enumerate(choices):
+        if normal_text(choice) == normal_text(text):
+            return index
+    match = _LABEL.fullmatch(text.strip())
+    index = string.ascii_uppercase.index(match[1].upper()) if match else len(choices)
+    return index if index < len(choices) else None
