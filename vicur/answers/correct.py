@@ -78,7 +78,7 @@ def _same_choice(gold: str, stated: str, choices: Sequence[str]) -> bool:
 
 
 def _choice(text: str, choices: Sequence[str]) -> int | None:
-    """Index of the choice that ``text`` names, by its text (choices may be letters themselves) or else by its letter."""
+    """Index of the choice that ``text`` names: by its text (choices may be letters themselves), else by its letter."""
     for index, choice in enumerate(choices):
         if normal_text(choice) == normal_text(text):
             return index

@@ -1,4 +1,5 @@
-"""The process behind :mod:`vicur.answers.mathematics`: reads a line ``[gold, candidate]``, answers ``true`` or ``false``.
+"""The process behind :mod:`vicur.answers.mathematics`: reads ``[gold, candidate]``, answers ``true`` or ``false``.
+``false``.
 
 Run as ``python -m vicur.answers.math_worker DEADLINE``. It ends with its standard input, or at a deadline missed.
 """

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vicur.evaluation.statistics import Difference, paired_difference
+
+Rows = list[tuple[bool, bool, str]]
+rows = st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("abcdef")), min_size=1, max_size=40)
+
+
+def difference(table: Rows, seed: int = 0) -> Difference:
+    correct, reference, groups = zip(*table, strict=True)
+    return paired_difference(correct, reference, groups, seed=seed, resamples=1000)
+
+
+@given(rows)
+@settings(deadline=None, max_examples=50)
+def test_the_mean_is_the_difference_in_accuracy_and_bounds_are_shares(table: Rows) -> None:
+    found = difference(table)
+    assert found.mean == pytest.approx((sum(a for a, _, _ in table) - sum(b for _, b, _ in table)) / len(table))
+    assert -1 <= found.low <= found.high <= 1
+
+
+@given(rows)
+@settings(deadline=None, max_examples=50)
+def test_identical_answers_differ_by_exactly_nothing(table: Rows) -> None:
+    several = [*table, (True, True, "another"), (False, False, "third")]
+    found = difference([(a, a, group) for a, _, group in several])
+    assert (found.mean, found.low, found.high) == (0, 0, 0)
+    assert found.verdict == "tie"
+
+
+@given(rows, st.randoms())
+@settings(deadline=None, max_examples=50)
+def test_the_order_of_rows_does_not_matter(table: Rows, random: object) -> None:
+    shuffled = list(table)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert difference(shuffled) == difference(table)
+
+
+@given(rows)
+@settings(deadline=None, max_examples=50)
+def test_swapping_the_models_turns_the_sign(table: Rows) -> None:
+    there, back = difference(table), difference([(b, a, group) for a, b, group in table])
+    assert [there.mean, there.low, there.high] == pytest.approx([-back.mean, -back.high, -back.low])
+    assert there.reversed.mean == -there.mean
+
+
+def test_a_clear_gain_is_better_a_clear_loss_worse_and_a_balance_a_tie() -> None:
+    groups = [f"scene {n // 3}" for n in range(300)]
+    right, wrong = [True] * 300, [False] * 300
+    assert paired_difference(right, wrong, groups, seed=0).verdict == "better"
+    assert paired_difference(wrong, right, groups, seed=0).verdict == "worse"
+    half = [n % 2 == 0 for n in range(300)]
+    balanced = paired_difference(half, [not h for h in half], groups, seed=0)
+    assert balanced.mean == 0
+    assert balanced.low < 0 < balanced.high
+    assert balanced.verdict == "tie"
+
+
+def test_one_group_tells_nothing_about_others() -> None:
+    assert paired_difference([True] * 9, [False] * 9, ["a"] * 9, seed=0) == Difference(mean=1, low=-1, high=1)
+
+
+def test_dependent_questions_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    scene_gain = rng.random(100) < 0.6
+    correct = np.repeat(scene_gain, 3)
+    together = paired_difference(correct, ~correct, [str(n // 3) for n in range(300)], seed=0)
+    alone = paired_difference(correct, ~correct, [str(n) for n in range(300)], seed=0)
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    groups = [str(n // 2) for n in range(200)]
+    covered = 0
+    for trial in range(100):
+        correct, reference = rng.random(200) < 0.7, rng.random(200) < 0.6
+        found = paired_difference(correct, reference, groups, seed=trial, resamples=1000)
+        covered += found.low <= 0.1 <= found.high
+    assert 88 <= covered <= 100
+
+
+@pytest.mark.parametrize(("a", "b", "groups"), [([], [], []), ([True], [True, False], ["a"]), ([True], [True], [])])
+def test_rows_that_cannot_be_paired_are_refused(a: list[bool], b: list[bool], groups: list[str]) -> None:
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired_difference(a, b, groups, seed=0)
+
+
+def test_many_groups_are_resampled_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vicur.evaluation.statistics._BLOCK", 700)
+    found = paired_difference([True] * 50, [False] * 50, [str(n) for n in range(50)], seed=0, resamples=1001)
+    assert (found.low, found.high) == (1, 1)

@@ -1,0 +1,96 @@
+"""Paired bootstrap of a difference in accuracy.
+
+Questions about one scene are not independent: a student that misreads a digit fails all of them. So whole groups are
+resampled, and both models' answers to a question stay together (Efron & Tibshirani, An Introduction to the
+Bootstrap, 1993).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from vicur.seeds import numpy_generator
+
+# Resamples are drawn in blocks of about this many indices, to bound memory. Part of the definition: it orders the
+# draws.
+_BLOCK = 4_000_000
+
+
+class Difference(BaseModel, frozen=True):
+    """A difference in accuracy with its interval, as shares (0.1 is ten points)."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "tie"]:
+        """``tie`` where the interval includes zero, whatever the mean."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "tie"
+
+    @property
+    def reversed(self) -> Difference:
+        """The same difference, seen from the other model."""
+        return Difference(mean=-self.mean, low=-self.high, high=-self.low)
+
+
+def paired_difference(
+    correct_N: Sequence[bool] | NDArray[np.bool_],
+    reference_N: Sequence[bool] | NDArray[np.bool_],
+    groups_N: Sequence[str],
+    *,
+    seed: int,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> Difference:
+    """Accuracy of one model minus that of another on the same questions, with a percentile interval over resampled
+    groups.
+
+    The order of the questions does not matter, and the same seed draws the same groups for every pair of models.
+
+    Args:
+        correct_N: whether the model answers each question correctly.
+        reference_N: the same for the model that it is compared with.
+        groups_N: the group of each question.
+        seed: root seed; the substream is ``bootstrap``.
+        resamples: number of resamples.
+        confidence: level of the interval.
+
+    Returns:
+        The difference. A single group says nothing about others: its interval is [-1, 1].
+
+    Raises:
+        ValueError: for no questions, or sequences of different lengths.
+    """
+    if not len(correct_N) or not len(correct_N) == len(reference_N) == len(groups_N):
+        raise ValueError(f"{len(correct_N)}, {len(reference_N)} and {len(groups_N)} rows cannot be paired")
+    _, place_N = np.unique(np.asarray(groups_N, dtype=str), return_inverse=True)
+    gain_N = np.asarray(correct_N, dtype=np.int64) - np.asarray(reference_N, dtype=np.int64)
+    size_G = np.bincount(place_N)
+    gain_G = np.zeros_like(size_G)
+    np.add.at(gain_G, place_N, gain_N)
+    mean = float(gain_N.mean())
+    if len(size_G) == 1:
+        return Difference(mean=mean, low=-1.0, high=1.0)
+    differences_R = _resampled(gain_G, size_G, resamples, seed)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(differences_R, [tail, 1 - tail])
+    return Difference(mean=mean, low=float(low), high=float(high))
+
+
+def _resampled(gain_G: NDArray[np.int64], size_G: NDArray[np.int64], resamples: int, seed: int) -> NDArray[np.float64]:
+    """Mean gain a question of each resample [R]."""
+    rng = numpy_generator(seed, "bootstrap")
+    rows = max(1, _BLOCK // len(gain_G))
+    blocks = []
+    for start in range(0, resamples, rows):
+        drawn_RG = rng.integers(0, len(gain_G), size=(min(rows, resamples - start), len(gain_G)))
+        blocks.append(gain_G[drawn_RG].sum(axis=1) / size_G[drawn_RG].sum(axis=1))
+    return np.concatenate(blocks)
