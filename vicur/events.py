@@ -1,6 +1,6 @@
 """What a stage tells while it works: one JSON line an event, for the live view and for whoever reads the log later.
 
-A stage's process appends to the file that ``VICUR_EVENTS`` names (the pipeline sets it) and logs the same through
+A stage's process appends to the file that ``VICUR_EVENTS`` names (the local run sets it) and logs the same through
 ``logging``; nothing here knows who reads it.
 """
 
@@ -24,7 +24,7 @@ class Event(BaseModel):
     """One line of the event log."""
 
     stage: str
-    """Name of the step, with its method where it has one (``train vicur``)."""
+    """Label of the step: the stage's name, with its method where it has one (``train vicur``)."""
     status: Status
     time: float
     """Seconds since the epoch."""
@@ -33,6 +33,13 @@ class Event(BaseModel):
     done: int | None = None
     total: int | None = None
     seconds: float | None = None
+    """How long a step that has ended took."""
+    output: str | None = None
+    """Where the result of a step that has ended well lies."""
+    summary: dict[str, Any] | None = None
+    """The stage's summary, where it has ended well."""
+    retryable: bool | None = None
+    """Whether doing a failed step again may help."""
 
 
 class Events:
@@ -50,12 +57,17 @@ class Events:
         return cls(stage, Path(path) if path else None)
 
     def emit(self, status: Status, text: str = "", **fields: Any) -> None:
-        """Records an event. Lines are short and appended in one write, so that steps side by side do not mix."""
+        """Records an event. A line is appended in one system call, so that steps side by side do not mix."""
         event = Event(stage=self.stage, status=status, time=time.time(), text=text, **fields)
         log.info("%s: %s %s", self.stage, status, text)
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(event.model_dump_json(exclude_none=True) + "\n")
+        if self._path is None:
+            return
+        line = event.model_dump_json(exclude_none=True) + "\n"
+        stream = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(stream, line.encode())
+        finally:
+            os.close(stream)
 
     def progress(self, done: int, total: int, text: str = "") -> None:
         """Records progress, at most twice a second; the last step is always told."""

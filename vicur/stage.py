@@ -1,19 +1,21 @@
 """Runs a stage: reuses its result where nothing that counts has changed, else computes it, whole or not at all.
 
-A stage is one public function ``(config, inputs, output, context) -> Summary``: paths in, an empty folder to fill, a summary back.
-The command line and the pipeline's steps both come through :func:`execute`, so a laptop run and a cluster run are the same code.
+A stage is one public function ``(config, inputs, output, context) -> Summary``: paths in, an empty folder to fill, a
+summary back. The command line and the pipeline's steps both come through :func:`execute`, so a laptop run and a cluster
+run are the same code.
 
-What counts is the stage's own configuration, the bytes of its inputs, the root seed and the version of the code behind it.
-Results are kept under ``<cache>/<stage>/<key>/``; ``<cache>/<stage>/<key>.work/`` is scratch space that survives a kill, so that a stage
-that writes checkpoints there goes on where it stopped when the same step is run again.
+What counts is the stage's own configuration, the bytes of its inputs, the root seed and the version of the code behind
+it. Results are kept under ``<cache>/<stage>/<key>/`` as ``output/`` and ``entry.json`` (the summary, and a hash that
+tells whether somebody changed the output since). ``<cache>/<stage>/<key>.work/`` is scratch space that survives a kill,
+so that a stage that writes checkpoints there goes on where it stopped when the same step is run again.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -27,16 +29,20 @@ from pydantic import BaseModel
 from vicur.code_version import code_version
 from vicur.errors import VicurError
 from vicur.events import Events
-from vicur.storage import link_or_copy, new_file, new_folder, tree_sha256
+from vicur.storage import link_or_copy, new_folder, tree_sha256
 from vicur.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
 DEFAULT_CACHE = Path(".vicur/cache")
+# Troubles of the machine, not of the code.
+_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 
 
 class Summary(BaseModel):
-    """What a stage tells of its result. Holds nothing that differs between two runs of the same work (no times, no paths)."""
+    """What a stage tells of its result. Holds nothing that differs between two runs of the same work (no times, no
+    paths).
+    """
 
     key_figure: str
     """The one line that a person following the run wants to see."""
@@ -69,11 +75,19 @@ StageFunction = Callable[[Any, Mapping[str, Path], Path, Context], S]
 
 @dataclass(frozen=True)
 class Stage(Generic[S]):
-    """A stage by name: its function, the summary that it returns and the module whose code it runs."""
+    """A stage by name.
+
+    Attributes:
+        name: how commands, events and caches call it.
+        function: what it does; the code behind the function's module is part of what counts.
+        summary: what it returns.
+        reusable: whether what counts says it all. A stage that also depends on a server's state always runs.
+    """
 
     name: str
     function: StageFunction[S]
     summary: type[S]
+    reusable: bool = True
 
     @property
     def code(self) -> str:
@@ -99,14 +113,10 @@ class Session:
     scratch: Path
     tracker: Callable[[str], Tracker]
 
-    @staticmethod
-    def cache_from_environment() -> Path | None:
-        """The cache folder that ``VICUR_CACHE`` names; none where it is unset or empty."""
-        path = os.environ.get("VICUR_CACHE")
-        return Path(path) if path else None
 
-
-def stage_key(stage: Stage[Any], config: BaseModel, inputs: Mapping[str, Path], seed: int, code: str | None = None) -> str:
+def stage_key(
+    stage: Stage[Any], config: BaseModel, inputs: Mapping[str, Path], seed: int, code: str | None = None
+) -> str:
     """What a stage's result depends on, as 32 hex digits."""
     parts = {
         "stage": stage.name,
@@ -119,7 +129,13 @@ def stage_key(stage: Stage[Any], config: BaseModel, inputs: Mapping[str, Path], 
 
 
 def execute(
-    stage: Stage[S], config: BaseModel, inputs: Mapping[str, Path], output: Path, session: Session, *, label: str | None = None
+    stage: Stage[S],
+    config: BaseModel,
+    inputs: Mapping[str, Path],
+    output: Path,
+    session: Session,
+    *,
+    label: str | None = None,
 ) -> S:
     """Brings ``output`` into being: from the cache, or by running the stage.
 
@@ -137,45 +153,90 @@ def execute(
     events = Events.from_environment(label or stage.name)
     started = time.monotonic()
     try:
-        key = stage_key(stage, config, inputs, session.seed)
-        root = (session.cache if session.cache is not None else session.scratch) / stage.name
-        root.mkdir(parents=True, exist_ok=True)
-        # Two runs of the same work side by side: the second waits and then reuses.
-        with FileLock(root / f"{key}.lock"):
-            return _reuse_or_run(stage, config, inputs, output, session, root / key, events, started)
-    except VicurError as error:
-        events.emit("failed", str(error), seconds=time.monotonic() - started)
-        raise
-    except OSError as error:
-        events.emit("failed", str(error), seconds=time.monotonic() - started)
-        raise VicurError(
-            f"{error.strerror or error}.", where=str(error.filename or output), remedy="Check the path, its permissions and the disk's space."
-        ) from error
+        summary, reused = _result(stage, config, inputs, output, session, events)
     except BaseException as error:
-        events.emit("failed", f"{type(error).__name__}: {error}", seconds=time.monotonic() - started)
-        raise
+        failure = _for_the_user(error, output)
+        text = str(failure) if isinstance(failure, VicurError) else f"{type(failure).__name__}: {failure}"
+        seconds = time.monotonic() - started
+        events.emit("failed", text, seconds=seconds, retryable=getattr(failure, "retryable", True))
+        if failure is error:
+            raise
+        raise failure from error
+    events.emit(
+        "reused" if reused else "finished",
+        summary.key_figure,
+        seconds=time.monotonic() - started,
+        output=str(output.absolute()),
+        summary=summary.model_dump(mode="json"),
+    )
+    return summary
 
 
-def _reuse_or_run(
-    stage: Stage[S], config: BaseModel, inputs: Mapping[str, Path], output: Path, session: Session, entry: Path, events: Events, started: float
-) -> S:
-    if session.cache is not None and (entry / "summary.json").exists():
-        summary = stage.summary.model_validate_json((entry / "summary.json").read_text(encoding="utf-8"))
-        link_or_copy(entry / "output", output)
-        events.emit("reused", summary.key_figure, seconds=time.monotonic() - started)
-        return summary
-    events.emit("started")
-    work = entry.with_name(f"{entry.name}.work")
-    work.mkdir(parents=True, exist_ok=True)
-    with session.tracker(events.stage) as tracker, new_folder(output) as partial:
-        context = Context(session.run_id, session.seed, tracker, events, work)
-        summary = stage.function(config, inputs, partial, context)
-        tracker.metrics(summary.metrics)
-    if session.cache is not None:
-        with new_folder(entry) as kept:
-            link_or_copy(output, kept / "output")
-            with new_file(kept / "summary.json") as file:
-                file.write_text(summary.model_dump_json(indent=1), encoding="utf-8")
-    shutil.rmtree(work, ignore_errors=True)
-    events.emit("finished", summary.key_figure, seconds=time.monotonic() - started)
+def _for_the_user(error: BaseException, output: Path) -> BaseException:
+    """Says plainly what a full disk or a missing permission is; any other error stays as it is."""
+    if not isinstance(error, OSError) or error.errno not in _MACHINE:
+        return error
+    return VicurError(
+        f"{error.strerror or error}.",
+        where=str(error.filename or output),
+        remedy="Check the path, its permissions and the disk's space.",
+    )
+
+
+def _result(
+    stage: Stage[S], config: BaseModel, inputs: Mapping[str, Path], output: Path, session: Session, events: Events
+) -> tuple[S, bool]:
+    """The summary of the stage, whose output lies at ``output`` now, and whether it came from the cache."""
+    key = stage_key(stage, config, inputs, session.seed)
+    cache = session.cache if stage.reusable else None
+    root = (session.cache or session.scratch) / stage.name
+    root.mkdir(parents=True, exist_ok=True)
+    entry = root / key
+    # Two runs of the same work side by side: the second waits and then reuses.
+    with FileLock(root / f"{key}.lock"):
+        if cache is not None and (summary := _reuse(stage, entry, output)) is not None:
+            return summary, True
+        events.emit("started")
+        work = root / f"{key}.work"
+        work.mkdir(parents=True, exist_ok=True)
+        with session.tracker(events.stage) as tracker, new_folder(output) as partial:
+            context = Context(session.run_id, session.seed, tracker, events, work)
+            summary = stage.function(config, inputs, partial, context)
+            tracker.metrics(summary.metrics)
+        if cache is not None:
+            _keep(summary, output, entry)
+        shutil.rmtree(work, ignore_errors=True)
+    return summary, False
+
+
+class _Entry(BaseModel):
+    """What lies beside a kept output."""
+
+    summary: dict[str, Any]
+    output_sha256: str
+
+
+def _keep(summary: Summary, output: Path, entry: Path) -> None:
+    with new_folder(entry) as kept:
+        link_or_copy(output, kept / "output")
+        record = _Entry(summary=summary.model_dump(mode="json"), output_sha256=tree_sha256(kept / "output"))
+        (kept / "entry.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _reuse(stage: Stage[S], entry: Path, output: Path) -> S | None:
+    """Puts a kept result at ``output`` and returns its summary; ``None`` where there is none that can be trusted."""
+    try:
+        record = _Entry.model_validate_json((entry / "entry.json").read_text(encoding="utf-8"))
+        summary = stage.summary.model_validate(record.summary)
+        intact = tree_sha256(entry / "output") == record.output_sha256
+    except FileNotFoundError:
+        return None
+    except (ValueError, VicurError) as error:
+        log.warning("%s cannot be read (%s): doing the work again", entry, error)
+        return None
+    if not intact:
+        # Its files are shared with the outputs of runs, and somebody has edited one in place.
+        log.warning("%s was changed after it was written: doing the work again", entry)
+        return None
+    link_or_copy(entry / "output", output)
     return summary

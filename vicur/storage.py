@@ -1,14 +1,18 @@
 """Where bytes live: folders that are whole or absent.
 
 Every output is written beside its place and renamed into it, so a folder that exists is whole and an interrupted writer
-leaves what was there before untouched.
+leaves what was there before untouched. Killed writers leave hidden leftovers (``.name.host-pid.partial``); whoever
+writes to the same place next removes them.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +20,8 @@ from pathlib import Path
 from vicur.errors import VicurError
 
 _CHUNK = 1 << 20
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 @contextmanager
@@ -29,48 +35,116 @@ def new_folder(path: Path) -> Iterator[Path]:
         VicurError: where the folder cannot be written.
     """
     path = path.absolute()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _beside(path, "partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        sweep(path)
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "a file has this name", str(path))
         partial.mkdir()
     except OSError as error:
         raise unwritable(path, error) from error
     try:
         yield partial
-        _replace(partial, path)
-    except BaseException:
+        _put_in_place(partial, path)
+    finally:
+        # Gone after a success, unless it now holds what ``path`` was before.
         shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Yields a path beside ``path`` to write to; on success it takes the place of ``path``, on failure it is removed."""
+    """Yields a path beside ``path`` to write to; on success it takes the place of ``path``, on failure it is removed.
+
+    Raises:
+        VicurError: where the file cannot be written.
+    """
     path = path.absolute()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _beside(path, "partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        os.replace(partial, path)
-    except PermissionError as error:
+        sweep(path)
+    except OSError as error:
         raise unwritable(path, error) from error
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        if error.filename == str(partial):
+            raise unwritable(path, error) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _replace(partial: Path, path: Path) -> None:
-    """Renames ``partial`` to ``path``. A folder cannot be renamed over one with content: the old one steps aside first."""
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    if path.exists():
-        os.replace(path, old)
+def sweep(path: Path) -> None:
+    """Removes what killed writers to ``path`` left beside it, and brings ``path`` back where one died between two
+    renames.
+    """
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        owner, _, state = leftover.name.removeprefix(f".{path.name}.").rpartition(".")
+        host, _, pid = owner.rpartition("-")
+        if state not in ("partial", "old") or host != socket.gethostname() or not pid.isdigit():
+            continue
+        if int(pid) != os.getpid() and _is_alive(int(pid)):
+            continue
+        if state == "old" and not path.exists():
+            leftover.rename(path)
+        elif leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _beside(path: Path, state: str) -> Path:
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.{state}")
+
+
+def _is_alive(pid: int) -> bool:
     try:
-        os.replace(partial, path)
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _put_in_place(partial: Path, path: Path) -> None:
+    """Gives ``partial`` the name ``path``. A folder cannot be renamed over one with content, so the two swap names.
+
+    Where the file system cannot swap, the old one steps aside first; a kill between the two renames is mended by
+    :func:`sweep`.
+    """
+    if not path.exists():
+        partial.rename(path)
+        return
+    if _exchange(partial, path):
+        return
+    old = _beside(path, "old")
+    path.rename(old)
+    try:
+        partial.rename(path)
     except OSError:
-        if old.exists():
-            os.replace(old, path)
+        old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two names in one atomic step; false where system or file system cannot (Linux can, on its local file
+    systems).
+    """
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
 
 
 def unwritable(path: Path, error: OSError) -> VicurError:
@@ -85,7 +159,7 @@ def unwritable(path: Path, error: OSError) -> VicurError:
 def link_or_copy(source: Path, target: Path) -> None:
     """Makes ``target`` a copy of folder ``source``, with hard links where the file system has them.
 
-    Outputs are never changed in place (a new folder is renamed over the old one), so sharing their bytes is safe.
+    Outputs are never changed in place (a new folder is renamed over the old one), so they can share their bytes.
     """
     with new_folder(target) as partial:
         for file in files_below(source):

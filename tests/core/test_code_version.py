@@ -1,0 +1,123 @@
+"""A stage's code version changes with the code that its result depends on, and with no other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vicur.code_version import code_version, module_fingerprint
+
+FILES = {
+    "vicur/__init__.py": "",
+    "vicur/code_version.py": "",
+    "vicur/events.py": "from vicur.only_watching import show\n",
+    "vicur/only_watching.py": "def show(): return 1\n",
+    "vicur/seeds.py": 'def draw():\n    """Draws."""\n    return 1\n',
+    "vicur/training/__init__.py": "from vicur.training.train import train\n",
+    "vicur/training/train.py": (
+        "from vicur.events import Events\n"
+        "from vicur.training.deep.loss import loss\n"
+        "def train():\n    from vicur.seeds import draw\n"
+    ),
+    "vicur/training/deep/__init__.py": "",
+    "vicur/training/deep/loss.py": "def loss(): return 1\n",
+    "vicur/training/page.html": "<p>curve</p>",
+    "vicur/training/README.md": "how",
+    "vicur/evaluation/__init__.py": "",
+    "vicur/evaluation/evaluate.py": "def evaluate(): return 1\n",
+    "vicur/evaluation/templates/report.html": "<p>report</p>",
+}
+
+
+def version_of(folder: Path, module: str = "vicur.training.train") -> str:
+    """Runs the real code over a small package of the same name, in a process of its own."""
+    real = Path(sys.modules[code_version.__module__].__file__ or "").read_text()
+    (folder / "vicur" / "code_version.py").write_text(real)
+    script = f"from vicur.code_version import code_version; print(code_version({module!r}))"
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env={"PYTHONPATH": str(folder)}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("vicur/seeds.py", "def draw():\n    return 2\n"),
+        ("vicur/training/train.py", FILES["vicur/training/train.py"] + "    return draw()\n"),
+        ("vicur/training/deep/loss.py", "def loss(): return 2\n"),
+        ("vicur/training/__init__.py", "from vicur.training.train import train\nregister = 1\n"),
+        ("vicur/training/page.html", "<p>curves</p>"),
+    ],
+    ids=["a function imported in a function", "the stage", "an import of an import", "its package", "a template"],
+)
+def test_it_changes_with(package: Path, file: str, text: str) -> None:
+    before = version_of(package)
+    (package / file).write_text(text)
+    assert version_of(package) != before
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("vicur/seeds.py", '# How chance works.\ndef draw():\n    """Draws once."""\n\n    return  1\n'),
+        ("vicur/events.py", "from vicur.only_watching import show\nnew = 1\n"),
+        ("vicur/only_watching.py", "def show(): return 2\n"),
+        ("vicur/evaluation/evaluate.py", "def evaluate(): return 2\n"),
+        ("vicur/evaluation/templates/report.html", "<p>better report</p>"),
+        ("vicur/training/README.md", "how else"),
+    ],
+    ids=[
+        "docstrings and comments",
+        "a watcher",
+        "what only a watcher needs",
+        "another stage",
+        "its template",
+        "a readme",
+    ],
+)
+def test_it_does_not_change_with(package: Path, file: str, text: str) -> None:
+    before = version_of(package)
+    (package / file).write_text(text)
+    assert version_of(package) == before
+
+
+def test_another_stages_template_counts_for_that_stage(package: Path) -> None:
+    before = version_of(package, "vicur.evaluation.evaluate")
+    (package / "vicur/evaluation/templates/report.html").write_text("<p>better report</p>")
+    assert version_of(package, "vicur.evaluation.evaluate") != before
+
+
+def test_docstrings_anywhere_are_not_code() -> None:
+    plain = "class A:\n    x: int = 1\n    def f(self): return 'text'\n"
+    documented = (
+        '"""M."""\nclass A:\n    """A."""\n    x: int = 1\n    """X."""\n'
+        '    def f(self):\n        """F."""\n        return "text"\n'
+    )
+    assert module_fingerprint(plain) == module_fingerprint(documented)
+    assert module_fingerprint(plain) != module_fingerprint(plain.replace("'text'", "'other'"))
+
+
+def test_an_unknown_module_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"vicur\.nothing"):
+        code_version("vicur.nothing")
+
+
+def test_asking_for_a_version_imports_no_stage() -> None:
+    script = (
+        "import sys; from vicur.code_version import code_version; code_version('vicur.modeling.generation');"
+        "print([m for m in ('torch', 'transformers', 'vicur.modeling') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"

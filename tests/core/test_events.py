@@ -1,0 +1,65 @@
+"""The event log: whole lines, read as they come, from processes side by side."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vicur.events import Events, read_events
+
+
+def test_events_are_read_from_where_the_last_reading_ended(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    assert read_events(path) == ([], 0)
+    events = Events("train vicur", path)
+    events.emit("started")
+    first, offset = read_events(path)
+    events.emit("finished", "0.72", seconds=1.5, summary={"key_figure": "0.72"}, output="/somewhere")
+    second, _ = read_events(path, offset)
+    assert [(e.stage, e.status) for e in first + second] == [("train vicur", "started"), ("train vicur", "finished")]
+    assert second[0].summary == {"key_figure": "0.72"}
+
+
+def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    Events("s", path).emit("started")
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:10])
+    events, offset = read_events(path)
+    assert len(events) == 1
+    path.write_bytes(whole + whole)
+    assert len(read_events(path, offset)[0]) == 1
+
+
+def test_progress_is_told_now_and_then_and_always_at_the_end(tmp_path: Path) -> None:
+    events = Events("s", tmp_path / "events.jsonl")
+    for step in range(1, 1001):
+        events.progress(step, 1000)
+    told, _ = read_events(tmp_path / "events.jsonl")
+    assert 2 <= len(told) < 50
+    assert (told[-1].done, told[-1].total) == (1000, 1000)
+
+
+def test_lines_of_processes_side_by_side_do_not_mix(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from vicur.events import Events\n"
+        "e = Events(sys.argv[2], Path(sys.argv[1]))\n"
+        "for n in range(300): e.emit('progress', 'x' * 9000, done=n, total=300)\n"
+    )
+    path = tmp_path / "events.jsonl"
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), name]) for name in ("a", "b", "c")]
+    assert [w.wait() for w in writers] == [0, 0, 0]
+    events, _ = read_events(path)
+    for name in "abc":
+        assert [e.done for e in events if e.stage == name] == list(range(300))
+
+
+def test_the_environment_names_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VICUR_EVENTS", raising=False)
+    Events.from_environment("s").emit("started")
+    monkeypatch.setenv("VICUR_EVENTS", str(tmp_path / "e.jsonl"))
+    Events.from_environment("s").emit("started")
+    assert len(read_events(tmp_path / "e.jsonl")[0]) == 1
