@@ -1,0 +1,104 @@
+"""What a training reads: questions with the hint that their teacher gets, and the order in which they are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vicur.config.training import Method, TrainConfig
+from vicur.cues.hints import hint_for, with_hint
+from vicur.data.schema import Example
+from vicur.errors import VicurError
+from vicur.modeling.chat import Chat, Pixels, Prompt
+from vicur.seeds import numpy_generator
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingExample:
+    """An example and its two prompts.
+
+    Attributes:
+        example: the question and its answer.
+        student: the prompt that the student answers.
+        teacher: the same with the hint.
+    """
+
+    example: Example
+    student: Prompt
+    teacher: Prompt
+
+
+def training_examples(
+    examples: Sequence[Example], cues: dict[str, str], method: Method, chat: Chat, config: TrainConfig
+) -> tuple[list[TrainingExample], dict[str, str]]:
+    """Builds both prompts of each example that can be taught.
+
+    Returns:
+        The examples, and why each of the others was skipped, by example id.
+
+    Raises:
+        VicurError: where more are skipped than ``max_unhinted_share``, or none is left.
+    """
+    kept: list[TrainingExample] = []
+    skipped: dict[str, str] = {}
+    images = PixelStore(chat)
+    for example in examples:
+        hint = hint_for(method.privilege, example, cues.get(example.id))
+        if hint is None:
+            skipped[example.id] = f"has no {method.privilege} to hint with"
+            continue
+        pixels = images.of(example)
+        student = chat.prompt(example.question, pixels)
+        teacher = chat.prompt(with_hint(example.question, hint), pixels)
+        if len(teacher.ids) > config.max_prompt_tokens:
+            skipped[example.id] = f"prompt has {len(teacher.ids)} tokens, above max_prompt_tokens = {config.max_prompt_tokens}"
+            continue
+        kept.append(TrainingExample(example, student, teacher))
+    if not kept or len(skipped) > config.max_unhinted_share * len(examples):
+        first = "; ".join(f"{key} {reason}" for key, reason in list(skipped.items())[:3])
+        raise VicurError(
+            f"{len(skipped)} of {len(examples)} distillation examples cannot be used by method {config.method} ({first or 'there are none'}).",
+            where="training",
+            remedy="Add what is missing to the dataset, choose another method or cue provider, or raise max_unhinted_share or max_prompt_tokens.",
+        )
+    return kept, skipped
+
+
+class PixelStore:
+    """Prepares each distinct image once. Holds them all: meant for the datasets of one process's working set."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._known: dict[bytes, Pixels] = {}
+
+    def of(self, example: Example) -> tuple[Pixels, ...]:
+        """The prepared images of an example.
+
+        Raises:
+            VicurError: naming the example, where an image cannot be read.
+        """
+        for image in example.images:
+            if image not in self._known:
+                try:
+                    self._known[image] = self._chat.pixels(image)
+                except VicurError as error:
+                    raise VicurError(error.problem, where=f"example {example.id}, images", remedy=error.remedy) from error
+        return tuple(self._known[image] for image in example.images)
+
+
+def batch_rows(count: int, batch_size: int, seed: int, step: int) -> list[int]:
+    """Rows of batch ``step`` (from 0): epochs of ``count`` rows, each in an order of its own, laid end to end.
+
+    A function of the step alone, so that a resumed training draws what an uninterrupted one would.
+    """
+    rows = []
+    for place in range(step * batch_size, (step + 1) * batch_size):
+        epoch, offset = divmod(place, count)
+        rows.append(int(_epoch_order(count, seed, epoch)[offset]))
+    return rows
+
+
+def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    return numpy_generator(seed, "data", "epoch", epoch).permutation(count)
