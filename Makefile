@@ -1,0 +1,65 @@
+# Everything runs in .venv, which the first command builds. Python 3.11, make and git are all that is needed beforehand.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread a process: on few cores, OpenMP's threads of several processes spin against each other.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DVC_NO_ANALYTICS ?= 1
+# uv reads its own settings only; pip's go on to it.
+UV_ENV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" UV_HTTP_TIMEOUT=$(or $(PIP_DEFAULT_TIMEOUT),60)
+ifneq ($(PIP_INDEX_URL),)
+UV_ENV += UV_DEFAULT_INDEX="$(PIP_INDEX_URL)"
+endif
+ifneq ($(PIP_EXTRA_INDEX_URL),)
+UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
+endif
+INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
+
+.PHONY: help run test test-browser lint types compile base constraints clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+run: $(VENV)/.run ## Run the whole pipeline on this machine
+	@$(BIN)/vicur run configs/local.yaml
+
+test: $(VENV)/.dev ## Run the tests
+	$(BIN)/pytest -n 2 -m "not browser"
+
+test-browser: $(VENV)/.dev ## Run the tests that open pages in a headless Chromium (/usr/bin/chromium)
+	$(BIN)/pytest -m browser
+
+lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+compile: $(VENV)/.dev ## Compile the pipeline's package for a cluster
+	$(BIN)/vicur compile --output pipelines/compiled/distill.yaml
+
+base: $(VENV)/.run ## Train the tiny base model that ships in vicur/modeling/tiny/base again
+	$(BIN)/vicur base train vicur/modeling/tiny/base
+
+constraints: $(VENV)/.uv ## Resolve constraints.txt anew from pyproject.toml
+	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml \
+	| sed 's/+cpu//' > constraints.txt.new && mv constraints.txt.new constraints.txt
+
+clean: $(VENV)/.run ## Say what takes disk here
+	@$(BIN)/vicur clean
+
+$(VENV)/.uv:
+	@echo "Building the environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.uv pyproject.toml constraints.txt
+	@$(INSTALL) -e '.[local]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@$(INSTALL) -e '.[dev]'
+	@touch $@
