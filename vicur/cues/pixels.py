@@ -1,0 +1,204 @@
+"""Reads the cue of a digit scene off its pixels.
+
+The cue is a function of image and question alone, S = f(X). What colours there are and what digits look like is learned beforehand,
+from the scenes of the base and distillation pools; what stands where is found in each image. Of what is found, the cue tells only
+what the question asks for, in the words of the dataset's own cues.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from string import Formatter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vicur.cues.grid import Colour, FoundDigit, UnreadableError, cells, decode, find_digits, signal
+from vicur.cues.providers import NoCue
+from vicur.cues.reader import DigitReader
+from vicur.data.rendering import COLOURS
+from vicur.data.scene_text import COLUMN_NAMES, KINDS, ROW_NAMES
+from vicur.errors import VicurError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vicur.data.schema import Example
+
+_SLOT_VALUES = {"column": COLUMN_NAMES, "row": ROW_NAMES, "first": tuple(COLOURS), "second": tuple(COLOURS)}
+
+
+@dataclass(frozen=True)
+class ReadScene:
+    """What was read off an image, row by row.
+
+    Attributes:
+        digits: rows of digits.
+        colours: their colours.
+    """
+
+    digits: tuple[tuple[int, ...], ...]
+    colours: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """What the dataset knows of a scene that is learned from."""
+
+    digits: list[list[int]]
+    colours: list[list[str]]
+
+
+class PixelProvider:
+    """Cues of digit scenes, from their pixels."""
+
+    name = "pixels"
+    fitted_on = ("base", "distill")
+
+    def __init__(self) -> None:
+        self._palette: dict[str, Colour] = {}
+        self._reader: DigitReader | None = None
+        self._found: dict[bytes, list[list[FoundDigit]]] = {}
+        self._read: dict[bytes, ReadScene | NoCue] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the known digits."""
+        return self._fitted().fingerprint
+
+    def fit(self, examples: Iterable[Example]) -> None:
+        """Learns the colours and the digits from scenes whose truth is known.
+
+        Raises:
+            VicurError: where none of the examples is such a scene.
+        """
+        scenes = {image: truth for image, truth in map(_scene, examples) if truth is not None}
+        self._palette = _learn_palette(scenes)
+        patches, labels, sources = [], [], []
+        for image, truth in scenes.items():
+            try:
+                found = find_digits(decode(image), self._palette)
+            except UnreadableError:
+                continue
+            # Its truth names each patch only where the digits were found where they are.
+            if [[digit.colour for digit in line] for line in found] == truth.colours:
+                source = _digest(image)
+                self._found[source] = found
+                patches += [digit.patch for line in found for digit in line]
+                labels += [digit for line in truth.digits for digit in line]
+                sources += [source] * (len(labels) - len(sources))
+        if not patches:
+            raise VicurError(
+                "holds no digit scenes with known digits and colours to learn from.",
+                where=f"splits {' and '.join(self.fitted_on)}",
+                remedy="The provider 'pixels' reads digit scenes only; choose cues.provider.type: annotation for this dataset.",
+            )
+        self._reader = DigitReader(np.stack(patches), np.array(labels, dtype=np.uint8), np.array(sources))
+
+    def cue(self, example: Example) -> str | NoCue:
+        """Reads the example's image and tells what its question asks for. Looks at nothing else of the example."""
+        asked = parse_question(example.question)
+        if asked is None:
+            return NoCue("the question is none of those that digit scenes are asked")
+        if len(example.images) != 1:
+            return NoCue("the example has not exactly one image")
+        scene = self._scene_of(example.images[0])
+        return scene if isinstance(scene, NoCue) else tell(asked, scene)
+
+    def _scene_of(self, image: bytes) -> ReadScene | NoCue:
+        """Reads each distinct image once."""
+        source = _digest(image)
+        if source not in self._read:
+            try:
+                self._read[source] = self._read_scene(image, source)
+            except UnreadableError as error:
+                self._read[source] = NoCue(str(error))
+        return self._read[source]
+
+    def _read_scene(self, image: bytes, source: bytes) -> ReadScene:
+        reader = self._fitted()
+        found = self._found.get(source) or find_digits(decode(image), self._palette)
+        if len(found) != len(ROW_NAMES) or len(found[0]) != len(COLUMN_NAMES):
+            raise UnreadableError(f"no grid of {len(ROW_NAMES)} x {len(COLUMN_NAMES)} digits is found in the image")
+        values = reader.read(np.stack([digit.patch for line in found for digit in line]), source)
+        return ReadScene(
+            digits=tuple(tuple(values[start : start + len(COLUMN_NAMES)]) for start in range(0, len(values), len(COLUMN_NAMES))),
+            colours=tuple(tuple(digit.colour for digit in line) for line in found),
+        )
+
+    def _fitted(self) -> DigitReader:
+        if self._reader is None:
+            raise RuntimeError("fit the provider before asking it for cues")
+        return self._reader
+
+
+def parse_question(question: str) -> tuple[str, dict[str, str]] | None:
+    """The kind of a question about digit scenes, and the row, column or colours that it names; ``None`` for any other."""
+    text = " ".join(question.split()).casefold()
+    for kind, pattern in _PATTERNS.items():
+        match = pattern.fullmatch(text)
+        if match is not None:
+            return kind, match.groupdict()
+    return None
+
+
+def tell(asked: tuple[str, Mapping[str, str]], scene: ReadScene) -> str | NoCue:
+    """The cue for a question: the evidence that it asks for."""
+    kind, slots = asked
+    if "column" in slots:
+        column = COLUMN_NAMES.index(slots["column"])
+        values = tuple(row[column] for row in scene.digits)
+    elif "row" in slots:
+        values = scene.digits[ROW_NAMES.index(slots["row"])]
+    else:
+        digit_of = dict(zip(sum(scene.colours, ()), sum(scene.digits, ()), strict=True))
+        if any(colour not in digit_of for colour in slots.values()):
+            return NoCue("the image has no digit of a colour that the question names")
+        values = (digit_of[slots["first"]], digit_of[slots["second"]])
+    return KINDS[kind].cue.format(**slots, **dict(zip("abc", values, strict=False)))
+
+
+def _question_pattern(template: str) -> re.Pattern[str]:
+    parts = []
+    for literal, slot, _, _ in Formatter().parse(template):
+        parts.append(re.escape(literal.casefold()))
+        if slot is not None:
+            parts.append(f"(?P<{slot}>{'|'.join(_SLOT_VALUES[slot])})")
+    return re.compile("".join(parts))
+
+
+_PATTERNS = {kind: _question_pattern(texts.question) for kind, texts in KINDS.items()}
+
+
+def _digest(image: bytes) -> bytes:
+    return hashlib.sha256(image).hexdigest()[:32].encode()
+
+
+def _scene(example: Example) -> tuple[bytes, _Truth | None]:
+    """An example's image and, where its metadata describe a scene, what it shows."""
+    scene = example.metadata.get("scene")
+    if len(example.images) != 1 or not isinstance(scene, Mapping):
+        return b"", None
+    digits, colours = scene.get("digits"), scene.get("colours")
+    if not isinstance(digits, list) or not isinstance(colours, list) or [len(r) for r in digits] != [len(r) for r in colours]:
+        return b"", None
+    return example.images[0], _Truth(digits, colours)
+
+
+def _learn_palette(scenes: Mapping[bytes, _Truth]) -> dict[str, Colour]:
+    """Mean signal of each colour's ink over all cells that have it."""
+    totals: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(4, dtype=np.int64))
+    for image, truth in scenes.items():
+        try:
+            grid = cells(signal(decode(image)), len(truth.colours), len(truth.colours[0]))
+        except UnreadableError:
+            continue
+        for line, names in zip(grid, truth.colours, strict=True):
+            for cell, name in zip(line, names, strict=True):
+                totals[name] += np.append(cell.total, np.count_nonzero(cell.ink))
+    means = {name: total[:3] // max(1, total[3]) for name, total in sorted(totals.items())}
+    return {name: (int(mean[0]), int(mean[1]), int(mean[2])) for name, mean in means.items()}

@@ -1,0 +1,106 @@
+"""What a cue says, taken apart: "<subject> <verb> <values>", as in "The left column holds 7 and 5"."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vicur.data.schema import Example
+
+_NUMBER_WORDS = {
+    word: str(number)
+    for number, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "eighteen nineteen twenty".split()
+    )
+}
+_NUMBER_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})\b(?!-)")
+_MATHS = re.compile(r"\$|\\[()\[\]]|\*\*|\\(?:text|mathrm|mathbf)\b")
+_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
+_TRAILING_ZEROS = re.compile(r"(\d)\.0+(?!\d)")
+_BLANKS = re.compile(r"[^\S\n]+")
+_BLANK_LINE_ENDS = re.compile(r" ?\n ?")
+
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+|(?<!:)\n+")
+# "... 7 and 5 and the right column ...": a new clause begins with an article, a further value does not.
+_CLAUSE = re.compile(r"(?:,?\s+(?:and|while|but|whereas)|,)\s+(?=the\s)")
+_STATEMENT = re.compile(
+    r"(?:and\s+)?(?:the\s+|an?\s+)?(?P<subject>[^\W\d_][\w' -]*?)"
+    r"(?:\s+(?:is|are|holds?|contains?|shows?|has|have|reads?|says|equals?)\s+|\s*[:=]\s*)(?P<values>.+)"
+)
+_VALUE_SEPARATOR = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
+_VALUE = re.compile(r"-?\d+(?:\.\d+)?|[^\W\d_]+(?:[ -][^\W\d_]+){0,2}")
+_ARTICLE = re.compile(r"^(?:the|an?)\s+")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing that a cue says: of a subject, its values in reading order (lower case, numbers as digits)."""
+
+    subject: str
+    values: tuple[str, ...]
+
+
+def canonical(text: str) -> str:
+    """``text`` in lower case and compatibility form, number words and thousands as plain digits, without LaTeX's maths marks."""
+    text = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
+    text = _MATHS.sub("", text)
+    text = _NUMBER_WORD.sub(lambda match: _NUMBER_WORDS[match[0]], text)
+    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    text = _TRAILING_ZEROS.sub(r"\1", text)
+    return _BLANK_LINE_ENDS.sub("\n", _BLANKS.sub(" ", text)).strip()
+
+
+def clauses(text: str) -> list[str]:
+    """The clauses of a canonical text, without the punctuation that ends them."""
+    parts = (part for sentence in _SENTENCE.split(text) for part in _CLAUSE.split(sentence))
+    return [part for part in (part.strip().rstrip(".!?;,").strip() for part in parts) if part]
+
+
+def statement(clause: str) -> Statement | None:
+    """What a clause states, if it is nothing but a subject, a verb and a list of values."""
+    match = _STATEMENT.fullmatch(clause)
+    if match is None:
+        return None
+    values = tuple(_ARTICLE.sub("", value) for value in _VALUE_SEPARATOR.split(match["values"]))
+    if not all(_VALUE.fullmatch(value) for value in values):
+        return None
+    return Statement(match["subject"].strip(), values)
+
+
+def stated_evidence(example: Example) -> dict[str, tuple[str, ...]]:
+    """Values by subject of the evidence that an example says its question asks for (``metadata["evidence"]``)."""
+    return dict(_evidence(entry) for entry in example.metadata.get("evidence") or () if _is_evidence(entry))
+
+
+def truths(example: Example) -> dict[str, tuple[str, ...]]:
+    """Values by subject of all that the dataset knows to be in the image: the stated evidence and a digit scene's grid."""
+    scene = example.metadata.get("scene")
+    return {**(_grid_truths(scene) if isinstance(scene, Mapping) else {}), **stated_evidence(example)}
+
+
+def _is_evidence(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and bool(entry.get("subject")) and "value" in entry
+
+
+def _evidence(entry: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    value = entry["value"]
+    values = value if isinstance(value, list | tuple) else [value]
+    return canonical(str(entry["subject"])), tuple(_ARTICLE.sub("", canonical(str(v))) for v in values)
+
+
+def _grid_truths(scene: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Rows, columns and coloured digits of a grid, where the scene has their names."""
+    from vicur.data.scene_text import COLUMN_NAMES, ROW_NAMES
+
+    digits, colours = scene.get("digits") or [], scene.get("colours") or []
+    found: dict[str, tuple[str, ...]] = {}
+    if len(digits) == len(ROW_NAMES) and all(len(row) == len(COLUMN_NAMES) for row in digits):
+        found |= {f"{name} row": tuple(map(str, row)) for name, row in zip(ROW_NAMES, digits, strict=True)}
+        found |= {f"{name} column": tuple(map(str, c)) for name, c in zip(COLUMN_NAMES, zip(*digits, strict=True), strict=True)}
+    pairs = [(colour, digit) for names, row in zip(colours, digits, strict=False) for colour, digit in zip(names, row, strict=False)]
+    return found | {f"{colour} digit": (str(digit),) for colour, digit in pairs}
