@@ -1,1 +1,5 @@
-"""training"""
+"""On-policy distillation with a privileged teacher."""
+
+from vicur.training.distill import TRAIN, TrainSummary, train
+
+__all__ = ["TRAIN", "TrainSummary", "train"]

@@ -1,0 +1,49 @@
+"""The objective against formulas written out by hand, and its gradient."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vicur.training.objectives import advantages, k1_loss
+
+
+def test_advantages_are_clamped_teacher_minus_student_without_gradient():
+    student = torch.tensor([[-1.0, -30.0, -2.0]], requires_grad=True)
+    made = advantages(torch.tensor([[-0.5, -1.0, -25.0]]), student, clamp=10.0)
+    assert made.tolist() == [[0.5, 10.0, -10.0]]
+    assert not made.requires_grad
+
+
+def test_k1_loss_is_the_mean_over_responses_of_the_mean_over_tokens():
+    student = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, 0.0, 0.0]], requires_grad=True)
+    advantage = torch.tensor([[1.0, 2.0, -1.0], [0.5, 9.0, 9.0]])
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    loss = k1_loss(advantage, student, mask)
+    by_hand = -((1.0 * -1.0 + 2.0 * -2.0 + -1.0 * -3.0) / 3 + 0.5 * -4.0) / 2
+    assert float(loss) == pytest.approx(by_hand)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert gradient.tolist() == [pytest.approx([-1 / 6, -2 / 6, 1 / 6]), [-0.25, 0.0, 0.0]]
+
+
+def test_infinite_scores_at_padding_do_not_reach_the_loss():
+    student = torch.tensor([[-1.0, float("-inf")]], requires_grad=True)
+    loss = k1_loss(torch.tensor([[1.0, float("nan")]]), student, torch.tensor([[True, False]]))
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert float(loss) == 1.0
+    assert gradient.tolist() == [[-1.0, 0.0]]
+
+
+def test_a_response_without_tokens_counts_as_zero():
+    loss = k1_loss(torch.ones(2, 2), torch.full((2, 2), -3.0), torch.tensor([[True, True], [False, False]]))
+    assert float(loss) == pytest.approx(1.5)
+
+
+@given(st.lists(st.floats(-9, 0), min_size=1, max_size=6), st.integers(1, 4))
+def test_a_student_that_equals_its_teacher_learns_nothing_whatever_the_padding(scores, padding):
+    student = torch.tensor([scores + [0.0] * padding], dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([[True] * len(scores) + [False] * padding])
+    loss = k1_loss(advantages(student.detach(), student, 10.0), student, mask)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert float(loss) == 0.0
+    assert not gradient.any()

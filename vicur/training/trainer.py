@@ -1,0 +1,125 @@
+"""The loop around the steps: validation, the best weights, checkpoints, early stopping, and going on after a kill.
+
+Whatever is drawn is drawn from substreams of the root seed that are named by the step, so there is no generator state to keep: a
+training that resumes from a checkpoint makes the same updates, bit for bit, as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vicur.answers import is_correct
+from vicur.config.sampling import Sampling
+from vicur.data.schema import Example
+from vicur.errors import VicurError
+from vicur.modeling.chat import Prompt
+from vicur.modeling.generation import generate
+from vicur.stage import Context
+from vicur.training.checkpoint import Progress, load_checkpoint, restore_weights, save_checkpoint, trained_weights
+from vicur.training.examples import TrainingExample, batch_rows
+from vicur.training.step import Learner, distillation_step
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Questions that the best weights are chosen by, with their prompts."""
+
+    examples: Sequence[Example]
+    prompts: Sequence[Prompt]
+
+    def accuracy(self, learner: Learner) -> float:
+        """Greedy accuracy of the student."""
+        sampling = Sampling(temperature=0, max_new_tokens=learner.config.rollout.max_new_tokens)
+        answers = generate(learner.student, learner.chat, self.prompts, sampling, seed=learner.seed)
+        right = sum(is_correct(a.text, e) for a, e in zip(answers, self.examples, strict=True))
+        return right / len(self.examples)
+
+
+def fit(learner: Learner, examples: Sequence[TrainingExample], validation: Validation, context: Context) -> Progress:
+    """Trains the student and leaves it with its best weights.
+
+    Checkpoints go to ``context.work``. A step's metrics are sent to the tracker when the checkpoint that covers it is whole, so that
+    a run which was killed shows no step twice.
+
+    Raises:
+        VicurError: where the loss is not finite.
+    """
+    config = learner.config
+    progress, best = _resume_or_begin(learner, validation, context)
+    while progress.step < config.steps and progress.stale < config.patience:
+        rows = [examples[n] for n in batch_rows(len(examples), config.batch_size, learner.seed, progress.step)]
+        try:
+            metrics = distillation_step(learner, rows, progress.step)
+        except FloatingPointError as error:
+            raise VicurError(
+                f"training came to {error} at step {progress.step + 1}.",
+                where=f"method {config.method}",
+                remedy="Lower learning_rate or advantage_clamp; the checkpoint before this step is kept.",
+            ) from error
+        progress.step += 1
+        progress.records.append({"step": progress.step, **metrics})
+        last = progress.step == config.steps
+        if last or progress.step % config.validate_every == 0:
+            best = _validate(learner, validation, progress, best)
+            last = last or progress.stale >= config.patience
+        if last or progress.step % config.checkpoint_every == 0:
+            save_checkpoint(context.work, learner.student, learner.optimizer, best, progress, config.keep_checkpoints)
+            _send(progress, context)
+        context.events.progress(progress.step, config.steps, _line(progress))
+    restore_weights(learner.student, best)
+    return progress
+
+
+def _resume_or_begin(learner: Learner, validation: Validation, context: Context) -> tuple[Progress, dict[str, Tensor]]:
+    found = load_checkpoint(context.work, learner.student, learner.optimizer)
+    if found is not None:
+        progress, best = found
+        log.info("resumes at step %d", progress.step)
+        _send(progress, context)
+        return found
+    accuracy = validation.accuracy(learner)
+    progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}])
+    return progress, trained_weights(learner.student)
+
+
+def _validate(learner: Learner, validation: Validation, progress: Progress, best: dict[str, Tensor]) -> dict[str, Tensor]:
+    accuracy = validation.accuracy(learner)
+    progress.records[-1]["validation_accuracy"] = accuracy
+    if accuracy > progress.best_accuracy:
+        progress.best_accuracy, progress.best_step, progress.stale = accuracy, progress.step, 0
+        return trained_weights(learner.student)
+    progress.stale += 1
+    return best
+
+
+def _send(progress: Progress, context: Context) -> None:
+    """Sends the records that the tracker has not had yet; which those are stands beside the checkpoints."""
+    marker = context.work / "sent.json"
+    sent = int(json.loads(marker.read_text(encoding="utf-8"))) if marker.exists() else -1
+    for record in progress.records:
+        if record["step"] > sent:
+            context.tracker.metrics({k: v for k, v in record.items() if k != "step"}, step=record["step"])
+    context.tracker.flush()
+    marker.write_text(json.dumps(progress.records[-1]["step"]), encoding="utf-8")
+
+
+def write_metrics(progress: Progress, path: Path) -> None:
+    """Writes the training curves, a JSON line a step."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in progress.records), encoding="utf-8")
+
+
+def _line(progress: Progress) -> str:
+    newest: dict[str, Any] = progress.records[-1]
+    return (
+        f"validation {progress.best_accuracy:.3f} (step {progress.best_step}), rollouts {newest['rollout_accuracy']:.2f}, "
+        f"gap {newest.get('gap/whole', 0.0):+.2f}"
+    )
