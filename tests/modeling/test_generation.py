@@ -1,0 +1,115 @@
+"""Generation: transformers' tokens when greedy, sound truncation, the same answers in any batch."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import Qwen3VLForConditionalGeneration
+
+from tests.modeling.test_chat import png
+from vicur.config.sampling import Sampling
+from vicur.config.student import CueRecoverySettings
+from vicur.data.digit_scenes import vocabulary
+from vicur.modeling import with_cue_recovery
+from vicur.modeling.chat import Chat
+from vicur.modeling.generation import draw, generate
+from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
+
+QUESTIONS = ("What is the sum of the left column?", "Describe the image.", "Which is larger, the red digit or the blue digit?")
+
+
+@pytest.fixture(scope="module")
+def chat() -> Chat:
+    return Chat(tiny_tokenizer(vocabulary()), tiny_image_processor())
+
+
+@pytest.fixture(scope="module", params=["backbone", "first", "assistant"])
+def model(request, chat):
+    torch.manual_seed(0)
+    backbone = Qwen3VLForConditionalGeneration(tiny_config(chat.tokenizer)).eval()
+    if request.param == "backbone":
+        return backbone
+    student = with_cue_recovery(backbone, CueRecoverySettings(interval=2, sink=request.param), 0, im_start_token_id=chat.start_id)
+    with torch.no_grad():
+        for name, parameter in student.named_parameters():
+            if "cue_recovery" in name and "o_proj" in name:
+                parameter.normal_(std=0.2)
+    return student
+
+
+@pytest.fixture(scope="module")
+def prompts(chat):
+    images = [[chat.pixels(png(value=40 + 60 * n))] for n in range(3)]
+    return [chat.prompt(q, i) for q, i in zip(QUESTIONS, images, strict=True)]
+
+
+def test_greedy_tokens_are_those_of_transformers_generate(model, chat, prompts):
+    ours = generate(model, chat, prompts, Sampling(temperature=0, max_new_tokens=8), seed=0)
+    batch = chat.collate(prompts)
+    theirs = model.generate(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        mm_token_type_ids=batch.mm_token_type_ids,
+        pixel_values=torch.cat([p.values_PD for p in batch.pixels]),
+        image_grid_thw=batch.grids,
+        do_sample=False,
+        max_new_tokens=8,
+        suppress_tokens=chat.forbidden_ids(model.config.text_config.vocab_size).tolist(),
+        eos_token_id=chat.end_id,
+        pad_token_id=chat.pad_id,
+    )
+    for answer, row in zip(ours, theirs[:, batch.prompt_length :].tolist(), strict=True):
+        assert list(answer.ids) == row[: len(answer.ids)]
+
+
+def test_greedy_answers_do_not_depend_on_the_batch_or_its_order(model, chat, prompts):
+    sampling = Sampling(temperature=0, max_new_tokens=6)
+    together = generate(model, chat, prompts, sampling, seed=0)
+    alone = [generate(model, chat, [p], sampling, seed=0)[0] for p in prompts]
+    backwards = generate(model, chat, prompts[::-1], sampling, seed=0, batch_size=2)[::-1]
+    assert [a.ids for a in together] == [a.ids for a in alone] == [a.ids for a in backwards]
+
+
+def test_a_seed_gives_the_same_draws_and_another_seed_others(model, chat, prompts):
+    sampling = Sampling(max_new_tokens=8)
+    first, second, other = (generate(model, chat, prompts, sampling, seed=s) for s in (1, 1, 2))
+    assert [a.ids for a in first] == [a.ids for a in second] != [a.ids for a in other]
+
+
+def test_text_without_images_is_answered_too(model, chat):
+    (answer,) = generate(model, chat, [chat.prompt("What is 7?", [])], Sampling(temperature=0, max_new_tokens=3), seed=0)
+    assert 1 <= len(answer.ids) <= 3
+
+
+NOTHING = torch.tensor([], dtype=torch.long)
+
+
+def drawn(logits, **settings):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.tensor([logits]).expand(400, -1)
+    return set(draw(rows, NOTHING, Sampling(**settings), None, generator)[0].tolist())
+
+
+def test_top_k_draws_from_the_likeliest_only():
+    assert drawn([1.0, 0.9, 0.8, 0.0], top_k=2) == {0, 1}
+
+
+def test_top_p_keeps_the_token_that_crosses_the_share_and_no_more():
+    probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().tolist()
+    assert drawn(probabilities, top_p=0.6) == {0, 1}
+    assert drawn(probabilities, top_p=0.05) == {0}
+
+
+def test_presence_penalty_moves_a_tie_away_from_what_was_said():
+    seen = torch.tensor([[True, False]])
+    token, _ = draw(torch.tensor([[1.0, 0.9]]), NOTHING, Sampling(temperature=0, presence_penalty=0.5), seen, torch.Generator())
+    assert token.tolist() == [1]
+
+
+@given(st.lists(st.floats(-20, 20), min_size=3, max_size=8), st.floats(0.1, 1.0), st.integers(0, 8))
+def test_recorded_logprobs_are_those_of_the_masked_untempered_distribution(logits, top_p, top_k):
+    row, forbidden = torch.tensor([logits]), torch.tensor([0])
+    token, logprob = draw(row, forbidden, Sampling(temperature=0.5, top_p=top_p, top_k=top_k), None, torch.Generator())
+    assert token.item() != 0
+    expected = row.masked_fill(torch.arange(len(logits)) == 0, float("-inf")).log_softmax(-1)[0, token]
+    assert logprob.item() == pytest.approx(expected.item(), abs=1e-5)

@@ -1,0 +1,126 @@
+"""A distillation step: one distribution for all scores, each image encoded once, a teacher that stays as it is."""
+
+import pytest
+import torch
+
+from tests.training.factory import learner_for, taught
+from vicur.config.training import METHODS
+from vicur.modeling.generation import generate
+from vicur.modeling.scoring import score_responses
+from vicur.modeling.vision import encode_images
+from vicur.training import step as step_module
+from vicur.training.step import distillation_step
+from vicur.training.trainer import trained_weights
+
+
+def encoder_calls(model, calls, name):
+    """Counts the images that the vision tower of ``model`` encodes."""
+    return model.model.visual.register_forward_hook(lambda module, args, kwargs, out: calls.append((name, len(kwargs["grid_thw"]))), with_kwargs=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rollout_and_training_forward_score_the_same_tokens_alike(base, method):
+    learner = learner_for(base, method=method)
+    rows = taught(learner)[:6]
+    distillation_step(learner, rows, 0)  # the module no longer adds zero
+    answers = generate(learner.student, learner.chat, [row.student for row in rows], learner.config.rollout, seed=1)
+    batch = learner.chat.collate([row.student for row in rows], [a.ids for a in answers])
+    forbidden = learner.chat.forbidden_ids(learner.student.config.text_config.vocab_size)
+    features = encode_images(learner.student, batch.pixels)
+    scored = score_responses(learner.student, batch, features, forbidden).logprobs_BR
+    for answer, row in zip(answers, scored, strict=True):
+        assert answer.logprobs == pytest.approx(row[: len(answer.ids)].tolist(), abs=2e-5)
+
+
+@pytest.mark.parametrize("method", ["opsd", "vicur"])
+def test_scores_do_not_depend_on_the_rest_of_the_batch(base, method):
+    learner = learner_for(base, method=method)
+    rows = taught(learner)[:5]
+    distillation_step(learner, rows, 0)
+    replies = [learner.chat.encode_response("Answer: 7")[: 1 + n] for n in range(4)] + [[learner.chat.end_id]]
+    forbidden = learner.chat.forbidden_ids(learner.student.config.text_config.vocab_size)
+
+    def score(prompts, responses):
+        batch = learner.chat.collate(prompts, responses)
+        return score_responses(learner.student, batch, encode_images(learner.student, batch.pixels), forbidden).logprobs_BR
+
+    together = score([row.teacher if n % 2 else row.student for n, row in enumerate(rows)], replies)
+    for n, (row, reply) in enumerate(zip(rows, replies, strict=True)):
+        alone = score([row.teacher if n % 2 else row.student], [reply])
+        assert alone[0].tolist() == pytest.approx(together[n, : len(reply)].tolist(), abs=1e-5)
+
+
+def test_each_distinct_image_is_encoded_once_for_each_state_of_a_tower(base):
+    learner = learner_for(base, method="vicur")
+    rows = taught(learner)[:6]  # three questions about each of two scenes
+    calls = []
+    hooks = [encoder_calls(learner.student, calls, "student"), encoder_calls(learner.teacher, calls, "teacher")]
+    for number in range(3):
+        distillation_step(learner, rows, number)
+    for hook in hooks:
+        hook.remove()
+    # At step 0 both towers are one and the same state; afterwards the teacher's features are remembered.
+    assert calls == [("student", 2)] * 3
+
+
+def test_the_teacher_is_scored_with_features_of_its_own_tower(base, monkeypatch):
+    learner = learner_for(base, method="opsd", learning_rate=0.05)
+    rows = taught(learner)[:4]
+    seen = []
+    real = step_module.score_responses
+    monkeypatch.setattr(step_module, "score_responses", lambda model, b, f, x: (seen.append((model, f)), real(model, b, f, x))[1])
+    for number in range(2):
+        distillation_step(learner, rows, number)
+    own = encode_images(learner.teacher, rows[0].teacher.pixels)
+    drifted = encode_images(learner.student, rows[0].student.pixels)
+    (key,) = own
+    used = next(features for model, features in reversed(seen) if model is learner.teacher)
+    assert torch.allclose(used[key].tokens_NH, own[key].tokens_NH, atol=1e-5)
+    assert not torch.allclose(drifted[key].tokens_NH, own[key].tokens_NH, atol=1e-3)
+
+
+def test_a_frozen_tower_is_encoded_once_and_stays_frozen(base):
+    learner = learner_for(base, method="vicur", train_vision=False)
+    before = {n: p.clone() for n, p in learner.student.model.visual.named_parameters()}
+    distillation_step(learner, taught(learner)[:4], 0)
+    assert all(torch.equal(p, before[n]) for n, p in learner.student.model.visual.named_parameters())
+
+
+def test_the_teacher_never_changes_and_the_student_does(base):
+    learner = learner_for(base, method="vicur")
+    teacher, student = trained_weights(learner.teacher), trained_weights(learner.student)
+    distillation_step(learner, taught(learner)[:4], 0)
+    assert all(torch.equal(w, teacher[n]) for n, w in trained_weights(learner.teacher).items())
+    changed = {n for n, w in trained_weights(learner.student).items() if not torch.equal(w, student[n])}
+    assert any("cue_recovery" in n for n in changed)
+    assert any("visual" in n for n in changed)
+
+
+def test_placeholders_and_control_tokens_are_never_sampled_however_likely(base):
+    learner = learner_for(base, method="opsd", rollout={"max_new_tokens": 12})
+    forbidden = learner.chat.forbidden_ids(learner.student.config.text_config.vocab_size)
+    embedding = learner.student.get_input_embeddings().weight
+    with torch.no_grad():
+        embedding[forbidden] = 50 * embedding[forbidden]
+    answers = generate(learner.student, learner.chat, [r.student for r in taught(learner)], learner.config.rollout, seed=0)
+    assert not set(forbidden.tolist()) & {token for answer in answers for token in answer.ids}
+    assert learner.chat.image_id in forbidden
+
+
+def test_a_step_tells_what_the_paper_tracks(base):
+    learner = learner_for(base, method="opsd")
+    metrics = distillation_step(learner, taught(learner)[:4], 0)
+    wanted = {"gap/whole", "gap/half_1", "gap/half_2", "gap/quarter_1", "gap/quarter_4", "leakage/samples", "leakage/occurrences"}
+    wanted |= {"entropy", "response_tokens", "rollout_accuracy", "tokens_per_second", "seconds/rollout", "seconds/teacher", "loss"}
+    assert wanted <= set(metrics)
+    assert all(value == value for value in metrics.values())
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(base):
+    learner = learner_for(base, method="opsd")
+    with torch.no_grad():
+        learner.teacher.model.language_model.norm.weight.fill_(float("nan"))
+    before = trained_weights(learner.student)
+    with pytest.raises(FloatingPointError, match="nan"):
+        distillation_step(learner, taught(learner)[:4], 0)
+    assert all(torch.equal(w, before[n]) for n, w in trained_weights(learner.student).items())
