@@ -23,8 +23,6 @@ class PixelCues(Section):
     """Cues that are read off the image of a digit scene, as a function of image and question alone."""
 
     type: Literal["pixels"] = "pixels"
-    neighbours: int = Field(1, ge=1, le=25)
-    """How many known digits vote on what an unknown one is."""
 
 
 CueProviderConfig = Annotated[AnnotationCues | PixelCues, Field(discriminator="type")]
@@ -37,11 +35,13 @@ class CuesConfig(Section):
     provider: CueProviderConfig = PixelCues()
     """What makes the cues."""
     splits: tuple[str, ...] = (TAUGHT_SPLIT, "validation", "test", "ood")
-    """Splits that get cues. Only those of ``distill`` teach; the others show how the provider does on images it has not met."""
+    """Splits that get cues. Only those of ``distill`` teach; the others show how the provider does on new images. Of
+    these, a split that the dataset lacks is passed over."""
     max_ungrounded_share: float = Field(0.05, ge=0, le=1)
-    """Share of the ``distill`` cues that may disagree with what the dataset knows to be in the image; above it the stage fails."""
+    """Share of the ``distill`` cues that may disagree with what the dataset knows to be in the image; above it the
+    stage fails. A dataset that knows nothing of its images passes."""
     max_leak_share: float = Field(0.0, ge=0, le=1)
-    """Share of the ``distill`` cues that may state the answer as a conclusion; above it the stage fails."""
+    """Share of the ``distill`` cues that may give the answer away; above it the stage fails."""
     max_skipped_share: float = Field(0.02, ge=0, le=1)
     """Share of the ``distill`` examples that may go without a cue; above it the stage fails."""
     samples: int = Field(72, ge=0, le=1000)

@@ -1,8 +1,8 @@
 """Finds coloured digits on a dark, noisy background and the grid that they stand in.
 
-Nothing is known beforehand but what colours there are: neither how many rows and columns an image has nor what stands where. All
-is counted in whole numbers, or in single float operations that IEEE 754 rounds the same way everywhere, so that what is found in
-an image does not depend on the processor.
+Nothing is known beforehand but what colours there are: neither how many rows and columns an image has nor what stands
+where. All is counted in whole numbers, or in single float operations that IEEE 754 rounds the same way everywhere, so
+that what is found in an image does not depend on the processor.
 """
 
 from __future__ import annotations
@@ -103,8 +103,9 @@ def cells(signal_HW3: NDArray[np.int64], rows: int, columns: int) -> list[list[C
 def find_digits(pixels: NDArray[np.int64], palette: Mapping[str, Colour]) -> list[list[FoundDigit]]:
     """Finds the digits of an image, row by row.
 
-    The grid is the finest even one in which every cell has ink and no two cells have the same colour: a coarser one mixes colours
-    in a cell, a finer one parts a digit. Of several, the one whose cells are of one colour each most clearly.
+    The grid is the finest even one in which every cell has ink and no two cells have the same colour: a coarser one
+    mixes colours in a cell, a finer one parts a digit. Of several, the one whose cells are of one colour each most
+    clearly.
 
     Args:
         pixels: [H, W, 3], 0..255.
@@ -149,8 +150,11 @@ def _cell(excess: NDArray[np.int64], top: int, left: int, height: int, width: in
 
 def _nearest(signal_N3: NDArray[np.int64], colours: NDArray[np.int64]) -> NDArray[np.intp]:
     """Index [N] of the colour [C, 3] whose direction is nearest to that of each signal."""
-    # The signal's own length is the same for all colours. Square roots of whole numbers and quotients are exactly rounded.
-    return np.argmax((signal_N3 @ colours.T) / np.sqrt(np.sum(np.square(colours), axis=1)), axis=-1)
+    # The signal's own length is the same for all colours. Square roots and quotients are exactly rounded everywhere.
+    nearest: NDArray[np.intp] = np.argmax(
+        (signal_N3 @ colours.T) / np.sqrt(np.sum(np.square(colours), axis=1)), axis=-1
+    )
+    return nearest
 
 
 def _purity(flat: list[Cell]) -> float:

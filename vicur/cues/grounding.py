@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 def is_grounded(cue: str, example: Example) -> bool | None:
     """Whether ``cue`` says all the evidence that its question asks for, and nothing of the image that is wrong.
 
-    The evidence is checked by the rule that responses are checked by. Beyond it, no statement about a known part of the image
-    (another row of a scene, say) may be false. What the dataset knows nothing about is left to whoever reads the samples.
+    The evidence is checked by the rule that responses are checked by. Beyond it, no statement about a known part of the
+    image (another row of a scene, say) may be false. What the dataset knows nothing about is left to whoever reads the
+    samples.
 
     Returns:
         ``None`` where the example holds no truth to compare with.

@@ -1,20 +1,23 @@
 """Whether a cue gives the answer away.
 
-A cue is to say what is seen and leave the conclusion to the teacher. The answer may well stand in it, where it is evidence: asked
-for the larger of 7 and 5, "The red digit is 7 and the blue digit is 5" holds the answer 7 and gives nothing away that the image
-does not show. So what counts is how the answer is said. A cue **leaks** if, outside its statements of evidence,
+A cue is to say what is seen and to leave the conclusion to the teacher. The answer may well stand in it, where it is
+evidence: asked for the larger of 7 and 5, "The red digit is 7 and the blue digit is 5" holds the answer 7 and gives
+nothing away that the image does not show. So what counts is how the answer is said. A cue *leaks* if, outside its
+statements of evidence,
 
-- ``announced``: a sentence speaks of the answer, the solution, the result or a box, and holds it ("Answer: 12", "option B");
-- ``concluded``: it follows a word of consequence ("therefore ... 12", "so 12");
+- ``announced``: it speaks of the answer, the solution, the result or a box, and says it ("Answer: 12", "option B");
+- ``concluded``: the answer follows a word of consequence ("therefore ... 12", "so 12");
 - ``computed``: it is the outcome of an operation ("7 plus 5 is 12", "7 + 5 = 12", "the sum is 12", "12 in total");
-- ``asked``: it is said of the very thing that the question asks for ("x = 12" where x is to be found, "2 are even" where the even
-  ones are to be counted);
+- ``asked``: it is said of the very thing that the question asks for ("x = 12" where x is to be found, "2 are even"
+  where the even ones are to be counted);
 - ``judged``: the cue compares where the question asks to compare ("the red digit is larger");
-- ``beyond the evidence``: the example lists its evidence, the answer is not part of it, and the cue says it all the same.
+- ``beyond the evidence``: the example lists its evidence, the answer is none of it, and the cue says it all the same.
 
-A statement of evidence is "<subject> <verb> <values>" of a subject that the dataset knows, with as many values as it has. A misread
-value that happens to equal the answer is no leak but an ungrounded cue. Without listed evidence, a bare mention of the answer is not
-a leak: nothing tells it from evidence.
+A statement of evidence is "<subject> <verb> <values>" of a subject that the dataset knows, with as many values as it
+has. A misread value that happens to equal the answer is no leak but an ungrounded cue. Without listed evidence, a
+bare mention of the answer is not a leak: nothing tells it from evidence. Where the rules err, they err towards a
+leak: a description that they take for a conclusion ("the total is 12", read off a receipt) is shown on the page of
+samples.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ class Leak:
 
 
 _IS = r"(?:is|are|was|be|equals?|gives?|makes?|becomes?|yields?|comes\s+to|adds?\s+up\s+to|amounts\s+to|=|:|->|→)"
+# What links two words of one thought; bounded, so that a long text takes no longer than its length.
+_NEAR = r"[^;]{0,200}?"
 _FILLER = r"(?:(?:to|the|an?|exactly|equal|just|only|always)\s+)*"
 _ANNOUNCEMENT = r"\b(?:answer|solution|result|conclusion|boxed)\b"
 _CONSEQUENCE = (
@@ -46,11 +51,11 @@ _CONSEQUENCE = (
     r"it\s+follows|we\s+(?:get|have|find|obtain)|(?:which|that|this)\s+(?:gives|makes|means|yields))\b"
 )
 _OPERATION = (
-    r"(?:\b(?:sum|total|difference|product|quotient|ratio|average|mean|median|remainder|plus|minus|times|multiplied|divided\s+by|"
-    r"added|adding|subtract\w*)\b|\d\s*[-+*/×÷·]\s*\d)"
+    r"(?:\b(?:sum|total|difference|product|quotient|ratio|average|mean|median|remainder|plus|minus|times|multiplied|"
+    r"divided\s+by|added|adding|subtract\w*)\b|\d\s*[-+*/×÷·]\s*\d)"
 )
 _COMPARATIVE = (
-    r"(?:larg|great|bigg|small|high|low|long|short|tall|clos|near|old|young|wid|narrow|heav[iy]|light|fast|slow|deep|thick|thin)"
+    r"(?:larg|great|bigg|small|high|low|long|short|tall|clos|near|old|young|wid|narrow|heavi|light|fast|slow|deep|thick)"
     r"(?:er|est)\b|\b(?:more|most|less|least|fewer|fewest|maximum|minimum|max|min|farther|farthest)\b"
 )
 _ASKS_TO_COMPARE = re.compile(
@@ -62,15 +67,19 @@ _COMPARES = re.compile(
     rf"|\b(?:{_COMPARATIVE})(?:\s+1|\s+of\b.*?)?\s*(?:\b(?:is|are)\b|[:=])"
 )
 _ASKS_FOR = re.compile(
-    r"\b(?:what(?:'s|\s+is|\s+are)|find|determine|calculate|compute|evaluate|solve\s+for|give|state)\s+(?P<thing>[^?.!;]+)"
+    r"\b(?:what(?:'s|\s+is|\s+are)|find|determine|calculate|compute|evaluate|solve\s+for|give|state)\s+"
+    r"(?P<thing>[^?.!;]+)"
 )
-_ASKS_TO_COUNT = re.compile(r"\b(?:how\s+many|(?:the\s+)?number\s+of)\s+(?P<things>[^?.!;,]+?)(?=\s+(?:is|are|do|does|can|have|has|in|on)\b|$|[?.!;,])")
+_ASKS_TO_COUNT = re.compile(
+    r"\b(?:how\s+many|(?:the\s+)?number\s+of)\s+(?P<things>[^?.!;,]+?)"
+    r"(?=\s+(?:is|are|do|does|can|have|has|in|on)\b|$|[?.!;,])"
+)
 _OF_WHAT = re.compile(r"^(?:the\s+)?(?:value|length|size|measure|area|number)\s+of\s+")
 _TAIL = re.compile(r"\s+(?:of|in|on|at|from|between|for|with|that|which|if|when)\b.*$")
 
 
 def find_leak(cue: str, example: Example) -> Leak | None:
-    """The first way in which ``cue`` gives the example's answer away, or ``None``. Reads text only; never fails on any."""
+    """The first way in which ``cue`` gives the example's answer away, or ``None``. Never fails, whatever the text."""
     known = truths(example)
     rest = []
     for clause in clauses(canonical(cue)):
@@ -138,14 +147,14 @@ def _rules(answer: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
     said = _said(answer)
     return (
         ("announced", re.compile(_ANNOUNCEMENT)),
-        ("concluded", re.compile(rf"{_CONSEQUENCE}.*{said}")),
+        ("concluded", re.compile(rf"{_CONSEQUENCE}{_NEAR}{said}")),
         (
             "computed",
             re.compile(
-                rf"{_OPERATION}.*?(?:\b|(?<=\s)|(?<=\d)){_IS}\s*{_FILLER}{said}"
+                rf"{_OPERATION}{_NEAR}(?:\b|(?<=\s)|(?<=\d)){_IS}\s*{_FILLER}{said}"
                 rf"|\b(?:sum|total|difference|product|average|mean)\s+of\s+{said}(?!\s*(?:,|and\b|[-+*/]))"
                 rf"|\b(?:totals?|totalling|totaling|adds?\s+up\s+to|amounts?\s+to)\s+{said}"
-                rf"|{said}\s*{_IS}\s*.*{_OPERATION}"
+                rf"|{said}\s*{_IS}{_NEAR}{_OPERATION}"
                 rf"|{said}\s+(?:in\s+total|altogether|in\s+all)\b"
             ),
         ),
@@ -154,9 +163,11 @@ def _rules(answer: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 @lru_cache(maxsize=512)
 def _letter_pattern(letter: str) -> re.Pattern[str]:
+    """Says that the choice of this letter is the right one; "option B shows a cat" does not."""
+    link = r"\W*(?:(?:is|the|option|choice)\W+)*"
     return re.compile(
-        rf"(?:\b(?:answer|option|choice|solution|select|choose|pick)\b|\bboxed)\W*(?:is\W+|option\W+|choice\W+|of\W+)*{letter}(?!\w)"
-        rf"|(?<!\w){letter}\W+is\s+(?:the\s+)?(?:correct|right|true|answer)"
+        rf"\b(?:answer|solution|select|choose|pick|boxed|(?:correct|right)\s+(?:option|choice|one)){link}{letter}(?!\w)"
+        rf"|(?<!\w){letter}\W+is\s+(?:the\s+)?(?:correct|right|true|answer)\b"
     )
 
 
@@ -170,7 +181,7 @@ def _asked(question: str, answer: str) -> tuple[re.Pattern[str], ...]:
         bare = _OF_WHAT.sub("", thing)
         for name in {n for n in (thing, bare, _TAIL.sub("", thing), _TAIL.sub("", bare)) if n}:
             named = rf"(?<!\w){re.escape(name)}(?!\w)"
-            patterns += [rf"{named}[^.;]*?\s*{_IS}\s*{_FILLER}{said}", rf"{said}\s+(?:is|are|=)\s+(?:the\s+)?{named}"]
+            patterns += [rf"{named}{_NEAR}{_IS}\s*{_FILLER}{said}", rf"{said}\s+(?:is|are|=)\s+(?:the\s+)?{named}"]
     for match in _ASKS_TO_COUNT.finditer(question):
         things = match["things"].strip()
         *modifiers, _ = things.split()

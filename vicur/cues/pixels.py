@@ -1,8 +1,8 @@
 """Reads the cue of a digit scene off its pixels.
 
-The cue is a function of image and question alone, S = f(X). What colours there are and what digits look like is learned beforehand,
-from the scenes of the base and distillation pools; what stands where is found in each image. Of what is found, the cue tells only
-what the question asks for, in the words of the dataset's own cues.
+The cue is a function of image and question alone, S = f(X). What colours there are and what digits look like is learned
+beforehand, from the scenes of the base and distillation pools; what stands where is found in each image. Of what is
+found, the cue tells only what the question asks for, in the words of the dataset's own cues.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from string import Formatter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vicur.cues.grid import Colour, FoundDigit, UnreadableError, cells, decode, find_digits, signal
 from vicur.cues.providers import NoCue
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicur.data.schema import Example
+
+# Colours are few and much alike in all scenes: so many suffice to learn them.
+_PALETTE_SCENES = 300
 
 _SLOT_VALUES = {"column": COLUMN_NAMES, "row": ROW_NAMES, "first": tuple(COLOURS), "second": tuple(COLOURS)}
 
@@ -45,19 +49,25 @@ class ReadScene:
     colours: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True)
-class _Truth:
-    """What the dataset knows of a scene that is learned from."""
+class _Truth(BaseModel):
+    """What the dataset knows of a scene that is learned from: ``metadata["scene"]`` of an example."""
 
-    digits: list[list[int]]
-    colours: list[list[str]]
+    digits: tuple[tuple[Annotated[int, Field(ge=0, le=9)], ...], ...] = Field(min_length=1)
+    colours: tuple[tuple[str, ...], ...]
+
+    @model_validator(mode="after")
+    def _is_a_grid(self) -> Self:
+        widths = {len(row) for row in (*self.digits, *self.colours)}
+        if len(self.digits) != len(self.colours) or len(widths) != 1 or 0 in widths:
+            raise ValueError("digits and colours do not make one grid")
+        return self
 
 
 class PixelProvider:
     """Cues of digit scenes, from their pixels."""
 
-    name = "pixels"
-    fitted_on = ("base", "distill")
+    name: str = "pixels"
+    fitted_on: tuple[str, ...] = ("base", "distill")
 
     def __init__(self) -> None:
         self._palette: dict[str, Colour] = {}
@@ -76,16 +86,18 @@ class PixelProvider:
         Raises:
             VicurError: where none of the examples is such a scene.
         """
-        scenes = {image: truth for image, truth in map(_scene, examples) if truth is not None}
-        self._palette = _learn_palette(scenes)
-        patches, labels, sources = [], [], []
+        scenes = dict(scene for scene in map(_scene, examples) if scene is not None)
+        self._palette = _learn_palette(list(scenes.items())[:_PALETTE_SCENES])
+        patches: list[NDArray[np.uint8]] = []
+        labels: list[int] = []
+        sources: list[bytes] = []
         for image, truth in scenes.items():
             try:
                 found = find_digits(decode(image), self._palette)
             except UnreadableError:
                 continue
             # Its truth names each patch only where the digits were found where they are.
-            if [[digit.colour for digit in line] for line in found] == truth.colours:
+            if tuple(tuple(digit.colour for digit in line) for line in found) == truth.colours:
                 source = _digest(image)
                 self._found[source] = found
                 patches += [digit.patch for line in found for digit in line]
@@ -94,8 +106,8 @@ class PixelProvider:
         if not patches:
             raise VicurError(
                 "holds no digit scenes with known digits and colours to learn from.",
-                where=f"splits {' and '.join(self.fitted_on)}",
-                remedy="The provider 'pixels' reads digit scenes only; choose cues.provider.type: annotation for this dataset.",
+                where=f"dataset, splits {' and '.join(self.fitted_on)}",
+                remedy="The provider 'pixels' reads digit scenes only: set cues.provider.type to annotation.",
             )
         self._reader = DigitReader(np.stack(patches), np.array(labels, dtype=np.uint8), np.array(sources))
 
@@ -125,8 +137,9 @@ class PixelProvider:
         if len(found) != len(ROW_NAMES) or len(found[0]) != len(COLUMN_NAMES):
             raise UnreadableError(f"no grid of {len(ROW_NAMES)} x {len(COLUMN_NAMES)} digits is found in the image")
         values = reader.read(np.stack([digit.patch for line in found for digit in line]), source)
+        width = len(COLUMN_NAMES)
         return ReadScene(
-            digits=tuple(tuple(values[start : start + len(COLUMN_NAMES)]) for start in range(0, len(values), len(COLUMN_NAMES))),
+            digits=tuple(tuple(values[start : start + width]) for start in range(0, len(values), width)),
             colours=tuple(tuple(digit.colour for digit in line) for line in found),
         )
 
@@ -137,7 +150,7 @@ class PixelProvider:
 
 
 def parse_question(question: str) -> tuple[str, dict[str, str]] | None:
-    """The kind of a question about digit scenes, and the row, column or colours that it names; ``None`` for any other."""
+    """The kind of a question about digit scenes, and the row, column or colours in it; ``None`` for any other."""
     text = " ".join(question.split()).casefold()
     for kind, pattern in _PATTERNS.items():
         match = pattern.fullmatch(text)
@@ -178,21 +191,20 @@ def _digest(image: bytes) -> bytes:
     return hashlib.sha256(image).hexdigest()[:32].encode()
 
 
-def _scene(example: Example) -> tuple[bytes, _Truth | None]:
-    """An example's image and, where its metadata describe a scene, what it shows."""
-    scene = example.metadata.get("scene")
-    if len(example.images) != 1 or not isinstance(scene, Mapping):
-        return b"", None
-    digits, colours = scene.get("digits"), scene.get("colours")
-    if not isinstance(digits, list) or not isinstance(colours, list) or [len(r) for r in digits] != [len(r) for r in colours]:
-        return b"", None
-    return example.images[0], _Truth(digits, colours)
+def _scene(example: Example) -> tuple[bytes, _Truth] | None:
+    """An example's image and what its metadata say that it shows, where they describe a scene."""
+    if len(example.images) != 1 or "scene" not in example.metadata:
+        return None
+    try:
+        return example.images[0], _Truth.model_validate(example.metadata["scene"])
+    except ValidationError:
+        return None
 
 
-def _learn_palette(scenes: Mapping[bytes, _Truth]) -> dict[str, Colour]:
+def _learn_palette(scenes: Iterable[tuple[bytes, _Truth]]) -> dict[str, Colour]:
     """Mean signal of each colour's ink over all cells that have it."""
     totals: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(4, dtype=np.int64))
-    for image, truth in scenes.items():
+    for image, truth in scenes:
         try:
             grid = cells(signal(decode(image)), len(truth.colours), len(truth.colours[0]))
         except UnreadableError:
@@ -201,4 +213,4 @@ def _learn_palette(scenes: Mapping[bytes, _Truth]) -> dict[str, Colour]:
             for cell, name in zip(line, names, strict=True):
                 totals[name] += np.append(cell.total, np.count_nonzero(cell.ink))
     means = {name: total[:3] // max(1, total[3]) for name, total in sorted(totals.items())}
-    return {name: (int(mean[0]), int(mean[1]), int(mean[2])) for name, mean in means.items()}
+    return {name: (int(mean[0]), int(mean[1]), int(mean[2])) for name, mean in means.items() if mean.any()}

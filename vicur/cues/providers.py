@@ -1,7 +1,11 @@
 """What a cue provider is.
 
-A provider turns an example into a visual cue: text that says what is to be seen in the image and is relevant to the question.
-Ideally S = f(X), a function of image and question alone, so that a student can in principle recover all that its teacher knows.
+A provider turns an example into a visual cue: text that says what is to be seen in the image and is relevant to the
+question. Ideally S = f(X), a function of image and question alone, so that a student can in principle recover all that
+its teacher knows.
+
+To add one: write a class that fits :class:`CueProvider`, give it a section in ``vicur.config.cues`` with a ``type``
+of its own, and name both in :func:`provider_for`. The audit holds for every provider alike.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ class NoCue:
 
 
 class CueProvider(Protocol):
-    """Makes cues. Deterministic: the same examples fitted and the same example asked give the same cue on every machine."""
+    """Makes cues. Deterministic: the same examples give the same cues on every machine."""
 
     name: str
     """What it is called in configuration and results."""
@@ -34,7 +38,7 @@ class CueProvider(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Says what the cues depend on beside the example and this project's code: what was fitted, which model is asked."""
+        """What the cues depend on beside the example and this project's code: what was fitted, which model is asked."""
         ...
 
     def fit(self, examples: Iterable[Example]) -> None:
@@ -53,24 +57,24 @@ class CueProvider(Protocol):
 class AnnotationProvider:
     """Takes the cue that the dataset brings along."""
 
-    name = "annotation"
-    fitted_on = ()
-    fingerprint = "dataset"
+    name: str = "annotation"
+    fitted_on: tuple[str, ...] = ()
+    fingerprint: str = "dataset"
 
     def fit(self, examples: Iterable[Example]) -> None:
         """Has nothing to learn."""
 
     def cue(self, example: Example) -> str | NoCue:
         """The example's ``cue`` field."""
-        return example.cue if example.cue else NoCue("the example has no cue field, or an empty one")
+        return example.cue if example.cue else NoCue("the example has no cue of its own")
 
 
 def provider_for(config: CueProviderConfig) -> CueProvider:
-    """The provider that a configuration names."""
+    """The provider that a configuration names, not yet fitted."""
     match config:
         case AnnotationCues():
             return AnnotationProvider()
         case PixelCues():
             from vicur.cues.pixels import PixelProvider
 
-            return PixelProvider(config.neighbours)
+            return PixelProvider()

@@ -1,9 +1,9 @@
 """Reads a digit: the label of the most similar known one.
 
-Digits are compared by the directions of their edges, as vectors of small whole numbers. All sums stay below 2**24, where float32
-is exact whatever the order of additions, so a matrix product may be as fast as the machine has it and the nearest digit is still
-the same one on every machine. Trained classifiers do not have that property, nor would they read better by much: a support vector
-machine on the same vectors is about one percentage point ahead.
+Digits are compared by the directions of their edges, as vectors of small whole numbers. All sums stay below 2**24,
+where float32 is exact whatever the order of additions: a matrix product may be as fast as the machine has it, and the
+nearest digit is still the same one on every machine. Trained classifiers do not have that property, and a support
+vector machine on such vectors read only about one percentage point more of unknown handwriting.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # Length that every vector is scaled to. Squared distances reach 2 * 1000**2, below 2**24.
 _LENGTH = 1000
-# Beyond this squared distance from anything known it is no digit: distorted ones of other hands stay below 180,000, noise above 320,000.
+# Beyond this squared distance from anything known it is no digit: distorted ones of other hands stay below 180,000,
+# noise above 320,000.
 _FARTHEST = 250_000
 
 
@@ -48,8 +49,8 @@ class DigitReader:
 
         Args:
             patches: [M, S, S].
-            source: digest of their image. Known digits of that very image do not count: a digit would be its own nearest, and
-                reading it no more than looking up the label that it came with.
+            source: digest of their image. Known digits of that very image do not count: a digit would be its own
+                nearest, and reading it no more than looking up the label that it came with.
 
         Raises:
             UnreadableError: where one is not like any known digit.
@@ -76,9 +77,11 @@ def edge_features(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
     down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
     edges = np.stack([_pool(_smooth(np.maximum(part, 0))) for part in (across, -across, down, -down)], axis=1)
     strength = edges.reshape(len(patches), -1)
-    # Square roots keep few strong edges from outweighing the many weak ones; the length is then that of the strength's sum.
+    # Square roots keep few strong edges from outweighing the many weak ones; the length is then that of the
+    # strength's sum.
     length = np.sqrt(np.maximum(strength.sum(axis=1, keepdims=True), 1))
-    return np.minimum(np.rint(np.sqrt(strength) * _LENGTH / length), 255).astype(np.float32)
+    features: NDArray[np.float32] = np.minimum(np.rint(np.sqrt(strength) * _LENGTH / length), 255).astype(np.float32)
+    return features
 
 
 def _smooth(ink: NDArray[np.int64]) -> NDArray[np.int64]:

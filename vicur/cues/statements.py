@@ -6,18 +6,17 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vicur.data.schema import Example
 
-_NUMBER_WORDS = {
-    word: str(number)
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen twenty".split()
-    )
-}
+_NUMBERS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+_NUMBER_WORDS = {word: str(number) for number, word in enumerate(_NUMBERS)}
 _NUMBER_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})\b(?!-)")
 _MATHS = re.compile(r"\$|\\[()\[\]]|\*\*|\\(?:text|mathrm|mathbf)\b")
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
@@ -46,7 +45,7 @@ class Statement:
 
 
 def canonical(text: str) -> str:
-    """``text`` in lower case and compatibility form, number words and thousands as plain digits, without LaTeX's maths marks."""
+    """``text`` in lower case and compatibility form, number words as digits, without LaTeX's maths marks."""
     text = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
     text = _MATHS.sub("", text)
     text = _NUMBER_WORD.sub(lambda match: _NUMBER_WORDS[match[0]], text)
@@ -78,7 +77,7 @@ def stated_evidence(example: Example) -> dict[str, tuple[str, ...]]:
 
 
 def truths(example: Example) -> dict[str, tuple[str, ...]]:
-    """Values by subject of all that the dataset knows to be in the image: the stated evidence and a digit scene's grid."""
+    """Values by subject of all that the dataset knows to be in the image: stated evidence and a digit scene's grid."""
     scene = example.metadata.get("scene")
     return {**(_grid_truths(scene) if isinstance(scene, Mapping) else {}), **stated_evidence(example)}
 
@@ -101,6 +100,7 @@ def _grid_truths(scene: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     if len(digits) == len(ROW_NAMES) and all(len(row) == len(COLUMN_NAMES) for row in digits):
         found |= {f"{name} row": tuple(map(str, row)) for name, row in zip(ROW_NAMES, digits, strict=True)}
-        found |= {f"{name} column": tuple(map(str, c)) for name, c in zip(COLUMN_NAMES, zip(*digits, strict=True), strict=True)}
-    pairs = [(colour, digit) for names, row in zip(colours, digits, strict=False) for colour, digit in zip(names, row, strict=False)]
+        columns = zip(COLUMN_NAMES, zip(*digits, strict=True), strict=True)
+        found |= {f"{name} column": tuple(map(str, column)) for name, column in columns}
+    pairs = zip(chain.from_iterable(colours), chain.from_iterable(digits), strict=False)
     return found | {f"{colour} digit": (str(digit),) for colour, digit in pairs}

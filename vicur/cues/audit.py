@@ -1,0 +1,194 @@
+"""The audit: what is wrong with cues, counted by split and by kind of question, and held against limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from vicur.config.cues import TAUGHT_SPLIT, CuesConfig
+from vicur.cues.grounding import is_grounded
+from vicur.cues.leaks import Leak, find_leak
+from vicur.cues.providers import NoCue
+from vicur.cues.reasoning import reasoning_words
+from vicur.data.schema import Example
+
+
+@dataclass(frozen=True)
+class AuditedCue:
+    """One example with its cue, or with the reason why it has none, and what the audit says of it.
+
+    Attributes:
+        example_id, split, kind: the example's.
+        cue: the text; ``None`` where the example was skipped.
+        skipped: why there is no cue.
+        grounded: whether it agrees with what the dataset knows to be in the image; ``None`` where nothing is known.
+        leak: how it gives the answer away, if it does.
+        reasoning: its words that belong to a solution, not to a description.
+        words: its length.
+    """
+
+    example_id: str
+    split: str
+    kind: str
+    cue: str | None
+    skipped: str | None = None
+    grounded: bool | None = None
+    leak: Leak | None = None
+    reasoning: tuple[str, ...] = ()
+    words: int = 0
+
+
+class Figures(BaseModel):
+    """What the audit counts over a set of examples. A share of nothing is ``None``."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    examples: int
+    cues: int
+    skipped: int
+    with_truth: int
+    """Cues of examples whose dataset knows what is in the image."""
+    ungrounded: int
+    leaking: int
+    reasoning: int
+    """Cues with words that belong to a solution."""
+    grounded_share: float | None
+    """Of the cues with truth."""
+    answer_leak_share: float | None
+    """Of the cues."""
+    reasoning_share: float | None
+    """Of the cues."""
+    skipped_share: float | None
+    """Of the examples."""
+    mean_words: float | None
+    longest_words: int
+
+
+class SplitAudit(BaseModel):
+    """The figures of a split: as a whole and by kind of question, and how often which rule or reason applied."""
+
+    all: Figures
+    kinds: dict[str, Figures]
+    leak_rules: dict[str, int]
+    skip_reasons: dict[str, int]
+    reasoning_words: dict[str, int]
+
+
+class Limit(BaseModel):
+    """A limit of the configuration and the share that it holds for (``None``: of nothing)."""
+
+    setting: str
+    limit: float
+    share: float | None
+    passed: bool
+
+
+class Audit(BaseModel):
+    """The whole audit (``audit.json``)."""
+
+    provider: str
+    fingerprint: str
+    taught_split: str = TAUGHT_SPLIT
+    limits: list[Limit]
+    splits: dict[str, SplitAudit]
+
+    @property
+    def taught(self) -> Figures:
+        """The figures of the cues that teach."""
+        return self.splits[self.taught_split].all
+
+
+def audit_cue(example: Example, cue: str | NoCue) -> AuditedCue:
+    """Looks at the cue of one example."""
+    if isinstance(cue, NoCue):
+        return AuditedCue(example.id, example.split, example.kind, cue=None, skipped=cue.reason)
+    return AuditedCue(
+        example.id,
+        example.split,
+        example.kind,
+        cue=cue,
+        grounded=is_grounded(cue, example),
+        leak=find_leak(cue, example),
+        reasoning=reasoning_words(cue),
+        words=len(cue.split()),
+    )
+
+
+def summarize(rows: Iterable[AuditedCue], provider: str, fingerprint: str, config: CuesConfig) -> Audit:
+    """Counts over all audited cues, and compares the taught split's with the limits."""
+    by_split: dict[str, list[AuditedCue]] = {}
+    for row in rows:
+        by_split.setdefault(row.split, []).append(row)
+    splits = {split: _audit_split(by_split[split]) for split in config.splits if split in by_split}
+    limits = _limits(splits[TAUGHT_SPLIT].all, config)
+    return Audit(provider=provider, fingerprint=fingerprint, limits=limits, splits=splits)
+
+
+def offenders(rows: Sequence[AuditedCue], limit: Limit) -> list[AuditedCue]:
+    """The taught rows that count against a limit."""
+    counts: Mapping[str, list[AuditedCue]] = {
+        "max_skipped_share": [row for row in rows if row.skipped is not None],
+        "max_ungrounded_share": [row for row in rows if row.grounded is False],
+        "max_leak_share": [row for row in rows if row.leak is not None],
+    }
+    return [row for row in counts[limit.setting] if row.split == TAUGHT_SPLIT]
+
+
+def _audit_split(rows: list[AuditedCue]) -> SplitAudit:
+    kinds = sorted({row.kind for row in rows})
+    return SplitAudit(
+        all=_figures(rows),
+        kinds={kind: _figures([row for row in rows if row.kind == kind]) for kind in kinds},
+        leak_rules=_counted(row.leak.rule for row in rows if row.leak is not None),
+        skip_reasons=_counted(row.skipped for row in rows if row.skipped is not None),
+        reasoning_words=_counted(word for row in rows for word in row.reasoning),
+    )
+
+
+def _figures(rows: Sequence[AuditedCue]) -> Figures:
+    cues = [row for row in rows if row.cue is not None]
+    known = [row for row in cues if row.grounded is not None]
+    ungrounded = sum(row.grounded is False for row in known)
+    leaking = sum(row.leak is not None for row in cues)
+    reasoning = sum(bool(row.reasoning) for row in cues)
+    skipped = len(rows) - len(cues)
+    return Figures(
+        examples=len(rows),
+        cues=len(cues),
+        skipped=skipped,
+        with_truth=len(known),
+        ungrounded=ungrounded,
+        leaking=leaking,
+        reasoning=reasoning,
+        grounded_share=_share(len(known) - ungrounded, len(known)),
+        answer_leak_share=_share(leaking, len(cues)),
+        reasoning_share=_share(reasoning, len(cues)),
+        skipped_share=_share(skipped, len(rows)),
+        mean_words=_share(sum(row.words for row in cues), len(cues)),
+        longest_words=max((row.words for row in cues), default=0),
+    )
+
+
+def _limits(taught: Figures, config: CuesConfig) -> list[Limit]:
+    ungrounded = _share(taught.ungrounded, taught.with_truth)
+    shares = {
+        "max_skipped_share": (config.max_skipped_share, taught.skipped_share),
+        "max_ungrounded_share": (config.max_ungrounded_share, ungrounded),
+        "max_leak_share": (config.max_leak_share, taught.answer_leak_share),
+    }
+    return [
+        Limit(setting=setting, limit=limit, share=share, passed=share is None or share <= limit)
+        for setting, (limit, share) in shares.items()
+    ]
+
+
+def _counted(items: Iterable[str]) -> dict[str, int]:
+    """How often each item occurs, the most frequent first."""
+    return dict(sorted(Counter(items).items(), key=lambda entry: (-entry[1], entry[0])))
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
