@@ -17,7 +17,6 @@ from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, audit_cue, offen
 from vicur.cues.providers import CueProvider, provider_for
 from vicur.cues.samples import Sample, choose, render_page
 from vicur.cues.store import write_cues, write_jsonl
-from vicur.data import read_examples
 from vicur.errors import VicurError
 from vicur.stage import Context, Stage, Summary
 from vicur.storage import new_folder
@@ -65,6 +64,8 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
     Raises:
         VicurError: for a dataset that the provider cannot work with, and for cues that are over a limit.
     """
+    from vicur.data import read_examples
+
     dataset = inputs["dataset"]
     provider = provider_for(config.provider)
     context.tracker.params(config.model_dump(mode="json"))
@@ -86,6 +87,8 @@ def _extract_all(
     provider: CueProvider, dataset: Path, config: CuesConfig, context: Context
 ) -> tuple[list[AuditedCue], list[Sample]]:
     """Rows of all examples, and some of them to look at. Holds one split's images at a time."""
+    from vicur.data import read_examples
+
     rows: list[AuditedCue] = []
     samples: list[Sample] = []
     for split in config.splits:

@@ -41,7 +41,10 @@ class Leak:
     clause: str
 
 
-_IS = r"(?:is|are|was|be|equals?|gives?|makes?|becomes?|yields?|comes\s+to|adds?\s+up\s+to|amounts\s+to|=|:|->|→)"
+_IS = (
+    r"(?:\b(?:is|are|was|be|equals?|gives?|makes?|becomes?|yields?|comes\s+to|adds?\s+up\s+to|amounts\s+to)\b"
+    r"|=|:|->|→)"
+)
 # What links two words of one thought; bounded, so that a long text takes no longer than its length.
 _NEAR = r"[^;]{0,200}?"
 _FILLER = r"(?:(?:to|the|an?|exactly|equal|just|only|always)\s+)*"
@@ -151,7 +154,7 @@ def _rules(answer: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
         (
             "computed",
             re.compile(
-                rf"{_OPERATION}{_NEAR}(?:\b|(?<=\s)|(?<=\d)){_IS}\s*{_FILLER}{said}"
+                rf"{_OPERATION}{_NEAR}{_IS}\s*{_FILLER}{said}"
                 rf"|\b(?:sum|total|difference|product|average|mean)\s+of\s+{said}(?!\s*(?:,|and\b|[-+*/]))"
                 rf"|\b(?:totals?|totalling|totaling|adds?\s+up\s+to|amounts?\s+to)\s+{said}"
                 rf"|{said}\s*{_IS}{_NEAR}{_OPERATION}"
