@@ -15,7 +15,9 @@ from vicur.training.trainer import trained_weights
 
 def encoder_calls(model, calls, name):
     """Counts the images that the vision tower of ``model`` encodes."""
-    return model.model.visual.register_forward_hook(lambda module, args, kwargs, out: calls.append((name, len(kwargs["grid_thw"]))), with_kwargs=True)
+    return model.model.visual.register_forward_hook(
+        lambda _module, _args, kwargs, _out: calls.append((name, len(kwargs["grid_thw"]))), with_kwargs=True
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -42,7 +44,9 @@ def test_scores_do_not_depend_on_the_rest_of_the_batch(base, method):
 
     def score(prompts, responses):
         batch = learner.chat.collate(prompts, responses)
-        return score_responses(learner.student, batch, encode_images(learner.student, batch.pixels), forbidden).logprobs_BR
+        return score_responses(
+            learner.student, batch, encode_images(learner.student, batch.pixels), forbidden
+        ).logprobs_BR
 
     together = score([row.teacher if n % 2 else row.student for n, row in enumerate(rows)], replies)
     for n, (row, reply) in enumerate(zip(rows, replies, strict=True)):
@@ -68,7 +72,9 @@ def test_the_teacher_is_scored_with_features_of_its_own_tower(base, monkeypatch)
     rows = taught(learner)[:4]
     seen = []
     real = step_module.score_responses
-    monkeypatch.setattr(step_module, "score_responses", lambda model, b, f, x: (seen.append((model, f)), real(model, b, f, x))[1])
+    monkeypatch.setattr(
+        step_module, "score_responses", lambda model, b, f, x: (seen.append((model, f)), real(model, b, f, x))[1]
+    )
     for number in range(2):
         distillation_step(learner, rows, number)
     own = encode_images(learner.teacher, rows[0].teacher.pixels)
@@ -102,7 +108,9 @@ def test_placeholders_and_control_tokens_are_never_sampled_however_likely(base):
     embedding = learner.student.get_input_embeddings().weight
     with torch.no_grad():
         embedding[forbidden] = 50 * embedding[forbidden]
-    answers = generate(learner.student, learner.chat, [r.student for r in taught(learner)], learner.config.rollout, seed=0)
+    answers = generate(
+        learner.student, learner.chat, [r.student for r in taught(learner)], learner.config.rollout, seed=0
+    )
     assert not set(forbidden.tolist()) & {token for answer in answers for token in answer.ids}
     assert learner.chat.image_id in forbidden
 
@@ -110,8 +118,24 @@ def test_placeholders_and_control_tokens_are_never_sampled_however_likely(base):
 def test_a_step_tells_what_the_paper_tracks(base):
     learner = learner_for(base, method="opsd")
     metrics = distillation_step(learner, taught(learner)[:4], 0)
-    wanted = {"gap/whole", "gap/half_1", "gap/half_2", "gap/quarter_1", "gap/quarter_4", "leakage/samples", "leakage/occurrences"}
-    wanted |= {"entropy", "response_tokens", "rollout_accuracy", "tokens_per_second", "seconds/rollout", "seconds/teacher", "loss"}
+    wanted = {
+        "gap/whole",
+        "gap/half_1",
+        "gap/half_2",
+        "gap/quarter_1",
+        "gap/quarter_4",
+        "leakage/samples",
+        "leakage/occurrences",
+    }
+    wanted |= {
+        "entropy",
+        "response_tokens",
+        "rollout_accuracy",
+        "tokens_per_second",
+        "seconds/rollout",
+        "seconds/teacher",
+        "loss",
+    }
     assert wanted <= set(metrics)
     assert all(value == value for value in metrics.values())
 

@@ -28,7 +28,7 @@ class TinyBaseConfig(Section):
     seed: int = 0
     """Root seed."""
     vision_steps: int = Field(default=300, ge=1)
-    """Supervised steps of the vision tower on digit and colour of each cell, before there is any text."""
+    """Supervised steps of the vision tower on digit, colour and place of each cell, before there is any text."""
     vision_learning_rate: float = Field(default=2e-3, gt=0)
     """Peak learning rate of these steps; it falls along a cosine."""
     steps: int = Field(default=1500, ge=1)

@@ -68,7 +68,7 @@ class TrainingConfig(Section):
     keep_checkpoints: int = Field(default=2, ge=1)
     """Newest checkpoints that are kept."""
     max_unhinted_share: float = Field(default=0.02, ge=0, le=1)
-    """Share of distillation examples without the hint that the method needs above which the stage fails; those below are skipped and counted."""
+    """Share of distillation examples that may lack the hint they need. They are skipped and counted; above it, the stage fails."""
     max_prompt_tokens: int = Field(default=256, ge=1)
     """Longest prompt of teacher or student. A longer one is skipped and counted, as an example without a hint is."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

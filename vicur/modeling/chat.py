@@ -137,11 +137,12 @@ class Chat:
 
     def _id(self, token: str) -> int:
         found = self.tokenizer.convert_tokens_to_ids(token)
-        if found is None or found == self.tokenizer.unk_token_id:
+        if not isinstance(found, int) or found == self.tokenizer.unk_token_id:
             raise VicurError(
-                f"the tokenizer has no {token}.", remedy="Use the tokenizer of a Qwen3-VL checkpoint: its prompts need this token."
+                f"the tokenizer has no {token}.",
+                remedy="Use the tokenizer of a Qwen3-VL checkpoint: its prompts need this token.",
             )
-        return int(found)
+        return found
 
     def forbidden_ids(self, vocabulary: int) -> Tensor:
         """Ids that are never sampled, and that every score leaves out of its distribution: vision placeholders and control tokens
@@ -172,7 +173,9 @@ class Chat:
             with Image.open(io.BytesIO(image)) as opened:
                 rgb = opened.convert("RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise VicurError(f"cannot be read as an image ({error}).", remedy="Replace the image and prepare the dataset again.") from error
+            raise VicurError(
+                f"cannot be read as an image ({error}).", remedy="Replace the image and prepare the dataset again."
+            ) from error
         made = self.image_processor(images=[rgb], return_tensors="pt")
         t, h, w = (int(n) for n in made["image_grid_thw"][0])
         tokens = t * h * w // self.image_processor.merge_size**2
@@ -218,7 +221,9 @@ class Chat:
             kept = kept[: kept.index(self.end_id)]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
-    def collate(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[int]] | None = None, *, device: str = "cpu") -> Batch:
+    def collate(
+        self, prompts: Sequence[Prompt], responses: Sequence[Sequence[int]] | None = None, *, device: str = "cpu"
+    ) -> Batch:
         """Pads prompts to the left and responses to the right, so that all responses start in one column."""
         rows = [()] * len(prompts) if responses is None else responses
         width = max(len(p.ids) for p in prompts)

@@ -15,7 +15,7 @@ from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
 from vicur.config.sampling import Sampling
 from vicur.modeling.chat import Chat, Prompt
-from vicur.modeling.scoring import masked_logprobs, position_ids
+from vicur.modeling.scoring import masked_logprobs, position_ids, text_config
 from vicur.modeling.vision import ImageFeatures, encode_images, encoder_outputs
 from vicur.seeds import torch_generator
 
@@ -37,7 +37,9 @@ class Response:
     finished: bool
 
 
-def draw(logits_BV: Tensor, forbidden: Tensor, sampling: Sampling, seen_BV: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw(
+    logits_BV: Tensor, forbidden: Tensor, sampling: Sampling, seen_BV: Tensor | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Draws one token a row.
 
     Args:
@@ -98,7 +100,7 @@ def generate(
         features: features of the prompts' images, where they are known already.
         on_progress: called with the number of answered prompts and of all after each batch.
     """
-    forbidden = chat.forbidden_ids(model.config.text_config.vocab_size).to(model.device)
+    forbidden = chat.forbidden_ids(text_config(model).vocab_size).to(model.device)
     # Prompts of like length share a batch: less padding.
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n].ids))
     answers: dict[int, Response] = {}
@@ -124,7 +126,7 @@ def _generate_batch(
     batch = chat.collate(prompts, device=str(model.device))
     known = encode_images(model, batch.pixels) if features is None else features
     positions = position_ids(model, batch)
-    cache = DynamicCache(config=model.config.text_config)
+    cache = DynamicCache(config=text_config(model))
     out = model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,

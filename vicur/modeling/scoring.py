@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
 
 from vicur.modeling.chat import Batch
 from vicur.modeling.vision import ImageFeatures, encoder_outputs
@@ -36,6 +37,13 @@ def position_ids(model: Qwen3VLForConditionalGeneration, batch: Batch) -> Tensor
         batch.input_ids, batch.mm_token_type_ids, image_grid_thw=batch.grids, attention_mask=batch.attention_mask
     )
     return torch.as_tensor(positions)
+
+
+def text_config(model: Qwen3VLForConditionalGeneration) -> Qwen3VLTextConfig:
+    """Configuration of a model's text backbone (transformers types it as any configuration)."""
+    config = model.config.text_config
+    assert isinstance(config, Qwen3VLTextConfig)
+    return config
 
 
 def masked_logprobs(logits: Tensor, forbidden: Tensor) -> Tensor:

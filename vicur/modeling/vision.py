@@ -43,9 +43,11 @@ def encode_images(model: Qwen3VLForConditionalGeneration, images: Sequence[Pixel
     distinct = list({image.key: image for image in images}.values())
     if not distinct:
         return {}
-    device = model.get_input_embeddings().weight.device
+    device = model.device
     grids = torch.tensor([image.grid for image in distinct], dtype=torch.long, device=device)
-    made = model.model.get_image_features(torch.cat([i.values_PD for i in distinct]).to(device), grids, return_dict=True)
+    made = model.model.get_image_features(
+        torch.cat([i.values_PD for i in distinct]).to(device), grids, return_dict=True
+    )
     return {
         image.key: ImageFeatures(made.pooler_output[n], tuple(layer[n] for layer in made.deepstack_features))
         for n, image in enumerate(distinct)
@@ -61,7 +63,8 @@ def encoder_outputs(
     rows = [features[image.key] for image in images]
     return {
         "image": BaseModelOutputWithDeepstackFeatures(
-            pooler_output=tuple(row.tokens_NH for row in rows),
-            deepstack_features=[tuple(layer) for layer in zip(*(row.deepstack_NH for row in rows), strict=True)],
+            # A tuple with one tensor an image, as get_image_features makes it; the class declares tensors.
+            pooler_output=tuple(row.tokens_NH for row in rows),  # type: ignore[arg-type]
+            deepstack_features=[tuple(layer) for layer in zip(*(row.deepstack_NH for row in rows), strict=True)],  # type: ignore[misc]
         )
     }

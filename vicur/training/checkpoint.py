@@ -21,7 +21,13 @@ from vicur.storage import file_sha256, new_folder
 
 log = logging.getLogger(__name__)
 
-_MODEL, _OPTIMIZER, _BEST, _STATE, _SUMS = "model.safetensors", "optimizer.safetensors", "best.safetensors", "state.json", "checksums.json"
+_MODEL, _OPTIMIZER, _BEST, _STATE, _SUMS = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "best.safetensors",
+    "state.json",
+    "checksums.json",
+)
 
 
 @dataclass
@@ -56,7 +62,12 @@ def restore_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], progress: Progress, keep: int
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+    progress: Progress,
+    keep: int,
 ) -> None:
     """Writes checkpoint ``progress.step`` below ``folder`` and removes all but the newest ``keep``."""
     with new_folder(folder / f"step-{progress.step:06d}") as made:
@@ -70,7 +81,9 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, Tensor]] | None:
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]] | None:
     """Restores the newest whole checkpoint below ``folder`` into ``model`` and ``optimizer``.
 
     Returns:
@@ -93,7 +106,9 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _is_whole(path: Path) -> bool:
     try:
         sums = json.loads((path / _SUMS).read_text(encoding="utf-8"))
-        return set(sums) == {_MODEL, _BEST, _OPTIMIZER, _STATE} and all(file_sha256(path / n) == s for n, s in sums.items())
+        return set(sums) == {_MODEL, _BEST, _OPTIMIZER, _STATE} and all(
+            file_sha256(path / n) == s for n, s in sums.items()
+        )
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -101,7 +116,9 @@ def _is_whole(path: Path) -> bool:
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """State of AdamW as flat tensors ``<parameter number>.<name>``; its settings come from the configuration."""
     state = optimizer.state_dict()["state"]
-    return {f"{number}.{name}": value.cpu().clone() for number, values in state.items() for name, value in values.items()}
+    return {
+        f"{number}.{name}": value.cpu().clone() for number, values in state.items() for name, value in values.items()
+    }
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

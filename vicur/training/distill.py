@@ -113,7 +113,9 @@ def _device(config: TrainConfig) -> str:
     if config.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise VicurError("there is no GPU here.", where="training.device", remedy="Use device: auto, or run on a node with a GPU.")
+        raise VicurError(
+            "there is no GPU here.", where="training.device", remedy="Use device: auto, or run on a node with a GPU."
+        )
     return config.device
 
 
@@ -122,7 +124,9 @@ def _student(
 ) -> Qwen3VLForConditionalGeneration:
     """The student at step 0: in what it computes, a copy of the base."""
     if method_named(config.method).recovery:
-        student: Qwen3VLForConditionalGeneration = with_cue_recovery(base, config.recovery, seed, im_start_token_id=chat.start_id)
+        student: Qwen3VLForConditionalGeneration = with_cue_recovery(
+            base, config.recovery, seed, im_start_token_id=chat.start_id
+        )
     else:
         student = load_model(folder, device=str(base.device))
     student.requires_grad_(requires_grad=True)
@@ -139,7 +143,9 @@ def _validation(dataset: Path, chat: Chat, config: TrainConfig, seed: int) -> Va
     examples = read_examples(dataset, "validation")
     if not examples:
         raise VicurError(
-            "has no validation examples.", where=str(dataset), remedy="Give some rows the split 'validation': the best weights are chosen by them."
+            "has no validation examples.",
+            where=str(dataset),
+            remedy="Give some rows the split 'validation': the best weights are chosen by them.",
         )
     if len(examples) > config.validation_examples:
         picks = numpy_generator(seed, "data", "validation").permutation(len(examples))[: config.validation_examples]

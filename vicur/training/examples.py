@@ -53,15 +53,17 @@ def training_examples(
         student = chat.prompt(example.question, pixels)
         teacher = chat.prompt(with_hint(example.question, hint), pixels)
         if len(teacher.ids) > config.max_prompt_tokens:
-            skipped[example.id] = f"prompt has {len(teacher.ids)} tokens, above max_prompt_tokens = {config.max_prompt_tokens}"
+            skipped[example.id] = (
+                f"prompt has {len(teacher.ids)} tokens, above max_prompt_tokens = {config.max_prompt_tokens}"
+            )
             continue
         kept.append(TrainingExample(example, student, teacher))
     if not kept or len(skipped) > config.max_unhinted_share * len(examples):
         first = "; ".join(f"{key} {reason}" for key, reason in list(skipped.items())[:3])
         raise VicurError(
-            f"{len(skipped)} of {len(examples)} distillation examples cannot be used by method {config.method} ({first or 'there are none'}).",
-            where="training",
-            remedy="Add what is missing to the dataset, choose another method or cue provider, or raise max_unhinted_share or max_prompt_tokens.",
+            f"{len(skipped)} of {len(examples)} distillation examples cannot be used ({first or 'there are none'}).",
+            where=f"training, method {config.method}",
+            remedy="Add what is missing, choose another method or cue provider, or raise max_unhinted_share or max_prompt_tokens.",
         )
     return kept, skipped
 
@@ -84,7 +86,9 @@ class PixelStore:
                 try:
                     self._known[image] = self._chat.pixels(image)
                 except VicurError as error:
-                    raise VicurError(error.problem, where=f"example {example.id}, images", remedy=error.remedy) from error
+                    raise VicurError(
+                        error.problem, where=f"example {example.id}, images", remedy=error.remedy
+                    ) from error
         return tuple(self._known[image] for image in example.images)
 
 

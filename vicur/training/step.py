@@ -13,7 +13,7 @@ from vicur.answers import is_correct
 from vicur.config.training import TrainConfig
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
-from vicur.modeling.scoring import score_responses
+from vicur.modeling.scoring import score_responses, text_config
 from vicur.modeling.vision import ImageFeatures, encode_images
 from vicur.seeds import substream
 from vicur.training.diagnostics import hint_leakage, logprob_gap
@@ -77,7 +77,7 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
     """
     phases = Phases()
     student, chat, config = learner.student, learner.chat, learner.config
-    forbidden = chat.forbidden_ids(student.config.text_config.vocab_size).to(student.device)
+    forbidden = chat.forbidden_ids(text_config(student).vocab_size).to(student.device)
     images = [pixels for row in rows for pixels in row.student.pixels]
     with torch.set_grad_enabled(config.train_vision):
         features = encode_images(student, images)
@@ -120,7 +120,8 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
         "entropy": float(scores.entropy_BR[mask_BR].mean()),
         "response_tokens": tokens / len(rows),
         "unfinished_share": sum(not r.finished for r in responses) / len(rows),
-        "rollout_accuracy": sum(is_correct(r.text, row.example) for r, row in zip(responses, rows, strict=True)) / len(rows),
+        "rollout_accuracy": sum(is_correct(r.text, row.example) for r, row in zip(responses, rows, strict=True))
+        / len(rows),
         **phases.seconds,
         "tokens_per_second": tokens / total,
     }
@@ -141,7 +142,7 @@ def _update(learner: Learner, loss: torch.Tensor, step: int) -> float:
     for group in learner.optimizer.param_groups:
         group["lr"] = learner.learning_rate(step)
     learner.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, learner.config.max_grad_norm))
     if not torch.isfinite(torch.tensor([float(loss.detach()), norm])).all():

@@ -4,8 +4,8 @@
 
 It has seen so little handwriting (the base pool) that it misreads about every sixth digit it has not met. With the evidence in a hint it
 answers nearly always; with the answer in a hint it copies the answer and misreads the evidence as before. That gap is what
-distillation with cues is about. Vision tower first, on digit and colour of each cell; then the whole model on reference responses to
-prompts with and without hints.
+distillation with cues is about. Vision tower first, on digit, colour and place of each cell (a token that does not know its place cannot
+be found by one); then the whole model on reference responses to prompts with and without hints.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
@@ -26,20 +27,20 @@ from vicur.config.sampling import Sampling
 from vicur.config.tiny_base import TinyBaseConfig
 from vicur.cues.hints import Privilege, hint_for, with_hint
 from vicur.data.digit_scenes import DESCRIBE_QUESTION, build_pools, describe, vocabulary
-from vicur.data.rendering import COLOURS
+from vicur.data.rendering import COLOURS, COLUMNS, ROWS
 from vicur.data.schema import Example
 from vicur.events import Events
 from vicur.modeling import parameter_count, save_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
-from vicur.modeling.scoring import score_responses
+from vicur.modeling.scoring import score_responses, text_config
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 from vicur.modeling.vision import encode_images
 from vicur.seeds import numpy_generator, substream
 from vicur.training.examples import PixelStore
 
 _DIGITS = 10
-_CHECKED: tuple[Privilege, ...] = ("none", "cue", "answer", "rationale", "solution")
+_HINTS: tuple[Privilege, ...] = ("none", "cue", "answer", "rationale", "solution")
 
 
 def train_tiny_base(config: TinyBaseConfig, output: Path, events: Events) -> dict[str, Any]:
@@ -58,14 +59,14 @@ def train_tiny_base(config: TinyBaseConfig, output: Path, events: Events) -> dic
     read = _train_vision(model, pools["base"], images, config, events)
     _train_text(model, pools["base"], images, chat, config, events)
     model.eval()
-    record = {
+    versions = {name: version(name).split("+")[0] for name in ("torch", "transformers", "numpy", "scikit-learn")}
+    record: dict[str, Any] = {
         "recipe": config.model_dump(mode="json"),
         "parameters": parameter_count(model).total,
-        "versions": {name: version(name) for name in ("torch", "transformers", "numpy", "scikit-learn")},
+        "versions": versions,
         "base_pool_digits_read": round(read, 4),
-        "test_accuracy": {hint: _check(model, chat, pools["test"], images, hint) for hint in _CHECKED},
+        "test_accuracy": {hint: _check(model, chat, pools["test"], images, hint) for hint in _HINTS},
     }
-    record["versions"]["torch"] = record["versions"]["torch"].split("+")[0]
     save_model(model, output, record=record)
     chat.save(output)
     return record
@@ -80,7 +81,7 @@ def _update(optimizer: torch.optim.AdamW, loss: Tensor, rate: float, config: Tin
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
     optimizer.step()
 
@@ -91,32 +92,48 @@ def _cosine(done: float) -> float:
 
 
 def _train_vision(
-    model: Qwen3VLForConditionalGeneration, examples: Sequence[Example], images: PixelStore, config: TinyBaseConfig, events: Events
+    model: Qwen3VLForConditionalGeneration,
+    examples: Sequence[Example],
+    images: PixelStore,
+    config: TinyBaseConfig,
+    events: Events,
 ) -> float:
-    """Teaches each visual token the digit and the colour of its cell, through heads that are thrown away.
+    """Teaches each visual token the digit, the colour and the place of its cell, through heads that are thrown away.
 
     Returns:
         Share of digits read right in the last batches.
     """
     scenes = list({example.group: example for example in examples}.values())
-    colours = list(COLOURS)
-    head = nn.Linear(model.config.text_config.hidden_size, _DIGITS + len(colours))
-    optimizer = _optimizer([*model.model.visual.parameters(), *head.parameters()], config.vision_learning_rate, config)
+    sizes = (_DIGITS, len(COLOURS), ROWS, COLUMNS)
+    heads = nn.Linear(text_config(model).hidden_size, sum(sizes))
+    optimizer = _optimizer([*model.model.visual.parameters(), *heads.parameters()], config.vision_learning_rate, config)
     draw = numpy_generator(config.seed, "tiny_base", "vision")
     read = 0.0
     for step in range(config.vision_steps):
         rows = [scenes[n] for n in draw.integers(0, len(scenes), config.batch_size)]
         pixels = [image for row in rows for image in images.of(row)]
         features = encode_images(model, pixels)
-        logits_NC = head(torch.cat([features[image.key].tokens_NH for image in pixels]))
-        digits_N = torch.tensor([d for row in rows for line in row.metadata["scene"]["digits"] for d in line])
-        colours_N = torch.tensor([colours.index(c) for row in rows for line in row.metadata["scene"]["colours"] for c in line])
-        loss = nn.functional.cross_entropy(logits_NC[:, :_DIGITS], digits_N)
-        loss = loss + nn.functional.cross_entropy(logits_NC[:, _DIGITS:], colours_N)
+        logits = heads(torch.cat([features[image.key].tokens_NH for image in pixels])).split(sizes, dim=-1)
+        targets = _cells(rows)
+        loss = sum(
+            (nn.functional.cross_entropy(made, wanted) for made, wanted in zip(logits, targets, strict=True)),
+            torch.zeros(()),
+        )
         _update(optimizer, loss, config.vision_learning_rate * _cosine(step / config.vision_steps), config)
-        read = 0.9 * read + 0.1 * float((logits_NC[:, :_DIGITS].argmax(-1) == digits_N).float().mean())
+        read = 0.9 * read + 0.1 * float((logits[0].argmax(-1) == targets[0]).float().mean())
         events.progress(step + 1, config.vision_steps, f"vision tower: {read:.2f} of digits read")
     return read
+
+
+def _cells(rows: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Digit, colour, row and column of every cell of the scenes, row by row: four tensors [scenes * cells]."""
+    colours = list(COLOURS)
+    scenes = [row.metadata["scene"] for row in rows]
+    digits = [digit for scene in scenes for line in scene["digits"] for digit in line]
+    shades = [colours.index(colour) for scene in scenes for line in scene["colours"] for colour in line]
+    row_numbers = [n // COLUMNS for _ in scenes for n in range(ROWS * COLUMNS)]
+    column_numbers = [n % COLUMNS for _ in scenes for n in range(ROWS * COLUMNS)]
+    return torch.tensor(digits), torch.tensor(shades), torch.tensor(row_numbers), torch.tensor(column_numbers)
 
 
 def _train_text(
@@ -128,10 +145,9 @@ def _train_text(
     events: Events,
 ) -> None:
     """Teaches reference responses to prompts with and without hints, and descriptions of scenes."""
-    hints = tuple(config.hints.model_dump())
-    shares = torch.tensor(list(config.hints.model_dump().values()), dtype=torch.float64)
-    shares = (shares / shares.sum()).numpy()
-    forbidden = chat.forbidden_ids(model.config.text_config.vocab_size)
+    mix = config.hints.model_dump()
+    shares = np.array([mix[hint] for hint in _HINTS]) / sum(mix.values())
+    forbidden = chat.forbidden_ids(text_config(model).vocab_size)
     optimizer = _optimizer(list(model.parameters()), config.learning_rate, config)
     draw = numpy_generator(config.seed, "tiny_base", "text")
     average = 0.0
@@ -142,7 +158,7 @@ def _train_text(
             if draw.random() < config.describe_share:
                 question, response = DESCRIBE_QUESTION, describe(example.metadata["scene"])
             else:
-                hint = hint_for(hints[draw.choice(len(hints), p=shares)], example, example.cue)
+                hint = hint_for(_HINTS[draw.choice(len(_HINTS), p=shares)], example, example.cue)
                 question, response = with_hint(example.question, hint), example.metadata["reference"]
             prompts.append(chat.prompt(question, images.of(example)))
             responses.append(chat.encode_response(response))

@@ -82,16 +82,17 @@ def fit(learner: Learner, examples: Sequence[TrainingExample], validation: Valid
 def _resume_or_begin(learner: Learner, validation: Validation, context: Context) -> tuple[Progress, dict[str, Tensor]]:
     found = load_checkpoint(context.work, learner.student, learner.optimizer)
     if found is not None:
-        progress, best = found
-        log.info("resumes at step %d", progress.step)
-        _send(progress, context)
+        log.info("resumes at step %d", found[0].step)
+        _send(found[0], context)
         return found
     accuracy = validation.accuracy(learner)
     progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}])
     return progress, trained_weights(learner.student)
 
 
-def _validate(learner: Learner, validation: Validation, progress: Progress, best: dict[str, Tensor]) -> dict[str, Tensor]:
+def _validate(
+    learner: Learner, validation: Validation, progress: Progress, best: dict[str, Tensor]
+) -> dict[str, Tensor]:
     accuracy = validation.accuracy(learner)
     progress.records[-1]["validation_accuracy"] = accuracy
     if accuracy > progress.best_accuracy:

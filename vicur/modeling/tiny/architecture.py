@@ -78,8 +78,8 @@ def tiny_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token=UNKNOWN,
-        pad_token="<|endoftext|>",
-        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",  # noqa: S106 (a token of text)
+        eos_token="<|im_end|>",  # noqa: S106
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
         model_max_length=512,
@@ -109,7 +109,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     from transformers import Qwen3VLConfig
 
     def id_of(token: str) -> int:
-        return int(tokenizer.convert_tokens_to_ids(token))
+        return int(str(tokenizer.convert_tokens_to_ids(token)))
 
     return Qwen3VLConfig(
         text_config={
@@ -121,7 +121,12 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
             "num_key_value_heads": 3,
             "head_dim": 32,
             "max_position_embeddings": 512,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [6, 5, 5],
+                "mrope_interleaved": True,
+            },
             "tie_word_embeddings": True,
             "initializer_range": 0.06,
             "pad_token_id": id_of("<|endoftext|>"),
