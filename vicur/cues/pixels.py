@@ -70,7 +70,7 @@ class PixelProvider:
     fitted_on: tuple[str, ...] = ("base", "distill")
 
     def __init__(self) -> None:
-        self._palette: dict[str, Colour] = {}
+        self.palette: dict[str, Colour] = {}
         self._reader: DigitReader | None = None
         self._found: dict[bytes, list[list[FoundDigit]]] = {}
         self._read: dict[bytes, ReadScene | NoCue] = {}
@@ -87,13 +87,13 @@ class PixelProvider:
             VicurError: where none of the examples is such a scene.
         """
         scenes = dict(scene for scene in map(_scene, examples) if scene is not None)
-        self._palette = _learn_palette(list(scenes.items())[:_PALETTE_SCENES])
+        self.palette = _learn_palette(list(scenes.items())[:_PALETTE_SCENES])
         patches: list[NDArray[np.uint8]] = []
         labels: list[int] = []
         sources: list[bytes] = []
         for image, truth in scenes.items():
             try:
-                found = find_digits(decode(image), self._palette)
+                found = find_digits(decode(image), self.palette)
             except UnreadableError:
                 continue
             # Its truth names each patch only where the digits were found where they are.
@@ -133,7 +133,7 @@ class PixelProvider:
 
     def _read_scene(self, image: bytes, source: bytes) -> ReadScene:
         reader = self._fitted()
-        found = self._found.get(source) or find_digits(decode(image), self._palette)
+        found = self._found.get(source) or find_digits(decode(image), self.palette)
         if len(found) != len(ROW_NAMES) or len(found[0]) != len(COLUMN_NAMES):
             raise UnreadableError(f"no grid of {len(ROW_NAMES)} x {len(COLUMN_NAMES)} digits is found in the image")
         values = reader.read(np.stack([digit.patch for line in found for digit in line]), source)

@@ -24,7 +24,7 @@ _TRAILING_ZEROS = re.compile(r"(\d)\.0+(?!\d)")
 _BLANKS = re.compile(r"[^\S\n]+")
 _BLANK_LINE_ENDS = re.compile(r" ?\n ?")
 
-_SENTENCE = re.compile(r"(?<=[.!?;])\s+|(?<!:)\n+")
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+|(?<!:)\n+(?!(?:is|are|equals)\b|=)")
 # "... 7 and 5 and the right column ...": a new clause begins with an article, a further value does not.
 _CLAUSE = re.compile(r"(?:,?\s+(?:and|while|but|whereas)|,)\s+(?=the\s)")
 _STATEMENT = re.compile(

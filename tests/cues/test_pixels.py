@@ -1,0 +1,164 @@
+"""The pixels provider: a cue is a function of image and question, and says what the question asks for."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.cues.examples import example
+from vicur.cues.grounding import is_grounded
+from vicur.cues.pixels import PixelProvider, ReadScene, parse_question, tell
+from vicur.cues.providers import NoCue
+from vicur.cues.reader import DigitReader, edge_features
+from vicur.data.png import encode_png
+from vicur.data.schema import Example
+from vicur.errors import VicurError
+
+SCENE = ReadScene(((3, 7, 1), (5, 0, 9)), (("red", "green", "blue"), ("yellow", "purple", "orange")))
+
+
+@pytest.mark.parametrize(
+    ("question", "cue"),
+    [
+        ("What is the sum of the left column?", "The left column holds 3 and 5."),
+        ("What is the difference of the middle column?", "The middle column holds 7 and 0."),
+        ("What is the sum of the blue digit and the red digit?", "The blue digit is 1 and the red digit is 3."),
+        ("Which is larger, the red digit or the orange digit?", "The red digit is 3 and the orange digit is 9."),
+        ("What is the largest digit in the top row?", "The top row holds 3, 7 and 1."),
+        ("How many even digits are in the bottom row?", "The bottom row holds 5, 0 and 9."),
+        ("  how many EVEN digits\nare in the bottom row? ", "The bottom row holds 5, 0 and 9."),
+    ],
+)
+def test_the_cue_is_the_evidence_that_the_question_asks_for(question: str, cue: str) -> None:
+    asked = parse_question(question)
+    assert asked is not None
+    assert tell(asked, SCENE) == cue
+
+
+@pytest.mark.parametrize(
+    "question", ["", "What is this?", "What is the sum of the upper column?", "Describe the image."]
+)
+def test_other_questions_are_not_understood(question: str) -> None:
+    assert parse_question(question) is None
+
+
+def test_every_question_of_the_dataset_is_understood_and_told_in_its_words(scenes: dict[str, list[Example]]) -> None:
+    for asked in (one for examples in scenes.values() for one in examples):
+        scene = asked.metadata["scene"]
+        known = ReadScene(*(tuple(map(tuple, scene[name])) for name in ("digits", "colours")))
+        parsed = parse_question(asked.question)
+        assert parsed is not None
+        assert parsed[0] == asked.kind
+        assert tell(parsed, known) == asked.cue
+
+
+@pytest.mark.parametrize(("split", "least"), [("distill", 0.85), ("validation", 0.75), ("test", 0.75), ("ood", 0.5)])
+def test_most_cues_are_grounded(
+    scenes: dict[str, list[Example]], provider: PixelProvider, split: str, least: float
+) -> None:
+    cues = [(provider.cue(asked), asked) for asked in scenes[split]]
+    told = [(cue, asked) for cue, asked in cues if isinstance(cue, str)]
+    assert len(told) >= 0.9 * len(cues)
+    assert sum(is_grounded(cue, asked) is True for cue, asked in told) >= least * len(told)
+
+
+def test_image_and_question_are_all_that_is_looked_at(
+    scenes: dict[str, list[Example]], provider: PixelProvider
+) -> None:
+    for asked in [*scenes["distill"][:60], *scenes["test"][:30]]:
+        blank = Example(
+            id="other", images=asked.images, question=asked.question, answer="", source="", split="test", metadata={}
+        )
+        assert provider.cue(blank) == provider.cue(asked)
+
+
+def test_another_image_gives_another_cue(scenes: dict[str, list[Example]], provider: PixelProvider) -> None:
+    asked = scenes["test"][0]
+    images = {other.images[0] for other in scenes["test"]}
+    cues = {provider.cue(asked.model_copy(update={"images": (image,)})) for image in images}
+    assert len(cues) > 5
+
+
+def test_fitting_again_gives_the_same_cues(scenes: dict[str, list[Example]], provider: PixelProvider) -> None:
+    again = PixelProvider()
+    again.fit(asked for split in again.fitted_on for asked in scenes[split])
+    assert again.fingerprint == provider.fingerprint
+    assert [again.cue(asked) for asked in scenes["validation"]] == [
+        provider.cue(asked) for asked in scenes["validation"]
+    ]
+
+
+def test_other_training_scenes_give_another_fingerprint(
+    scenes: dict[str, list[Example]], provider: PixelProvider
+) -> None:
+    other = PixelProvider()
+    other.fit(scenes["base"])
+    assert other.fingerprint != provider.fingerprint
+
+
+def test_only_scenes_whose_truth_is_a_grid_are_learned_from(scenes: dict[str, list[Example]]) -> None:
+    wrong: list[object] = [
+        None,
+        "a grid",
+        {},
+        {"digits": [[1, 2]], "colours": [["red"]]},
+        {"digits": [[12]], "colours": [["red"]]},
+        {"digits": [], "colours": []},
+        {"digits": [[]], "colours": [[]]},
+    ]
+    first = scenes["base"][0]
+    examples = [first.model_copy(update={"metadata": {"scene": scene}}) for scene in wrong]
+    with pytest.raises(VicurError, match="no digit scenes") as caught:
+        PixelProvider().fit(examples)
+    assert "annotation" in str(caught.value)
+    PixelProvider().fit([*examples, first])
+
+
+def test_cues_before_fitting_are_a_defect(scenes: dict[str, list[Example]]) -> None:
+    with pytest.raises(RuntimeError, match="fit the provider"):
+        PixelProvider().cue(scenes["base"][0])
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        ((), "not exactly one image"),
+        ((b"broken",), "cannot be decoded"),
+        ((encode_png(np.full((32, 48, 3), 30, dtype=np.uint8)),), "nothing stands out"),
+        ((encode_png(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)),), "grid|digits"),
+    ],
+)
+def test_what_cannot_be_read_has_no_cue_and_a_reason(
+    provider: PixelProvider, images: tuple[bytes, ...], reason: str
+) -> None:
+    asked = example("What is the sum of the left column?").model_copy(update={"images": images})
+    cue = provider.cue(asked)
+    assert isinstance(cue, NoCue)
+    assert re.search(reason, cue.reason)
+
+
+def test_a_question_that_is_not_understood_has_no_cue(
+    scenes: dict[str, list[Example]], provider: PixelProvider
+) -> None:
+    cue = provider.cue(scenes["test"][0].model_copy(update={"question": "What is this?"}))
+    assert isinstance(cue, NoCue)
+
+
+def test_reading_a_known_digit_does_not_look_up_its_own_label() -> None:
+    rng = np.random.default_rng(0)
+    patches = rng.integers(0, 256, (2, 16, 16), dtype=np.uint8)
+    patches[1] = np.clip(patches[0].astype(int) + 9, 0, 255)
+    reader = DigitReader(patches, np.array([3, 8], dtype=np.uint8), np.array([b"own", b"other"]))
+    assert reader.read(patches[:1], b"own") == [8]
+    assert reader.read(patches[:1], b"new") == [3]
+
+
+def test_distances_between_digits_are_exact_in_float32() -> None:
+    patches = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
+    features = edge_features(patches)
+    whole = features.astype(np.int64)
+    assert np.array_equal(whole, features)
+    assert np.array_equal(features @ features.T, whole @ whole.T)
+    assert 2 * (whole @ whole.T).max() < 2**24
