@@ -72,7 +72,7 @@ class DigitScenesConfig(Section):
     ood: Pool = Pool(
         digits_per_class=40,
         scenes=200,
-        distortion=Distortion(rotation=25, shift=2, scale=(80, 110), stroke=25, noise=48, blurred=50),
+        distortion=Distortion(rotation=25, shift=2, scale=(80, 110), stroke=15, noise=48, blurred=50),
     )
     """Handwriting that is distorted more strongly than any that a model was trained on."""
 

@@ -1,1 +1,24 @@
-"""data"""
+"""The dataset: where examples come from, how they are stored, and which of them the repository means."""
+
+from vicur.data.dataset import Verification, read_examples, read_manifest, verify
+from vicur.data.pin import Pin, check_pin, dvc_hash, pin, read_pin
+from vicur.data.prepare import PREPARE, PrepareSummary, prepare, source_inputs
+from vicur.data.schema import Example, Manifest
+
+__all__ = [
+    "PREPARE",
+    "Example",
+    "Manifest",
+    "Pin",
+    "PrepareSummary",
+    "Verification",
+    "check_pin",
+    "dvc_hash",
+    "pin",
+    "prepare",
+    "read_examples",
+    "read_manifest",
+    "read_pin",
+    "source_inputs",
+    "verify",
+]

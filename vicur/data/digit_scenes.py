@@ -1,16 +1,16 @@
 """The embedded dataset: real handwriting, composed to scenes that have to be read and thought about.
 
 A scene is a grid of 2 x 3 digits in six colours. The handwriting is scikit-learn's ``load_digits`` (1,797 images of
-8 x 8, from the UCI optical digits), so it comes with a package that is needed anyway. Each split has digit images of its
-own. Which ones does not depend on the seed: the base model that ships with the project has seen the base pool, and must
-not meet it in a test.
+8 x 8, from the UCI optical digits), so it comes with a package that is needed anyway. Each split has digit images of
+its own. Which ones does not depend on the seed: the base model that ships with the project has seen the base pool, and
+must not meet it in a test.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,7 +19,7 @@ import numpy as np
 from vicur.config.data import DigitScenesConfig, Pool
 from vicur.data.png import encode_png
 from vicur.data.rendering import COLOURS, COLUMNS, ROWS, integers, render_scene
-from vicur.data.scene_text import DESCRIBE_QUESTION, KINDS, Question, Scene, describe, questions, vocabulary
+from vicur.data.scene_text import DESCRIBE_QUESTION, KINDS, Question, Scene, askable, describe, vocabulary
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.seeds import numpy_generator
@@ -27,7 +27,7 @@ from vicur.seeds import numpy_generator
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DESCRIBE_QUESTION", "DigitPool", "build_pools", "describe", "digit_pools", "vocabulary"]
+__all__ = ["DESCRIBE_QUESTION", "DigitPool", "build_pools", "describe", "digit_pools", "generate", "vocabulary"]
 
 _HANDWRITING = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 _CLASSES = 10
@@ -73,22 +73,30 @@ def build_pools(config: DigitScenesConfig, seed: int) -> dict[str, list[Example]
 
     Args:
         config: sizes and distortions.
-        seed: root seed; a scene depends on it, its split and its number alone.
+        seed: root seed. An image depends on it, its split and its number alone; which questions are asked about it also
+            on what was asked about the images before.
     """
-    return {split: _build(split, pool, config.pools[split], seed) for split, pool in digit_pools(config).items()}
+    pools: dict[str, list[Example]] = {split: [] for split in config.pools}
+    for example in generate(config, seed):
+        pools[example.split].append(example)
+    return pools
 
 
-def _build(split: str, handwriting: DigitPool, pool: Pool, seed: int) -> list[Example]:
-    examples = []
+def generate(config: DigitScenesConfig, seed: int) -> Iterator[Example]:
+    """Makes the examples of :func:`build_pools` one by one, split by split."""
+    for split, handwriting in digit_pools(config).items():
+        yield from _generate_split(split, handwriting, config.pools[split], seed)
+
+
+def _generate_split(split: str, handwriting: DigitPool, pool: Pool, seed: int) -> Iterator[Example]:
     asked: Counter[str] = Counter()
-    answered: Counter[tuple[str, str]] = Counter()
+    answered: Counter[tuple[str, int]] = Counter()
     for number in range(pool.scenes):
         group = f"{split}-{number:05d}"
         rng = numpy_generator(seed, "data", "scene", split, number)
         scene, image = _draw_scene(handwriting, pool, rng)
         for question in _choose_questions(scene, pool.questions, asked, answered, rng):
-            examples.append(_example(question, scene, image, group, split))
-    return examples
+            yield _example(question, scene, image, group, split)
 
 
 def _draw_scene(handwriting: DigitPool, pool: Pool, rng: np.random.Generator) -> tuple[Scene, bytes]:
@@ -104,23 +112,23 @@ def _draw_scene(handwriting: DigitPool, pool: Pool, rng: np.random.Generator) ->
 
 
 def _choose_questions(
-    scene: Scene, count: int, asked: Counter[str], answered: Counter[tuple[str, str]], rng: np.random.Generator
+    scene: Scene, count: int, asked: Counter[str], answered: Counter[tuple[str, int]], rng: np.random.Generator
 ) -> list[Question]:
     """Takes the kinds that were asked least, and of each the question whose answer was right least often.
 
-    So kinds are equally frequent, and guessing the usual answer gains little. Ties are drawn.
+    So kinds are equally frequent, and guessing the usual answer gains little. Ties are drawn. Both counts are kept.
     """
     chosen: list[Question] = []
     for kind in sorted(_shuffled(list(KINDS), rng), key=asked.__getitem__):
         if len(chosen) == count:
             break
-        candidates = questions(scene, kind)
+        candidates = _shuffled(askable(scene, kind), rng)
         if not candidates:
             continue
-        question = min(_shuffled(candidates, rng), key=lambda q: answered[q.kind, q.answer])
+        rarest = min(candidates, key=lambda candidate: answered[kind, candidate.answer])
         asked[kind] += 1
-        answered[kind, question.answer] += 1
-        chosen.append(question)
+        answered[kind, rarest.answer] += 1
+        chosen.append(rarest.question())
     return chosen
 
 
@@ -146,7 +154,7 @@ def _example(question: Question, scene: Scene, image: bytes, group: str, split: 
 
 def _handwriting() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Images [1797, 8, 8] and labels [1797] of load_digits."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     bunch: Mapping[str, NDArray[np.float64]] = load_digits()
     images, labels = bunch["images"].astype(np.uint8), bunch["target"].astype(np.uint8)
@@ -162,8 +170,8 @@ def _handwriting() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 def _shuffled(items: list[T], rng: np.random.Generator) -> list[T]:
     """Fisher-Yates with our own draws: numpy's ``shuffle`` may change between releases."""
     items = list(items)
-    for last in range(len(items) - 1, 0, -1):
-        pick = int(integers(rng, 0, last, size=1)[0])
+    lasts = np.arange(len(items) - 1, 0, -1)
+    for last, pick in zip(lasts.tolist(), integers(rng, 0, lasts, size=len(lasts)).tolist(), strict=True):
         items[last], items[pick] = items[pick], items[last]
     return items
 

@@ -1,8 +1,8 @@
 """A PNG encoder whose bytes depend on nothing but the pixels.
 
 Deflate leaves the encoder free to choose, and zlib, zlib-ng and Pillow's releases choose differently. Here pixels are
-stored, not compressed: filter 0 on every row and stored deflate blocks, written out by hand. Small noisy images lose next
-to nothing.
+stored, not compressed: filter 0 on every row and stored deflate blocks, written out by hand. Small noisy images lose
+next to nothing.
 Format: https://www.w3.org/TR/png-3/ and RFC 1950/1951.
 """
 

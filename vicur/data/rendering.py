@@ -47,7 +47,9 @@ _POSITION_BITS = 12  # fraction of a position in the digit image
 _WEIGHT_BITS = 8  # fraction of an interpolation weight
 
 
-def integers(rng: np.random.Generator, low: int, high: int, size: int | tuple[int, ...]) -> NDArray[np.int64]:
+def integers(
+    rng: np.random.Generator, low: int, high: int | NDArray[np.int64], size: int | tuple[int, ...]
+) -> NDArray[np.int64]:
     """Draws from low..high, both included: the only kind of draw that the dataset uses."""
     return rng.integers(low, high, size=size, dtype=np.int64, endpoint=True)
 

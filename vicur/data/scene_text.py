@@ -6,9 +6,9 @@ A small word-level vocabulary is all that the tiny model has, so a changed templ
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import chain, permutations
 from string import Formatter
 from typing import Any
 
@@ -98,53 +98,71 @@ class Question:
         return _REFERENCE.format(cue=self.cue, step=self.step, answer=self.answer)
 
 
-def questions(scene: Scene, kind: str) -> list[Question]:
+@dataclass(frozen=True)
+class Askable:
+    """A question that may be asked about a scene, before its texts are written.
+
+    Attributes:
+        kind: one of ``KINDS``.
+        slots: what fills its templates.
+        answer: the right answer.
+        evidence: what of the scene it asks for.
+    """
+
+    kind: str
+    slots: Mapping[str, str | int]
+    answer: int
+    evidence: tuple[dict[str, Any], ...]
+
+    def question(self) -> Question:
+        """The question with all its texts."""
+        templates = KINDS[self.kind]
+        step = templates.step_for_one if self.answer == 1 and templates.step_for_one else templates.step
+        slots = {**self.slots, "answer": self.answer}
+        return Question(
+            kind=self.kind,
+            question=templates.question.format(**slots),
+            cue=templates.cue.format(**slots),
+            step=step.format(**slots),
+            answer=str(self.answer),
+            evidence=self.evidence,
+        )
+
+
+def askable(scene: Scene, kind: str) -> list[Askable]:
     """Every question of a kind that the scene has one answer to."""
-    return [_fill(kind, slots, answer, evidence) for slots, answer, evidence in _asked(scene, kind)]
-
-
-_Asked = Iterator[tuple[dict[str, Any], int, list[dict[str, Any]]]]
-
-
-def _asked(scene: Scene, kind: str) -> _Asked:
-    """Slots, answer and evidence of each question of a kind."""
     if kind.startswith("column"):
-        for column, name in enumerate(COLUMN_NAMES):
-            a, b = (row[column] for row in scene.digits)
-            answer = a + b if kind == "column_sum" else abs(a - b)
-            yield {"column": name, "a": a, "b": b}, answer, [{"subject": f"{name} column", "value": [a, b]}]
-    elif kind.startswith("row"):
-        for name, (a, b, c) in zip(ROW_NAMES, scene.digits, strict=True):
-            answer = max(a, b, c) if kind == "row_largest" else sum(d % 2 == 0 for d in (a, b, c))
-            yield {"row": name, "a": a, "b": b, "c": c}, answer, [{"subject": f"{name} row", "value": [a, b, c]}]
-    else:
-        digits = [
-            (colour, digit)
-            for colours, row in zip(scene.colours, scene.digits, strict=True)
-            for colour, digit in zip(colours, row, strict=True)
-        ]
-        for (first, a), (second, b) in permutations(digits, 2):
-            if kind == "colour_larger" and a == b:
-                continue  # neither is larger
-            answer = a + b if kind == "colour_sum" else max(a, b)
-            evidence = [{"subject": f"{first} digit", "value": a}, {"subject": f"{second} digit", "value": b}]
-            yield {"first": first, "second": second, "a": a, "b": b}, answer, evidence
+        return [_about_column(scene, kind, column) for column in range(len(COLUMN_NAMES))]
+    if kind.startswith("row"):
+        return [_about_row(scene, kind, row) for row in range(len(ROW_NAMES))]
+    digits = zip(chain(*scene.colours), chain(*scene.digits), strict=True)
+    pairs = permutations(digits, 2)
+    # Of equal digits neither is larger.
+    return [_about_colours(kind, one, two) for one, two in pairs if kind != "colour_larger" or one[1] != two[1]]
 
 
-def _fill(kind: str, slots: Mapping[str, Any], answer: int, evidence: list[dict[str, Any]]) -> Question:
-    templates = KINDS[kind]
-    step = templates.step_for_one if answer == 1 and templates.step_for_one else templates.step
-    slots = {**slots, "answer": answer}
-    if "b" in slots:
-        slots |= {"high": max(slots["a"], slots["b"]), "low": min(slots["a"], slots["b"])}
-    return Question(
-        kind=kind,
-        question=templates.question.format(**slots),
-        cue=templates.cue.format(**slots),
-        step=step.format(**slots),
-        answer=str(answer),
-        evidence=tuple(evidence),
+def _about_column(scene: Scene, kind: str, column: int) -> Askable:
+    name = COLUMN_NAMES[column]
+    a, b = (row[column] for row in scene.digits)
+    slots: dict[str, str | int] = {"column": name, "a": a, "b": b, "high": max(a, b), "low": min(a, b)}
+    answer = a + b if kind == "column_sum" else abs(a - b)
+    return Askable(kind, slots, answer, ({"subject": f"{name} column", "value": [a, b]},))
+
+
+def _about_row(scene: Scene, kind: str, row: int) -> Askable:
+    name = ROW_NAMES[row]
+    a, b, c = scene.digits[row]
+    answer = max(a, b, c) if kind == "row_largest" else sum(digit % 2 == 0 for digit in (a, b, c))
+    return Askable(
+        kind, {"row": name, "a": a, "b": b, "c": c}, answer, ({"subject": f"{name} row", "value": [a, b, c]},)
     )
+
+
+def _about_colours(kind: str, one: tuple[str, int], two: tuple[str, int]) -> Askable:
+    (first, a), (second, b) = one, two
+    answer = a + b if kind == "colour_sum" else max(a, b)
+    evidence = ({"subject": f"{first} digit", "value": a}, {"subject": f"{second} digit", "value": b})
+    return Askable(kind, {"first": first, "second": second, "a": a, "b": b}, answer, evidence)
 
 
 def describe(scene: Mapping[str, Any]) -> str:

@@ -1,0 +1,227 @@
+"""Reads a dataset of the user's own: ``examples.jsonl`` or ``examples.parquet``, and the image files that its rows name.
+
+A row has the fields of :class:`vicur.data.schema.Example`; ``source``, ``choices``, ``rationale``, ``cue`` and ``metadata`` may be left
+out. ``images`` lists paths relative to the folder; in parquet an image may also stand in the row, as ``{"bytes", "path"}``, the way
+Hugging Face's ``datasets`` stores it. Nothing of the folder is trusted: a row that cannot be used is told, not raised.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from vicur.config.data import FolderConfig
+from vicur.data.images import UnusableImageError, check_image
+from vicur.data.schema import Example, Fault
+from vicur.errors import VicurError
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
+_FILES = ("examples.jsonl", "examples.parquet")
+_BATCH = 64  # parquet rows in memory at a time, with the images in them
+
+
+class SkippedRow(Fault):
+    """A row that cannot be used."""
+
+    file: str
+    """The examples file."""
+    row: int
+    """Its line in the file, or its number in parquet; the first is 1."""
+
+    def __str__(self) -> str:
+        field = f":{self.field}" if self.field else ""
+        return f"{self.file}:row {self.row}{field}: {self.reason}. {self.remedy}"
+
+
+class _UnusableError(Exception):
+    """Carries a fault out of the checks of one row."""
+
+    def __init__(self, field: str, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.fault = Fault(field=field, reason=reason, remedy=remedy)
+
+
+def examples_file(folder: Path) -> Path:
+    """The examples file of a folder.
+
+    Raises:
+        VicurError: where there is none, or two.
+    """
+    found = [folder / name for name in _FILES if (folder / name).is_file()]
+    if not found:
+        raise VicurError(
+            f"holds neither {_FILES[0]} nor {_FILES[1]}." if folder.is_dir() else "is no folder.",
+            where=str(folder),
+            remedy="Set data.path to the folder that holds the examples file.",
+        )
+    if len(found) > 1:
+        raise VicurError(
+            f"holds both {_FILES[0]} and {_FILES[1]}.", where=str(folder), remedy="Remove the one that is not meant."
+        )
+    return found[0]
+
+
+def count_rows(folder: Path) -> int:
+    """How many rows :func:`read_folder` will yield."""
+    file = examples_file(folder)
+    if file.suffix == ".parquet":
+        with _open_parquet(file) as parquet:
+            return int(parquet.metadata.num_rows)
+    return sum(1 for _ in _jsonl_rows(file))
+
+
+def read_folder(folder: Path, config: FolderConfig) -> Iterator[Example | SkippedRow]:
+    """Reads the rows in order, each as an example or as the reason why it is none.
+
+    Raises:
+        VicurError: where the examples file as a whole cannot be read.
+    """
+    file = examples_file(folder)
+    rows = _parquet_rows(file) if file.suffix == ".parquet" else _jsonl_rows(file)
+    first_use: dict[str, int] = {}
+    for number, row in rows:
+        try:
+            example = _example(row, folder, config.max_pixels)
+            if example.id in first_use:
+                reason = f"{example.id!r} is already the id of row {first_use[example.id]}"
+                raise _UnusableError("id", reason, "Give each row an id of its own.")
+        except _UnusableError as unusable:
+            yield SkippedRow(file=file.name, row=number, **unusable.fault.model_dump())
+        else:
+            first_use[example.id] = number
+            yield example
+
+
+def _jsonl_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    """Line numbers and lines; a line is parsed later, where a fault of it can be told. Blank lines are no rows."""
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                yield number, line
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    import pyarrow as pa
+
+    number = 0
+    with _open_parquet(file) as parquet:
+        try:
+            for batch in parquet.iter_batches(batch_size=_BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+            raise _unreadable(error, f"{file}:after row {number}") from error
+
+
+def _open_parquet(file: Path) -> ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(file)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(error, str(file)) from error
+
+
+def _unreadable(error: Exception, where: str) -> VicurError:
+    reason = str(error).splitlines()[0].rstrip(".")
+    return VicurError(f"cannot be read as parquet ({reason}).", where=where, remedy="Write the file again.")
+
+
+def _example(row: Any, folder: Path, max_pixels: int) -> Example:
+    fields = _parsed(row) if isinstance(row, bytes) else dict(row)
+    # A parquet row has every column: what is null was left out.
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if "images" in fields:
+        fields["images"] = _images(fields["images"], folder, max_pixels)
+    if isinstance(fields.get("choices"), list):
+        fields["choices"] = tuple(fields["choices"])
+    if isinstance(fields.get("metadata"), str):
+        fields["metadata"] = _parsed(fields["metadata"].encode("utf-8", "surrogatepass"), "metadata")
+    try:
+        return Example(**{"source": "folder", **fields})
+    except ValidationError as error:
+        fault = Fault.of(error)
+        raise _UnusableError(fault.field, fault.reason, fault.remedy) from error
+
+
+def _parsed(text: bytes, field: str = "") -> dict[str, Any]:
+    """A JSON object in UTF-8."""
+    try:
+        value = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "is nested too deeply" if isinstance(error, RecursionError) else f"is not JSON ({error})"
+        raise _UnusableError(field, reason, "Write one JSON object in UTF-8.") from error
+    if not isinstance(value, dict):
+        raise _UnusableError(field, f"is a JSON {type(value).__name__}, not an object", "Write one JSON object.")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _images(value: Any, folder: Path, max_pixels: int) -> tuple[bytes, ...]:
+    if not isinstance(value, list):
+        raise _UnusableError("images", "is not a list", "List the image files, even a single one.")
+    return tuple(_image(item, f"images[{place}]", folder, max_pixels) for place, item in enumerate(value))
+
+
+def _image(item: Any, field: str, folder: Path, max_pixels: int) -> bytes:
+    name = "the image in the row"
+    data = item.get("bytes") if isinstance(item, dict) else None
+    if isinstance(item, dict) and data is None:
+        item = item.get("path")
+    if not isinstance(data, bytes):
+        data = _file(item, field, folder)
+        name = repr(item)
+    try:
+        check_image(data, max_pixels)
+    except UnusableImageError as fault:
+        raise _UnusableError(field, f"{name} {fault.reason}", fault.remedy) from fault
+    return data
+
+
+def _file(name: Any, field: str, folder: Path) -> bytes:
+    """Bytes of an image file inside the folder."""
+    if not isinstance(name, str):
+        raise _UnusableError(field, "is no path", "Name an image file relative to the folder.")
+    try:
+        return locate(folder, name).read_bytes()
+    except VicurError as error:
+        raise _UnusableError(field, error.problem.rstrip("."), error.remedy) from error
+    except FileNotFoundError:
+        raise _UnusableError(field, f"there is no file {name!r}", "Add the file, or correct its path.") from None
+    except (OSError, ValueError) as error:
+        raise _UnusableError(field, f"{name!r} cannot be read ({error})", "Mend the file or its path.") from error
+
+
+def locate(folder: Path, name: str) -> Path:
+    """The file that a row names, certain to lie inside the folder.
+
+    Raises:
+        VicurError: for an absolute path (of any system), one with ``..``, or one that a link leads outside by.
+    """
+    windows = PureWindowsPath(name)
+    inside = not (PurePosixPath(name).is_absolute() or windows.is_absolute() or windows.drive or windows.root)
+    if not inside or ".." in windows.parts or "\0" in name or not windows.parts:
+        raise VicurError(
+            f"{name!r} is not a path inside the folder.",
+            where=str(folder),
+            remedy="Name the file relative to the folder.",
+        )
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise VicurError(
+            f"{name!r} leads out of the folder by a link.",
+            where=str(folder),
+            remedy="Copy the file into the folder.",
+        )
+    return path

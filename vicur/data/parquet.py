@@ -1,0 +1,32 @@
+"""Parquet files whose bytes depend on their rows and on pyarrow's release alone.
+
+Whatever an encoder may choose is switched off or fixed: no compression, no dictionaries, no statistics, no copy of Arrow's
+own schema. Page checksums are on, so that whoever reads finds a flipped bit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SETTINGS: dict[str, Any] = {
+    "version": "2.6",
+    "data_page_version": "1.0",
+    "compression": "none",
+    "use_dictionary": False,
+    "write_statistics": False,
+    "write_page_checksum": True,
+    "data_page_size": 1 << 20,
+    "store_schema": False,
+}
+"""Arguments for ``pyarrow.parquet.ParquetWriter``."""
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Writes a table whole, in row groups of a fixed size."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path, row_group_size=1 << 16, **SETTINGS)
