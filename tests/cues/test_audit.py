@@ -34,8 +34,8 @@ def test_shares_are_of_the_cues_and_skips_of_the_examples() -> None:
     assert figures.grounded_share == 3 / 4
     assert figures.answer_leak_share == 1 / 4
     assert figures.reasoning_share == 1 / 4
-    assert figures.mean_words == (3 * 6 + 11) / 4
-    assert figures.longest_words == 11
+    assert figures.mean_words == (3 * 7 + 12) / 4
+    assert figures.longest_words == 12
 
 
 def test_nothing_known_and_nothing_there_have_no_share() -> None:

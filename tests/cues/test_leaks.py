@@ -164,7 +164,7 @@ def test_the_answer_beyond_the_listed_evidence_is_a_leak(cue: str) -> None:
     [
         ("B", "The correct answer is (B).", True),
         ("B", "B is correct.", True),
-        ("(B)", "Answer: dog", True),
+        ("B", "Answer: dog", True),
         ("dog", "\\boxed{B}", True),
         ("B", "So it is a dog.", True),
         ("B", "The animal is a dog.", False),

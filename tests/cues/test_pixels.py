@@ -69,7 +69,13 @@ def test_image_and_question_are_all_that_is_looked_at(
 ) -> None:
     for asked in [*scenes["distill"][:60], *scenes["test"][:30]]:
         blank = Example(
-            id="other", images=asked.images, question=asked.question, answer="", source="", split="test", metadata={}
+            id="other",
+            images=asked.images,
+            question=asked.question,
+            answer="?",
+            source="other",
+            split="test",
+            metadata={},
         )
         assert provider.cue(blank) == provider.cue(asked)
 

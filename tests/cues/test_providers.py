@@ -26,7 +26,7 @@ def test_annotation_takes_the_examples_own_cue() -> None:
     provider.fit([])
     assert provider.cue(example(cue="Two chords.")) == "Two chords."
     assert isinstance(provider.cue(example(cue=None)), NoCue)
-    assert isinstance(provider.cue(example(cue="")), NoCue)
+    assert isinstance(provider.cue(example(cue=" \n")), NoCue)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, audit_cue, offen
 from vicur.cues.providers import CueProvider, provider_for
 from vicur.cues.samples import Sample, choose, render_page
 from vicur.cues.store import write_cues, write_jsonl
+from vicur.data import read_examples, read_manifest
 from vicur.errors import VicurError
 from vicur.stage import Context, Stage, Summary
 from vicur.storage import new_folder
@@ -64,13 +65,16 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
     Raises:
         VicurError: for a dataset that the provider cannot work with, and for cues that are over a limit.
     """
-    from vicur.data import read_examples
-
     dataset = inputs["dataset"]
     provider = provider_for(config.provider)
     context.tracker.params(config.model_dump(mode="json"))
-    provider.fit(example for split in provider.fitted_on for example in read_examples(dataset, split))
-    rows, samples = _extract_all(provider, dataset, config, context)
+    splits = _splits(dataset)
+    provider.fit(
+        example for split in provider.fitted_on if split in splits for example in read_examples(dataset, split)
+    )
+    rows, samples = _extract_all(
+        provider, dataset, [split for split in config.splits if split in splits], config, context
+    )
     audit = summarize(rows, provider.name, provider.fingerprint, config)
     if not all(limit.passed for limit in audit.limits):
         raise _rejected(rows, samples, audit, context)
@@ -83,22 +87,26 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
 EXTRACT = Stage("extract", extract, ExtractSummary)
 
 
+def _splits(dataset: Path) -> list[str]:
+    """The splits that the dataset has examples in."""
+    splits = [split for split, count in read_manifest(dataset).examples.items() if count]
+    if TAUGHT_SPLIT not in splits:
+        raise VicurError(
+            f"has no examples in the split {TAUGHT_SPLIT!r}, and those are the ones that need cues.",
+            where=str(dataset),
+            remedy="Give its examples to that split.",
+        )
+    return splits
+
+
 def _extract_all(
-    provider: CueProvider, dataset: Path, config: CuesConfig, context: Context
+    provider: CueProvider, dataset: Path, splits: Sequence[str], config: CuesConfig, context: Context
 ) -> tuple[list[AuditedCue], list[Sample]]:
     """Rows of all examples, and some of them to look at. Holds one split's images at a time."""
-    from vicur.data import read_examples
-
     rows: list[AuditedCue] = []
     samples: list[Sample] = []
-    for split in config.splits:
+    for split in splits:
         examples = read_examples(dataset, split)
-        if not examples and split == TAUGHT_SPLIT:
-            raise VicurError(
-                f"has no examples in the split {split!r}, and those are the ones that need cues.",
-                where=str(dataset),
-                remedy="Give its examples to that split.",
-            )
         audited = []
         for number, example in enumerate(examples, start=1):
             audited.append(audit_cue(example, provider.cue(example)))

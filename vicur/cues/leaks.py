@@ -92,27 +92,25 @@ def find_leak(cue: str, example: Example) -> Leak | None:
     if not rest:
         return None
     question = canonical(example.question)
-    texts, letter = _answer(example)
+    answer, letter = _answer(example)
     for clause in rest:
-        if _ASKS_TO_COMPARE.search(question) and _COMPARES.search(clause):
-            return Leak("judged", clause)
-        if letter and _letter_pattern(letter).search(clause):
-            return Leak("announced", clause)
-        for text in texts:
-            rule = _broken_rule(clause, text, question)
-            if rule is not None:
-                return Leak(rule, clause)
+        rule = _broken_rule(clause, answer, letter, question)
+        if rule is not None:
+            return Leak(rule, clause)
     evidence = stated_evidence(example)
-    told = {value for values in evidence.values() for value in values}
-    for clause in rest if evidence else ():
-        if any(text not in told and _mention(text).search(clause) for text in texts):
-            return Leak("beyond the evidence", clause)
-    return None
+    if not evidence or answer is None or any(answer in values for values in evidence.values()):
+        return None
+    beyond = [clause for clause in rest if _mention(answer).search(clause)]
+    return Leak("beyond the evidence", beyond[0]) if beyond else None
 
 
-def _broken_rule(clause: str, answer: str, question: str) -> str | None:
-    """The rule that a clause breaks by the way it says the answer, if it says it."""
-    if _mention(answer).search(clause) is None:
+def _broken_rule(clause: str, answer: str | None, letter: str | None, question: str) -> str | None:
+    """The rule that a clause breaks by the way it says the answer, if it does."""
+    if _ASKS_TO_COMPARE.search(question) and _COMPARES.search(clause):
+        return "judged"
+    if letter is not None and _letter_pattern(letter).search(clause):
+        return "announced"
+    if answer is None or _mention(answer).search(clause) is None:
         return None
     for rule, pattern in _rules(answer):
         if pattern.search(clause):
@@ -120,18 +118,21 @@ def _broken_rule(clause: str, answer: str, question: str) -> str | None:
     return "asked" if any(pattern.search(clause) for pattern in _asked(question, answer)) else None
 
 
-def _answer(example: Example) -> tuple[tuple[str, ...], str | None]:
-    """The texts that say the answer in a canonical cue, and its letter if it is one of several choices."""
-    given = re.sub(r"^\\boxed\s*\{(.*)\}$", r"\1", canonical(example.answer)).strip().rstrip(".").strip()
-    choices = [canonical(choice).rstrip(".") for choice in example.choices]
-    if not choices:
-        return ((given,) if given else ()), None
-    letters = [chr(ord("a") + i) for i in range(len(choices))]
-    named = given.strip("() ")
-    if named in letters:
-        text = choices[letters.index(named)]
-        return ((text,) if text else ()), named
-    return ((given,) if given else ()), letters[choices.index(given)] if given in choices else None
+def _answer(example: Example) -> tuple[str | None, str | None]:
+    """The text that says the answer in a canonical cue, and its letter if it is one of several choices."""
+    letters = [chr(ord("A") + place) for place in range(len(example.choices))]
+    if example.answer in example.choices:
+        place = example.choices.index(example.answer)
+    elif example.answer in letters:
+        place = letters.index(example.answer)
+    else:
+        return _bare(example.answer), None
+    return _bare(example.choices[place]), letters[place].casefold()
+
+
+def _bare(answer: str) -> str | None:
+    """An answer in canonical form, out of its box and without full stop, if anything is left of it."""
+    return re.sub(r"^\\boxed\s*\{(.*)\}$", r"\1", canonical(answer)).strip().rstrip(".").strip() or None
 
 
 def _said(answer: str) -> str:

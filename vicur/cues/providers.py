@@ -66,7 +66,8 @@ class AnnotationProvider:
 
     def cue(self, example: Example) -> str | NoCue:
         """The example's ``cue`` field."""
-        return example.cue if example.cue else NoCue("the example has no cue of its own")
+        cue = (example.cue or "").strip()
+        return cue or NoCue("the example has no cue of its own")
 
 
 def provider_for(config: CueProviderConfig) -> CueProvider:
