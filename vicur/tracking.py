@@ -1,205 +1,274 @@
 """The one place that logs runs: to a local JSONL file and to MLflow. Stages get a tracker; none calls MLflow.
 
-A pipeline run is one MLflow run, and each of its stages a run nested in it. Both are found again by their tags, so a stage that
-was killed goes on in the run that it began. Where the platform has started a run for the pipeline (``MLFLOW_RUN_ID``), that one is
-the parent, in whatever experiment it stands.
+A pipeline run is one MLflow run, and each of its stages a run nested in it. Both are found again by their tags, so a
+stage that was killed goes on in the run that it began.
+
+A platform may have started runs already (``MLFLOW_RUN_ID``). Kubeflow Pipelines hands each step a run that it nested
+for that step in the pipeline's: the stage logs to it and leaves its status to the platform. A run that is nested in
+nothing stands for the whole pipeline, and the stages are nested in it.
+
+Tracking that fails half-way does not fail the work: what cannot be sent is kept and sent later, or told in the log.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock
+from typing import TYPE_CHECKING, Any, Literal
 
 from vicur.config.tracking import TrackingConfig
-from vicur.errors import VicurError
+from vicur.mlflow_store import (
+    EMBEDDED_URI,
+    answering,
+    connect,
+    creation_lock,
+    experiment_id,
+    find_or_start,
+    public_address,
+    tracking_uri,
+    transient,
+)
+from vicur.redaction import redacted, redacted_value
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
 
-EMBEDDED_URI = "sqlite:///mlflow/mlflow.db"
-_EMBEDDED_ARTIFACTS = Path("mlflow/artifacts")
+__all__ = [
+    "EMBEDDED_URI",
+    "RUN_TAG",
+    "STAGE_TAG",
+    "Tracker",
+    "connect",
+    "finish_pipeline",
+    "open_tracker",
+    "pipeline_run",
+    "tracking_uri",
+]
+
+log = logging.getLogger(__name__)
+
 RUN_TAG = "vicur.run_id"
 STAGE_TAG = "vicur.stage"
+_PIPELINE = "pipeline"
+_PARENT_TAG = "mlflow.parentRunId"
+_NAME_TAG = "mlflow.runName"
 _BATCH = 500
+_PARAM_BATCH = 100
+_MAX_PENDING = 100_000
+_MAX_DEPTH = 32
 _FLUSH_SECONDS = 5.0
+_RETRY_SECONDS = 60.0
 
-
-def tracking_uri(config: TrackingConfig) -> str:
-    """The MLflow address in force: the configuration's, else the environment's, else the embedded store's."""
-    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or EMBEDDED_URI
-
-
-def connect(config: TrackingConfig) -> MlflowClient:
-    """A client for the tracking server, once it is known to answer.
-
-    Raises:
-        VicurError: where the server does not answer or the embedded store's packages are missing.
-    """
-    uri = tracking_uri(config)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    if uri.startswith(("http://", "https://")):
-        _require_health(uri)
-    from mlflow import MlflowClient
-
-    if not uri.startswith("sqlite:///"):
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
-    database = Path(uri.removeprefix("sqlite:///"))
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        # Creating the tables is not safe for two processes at once.
-        with FileLock(database.with_suffix(".lock")):
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            client.search_experiments(max_results=1)
-    except ImportError as error:
-        raise VicurError(
-            f"needs a package that is not installed ({error.name}).",
-            where=uri,
-            remedy="Install vicur[local], or set MLFLOW_TRACKING_URI to a server.",
-        ) from error
-    except OSError as error:
-        raise VicurError(
-            f"cannot be written ({error.strerror or error}).", where=uri, remedy="Choose a tracking URI that this user can write to."
-        ) from error
-    return client
-
-
-def _require_health(uri: str) -> None:
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10) as answer:  # noqa: S310 (http is checked by the caller)
-            if answer.status == 200:
-                return
-            reason = f"status {answer.status}"
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
-        reason = str(getattr(error, "reason", error))
-    raise VicurError(
-        f"MLflow does not answer ({reason}).",
-        where=uri,
-        remedy="Start the server, correct the address, or unset MLFLOW_TRACKING_URI to use the embedded store.",
-        retryable=True,
-    )
-
-
-def experiment_id(client: MlflowClient, config: TrackingConfig) -> str:
-    """Id of the run's experiment, which is created where it does not exist."""
-    if injected := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return injected
-    found = client.get_experiment_by_name(config.experiment)
-    if found is not None:
-        return str(found.experiment_id)
-    embedded = tracking_uri(config) == EMBEDDED_URI
-    location = _EMBEDDED_ARTIFACTS.absolute().as_uri() if embedded else None
-    try:
-        return str(client.create_experiment(config.experiment, artifact_location=location))
-    except Exception:
-        # Another process of the same run may have been quicker.
-        found = client.get_experiment_by_name(config.experiment)
-        if found is None:
-            raise
-        return str(found.experiment_id)
-
-
-def _find_or_start(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> str:
-    where = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items() if k in (RUN_TAG, STAGE_TAG))
-    found = client.search_runs([experiment], filter_string=where, max_results=1, order_by=["attributes.start_time ASC"])
-    if found:
-        client.update_run(found[0].info.run_id, status="RUNNING")
-        return str(found[0].info.run_id)
-    return str(client.create_run(experiment, tags=dict(tags)).info.run_id)
+Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class Tracker:
-    """Logs one stage. Use it as a context manager: leaving it sends what is left and closes the MLflow run with its true status.
+    """Logs one stage. A context manager: leaving it sends what is left and closes the MLflow run with its true status.
 
     Args:
         jsonl: file that each metrics record is appended to, or none.
         client: MLflow's client, or none to log locally only.
         run_id: the MLflow run to log to.
         parent_run_id: the run of the whole pipeline.
+        joined: the run is the platform's, which closes it.
+        uri: MLflow's address as it may be shown, without secrets.
     """
 
     def __init__(
-        self, jsonl: Path | None = None, client: MlflowClient | None = None, run_id: str | None = None, parent_run_id: str | None = None
+        self,
+        jsonl: Path | None = None,
+        client: MlflowClient | None = None,
+        run_id: str | None = None,
+        parent_run_id: str | None = None,
+        *,
+        joined: bool = False,
+        uri: str | None = None,
     ) -> None:
         self.client = client
+        self.uri = uri
         self.run_id = run_id
         self.parent_run_id = parent_run_id
         self._jsonl = jsonl
-        self._pending: list[Any] = []
-        self._flushed = time.monotonic()
+        self._joined = joined
+        self._pending: list[Metric] = []
+        self._next_flush = time.monotonic() + _FLUSH_SECONDS
+        self._told = False
 
     def __enter__(self) -> Tracker:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.client is not None and self.run_id is not None:
-            self.flush()
-            self.client.set_terminated(self.run_id, "FINISHED" if kind is None else "FAILED")
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()
+        if self._joined:
+            return
+        status: Status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+        self._send(lambda client, run_id: client.set_terminated(run_id, status))
 
     def params(self, params: Mapping[str, Any]) -> None:
-        """Logs parameters. A parameter that the run has already (a resumed stage) must not change, as MLflow has it."""
-        if self.client is not None and self.run_id is not None:
-            from mlflow.entities import Param
+        """Logs parameters; nested ones under dotted names, secrets masked.
 
-            rows = [Param(key, str(value)[:6000]) for key, value in params.items()]
-            for start in range(0, len(rows), 100):
-                self.client.log_batch(self.run_id, params=rows[start : start + 100])
+        MLflow keeps the first value of a parameter for good: where a resumed stage brings another, it is told in a tag.
+        """
+        flat = {key: redacted_value(key, value)[:6000] for key, value in flattened(params)}
+        self._send(lambda client, run_id: _log_params(client, run_id, flat))
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags of the run."""
-        if self.client is not None and self.run_id is not None:
-            for key, value in tags.items():
-                self.client.set_tag(self.run_id, key, value)
+        """Sets tags of the run, secrets masked."""
+        from_names = {key: redacted_value(key, value) for key, value in tags.items()}
+        self._send(lambda client, run_id: _log_tags(client, run_id, from_names))
 
     def metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Logs figures of one step. Figures that are not finite are left out of the JSONL record as ``null``."""
+        """Logs figures of one step. Figures that are not finite stand as ``null`` in the JSONL record."""
         if not metrics:
             return
         if self._jsonl is not None:
             record = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
             with self._jsonl.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"step": step, **record}) + "\n")
-        if self.client is not None and self.run_id is not None:
-            from mlflow.entities import Metric
+        if self.client is None:
+            return
+        from mlflow.entities import Metric
 
-            now = int(time.time() * 1000)
-            self._pending += [Metric(key, float(value), now, step) for key, value in metrics.items()]
-            if len(self._pending) >= _BATCH or time.monotonic() - self._flushed > _FLUSH_SECONDS:
-                self.flush()
+        now = int(time.time() * 1000)
+        self._pending += [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        del self._pending[:-_MAX_PENDING]
+        # In MLflow's transactions it is their number that costs, not their rows.
+        if time.monotonic() >= self._next_flush:
+            self.flush()
 
     def flush(self) -> None:
-        """Sends what has not been sent."""
-        if self.client is None or self.run_id is None:
-            return
+        """Sends what has not been sent. What a server in trouble does not take is kept and tried again a minute later."""
         while self._pending:
-            self.client.log_batch(self.run_id, metrics=self._pending[:_BATCH])
-            self._pending = self._pending[_BATCH:]
-        self._flushed = time.monotonic()
+            batch = self._pending[:_BATCH]
+            if not self._send(partial(_log_metrics, metrics=batch)):
+                self._next_flush = time.monotonic() + _RETRY_SECONDS
+                return
+            del self._pending[: len(batch)]
+        self._next_flush = time.monotonic() + _FLUSH_SECONDS
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Uploads a file, or all that is below a folder, to the run."""
-        if self.client is not None and self.run_id is not None:
-            if path.is_dir():
-                self.client.log_artifacts(self.run_id, str(path), folder)
-            else:
-                self.client.log_artifact(self.run_id, str(path), folder)
+        upload = "log_artifacts" if path.is_dir() else "log_artifact"
+        self._send(lambda client, run_id: getattr(client, upload)(run_id, str(path), folder))
+
+    def dataset(self, name: str, dvc_hash: str, context: str, profile: Mapping[str, Any] | None = None) -> None:
+        """Records the dataset as an input of the run, by its DVC hash.
+
+        Args:
+            name: how people call it (``digit_scenes``).
+            dvc_hash: DVC's md5 of the folder, with or without ``.dir``.
+            context: what it was used for (``training``, ``evaluation``).
+            profile: facts to show beside it, such as examples by split.
+        """
+        self._send(lambda client, run_id: log_dataset(client, run_id, name, dvc_hash, context, profile))
+
+    def _send(self, action: Callable[[MlflowClient, str], object]) -> bool:
+        """Does something at MLflow; says whether it worked. A wrong request raises: it would be wrong next time too."""
+        if self.client is None or self.run_id is None:
+            return True
+        from mlflow.exceptions import MlflowException
+
+        try:
+            action(self.client, self.run_id)
+        except (MlflowException, OSError) as error:
+            if isinstance(error, MlflowException) and not transient(error):
+                raise
+            if not self._told:
+                reason = redacted(str(error)).splitlines()[0]
+                log.warning(
+                    "MLflow at %s takes nothing at the moment (%s): the stage goes on, its log there may have gaps",
+                    self.uri,
+                    reason,
+                )
+            self._told = True
+            return False
+        self._told = False
+        return True
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Leaves of nested mappings under dotted names; ``None`` is a value, an empty mapping has no leaf."""
+    leaves: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            leaves += flattened(value, f"{prefix}{key}.")
+        else:
+            leaves.append((f"{prefix}{key}", value))
+    return leaves
+
+
+def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    known = client.get_run(run_id).data.params
+    rows = [Param(key, value) for key, value in params.items() if key not in known]
+    for start in range(0, len(rows), _PARAM_BATCH):
+        client.log_batch(run_id, params=rows[start : start + _PARAM_BATCH])
+    _log_tags(
+        client,
+        run_id,
+        {f"vicur.changed.{key}": value for key, value in params.items() if known.get(key, value) != value},
+    )
+
+
+def _log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
+    client.log_batch(run_id, metrics=metrics)
+
+
+def _log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    from mlflow.entities import RunTag
+
+    rows = [RunTag(key, value) for key, value in tags.items()]
+    for start in range(0, len(rows), _PARAM_BATCH):
+        client.log_batch(run_id, tags=rows[start : start + _PARAM_BATCH])
+
+
+def log_dataset(
+    client: MlflowClient, run_id: str, name: str, dvc_hash: str, context: str, profile: Mapping[str, Any] | None
+) -> None:
+    """Records a dataset as an input of any run; see :meth:`Tracker.dataset`."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    digest = dvc_hash.removesuffix(".dir")
+    dataset = Dataset(
+        name, digest, "dvc", json.dumps({"md5": f"{digest}.dir"}), profile=json.dumps(dict(profile or {}))
+    )
+    client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
 
 
 def pipeline_run(client: MlflowClient, config: TrackingConfig, run_id: str) -> str:
-    """Id of the MLflow run that stands for the whole pipeline run: the platform's where it started one, else found or created."""
-    if injected := os.environ.get("MLFLOW_RUN_ID"):
-        return injected
-    experiment = experiment_id(client, config)
-    return _find_or_start(client, experiment, {RUN_TAG: run_id, STAGE_TAG: "pipeline", "mlflow.runName": run_id})
+    """Id of the MLflow run of the whole pipeline run: the platform's where it started one, else found or created."""
+    injected = _injected(client)
+    if injected is not None:
+        root = _root(client, injected)
+        if RUN_TAG not in root.data.tags:
+            _log_tags(client, root.info.run_id, {RUN_TAG: run_id, STAGE_TAG: _PIPELINE})
+        return str(root.info.run_id)
+    keys = {RUN_TAG: run_id, STAGE_TAG: _PIPELINE}
+    with creation_lock(client.tracking_uri):
+        return find_or_start(client, experiment_id(client, config), keys, {_NAME_TAG: run_id})
+
+
+def finish_pipeline(config: TrackingConfig, run_id: str, status: Status) -> None:
+    """Closes the MLflow run of the whole pipeline, unless the platform has started it and closes it itself.
+
+    Raises:
+        VicurError: where MLflow does not answer.
+    """
+    client = connect(config)
+    with answering(client.tracking_uri):
+        if _injected(client) is None:
+            client.set_terminated(pipeline_run(client, config, run_id), status)
 
 
 def open_tracker(config: TrackingConfig, run_id: str, stage: str, jsonl: Path | None = None) -> Tracker:
@@ -209,7 +278,36 @@ def open_tracker(config: TrackingConfig, run_id: str, stage: str, jsonl: Path | 
         VicurError: where MLflow does not answer.
     """
     client = connect(config)
-    parent = pipeline_run(client, config, run_id)
-    experiment = client.get_run(parent).info.experiment_id
-    tags = {RUN_TAG: run_id, STAGE_TAG: stage, "mlflow.runName": f"{run_id} {stage}", "mlflow.parentRunId": parent}
-    return Tracker(jsonl, client, _find_or_start(client, experiment, tags), parent)
+    with answering(client.tracking_uri):
+        address = public_address(config)
+        parent = pipeline_run(client, config, run_id)
+        injected = _injected(client)
+        if injected is not None and _is_for(injected, stage):
+            _log_tags(client, injected.info.run_id, {RUN_TAG: run_id, STAGE_TAG: stage})
+            return Tracker(jsonl, client, injected.info.run_id, parent, joined=True, uri=address)
+        experiment = client.get_run(parent).info.experiment_id
+        keys = {RUN_TAG: run_id, STAGE_TAG: stage, _PARENT_TAG: parent}
+        with creation_lock(client.tracking_uri):
+            return Tracker(
+                jsonl, client, find_or_start(client, experiment, keys, {_NAME_TAG: stage}), parent, uri=address
+            )
+
+
+def _injected(client: MlflowClient) -> Run | None:
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    return client.get_run(run_id) if run_id else None
+
+
+def _is_for(run: Run, stage: str) -> bool:
+    """Whether the platform's run is for this stage alone: nested in another, and no other stage has logged to it."""
+    return _PARENT_TAG in run.data.tags and run.data.tags.get(STAGE_TAG, stage) == stage
+
+
+def _root(client: MlflowClient, run: Run) -> Run:
+    """The outermost run around ``run`` (loops and nested pipelines have runs of their own in between)."""
+    for _ in range(_MAX_DEPTH):
+        parent = run.data.tags.get(_PARENT_TAG)
+        if parent is None:
+            break
+        run = client.get_run(parent)
+    return run

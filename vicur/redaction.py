@@ -1,0 +1,35 @@
+"""Keeps secrets out of what is written: parameters, tags, logs, summaries and error messages.
+
+Addresses are where they hide: ``postgresql://user:password@host/db``, ``https://token@host``, ``https://host/x?signature=...``.
+"""
+
+from __future__ import annotations
+
+import re
+
+_MASK = "***"
+# Up to the last @ before the path: an unescaped @ within a password is part of it.
+_USER_INFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/?#'\"]+|[^\s/:@'\"]+:[^\s@'\"]+)@", re.IGNORECASE)
+_QUERY = re.compile(
+    r"(?P<name>[?&;][\w.-]*(?:password|passwd|secret|token|signature|credential|api_?key|access_?key)[\w.-]*=)[^&;#\s'\"]+",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(
+    r"(?P<name>\bauthorization['\"]?\s*[:=]\s*['\"]?(?:basic|bearer|token)\s+)[^\s'\"]+", re.IGNORECASE
+)
+_SECRET_NAME = re.compile(
+    r"(?:^|[._/-])(?:password|passwd|secret|token|credentials?|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key)$",
+    re.IGNORECASE,
+)
+
+
+def redacted(text: str) -> str:
+    """``text`` with user names, passwords and tokens of the addresses in it masked."""
+    text = _USER_INFO.sub(rf"\g<scheme>{_MASK}@", text)
+    text = _QUERY.sub(rf"\g<name>{_MASK}", text)
+    return _HEADER.sub(rf"\g<name>{_MASK}", text)
+
+
+def redacted_value(name: str, value: object) -> str:
+    """Text of a named value: masked whole where the name says that it is a secret, else :func:`redacted`."""
+    return _MASK if value is not None and _SECRET_NAME.search(name) else redacted(str(value))
