@@ -36,4 +36,6 @@ def k1_loss(advantages_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Tenso
         The loss: mean over responses of the mean over their tokens. A response without tokens counts as zero.
     """
     weights_BR = mask_BR / mask_BR.sum(-1, keepdim=True).clamp(min=1)
-    return -(torch.where(mask_BR, advantages_BR.detach() * student_BR, 0.0) * weights_BR).sum(-1).mean()
+    # Both factors are masked: a padding score that is not finite would reach the gradient through the product.
+    terms_BR = advantages_BR.detach().masked_fill(~mask_BR, 0.0) * student_BR.masked_fill(~mask_BR, 0.0)
+    return -(terms_BR * weights_BR).sum(-1).mean()
