@@ -1,0 +1,1 @@
+"""The pipeline's steps: each a typed Kubeflow signature over one stage of ``vicur``."""

@@ -25,7 +25,20 @@ if TYPE_CHECKING:
 _LIBRARIES = ("math-verify", "numpy", "pillow", "pyarrow", "scikit-learn", "torch", "transformers")
 # They watch or drive a stage but take no part in its result.
 _BYSTANDERS = frozenset(
-    f"vicur.{name}" for name in ("cli", "code_version", "errors", "events", "session", "stage", "step", "tracking")
+    f"vicur.{name}"
+    for name in (
+        "cli",
+        "code_version",
+        "errors",
+        "events",
+        "mlflow_store",
+        "redaction",
+        "session",
+        "stage",
+        "stages",
+        "step",
+        "tracking",
+    )
 )
 
 

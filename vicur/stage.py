@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib
 import json
 import logging
 import shutil
@@ -21,10 +22,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from filelock import FileLock
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from vicur.code_version import code_version
 from vicur.errors import VicurError
@@ -35,6 +36,7 @@ from vicur.tracking import Tracker
 log = logging.getLogger(__name__)
 
 DEFAULT_CACHE = Path(".vicur/cache")
+DEFAULT_SCRATCH = Path(".vicur/scratch")
 # Troubles of the machine, not of the code.
 _MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 
@@ -94,6 +96,59 @@ class Stage(Generic[S]):
         """Version of the code behind this stage."""
         return code_version(self.function.__module__)
 
+    def load(self) -> Stage[S]:
+        """This stage: it is here already."""
+        return self
+
+
+class KeptSummary(Summary):
+    """The summary of a kept result, with whatever fields its stage gave it."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+@dataclass(frozen=True)
+class StageReference:
+    """A stage by where it is defined. Reusing its result needs no more, and a step that reuses imports no torch.
+
+    Attributes:
+        name: the stage's name.
+        module: module of the stage's function.
+        constant: the :class:`Stage` in that module.
+        reusable: as in :class:`Stage`.
+        summary: how a kept summary is read.
+    """
+
+    name: str
+    module: str
+    constant: str
+    reusable: bool = True
+    summary: type[Summary] = KeptSummary
+
+    @property
+    def code(self) -> str:
+        """Version of the code behind this stage."""
+        return code_version(self.module)
+
+    def load(self) -> Stage[Summary]:
+        """Imports the stage."""
+        stage: Stage[Summary] = getattr(importlib.import_module(self.module), self.constant)
+        return stage
+
+
+class AnyStage(Protocol[S]):
+    """A stage, imported or not."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def summary(self) -> type[S]: ...
+    @property
+    def reusable(self) -> bool: ...
+    @property
+    def code(self) -> str: ...
+    def load(self) -> Stage[S]: ...
+
 
 @dataclass(frozen=True)
 class Session:
@@ -115,7 +170,7 @@ class Session:
 
 
 def stage_key(
-    stage: Stage[Any], config: BaseModel, inputs: Mapping[str, Path], seed: int, code: str | None = None
+    stage: AnyStage[Any], config: BaseModel, inputs: Mapping[str, Path], seed: int, code: str | None = None
 ) -> str:
     """What a stage's result depends on, as 32 hex digits."""
     parts = {
@@ -129,13 +184,13 @@ def stage_key(
 
 
 def execute(
-    stage: Stage[S],
+    stage: AnyStage[S],
     config: BaseModel,
     inputs: Mapping[str, Path],
     output: Path,
     session: Session,
     *,
-    label: str | None = None,
+    events: Events | None = None,
 ) -> S:
     """Brings ``output`` into being: from the cache, or by running the stage.
 
@@ -145,12 +200,12 @@ def execute(
         inputs: named files and folders that the stage reads.
         output: folder that the stage writes; it is replaced once the new one is whole.
         session: the run that this belongs to.
-        label: how the step is called in the live view (``train vicur``); the stage's name by default.
+        events: where progress is told; by default under the stage's name, in the file that ``VICUR_EVENTS`` names.
 
     Raises:
         VicurError: for input that the user can mend, with nothing written.
     """
-    events = Events.from_environment(label or stage.name)
+    events = events or Events.from_environment(stage.name)
     started = time.monotonic()
     try:
         summary, reused = _result(stage, config, inputs, output, session, events)
@@ -184,7 +239,7 @@ def _for_the_user(error: BaseException, output: Path) -> BaseException:
 
 
 def _result(
-    stage: Stage[S], config: BaseModel, inputs: Mapping[str, Path], output: Path, session: Session, events: Events
+    stage: AnyStage[S], config: BaseModel, inputs: Mapping[str, Path], output: Path, session: Session, events: Events
 ) -> tuple[S, bool]:
     """The summary of the stage, whose output lies at ``output`` now, and whether it came from the cache."""
     key = stage_key(stage, config, inputs, session.seed)
@@ -201,7 +256,7 @@ def _result(
         work.mkdir(parents=True, exist_ok=True)
         with session.tracker(events.stage) as tracker, new_folder(output) as partial:
             context = Context(session.run_id, session.seed, tracker, events, work)
-            summary = stage.function(config, inputs, partial, context)
+            summary = stage.load().function(config, inputs, partial, context)
             tracker.metrics(summary.metrics)
         if cache is not None:
             _keep(summary, output, entry)
@@ -223,7 +278,7 @@ def _keep(summary: Summary, output: Path, entry: Path) -> None:
         (kept / "entry.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _reuse(stage: Stage[S], entry: Path, output: Path) -> S | None:
+def _reuse(stage: AnyStage[S], entry: Path, output: Path) -> S | None:
     """Puts a kept result at ``output`` and returns its summary; ``None`` where there is none that can be trusted."""
     try:
         record = _Entry.model_validate_json((entry / "entry.json").read_text(encoding="utf-8"))

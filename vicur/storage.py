@@ -194,7 +194,9 @@ def tree_sha256(path: Path) -> str:
     if path.is_file():
         return file_sha256(path)
     if not path.is_dir():
-        raise VicurError("does not exist.", where=str(path), remedy="Run the stage that writes it first.")
+        raise VicurError(
+            "does not exist.", where=str(path), remedy="Correct the path, or run the stage that writes it first."
+        )
     digest = hashlib.sha256()
     for file in files_below(path):
         digest.update(f"{file.relative_to(path).as_posix()}\0{file_sha256(file)}\n".encode())

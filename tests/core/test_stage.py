@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel
 
 from vicur.errors import VicurError
-from vicur.events import Event, read_events
+from vicur.events import Event, Events, read_events
 from vicur.stage import Context, Session, Stage, Summary, execute, stage_key
 from vicur.storage import tree_sha256
 from vicur.tracking import Tracker
@@ -71,7 +71,8 @@ def told(tmp_path: Path) -> list[Event]:
 
 def test_the_same_work_is_done_once(tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session) -> None:
     first = execute(stage, Settings(), {}, tmp_path / "one", session)
-    second = execute(stage, Settings(), {}, tmp_path / "two", session, label="write again")
+    again = Events("write again", tmp_path / "events.jsonl")
+    second = execute(stage, Settings(), {}, tmp_path / "two", session, events=again)
     assert calls.made == 1
     assert first == second == Told(key_figure="5 letters", metrics={"letters": 5.0}, length=5)
     assert tree_sha256(tmp_path / "one") == tree_sha256(tmp_path / "two")

@@ -1,0 +1,41 @@
+"""Step: one student, distilled on policy by one method."""
+
+from kfp import dsl
+from vicur_components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def train(
+    dataset: dsl.Input[dsl.Dataset],
+    cues: dsl.Input[dsl.Dataset],
+    base: dsl.Input[dsl.Model],
+    method: str,
+    config: dict,
+    seed: int,
+    tracking: dict,
+    code: str,
+    student: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Distils a student from the base model's own privileged copy, on the student's own answers.
+
+    Args:
+        dataset: Prepared dataset.
+        cues: Extracted cues.
+        base: Model that the student starts from.
+        method: What the teacher's hint holds and whether the student recovers cues (opsd, opsd-cue, opsd-recovery, vicur).
+        config: Section training of the run configuration.
+        seed: Root seed of the run.
+        tracking: Section tracking of the run configuration.
+        code: Version of the code behind this step, for the cache.
+        student: Checkpoint with tokenizer, image processor, vicur.json and training curves.
+        metrics: Best validation accuracy and when it was reached.
+    """
+    from vicur.step import run_step
+
+    inputs = {"dataset": dataset.path, "cues": cues.path, "base": base.path}
+    section = {**config, "method": method}
+    summary = run_step("train", section, inputs, student.path, subject=method, seed=seed, tracking=tracking, code=code)
+    student.metadata["method"] = method
+    for name, value in summary.metrics.items():
+        metrics.log_metric(name, value)

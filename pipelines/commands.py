@@ -1,0 +1,76 @@
+"""The pipeline's commands, plugged into ``vicur``: ``run`` and ``compile``. kfp is imported only when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vicur.commands.common import SetOption, configuration
+
+ConfigArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[CONFIG]", help="Run configuration (YAML); the tiny local run if left out.", show_default=False
+    ),
+]
+
+
+def run(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    new: Annotated[
+        bool,
+        typer.Option("--new", help="Start a new run also where the last one of this configuration has not ended well."),
+    ] = False,
+) -> None:
+    """Run the whole pipeline on this machine.
+
+    Prepares the dataset, extracts cues, trains a student with each method, evaluates them against their base, writes the report and
+    registers the better student. Finished work is reused; a run that failed, was stopped or was killed goes on where it was when the
+    same command is given again.
+
+    [bold]Examples[/bold]
+
+      vicur run
+
+      vicur run configs/local.yaml --set training.steps=50
+
+      vicur run --set methods='[vicur]' --new
+    """
+    from vicur_pipelines.run import run_pipeline
+
+    raise typer.Exit(run_pipeline(configuration(config, overrides), new=new))
+
+
+def compile_package(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (YAML).", show_default=False)],
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help="Container image of the steps; it holds vicur and what it needs.")
+    ] = None,
+    unversioned: Annotated[
+        bool,
+        typer.Option(
+            "--unversioned",
+            help="Leave out the code version of each step, so that the file changes with the graph only (the committed one).",
+        ),
+    ] = False,
+) -> None:
+    """Compile the pipeline into a package for a cluster.
+
+    The package's parameters have the configuration's sections as defaults. The code versions of the steps are part of
+    it, so that the cluster's cache knows when code has changed.
+
+    [bold]Examples[/bold]
+
+      vicur compile -o package.yaml
+
+      vicur compile configs/local.yaml --image registry.example.com/vicur-python:0.1.0 -o package.yaml
+    """
+    from vicur_pipelines.package import write_package
+
+    write_package(output, configuration(config, overrides) if config or overrides else None, image, not unversioned)
+    typer.echo(f"Written to {output}")

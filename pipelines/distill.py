@@ -1,0 +1,111 @@
+"""The pipeline: dataset, cues and base model; a student a method, side by side; comparison, report and registration."""
+
+from collections.abc import Mapping
+
+from kfp import dsl, kubernetes
+from kfp.dsl.graph_component import GraphComponent
+from vicur_components.base.component import base as base_step
+from vicur_components.compare.component import compare as compare_step
+from vicur_components.evaluate.component import evaluate as evaluate_step
+from vicur_components.extract.component import extract as extract_step
+from vicur_components.outcome.component import outcome as outcome_step
+from vicur_components.prepare.component import prepare as prepare_step
+from vicur_components.register.component import register as register_step
+from vicur_components.train.component import train as train_step
+
+NAME = "vicur-distill"
+
+
+def distill_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: str = "30s") -> GraphComponent:
+    """Builds the pipeline.
+
+    Args:
+        codes: code version of each stage. They are constants of the graph and not parameters: who starts a run has no
+            business changing them, and the platform's cache keys on them.
+        retries: how often a failed step is tried again.
+        backoff: pause before the first retry; it doubles with each.
+    """
+
+    def settle(task: dsl.PipelineTask, caching: bool = True) -> dsl.PipelineTask:
+        # Without a maximum, a step that fails later than an hour after its start is not tried again.
+        task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="604800s")
+        task.set_caching_options(caching)
+        # Not an argument: the platform's cache would never hit.
+        kubernetes.use_field_path_as_env(task, "VICUR_RUN_ID", "metadata.labels['pipeline/runid']")
+        return task
+
+    @dsl.pipeline(name=NAME, display_name="ViCuR: distill a student with visual cues")
+    def distill(
+        methods: list = ["vicur"],  # noqa: B006 (KFP reads defaults from the signature)
+        seed: int = 0,
+        data: dict = {"type": "digit_scenes"},  # noqa: B006
+        cues: dict = {},  # noqa: B006
+        base: dict = {},  # noqa: B006
+        training: dict = {},  # noqa: B006
+        evaluation: dict = {},  # noqa: B006
+        comparison: dict = {},  # noqa: B006
+        registry: dict = {},  # noqa: B006
+        tracking: dict = {},  # noqa: B006
+    ):
+        """Distils a vision-language student on policy with visual cues, evaluates it against its base and registers it.
+
+        Args:
+            methods: Methods to train a student with, side by side: opsd, opsd-cue, opsd-recovery, vicur. The best is registered.
+            seed: Root of everything random.
+            data: Where the dataset comes from. What a section leaves out has the library's default.
+            cues: What makes the visual cues, and the audit's limits.
+            base: The model that students start from.
+            training: Distillation settings that all methods share.
+            evaluation: How base and students are evaluated.
+            comparison: How they are compared.
+            registry: Registered model and gate.
+            tracking: MLflow's address and experiment.
+        """
+        shared = {"seed": seed, "tracking": tracking}
+        ended = settle(outcome_step(tracking=tracking), caching=False)
+        with dsl.ExitHandler(ended, name="distillation"):
+            prepared = settle(prepare_step(config=data, code=codes["prepare"], **shared))
+            dataset = prepared.outputs["dataset"]
+            extracted = settle(extract_step(dataset=dataset, config=cues, code=codes["extract"], **shared)).outputs[
+                "cues"
+            ]
+            model = settle(base_step(config=base, code=codes["base"], **shared)).outputs["model"]
+            evaluating = {"dataset": dataset, "config": evaluation, "code": codes["evaluate"], **shared}
+            baseline = settle(evaluate_step(model=model, subject="base", **evaluating)).outputs["evaluation"]
+            with dsl.ParallelFor(methods, name="each-method") as method:
+                trained = settle(
+                    train_step(
+                        dataset=dataset,
+                        cues=extracted,
+                        base=model,
+                        method=method,
+                        config=training,
+                        code=codes["train"],
+                        **shared,
+                    )
+                )
+                evaluated = settle(evaluate_step(model=trained.outputs["student"], subject=method, **evaluating))
+
+            def collected() -> dict:
+                # Compiling changes a Collected: each step that takes the students needs its own.
+                return {
+                    "dataset": dataset,
+                    "cues": extracted,
+                    "students": dsl.Collected(trained.outputs["student"]),
+                    "evaluations": dsl.Collected(evaluated.outputs["evaluation"]),
+                    **shared,
+                }
+
+            compared = settle(compare_step(base=baseline, config=comparison, code=codes["compare"], **collected()))
+            settle(
+                register_step(
+                    base_evaluation=baseline,
+                    comparison=compared.outputs["comparison"],
+                    config=registry,
+                    code=codes["register"],
+                    **collected(),
+                ),
+                caching=False,
+            )
+
+    return distill

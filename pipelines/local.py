@@ -1,0 +1,77 @@
+"""Executes the pipeline on this machine: the process between the supervisor and the steps.
+
+Run as ``python -m vicur_pipelines.local RUN_FOLDER``. It is a process of its own because kfp.local prints as it pleases, on
+whatever stands for standard output, and because a process group can be stopped whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+from vicur_pipelines.run_folder import RunFolder
+
+from vicur.config.run import RunConfig
+from vicur.stages import STAGES
+
+
+def execute(run: RunFolder) -> None:
+    """Executes the pipeline as the run's configuration asks.
+
+    Raises:
+        RuntimeError: where a step failed; its own log and the event log say why.
+    """
+    from kfp import local
+    from vicur_pipelines.distill import distill_pipeline
+
+    # A step that failed for a moment (a server that restarts) is tried once more; one whose input is wrong fails at once.
+    pipeline = distill_pipeline(code_versions(), retries=1, backoff="1s")
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run.outputs.absolute()), raise_on_error=True)
+    pipeline(**arguments(run.config()))
+
+
+def arguments(config: RunConfig) -> dict[str, Any]:
+    """The pipeline's arguments for a run configuration. KFP has no word for ``None``: it is what a missing setting means."""
+    values = config.model_dump(mode="json", exclude_none=True)
+    if RunConfig.model_validate(values) != config:
+        raise ValueError("a setting that is None has another default, and KFP cannot pass it on")
+    return {name: values[name] for name in sorted(values) if name != "name"}
+
+
+def code_versions() -> dict[str, str]:
+    """Version of the code behind each stage."""
+    return {name: entry.reference.code for name, entry in STAGES.items()}
+
+
+def end_with(lock: Path) -> None:
+    """Ends this process and all its steps when the supervisor ends, however that happens.
+
+    The supervisor holds a lock on the file for as long as it lives: getting it means that there is no one left to work for.
+    """
+
+    def wait() -> None:
+        with lock.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    """Entry point."""
+    run = RunFolder(Path(sys.argv[1]))
+    end_with(run.lock)
+    # Steps run in this very environment: that the image's name says nothing of it is no news.
+    warnings.filterwarnings("ignore", message="You may be attemping to run a task")
+    warnings.filterwarnings("ignore", message=".*no effect in the current local runner.*")
+    execute(run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What is known of a run's steps while it goes on, from the events that they tell. Pure bookkeeping: nothing is printed here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vicur.config.run import RunConfig
+from vicur.events import Event
+from vicur.step import step_label
+
+State = Literal["pending", "running", "finished", "reused", "failed"]
+
+
+@dataclass
+class Step:
+    """One step of the run.
+
+    Attributes:
+        name: its label.
+        state: where it stands.
+        text: its key figure, its progress in words, or what went wrong.
+        done: units of work done, where it counts them.
+        total: units in all.
+        seconds: how long it took, once it has ended.
+        began: when it started, in seconds since the epoch.
+        counting_since: when it told its first progress, and how far it was then.
+        output: where its result lies.
+        summary: its summary.
+    """
+
+    name: str
+    state: State = "pending"
+    text: str = ""
+    done: int = 0
+    total: int = 0
+    seconds: float | None = None
+    began: float | None = None
+    counting_since: tuple[float, int] | None = None
+    output: str | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.state in ("finished", "reused", "failed")
+
+    def elapsed(self, now: float) -> float | None:
+        """Seconds that it took or has taken so far; ``None`` before it starts."""
+        if self.seconds is not None:
+            return self.seconds
+        return None if self.began is None else max(0.0, now - self.began)
+
+    def remaining(self, now: float) -> float | None:
+        """Seconds that are left if it goes on at the pace so far; ``None`` where that cannot be told."""
+        if self.counting_since is None or self.total <= self.done:
+            return None
+        since, first = self.counting_since
+        return (now - since) / (self.done - first) * (self.total - self.done) if self.done > first else None
+
+
+class Progress:
+    """All steps of a run, in the order in which a person reads them."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._steps = {name: Step(name) for name in names}
+        self._expected = frozenset(names)
+
+    @property
+    def steps(self) -> list[Step]:
+        """The expected steps, and any other that failed. The exit step has nothing to show for itself otherwise."""
+        return [step for step in self._steps.values() if step.name in self._expected or step.state == "failed"]
+
+    def __getitem__(self, name: str) -> Step:
+        return self._steps.setdefault(name, Step(name))
+
+    @property
+    def failed(self) -> list[Step]:
+        """Steps that failed, the first first."""
+        return [step for step in self.steps if step.state == "failed"]
+
+    def apply(self, events: list[Event]) -> list[Step]:
+        """Takes in new events and returns the steps whose state changed."""
+        changed = []
+        for event in events:
+            step = self[event.stage]
+            before = step.state
+            _apply(step, event)
+            if step.state != before and step not in changed:
+                changed.append(step)
+        shown = self.steps
+        return [step for step in changed if step in shown]
+
+
+def _apply(step: Step, event: Event) -> None:
+    step.text = event.text
+    if event.status == "progress":
+        done, total = event.done or 0, event.total or 0
+        # A stage that counts something else now (warming up, then working) has a new pace.
+        if step.counting_since is None or total != step.total or done < step.done:
+            step.counting_since = (event.time, done)
+        step.done, step.total = done, total
+        return
+    if event.status == "started":
+        step.state, step.began, step.seconds, step.counting_since = "running", event.time, None, None
+        step.done = step.total = 0
+        return
+    step.state, step.seconds = event.status, event.seconds
+    step.output = event.output
+    step.summary = event.summary or {}
+
+
+def expected_steps(config: RunConfig) -> list[str]:
+    """Names of the steps of a run."""
+    each = [step_label(stage, method) for method in config.methods for stage in ("train", "evaluate")]
+    return ["prepare", "extract", "base", step_label("evaluate", "base"), *each, "compare", "register"]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 0.4 s, 12 s, 3:05, 1:02:03."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, whole = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes}:{whole:02d}"
+
+
+def now() -> float:
+    """The clock that events carry."""
+    return time.time()

@@ -1,0 +1,124 @@
+"""A run on this machine, from its configuration to its summary."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+from vicur_pipelines.live import view_of
+from vicur_pipelines.progress import Progress, Step, duration, expected_steps
+from vicur_pipelines.run_folder import RUNS, RunFolder, open_run, point_latest_at
+from vicur_pipelines.summary import ErrorRecord, RunSummary, results_table, summarize
+from vicur_pipelines.supervisor import PIPELINE_LOG, Stopped, supervise
+
+from vicur.config.run import RunConfig
+from vicur.stage import DEFAULT_CACHE
+from vicur.step import log_file
+from vicur.storage import new_file
+
+
+def run_pipeline(
+    config: RunConfig,
+    *,
+    new: bool = False,
+    root: Path = RUNS,
+    cache: Path = DEFAULT_CACHE,
+    console: Console | None = None,
+) -> int:
+    """Runs the pipeline and shows it while it goes on.
+
+    Args:
+        config: what to run.
+        new: start a new run also where the last one of this configuration has not ended well.
+        root: folder of all runs.
+        cache: folder that results are kept in for reuse.
+        console: where to show it.
+
+    Returns:
+        Exit code: 0 where the run has ended well.
+
+    Raises:
+        VicurError: where the run cannot be started.
+    """
+    console = console or Console()
+    run, resumed = open_run(root, config, new=new)
+    progress = Progress(expected_steps(config))
+    with run.held():
+        run.prepare()
+        point_latest_at(run)
+        began = time.monotonic()
+        console.print(f"Run {run.run_id}{' goes on' if resumed else ''}, logs in {run.logs}", highlight=False)
+        number = 0
+        try:
+            with view_of(progress, console) as view:
+                code = supervise(run, cache, view.follow)
+        except Stopped as stopped:
+            number, code = stopped.number, 128 + stopped.number
+        status = "succeeded" if code == 0 else "stopped" if number else "failed"
+        error = None if code == 0 else _error(run, progress, number)
+        summary = summarize(run.run_id, progress, status, time.monotonic() - began, error)
+        _keep(run, progress, summary)
+        shutil.rmtree(run.temporary, ignore_errors=True)
+    _tell(run, summary, console)
+    return code if code == 0 or number else 1
+
+
+def _error(run: RunFolder, progress: Progress, number: int) -> ErrorRecord:
+    """What went wrong, as far as anybody told."""
+    if number:
+        message = f"The run was stopped ({signal.Signals(number).name})."
+        return ErrorRecord(stage=None, message=message, log=str(run.logs.name))
+    if progress.failed:
+        return _record(run, progress.failed[0], progress.failed[0].text)
+    silent = [step for step in progress.steps if step.state == "running"]
+    if silent:
+        return _record(run, silent[0], "Ended without a word: killed from outside, perhaps for want of memory.")
+    log = run.logs / PIPELINE_LOG
+    last = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+    message = f"The pipeline itself failed: {last}"
+    return ErrorRecord(stage=None, message=message, log=str(log.relative_to(run.path)))
+
+
+def _record(run: RunFolder, step: Step, message: str) -> ErrorRecord:
+    return ErrorRecord(stage=step.name, message=message, log=str(log_file(Path(run.logs.name), step.name)))
+
+
+def _keep(run: RunFolder, progress: Progress, summary: RunSummary) -> None:
+    """Writes the summary, and the report where a person finds it."""
+    step = progress["compare"]
+    if step.state in ("finished", "reused") and step.output is not None:
+        with new_file(run.report) as file:
+            shutil.copyfile(Path(step.output) / "report.html", file)
+    with new_file(run.summary) as file:
+        file.write_text(summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _tell(run: RunFolder, summary: RunSummary, console: Console) -> None:
+    """The end of the run, in words."""
+    console.print()
+    if summary.evaluation is not None:
+        console.print(results_table(summary.evaluation))
+        console.print()
+    if run.report.exists():
+        console.print(f"Report:  {os.path.relpath(run.report)}", highlight=False, soft_wrap=True)
+    if summary.registry is not None:
+        registry = summary.registry
+        aliases = ", ".join(registry.aliases) or "no alias"
+        gate = "passed" if registry.gate.passed else "not passed"
+        console.print(f"Model:   {registry.model} version {registry.version} ({aliases}), gate {gate}", highlight=False)
+        for reason in registry.gate.reasons:
+            console.print(f"         {reason}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"Summary: {os.path.relpath(run.summary)}, {duration(summary.seconds)}", highlight=False, soft_wrap=True
+    )
+    if summary.error is not None:
+        error = summary.error
+        text = Text.assemble((f"{error.stage or 'The run'} {summary.status}: ", "bold red"), error.message)
+        console.print(text, soft_wrap=True)
+        console.print(f"Log:     {os.path.relpath(run.path / error.log)}", highlight=False, soft_wrap=True)
+        console.print("The same command goes on where this run stopped.", style="dim")

@@ -1,0 +1,177 @@
+"""A run in figures: ``summary.json`` for programs, a table for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+from rich.table import Table
+from vicur_pipelines.progress import Progress, Step
+
+Status = Literal["succeeded", "failed", "stopped"]
+
+
+class StageRecord(BaseModel):
+    """One step of the run."""
+
+    name: str
+    status: str
+    """``finished``, ``reused``, ``failed``, ``running`` (when the run was stopped) or ``pending`` (never begun)."""
+    seconds: float | None
+
+
+class DatasetRecord(BaseModel):
+    """The dataset."""
+
+    hash: str
+    """DVC's hash of the dataset folder."""
+    examples: dict[str, int]
+    """Examples by split."""
+
+
+class CuesRecord(BaseModel):
+    """The cues that teach."""
+
+    provider: str
+    grounded_share: float | None
+    answer_leak_share: float
+
+
+class StudentRecord(BaseModel):
+    """Accuracy of a student, and its difference to base on the test questions."""
+
+    test: float
+    ood: float | None
+    difference: dict[str, float]
+    """``mean``, and ``low`` and ``high`` of its interval."""
+
+
+class EvaluationRecord(BaseModel):
+    """Accuracy of base and students."""
+
+    base: dict[str, float | None]
+    """By split: ``test``, ``ood``."""
+    students: dict[str, StudentRecord]
+    """By method."""
+
+
+class GateRecord(BaseModel):
+    """What the gate decided."""
+
+    passed: bool
+    reasons: list[str]
+
+
+class RegistryRecord(BaseModel):
+    """Where the student went."""
+
+    tracking_uri: str
+    model: str
+    version: str
+    aliases: list[str]
+    gate: GateRecord
+
+
+class ErrorRecord(BaseModel):
+    """Why a run did not end well."""
+
+    stage: str | None
+    """The step that failed first; ``None`` where the pipeline itself did."""
+    message: str
+    log: str
+    """Where to read more, relative to the run's folder."""
+
+
+class RunSummary(BaseModel):
+    """Content of ``summary.json``. Parts that the run did not get to are ``null``."""
+
+    run_id: str
+    status: Status
+    stages: list[StageRecord]
+    dataset: DatasetRecord | None
+    cues: CuesRecord | None
+    evaluation: EvaluationRecord | None
+    registry: RegistryRecord | None
+    seconds: float
+    error: ErrorRecord | None = None
+
+
+def summarize(
+    run_id: str, progress: Progress, status: Status, seconds: float, error: ErrorRecord | None = None
+) -> RunSummary:
+    """The summary of a run, from what its steps told."""
+    done = {step.name: step for step in progress.steps if step.state in ("finished", "reused")}
+    return RunSummary(
+        run_id=run_id,
+        status=status,
+        stages=[_stage(step) for step in progress.steps],
+        dataset=_dataset(done.get("prepare")),
+        cues=_cues(done.get("extract")),
+        evaluation=_evaluation(done.get("compare")),
+        registry=_registry(done.get("register")),
+        seconds=round(seconds, 3),
+        error=error,
+    )
+
+
+def _stage(step: Step) -> StageRecord:
+    seconds = None if step.seconds is None else round(step.seconds, 3)
+    return StageRecord(name=step.name, status=step.state, seconds=seconds)
+
+
+def _dataset(step: Step | None) -> DatasetRecord | None:
+    return step and DatasetRecord(hash=step.summary["dataset_hash"], examples=step.summary["examples"])
+
+
+def _cues(step: Step | None) -> CuesRecord | None:
+    return step and CuesRecord.model_validate(step.summary)
+
+
+def _evaluation(step: Step | None) -> EvaluationRecord | None:
+    if step is None:
+        return None
+    base, differences = step.summary["base"], step.summary["differences"]
+    return EvaluationRecord(
+        base={"test": base["test"], "ood": base.get("ood")},
+        students={
+            method: StudentRecord(
+                test=accuracy["test"],
+                ood=accuracy.get("ood"),
+                difference={end: differences[method]["test"][end] for end in ("mean", "low", "high")},
+            )
+            for method, accuracy in step.summary["students"].items()
+        },
+    )
+
+
+def _registry(step: Step | None) -> RegistryRecord | None:
+    if step is None or step.output is None:
+        return None
+    file = Path(step.output) / "registration.json"
+    return RegistryRecord.model_validate(json.loads(file.read_text(encoding="utf-8")))
+
+
+def results_table(evaluation: EvaluationRecord) -> Table:
+    """Base against students, as a table for the terminal."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column("")
+    for column in ("test", "ood", "difference on test [95 %]"):
+        table.add_column(column, justify="right" if column != "difference on test [95 %]" else "left")
+    table.add_row("base", _percent(evaluation.base["test"]), _percent(evaluation.base["ood"]), "")
+    for method, student in evaluation.students.items():
+        difference = student.difference
+        interval = f"[{_points(difference['low'])}, {_points(difference['high'])}]"
+        table.add_row(
+            method, _percent(student.test), _percent(student.ood), f"{_points(difference['mean'])} {interval}"
+        )
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}"

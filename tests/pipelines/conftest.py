@@ -1,0 +1,86 @@
+"""Runs of the real pipeline through kfp.local, over fake stages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAKES = Path(__file__).parent / "fakes"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder to run in, with fake stages."""
+
+    folder: Path
+
+    def environment(self, trouble: str = "") -> dict[str, str]:
+        return {
+            **os.environ,
+            "PYTHONPATH": str(FAKES),
+            "FAKE_CALLS": str(self.folder / "calls"),
+            "FAKE_TROUBLE": trouble,
+        }
+
+    def command(self, *arguments: str) -> list[str]:
+        return [
+            sys.executable,
+            "-c",
+            "from vicur.cli import main; main()",
+            "run",
+            "--set",
+            "base.path=base",
+            *arguments,
+        ]
+
+    def run(self, *arguments: str, trouble: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(trouble),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def start(self, *arguments: str, trouble: str = "") -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(trouble),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @property
+    def latest(self) -> Path:
+        return self.folder / "runs" / "latest"
+
+    def summary(self) -> dict[str, Any]:
+        return dict(json.loads((self.latest / "summary.json").read_text()))
+
+    def status(self) -> dict[str, str]:
+        return {stage["name"]: stage["status"] for stage in self.summary()["stages"]}
+
+    def calls(self) -> dict[str, int]:
+        counted = (self.folder / "calls").iterdir()
+        return {path.name: path.stat().st_size for path in counted if path.name != "finish"}
+
+    def outcomes(self) -> list[str]:
+        return (self.folder / "calls" / "finish").read_text().splitlines()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    return Project(tmp_path)

@@ -1,0 +1,121 @@
+"""Fakes: stages that take no time and compute nothing, so that tests of the pipeline are about the pipeline.
+
+``FAKE_TROUBLE`` makes one of them misbehave, as ``<label>:<trouble>``: ``input`` (the user's mistake), ``defect``, ``flaky``
+(fails the first time only), ``slow`` (writes a checkpoint, then waits), ``killed`` (dies without a word). Each call is
+counted in the folder that ``FAKE_CALLS`` names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from vicur.errors import VicurError
+from vicur.stage import Context, Stage, Summary
+
+
+class FakeSummary(Summary):
+    """The fields that the run's summary takes from the real stages' summaries."""
+
+    dataset_hash: str = "0123.dir"
+    examples: dict[str, int] = Field(default_factory=lambda: {"distill": 2, "test": 1})
+    provider: str = "fake"
+    grounded_share: float = 1.0
+    answer_leak_share: float = 0.0
+    chosen: str = "vicur"
+    base: dict[str, float] = Field(default_factory=lambda: {"validation": 0.5, "test": 0.6, "ood": 0.4})
+    students: dict[str, dict[str, float]] = Field(default_factory=dict)
+    differences: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+
+
+def fake(config: Any, inputs: Mapping[str, Path], output: Path, context: Context) -> FakeSummary:
+    """Writes every file that any step looks for, and what it was given."""
+    label = context.events.stage
+    _count(label)
+    _trouble(label, context)
+    for step in range(1, 4):
+        context.events.progress(step, 3, "fakes made")
+    methods = sorted({name.removesuffix(".student") for name in inputs} - {"dataset", "cues", "base"})
+    given = {"config": config.model_dump(mode="json"), "inputs": sorted(inputs), "seed": context.seed}
+    (output / "given.json").write_text(json.dumps(given, sort_keys=True))
+    (output / "samples.html").write_text("<p>samples</p>")
+    (output / "report.html").write_text("<p>report</p>")
+    (output / "comparison.json").write_text(json.dumps({"choice": {"method": methods[-1] if methods else ""}}))
+    registration = {
+        "tracking_uri": "sqlite:///mlflow/mlflow.db",
+        "model": "vicur-student",
+        "version": "1",
+        "aliases": ["candidate", "champion"],
+        "gate": {"passed": True, "reasons": ["better than base"]},
+    }
+    (output / "registration.json").write_text(json.dumps(registration))
+    return FakeSummary(
+        key_figure=f"{label} is done",
+        metrics={"figure": 1.0},
+        students={m: {"validation": 0.7, "test": 0.7, "ood": 0.5} for m in methods},
+        differences={m: {"test": {"mean": 0.1, "low": 0.05, "high": 0.15, "p": 0.0}} for m in methods},
+    )
+
+
+def _count(label: str) -> None:
+    with (Path(os.environ["FAKE_CALLS"]) / label.replace(" ", "-")).open("a") as stream:
+        stream.write("x")
+
+
+def _trouble(label: str, context: Context) -> None:
+    troubled, _, trouble = os.environ.get("FAKE_TROUBLE", "").partition(":")
+    if troubled != label:
+        return
+    checkpoint = context.work / "checkpoint"
+    if trouble == "input":
+        raise VicurError("is torn.", where="photo.png: row 3", remedy="Replace it.")
+    if trouble == "down":
+        raise VicurError("MLflow does not answer.", where="http://localhost:1", remedy="Start it.", retryable=True)
+    if trouble == "defect":
+        raise ZeroDivisionError("division by zero")
+    if trouble == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if trouble in ("flaky", "slow") and not checkpoint.exists():
+        checkpoint.write_text("half way")
+        if trouble == "flaky":
+            raise ConnectionError("reset by peer")
+        context.events.progress(1, 3, "waiting")
+        time.sleep(60)
+
+
+STAGES_BY_NAME = {
+    name: Stage(name, fake, FakeSummary, reusable=name != "register")
+    for name in ("prepare", "extract", "base", "train", "evaluate", "compare", "register")
+}
+
+
+def __getattr__(name: str) -> Any:
+    return STAGES_BY_NAME[name.lower()]
+
+
+def install() -> None:
+    """Replaces the stages, their code versions and the tracking of this process."""
+    import vicur.outcome
+    import vicur.session
+    import vicur.stage
+    import vicur.stages
+    from vicur.tracking import Tracker
+
+    def finish(_: Any, run_id: str, status: str) -> None:
+        with (Path(os.environ["FAKE_CALLS"]) / "finish").open("a") as stream:
+            stream.write(f"{run_id} {status}\n")
+
+    vicur.stage.code_version = lambda _: "fake"
+    vicur.session.open_tracker = lambda *_: Tracker()
+    vicur.outcome.finish_pipeline = finish
+    for name, entry in vicur.stages.STAGES.items():
+        reference = replace(entry.reference, module="fake_stages", constant=name)
+        vicur.stages.STAGES[name] = replace(entry, reference=reference)

@@ -1,0 +1,89 @@
+"""The ``vicur`` command: one sub-command a stage, and those that other packages plug in (``run``, ``compile``).
+
+Nothing heavy is imported before a command runs. Wrong input is told as one message with the error's exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import entry_points
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from vicur import __version__
+from vicur.commands import base, clean, compare, cues, data, evaluate, register, registry, train
+from vicur.errors import VicurError
+
+PLUGINS = "vicur.commands"
+"""Entry point group of commands that live outside the library, because what they need may not be imported here (kfp)."""
+
+app = typer.Typer(
+    name="vicur",
+    help="Distil vision-language students on policy with visual cues.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"vicur {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    del version
+
+
+def _plug_in() -> None:
+    """Adds the commands of other packages; one that cannot be imported (an extra is missing) is left out."""
+    for entry in sorted(entry_points(group=PLUGINS), key=lambda entry: entry.name != "run"):
+        try:
+            command = entry.load()
+        except ImportError:
+            continue
+        app.command(entry.name, rich_help_panel="Pipeline")(command)
+
+
+_plug_in()
+app.add_typer(data.app, name="data", rich_help_panel="Stages")
+app.add_typer(cues.app, name="cues", rich_help_panel="Stages")
+app.command("train", rich_help_panel="Stages")(train.train)
+app.command("evaluate", rich_help_panel="Stages")(evaluate.evaluate)
+app.command("compare", rich_help_panel="Stages")(compare.compare)
+app.command("register", rich_help_panel="Stages")(register.register)
+app.command("promote", rich_help_panel="Registry")(registry.promote)
+app.command("rollback", rich_help_panel="Registry")(registry.rollback)
+app.add_typer(base.app, name="base", rich_help_panel="Upkeep")
+app.command("clean", rich_help_panel="Upkeep")(clean.clean)
+
+
+def main() -> None:
+    """Entry point of the ``vicur`` command."""
+    from vicur.session import limit_threads
+
+    limit_threads(os.environ)
+    try:
+        app()
+    except VicurError as error:
+        show(error)
+        sys.exit(error.exit_code)
+
+
+def show(error: VicurError) -> None:
+    """Prints an error for people: where, what, and what to do."""
+    text = Text.assemble(("Error: ", "bold red"))
+    if error.where:
+        text.append(f"{error.where}: ", style="bold")
+    text.append(f"{error.problem}\n").append(error.remedy, style="green")
+    Console(stderr=True).print(text, soft_wrap=True)

@@ -1,0 +1,43 @@
+"""``vicur base``: the tiny base model that this package ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Make the tiny base model.", no_args_is_help=True)
+
+
+@app.command()
+def train(
+    output: Annotated[Path, typer.Argument(help="Folder for the model.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a setting of the recipe.")
+    ] = None,
+) -> None:
+    """Train the tiny base model from scratch.
+
+    It is a real Qwen3-VL with a vocabulary of words, trained on the base pool of the digit scenes; its recipe and what it reached are
+    written beside it.
+
+    [bold]Examples[/bold]
+
+      vicur base train vicur/modeling/tiny/base
+
+      vicur base train /tmp/base --set seed=1
+    """
+    from vicur.commands.common import refuse_to_replace
+    from vicur.commands.console_events import ConsoleEvents
+    from vicur.config.run import read_overrides
+    from vicur.config.tiny_base import TinyBaseConfig
+    from vicur.config.validation import validated
+
+    refuse_to_replace(output, "vicur.json")
+    config: TinyBaseConfig = validated(TinyBaseConfig, read_overrides(overrides or ()), "--set")
+    from vicur.training.tiny_base import train_tiny_base
+
+    with ConsoleEvents("base") as events:
+        train_tiny_base(config, output, events)
+    typer.echo(f"Written to {output}")

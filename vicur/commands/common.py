@@ -1,0 +1,94 @@
+"""What the stages' commands share: their options, progress on the terminal, and running a stage by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vicur.errors import VicurError
+
+if TYPE_CHECKING:
+    from vicur.config.run import RunConfig
+    from vicur.stage import Summary
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Run configuration (YAML); the defaults of the local run if left out."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Override a setting; may be given several times."),
+]
+DatasetOption = Annotated[Path, typer.Option("--dataset", help="Prepared dataset.")]
+CuesOption = Annotated[Path, typer.Option("--cues", help="Folder that 'vicur cues extract' wrote.")]
+CacheOption = Annotated[
+    bool, typer.Option("--cache/--no-cache", help="Reuse a kept result of the same work, and keep this one.")
+]
+
+
+def configuration(path: Path | None, overrides: list[str] | None) -> RunConfig:
+    """The run configuration that a command's options name."""
+    from vicur.config.run import load_config
+
+    return load_config(path, overrides or ())
+
+
+def run_stage(
+    name: str,
+    section: Any,
+    inputs: Mapping[str, Path],
+    output: Path,
+    config: RunConfig,
+    *,
+    marker: str,
+    subject: str = "",
+    cache: bool = True,
+) -> Summary:
+    """Runs one stage by hand, with its progress on the terminal.
+
+    Args:
+        name: which stage.
+        section: its section of the configuration.
+        inputs: its inputs by name.
+        output: folder to write or to replace.
+        config: the whole configuration, for seed and tracking.
+        marker: file that a folder written by this stage holds; another folder with content is not replaced.
+        subject: what the stage works on (a method).
+        cache: whether to reuse and keep results.
+
+    Raises:
+        VicurError: for input that the user can mend, with nothing written.
+    """
+    from vicur.commands.console_events import ConsoleEvents
+    from vicur.session import session_by_hand
+    from vicur.stage import execute
+    from vicur.stages import STAGES, sources
+    from vicur.step import step_label
+
+    refuse_to_replace(output, marker)
+    run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    paths = {**sources(section), **inputs}
+    with (
+        session_by_hand(run_id, config.seed, config.tracking, cache=cache) as session,
+        ConsoleEvents(step_label(name, subject)) as events,
+    ):
+        summary = execute(STAGES[name].reference, section, paths, output, session, events=events)
+    typer.echo(f"Written to {output}")
+    return summary
+
+
+def refuse_to_replace(output: Path, marker: str) -> None:
+    """An output folder is replaced whole, so it must not be one that something else is kept in.
+
+    Raises:
+        VicurError: where the folder holds something, and that is no earlier output of the same stage.
+    """
+    if output.is_dir() and any(output.iterdir()) and not (output / marker).is_file():
+        raise VicurError(
+            "holds other files, which would be lost.", where=str(output), remedy="Name a new or an empty folder."
+        )

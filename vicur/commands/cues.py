@@ -1,0 +1,34 @@
+"""``vicur cues``: visual cues for a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vicur.commands.common import CacheOption, ConfigOption, DatasetOption, SetOption, configuration, run_stage
+
+app = typer.Typer(help="Extract and audit visual cues.", no_args_is_help=True)
+
+
+@app.command()
+def extract(
+    dataset: DatasetOption = Path("data"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the cues and their audit.")] = Path("cues"),
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    cache: CacheOption = True,
+) -> None:
+    """Extract a visual cue for each example, and audit all of them.
+
+    Writes cues.parquet, audit.json and samples.html, a page to look at.
+
+    [bold]Examples[/bold]
+
+      vicur cues extract
+
+      vicur cues extract --dataset data --output cues --set cues.provider.type=annotation
+    """
+    settings = configuration(config, overrides)
+    run_stage("extract", settings.cues, {"dataset": dataset}, output, settings, marker="cues.parquet", cache=cache)

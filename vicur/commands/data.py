@@ -1,0 +1,134 @@
+"""``vicur data``: build, check, pin and look at the dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vicur.commands.common import CacheOption, ConfigOption, SetOption, configuration, run_stage
+
+if TYPE_CHECKING:
+    from vicur.data import Example
+
+app = typer.Typer(help="Build, check, pin and show the dataset.", no_args_is_help=True)
+
+DEFAULT = Path("data")
+FolderArgument = Annotated[Path, typer.Argument(help="Dataset folder.")]
+PinOption = Annotated[Path, typer.Option("--pin", help="DVC file that names the dataset which the repository means.")]
+
+
+@app.command()
+def prepare(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the dataset.")] = DEFAULT,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    cache: CacheOption = True,
+) -> None:
+    """Build the dataset: draw the embedded digit scenes, or read a folder of your own.
+
+    A folder holds examples.jsonl (or examples.parquet) and the images that it names. Rows that cannot be used are skipped and
+    listed, up to a limit.
+
+    [bold]Examples[/bold]
+
+      vicur data prepare
+
+      vicur data prepare --output data --set data.type=folder --set data.path=my-questions
+    """
+    settings = configuration(config, overrides)
+    run_stage("prepare", settings.data, {}, output, settings, marker="manifest.json", cache=cache)
+
+
+@app.command()
+def verify(
+    folder: FolderArgument = DEFAULT,
+    pin: Annotated[Path | None, typer.Option("--pin", help="Also hold it against the hash in this DVC file.")] = None,
+) -> None:
+    """Check a dataset to the last byte: hashes, rows, unique ids, and that every image decodes.
+
+    [bold]Examples[/bold]
+
+      vicur data verify
+
+      vicur data verify data --pin data.dvc
+    """
+    from vicur.data import check_pin
+    from vicur.data import verify as verify_dataset
+
+    found = verify_dataset(folder)
+    if pin is not None:
+        check_pin(folder, pin)
+    counts = ", ".join(f"{split} {count}" for split, count in found.examples.items())
+    typer.echo(f"{folder} is whole: {counts}, hash {found.dataset_hash}")
+
+
+@app.command()
+def pin(folder: FolderArgument = DEFAULT, dvc_file: PinOption = Path("data.dvc")) -> None:
+    """Make a DVC file name the dataset as it is now.
+
+    [bold]Examples[/bold]
+
+      vicur data pin
+
+      vicur data pin datasets/geometry --pin geometry.dvc
+    """
+    from vicur.data import pin as pin_dataset
+
+    typer.echo(f"{dvc_file} names {pin_dataset(folder, dvc_file).md5}")
+
+
+@app.command()
+def show(
+    folder: FolderArgument = DEFAULT,
+    split: Annotated[str, typer.Option("--split", help="Split to show examples of.")] = "test",
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of examples.")] = 3,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Write the examples' images to this folder.", show_default=False)
+    ] = None,
+) -> None:
+    """Show what a dataset holds, and its first examples.
+
+    [bold]Examples[/bold]
+
+      vicur data show
+
+      vicur data show data --split distill -n 5 --images /tmp/images
+    """
+    from vicur.data import read_examples, read_manifest
+
+    for name, number in read_manifest(folder).examples.items():
+        typer.echo(f"{name:12} {number:6} examples")
+    for example in read_examples(folder, split)[:count]:
+        typer.echo("")
+        _show(example, images)
+
+
+def _show(example: Example, images: Path | None) -> None:
+    fields = {
+        "id": example.id,
+        "question": example.question,
+        "choices": " | ".join(example.choices),
+        "answer": example.answer,
+        "cue": example.cue,
+        "rationale": example.rationale,
+        "images": ", ".join(_write_images(example, images)) if images else str(len(example.images)),
+    }
+    for name, value in fields.items():
+        if value:
+            typer.echo(f"{name:12} {value}")
+
+
+def _write_images(example: Example, folder: Path) -> list[str]:
+    """Writes the images of an example and returns their paths."""
+    from vicur.storage import new_file
+
+    paths = []
+    for number, image in enumerate(example.images):
+        ending = "png" if image.startswith(b"\x89PNG") else "jpg"
+        path = folder / f"{example.id.replace('/', '_')}-{number}.{ending}"
+        with new_file(path) as file:
+            file.write_bytes(image)
+        paths.append(str(path))
+    return paths

@@ -1,0 +1,52 @@
+"""``vicur train``: one student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vicur.commands.common import (
+    CacheOption,
+    ConfigOption,
+    CuesOption,
+    DatasetOption,
+    SetOption,
+    configuration,
+    run_stage,
+)
+
+
+def train(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the student.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", "-m", help="opsd, opsd-cue, opsd-recovery or vicur.")] = "vicur",
+    dataset: DatasetOption = Path("data"),
+    cues: CuesOption = Path("cues"),
+    base: Annotated[
+        str | None, typer.Option("--base", help="Folder of the base model, or 'tiny'; the configuration's if left out.")
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    cache: CacheOption = True,
+) -> None:
+    """Distil a student from its base's own privileged copy.
+
+    The student is a folder that from_pretrained loads, with its training curves. A training that was killed goes on from its
+    last checkpoint when the same command is given again.
+
+    [bold]Examples[/bold]
+
+      vicur train --output students/vicur
+
+      vicur train --method opsd --output students/opsd --set training.steps=50
+    """
+    from vicur.config.base_model import BaseModelConfig
+    from vicur.config.training import TrainConfig
+    from vicur.config.validation import validated
+
+    settings = configuration(config, overrides)
+    folder = (BaseModelConfig(path=base) if base else settings.base).folder
+    section = validated(TrainConfig, {**settings.training.model_dump(), "method": method}, "--method")
+    inputs = {"dataset": dataset, "cues": cues, "base": folder}
+    run_stage("train", section, inputs, output, settings, marker="vicur.json", subject=method, cache=cache)

@@ -1,0 +1,50 @@
+"""Turns what pydantic says of a wrong configuration into what its author can act on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from vicur.errors import VicurError
+
+_SHOWN = 5
+
+
+def validated(kind: Any, values: Any, where: str) -> Any:
+    """``values`` as a ``kind``.
+
+    Args:
+        kind: the section, or union of sections, to validate against.
+        values: what was read.
+        where: the file or argument that they came from, for the message.
+
+    Raises:
+        VicurError: naming each field that is wrong.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise invalid(error, where) from error
+
+
+def invalid(error: ValidationError, where: str) -> VicurError:
+    """The error to raise where a configuration from ``where`` does not validate."""
+    problems = error.errors(include_url=False)
+    lines = [_sentence(problem) for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"and {len(problems) - _SHOWN} more")
+    remedy = "Correct the setting." if len(problems) == 1 else "Correct these settings."
+    return VicurError("; ".join(lines) + ".", where=where, remedy=remedy)
+
+
+def _sentence(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"there is no setting {field!r}"
+    if problem["type"] == "missing":
+        return f"{field} is missing"
+    given = problem["input"]
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{field or 'the configuration'}: {message[:1].lower()}{message[1:]}{shown}"
