@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from vicur.data.parquet import SETTINGS
 from vicur.data.schema import Example, Fault, encode_metadata
 from vicur.errors import VicurError
 
@@ -67,19 +68,7 @@ class ShardWriter:
         self.rows = 0
         self.image_bytes = 0
         self._waiting: list[dict[str, Any]] = []
-        self._writer = pq.ParquetWriter(
-            path,
-            SCHEMA,
-            version="2.6",
-            data_page_version="1.0",
-            compression="none",
-            use_dictionary=False,
-            write_statistics=False,
-            write_page_checksum=True,
-            data_page_size=1 << 20,
-            write_batch_size=ROWS_PER_GROUP,
-            store_schema=False,
-        )
+        self._writer = pq.ParquetWriter(path, SCHEMA, write_batch_size=ROWS_PER_GROUP, **SETTINGS)
         self._writer.add_key_value_metadata({"huggingface": huggingface_metadata()})
 
     def add(self, example: Example) -> None:
