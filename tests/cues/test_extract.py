@@ -168,7 +168,7 @@ def test_cues_over_a_limit_are_refused_with_the_rows_to_blame(
     message = str(caught.value)
     wrong = [one.id for i, one in enumerate(read_examples(bad, "distill")) if i % 10 == 0]
     assert share in message
-    assert f"cues.{setting} = " in message
+    assert f"cues.{setting} allows " in message
     assert fault in message
     assert wrong[0] in message
     assert f"and {len(wrong) - 3} more" in message

@@ -112,15 +112,11 @@ def _extract_all(
             audited.append(audit_cue(example, provider.cue(example)))
             context.events.progress(number, len(examples), f"{split} cues")
         rows += audited
-        samples += choose(audited, examples, _samples_of(split, config))
+        # Half of the page is for the cues that teach, the other half for all the rest.
+        rest = config.samples // 2 if len(splits) > 1 else 0
+        count = config.samples - rest if split == TAUGHT_SPLIT else rest // (len(splits) - 1)
+        samples += choose(audited, examples, count)
     return rows, samples
-
-
-def _samples_of(split: str, config: CuesConfig) -> int:
-    """Half of the page is for the cues that teach, the other half for all the rest."""
-    others = len(config.splits) - 1
-    half = config.samples // 2 if others else 0
-    return config.samples - half if split == TAUGHT_SPLIT else half // others
 
 
 def _write(rows: Sequence[AuditedCue], samples: Sequence[Sample], audit: Audit, folder: Path) -> None:
@@ -138,7 +134,7 @@ def _rejected(rows: Sequence[AuditedCue], samples: Sequence[Sample], audit: Audi
         found = ((limit, row) for limit in failed for row in offenders(rows, limit))
         write_jsonl((_offence(limit, row) for limit, row in found), folder / OFFENDERS_FILE)
     return VicurError(
-        " ".join(_complaint(limit, offenders(rows, limit)) for limit in failed),
+        "\n".join(_complaint(limit, offenders(rows, limit)) for limit in failed) + "\n",
         where=f"cues of the split {TAUGHT_SPLIT!r}",
         remedy=f"Look at {kept / SAMPLES_FILE} ({OFFENDERS_FILE} beside it lists all of them), then mend the dataset, "
         "choose another cues.provider or raise the limit.",
@@ -151,9 +147,10 @@ def _complaint(limit: Limit, wrong: Sequence[AuditedCue]) -> str:
         "max_ungrounded_share": "of the cues disagree with what the dataset knows to be in the image",
         "max_leak_share": "of the cues give the answer away",
     }[limit.setting]
-    first = "; ".join(f"{row.example_id}: {_fault(row, limit)}" for row in wrong[:_SHOWN])
-    more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    return f"{_percent(limit.share)} {what}, above cues.{limit.setting} = {limit.limit:g} ({first}{more})."
+    lines = [f"{_percent(limit.share)} {what} (cues.{limit.setting} allows {_percent(limit.limit)}):"]
+    lines += [f"  {row.example_id}: {_fault(row, limit)}" for row in wrong[:_SHOWN]]
+    lines += [f"  and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+    return "\n".join(lines)
 
 
 def _fault(row: AuditedCue, limit: Limit) -> str:

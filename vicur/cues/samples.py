@@ -79,7 +79,18 @@ def render_page(samples: Sequence[Sample], audit: Audit) -> str:
     )  # stable: the split that teaches stays first
     kinds = sorted({kind for split in audit.splits.values() for kind in split.kinds})
     marks = [mark for mark in _MARKS if any(sample.mark == mark for sample in samples)]
-    return page.render(samples=ordered, audit=audit, kinds=kinds, marks=marks) + "\n"
+    return page.render(samples=ordered, audit=audit, kinds=kinds, marks=marks, findings=_findings(audit)) + "\n"
+
+
+def _findings(audit: Audit) -> list[tuple[str, list[int]]]:
+    """How often each rule, reason and word was found, by split."""
+    counts = [
+        {f"gives the answer away: {rule}": count for rule, count in split.leak_rules.items()}
+        | {f"skipped: {reason}": count for reason, count in split.skip_reasons.items()}
+        | {f"says “{word}”": count for word, count in split.reasoning_words.items()}
+        for split in audit.splits.values()
+    ]
+    return [(what, [of_split.get(what, 0) for of_split in counts]) for what in dict.fromkeys(chain(*counts))]
 
 
 def _mark(row: AuditedCue) -> Mark:
