@@ -1,1 +1,30 @@
-"""modeling"""
+"""The student model, its prompts and its generation.
+
+Importing this package makes students known to transformers: ``AutoConfig``, ``AutoModel`` and ``AutoModelForImageTextToText`` then load
+their folders as they load Qwen3-VL's.
+"""
+
+from __future__ import annotations
+
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
+
+from vicur.modeling.attention import SinkAttentionMaps, sink_attention
+from vicur.modeling.checkpoint import load_model, parameter_count, save_model, with_cue_recovery, without_cue_recovery
+from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration, Qwen3VLStudentModel
+
+AutoConfig.register(Qwen3VLStudentConfig.model_type, Qwen3VLStudentConfig, exist_ok=True)
+AutoModel.register(Qwen3VLStudentConfig, Qwen3VLStudentModel, exist_ok=True)
+AutoModelForImageTextToText.register(Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration, exist_ok=True)
+
+__all__ = [
+    "Qwen3VLStudentConfig",
+    "Qwen3VLStudentForConditionalGeneration",
+    "Qwen3VLStudentModel",
+    "SinkAttentionMaps",
+    "load_model",
+    "parameter_count",
+    "save_model",
+    "sink_attention",
+    "with_cue_recovery",
+    "without_cue_recovery",
+]
