@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 
-from math_verify import parse, verify  # type: ignore[import-untyped]
+from math_verify import parse, verify
 
 _MEMORY = 2 << 30
 _PERCENT = re.compile(r"(?<!\\)%")

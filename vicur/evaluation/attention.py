@@ -1,0 +1,115 @@
+"""What a student's sink looked at for a few questions, as ``attention.json``: the report draws it over the images.
+
+A model without the cue recovery module gets no file. Its sink is an ordinary first token: standing before the images,
+it sees none of them, and there is nothing to draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+from transformers import Qwen3VLForConditionalGeneration
+
+from vicur.data.schema import Example
+from vicur.errors import VicurError
+from vicur.evaluation.prompts import prompts_for
+from vicur.evaluation.selection import spread
+from vicur.modeling import Qwen3VLStudentForConditionalGeneration, sink_attention
+from vicur.modeling.chat import Chat
+from vicur.modeling.scoring import position_ids
+from vicur.modeling.vision import encode_images, encoder_outputs
+
+ATTENTION = "attention.json"
+_DIGITS = 5
+
+
+class ImageAttention(BaseModel):
+    """Attention of the sink over one image."""
+
+    rows: int
+    columns: int
+    layers: dict[int, list[float]]
+    """By decoder layer that a module follows: the weight of each visual token, row by row, averaged over heads."""
+
+
+class AttentionSample(BaseModel):
+    """Attention of the sink for one question. Over all images of the question, the weights of a layer add up to 1."""
+
+    example_id: str
+    images: list[ImageAttention]
+
+
+class SinkAttentionRecord(BaseModel):
+    """Content of ``attention.json``."""
+
+    sink: Literal["first", "assistant"]
+    """Where the sink stands. ``first`` is before the question, so its attention is the same for every question."""
+    samples: list[AttentionSample]
+
+
+def attention_record(
+    model: Qwen3VLForConditionalGeneration, chat: Chat, examples: Sequence[Example], count: int, seed: int
+) -> SinkAttentionRecord | None:
+    """Reads the sink's attention for ``count`` of the examples, spread over kinds and groups.
+
+    The same seed chooses the same examples for every model.
+
+    Returns:
+        The record, or ``None`` for a model without the cue recovery module.
+    """
+    if not isinstance(model, Qwen3VLStudentForConditionalGeneration):
+        return None
+    shown = [e for e in examples if e.images]
+    chosen = spread(shown, count, by=lambda e: e.kind, apart=lambda e: e.group, seed=seed, name="attention")
+    samples = [_sample(model, chat, example) for example in chosen]
+    return SinkAttentionRecord(sink=model.config.recovery_settings.sink, samples=samples)
+
+
+def _sample(model: Qwen3VLStudentForConditionalGeneration, chat: Chat, example: Example) -> AttentionSample:
+    batch = chat.collate(prompts_for(chat, [example]), device=str(model.device))
+    maps = sink_attention(
+        model,
+        {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "position_ids": position_ids(model, batch),
+            "mm_token_type_ids": batch.mm_token_type_ids,
+            "mm_encoder_outputs": encoder_outputs(encode_images(model, batch.pixels), batch.pixels),
+            "image_grid_thw": batch.grids,
+        },
+    )
+    images = []
+    for weights_LKFYX in maps.images(0):
+        weights_LYX = weights_LKFYX.mean(1).sum(1)
+        _, rows, columns = weights_LYX.shape
+        layers = {
+            layer: [round(float(w), _DIGITS) for w in weights_YX.flatten()]
+            for layer, weights_YX in zip(maps.weights, weights_LYX, strict=True)
+        }
+        images.append(ImageAttention(rows=rows, columns=columns, layers=layers))
+    return AttentionSample(example_id=example.id, images=images)
+
+
+def write_attention(record: SinkAttentionRecord, folder: Path) -> None:
+    """Writes ``attention.json`` into ``folder``."""
+    (folder / ATTENTION).write_text(record.model_dump_json() + "\n", encoding="utf-8")
+
+
+def read_attention(folder: Path) -> SinkAttentionRecord | None:
+    """The record of the evaluation in ``folder``, or ``None`` where its model has no cue recovery module.
+
+    Raises:
+        VicurError: where the file is damaged.
+    """
+    path = folder / ATTENTION
+    if not path.exists():
+        return None
+    try:
+        return SinkAttentionRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise VicurError(
+            f"cannot be read ({str(error).splitlines()[0]}).", where=str(path), remedy="Run the evaluate stage again."
+        ) from error

@@ -1,0 +1,5 @@
+"""The report: one self-contained HTML file about a comparison."""
+
+from vicur.evaluation.report.page import ReportInputs, write_report
+
+__all__ = ["ReportInputs", "write_report"]

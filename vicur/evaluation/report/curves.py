@@ -1,0 +1,201 @@
+"""Training curves: read from each student's ``metrics.jsonl``, laid out as small charts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vicur.errors import VicurError
+from vicur.evaluation.report.models import ReportModel
+from vicur.evaluation.report.scales import Scale, path, round_scale
+
+# Longer curves are averaged down to so many points: more than a chart has pixels helps nobody.
+_MAX_POINTS = 500
+_SMOOTH_SHARE = 1 / 20
+
+History = list[dict[str, float]]
+"""Records by step, each with ``step`` and the finite figures of that step."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one chart shows.
+
+    Attributes:
+        title: its heading.
+        keys: the figures that it draws, each with the name of its line; one line needs no name.
+        unit: what the figures are in.
+        percent: whether they are shares, shown in percent.
+        include: values that the axis must hold.
+        by_model: whether each model gets a chart of its own.
+        note: one sentence on how to read it.
+    """
+
+    title: str
+    keys: tuple[tuple[str, str], ...]
+    unit: str = ""
+    percent: bool = False
+    include: tuple[float, ...] = ()
+    by_model: bool = False
+    note: str = ""
+
+
+_HALVES = (("gap/half_1", "first half"), ("gap/half_2", "second half"))
+_QUARTERS = tuple((f"gap/quarter_{n}", f"{name} quarter") for n, name in enumerate(("1st", "2nd", "3rd", "4th"), 1))
+_NATS = "nats a token"
+PANELS = (
+    Panel(
+        "Validation accuracy",
+        (("validation_accuracy", ""),),
+        "",
+        percent=True,
+        note="Greedy. The best weights are kept.",
+    ),
+    Panel("Rollout accuracy", (("rollout_accuracy", ""),), "", percent=True, note="Sampled answers in training."),
+    Panel(
+        "Loss",
+        (("loss", ""),),
+        include=(0,),
+        note="Of k1: its size follows the advantage, it does not measure the fit.",
+    ),
+    Panel("Log-prob gap", (("gap/whole", ""),), _NATS, include=(0,), note="Teacher minus student on sampled tokens."),
+    Panel("Gap by half", _HALVES, _NATS, include=(0,), note="Where in the response the teacher disagrees."),
+    Panel("Gap by quarter", _QUARTERS, _NATS, include=(0,), by_model=True, note="Four equal segments of the response."),
+    Panel(
+        "Hint leakage",
+        (("leakage/samples", ""),),
+        "rollouts a step",
+        include=(0, 1),
+        note="Rollouts with the word “Hint”.",
+    ),
+    Panel("Entropy", (("entropy", ""),), _NATS, include=(0,), note="Of the student's next-token distribution."),
+    Panel("Response length", (("response_tokens", ""),), "tokens", note="Mean over the rollouts of a step."),
+    Panel("Gradient norm", (("gradient_norm", ""),), include=(0,), note="Before clipping."),
+    Panel(
+        "Speed",
+        (("tokens_per_second", ""),),
+        "tokens a second",
+        include=(0,),
+        note="Sampled tokens over the whole step.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart.
+
+    Attributes:
+        model: whose it is.
+        name: which of the model's lines; empty for the only one.
+        style: 0 for the first line of a model, 1 for the next, ...
+        points: step and value.
+        raw: SVG path of the points, in percent; empty where only ``smooth`` is drawn.
+        smooth: SVG path of their running mean, in percent.
+        marks: places of the points in percent, where they are so few that each is shown.
+    """
+
+    model: ReportModel
+    name: str
+    style: int
+    points: tuple[tuple[int, float], ...]
+    raw: str = ""
+    smooth: str = ""
+    marks: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A panel with its lines laid out."""
+
+    panel: Panel
+    x: Scale
+    y: Scale
+    lines: tuple[Line, ...]
+    quiet: bool
+    """Whether every value is zero."""
+
+
+def read_history(folder: Path) -> History:
+    """Records of a student's training, by step; empty where it has none (a model from elsewhere).
+
+    Raises:
+        VicurError: where the file is damaged.
+    """
+    file = folder / "metrics.jsonl"
+    if not file.exists():
+        return []
+    records: dict[int, dict[str, float]] = {}
+    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            record = json.loads(text)
+            step = int(record["step"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise VicurError(
+                "is no record of a training step.", where=f"{file}:{number}", remedy="Train the student again."
+            ) from error
+        finite = {k: float(v) for k, v in record.items() if isinstance(v, int | float) and math.isfinite(v)}
+        records.setdefault(step, {}).update(finite)
+    return [records[step] for step in sorted(records)]
+
+
+def charts(models: Sequence[ReportModel], histories: Mapping[str, History]) -> list[Chart]:
+    """The charts that the histories have figures for."""
+    trained = [model for model in models if histories.get(model.name)]
+    made = []
+    for panel in PANELS:
+        if panel.by_model and len(trained) > 1:
+            made += [_chart(replace(panel, title=f"{panel.title}: {m.name}"), [m], histories) for m in trained]
+        else:
+            made.append(_chart(panel, trained, histories))
+    return [chart for chart in made if chart is not None]
+
+
+def _chart(panel: Panel, models: Sequence[ReportModel], histories: Mapping[str, History]) -> Chart | None:
+    lines = [
+        Line(model, name, style, points)
+        for model in models
+        for style, (key, name) in enumerate(panel.keys)
+        if (points := _points(histories[model.name], key))
+    ]
+    if not lines:
+        return None
+    values = [value for line in lines for _, value in line.points]
+    last = max(1.0, *(histories[model.name][-1]["step"] for model in models))
+    x = Scale(0.0, last, tuple(tick for tick in round_scale([0.0, last]).ticks if tick <= last))
+    y = round_scale(values, include=panel.include)
+    # Single steps of several lines a model would be a thicket.
+    raw = len(panel.keys) == 1
+    return Chart(panel, x, y, tuple(_laid_out(line, x, y, raw=raw) for line in lines), quiet=not any(values))
+
+
+def _points(history: History, key: str) -> tuple[tuple[int, float], ...]:
+    found = [(int(record["step"]), record[key]) for record in history if key in record]
+    size = math.ceil(len(found) / _MAX_POINTS)
+    if size <= 1:
+        return tuple(found)
+    blocks = [found[start : start + size] for start in range(0, len(found), size)]
+    return tuple((block[-1][0], sum(v for _, v in block) / len(block)) for block in blocks)
+
+
+def _laid_out(line: Line, x: Scale, y: Scale, *, raw: bool) -> Line:
+    if len(line.points) <= 40:
+        marks = tuple((x.place(step), y.place(value)) for step, value in line.points)
+        return replace(line, smooth=path(marks), marks=marks)
+    smooth = _running_mean([value for _, value in line.points])
+    steps = [x.place(step) for step, _ in line.points]
+    return replace(
+        line,
+        raw=path([(at, y.place(value)) for at, (_, value) in zip(steps, line.points, strict=True)]) if raw else "",
+        smooth=path([(at, y.place(value)) for at, value in zip(steps, smooth, strict=True)]),
+    )
+
+
+def _running_mean(values: Sequence[float]) -> list[float]:
+    """Mean of the values around each, over a twentieth of the curve."""
+    reach = max(1, round(len(values) * _SMOOTH_SHARE / 2))
+    windows = (values[max(0, n - reach) : n + reach + 1] for n in range(len(values)))
+    return [sum(window) / len(window) for window in windows]

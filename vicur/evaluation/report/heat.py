@@ -1,0 +1,107 @@
+"""Sink attention over the image: what each layer's sink looked at, visual token by visual token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vicur.data.schema import Example
+from vicur.evaluation.attention import AttentionSample, ImageAttention, SinkAttentionRecord
+from vicur.evaluation.report.images import PageImage, page_image
+from vicur.evaluation.report.models import ReportModel
+
+MEAN = "mean"
+# Up to so many visual tokens an image, each shows its share as a number.
+_NUMBERED = 48
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One visual token of an image.
+
+    Attributes:
+        x, y, width, height: its place, in percent of the image.
+        shares: its share of the attention, in percent, by layer.
+        heats: the same relative to the strongest token of the layer over the question's images, 0 to 1.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    shares: dict[str, float]
+    heats: dict[str, float]
+
+
+@dataclass(frozen=True)
+class HeatImage:
+    """One image with the attention over it."""
+
+    image: PageImage
+    cells: tuple[Cell, ...]
+    numbered: bool
+
+
+@dataclass(frozen=True)
+class HeatSample:
+    """One question with the attention over its images."""
+
+    example: Example
+    images: tuple[HeatImage, ...]
+
+
+@dataclass(frozen=True)
+class HeatView:
+    """Sink attention of one student."""
+
+    model: ReportModel
+    sink: str
+    layers: tuple[str, ...]
+    """``mean`` first, then the layers."""
+    samples: tuple[HeatSample, ...]
+
+
+def heat_view(model: ReportModel, record: SinkAttentionRecord, examples: Mapping[str, Example]) -> HeatView | None:
+    """The record of a student, ready to draw; ``None`` where nothing of it can be drawn."""
+    samples = [made for s in record.samples if (made := _sample(s, examples[s.example_id])) is not None]
+    if not samples:
+        return None
+    layers = (MEAN, *(str(layer) for layer in record.samples[0].images[0].layers))
+    return HeatView(model, record.sink, layers, tuple(samples))
+
+
+def _sample(sample: AttentionSample, example: Example) -> HeatSample | None:
+    images = [page_image(image) for image in example.images]
+    if not sample.images or len(images) != len(sample.images):
+        return None
+    weights = [_with_mean(image) for image in sample.images]
+    strongest = {layer: max((max(w[layer]) for w in weights), default=0.0) or 1.0 for layer in weights[0]}
+    drawn = [
+        HeatImage(image, _cells(attention, weight, strongest), numbered=attention.rows * attention.columns <= _NUMBERED)
+        for image, attention, weight in zip(images, sample.images, weights, strict=True)
+        if image is not None
+    ]
+    return HeatSample(example, tuple(drawn)) if drawn else None
+
+
+def _with_mean(image: ImageAttention) -> dict[str, list[float]]:
+    layers = list(image.layers.values())
+    mean = [sum(token) / len(layers) for token in zip(*layers, strict=True)]
+    return {MEAN: mean, **{str(layer): weights for layer, weights in image.layers.items()}}
+
+
+def _cells(
+    image: ImageAttention, weights: Mapping[str, list[float]], strongest: Mapping[str, float]
+) -> tuple[Cell, ...]:
+    width, height = 100 / image.columns, 100 / image.rows
+    return tuple(
+        Cell(
+            x=round(n % image.columns * width, 4),
+            y=round(n // image.columns * height, 4),
+            width=round(width, 4),
+            height=round(height, 4),
+            shares={layer: round(100 * w[n], 1) for layer, w in weights.items()},
+            heats={layer: round(w[n] / strongest[layer], 3) for layer, w in weights.items()},
+        )
+        for n in range(image.rows * image.columns)
+    )

@@ -1,0 +1,184 @@
+"""Puts the report together and writes it.
+
+The page needs nothing but itself: style, script, charts and images are inside it, and its own content security policy
+forbids everything else, so it may be mailed, archived, or shown in a sandboxed frame.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vicur.config.evaluation import REPORT_SPLIT, CompareConfig
+from vicur.cues import read_cues
+from vicur.data import read_examples
+from vicur.evaluation.attention import read_attention
+from vicur.evaluation.comparison import Comparison, Evaluation
+from vicur.evaluation.report.cards import OUTCOMES, cards, outcome_counts
+from vicur.evaluation.report.curves import Chart, charts, read_history
+from vicur.evaluation.report.facts import cue_facts, dataset_facts, evaluation_facts, training_table
+from vicur.evaluation.report.heat import HeatView, heat_view
+from vicur.evaluation.report.models import ReportModel, report_models
+from vicur.evaluation.report.results import (
+    accuracy_scale,
+    behaviour_rows,
+    difference_scale,
+    kind_tables,
+    result_tables,
+)
+from vicur.evaluation.verdicts import Verdict, interval, percent, points
+from vicur.storage import new_file
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True, eq=False)
+class ReportInputs:
+    """What a report is about.
+
+    Attributes:
+        comparison: the figures.
+        verdicts: what they say; the first is the headline.
+        base: evaluation of the base.
+        students: evaluations of the students, by method.
+        evaluations: folders of the latter, for the sink attention.
+        folders: folders of the students themselves, for the training curves, where they are at hand.
+        dataset: folder of the dataset.
+        cues: folder of the cues.
+    """
+
+    comparison: Comparison
+    verdicts: Sequence[Verdict]
+    base: Evaluation
+    students: Mapping[str, Evaluation]
+    evaluations: Mapping[str, Path]
+    folders: Mapping[str, Path]
+    dataset: Path
+    cues: Path
+
+
+def write_report(inputs: ReportInputs, config: CompareConfig, path: Path) -> None:
+    """Writes the report to ``path``.
+
+    Raises:
+        VicurError: where something that it shows cannot be read.
+    """
+    html = render(page_context(inputs, config))
+    with new_file(path) as partial:
+        partial.write_text(html, encoding="utf-8")
+
+
+def page_context(inputs: ReportInputs, config: CompareConfig) -> dict[str, Any]:
+    """Everything that the templates show."""
+    comparison = inputs.comparison
+    models = report_models(comparison)
+    evaluations = {"base": inputs.base, **inputs.students}
+    examples = {e.id: e for e in read_examples(inputs.dataset, REPORT_SPLIT)}
+    test = {name: evaluation.predictions[REPORT_SPLIT] for name, evaluation in evaluations.items()}
+    tables = result_tables(comparison, models)
+    kinds = kind_tables(comparison, models)
+    drawn = charts(models, {name: read_history(folder) for name, folder in inputs.folders.items()})
+    return {
+        "title": config.title,
+        "comparison": comparison,
+        "models": models,
+        "headline": inputs.verdicts[0],
+        "verdicts": inputs.verdicts[1:],
+        "tables": tables,
+        "forest": difference_scale(tables, comparison.pairs),
+        "kinds": kinds,
+        "accuracy_axis": accuracy_scale(kinds),
+        "behaviour": behaviour_rows(models, {name: e.metrics for name, e in evaluations.items()}),
+        "charts": drawn,
+        "chart_data": [_chart_data(chart) for chart in drawn],
+        "cards": cards(models, test, examples, read_cues(inputs.cues), config.cards, comparison.seed),
+        "card_counts": {m.number: outcome_counts(test["base"], test[m.name]) for m in models[1:]},
+        "outcomes": OUTCOMES,
+        "heat": _heat(models, inputs, examples),
+        "facts": [
+            dataset_facts(inputs.dataset),
+            cue_facts(inputs.cues),
+            evaluation_facts(comparison, inputs.base.metrics.decoding),
+        ],
+        "training": training_table(models, inputs.folders),
+    }
+
+
+def render(context: Mapping[str, Any]) -> str:
+    """The page as HTML; everything that comes from data is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "points": points, "interval": interval, "json_data": json_data}
+    environment.filters |= {
+        "count": lambda number: f"{number:,}",
+        "words": _words,
+        "tick": _tick,
+        "unbroken": _unbroken,
+    }
+    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+    style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    page = environment.get_template("page.html.j2")
+    return page.render(context, script=script, script_hash=digest, style=style)
+
+
+def json_data(value: Any) -> str:
+    """JSON that can stand in a script element: no ``<`` that could end it, no line separators."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _tick(value: float) -> str:
+    """A round number, with a true minus sign."""
+    return f"{value:g}".replace("-", "−")
+
+
+def _unbroken(text: str) -> str:
+    """``text`` with percentages and intervals held together where a line ends."""
+    text = text.replace(" %", "\u00a0%")
+    return re.sub(r"([+−][0-9.]+) to ([+−][0-9.]+)", "\\1\u00a0to\u00a0\\2", text)
+
+
+def _words(name: str) -> str:
+    """``column_sum`` as ``Column sum``."""
+    return name.replace("_", " ").replace("-", " ").strip().capitalize()
+
+
+def _chart_data(chart: Chart) -> dict[str, Any]:
+    """What the script needs for the readout of a chart."""
+    return {
+        "x": [chart.x.low, chart.x.high],
+        "y": [chart.y.low, chart.y.high],
+        "percent": chart.panel.percent,
+        "lines": [
+            {
+                "label": f"{line.model.name} {line.name}".strip(),
+                "model": line.model.number,
+                "points": [[step, round(value, 5)] for step, value in line.points],
+            }
+            for line in chart.lines
+        ],
+    }
+
+
+def _heat(models: Sequence[ReportModel], inputs: ReportInputs, examples: Mapping[str, Any]) -> list[HeatView]:
+    views = []
+    for model in models[1:]:
+        record = read_attention(inputs.evaluations[model.name])
+        view = heat_view(model, record, examples) if record is not None else None
+        if view is not None:
+            views.append(view)
+    return views

@@ -1,0 +1,135 @@
+"""Results as tables and charts: accuracy, differences with their intervals, kinds of questions, evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vicur.config.evaluation import CHOICE_SPLIT, REPORT_SPLIT
+from vicur.evaluation.comparison import Comparison, PairComparison
+from vicur.evaluation.metrics import EvaluationMetrics, EvidenceMetrics, SplitMetrics
+from vicur.evaluation.report.models import ReportModel
+from vicur.evaluation.report.scales import Scale, round_scale
+from vicur.evaluation.statistics import Difference
+
+SPLIT_TITLES = {"test": "Test", "ood": "Out of domain", "validation": "Validation"}
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One model on one split; the base has no difference."""
+
+    model: ReportModel
+    accuracy: float
+    difference: Difference | None
+    fixed: int | None
+    broken: int | None
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """All models on one split."""
+
+    split: str
+    title: str
+    examples: int
+    groups: int
+    rows: tuple[ResultRow, ...]
+    chosen_here: bool
+    """Whether the better student was chosen by these questions."""
+
+
+@dataclass(frozen=True)
+class KindRow:
+    """All models on one kind of question."""
+
+    kind: str
+    examples: int
+    accuracy: tuple[tuple[ReportModel, float, Difference | None], ...]
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Lowest and highest accuracy."""
+        values = [accuracy for _, accuracy, _ in self.accuracy]
+        return min(values), max(values)
+
+
+@dataclass(frozen=True)
+class KindTable:
+    """All kinds of questions of one split."""
+
+    split: str
+    title: str
+    rows: tuple[KindRow, ...]
+
+
+def accuracy_scale(tables: Sequence[KindTable]) -> Scale:
+    """The axis of the kinds' charts, in percent, with room at both ends. Dots, unlike bars, need no zero."""
+    shares = [100 * accuracy for table in tables for row in table.rows for _, accuracy, _ in row.accuracy]
+    if not shares:
+        return round_scale([0.0, 100.0])
+    return round_scale([max(0.0, min(shares) - 3), min(100.0, max(shares) + 3)], ticks=4)
+
+
+@dataclass(frozen=True)
+class BehaviourRow:
+    """How one model answers the test questions."""
+
+    model: ReportModel
+    metrics: SplitMetrics
+
+    @property
+    def evidence(self) -> EvidenceMetrics | None:
+        """How its answers and its evidence go together."""
+        return self.metrics.evidence
+
+
+def split_order(comparison: Comparison) -> list[str]:
+    """Splits as the report shows them: test first, validation last."""
+    others = [s for s in comparison.base_accuracy if s not in (REPORT_SPLIT, CHOICE_SPLIT)]
+    return [REPORT_SPLIT, *others, *(s for s in comparison.base_accuracy if s == CHOICE_SPLIT)]
+
+
+def result_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list[ResultTable]:
+    """A table for each split."""
+    tables = []
+    for split in split_order(comparison):
+        rows = [ResultRow(models[0], comparison.base_accuracy[split], None, None, None)]
+        for model in models[1:]:
+            found = comparison.students[model.name].splits[split]
+            rows.append(ResultRow(model, found.accuracy, found.difference, found.fixed, found.broken))
+        any_student = next(iter(comparison.students.values())).splits[split]
+        title = SPLIT_TITLES.get(split, split)
+        chosen_here = split == comparison.choice.split
+        tables.append(ResultTable(split, title, any_student.examples, any_student.groups, tuple(rows), chosen_here))
+    return tables
+
+
+def difference_scale(tables: Sequence[ResultTable], pairs: Sequence[PairComparison]) -> Scale:
+    """The axis of all forest plots, in percentage points, so that they can be compared by eye."""
+    differences = [row.difference for table in tables for row in table.rows if row.difference is not None]
+    differences += [pair.splits[REPORT_SPLIT] for pair in pairs]
+    return round_scale([100 * v for d in differences for v in (d.low, d.high)], include=(0.0,), ticks=4)
+
+
+def kind_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list[KindTable]:
+    """Accuracy by kind for each split; none where the dataset knows a single kind."""
+    tables = []
+    for split in split_order(comparison):
+        kinds = next(iter(comparison.students.values())).splits[split].by_kind
+        if len(kinds) < 2:
+            continue
+        rows = []
+        for kind, found in kinds.items():
+            accuracy: list[tuple[ReportModel, float, Difference | None]] = [(models[0], found.base_accuracy, None)]
+            for model in models[1:]:
+                ours = comparison.students[model.name].splits[split].by_kind[kind]
+                accuracy.append((model, ours.accuracy, ours.difference))
+            rows.append(KindRow(kind, found.examples, tuple(accuracy)))
+        tables.append(KindTable(split, SPLIT_TITLES.get(split, split), tuple(rows)))
+    return tables
+
+
+def behaviour_rows(models: Sequence[ReportModel], metrics: Mapping[str, EvaluationMetrics]) -> list[BehaviourRow]:
+    """How each model answers the test questions, beyond right and wrong."""
+    return [BehaviourRow(model, metrics[model.name].splits[REPORT_SPLIT]) for model in models]
