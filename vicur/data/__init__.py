@@ -1,7 +1,7 @@
 """The dataset: where examples come from, how they are stored, and which of them the repository means."""
 
 from vicur.data.dataset import Verification, read_examples, read_manifest, verify
-from vicur.data.pin import Pin, check_pin, dvc_hash, pin, read_pin
+from vicur.data.pin import Pin, check_pin, dvc_hash, pin, read_pin, store_if_pinned
 from vicur.data.prepare import PREPARE, PrepareSummary, prepare, source_inputs
 from vicur.data.schema import Example, Manifest
 
@@ -20,5 +20,6 @@ __all__ = [
     "read_manifest",
     "read_pin",
     "source_inputs",
+    "store_if_pinned",
     "verify",
 ]

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Iterator
+from configparser import ConfigParser
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,40 +45,57 @@ def dvc_hash(folder: Path) -> Pin:
     Raises:
         VicurError: where there is no folder, or nothing in it.
     """
-    files = files_below(folder) if folder.is_dir() else []
-    if not files:
-        raise VicurError("holds no files.", where=str(folder), remedy="Build the dataset first (vicur data prepare).")
-    listing = [{"md5": _file_md5(file), "relpath": file.relative_to(folder).as_posix()} for file in files]
-    listing.sort(key=lambda entry: entry["relpath"])
-    md5 = hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
-    return Pin(md5=f"{md5}.dir", size=sum(file.stat().st_size for file in files), nfiles=len(files))
+    return _state(folder, _listing(folder))
 
 
 def pin(folder: Path, dvc_file: Path) -> Pin:
-    """Makes a ``.dvc`` file name the folder's present content. Other settings in the file stay as they are.
+    """Makes a ``.dvc`` file name the folder's present content, which also goes to DVC's cache, as ``dvc add`` does it.
+
+    Other settings in the file stay as they are.
 
     Args:
-        folder: the dataset; it lies beside the file or below that place.
+        folder: the dataset, somewhere below the folder that the file is in.
         dvc_file: ``data.dvc``.
 
     Raises:
         VicurError: where the folder lies elsewhere, is empty, or the file is not one of DVC 3.
     """
-    home = dvc_file.absolute().parent
-    if not folder.resolve().is_relative_to(home.resolve()) or folder.resolve() == home.resolve():
+    home = dvc_file.resolve().parent
+    if home not in folder.resolve().parents:
         raise VicurError(
             f"is not below {home}, where the .dvc file is.",
             where=str(folder),
             remedy="Build the dataset inside the repository, for example in data/.",
         )
-    path = folder.resolve().relative_to(home.resolve()).as_posix()
-    state = dvc_hash(folder)
+    listing = _listing(folder)
+    state = _state(folder, listing)
     document = _read(dvc_file) if dvc_file.exists() else {"outs": [{}]}
-    out = {"md5": state.md5, "size": state.size, "nfiles": state.nfiles, "hash": "md5", "path": path}
-    document["outs"][0] = {**document["outs"][0], **out}
+    document["outs"][0] |= {
+        "md5": state.md5,
+        "size": state.size,
+        "nfiles": state.nfiles,
+        "hash": "md5",
+        "path": folder.resolve().relative_to(home).as_posix(),
+    }
     with new_file(dvc_file) as file:
         file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8", newline="\n")
+    _store(folder, listing, home / ".dvc")
     return state
+
+
+def store_if_pinned(folder: Path, dvc_file: Path) -> bool:
+    """Puts a folder into DVC's cache if it is the one that the ``.dvc`` file names; tells whether it is.
+
+    Without a copy in its cache DVC calls even the right data changed: it could not push them or bring them back.
+
+    Raises:
+        VicurError: where the folder or the file cannot be read.
+    """
+    listing = _listing(folder)
+    if _state(folder, listing).md5 != read_pin(dvc_file).md5:
+        return False
+    _store(folder, listing, dvc_file.resolve().parent / ".dvc")
+    return True
 
 
 def read_pin(dvc_file: Path) -> Pin:
@@ -123,6 +144,58 @@ def _read(dvc_file: Path) -> dict[str, Any]:
     if not str(outs[0].get("md5", "")).endswith(".dir"):
         raise VicurError("names no folder's hash.", where=f"{dvc_file}:md5", remedy="Write it with vicur data pin.")
     return dict(document)
+
+
+def _listing(folder: Path) -> list[dict[str, str]]:
+    """What DVC stores of a folder: the hash and the relative path of each file, sorted by path."""
+    files = files_below(folder) if folder.is_dir() else []
+    if not files:
+        raise VicurError("holds no files.", where=str(folder), remedy="Build the dataset first (vicur data prepare).")
+    listing = [{"md5": _file_md5(file), "relpath": file.relative_to(folder).as_posix()} for file in files]
+    return sorted(listing, key=lambda entry: entry["relpath"])
+
+
+def _encoded(listing: list[dict[str, str]]) -> bytes:
+    return json.dumps(listing, sort_keys=True).encode()
+
+
+def _state(folder: Path, listing: list[dict[str, str]]) -> Pin:
+    md5 = hashlib.md5(_encoded(listing), usedforsecurity=False).hexdigest()
+    size = sum((folder / entry["relpath"]).stat().st_size for entry in listing)
+    return Pin(md5=f"{md5}.dir", size=size, nfiles=len(listing))
+
+
+def _store(folder: Path, listing: list[dict[str, str]], dvc_folder: Path) -> None:
+    """Copies what is missing into DVC's cache, the listing last. Does nothing where DVC was never set up."""
+    if not dvc_folder.is_dir():
+        return
+    cache = _cache_folder(dvc_folder) / "files" / "md5"
+    for entry in listing:
+        with _new_object(cache, entry["md5"]) as place:
+            if place is not None:
+                shutil.copyfile(folder / entry["relpath"], place)
+    with _new_object(cache, _state(folder, listing).md5) as place:
+        if place is not None:
+            place.write_bytes(_encoded(listing))
+
+
+@contextmanager
+def _new_object(cache: Path, md5: str) -> Iterator[Path | None]:
+    """Yields where to write an object of the cache, or None where it is already there."""
+    path = cache / md5[:2] / md5[2:]
+    if path.exists():
+        yield None
+        return
+    with new_file(path) as file:
+        yield file
+        file.chmod(0o444)  # as DVC keeps its objects
+
+
+def _cache_folder(dvc_folder: Path) -> Path:
+    """Where this repository's DVC keeps objects: the later of its two files wins."""
+    settings = ConfigParser(interpolation=None)
+    settings.read([dvc_folder / "config", dvc_folder / "config.local"], encoding="utf-8")
+    return dvc_folder / settings.get("cache", "dir", fallback="cache")
 
 
 def _file_md5(path: Path) -> str:

@@ -1,0 +1,88 @@
+"""Small datasets, built once."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from vicur.config.data import DigitScenesConfig, Pool
+from vicur.data import PrepareSummary, prepare
+from vicur.events import Events
+from vicur.stage import Context
+
+SMALL = DigitScenesConfig(
+    base=Pool(digits_per_class=2, scenes=6),
+    distill=Pool(digits_per_class=2, scenes=4),
+    validation=Pool(digits_per_class=2, scenes=2),
+    test=Pool(digits_per_class=2, scenes=90),
+    ood=Pool(digits_per_class=2, scenes=2),
+)
+"""All splits, few scenes; the test split fills more than one row group."""
+
+
+class NoTracker:
+    """Tracks nothing."""
+
+    def metrics(self, metrics: dict[str, float]) -> None: ...
+
+
+def make_context(work: Path, seed: int = 0) -> Context:
+    """A context that only holds the seed and a work folder."""
+    work.mkdir(parents=True, exist_ok=True)
+    return Context(run_id="test", seed=seed, tracker=NoTracker(), events=Events("prepare", None), work=work)
+
+
+def draw(folder: Path, config: DigitScenesConfig = SMALL, seed: int = 0) -> PrepareSummary:
+    """Prepares digit scenes in a new folder."""
+    folder.mkdir()
+    return prepare(config, {}, folder, make_context(folder.parent / "work", seed))
+
+
+def png(width: int = 4, height: int = 3, colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
+    """A PNG as Pillow writes it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def row(name: str, **changes: Any) -> dict[str, Any]:
+    """A usable row of a user's dataset; a change to ``...`` removes the field."""
+    fields = {"id": name, "images": ["a.png"], "question": "What?", "answer": "12", "split": "test", **changes}
+    return {key: value for key, value in fields.items() if value is not ...}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a user's folder of rows (objects, or raw lines) and one image, ``a.png``."""
+
+    def make(*rows: dict[str, Any] | bytes, name: str = "source") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "a.png").write_bytes(png())
+        lines = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in rows]
+        (folder / "examples.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small dataset. Read it, never write to it."""
+    folder = tmp_path_factory.mktemp("small") / "data"
+    draw(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded dataset with its default settings. Read it, never write to it."""
+    folder = tmp_path_factory.mktemp("embedded") / "data"
+    draw(folder, DigitScenesConfig())
+    return folder

@@ -1,0 +1,204 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.data.conftest import png, row
+from vicur.config.data import FolderConfig
+from vicur.data import Example
+from vicur.data.folder import SkippedRow, count_rows, locate, read_folder
+from vicur.errors import VicurError
+
+Source = Callable[..., Path]
+
+
+def _read(folder: Path) -> list[Example | SkippedRow]:
+    return list(read_folder(folder, FolderConfig(path=folder)))
+
+
+def test_a_whole_row_becomes_an_example(source: Source) -> None:
+    folder = source(
+        row(
+            "one",
+            images=["a.png", "sub/b.png"],
+            choices=["red", "blue"],
+            answer="B",
+            rationale="Since it is.",
+            cue="It is blue.",
+            source="mine",
+            metadata={"group": "g", "kind": "colour", "n": [1, 2.5, None]},
+        )
+    )
+    (folder / "sub").mkdir()
+    (folder / "sub" / "b.png").write_bytes(png(9, 9))
+    [example] = _read(folder)
+    assert isinstance(example, Example)
+    assert example.images == (png(), png(9, 9))  # the very bytes of the files
+    assert (example.choices, example.answer, example.source) == (("red", "blue"), "B", "mine")
+    assert (example.group, example.kind, example.metadata["n"]) == ("g", "colour", [1, 2.5, None])
+
+
+def test_optional_fields_may_be_left_out_or_null(source: Source) -> None:
+    left_out, null = _read(source(row("a"), row("b", cue=None, choices=None, metadata=None)))
+    assert isinstance(left_out, Example)
+    assert left_out.model_copy(update={"id": "b"}) == null
+    assert (left_out.source, left_out.group, left_out.kind) == ("folder", "a", "all")
+
+
+def test_blank_lines_a_byte_order_mark_and_dos_line_ends_are_no_fault(source: Source) -> None:
+    folder = source()
+    lines = [b"\xef\xbb\xbf" + json.dumps(row("a")).encode(), b"", json.dumps(row("b")).encode()]
+    (folder / "examples.jsonl").write_bytes(b"\r\n".join(lines))
+    assert [example.id for example in _read(folder)] == ["a", "b"]
+    assert count_rows(folder) == 2
+
+
+@pytest.mark.parametrize(
+    ("bad", "field", "reason", "remedy"),
+    [
+        (row("x", question=...), "question", "field required", "Add the field to the row."),
+        (row("x", answer=12), "answer", "input should be a valid string", 'Write it as text ("12", not 12).'),
+        (row("x", question="  "), "question", "is blank", "Fill the field in."),
+        (row("", images=[]), "id", "is blank", "Fill the field in."),
+        (row("x", split="train"), "split", "'train' is no split", "Use one of base, distill, validation, test, ood."),
+        (row("x", awnser="12"), "awnser", "extra inputs are not permitted", "or move it into metadata"),
+        (row("x", choices=["a", 2]), "choices[1]", "input should be a valid string", "Write it as text"),
+        (row("x", choices=["a", "b"], answer="C"), "answer", "'C' is none of the choices", "or its letter"),
+        (row("x", metadata=[1]), "metadata", "input should be a valid dictionary", "Correct the field."),
+        (row("x", metadata={"a": "\ud800"}), "metadata", "holds something that JSON does not have", "Correct"),
+        (row("x", images="a.png"), "images", "is not a list", "List the image files"),
+        (row("x", images=[7]), "images[0]", "is no path", "relative to the folder"),
+        (row("x", images=["a.png", "no.png"]), "images[1]", "there is no file 'no.png'", "correct its path"),
+        (row("x", images=["/etc/passwd"]), "images[0]", "is not a path inside the folder", "relative to the folder"),
+        (row("x", images=["../a.png"]), "images[0]", "is not a path inside the folder", "relative to the folder"),
+        (row("x", images=["."]), "images[0]", "is not a path inside the folder", "relative to the folder"),
+        (row("x", images=["examples.jsonl"]), "images[0]", "'examples.jsonl' is no image", "whole PNG or JPEG"),
+        (row("good"), "id", "'good' is already the id of row 1", "Give each row an id of its own."),
+        (b"{", "", "is not JSON", "Write one JSON object in UTF-8."),
+        (b"[1]", "", "is a JSON list, not an object", "Write one JSON object."),
+        (b'{"id": "\xff"}', "", "is not JSON", "UTF-8"),
+        (b'{"id": NaN}', "", "is not JSON (NaN is no JSON value)", "UTF-8"),
+        (b"[" * 100_000, "", "is nested too deeply", "UTF-8"),
+    ],
+)
+def test_each_fault_is_told_with_row_field_reason_and_remedy(
+    source: Source, bad: dict[str, Any] | bytes, field: str, reason: str, remedy: str
+) -> None:
+    good, skipped, after = _read(source(row("good"), bad, row("after")))
+    assert isinstance(skipped, SkippedRow)
+    assert (skipped.file, skipped.row, skipped.field) == ("examples.jsonl", 2, field)
+    assert reason in skipped.reason
+    assert remedy in skipped.remedy
+    assert (good.id, after.id) == ("good", "after")
+
+
+def test_a_broken_image_is_told(source: Source) -> None:
+    folder = source(row("x", images=["cut.png"]))
+    (folder / "cut.png").write_bytes(png(50, 50)[:-30])
+    [skipped] = _read(folder)
+    assert str(skipped).startswith("examples.jsonl:row 1:images[0]: 'cut.png' is a broken image")
+
+
+def test_an_id_of_a_row_that_was_skipped_is_free(source: Source) -> None:
+    skipped, example = _read(source(row("a", question=""), row("a")))
+    assert isinstance(skipped, SkippedRow)
+    assert isinstance(example, Example)
+
+
+def test_a_link_out_of_the_folder_is_refused(source: Source, tmp_path: Path) -> None:
+    folder = source(row("file", images=["link.png"]), row("folder", images=["out/x.png"]), row("in", images=["b.png"]))
+    (tmp_path / "x.png").write_bytes(png())
+    (folder / "link.png").symlink_to(tmp_path / "x.png")
+    (folder / "out").symlink_to(tmp_path)
+    (folder / "b.png").symlink_to(folder / "a.png")
+    file, directory, inside = _read(folder)
+    assert "leads out of the folder by a link" in file.reason
+    assert "leads out of the folder by a link" in directory.reason
+    assert isinstance(inside, Example)
+
+
+PARTS = st.sampled_from(["..", ".", "a", "", "C:", "~", "\\", "..\\..", "\0", "etc"]) | st.text(max_size=4)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(PARTS, max_size=5), st.sampled_from(["/", "\\"]), st.booleans())
+def test_no_path_leads_out_of_the_folder(tmp_path: Path, parts: list[str], separator: str, absolute: bool) -> None:
+    name = separator * absolute + separator.join(parts)
+    try:
+        found = locate(tmp_path, name)
+    except VicurError:
+        return
+    assert found.resolve().is_relative_to(tmp_path.resolve())
+    assert not name.startswith(("/", "\\"))
+    assert ".." not in name.replace("\\", "/").split("/")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60) | st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["id", "images", "question", "answer", "split", "metadata", "choices"]), inner
+    ),
+).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+def test_no_line_breaks_the_reading(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "examples.jsonl").write_bytes(line.replace(b"\n", b" ").replace(b"\r", b" "))
+    for result in _read(tmp_path):
+        assert isinstance(result, SkippedRow)
+        assert result.reason
+        assert result.remedy
+
+
+def test_parquet_rows_may_hold_their_images(tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_bytes(png(7, 7))
+    rows = [
+        {**row("a", images=[{"bytes": png(), "path": "elsewhere.png"}]), "metadata": '{"group": "g"}'},
+        {**row("b", images=[{"bytes": None, "path": "b.png"}]), "metadata": None},
+        {**row("c", images=[{"bytes": b"no", "path": None}]), "metadata": "{"},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "examples.parquet")
+    held, named, broken = _read(tmp_path)
+    assert isinstance(held, Example)
+    assert (held.images, held.group) == ((png(),), "g")
+    assert isinstance(named, Example)
+    assert named.images == (png(7, 7),)
+    assert str(broken).startswith("examples.parquet:row 3:images[0]: the image in the row is no image")
+    assert count_rows(tmp_path) == 3
+
+
+def test_parquet_columns_may_be_paths_and_structs(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    pq.write_table(pa.Table.from_pylist([row("a", metadata={"kind": "k"})]), tmp_path / "examples.parquet")
+    [example] = _read(tmp_path)
+    assert isinstance(example, Example)
+    assert example.kind == "k"
+
+
+def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
+    (tmp_path / "examples.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(VicurError, match=r"examples\.parquet: cannot be read as parquet"):
+        _read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], r"holds neither examples\.jsonl nor examples\.parquet\. Set data\.path"),
+        (["examples.jsonl", "examples.parquet"], r"holds both .* Remove the one that is not meant\."),
+    ],
+)
+def test_a_folder_needs_one_examples_file(tmp_path: Path, files: list[str], message: str) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    with pytest.raises(VicurError, match=message):
+        _read(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(VicurError, match=r"none: is no folder\. Set data\.path"):
+        _read(tmp_path / "none")

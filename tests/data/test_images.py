@@ -1,0 +1,50 @@
+import io
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.data.conftest import png
+from vicur.data.images import UnusableImageError, check_image
+
+
+def _saved(format_: str, size: tuple[int, int] = (8, 8)) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 50).convert("RGB").save(buffer, format_)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+def test_png_and_jpeg_are_taken(format_: str) -> None:
+    check_image(_saved(format_), max_pixels=64)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is an empty file"),
+        (b"hello", "is no image"),
+        (_saved("GIF"), "is a GIF file"),
+        (_saved("PNG", (80, 80))[:-300], "is a broken image"),
+        (_saved("JPEG", (80, 80))[:-300], "is a broken image"),
+    ],
+)
+def test_what_cannot_be_used_is_told(data: bytes, reason: str) -> None:
+    with pytest.raises(UnusableImageError, match=reason):
+        check_image(data, max_pixels=10_000)
+
+
+def test_a_large_image_is_refused_before_it_is_decoded() -> None:
+    bomb = png(40_000, 1).replace((40_000).to_bytes(4, "big"), (4_000_000_000).to_bytes(4, "big"), 1)
+    with pytest.raises(UnusableImageError):
+        check_image(bomb, max_pixels=1_000_000)
+    with pytest.raises(UnusableImageError, match="is an image of 11 x 10 pixels, and 100 pixels are allowed"):
+        check_image(png(11, 10), max_pixels=100)
+
+
+@given(st.binary(max_size=200), st.integers(0, 60))
+def test_garbage_is_never_more_than_an_unusable_image(garbage: bytes, place: int) -> None:
+    with suppress(UnusableImageError):
+        check_image(png()[:place] + garbage, max_pixels=1000)

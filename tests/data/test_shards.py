@@ -1,0 +1,133 @@
+import json
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vicur.config.data import SPLITS
+from vicur.data import Example
+from vicur.data.shards import ROWS_PER_GROUP, SCHEMA, ShardWriter, read_shard
+from vicur.errors import VicurError
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+FILLED = TEXTS.filter(str.strip)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+EXAMPLES = st.builds(
+    Example,
+    id=FILLED,
+    images=st.lists(st.binary(max_size=50), max_size=3).map(tuple),
+    question=FILLED,
+    answer=FILLED,
+    rationale=st.none() | TEXTS,
+    cue=st.none() | TEXTS,
+    source=TEXTS,
+    split=st.sampled_from(SPLITS),
+    metadata=st.dictionaries(TEXTS, JSON, max_size=3),
+)
+
+
+def _example(number: int) -> Example:
+    return Example(
+        id=f"e{number}", images=(b"image %d" % number,), question="What?", answer="1", source="test", split="test"
+    )
+
+
+def _write(path: Path, examples: list[Example]) -> Path:
+    writer = ShardWriter(path)
+    for example in examples:
+        writer.add(example)
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shards") / "test-00000.parquet"
+
+
+@given(st.lists(EXAMPLES, max_size=4))
+def test_examples_come_back_as_they_were(place: Path, examples: list[Example]) -> None:
+    assert list(read_shard(_write(place, examples))) == examples
+
+
+def test_choices_come_back_in_order(place: Path) -> None:
+    example = _example(0).model_copy(update={"choices": ("two", "one"), "answer": "B"})
+    assert next(read_shard(_write(place, [example]))).choices == ("two", "one")
+
+
+def test_the_same_examples_give_the_same_bytes(tmp_path: Path) -> None:
+    examples = [_example(number) for number in range(2 * ROWS_PER_GROUP + 7)]
+    one, other = _write(tmp_path / "one.parquet", examples), _write(tmp_path / "other.parquet", examples)
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_shard_holds_nothing_that_an_encoder_may_choose(tmp_path: Path) -> None:
+    file = pq.ParquetFile(_write(tmp_path / "x.parquet", [_example(n) for n in range(ROWS_PER_GROUP + 1)]))
+    assert list(file.metadata.metadata) == [b"huggingface"]
+    assert file.num_row_groups == 2
+    assert file.metadata.row_group(0).num_rows == ROWS_PER_GROUP
+    for number in range(file.metadata.num_columns):
+        column = file.metadata.row_group(0).column(number)
+        assert column.compression == "UNCOMPRESSED"
+        assert not column.has_dictionary_page
+        assert not column.is_stats_set
+    assert re.fullmatch(r"parquet-cpp-arrow version [\d.]+", file.metadata.created_by)
+
+
+def test_datasets_will_find_its_features(tmp_path: Path) -> None:
+    schema = pq.read_schema(_write(tmp_path / "x.parquet", [_example(0)]))
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == schema.names
+    assert features["images"] == {"feature": {"_type": "Image"}, "_type": "List"}
+    # It takes a feature only where the column's type is the feature's own, and that may be null.
+    assert schema.equals(SCHEMA)
+    assert all(field.nullable for field in schema)
+    assert str(schema.field("images").type) == "list<element: struct<bytes: binary, path: string>>"
+
+
+def test_a_flipped_bit_is_found_where_it_is(tmp_path: Path) -> None:
+    path = _write(tmp_path / "x.parquet", [_example(number) for number in range(300)])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"image 280")] ^= 1
+    path.write_bytes(data)
+    rows = read_shard(path)
+    assert [next(rows).id for _ in range(ROWS_PER_GROUP)][-1] == "e249"
+    with pytest.raises(VicurError, match=r"x\.parquet:rows 251 to 300: cannot be decoded"):
+        next(rows)
+
+
+def test_a_cut_file_is_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "x.parquet", [_example(0)])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(VicurError, match=r"x\.parquet: is no readable parquet file .*vicur data prepare"):
+        list(read_shard(path))
+
+
+def test_a_foreign_table_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pq.read_table(_write(tmp_path / "x.parquet", [_example(0)])).select(["id"]), tmp_path / "y.parquet")
+    with pytest.raises(VicurError, match=r"y\.parquet: has other columns than a dataset's shard: id\."):
+        list(read_shard(tmp_path / "y.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("metadata", "{", r"x\.parquet:row 2: is no example"),
+        ("answer", None, r"x\.parquet:row 2:answer: input should be a valid string"),
+        ("split", "train", r"x\.parquet:row 2:split: 'train' is no split"),
+        ("images", None, r"x\.parquet:row 2: is no example"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path: Path, column: str, value: str | None, message: str) -> None:
+    rows = pq.read_table(_write(tmp_path / "x.parquet", [_example(0), _example(1)])).to_pylist()
+    rows[1][column] = value
+    pq.write_table(SCHEMA.empty_table().from_pylist(rows, schema=SCHEMA), tmp_path / "x.parquet")
+    with pytest.raises(VicurError, match=message):
+        list(read_shard(tmp_path / "x.parquet"))
