@@ -15,7 +15,7 @@ from types import FrameType
 from vicur_pipelines.run_folder import RunFolder
 
 from vicur.events import Event, read_events
-from vicur.session import limit_threads
+from vicur.threads import limit_threads
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 5.0

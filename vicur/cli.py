@@ -15,12 +15,14 @@ from rich.text import Text
 
 from vicur import __version__
 from vicur.commands import base, clean, compare, cues, data, evaluate, register, registry, train
+from vicur.commands.common import Commands
 from vicur.errors import VicurError
+from vicur.threads import limit_threads
 
 PLUGINS = "vicur.commands"
 """Entry point group of commands that live outside the library, because what they need may not be imported here (kfp)."""
 
-app = typer.Typer(
+app = Commands(
     name="vicur",
     help="Distil vision-language students on policy with visual cues.",
     no_args_is_help=True,
@@ -70,8 +72,6 @@ app.command("clean", rich_help_panel="Upkeep")(clean.clean)
 
 def main() -> None:
     """Entry point of the ``vicur`` command."""
-    from vicur.session import limit_threads
-
     limit_threads(os.environ)
     try:
         app()

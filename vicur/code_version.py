@@ -37,6 +37,7 @@ _BYSTANDERS = frozenset(
         "stage",
         "stages",
         "step",
+        "threads",
         "tracking",
     )
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,13 +70,3 @@ def session_by_hand(run_id: str, seed: int, tracking: TrackingConfig, *, cache: 
 def run_id_from_environment() -> str:
     """Id of the pipeline run that this process belongs to."""
     return os.environ.get("VICUR_RUN_ID") or "unnamed"
-
-
-def limit_threads(environment: MutableMapping[str, str]) -> None:
-    """Sets one thread a process that sleeps while it waits, unless the user chose otherwise.
-
-    OpenMP reads these variables when a library that uses it is loaded, so they belong where a process starts. Two processes
-    on two cores slow each other down eightfold when their threads spin, and steps run side by side.
-    """
-    environment.setdefault("OMP_NUM_THREADS", "1")
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")

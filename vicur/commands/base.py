@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Make the tiny base model.", no_args_is_help=True)
+from vicur.commands.common import Commands
+
+app = Commands(help="Make the tiny base model.", no_args_is_help=True)
 
 
 @app.command()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,6 +16,28 @@ from vicur.errors import VicurError
 if TYPE_CHECKING:
     from vicur.config.run import RunConfig
     from vicur.stage import Summary
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Commands(typer.Typer):
+    """An app whose commands' docstrings are wrapped for the terminal at hand, not for the source's width."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
+        """Adds a command."""
+
+        def add(function: F) -> F:
+            paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+            text = "\n\n".join(_joined(paragraph) for paragraph in paragraphs)
+            return super(Commands, self).command(name, help=text, **settings)(function)
+
+        return add
+
+
+def _joined(paragraph: str) -> str:
+    """A paragraph on one line; an indented one (an example) as it is."""
+    return paragraph if paragraph.startswith(" ") else paragraph.replace("\n", " ")
+
 
 ConfigOption = Annotated[
     Path | None,

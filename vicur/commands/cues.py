@@ -7,9 +7,17 @@ from typing import Annotated
 
 import typer
 
-from vicur.commands.common import CacheOption, ConfigOption, DatasetOption, SetOption, configuration, run_stage
+from vicur.commands.common import (
+    CacheOption,
+    Commands,
+    ConfigOption,
+    DatasetOption,
+    SetOption,
+    configuration,
+    run_stage,
+)
 
-app = typer.Typer(help="Extract and audit visual cues.", no_args_is_help=True)
+app = Commands(help="Extract and audit visual cues.", no_args_is_help=True)
 
 
 @app.command()

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vicur.commands.common import CacheOption, ConfigOption, SetOption, configuration, run_stage
+from vicur.commands.common import CacheOption, Commands, ConfigOption, SetOption, configuration, run_stage
 
 if TYPE_CHECKING:
     from vicur.data import Example
 
-app = typer.Typer(help="Build, check, pin and show the dataset.", no_args_is_help=True)
+app = Commands(help="Build, check, pin and show the dataset.", no_args_is_help=True)
 
 DEFAULT = Path("data")
 FolderArgument = Annotated[Path, typer.Argument(help="Dataset folder.")]

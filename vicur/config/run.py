@@ -92,7 +92,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise VicurError(
             f"cannot be read ({error.strerror}).", where=str(path), remedy="Name a configuration file, as in configs/."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, dates that are none
         mark = getattr(error, "problem_mark", None)
         row = f": row {mark.line + 1}" if mark is not None else ""
         reason = getattr(error, "problem", None) or type(error).__name__
@@ -124,5 +124,5 @@ def _override(values: dict[str, Any], override: str) -> None:
         values = inner
     try:
         values[field] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise VicurError("has a value that is not YAML.", where=f"--set {override}", remedy="Quote it.") from error

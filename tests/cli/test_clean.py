@@ -1,0 +1,131 @@
+"""``vicur clean`` says what takes disk and removes what it is told to, and nothing else."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from typer.testing import CliRunner
+
+from vicur.clean import Kind, remove, survey
+from vicur.cli import app
+
+
+def write(path: Path, size: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    kept = write(tmp_path / ".vicur/cache/train/k1/output/model", 4000)
+    write(tmp_path / ".vicur/cache/train/k2.work/checkpoint", 3000)
+    write(tmp_path / ".vicur/scratch/register/k3.work/half", 10)
+    for number, name in enumerate(("local-1", "local-2")):
+        record = write(tmp_path / "runs" / name / "run.json", 100)
+        os.utime(record, (number, number))
+        (tmp_path / "runs" / name / "pipeline").mkdir()
+        os.link(kept, tmp_path / "runs" / name / "pipeline" / "model")
+    (tmp_path / "runs" / "latest").symlink_to("local-2")
+    write(tmp_path / "runs" / "notes" / "mine.txt", 5)
+    write(tmp_path / "mlflow" / "mlflow.db", 2000)
+    write(tmp_path / "data" / "manifest.json", 700)
+    return tmp_path
+
+
+def sizes(project: Path) -> dict[str, tuple[Kind, int]]:
+    return {str(item.path.relative_to(project)): (item.kind, item.size) for item in survey(project)}
+
+
+def clean(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["clean", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_it_counts_shared_bytes_once(project: Path) -> None:
+    assert sizes(project) == {
+        ".vicur/cache/train/k1": ("result", 4000),
+        ".vicur/cache/train/k2.work": ("checkpoints", 3000),
+        ".vicur/scratch/register/k3.work": ("checkpoints", 10),
+        "runs/local-1": ("run", 100),
+        "runs/local-2": ("run", 100),
+        "mlflow": ("tracking", 2000),
+    }
+
+
+def test_without_options_it_only_tells(project: Path) -> None:
+    before = sizes(project)
+    output = clean()
+    assert "4.0 kB" in output
+    assert "runs/local-1" in output
+    assert sizes(project) == before
+
+
+def test_a_byte_is_given_back_when_its_last_name_goes(project: Path) -> None:
+    items = {str(item.path.relative_to(project)): item for item in survey(project)}
+    assert remove([items[".vicur/cache/train/k1"]]) == 0
+    assert remove([items["runs/local-1"], items["runs/local-2"]]) == 4200
+
+
+def test_keep_removes_all_runs_but_the_newest(project: Path) -> None:
+    clean("--keep", "1", "--yes")
+    assert {name for name, (kind, _) in sizes(project).items() if kind == "run"} == {"runs/local-2"}
+    assert (project / "runs" / "latest").exists()
+    clean("--keep", "0", "--yes")
+    assert not (project / "runs" / "latest").is_symlink()
+    assert (project / "runs" / "notes" / "mine.txt").exists()
+
+
+def test_all_spares_tracking_dataset_and_what_is_not_ours(project: Path) -> None:
+    clean("--all", "--yes")
+    assert sizes(project).keys() == {"mlflow"}
+    assert (project / "data" / "manifest.json").exists()
+    assert (project / "runs" / "notes" / "mine.txt").exists()
+    clean("--mlflow", "--yes")
+    assert sizes(project) == {}
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"), [("--runs", "run"), ("--cache", "result"), ("--checkpoints", "checkpoints")]
+)
+def test_each_option_removes_its_kind_only(project: Path, option: str, kind: str) -> None:
+    before = sizes(project)
+    clean(option, "--yes")
+    assert sizes(project).keys() == {name for name, (each, _) in before.items() if each != kind}
+
+
+def test_a_dry_run_removes_nothing_and_neither_does_no(project: Path) -> None:
+    before = sizes(project)
+    assert "Nothing was removed" in clean("--all", "--dry-run")
+    assert CliRunner().invoke(app, ["clean", "--all"], input="n\n").exit_code == 1
+    assert sizes(project) == before
+
+
+def test_what_is_in_use_is_left_alone(project: Path) -> None:
+    lock = write(project / "runs" / "local-1" / ".lock", 0)
+    with lock.open() as stream, FileLock(project / ".vicur/cache/train/k2.lock"):
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        output = clean("--all", "--mlflow", "--yes")
+    assert "in use, left alone" in output
+    assert sizes(project).keys() == {"runs/local-1", ".vicur/cache/train/k2.work", "mlflow"}
+
+
+def test_links_are_not_followed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write(elsewhere / "precious" / "run.json", 10)
+    (project / "runs" / "linked").symlink_to(elsewhere / "precious")
+    (project / "runs" / "local-1" / "linked").symlink_to(elsewhere / "precious")
+    (project / ".vicur" / "cache" / "linked").symlink_to(elsewhere)
+    clean("--all", "--yes")
+    assert (elsewhere / "precious" / "run.json").exists()
+
+
+def test_a_project_without_anything_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "Nothing to remove" in clean("--all", "--yes")

@@ -1,0 +1,70 @@
+"""Help is quick, complete and shows examples."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from vicur.cli import PLUGINS, app
+
+HEAVY = ("torch", "transformers", "kfp", "mlflow", "sklearn", "numpy", "pandas", "pyarrow", "PIL", "grimp", "boto3")
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if hasattr(command, "commands"):
+        return [leaf for name, each in command.commands.items() for leaf in leaves(each, (*path, name))]
+    return [path]
+
+
+COMMANDS = leaves(typer.main.get_command(app))
+
+
+def loaded_after(script: str) -> list[str]:
+    """Heavy modules that a process has imported after ``script``."""
+    code = f"import json, sys\n{script}\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return list(json.loads(run.stdout.splitlines()[-1]))
+
+
+def test_importing_the_package_imports_next_to_nothing() -> None:
+    assert loaded_after("import vicur\nassert len([m for m in sys.modules if m.startswith('vicur')]) < 5") == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["data", "prepare", "--help"], ["train", "--help"]]
+)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    script = f"from vicur.cli import main\nsys.argv[1:] = {arguments!r}\ntry: main()\nexcept SystemExit: pass"
+    assert loaded_after(script) == []
+
+
+def test_help_lists_every_command() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
+    for path in COMMANDS:
+        assert path[0] in shown
+    assert {("run",), ("compile",), ("data", "prepare"), ("cues", "extract"), ("base", "train")} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_each_command_shows_examples_of_itself_and_describes_its_options(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "160", "TERM": "dumb"})
+    assert result.exit_code == 0
+    assert f"vicur {' '.join(path)}" in result.output.partition("Examples")[2]
+    command = typer.main.get_command(app)
+    for name in path:
+        command = command.commands[name]  # type: ignore[attr-defined]
+    undescribed = [parameter.name for parameter in command.params if not getattr(parameter, "help", "")]
+    assert undescribed == []
+
+
+def test_commands_of_other_packages_are_plugged_in() -> None:
+    plugged = {entry.name for entry in entry_points(group=PLUGINS)}
+    assert {"run", "compile"} <= plugged
+    assert {(name,) for name in plugged} <= set(COMMANDS)

@@ -1,0 +1,71 @@
+"""The base model is checked and provided before anything else needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vicur.base_model import provide_base
+from vicur.config.base_model import BaseModelConfig
+from vicur.errors import VicurError
+from vicur.events import Events
+from vicur.stage import Context
+from vicur.tracking import Tracker
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context("run-1", 0, Tracker(), Events("base", None), tmp_path / "work")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json"):
+        (folder / name).write_text("{}")
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, folder / "model-1.safetensors", {"format": "pt"})
+    save_file({"c": torch.zeros(1000)}, folder / "model-2.safetensors")
+    return folder
+
+
+def provide(source: Path, output: Path, context: Context) -> str:
+    output.mkdir(parents=True, exist_ok=True)
+    return provide_base(BaseModelConfig(path=str(source)), {"source": source}, output, context).key_figure
+
+
+def test_it_counts_parameters_without_loading_the_model(model: Path, tmp_path: Path, context: Context) -> None:
+    assert provide(model, tmp_path / "out", context) == "1.02 k parameters"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in model.iterdir())
+    assert (tmp_path / "out" / "model-1.safetensors").samefile(model / "model-1.safetensors")
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
+def test_what_is_missing_is_named(model: Path, tmp_path: Path, context: Context, missing: str) -> None:
+    (model / missing).unlink()
+    with pytest.raises(VicurError, match=missing):
+        provide(model, tmp_path / "out", context)
+
+
+def test_a_folder_without_weights_is_no_model(model: Path, tmp_path: Path, context: Context) -> None:
+    for file in model.glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(VicurError, match="safetensors"):
+        provide(model, tmp_path / "out", context)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"short", b"\xff" * 8, b"\x02" + b"\0" * 7 + b"{]", b"\x02" + b"\0" * 7 + b"[]"]
+)
+def test_torn_weights_are_named(model: Path, tmp_path: Path, context: Context, content: bytes) -> None:
+    (model / "model-2.safetensors").write_bytes(content)
+    with pytest.raises(VicurError, match=r"model-2\.safetensors"):
+        provide(model, tmp_path / "out", context)
+
+
+def test_the_model_that_ships_with_the_package_is_one(tmp_path: Path, context: Context) -> None:
+    folder = BaseModelConfig().folder
+    assert provide(folder, tmp_path / "out", context).endswith("k parameters")

@@ -1,0 +1,47 @@
+"""The table of stages says what is so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from vicur.config.base_model import BaseModelConfig
+from vicur.config.data import DigitScenesConfig, FolderConfig
+from vicur.config.training import TrainConfig
+from vicur.errors import VicurError
+from vicur.stages import STAGES, sources
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_each_reference_leads_to_its_stage(name: str) -> None:
+    reference = STAGES[name].reference
+    stage = reference.load()
+    assert (stage.name, stage.code, stage.reusable) == (name, reference.code, reference.reusable)
+    TypeAdapter(STAGES[name].section)
+
+
+def test_the_table_imports_no_stage() -> None:
+    script = (
+        "import sys, vicur.stages as s; [e.reference.code for e in s.STAGES.values()];"
+        "print([m for m in ('torch', 'transformers', 'mlflow', 'numpy', 'pyarrow') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_stages_depend_on_their_own_code() -> None:
+    codes = [entry.reference.code for entry in STAGES.values()]
+    assert len(set(codes)) == len(codes)
+
+
+def test_folders_that_a_section_names_are_inputs(tmp_path: Path) -> None:
+    (tmp_path / "examples.jsonl").write_text("{}\n")
+    assert sources(FolderConfig(path=tmp_path)) == {"source": tmp_path}
+    assert sources(BaseModelConfig(path=str(tmp_path))) == {"source": tmp_path}
+    assert sources(DigitScenesConfig()) == sources(TrainConfig()) == {}
+    with pytest.raises(VicurError):
+        sources(FolderConfig(path=tmp_path / "nowhere"))

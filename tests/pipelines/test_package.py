@@ -1,0 +1,117 @@
+"""Every step and the pipeline compile, and the committed package is the one that the source compiles to."""
+
+from __future__ import annotations
+
+import importlib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import vicur_components
+import yaml
+from kfp import compiler
+from kfp.dsl.base_component import BaseComponent
+from vicur_pipelines.distill import distill_pipeline
+from vicur_pipelines.local import arguments, code_versions
+from vicur_pipelines.package import write_package
+
+from vicur.config.run import RunConfig
+from vicur.config.training import METHODS
+from vicur.stages import STAGES
+
+ROOT = Path(__file__).parents[2]
+COMMITTED = ROOT / "pipelines" / "compiled" / "distill.yaml"
+STEPS = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
+
+
+def compiled(pipeline: BaseComponent, folder: Path) -> list[dict[str, Any]]:
+    file = folder / "package.yaml"
+    compiler.Compiler().compile(pipeline, str(file))
+    return list(yaml.safe_load_all(file.read_text()))
+
+
+def component(step: str) -> BaseComponent:
+    return getattr(importlib.import_module(f"vicur_components.{step}.component"), step)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_compiles_and_describes_its_parameters(step: str, tmp_path: Path) -> None:
+    (package,) = compiled(component(step), tmp_path)
+    (definition,) = package["components"].values()
+    inputs = definition["inputDefinitions"]
+    described = {**inputs.get("artifacts", {}), **inputs.get("parameters", {})}
+    undescribed = [name for name, value in described.items() if "description" not in value and name != "status"]
+    assert undescribed == []
+    (executor,) = package["deploymentSpec"]["executors"].values()
+    command = " ".join(executor["container"]["command"])
+    assert "pip install" not in command
+
+
+def test_there_is_a_step_for_every_stage() -> None:
+    assert {*STAGES, "outcome"} == set(STEPS)
+
+
+def test_the_committed_package_is_what_the_source_compiles_to(tmp_path: Path) -> None:
+    write_package(tmp_path / "distill.yaml", None, None, versioned=False)
+    fresh = (tmp_path / "distill.yaml").read_text()
+    assert fresh == COMMITTED.read_text(), "run 'make compile' and commit the result"
+
+
+def test_the_pipeline_has_a_run_id_retries_and_an_exit_handler_that_always_runs(tmp_path: Path) -> None:
+    package, platform = compiled(distill_pipeline(defaultdict(str)), tmp_path)
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert executors.keys() == package["deploymentSpec"]["executors"].keys()
+    tasks = package["root"]["dag"]["tasks"]
+    assert tasks["outcome"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    inner = [
+        task
+        for definition in package["components"].values()
+        for task in definition.get("dag", {}).get("tasks", {}).values()
+        if "dag" not in package["components"][task["componentRef"]["name"]]
+    ]
+    assert len(inner) == len(STAGES) + 1  # evaluate stands for base and for students
+    for task in [*inner, tasks["outcome"]]:
+        assert task["retryPolicy"]["maxRetryCount"] == 2
+        # A training that fails after hours is tried again too.
+        assert int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s")) >= 86400
+    uncached = {task["taskInfo"]["name"] for task in inner if not task["cachingOptions"].get("enableCache")}
+    assert uncached == {"register"}
+
+
+def test_parameters_of_the_pipeline_are_described_and_default_to_one_method(tmp_path: Path) -> None:
+    package, _ = compiled(distill_pipeline(defaultdict(str)), tmp_path)
+    parameters = package["root"]["inputDefinitions"]["parameters"]
+    assert all("description" in value for value in parameters.values())
+    assert parameters["methods"]["defaultValue"] == ["vicur"]
+    assert set(parameters) == set(RunConfig.model_fields) - {"name"}
+    for method in METHODS:
+        assert method in parameters["methods"]["description"]
+
+
+def test_a_package_for_a_cluster_carries_configuration_image_and_code_versions(tmp_path: Path) -> None:
+    config = RunConfig(methods=("opsd",), seed=5)
+    write_package(tmp_path / "p.yaml", config, None, versioned=True)
+    text = (tmp_path / "p.yaml").read_text()
+    package = next(yaml.safe_load_all(text))
+    parameters = package["root"]["inputDefinitions"]["parameters"]
+    assert parameters["methods"]["defaultValue"] == ["opsd"]
+    assert parameters["seed"]["defaultValue"] == 5
+    assert parameters["training"]["defaultValue"]["batch_size"] == config.training.batch_size
+    for code in code_versions().values():
+        assert code in text
+
+
+def test_arguments_say_the_same_as_the_configuration() -> None:
+    config = RunConfig(seed=2)
+    assert RunConfig.model_validate({**arguments(config), "name": config.name}) == config
+    assert arguments(config).keys() == RunConfig.model_fields.keys() - {"name"}
+
+
+def test_components_have_one_image() -> None:
+    from vicur_components.image import IMAGE
+
+    assert vicur_components.__doc__
+    for step in STEPS:
+        spec = component(step).component_spec
+        assert spec.implementation.container.image == IMAGE
