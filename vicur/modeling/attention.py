@@ -36,6 +36,8 @@ class SinkAttentionMaps:
 
     def images(self, row: int) -> list[Tensor]:
         """The attention over each image of a row, in their order [L, K, frames, rows, columns]."""
+        if not self.weights:
+            return []
         weights_LKN = torch.stack([weights[row][:, self.valid_BN[row]] for weights in self.weights.values()])
         image_N, *place_N = self.places_BN4[row][self.valid_BN[row]].unbind(-1)
         maps = []

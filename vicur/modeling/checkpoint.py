@@ -32,6 +32,7 @@ _RECOVERY_PREFIX = "model.cue_recovery."
 # Files of MLflow's and others' stores travel best below the size at which a proxied upload times out.
 _SHARD_SIZE = "2GB"
 _RECORD = "vicur.json"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _NOT_CHAT = ("config.json", "generation_config.json", "model.safetensors.index.json", _RECORD)
 
 
@@ -70,7 +71,7 @@ def load_model(
     """
     kind = _CLASSES[_model_type(folder)]
     if not any(folder.glob("*.safetensors")):
-        pickled = any(folder.glob(pattern) for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"))
+        pickled = any(path.suffix in _PICKLES for path in folder.iterdir())
         raise VicurError(
             "holds its weights as pickle files, which can run code." if pickled else "holds no weights.",
             where=str(folder),

@@ -30,11 +30,11 @@ _PROJECTION = re.compile(r"sink_cross_attns\.(\d+)\.(.+)")
 
 
 def student_name(name: str) -> str:
-    """Name of a reference weight in our student; a weight of the backbone keeps its name."""
+    """Name of a reference weight in our student; one that the reference's module does not have keeps its name."""
     tail = name.removeprefix(_PREFIX)
     if tail in _NORMS:
         return f"model.cue_recovery.{_NORMS[tail]}"
-    if found := _PROJECTION.fullmatch(tail):
+    if (found := _PROJECTION.fullmatch(tail)) and found[2] in _PROJECTIONS:
         return f"model.cue_recovery.layers.{found[1]}.{_PROJECTIONS[found[2]]}"
     return name
 

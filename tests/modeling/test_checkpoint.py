@@ -1,0 +1,263 @@
+"""Checkpoints come back as they were saved, plain where nothing was added, and are refused where they are not whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageTextToText,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
+
+from tests.modeling.factory import IM_START, Picture, backbone, batch, chat_row, fresh_student, student
+from vicur.config.student import CueRecoverySettings
+from vicur.errors import VicurError
+from vicur.modeling import (
+    Qwen3VLStudentConfig,
+    Qwen3VLStudentForConditionalGeneration,
+    load_model,
+    parameter_count,
+    save_model,
+    with_cue_recovery,
+    without_cue_recovery,
+)
+
+ROW = chat_row(Picture(), 20, 21, response=(30, 31))
+
+
+@torch.no_grad()
+def logits(model: Qwen3VLForConditionalGeneration) -> torch.Tensor:
+    return model(**batch([ROW])).logits
+
+
+def same_weights(one: Qwen3VLForConditionalGeneration, other: Qwen3VLForConditionalGeneration) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_student_comes_back_as_it_was_saved(tmp_path: Path, tied: bool) -> None:
+    made = fresh_student(backbone(tied=tied), sink="assistant")
+    torch.nn.init.normal_(made.model.cue_recovery.attentions()[2].o_proj.weight)
+    save_model(made, tmp_path / "student")
+    back = load_model(tmp_path / "student")
+    assert isinstance(back, Qwen3VLStudentForConditionalGeneration)
+    assert same_weights(made, back)
+    assert torch.equal(logits(made), logits(back))
+    assert back.config.recovery_settings == CueRecoverySettings(interval=2, sink="assistant")
+    assert back.config.im_start_token_id == IM_START
+    assert (back.lm_head.weight is back.get_input_embeddings().weight) is tied
+    assert not back.training
+
+
+def test_saving_again_gives_the_same_bytes_and_no_paths(tmp_path: Path) -> None:
+    save_model(student(), tmp_path / "new")
+    save_model(load_model(tmp_path / "new"), tmp_path / "one")
+    save_model(load_model(tmp_path / "one"), tmp_path / "two")
+    names = sorted(p.name for p in (tmp_path / "one").iterdir())
+    assert names == ["config.json", "generation_config.json", "model.safetensors"]
+    for name in names:
+        content = (tmp_path / "one" / name).read_bytes()
+        assert content == (tmp_path / "two" / name).read_bytes()
+        assert str(tmp_path).encode() not in content
+
+
+def test_the_auto_classes_load_a_student_in_a_new_process(tmp_path: Path) -> None:
+    save_model(student(), tmp_path)
+    code = (
+        "import sys, vicur.modeling\n"
+        "from transformers import AutoModelForImageTextToText\n"
+        "print(type(AutoModelForImageTextToText.from_pretrained(sys.argv[1])).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "Qwen3VLStudentForConditionalGeneration"
+
+
+def test_the_auto_classes_give_config_model_and_student(tmp_path: Path) -> None:
+    made = student()
+    save_model(made, tmp_path)
+    assert isinstance(AutoConfig.from_pretrained(tmp_path), Qwen3VLStudentConfig)
+    assert torch.equal(logits(AutoModelForImageTextToText.from_pretrained(tmp_path).eval()), logits(made))
+    model = AutoModel.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        states = model(**batch([ROW])).last_hidden_state
+    assert torch.equal(made.lm_head(states), logits(made))
+
+
+def test_a_student_without_the_module_is_a_plain_checkpoint(tmp_path: Path) -> None:
+    base = backbone()
+    plain = without_cue_recovery(fresh_student(base))
+    assert type(plain) is Qwen3VLForConditionalGeneration
+    save_model(plain, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["model_type"] == "qwen3_vl"
+    assert config["architectures"] == ["Qwen3VLForConditionalGeneration"]
+    assert "cue_recovery" not in config
+    back = Qwen3VLForConditionalGeneration.from_pretrained(tmp_path).eval()
+    assert same_weights(back, base)
+    assert type(load_model(tmp_path)) is Qwen3VLForConditionalGeneration
+
+
+def test_adding_the_module_leaves_the_backbone_alone() -> None:
+    base = backbone()
+    before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+    made = fresh_student(base)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.zero_()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in base.state_dict().items())
+
+
+def test_the_seed_decides_the_module_and_nothing_else() -> None:
+    one, same, other = (fresh_student(seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    different = {name for name in one if not torch.equal(one[name], other[name])}
+    weights = ("q_proj.weight", "key_weight", "value_weight")
+    assert different == {f"model.cue_recovery.layers.{layer}.{weight}" for layer in (0, 2, 4) for weight in weights}
+
+
+def test_a_dtype_can_be_asked_for_and_is_kept_otherwise(tmp_path: Path) -> None:
+    save_model(student().bfloat16(), tmp_path)
+    assert load_model(tmp_path).dtype == torch.bfloat16
+    back = load_model(tmp_path, dtype=torch.float32)
+    assert {parameter.dtype for parameter in back.parameters()} == {torch.float32}
+    rebuilt = with_cue_recovery(without_cue_recovery(load_model(tmp_path)), CueRecoverySettings(interval=2), seed=0)
+    assert {parameter.dtype for parameter in rebuilt.parameters()} == {torch.bfloat16}
+
+
+def test_chat_files_and_the_record_come_along(tmp_path: Path) -> None:
+    chat = tmp_path / "base"
+    chat.mkdir()
+    for name in (
+        "tokenizer.json",
+        "preprocessor_config.json",
+        "chat_template.jinja",
+        "config.json",
+        "vicur.json",
+        "model.bin",
+    ):
+        (chat / name).write_text(name)
+    save_model(student(), tmp_path / "student", chat_folder=chat, record={"method": "vicur", "parent": None})
+    names = {p.name for p in (tmp_path / "student").iterdir()}
+    assert {"tokenizer.json", "preprocessor_config.json", "chat_template.jinja"} < names
+    assert "model.bin" not in names
+    assert json.loads((tmp_path / "student" / "vicur.json").read_text()) == {"method": "vicur", "parent": None}
+    load_model(tmp_path / "student")
+
+
+def test_a_failed_save_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = student()
+    save_model(made, tmp_path / "student")
+
+    def full_disk(*_args: object, **_kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(made), "save_pretrained", full_disk)
+    with pytest.raises((OSError, VicurError)):
+        save_model(made, tmp_path / "student")
+    assert [p.name for p in tmp_path.iterdir()] == ["student"]
+    assert same_weights(load_model(tmp_path / "student"), made)
+
+
+def _edit_config(folder: Path, **fields: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def _edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    edit(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+KEY = "model.cue_recovery.layers.0.key_weight"
+SPOILERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda f: (f / "config.json").unlink(), "no readable model configuration"),
+    "broken config": (lambda f: (f / "config.json").write_text("{"), "no readable model configuration"),
+    "another model": (lambda f: _edit_config(f, model_type="llama"), "has model type 'llama'"),
+    "remote code": (lambda f: _edit_config(f, auto_map={"AutoModel": "evil.Model"}), "asks for code of its own"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "holds no weights"),
+    "pickle": (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "pickle"),
+    "cut off": (lambda f: (f / "model.safetensors").write_bytes(b"\x10" * 100), "cannot be loaded"),
+    "missing": (lambda f: _edit_weights(f, lambda w: w.pop(KEY)), f"lacks weights {KEY}"),
+    "left over": (lambda f: _edit_weights(f, lambda w: w.update(extra=torch.ones(1))), "extra"),
+    "shape": (
+        lambda f: _edit_weights(f, lambda w: w.update({KEY: torch.ones(2, 2)})),
+        f"in another shape: weights {KEY}",
+    ),
+    "fewer modules": (lambda f: _edit_config(f, cue_recovery={"interval": 4}), "others than its configuration says"),
+    "bad settings": (lambda f: _edit_config(f, cue_recovery={"interval": 0}), "cannot be loaded"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILERS)
+def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path: Path, name: str) -> None:
+    save_model(student(), tmp_path / "student")
+    spoil, message = SPOILERS[name]
+    spoil(tmp_path / "student")
+    with pytest.raises(VicurError, match=message) as raised:
+        load_model(tmp_path / "student")
+    assert str(tmp_path) in str(raised.value)
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VicurError, match="no readable model configuration"):
+        load_model(tmp_path / "none")
+
+
+# Published architectures (Qwen3-VL-Instruct): parameters of the model, and the number that the published code gives its modules.
+# It counts q, k, v and o of a module after each fifth layer, also after the last one (4B and 8B: layer 35 of 36), and leaves out the
+# two norms. Ours has no module on the last layer and counts the norms.
+ARCHITECTURES = {
+    "2B": (2048, 6144, 28, 16, True, (24, 1024, 4096, [5, 11, 17]), 2127532032, 100663296, False),
+    "4B": (2560, 9728, 36, 32, True, (24, 1024, 4096, [5, 11, 17]), 4437815808, 209715200, True),
+    "8B": (4096, 12288, 36, 32, False, (27, 1152, 4304, [8, 16, 24]), 8767123696, 536870912, True),
+    "32B": (5120, 25600, 64, 64, False, (27, 1152, 4304, [8, 16, 24]), 33357390064, 1363148800, False),
+}
+
+
+@pytest.mark.parametrize("size", ARCHITECTURES)
+def test_parameters_of_the_published_sizes(size: str) -> None:
+    hidden, intermediate, layers, heads, tied, vision, total, published, has_last = ARCHITECTURES[size]
+    depth, vision_hidden, vision_intermediate, deepstack = vision
+    fields = {
+        "text_config": {
+            "hidden_size": hidden,
+            "intermediate_size": intermediate,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "vocab_size": 151936,
+        },
+        "vision_config": {
+            "depth": depth,
+            "hidden_size": vision_hidden,
+            "intermediate_size": vision_intermediate,
+            "deepstack_visual_indexes": deepstack,
+            "out_hidden_size": hidden,
+        },
+        "tie_word_embeddings": tied,
+    }
+    with torch.device("meta"):
+        base = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**fields))
+        made = Qwen3VLStudentForConditionalGeneration(Qwen3VLStudentConfig(**fields))
+    for model in (base, made):
+        model.tie_weights()
+    a_module, norms = 4 * hidden**2, 2 * hidden
+    counted = parameter_count(made)
+    assert parameter_count(base).total == total
+    assert parameter_count(base).cue_recovery == 0
+    assert counted.cue_recovery == published - has_last * a_module + norms
+    assert counted.total == total + counted.cue_recovery

@@ -1,0 +1,402 @@
+"""The student as a whole: what cue recovery changes, what it leaves alone, and that no way of computing it changes it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import DynamicCache, StaticCache
+
+from tests.modeling.factory import (
+    IM_END,
+    IM_START,
+    IMAGE,
+    PAD,
+    Picture,
+    Row,
+    backbone,
+    batch,
+    chat_row,
+    fresh_student,
+    logprobs,
+    row,
+    student,
+)
+from vicur.config.student import CueRecoverySettings
+from vicur.errors import VicurError
+from vicur.modeling import Qwen3VLStudentForConditionalGeneration, with_cue_recovery, without_cue_recovery
+
+Sink = Literal["first", "assistant"]
+SINKS: tuple[Sink, ...] = ("first", "assistant")
+LONG = chat_row(Picture(2, 3, seed=1), 20, 21, 22, response=(30, 31, 32))
+SHORT = chat_row(23, Picture(1, 2, seed=2), response=(33,))
+SEVERAL = chat_row(Picture(2, 2, seed=3), 24, Picture(1, 3, seed=4), 25, response=(34, 35))
+TEXT = chat_row(26, 27, response=(36, 37))
+ROWS = [LONG, SHORT, SEVERAL, TEXT]
+
+
+def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
+
+
+def test_a_new_student_is_exactly_its_backbone() -> None:
+    base = backbone()
+    for sink in SINKS:
+        made = fresh_student(base, sink=sink)
+        arguments = batch(ROWS)
+        with torch.no_grad():
+            assert torch.equal(made(**arguments).logits, base(**arguments).logits)
+
+
+def test_a_new_student_learns_from_its_first_step() -> None:
+    made = fresh_student()
+    made(**batch(ROWS)).logits.square().mean().backward()
+    for attention in made.model.cue_recovery.attentions().values():
+        assert attention.o_proj.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_every_module_weight_gets_a_gradient_once_the_output_is_not_zero(sink: Sink) -> None:
+    made = student(sink)
+    made(**batch([LONG])).logits.log_softmax(-1)[0, -3:, 7].sum().backward()
+    for name, parameter in made.model.cue_recovery.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_the_module_changes_what_follows_its_sink(sink: Sink) -> None:
+    made = student(sink)
+    with_module, without = logprobs(made, [LONG])[0], logprobs(without_cue_recovery(made), [LONG])[0]
+    header = max(n for n, token in enumerate(LONG.ids) if token == IM_START)
+    changed = (with_module - without).abs().amax(-1) > 1e-3
+    assert changed[header:].all()
+    assert bool(changed[:header].all()) is (sink == "first")
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+@pytest.mark.parametrize("sink", SINKS)
+def test_padding_and_company_change_no_logprob(sink: Sink, padding: Literal["left", "right"]) -> None:
+    made = student(sink)
+    together = logprobs(made, ROWS, padding, width=30)
+    for number, alone in enumerate(ROWS):
+        close(together[number], logprobs(made, [alone])[0])
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_implementations_agree(attention: str) -> None:
+    made = student()
+    made.set_attn_implementation(attention)
+    for number, found in enumerate(logprobs(made, ROWS)):
+        close(found, logprobs(student(), [ROWS[number]])[0])
+
+
+def test_text_only_rows_are_untouched_alone_and_in_company() -> None:
+    made = student()
+    base = without_cue_recovery(made)
+    with torch.no_grad():
+        assert torch.equal(made(**batch([TEXT])).logits, base(**batch([TEXT])).logits)
+        mixed = batch([LONG, TEXT])
+        assert torch.equal(made(**mixed).logits[1], base(**mixed).logits[1])
+        assert not torch.equal(made(**mixed).logits[0], base(**mixed).logits[0])
+
+
+def test_every_image_of_a_row_reaches_the_sink() -> None:
+    made = student("assistant")
+    for changed in (Picture(2, 2, seed=9), Picture(1, 3, seed=9)):
+        other = copy.deepcopy(SEVERAL)
+        other.pictures[0 if changed.height == 2 else 1] = changed
+        first_answer_token = SEVERAL.ids.index(34)
+        difference = logprobs(made, [other])[0] - logprobs(made, [SEVERAL])[0]
+        assert difference[first_answer_token].abs().max() > 1e-4
+        sink_difference = _sink_state(made, other) - _sink_state(made, SEVERAL)
+        assert sink_difference.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_a_turn_start_in_user_text_is_text(sink: Sink) -> None:
+    made = student(sink)
+    spoiled = chat_row(Picture(seed=1), 20, IM_START, 21, IM_END, IM_START)
+    assert IM_START in spoiled.ids[1:-2]
+    arguments = batch([spoiled])
+    header = len(spoiled.ids) - 2
+    positions = made.model.cue_positions(**arguments)
+    assert positions is not None
+    assert positions.sinks_S.tolist() == [0 if sink == "first" else header]
+    for padding in ("left", "right"):
+        close(logprobs(made, [spoiled, LONG], padding)[0], logprobs(made, [spoiled])[0])
+
+
+def test_the_assistant_sink_has_seen_the_question_and_the_first_has_not() -> None:
+    other = chat_row(Picture(2, 3, seed=1), 28, 29, 22, response=(30, 31, 32))
+    for sink in SINKS:
+        made = student(sink)
+        difference = (_sink_state(made, LONG) - _sink_state(made, other)).abs().max()
+        assert (difference > 1e-3) if sink == "assistant" else (difference < 1e-6)
+
+
+def _sink_state(made: Qwen3VLStudentForConditionalGeneration, r: Row) -> Tensor:
+    """State of the row's sink after all layers."""
+    positions = made.model.cue_positions(**batch([r]))
+    assert positions is not None
+    with torch.no_grad():
+        return made.model(**batch([r])).last_hidden_state[0, positions.sinks_S[0]]
+
+
+@pytest.mark.parametrize(
+    ("layers", "interval", "expected"),
+    [(28, 5, [0, 5, 10, 15, 20, 25]), (36, 5, [0, 5, 10, 15, 20, 25, 30]), (4, 2, [0, 2]), (3, 2, [0]), (2, 1, [0])],
+)
+def test_the_last_layer_gets_no_module(layers: int, interval: int, expected: list[int]) -> None:
+    assert list(CueRecoverySettings(interval=interval).layers(layers)) == expected
+    if layers < 10:
+        made = fresh_student(backbone(layers=layers), interval=interval)
+        assert list(made.model.cue_recovery.attentions()) == expected
+
+
+# Caches
+
+
+def _cached_logits(made: Qwen3VLStudentForConditionalGeneration, rows: list[Row], prompt: int, cache: Any) -> Tensor:
+    """Log-probs of left-padded rows [B, T, V], the first ``prompt`` columns in one forward and the others one by one."""
+    arguments = batch(rows)
+    ids, mask, types = (arguments.pop(k) for k in ("input_ids", "attention_mask", "mm_token_type_ids"))
+    grids = arguments.get("image_grid_thw")
+    positions, _ = made.model.get_rope_index(ids, types, image_grid_thw=grids, attention_mask=mask)
+    parts = []
+    for start, end in [(0, prompt), *((n, n + 1) for n in range(prompt, ids.shape[1]))]:
+        prefill = {"mm_token_type_ids": types[:, :end], **arguments} if start == 0 else {}
+        out = made(
+            input_ids=ids[:, start:end],
+            attention_mask=mask[:, :end],
+            position_ids=positions[..., start:end],
+            past_key_values=cache,
+            use_cache=True,
+            **prefill,
+        )
+        parts.append(out.logits)
+    return torch.cat(parts, dim=1).log_softmax(-1)
+
+
+@pytest.mark.parametrize("sink", SINKS)
+@torch.no_grad()
+def test_a_cached_loop_gives_the_logprobs_of_a_plain_forward(sink: Sink) -> None:
+    made = student(sink)
+    rows = [
+        chat_row(Picture(seed=1), 20, response=(30, 31, 32)),
+        chat_row(Picture(1, 2, seed=2), 21, 22, response=(33, 34, 35)),
+    ]
+    mask = batch(rows)["attention_mask"].bool()
+    cached = _cached_logits(made, rows, mask.shape[1] - 3, DynamicCache(config=made.config.text_config))
+    plain = made(**batch(rows)).logits.log_softmax(-1)
+    close(cached[mask], plain[mask])
+    assert (plain - without_cue_recovery(made)(**batch(rows)).logits.log_softmax(-1))[mask].abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static", None])
+@pytest.mark.parametrize("sink", SINKS)
+@torch.no_grad()
+def test_generate_gives_the_logprobs_of_a_plain_forward(sink: Sink, cache: str | None) -> None:
+    made = student(sink)
+    prompts = [chat_row(Picture(seed=1), 20, 21), chat_row(Picture(1, 2, seed=2), 22), chat_row(23, 24)]
+    arguments = batch(prompts)
+    width = arguments["input_ids"].shape[1]
+    out = made.generate(
+        **arguments,
+        do_sample=False,
+        max_new_tokens=5,
+        eos_token_id=None,
+        pad_token_id=PAD,
+        output_scores=True,
+        return_dict_in_generate=True,
+        disable_compile=True,
+        **({"use_cache": False} if cache is None else {"cache_implementation": cache}),
+    )
+    assert not (out.sequences[:, width:] == IMAGE).any()
+    new = out.sequences.shape[1] - width
+    arguments["input_ids"] = out.sequences
+    arguments["attention_mask"] = torch.nn.functional.pad(arguments["attention_mask"], (0, new), value=1)
+    arguments["mm_token_type_ids"] = torch.nn.functional.pad(arguments["mm_token_type_ids"], (0, new), value=0)
+    plain = made(**arguments).logits[:, width - 1 : -1].log_softmax(-1)
+    close(torch.stack(out.scores, dim=1).log_softmax(-1), plain)
+
+
+@torch.no_grad()
+def test_an_image_that_was_encoded_before_gives_the_same() -> None:
+    made, arguments = student(), batch([LONG, SEVERAL])
+    direct = made(**arguments).logits
+    features = made.model.get_image_features(
+        arguments.pop("pixel_values"), arguments["image_grid_thw"], return_dict=True
+    )
+    close(made(**arguments, mm_encoder_outputs={"image": features}).logits, direct, 1e-6)
+
+
+@torch.no_grad()
+def test_a_static_cache_is_prefilled_as_a_dynamic_one() -> None:
+    made, rows = student(), [LONG]
+    static = StaticCache(config=made.config.text_config, max_cache_len=40)
+    dynamic = DynamicCache(config=made.config.text_config)
+    prompt = len(LONG.ids) - 3
+    close(_cached_logits(made, rows, prompt, static), _cached_logits(made, rows, prompt, dynamic))
+
+
+def _prefilled(made: Qwen3VLStudentForConditionalGeneration, r: Row) -> DynamicCache:
+    cache = DynamicCache(config=made.config.text_config)
+    made(**batch([r]), past_key_values=cache, use_cache=True)
+    return cache
+
+
+@torch.no_grad()
+def test_an_image_on_top_of_a_cache_is_refused() -> None:
+    made = student()
+    later = batch([row(Picture(), 20)])
+    later["attention_mask"] = torch.ones(1, len(TEXT.ids) + later["input_ids"].shape[1])
+    with pytest.raises(VicurError, match="whole prompt"):
+        made(**later, past_key_values=_prefilled(made, TEXT), use_cache=True)
+
+
+@torch.no_grad()
+def test_chunked_prefill_is_refused_where_it_would_split_the_image() -> None:
+    made = student()
+    made.generation_config.pad_token_id = PAD
+    with pytest.raises(VicurError, match="Prefill the prompt at once"):
+        made.generate(
+            **batch([chat_row(20, 21, Picture(), 22)]), max_new_tokens=2, prefill_chunk_size=8, disable_compile=True
+        )
+
+
+@torch.no_grad()
+def test_a_new_turn_on_a_cache_agrees_for_the_first_sink_and_is_refused_for_the_assistants() -> None:
+    turn = [IM_END, IM_START, 8, 25, IM_END, IM_START, 9]
+    whole = Row(LONG.ids + turn, LONG.types + [0] * len(turn), LONG.pictures)
+    for sink in SINKS:
+        made = student(sink)
+        cache = _prefilled(made, LONG)
+        start = int(made.model.rope_deltas) + len(LONG.ids)
+        later = {
+            "input_ids": torch.tensor([turn]),
+            "position_ids": torch.arange(start, start + len(turn)).expand(3, 1, -1),
+            "past_key_values": cache,
+        }
+        if sink == "assistant":
+            with pytest.raises(VicurError, match="whole prompt"):
+                made(**later)
+        else:
+            close(made(**later).logits.log_softmax(-1)[0], logprobs(made, [whole])[0][-len(turn) :])
+
+
+# Gradients and several forwards at once
+
+
+def _gradients(made: Qwen3VLStudentForConditionalGeneration, *batches: dict[str, Any]) -> dict[str, Tensor]:
+    """Gradients of a loss over several batches whose forwards are all done before the backward."""
+    made.zero_grad()
+    losses = [made(**arguments, use_cache=False).logits.log_softmax(-1)[..., 11:14].mean() for arguments in batches]
+    torch.stack(losses).sum().backward()
+    return {name: p.grad.clone() for name, p in made.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("sink", SINKS)
+def test_gradient_checkpointing_changes_no_gradient_even_with_forwards_in_between(sink: Sink, reentrant: bool) -> None:
+    made = student(sink).train()
+    batches = batch([LONG, TEXT]), batch([SHORT, SEVERAL], "right")
+    plain = _gradients(made, *batches)
+    made.activation_checkpointing_enable({"use_reentrant": reentrant})
+    checkpointed = _gradients(made, *batches)
+    assert plain.keys() == checkpointed.keys()
+    assert any("cue_recovery" in name for name in plain)
+    for name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_micro_batches_add_up_to_their_gradients_apart() -> None:
+    made = student()
+    batches = batch([LONG]), batch([SEVERAL])
+    together, apart = _gradients(made, *batches), [_gradients(made, b) for b in batches]
+    for name, gradient in together.items():
+        torch.testing.assert_close(gradient, apart[0][name] + apart[1][name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+@torch.no_grad()
+def test_a_deep_copy_has_a_module_of_its_own() -> None:
+    made = student()
+    before = logprobs(made, [LONG])[0]
+    copied = copy.deepcopy(made)
+    assert torch.equal(logprobs(copied, [LONG])[0], before)
+    for attention in copied.model.cue_recovery.attentions().values():
+        attention.o_proj.weight.zero_()
+    assert torch.equal(logprobs(made, [LONG])[0], before)
+    assert torch.equal(logprobs(copied, [LONG])[0], logprobs(without_cue_recovery(made), [LONG])[0])
+
+
+# Packs
+
+
+@pytest.mark.parametrize("told_by", ["positions", "full mask"])
+@pytest.mark.parametrize("sink", SINKS)
+@torch.no_grad()
+def test_a_pack_gives_the_logprobs_of_its_sequences_apart(sink: Sink, told_by: str) -> None:
+    made = student(sink)
+    parts = [batch([r]) for r in ROWS]
+    positions = [
+        made.model.get_rope_index(p["input_ids"], p["mm_token_type_ids"], image_grid_thw=p.get("image_grid_thw"))[0]
+        for p in parts
+    ]
+    lengths = [p["input_ids"].shape[1] for p in parts]
+    rope = torch.cat(positions, dim=-1)
+    number = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor(lengths))
+    if told_by == "positions":
+        text = torch.cat([torch.arange(n) for n in lengths])[None, None]
+        layout = {"position_ids": torch.cat([text, rope])}
+    else:
+        causal = torch.ones(sum(lengths), sum(lengths)).tril().bool()
+        layout = {"position_ids": rope, "attention_mask": (causal & (number == number[:, None]))[None, None]}
+    packed = made(
+        input_ids=torch.cat([p["input_ids"] for p in parts], dim=1),
+        mm_token_type_ids=torch.cat([p["mm_token_type_ids"] for p in parts], dim=1),
+        pixel_values=torch.cat([p["pixel_values"] for p in parts if "pixel_values" in p]),
+        image_grid_thw=torch.cat([p["image_grid_thw"] for p in parts if "image_grid_thw" in p]),
+        use_cache=False,
+        **layout,
+    )
+    found = packed.logits[0].log_softmax(-1).split(lengths)
+    for r, logprob in zip(ROWS, found, strict=True):
+        close(logprob, logprobs(made, [r])[0])
+
+
+# Settings that do not fit
+
+
+@pytest.mark.parametrize(
+    ("settings", "layers", "message"),
+    [
+        ({"num_heads": 5}, 4, "5 heads do not divide the hidden size 64"),
+        ({}, 1, "a single decoder layer"),
+        ({"sink": "assistant"}, 4, "needs the id of <|im_start|>"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], layers: int, message: str) -> None:
+    with pytest.raises(VicurError, match=message.replace("|", r"\|")):
+        with_cue_recovery(backbone(layers=layers), CueRecoverySettings(**settings), seed=0)
+
+
+def test_other_numbers_of_heads_are_possible() -> None:
+    made = with_cue_recovery(backbone(), CueRecoverySettings(num_heads=8), seed=0)
+    assert {a.num_heads for a in made.model.cue_recovery.attentions().values()} == {8}
+    logprobs(made, [LONG])
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_embeddings_without_types_or_ids_are_refused_where_positions_would_be_a_guess(sink: Sink) -> None:
+    made, arguments = student(sink), batch([LONG])
+    arguments["inputs_embeds"] = made.get_input_embeddings()(arguments.pop("input_ids"))
+    types = arguments.pop("mm_token_type_ids")
+    with pytest.raises(VicurError, match="mm_token_type_ids"):
+        made(**arguments)
+    if sink == "assistant":
+        with pytest.raises(VicurError, match="input_ids"):
+            made.model.cue_positions(**arguments, mm_token_type_ids=types)
