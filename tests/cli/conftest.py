@@ -1,0 +1,59 @@
+"""Commands in this process, in a project of their own, tracked nowhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from vicur.cli import main
+from vicur.tracking import Tracker
+
+SMALL = """
+data:
+  type: digit_scenes
+  base: {digits_per_class: 2, scenes: 2}
+  distill: {digits_per_class: 4, scenes: 6}
+  validation: {digits_per_class: 2, scenes: 2}
+  test: {digits_per_class: 2, scenes: 3}
+  ood: {digits_per_class: 2, scenes: 2}
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command said."""
+
+    code: int
+    output: str
+    error: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vicur.session.open_tracker", lambda *_: Tracker())
+    monkeypatch.setattr("vicur.session.finish_pipeline", lambda *_: None)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    return tmp_path
+
+
+@pytest.fixture
+def vicur(project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    del project
+
+    def command(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["vicur", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        told = capfd.readouterr()
+        return Result(int(caught.value.code or 0), told.out, told.err)
+
+    return command
