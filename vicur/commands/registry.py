@@ -1,0 +1,65 @@
+"""``vicur promote`` and ``vicur rollback``: moving ``champion`` by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vicur.commands.common import ConfigOption, SetOption, configuration
+
+if TYPE_CHECKING:
+    from vicur.registry.promotion import Move
+
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Registered model; the configuration's if left out.", show_default=False)
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept with the version.")]
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="Version number or alias.", show_default=False)],
+    model: ModelOption = None,
+    reason: ReasonOption = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote also what the gate did not pass; needs a reason.")
+    ] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Make a version of the registered model champion.
+
+    [bold]Examples[/bold]
+
+      vicur promote candidate
+
+      vicur promote 3 --model vicur-tiny --force --reason "needed for the demonstration"
+    """
+    settings = configuration(config, overrides)
+    from vicur.registry.promotion import promote as move
+    from vicur.tracking import connect
+
+    _tell(move(connect(settings.tracking), model or settings.registry.model, version, reason=reason, force=force))
+
+
+def rollback(
+    model: ModelOption = None, reason: ReasonOption = "", config: ConfigOption = None, overrides: SetOption = None
+) -> None:
+    """Make the version champion again that was it before.
+
+    [bold]Examples[/bold]
+
+      vicur rollback --reason "answers in the wrong language"
+
+      vicur rollback --model vicur-tiny
+    """
+    settings = configuration(config, overrides)
+    from vicur.registry.promotion import rollback as move
+    from vicur.tracking import connect
+
+    _tell(move(connect(settings.tracking), model or settings.registry.model, reason=reason))
+
+
+def _tell(move: Move) -> None:
+    before = f", before it version {move.before}" if move.before and move.before != move.champion else ""
+    typer.echo(f"{move.model}: version {move.champion} is champion{before}. {move.reason}")
