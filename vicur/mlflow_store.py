@@ -30,6 +30,15 @@ log = logging.getLogger(__name__)
 EMBEDDED_URI = "sqlite:///mlflow/mlflow.db"
 _SQLITE = "sqlite:///"
 _BUSY_SECONDS = 20.0
+# How MLflow behaves in our processes, unless the user chose otherwise: it reports to nobody and prints nothing by itself.
+# Its seven retries would keep a step waiting for four minutes at a server that is gone.
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 _REMEDY = "Start the server, correct the address, or unset MLFLOW_TRACKING_URI to use the embedded store."
 
 
@@ -49,6 +58,11 @@ def public_address(config: TrackingConfig) -> str:
     return redacted(_without_credentials(tracking_uri(config))[0])
 
 
+def public_uri(client: MlflowClient) -> str:
+    """The address of a client as it may be shown and written."""
+    return redacted(client.tracking_uri)
+
+
 def connect(config: TrackingConfig) -> MlflowClient:
     """A client for the tracking server and registry, once they are known to answer.
 
@@ -57,10 +71,8 @@ def connect(config: TrackingConfig) -> MlflowClient:
     """
     uri, credentials = _without_credentials(tracking_uri(config))
     os.environ.update(credentials)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # MLflow's default of seven keeps a step waiting for four minutes at a server that is gone.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     file = database(uri)
     if file is not None:
         _require_sqlalchemy(uri)

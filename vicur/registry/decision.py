@@ -1,0 +1,85 @@
+"""Puts a version through the gate, writes the decision down, and moves ``champion`` where it passed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vicur.config.evaluation import REPORT_SPLIT
+from vicur.config.registry import RegistryConfig
+from vicur.errors import VicurError
+from vicur.mlflow_store import creation_lock
+from vicur.registry.case import Case
+from vicur.registry.champion import against_champion
+from vicur.registry.gate import AgainstChampion, GateInputs, GateOutcome, decide
+from vicur.registry.promotion import GATE_TAG, REASONS_TAG, former_champion, make_champion
+from vicur.registry.versions import CHAMPION, version_with_alias
+from vicur.stage import Context
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+_ATTEMPTS = 5
+
+
+def put_through_gate(
+    client: MlflowClient, version: ModelVersion, case: Case, config: RegistryConfig, context: Context
+) -> GateOutcome:
+    """Decides and acts on it. Where the champion changes meanwhile (another run was quicker), it decides again.
+
+    Raises:
+        VicurError: where the champion keeps changing.
+    """
+    for _ in range(_ATTEMPTS):
+        champion = version_with_alias(client, version.name, CHAMPION)
+        against = None
+        if champion is not None and champion.version != version.version:
+            against = against_champion(client, champion, case, config, context)
+        outcome = decide(_measured(client, version, case, champion, against), config.gate)
+        with creation_lock(client.tracking_uri):
+            if _number(version_with_alias(client, version.name, CHAMPION)) != _number(champion):
+                continue
+            _write_down(client, version, outcome)
+            if outcome.passed:
+                make_champion(client, version.name, version.version, reason=outcome.reasons[0])
+            return outcome
+    raise VicurError(
+        "the champion keeps changing while the gate decides.",
+        where=f"model {version.name}",
+        remedy="Register the student again when the others are done.",
+        retryable=True,
+    )
+
+
+def _measured(
+    client: MlflowClient,
+    version: ModelVersion,
+    case: Case,
+    champion: ModelVersion | None,
+    against: AgainstChampion | None,
+) -> GateInputs:
+    is_champion = _number(champion) == _number(version)
+    standing = former_champion(client.get_model_version(version.name, version.version))
+    left = f"Version {version.version} was champion and was {standing}: it returns by hand only (vicur promote)."
+    return GateInputs(
+        examples=case.shown.examples,
+        accuracy=case.shown.accuracy,
+        base_accuracy=case.shown.base_accuracy,
+        against_base=case.shown.difference,
+        leaking=case.answers.metrics.splits[REPORT_SPLIT].hint_leakage.samples,
+        confidence=case.comparison.confidence,
+        champion=against,
+        is_champion=is_champion,
+        left=left if standing and not is_champion else "",
+    )
+
+
+def _number(version: ModelVersion | None) -> str | None:
+    return None if version is None else str(version.version)
+
+
+def _write_down(client: MlflowClient, version: ModelVersion, outcome: GateOutcome) -> None:
+    """Tags the version. Whether it showed enough counts here; that a former champion may not return stands elsewhere."""
+    enough = all(rule.passed for rule in outcome.rules if rule.name != "no way back")
+    client.set_model_version_tag(version.name, version.version, GATE_TAG, "passed" if enough else "not passed")
+    client.set_model_version_tag(version.name, version.version, REASONS_TAG, "\n".join(outcome.reasons))

@@ -1,0 +1,181 @@
+"""Moves ``champion``: by the gate, by hand, and back again. Every move leaves a record.
+
+The registered model's tag ``vicur.champions`` holds the versions that were champion, the present one last: ``promote`` adds
+to it and ``rollback`` takes from it, so that several rollbacks go several steps back. Where the alias was moved by other
+hands (MLflow's UI), the alias is right and the list follows.
+
+On the versions themselves stand ``vicur.standing`` (what a version is now: champion, superseded, rolled back) and a tag
+``vicur.audit <time>`` for each move: who, why, from which version.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from vicur.errors import VicurError
+from vicur.mlflow_store import answering, creation_lock, public_uri
+from vicur.redaction import redacted
+from vicur.registry.versions import CHAMPION, PREVIOUS, get_version, version_with_alias
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPIONS_TAG = "vicur.champions"
+STANDING_TAG = "vicur.standing"
+AUDIT_TAG = "vicur.audit"
+GATE_TAG = "vicur.gate"
+REASONS_TAG = "vicur.gate.reasons"
+_PASSED = "passed"
+_BY_GATE = "gate"
+
+
+class Move(BaseModel, frozen=True):
+    """A move of ``champion``."""
+
+    model: str
+    champion: str
+    """Version that is champion now."""
+    before: str | None
+    """Version that was; ``None`` where there was none. The same as ``champion`` where nothing had to be moved."""
+    reason: str
+
+
+def promote(client: MlflowClient, name: str, version: str, *, reason: str = "", force: bool = False) -> Move:
+    """Makes a version champion by hand.
+
+    Args:
+        client: from ``vicur.tracking.connect``.
+        name: registered model.
+        version: number or alias.
+        reason: why; needed with ``force``.
+        force: promote a version that the gate did not pass, or a former champion.
+
+    Raises:
+        VicurError: where there is no such version, or it needs ``force``.
+    """
+    with answering(client.tracking_uri), creation_lock(client.tracking_uri):
+        found = get_version(client, name, version)
+        champion = version_with_alias(client, name, CHAMPION)
+        if champion is not None and champion.version == found.version:
+            return Move(model=name, champion=found.version, before=found.version, reason="It is champion already.")
+        objection = _objection(found.tags)
+        where = f"model {name}, version {found.version}"
+        if objection and not force:
+            raise VicurError(objection, where=where, remedy="Promote it with --force and a --reason if you must.")
+        if objection and not reason.strip():
+            raise VicurError(
+                "is promoted against the gate without a reason.", where=where, remedy="Say why with --reason."
+            )
+        return make_champion(client, name, found.version, reason=reason.strip() or "by hand", by=_user())
+
+
+def former_champion(version: ModelVersion) -> str:
+    """Why a version that was champion is one no longer (``superseded by version 3``); empty for all others."""
+    standing = str(version.tags.get(STANDING_TAG, ""))
+    return "" if standing == CHAMPION else standing
+
+
+def _objection(tags: dict[str, str]) -> str:
+    standing = tags.get(STANDING_TAG, "")
+    if standing.startswith("rolled back"):
+        return f"was {standing}."
+    if tags.get(GATE_TAG) == _PASSED:
+        return ""
+    reasons = tags.get(REASONS_TAG, "").splitlines()
+    return f"did not pass the gate: {reasons[0]}" if reasons else "was never put through the gate."
+
+
+def make_champion(client: MlflowClient, name: str, version: str, *, reason: str, by: str = _BY_GATE) -> Move:
+    """Moves ``champion`` to a version and records it. Safe to repeat: an interrupted move is completed.
+
+    The caller holds :func:`creation_lock`.
+    """
+    before = version_with_alias(client, name, CHAMPION)
+    champions = [v for v in _champions(client, name) if v != version] + [version]
+    client.set_registered_model_tag(name, CHAMPIONS_TAG, json.dumps(champions))
+    client.set_registered_model_alias(name, CHAMPION, version)
+    if len(champions) > 1:
+        client.set_registered_model_alias(name, PREVIOUS, champions[-2])
+    old = None if before is None else str(before.version)
+    if old is not None and old != version:
+        client.set_model_version_tag(name, old, STANDING_TAG, f"superseded by version {version}")
+        _audit(client, name, old, f"superseded by version {version} ({by}: {reason})")
+    if old != version:
+        _audit(client, name, version, f"promoted by {by}, before it version {old or 'none'}: {reason}")
+    client.set_model_version_tag(name, version, STANDING_TAG, CHAMPION)
+    return Move(model=name, champion=version, before=old, reason=reason)
+
+
+def rollback(client: MlflowClient, name: str, *, reason: str = "") -> Move:
+    """Moves ``champion`` back to the version that was champion before.
+
+    The version that loses it does not come back by the gate, only by :func:`promote`.
+
+    Raises:
+        VicurError: where there is no champion, or none before it that still exists.
+    """
+    reason = redacted(reason.strip()) or "no reason given"
+    with answering(client.tracking_uri), creation_lock(client.tracking_uri):
+        champion = version_with_alias(client, name, CHAMPION)
+        where = f"model {name}, {public_uri(client)}"
+        if champion is None:
+            raise VicurError(
+                "has no champion.", where=where, remedy="Register a student, or promote a version by hand."
+            )
+        champions = _champions(client, name)
+        left = [v for v in champions[:-1] if _exists(client, name, v)]
+        if not left:
+            raise VicurError(
+                f"has no champion before version {champion.version} to go back to.",
+                where=where,
+                remedy="Promote another version by hand.",
+            )
+        back, lost, by = left[-1], str(champion.version), _user()
+        # The mark goes first: a rollback that is interrupted must not be undone by the next run of the gate.
+        client.set_model_version_tag(name, lost, STANDING_TAG, f"rolled back to version {back} by {by}: {reason}")
+        client.set_registered_model_alias(name, CHAMPION, back)
+        client.set_registered_model_tag(name, CHAMPIONS_TAG, json.dumps(left))
+        if len(left) > 1:
+            client.set_registered_model_alias(name, PREVIOUS, left[-2])
+        else:
+            client.delete_registered_model_alias(name, PREVIOUS)
+        client.set_model_version_tag(name, back, STANDING_TAG, CHAMPION)
+        _audit(client, name, lost, f"rolled back to version {back} by {by}: {reason}")
+        _audit(client, name, back, f"champion again, after version {lost}, by {by}: {reason}")
+        return Move(model=name, champion=back, before=lost, reason=reason)
+
+
+def _champions(client: MlflowClient, name: str) -> list[str]:
+    """Versions that were champion, the present one last, as far as the list agrees with the alias."""
+    champion = version_with_alias(client, name, CHAMPION)
+    recorded = json.loads(client.get_registered_model(name).tags.get(CHAMPIONS_TAG, "[]"))
+    if champion is None:
+        return [str(v) for v in recorded]
+    now = str(champion.version)
+    return recorded[: recorded.index(now) + 1] if now in recorded else [*recorded, now]
+
+
+def _exists(client: MlflowClient, name: str, version: str) -> bool:
+    try:
+        get_version(client, name, version)
+    except VicurError:
+        return False
+    return True
+
+
+def _audit(client: MlflowClient, name: str, version: str, event: str) -> None:
+    moment = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    client.set_model_version_tag(name, version, f"{AUDIT_TAG} {moment}", redacted(event))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"

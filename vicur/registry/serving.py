@@ -1,0 +1,141 @@
+"""A registered student as MLflow serves it: questions about images in, answers out.
+
+MLflow copies this file into the model ("models from code") and runs it where the model is loaded::
+
+    import mlflow
+    student = mlflow.pyfunc.load_model("models:/vicur-student@champion")
+    student.predict([{"question": "What is the sum of the left column?", "image": "scene.png"}])
+
+``image`` is a path, base64 text (with or without ``data:image/png;base64,`` before it) or the bytes of a PNG or JPEG; a
+list of these shows several; none asks without one. The result is a table with the columns ``answer`` (``None`` where
+the response states none) and ``response``. Decoding is that of the student's evaluation; ``params`` changes it.
+
+A path is opened as the process that serves: on a server that strangers reach, accept base64 only (``VICUR_SERVE_PATHS=0``).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import pandas as pd
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+if TYPE_CHECKING:
+    from vicur.modeling.chat import Pixels
+
+CHECKPOINT = "checkpoint"
+_REMEDY = "Give a path, base64 text, or bytes of a PNG or JPEG."
+
+
+class StudentModel(PythonModel):
+    """Answers questions with the student of the model's ``checkpoint`` artifact."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Loads the student, on the GPU where there is one."""
+        import torch
+
+        from vicur.modeling import load_model
+        from vicur.modeling.chat import Chat
+
+        folder = Path(context.artifacts[CHECKPOINT])
+        self._chat = Chat.load(folder)
+        self._model = load_model(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+        self._decoding: dict[str, Any] = dict((context.model_config or {})["decoding"])
+
+    def predict(
+        self,
+        context: PythonModelContext,  # noqa: ARG002 (MLflow passes it by this name)
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Answers the questions of a table with the columns ``question`` and ``image``.
+
+        Args:
+            context: MLflow's context.
+            model_input: one question a row.
+            params: ``temperature``, ``top_p``, ``top_k``, ``presence_penalty``, ``max_new_tokens``, ``seed`` and
+                ``batch_size``, where they are to differ from the evaluation's.
+
+        Raises:
+            VicurError: naming the row, where a question or an image cannot be used.
+        """
+        from vicur.answers import extract_answer
+        from vicur.config.sampling import Sampling
+        from vicur.config.validation import validated
+        from vicur.modeling.generation import generate
+
+        chosen = {name: value for name, value in (params or {}).items() if value is not None}
+        seed, batch_size = int(chosen.pop("seed", 0)), int(chosen.pop("batch_size", 32))
+        sampling: Sampling = validated(Sampling, {**self._decoding, **chosen}, "params")
+        rows = pd.DataFrame(model_input).to_dict("records")
+        prompts = [self._prompt(row, number) for number, row in enumerate(rows)]
+        answers = generate(self._model, self._chat, prompts, sampling, seed=seed, batch_size=batch_size)
+        return pd.DataFrame(
+            {"answer": [extract_answer(a.text) for a in answers], "response": [a.text for a in answers]}, dtype=object
+        )
+
+    def _prompt(self, row: Mapping[Any, Any], number: int) -> Any:
+        from vicur.errors import VicurError
+
+        question = row.get("question")
+        if not isinstance(question, str) or not question.strip():
+            raise VicurError("has no question.", where=f"row {number}, question", remedy="Give it as text.")
+        return self._chat.prompt(question, [self._pixels(image, number) for image in _images(row.get("image"))])
+
+    def _pixels(self, image: object, number: int) -> Pixels:
+        from vicur.errors import VicurError
+
+        where = f"row {number}, image"
+        try:
+            return self._chat.pixels(image_bytes(image))
+        except VicurError as error:
+            raise VicurError(error.problem, where=where, remedy=_REMEDY) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise VicurError(f"cannot be read ({reason}).", where=where, remedy=_REMEDY) from error
+
+
+def _images(cell: object) -> list[object]:
+    if cell is None or (isinstance(cell, float) and cell != cell):  # a missing cell of a table is NaN
+        return []
+    return list(cell) if isinstance(cell, list | tuple) or type(cell).__name__ == "ndarray" else [cell]  # type: ignore[call-overload]
+
+
+def image_bytes(image: object) -> bytes:
+    """The encoded image behind a path, base64 text or bytes.
+
+    Raises:
+        ValueError: where it is none of them.
+        OSError: where the file cannot be read.
+    """
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, os.PathLike):
+        return Path(image).read_bytes()
+    if not isinstance(image, str):
+        raise ValueError(f"{type(image).__name__} is no image")
+    if image.startswith("data:"):
+        return _decoded(image.partition(",")[2])
+    # Of short text the file system knows whether it is a path; base64 of an image is far longer than a path may be.
+    if len(image) < 4096 and os.environ.get("VICUR_SERVE_PATHS") != "0":
+        try:
+            return Path(image).read_bytes()
+        except FileNotFoundError:
+            return _decoded(image, otherwise="no such file, and no base64 text")
+    return _decoded(image)
+
+
+def _decoded(text: str, otherwise: str = "no base64 text") -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except binascii.Error as error:
+        raise ValueError(otherwise) from error
+
+
+mlflow.models.set_model(StudentModel())
