@@ -54,6 +54,10 @@ def test_a_dataset_is_prepared_verified_pinned_and_shown(dataset: Path, project:
     assert vicur("data", "pin").code == 0
     assert yaml.safe_load((project / "data.dvc").read_text())["outs"][0]["path"] == "data"
     assert vicur("data", "verify", "--pin", "data.dvc").code == 0
+    assert "It is the dataset that data.dvc names" in vicur("data", "prepare", "--config", "small.yaml").output
+    other = vicur("data", "prepare", "--config", "small.yaml", "--set", "seed=1")
+    assert "It is not the dataset that data.dvc names" in other.output
+    assert vicur("data", "prepare", "--config", "small.yaml").code == 0
     shown = vicur("data", "show", "--split", "distill", "-n", "2", "--images", "images")
     assert shown.output.count("question ") == 2
     assert "distill" in shown.output

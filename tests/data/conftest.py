@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from vicur.config.data import DigitScenesConfig, Pool
 from vicur.data import PrepareSummary, prepare
 from vicur.events import Events
 from vicur.stage import Context
+
+# A busy machine is no fault of the code: examples may take as long as they take.
+settings.register_profile("data", deadline=None)
+settings.load_profile("data")
 
 SMALL = DigitScenesConfig(
     base=Pool(digits_per_class=2, scenes=6),

@@ -37,8 +37,14 @@ def prepare(
 
       vicur data prepare --output data --set data.type=folder --set data.path=my-questions
     """
+    from vicur.data import store_if_pinned
+
     settings = configuration(config, overrides)
     run_stage("prepare", settings.data, {}, output, settings, marker="manifest.json", cache=cache)
+    pinned = output.with_name(f"{output.name}.dvc")
+    if pinned.exists():
+        same = store_if_pinned(output, pinned)
+        typer.echo(f"It is {'the' if same else 'not the'} dataset that {pinned} names")
 
 
 @app.command()

@@ -1,9 +1,7 @@
 """Examples as parquet files whose bytes depend on the examples and on pyarrow's release alone.
 
-Whatever an encoder may choose is switched off or fixed: no compression, no dictionaries, no statistics, row groups of a
-fixed size, no copy of Arrow's own schema. What remains is the release that pyarrow signs each file with
-(``created_by: parquet-cpp-arrow version ...``), and constraints.txt pins it. Page checksums are on, so that a flipped bit is found
-by whoever reads.
+:mod:`vicur.data.parquet` switches off what an encoder may choose, and row groups have a fixed size. What remains is the
+release that pyarrow signs each file with (``created_by: parquet-cpp-arrow version ...``); constraints.txt pins it.
 
 The ``huggingface`` entry of the metadata is what the ``datasets`` library keeps its features in: it reads the images as
 images.
