@@ -83,7 +83,7 @@ def test_a_training_that_is_killed_goes_on_and_ends_bit_for_bit_the_same(uninter
         *(str(inputs[k]) for k in ("base", "dataset", "cues")),
         str(tmp_path),
     ]
-    drawn = random.Random(number)
+    drawn = random.Random(number)  # noqa: S311
     wanted = sorted(drawn.sample(range(1, 6), 2))
     for checkpoint in wanted:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vicur.training.objectives import advantages, k1_loss
+from vicur.training.objectives import advantages, k1_loss, reverse_kl_loss
 
 
 def test_advantages_are_clamped_teacher_minus_student_without_gradient():
@@ -47,3 +47,42 @@ def test_a_student_that_equals_its_teacher_learns_nothing_whatever_the_padding(s
     (gradient,) = torch.autograd.grad(loss, student)
     assert float(loss) == 0.0
     assert not gradient.any()
+
+
+def _distributions(*rows):
+    return torch.tensor(rows, dtype=torch.float64).log()
+
+
+def test_reverse_kl_is_the_divergence_averaged_over_tokens_then_responses():
+    student = _distributions([0.5, 0.5], [0.9, 0.1], [0.2, 0.8])
+    teacher = _distributions([0.25, 0.75], [0.9, 0.1], [0.5, 0.5])
+    mask = torch.tensor([[True, True], [True, False]])
+    first = 0.5 * torch.tensor(0.5 / 0.25).log() + 0.5 * torch.tensor(0.5 / 0.75).log()
+    third = 0.2 * torch.tensor(0.2 / 0.5).log() + 0.8 * torch.tensor(0.8 / 0.5).log()
+    assert reverse_kl_loss(teacher, student, mask).item() == pytest.approx(((first + 0) / 2 + third).item() / 2)
+
+
+def test_masked_ids_add_nothing_to_reverse_kl_and_to_its_gradient():
+    logits = torch.tensor([[0.3, -0.2, 5.0]], dtype=torch.float64, requires_grad=True)
+    masked = logits.index_fill(-1, torch.tensor([2]), float("-inf")).log_softmax(-1)
+    teacher = torch.tensor([[0.1, 0.4, float("-inf")]], dtype=torch.float64).log_softmax(-1)
+    loss = reverse_kl_loss(teacher, masked, torch.tensor([[True]]))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert 0 < loss.item() < 1
+    assert gradient[0, 2] == 0
+    assert gradient.isfinite().all()
+
+
+def test_k1_has_the_gradient_of_reverse_kl_in_expectation():
+    """Summed over what could have been sampled, weighted by its probability, k1's gradient is that of the reverse KL."""
+    logits = torch.tensor([[0.4, -0.3, 0.1, -1.0]], dtype=torch.float64, requires_grad=True)
+    teacher = torch.tensor([[0.2, 0.5, -0.7, 0.3]], dtype=torch.float64).log_softmax(-1)
+    mask = torch.tensor([[True]])
+    (exact,) = torch.autograd.grad(reverse_kl_loss(teacher, logits.log_softmax(-1), mask), logits)
+    expected = torch.zeros_like(exact)
+    for token in range(4):
+        student = logits.log_softmax(-1)
+        loss = k1_loss(advantages(teacher[:, [token]], student[:, [token]], 10.0), student[:, [token]], mask)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        expected += student[0, token].exp().detach() * gradient
+    assert torch.allclose(expected, exact, atol=1e-12)

@@ -1,4 +1,7 @@
-"""Runs the training stage in a process of its own, for tests that kill it: ``python -m tests.training.train_once BASE DATASET CUES ROOT``."""
+"""Runs the training stage in a process of its own, for tests that kill it.
+
+python -m tests.training.train_once BASE DATASET CUES ROOT
+"""
 
 import sys
 from pathlib import Path

@@ -25,10 +25,12 @@ class Scores:
     Attributes:
         logprobs_BR: log-probability of each response token [B, R].
         entropy_BR: entropy of the distribution that it was drawn from, in nats, without gradient [B, R].
+        distributions_NV: log-probabilities of the whole vocabulary at the N response tokens, row by row, where they were asked for.
     """
 
     logprobs_BR: Tensor
     entropy_BR: Tensor
+    distributions_NV: Tensor | None = None
 
 
 def position_ids(model: Qwen3VLForConditionalGeneration, batch: Batch) -> Tensor:
@@ -52,7 +54,12 @@ def masked_logprobs(logits: Tensor, forbidden: Tensor) -> Tensor:
 
 
 def score_responses(
-    model: Qwen3VLForConditionalGeneration, batch: Batch, features: Mapping[str, ImageFeatures], forbidden: Tensor
+    model: Qwen3VLForConditionalGeneration,
+    batch: Batch,
+    features: Mapping[str, ImageFeatures],
+    forbidden: Tensor,
+    *,
+    distributions: bool = False,
 ) -> Scores:
     """Scores the responses of ``batch`` in one plain forward.
 
@@ -61,6 +68,7 @@ def score_responses(
         batch: prompts with responses.
         features: features of the batch's images from this model's vision tower.
         forbidden: ids that have no probability.
+        distributions: whether to keep the distribution over the vocabulary at each token.
     """
     hidden_BTH = model.model(
         input_ids=batch.input_ids,
@@ -82,4 +90,4 @@ def score_responses(
     with torch.no_grad():
         # A masked id contributes 0 * -inf, which counts as 0.
         entropy_BR[mask_BR] = -(logprobs_NV.exp() * logprobs_NV.clamp(min=-1e4)).sum(-1)
-    return Scores(logprobs_BR.masked_scatter(mask_BR, chosen_N), entropy_BR)
+    return Scores(logprobs_BR.masked_scatter(mask_BR, chosen_N), entropy_BR, logprobs_NV if distributions else None)

@@ -1,12 +1,16 @@
-"""Training objectives: pure functions over the scores of sampled tokens.
+"""Training objectives: pure functions over the scores of sampled responses.
 
 Notation of the paper (arXiv 2606.05718): X is image and question, S the privilege, y a response that the student sampled.
+Every objective is a mean over responses of the mean over their tokens; a response without tokens counts as zero.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+# Log-probabilities below this are taken as this: what sampling masks has none, and contributes nothing.
+_LEAST = -1e4
 
 
 def advantages(teacher_BR: Tensor, student_BR: Tensor, clamp: float) -> Tensor:
@@ -23,7 +27,7 @@ def advantages(teacher_BR: Tensor, student_BR: Tensor, clamp: float) -> Tensor:
 
 
 def k1_loss(advantages_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Tensor:
-    """L = - E_y [ 1/|y| sum_n sg[A_n] log p_theta(y_n | X, y_<n) ].
+    """L = - E_y [ 1/|y| sum_n sg[A_n] log p_theta(y_n | X, y_<n) ], the paper's objective.
 
     With one update a batch the PPO ratio is 1 and clipping never acts, so there is neither here: the gradient is the same.
 
@@ -31,11 +35,28 @@ def k1_loss(advantages_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Tenso
         advantages_BR: advantages of the sampled tokens.
         student_BR: the student's log-probabilities of them, with their graph.
         mask_BR: true at tokens of a response, false at padding.
-
-    Returns:
-        The loss: mean over responses of the mean over their tokens. A response without tokens counts as zero.
     """
-    weights_BR = mask_BR / mask_BR.sum(-1, keepdim=True).clamp(min=1)
     # Both factors are masked: a padding score that is not finite would reach the gradient through the product.
     terms_BR = advantages_BR.detach().masked_fill(~mask_BR, 0.0) * student_BR.masked_fill(~mask_BR, 0.0)
-    return -(terms_BR * weights_BR).sum(-1).mean()
+    return -_mean_over_responses(terms_BR, mask_BR)
+
+
+def reverse_kl_loss(teacher_NV: Tensor, student_NV: Tensor, mask_BR: Tensor) -> Tensor:
+    """L = E_y [ 1/|y| sum_n KL( p_theta(. | X, y_<n) || p_T(. | X, S, y_<n) ) ].
+
+    What k1 estimates from the one token that was sampled, summed over the vocabulary: the same expected gradient at each prefix,
+    without that draw's variance (``benchmarks/objective_noise.py`` measures how much that is).
+
+    Args:
+        teacher_NV: the teacher's log-probabilities at the N response tokens of the batch, row by row.
+        student_NV: the student's, with their graph.
+        mask_BR: true at tokens of a response; N of them.
+    """
+    student_NV, teacher_NV = student_NV.clamp(min=_LEAST), teacher_NV.clamp(min=_LEAST)
+    divergence_N = (student_NV.exp() * (student_NV - teacher_NV.detach())).sum(-1)
+    divergence_BR = torch.zeros(mask_BR.shape, dtype=divergence_N.dtype, device=mask_BR.device)
+    return _mean_over_responses(divergence_BR.masked_scatter(mask_BR, divergence_N), mask_BR)
+
+
+def _mean_over_responses(terms_BR: Tensor, mask_BR: Tensor) -> Tensor:
+    return (terms_BR * (mask_BR / mask_BR.sum(-1, keepdim=True).clamp(min=1))).sum(-1).mean()

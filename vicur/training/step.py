@@ -13,13 +13,13 @@ from vicur.answers import is_correct
 from vicur.config.training import TrainConfig
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
-from vicur.modeling.scoring import score_responses, text_config
+from vicur.modeling.scoring import Scores, score_responses, text_config
 from vicur.modeling.vision import ImageFeatures, encode_images
 from vicur.seeds import substream
 from vicur.training.diagnostics import hint_leakage, logprob_gap
 from vicur.training.examples import TrainingExample
 from vicur.training.features import FrozenFeatures
-from vicur.training.objectives import advantages, k1_loss
+from vicur.training.objectives import advantages, k1_loss, reverse_kl_loss
 
 
 @dataclass
@@ -78,6 +78,7 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
     phases = Phases()
     student, chat, config = learner.student, learner.chat, learner.config
     forbidden = chat.forbidden_ids(text_config(student).vocab_size).to(student.device)
+    exact = config.objective == "reverse_kl"
     images = [pixels for row in rows for pixels in row.student.pixels]
     with torch.set_grad_enabled(config.train_vision):
         features = encode_images(student, images)
@@ -99,13 +100,12 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
     teacher_features = _teacher_features(learner, rows, shared, step)
     with torch.no_grad():
         taught = chat.collate([row.teacher for row in rows], ids, device=str(student.device))
-        teacher_BR = score_responses(learner.teacher, taught, teacher_features, forbidden).logprobs_BR
+        taught_scores = score_responses(learner.teacher, taught, teacher_features, forbidden, distributions=exact)
     phases.end("teacher")
 
     batch = chat.collate([row.student for row in rows], ids, device=str(student.device))
-    scores = score_responses(student, batch, features, forbidden)
-    advantage_BR = advantages(teacher_BR, scores.logprobs_BR, config.advantage_clamp)
-    loss = k1_loss(advantage_BR, scores.logprobs_BR, batch.response_mask)
+    scores = score_responses(student, batch, features, forbidden, distributions=exact)
+    loss = _loss(config, taught_scores, scores, batch.response_mask)
     norm = _update(learner, loss, step)
     phases.end("update")
 
@@ -115,7 +115,7 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
         "loss": float(loss.detach()),
         "gradient_norm": norm,
         "learning_rate": learner.learning_rate(step),
-        **logprob_gap(teacher_BR, scores.logprobs_BR, mask_BR),
+        **logprob_gap(taught_scores.logprobs_BR, scores.logprobs_BR, mask_BR),
         **hint_leakage([response.text for response in responses]),
         "entropy": float(scores.entropy_BR[mask_BR].mean()),
         "response_tokens": tokens / len(rows),
@@ -125,6 +125,13 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
         **phases.seconds,
         "tokens_per_second": tokens / total,
     }
+
+
+def _loss(config: TrainConfig, teacher: Scores, student: Scores, mask_BR: torch.Tensor) -> torch.Tensor:
+    if teacher.distributions_NV is not None and student.distributions_NV is not None:
+        return reverse_kl_loss(teacher.distributions_NV, student.distributions_NV, mask_BR)
+    advantage_BR = advantages(teacher.logprobs_BR, student.logprobs_BR, config.advantage_clamp)
+    return k1_loss(advantage_BR, student.logprobs_BR, mask_BR)
 
 
 def _teacher_features(

@@ -5,7 +5,8 @@
 It has seen so little handwriting (the base pool) that it misreads about every sixth digit it has not met. With the evidence in a hint it
 answers nearly always; with the answer in a hint it copies the answer and misreads the evidence as before. That gap is what
 distillation with cues is about. Vision tower first, on digit, colour and place of each cell (a token that does not know its place cannot
-be found by one); then the whole model on reference responses to prompts with and without hints.
+be found by one); then the text backbone on reference responses to prompts with and without hints. The tower is frozen by then: trained
+on, it would learn the base pool by heart, and a model that is sure of all it reads has no gradient left to be taught by.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, 
 from vicur.modeling.vision import encode_images
 from vicur.seeds import numpy_generator, substream
 from vicur.training.examples import PixelStore
+from vicur.training.features import FrozenFeatures
 
 _DIGITS = 10
 _HINTS: tuple[Privilege, ...] = ("none", "cue", "answer", "rationale", "solution")
@@ -148,7 +150,9 @@ def _train_text(
     mix = config.hints.model_dump()
     shares = np.array([mix[hint] for hint in _HINTS]) / sum(mix.values())
     forbidden = chat.forbidden_ids(text_config(model).vocab_size)
-    optimizer = _optimizer(list(model.parameters()), config.learning_rate, config)
+    tower = FrozenFeatures(model)
+    model.model.visual.requires_grad_(requires_grad=False)
+    optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], config.learning_rate, config)
     draw = numpy_generator(config.seed, "tiny_base", "text")
     average = 0.0
     for step in range(config.steps):
@@ -163,7 +167,7 @@ def _train_text(
             prompts.append(chat.prompt(question, images.of(example)))
             responses.append(chat.encode_response(response))
         batch = chat.collate(prompts, responses)
-        scores = score_responses(model, batch, encode_images(model, batch.pixels), forbidden)
+        scores = score_responses(model, batch, tower.of(batch.pixels), forbidden)
         loss = -scores.logprobs_BR.sum() / batch.response_mask.sum()
         rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
         _update(optimizer, loss, config.learning_rate * rise * _cosine(step / config.steps), config)
