@@ -1,0 +1,122 @@
+"""The whole pipeline with its real stages, on little data and for a few steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.training.factory import save_random_base
+
+CONFIG = {
+    "name": "small",
+    "base": {"path": "base"},
+    "data": {
+        "type": "digit_scenes",
+        "base": {"digits_per_class": 4, "scenes": 4},
+        "distill": {"digits_per_class": 10, "scenes": 12},
+        "validation": {"digits_per_class": 4, "scenes": 4},
+        "test": {"digits_per_class": 4, "scenes": 6},
+        "ood": {"digits_per_class": 4, "scenes": 4},
+    },
+    # With so few known digits, the classical reader errs.
+    "cues": {"max_ungrounded_share": 1.0, "max_leak_share": 1.0},
+    "training": {
+        "steps": 2,
+        "batch_size": 4,
+        "validate_every": 1,
+        "checkpoint_every": 1,
+        "validation_examples": 4,
+        "rollout": {"max_new_tokens": 4},
+    },
+    "evaluation": {"decoding": {"type": "greedy", "max_new_tokens": 4}, "attention_samples": 1},
+    "comparison": {"resamples": 1000, "cards": 2},
+}
+
+
+def vicur(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "VICUR_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "vicur", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    save_random_base(folder / "base")
+    (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG))
+    run = vicur(folder, "run", "small.yaml")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "runs" / "latest" / "summary.json").read_text()))
+
+
+def test_a_run_ends_with_an_evaluated_and_registered_student(project: Path) -> None:
+    told = summary(project)
+    assert {stage["status"] for stage in told["stages"]} == {"finished"}
+    assert told["dataset"]["hash"].endswith(".dir")
+    assert told["dataset"]["examples"]["test"] == 18
+    assert told["cues"]["provider"] == "pixels"
+    assert set(told["evaluation"]["students"]) == {"opsd", "vicur"}
+    for student in told["evaluation"]["students"].values():
+        difference = student["difference"]
+        assert difference["low"] <= difference["mean"] <= difference["high"]
+        assert difference["mean"] == pytest.approx(student["test"] - told["evaluation"]["base"]["test"])
+    registry = told["registry"]
+    assert registry["tracking_uri"] == "sqlite:///mlflow/mlflow.db"
+    assert registry["version"] == "1"
+    assert "candidate" in registry["aliases"]
+    # Two steps teach a random model nothing: the gate says so.
+    assert registry["gate"]["passed"] is False
+    assert registry["gate"]["reasons"]
+    assert "<html" in (project / "runs" / "latest" / "report.html").read_text()[:500]
+
+
+def test_tracking_has_the_run_its_steps_and_how_it_ended(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    from vicur.config.tracking import TrackingConfig
+    from vicur.tracking import RUN_TAG, STAGE_TAG, connect
+
+    client = connect(TrackingConfig())
+    run_id = (project / "runs" / "latest").readlink().name
+    runs = client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()],
+        filter_string=f"tags.`{RUN_TAG}` = '{run_id}'",
+    )
+    status = {run.data.tags[STAGE_TAG]: run.info.status for run in runs}
+    assert status["pipeline"] == "FINISHED"
+    assert {"prepare", "extract", "train opsd", "train vicur", "evaluate base", "compare", "register"} <= set(status)
+    assert set(status.values()) == {"FINISHED"}
+
+
+def test_the_same_run_again_reuses_all_work_and_finds_its_version(project: Path) -> None:
+    first = summary(project)
+    again = vicur(project, "run", "small.yaml")
+    assert again.returncode == 0, again.stdout
+    told = summary(project)
+    assert told["run_id"] != first["run_id"]
+    assert {s["name"]: s["status"] for s in told["stages"] if s["status"] != "reused"} == {"register": "finished"}
+    for part in ("dataset", "cues", "evaluation", "registry"):
+        assert told[part] == first[part]
+
+
+def test_a_command_reuses_what_the_run_has_made(project: Path) -> None:
+    made = vicur(project, "data", "prepare", "--config", "small.yaml")
+    assert made.returncode == 0, made.stderr
+    assert "prepare: reused" in made.stderr
