@@ -38,7 +38,7 @@ lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
 	$(BIN)/lint-imports
 
 compile: $(VENV)/.dev ## Compile the pipeline's package for a cluster
-	$(BIN)/vicur compile --output pipelines/compiled/distill.yaml
+	$(BIN)/vicur compile --unversioned --output pipelines/compiled/distill.yaml
 
 base: $(VENV)/.run ## Train the tiny base model that ships in vicur/modeling/tiny/base again
 	$(BIN)/vicur base train vicur/modeling/tiny/base
