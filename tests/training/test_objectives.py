@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vicur.training.objectives import advantages, k1_loss, reverse_kl_loss
+from vicur.training.objectives import advantages, forward_kl_loss, k1_loss, reverse_kl_loss
 
 
 def test_advantages_are_clamped_teacher_minus_student_without_gradient():
@@ -86,3 +86,25 @@ def test_k1_has_the_gradient_of_reverse_kl_in_expectation():
         (gradient,) = torch.autograd.grad(loss, logits)
         expected += student[0, token].exp().detach() * gradient
     assert torch.allclose(expected, exact, atol=1e-12)
+
+
+def test_forward_kl_is_the_divergence_the_other_way_round_with_gradient_p_minus_q():
+    logits = torch.tensor([[0.3, -0.2, 5.0]], dtype=torch.float64, requires_grad=True)
+    student = logits.index_fill(-1, torch.tensor([2]), float("-inf")).log_softmax(-1)
+    teacher = torch.tensor([[0.1, 0.4, float("-inf")]], dtype=torch.float64).log_softmax(-1)
+    loss = forward_kl_loss(teacher, student, torch.tensor([[True, False]]))
+    assert loss.item() == pytest.approx(
+        reverse_kl_loss(student.detach(), teacher, torch.tensor([[True, False]])).item()
+    )
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert torch.allclose(gradient, student.exp().detach() - teacher.exp(), atol=1e-12)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=6, max_size=6), st.lists(st.floats(-5, 5), min_size=6, max_size=6))
+def test_divergences_are_never_negative_and_zero_for_equals(first, second):
+    one = torch.tensor([first[:3], first[3:]], dtype=torch.float64).log_softmax(-1)
+    other = torch.tensor([second[:3], second[3:]], dtype=torch.float64).log_softmax(-1)
+    mask = torch.tensor([[True, True]])
+    for divergence in (forward_kl_loss, reverse_kl_loss):
+        assert divergence(one, other, mask).item() >= -1e-12
+        assert divergence(one, one, mask).item() == pytest.approx(0, abs=1e-12)

@@ -49,9 +49,10 @@ class TrainingConfig(Section):
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Norm that gradients are clipped to."""
-    objective: Literal["k1", "reverse_kl"] = "k1"
-    """What is minimised on the student's rollouts: ``k1``, the paper's estimate from the sampled tokens, or the ``reverse_kl`` that it
-    estimates, over the whole vocabulary: less noise in small batches, for the memory of a distribution a token."""
+    objective: Literal["k1", "reverse_kl", "forward_kl"] = "k1"
+    """What is minimised on the student's rollouts: ``k1``, the paper's estimate from the sampled tokens; ``reverse_kl``, which it
+    estimates; or ``forward_kl``, which moves a student that is sure of something wrong at once. The last two take the whole vocabulary:
+    less noise in small batches, for the memory of a distribution a token."""
     advantage_clamp: float = Field(default=10.0, gt=0)
     """Bound of a token's advantage under ``k1``, in nats (the paper's 10)."""
     rollout: Sampling = Sampling()

@@ -52,10 +52,28 @@ def reverse_kl_loss(teacher_NV: Tensor, student_NV: Tensor, mask_BR: Tensor) -> 
         student_NV: the student's, with their graph.
         mask_BR: true at tokens of a response; N of them.
     """
-    student_NV, teacher_NV = student_NV.clamp(min=_LEAST), teacher_NV.clamp(min=_LEAST)
-    divergence_N = (student_NV.exp() * (student_NV - teacher_NV.detach())).sum(-1)
-    divergence_BR = torch.zeros(mask_BR.shape, dtype=divergence_N.dtype, device=mask_BR.device)
-    return _mean_over_responses(divergence_BR.masked_scatter(mask_BR, divergence_N), mask_BR)
+    student_NV, teacher_NV = student_NV.clamp(min=_LEAST), teacher_NV.detach().clamp(min=_LEAST)
+    return _mean_over_tokens((student_NV.exp() * (student_NV - teacher_NV)).sum(-1), mask_BR)
+
+
+def forward_kl_loss(teacher_NV: Tensor, student_NV: Tensor, mask_BR: Tensor) -> Tensor:
+    """L = E_y [ 1/|y| sum_n KL( p_T(. | X, S, y_<n) || p_theta(. | X, y_<n) ) ], on the student's own prefixes y_<n.
+
+    The paper's full-vocabulary objective. Its gradient at a token that the teacher wants is p_T - p_theta, however little the student
+    thinks of that token: a student that is sure of something wrong is moved at once, where the reverse KL's gradient vanishes with p_theta.
+
+    Args:
+        teacher_NV: the teacher's log-probabilities at the N response tokens of the batch, row by row.
+        student_NV: the student's, with their graph.
+        mask_BR: true at tokens of a response; N of them.
+    """
+    student_NV, teacher_NV = student_NV.clamp(min=_LEAST), teacher_NV.detach().clamp(min=_LEAST)
+    return _mean_over_tokens((teacher_NV.exp() * (teacher_NV - student_NV)).sum(-1), mask_BR)
+
+
+def _mean_over_tokens(terms_N: Tensor, mask_BR: Tensor) -> Tensor:
+    terms_BR = torch.zeros(mask_BR.shape, dtype=terms_N.dtype, device=mask_BR.device)
+    return _mean_over_responses(terms_BR.masked_scatter(mask_BR, terms_N), mask_BR)
 
 
 def _mean_over_responses(terms_BR: Tensor, mask_BR: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from vicur.seeds import substream
 from vicur.training.diagnostics import hint_leakage, logprob_gap
 from vicur.training.examples import TrainingExample
 from vicur.training.features import FrozenFeatures
-from vicur.training.objectives import advantages, k1_loss, reverse_kl_loss
+from vicur.training.objectives import advantages, forward_kl_loss, k1_loss, reverse_kl_loss
 
 
 @dataclass
@@ -78,7 +78,7 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
     phases = Phases()
     student, chat, config = learner.student, learner.chat, learner.config
     forbidden = chat.forbidden_ids(text_config(student).vocab_size).to(student.device)
-    exact = config.objective == "reverse_kl"
+    exact = config.objective != "k1"
     images = [pixels for row in rows for pixels in row.student.pixels]
     with torch.set_grad_enabled(config.train_vision):
         features = encode_images(student, images)
@@ -129,7 +129,8 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
 
 def _loss(config: TrainConfig, teacher: Scores, student: Scores, mask_BR: torch.Tensor) -> torch.Tensor:
     if teacher.distributions_NV is not None and student.distributions_NV is not None:
-        return reverse_kl_loss(teacher.distributions_NV, student.distributions_NV, mask_BR)
+        divergence = forward_kl_loss if config.objective == "forward_kl" else reverse_kl_loss
+        return divergence(teacher.distributions_NV, student.distributions_NV, mask_BR)
     advantage_BR = advantages(teacher.logprobs_BR, student.logprobs_BR, config.advantage_clamp)
     return k1_loss(advantage_BR, student.logprobs_BR, mask_BR)
 

@@ -1,0 +1,84 @@
+"""How noisy is k1? Its gradient against that of the reverse KL which it estimates, on the same rollouts.
+
+    python benchmarks/objective_noise.py [--batches 8] [--batch-size 32]
+
+Prints, for the gradient of one batch and for the mean over all of them, the cosine with the reverse KL's mean gradient over all batches
+(the signal), and how far a batch's gradient strays from its mean, relative to that mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from vicur.config.base_model import BaseModelConfig
+from vicur.config.data import DigitScenesConfig
+from vicur.config.sampling import Sampling
+from vicur.config.training import TrainConfig, method_named
+from vicur.data.digit_scenes import build_pools
+from vicur.modeling import load_model
+from vicur.modeling.chat import Chat
+from vicur.modeling.generation import generate
+from vicur.modeling.scoring import score_responses, text_config
+from vicur.modeling.vision import encode_images
+from vicur.training.examples import TrainingExample, batch_rows, training_examples
+from vicur.training.objectives import advantages, k1_loss, reverse_kl_loss
+
+
+def gradients(model: torch.nn.Module, chat: Chat, rows: list[TrainingExample], seed: int) -> dict[str, Tensor]:
+    """Gradients of both objectives at the base's own weights, flattened, for one batch of rollouts."""
+    forbidden = chat.forbidden_ids(text_config(model).vocab_size)
+    features = encode_images(model, [image for row in rows for image in row.student.pixels])
+    shared = {key: value.detach() for key, value in features.items()}
+    answers = [a.ids for a in generate(model, chat, [r.student for r in rows], Sampling(), seed=seed, features=shared)]
+    with torch.no_grad():
+        teacher = score_responses(
+            model, chat.collate([r.teacher for r in rows], answers), shared, forbidden, distributions=True
+        )
+    batch = chat.collate([r.student for r in rows], answers)
+    student = score_responses(model, batch, features, forbidden, distributions=True)
+    advantage_BR = advantages(teacher.logprobs_BR, student.logprobs_BR, 10.0)
+    losses = {
+        "k1": k1_loss(advantage_BR, student.logprobs_BR, batch.response_mask),
+        "reverse_kl": reverse_kl_loss(teacher.distributions_NV, student.distributions_NV, batch.response_mask),
+    }
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return {
+        name: torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)])
+        for name, loss in losses.items()
+    }
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=32)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    folder = BaseModelConfig().folder
+    chat, model = Chat.load(folder), load_model(folder)
+    pool = build_pools(DigitScenesConfig(), 0)["distill"]
+    config = TrainConfig(method="opsd-cue")
+    examples, _ = training_examples(pool, {e.id: str(e.cue) for e in pool}, method_named("opsd-cue"), chat, config)
+    made = [
+        gradients(model, chat, [examples[n] for n in batch_rows(len(examples), arguments.batch_size, 0, step)], step)
+        for step in range(arguments.batches)
+    ]
+    signal = torch.stack([m["reverse_kl"] for m in made]).mean(0)
+    table = Table("objective", "cosine, one batch", "cosine, all batches", "spread of a batch / mean")
+    for name in ("k1", "reverse_kl"):
+        each = torch.stack([m[name] for m in made])
+        mean = each.mean(0)
+        one = torch.cosine_similarity(each, signal[None]).mean()
+        spread = (each - mean).norm(dim=-1).mean() / mean.norm()
+        table.add_row(name, f"{one:.2f}", f"{torch.cosine_similarity(mean, signal, dim=0):.2f}", f"{spread:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
