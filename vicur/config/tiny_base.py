@@ -27,9 +27,9 @@ class TinyBaseConfig(Section):
 
     seed: int = 0
     """Root seed."""
-    vision_steps: int = Field(default=300, ge=1)
+    vision_steps: int = Field(default=200, ge=1)
     """Supervised steps of the vision tower on digit, colour and place of each cell, before there is any text."""
-    vision_learning_rate: float = Field(default=2e-3, gt=0)
+    vision_learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of these steps; it falls along a cosine."""
     steps: int = Field(default=1200, ge=1)
     """Steps of the text backbone on responses; the tower is frozen."""
