@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from vicur.code_version import code_version, module_fingerprint
+from vicur.code_version import code_version, modules_behind, undocumented
 
 FILES = {
-    "vicur/__init__.py": "",
+    "vicur/__init__.py": '__version__ = "1"\n',
     "vicur/code_version.py": "",
     "vicur/events.py": "from vicur.only_watching import show\n",
     "vicur/only_watching.py": "def show(): return 1\n",
     "vicur/seeds.py": 'def draw():\n    """Draws."""\n    return 1\n',
+    "vicur/data/__init__.py": "from vicur.data.reading import read\nfrom .drawing import draw as draw_scenes\n__all__ = ['read']\n",
+    "vicur/data/reading.py": "def read(): return 1\n",
+    "vicur/data/drawing.py": "def draw(): return 1\n",
+    "vicur/modeling/__init__.py": "from vicur.modeling.student import Student\nregister(Student)\n",
+    "vicur/modeling/student.py": "class Student: pass\n",
+    "vicur/modeling/chat.py": "def chat(): return 1\n",
     "vicur/training/__init__.py": "from vicur.training.train import train\n",
     "vicur/training/train.py": (
+        "import vicur.modeling.chat\n"
+        "from vicur.data import read\n"
         "from vicur.events import Events\n"
-        "from vicur.training.deep.loss import loss\n"
-        "def train():\n    from vicur.seeds import draw\n"
+        "from .deep.loss import loss\n"
+        "def train():\n    from vicur.seeds import draw\n    return PAGE\n"
+        "PAGE = 'page.html'\n"
     ),
     "vicur/training/deep/__init__.py": "",
     "vicur/training/deep/loss.py": "def loss(): return 1\n",
     "vicur/training/page.html": "<p>curve</p>",
     "vicur/training/README.md": "how",
+    "vicur/training/other.css": "p {}",
     "vicur/evaluation/__init__.py": "",
-    "vicur/evaluation/evaluate.py": "def evaluate(): return 1\n",
+    "vicur/evaluation/evaluate.py": "TEMPLATES = 'templates'\n",
     "vicur/evaluation/templates/report.html": "<p>report</p>",
 }
 
@@ -56,12 +67,22 @@ def package(tmp_path: Path) -> Path:
     ("file", "text"),
     [
         ("vicur/seeds.py", "def draw():\n    return 2\n"),
-        ("vicur/training/train.py", FILES["vicur/training/train.py"] + "    return draw()\n"),
+        ("vicur/training/train.py", FILES["vicur/training/train.py"] + "more = 1\n"),
         ("vicur/training/deep/loss.py", "def loss(): return 2\n"),
-        ("vicur/training/__init__.py", "from vicur.training.train import train\nregister = 1\n"),
+        ("vicur/data/reading.py", "def read(): return 2\n"),
+        ("vicur/modeling/__init__.py", FILES["vicur/modeling/__init__.py"] + "register_again(Student)\n"),
+        ("vicur/modeling/student.py", "class Student: x = 1\n"),
         ("vicur/training/page.html", "<p>curves</p>"),
     ],
-    ids=["a function imported in a function", "the stage", "an import of an import", "its package", "a template"],
+    ids=[
+        "a function imported in a function",
+        "the stage",
+        "a relative import",
+        "what its package hands on",
+        "a package that registers something",
+        "what that package registers",
+        "a file that it names",
+    ],
 )
 def test_it_changes_with(package: Path, file: str, text: str) -> None:
     before = version_of(package)
@@ -75,17 +96,25 @@ def test_it_changes_with(package: Path, file: str, text: str) -> None:
         ("vicur/seeds.py", '# How chance works.\ndef draw():\n    """Draws once."""\n\n    return  1\n'),
         ("vicur/events.py", "from vicur.only_watching import show\nnew = 1\n"),
         ("vicur/only_watching.py", "def show(): return 2\n"),
+        ("vicur/data/drawing.py", "def draw(): return 2\n"),
+        ("vicur/data/__init__.py", FILES["vicur/data/__init__.py"] + "from vicur.data.drawing import draw\n"),
+        ("vicur/__init__.py", '__version__ = "2"\n'),
         ("vicur/evaluation/evaluate.py", "def evaluate(): return 2\n"),
         ("vicur/evaluation/templates/report.html", "<p>better report</p>"),
         ("vicur/training/README.md", "how else"),
+        ("vicur/training/other.css", "p { color: red }"),
     ],
     ids=[
         "docstrings and comments",
         "a watcher",
         "what only a watcher needs",
+        "what its package hands on to others",
+        "another name that a package hands on",
+        "the release",
         "another stage",
-        "its template",
+        "a template of another stage",
         "a readme",
+        "a file that it does not name",
     ],
 )
 def test_it_does_not_change_with(package: Path, file: str, text: str) -> None:
@@ -106,8 +135,15 @@ def test_docstrings_anywhere_are_not_code() -> None:
         '"""M."""\nclass A:\n    """A."""\n    x: int = 1\n    """X."""\n'
         '    def f(self):\n        """F."""\n        return "text"\n'
     )
-    assert module_fingerprint(plain) == module_fingerprint(documented)
-    assert module_fingerprint(plain) != module_fingerprint(plain.replace("'text'", "'other'"))
+    assert ast.dump(undocumented(plain)) == ast.dump(undocumented(documented))
+    assert ast.dump(undocumented(plain)) != ast.dump(undocumented(plain.replace("'text'", "'other'")))
+
+
+def test_training_depends_on_what_it_trains_with_and_not_on_how_data_is_made_or_reported() -> None:
+    behind = modules_behind("vicur.training.distill")
+    assert {"vicur.training.objectives", "vicur.modeling.student", "vicur.cues.hints", "vicur.seeds"} <= behind
+    strangers = ("vicur.data.digit_scenes", "vicur.data.prepare", "vicur.cues.extract", "vicur.tracking")
+    assert [name for name in behind if name.startswith((*strangers, "vicur.evaluation", "vicur.registry"))] == []
 
 
 def test_an_unknown_module_is_refused() -> None:

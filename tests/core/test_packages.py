@@ -9,7 +9,9 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 
 
-@pytest.mark.parametrize(("folder", "name"), [("vicur", "vicur"), ("components", "vicur_components"), ("pipelines", "vicur_pipelines")])
+@pytest.mark.parametrize(
+    ("folder", "name"), [("vicur", "vicur"), ("components", "vicur_components"), ("pipelines", "vicur_pipelines")]
+)
 def test_every_package_is_in_the_wheel(folder, name):
     found = {".".join((name, *p.parent.relative_to(ROOT / folder).parts)) for p in (ROOT / folder).rglob("__init__.py")}
     assert found <= set(SETTINGS["packages"])
