@@ -21,6 +21,8 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _FUNCTIONS = frozenset(
     {"sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "arcsin", "arccos", "arctan", "deg"}
 )
+# More than digits and spaces: a letter, a command, a sign, a bracket, a comma between values.
+_COMPUTABLE = re.compile(r"[^\W\d_]|[\\^=+*/(){}\[\]<>|!%,√-]|\d\s*:\s*\d")
 _MAX_FORMULA = 300
 
 
@@ -58,8 +60,8 @@ def same_answer(gold: str, stated: str) -> bool:
 
 
 def is_formula(text: str) -> bool:
-    """Whether ``text`` reads as mathematics: no words, which sympy would take for products of letters."""
-    if not text.strip() or len(text) > _MAX_FORMULA:
+    """Whether ``text`` reads as mathematics: something to compute, and no words, which sympy would take for products."""
+    if len(text) > _MAX_FORMULA or not (_COMPUTABLE.search(text) or quantity(text)):
         return False
     bare = _LATEX_COMMAND.sub(" ", _LATEX_TEXT.sub(" ", text))
     return all(word.lower() in _FUNCTIONS for word in _WORD.findall(bare))

@@ -1,8 +1,9 @@
 """Asks math-verify whether two formulas are equal, in a worker process that a deadline ends.
 
 math-verify limits its time with a signal handler, which works on the main thread only and waits while C code computes
-(``9**9**9`` hangs it). Here a worker of its own sets an alarm before each question and keeps the alarm's default
-action: the system ends the process, whatever it is in. The next question starts a new worker.
+(``9**9**9`` hangs it). Here a worker of its own sets a timer before each question and keeps the signal's default
+action: the system ends the process, whatever it is in. The next question starts a new worker. The timer counts the
+worker's own CPU time, so that what is found equal does not depend on how busy the machine is.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class MathWorker:
     """A process that compares formulas, started at the first question. Threads may share it.
 
     Args:
-        deadline: seconds that a question may take.
+        deadline: seconds of CPU time that a question may take.
     """
 
     def __init__(self, deadline: float = DEADLINE_SECONDS) -> None:
@@ -48,7 +49,12 @@ class MathWorker:
             except BrokenPipeError:
                 reply = ""
             if not reply:
-                log.info("comparing %.80r and %.80r took more than %g s: not equal", gold, candidate, self.deadline)
+                log.info(
+                    "comparing %.80r and %.80r took more than %g s of CPU time: not equal",
+                    gold,
+                    candidate,
+                    self.deadline,
+                )
                 self._stop()
             return reply == "true"
 

@@ -1,0 +1,237 @@
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.answers.examples import example
+from tests.evaluation.conftest import context
+from tests.evaluation.factory import OPSD, VICUR, comparison_inputs
+from vicur.config.evaluation import CompareConfig
+from vicur.data.schema import Example
+from vicur.errors import VicurError
+from vicur.evaluation import compare
+from vicur.evaluation.attention import AttentionSample, ImageAttention, SinkAttentionRecord
+from vicur.evaluation.report.curves import charts, read_history
+from vicur.evaluation.report.heat import heat_view
+from vicur.evaluation.report.images import page_image
+from vicur.evaluation.report.models import ReportModel
+from vicur.evaluation.report.page import json_data
+from vicur.evaluation.report.scales import path, round_scale
+
+_VOID = {"meta", "link", "img", "br", "circle", "line", "rect", "path"}
+
+
+class Outline(HTMLParser):
+    """Collects what a page loads, its ids, its images, and elements that are not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.without_alt = 0
+        self.headers_without_scope = 0
+        self.open: list[str] = []
+        self.unclosed: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.addresses += [v for k, v in attrs if k in ("src", "href", "xlink:href", "srcset") and v]
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.without_alt += tag == "img" and not found.get("alt")
+        self.headers_without_scope += tag == "th" and "scope" not in found
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _VOID:
+            return
+        if not self.open or self.open.pop() != tag:
+            self.unclosed.append(tag)
+
+
+@pytest.fixture(scope="module")
+def html(compared: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "output").mkdir()
+    compare(CompareConfig(resamples=1000, cards=12), compared, folder / "output", context(folder))
+    return (folder / "output" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_needs_nothing_but_itself(html: str) -> None:
+    outline = Outline()
+    outline.feed(html)
+    assert all(address.startswith(("data:", "#")) for address in outline.addresses)
+    assert "default-src 'none'" in html
+    assert not re.search(r"@import|url\((?!data:)|https?://(?!www\.w3\.org)", html)
+
+
+def test_the_page_is_sound_and_accessible(html: str) -> None:
+    outline = Outline()
+    outline.feed(html)
+    assert outline.unclosed == []
+    assert outline.open == []
+    assert len(outline.ids) == len(set(outline.ids))
+    assert outline.without_alt == 0
+    assert outline.headers_without_scope == 0
+
+
+def test_the_page_tells_what_was_found(html: str) -> None:
+    for text in ("vicur answers", "opsd and its base", "was not measured", "Out of domain", "Column sum"):
+        assert text in html
+    assert html.count('class="card"') == 12
+    assert html.count('class="overlay"') == 4 * 3
+    assert "Gap by quarter: vicur" in html
+    assert "cannot depend on what is asked" in html
+
+
+def test_what_data_say_stays_text(
+    dataset: Path, cues: Path, held_out: list[Example], output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = "</script><script>alert(1)</script>\"'<img src=x onerror=alert(2)>&amp;{{ 7*7 }}"
+
+    def poisoned(e: Example) -> Example:
+        return e.model_copy(
+            update={"question": evil, "answer": evil, "cue": evil, "metadata": {**e.metadata, "kind": evil}}
+        )
+
+    monkeypatch.setattr(
+        "vicur.evaluation.report.page.read_examples",
+        lambda _, split: [poisoned(e) for e in held_out if e.split == split],
+    )
+    monkeypatch.setattr("vicur.evaluation.report.page.read_cues", lambda _: {e.id: evil for e in held_out})
+    inputs = comparison_inputs(tmp_path / "in", dataset, cues, held_out, [VICUR])
+    record = inputs["vicur.student"] / "vicur.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "best_step": evil}))
+    compare(CompareConfig(resamples=1000, cards=4, title=evil), inputs, output, context(tmp_path))
+    html = (output / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in html
+    assert "<img src=x" not in html
+    assert "49" not in re.findall(r"amp;\{\{ 7\*7 \}\}|amp;(49)", html)
+    outline = Outline()
+    outline.feed(html)
+    assert (outline.unclosed, outline.open) == ([], [])
+
+
+@given(st.recursive(st.one_of(st.text(), st.floats(allow_nan=False), st.none()), st.lists, max_leaves=5))
+def test_json_in_the_page_cannot_end_its_element(value: object) -> None:
+    text = json_data(value)
+    assert json.loads(text) == value
+    assert not set("<>&\u2028\u2029") & set(text)
+
+
+def test_a_run_without_the_module_says_why_there_is_no_attention(
+    dataset: Path, cues: Path, held_out: list[Example], output: Path, tmp_path: Path
+) -> None:
+    inputs = comparison_inputs(tmp_path / "in", dataset, cues, held_out, [OPSD])
+    compare(CompareConfig(resamples=1000), inputs, output, context(tmp_path))
+    html = (output / "report.html").read_text(encoding="utf-8")
+    assert "No student of this run has the cue recovery module" in html
+    assert 'class="overlay"' not in html
+
+
+def test_students_without_training_records_have_no_curves(
+    dataset: Path, cues: Path, held_out: list[Example], output: Path, tmp_path: Path
+) -> None:
+    inputs = comparison_inputs(tmp_path / "in", dataset, cues, held_out, [OPSD])
+    del inputs["opsd.student"]
+    compare(CompareConfig(resamples=1000, cards=0), inputs, output, context(tmp_path))
+    html = (output / "report.html").read_text(encoding="utf-8")
+    assert 'id="curves"' not in html
+    assert 'id="samples"' not in html
+
+
+class TestScales:
+    @given(st.lists(st.floats(-1e6, 1e6), max_size=20))
+    def test_a_scale_holds_its_values_between_round_ticks(self, values: list[float]) -> None:
+        scale = round_scale(values)
+        assert scale.low < scale.high
+        assert all(scale.low - 1e-6 <= v <= scale.high + 1e-6 for v in values)
+        assert 2 <= len(scale.ticks) <= 7
+        assert all(0 <= scale.place(v) <= 100 for v in values)
+
+    def test_ticks_are_round(self) -> None:
+        assert round_scale([0.61, 0.74]).ticks == (0.6, 0.65, 0.7, 0.75)
+        assert round_scale([-2.3, 13.8], include=(0,)).ticks == (-10.0, 0.0, 10.0, 20.0)
+
+    def test_a_path_breaks_where_there_is_no_value(self) -> None:
+        assert path([(0, 0), (50, 100), (60, None), (70, 25)]) == "M0 100L50 0M70 75"
+
+
+class TestCurves:
+    @pytest.fixture
+    def model(self) -> ReportModel:
+        return ReportModel("vicur", 1, VICUR.model, chosen=True)
+
+    def test_records_of_one_step_are_one_and_what_is_not_finite_is_left_out(self, tmp_path: Path) -> None:
+        lines = [{"step": 2, "loss": 0.5}, {"step": 1, "loss": None}, {"step": 2, "validation_accuracy": 0.7}]
+        (tmp_path / "metrics.jsonl").write_text(
+            "\n".join(json.dumps(line) for line in lines) + '\n{"step": 3, "loss": NaN}'
+        )
+        assert read_history(tmp_path) == [
+            {"step": 1},
+            {"step": 2, "loss": 0.5, "validation_accuracy": 0.7},
+            {"step": 3},
+        ]
+
+    @pytest.mark.parametrize("line", ["{", "[]", '{"loss": 1}', '{"step": "x"}'])
+    def test_a_damaged_record_is_named_with_its_line(self, tmp_path: Path, line: str) -> None:
+        (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n')
+        with pytest.raises(VicurError, match=r"metrics\.jsonl:2"):
+            read_history(tmp_path)
+
+    def test_long_curves_are_averaged_down(self, model: ReportModel) -> None:
+        history = [{"step": float(step), "loss": float(step % 2)} for step in range(1, 10_001)]
+        (chart,) = charts([model], {"vicur": history})
+        (line,) = chart.lines
+        assert len(line.points) == 500
+        assert {value for _, value in line.points} == {0.5}
+        assert line.points[-1][0] == 10_000
+
+    def test_figures_that_are_missing_leave_their_charts_out(self, model: ReportModel) -> None:
+        drawn = charts([model], {"vicur": [{"step": 0.0, "entropy": 1.0}, {"step": 1.0, "entropy": 0.5}]})
+        assert [chart.panel.title for chart in drawn] == ["Entropy"]
+        assert charts([model], {"vicur": []}) == []
+
+    def test_silence_is_told_from_leakage(self, model: ReportModel) -> None:
+        (quiet,) = charts([model], {"vicur": [{"step": 1.0, "leakage/samples": 0.0}]})
+        (loud,) = charts([model], {"vicur": [{"step": 1.0, "leakage/samples": 2.0}]})
+        assert (quiet.quiet, loud.quiet) == (True, False)
+
+
+class TestImages:
+    def test_small_images_keep_their_bytes_and_show_their_pixels(self, held_out: list[Example]) -> None:
+        image = page_image(held_out[0].images[0])
+        assert image is not None
+        assert (image.width, image.height, image.pixelated) == (48, 32, True)
+
+    def test_large_images_are_scaled_down(self) -> None:
+        import io
+
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.new("RGB", (2000, 1000)).save(buffer, "PNG")
+        image = page_image(buffer.getvalue())
+        assert image is not None
+        assert (image.width, image.height, image.pixelated) == (512, 256, False)
+
+    def test_an_image_that_cannot_be_read_is_left_out(self) -> None:
+        assert page_image(b"no image") is None
+
+
+def test_heat_is_relative_to_the_strongest_token_and_shares_are_percent(held_out: list[Example]) -> None:
+    shown = example("7").model_copy(update={"id": "e", "images": held_out[0].images})
+    weights = {0: [0.5, 0.25, 0.25, 0.0], 2: [0.0, 0.5, 0.25, 0.25]}
+    sample = AttentionSample(example_id="e", images=[ImageAttention(rows=2, columns=2, layers=weights)])
+    model = ReportModel("vicur", 1, VICUR.model, chosen=True)
+    view = heat_view(model, SinkAttentionRecord(sink="assistant", samples=[sample]), {"e": shown})
+    assert view is not None
+    assert view.layers == ("mean", "0", "2")
+    first, second, _, last = view.samples[0].images[0].cells
+    assert (first.shares, first.heats["0"]) == ({"mean": 25.0, "0": 50.0, "2": 0.0}, 1.0)
+    assert (second.heats["mean"], last.heats["0"]) == (1.0, 0.0)
+    assert (last.x, last.y, last.width, last.height) == (50, 50, 50, 50)
