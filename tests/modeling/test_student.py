@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -15,6 +16,7 @@ from tests.modeling.factory import (
     IM_START,
     IMAGE,
     PAD,
+    VIDEO,
     Picture,
     Row,
     backbone,
@@ -27,7 +29,14 @@ from tests.modeling.factory import (
 )
 from vicur.config.student import CueRecoverySettings
 from vicur.errors import VicurError
-from vicur.modeling import Qwen3VLStudentForConditionalGeneration, with_cue_recovery, without_cue_recovery
+from vicur.modeling import (
+    Qwen3VLStudentForConditionalGeneration,
+    load_model,
+    save_model,
+    sink_attention,
+    with_cue_recovery,
+    without_cue_recovery,
+)
 
 Sink = Literal["first", "assistant"]
 SINKS: tuple[Sink, ...] = ("first", "assistant")
@@ -36,6 +45,7 @@ SHORT = chat_row(23, Picture(1, 2, seed=2), response=(33,))
 SEVERAL = chat_row(Picture(2, 2, seed=3), 24, Picture(1, 3, seed=4), 25, response=(34, 35))
 TEXT = chat_row(26, 27, response=(36, 37))
 ROWS = [LONG, SHORT, SEVERAL, TEXT]
+FRAMES = (Picture(2, 3, seed=5), Picture(2, 3, seed=6))
 
 
 def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> None:
@@ -49,6 +59,16 @@ def test_a_new_student_is_exactly_its_backbone() -> None:
         arguments = batch(ROWS)
         with torch.no_grad():
             assert torch.equal(made(**arguments).logits, base(**arguments).logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_a_loaded_backbone_and_its_student_agree_in_its_own_dtype(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_model(backbone(), tmp_path)
+    base = load_model(tmp_path, dtype=dtype)
+    made = fresh_student(base)
+    assert torch.equal(made(**batch(ROWS)).logits, base(**batch(ROWS)).logits)
+    assert made.lm_head.weight is made.get_input_embeddings().weight
 
 
 def test_a_new_student_learns_from_its_first_step() -> None:
@@ -114,6 +134,29 @@ def test_every_image_of_a_row_reaches_the_sink() -> None:
         assert difference[first_answer_token].abs().max() > 1e-4
         sink_difference = _sink_state(made, other) - _sink_state(made, SEVERAL)
         assert sink_difference.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("sink", SINKS)
+@torch.no_grad()
+def test_a_video_reaches_the_sink_of_its_row(sink: Sink) -> None:
+    made = student(sink)
+    still = chat_row(Picture(), 22)
+    arguments = batch([chat_row(*FRAMES, 20, 21), still])
+    is_frame = arguments["mm_token_type_ids"][0] == 1
+    arguments["input_ids"][0, is_frame] = VIDEO
+    arguments["mm_token_type_ids"][0, is_frame] = 2
+    arguments["pixel_values_videos"] = torch.cat([frame.pixels for frame in FRAMES])
+    arguments["video_grid_thw"] = torch.tensor([[2, 4, 6]])
+    arguments["pixel_values"], arguments["image_grid_thw"] = Picture().pixels, torch.tensor([Picture().grid])
+    before = made(**arguments).logits
+    close(before[1, -len(still.ids) :].log_softmax(-1), logprobs(made, [still])[0])
+    maps = sink_attention(made, arguments)
+    assert [tuple(image.shape) for image in maps.images(0)] == [(3, 4, 2, 2, 3)]
+    assert [tuple(image.shape) for image in maps.images(1)] == [(3, 4, 1, 2, 3)]
+    arguments["pixel_values_videos"] = -arguments["pixel_values_videos"]
+    after = made(**arguments).logits
+    assert (after - before)[0, -1].abs().max() > 1e-3
+    assert torch.equal(after[1], before[1])
 
 
 @pytest.mark.parametrize("sink", SINKS)
@@ -212,7 +255,6 @@ def test_generate_gives_the_logprobs_of_a_plain_forward(sink: Sink, cache: str |
         pad_token_id=PAD,
         output_scores=True,
         return_dict_in_generate=True,
-        disable_compile=True,
         **({"use_cache": False} if cache is None else {"cache_implementation": cache}),
     )
     assert not (out.sequences[:, width:] == IMAGE).any()
@@ -263,9 +305,7 @@ def test_chunked_prefill_is_refused_where_it_would_split_the_image() -> None:
     made = student()
     made.generation_config.pad_token_id = PAD
     with pytest.raises(VicurError, match="Prefill the prompt at once"):
-        made.generate(
-            **batch([chat_row(20, 21, Picture(), 22)]), max_new_tokens=2, prefill_chunk_size=8, disable_compile=True
-        )
+        made.generate(**batch([chat_row(20, 21, Picture(), 22)]), max_new_tokens=2, prefill_chunk_size=8)
 
 
 @torch.no_grad()

@@ -188,11 +188,14 @@ def with_cue_recovery(
         model: the backbone; it is left as it is.
         settings: the module's settings.
         seed: root seed of the module's weights.
-        im_start_token_id: id of ``<|im_start|>`` from the tokenizer; needed for sink ``assistant``.
+        im_start_token_id: id of ``<|im_start|>`` from the tokenizer, for sink ``assistant``; left out, the one in the backbone's
+            configuration.
 
     Raises:
         VicurError: where the settings do not fit the backbone.
     """
+    if im_start_token_id is None:
+        im_start_token_id = getattr(model.config, "im_start_token_id", None)
     known = {"cue_recovery": settings.model_dump(), "im_start_token_id": im_start_token_id}
     config = Qwen3VLStudentConfig.from_dict({**_architecture(model), **known})
     student: Qwen3VLStudentForConditionalGeneration = _rebuilt(Qwen3VLStudentForConditionalGeneration, config, model)
@@ -217,11 +220,10 @@ def _architecture(model: Qwen3VLForConditionalGeneration) -> dict[str, Any]:
 
 def _rebuilt(kind: Any, config: Qwen3VLConfig, source: Qwen3VLForConditionalGeneration) -> Any:
     """A model of another class with the weights of ``source`` where both have them; the others are not initialised."""
-    config._attn_implementation = source.config._attn_implementation
+    # Built in its dtype rather than cast to it: rotary frequencies stay float32, as after from_pretrained.
     with no_init_weights():
-        model = kind(config)
-    model = model.to(device=source.device, dtype=source.dtype)
-    # Rotary frequencies belong to the configuration and are in no state dict.
+        model = kind._from_config(config, dtype=source.dtype, attn_implementation=source.config._attn_implementation)
+    model = model.to(source.device)
     model.load_state_dict(source.state_dict(), strict=False)
     model.tie_weights()
     model.generation_config = copy.deepcopy(source.generation_config)

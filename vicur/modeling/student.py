@@ -59,6 +59,8 @@ class Qwen3VLStudentModel(Qwen3VLModel):
     config: Qwen3VLStudentConfig
     config_class = Qwen3VLStudentConfig
     _no_split_modules = [*Qwen3VLModel._no_split_modules, "SinkAttention"]  # noqa: RUF012 (as transformers has it)
+    # Where sinks and visual tokens are depends on the data.
+    _can_compile_fullgraph = False
 
     def __init__(self, config: Qwen3VLStudentConfig) -> None:
         super().__init__(config)
@@ -168,6 +170,7 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
 
     config: Qwen3VLStudentConfig
     config_class = Qwen3VLStudentConfig
+    _can_compile_fullgraph = False
 
     def __init__(self, config: Qwen3VLStudentConfig) -> None:
         # Past the parent, which would build a backbone of its own first.
