@@ -41,7 +41,7 @@ def put_through_gate(
                 continue
             _write_down(client, version, outcome)
             if outcome.passed:
-                make_champion(client, version.name, version.version, reason=outcome.reasons[0])
+                make_champion(client, version.name, str(version.version), reason=outcome.reasons[0])
             return outcome
     raise VicurError(
         "the champion keeps changing while the gate decides.",
