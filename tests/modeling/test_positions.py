@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -133,6 +133,7 @@ def test_an_unreadable_mask_is_an_error() -> None:
         find_sequences((1, 4), CPU, torch.ones(1, 4, 4))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_locate_agrees_with_a_loop_over_sequences(data: st.DataObject) -> None:
     rows, columns = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 12))
