@@ -15,7 +15,11 @@ from vicur.modeling.chat import Chat
 from vicur.modeling.generation import draw, generate
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 
-QUESTIONS = ("What is the sum of the left column?", "Describe the image.", "Which is larger, the red digit or the blue digit?")
+QUESTIONS = (
+    "What is the sum of the left column?",
+    "Describe the image.",
+    "Which is larger, the red digit or the blue digit?",
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,9 @@ def model(request, chat):
     backbone = Qwen3VLForConditionalGeneration(tiny_config(chat.tokenizer)).eval()
     if request.param == "backbone":
         return backbone
-    student = with_cue_recovery(backbone, CueRecoverySettings(interval=2, sink=request.param), 0, im_start_token_id=chat.start_id)
+    student = with_cue_recovery(
+        backbone, CueRecoverySettings(interval=2, sink=request.param), 0, im_start_token_id=chat.start_id
+    )
     with torch.no_grad():
         for name, parameter in student.named_parameters():
             if "cue_recovery" in name and "o_proj" in name:
@@ -77,7 +83,9 @@ def test_a_seed_gives_the_same_draws_and_another_seed_others(model, chat, prompt
 
 
 def test_text_without_images_is_answered_too(model, chat):
-    (answer,) = generate(model, chat, [chat.prompt("What is 7?", [])], Sampling(temperature=0, max_new_tokens=3), seed=0)
+    (answer,) = generate(
+        model, chat, [chat.prompt("What is 7?", [])], Sampling(temperature=0, max_new_tokens=3), seed=0
+    )
     assert 1 <= len(answer.ids) <= 3
 
 
@@ -102,7 +110,9 @@ def test_top_p_keeps_the_token_that_crosses_the_share_and_no_more():
 
 def test_presence_penalty_moves_a_tie_away_from_what_was_said():
     seen = torch.tensor([[True, False]])
-    token, _ = draw(torch.tensor([[1.0, 0.9]]), NOTHING, Sampling(temperature=0, presence_penalty=0.5), seen, torch.Generator())
+    token, _ = draw(
+        torch.tensor([[1.0, 0.9]]), NOTHING, Sampling(temperature=0, presence_penalty=0.5), seen, torch.Generator()
+    )
     assert token.tolist() == [1]
 
 
