@@ -31,7 +31,7 @@ class TinyBaseConfig(Section):
     """Supervised steps of the vision tower on digit, colour and place of each cell, before there is any text."""
     vision_learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of these steps; it falls along a cosine."""
-    steps: int = Field(default=1200, ge=1)
+    steps: int = Field(default=2000, ge=1)
     """Steps of the text backbone on responses; the tower is frozen."""
     learning_rate: float = Field(default=2e-3, gt=0)
     """Peak learning rate of these steps: a linear rise, then a cosine."""
