@@ -19,7 +19,7 @@ from vicur_pipelines.supervisor import PIPELINE_LOG, Stopped, supervise
 from vicur.config.run import RunConfig
 from vicur.stage import DEFAULT_CACHE
 from vicur.step import log_file
-from vicur.storage import new_file
+from vicur.storage import new_file, sweep_below
 
 
 def run_pipeline(
@@ -50,6 +50,7 @@ def run_pipeline(
     progress = Progress(expected_steps(config))
     with run.held():
         run.prepare()
+        sweep_below(cache)
         point_latest_at(run)
         began = time.monotonic()
         console.print(f"Run {run.run_id}{' goes on' if resumed else ''}, logs in {run.logs}", highlight=False)
@@ -64,7 +65,7 @@ def run_pipeline(
         summary = summarize(run.run_id, progress, status, time.monotonic() - began, error)
         _keep(run, progress, summary)
         shutil.rmtree(run.temporary, ignore_errors=True)
-    _tell(run, summary, console)
+    _tell(run, summary, progress["compare"].summary.get("chosen"), console)
     return code if code == 0 or number else 1
 
 
@@ -98,11 +99,11 @@ def _keep(run: RunFolder, progress: Progress, summary: RunSummary) -> None:
         file.write_text(summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _tell(run: RunFolder, summary: RunSummary, console: Console) -> None:
+def _tell(run: RunFolder, summary: RunSummary, chosen: str | None, console: Console) -> None:
     """The end of the run, in words."""
     console.print()
     if summary.evaluation is not None:
-        console.print(results_table(summary.evaluation))
+        console.print(results_table(summary.evaluation, chosen))
         console.print()
     if run.report.exists():
         console.print(f"Report:  {os.path.relpath(run.report)}", highlight=False, soft_wrap=True)

@@ -153,19 +153,21 @@ def _registry(step: Step | None) -> RegistryRecord | None:
     return RegistryRecord.model_validate(json.loads(file.read_text(encoding="utf-8")))
 
 
-def results_table(evaluation: EvaluationRecord) -> Table:
-    """Base against students, as a table for the terminal."""
+def results_table(evaluation: EvaluationRecord, chosen: str | None) -> Table:
+    """Base against students, as a table for the terminal; the student that was chosen on validation is marked."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     table.add_column("")
-    for column in ("test", "ood", "difference on test [95 %]"):
-        table.add_column(column, justify="right" if column != "difference on test [95 %]" else "left")
-    table.add_row("base", _percent(evaluation.base["test"]), _percent(evaluation.base["ood"]), "")
+    table.add_column("test", justify="right")
+    table.add_column("ood", justify="right")
+    table.add_column("difference on test [95 %]")
+    table.add_column("")
+    table.add_row("base", _percent(evaluation.base["test"]), _percent(evaluation.base["ood"]), "", "")
     for method, student in evaluation.students.items():
         difference = student.difference
         interval = f"[{_points(difference['low'])}, {_points(difference['high'])}]"
-        table.add_row(
-            method, _percent(student.test), _percent(student.ood), f"{_points(difference['mean'])} {interval}"
-        )
+        change = f"{_points(difference['mean'])} {interval}"
+        mark = "best on validation" if method == chosen and len(evaluation.students) > 1 else ""
+        table.add_row(method, _percent(student.test), _percent(student.ood), change, mark)
     return table
 
 

@@ -233,12 +233,21 @@ def _without_credentials(uri: str) -> tuple[str, dict[str, str]]:
     return clean, {name: unquote(value) for name, value in found.items() if value is not None}
 
 
-@contextmanager
-def _impatient() -> Iterator[None]:
+def _impatient() -> AbstractContextManager[None]:
     """Lets MLflow's client give up after seconds: nothing is lost yet when a run cannot even begin."""
-    hasty = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-    before = {name: os.environ.get(name) for name in hasty}
-    os.environ.update(hasty)
+    return environment(MLFLOW_HTTP_REQUEST_MAX_RETRIES="1", MLFLOW_HTTP_REQUEST_TIMEOUT="20")
+
+
+def as_default(client: MlflowClient) -> AbstractContextManager[None]:
+    """Makes a client's address the one that MLflow takes where it has none: parts of its registry ask nobody else."""
+    return environment(MLFLOW_TRACKING_URI=client.tracking_uri)
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Sets variables of this process's environment for a while. MLflow reads its settings there, each time anew."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:

@@ -96,6 +96,14 @@ def sweep(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def sweep_below(folder: Path) -> None:
+    """Removes what killed writers left anywhere below ``folder``, as :func:`sweep` does for one path."""
+    for leftover in [*folder.rglob(".*.partial"), *folder.rglob(".*.old")]:
+        name = leftover.name[1:].rpartition(".")[0].rpartition(".")[0]
+        if name:
+            sweep(leftover.with_name(name))
+
+
 def _beside(path: Path, state: str) -> Path:
     return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.{state}")
 

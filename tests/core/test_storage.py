@@ -113,6 +113,19 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_writers_is_not(tmp_path
     assert other.exists()
 
 
+def test_a_whole_tree_is_swept(tmp_path: Path) -> None:
+    deep = tmp_path / "train"
+    whole = fill(deep / "k1", x="1")
+    for path in (deep / "k1", deep / "k2", tmp_path / "file.json"):
+        fill(leftover(path, "partial"), x="half")
+    fill(leftover(deep / "k3", "old"), x="old")
+    fill(tmp_path / ".partial")
+    storage.sweep_below(tmp_path)
+    assert contents(tmp_path) == {"train/k1/x": "1", "train/k3/x": "old"}
+    assert whole.is_dir()
+    assert (tmp_path / ".partial").is_dir()
+
+
 def test_a_writer_killed_outright_leaves_the_old_folder_whole(tmp_path: Path) -> None:
     old = fill(tmp_path / "out", x="old")
     script = (

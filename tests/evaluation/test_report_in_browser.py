@@ -55,7 +55,7 @@ def report(compared: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def page(browser: Browser, report: Path) -> Iterator[Page]:
     """The report, opened; what it complains about or asks the network for fails the test."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page.set_default_timeout(_PATIENCE)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))

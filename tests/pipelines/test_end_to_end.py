@@ -120,3 +120,27 @@ def test_a_command_reuses_what_the_run_has_made(project: Path) -> None:
     made = vicur(project, "data", "prepare", "--config", "small.yaml")
     assert made.returncode == 0, made.stderr
     assert "prepare: reused" in made.stderr
+
+
+def test_champion_is_moved_by_hand_and_only_with_a_reason(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    from vicur.cli import main
+
+    def command(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["vicur", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        told = capfd.readouterr()
+        return int(caught.value.code or 0), told.out + told.err
+
+    code, words = command("promote", "candidate")
+    assert (code, "did not pass the gate" in words, "--force" in words) == (2, True, True)
+    code, words = command("promote", "candidate", "--force", "--reason", "a test")
+    assert (code, "version 1 is champion" in words) == (0, True)
+    code, words = command("rollback")
+    assert code == 2
+    assert "no champion before version 1" in words

@@ -50,7 +50,13 @@ def test_a_run_does_every_step_and_a_second_one_reuses_them(project: Project) ->
     assert first.returncode == 0, first.stdout + first.stderr
     steps = [*BEFORE_TRAINING, "train opsd", "evaluate opsd", "train vicur", "evaluate vicur", "compare", "register"]
     assert project.status() == dict.fromkeys(steps, "finished")
-    for words in ("train vicur: finished", "+10.0 [+5.0, +15.0]", "report.html", "version 1 (candidate, champion)"):
+    for words in (
+        "best on validation",
+        "train vicur: finished",
+        "+10.0 [+5.0, +15.0]",
+        "report.html",
+        "version 1 (candidate, champion)",
+    ):
         assert words in first.stdout
     assert "Traceback" not in first.stdout + first.stderr
     assert "\x1b" not in first.stdout  # plain lines where there is no terminal

@@ -53,12 +53,13 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def students(data: dict[str, Path], base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Makes the inputs of the registration stage for a simulated reader; the same reader gives the same inputs."""
-    made: dict[tuple[Reader, Reader], dict[str, Path]] = {}
+    made: dict[str, dict[str, Path]] = {}
 
     def make(reader: Reader, base: Reader = BASE) -> dict[str, Path]:
-        if (reader, base) not in made:
+        key = f"{reader} {base}"
+        if key not in made:
             root = tmp_path_factory.mktemp(reader.method)
-            made[reader, base] = registration_inputs(root, data, base_model, reader, base)
-        return made[reader, base]
+            made[key] = registration_inputs(root, data, base_model, reader, base)
+        return made[key]
 
     return make

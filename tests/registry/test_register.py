@@ -32,6 +32,7 @@ from vicur.data import read_examples
 from vicur.data.pin import dvc_hash
 from vicur.errors import VicurError
 from vicur.registry import promote, rollback
+from vicur.registry.versions import get_version
 from vicur.tracking import connect, open_tracker
 
 
@@ -102,7 +103,7 @@ def test_what_people_look_for_stands_on_the_pipelines_run_and_on_the_model(
     assert "| vicur |" in parent.data.tags["mlflow.note.content"]
     assert [d.dataset.source_type for d in parent.inputs.dataset_inputs] == ["dvc"]
     assert stage.data.metrics["gate_passed"] == 1.0
-    model = client.get_logged_model(client.get_model_version(tmp_path.name, "1").model_id)
+    model = client.get_logged_model(client.get_model_version(tmp_path.name, "1").source.removeprefix("models:/"))
     assert model.name == "vicur"
     assert str(model.status.value) == "READY"
     assert model.params["learning_rate"] == "0.0003"
@@ -195,7 +196,7 @@ def test_a_student_that_does_not_pass_leaves_the_champion_where_it_is(students: 
         assert run_register(students(reader), run_id=f"run-{number}").version == str(number)
     client = connect(TrackingConfig())
     assert champion(client) == "1"
-    assert client.get_model_version_by_alias("students", "candidate").version == "5"
+    assert str(client.get_model_version_by_alias("students", "candidate").version) == "5"
 
 
 @pytest.mark.usefixtures("embedded")
@@ -214,7 +215,7 @@ def test_a_better_student_takes_over_and_the_former_champion_is_kept_as_previous
     assert summary.gate.reasons[1].startswith("Not worse than the champion, version 1, on the same 240 questions: +")
     client = connect(TrackingConfig())
     assert champion(client) == "2"
-    assert client.get_model_version_by_alias("students", "previous").version == "1"
+    assert str(client.get_model_version_by_alias("students", "previous").version) == "1"
     assert client.get_model_version("students", "1").tags["vicur.standing"] == "superseded by version 2"
 
 
@@ -341,7 +342,7 @@ def test_an_attempt_that_is_killed_leaves_no_half_version_and_the_next_completes
     models = client.search_logged_models([experiment])
     ready = [model for model in models if str(model.status.value) == "READY"]
     assert len(ready) == 1, "a whole upload is taken over, not made again"
-    assert client.get_model_version("students", "1").model_id == ready[0].model_id
+    assert get_version(client, "students", "1").model_id == ready[0].model_id
 
 
 def test_an_upload_that_fails_removes_its_record(
@@ -387,7 +388,7 @@ def test_two_processes_that_register_one_student_make_one_version(students: Make
         assert worker.returncode == 0, errors
         assert "VERSION 1" in out
     versions = connect(TrackingConfig()).search_model_versions("name = 'students'")
-    assert [version.version for version in versions] == ["1"]
+    assert [str(version.version) for version in versions] == ["1"]
 
 
 # --- input that does not belong together, and an MLflow that is not there ---

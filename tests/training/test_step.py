@@ -73,7 +73,9 @@ def test_the_teacher_is_scored_with_features_of_its_own_tower(base, monkeypatch)
     seen = []
     real = step_module.score_responses
     monkeypatch.setattr(
-        step_module, "score_responses", lambda model, b, f, x: (seen.append((model, f)), real(model, b, f, x))[1]
+        step_module,
+        "score_responses",
+        lambda model, b, f, x, **more: (seen.append((model, f)), real(model, b, f, x, **more))[1],
     )
     for number in range(2):
         distillation_step(learner, rows, number)

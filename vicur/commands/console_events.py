@@ -49,4 +49,5 @@ class ConsoleEvents(Events):
                 self._task, completed=fields.get("done"), total=fields.get("total"), text=text, visible=True
             )
         elif status in ("finished", "reused"):
-            self._console.print(f"{self.stage}: {'reused, ' if status == 'reused' else ''}{text}", highlight=False)
+            words = f"{self.stage}: {'reused, ' if status == 'reused' else ''}{text}"
+            self._console.print(words, highlight=False, markup=False, soft_wrap=True)

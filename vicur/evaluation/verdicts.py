@@ -26,6 +26,8 @@ class Verdict(BaseModel):
     """One sentence."""
     detail: str = ""
     """The interval, and further sentences; may be empty."""
+    about: list[str] = []
+    """The students that it compares; of a note none."""
 
     @property
     def text(self) -> str:
@@ -73,7 +75,8 @@ def _against_base(comparison: Comparison, method: str, split: str) -> Verdict:
         claim = f"{method} and its base tie on the {name} questions: {scores}."
     else:
         claim = f"{method} answers {percent(found.accuracy)} of the {name} questions, {_change(found.difference)} than its base."
-    return Verdict(outcome=outcome, claim=claim, detail=_sure(found.difference, comparison.confidence))
+    detail = _sure(found.difference, comparison.confidence)
+    return Verdict(outcome=outcome, claim=claim, detail=detail, about=[method])
 
 
 def _between(comparison: Comparison, pair: PairComparison) -> Verdict:
@@ -83,9 +86,8 @@ def _between(comparison: Comparison, pair: PairComparison) -> Verdict:
         claim = f"{pair.first} and {pair.second} tie on the test questions."
     else:
         claim = f"{pair.first} answers {_change(difference)} of the test questions than {pair.second}."
-    return Verdict(
-        outcome=outcome, claim=claim, detail=f"{_sure(difference, comparison.confidence)} {_cause(pair, outcome)}"
-    )
+    detail = f"{_sure(difference, comparison.confidence)} {_cause(pair, outcome)}"
+    return Verdict(outcome=outcome, claim=claim, detail=detail, about=[pair.first, pair.second])
 
 
 def _change(difference: Difference) -> str:

@@ -25,12 +25,12 @@ from vicur.evaluation.statistics import paired_difference
 from vicur.registry.case import Case
 from vicur.registry.gate import AgainstChampion
 from vicur.registry.package import CHECKPOINT
+from vicur.registry.versions import Version, tag
 from vicur.stage import Context
 from vicur.tracking import Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ EVALUATION_FOLDER = "evaluation"
 
 
 def against_champion(
-    client: MlflowClient, champion: ModelVersion, case: Case, config: RegistryConfig, context: Context
+    client: MlflowClient, champion: Version, case: Case, config: RegistryConfig, context: Context
 ) -> AgainstChampion:
     """Compares the candidate with the champion, by the same bootstrap as with its base.
 
@@ -50,7 +50,7 @@ def against_champion(
         config: whether the champion may be asked, and how.
         context: progress and a folder to work in.
     """
-    version = str(champion.version)
+    version = champion.number
     questions = case.answers.predictions[REPORT_SPLIT]
     answers = _kept_answers(client, champion, case, context.work)
     if answers is None and not config.reevaluate_champion:
@@ -77,13 +77,13 @@ def against_champion(
     return AgainstChampion(version, difference)
 
 
-def keep_answers(client: MlflowClient, version: ModelVersion, evaluation: Path, run_id: str) -> None:
+def keep_answers(client: MlflowClient, version: Version, evaluation: Path, run_id: str) -> None:
     """Keeps a version's evaluation with the run that registers it, for later candidates to be compared with."""
     client.log_artifacts(run_id, str(evaluation), EVALUATION_FOLDER)
-    client.set_model_version_tag(version.name, version.version, EVALUATION_RUN_TAG, run_id)
+    tag(client, version, {EVALUATION_RUN_TAG: run_id})
 
 
-def _kept_answers(client: MlflowClient, champion: ModelVersion, case: Case, work: Path) -> Sequence[Prediction] | None:
+def _kept_answers(client: MlflowClient, champion: Version, case: Case, work: Path) -> Sequence[Prediction] | None:
     from mlflow.exceptions import MlflowException
 
     run_id = champion.tags.get(EVALUATION_RUN_TAG)
@@ -93,7 +93,7 @@ def _kept_answers(client: MlflowClient, champion: ModelVersion, case: Case, work
     try:
         kept = Evaluation.load(Path(client.download_artifacts(run_id, EVALUATION_FOLDER, str(folder))))
     except (MlflowException, OSError, VicurError) as error:
-        log.warning("what champion version %s answered cannot be read (%s)", champion.version, error)
+        log.warning("what champion version %s answered cannot be read (%s)", champion.number, error)
         return None
     if kept.metrics.decoding != case.answers.metrics.decoding:
         return None
@@ -106,7 +106,7 @@ def _kept_answers(client: MlflowClient, champion: ModelVersion, case: Case, work
 
 
 def _ask(
-    client: MlflowClient, champion: ModelVersion, case: Case, config: RegistryConfig, context: Context
+    client: MlflowClient, champion: Version, case: Case, config: RegistryConfig, context: Context
 ) -> Sequence[Prediction]:
     # Loads torch: a champion whose answers were kept needs none.
     from vicur.evaluation.evaluate import evaluate
@@ -126,7 +126,7 @@ def _ask(
     return Evaluation.load(output).predictions[REPORT_SPLIT]
 
 
-def download_checkpoint(client: MlflowClient, version: ModelVersion, work: Path) -> Path:
+def download_checkpoint(client: MlflowClient, version: Version, work: Path) -> Path:
     """The student's folder from a version's model.
 
     Raises:
@@ -138,7 +138,7 @@ def download_checkpoint(client: MlflowClient, version: ModelVersion, work: Path)
     folder = _emptied(work / "model")
     try:
         mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{version.name}/{version.version}",
+            artifact_uri=f"models:/{version.model}/{version.number}",
             dst_path=str(folder),
             tracking_uri=client.tracking_uri,
             registry_uri=client.tracking_uri,
@@ -146,14 +146,14 @@ def download_checkpoint(client: MlflowClient, version: ModelVersion, work: Path)
     except (MlflowException, OSError) as error:
         raise VicurError(
             f"its files cannot be fetched ({str(error).splitlines()[0]}).",
-            where=f"model {version.name}, version {version.version}",
+            where=str(version),
             remedy="Check the artifact store.",
         ) from error
     checkpoint = folder / "artifacts" / CHECKPOINT
     if not checkpoint.is_dir():
         raise VicurError(
             "holds no checkpoint of a student.",
-            where=f"model {version.name}, version {version.version}",
+            where=str(version),
             remedy="Register students under a name of their own.",
         )
     return checkpoint

@@ -11,19 +11,18 @@ from vicur.mlflow_store import creation_lock
 from vicur.registry.case import Case
 from vicur.registry.champion import against_champion
 from vicur.registry.gate import AgainstChampion, GateInputs, GateOutcome, decide
-from vicur.registry.promotion import GATE_TAG, REASONS_TAG, former_champion, make_champion
-from vicur.registry.versions import CHAMPION, version_with_alias
+from vicur.registry.promotion import GATE_TAG, PASSED, REASONS_TAG, former_champion, make_champion
+from vicur.registry.versions import CHAMPION, Version, get_version, tag, version_with_alias
 from vicur.stage import Context
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 _ATTEMPTS = 5
 
 
 def put_through_gate(
-    client: MlflowClient, version: ModelVersion, case: Case, config: RegistryConfig, context: Context
+    client: MlflowClient, version: Version, case: Case, config: RegistryConfig, context: Context
 ) -> GateOutcome:
     """Decides and acts on it. Where the champion changes meanwhile (another run was quicker), it decides again.
 
@@ -31,21 +30,21 @@ def put_through_gate(
         VicurError: where the champion keeps changing.
     """
     for _ in range(_ATTEMPTS):
-        champion = version_with_alias(client, version.name, CHAMPION)
+        champion = version_with_alias(client, version.model, CHAMPION)
         against = None
-        if champion is not None and champion.version != version.version:
+        if champion is not None and champion.number != version.number:
             against = against_champion(client, champion, case, config, context)
         outcome = decide(_measured(client, version, case, champion, against), config.gate)
         with creation_lock(client.tracking_uri):
-            if _number(version_with_alias(client, version.name, CHAMPION)) != _number(champion):
+            if _number(version_with_alias(client, version.model, CHAMPION)) != _number(champion):
                 continue
             _write_down(client, version, outcome)
             if outcome.passed:
-                make_champion(client, version.name, str(version.version), reason=outcome.reasons[0])
+                make_champion(client, version, reason=outcome.reasons[0])
             return outcome
     raise VicurError(
         "the champion keeps changing while the gate decides.",
-        where=f"model {version.name}",
+        where=f"model {version.model}",
         remedy="Register the student again when the others are done.",
         retryable=True,
     )
@@ -53,14 +52,14 @@ def put_through_gate(
 
 def _measured(
     client: MlflowClient,
-    version: ModelVersion,
+    version: Version,
     case: Case,
-    champion: ModelVersion | None,
+    champion: Version | None,
     against: AgainstChampion | None,
 ) -> GateInputs:
     is_champion = _number(champion) == _number(version)
-    standing = former_champion(client.get_model_version(version.name, version.version))
-    left = f"Version {version.version} was champion and was {standing}: it returns by hand only (vicur promote)."
+    standing = former_champion(get_version(client, version.model, version.number))
+    left = f"Version {version.number} was champion and was {standing}: it returns by hand only (vicur promote)."
     return GateInputs(
         examples=case.shown.examples,
         accuracy=case.shown.accuracy,
@@ -74,12 +73,12 @@ def _measured(
     )
 
 
-def _number(version: ModelVersion | None) -> str | None:
-    return None if version is None else str(version.version)
+def _number(version: Version | None) -> str | None:
+    return None if version is None else version.number
 
 
-def _write_down(client: MlflowClient, version: ModelVersion, outcome: GateOutcome) -> None:
+def _write_down(client: MlflowClient, version: Version, outcome: GateOutcome) -> None:
     """Tags the version. Whether it showed enough counts here; that a former champion may not return stands elsewhere."""
     enough = all(rule.passed for rule in outcome.rules if rule.name != "no way back")
-    client.set_model_version_tag(version.name, version.version, GATE_TAG, "passed" if enough else "not passed")
-    client.set_model_version_tag(version.name, version.version, REASONS_TAG, "\n".join(outcome.reasons))
+    state = PASSED if enough else "not passed"
+    tag(client, version, {GATE_TAG: state, REASONS_TAG: "\n".join(outcome.reasons)})

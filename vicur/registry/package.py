@@ -7,15 +7,14 @@ another release of the package is installed beside it.
 from __future__ import annotations
 
 import base64
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vicur
+from vicur.mlflow_store import environment
 from vicur.storage import link_or_copy
 
 if TYPE_CHECKING:
@@ -61,7 +60,8 @@ def pack(
     # MLflow calls an artifact's folder by the name that it finds.
     link_or_copy(student, checkpoint)
     image = base64.b64encode(example.images[0]).decode() if example.images else None
-    with _without_lock_file():
+    # MLflow would take the requirements from a uv.lock that lies where the user stands.
+    with environment(MLFLOW_UV_AUTO_DETECT="false"):
         mlflow.pyfunc.save_model(
             str(model),
             python_model=str(_SERVING),
@@ -119,17 +119,3 @@ def requirements() -> list[str]:
     # A build's local label (torch's "+cpu") is not on the index.
     pinned = [f"{name}=={Version(version(name)).public}" for name in names]
     return [f"mlflow=={version('mlflow')}", f"pandas=={version('pandas')}", *pinned]
-
-
-@contextmanager
-def _without_lock_file() -> Iterator[None]:
-    """Without MLflow's look at the working folder's ``uv.lock``, which describes the user's project and not the model."""
-    before = os.environ.get("MLFLOW_UV_AUTO_DETECT")
-    os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MLFLOW_UV_AUTO_DETECT"]
-        else:
-            os.environ["MLFLOW_UV_AUTO_DETECT"] = before

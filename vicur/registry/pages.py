@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.evaluation.comparison import Comparison
 from vicur.evaluation.verdicts import interval, percent, points
 from vicur.registry.gate import GateOutcome
 from vicur.registry.lineage import Lineage
+from vicur.registry.versions import Version
 
 _SHORT = 12
 
@@ -38,18 +40,17 @@ def version_page(
     return "\n".join(lines)
 
 
-def run_page(
-    comparison: Comparison, verdicts: Sequence[str], model: str, version: str, aliases: Sequence[str], gate: GateOutcome
-) -> str:
+def run_page(comparison: Comparison, verdicts: Sequence[str], version: Version, gate: GateOutcome) -> str:
     """The description of a pipeline run: what came of it."""
-    named = f" ({', '.join(aliases)})" if aliases else ""
+    named = f" ({', '.join(version.aliases)})" if version.aliases else ""
+    page = f"#/models/{quote(version.model)}/versions/{version.number}"
     return "\n".join(
         [
             *_accuracies(comparison, list(comparison.students)),
             "",
             *[f"- {verdict}" for verdict in verdicts],
             "",
-            f"Model: [{model} version {version}](#/models/{model}/versions/{version}){named}",
+            f"Model: [{version.model} version {version.number}]({page}){named}",
             "",
             *_gate(gate),
             "",

@@ -20,18 +20,18 @@ from pydantic import BaseModel
 from vicur.errors import VicurError
 from vicur.mlflow_store import answering, creation_lock, public_uri
 from vicur.redaction import redacted
-from vicur.registry.versions import CHAMPION, PREVIOUS, get_version, version_with_alias
+from vicur.registry.versions import CHAMPION, PREVIOUS, Version, get_version, tag, version_with_alias
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 CHAMPIONS_TAG = "vicur.champions"
 STANDING_TAG = "vicur.standing"
 AUDIT_TAG = "vicur.audit"
 GATE_TAG = "vicur.gate"
 REASONS_TAG = "vicur.gate.reasons"
-_PASSED = "passed"
+PASSED = "passed"
+_ROLLED_BACK = "rolled back"
 _BY_GATE = "gate"
 
 
@@ -62,54 +62,54 @@ def promote(client: MlflowClient, name: str, version: str, *, reason: str = "", 
     with answering(client.tracking_uri), creation_lock(client.tracking_uri):
         found = get_version(client, name, version)
         champion = version_with_alias(client, name, CHAMPION)
-        if champion is not None and champion.version == found.version:
-            return Move(model=name, champion=found.version, before=found.version, reason="It is champion already.")
-        objection = _objection(found.tags)
-        where = f"model {name}, version {found.version}"
+        if champion is not None and champion.number == found.number:
+            return Move(model=name, champion=found.number, before=found.number, reason="It is champion already.")
+        objection = _objection(found)
         if objection and not force:
-            raise VicurError(objection, where=where, remedy="Promote it with --force and a --reason if you must.")
+            raise VicurError(objection, where=str(found), remedy="Promote it with --force and a --reason if you must.")
         if objection and not reason.strip():
             raise VicurError(
-                "is promoted against the gate without a reason.", where=where, remedy="Say why with --reason."
+                "is promoted against the gate without a reason.", where=str(found), remedy="Say why with --reason."
             )
-        return make_champion(client, name, found.version, reason=reason.strip() or "by hand", by=_user())
+        return make_champion(client, found, reason=reason.strip() or "by hand", by=_user())
 
 
-def former_champion(version: ModelVersion) -> str:
+def former_champion(version: Version) -> str:
     """Why a version that was champion is one no longer (``superseded by version 3``); empty for all others."""
     standing = str(version.tags.get(STANDING_TAG, ""))
     return "" if standing == CHAMPION else standing
 
 
-def _objection(tags: dict[str, str]) -> str:
-    standing = tags.get(STANDING_TAG, "")
-    if standing.startswith("rolled back"):
+def _objection(version: Version) -> str:
+    standing = former_champion(version)
+    if standing.startswith(_ROLLED_BACK):
         return f"was {standing}."
-    if tags.get(GATE_TAG) == _PASSED:
+    if version.tags.get(GATE_TAG) == PASSED:
         return ""
-    reasons = tags.get(REASONS_TAG, "").splitlines()
+    reasons = version.tags.get(REASONS_TAG, "").splitlines()
     return f"did not pass the gate: {reasons[0]}" if reasons else "was never put through the gate."
 
 
-def make_champion(client: MlflowClient, name: str, version: str, *, reason: str, by: str = _BY_GATE) -> Move:
+def make_champion(client: MlflowClient, version: Version, *, reason: str, by: str = _BY_GATE) -> Move:
     """Moves ``champion`` to a version and records it. Safe to repeat: an interrupted move is completed.
 
     The caller holds :func:`creation_lock`.
     """
+    name, new, reason = version.model, version.number, redacted(reason)
     before = version_with_alias(client, name, CHAMPION)
-    champions = [v for v in _champions(client, name) if v != version] + [version]
+    champions = [v for v in _champions(client, name) if v != new] + [new]
     client.set_registered_model_tag(name, CHAMPIONS_TAG, json.dumps(champions))
-    client.set_registered_model_alias(name, CHAMPION, version)
+    client.set_registered_model_alias(name, CHAMPION, new)
     if len(champions) > 1:
         client.set_registered_model_alias(name, PREVIOUS, champions[-2])
-    old = None if before is None else str(before.version)
-    if old is not None and old != version:
-        client.set_model_version_tag(name, old, STANDING_TAG, f"superseded by version {version}")
-        _audit(client, name, old, f"superseded by version {version} ({by}: {reason})")
-    if old != version:
-        _audit(client, name, version, f"promoted by {by}, before it version {old or 'none'}: {reason}")
-    client.set_model_version_tag(name, version, STANDING_TAG, CHAMPION)
-    return Move(model=name, champion=version, before=old, reason=reason)
+    old = None if before is None else before.number
+    if before is not None and old != new:
+        tag(client, before, {STANDING_TAG: f"superseded by version {new}"})
+        _audit(client, before, f"superseded by version {new} ({by}: {reason})")
+    if old != new:
+        _audit(client, version, f"promoted by {by}, before it version {old or 'none'}: {reason}")
+    tag(client, version, {STANDING_TAG: CHAMPION})
+    return Move(model=name, champion=new, before=old, reason=reason)
 
 
 def rollback(client: MlflowClient, name: str, *, reason: str = "") -> Move:
@@ -128,50 +128,51 @@ def rollback(client: MlflowClient, name: str, *, reason: str = "") -> Move:
             raise VicurError(
                 "has no champion.", where=where, remedy="Register a student, or promote a version by hand."
             )
-        champions = _champions(client, name)
-        left = [v for v in champions[:-1] if _exists(client, name, v)]
+        champions = [_found(client, name, number) for number in _champions(client, name)[:-1]]
+        left = [version for version in champions if version is not None]
         if not left:
             raise VicurError(
-                f"has no champion before version {champion.version} to go back to.",
+                f"has no champion before version {champion.number} to go back to.",
                 where=where,
                 remedy="Promote another version by hand.",
             )
-        back, lost, by = left[-1], str(champion.version), _user()
+        back = left[-1]
+        said = f"{_ROLLED_BACK} to version {back.number} by {_user()}: {reason}"
         # The mark goes first: a rollback that is interrupted must not be undone by the next run of the gate.
-        client.set_model_version_tag(name, lost, STANDING_TAG, f"rolled back to version {back} by {by}: {reason}")
-        client.set_registered_model_alias(name, CHAMPION, back)
-        client.set_registered_model_tag(name, CHAMPIONS_TAG, json.dumps(left))
+        tag(client, champion, {STANDING_TAG: said})
+        client.set_registered_model_alias(name, CHAMPION, back.number)
+        client.set_registered_model_tag(name, CHAMPIONS_TAG, json.dumps([version.number for version in left]))
         if len(left) > 1:
-            client.set_registered_model_alias(name, PREVIOUS, left[-2])
+            client.set_registered_model_alias(name, PREVIOUS, left[-2].number)
         else:
             client.delete_registered_model_alias(name, PREVIOUS)
-        client.set_model_version_tag(name, back, STANDING_TAG, CHAMPION)
-        _audit(client, name, lost, f"rolled back to version {back} by {by}: {reason}")
-        _audit(client, name, back, f"champion again, after version {lost}, by {by}: {reason}")
-        return Move(model=name, champion=back, before=lost, reason=reason)
+        tag(client, back, {STANDING_TAG: CHAMPION})
+        _audit(client, champion, said)
+        _audit(client, back, f"champion again, after version {champion.number}, by {_user()}: {reason}")
+        return Move(model=name, champion=back.number, before=champion.number, reason=reason)
 
 
 def _champions(client: MlflowClient, name: str) -> list[str]:
     """Versions that were champion, the present one last, as far as the list agrees with the alias."""
     champion = version_with_alias(client, name, CHAMPION)
-    recorded = json.loads(client.get_registered_model(name).tags.get(CHAMPIONS_TAG, "[]"))
+    recorded = [str(number) for number in json.loads(client.get_registered_model(name).tags.get(CHAMPIONS_TAG, "[]"))]
     if champion is None:
-        return [str(v) for v in recorded]
-    now = str(champion.version)
+        return recorded
+    now = champion.number
     return recorded[: recorded.index(now) + 1] if now in recorded else [*recorded, now]
 
 
-def _exists(client: MlflowClient, name: str, version: str) -> bool:
+def _found(client: MlflowClient, name: str, number: str) -> Version | None:
+    """A version, unless it has been deleted meanwhile."""
     try:
-        get_version(client, name, version)
+        return get_version(client, name, number)
     except VicurError:
-        return False
-    return True
+        return None
 
 
-def _audit(client: MlflowClient, name: str, version: str, event: str) -> None:
+def _audit(client: MlflowClient, version: Version, event: str) -> None:
     moment = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    client.set_model_version_tag(name, version, f"{AUDIT_TAG} {moment}", redacted(event))
+    tag(client, version, {f"{AUDIT_TAG} {moment}": redacted(event)})
 
 
 def _user() -> str:

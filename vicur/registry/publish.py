@@ -11,16 +11,16 @@ from vicur.registry.case import Case
 from vicur.registry.gate import GateOutcome
 from vicur.registry.pages import run_page, version_page
 from vicur.registry.source import link_to_training
+from vicur.registry.versions import Version
 from vicur.tracking import Tracker, log_dataset
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 _NOTE = "mlflow.note.content"
 
 
-def publish(client: MlflowClient, version: ModelVersion, case: Case, outcome: GateOutcome, tracker: Tracker) -> None:
+def publish(client: MlflowClient, version: Version, case: Case, outcome: GateOutcome, tracker: Tracker) -> None:
     """Publishes the version, with its aliases as they are now.
 
     Args:
@@ -31,16 +31,16 @@ def publish(client: MlflowClient, version: ModelVersion, case: Case, outcome: Ga
         tracker: the registration's run, and through it the pipeline's.
     """
     page = version_page(case.lineage, case.comparison, outcome, link_to_training(client, case.lineage))
-    client.update_model_version(version.name, version.version, page)
-    tracker.params({"model": version.name, "method": case.lineage.method})
-    tracker.tags({**case.lineage.tags(), "vicur.model_version": f"{version.name}/{version.version}"})
+    client.update_model_version(version.model, version.number, page)
+    tracker.params({"model": version.model, "method": case.lineage.method})
+    tracker.tags({**case.lineage.tags(), "vicur.model_version": f"{version.model}/{version.number}"})
     if tracker.run_id is not None:
         _log_figures_of_model(client, version, case, tracker.run_id)
     if tracker.parent_run_id is not None:
         _log_pipeline(client, version, case, outcome, tracker.parent_run_id)
 
 
-def _log_figures_of_model(client: MlflowClient, version: ModelVersion, case: Case, run_id: str) -> None:
+def _log_figures_of_model(client: MlflowClient, version: Version, case: Case, run_id: str) -> None:
     """Accuracies, tied to the model and the dataset, so that the model's own page shows them."""
     from mlflow.entities import Metric
 
@@ -53,7 +53,7 @@ def _log_figures_of_model(client: MlflowClient, version: ModelVersion, case: Cas
     )
 
 
-def _log_pipeline(client: MlflowClient, version: ModelVersion, case: Case, outcome: GateOutcome, run_id: str) -> None:
+def _log_pipeline(client: MlflowClient, version: Version, case: Case, outcome: GateOutcome, run_id: str) -> None:
     """The run of the whole pipeline: accuracies of base and students, the report, the data, and the verdict."""
     from mlflow.entities import Metric
 
@@ -66,7 +66,7 @@ def _log_pipeline(client: MlflowClient, version: ModelVersion, case: Case, outco
     client.log_artifact(run_id, str(case.comparison_folder / REPORT))
     _log_dataset(client, case, run_id, "training")
     verdicts = [verdict.text for verdict in comparison.verdicts]
-    page = run_page(comparison, verdicts, version.name, version.version, version.aliases, outcome)
+    page = run_page(comparison, verdicts, version, outcome)
     client.set_tag(run_id, _NOTE, page)
 
 

@@ -18,7 +18,7 @@ from vicur.config.evaluation import REPORT_SPLIT
 from vicur.config.registry import RegistryConfig
 from vicur.data import read_examples
 from vicur.errors import VicurError
-from vicur.mlflow_store import answering
+from vicur.mlflow_store import answering, as_default
 from vicur.redaction import redacted_value
 from vicur.registry.case import Case, read_case
 from vicur.registry.champion import keep_answers
@@ -28,13 +28,12 @@ from vicur.registry.package import pack
 from vicur.registry.pages import version_page
 from vicur.registry.publish import publish
 from vicur.registry.source import link_to_training, training_run
-from vicur.registry.versions import CANDIDATE, CHAMPION, create_version, find_version
+from vicur.registry.versions import CANDIDATE, CHAMPION, Version, create_version, find_version, get_version
 from vicur.stage import Context, Stage, Summary
 from vicur.tracking import flattened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +80,12 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
             remedy="Set a tracking URI, or leave it out to use the embedded store.",
         )
     case = read_case(inputs)
-    with answering(client.tracking_uri):
+    with answering(client.tracking_uri), as_default(client):
         version = _version_of(client, config.model, case, run_id, context.work)
-        client.set_registered_model_alias(config.model, CANDIDATE, version.version)
+        client.set_registered_model_alias(config.model, CANDIDATE, version.number)
         keep_answers(client, version, case.evaluation, run_id)
         outcome = put_through_gate(client, version, case, config, context)
-        version = client.get_model_version(config.model, version.version)
+        version = get_version(client, config.model, version.number)
         publish(client, version, case, outcome, context.tracker)
     summary = _summary(context.tracker.uri or "", version, outcome, case)
     record = summary.model_dump(mode="json", exclude={"key_figure", "metrics"})
@@ -94,11 +93,11 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
     return summary
 
 
-def _version_of(client: MlflowClient, name: str, case: Case, run_id: str, work: Path) -> ModelVersion:
+def _version_of(client: MlflowClient, name: str, case: Case, run_id: str, work: Path) -> Version:
     """The student's version, created where it has none."""
     found = find_version(client, name, case.lineage.identity())
     if found is not None:
-        log.info("this student is version %s of %s already", found.version, name)
+        log.info("this student is version %s of %s already", found.number, name)
         return found
     trained = training_run(client, case.lineage)
     source = run_id if trained is None else str(trained.info.run_id)
@@ -125,13 +124,12 @@ def _version_of(client: MlflowClient, name: str, case: Case, run_id: str, work: 
     )
 
 
-def _summary(uri: str, version: ModelVersion, outcome: GateOutcome, case: Case) -> RegistrationSummary:
-    aliases = sorted(version.aliases)
-    state = CHAMPION if CHAMPION in aliases else CANDIDATE
+def _summary(uri: str, version: Version, outcome: GateOutcome, case: Case) -> RegistrationSummary:
+    state = CHAMPION if CHAMPION in version.aliases else CANDIDATE
     said = "" if outcome.passed else f": {outcome.reasons[0]}"
     difference = case.shown.difference
     return RegistrationSummary(
-        key_figure=f"{version.name} version {version.version} is {state}{said}",
+        key_figure=f"{version.model} version {version.number} is {state}{said}",
         metrics={
             "gate_passed": float(outcome.passed),
             "difference": difference.mean,
@@ -139,9 +137,9 @@ def _summary(uri: str, version: ModelVersion, outcome: GateOutcome, case: Case) 
             "difference_high": difference.high,
         },
         tracking_uri=uri,
-        model=version.name,
-        version=str(version.version),
-        aliases=aliases,
+        model=version.model,
+        version=version.number,
+        aliases=list(version.aliases),
         gate=GateRecord(passed=outcome.passed, reasons=outcome.reasons),
     )
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +20,7 @@ from vicur.mlflow_store import public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion as Entity
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +32,54 @@ _PAGE = 200
 # An upload that is younger may still be going on in another process.
 _ABANDONED_SECONDS = 24 * 3600.0
 
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model. MLflow's own entity has a number or a text for ``number``, as its store has it.
+
+    Attributes:
+        model: name of the registered model.
+        number: its number.
+        status: ``READY`` where it can be loaded.
+        tags: its tags.
+        aliases: sorted.
+        model_id: the logged model that it is made of; ``None`` where it is made of something else.
+    """
+
+    model: str
+    number: str
+    status: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+    model_id: str | None
+
+    def __str__(self) -> str:
+        return f"model {self.model}, version {self.number}"
+
+    @classmethod
+    def of(cls, entity: Entity) -> Version:
+        """The version that MLflow speaks of."""
+        # Through a server the id comes with the source alone.
+        model_id = entity.model_id or (entity.source or "").rpartition("models:/")[2]
+        return cls(
+            model=str(entity.name),
+            number=str(entity.version),
+            status=str(entity.status),
+            tags=dict(entity.tags),
+            aliases=tuple(sorted(entity.aliases)),
+            model_id=model_id if model_id.startswith("m-") else None,
+        )
+
+
 Pack = Callable[[str], Path]
 """Writes the MLflow model for a model id and returns its folder."""
 
 
-def find_version(client: MlflowClient, name: str, identity: Mapping[str, str]) -> ModelVersion | None:
+def find_version(client: MlflowClient, name: str, identity: Mapping[str, str]) -> Version | None:
     """The first ready version of a registered model that carries all the tags of ``identity``."""
     filters = [f"name = '{name}'", *(f"tags.`{key}` = '{value}'" for key, value in identity.items())]
-    found = client.search_model_versions(" and ".join(filters), max_results=_PAGE)
-    ready = [version for version in found if version.status == _READY]
-    return min(ready, key=lambda version: int(version.version), default=None)
+    found = map(Version.of, client.search_model_versions(" and ".join(filters), max_results=_PAGE))
+    return min((v for v in found if v.status == _READY), key=lambda version: int(version.number), default=None)
 
 
 def create_version(
@@ -54,7 +93,7 @@ def create_version(
     label: str,
     description: str,
     pack: Pack,
-) -> ModelVersion:
+) -> Version:
     """Uploads a model and makes it a version.
 
     Args:
@@ -76,13 +115,15 @@ def create_version(
     model_id = _uploaded(client, experiment, identity) or _upload(
         client, experiment, label=label, run_id=run_id, tags=tags, params=params, pack=pack
     )
-    mine = client.create_model_version(
-        name, f"models:/{model_id}", run_id, tags=dict(tags), description=description, model_id=model_id
+    mine = Version.of(
+        client.create_model_version(
+            name, f"models:/{model_id}", run_id, tags=dict(tags), description=description, model_id=model_id
+        )
     )
     first = find_version(client, name, identity)
-    if first is None or first.version == mine.version:
+    if first is None or first.number == mine.number:
         return mine
-    client.delete_model_version(name, mine.version)
+    client.delete_model_version(name, mine.number)
     return first
 
 
@@ -159,19 +200,19 @@ student.predict([{{"question": "What is the sum of the left column?", "image": "
 `vicur promote` and `vicur rollback` move `{CHAMPION}` by hand; each move is recorded in the tags of the versions."""
 
 
-def version_with_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+def version_with_alias(client: MlflowClient, name: str, alias: str) -> Version | None:
     """The version that an alias points to; none where the alias, or the model, does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version_by_alias(name, alias)
+        return Version.of(client.get_model_version_by_alias(name, alias))
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
 
 
-def get_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
+def get_version(client: MlflowClient, name: str, version: str) -> Version:
     """A version by its number or alias, as users name it.
 
     Raises:
@@ -181,7 +222,7 @@ def get_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
 
     found = None
     try:
-        found = client.get_model_version(name, version) if version.isdecimal() else None
+        found = Version.of(client.get_model_version(name, version)) if version.isdecimal() else None
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -193,11 +234,15 @@ def get_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
             remedy=f"It has {', '.join(_numbers(client, name)) or 'no versions'}.",
         )
     if found.status != _READY:
-        raise VicurError(
-            f"is not ready ({found.status}).", where=f"model {name}, version {version}", remedy="Register it again."
-        )
+        raise VicurError(f"is not ready ({found.status}).", where=str(found), remedy="Register it again.")
     return found
 
 
 def _numbers(client: MlflowClient, name: str) -> list[str]:
-    return sorted((v.version for v in client.search_model_versions(f"name = '{name}'")), key=int)
+    return sorted((str(v.version) for v in client.search_model_versions(f"name = '{name}'")), key=int)
+
+
+def tag(client: MlflowClient, version: Version, tags: Mapping[str, str]) -> None:
+    """Sets tags of a version."""
+    for key, value in tags.items():
+        client.set_model_version_tag(version.model, version.number, key, value)

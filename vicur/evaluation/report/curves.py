@@ -59,7 +59,7 @@ PANELS = (
         "Loss",
         (("loss", ""),),
         include=(0,),
-        note="Of k1: its size follows the advantage, it does not measure the fit.",
+        note="What is minimised. That of k1 follows the advantage and does not measure the fit.",
     ),
     Panel("Log-prob gap", (("gap/whole", ""),), _NATS, include=(0,), note="Teacher minus student on sampled tokens."),
     Panel("Gap by half", _HALVES, _NATS, include=(0,), note="Where in the response the teacher disagrees."),

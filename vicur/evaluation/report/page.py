@@ -35,6 +35,7 @@ from vicur.evaluation.report.results import (
 from vicur.evaluation.verdicts import Verdict, interval, percent, points
 from vicur.storage import new_file
 
+_SHOWN_AT_ONCE = 8
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -89,7 +90,7 @@ def page_context(inputs: ReportInputs, config: CompareConfig) -> dict[str, Any]:
         "comparison": comparison,
         "models": models,
         "headline": inputs.verdicts[0],
-        "verdicts": inputs.verdicts[1:],
+        "verdicts": _foremost(inputs.verdicts[1:], comparison.choice.method),
         "tables": tables,
         "forest": difference_scale(tables, comparison.pairs),
         "kinds": kinds,
@@ -108,6 +109,14 @@ def page_context(inputs: ReportInputs, config: CompareConfig) -> dict[str, Any]:
         ],
         "training": training_table(models, inputs.folders),
     }
+
+
+def _foremost(said: Sequence[Verdict], chosen: str) -> tuple[list[Verdict], list[Verdict]]:
+    """What is shown at once, and what is folded away where there is much: that which isn't about the chosen student."""
+    if len(said) <= _SHOWN_AT_ONCE:
+        return list(said), []
+    at_once = [verdict for verdict in said if not verdict.about or chosen in verdict.about]
+    return at_once, [verdict for verdict in said if verdict not in at_once]
 
 
 def render(context: Mapping[str, Any]) -> str:

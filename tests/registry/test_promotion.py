@@ -1,0 +1,220 @@
+"""Moving ``champion`` by hand, on versions that are made of nothing: only the registry is under test."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mlflow import MlflowClient
+
+from tests.tracking.server import Server
+from vicur.config.tracking import TrackingConfig
+from vicur.errors import VicurError
+from vicur.registry import promote, rollback
+from vicur.registry.promotion import AUDIT_TAG, GATE_TAG, PASSED, REASONS_TAG, STANDING_TAG, make_champion
+from vicur.registry.versions import get_version, version_with_alias
+from vicur.tracking import connect
+
+
+@pytest.fixture(params=["embedded", "server"])
+def client(request: pytest.FixtureRequest) -> MlflowClient:
+    """The embedded store and a real server."""
+    if request.param == "embedded":
+        shutil.copytree(request.getfixturevalue("empty_store"), "mlflow")
+        return connect(TrackingConfig())
+    server: Server = request.getfixturevalue("server")
+    return connect(TrackingConfig(uri=server.uri))
+
+
+@pytest.fixture
+def name(client: MlflowClient, tmp_path: Path) -> str:
+    """A registered model with four versions: 1 and 2 passed the gate, 3 did not, 4 was never put through it."""
+    client.create_registered_model(tmp_path.name)
+    run = client.create_run("0")
+    for tags in (
+        {GATE_TAG: PASSED},
+        {GATE_TAG: PASSED},
+        {GATE_TAG: "not passed", REASONS_TAG: "12 of 240 responses speak of a hint.\nBetter than its base."},
+        {},
+    ):
+        client.create_model_version(tmp_path.name, f"{run.info.artifact_uri}/nothing", run.info.run_id, tags=tags)
+    return tmp_path.name
+
+
+def alias(client: MlflowClient, name: str, which: str) -> str | None:
+    found = version_with_alias(client, name, which)
+    return found and found.number
+
+
+def audit(client: MlflowClient, name: str, version: str) -> list[str]:
+    tags = get_version(client, name, version).tags
+    return [tags[key] for key in sorted(tags) if key.startswith(AUDIT_TAG)]
+
+
+def standing(client: MlflowClient, name: str, version: str) -> str | None:
+    return get_version(client, name, version).tags.get(STANDING_TAG)
+
+
+def test_a_version_that_passed_is_promoted_and_the_move_recorded(client: MlflowClient, name: str) -> None:
+    move = promote(client, name, "1", reason="first of its kind")
+    assert (move.champion, move.before) == ("1", None)
+    move = promote(client, name, "2")
+    assert (move.champion, move.before) == ("2", "1")
+    assert (alias(client, name, "champion"), alias(client, name, "previous")) == ("2", "1")
+    assert audit(client, name, "1")[0].endswith("before it version none: first of its kind")
+    assert audit(client, name, "1")[1].startswith("superseded by version 2")
+    assert audit(client, name, "2")[0].endswith("before it version 1: by hand")
+
+
+def test_a_version_can_be_named_by_an_alias(client: MlflowClient, name: str) -> None:
+    client.set_registered_model_alias(name, "candidate", "2")
+    assert promote(client, name, "candidate").champion == "2"
+
+
+def test_promoting_the_champion_changes_nothing(client: MlflowClient, name: str) -> None:
+    promote(client, name, "1")
+    before = get_version(client, name, "1").tags
+    assert promote(client, name, "1").before == "1"
+    assert get_version(client, name, "1").tags == before
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("3", "did not pass the gate: 12 of 240 responses speak of a hint."), ("4", "was never put through the gate")],
+)
+def test_a_version_that_did_not_pass_needs_force_and_a_reason(
+    client: MlflowClient, name: str, version: str, said: str
+) -> None:
+    with pytest.raises(VicurError, match=said):
+        promote(client, name, version, reason="because")
+    with pytest.raises(VicurError, match="without a reason"):
+        promote(client, name, version, reason=" ", force=True)
+    assert alias(client, name, "champion") is None
+    promote(client, name, version, reason="a demonstration", force=True)
+    assert alias(client, name, "champion") == version
+    assert audit(client, name, version)[-1].endswith(": a demonstration")
+
+
+def test_rollbacks_go_back_step_by_step_until_there_is_nothing_before(client: MlflowClient, name: str) -> None:
+    for version in ("1", "2"):
+        promote(client, name, version)
+    promote(client, name, "4", reason="try", force=True)
+    assert rollback(client, name, reason="slow").champion == "2"
+    assert alias(client, name, "previous") == "1"
+    assert rollback(client, name).champion == "1"
+    assert alias(client, name, "previous") is None
+    with pytest.raises(VicurError, match="no champion before version 1"):
+        rollback(client, name)
+    assert alias(client, name, "champion") == "1"
+    assert "slow" in str(standing(client, name, "4"))
+    assert standing(client, name, "1") == "champion"
+
+
+def test_a_version_that_was_rolled_back_needs_force_to_return_though_it_passed_the_gate(
+    client: MlflowClient, name: str
+) -> None:
+    promote(client, name, "1")
+    promote(client, name, "2")
+    rollback(client, name, reason="wrong colours")
+    with pytest.raises(VicurError, match=r"rolled back to version 1 by .*wrong colours"):
+        promote(client, name, "2")
+    promote(client, name, "2", reason="colours are right now", force=True)
+    assert standing(client, name, "2") == "champion"
+    promote(client, name, "1", reason="a superseded version needs none")
+
+
+def test_a_rollback_passes_over_versions_that_were_deleted(client: MlflowClient, name: str) -> None:
+    for version in ("1", "2"):
+        promote(client, name, version)
+    promote(client, name, "3", reason="try", force=True)
+    client.delete_model_version(name, "2")
+    assert rollback(client, name).champion == "1"
+
+
+def test_an_alias_that_was_moved_by_other_hands_is_believed(client: MlflowClient, name: str) -> None:
+    for version in ("1", "2"):
+        promote(client, name, version)
+    client.set_registered_model_alias(name, "champion", "4")
+    assert rollback(client, name).champion == "2"
+    client.set_registered_model_alias(name, "champion", "1")
+    with pytest.raises(VicurError, match="no champion before version 1"):
+        rollback(client, name)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "set_registered_model_tag",
+        "set_registered_model_alias",
+        "set_model_version_tag",
+    ],
+)
+def test_a_promotion_that_is_interrupted_is_completed_by_the_next(
+    client: MlflowClient, name: str, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(client, name, "1")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, broken, stop)
+        with pytest.raises(KeyboardInterrupt):
+            promote(client, name, "2")
+    make_champion(client, get_version(client, name, "2"), reason="again")
+    assert (alias(client, name, "champion"), alias(client, name, "previous")) == ("2", "1")
+    assert standing(client, name, "2") == "champion"
+    assert rollback(client, name).champion == "1"
+
+
+@pytest.mark.parametrize("version", ["9", "nobody", "", "1.5", "-1"])
+def test_a_version_that_does_not_exist_is_told_with_those_that_do(
+    client: MlflowClient, name: str, version: str
+) -> None:
+    with pytest.raises(VicurError, match=r"has no version or alias.*It has 1, 2, 3, 4"):
+        promote(client, name, version)
+
+
+def test_a_model_that_does_not_exist_is_told(client: MlflowClient, tmp_path: Path) -> None:
+    with pytest.raises(VicurError, match="no version or alias"):
+        promote(client, f"no {tmp_path.name}", "1")
+    with pytest.raises(VicurError, match="has no champion"):
+        rollback(client, f"no {tmp_path.name}")
+
+
+def test_no_secret_stands_in_a_reason(client: MlflowClient, name: str) -> None:
+    promote(client, name, "1", reason="as https://ann:hunter2@wiki/x says")
+    promote(client, name, "2")
+    rollback(client, name, reason="see https://ann:hunter2@wiki/x")
+    texts = [*get_version(client, name, "1").tags.values(), *get_version(client, name, "2").tags.values()]
+    assert not any("hunter2" in text for text in texts)
+    assert any("https://***@wiki/x" in text for text in texts)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["1", "2", "3", "4", "back"]), max_size=8))
+def test_the_champion_is_always_what_the_moves_say(empty_store: Path, moves: list[str]) -> None:
+    shutil.rmtree("hypothesis", ignore_errors=True)
+    shutil.copytree(empty_store, "hypothesis")
+    # MLflow keeps stores open by their address.
+    database = Path(f"hypothesis/{abs(hash(tuple(moves)))}.db")
+    Path("hypothesis/mlflow.db").rename(database)
+    client = connect(TrackingConfig(uri=f"sqlite:///{database}"))
+    client.create_registered_model("m")
+    for _ in range(4):
+        client.create_model_version("m", "mlflow-artifacts:/nothing", tags={GATE_TAG: PASSED})
+    stack: list[str] = []
+    for move in moves:
+        if move != "back":
+            promote(client, "m", move, reason="so", force=True)
+            stack = [v for v in stack if v != move] + [move]
+        elif len(stack) > 1:
+            assert rollback(client, "m").before == stack.pop()
+        else:
+            with pytest.raises(VicurError):
+                rollback(client, "m")
+        assert alias(client, "m", "champion") == (stack[-1] if stack else None)
+        assert alias(client, "m", "previous") == (stack[-2] if len(stack) > 1 else None)

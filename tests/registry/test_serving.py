@@ -1,0 +1,150 @@
+"""The registered model's own code, in this process; ``test_register`` loads it in a new one."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.registry.conftest import Make
+from tests.registry.factory import GOOD
+from vicur.config.sampling import Sampling
+from vicur.data import read_examples
+from vicur.data.schema import Example
+from vicur.evaluation.prompts import prompts_for
+from vicur.modeling import load_model
+from vicur.modeling.chat import Chat
+from vicur.modeling.generation import generate
+from vicur.registry.package import pack
+from vicur.registry.serving import image_bytes
+
+DECODING = Sampling(temperature=0.0, max_new_tokens=6)
+
+
+@pytest.fixture(scope="module")
+def example(data: dict[str, Path]) -> Example:
+    """A question about one image."""
+    return read_examples(data["dataset"], "test")[0]
+
+
+@pytest.fixture(scope="module")
+def model(students: Make, example: Example, tmp_path_factory: pytest.TempPathFactory) -> mlflow.pyfunc.PyFuncModel:
+    """A packed student, loaded by MLflow."""
+    folder = pack(
+        students(GOOD)["student"],
+        tmp_path_factory.mktemp("packed") / "model",
+        decoding=DECODING.model_dump(mode="json"),
+        example=example,
+        facts={},
+        model_id="m-" + "0" * 32,
+        run_id=None,
+    )
+    return mlflow.pyfunc.load_model(str(folder))
+
+
+def ask(
+    model: mlflow.pyfunc.PyFuncModel, image: object, question: str = "What is the sum of the left column?", **params
+):
+    answers = model.predict([{"question": question, "image": image}], params=params or None)
+    assert list(answers.columns) == ["answer", "response"]
+    return answers["response"][0]
+
+
+def test_every_form_of_an_image_gives_the_same_response(
+    model: mlflow.pyfunc.PyFuncModel, example: Example, tmp_path: Path
+) -> None:
+    (image,) = example.images
+    (tmp_path / "scene.png").write_bytes(image)
+    text = base64.b64encode(image).decode()
+    wrapped = "\n".join(text[n : n + 76] for n in range(0, len(text), 76))
+    forms = [str(tmp_path / "scene.png"), "scene.png", tmp_path / "scene.png", text, wrapped, image, bytearray(image)]
+    forms += [f"data:image/png;base64,{text}", [image], np.array([image], dtype=object)]
+    assert len({ask(model, form) for form in forms}) == 1
+
+
+def test_it_answers_as_the_evaluation_does(
+    model: mlflow.pyfunc.PyFuncModel, students: Make, data: dict[str, Path]
+) -> None:
+    examples = read_examples(data["dataset"], "test")[:5]
+    folder = students(GOOD)["student"]
+    chat = Chat.load(folder)
+    asked = generate(load_model(folder), chat, prompts_for(chat, examples), DECODING, seed=0)
+    table = pd.DataFrame([{"question": e.question, "image": e.images[0]} for e in examples])
+    assert model.predict(table)["response"].tolist() == [response.text for response in asked]
+
+
+def test_a_question_without_an_image_is_answered(model: mlflow.pyfunc.PyFuncModel) -> None:
+    for rows in ([{"question": "What?"}], [{"question": "What?", "image": None}]):
+        assert len(model.predict(rows)) == 1
+    table = pd.DataFrame({"question": ["What?", "What?"], "image": [None, float("nan")]}, dtype=object)
+    assert len(model.predict(table)) == 2
+
+
+def test_parameters_change_the_decoding(model: mlflow.pyfunc.PyFuncModel, example: Example) -> None:
+    image = example.images[0]
+    drawn = [ask(model, image, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(ask(model, image, max_new_tokens=1).split()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("missing.png", "no such file, and no base64 text"),
+        ("notes.txt", "cannot be read as an image"),
+        (".", "Is a directory"),
+        ("bm90IGFuIGltYWdl", "cannot be read as an image"),
+        (7, "int is no image"),
+        (b"", "cannot be read as an image"),
+        ("", "Is a directory"),
+        ("data:image/png;base64,###", "no base64 text"),
+        ("a\0b", "cannot be read"),
+    ],
+)
+def test_an_image_that_cannot_be_used_is_told_by_its_row(
+    model: mlflow.pyfunc.PyFuncModel, image: object, said: str
+) -> None:
+    Path("notes.txt").write_text("notes")
+    with pytest.raises(Exception, match=r"row 0, image: .*Give a path, base64 text, or bytes") as caught:
+        ask(model, image)
+    assert type(caught.value).__name__ == "VicurError"
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("question", ["", "  "])
+def test_a_blank_question_is_told_by_its_row(model: mlflow.pyfunc.PyFuncModel, question: str) -> None:
+    with pytest.raises(Exception, match="row 0, question: has no question"):
+        ask(model, None, question)
+
+
+def test_a_wrong_parameter_is_told(model: mlflow.pyfunc.PyFuncModel) -> None:
+    with pytest.raises(Exception, match="temperature"):
+        ask(model, None, temperature=-1.0)
+
+
+def test_a_server_can_refuse_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(picture, "PNG")
+    Path("scene.png").write_bytes(picture.getvalue())
+    assert image_bytes("scene.png") == picture.getvalue()
+    monkeypatch.setenv("VICUR_SERVE_PATHS", "0")
+    with pytest.raises(ValueError, match="no base64 text"):
+        image_bytes("scene.png")
+    assert image_bytes(base64.b64encode(picture.getvalue()).decode()) == picture.getvalue()
+
+
+def test_the_model_says_how_it_is_asked(model: mlflow.pyfunc.PyFuncModel) -> None:
+    signature = model.metadata.signature
+    assert signature.inputs.input_names() == ["question", "image"]
+    assert signature.outputs.input_names() == ["answer", "response"]
+    assert {p.name: p.default for p in signature.params.params} == {
+        **DECODING.model_dump(),
+        "seed": 0,
+        "batch_size": 32,
+    }
