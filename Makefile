@@ -17,7 +17,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-browser lint types compile base constraints clean
+.PHONY: help run test test-browser lint compile base constraints clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,7 +41,8 @@ compile: $(VENV)/.dev ## Compile the pipeline's package for a cluster
 	$(BIN)/vicur compile --unversioned --output pipelines/compiled/distill.yaml
 
 base: $(VENV)/.run ## Train the tiny base model that ships in vicur/modeling/tiny/base again
-	$(BIN)/vicur base train vicur/modeling/tiny/base
+	rm -rf .vicur/base && $(BIN)/vicur base train .vicur/base
+	rm -rf vicur/modeling/tiny/base && mv .vicur/base vicur/modeling/tiny/base
 
 constraints: $(VENV)/.uv ## Resolve constraints.txt anew from pyproject.toml
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml \

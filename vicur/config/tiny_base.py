@@ -27,12 +27,14 @@ class TinyBaseConfig(Section):
 
     seed: int = 0
     """Root seed."""
+    scenes: int = Field(default=800, ge=1)
+    """Scenes of the base pool that it is trained on, the first ones: fewer scenes, worse reading of handwriting that it has not met."""
     vision_steps: int = Field(default=200, ge=1)
     """Supervised steps of the vision tower on digit, colour and place of each cell, before there is any text."""
     vision_learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of these steps; it falls along a cosine."""
-    steps: int = Field(default=2000, ge=1)
-    """Steps of the text backbone on responses; the tower is frozen."""
+    steps: int = Field(default=1200, ge=1)
+    """Steps of the whole model on responses."""
     learning_rate: float = Field(default=2e-3, gt=0)
     """Peak learning rate of these steps: a linear rise, then a cosine."""
     warmup_steps: int = Field(default=50, ge=0)

@@ -5,8 +5,7 @@
 It has seen so little handwriting (the base pool) that it misreads about every sixth digit it has not met. With the evidence in a hint it
 answers nearly always; with the answer in a hint it copies the answer and misreads the evidence as before. That gap is what
 distillation with cues is about. Vision tower first, on digit, colour and place of each cell (a token that does not know its place cannot
-be found by one); then the text backbone on reference responses to prompts with and without hints. The tower is frozen by then: trained
-on, it would learn the base pool by heart, and a model that is sure of all it reads has no gradient left to be taught by.
+be found by one); then the whole model on reference responses to prompts with and without hints.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, 
 from vicur.modeling.vision import encode_images
 from vicur.seeds import numpy_generator, substream
 from vicur.training.examples import PixelStore
-from vicur.training.features import FrozenFeatures
 
 _DIGITS = 10
 _HINTS: tuple[Privilege, ...] = ("none", "cue", "answer", "rationale", "solution")
@@ -58,8 +56,10 @@ def train_tiny_base(config: TinyBaseConfig, output: Path, events: Events) -> dic
     torch.manual_seed(substream(config.seed, "tiny_base", "weights"))
     model = Qwen3VLForConditionalGeneration(tiny_config(tokenizer))
     images = PixelStore(chat)
-    read = _train_vision(model, pools["base"], images, config, events)
-    _train_text(model, pools["base"], images, chat, config, events)
+    numbers = {group: n for n, group in enumerate(dict.fromkeys(example.group for example in pools["base"]))}
+    examples = [example for example in pools["base"] if numbers[example.group] < config.scenes]
+    read = _train_vision(model, examples, images, config, events)
+    _train_text(model, examples, images, chat, config, events)
     model.eval()
     versions = {name: version(name).split("+")[0] for name in ("torch", "transformers", "numpy", "scikit-learn")}
     record: dict[str, Any] = {
@@ -150,9 +150,7 @@ def _train_text(
     mix = config.hints.model_dump()
     shares = np.array([mix[hint] for hint in _HINTS]) / sum(mix.values())
     forbidden = chat.forbidden_ids(text_config(model).vocab_size)
-    tower = FrozenFeatures(model)
-    model.model.visual.requires_grad_(requires_grad=False)
-    optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], config.learning_rate, config)
+    optimizer = _optimizer(list(model.parameters()), config.learning_rate, config)
     draw = numpy_generator(config.seed, "tiny_base", "text")
     average = 0.0
     for step in range(config.steps):
@@ -167,7 +165,7 @@ def _train_text(
             prompts.append(chat.prompt(question, images.of(example)))
             responses.append(chat.encode_response(response))
         batch = chat.collate(prompts, responses)
-        scores = score_responses(model, batch, tower.of(batch.pixels), forbidden)
+        scores = score_responses(model, batch, encode_images(model, batch.pixels), forbidden)
         loss = -scores.logprobs_BR.sum() / batch.response_mask.sum()
         rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
         _update(optimizer, loss, config.learning_rate * rise * _cosine(step / config.steps), config)
