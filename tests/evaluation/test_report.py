@@ -4,7 +4,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example as tried_example
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.answers.examples import example
@@ -146,7 +147,7 @@ def test_students_without_training_records_have_no_curves(
 
 class TestScales:
     @given(st.lists(st.floats(-1e6, 1e6), max_size=20))
-    @example([15001.0, -1e-05])
+    @tried_example([15001.0, -1e-05])
     def test_a_scale_holds_its_values_between_round_ticks(self, values: list[float]) -> None:
         scale = round_scale(values)
         assert scale.low < scale.high
