@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vicur.commands.common import CacheOption, Commands, ConfigOption, SetOption, configuration, run_stage
+from vicur.commands.common import (
+    CacheOption,
+    Commands,
+    ConfigOption,
+    SetOption,
+    configuration,
+    help_with_examples,
+    run_stage,
+)
 
 if TYPE_CHECKING:
     from vicur.data import Example
 
-app = Commands(help="Build, check, pin and show the dataset.", no_args_is_help=True)
+app = Commands(
+    help=help_with_examples(
+        "Build, check, pin and show the dataset.", "vicur data prepare --output data", "vicur data verify data"
+    ),
+    no_args_is_help=True,
+)
 
 DEFAULT = Path("data")
 FolderArgument = Annotated[Path, typer.Argument(help="Dataset folder.")]
