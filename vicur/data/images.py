@@ -54,6 +54,10 @@ def check_image(data: bytes, max_pixels: int) -> None:
                 image.load()
     except UnusableImageError:
         raise
+    except Image.DecompressionBombError:
+        raise UnusableImageError(
+            f"is an image of more pixels than may be decoded, and {max_pixels} pixels are allowed", "Scale it down."
+        ) from None
     except UnidentifiedImageError:
         raise UnusableImageError("is no image" if data else "is an empty file", replace) from None
     except Exception as error:  # a decoder may raise anything at a broken file
