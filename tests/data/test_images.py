@@ -48,6 +48,12 @@ def test_a_large_image_is_refused_before_it_is_decoded() -> None:
         check_image(png(11, 10), max_pixels=100)
 
 
+def test_an_image_of_extreme_shape_is_refused() -> None:
+    check_image(png(400, 2), max_pixels=10_000)
+    with pytest.raises(UnusableImageError, match="402 x 2 pixels, and a side may be 200 times the other"):
+        check_image(png(402, 2), max_pixels=10_000)
+
+
 @given(st.binary(max_size=200), st.integers(0, 60))
 def test_garbage_is_never_more_than_an_unusable_image(garbage: bytes, place: int) -> None:
     with suppress(UnusableImageError):

@@ -6,6 +6,8 @@ import io
 import warnings
 
 FORMATS = ("PNG", "JPEG")
+MAX_ASPECT = 200
+"""Longest side over shortest that Qwen3-VL's image processor takes."""
 
 
 class UnusableImageError(ValueError):
@@ -47,6 +49,11 @@ def check_image(data: bytes, max_pixels: int) -> None:
                     raise UnusableImageError(
                         f"is an image of {width} x {height} pixels, and {max_pixels} pixels are allowed",
                         "Scale it down, or raise max_pixels.",
+                    )
+                if max(width, height) > MAX_ASPECT * min(width, height):
+                    raise UnusableImageError(
+                        f"is an image of {width} x {height} pixels, and a side may be {MAX_ASPECT} times the other",
+                        "Crop or pad it.",
                     )
                 image.verify()
             # verify() reads the structure and leaves the image unusable; only decoding finds a cut or garbled file.
