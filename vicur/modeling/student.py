@@ -11,6 +11,8 @@ forward that brings more of the prompt (an image; with sink ``assistant``, a new
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -64,6 +66,7 @@ class Qwen3VLStudentModel(Qwen3VLModel):
 
     def __init__(self, config: Qwen3VLStudentConfig) -> None:
         super().__init__(config)
+        self.recovers = True
         self.cue_recovery = _cue_recovery(config)
         recover_between(self.language_model)
         self.post_init()  # type: ignore[no-untyped-call]
@@ -127,6 +130,8 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         Raises:
             VicurError: where the forward continues a prompt whose beginning is in the cache.
         """
+        if not self.recovers:
+            return None
         features = _has_features(kwargs)
         headers_BT = self._headers(input_ids)
         if past_key_values is not None and int(past_key_values.get_seq_length()) > 0:
@@ -178,6 +183,20 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
         text = config.get_text_config()
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         self.post_init()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def cue_recovery_off(model: Qwen3VLForConditionalGeneration) -> Iterator[None]:
+    """Inside, a student computes what its backbone computes. A model without the module computes that anyway."""
+    inner = model.model
+    if not isinstance(inner, Qwen3VLStudentModel):
+        yield
+        return
+    before, inner.recovers = inner.recovers, False
+    try:
+        yield
+    finally:
+        inner.recovers = before
 
 
 def _cue_recovery(config: Qwen3VLStudentConfig) -> CueRecovery:
