@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers import initialization as init
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel, Qwen3VLTextModel
 
 from vicur.config.student import CueRecoverySettings
 from vicur.errors import VicurError
@@ -68,8 +68,7 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         super().__init__(config)
         self.recovers = True
         self.cue_recovery = _cue_recovery(config)
-        for layer in self.language_model.layers:
-            layer.register_forward_pre_hook(_recover_before, with_kwargs=True)
+        recover_between(self.language_model)
         self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -223,6 +222,12 @@ def _cue_recovery(config: Qwen3VLStudentConfig) -> CueRecovery:
             remedy="Set it in the model's configuration, from the tokenizer.",
         )
     return CueRecovery(text.hidden_size, heads, text.rms_norm_eps, layers)
+
+
+def recover_between(backbone: Qwen3VLTextModel) -> None:
+    """Lets cue recovery act between the decoder layers of a text backbone: a forward takes it as its argument ``recover_cues``."""
+    for layer in backbone.layers:
+        layer.register_forward_pre_hook(_recover_before, with_kwargs=True)
 
 
 def _recover_before(
