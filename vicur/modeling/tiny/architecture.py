@@ -1,8 +1,8 @@
 """Shape and tokenizer of the tiny Qwen3-VL.
 
 Hidden 96, four decoder layers, a vision tower of two blocks with 8-pixel patches: a digit of a scene (16 x 16 pixels) becomes one visual
-token. A teacher may be larger; vocabulary and patches stay. Cue recovery goes in at interval 2 here: at the paper's interval of 5 a model of four layers has one module, at layer 0, where
-the visual tokens have seen nothing but themselves.
+token. A teacher may be larger; vocabulary and patches stay. Cue recovery goes in at interval 2 here: at the paper's interval of 5 a model
+of four layers has one module, at layer 0, where the visual tokens have seen nothing but themselves.
 """
 
 from __future__ import annotations
