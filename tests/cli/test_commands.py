@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.cli.conftest import SMALL, Command
+from vicur.config.methods import METHODS
 from vicur.data import read_examples
 from vicur.storage import tree_sha256
 
@@ -131,8 +132,8 @@ def test_an_unknown_method_is_refused_with_the_known_ones(dataset: Path, project
     assert dataset.is_dir()
     result = vicur("train", "--method", "grpoo", "-o", "students/x")
     assert result.code == 2
-    assert "--method" in result.error
-    assert "'opsd', 'opsd-cue', 'opsd-recovery' or 'vicur'" in result.error
+    assert "methods.0" in result.error
+    assert all(f"'{method}'" in result.error for method in METHODS)
     assert not (project / "students").exists()
 
 

@@ -32,6 +32,8 @@ def train(
       vicur base train vicur/modeling/tiny/base
 
       vicur base train /tmp/base --set seed=1
+
+      vicur base train teacher --set 'sizes={hidden_size: 128, heads: 4, layers: 6}' --set 'pools=[base, distill]' --set scenes=3350
     """
     from vicur.commands.common import refuse_to_replace
     from vicur.commands.console_events import ConsoleEvents
