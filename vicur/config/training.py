@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from vicur.config.base import Section
+from vicur.config.objective import K1, Objective
 from vicur.config.sampling import Sampling
 from vicur.config.student import CueRecoverySettings
 
@@ -49,12 +50,9 @@ class TrainingConfig(Section):
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Norm that gradients are clipped to."""
-    objective: Literal["k1", "reverse_kl", "forward_kl"] = "k1"
-    """What is minimised on the student's rollouts: ``k1``, the paper's estimate from the sampled tokens; ``reverse_kl``, which it
-    estimates; or ``forward_kl``, which moves a student that is sure of something wrong at once. The last two take the whole vocabulary:
-    less noise in small batches, for the memory of a distribution a token."""
-    advantage_clamp: float = Field(default=10.0, gt=0)
-    """Bound of a token's advantage under ``k1``, in nats (the paper's 10)."""
+    objective: Objective = K1()
+    """What is minimised on the student's rollouts, as ``{type: jsd, beta: 0.1}`` or by its bare name: ``k1``, the paper's; ``k3``,
+    ``reverse_kl``, ``forward_kl``, ``jsd`` or ``topk_forward_kl``."""
     rollout: Sampling = Sampling()
     """How rollouts are drawn. Scores are those of the untempered distribution: temperature 1 keeps the method on policy."""
     train_vision: bool = True

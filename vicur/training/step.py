@@ -13,13 +13,14 @@ from vicur.answers import is_correct
 from vicur.config.training import TrainConfig
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
-from vicur.modeling.scoring import Scores, score_responses, text_config
+from vicur.modeling.scoring import response_states, text_config
 from vicur.modeling.vision import ImageFeatures, encode_images
 from vicur.seeds import substream
 from vicur.training.diagnostics import hint_leakage, logprob_gap
 from vicur.training.examples import TrainingExample
 from vicur.training.features import FrozenFeatures
-from vicur.training.objectives import advantages, forward_kl_loss, k1_loss, reverse_kl_loss
+from vicur.training.losses import distillation_loss
+from vicur.training.objectives import token_weights
 
 
 @dataclass
@@ -78,7 +79,6 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
     phases = Phases()
     student, chat, config = learner.student, learner.chat, learner.config
     forbidden = chat.forbidden_ids(text_config(student).vocab_size).to(student.device)
-    exact = config.objective != "k1"
     images = [pixels for row in rows for pixels in row.student.pixels]
     with torch.set_grad_enabled(config.train_vision):
         features = encode_images(student, images)
@@ -100,24 +100,24 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
     teacher_features = _teacher_features(learner, rows, shared, step)
     with torch.no_grad():
         taught = chat.collate([row.teacher for row in rows], ids, device=str(student.device))
-        taught_scores = score_responses(learner.teacher, taught, teacher_features, forbidden, distributions=exact)
+        taught_states = response_states(learner.teacher, taught, teacher_features)
     phases.end("teacher")
 
     batch = chat.collate([row.student for row in rows], ids, device=str(student.device))
-    scores = score_responses(student, batch, features, forbidden, distributions=exact)
-    loss = _loss(config, taught_scores, scores, batch.response_mask)
-    norm = _update(learner, loss, step)
+    states = response_states(student, batch, features)
+    scored = distillation_loss(config.objective, states, taught_states, token_weights(states.mask_BR), forbidden)
+    norm = _update(learner, scored.loss, step)
     phases.end("update")
 
     mask_BR, tokens = batch.response_mask, int(batch.response_mask.sum())
     total = sum(phases.seconds.values())
     return {
-        "loss": float(loss.detach()),
+        "loss": float(scored.loss.detach()),
         "gradient_norm": norm,
         "learning_rate": learner.learning_rate(step),
-        **logprob_gap(taught_scores.logprobs_BR, scores.logprobs_BR, mask_BR),
+        **logprob_gap(scored.teacher_BR, scored.student_BR, mask_BR),
         **hint_leakage([response.text for response in responses]),
-        "entropy": float(scores.entropy_BR[mask_BR].mean()),
+        "entropy": float(scored.entropy_BR[mask_BR].mean()),
         "response_tokens": tokens / len(rows),
         "unfinished_share": sum(not r.finished for r in responses) / len(rows),
         "rollout_accuracy": sum(is_correct(r.text, row.example) for r, row in zip(responses, rows, strict=True))
@@ -125,14 +125,6 @@ def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: i
         **phases.seconds,
         "tokens_per_second": tokens / total,
     }
-
-
-def _loss(config: TrainConfig, teacher: Scores, student: Scores, mask_BR: torch.Tensor) -> torch.Tensor:
-    if teacher.distributions_NV is not None and student.distributions_NV is not None:
-        divergence = forward_kl_loss if config.objective == "forward_kl" else reverse_kl_loss
-        return divergence(teacher.distributions_NV, student.distributions_NV, mask_BR)
-    advantage_BR = advantages(teacher.logprobs_BR, student.logprobs_BR, config.advantage_clamp)
-    return k1_loss(advantage_BR, student.logprobs_BR, mask_BR)
 
 
 def _teacher_features(

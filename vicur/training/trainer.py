@@ -100,7 +100,7 @@ def _step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[
         raise VicurError(
             f"training came to {error} at step {step + 1}.",
             where=f"method {learner.config.method}",
-            remedy="Lower learning_rate or advantage_clamp; the checkpoint before this step is kept.",
+            remedy="Lower learning_rate, or objective.clamp where it has one; the checkpoint before this step is kept.",
         ) from error
 
 
