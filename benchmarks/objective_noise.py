@@ -1,6 +1,6 @@
 """How noisy is k1? Its gradient against that of the reverse KL which it estimates, on the same rollouts.
 
-    python benchmarks/objective_noise.py [--batches 8] [--batch-size 32]
+    python -m benchmarks.objective_noise [--batches 8] [--batch-size 32]
 
 Prints, for the gradient of one batch and for the mean over all of them, the cosine with the reverse KL's mean gradient over all batches
 (the signal), and how far a batch's gradient strays from its mean, relative to that mean.
@@ -27,7 +27,7 @@ from vicur.modeling.generation import generate
 from vicur.modeling.scoring import response_states, text_config
 from vicur.modeling.vision import encode_images
 from vicur.training.examples import TrainingExample, batch_rows, training_examples
-from vicur.training.losses import distillation_loss
+from vicur.training.loss import objective_loss, teaching
 from vicur.training.objectives import token_weights
 
 
@@ -42,7 +42,9 @@ def gradients(model: torch.nn.Module, chat: Chat, rows: list[TrainingExample], s
     student = response_states(model, chat.collate([r.student for r in rows], answers), features)
     weights_BR = token_weights(student.mask_BR)
     losses = {
-        objective.type: distillation_loss(objective, student, teacher, weights_BR, forbidden).loss
+        objective.type: objective_loss(
+            objective, student, weights_BR, forbidden, taught=teaching(objective, teacher, forbidden)
+        ).value
         for objective in (K1(), ReverseKl())
     }
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -35,8 +35,13 @@ class Commands(typer.Typer):
 
 
 def _joined(paragraph: str) -> str:
-    """A paragraph on one line; an indented one (an example) as it is."""
-    return paragraph if paragraph.startswith(" ") else paragraph.replace("\n", " ")
+    """A paragraph on one line; an indented one (an example) as it is, its brackets no markup."""
+    return paragraph.replace("[", "\\[") if paragraph.startswith(" ") else paragraph.replace("\n", " ")
+
+
+def help_with_examples(text: str, *examples: str) -> str:
+    """Help of a group of commands."""
+    return "\n\n".join((text, "[bold]Examples[/bold]", *(f"  {example}" for example in examples)))
 
 
 ConfigOption = Annotated[

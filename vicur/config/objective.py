@@ -1,22 +1,22 @@
-"""What a student minimises on its own rollouts."""
+"""What is minimised."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, field_validator
 
 from vicur.config.base import Section
 
 
 class K1(Section):
-    """The paper's objective: a policy gradient whose advantages are minus the k1 estimate of the reverse KL at each sampled token."""
+    """The paper's objective: a policy gradient with the teacher's log-prob gap as advantage."""
 
     type: Literal["k1"] = "k1"
     clamp: float = Field(default=10.0, gt=0)
     """Bound of a token's advantage, in nats (the paper's 10)."""
-    ppo_clip: float = Field(default=0.2, gt=0, lt=1)
-    """How far the importance ratio may stray from 1 before it is clipped. The ratio is 1 in the only, or first, update on a batch."""
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    """How far the PPO ratio may stray from 1, where a batch serves several updates (the paper's 0.2)."""
 
 
 class K3(Section):
@@ -28,19 +28,19 @@ class K3(Section):
 
 
 class ForwardKl(Section):
-    """KL(teacher || student) over the whole vocabulary: moves a student that is sure of something wrong at once."""
+    """KL(teacher || student) over the vocabulary: moves a student that is sure of something wrong at once."""
 
     type: Literal["forward_kl"] = "forward_kl"
 
 
 class ReverseKl(Section):
-    """KL(student || teacher) over the whole vocabulary: what k1 estimates, without the noise of the sampled token."""
+    """KL(student || teacher) over the vocabulary: what k1 estimates, without the noise of the sampled token."""
 
     type: Literal["reverse_kl"] = "reverse_kl"
 
 
 class Jsd(Section):
-    """The generalised Jensen-Shannon divergence over the whole vocabulary."""
+    """The generalised Jensen-Shannon divergence over the vocabulary."""
 
     type: Literal["jsd"] = "jsd"
     beta: float = Field(default=0.5, gt=0, lt=1)
@@ -55,12 +55,32 @@ class TopkForwardKl(Section):
     """Tokens that are told apart."""
 
 
-def _named(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
+class Grpo(Section):
+    """Rewards instead of a teacher: a response that is right earns 1, and is compared with others to the same prompt (arXiv 2402.03300)."""
+
+    type: Literal["grpo"] = "grpo"
+    group_size: int = 5
+    """Rollouts a prompt (the paper's 5)."""
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    """How far the PPO ratio may stray from 1, where a batch serves several updates."""
+    scale: bool = True
+    """Whether a group's advantages are divided by the standard deviation of its rewards, as GRPO has it."""
+
+    @field_validator("group_size")
+    @classmethod
+    def _has_others(cls, size: int) -> int:
+        if size < 2:
+            raise ValueError("a group needs 2 rollouts or more: each is compared with the others")
+        return size
 
 
-Objective = Annotated[
-    Annotated[K1 | K3 | ForwardKl | ReverseKl | Jsd | TopkForwardKl, Field(discriminator="type")],
-    BeforeValidator(_named),
+class Supervised(Section):
+    """Cross-entropy of reference responses: no rollouts."""
+
+    type: Literal["supervised"] = "supervised"
+
+
+ObjectiveConfig = Annotated[
+    K1 | K3 | ForwardKl | ReverseKl | Jsd | TopkForwardKl | Grpo | Supervised, Field(discriminator="type")
 ]
-"""One of the objectives. Its bare name stands for it with its defaults."""
+"""The objective, chosen by ``type``."""

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from vicur.training.objectives import (
     advantages,
     clipped_policy_loss,
+    clipped_share,
     forward_kl,
     group_advantages,
-    grpo_loss,
     k1_loss,
     k3_loss,
     reverse_kl,
@@ -43,7 +43,7 @@ def test_at_the_weights_that_sampled_the_clipped_objective_has_k1s_gradient():
     student = doubles(-1.0, -2.0, -4.0, requires_grad=True)
     arguments = doubles(1.0, -3.0, 0.5), student, doubles(0.2, 0.3, 0.5)
     (plain,) = torch.autograd.grad(k1_loss(*arguments), student)
-    (clipped,) = torch.autograd.grad(k1_loss(*arguments, old=student.detach()), student)
+    (clipped,) = torch.autograd.grad(clipped_policy_loss(*arguments, old=student.detach(), clip=0.2), student)
     assert torch.equal(plain, clipped)
 
 
@@ -65,6 +65,7 @@ def test_a_ratio_is_clipped_where_going_on_would_overshoot(advantage, ratio, sur
     (gradient,) = torch.autograd.grad(loss, student)
     assert loss.item() == pytest.approx(-surrogate)
     assert gradient.item() == pytest.approx(-surrogate if moves else 0.0)
+    assert clipped_share(doubles(advantage), student, old=doubles(-3.0), clip=0.2).item() == (not moves)
 
 
 @pytest.mark.parametrize("estimate", ["k1", "k3"])
@@ -128,19 +129,5 @@ def test_group_advantages_are_rewards_in_deviations_from_their_group():
     assert made[1].tolist() == [0.0] * 5
 
 
-def test_grpo_gives_every_token_its_responses_advantage():
-    student = doubles([-1.0, -2.0, -3.0], [-1.5, -0.5, 0.0], requires_grad=True)
-    weights = token_weights(torch.tensor([[True, True, True], [True, True, False]]))
-    loss = grpo_loss(doubles(0.7, -1.2), student, weights)
-    assert loss.item() == pytest.approx(-(0.7 - 1.2) / 2)
-    (gradient,) = torch.autograd.grad(loss, student)
-    assert gradient.tolist() == [pytest.approx([-0.7 / 6] * 3), pytest.approx([1.2 / 4, 1.2 / 4, 0.0])]
-
-
-def test_grpo_clips_in_later_updates():
-    student = doubles([-1.0], [-2.0], requires_grad=True)
-    old = student.detach() - doubles(1.5).log()
-    loss = grpo_loss(doubles(1.0, -1.0), student, doubles([0.5], [0.5]), old_BR=old)
-    (gradient,) = torch.autograd.grad(loss, student)
-    assert loss.item() == pytest.approx(-(1.2 - 1.5) / 2)
-    assert gradient.tolist() == [[0.0], [pytest.approx(0.75)]]
+def test_unscaled_group_advantages_are_rewards_from_their_mean():
+    assert group_advantages(doubles([1.0, 0.0, 0.0, 1.0]), scale=False).tolist() == [[0.5, -0.5, -0.5, 0.5]]

@@ -10,8 +10,8 @@ from vicur.training.objectives.reduction import token_weights, weighted_sum
 from vicur.training.objectives.sampled import (
     advantages,
     clipped_policy_loss,
+    clipped_share,
     group_advantages,
-    grpo_loss,
     k1_loss,
     k3_loss,
 )
@@ -27,9 +27,9 @@ __all__ = [
     "Divergence",
     "advantages",
     "clipped_policy_loss",
+    "clipped_share",
     "forward_kl",
     "group_advantages",
-    "grpo_loss",
     "jsd",
     "k1_loss",
     "k3_loss",

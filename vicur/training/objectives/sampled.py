@@ -27,23 +27,17 @@ def advantages(teacher: Tensor, student: Tensor, clamp: float) -> Tensor:
     return (teacher - student).detach().clamp(-clamp, clamp)
 
 
-def k1_loss(
-    advantages: Tensor, student: Tensor, weights: Tensor, *, old: Tensor | None = None, clip: float = 0.2
-) -> Tensor:
+def k1_loss(advantages: Tensor, student: Tensor, weights: Tensor) -> Tensor:
     """L = - sum_n w_n sg[A_n] log p_theta(y_n | X, y_<n), the paper's objective.
 
-    In the only, or first, update on a batch the importance ratio is 1 and clipping never acts, so there is neither here and no forward
-    for old log-probabilities. Later updates on the same batch pass what the first one scored: see :func:`clipped_policy_loss`.
+    In the only update on a batch the importance ratio is 1 and clipping never acts, so there is neither here, and no forward for old
+    log-probabilities: the gradient is that of :func:`clipped_policy_loss`, which several updates on one batch take instead.
 
     Args:
         advantages: advantages of the sampled tokens.
         student: the student's log-probabilities of them, with their graph.
         weights: weights of the tokens.
-        old: the student's log-probabilities in the first update on this batch, in a later one.
-        clip: PPO's clip range, used with ``old``.
     """
-    if old is not None:
-        return clipped_policy_loss(advantages, student, weights, old=old, clip=clip)
     return -weighted_sum(advantages.detach() * student, weights)
 
 
@@ -59,9 +53,19 @@ def clipped_policy_loss(advantages: Tensor, student: Tensor, weights: Tensor, *,
         old: log-probabilities of them under the weights that sampled them.
         clip: how far the ratio may stray from 1.
     """
-    advantages = advantages.detach()
-    ratios = (student - old.detach()).exp()
-    return -weighted_sum(torch.minimum(ratios * advantages, ratios.clamp(1 - clip, 1 + clip) * advantages), weights)
+    plain, held = _surrogates(advantages, student, old, clip)
+    return -weighted_sum(torch.minimum(plain, held), weights)
+
+
+def clipped_share(advantages: Tensor, student: Tensor, *, old: Tensor, clip: float) -> Tensor:
+    """Share of the tokens that :func:`clipped_policy_loss` clips, and which so have no gradient."""
+    plain, held = _surrogates(advantages, student.detach(), old, clip)
+    return (held < plain).float().mean()
+
+
+def _surrogates(advantages: Tensor, student: Tensor, old: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+    advantages, ratios = advantages.detach(), (student - old.detach()).exp()
+    return ratios * advantages, ratios.clamp(1 - clip, 1 + clip) * advantages
 
 
 def k3_loss(teacher: Tensor, student: Tensor, weights: Tensor, *, clamp: float) -> Tensor:
@@ -80,32 +84,18 @@ def k3_loss(teacher: Tensor, student: Tensor, weights: Tensor, *, clamp: float) 
     return weighted_sum(ratios.expm1() - ratios, weights)
 
 
-def group_advantages(rewards_QK: Tensor) -> Tensor:
-    """A_i = (r_i - mean(r)) / std(r) over the K responses to one question (GRPO, arXiv 2402.03300, section 4.1.2).
+def group_advantages(rewards_GN: Tensor, *, scale: bool = True) -> Tensor:
+    """A_gn = (r_gn - mean_n r_gn) / (std_n r_gn + 1e-6): how much better a response is than the others to its prompt.
 
-    The deviation is that of a sample. A group whose rewards are all equal teaches nothing: its advantages are zero.
+    GRPO's outcome advantages (arXiv 2402.03300, section 4.1.2); its objective, equation 3 with a KL weight of zero, is
+    :func:`clipped_policy_loss` with a response's advantage at each of its tokens. A group whose rewards are all equal teaches nothing.
 
     Args:
-        rewards_QK: rewards of K >= 2 responses to each of Q questions.
+        rewards_GN: rewards of N >= 2 responses to each of G prompts.
+        scale: whether to divide by the group's standard deviation (of a sample: N - 1).
 
     Returns:
-        Advantages of the responses [Q, K].
+        Advantages of the responses [G, N].
     """
-    centred_QK = rewards_QK - rewards_QK.mean(-1, keepdim=True)
-    return centred_QK / (rewards_QK.std(-1, keepdim=True) + _LEAST_DEVIATION)
-
-
-def grpo_loss(
-    advantages_B: Tensor, student_BR: Tensor, weights_BR: Tensor, *, old_BR: Tensor | None = None, clip: float = 0.2
-) -> Tensor:
-    """GRPO's objective (arXiv 2402.03300, equation 3) with its KL weight at zero: each token has the advantage of its response.
-
-    Args:
-        advantages_B: advantages of the responses, from :func:`group_advantages`.
-        student_BR: the student's log-probabilities of their tokens, with their graph.
-        weights_BR: weights of the tokens.
-        old_BR: the student's log-probabilities in the first update on this batch, in a later one; left out, the ratio is 1.
-        clip: PPO's clip range.
-    """
-    old_BR = student_BR if old_BR is None else old_BR
-    return clipped_policy_loss(advantages_B[:, None], student_BR, weights_BR, old=old_BR, clip=clip)
+    centred_GN = rewards_GN - rewards_GN.mean(dim=-1, keepdim=True)
+    return centred_GN / (rewards_GN.std(dim=-1, keepdim=True) + _LEAST_DEVIATION) if scale else centred_GN
