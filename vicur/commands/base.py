@@ -40,8 +40,9 @@ def train(
     from vicur.config.run import read_overrides
     from vicur.config.tiny_base import TinyBaseConfig
     from vicur.config.validation import validated
+    from vicur.stages import CHECKPOINT
 
-    refuse_to_replace(output, "vicur.json")
+    refuse_to_replace(output, CHECKPOINT, {})
     config: TinyBaseConfig = validated(TinyBaseConfig, read_overrides(overrides or ()), "--set")
     from vicur.training.tiny_base import train_tiny_base
 
