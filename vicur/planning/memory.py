@@ -1,0 +1,315 @@
+"""Memory of a GPU by part and phase of a step.
+
+A step has four phases, and the one that takes most decides: the student answers (rollout), the teacher scores, the student learns
+(update: forward and backward), and the optimizer writes the weights. Weights and optimizer state are there throughout.
+
+Every sequence is taken to be as long as it may get, and every micro-batch to be full. Sharding (FSDP2) divides what is resident by the
+number of GPUs, and gathers in the computing type the root (embeddings, output layer, norms), which stays for a whole pass, and two layers
+at a time: the one that computes and the one that is fetched ahead.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import torch
+
+from vicur.planning.footprint import (
+    Precision,
+    decoder_layer_footprint,
+    recovery_footprint,
+    vision_block_footprint,
+    vision_merger_footprint,
+)
+from vicur.planning.inputs import PlanInput
+from vicur.planning.model import (
+    Models,
+    compute_bytes,
+    frozen_parameters,
+    frozen_precision,
+    student_precision,
+    trained_parameters,
+)
+from vicur.planning.sizes import Sizes
+
+_FLOAT32 = torch.float32.itemsize
+_INT64 = torch.int64.itemsize
+_ADAM_STATES = 2
+_LAYERS_GATHERED = 2
+# Logits, their masked copy, log-probabilities, and what temperature and truncation make of them (vicur.modeling.generation.draw).
+_DRAW_COPIES = 5
+
+
+class Phase(StrEnum):
+    """What a GPU is at."""
+
+    ROLLOUT = "rollout"
+    TEACHER = "teacher"
+    UPDATE = "update"
+    OPTIMIZER = "optimizer"
+
+
+class Part(StrEnum):
+    """What takes memory."""
+
+    WEIGHTS = "weights"
+    COPIES = "weights in the computing type"
+    GRADIENTS = "gradients"
+    OPTIMIZER = "optimizer"
+    EMA = "EMA"
+    TEACHER = "teacher"
+    ACTIVATIONS = "activations"
+    VISION = "vision tower"
+    FEATURES = "image features"
+    KV_CACHE = "KV cache"
+    LOSS = "logits and loss tiles"
+
+
+Memory = dict[Phase, dict[Part, int]]
+"""Bytes by phase and part; a part that takes none is left out."""
+
+
+def student_memory(plan: PlanInput, models: Models) -> Memory:
+    """Memory of one of the student's GPUs."""
+    resident = _resident(plan, models)
+    gradients = {Part.GRADIENTS: _gradients(plan, models.sizes)}
+    phases = {Phase.ROLLOUT: _rollout(plan, models)}
+    if plan.teacher != "none" and not plan.teacher_gpus:
+        phases[Phase.TEACHER] = _scoring(plan, models, shards=plan.gpus if plan.sharded else 1)
+    phases[Phase.UPDATE] = _update(plan, models) | gradients
+    trained = _FLOAT32 * trained_parameters(plan, models.sizes) // _shards(plan)
+    # Without the fused kernel, AdamW makes the denominator of all weights at once.
+    step = {Part.OPTIMIZER: resident[Part.OPTIMIZER] + (0 if plan.fused_optimizer else trained)}
+    phases[Phase.OPTIMIZER] = gradients | step
+    return {phase: _some(resident | parts) for phase, parts in phases.items()}
+
+
+def teacher_memory(plan: PlanInput, models: Models) -> Memory:
+    """Memory of one of the teacher's own GPUs; empty where it has none."""
+    if not plan.teacher_gpus:
+        return {}
+    shards = plan.teacher_gpus if plan.strategy == "fsdp" else 1
+    weights = _teacher_weights(plan, models) // shards
+    return {Phase.TEACHER: _some({Part.TEACHER: weights} | _scoring(plan, models, shards=shards))}
+
+
+def peak(memory: Memory) -> tuple[Phase, int]:
+    """The phase that takes most, and how many bytes it takes."""
+    totals = {phase: sum(parts.values()) for phase, parts in memory.items()}
+    highest = max(totals, key=lambda phase: totals[phase])
+    return highest, totals[highest]
+
+
+def state_bytes(plan: PlanInput, sizes: Sizes) -> dict[Part, int]:
+    """Bytes of the student's weights, gradients and AdamW state over all GPUs together, cut or not: float32 for what is trained, the
+    computing type for what is not. AdamW keeps two numbers a weight."""
+    trained = _FLOAT32 * trained_parameters(plan, sizes)
+    return {
+        Part.WEIGHTS: trained + compute_bytes(plan) * frozen_parameters(plan, sizes),
+        Part.GRADIENTS: trained,
+        Part.OPTIMIZER: _ADAM_STATES * trained,
+    }
+
+
+def _resident(plan: PlanInput, models: Models) -> dict[Part, int]:
+    """What is there in every phase."""
+    shards, state = _shards(plan), state_bytes(plan, models.sizes)
+    local_teacher = _teacher_weights(plan, models) if not plan.teacher_gpus else 0
+    return {
+        Part.WEIGHTS: state[Part.WEIGHTS] // shards,
+        Part.OPTIMIZER: state[Part.OPTIMIZER] // shards,
+        Part.EMA if plan.teacher == "ema" else Part.TEACHER: local_teacher // shards,
+        Part.FEATURES: _features(plan, models),
+    }
+
+
+def _shards(plan: PlanInput) -> int:
+    return plan.gpus if plan.sharded else 1
+
+
+def _teacher_weights(plan: PlanInput, models: Models) -> int:
+    """Bytes of the teacher's own weights: a moving average is float32, or a small step would be lost in it."""
+    if models.teacher_sizes is None or plan.teacher == "adapter_off":
+        return 0
+    return models.teacher_sizes.total * (_FLOAT32 if plan.teacher == "ema" else compute_bytes(plan))
+
+
+def _gradients(plan: PlanInput, sizes: Sizes) -> int:
+    gradients = state_bytes(plan, sizes)[Part.GRADIENTS]
+    if plan.sharded:
+        # Whole gradients of the layers at work, on their way to be summed and cut.
+        whole = min(trained_parameters(plan, sizes), sizes.root + _LAYERS_GATHERED * sizes.largest_layer)
+        return gradients // plan.gpus + compute_bytes(plan) * whole
+    if plan.gpus > 1 and not plan.gradient_as_bucket_view:
+        return 2 * gradients
+    return gradients
+
+
+def _copies(plan: PlanInput, sizes: Sizes) -> int:
+    """Bytes of the student's weights in the computing type during a pass, beside those that are held."""
+    if student_precision(plan).autocast:
+        # Autocast keeps its copies of the weights of linear maps for the whole forward, and the graph for the backward.
+        return compute_bytes(plan) * (sizes.total - (sizes.embedding if sizes.head else 0))
+    return _gathered(plan, sizes, _shards(plan))
+
+
+def _gathered(plan: PlanInput, sizes: Sizes, shards: int) -> int:
+    """Bytes of the weights that a pass over sharded layers has gathered at once."""
+    if shards == 1:
+        return 0
+    return compute_bytes(plan) * min(sizes.total, sizes.root + _LAYERS_GATHERED * sizes.largest_layer)
+
+
+def _features(plan: PlanInput, models: Models) -> int:
+    """Features of the images of a GPU's share of a step, and those remembered of towers that are frozen."""
+    text = models.student.config.get_text_config()
+    deepstack = len(models.student.config.vision_config.deepstack_visual_indexes)
+    image = plan.visual_tokens * text.hidden_size * (1 + deepstack) * compute_bytes(plan)
+    # Rollouts of one prompt share its image.
+    images = -(-plan.sequences_a_gpu // plan.rollouts)
+    remembered = 0
+    if plan.teacher != "none" and not plan.teacher_gpus:
+        remembered = int(plan.feature_cache * 2**30)
+        if plan.examples is not None:
+            remembered = min(remembered, plan.examples * image)
+    return images * image + remembered
+
+
+def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
+    """Prefill and decoding. Both heights are counted as if they fell together; they differ by less than the KV cache."""
+    text, rows = models.student.config.get_text_config(), plan.rollout_batch
+    tokens = plan.max_prompt_tokens + plan.max_response_tokens
+    precision = student_precision(plan)
+    width = rows * text.num_key_value_heads * text.head_dim
+    # Under autocast the keys' norm makes them float32 again.
+    token_bytes = compute_bytes(plan) + (_FLOAT32 if precision.autocast else compute_bytes(plan))
+    # A layer's old cache stands beside the new one while a token is appended.
+    cache = (text.num_hidden_layers + 1) * width * tokens * token_bytes
+    layer = decoder_layer_footprint(models.student.config, rows, plan.max_prompt_tokens, precision)
+    states = rows * plan.max_prompt_tokens * text.hidden_size * precision.state_bytes
+    gathered = compute_bytes(plan) * models.sizes.total
+    whole = plan.sharded and plan.rollout_weights == "gathered"
+    return {
+        Part.COPIES: gathered if whole else _copies(plan, models.sizes),
+        Part.KV_CACHE: cache,
+        Part.ACTIVATIONS: layer.forward_peak + states + rows * plan.max_prompt_tokens**2,
+        Part.LOSS: _DRAW_COPIES * _FLOAT32 * rows * text.vocab_size,
+        Part.VISION: _vision_without_graph(plan, models, precision, rows),
+    }
+
+
+def _scoring(plan: PlanInput, models: Models, shards: int) -> dict[Part, int]:
+    """A forward of the teacher without graph, and its scores of the responses."""
+    assert models.teacher_sizes is not None
+    config = models.teacher.config
+    text, rows = config.get_text_config(), plan.micro_batch
+    tokens = plan.max_prompt_tokens + plan.max_response_tokens
+    # The student's own weights, or their average, are read as the student reads them.
+    own = plan.teacher in ("ema", "adapter_off")
+    precision = student_precision(plan) if own else frozen_precision(plan)
+    sizes = models.teacher_sizes
+    layer = decoder_layer_footprint(config, rows, tokens, precision, trained=False)
+    states = rows * tokens * text.hidden_size * precision.state_bytes
+    return {
+        Part.ACTIVATIONS: layer.forward_peak + states + _fixed(rows, tokens),
+        Part.LOSS: _tile(plan, rows * plan.max_response_tokens, text.hidden_size, 1),
+        Part.COPIES: _copies(plan, sizes) if own and precision.autocast else _gathered(plan, sizes, shards),
+    }
+
+
+def _update(plan: PlanInput, models: Models) -> dict[Part, int]:
+    """Forward and backward of the student on one micro-batch, at their height."""
+    return {
+        Part.COPIES: _copies(plan, models.sizes),
+        Part.ACTIVATIONS: sum(text_activations(plan, models)),
+        Part.VISION: _vision_with_graph(plan, models),
+        Part.LOSS: _loss(plan, models),
+    }
+
+
+def text_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
+    """Bytes that the text backbone and cue recovery keep between forward and backward of a micro-batch, and what the backward of one layer
+    takes on top.
+
+    Kept is what autograd saves, layer by layer, or, with gradient checkpointing, a layer's input alone; embeddings, deepstack additions
+    and the last norm beside.
+    """
+    config = models.student.config
+    text, rows = config.get_text_config(), plan.micro_batch
+    tokens = plan.max_prompt_tokens + plan.max_response_tokens
+    precision = student_precision(plan)
+    layer = decoder_layer_footprint(config, rows, tokens, precision, trained=plan.trained == "all")
+    states = rows * tokens * text.hidden_size * precision.state_bytes
+    layers = text.num_hidden_layers
+    saved = layers * (states if plan.gradient_checkpointing else layer.kept)
+    extra = layer.backward_peak if plan.gradient_checkpointing else layer.backward_extra
+    if plan.recovery is not None and plan.visual_tokens:
+        module = recovery_footprint(
+            text.hidden_size,
+            plan.recovery.num_heads or text.num_attention_heads,
+            rows,
+            tokens,
+            plan.visual_tokens,
+            precision,
+        )
+        saved += len(plan.recovery.layers(layers)) * module.kept
+        extra = max(extra, module.backward_extra)
+    # A deepstack addition copies the states; the last norm keeps them in float32 and normed.
+    saved += len(config.vision_config.deepstack_visual_indexes) * states
+    saved += states + 2 * rows * tokens * text.hidden_size * _FLOAT32
+    return saved + _fixed(rows, tokens), extra
+
+
+def _fixed(rows: int, tokens: int) -> int:
+    """Ids, types, positions and the boolean mask that all layers share."""
+    return 6 * _INT64 * rows * tokens + rows * tokens**2
+
+
+def _loss(plan: PlanInput, models: Models) -> int:
+    """States of the response tokens and their gradient, and a tile of logits for each model that the loss compares."""
+    text = models.student.config.get_text_config()
+    numbers = plan.micro_batch * plan.max_response_tokens
+    compared = 2 if plan.whole_vocabulary else 1
+    teacher = models.teacher.config.get_text_config().hidden_size if compared == 2 else 0
+    return 2 * numbers * text.hidden_size * _FLOAT32 + _tile(plan, numbers, teacher, compared)
+
+
+def _tile(plan: PlanInput, numbers: int, hidden_size: int, compared: int) -> int:
+    tile = min(plan.loss_tile_tokens, numbers) * plan.loss_tile_vocabulary * _FLOAT32
+    # A tile of logits and what becomes of it.
+    return numbers * hidden_size * compute_bytes(plan) + 2 * compared * tile
+
+
+def _vision_without_graph(plan: PlanInput, models: Models, precision: Precision, images: int) -> int:
+    if not plan.visual_tokens:
+        return 0
+    config = models.student.config
+    patches = plan.visual_tokens * config.vision_config.spatial_merge_size**2
+    block = vision_block_footprint(config, images, patches, precision, trained=False)
+    states = images * patches * config.vision_config.hidden_size * precision.state_bytes
+    return block.forward_peak + states + _pixels(config.vision_config, images * patches)
+
+
+def _vision_with_graph(plan: PlanInput, models: Models) -> int:
+    """The trained tower's forward and backward over the images of a micro-batch; a frozen one has made its features before."""
+    if not (plan.train_vision and plan.visual_tokens):
+        return 0
+    config, precision = models.student.config, student_precision(plan)
+    vision, images = config.vision_config, plan.micro_batch
+    patches = plan.visual_tokens * vision.spatial_merge_size**2
+    block = vision_block_footprint(config, images, patches, precision)
+    merger = vision_merger_footprint(config, images * patches, precision)
+    mergers = 1 + len(vision.deepstack_visual_indexes)
+    states = images * patches * vision.hidden_size * precision.state_bytes
+    blocks = vision.depth * (states if plan.gradient_checkpointing else block.kept)
+    extra = block.backward_peak if plan.gradient_checkpointing else block.backward_extra
+    return blocks + mergers * merger.kept + extra + 2 * states + _pixels(vision, images * patches)
+
+
+def _pixels(vision: object, patches: int) -> int:
+    numbers = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2  # type: ignore[attr-defined]
+    return patches * int(numbers) * _FLOAT32
+
+
+def _some(parts: dict[Part, int]) -> dict[Part, int]:
+    return {part: size for part, size in sorted(parts.items(), key=lambda item: list(Part).index(item[0])) if size}
