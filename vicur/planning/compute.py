@@ -145,9 +145,10 @@ def step_work(plan: PlanInput, models: Models, lengths: Lengths) -> Work:
     tokens = lengths.prompt + lengths.response
     forward = text_flops(config, sizes, tokens) + recovery_flops(plan, config)
     image = vision_flops(plan, config, sizes)
-    encoded = image * plan.batch_size * (3 if plan.train_vision else 1)
-    # A trained tower leaves the teacher's behind, which encodes each image once a run and remembers it where it can: not counted.
     repeated = 2 if plan.gradient_checkpointing else 1
+    # A frozen tower, the teacher's too, encodes an image once a run and remembers it: no more than a first epoch, which is not counted
+    # for the teacher.
+    encoded = image * plan.batch_size * (repeated + 2 if plan.train_vision else 1)
     backward = 2 if plan.trained == "all" else 1
     teacher = 0.0
     if models.teacher_sizes is not None:

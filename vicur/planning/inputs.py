@@ -14,6 +14,13 @@ from vicur.config.student import CueRecoverySettings
 from vicur.config.training import MethodName, method_named
 from vicur.config.validation import validated
 
+# Where a field of the plan's input comes from: an option of the command, or a setting of the run. The others are assumed.
+_OPTIONS = ("gpus", "teacher_gpus")
+_SETTINGS = {
+    "train_vision": "training.train_vision",
+    "max_response_tokens": "training.rollout.max_new_tokens",
+}
+
 
 class Hardware(Section):
     """The GPUs, and how well they are used. The defaults are one NVIDIA H100 SXM and cautious shares of what it can do."""
@@ -202,3 +209,13 @@ def plan_input(
         fields["examples"] = data.distill.scenes * data.distill.questions
     made: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, "the plan")
     return made
+
+
+def setting(field: str, value: Any) -> str:
+    """How a field of the plan's input is set on the command line."""
+    shown = str(value).lower() if isinstance(value, bool) else value
+    if field in _OPTIONS:
+        return f"--{field.replace('_', '-')} {shown}"
+    if field in _SETTINGS:
+        return f"--set {_SETTINGS[field]}={shown}"
+    return f"--assume {field}={shown}"
