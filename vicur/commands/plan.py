@@ -25,7 +25,8 @@ def plan(
     ] = 0,
     gpu_memory: Annotated[float, typer.Option("--gpu-memory", help="Memory of a GPU, GiB.")] = 80.0,
     peak_tflops: Annotated[
-        float, typer.Option("--peak-tflops", help="Dense bfloat16 peak of a GPU, 10^12 operations a second (H100, H200).")
+        float,
+        typer.Option("--peak-tflops", help="Dense bfloat16 peak of a GPU, 10^12 operations a second (H100, H200)."),
     ] = 989.0,
     utilisation: Annotated[
         float, typer.Option("--utilisation", help="Share of the peak that forward, backward and scoring reach.")
@@ -34,7 +35,8 @@ def plan(
         float, typer.Option("--bandwidth", help="Memory bandwidth of a GPU, TB/s (H100; H200 has 4.8, A100 2.04).")
     ] = 3.35,
     examples: Annotated[
-        int | None, typer.Option("--examples", min=1, help="Examples to distil on, where the configuration does not say.")
+        int | None,
+        typer.Option("--examples", min=1, help="Examples to distil on, where the configuration does not say."),
     ] = None,
     assume: Annotated[
         list[str] | None,

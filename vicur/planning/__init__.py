@@ -1,4 +1,4 @@
-"""What a training takes, told before any money is spent: memory of each GPU, operations, hours, and what to change where it does not fit."""
+"""What a training takes, told before any money is spent: memory of each GPU, operations, hours, and what to change if it does not fit."""
 
 from vicur.planning.inputs import Hardware, PlanInput, plan_input
 from vicur.planning.plan import Plan, make_plan

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import Qwen3VLConfig
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
 
 from vicur.config.base_model import BaseModelConfig
 from vicur.errors import VicurError
@@ -26,12 +27,40 @@ class Architecture:
     """A backbone to plan for.
 
     Attributes:
-        name: what to call it: the published size, or the folder.
+        name: what to call it: the published model, or the folder.
         config: the backbone's configuration, without cue recovery.
+        absent: the folder that was named and is not here; the published model of its size stands in for it.
     """
 
     name: str
     config: Qwen3VLConfig
+    absent: str | None = None
+
+    @property
+    def text(self) -> Qwen3VLTextConfig:
+        """Configuration of the text backbone (transformers types it as any configuration)."""
+        config = self.config.text_config
+        assert isinstance(config, Qwen3VLTextConfig)
+        return config
+
+    @property
+    def vision(self) -> Qwen3VLVisionConfig:
+        """Configuration of the vision tower."""
+        config = self.config.vision_config
+        assert isinstance(config, Qwen3VLVisionConfig)
+        return config
+
+    @property
+    def head_dim(self) -> int:
+        """Numbers of an attention head of the text backbone."""
+        return self.text.head_dim or self.text.hidden_size // self.text.num_attention_heads
+
+    @property
+    def patch_numbers(self) -> int:
+        """Numbers of a patch of pixels."""
+        patch = self.vision.patch_size
+        assert isinstance(patch, int)
+        return int(self.vision.in_channels) * int(str(self.vision.temporal_patch_size)) * patch**2
 
 
 def published_sizes() -> dict[str, int]:
@@ -43,11 +72,11 @@ def published_config(size: str) -> Qwen3VLConfig:
     """Configuration of the published Qwen3-VL-Instruct of a size in :func:`published_sizes`."""
     table = _read()
     common, entry = table["common"], table["sizes"][size]
-    sections = {name: {**common[name], **entry[name]} for name in ("text_config", "vision_config")}
+    fields: dict[str, Any] = {name: value for name, value in common.items() if name.endswith("_id")}
     tied = entry["tie_word_embeddings"]
-    sections["text_config"]["tie_word_embeddings"] = tied
-    ids = {name: value for name, value in common.items() if name.endswith("_id")}
-    return Qwen3VLConfig(**sections, **ids, tie_word_embeddings=tied)
+    fields["text_config"] = {**common["text_config"], **entry["text_config"], "tie_word_embeddings": tied}
+    fields["vision_config"] = {**common["vision_config"], **entry["vision_config"]}
+    return Qwen3VLConfig(**fields, tie_word_embeddings=tied)
 
 
 def architecture_of(model: str) -> Architecture:
@@ -67,7 +96,7 @@ def architecture_of(model: str) -> Architecture:
         return Architecture(model, _config_in(path))
     found = [size.upper() for size in _SIZE_IN_NAME.findall(Path(model).name) if size.upper() in published_sizes()]
     if len(found) == 1:
-        return Architecture(f"Qwen3-VL-{found[0]} (published; {model} is not here)", published_config(found[0]))
+        return Architecture(f"Qwen3-VL-{found[0]}", published_config(found[0]), absent=model)
     raise VicurError(
         "is no folder with a config.json, and its name holds no published size.",
         where=model,

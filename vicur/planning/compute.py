@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import Qwen3VLConfig
 
+from vicur.planning.architecture import Architecture
 from vicur.planning.inputs import PlanInput
 from vicur.planning.model import Models, compute_bytes, student_precision, trained_parameters
 from vicur.planning.sizes import Sizes
@@ -101,33 +101,33 @@ def validations(steps: int, every: int) -> int:
     return 1 + -(-steps // every)
 
 
-def text_flops(config: Qwen3VLConfig, sizes: Sizes, tokens: float) -> float:
+def text_flops(model: Architecture, sizes: Sizes, tokens: float) -> float:
     """Operations of the decoder layers over one sequence."""
-    text = config.get_text_config()
-    attention = 4 * tokens**2 * text.num_attention_heads * text.head_dim
+    text = model.text
+    attention = 4 * tokens**2 * text.num_attention_heads * model.head_dim
     return float(sizes.text_layers * (2 * sizes.text_linear * tokens + attention))
 
 
-def head_flops(config: Qwen3VLConfig, tokens: float) -> float:
+def head_flops(model: Architecture, tokens: float) -> float:
     """Operations of the output layer over ``tokens``."""
-    text = config.get_text_config()
+    text = model.text
     return float(2 * text.hidden_size * text.vocab_size * tokens)
 
 
-def recovery_flops(plan: PlanInput, config: Qwen3VLConfig) -> float:
+def recovery_flops(plan: PlanInput, model: Architecture) -> float:
     """Operations of all cue recovery modules over one sequence: four projections of one token, and two products with its visual
     tokens in each head (``vicur.modeling.recovery``)."""
     if plan.recovery is None or not plan.visual_tokens:
         return 0.0
-    text = config.get_text_config()
+    text = model.text
     heads = plan.recovery.num_heads or text.num_attention_heads
     modules = len(plan.recovery.layers(text.num_hidden_layers))
     return float(modules * (8 * text.hidden_size**2 + 4 * heads * plan.visual_tokens * text.hidden_size))
 
 
-def vision_flops(plan: PlanInput, config: Qwen3VLConfig, sizes: Sizes) -> float:
+def vision_flops(plan: PlanInput, model: Architecture, sizes: Sizes) -> float:
     """Operations of the vision tower over the image of one prompt: its blocks for each patch, its mergers for each visual token."""
-    vision = config.vision_config
+    vision = model.vision
     patches = plan.visual_tokens * vision.spatial_merge_size**2
     blocks = sizes.vision_blocks * (2 * sizes.vision_block * patches + 4 * patches**2 * vision.hidden_size)
     return float(blocks + 2 * (sizes.vision - sizes.vision_blocks * sizes.vision_block) * plan.visual_tokens)
@@ -141,10 +141,10 @@ def step_work(plan: PlanInput, models: Models, lengths: Lengths) -> Work:
         models: its models.
         lengths: lengths of its sequences.
     """
-    config, sizes, rows = models.student.config, models.sizes, plan.sequences
+    student, sizes, rows = models.student, models.sizes, plan.sequences
     tokens = lengths.prompt + lengths.response
-    forward = text_flops(config, sizes, tokens) + recovery_flops(plan, config)
-    image = vision_flops(plan, config, sizes)
+    forward = text_flops(student, sizes, tokens) + recovery_flops(plan, student)
+    image = vision_flops(plan, student, sizes)
     repeated = 2 if plan.gradient_checkpointing else 1
     # A frozen tower, the teacher's too, encodes an image once a run and remembers it: no more than a first epoch, which is not counted
     # for the teacher.
@@ -152,13 +152,13 @@ def step_work(plan: PlanInput, models: Models, lengths: Lengths) -> Work:
     backward = 2 if plan.trained == "all" else 1
     teacher = 0.0
     if models.teacher_sizes is not None:
-        teacher = text_flops(models.teacher.config, models.teacher_sizes, tokens)
+        teacher = text_flops(models.teacher, models.teacher_sizes, tokens)
         if not plan.whole_vocabulary:
-            teacher += head_flops(models.teacher.config, lengths.response)
-    loss = head_flops(config, lengths.response) / 2 * (_LOSS_DIVERGENCE if plan.whole_vocabulary else _LOSS_K1)
+            teacher += head_flops(models.teacher, lengths.response)
+    loss = head_flops(student, lengths.response) / 2 * (_LOSS_DIVERGENCE if plan.whole_vocabulary else _LOSS_K1)
     return Work(
         vision=encoded,
-        rollout=rows * (forward + head_flops(config, lengths.response)),
+        rollout=rows * (forward + head_flops(student, lengths.response)),
         teacher=rows * teacher,
         forward=rows * repeated * forward,
         backward=rows * backward * forward,
@@ -189,15 +189,15 @@ def _operations_a_second(plan: PlanInput) -> float:
 
 def _answering(plan: PlanInput, models: Models, lengths: Lengths, rows: int) -> float:
     """Seconds in which a GPU answers ``rows`` prompts, a batch after the other."""
-    hardware, text = plan.hardware, models.student.config.get_text_config()
+    hardware, text = plan.hardware, models.student.text
     batches = -(-rows // plan.rollout_batch)
-    prefill = rows * text_flops(models.student.config, models.sizes, lengths.prompt) / _operations_a_second(plan)
+    prefill = rows * text_flops(models.student, models.sizes, lengths.prompt) / _operations_a_second(plan)
     speed = hardware.bandwidth * 1e12 * hardware.bandwidth_utilisation
     number = compute_bytes(plan)
     # Autocast casts float32 weights for each forward: read, written, and read again.
     passes = _FLOAT32 + 2 * number if student_precision(plan).autocast else number
     weights = batches * lengths.longest * (models.sizes.total - models.sizes.vision) * passes
-    token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * number
+    token = 2 * text.num_hidden_layers * text.num_key_value_heads * models.student.head_dim * number
     cached = rows * lengths.response * (lengths.prompt + lengths.response / 2) * token
     reading = (weights + cached) / speed
     fetched = 0.0

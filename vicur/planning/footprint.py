@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import Qwen3VLConfig
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLTextDecoderLayer,
     Qwen3VLVisionBlock,
@@ -83,7 +83,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
         self._known: dict[int, int] = {}
@@ -114,7 +114,7 @@ class LiveBytes(TorchDispatchMode):
         self.now -= self._known.pop(key)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _cached(kind: Any, sizes: tuple[Any, ...], precision: Precision, *, trained: bool) -> Footprint:
     with FakeTensorMode():
         with _default_dtype(precision.weights):
@@ -124,20 +124,22 @@ def _cached(kind: Any, sizes: tuple[Any, ...], precision: Precision, *, trained:
 
 
 def decoder_layer_footprint(
-    config: Qwen3VLConfig, rows: int, tokens: int, precision: Precision, *, trained: bool = True
+    config: Qwen3VLTextConfig, rows: int, tokens: int, precision: Precision, *, trained: bool = True
 ) -> Footprint:
     """One decoder layer over ``rows`` padded sequences of ``tokens``, with the mask that padding needs."""
     return _cached(_decoder_layer, (_Frozen(config), rows, tokens), precision, trained=trained)
 
 
 def vision_block_footprint(
-    config: Qwen3VLConfig, images: int, patches: int, precision: Precision, *, trained: bool = True
+    config: Qwen3VLVisionConfig, images: int, patches: int, precision: Precision, *, trained: bool = True
 ) -> Footprint:
     """One block of the vision tower over ``images`` of ``patches`` each."""
     return _cached(_vision_block, (_Frozen(config), images, patches), precision, trained=trained)
 
 
-def vision_merger_footprint(config: Qwen3VLConfig, patches: int, precision: Precision, *, trained: bool = True) -> Footprint:
+def vision_merger_footprint(
+    config: Qwen3VLVisionConfig, patches: int, precision: Precision, *, trained: bool = True
+) -> Footprint:
     """One merger of ``patches`` (of all images together) to visual tokens: the last one, or one of deepstack."""
     return _cached(_vision_merger, (_Frozen(config), patches), precision, trained=trained)
 
@@ -152,7 +154,7 @@ def recovery_footprint(
 class _Frozen:
     """A configuration as a key of the cache: equal to itself alone, so that a changed one is measured anew."""
 
-    def __init__(self, config: Qwen3VLConfig) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
         self._key = config.to_json_string()
 
@@ -167,8 +169,8 @@ _Part = tuple[nn.Module, Callable[[Tensor], Tensor], Tensor]
 
 
 def _decoder_layer(key: _Frozen, rows: int, tokens: int, precision: Precision) -> _Part:
-    text = key.config.get_text_config()
-    layer = Qwen3VLTextDecoderLayer(_with_sdpa(text), layer_idx=0)
+    text = _with_sdpa(key.config)
+    layer = Qwen3VLTextDecoderLayer(text, layer_idx=0)
     hidden_BTH = torch.empty(rows, tokens, text.hidden_size, dtype=precision.weights)
     angles_BTD = torch.empty(rows, tokens, text.head_dim, dtype=precision.weights)
     mask_B1TT = torch.ones(rows, 1, tokens, tokens, dtype=torch.bool)
@@ -177,7 +179,7 @@ def _decoder_layer(key: _Frozen, rows: int, tokens: int, precision: Precision) -
 
 
 def _vision_block(key: _Frozen, images: int, patches: int, precision: Precision) -> _Part:
-    vision = _with_sdpa(key.config.vision_config)
+    vision = _with_sdpa(key.config)
     block = Qwen3VLVisionBlock(vision)
     hidden_PH = torch.empty(images * patches, vision.hidden_size, dtype=precision.weights)
     angles_PD = torch.empty(images * patches, vision.hidden_size // vision.num_heads)
@@ -186,14 +188,12 @@ def _vision_block(key: _Frozen, images: int, patches: int, precision: Precision)
 
 
 def _vision_merger(key: _Frozen, patches: int, precision: Precision) -> _Part:
-    vision = key.config.vision_config
+    vision = key.config
     merger = Qwen3VLVisionPatchMerger(vision)
     return merger, merger, torch.empty(patches, vision.hidden_size, dtype=precision.weights)
 
 
-def _recovery(
-    hidden_size: int, heads: int, rows: int, tokens: int, visual_tokens: int, precision: Precision
-) -> _Part:
+def _recovery(hidden_size: int, heads: int, rows: int, tokens: int, visual_tokens: int, precision: Precision) -> _Part:
     module = CueRecovery(hidden_size, heads, 1e-6, (0,))
     index = torch.zeros(rows, visual_tokens, dtype=torch.long)
     positions = CuePositions(torch.zeros(rows, dtype=torch.long), index, torch.ones_like(index, dtype=torch.bool))

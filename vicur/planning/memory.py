@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import torch
 
+from vicur.planning.architecture import Architecture
 from vicur.planning.footprint import (
     Precision,
     decoder_layer_footprint,
@@ -162,8 +163,8 @@ def _gathered(plan: PlanInput, sizes: Sizes, shards: int) -> int:
 
 def _features(plan: PlanInput, models: Models) -> int:
     """Features of the images of a GPU's share of a step, and those remembered of towers that are frozen."""
-    text = models.student.config.get_text_config()
-    deepstack = len(models.student.config.vision_config.deepstack_visual_indexes)
+    text = models.student.text
+    deepstack = len(models.student.vision.deepstack_visual_indexes)
     image = plan.visual_tokens * text.hidden_size * (1 + deepstack) * compute_bytes(plan)
     # Rollouts of one prompt share its image.
     images = -(-plan.sequences_a_gpu // plan.rollouts)
@@ -177,15 +178,15 @@ def _features(plan: PlanInput, models: Models) -> int:
 
 def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
     """Prefill and decoding. Both heights are counted as if they fell together; they differ by less than the KV cache."""
-    text, rows = models.student.config.get_text_config(), plan.rollout_batch
+    text, rows = models.student.text, plan.rollout_batch
     tokens = plan.max_prompt_tokens + plan.max_response_tokens
     precision = student_precision(plan)
-    width = rows * text.num_key_value_heads * text.head_dim
+    width = rows * text.num_key_value_heads * models.student.head_dim
     # Under autocast the keys' norm makes them float32 again.
     token_bytes = compute_bytes(plan) + (_FLOAT32 if precision.autocast else compute_bytes(plan))
     # A layer's old cache stands beside the new one while a token is appended.
     cache = (text.num_hidden_layers + 1) * width * tokens * token_bytes
-    layer = decoder_layer_footprint(models.student.config, rows, plan.max_prompt_tokens, precision)
+    layer = decoder_layer_footprint(text, rows, plan.max_prompt_tokens, precision)
     states = rows * plan.max_prompt_tokens * text.hidden_size * precision.state_bytes
     gathered = compute_bytes(plan) * models.sizes.total
     whole = plan.sharded and plan.rollout_weights == "gathered"
@@ -201,14 +202,13 @@ def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
 def _scoring(plan: PlanInput, models: Models, shards: int) -> dict[Part, int]:
     """A forward of the teacher without graph, and its scores of the responses."""
     assert models.teacher_sizes is not None
-    config = models.teacher.config
-    text, rows = config.get_text_config(), plan.micro_batch
+    text, rows = models.teacher.text, plan.micro_batch
     tokens = plan.max_prompt_tokens + plan.max_response_tokens
     # The student's own weights, or their average, are read as the student reads them.
     own = plan.teacher in ("ema", "adapter_off")
     precision = student_precision(plan) if own else frozen_precision(plan)
     sizes = models.teacher_sizes
-    layer = decoder_layer_footprint(config, rows, tokens, precision, trained=False)
+    layer = decoder_layer_footprint(text, rows, tokens, precision, trained=False)
     states = rows * tokens * text.hidden_size * precision.state_bytes
     return {
         Part.ACTIVATIONS: layer.forward_peak + states + _fixed(rows, tokens),
@@ -234,11 +234,10 @@ def text_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
     Kept is what autograd saves, layer by layer, or, with gradient checkpointing, a layer's input alone; embeddings, deepstack additions
     and the last norm beside.
     """
-    config = models.student.config
-    text, rows = config.get_text_config(), plan.micro_batch
+    text, rows = models.student.text, plan.micro_batch
     tokens = plan.max_prompt_tokens + plan.max_response_tokens
     precision = student_precision(plan)
-    layer = decoder_layer_footprint(config, rows, tokens, precision, trained=plan.trained == "all")
+    layer = decoder_layer_footprint(text, rows, tokens, precision, trained=plan.trained == "all")
     states = rows * tokens * text.hidden_size * precision.state_bytes
     layers = text.num_hidden_layers
     saved = layers * (states if plan.gradient_checkpointing else layer.kept)
@@ -255,7 +254,7 @@ def text_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
         saved += len(plan.recovery.layers(layers)) * module.kept
         extra = max(extra, module.backward_extra)
     # A deepstack addition copies the states; the last norm keeps them in float32 and normed.
-    saved += len(config.vision_config.deepstack_visual_indexes) * states
+    saved += len(models.student.vision.deepstack_visual_indexes) * states
     saved += states + 2 * rows * tokens * text.hidden_size * _FLOAT32
     return saved + _fixed(rows, tokens), extra
 
@@ -267,10 +266,10 @@ def _fixed(rows: int, tokens: int) -> int:
 
 def _loss(plan: PlanInput, models: Models) -> int:
     """States of the response tokens and their gradient, and a tile of logits for each model that the loss compares."""
-    text = models.student.config.get_text_config()
+    text = models.student.text
     numbers = plan.micro_batch * plan.max_response_tokens
     compared = 2 if plan.whole_vocabulary else 1
-    teacher = models.teacher.config.get_text_config().hidden_size if compared == 2 else 0
+    teacher = models.teacher.text.hidden_size if compared == 2 else 0
     return 2 * numbers * text.hidden_size * _FLOAT32 + _tile(plan, numbers, teacher, compared)
 
 
@@ -283,32 +282,30 @@ def _tile(plan: PlanInput, numbers: int, hidden_size: int, compared: int) -> int
 def _vision_without_graph(plan: PlanInput, models: Models, precision: Precision, images: int) -> int:
     if not plan.visual_tokens:
         return 0
-    config = models.student.config
-    patches = plan.visual_tokens * config.vision_config.spatial_merge_size**2
-    block = vision_block_footprint(config, images, patches, precision, trained=False)
-    states = images * patches * config.vision_config.hidden_size * precision.state_bytes
-    return block.forward_peak + states + _pixels(config.vision_config, images * patches)
+    vision = models.student.vision
+    patches = plan.visual_tokens * vision.spatial_merge_size**2
+    block = vision_block_footprint(vision, images, patches, precision, trained=False)
+    states = images * patches * vision.hidden_size * precision.state_bytes
+    return block.forward_peak + states + _pixels(models.student, images * patches)
 
 
 def _vision_with_graph(plan: PlanInput, models: Models) -> int:
     """The trained tower's forward and backward over the images of a micro-batch; a frozen one has made its features before."""
     if not (plan.train_vision and plan.visual_tokens):
         return 0
-    config, precision = models.student.config, student_precision(plan)
-    vision, images = config.vision_config, plan.micro_batch
+    vision, precision, images = models.student.vision, student_precision(plan), plan.micro_batch
     patches = plan.visual_tokens * vision.spatial_merge_size**2
-    block = vision_block_footprint(config, images, patches, precision)
-    merger = vision_merger_footprint(config, images * patches, precision)
+    block = vision_block_footprint(vision, images, patches, precision)
+    merger = vision_merger_footprint(vision, images * patches, precision)
     mergers = 1 + len(vision.deepstack_visual_indexes)
     states = images * patches * vision.hidden_size * precision.state_bytes
     blocks = vision.depth * (states if plan.gradient_checkpointing else block.kept)
     extra = block.backward_peak if plan.gradient_checkpointing else block.backward_extra
-    return blocks + mergers * merger.kept + extra + 2 * states + _pixels(vision, images * patches)
+    return blocks + mergers * merger.kept + extra + 2 * states + _pixels(models.student, images * patches)
 
 
-def _pixels(vision: object, patches: int) -> int:
-    numbers = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2  # type: ignore[attr-defined]
-    return patches * int(numbers) * _FLOAT32
+def _pixels(model: Architecture, patches: int) -> int:
+    return patches * model.patch_numbers * _FLOAT32
 
 
 def _some(parts: dict[Part, int]) -> dict[Part, int]:

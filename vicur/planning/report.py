@@ -33,14 +33,20 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "fits": plan.fits,
         "input": plan.input.model_dump(mode="json"),
         "student": {"name": plan.models.student.name, **asdict(plan.models.sizes)},
-        "teacher": None if plan.models.teacher_sizes is None else {"name": plan.models.teacher.name, **asdict(plan.models.teacher_sizes)},
+        "teacher": None
+        if plan.models.teacher_sizes is None
+        else {"name": plan.models.teacher.name, **asdict(plan.models.teacher_sizes)},
         "limit_bytes": plan.limit,
         "memory_bytes": {
             name: {str(phase): {str(part): size for part, size in parts.items()} for phase, parts in memory.items()}
             for name, memory in memories.items()
             if memory
         },
-        "peak": {name: dict(zip(("phase", "bytes"), peak(memory), strict=True)) for name, memory in memories.items() if memory},
+        "peak": {
+            name: dict(zip(("phase", "bytes"), peak(memory), strict=True))
+            for name, memory in memories.items()
+            if memory
+        },
         "steps": plan.input.steps,
         "epochs": plan.epochs,
         "validations": plan.validations,
@@ -58,7 +64,14 @@ def plan_record(plan: Plan) -> dict[str, Any]:
 def show_plan(plan: Plan, console: Console) -> None:
     """Prints a plan."""
     console.print(_models(plan))
-    console.print(_memory(f"Memory of a GPU of the student, GiB ({plan.input.gpus} of them)", plan.student_memory, plan.limit))
+    for model in dict.fromkeys((plan.models.student, plan.models.teacher)):
+        if model.absent is not None:
+            console.print(
+                f"{model.absent} is not here: the published {model.name} stands in.", style="dim", soft_wrap=True
+            )
+    console.print(
+        _memory(f"Memory of a GPU of the student, GiB ({plan.input.gpus} of them)", plan.student_memory, plan.limit)
+    )
     if plan.teacher_memory:
         title = f"Memory of a GPU of the teacher, GiB ({plan.input.teacher_gpus} of them)"
         console.print(_memory(title, plan.teacher_memory, plan.limit))
@@ -94,7 +107,6 @@ def _roles(plan: Plan) -> Iterator[tuple[str, str, Sizes]]:
 
 
 def _memory(title: str, memory: Memory, limit: int) -> Table:
-    highest, _ = peak(memory)
     table = _table(title, "", *memory)
     for part in Part:
         sizes = [parts.get(part, 0) for parts in memory.values()]
@@ -107,7 +119,7 @@ def _memory(title: str, memory: Memory, limit: int) -> Table:
         *(f"[{'red' if size > limit else 'green'}]{_gib(size)}[/]" for size in totals.values()),
         style="bold",
     )
-    table.add_row("may be used", *(_gib(limit) if phase == highest else "" for phase in totals))
+    table.add_row("may be used", *(_gib(limit),) * len(totals))
     return table
 
 

@@ -50,12 +50,7 @@ class Sizes:
     @property
     def root(self) -> int:
         """What belongs to no layer: embeddings, output layer, last norm, the vision tower's ends. Sharding gathers it whole."""
-        return (
-            self.total
-            - self.text_layers * self.text_layer
-            - self.vision_blocks * self.vision_block
-            - self.recovery
-        )
+        return self.total - self.text_layers * self.text_layer - self.vision_blocks * self.vision_block - self.recovery
 
 
 def model_sizes(config: Qwen3VLConfig, recovery: CueRecoverySettings | None) -> Sizes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,22 +72,33 @@ def suggestions(plan: PlanInput, peak: Callable[[PlanInput], int], limit: int) -
 def way_to_fit(plan: PlanInput, peak: Callable[[PlanInput], int], limit: int) -> list[Change] | None:
     """Changes that make the plan fit together, none of them needless; ``None`` where all that are known do not suffice.
 
-    They are added in the order of :func:`_changes`, from cheap to dear, and then each is dropped again that the others can do without.
-    Batches are as large as they may be.
+    They are added from cheap to dear, each time the first that helps; then each is dropped again that the others can do without, and
+    batches are made as large as they may be.
     """
-    chosen: list[Change] = []
-    for change in _changes(plan):
-        if (level := _level(plan, chosen, peak)) <= limit:
-            break
-        if _level(plan, [*chosen, change], peak) < level:
-            chosen.append(change)
-    if _level(plan, chosen, peak) > limit:
-        return None
-    for change in list(chosen):
-        fewer = [other for other in chosen if other is not change]
+    chosen: dict[str, Change] = {}
+    current = plan
+    while (level := peak(current)) > limit:
+        change, current = _next(current, chosen, peak, level)
+        if change is None:
+            return None
+        chosen[change.field] = change
+    needed = list(chosen.values())
+    for change in list(needed):
+        fewer = [other for other in needed if other is not change]
         if _level(plan, fewer, peak) <= limit:
-            chosen = fewer
-    return [_loosened(plan, chosen, change, peak, limit) for change in chosen]
+            needed = fewer
+    return [_loosened(plan, needed, change, peak, limit) for change in needed]
+
+
+def _next(
+    plan: PlanInput, chosen: Mapping[str, Change], peak: Callable[[PlanInput], int], level: int
+) -> tuple[Change | None, PlanInput]:
+    """The first change that lowers the level, and the plan with it. Only GPUs may be doubled again."""
+    for change in _changes(plan):
+        changed = change.apply(plan) if change.field == "gpus" or change.field not in chosen else None
+        if changed is not None and peak(changed) < level:
+            return change, changed
+    return None, plan
 
 
 def _loosened(
@@ -133,14 +144,13 @@ def _changes(plan: PlanInput) -> list[Change]:
         and not plan.gradient_as_bucket_view,
         Change("rollout_weights", "sharded", "every token fetches every layer: very slow rollouts"): plan.sharded
         and plan.rollout_weights == "gathered",
-        Change("gpus", 2 * plan.gpus, "twice the GPUs"): True,
+        Change("gpus", 2 * plan.gpus, "more GPUs"): 2 * plan.gpus <= plan.sequences,
         Change("teacher_gpus", plan.gpus, "as many GPUs again, for the teacher"): plan.teacher != "none"
         and not plan.teacher_gpus,
         Change("train_vision", False, "the vision tower stays as it is", alters=True): plan.train_vision,
         Change(
             "max_response_tokens", max(1, plan.max_response_tokens // 2), "longer responses are cut off", alters=True
-        ): plan.mean_response_tokens is None
-        or plan.mean_response_tokens <= plan.max_response_tokens // 2,
+        ): plan.mean_response_tokens is None or plan.mean_response_tokens <= plan.max_response_tokens // 2,
         Change("trained", "lora", "adapters are trained instead of all weights", alters=True): plan.trained == "all",
     }
     return [change for change, offered in candidates.items() if offered]
