@@ -56,6 +56,11 @@ class Architecture:
         return self.text.head_dim or self.text.hidden_size // self.text.num_attention_heads
 
     @property
+    def key_value_heads(self) -> int:
+        """Heads of the text backbone's keys and values."""
+        return self.text.num_key_value_heads or self.text.num_attention_heads
+
+    @property
     def patch_numbers(self) -> int:
         """Numbers of a patch of pixels."""
         patch = self.vision.patch_size

@@ -197,7 +197,8 @@ def _answering(plan: PlanInput, models: Models, lengths: Lengths, rows: int) -> 
     # Autocast casts float32 weights for each forward: read, written, and read again.
     passes = _FLOAT32 + 2 * number if student_precision(plan).autocast else number
     weights = batches * lengths.longest * (models.sizes.total - models.sizes.vision) * passes
-    token = 2 * text.num_hidden_layers * text.num_key_value_heads * models.student.head_dim * number
+    numbers = 2 * text.num_hidden_layers * models.student.key_value_heads * models.student.head_dim
+    token = numbers * (_FLOAT32 if student_precision(plan).autocast else number)
     cached = rows * lengths.response * (lengths.prompt + lengths.response / 2) * token
     reading = (weights + cached) / speed
     fetched = 0.0

@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLTextDecoderLayer,
+    Qwen3VLTextRMSNorm,
     Qwen3VLVisionBlock,
     Qwen3VLVisionPatchMerger,
 )
@@ -116,7 +117,7 @@ class LiveBytes(TorchDispatchMode):
 
 @lru_cache(maxsize=256)
 def _cached(kind: Any, sizes: tuple[Any, ...], precision: Precision, *, trained: bool) -> Footprint:
-    with FakeTensorMode():
+    with FakeTensorMode(), torch.enable_grad():
         with _default_dtype(precision.weights):
             module, forward, inputs = kind(*sizes, precision)
         module.requires_grad_(trained)
@@ -128,6 +129,11 @@ def decoder_layer_footprint(
 ) -> Footprint:
     """One decoder layer over ``rows`` padded sequences of ``tokens``, with the mask that padding needs."""
     return _cached(_decoder_layer, (_Frozen(config), rows, tokens), precision, trained=trained)
+
+
+def norm_footprint(config: Qwen3VLTextConfig, rows: int, tokens: int, precision: Precision) -> Footprint:
+    """The norm behind the last decoder layer."""
+    return _cached(_norm, (_Frozen(config), rows, tokens), precision, trained=True)
 
 
 def vision_block_footprint(
@@ -176,6 +182,12 @@ def _decoder_layer(key: _Frozen, rows: int, tokens: int, precision: Precision) -
     mask_B1TT = torch.ones(rows, 1, tokens, tokens, dtype=torch.bool)
     embeddings = (angles_BTD, angles_BTD)
     return layer, lambda x: layer(x, position_embeddings=embeddings, attention_mask=mask_B1TT), hidden_BTH
+
+
+def _norm(key: _Frozen, rows: int, tokens: int, precision: Precision) -> _Part:
+    text = key.config
+    norm = Qwen3VLTextRMSNorm(text.hidden_size)
+    return norm, norm, torch.empty(rows, tokens, text.hidden_size, dtype=precision.weights)
 
 
 def _vision_block(key: _Frozen, images: int, patches: int, precision: Precision) -> _Part:

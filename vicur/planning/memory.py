@@ -18,6 +18,7 @@ from vicur.planning.architecture import Architecture
 from vicur.planning.footprint import (
     Precision,
     decoder_layer_footprint,
+    norm_footprint,
     recovery_footprint,
     vision_block_footprint,
     vision_merger_footprint,
@@ -181,9 +182,9 @@ def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
     text, rows = models.student.text, plan.rollout_batch
     tokens = plan.max_prompt_tokens + plan.max_response_tokens
     precision = student_precision(plan)
-    width = rows * text.num_key_value_heads * models.student.head_dim
-    # Under autocast the keys' norm makes them float32 again.
-    token_bytes = compute_bytes(plan) + (_FLOAT32 if precision.autocast else compute_bytes(plan))
+    width = rows * models.student.key_value_heads * models.student.head_dim
+    # Under autocast the keys' norm makes them float32 again, and the cache holds the values as it holds the keys.
+    token_bytes = 2 * (_FLOAT32 if precision.autocast else compute_bytes(plan))
     # A layer's old cache stands beside the new one while a token is appended.
     cache = (text.num_hidden_layers + 1) * width * tokens * token_bytes
     layer = decoder_layer_footprint(text, rows, plan.max_prompt_tokens, precision)
@@ -222,7 +223,7 @@ def _update(plan: PlanInput, models: Models) -> dict[Part, int]:
     return {
         Part.COPIES: _copies(plan, models.sizes),
         Part.ACTIVATIONS: sum(text_activations(plan, models)),
-        Part.VISION: _vision_with_graph(plan, models),
+        Part.VISION: sum(vision_activations(plan, models)),
         Part.LOSS: _loss(plan, models),
     }
 
@@ -231,8 +232,8 @@ def text_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
     """Bytes that the text backbone and cue recovery keep between forward and backward of a micro-batch, and what the backward of one layer
     takes on top.
 
-    Kept is what autograd saves, layer by layer, or, with gradient checkpointing, a layer's input alone; embeddings, deepstack additions
-    and the last norm beside.
+    Kept is what autograd saves, layer by layer, or, with gradient checkpointing, a layer's input alone; embeddings and the last norm
+    beside.
     """
     text, rows = models.student.text, plan.micro_batch
     tokens = plan.max_prompt_tokens + plan.max_response_tokens
@@ -251,11 +252,12 @@ def text_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
             plan.visual_tokens,
             precision,
         )
-        saved += len(plan.recovery.layers(layers)) * module.kept
+        # The states with updated sinks take the place of those before.
+        saved += len(plan.recovery.layers(layers)) * (module.kept - states)
         extra = max(extra, module.backward_extra)
-    # A deepstack addition copies the states; the last norm keeps them in float32 and normed.
-    saved += len(models.student.vision.deepstack_visual_indexes) * states
-    saved += states + 2 * rows * tokens * text.hidden_size * _FLOAT32
+    # Embeddings, the last norm and the angles of the rotary embedding; deepstack additions take the place of the states before.
+    saved += states + norm_footprint(text, rows, tokens, precision).kept
+    saved += 2 * rows * tokens * models.student.head_dim * precision.state_bytes
     return saved + _fixed(rows, tokens), extra
 
 
@@ -289,10 +291,11 @@ def _vision_without_graph(plan: PlanInput, models: Models, precision: Precision,
     return block.forward_peak + states + _pixels(models.student, images * patches)
 
 
-def _vision_with_graph(plan: PlanInput, models: Models) -> int:
-    """The trained tower's forward and backward over the images of a micro-batch; a frozen one has made its features before."""
+def vision_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
+    """Bytes that a trained tower keeps between forward and backward of a micro-batch's images, and what the backward of one block takes
+    on top; nothing for a frozen tower, which has made its features before."""
     if not (plan.train_vision and plan.visual_tokens):
-        return 0
+        return 0, 0
     vision, precision, images = models.student.vision, student_precision(plan), plan.micro_batch
     patches = plan.visual_tokens * vision.spatial_merge_size**2
     block = vision_block_footprint(vision, images, patches, precision)
@@ -301,7 +304,8 @@ def _vision_with_graph(plan: PlanInput, models: Models) -> int:
     states = images * patches * vision.hidden_size * precision.state_bytes
     blocks = vision.depth * (states if plan.gradient_checkpointing else block.kept)
     extra = block.backward_peak if plan.gradient_checkpointing else block.backward_extra
-    return blocks + mergers * merger.kept + extra + 2 * states + _pixels(models.student, images * patches)
+    # Beside blocks and mergers: the embedded patches before and after positions are added, and the pixels.
+    return blocks + mergers * merger.kept + 2 * states + _pixels(models.student, images * patches), extra
 
 
 def _pixels(model: Architecture, patches: int) -> int:
