@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import DynamicCache, Qwen3VLForConditionalGeneration
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextDecoderLayer
 
 from tests.planning.factory import IMAGE_TOKENS, MERGE, PATCH, PROMPT, RESPONSE, plan_of, save_midsize
 from vicur.config.student import CueRecoverySettings
 from vicur.modeling import load_model, with_cue_recovery
 from vicur.modeling.chat import Pixels
 from vicur.modeling.vision import ImageFeatures, encode_images, encoder_outputs
-from vicur.planning.footprint import LiveBytes
+from vicur.planning.architecture import architecture_of
+from vicur.planning.footprint import LiveBytes, Precision, decoder_layer_footprint
 from vicur.planning.inputs import PlanInput
 from vicur.planning.memory import (
     Part,
@@ -262,3 +265,22 @@ def test_the_peak_is_the_highest_phase() -> None:
     phase, size = peak(memory)
     assert size == max(sum(parts.values()) for parts in memory.values())
     assert size == sum(memory[phase].values())
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_footprints_of_any_number_of_rows_follow_from_two(rows: int) -> None:
+    config, precision = architecture_of("tiny").text, Precision(torch.float32)
+    config._attn_implementation = "sdpa"
+    found = decoder_layer_footprint(config, rows, 30, precision)
+    with FakeTensorMode(), torch.enable_grad():
+        layer = Qwen3VLTextDecoderLayer(config, layer_idx=0)
+        hidden_BTH = torch.empty(rows, 30, config.hidden_size, requires_grad=True)
+        angles_BTD = torch.empty(rows, 30, 32)
+        mask_B1TT = torch.ones(rows, 1, 30, 30, dtype=torch.bool)
+        with LiveBytes() as live:
+            out = layer(hidden_BTH, position_embeddings=(angles_BTD, angles_BTD), attention_mask=mask_B1TT)
+            assert found.kept == live.now
+            del out
+        with LiveBytes() as live, torch.no_grad():
+            layer(hidden_BTH, position_embeddings=(angles_BTD, angles_BTD), attention_mask=mask_B1TT)
+            assert found.forward_peak == live.peak

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -79,15 +80,23 @@ class LiveBytes(TorchDispatchMode):
     """Adds up the storages that operations under it make, while they live.
 
     Attributes:
-        now: bytes alive.
-        peak: most bytes that were alive at once.
+        events: bytes that were made (positive) and given back (negative), in order.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = 0
-        self.peak = 0
+        self.events: list[int] = []
         self._known: dict[int, int] = {}
+
+    @property
+    def now(self) -> int:
+        """Bytes alive."""
+        return sum(self.events)
+
+    @property
+    def peak(self) -> int:
+        """Most bytes that were alive at once."""
+        return max(accumulate(self.events), default=0)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
@@ -107,54 +116,84 @@ class LiveBytes(TorchDispatchMode):
             if key in self._known:
                 continue
             self._known[key] = storage.nbytes() if counted else 0
-            self.now += self._known[key]
-            self.peak = max(self.peak, self.now)
+            self.events.append(self._known[key])
             weakref.finalize(storage, self._free, key)
 
     def _free(self, key: int) -> None:
-        self.now -= self._known.pop(key)
+        self.events.append(-self._known.pop(key))
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """What a part allocated and gave back.
+
+    Attributes:
+        inference: events of a forward without graph.
+        training: events of forward and backward.
+        forward: number of the latter that belong to the forward.
+    """
+
+    inference: tuple[int, ...]
+    training: tuple[int, ...]
+    forward: int
 
 
 @lru_cache(maxsize=256)
-def _cached(kind: Any, sizes: tuple[Any, ...], precision: Precision, *, trained: bool) -> Footprint:
+def _trace(kind: Any, sizes: tuple[Any, ...], rows: int, precision: Precision, *, trained: bool) -> _Trace:
     with FakeTensorMode(), torch.enable_grad():
         with _default_dtype(precision.weights):
-            module, forward, inputs = kind(*sizes, precision)
+            module, forward, inputs = kind(*sizes, rows, precision)
         module.requires_grad_(trained)
-        return _measure(module, forward, inputs, precision)
+        return _record(module, forward, inputs, precision)
+
+
+def _footprint(
+    kind: Any, sizes: tuple[Any, ...], rows: int, precision: Precision, *, trained: bool = True
+) -> Footprint:
+    """The footprint for ``rows``, from those of two and of three (of one, some copies are none)."""
+    two, three = (_trace(kind, sizes, n, precision, trained=trained) for n in (2, 3))
+
+    def events(of_two: tuple[int, ...], of_three: tuple[int, ...]) -> list[int]:
+        return [a + (rows - 2) * (b - a) for a, b in zip(of_two, of_three, strict=True)]
+
+    training = events(two.training, three.training)
+    return Footprint(
+        kept=sum(training[: two.forward]),
+        forward_peak=max(accumulate(events(two.inference, three.inference)), default=0),
+        backward_peak=max(accumulate(training), default=0),
+    )
 
 
 def decoder_layer_footprint(
     config: Qwen3VLTextConfig, rows: int, tokens: int, precision: Precision, *, trained: bool = True
 ) -> Footprint:
     """One decoder layer over ``rows`` padded sequences of ``tokens``, with the mask that padding needs."""
-    return _cached(_decoder_layer, (_Frozen(config), rows, tokens), precision, trained=trained)
+    return _footprint(_decoder_layer, (_Frozen(config), tokens), rows, precision, trained=trained)
 
 
 def norm_footprint(config: Qwen3VLTextConfig, rows: int, tokens: int, precision: Precision) -> Footprint:
     """The norm behind the last decoder layer."""
-    return _cached(_norm, (_Frozen(config), rows, tokens), precision, trained=True)
+    return _footprint(_norm, (_Frozen(config), tokens), rows, precision)
 
 
 def vision_block_footprint(
     config: Qwen3VLVisionConfig, images: int, patches: int, precision: Precision, *, trained: bool = True
 ) -> Footprint:
-    """One block of the vision tower over ``images`` of ``patches`` each."""
-    return _cached(_vision_block, (_Frozen(config), images, patches), precision, trained=trained)
+    """One block of the vision tower over ``images`` of ``patches`` each. They run as one long image: the kernel's memory grows with the
+    patches alone."""
+    return _footprint(_vision_block, (_Frozen(config), patches), images, precision, trained=trained)
 
 
-def vision_merger_footprint(
-    config: Qwen3VLVisionConfig, patches: int, precision: Precision, *, trained: bool = True
-) -> Footprint:
-    """One merger of ``patches`` (of all images together) to visual tokens: the last one, or one of deepstack."""
-    return _cached(_vision_merger, (_Frozen(config), patches), precision, trained=trained)
+def vision_merger_footprint(config: Qwen3VLVisionConfig, images: int, patches: int, precision: Precision) -> Footprint:
+    """One trained merger of patches to visual tokens: the last one, or one of deepstack."""
+    return _footprint(_vision_merger, (_Frozen(config), patches), images, precision)
 
 
 def recovery_footprint(
     hidden_size: int, heads: int, rows: int, tokens: int, visual_tokens: int, precision: Precision
 ) -> Footprint:
     """One cue recovery module over ``rows`` sequences of ``tokens``, each with ``visual_tokens``."""
-    return _cached(_recovery, (hidden_size, heads, rows, tokens, visual_tokens), precision, trained=True)
+    return _footprint(_recovery, (hidden_size, heads, tokens, visual_tokens), rows, precision)
 
 
 class _Frozen:
@@ -174,7 +213,7 @@ class _Frozen:
 _Part = tuple[nn.Module, Callable[[Tensor], Tensor], Tensor]
 
 
-def _decoder_layer(key: _Frozen, rows: int, tokens: int, precision: Precision) -> _Part:
+def _decoder_layer(key: _Frozen, tokens: int, rows: int, precision: Precision) -> _Part:
     text = _with_sdpa(key.config)
     layer = Qwen3VLTextDecoderLayer(text, layer_idx=0)
     hidden_BTH = torch.empty(rows, tokens, text.hidden_size, dtype=precision.weights)
@@ -184,28 +223,28 @@ def _decoder_layer(key: _Frozen, rows: int, tokens: int, precision: Precision) -
     return layer, lambda x: layer(x, position_embeddings=embeddings, attention_mask=mask_B1TT), hidden_BTH
 
 
-def _norm(key: _Frozen, rows: int, tokens: int, precision: Precision) -> _Part:
+def _norm(key: _Frozen, tokens: int, rows: int, precision: Precision) -> _Part:
     text = key.config
     norm = Qwen3VLTextRMSNorm(text.hidden_size)
     return norm, norm, torch.empty(rows, tokens, text.hidden_size, dtype=precision.weights)
 
 
-def _vision_block(key: _Frozen, images: int, patches: int, precision: Precision) -> _Part:
+def _vision_block(key: _Frozen, patches: int, images: int, precision: Precision) -> _Part:
     vision = _with_sdpa(key.config)
     block = Qwen3VLVisionBlock(vision)
     hidden_PH = torch.empty(images * patches, vision.hidden_size, dtype=precision.weights)
     angles_PD = torch.empty(images * patches, vision.hidden_size // vision.num_heads)
-    starts = _Starts(images, patches)
+    starts = _Starts(images * patches)
     return block, lambda x: block(x, cu_seqlens=starts, position_embeddings=(angles_PD, angles_PD)), hidden_PH
 
 
-def _vision_merger(key: _Frozen, patches: int, precision: Precision) -> _Part:
+def _vision_merger(key: _Frozen, patches: int, images: int, precision: Precision) -> _Part:
     vision = key.config
     merger = Qwen3VLVisionPatchMerger(vision)
-    return merger, merger, torch.empty(patches, vision.hidden_size, dtype=precision.weights)
+    return merger, merger, torch.empty(images * patches, vision.hidden_size, dtype=precision.weights)
 
 
-def _recovery(hidden_size: int, heads: int, rows: int, tokens: int, visual_tokens: int, precision: Precision) -> _Part:
+def _recovery(hidden_size: int, heads: int, tokens: int, visual_tokens: int, rows: int, precision: Precision) -> _Part:
     module = CueRecovery(hidden_size, heads, 1e-6, (0,))
     index = torch.zeros(rows, visual_tokens, dtype=torch.long)
     positions = CuePositions(torch.zeros(rows, dtype=torch.long), index, torch.ones_like(index, dtype=torch.bool))
@@ -214,10 +253,10 @@ def _recovery(hidden_size: int, heads: int, rows: int, tokens: int, visual_token
 
 
 class _Starts:
-    """Boundaries of equally long images, for attention that asks for their lengths alone (fake tensors hold no values)."""
+    """Boundaries of one image, for attention that asks for its length alone (fake tensors hold no values)."""
 
-    def __init__(self, images: int, patches: int) -> None:
-        self._lengths = [patches] * images
+    def __init__(self, patches: int) -> None:
+        self._patches = patches
 
     def __getitem__(self, _: slice) -> _Starts:
         return self
@@ -226,8 +265,8 @@ class _Starts:
         return self
 
     def tolist(self) -> list[int]:
-        """The images' lengths in patches."""
-        return self._lengths
+        """The image's length in patches."""
+        return [self._patches]
 
 
 def _with_sdpa(config: Any) -> Any:
@@ -236,12 +275,12 @@ def _with_sdpa(config: Any) -> Any:
     return made
 
 
-def _measure(module: nn.Module, forward: Callable[[Tensor], Tensor], states: Tensor, precision: Precision) -> Footprint:
-    copies = 0
+def _record(module: nn.Module, forward: Callable[[Tensor], Tensor], states: Tensor, precision: Precision) -> _Trace:
+    copies: list[int] = []
     if precision.autocast:
         # Cast weights live in autocast's cache and in the graph; the plan counts them once for the whole model.
         linear = [m for m in module.modules() if isinstance(m, nn.Linear)]
-        copies = sum(torch.bfloat16.itemsize * p.numel() for m in linear for p in m.parameters())
+        copies = [-sum(torch.bfloat16.itemsize * p.numel() for m in linear for p in m.parameters())]
     with LiveBytes() as free, torch.no_grad(), _cast(precision):
         out = forward(states)
         del out
@@ -252,9 +291,9 @@ def _measure(module: nn.Module, forward: Callable[[Tensor], Tensor], states: Ten
     with LiveBytes() as live:
         with _cast(precision):
             out = forward(states)
-        kept = live.now
+        made = len(live.events)
         out.backward(torch.empty_like(out))
-    return Footprint(max(0, kept - copies), max(0, free.peak - copies), max(0, live.peak - copies))
+    return _Trace((*copies, *free.events), (*copies, *live.events), len(copies) + made)
 
 
 def _drop_gradient(parameter: Tensor) -> None:

@@ -299,7 +299,7 @@ def vision_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
     vision, precision, images = models.student.vision, student_precision(plan), plan.micro_batch
     patches = plan.visual_tokens * vision.spatial_merge_size**2
     block = vision_block_footprint(vision, images, patches, precision)
-    merger = vision_merger_footprint(vision, images * patches, precision)
+    merger = vision_merger_footprint(vision, images, patches, precision)
     mergers = 1 + len(vision.deepstack_visual_indexes)
     states = images * patches * vision.hidden_size * precision.state_bytes
     blocks = vision.depth * (states if plan.gradient_checkpointing else block.kept)
