@@ -74,15 +74,14 @@ Memory = dict[Phase, dict[Part, int]]
 def student_memory(plan: PlanInput, models: Models) -> Memory:
     """Memory of one of the student's GPUs."""
     resident = _resident(plan, models)
-    gradients = {Part.GRADIENTS: _gradients(plan, models.sizes)}
     phases = {Phase.ROLLOUT: _rollout(plan, models)}
     if plan.teacher != "none" and not plan.teacher_gpus:
         phases[Phase.TEACHER] = _scoring(plan, models, shards=plan.gpus if plan.sharded else 1)
-    phases[Phase.UPDATE] = _update(plan, models) | gradients
+    phases[Phase.UPDATE] = _update(plan, models)
     trained = _FLOAT32 * trained_parameters(plan, models.sizes) // _shards(plan)
     # Without the fused kernel, AdamW makes the denominator of all weights at once.
     step = {Part.OPTIMIZER: resident[Part.OPTIMIZER] + (0 if plan.fused_optimizer else trained)}
-    phases[Phase.OPTIMIZER] = gradients | step
+    phases[Phase.OPTIMIZER] = step
     return {phase: _some(resident | parts) for phase, parts in phases.items()}
 
 
@@ -119,6 +118,7 @@ def _resident(plan: PlanInput, models: Models) -> dict[Part, int]:
     local_teacher = _teacher_weights(plan, models) if not plan.teacher_gpus else 0
     return {
         Part.WEIGHTS: state[Part.WEIGHTS] // shards,
+        Part.GRADIENTS: _held_gradients(plan, models.sizes),
         Part.OPTIMIZER: state[Part.OPTIMIZER] // shards,
         Part.EMA if plan.teacher == "ema" else Part.TEACHER: local_teacher // shards,
         Part.FEATURES: _features(plan, models),
@@ -136,15 +136,21 @@ def _teacher_weights(plan: PlanInput, models: Models) -> int:
     return models.teacher_sizes.total * (_FLOAT32 if plan.teacher == "ema" else compute_bytes(plan))
 
 
-def _gradients(plan: PlanInput, sizes: Sizes) -> int:
+def _held_gradients(plan: PlanInput, sizes: Sizes) -> int:
+    """Bytes of the gradients that a GPU holds. They stay until the next update clears them, and so do the buckets of their exchange."""
     gradients = state_bytes(plan, sizes)[Part.GRADIENTS]
     if plan.sharded:
-        # Whole gradients of the layers at work, on their way to be summed and cut.
-        whole = min(trained_parameters(plan, sizes), sizes.root + _LAYERS_GATHERED * sizes.largest_layer)
-        return gradients // plan.gpus + compute_bytes(plan) * whole
-    if plan.gpus > 1 and not plan.gradient_as_bucket_view:
-        return 2 * gradients
-    return gradients
+        return gradients // plan.gpus
+    return gradients if plan.gpus == 1 or plan.gradient_as_bucket_view else 2 * gradients
+
+
+def _passing_gradients(plan: PlanInput, sizes: Sizes) -> int:
+    """Bytes of whole gradients of the layers at work, on their way to be summed and cut. Each micro-batch sends its own."""
+    if not plan.sharded:
+        return 0
+    return compute_bytes(plan) * min(
+        trained_parameters(plan, sizes), sizes.root + _LAYERS_GATHERED * sizes.largest_layer
+    )
 
 
 def _copies(plan: PlanInput, sizes: Sizes) -> int:
@@ -167,14 +173,12 @@ def _features(plan: PlanInput, models: Models) -> int:
     text = models.student.text
     deepstack = len(models.student.vision.deepstack_visual_indexes)
     image = plan.visual_tokens * text.hidden_size * (1 + deepstack) * compute_bytes(plan)
-    # Rollouts of one prompt share its image.
-    images = -(-plan.sequences_a_gpu // plan.rollouts)
     remembered = 0
     if plan.teacher != "none" and not plan.teacher_gpus:
         remembered = int(plan.feature_cache * 2**30)
         if plan.examples is not None:
             remembered = min(remembered, plan.examples * image)
-    return images * image + remembered
+    return _images(plan) * image + remembered
 
 
 def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
@@ -196,7 +200,7 @@ def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
         Part.KV_CACHE: cache,
         Part.ACTIVATIONS: layer.forward_peak + states + rows * plan.max_prompt_tokens**2,
         Part.LOSS: _DRAW_COPIES * _FLOAT32 * rows * text.vocab_size,
-        Part.VISION: _vision_without_graph(plan, models, precision, rows),
+        Part.VISION: _encoding(plan, models.student, precision) + vision_activations(plan, models)[0],
     }
 
 
@@ -211,8 +215,10 @@ def _scoring(plan: PlanInput, models: Models, shards: int) -> dict[Part, int]:
     sizes = models.teacher_sizes
     layer = decoder_layer_footprint(text, rows, tokens, precision, trained=False)
     states = rows * tokens * text.hidden_size * precision.state_bytes
+    graph = 0 if plan.teacher_gpus else vision_activations(plan, models)[0]
     return {
         Part.ACTIVATIONS: layer.forward_peak + states + _fixed(rows, tokens),
+        Part.VISION: _encoding(plan, models.teacher, precision) + graph,
         Part.LOSS: _tile(plan, rows * plan.max_response_tokens, text.hidden_size, 1),
         Part.COPIES: _copies(plan, sizes) if own and precision.autocast else _gathered(plan, sizes, shards),
     }
@@ -222,6 +228,7 @@ def _update(plan: PlanInput, models: Models) -> dict[Part, int]:
     """Forward and backward of the student on one micro-batch, at their height."""
     return {
         Part.COPIES: _copies(plan, models.sizes),
+        Part.GRADIENTS: _held_gradients(plan, models.sizes) + _passing_gradients(plan, models.sizes),
         Part.ACTIVATIONS: sum(text_activations(plan, models)),
         Part.VISION: sum(vision_activations(plan, models)),
         Part.LOSS: _loss(plan, models),
@@ -281,22 +288,31 @@ def _tile(plan: PlanInput, numbers: int, hidden_size: int, compared: int) -> int
     return numbers * hidden_size * compute_bytes(plan) + 2 * compared * tile
 
 
-def _vision_without_graph(plan: PlanInput, models: Models, precision: Precision, images: int) -> int:
+def _images(plan: PlanInput) -> int:
+    """Images of a GPU's share of a step, which are encoded in one pass; rollouts of one prompt share its image."""
+    return -(-plan.sequences_a_gpu // plan.rollouts)
+
+
+def _encoding(plan: PlanInput, model: Architecture, precision: Precision) -> int:
+    """A pass of the vision tower over the step's images, without graph, at its height."""
     if not plan.visual_tokens:
         return 0
-    vision = models.student.vision
+    vision, images = model.vision, _images(plan)
     patches = plan.visual_tokens * vision.spatial_merge_size**2
     block = vision_block_footprint(vision, images, patches, precision, trained=False)
     states = images * patches * vision.hidden_size * precision.state_bytes
-    return block.forward_peak + states + _pixels(models.student, images * patches)
+    return block.forward_peak + states + _pixels(model, images * patches)
 
 
 def vision_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
-    """Bytes that a trained tower keeps between forward and backward of a micro-batch's images, and what the backward of one block takes
-    on top; nothing for a frozen tower, which has made its features before."""
+    """Bytes that a trained tower keeps for the backward, and what the backward of one block takes on top; nothing for a frozen tower.
+
+    An image is encoded once a step, for the rollout and the update alike: the graph of all images of a GPU's share is there from the
+    first phase to the update.
+    """
     if not (plan.train_vision and plan.visual_tokens):
         return 0, 0
-    vision, precision, images = models.student.vision, student_precision(plan), plan.micro_batch
+    vision, precision, images = models.student.vision, student_precision(plan), _images(plan)
     patches = plan.visual_tokens * vision.spatial_merge_size**2
     block = vision_block_footprint(vision, images, patches, precision)
     merger = vision_merger_footprint(vision, images, patches, precision)
