@@ -18,6 +18,7 @@ from vicur.config.student import CueRecoverySettings
 from vicur.modeling import load_model, with_cue_recovery
 from vicur.modeling.chat import Pixels
 from vicur.modeling.vision import ImageFeatures, encode_images, encoder_outputs
+from vicur.planning.activations import text_activations, vision_activations
 from vicur.planning.architecture import architecture_of
 from vicur.planning.footprint import LiveBytes, Precision, decoder_layer_footprint
 from vicur.planning.inputs import PlanInput
@@ -28,8 +29,6 @@ from vicur.planning.memory import (
     state_bytes,
     student_memory,
     teacher_memory,
-    text_activations,
-    vision_activations,
 )
 from vicur.planning.model import models_of
 

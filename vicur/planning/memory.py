@@ -14,15 +14,8 @@ from enum import StrEnum
 
 import torch
 
-from vicur.planning.architecture import Architecture
-from vicur.planning.footprint import (
-    Precision,
-    decoder_layer_footprint,
-    norm_footprint,
-    recovery_footprint,
-    vision_block_footprint,
-    vision_merger_footprint,
-)
+from vicur.planning.activations import encoding, fixed_bytes, step_images, text_activations, vision_activations
+from vicur.planning.footprint import decoder_layer_footprint
 from vicur.planning.inputs import PlanInput
 from vicur.planning.model import (
     Models,
@@ -35,7 +28,6 @@ from vicur.planning.model import (
 from vicur.planning.sizes import Sizes
 
 _FLOAT32 = torch.float32.itemsize
-_INT64 = torch.int64.itemsize
 _ADAM_STATES = 2
 _LAYERS_GATHERED = 2
 # Logits, their masked copy, log-probabilities, and what temperature and truncation make of them (vicur.modeling.generation.draw).
@@ -178,7 +170,7 @@ def _features(plan: PlanInput, models: Models) -> int:
         remembered = int(plan.feature_cache * 2**30)
         if plan.examples is not None:
             remembered = min(remembered, plan.examples * image)
-    return _images(plan) * image + remembered
+    return step_images(plan) * image + remembered
 
 
 def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
@@ -200,7 +192,7 @@ def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
         Part.KV_CACHE: cache,
         Part.ACTIVATIONS: layer.forward_peak + states + rows * plan.max_prompt_tokens**2,
         Part.LOSS: _DRAW_COPIES * _FLOAT32 * rows * text.vocab_size,
-        Part.VISION: _encoding(plan, models.student, precision) + vision_activations(plan, models)[0],
+        Part.VISION: encoding(plan, models.student, precision) + vision_activations(plan, models)[0],
     }
 
 
@@ -217,8 +209,8 @@ def _scoring(plan: PlanInput, models: Models, shards: int) -> dict[Part, int]:
     states = rows * tokens * text.hidden_size * precision.state_bytes
     graph = 0 if plan.teacher_gpus else vision_activations(plan, models)[0]
     return {
-        Part.ACTIVATIONS: layer.forward_peak + states + _fixed(rows, tokens),
-        Part.VISION: _encoding(plan, models.teacher, precision) + graph,
+        Part.ACTIVATIONS: layer.forward_peak + states + fixed_bytes(rows, tokens),
+        Part.VISION: encoding(plan, models.teacher, precision) + graph,
         Part.LOSS: _tile(plan, rows * plan.max_response_tokens, text.hidden_size, 1),
         Part.COPIES: _copies(plan, sizes) if own and precision.autocast else _gathered(plan, sizes, shards),
     }
@@ -235,44 +227,6 @@ def _update(plan: PlanInput, models: Models) -> dict[Part, int]:
     }
 
 
-def text_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
-    """Bytes that the text backbone and cue recovery keep between forward and backward of a micro-batch, and what the backward of one layer
-    takes on top.
-
-    Kept is what autograd saves, layer by layer, or, with gradient checkpointing, a layer's input alone; embeddings and the last norm
-    beside.
-    """
-    text, rows = models.student.text, plan.micro_batch
-    tokens = plan.max_prompt_tokens + plan.max_response_tokens
-    precision = student_precision(plan)
-    layer = decoder_layer_footprint(text, rows, tokens, precision, trained=plan.trained == "all")
-    states = rows * tokens * text.hidden_size * precision.state_bytes
-    layers = text.num_hidden_layers
-    saved = layers * (states if plan.gradient_checkpointing else layer.kept)
-    extra = layer.backward_peak if plan.gradient_checkpointing else layer.backward_extra
-    if plan.recovery is not None and plan.visual_tokens:
-        module = recovery_footprint(
-            text.hidden_size,
-            plan.recovery.num_heads or text.num_attention_heads,
-            rows,
-            tokens,
-            plan.visual_tokens,
-            precision,
-        )
-        # The states with updated sinks take the place of those before.
-        saved += len(plan.recovery.layers(layers)) * (module.kept - states)
-        extra = max(extra, module.backward_extra)
-    # Embeddings, the last norm and the angles of the rotary embedding; deepstack additions take the place of the states before.
-    saved += states + norm_footprint(text, rows, tokens, precision).kept
-    saved += 2 * rows * tokens * models.student.head_dim * precision.state_bytes
-    return saved + _fixed(rows, tokens), extra
-
-
-def _fixed(rows: int, tokens: int) -> int:
-    """Ids, types, positions and the boolean mask that all layers share."""
-    return 6 * _INT64 * rows * tokens + rows * tokens**2
-
-
 def _loss(plan: PlanInput, models: Models) -> int:
     """States of the response tokens and their gradient, and a tile of logits for each model that the loss compares."""
     text = models.student.text
@@ -286,46 +240,6 @@ def _tile(plan: PlanInput, numbers: int, hidden_size: int, compared: int) -> int
     tile = min(plan.loss_tile_tokens, numbers) * plan.loss_tile_vocabulary * _FLOAT32
     # A tile of logits and what becomes of it.
     return numbers * hidden_size * compute_bytes(plan) + 2 * compared * tile
-
-
-def _images(plan: PlanInput) -> int:
-    """Images of a GPU's share of a step, which are encoded in one pass; rollouts of one prompt share its image."""
-    return -(-plan.sequences_a_gpu // plan.rollouts)
-
-
-def _encoding(plan: PlanInput, model: Architecture, precision: Precision) -> int:
-    """A pass of the vision tower over the step's images, without graph, at its height."""
-    if not plan.visual_tokens:
-        return 0
-    vision, images = model.vision, _images(plan)
-    patches = plan.visual_tokens * vision.spatial_merge_size**2
-    block = vision_block_footprint(vision, images, patches, precision, trained=False)
-    states = images * patches * vision.hidden_size * precision.state_bytes
-    return block.forward_peak + states + _pixels(model, images * patches)
-
-
-def vision_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
-    """Bytes that a trained tower keeps for the backward, and what the backward of one block takes on top; nothing for a frozen tower.
-
-    An image is encoded once a step, for the rollout and the update alike: the graph of all images of a GPU's share is there from the
-    first phase to the update.
-    """
-    if not (plan.train_vision and plan.visual_tokens):
-        return 0, 0
-    vision, precision, images = models.student.vision, student_precision(plan), _images(plan)
-    patches = plan.visual_tokens * vision.spatial_merge_size**2
-    block = vision_block_footprint(vision, images, patches, precision)
-    merger = vision_merger_footprint(vision, images, patches, precision)
-    mergers = 1 + len(vision.deepstack_visual_indexes)
-    states = images * patches * vision.hidden_size * precision.state_bytes
-    blocks = vision.depth * (states if plan.gradient_checkpointing else block.kept)
-    extra = block.backward_peak if plan.gradient_checkpointing else block.backward_extra
-    # Beside blocks and mergers: the embedded patches before and after positions are added, and the pixels.
-    return blocks + mergers * merger.kept + 2 * states + _pixels(models.student, images * patches), extra
-
-
-def _pixels(model: Architecture, patches: int) -> int:
-    return patches * model.patch_numbers * _FLOAT32
 
 
 def _some(parts: dict[Part, int]) -> dict[Part, int]:
