@@ -46,6 +46,7 @@ def distill_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: str
         comparison: dict = {},  # noqa: B006
         registry: dict = {},  # noqa: B006
         tracking: dict = {},  # noqa: B006
+        checkpoints: str = "",
     ):
         """Distils a vision-language student on policy with visual cues, evaluates it against its base and registers it.
 
@@ -60,6 +61,8 @@ def distill_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: str
             comparison: How they are compared.
             registry: Registered model and gate.
             tracking: MLflow's address and experiment.
+            checkpoints: Folder or address on S3 below which the checkpoints of trainings are kept, so that a step that is started again
+                on another machine goes on. Empty keeps them on the step's own machine.
         """
         shared = {"seed": seed, "tracking": tracking}
         ended = settle(outcome_step(tracking=tracking), caching=False)
@@ -81,6 +84,7 @@ def distill_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: str
                         method=method,
                         config=training,
                         code=codes["train"],
+                        checkpoints=checkpoints,
                         **shared,
                     )
                 )

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from vicur import __version__
 from vicur.commands import base, clean, compare, cues, data, evaluate, plan, register, registry, train
-from vicur.commands.common import Commands
+from vicur.commands.common import Commands, help_with_examples
 from vicur.errors import VicurError
 from vicur.threads import limit_threads
 
@@ -24,7 +24,12 @@ PLUGINS = "vicur.commands"
 
 app = Commands(
     name="vicur",
-    help="Distil vision-language students on policy with visual cues.",
+    help=help_with_examples(
+        "Distil vision-language students on policy with visual cues.",
+        "vicur run configs/local.yaml",
+        "vicur compile configs/local.yaml --image registry.example.com/vicur-python:0.1.0 -o package.yaml",
+        "vicur train --help",
+    ),
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

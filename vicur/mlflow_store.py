@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -154,8 +155,14 @@ def answering(uri: str) -> Iterator[None]:
         raise _explained(error, uri) from error
 
 
+def _cause(error: Exception) -> str:
+    """What the operating system said, where that is at the bottom of it ("Connection refused"); else the error's own text."""
+    found = re.search(r"\[Errno -?\d+\] ([^\"')\]]+)", str(error))
+    return found[1] if found else str(error)
+
+
 def _explained(error: Exception, uri: str) -> VicurError:
-    reason = redacted(str(error)).strip().splitlines()[0]
+    reason = redacted(_cause(error)).strip().splitlines()[0]
     code = str(getattr(error, "error_code", ""))
     if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
         problem, remedy = (

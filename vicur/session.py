@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,12 +23,14 @@ from vicur.stage import DEFAULT_CACHE, DEFAULT_SCRATCH, Session
 from vicur.tracking import Status, Tracker, finish_pipeline, open_tracker
 
 
-def session_from_environment(seed: int, tracking: TrackingConfig) -> Session:
+def session_from_environment(seed: int, tracking: TrackingConfig, checkpoints: str = "") -> Session:
     """The session of a pipeline step.
 
     Args:
         seed: root seed of the run.
         tracking: where the run is tracked.
+        checkpoints: folder or address on S3 below which checkpoints are kept, each stage's under its key; empty keeps them in its
+            scratch space alone.
     """
     run_id = run_id_from_environment()
     cache = os.environ.get("VICUR_CACHE")
@@ -39,11 +41,24 @@ def session_from_environment(seed: int, tracking: TrackingConfig) -> Session:
         cache=Path(cache) if cache else None,
         scratch=Path(scratch),
         tracker=lambda stage: open_tracker(tracking, run_id, stage),
+        checkpoints=_below(checkpoints) if checkpoints else None,
     )
 
 
+def _below(root: str) -> Callable[[str], str]:
+    return lambda key: f"{root.rstrip('/')}/{key}"
+
+
 @contextmanager
-def session_by_hand(run_id: str, seed: int, tracking: TrackingConfig, *, cache: bool) -> Iterator[Session]:
+def session_by_hand(
+    run_id: str,
+    seed: int,
+    tracking: TrackingConfig,
+    *,
+    cache: bool,
+    checkpoints: str | None = None,
+    fork_from: str | None = None,
+) -> Iterator[Session]:
     """The session of a stage that is run by a command: it shares the pipeline's cache, and its MLflow run ends with it.
 
     Args:
@@ -51,6 +66,8 @@ def session_by_hand(run_id: str, seed: int, tracking: TrackingConfig, *, cache: 
         seed: root seed.
         tracking: where to track.
         cache: whether to reuse and keep results.
+        checkpoints: folder or address on S3 that the stage keeps its checkpoints at.
+        fork_from: checkpoints of another training that it begins with.
     """
     opened: list[Tracker] = []
 
@@ -60,7 +77,15 @@ def session_by_hand(run_id: str, seed: int, tracking: TrackingConfig, *, cache: 
 
     status: Status = "FAILED"
     try:
-        yield Session(run_id, seed, DEFAULT_CACHE if cache else None, DEFAULT_SCRATCH, tracker)
+        yield Session(
+            run_id,
+            seed,
+            DEFAULT_CACHE if cache else None,
+            DEFAULT_SCRATCH,
+            tracker,
+            None if checkpoints is None else lambda _: checkpoints,
+            fork_from,
+        )
         status = "FINISHED"
     finally:
         if opened:

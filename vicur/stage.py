@@ -20,7 +20,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 DEFAULT_CACHE = Path(".vicur/cache")
 DEFAULT_SCRATCH = Path(".vicur/scratch")
 # Troubles of the machine, not of the code.
-_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
+_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR)
 
 
 class Summary(BaseModel):
@@ -62,6 +62,9 @@ class Context:
         tracker: where parameters, metrics and files are logged.
         events: progress for the live view.
         work: scratch folder keyed by the stage's inputs. It outlives a kill and is removed when the stage is done.
+        identity: what the stage's result depends on: its configuration, the hashes of its inputs, the seed and the version of its code.
+        checkpoints: where a stage that writes checkpoints keeps them, instead of in ``work`` alone: a folder, or an address on S3.
+        fork_from: checkpoints of another identity that the stage begins with.
     """
 
     run_id: str
@@ -69,6 +72,9 @@ class Context:
     tracker: Tracker
     events: Events
     work: Path
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: str | None = None
+    fork_from: str | None = None
 
 
 S = TypeVar("S", bound=Summary)
@@ -160,6 +166,9 @@ class Session:
         cache: where results are kept for reuse; ``None`` reuses nothing (a cluster step: the platform caches there).
         scratch: where work folders go without a cache.
         tracker: makes a tracker for a stage's label.
+        checkpoints: where the checkpoints of a stage with a given key are kept, so that they outlive this machine; ``None`` keeps them
+            in the stage's work folder alone.
+        fork_from: checkpoints of other work that a stage begins with.
     """
 
     run_id: str
@@ -167,20 +176,26 @@ class Session:
     cache: Path | None
     scratch: Path
     tracker: Callable[[str], Tracker]
+    checkpoints: Callable[[str], str] | None = None
+    fork_from: str | None = None
 
 
-def stage_key(
+def stage_identity(
     stage: AnyStage[Any], config: BaseModel, inputs: Mapping[str, Path], seed: int, code: str | None = None
-) -> str:
-    """What a stage's result depends on, as 32 hex digits."""
-    parts = {
+) -> dict[str, Any]:
+    """What a stage's result depends on."""
+    return {
         "stage": stage.name,
         "code": code or stage.code,
         "config": config.model_dump(mode="json"),
         "inputs": {name: tree_sha256(path) for name, path in sorted(inputs.items())},
         "seed": seed,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def stage_key(identity: Mapping[str, Any]) -> str:
+    """An identity as 32 hex digits."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def execute(
@@ -242,7 +257,10 @@ def _result(
     stage: AnyStage[S], config: BaseModel, inputs: Mapping[str, Path], output: Path, session: Session, events: Events
 ) -> tuple[S, bool]:
     """The summary of the stage, whose output lies at ``output`` now, and whether it came from the cache."""
-    key = stage_key(stage, config, inputs, session.seed)
+    identity = stage_identity(stage, config, inputs, session.seed)
+    if session.fork_from is not None:
+        identity["fork_from"] = session.fork_from
+    key = stage_key(identity)
     cache = session.cache if stage.reusable else None
     root = (session.cache or session.scratch) / stage.name
     root.mkdir(parents=True, exist_ok=True)
@@ -255,7 +273,8 @@ def _result(
         work = root / f"{key}.work"
         work.mkdir(parents=True, exist_ok=True)
         with session.tracker(events.stage) as tracker, new_folder(output) as partial:
-            context = Context(session.run_id, session.seed, tracker, events, work)
+            kept_at = session.checkpoints(key) if session.checkpoints is not None else None
+            context = Context(session.run_id, session.seed, tracker, events, work, identity, kept_at, session.fork_from)
             summary = stage.load().function(config, inputs, partial, context)
             tracker.metrics(summary.metrics)
         if cache is not None:

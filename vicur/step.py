@@ -30,6 +30,7 @@ def run_step(
     tracking: Mapping[str, Any],
     code: str = "",
     subject: str = "",
+    checkpoints: str = "",
 ) -> Summary:
     """Runs a stage as a step of the pipeline.
 
@@ -42,6 +43,7 @@ def run_step(
         tracking: the tracking section.
         code: the stage's code version when the pipeline was compiled; empty if unknown.
         subject: what the stage works on, where the pipeline has several of it (``vicur``).
+        checkpoints: folder or address on S3 below which the stage's checkpoints outlive its machine, if anywhere.
 
     Exits the process, after one message, where the input is at fault.
     """
@@ -56,7 +58,7 @@ def run_step(
         try:
             section = validated(STAGES[name].section, dict(config), name)
             paths = {**sources(section), **{key: Path(path) for key, path in inputs.items()}}
-            session = session_from_environment(seed, validated(TrackingConfig, dict(tracking), "tracking"))
+            session = session_from_environment(seed, validated(TrackingConfig, dict(tracking), "tracking"), checkpoints)
         except VicurError as error:
             events.emit("failed", str(error), retryable=False)
             raise

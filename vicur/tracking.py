@@ -17,7 +17,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -146,10 +146,30 @@ class Tracker:
         if time.monotonic() >= self._next_flush:
             self.flush()
 
+    def last_step(self, names: Sequence[str]) -> int:
+        """The last step that the run has any of these metrics of, those not sent yet included; -1 for none.
+
+        Asked of MLflow, so that it also knows what an earlier process of the same stage has sent; without MLflow, of the JSONL file.
+        """
+        steps = [metric.step for metric in self._pending if metric.key in names]
+        if self.client is None and self._jsonl is not None and self._jsonl.exists():
+            records = map(json.loads, self._jsonl.read_text(encoding="utf-8").splitlines())
+            steps += [record["step"] for record in records if not record.keys().isdisjoint(names)]
+
+        def ask(client: MlflowClient, run_id: str) -> None:
+            for name in names:
+                steps.extend(metric.step for metric in client.get_metric_history(run_id, name))
+
+        self._send(ask)
+        return max(steps, default=-1)
+
     def flush(self) -> None:
-        """Sends what has not been sent. What a server in trouble does not take is kept and tried again a minute later."""
+        """Sends what has not been sent. What a server in trouble does not take is kept and tried again a minute later.
+
+        The metrics of one step go in one request where they fit, which MLflow takes whole or not at all.
+        """
         while self._pending:
-            batch = self._pending[:_BATCH]
+            batch = self._pending[: _whole_steps(self._pending)]
             if not self._send(partial(_log_metrics, metrics=batch)):
                 self._next_flush = time.monotonic() + _RETRY_SECONDS
                 return
@@ -194,6 +214,16 @@ class Tracker:
             return False
         self._told = False
         return True
+
+
+def _whole_steps(pending: Sequence[Metric]) -> int:
+    """How many of the first metrics to send in one request: as many as it takes, without a step in part."""
+    if len(pending) <= _BATCH:
+        return len(pending)
+    cut = _BATCH
+    while cut > 0 and pending[cut].step == pending[cut - 1].step:
+        cut -= 1
+    return cut or _BATCH
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -14,6 +14,7 @@ def train(
     seed: int,
     tracking: dict,
     code: str,
+    checkpoints: str,
     student: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ):
@@ -28,6 +29,7 @@ def train(
         seed: Root seed of the run.
         tracking: Section tracking of the run configuration.
         code: Version of the code behind this step, for the cache.
+        checkpoints: Folder or address on S3 below which checkpoints outlive the step's machine; empty for none.
         student: Checkpoint with tokenizer, image processor, vicur.json and training curves.
         metrics: Best validation accuracy and when it was reached.
     """
@@ -35,7 +37,17 @@ def train(
 
     inputs = {"dataset": dataset.path, "cues": cues.path, "base": base.path}
     section = {**config, "method": method}
-    summary = run_step("train", section, inputs, student.path, subject=method, seed=seed, tracking=tracking, code=code)
+    summary = run_step(
+        "train",
+        section,
+        inputs,
+        student.path,
+        subject=method,
+        seed=seed,
+        tracking=tracking,
+        code=code,
+        checkpoints=checkpoints,
+    )
     student.metadata["method"] = method
     for name, value in summary.metrics.items():
         metrics.log_metric(name, value)

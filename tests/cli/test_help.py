@@ -64,6 +64,17 @@ def test_each_command_shows_examples_of_itself_and_describes_its_options(path: t
     assert undescribed == []
 
 
+@pytest.mark.parametrize("path", [(), *sorted({path[:1] for path in COMMANDS if len(path) > 1})], ids=" ".join)
+def test_each_group_of_commands_shows_examples(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "160", "TERM": "dumb"})
+    assert " ".join(("vicur", *path)) in result.output.partition("Examples")[2]
+
+
+def test_brackets_in_an_example_are_shown() -> None:
+    result = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "160", "TERM": "dumb"})
+    assert "methods='[vicur]'" in result.output
+
+
 def test_commands_of_other_packages_are_plugged_in() -> None:
     plugged = {entry.name for entry in entry_points(group=PLUGINS)}
     assert {"run", "compile"} <= plugged

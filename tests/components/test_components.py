@@ -75,13 +75,21 @@ def test_extract_shows_its_page(recorder: Recorder, place: Any) -> None:
 def test_train_adds_its_method_to_the_shared_settings(recorder: Recorder, place: Any) -> None:
     inputs = {name: place(name) for name in ("dataset", "cues", "base")}
     student = place("student", dsl.Model)
-    train.python_func(**COMMON, **inputs, method="vicur", student=student, metrics=place("m", dsl.Metrics))
+    train.python_func(
+        **COMMON,
+        **inputs,
+        method="vicur",
+        checkpoints="s3://bucket/runs",
+        student=student,
+        metrics=place("m", dsl.Metrics),
+    )
     assert recorder.call == {
         **COMMON,
         "name": "train",
         "inputs": {name: artifact.path for name, artifact in inputs.items()},
         "config": {"some": "setting", "method": "vicur"},
         "subject": "vicur",
+        "checkpoints": "s3://bucket/runs",
     }
     assert student.metadata == {"method": "vicur"}
 

@@ -73,6 +73,18 @@ def test_a_wrong_file_is_refused_with_file_and_field(tmp_path: Path, text: str, 
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.path=x", "data needs its setting 'type'"),
+        ("methods=vicur", r"methods wants a list, as in \[a, b\] \(given: 'vicur'\)"),
+    ],
+)
+def test_a_wrong_shape_is_told_in_the_words_of_the_file(override: str, words: str) -> None:
+    with pytest.raises(VicurError, match=words):
+        load_config(None, [override])
+
+
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "# nothing\n")) == RunConfig()
 

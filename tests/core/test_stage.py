@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from vicur.errors import VicurError
 from vicur.events import Event, Events, read_events
-from vicur.stage import Context, Session, Stage, Summary, execute, stage_key
+from vicur.stage import Context, Session, Stage, Summary, execute, stage_identity, stage_key
 from vicur.storage import tree_sha256
 from vicur.tracking import Tracker
 
@@ -86,20 +86,24 @@ def test_the_same_work_is_done_once(tmp_path: Path, stage: Stage[Told], calls: C
     assert last.summary == second.model_dump(mode="json")
 
 
+def key_of(*parts: Any) -> str:
+    return stage_key(stage_identity(*parts))
+
+
 def test_configuration_inputs_seed_and_code_count_and_nothing_else(tmp_path: Path, stage: Stage[Told]) -> None:
     file = tmp_path / "input"
     file.write_text("1")
-    key = stage_key(stage, Settings(), {"a": file}, 0, "code")
-    assert stage_key(stage, Settings(), {"a": file}, 0, "code") == key
+    key = key_of(stage, Settings(), {"a": file}, 0, "code")
+    assert key_of(stage, Settings(), {"a": file}, 0, "code") == key
     os.utime(file, (0, 0))
-    assert stage_key(stage, Settings(), {"a": file}, 0, "code") == key
-    assert stage_key(stage, Settings(text="other"), {"a": file}, 0, "code") != key
-    assert stage_key(stage, Settings(), {"a": file}, 1, "code") != key
-    assert stage_key(stage, Settings(), {"b": file}, 0, "code") != key
-    assert stage_key(stage, Settings(), {"a": file}, 0, "other code") != key
-    assert stage_key(replace(stage, name="read"), Settings(), {"a": file}, 0, "code") != key
+    assert key_of(stage, Settings(), {"a": file}, 0, "code") == key
+    assert key_of(stage, Settings(text="other"), {"a": file}, 0, "code") != key
+    assert key_of(stage, Settings(), {"a": file}, 1, "code") != key
+    assert key_of(stage, Settings(), {"b": file}, 0, "code") != key
+    assert key_of(stage, Settings(), {"a": file}, 0, "other code") != key
+    assert key_of(replace(stage, name="read"), Settings(), {"a": file}, 0, "code") != key
     file.write_text("2")
-    assert stage_key(stage, Settings(), {"a": file}, 0, "code") != key
+    assert key_of(stage, Settings(), {"a": file}, 0, "code") != key
 
 
 def test_a_stage_that_depends_on_a_servers_state_always_runs(

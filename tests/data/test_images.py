@@ -1,4 +1,5 @@
 import io
+import zlib
 from contextlib import suppress
 
 import pytest
@@ -37,11 +38,20 @@ def test_what_cannot_be_used_is_told(data: bytes, reason: str) -> None:
 
 
 def test_a_large_image_is_refused_before_it_is_decoded() -> None:
-    bomb = png(40_000, 1).replace((40_000).to_bytes(4, "big"), (4_000_000_000).to_bytes(4, "big"), 1)
-    with pytest.raises(UnusableImageError):
+    whole = png(40_000, 1)
+    # PNG's header: the length and name of the chunk, width and height, five bytes more, and their checksum.
+    header = b"IHDR" + (20_000).to_bytes(4, "big") * 2 + whole[24:29]
+    bomb = whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:]
+    with pytest.raises(UnusableImageError, match="more pixels than may be decoded, and 1000000 pixels are allowed"):
         check_image(bomb, max_pixels=1_000_000)
     with pytest.raises(UnusableImageError, match="is an image of 11 x 10 pixels, and 100 pixels are allowed"):
         check_image(png(11, 10), max_pixels=100)
+
+
+def test_an_image_of_extreme_shape_is_refused() -> None:
+    check_image(png(400, 2), max_pixels=10_000)
+    with pytest.raises(UnusableImageError, match="402 x 2 pixels, and a side may be 200 times the other"):
+        check_image(png(402, 2), max_pixels=10_000)
 
 
 @given(st.binary(max_size=200), st.integers(0, 60))

@@ -91,6 +91,8 @@ def test_the_system_message_is_text_as_well(chat):
 def test_bytes_that_are_no_image_are_refused(chat):
     with pytest.raises(VicurError, match="cannot be read as an image"):
         chat.pixels(b"not an image")
+    with pytest.raises(VicurError, match="402 x 2 pixels cannot be prepared"):
+        chat.pixels(png(402, 2))
 
 
 def test_a_folder_without_tokenizer_is_refused(tmp_path):

@@ -82,6 +82,54 @@ def test_a_seed_gives_the_same_draws_and_another_seed_others(model, chat, prompt
     assert [a.ids for a in first] == [a.ids for a in second] != [a.ids for a in other]
 
 
+@pytest.fixture(scope="module")
+def endless(prompts):
+    """Many prompts, and sampling so free that random weights end some responses early and some never."""
+    return [prompts[n % 3] for n in range(24)], Sampling(temperature=3.0, max_new_tokens=40)
+
+
+def test_what_a_prompt_draws_does_not_depend_on_the_batch_and_on_what_was_dropped_from_it(
+    model, chat, endless, monkeypatch
+):
+    many, sampling = endless
+    dropped = generate(model, chat, many, sampling, seed=3)
+    monkeypatch.setattr("vicur.modeling.generation._DROP_AT", -1.0)
+    whole = generate(model, chat, many, sampling, seed=3)
+    parts = [
+        answer
+        for rows in (range(0, 24, 2), range(1, 24, 2))
+        for answer in generate(model, chat, [many[n] for n in rows], sampling, seed=3, streams=list(rows), batch_size=5)
+    ]
+    shuffled = [parts[n // 2 + (n % 2) * 12] for n in range(24)]
+    assert [a.ids for a in dropped] == [a.ids for a in whole] == [a.ids for a in shuffled]
+    assert len({len(a.ids) for a in dropped}) > 1
+    for first, second in zip(dropped, whole, strict=True):
+        assert first.logprobs == pytest.approx(second.logprobs, abs=1e-5)
+
+
+def test_ended_rows_are_dropped_from_the_batch(model, chat, endless, monkeypatch):
+    many, sampling = endless
+    sizes = []
+    forward = type(model).forward
+
+    def watched(self, *args, **kwargs):
+        sizes.append(len(kwargs["input_ids"]))
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", watched)
+    answers = generate(model, chat, many, sampling, seed=3)
+    lengths = sorted(len(answer.ids) for answer in answers)
+    half = lengths[len(lengths) // 2]
+    assert sizes[: lengths[0]] == [24] * lengths[0]
+    assert all(size <= 12 for size in sizes[half:])
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_response_of_one_token_is_one(model, chat, prompts):
+    answers = generate(model, chat, prompts, Sampling(max_new_tokens=1), seed=0)
+    assert [len(answer.ids) for answer in answers] == [1, 1, 1]
+
+
 def test_text_without_images_is_answered_too(model, chat):
     (answer,) = generate(
         model, chat, [chat.prompt("What is 7?", [])], Sampling(temperature=0, max_new_tokens=3), seed=0
@@ -93,9 +141,8 @@ NOTHING = torch.tensor([], dtype=torch.long)
 
 
 def drawn(logits, **settings):
-    generator = torch.Generator().manual_seed(0)
     rows = torch.tensor([logits]).expand(400, -1)
-    return set(draw(rows, NOTHING, Sampling(**settings), None, generator)[0].tolist())
+    return set(draw(rows, NOTHING, Sampling(**settings), None, torch.arange(400) / 400)[0].tolist())
 
 
 def test_top_k_draws_from_the_likeliest_only():
@@ -111,15 +158,28 @@ def test_top_p_keeps_the_token_that_crosses_the_share_and_no_more():
 def test_presence_penalty_moves_a_tie_away_from_what_was_said():
     seen = torch.tensor([[True, False]])
     token, _ = draw(
-        torch.tensor([[1.0, 0.9]]), NOTHING, Sampling(temperature=0, presence_penalty=0.5), seen, torch.Generator()
+        torch.tensor([[1.0, 0.9]]), NOTHING, Sampling(temperature=0, presence_penalty=0.5), seen, torch.zeros(1)
     )
     assert token.tolist() == [1]
 
 
-@given(st.lists(st.floats(-20, 20), min_size=3, max_size=8), st.floats(0.1, 1.0), st.integers(0, 8))
-def test_recorded_logprobs_are_those_of_the_masked_untempered_distribution(logits, top_p, top_k):
+def test_numbers_spread_evenly_draw_each_token_as_often_as_it_is_likely():
+    probabilities = torch.tensor([0.5, 0.0, 0.3, 0.2])
+    rows, numbers = probabilities.log().expand(1000, -1), (torch.arange(1000) + 0.5) / 1000
+    tokens, _ = draw(rows, NOTHING, Sampling(), None, numbers)
+    assert torch.bincount(tokens, minlength=4).tolist() == [500, 0, 300, 200]
+
+
+@given(
+    st.lists(st.floats(-20, 20), min_size=3, max_size=8),
+    st.floats(0.1, 1.0),
+    st.integers(0, 8),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_recorded_logprobs_are_those_of_the_masked_untempered_distribution(logits, top_p, top_k, number):
     row, forbidden = torch.tensor([logits]), torch.tensor([0])
-    token, logprob = draw(row, forbidden, Sampling(temperature=0.5, top_p=top_p, top_k=top_k), None, torch.Generator())
+    sampling = Sampling(temperature=0.5, top_p=top_p, top_k=top_k)
+    token, logprob = draw(row, forbidden, sampling, None, torch.tensor([number]))
     assert token.item() != 0
     expected = row.masked_fill(torch.arange(len(logits)) == 0, float("-inf")).log_softmax(-1)[0, token]
     assert logprob.item() == pytest.approx(expected.item(), abs=1e-5)

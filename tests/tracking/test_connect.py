@@ -57,7 +57,7 @@ def test_a_server_gives_its_own_experiments(server: Server) -> None:
 
 def test_a_dead_server_is_told_quickly_with_a_remedy() -> None:
     uri = f"http://ann:secret@127.0.0.1:{free_port()}"
-    with pytest.raises(VicurError, match=r"does not answer.*Start the server") as caught:
+    with pytest.raises(VicurError, match=r"does not answer \(Connection refused\)\. Start the server") as caught:
         connect(TrackingConfig(uri=uri))
     assert caught.value.retryable
     assert "secret" not in str(caught.value)

@@ -1,65 +1,105 @@
-"""Checkpoints: what goes in comes out, and a damaged one is passed over."""
+"""Checkpoints: what goes in comes out, whole, and a full disk is told as one."""
 
-import copy
+import errno
+import subprocess
+import sys
+import textwrap
 
 import pytest
 import torch
 from torch import nn
 
-from vicur.training.checkpoint import Progress, load_checkpoint, save_checkpoint, trained_weights
+from vicur.errors import VicurError
+from vicur.training.checkpoint import (
+    Checkpoint,
+    Progress,
+    optimizer_state,
+    read_checkpoint,
+    restore_optimizer,
+    restore_weights,
+    trained_weights,
+    write_checkpoint,
+)
 
 
-def _trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
-    model = nn.Linear(3, 2)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    model[0].requires_grad_(requires_grad=False)
+    optimizer = torch.optim.AdamW(model[1].parameters(), lr=0.1)
     for _ in range(steps):
-        optimizer.zero_grad()
-        model(torch.ones(4, 3)).square().mean().backward()
-        optimizer.step()
+        _update(model, optimizer)
     return model, optimizer
 
 
-def _progress(step: int) -> Progress:
-    return Progress(step, 0.5, step, 0, [{"step": n, "loss": n / 3} for n in range(step + 1)])
+def _update(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    model(torch.ones(4, 3)).square().mean().backward()
+    optimizer.step()
+
+
+def checkpoint_of(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, **identity: object) -> Checkpoint:
+    weights = trained_weights(model)
+    progress = Progress(step, 0.5, step, 0, [{"step": n, "loss": n / 3} for n in range(step + 1)])
+    return Checkpoint(
+        progress, identity, weights, weights, optimizer_state(model, optimizer), {"average": torch.ones(2)}
+    )
 
 
 def test_a_restored_training_goes_on_bit_for_bit(tmp_path):
-    model, optimizer = _trained(3)
-    save_checkpoint(tmp_path, model, optimizer, trained_weights(model), _progress(3), keep=2)
-    other, other_optimizer = _trained(0)
-    progress, best = load_checkpoint(tmp_path, other, other_optimizer)
-    assert progress == _progress(3)
-    assert torch.equal(best["weight"], model.weight)
-    for m, o in ((model, optimizer), (other, other_optimizer)):
-        o.zero_grad()
-        m(torch.ones(4, 3)).square().mean().backward()
-        o.step()
-    assert torch.equal(model.weight, other.weight)
+    model, optimizer = trained(3)
+    written = checkpoint_of(model, optimizer, 3, seed=1)
+    write_checkpoint(written, tmp_path)
+    found = read_checkpoint(tmp_path)
+    assert (found.progress, found.identity) == (written.progress, {"seed": 1})
+    assert torch.equal(found.extra["average"], torch.ones(2))
+    other, other_optimizer = trained(0)
+    restore_weights(other, found.model)
+    restore_optimizer(other, other_optimizer, found.optimizer)
+    for _ in range(2):
+        _update(model, optimizer)
+        _update(other, other_optimizer)
+    assert torch.equal(model[1].weight, other[1].weight)
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "best.safetensors", "state.json"])
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog, file):
-    model, optimizer = _trained(1)
-    first = copy.deepcopy(trained_weights(model))
-    save_checkpoint(tmp_path, model, optimizer, first, _progress(1), keep=2)
-    model, optimizer = _trained(2)
-    save_checkpoint(tmp_path, model, optimizer, first, _progress(2), keep=2)
-    path = tmp_path / "step-000002" / file
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    progress, _ = load_checkpoint(tmp_path, model, optimizer)
-    assert progress.step == 1
-    assert torch.equal(model.weight, first["weight"])
-    assert "step-000002 is damaged" in caplog.text
+def test_only_what_is_trained_is_kept():
+    model, _ = trained(1)
+    assert set(trained_weights(model)) == {"1.weight", "1.bias"}
 
 
-def test_only_the_newest_checkpoints_are_kept(tmp_path):
-    model, optimizer = _trained(1)
-    for step in (1, 2, 3):
-        save_checkpoint(tmp_path, model, optimizer, {}, _progress(step), keep=2)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000002", "step-000003"]
+def test_weights_of_another_model_are_refused_and_change_nothing():
+    model, _ = trained(1)
+    before = trained_weights(model)
+    with pytest.raises(VicurError, match=r"holds other weights than those that are trained \(0.weight, 1.bias\)"):
+        restore_weights(model, {"0.weight": torch.ones(3, 3), "1.weight": torch.ones(2, 3)})
+    assert all(torch.equal(w, before[n]) for n, w in trained_weights(model).items())
 
 
-def test_nothing_to_resume_from_is_no_error(tmp_path):
-    model, optimizer = _trained(0)
-    assert load_checkpoint(tmp_path, model, optimizer) is None
+@pytest.mark.parametrize("file", ["model", "optimizer", "best", "extra", "state"])
+def test_a_flipped_byte_or_a_missing_file_makes_it_none(tmp_path, file):
+    write_checkpoint(checkpoint_of(*trained(1), 1), tmp_path)
+    (path,) = tmp_path.glob(f"{file}.*")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert read_checkpoint(tmp_path) is None
+    path.unlink()
+    assert read_checkpoint(tmp_path) is None
+    path.write_bytes(whole)
+    assert read_checkpoint(tmp_path) is not None
+
+
+def test_a_disk_that_takes_no_more_is_told_as_such(tmp_path):
+    """A limit on the size of files stands for a full disk: the file system refuses the write in the same way."""
+    code = f"""
+        import resource, torch
+        from pathlib import Path
+        from vicur.training.checkpoint import Checkpoint, Progress, write_checkpoint
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({1 << 16}, resource.RLIM_INFINITY))
+        weights = {{"weight": torch.zeros(1 << 16)}}
+        try:
+            write_checkpoint(Checkpoint(Progress(1, 0.0, 0, 0, []), {{}}, weights, weights, {{}}), Path({str(tmp_path)!r}))
+        except OSError as error:
+            print(error.errno)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == errno.EFBIG

@@ -1,54 +1,21 @@
 """The training stage: what it writes, what it refuses, and that a kill changes nothing."""
 
 import json
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 from transformers import Qwen3VLForConditionalGeneration
 
-from tests.training.factory import SMALL
+from tests.training.conftest import curves
 from tests.training.train_once import SETTINGS, train_once
 from vicur.config.cues import AnnotationCues, CuesConfig
 from vicur.config.training import METHODS, TrainConfig
 from vicur.cues import EXTRACT
-from vicur.data import PREPARE
 from vicur.errors import VicurError
 from vicur.modeling import load_model
-from vicur.stage import Session, execute
+from vicur.stage import execute
 from vicur.storage import tree_sha256
-from vicur.tracking import Tracker
 from vicur.training import TRAIN
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Session:
-    root = tmp_path_factory.mktemp("session")
-    return Session("run", 0, None, root / "scratch", lambda _: Tracker())
-
-
-@pytest.fixture(scope="module")
-def inputs(session, base, tmp_path_factory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("inputs")
-    execute(PREPARE, SMALL, {}, root / "dataset", session)
-    cues = CuesConfig(provider=AnnotationCues())
-    execute(EXTRACT, cues, {"dataset": root / "dataset"}, root / "cues", session)
-    return {"base": base, "dataset": root / "dataset", "cues": root / "cues"}
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(inputs, tmp_path_factory) -> Path:
-    return train_once(**inputs, root=tmp_path_factory.mktemp("uninterrupted"))
-
-
-def curves(student: Path) -> list[dict[str, float]]:
-    records = [json.loads(line) for line in (student / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in r.items() if not k.startswith("seconds/") and k != "tokens_per_second"} for r in records]
 
 
 def test_the_student_folder_holds_model_chat_record_and_curves(uninterrupted):
@@ -69,43 +36,9 @@ def test_the_tracker_gets_each_step_once(uninterrupted):
 
 
 def test_the_same_seed_gives_the_same_bytes(uninterrupted, inputs, tmp_path):
-    again = train_once(**inputs, root=tmp_path)
+    again = train_once(inputs, tmp_path)
     assert (again / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
     assert curves(again) == curves(uninterrupted)
-
-
-@pytest.mark.parametrize("number", range(2))
-def test_a_training_that_is_killed_goes_on_and_ends_bit_for_bit_the_same(uninterrupted, inputs, tmp_path, number):
-    command = [
-        sys.executable,
-        "-m",
-        "tests.training.train_once",
-        *(str(inputs[k]) for k in ("base", "dataset", "cues")),
-        str(tmp_path),
-    ]
-    drawn = random.Random(number)  # noqa: S311
-    wanted = sorted(drawn.sample(range(1, 6), 2))
-    for checkpoint in wanted:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _wait_for(tmp_path, checkpoint, process)
-        time.sleep(drawn.random() * 0.2)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    student = train_once(**inputs, root=tmp_path)
-    assert (student / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
-    assert curves(student) == curves(uninterrupted)
-    tracked = [
-        json.loads(line)["step"] for line in (tmp_path / "tracked.jsonl").read_text().splitlines() if '"loss"' in line
-    ]
-    assert sorted(set(tracked)) == list(range(1, 7))
-
-
-def _wait_for(root: Path, step: int, process: subprocess.Popen) -> None:
-    """Waits until checkpoint ``step`` is there, or the process is through."""
-    deadline = time.monotonic() + 120
-    while process.poll() is None and not list(root.glob(f"cache/train/*.work/step-{step:06d}")):
-        assert time.monotonic() < deadline, "no checkpoint came"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "vicur"])

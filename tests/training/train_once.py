@@ -1,14 +1,13 @@
-"""Runs the training stage in a process of its own, for tests that kill it.
+"""Runs the training stage as a process of its own would, for tests that kill it."""
 
-python -m tests.training.train_once BASE DATASET CUES ROOT
-"""
-
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
+from vicur.errors import VicurError
 from vicur.stage import Session, execute
-from vicur.tracking import Tracker
+from vicur.tracking import Tracker, open_tracker
 from vicur.training import TRAIN
 
 SETTINGS = TrainConfig(
@@ -23,16 +22,37 @@ SETTINGS = TrainConfig(
 )
 
 
-def train_once(base: Path, dataset: Path, cues: Path, root: Path) -> Path:
+def tracking(root: Path) -> TrackingConfig:
+    """An MLflow store below ``root``."""
+    return TrackingConfig(uri=f"sqlite:///{root}/mlflow.db")
+
+
+def train_once(
+    inputs: Mapping[str, Path],
+    root: Path,
+    settings: TrainConfig = SETTINGS,
+    *,
+    mlflow: bool = False,
+    checkpoints: str | None = None,
+) -> Path:
     """Trains below ``root``, going on from what an earlier process left there.
 
     Returns:
         The student's folder.
     """
-    session = Session("run", 0, root / "cache", root / "scratch", lambda _: Tracker(root / "tracked.jsonl"))
-    execute(TRAIN, SETTINGS, {"base": base, "dataset": dataset, "cues": cues}, root / "student", session)
+
+    def tracker(stage: str) -> Tracker:
+        return open_tracker(tracking(root), "run", stage) if mlflow else Tracker(root / "tracked.jsonl")
+
+    place = None if checkpoints is None else lambda _: checkpoints
+    session = Session("run", 0, root / "cache", root / "scratch", tracker, place)
+    execute(TRAIN, settings, inputs, root / "student", session)
     return root / "student"
 
 
-if __name__ == "__main__":
-    train_once(*(Path(argument) for argument in sys.argv[1:]))
+def train_and_exit(*args: object, **kwargs: object) -> None:
+    """As :func:`train_once`, with the exit code that the command would have."""
+    try:
+        train_once(*args, **kwargs)
+    except VicurError as error:
+        raise SystemExit(error.exit_code) from None

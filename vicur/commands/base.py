@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
-from vicur.commands.common import Commands
+from vicur.commands.common import Commands, help_with_examples
 
-app = Commands(help="Make the tiny base model.", no_args_is_help=True)
+app = Commands(
+    help=help_with_examples("Make the tiny base model.", "vicur base train models/tiny --set steps=100"),
+    no_args_is_help=True,
+)
 
 
 @app.command()

@@ -35,8 +35,13 @@ class Commands(typer.Typer):
 
 
 def _joined(paragraph: str) -> str:
-    """A paragraph on one line; an indented one (an example) as it is."""
-    return paragraph if paragraph.startswith(" ") else paragraph.replace("\n", " ")
+    """A paragraph on one line; an indented one (an example) as it is, its brackets no markup."""
+    return paragraph.replace("[", "\\[") if paragraph.startswith(" ") else paragraph.replace("\n", " ")
+
+
+def help_with_examples(text: str, *examples: str) -> str:
+    """Help of a group of commands."""
+    return "\n\n".join((text, "[bold]Examples[/bold]", *(f"  {example}" for example in examples)))
 
 
 ConfigOption = Annotated[
@@ -71,6 +76,8 @@ def run_stage(
     marker: str,
     subject: str = "",
     cache: bool = True,
+    checkpoints: str | None = None,
+    fork_from: str | None = None,
 ) -> Summary:
     """Runs one stage by hand, with its progress on the terminal.
 
@@ -83,6 +90,8 @@ def run_stage(
         marker: file that a folder written by this stage holds; another folder with content is not replaced.
         subject: what the stage works on (a method).
         cache: whether to reuse and keep results.
+        checkpoints: where the stage keeps its checkpoints; a folder of its own by default.
+        fork_from: checkpoints of another training that it begins with.
 
     Raises:
         VicurError: for input that the user can mend, with nothing written.
@@ -97,7 +106,9 @@ def run_stage(
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     paths = {**sources(section), **inputs}
     with (
-        session_by_hand(run_id, config.seed, config.tracking, cache=cache) as session,
+        session_by_hand(
+            run_id, config.seed, config.tracking, cache=cache, checkpoints=checkpoints, fork_from=fork_from
+        ) as session,
         ConsoleEvents(step_label(name, subject)) as events,
     ):
         summary = execute(STAGES[name].reference, section, paths, output, session, events=events)

@@ -14,10 +14,16 @@ from vicur.commands.common import (
     DatasetOption,
     SetOption,
     configuration,
+    help_with_examples,
     run_stage,
 )
 
-app = Commands(help="Extract and audit visual cues.", no_args_is_help=True)
+app = Commands(
+    help=help_with_examples(
+        "Extract and audit visual cues.", "vicur cues extract --dataset data --output cues", "vicur cues extract --help"
+    ),
+    no_args_is_help=True,
+)
 
 
 @app.command()

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vicur.commands.common import CacheOption, Commands, ConfigOption, SetOption, configuration, run_stage
+from vicur.commands.common import (
+    CacheOption,
+    Commands,
+    ConfigOption,
+    SetOption,
+    configuration,
+    help_with_examples,
+    run_stage,
+)
 
 if TYPE_CHECKING:
     from vicur.data import Example
 
-app = Commands(help="Build, check, pin and show the dataset.", no_args_is_help=True)
+app = Commands(
+    help=help_with_examples(
+        "Build, check, pin and show the dataset.", "vicur data prepare --output data", "vicur data verify data"
+    ),
+    no_args_is_help=True,
+)
 
 DEFAULT = Path("data")
 FolderArgument = Annotated[Path, typer.Argument(help="Dataset folder.")]
@@ -126,6 +141,12 @@ def _show(example: Example, images: Path | None) -> None:
             typer.echo(f"{name:12} {value}")
 
 
+def _file_name(identifier: str) -> str:
+    """An id as a file's name. An id may hold what no name can; it is told apart by its hash then."""
+    name = re.sub(r"[^\w.-]", "_", identifier)[:80]
+    return name if name == identifier else f"{name}-{hashlib.sha256(identifier.encode()).hexdigest()[:8]}"
+
+
 def _write_images(example: Example, folder: Path) -> list[str]:
     """Writes the images of an example and returns their paths."""
     from vicur.storage import new_file
@@ -133,7 +154,7 @@ def _write_images(example: Example, folder: Path) -> list[str]:
     paths = []
     for number, image in enumerate(example.images):
         ending = "png" if image.startswith(b"\x89PNG") else "jpg"
-        path = folder / f"{example.id.replace('/', '_')}-{number}.{ending}"
+        path = folder / f"{_file_name(example.id)}-{number}.{ending}"
         with new_file(path) as file:
             file.write_bytes(image)
         paths.append(str(path))

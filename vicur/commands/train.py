@@ -26,6 +26,22 @@ def train(
     base: Annotated[
         str | None, typer.Option("--base", help="Folder of the base model, or 'tiny'; the configuration's if left out.")
     ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoints",
+            metavar="FOLDER|s3://...",
+            help="Where to keep checkpoints, so that the training can go on elsewhere; a folder of its own if left out.",
+        ),
+    ] = None,
+    fork_from: Annotated[
+        str | None,
+        typer.Option(
+            "--fork-from",
+            metavar="FOLDER|s3://...",
+            help="Begin with the newest checkpoint there, under the settings given here. Those checkpoints stay as they are.",
+        ),
+    ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     cache: CacheOption = True,
@@ -33,13 +49,17 @@ def train(
     """Distil a student from its base's own privileged copy.
 
     The student is a folder that from_pretrained loads, with its training curves. A training that was killed goes on from its
-    last checkpoint when the same command is given again.
+    last checkpoint when the same command is given again, on any machine where --checkpoints names a place that it can reach.
 
     [bold]Examples[/bold]
 
       vicur train --output students/vicur
 
       vicur train --method opsd --output students/opsd --set training.steps=50
+
+      vicur train --output students/vicur --checkpoints s3://bucket/vicur
+
+      vicur train --output students/slow --fork-from s3://bucket/vicur --set training.learning_rate=1e-5
     """
     from vicur.config.base_model import BaseModelConfig
     from vicur.config.training import TrainConfig
@@ -49,4 +69,15 @@ def train(
     folder = (BaseModelConfig(path=base) if base else settings.base).folder
     section = validated(TrainConfig, {**settings.training.model_dump(), "method": method}, "--method")
     inputs = {"dataset": dataset, "cues": cues, "base": folder}
-    run_stage("train", section, inputs, output, settings, marker="vicur.json", subject=method, cache=cache)
+    run_stage(
+        "train",
+        section,
+        inputs,
+        output,
+        settings,
+        marker="vicur.json",
+        subject=method,
+        cache=cache,
+        checkpoints=checkpoints,
+        fork_from=fork_from,
+    )

@@ -100,7 +100,7 @@ class FolderConfig(Section):
     """Folder that holds the examples file. Images are named relative to it."""
     max_skipped_share: float = Field(0.02, ge=0, le=1)
     """Share of rows that may be unusable: they are left out and listed in ``skipped.jsonl``. More fail the stage."""
-    max_pixels: int = Field(64_000_000, gt=0)
+    max_pixels: int = Field(64_000_000, gt=0, le=178_956_970)
     """Largest image that is decoded, in pixels: a small file can unpack to more than the memory holds."""
 
 

@@ -46,6 +46,9 @@ class RunConfig(Section):
     """Registered model and gate."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is tracked."""
+    checkpoints: str = ""
+    """Folder or address on S3 (``s3://bucket/prefix``) below which the checkpoints of trainings are kept, each training's by what it is:
+    one that is started again on another machine goes on from there. Empty keeps them on the machine that trains."""
 
     @field_validator("methods")
     @classmethod

@@ -45,6 +45,10 @@ def _sentence(problem: Any) -> str:
         return f"there is no setting {field!r}"
     if problem["type"] == "missing":
         return f"{field} is missing"
+    if problem["type"] == "union_tag_not_found":
+        return f"{field} needs its setting {problem['ctx']['discriminator']}, which says what its other settings are"
+    if problem["type"] == "tuple_type":
+        return f"{field} wants a list, as in [a, b] (given: {problem['input']!r})"
     given = problem["input"]
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"{field or 'the configuration'}: {message[:1].lower()}{message[1:]}{shown}"

@@ -155,7 +155,7 @@ def _example(row: Any, folder: Path, max_pixels: int) -> Example:
 def _parsed(text: bytes, field: str = "") -> dict[str, Any]:
     """A JSON object in UTF-8."""
     try:
-        value = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
+        value = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:
         reason = "is nested too deeply" if isinstance(error, RecursionError) else f"is not JSON ({error})"
         raise _UnusableError(field, reason, "Write one JSON object in UTF-8.") from error
@@ -166,6 +166,14 @@ def _parsed(text: bytes, field: str = "") -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON value")
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+        raise ValueError(f"{twice!r} stands in it twice")
+    return fields
 
 
 def _images(value: Any, folder: Path, max_pixels: int) -> tuple[bytes, ...]:

@@ -6,6 +6,8 @@ import io
 import warnings
 
 FORMATS = ("PNG", "JPEG")
+MAX_ASPECT = 200
+"""Longest side over shortest that Qwen3-VL's image processor takes."""
 
 
 class UnusableImageError(ValueError):
@@ -48,12 +50,21 @@ def check_image(data: bytes, max_pixels: int) -> None:
                         f"is an image of {width} x {height} pixels, and {max_pixels} pixels are allowed",
                         "Scale it down, or raise max_pixels.",
                     )
+                if max(width, height) > MAX_ASPECT * min(width, height):
+                    raise UnusableImageError(
+                        f"is an image of {width} x {height} pixels, and a side may be {MAX_ASPECT} times the other",
+                        "Crop or pad it.",
+                    )
                 image.verify()
             # verify() reads the structure and leaves the image unusable; only decoding finds a cut or garbled file.
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
     except UnusableImageError:
         raise
+    except Image.DecompressionBombError:
+        raise UnusableImageError(
+            f"is an image of more pixels than may be decoded, and {max_pixels} pixels are allowed", "Scale it down."
+        ) from None
     except UnidentifiedImageError:
         raise UnusableImageError("is no image" if data else "is an empty file", replace) from None
     except Exception as error:  # a decoder may raise anything at a broken file

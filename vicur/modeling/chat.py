@@ -176,7 +176,13 @@ class Chat:
             raise VicurError(
                 f"cannot be read as an image ({error}).", remedy="Replace the image and prepare the dataset again."
             ) from error
-        made = self.image_processor(images=[rgb], return_tensors="pt")
+        try:
+            made = self.image_processor(images=[rgb], return_tensors="pt")
+        except ValueError as error:  # sides that differ too much for the model's grid
+            raise VicurError(
+                f"of {rgb.width} x {rgb.height} pixels cannot be prepared ({error}).",
+                remedy="Crop or pad the image and prepare the dataset again.",
+            ) from error
         t, h, w = (int(n) for n in made["image_grid_thw"][0])
         tokens = t * h * w // self.image_processor.merge_size**2
         return Pixels(hashlib.sha256(image).hexdigest(), made["pixel_values"].float(), (t, h, w), tokens)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache, Qwen3VLForConditionalGeneration
@@ -17,7 +18,11 @@ from vicur.config.sampling import Sampling
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.scoring import masked_logprobs, position_ids, text_config
 from vicur.modeling.vision import ImageFeatures, encode_images, encoder_outputs
-from vicur.seeds import torch_generator
+from vicur.seeds import numpy_generator
+
+# Rows that have ended are dropped once they are half of those in the batch: each drop copies what is left of the cache, and so all of them
+# together copy no more than it held.
+_DROP_AT = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,16 @@ class Response:
 
 
 def draw(
-    logits_BV: Tensor, forbidden: Tensor, sampling: Sampling, seen_BV: Tensor | None, generator: torch.Generator
+    logits_BV: Tensor, forbidden: Tensor, sampling: Sampling, seen_BV: Tensor | None, uniforms_B: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Draws one token a row.
+    """Draws one token a row, by inverting the cumulative distribution: what a row draws depends on its own number alone.
 
     Args:
         logits_BV: logits of the next token.
         forbidden: ids that are never drawn.
         sampling: how to draw.
         seen_BV: true at tokens that the response holds already, for the presence penalty.
-        generator: source of randomness; not used when greedy.
+        uniforms_B: a number from [0, 1) a row; not used when greedy.
 
     Returns:
         Token ids [B] and their log-probabilities [B] under the masked distribution, untempered.
@@ -60,7 +65,11 @@ def draw(
         tokens_B = scores_BV.argmax(-1)
     else:
         scores_BV = _truncate((scores_BV / sampling.temperature).log_softmax(-1), sampling)
-        tokens_B = torch.multinomial(scores_BV.softmax(-1), 1, generator=generator)[:, 0]
+        # In float32, small probabilities would be lost in a sum over a large vocabulary.
+        mass_BV = scores_BV.double().exp().cumsum(-1)
+        # The first token whose cumulated probability exceeds the number: one without probability never does first.
+        aims_B1 = uniforms_B.double()[:, None] * mass_BV[:, -1:]
+        tokens_B = torch.searchsorted(mass_BV, aims_B1, right=True)[:, 0].clamp(max=mass_BV.shape[-1] - 1)
     return tokens_B, logprobs_BV.gather(-1, tokens_B[:, None])[:, 0]
 
 
@@ -86,6 +95,7 @@ def generate(
     seed: int,
     batch_size: int = 128,
     features: Mapping[str, ImageFeatures] | None = None,
+    streams: Sequence[int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Response]:
     """Answers ``prompts``, in their order.
@@ -95,23 +105,33 @@ def generate(
         chat: the model's chat.
         prompts: what to answer.
         sampling: how tokens are drawn.
-        seed: seed of the draws; batches draw from substreams of their own.
+        seed: root of the draws. Each prompt has a stream of its own: what it draws does not depend on the others.
         batch_size: prompts answered at once.
         features: features of the prompts' images, where they are known already.
+        streams: numbers of the prompts' streams; by default their places.
         on_progress: called with the number of answered prompts and of all after each batch.
     """
     forbidden = chat.forbidden_ids(text_config(model).vocab_size).to(model.device)
+    numbers = range(len(prompts)) if streams is None else streams
     # Prompts of like length share a batch: less padding.
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n].ids))
     answers: dict[int, Response] = {}
-    for number, start in enumerate(range(0, len(order), batch_size)):
+    for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        generator = torch_generator(seed, "generate", number, device=str(model.device))
-        answered = _generate_batch(model, chat, [prompts[n] for n in rows], sampling, generator, forbidden, features)
+        uniforms_BR = _uniforms(seed, [numbers[n] for n in rows], sampling).to(model.device)
+        answered = _generate_batch(model, chat, [prompts[n] for n in rows], sampling, uniforms_BR, forbidden, features)
         answers.update(zip(rows, answered, strict=True))
         if on_progress is not None:
             on_progress(len(answers), len(prompts))
     return [answers[n] for n in range(len(prompts))]
+
+
+def _uniforms(seed: int, streams: Sequence[int], sampling: Sampling) -> Tensor:
+    """A number for each token of each response [B, R]; none are drawn when greedy."""
+    if sampling.temperature == 0:
+        return torch.zeros(len(streams), sampling.max_new_tokens)
+    drawn = [numpy_generator(seed, "generate", number).random(sampling.max_new_tokens) for number in streams]
+    return torch.from_numpy(np.stack(drawn))
 
 
 def _generate_batch(
@@ -119,7 +139,7 @@ def _generate_batch(
     chat: Chat,
     prompts: Sequence[Prompt],
     sampling: Sampling,
-    generator: torch.Generator,
+    uniforms_BR: Tensor,
     forbidden: Tensor,
     features: Mapping[str, ImageFeatures] | None,
 ) -> list[Response]:
@@ -138,22 +158,32 @@ def _generate_batch(
         use_cache=True,
         logits_to_keep=1,
     )
-    rows, width = len(prompts), batch.prompt_length
-    mask_BT = torch.cat([batch.attention_mask, batch.attention_mask.new_ones(rows, sampling.max_new_tokens)], dim=1)
+    rows, width, length = len(prompts), batch.prompt_length, sampling.max_new_tokens
+    tokens_BR = torch.full((rows, length), chat.end_id, device=model.device)
+    logprobs_BR = torch.zeros(rows, length, device=model.device)
+    # Rows that are being answered, by their place in the batch; what follows is theirs alone.
+    places = torch.arange(rows, device=model.device)
+    ended = torch.zeros(rows, dtype=torch.bool, device=model.device)
+    mask_BT = torch.cat([batch.attention_mask, batch.attention_mask.new_ones(rows, length)], dim=1)
     next_B = positions.amax(dim=(0, 2)) + 1
-    tokens_RB: list[Tensor] = []
-    logprobs_RB: list[Tensor] = []
-    ended_B = torch.zeros(rows, dtype=torch.bool, device=model.device)
-    seen_BV = torch.zeros_like(out.logits[:, -1], dtype=torch.bool) if sampling.presence_penalty else None
-    for step in range(sampling.max_new_tokens):
-        token_B, logprob_B = draw(out.logits[:, -1], forbidden, sampling, seen_BV, generator)
-        tokens_RB.append(token_B)
-        logprobs_RB.append(logprob_B)
-        ended_B = ended_B | (token_B == chat.end_id)
-        if step + 1 == sampling.max_new_tokens or bool(ended_B.all()):
+    logits_BV = out.logits[:, -1]
+    seen_BV = torch.zeros_like(logits_BV, dtype=torch.bool) if sampling.presence_penalty else None
+    for step in range(length):
+        token_B, logprob_B = draw(logits_BV, forbidden, sampling, seen_BV, uniforms_BR[places, step])
+        # A row that has ended but is not dropped yet draws on; nothing of it is kept.
+        token_B = token_B.masked_fill(ended, chat.end_id)
+        tokens_BR[places, step], logprobs_BR[places, step] = token_B, logprob_B
+        ended = ended | (token_B == chat.end_id)
+        open_rows = int((~ended).sum())
+        if step + 1 == length or open_rows == 0:
             break
         if seen_BV is not None:
             seen_BV = seen_BV.scatter(-1, token_B[:, None], value=True)
+        if open_rows <= _DROP_AT * len(places):
+            kept = (~ended).nonzero()[:, 0]
+            cache.batch_select_indices(kept)
+            places, ended, token_B, mask_BT, next_B = (x[kept] for x in (places, ended, token_B, mask_BT, next_B))
+            seen_BV = None if seen_BV is None else seen_BV[kept]
         out = model(
             input_ids=token_B[:, None],
             attention_mask=mask_BT[:, : width + step + 1],
@@ -161,7 +191,8 @@ def _generate_batch(
             past_key_values=cache,
             use_cache=True,
         )
-    return _responses(chat, torch.stack(tokens_RB, 1).tolist(), torch.stack(logprobs_RB, 1).tolist())
+        logits_BV = out.logits[:, -1]
+    return _responses(chat, tokens_BR.tolist(), logprobs_BR.tolist())
 
 
 def _responses(chat: Chat, tokens_BR: list[list[int]], logprobs_BR: list[list[float]]) -> list[Response]:

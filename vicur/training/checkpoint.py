@@ -1,33 +1,38 @@
-"""Checkpoints of a training in progress: whole or absent, and checked before they are trusted.
+"""The checkpoint of a training: everything that it needs to go on as if it had never stopped, in safetensors and JSON.
 
-A checkpoint is a folder ``step-000040`` of safetensors and JSON. It is written beside its place and renamed; ``checksums.json`` says
-what must be in it, so that one that the disk has damaged is passed over with a warning. Nothing is pickled.
+Tensors stand under the names of the model's parameters, whole, however many processes share them: a checkpoint does not depend on how
+many wrote it. There is no generator state to keep, since whatever is drawn is drawn from substreams of the root seed that are named by
+the step, and no scheduler's, since the learning rate is a function of the step. Nothing is pickled.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-import logging
-import shutil
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-
-from vicur.storage import file_sha256, new_folder
-
-log = logging.getLogger(__name__)
-
-_MODEL, _OPTIMIZER, _BEST, _STATE, _SUMS = (
-    "model.safetensors",
-    "optimizer.safetensors",
-    "best.safetensors",
-    "state.json",
-    "checksums.json",
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
 )
+
+from vicur.errors import VicurError
+from vicur.storage import file_sha256
+
+CHECKSUMS = "checksums.json"
+_STATE = "state.json"
+_GROUPS = ("model", "best", "optimizer", "extra")
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 @dataclass
@@ -49,81 +54,116 @@ class Progress:
     records: list[dict[str, Any]]
 
 
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A training at one moment.
+
+    Attributes:
+        progress: how far it is.
+        identity: what the training is: its settings, inputs, seed and code (``vicur.stage.stage_identity``).
+        model: the trained weights by name.
+        best: those that were best on validation.
+        optimizer: AdamW's state, as ``<weight>.<moment>``.
+        extra: other tensors that change as it trains (a moving average).
+    """
+
+    progress: Progress
+    identity: Mapping[str, Any]
+    model: Mapping[str, Tensor]
+    best: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of a model's parameters, tied ones once, by name."""
-    return {name: parameter.detach().cpu().clone().contiguous() for name, parameter in model.named_parameters()}
+    """Copies of the parameters that are trained, tied ones once, by name."""
+    return {
+        name: parameter.detach().cpu().clone().contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
 
 
-def restore_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Puts weights from :func:`trained_weights` back, in place."""
+def restore_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Puts weights from :func:`trained_weights` back, in place.
+
+    Raises:
+        VicurError: where they are not those that this model trains.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    wrong = sorted(
+        trained.keys() ^ weights.keys()
+        | {n for n in trained.keys() & weights.keys() if trained[n].shape != weights[n].shape}
+    )
+    if wrong:
+        raise VicurError(
+            f"holds other weights than those that are trained ({', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}).",
+            where="checkpoint",
+            remedy="Train the same parts of the same model, or start a new training.",
+        )
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in trained.items():
             parameter.copy_(weights[name])
 
 
-def save_checkpoint(
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    best: dict[str, Tensor],
-    progress: Progress,
-    keep: int,
-) -> None:
-    """Writes checkpoint ``progress.step`` below ``folder`` and removes all but the newest ``keep``."""
-    with new_folder(folder / f"step-{progress.step:06d}") as made:
-        save_file(trained_weights(model), made / _MODEL)
-        save_file(best, made / _BEST)
-        save_file(_optimizer_tensors(optimizer), made / _OPTIMIZER)
-        (made / _STATE).write_text(json.dumps(vars(progress)), encoding="utf-8")
-        sums = {name: file_sha256(made / name) for name in (_MODEL, _BEST, _OPTIMIZER, _STATE)}
-        (made / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
-    for old in _checkpoints(folder)[keep:]:
-        shutil.rmtree(old)
+def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """State of the optimizer by weight; its settings come from the configuration."""
+    state: Any = get_optimizer_state_dict(model, optimizer, options=_WHOLE)["state"]
+    return {f"{name}.{moment}": value.clone() for name, moments in state.items() for moment, value in moments.items()}
 
 
-def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Restores the newest whole checkpoint below ``folder`` into ``model`` and ``optimizer``.
+def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
+    """Puts a state from :func:`optimizer_state` back."""
+    moments: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        name, _, moment = key.rpartition(".")
+        moments.setdefault(name, {})[moment] = value
+    groups = get_optimizer_state_dict(model, optimizer, options=_WHOLE)["param_groups"]
+    wanted: Any = {"state": moments, "param_groups": groups}
+    set_optimizer_state_dict(model, optimizer, wanted, options=_WHOLE)
 
-    Returns:
-        The progress and the best weights so far; ``None`` where there is no whole checkpoint.
+
+def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """Writes the files of a checkpoint to ``folder``, the checksums of all others last.
+
+    Raises:
+        OSError: where the disk is full or the folder cannot be written.
     """
-    for path in _checkpoints(folder):
-        if not _is_whole(path):
-            log.warning("%s is damaged: the checkpoint before it is used", path)
-            continue
-        restore_weights(model, load_file(path / _MODEL))
-        _restore_optimizer(optimizer, load_file(path / _OPTIMIZER))
-        return Progress(**json.loads((path / _STATE).read_text(encoding="utf-8"))), load_file(path / _BEST)
-    return None
+    for group in _GROUPS:
+        with _disk_errors(folder):
+            save_file(dict(getattr(checkpoint, group)), folder / f"{group}.safetensors")
+    state = {"progress": asdict(checkpoint.progress), "identity": checkpoint.identity}
+    (folder / _STATE).write_text(json.dumps(state), encoding="utf-8")
+    sums = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), reverse=True)
+def read_checkpoint(folder: Path) -> Checkpoint | None:
+    """The checkpoint in ``folder``; ``None`` where a file is missing or damaged."""
+    if not _is_whole(folder):
+        return None
+    state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    groups = {group: load_file(folder / f"{group}.safetensors") for group in _GROUPS}
+    return Checkpoint(Progress(**state["progress"]), state["identity"], **groups)
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(folder: Path) -> bool:
+    files = {f"{group}.safetensors" for group in _GROUPS} | {_STATE}
     try:
-        sums = json.loads((path / _SUMS).read_text(encoding="utf-8"))
-        return set(sums) == {_MODEL, _BEST, _OPTIMIZER, _STATE} and all(
-            file_sha256(path / n) == s for n, s in sums.items()
-        )
+        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        return set(sums) == files and all(file_sha256(folder / name) == value for name, value in sums.items())
     except (OSError, ValueError, AttributeError):
         return False
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """State of AdamW as flat tensors ``<parameter number>.<name>``; its settings come from the configuration."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{number}.{name}": value.cpu().clone() for number, values in state.items() for name, value in values.items()
-    }
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """safetensors tells what the disk said in words alone."""
+    try:
+        yield
+    except SafetensorError as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, errno.errorcode.get(number, str(error)), str(folder)) from error

@@ -22,6 +22,7 @@ from vicur.modeling.chat import Chat
 from vicur.seeds import numpy_generator
 from vicur.stage import Context, Stage, Summary
 from vicur.storage import tree_sha256
+from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import PixelStore, training_examples
 from vicur.training.features import FrozenFeatures
 from vicur.training.step import Learner
@@ -73,7 +74,8 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
     trainable = [p for p in student.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
     learner = Learner(student, teacher, FrozenFeatures(teacher), chat, optimizer, config, context.seed)
-    progress = fit(learner, examples, validation, context)
+    store = CheckpointStore.of(context, config.keep_checkpoints)
+    progress = fit(learner, examples, validation, store, context)
 
     record = {
         "method": config.method,
@@ -86,6 +88,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
         "steps": progress.step,
         "best_step": progress.best_step,
         "validation_accuracy": progress.best_accuracy,
+        "forked_from": context.fork_from,
         "mlflow_run_id": context.tracker.run_id,
     }
     save_model(student, output, chat_folder=inputs["base"], record=record)

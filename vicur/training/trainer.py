@@ -22,11 +22,23 @@ from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur.modeling.generation import generate
 from vicur.stage import Context
-from vicur.training.checkpoint import Progress, load_checkpoint, restore_weights, save_checkpoint, trained_weights
+from vicur.training.checkpoint import (
+    Checkpoint,
+    Progress,
+    optimizer_state,
+    restore_optimizer,
+    restore_weights,
+    trained_weights,
+)
+from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import TrainingExample, batch_rows
+from vicur.training.interruption import Interruption, interrupted
 from vicur.training.step import Learner, distillation_step
 
 log = logging.getLogger(__name__)
+
+# A record of a step holds the first, that of step 0 the second.
+_IN_EACH_RECORD = ("loss", "validation_accuracy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,50 +56,77 @@ class Validation:
         return right / len(self.examples)
 
 
-def fit(learner: Learner, examples: Sequence[TrainingExample], validation: Validation, context: Context) -> Progress:
+def fit(
+    learner: Learner,
+    examples: Sequence[TrainingExample],
+    validation: Validation,
+    store: CheckpointStore,
+    context: Context,
+) -> Progress:
     """Trains the student and leaves it with its best weights.
 
-    Checkpoints go to ``context.work``. A step's metrics are sent to the tracker when the checkpoint that covers it is whole, so that
-    a run which was killed shows no step twice.
+    A step's metrics are sent to the tracker when the checkpoint that covers it is whole, so that a run which was killed shows no step
+    twice and none that its student has not made.
 
     Raises:
-        VicurError: where the loss is not finite.
+        VicurError: where the loss is not finite, where the checkpoints are another training's, and after SIGTERM, once the step is
+            finished and kept.
     """
     config = learner.config
-    progress, best = _resume_or_begin(learner, validation, context)
-    while progress.step < config.steps and progress.stale < config.patience:
-        rows = [examples[n] for n in batch_rows(len(examples), config.batch_size, learner.seed, progress.step)]
-        try:
-            metrics = distillation_step(learner, rows, progress.step)
-        except FloatingPointError as error:
-            raise VicurError(
-                f"training came to {error} at step {progress.step + 1}.",
-                where=f"method {config.method}",
-                remedy="Lower learning_rate or advantage_clamp; the checkpoint before this step is kept.",
-            ) from error
-        progress.step += 1
-        progress.records.append({"step": progress.step, **metrics})
-        last = progress.step == config.steps
-        if last or progress.step % config.validate_every == 0:
-            best = _validate(learner, validation, progress, best)
-            last = last or progress.stale >= config.patience
-        if last or progress.step % config.checkpoint_every == 0:
-            save_checkpoint(context.work, learner.student, learner.optimizer, best, progress, config.keep_checkpoints)
-            _send(progress, context)
-        context.events.progress(progress.step, config.steps, _line(progress))
+    with Interruption() as interruption:
+        progress, best = _resume_or_begin(learner, validation, store, context)
+        while progress.step < config.steps and progress.stale < config.patience:
+            rows = [examples[n] for n in batch_rows(len(examples), config.batch_size, learner.seed, progress.step)]
+            progress.records.append({"step": progress.step + 1, **_step(learner, rows, progress.step)})
+            progress.step += 1
+            last = progress.step == config.steps
+            if last or progress.step % config.validate_every == 0:
+                best = _validate(learner, validation, progress, best)
+                last = last or progress.stale >= config.patience
+            if last or interruption.asked or progress.step % config.checkpoint_every == 0:
+                store.save(_checkpoint(learner, best, progress, store))
+                _send(progress, context)
+            context.events.progress(progress.step, config.steps, _line(progress))
+            if interruption.asked and not last:
+                raise interrupted(progress.step, config.steps)
     restore_weights(learner.student, best)
     return progress
 
 
-def _resume_or_begin(learner: Learner, validation: Validation, context: Context) -> tuple[Progress, dict[str, Tensor]]:
-    found = load_checkpoint(context.work, learner.student, learner.optimizer)
+def _step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
+    try:
+        return distillation_step(learner, rows, step)
+    except FloatingPointError as error:
+        raise VicurError(
+            f"training came to {error} at step {step + 1}.",
+            where=f"method {learner.config.method}",
+            remedy="Lower learning_rate or advantage_clamp; the checkpoint before this step is kept.",
+        ) from error
+
+
+def _resume_or_begin(
+    learner: Learner, validation: Validation, store: CheckpointStore, context: Context
+) -> tuple[Progress, dict[str, Tensor]]:
+    found = store.newest()
     if found is not None:
-        log.info("resumes at step %d", found[0].step)
-        _send(found[0], context)
-        return found
+        restore_weights(learner.student, found.model)
+        restore_optimizer(learner.student, learner.optimizer, found.optimizer)
+        log.info("resumes at step %d", found.progress.step)
+        _send(found.progress, context)
+        return found.progress, dict(found.best)
     accuracy = validation.accuracy(learner)
     progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}])
     return progress, trained_weights(learner.student)
+
+
+def _checkpoint(learner: Learner, best: dict[str, Tensor], progress: Progress, store: CheckpointStore) -> Checkpoint:
+    return Checkpoint(
+        progress=progress,
+        identity=store.identity,
+        model=trained_weights(learner.student),
+        best=best,
+        optimizer=optimizer_state(learner.student, learner.optimizer),
+    )
 
 
 def _validate(
@@ -103,14 +142,12 @@ def _validate(
 
 
 def _send(progress: Progress, context: Context) -> None:
-    """Sends the records that the tracker has not had yet; which those are stands beside the checkpoints."""
-    marker = context.work / "sent.json"
-    sent = int(json.loads(marker.read_text(encoding="utf-8"))) if marker.exists() else -1
+    """Sends the records that the tracker does not have yet. It is asked which those are: a killed process cannot say what it has sent."""
+    sent = context.tracker.last_step(_IN_EACH_RECORD)
     for record in progress.records:
         if record["step"] > sent:
             context.tracker.metrics({k: v for k, v in record.items() if k != "step"}, step=record["step"])
     context.tracker.flush()
-    marker.write_text(json.dumps(progress.records[-1]["step"]), encoding="utf-8")
 
 
 def write_metrics(progress: Progress, path: Path) -> None:

@@ -1,0 +1,168 @@
+"""Where checkpoints lie: the newest whole one is found, on this machine or on S3, and only by the training that wrote it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.training.test_checkpoint import checkpoint_of, trained
+from vicur.errors import VicurError
+from vicur.events import Events
+from vicur.stage import Context
+from vicur.tracking import Tracker
+from vicur.training.checkpoint_store import CheckpointStore
+
+BUCKET = "s3://checkpoints"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    environment = {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="checkpoints")
+    yield client
+    for key in keys(client):
+        client.delete_object(Bucket="checkpoints", Key=key)
+    client.delete_bucket(Bucket="checkpoints")
+
+
+def keys(client) -> list[str]:
+    return [entry["Key"] for entry in client.list_objects_v2(Bucket="checkpoints").get("Contents", [])]
+
+
+def store(
+    work: Path, checkpoints: str | None = None, fork_from: str | None = None, **identity: object
+) -> CheckpointStore:
+    context = Context("run", 0, Tracker(), Events("train", None), work, identity, checkpoints, fork_from)
+    return CheckpointStore.of(context, keep=2)
+
+
+def fill(into: CheckpointStore, *steps: int) -> None:
+    for step in steps:
+        into.save(checkpoint_of(*trained(1), step, **into.identity))
+
+
+def test_nothing_to_resume_from_is_no_error(tmp_path):
+    assert store(tmp_path).newest() is None
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    kept = store(tmp_path)
+    fill(kept, 1, 2, 10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000002", "step-000010"]
+    assert kept.newest().progress.step == 10
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog):
+    fill(store(tmp_path), 1, 2)
+    path = tmp_path / "step-000002" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert store(tmp_path).newest().progress.step == 1
+    assert "step-000002 is damaged" in caplog.text
+
+
+def test_a_folder_that_is_named_is_used_instead_of_the_work_folder(tmp_path):
+    fill(store(tmp_path / "work", str(tmp_path / "named")), 1)
+    assert (tmp_path / "named" / "step-000001").is_dir()
+    assert store(tmp_path / "other", str(tmp_path / "named")).newest().progress.step == 1
+
+
+def test_checkpoints_of_another_training_are_refused_with_the_difference(tmp_path):
+    fill(store(tmp_path, seed=0, config={"steps": 5, "learning_rate": 0.1}), 1)
+    with pytest.raises(VicurError) as refused:
+        store(tmp_path, seed=0, config={"steps": 5, "learning_rate": 0.2}).newest()
+    assert "(config.learning_rate: 0.1 -> 0.2)" in str(refused.value)
+    assert f"--fork-from {tmp_path}" in refused.value.remedy
+
+
+def test_a_fork_begins_with_the_others_newest_and_leaves_it_as_it_is(tmp_path):
+    fill(store(tmp_path / "old", seed=0), 1, 2)
+    forked = store(tmp_path / "new", fork_from=str(tmp_path / "old"), seed=1)
+    assert forked.newest().progress.step == 2
+    fill(forked, 3)
+    assert store(tmp_path / "new", fork_from=str(tmp_path / "old"), seed=1).newest().progress.step == 3
+    assert store(tmp_path / "old", seed=0).newest().progress.step == 2
+
+
+def test_a_fork_from_nothing_is_refused(tmp_path):
+    with pytest.raises(VicurError, match="holds no whole checkpoint to fork from"):
+        store(tmp_path / "new", fork_from=str(tmp_path / "old")).newest()
+
+
+def test_another_machine_goes_on_from_s3(tmp_path, s3):
+    fill(store(tmp_path / "pod1", f"{BUCKET}/run/vicur"), 1, 2, 3)
+    assert {key.split("/")[2] for key in keys(s3)} == {"step-000002", "step-000003"}
+    found = store(tmp_path / "pod2", f"{BUCKET}/run/vicur").newest()
+    assert found.progress.step == 3
+    assert (tmp_path / "pod2" / "step-000003").is_dir()
+
+
+def test_an_upload_that_was_cut_off_is_not_there(tmp_path, s3):
+    fill(store(tmp_path / "pod1", BUCKET), 1, 2)
+    s3.delete_object(Bucket="checkpoints", Key="step-000002/checksums.json")
+    assert store(tmp_path / "pod2", BUCKET).newest().progress.step == 1
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_damaged_local_copy_is_fetched_again(tmp_path):
+    fill(store(tmp_path, BUCKET), 1)
+    (tmp_path / "step-000001" / "state.json").write_text("{}")
+    assert store(tmp_path, BUCKET).newest().progress.step == 1
+
+
+def test_a_fork_from_s3_brings_the_checkpoint_here(tmp_path, s3):
+    fill(store(tmp_path / "pod1", f"{BUCKET}/old", seed=0), 4)
+    forked = store(tmp_path / "pod2", f"{BUCKET}/new", f"{BUCKET}/old", seed=1)
+    assert forked.newest().progress.step == 4
+    assert not any(key.startswith("new/") for key in keys(s3))
+
+
+def test_a_key_that_leads_out_of_its_folder_is_refused(tmp_path, s3):
+    fill(store(tmp_path / "pod1", BUCKET), 1)
+    s3.put_object(Bucket="checkpoints", Key="step-000001/../../escaped", Body=b"x")
+    with pytest.raises(VicurError, match="leads out of its folder"):
+        store(tmp_path / "pod2", BUCKET).newest()
+    assert not list(tmp_path.rglob("escaped"))
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3://B/x", "s3:///x"])
+def test_an_address_that_is_none_is_refused(tmp_path, address):
+    with pytest.raises(VicurError, match="is no address on S3"):
+        store(tmp_path, address)
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_bucket_that_is_not_there_is_told_with_a_remedy(tmp_path):
+    with pytest.raises(VicurError, match="NoSuchBucket") as refused:
+        store(tmp_path, "s3://elsewhere/x").newest()
+    assert not refused.value.retryable
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_server_that_does_not_answer_may_answer_later_and_the_local_checkpoint_stays(tmp_path, monkeypatch):
+    kept = store(tmp_path, BUCKET)
+    fill(kept, 1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(VicurError, match="S3 does not do what is asked") as refused:
+        fill(store(tmp_path, BUCKET), 2)
+    assert refused.value.retryable
+    assert (tmp_path / "step-000002").is_dir()

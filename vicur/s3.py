@@ -1,0 +1,152 @@
+"""Folders on S3 that are whole or absent. S3 has no rename, so a folder is there once its marker is, which is written last.
+
+Credentials, region and endpoint come from where boto3 looks for them (``AWS_ENDPOINT_URL``, a service account's role, ...): none
+stands in a configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vicur.errors import VicurError
+from vicur.storage import files_below, new_folder
+
+_ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
+_DELETE_BATCH = 1000
+
+
+def is_s3(address: str) -> bool:
+    """Whether an address is one of S3."""
+    return address.startswith("s3://")
+
+
+@dataclass(frozen=True, eq=False)
+class S3Folders:
+    """Named folders below one address.
+
+    Attributes:
+        address: ``s3://bucket/prefix``.
+        marker: file that each folder holds and that is written last; a folder without it does not exist.
+        client: a boto3 client of S3.
+    """
+
+    address: str
+    marker: str
+    client: Any
+
+    @classmethod
+    def at(cls, address: str, marker: str) -> S3Folders:
+        """The folders below ``address``.
+
+        Raises:
+            VicurError: where the address is none, boto3 is missing or no region or endpoint can be made out.
+        """
+        if not _ADDRESS.fullmatch(address):
+            raise VicurError("is no address on S3.", where=address, remedy="Write s3://bucket/prefix.")
+        try:
+            import boto3
+            from botocore.config import Config
+        except ImportError as error:
+            raise VicurError(
+                "needs boto3, which is not installed.", where=address, remedy="Install vicur[tracking]."
+            ) from error
+        with _answering(address):
+            return cls(address, marker, boto3.client("s3", config=Config(retries={"mode": "standard"})))
+
+    def names(self) -> list[str]:
+        """Names of the folders that are whole, sorted.
+
+        Raises:
+            VicurError: where S3 does not answer or refuses.
+        """
+        with _answering(self.address):
+            keys = self._keys("")
+        return sorted(key.split("/")[0] for key in keys if key.count("/") == 1 and key.endswith(f"/{self.marker}"))
+
+    def put(self, folder: Path, name: str) -> None:
+        """Uploads a folder under ``name``, its marker last. What a killed upload left there is removed first.
+
+        Raises:
+            VicurError: where S3 does not answer or refuses.
+        """
+        self.remove(name)
+        files = sorted(files_below(folder), key=lambda file: file == folder / self.marker)
+        with _answering(f"{self.address}/{name}"):
+            for file in files:
+                key = self._key(f"{name}/{file.relative_to(folder).as_posix()}")
+                self.client.upload_file(str(file), self._bucket, key)
+
+    def get(self, name: str, target: Path) -> None:
+        """Downloads folder ``name`` to ``target``, whole or not at all.
+
+        Raises:
+            VicurError: where there is no such folder, a key leads out of ``target``, or S3 does not answer or refuses.
+        """
+        with _answering(f"{self.address}/{name}"), new_folder(target) as partial:
+            keys = self._keys(f"{name}/")
+            if f"{name}/{self.marker}" not in keys:
+                raise VicurError(
+                    "does not exist or is not whole.", where=f"{self.address}/{name}", remedy="Correct the address."
+                )
+            for key in keys:
+                place = (partial / key.removeprefix(f"{name}/")).resolve()
+                if not place.is_relative_to(partial.resolve()):
+                    raise VicurError(
+                        "holds a key that leads out of its folder.",
+                        where=f"{self.address}/{key}",
+                        remedy="Remove that object.",
+                    )
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self.client.download_file(self._bucket, self._key(key), str(place))
+
+    def remove(self, name: str) -> None:
+        """Removes a folder, its marker first.
+
+        Raises:
+            VicurError: where S3 does not answer or refuses.
+        """
+        with _answering(f"{self.address}/{name}"):
+            keys = sorted(self._keys(f"{name}/"), key=lambda key: key != f"{name}/{self.marker}")
+            if keys and keys[0] == f"{name}/{self.marker}":
+                self.client.delete_object(Bucket=self._bucket, Key=self._key(keys.pop(0)))
+            for start in range(0, len(keys), _DELETE_BATCH):
+                objects = [{"Key": self._key(key)} for key in keys[start : start + _DELETE_BATCH]]
+                self.client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+
+    @property
+    def _bucket(self) -> str:
+        return self.address.removeprefix("s3://").split("/")[0]
+
+    def _key(self, name: str) -> str:
+        prefix = self.address.removeprefix(f"s3://{self._bucket}").strip("/")
+        return f"{prefix}/{name}" if prefix else name
+
+    def _keys(self, below: str) -> list[str]:
+        """Keys that begin with ``below``, relative to the address."""
+        start = self._key("")
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start + below)
+        return [entry["Key"].removeprefix(start) for page in pages for entry in page.get("Contents", [])]
+
+
+@contextmanager
+def _answering(where: str) -> Iterator[None]:
+    """Says plainly what S3 would not do. Trying again may help, unless it has refused."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (Boto3Error, BotoCoreError, ClientError) as error:
+        code = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else ""
+        final = code in ("NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+        raise VicurError(
+            f"S3 does not do what is asked ({str(error).splitlines()[0]}).",
+            where=where,
+            remedy="Check the address, the credentials and AWS_ENDPOINT_URL.",
+            retryable=not final,
+        ) from error
