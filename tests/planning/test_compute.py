@@ -1,4 +1,4 @@
-"""Operations are those that torch counts on the real model; steps, epochs and validations are the trainer's.
+"""Operations are those that torch counts on the real model; steps and epochs are the trainer's.
 
 Attention is counted as plain products (the math backend): torch knows no operations of the CPU's fused kernel.
 """
@@ -6,7 +6,6 @@ Attention is counted as plain products (the math backend): torch knows no operat
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3VLForConditionalGeneration
 
 from tests.planning.factory import IMAGE_TOKENS, MERGE, PROMPT, RESPONSE, midsize_config, plan_of
-from tests.training.factory import learner_for, save_random_base, scenes, taught
-from vicur.events import Events
 from vicur.planning.architecture import Architecture
 from vicur.planning.compute import (
     expected_lengths,
@@ -26,17 +23,13 @@ from vicur.planning.compute import (
     step_seconds,
     step_work,
     text_flops,
-    validations,
     vision_flops,
 )
 from vicur.planning.inputs import Hardware, PlanInput
 from vicur.planning.model import Models
 from vicur.planning.plan import epochs
 from vicur.planning.sizes import model_sizes
-from vicur.stage import Context
-from vicur.tracking import Tracker
-from vicur.training.examples import PixelStore, batch_rows
-from vicur.training.trainer import Validation, fit
+from vicur.training.examples import batch_rows
 
 MIDSIZE = Architecture("midsize", midsize_config())
 SIZES = model_sizes(MIDSIZE.config, None)
@@ -46,11 +39,6 @@ TOKENS = PROMPT + RESPONSE
 
 def plan(**fields: object) -> PlanInput:
     return plan_of("midsize", recovery=None, **fields)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_random_base(tmp_path_factory.mktemp("models") / "base")
 
 
 @pytest.fixture(scope="module")
@@ -143,18 +131,6 @@ def test_epochs_are_the_trainers() -> None:
     found = epochs(steps, batch, examples)
     assert sum(taken.values()) / examples == found
     assert {min(taken.values()), max(taken.values())} <= {int(found), int(found) + 1}
-
-
-@pytest.mark.parametrize(("steps", "every"), [(4, 2), (3, 2), (2, 5)])
-def test_validations_are_those_that_the_trainer_makes(base: Path, tmp_path: Path, steps: int, every: int) -> None:
-    learner = learner_for(base, steps=steps, validate_every=every, patience=steps)
-    asked = scenes("validation")[:2]
-    images = PixelStore(learner.chat)
-    validation = Validation(asked, [learner.chat.prompt(e.question, images.of(e)) for e in asked])
-    context = Context("run", 0, Tracker(), Events("train", None), tmp_path)
-    progress = fit(learner, taught(learner), validation, context)
-    made = sum("validation_accuracy" in record for record in progress.records)
-    assert made == validations(steps, every)
 
 
 def test_the_papers_epochs_are_55_steps() -> None:
