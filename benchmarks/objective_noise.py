@@ -1,6 +1,6 @@
 """How noisy is k1? Its gradient against that of the reverse KL which it estimates, on the same rollouts.
 
-    python benchmarks/objective_noise.py [--batches 8] [--batch-size 32]
+    python -m benchmarks.objective_noise [--batches 8] [--batch-size 32]
 
 Prints, for the gradient of one batch and for the mean over all of them, the cosine with the reverse KL's mean gradient over all batches
 (the signal), and how far a batch's gradient strays from its mean, relative to that mean.

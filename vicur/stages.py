@@ -51,4 +51,6 @@ def sources(section: Any) -> dict[str, Path]:
         return {"source": section.folder}
     if isinstance(section, DigitScenesConfig | FolderConfig):
         return source_inputs(section)
+    if isinstance(section, TrainConfig) and section.effective.teacher.type == "checkpoint":
+        return {"teacher": section.effective.teacher.folder}
     return {}

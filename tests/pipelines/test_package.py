@@ -16,8 +16,8 @@ from vicur_pipelines.distill import distill_pipeline
 from vicur_pipelines.local import arguments, code_versions
 from vicur_pipelines.package import write_package
 
+from vicur.config.methods import METHODS
 from vicur.config.run import RunConfig
-from vicur.config.training import METHODS
 from vicur.stages import STAGES
 
 ROOT = Path(__file__).parents[2]

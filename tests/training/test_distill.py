@@ -9,11 +9,13 @@ from transformers import Qwen3VLForConditionalGeneration
 from tests.training.conftest import curves
 from tests.training.train_once import SETTINGS, train_once
 from vicur.config.cues import AnnotationCues, CuesConfig
-from vicur.config.training import METHODS, TrainConfig
+from vicur.config.methods import METHODS
+from vicur.config.training import TrainConfig
 from vicur.cues import EXTRACT
 from vicur.errors import VicurError
 from vicur.modeling import load_model
 from vicur.stage import execute
+from vicur.stages import sources
 from vicur.storage import tree_sha256
 from vicur.training import TRAIN
 
@@ -41,14 +43,26 @@ def test_the_same_seed_gives_the_same_bytes(uninterrupted, inputs, tmp_path):
     assert curves(again) == curves(uninterrupted)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "vicur"])
-def test_a_student_without_recovery_is_a_plain_qwen3_vl(method, inputs, session, tmp_path):
-    config = TrainConfig.model_validate({**SETTINGS.model_dump(), "method": method, "steps": 1})
-    summary = execute(TRAIN, config, inputs, tmp_path / "student", session)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_a_student_that_loads_and_says_how_it_was_made(method, inputs, session, tmp_path):
+    named = (
+        {"teacher": {"type": "checkpoint", "path": inputs["base"]}}
+        if method.startswith("opd-") or method == "opd"
+        else {}
+    )
+    config = TrainConfig(method=method, steps=1, batch_size=4, rollout={"max_new_tokens": 24}, **named)
+    summary = execute(TRAIN, config, {**sources(config), **inputs}, tmp_path / "student", session)
     plain = type(load_model(tmp_path / "student")) is Qwen3VLForConditionalGeneration
-    assert plain == (method != "opsd-recovery")
+    assert plain == (not config.effective.recovery)
     assert summary.method == method
     assert not summary.skipped
+    record = json.loads((tmp_path / "student" / "vicur.json").read_text())
+    assert (record["privilege"], record["objective"]["type"]) == (
+        config.effective.privilege,
+        config.effective.objective.type,
+    )
+    assert record["training"]["teacher"]["type"] == config.effective.teacher.type
+    assert record["training"]["recovery"]["enabled"] == config.effective.recovery
 
 
 def test_training_stops_when_validation_no_longer_improves(inputs, session, tmp_path):

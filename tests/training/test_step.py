@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from tests.training.factory import learner_for, taught
-from vicur.config.training import METHODS
+from vicur.config.methods import METHODS
 from vicur.modeling.generation import generate
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
-from vicur.training import step as step_module
-from vicur.training.step import distillation_step
+from vicur.training import lesson as lesson_module
+from vicur.training.step import training_step
 from vicur.training.trainer import trained_weights
 
 
@@ -20,11 +20,11 @@ def encoder_calls(model, calls, name):
     )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "sft"])
 def test_rollout_and_training_forward_score_the_same_tokens_alike(base, method):
     learner = learner_for(base, method=method)
     rows = taught(learner)[:6]
-    distillation_step(learner, rows, 0)  # the module no longer adds zero
+    training_step(learner, rows, 0)  # the module no longer adds zero
     answers = generate(learner.student, learner.chat, [row.student for row in rows], learner.config.rollout, seed=1)
     batch = learner.chat.collate([row.student for row in rows], [a.ids for a in answers])
     forbidden = learner.chat.forbidden_ids(learner.student.config.text_config.vocab_size)
@@ -38,7 +38,7 @@ def test_rollout_and_training_forward_score_the_same_tokens_alike(base, method):
 def test_scores_do_not_depend_on_the_rest_of_the_batch(base, method):
     learner = learner_for(base, method=method)
     rows = taught(learner)[:5]
-    distillation_step(learner, rows, 0)
+    training_step(learner, rows, 0)
     replies = [learner.chat.encode_response("Answer: 7")[: 1 + n] for n in range(4)] + [[learner.chat.end_id]]
     forbidden = learner.chat.forbidden_ids(learner.student.config.text_config.vocab_size)
 
@@ -58,9 +58,9 @@ def test_each_distinct_image_is_encoded_once_for_each_state_of_a_tower(base):
     learner = learner_for(base, method="vicur")
     rows = taught(learner)[:6]  # three questions about each of two scenes
     calls = []
-    hooks = [encoder_calls(learner.student, calls, "student"), encoder_calls(learner.teacher, calls, "teacher")]
+    hooks = [encoder_calls(learner.student, calls, "student"), encoder_calls(learner.teacher.model, calls, "teacher")]
     for number in range(3):
-        distillation_step(learner, rows, number)
+        training_step(learner, rows, number)
     for hook in hooks:
         hook.remove()
     # At step 0 both towers are one and the same state; afterwards the teacher's features are remembered.
@@ -71,37 +71,27 @@ def test_the_teacher_is_scored_with_features_of_its_own_tower(base, monkeypatch)
     learner = learner_for(base, method="opsd", learning_rate=0.05)
     rows = taught(learner)[:4]
     seen = []
-    real = step_module.score_responses
+    real = lesson_module.score_responses
     monkeypatch.setattr(
-        step_module,
+        lesson_module,
         "score_responses",
         lambda model, b, f, x, **more: (seen.append((model, f)), real(model, b, f, x, **more))[1],
     )
     for number in range(2):
-        distillation_step(learner, rows, number)
-    own = encode_images(learner.teacher, rows[0].teacher.pixels)
+        training_step(learner, rows, number)
+    own = encode_images(learner.teacher.model, rows[0].teacher.pixels)
     drifted = encode_images(learner.student, rows[0].student.pixels)
     (key,) = own
-    used = next(features for model, features in reversed(seen) if model is learner.teacher)
+    used = next(features for model, features in reversed(seen) if model is learner.teacher.model)
     assert torch.allclose(used[key].tokens_NH, own[key].tokens_NH, atol=1e-5)
     assert not torch.allclose(drifted[key].tokens_NH, own[key].tokens_NH, atol=1e-3)
 
 
 def test_a_frozen_tower_is_encoded_once_and_stays_frozen(base):
-    learner = learner_for(base, method="vicur", train_vision=False)
+    learner = learner_for(base, method="vicur", trained={"vision": False, "type": "full"})
     before = {n: p.clone() for n, p in learner.student.model.visual.named_parameters()}
-    distillation_step(learner, taught(learner)[:4], 0)
+    training_step(learner, taught(learner)[:4], 0)
     assert all(torch.equal(p, before[n]) for n, p in learner.student.model.visual.named_parameters())
-
-
-def test_the_teacher_never_changes_and_the_student_does(base):
-    learner = learner_for(base, method="vicur")
-    teacher, student = trained_weights(learner.teacher), trained_weights(learner.student)
-    distillation_step(learner, taught(learner)[:4], 0)
-    assert all(torch.equal(w, teacher[n]) for n, w in trained_weights(learner.teacher).items())
-    changed = {n for n, w in trained_weights(learner.student).items() if not torch.equal(w, student[n])}
-    assert any("cue_recovery" in n for n in changed)
-    assert any("visual" in n for n in changed)
 
 
 def test_placeholders_and_control_tokens_are_never_sampled_however_likely(base):
@@ -119,7 +109,7 @@ def test_placeholders_and_control_tokens_are_never_sampled_however_likely(base):
 
 def test_a_step_tells_what_the_paper_tracks(base):
     learner = learner_for(base, method="opsd")
-    metrics = distillation_step(learner, taught(learner)[:4], 0)
+    metrics = training_step(learner, taught(learner)[:4], 0)
     wanted = {
         "gap/whole",
         "gap/half_1",
@@ -145,8 +135,8 @@ def test_a_step_tells_what_the_paper_tracks(base):
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change(base):
     learner = learner_for(base, method="opsd")
     with torch.no_grad():
-        learner.teacher.model.language_model.norm.weight.fill_(float("nan"))
+        learner.teacher.model.model.language_model.norm.weight.fill_(float("nan"))
     before = trained_weights(learner.student)
     with pytest.raises(FloatingPointError, match="nan"):
-        distillation_step(learner, taught(learner)[:4], 0)
+        training_step(learner, taught(learner)[:4], 0)
     assert all(torch.equal(w, before[n]) for n, w in trained_weights(learner.student).items())

@@ -20,7 +20,10 @@ from vicur.commands.common import (
 
 def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the student.", show_default=False)],
-    method: Annotated[str, typer.Option("--method", "-m", help="opsd, opsd-cue, opsd-recovery or vicur.")] = "vicur",
+    method: Annotated[
+        str,
+        typer.Option("--method", "-m", help="opsd, opsd-cue, opsd-recovery, vicur, opd, opd-vicur, grpo or sft."),
+    ] = "vicur",
     dataset: DatasetOption = Path("data"),
     cues: CuesOption = Path("cues"),
     base: Annotated[
@@ -46,7 +49,9 @@ def train(
     overrides: SetOption = None,
     cache: CacheOption = True,
 ) -> None:
-    """Distil a student from its base's own privileged copy.
+    """Train a student by one method.
+
+    A method's name stands for privilege, teacher, cue recovery and objective; each can be set by itself (docs/methods.md).
 
     The student is a folder that from_pretrained loads, with its training curves. A training that was killed goes on from its
     last checkpoint when the same command is given again, on any machine where --checkpoints names a place that it can reach.
@@ -55,19 +60,20 @@ def train(
 
       vicur train --output students/vicur
 
-      vicur train --method opsd --output students/opsd --set training.steps=50
+      vicur train --method opsd --output students/opsd --set training.privilege=rationale
+
+      vicur train --method opd --output students/opd --set 'training.teacher={type: checkpoint, path: teacher}'
 
       vicur train --output students/vicur --checkpoints s3://bucket/vicur
 
       vicur train --output students/slow --fork-from s3://bucket/vicur --set training.learning_rate=1e-5
     """
     from vicur.config.base_model import BaseModelConfig
-    from vicur.config.training import TrainConfig
-    from vicur.config.validation import validated
 
-    settings = configuration(config, overrides)
+    # What other methods of the run cannot take has no part in this training.
+    settings = configuration(config, [*(overrides or ()), f"methods=[{method}]"])
     folder = (BaseModelConfig(path=base) if base else settings.base).folder
-    section = validated(TrainConfig, {**settings.training.model_dump(), "method": method}, "--method")
+    section = settings.training.for_method(method)
     inputs = {"dataset": dataset, "cues": cues, "base": folder}
     run_stage(
         "train",

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from vicur.config.base import Section
 from vicur.config.base_model import BaseModelConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
 from vicur.config.evaluation import CompareConfig, EvaluationConfig
+from vicur.config.methods import MethodName
 from vicur.config.registry import RegistryConfig
 from vicur.config.tracking import TrackingConfig
-from vicur.config.training import MethodName, TrainingConfig
+from vicur.config.training import TrainingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
@@ -58,6 +59,12 @@ class RunConfig(Section):
         if len(set(methods)) < len(methods):
             raise ValueError("names a method twice")
         return methods
+
+    @model_validator(mode="after")
+    def _every_method_can_be_trained(self) -> Self:
+        for name in self.methods:
+            self.training.for_method(name)
+        return self
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:

@@ -22,3 +22,15 @@ class CueRecoverySettings(Section):
     def layers(self, decoder_layers: int) -> tuple[int, ...]:
         """Indices of the decoder layers, of ``decoder_layers`` in all, that a module follows."""
         return tuple(range(0, decoder_layers - 1, self.interval))
+
+
+class RecoveryChoice(CueRecoverySettings):
+    """The cue recovery module in a training: whether there is one, and how it is made."""
+
+    enabled: bool | None = None
+    """Whether the student gets the module. Left out: as the method has it."""
+
+    @property
+    def module(self) -> CueRecoverySettings:
+        """How it is made."""
+        return CueRecoverySettings(**self.model_dump(exclude={"enabled"}))

@@ -1,46 +1,51 @@
-"""How a student is distilled."""
+"""How a student is trained.
+
+A method's name stands for four settings (``vicur.config.methods``): ``privilege``, ``teacher``, ``recovery.enabled`` and ``objective``.
+Each may be set by itself, and what is set replaces the method's own, whole: ``--method opsd --set training.privilege=rationale`` is
+opsd with the rationale as its hint, and with ``training.objective.type=grpo`` nothing is left of another objective's settings. What is
+left out (``None``) is as the method has it. :attr:`TrainConfig.effective` is what came of it: that is checked, logged and written down.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from vicur.config.base import Section
+from vicur.config.compatibility import require_compatible
+from vicur.config.methods import Method, MethodName, TeacherPrivilege, method_named
+from vicur.config.objective import ObjectiveConfig
 from vicur.config.sampling import Sampling
-from vicur.config.student import CueRecoverySettings
-
-MethodName = Literal["opsd", "opsd-cue", "opsd-recovery", "vicur"]
-METHODS: tuple[MethodName, ...] = ("opsd", "opsd-cue", "opsd-recovery", "vicur")
-
-
-class Method(Section):
-    """What sets a method apart: the teacher's privilege, and whether the student has the cue recovery module."""
-
-    privilege: Literal["answer", "cue"]
-    """What stands in the teacher's hint."""
-    recovery: bool
-    """Whether the student gets the cue recovery module."""
-
-
-def method_named(name: MethodName) -> Method:
-    """The settings that a method's name stands for (the paper's self-distillation table)."""
-    table: dict[MethodName, Method] = {
-        "opsd": Method(privilege="answer", recovery=False),
-        "opsd-cue": Method(privilege="cue", recovery=False),
-        "opsd-recovery": Method(privilege="answer", recovery=True),
-        "vicur": Method(privilege="cue", recovery=True),
-    }
-    return table[name]
+from vicur.config.student import RecoveryChoice
+from vicur.config.teacher import TeacherConfig
+from vicur.config.trained import TrainedConfig, WholeModel
+from vicur.config.validation import validated
 
 
 class TrainingConfig(Section):
-    """Settings that all methods share."""
+    """Settings that the methods of a run share."""
 
+    privilege: TeacherPrivilege | None = None
+    """What stands in the teacher's hint. Left out: as the method has it."""
+    teacher: TeacherConfig | None = None
+    """Who scores the student's responses. Left out: as the method has it."""
+    recovery: RecoveryChoice = RecoveryChoice(interval=2)
+    """The cue recovery module, and whether the student has it."""
+    objective: ObjectiveConfig | None = None
+    """What is minimised. Left out: as the method has it."""
+    trained: TrainedConfig = WholeModel()
+    """Which weights are trained."""
+    per_method: dict[MethodName, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of this section for one method of a run alone: ``{grpo: {learning_rate: 1.0e-4}}``. Each replaces the shared one whole."""
     steps: int = Field(default=200, ge=1)
-    """Updates of the student, at most."""
+    """Batches that the student learns from, at most."""
     batch_size: int = Field(default=32, ge=1)
-    """Prompts a step; one rollout each."""
+    """Prompts a step; one rollout each, or a group under ``grpo``."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Responses that are scored and back-propagated at once. It changes memory and time, not the update. Left out: the whole batch."""
+    updates_per_batch: int = Field(default=1, ge=1)
+    """Updates on each batch, every one on all of its responses. Above 1, ``k1`` and ``grpo`` clip the PPO ratio."""
     learning_rate: float = Field(default=3e-4, gt=0)
     """Peak learning rate of AdamW."""
     warmup_steps: int = Field(default=10, ge=0)
@@ -49,18 +54,8 @@ class TrainingConfig(Section):
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Norm that gradients are clipped to."""
-    objective: Literal["k1", "reverse_kl", "forward_kl"] = "k1"
-    """What is minimised on the student's rollouts: ``k1``, the paper's estimate from the sampled tokens; ``reverse_kl``, which it
-    estimates; or ``forward_kl``, which moves a student that is sure of something wrong at once. The last two take the whole vocabulary:
-    less noise in small batches, for the memory of a distribution a token."""
-    advantage_clamp: float = Field(default=10.0, gt=0)
-    """Bound of a token's advantage under ``k1``, in nats (the paper's 10)."""
     rollout: Sampling = Sampling()
     """How rollouts are drawn. Scores are those of the untempered distribution: temperature 1 keeps the method on policy."""
-    train_vision: bool = True
-    """Whether the vision tower is trained too."""
-    recovery: CueRecoverySettings = CueRecoverySettings(interval=2)
-    """The cue recovery module, for methods that have it."""
     validate_every: int = Field(default=20, ge=1)
     """Steps between validations."""
     validation_examples: int = Field(default=300, ge=1)
@@ -72,7 +67,8 @@ class TrainingConfig(Section):
     keep_checkpoints: int = Field(default=2, ge=1)
     """Newest checkpoints that are kept."""
     max_unhinted_share: float = Field(default=0.02, ge=0, le=1)
-    """Share of distillation examples that may lack the hint they need. They are skipped and counted; above it, the stage fails."""
+    """Share of distillation examples that may lack what the method teaches with: the hint, or for ``sft`` the reference. They are skipped
+    and counted; above it, the stage fails."""
     max_prompt_tokens: int = Field(default=256, ge=1)
     """Longest prompt of teacher or student. A longer one is skipped and counted, as an example without a hint is."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -80,9 +76,75 @@ class TrainingConfig(Section):
     threads: int = Field(default=1, ge=0)
     """CPU threads of the training process; 0 leaves torch's choice. On few cores, processes side by side beat threads."""
 
+    @field_validator("per_method")
+    @classmethod
+    def _own_settings_exist(cls, per_method: dict[MethodName, dict[str, Any]]) -> dict[MethodName, dict[str, Any]]:
+        for name, own in per_method.items():
+            unknown = sorted(own.keys() - (TrainingConfig.model_fields.keys() - {"per_method"}))
+            if unknown:
+                raise ValueError(f"there is no setting {unknown[0]!r} that {name} could have")
+        return per_method
+
+    def for_method(self, name: str) -> TrainConfig:
+        """The settings of one method of the run.
+
+        Raises:
+            VicurError: where they are wrong, or do not go together.
+        """
+        config: TrainConfig = validated(TrainConfig, {**self.model_dump(), "method": name}, f"training, method {name}")
+        return config
+
 
 class TrainConfig(TrainingConfig):
     """One training: the shared settings and the method."""
 
     method: MethodName = "vicur"
     """Which method to train with."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_own_settings(cls, values: Any) -> Any:
+        """Puts the method's own settings in place of the shared ones; those of other methods have no part in this training."""
+        if not isinstance(values, dict) or not isinstance(values.get("per_method"), dict):
+            return values
+        own = values["per_method"].get(values.get("method", cls.model_fields["method"].default)) or {}
+        return {**values, **own, "per_method": {}}
+
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> Self:
+        require_compatible(self)
+        return self
+
+    @property
+    def effective(self) -> Method:
+        """What the method's name and the settings beside it come to."""
+        named = method_named(self.method)
+        return Method(
+            privilege=self.privilege or named.privilege,
+            teacher=self.teacher or named.teacher,
+            recovery=named.recovery if self.recovery.enabled is None else self.recovery.enabled,
+            objective=self.objective or named.objective,
+        )
+
+    def filled_in(self) -> TrainConfig:
+        """The same training with nothing left out: what the method has stands where no other value was given."""
+        method = self.effective
+        recovery = self.recovery.model_copy(update={"enabled": method.recovery})
+        own = {"privilege": method.privilege, "teacher": method.teacher, "objective": method.objective}
+        return self.model_copy(update={**own, "recovery": recovery})
+
+    @property
+    def description(self) -> str:
+        """What sets this training apart, for people."""
+        method, trained = self.effective, self.trained
+        module = f"on (interval {self.recovery.interval}, sink {self.recovery.sink})" if method.recovery else "off"
+        return (
+            f"privilege {method.privilege}, teacher {method.teacher.type}, cue recovery {module}, objective {method.objective.type}, "
+            f"trained {trained.type} {'with' if trained.vision else 'without'} the vision tower"
+        )
+
+    @property
+    def responses_per_prompt(self) -> int:
+        """Responses to each prompt of a batch."""
+        objective = self.effective.objective
+        return objective.group_size if objective.type == "grpo" else 1

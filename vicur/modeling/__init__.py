@@ -9,7 +9,14 @@ from __future__ import annotations
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
 
 from vicur.modeling.attention import SinkAttentionMaps, sink_attention
-from vicur.modeling.checkpoint import load_model, parameter_count, save_model, with_cue_recovery, without_cue_recovery
+from vicur.modeling.checkpoint import (
+    load_model,
+    parameter_count,
+    read_config,
+    save_model,
+    with_cue_recovery,
+    without_cue_recovery,
+)
 from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration, Qwen3VLStudentModel
 
 AutoConfig.register(Qwen3VLStudentConfig.model_type, Qwen3VLStudentConfig, exist_ok=True)
@@ -23,6 +30,7 @@ __all__ = [
     "SinkAttentionMaps",
     "load_model",
     "parameter_count",
+    "read_config",
     "save_model",
     "sink_attention",
     "with_cue_recovery",

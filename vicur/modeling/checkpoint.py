@@ -98,6 +98,24 @@ def load_model(
     return placed
 
 
+def read_config(folder: Path) -> Qwen3VLConfig:
+    """Configuration of the checkpoint in ``folder``, without its weights.
+
+    Raises:
+        VicurError: where the folder holds no checkpoint that can be loaded here.
+    """
+    kind: Any = _CLASSES[_model_type(folder)].config_class
+    try:
+        config: Qwen3VLConfig = kind.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise VicurError(
+            f"cannot be read as a model configuration ({_first_line(error)}).",
+            where=str(folder / "config.json"),
+            remedy="Copy or download the checkpoint again.",
+        ) from error
+    return config
+
+
 def _model_type(folder: Path) -> str:
     """Model type of the checkpoint in ``folder``: one that can be loaded here."""
     path = folder / "config.json"

@@ -11,6 +11,8 @@ forward that brings more of the prompt (an image; with sink ``assistant``, a new
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers import initialization as init
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel, Qwen3VLTextModel
 
 from vicur.config.student import CueRecoverySettings
 from vicur.errors import VicurError
@@ -64,9 +66,9 @@ class Qwen3VLStudentModel(Qwen3VLModel):
 
     def __init__(self, config: Qwen3VLStudentConfig) -> None:
         super().__init__(config)
+        self.recovers = True
         self.cue_recovery = _cue_recovery(config)
-        for layer in self.language_model.layers:
-            layer.register_forward_pre_hook(_recover_before, with_kwargs=True)
+        recover_between(self.language_model)
         self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -128,6 +130,8 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         Raises:
             VicurError: where the forward continues a prompt whose beginning is in the cache.
         """
+        if not self.recovers:
+            return None
         features = _has_features(kwargs)
         headers_BT = self._headers(input_ids)
         if past_key_values is not None and int(past_key_values.get_seq_length()) > 0:
@@ -181,6 +185,20 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
         self.post_init()  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def cue_recovery_off(model: Qwen3VLForConditionalGeneration) -> Iterator[None]:
+    """Inside, a student computes what its backbone computes. A model without the module computes that anyway."""
+    inner = model.model
+    if not isinstance(inner, Qwen3VLStudentModel):
+        yield
+        return
+    before, inner.recovers = inner.recovers, False
+    try:
+        yield
+    finally:
+        inner.recovers = before
+
+
 def _cue_recovery(config: Qwen3VLStudentConfig) -> CueRecovery:
     text, settings = config.get_text_config(), config.recovery_settings
     heads = settings.num_heads or text.num_attention_heads
@@ -204,6 +222,12 @@ def _cue_recovery(config: Qwen3VLStudentConfig) -> CueRecovery:
             remedy="Set it in the model's configuration, from the tokenizer.",
         )
     return CueRecovery(text.hidden_size, heads, text.rms_norm_eps, layers)
+
+
+def recover_between(backbone: Qwen3VLTextModel) -> None:
+    """Lets cue recovery act between the decoder layers of a text backbone: a forward takes it as its argument ``recover_cues``."""
+    for layer in backbone.layers:
+        layer.register_forward_pre_hook(_recover_before, with_kwargs=True)
 
 
 def _recover_before(

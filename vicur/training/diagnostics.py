@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from vicur.answers import hint_leaks
+from vicur.modeling.positions import CuePositions
+from vicur.modeling.recovery import CueRecovery
 
 _SEGMENTS = ("quarter_1", "quarter_2", "quarter_3", "quarter_4")
 
@@ -31,3 +36,70 @@ def hint_leakage(texts: Sequence[str]) -> dict[str, float]:
     """Responses that hold the whole word "Hint", in any case, and how often they hold it (the paper's two counts)."""
     counts = [hint_leaks(text) for text in texts]
     return {"leakage/samples": float(sum(c > 0 for c in counts)), "leakage/occurrences": float(sum(counts))}
+
+
+def epoch_leakage(
+    records: Sequence[Mapping[str, float]], step: int, batch_size: int, examples: int
+) -> dict[str, float]:
+    """The counts of :func:`hint_leakage` summed over an epoch (the paper's table), at the step that ends one.
+
+    A step belongs to the epoch that its batch begins in.
+
+    Args:
+        records: metrics of the steps so far, with their number (from 1) under ``step``.
+        step: number of the newest.
+        batch_size: prompts a step.
+        examples: prompts an epoch.
+
+    Returns:
+        ``leakage/epoch``, counted from 1, with its sums; empty where the epoch goes on or nothing was sampled.
+    """
+    epoch = (step - 1) * batch_size // examples
+    if step * batch_size // examples == epoch:
+        return {}
+    mine = [r for r in records if "leakage/samples" in r and (int(r["step"]) - 1) * batch_size // examples == epoch]
+    if not mine:
+        return {}
+    return {
+        "leakage/epoch": float(epoch + 1),
+        "leakage/epoch_samples": sum(r["leakage/samples"] for r in mine),
+        "leakage/epoch_occurrences": sum(r["leakage/occurrences"] for r in mine),
+    }
+
+
+class RecoveryNorms:
+    """Reads how strong cue recovery is, while it is entered: norm of its update of a sink over the norm of the sink's state.
+
+    Args:
+        model: any model; one without the module tells nothing.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._module = next((m for m in model.modules() if isinstance(m, CueRecovery)), None)
+        self._hook: RemovableHandle | None = None
+        self._ratios: list[Tensor] = []
+
+    def __enter__(self) -> RecoveryNorms:
+        if self._module is not None:
+            self._hook = self._module.register_forward_hook(self._read)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+
+    def metrics(self) -> dict[str, float]:
+        """The mean over sinks and layers; empty where there was none."""
+        return {"recovery/update_ratio": float(torch.cat(self._ratios).mean())} if self._ratios else {}
+
+    @torch.no_grad()
+    def _read(self, module: CueRecovery, args: tuple[Any, ...], output_BTH: Tensor) -> None:
+        positions: CuePositions = args[0]
+        layer, hidden_BTH = args[1], args[2]
+        if str(layer) not in module.layers:
+            return
+        before_SH = hidden_BTH.flatten(0, 1)[positions.sinks_S].float()
+        update_SH = output_BTH.flatten(0, 1)[positions.sinks_S].float() - before_SH
+        self._ratios.append(update_SH.norm(dim=-1) / before_SH.norm(dim=-1))

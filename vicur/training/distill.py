@@ -1,32 +1,35 @@
-"""The training stage: distils a student from the base's own privileged copy, on the student's own answers.
+"""The training stage: one student by one method, all methods through one loop.
 
 What follows the paper (arXiv 2606.05718): rollouts of the student, the frozen initial model as teacher with the hint in its prompt, k1
 advantages clamped to [-10, 10], mean over a response's tokens. What differs: the best weights on the validation pool are kept, training
-stops early when validation no longer improves, and the cue recovery module starts as the identity.
+stops early when validation no longer improves, and the cue recovery module starts as the identity. What cannot be trained is refused
+before any weights are loaded.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from transformers import Qwen3VLForConditionalGeneration
 
-from vicur.config.training import TrainConfig, method_named
+from vicur.config.training import TrainConfig
 from vicur.cues import read_cues
 from vicur.data import read_examples
 from vicur.errors import VicurError
-from vicur.modeling import load_model, parameter_count, save_model, with_cue_recovery
+from vicur.modeling import parameter_count, save_model
 from vicur.modeling.chat import Chat
 from vicur.seeds import numpy_generator
 from vicur.stage import Context, Stage, Summary
 from vicur.storage import tree_sha256
 from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import PixelStore, training_examples
-from vicur.training.features import FrozenFeatures
-from vicur.training.step import Learner
+from vicur.training.learner import build_learner
+from vicur.training.preflight import require_fit
 from vicur.training.trainer import Validation, fit, write_metrics
+
+log = logging.getLogger(__name__)
 
 
 class TrainSummary(Summary):
@@ -51,40 +54,39 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
 
     Args:
         config: method and settings.
-        inputs: ``dataset``, ``cues`` and ``base`` (a Qwen3-VL checkpoint with its tokenizer and image processor).
+        inputs: ``dataset``, ``cues``, ``base`` (a Qwen3-VL checkpoint with its tokenizer and image processor), and ``teacher`` where
+            that is another checkpoint.
         output: folder for the student: a checkpoint, ``vicur.json`` and ``metrics.jsonl``.
         context: run, seed, tracker and the work folder that checkpoints go to.
 
     Raises:
-        VicurError: for a base, a dataset or cues that cannot be trained with.
+        VicurError: for a base, a teacher, a dataset or cues that cannot be trained with.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    method = method_named(config.method)
     device = _device(config)
     chat = Chat.load(inputs["base"])
-    teacher = load_model(inputs["base"], device=device).requires_grad_(requires_grad=False)
-    student = _student(inputs["base"], teacher, chat, config, context.seed)
-    examples, skipped = training_examples(
-        read_examples(inputs["dataset"], "distill"), read_cues(inputs["cues"]), method, chat, config
-    )
+    require_fit(config, inputs, chat)
+    cues = read_cues(inputs["cues"])
+    examples, skipped = training_examples(read_examples(inputs["dataset"], "distill"), cues, chat, config)
     validation = _validation(inputs["dataset"], chat, config, context.seed)
-    context.tracker.params({**config.model_dump(mode="json"), **method.model_dump(), "seed": context.seed})
+    settings = config.filled_in().model_dump(mode="json")
+    log.info("%s: %s", config.method, config.description)
+    context.tracker.params({**settings, "seed": context.seed})
 
-    trainable = [p for p in student.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
-    learner = Learner(student, teacher, FrozenFeatures(teacher), chat, optimizer, config, context.seed)
+    learner = build_learner(config, inputs, chat, context.seed, device)
     store = CheckpointStore.of(context, config.keep_checkpoints)
     progress = fit(learner, examples, validation, store, context)
+    student = learner.finished_student()
 
     record = {
         "method": config.method,
-        **method.model_dump(),
+        **config.effective.model_dump(mode="json"),
         "parent": tree_sha256(inputs["base"]),
         "dataset": tree_sha256(inputs["dataset"]),
         "cues": tree_sha256(inputs["cues"]),
         "seed": context.seed,
-        "training": config.model_dump(mode="json"),
+        "training": settings,
         "steps": progress.step,
         "best_step": progress.best_step,
         "validation_accuracy": progress.best_accuracy,
@@ -120,21 +122,6 @@ def _device(config: TrainConfig) -> str:
             "there is no GPU here.", where="training.device", remedy="Use device: auto, or run on a node with a GPU."
         )
     return config.device
-
-
-def _student(
-    folder: Path, base: Qwen3VLForConditionalGeneration, chat: Chat, config: TrainConfig, seed: int
-) -> Qwen3VLForConditionalGeneration:
-    """The student at step 0: in what it computes, a copy of the base."""
-    if method_named(config.method).recovery:
-        student: Qwen3VLForConditionalGeneration = with_cue_recovery(
-            base, config.recovery, seed, im_start_token_id=chat.start_id
-        )
-    else:
-        student = load_model(folder, device=str(base.device))
-    student.requires_grad_(requires_grad=True)
-    student.model.visual.requires_grad_(requires_grad=config.train_vision)
-    return student
 
 
 def _validation(dataset: Path, chat: Chat, config: TrainConfig, seed: int) -> Validation:

@@ -7,36 +7,45 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vicur.config.training import Method, TrainConfig
+from vicur.config.training import TrainConfig
 from vicur.cues.hints import hint_for, with_hint
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat, Pixels, Prompt
 from vicur.seeds import numpy_generator
+from vicur.training.supervised import reference_response
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingExample:
-    """An example and its two prompts.
+    """An example and what it is taught with.
 
     Attributes:
         example: the question and its answer.
         student: the prompt that the student answers.
-        teacher: the same with the hint.
+        teacher: the same with the hint; without a privilege, the same.
+        reference: token ids of the response that supervised training teaches; empty for other objectives.
     """
 
     example: Example
     student: Prompt
     teacher: Prompt
+    reference: tuple[int, ...] = ()
 
 
 def training_examples(
-    examples: Sequence[Example], cues: dict[str, str], method: Method, chat: Chat, config: TrainConfig
+    examples: Sequence[Example], cues: dict[str, str], chat: Chat, config: TrainConfig
 ) -> tuple[list[TrainingExample], dict[str, str]]:
-    """Builds both prompts of each example that can be taught.
+    """Builds what each example is taught with.
+
+    Args:
+        examples: the distillation pool.
+        cues: extracted cues by example id.
+        chat: the student's chat.
+        config: settings of the training.
 
     Returns:
-        The examples, and why each of the others was skipped, by example id.
+        The examples that can be taught, and why each of the others was skipped, by example id.
 
     Raises:
         VicurError: where more are skipped than ``max_unhinted_share``, or none is left.
@@ -45,27 +54,46 @@ def training_examples(
     skipped: dict[str, str] = {}
     images = PixelStore(chat)
     for example in examples:
-        hint = hint_for(method.privilege, example, cues.get(example.id))
-        if hint is None:
-            skipped[example.id] = f"has no {method.privilege} to hint with"
-            continue
-        pixels = images.of(example)
-        student = chat.prompt(example.question, pixels)
-        teacher = chat.prompt(with_hint(example.question, hint), pixels)
-        if len(teacher.ids) > config.max_prompt_tokens:
-            skipped[example.id] = (
-                f"prompt has {len(teacher.ids)} tokens, above max_prompt_tokens = {config.max_prompt_tokens}"
-            )
-            continue
-        kept.append(TrainingExample(example, student, teacher))
+        made = _training_example(example, cues.get(example.id), images, chat, config)
+        if isinstance(made, TrainingExample):
+            kept.append(made)
+        else:
+            skipped[example.id] = made
     if not kept or len(skipped) > config.max_unhinted_share * len(examples):
         first = "; ".join(f"{key} {reason}" for key, reason in list(skipped.items())[:3])
         raise VicurError(
             f"{len(skipped)} of {len(examples)} distillation examples cannot be used ({first or 'there are none'}).",
             where=f"training, method {config.method}",
-            remedy="Add what is missing, choose another method or cue provider, or raise max_unhinted_share or max_prompt_tokens.",
+            remedy="Add what is missing, choose another method, privilege or cue provider, or raise max_unhinted_share, "
+            "max_prompt_tokens or rollout.max_new_tokens.",
         )
     return kept, skipped
+
+
+def _training_example(
+    example: Example, cue: str | None, images: PixelStore, chat: Chat, config: TrainConfig
+) -> TrainingExample | str:
+    """The example with its prompts, or why it cannot be taught."""
+    method = config.effective
+    hint = hint_for(method.privilege, example, cue)
+    if hint is None and method.privilege != "none":
+        return f"has no {method.privilege} to hint with"
+    reference: tuple[int, ...] = ()
+    if method.objective.type == "supervised":
+        text = reference_response(example)
+        if text is None:
+            return "has neither a reference response nor a rationale to make one of"
+        reference = tuple(chat.encode_response(text))
+        if len(reference) > config.rollout.max_new_tokens:
+            return (
+                f"reference has {len(reference)} tokens, above rollout.max_new_tokens = {config.rollout.max_new_tokens}"
+            )
+    pixels = images.of(example)
+    student = chat.prompt(example.question, pixels)
+    teacher = student if hint is None else chat.prompt(with_hint(example.question, hint), pixels)
+    if len(teacher.ids) > config.max_prompt_tokens:
+        return f"prompt has {len(teacher.ids)} tokens, above max_prompt_tokens = {config.max_prompt_tokens}"
+    return TrainingExample(example, student, teacher, reference)
 
 
 class PixelStore:

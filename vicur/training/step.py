@@ -1,159 +1,97 @@
-"""One on-policy distillation step: the student answers, the teacher scores, the student learns."""
+"""One step of training: the student responds, what is right is told apart, the student learns. One loop for every method.
+
+A batch may be scored in parts (micro-batches), whose losses are weighted by their share of the responses: loss and gradient are those of
+the whole batch, however it is split.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
-from transformers import Qwen3VLForConditionalGeneration
 
-from vicur.answers import is_correct
-from vicur.config.training import TrainConfig
-from vicur.modeling.chat import Chat
-from vicur.modeling.generation import generate
-from vicur.modeling.scoring import Scores, score_responses, text_config
-from vicur.modeling.vision import ImageFeatures, encode_images
-from vicur.seeds import substream
-from vicur.training.diagnostics import hint_leakage, logprob_gap
+from vicur.modeling.vision import ImageFeatures
+from vicur.training.attempts import references, rollouts
 from vicur.training.examples import TrainingExample
-from vicur.training.features import FrozenFeatures
-from vicur.training.objectives import advantages, forward_kl_loss, k1_loss, reverse_kl_loss
+from vicur.training.learner import Learner
+from vicur.training.lesson import Lesson
+from vicur.training.phases import Phases
+from vicur.training.vision import SharedFeatures
 
 
-@dataclass
-class Phases:
-    """Seconds spent by phase of a step."""
+def training_step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
+    """Makes step ``step`` (from 0) of the student on ``rows``: one batch, and ``updates_per_batch`` updates.
 
-    seconds: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.perf_counter)
-
-    def end(self, name: str) -> None:
-        """Counts the time since the last call for phase ``name``."""
-        now = time.perf_counter()
-        self.seconds[f"seconds/{name}"] = now - self._last
-        self._last = now
-
-
-@dataclass(frozen=True, eq=False)
-class Learner:
-    """What takes part in a step.
-
-    Attributes:
-        student: the model that answers and learns.
-        teacher: the frozen model that scores.
-        teacher_features: features of the teacher's tower, which never change.
-        chat: prompts of both.
-        optimizer: over the student's trainable parameters.
-        config: settings.
-        seed: root seed.
-    """
-
-    student: Qwen3VLForConditionalGeneration
-    teacher: Qwen3VLForConditionalGeneration
-    teacher_features: FrozenFeatures
-    chat: Chat
-    optimizer: torch.optim.Optimizer
-    config: TrainConfig
-    seed: int
-
-    def learning_rate(self, step: int) -> float:
-        """Learning rate of update ``step`` (from 0): a linear rise, then constant."""
-        return self.config.learning_rate * min(1.0, (step + 1) / max(1, self.config.warmup_steps))
-
-
-def distillation_step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
-    """Makes update ``step`` (from 0) of the student on ``rows``.
-
-    Images are encoded once for each state of a tower: the student's features serve its rollout and, with their graph, its training
-    forward; the teacher takes them too while both towers are the same.
+    Images are encoded once for each state of a tower: the student's features serve its rollout and its training forward, and the teacher
+    while both towers are the same.
 
     Returns:
-        The step's metrics.
+        The step's metrics. Of several updates, gaps and entropy are the first one's, where the student is still the one that sampled.
 
     Raises:
-        FloatingPointError: where loss or gradient is not finite; the student is left as it was before the step.
+        FloatingPointError: where loss or gradient is not finite; the student is left as it was before the update.
     """
-    phases = Phases()
-    student, chat, config = learner.student, learner.chat, learner.config
-    forbidden = chat.forbidden_ids(text_config(student).vocab_size).to(student.device)
-    exact = config.objective != "k1"
+    phases, config = Phases(), learner.config
     images = [pixels for row in rows for pixels in row.student.pixels]
-    with torch.set_grad_enabled(config.train_vision):
-        features = encode_images(student, images)
-    shared = {key: value.detach() for key, value in features.items()}
+    seen = learner.vision.of(images)
     phases.end("vision")
-
-    responses = generate(
-        student,
-        chat,
-        [row.student for row in rows],
-        config.rollout,
-        seed=substream(learner.seed, "rollout", step),
-        batch_size=len(rows),
-        features=shared,
-    )
-    phases.end("rollout")
-
-    ids = [response.ids for response in responses]
-    teacher_features = _teacher_features(learner, rows, shared, step)
-    with torch.no_grad():
-        taught = chat.collate([row.teacher for row in rows], ids, device=str(student.device))
-        taught_scores = score_responses(learner.teacher, taught, teacher_features, forbidden, distributions=exact)
+    if config.effective.objective.type == "supervised":
+        attempts = references(rows)
+    else:
+        attempts = rollouts(learner, rows, seen.detached(), step)
+        phases.end("rollout")
+    lesson = Lesson(learner, attempts, _teacher_features(learner, rows, seen, step), phases)
     phases.end("teacher")
-
-    batch = chat.collate([row.student for row in rows], ids, device=str(student.device))
-    scores = score_responses(student, batch, features, forbidden, distributions=exact)
-    loss = _loss(config, taught_scores, scores, batch.response_mask)
-    norm = _update(learner, loss, step)
-    phases.end("update")
-
-    mask_BR, tokens = batch.response_mask, int(batch.response_mask.sum())
+    made: list[dict[str, float]] = []
+    for number in range(config.updates_per_batch):
+        if number:
+            seen = learner.vision.of(images)
+            phases.end("vision")
+        made.append(_update(learner, lesson, seen, step))
     total = sum(phases.seconds.values())
     return {
-        "loss": float(loss.detach()),
-        "gradient_norm": norm,
+        **{name: sum(metrics[name] for metrics in made) / len(made) for name in made[0]},
         "learning_rate": learner.learning_rate(step),
-        **logprob_gap(taught_scores.logprobs_BR, scores.logprobs_BR, mask_BR),
-        **hint_leakage([response.text for response in responses]),
-        "entropy": float(scores.entropy_BR[mask_BR].mean()),
-        "response_tokens": tokens / len(rows),
-        "unfinished_share": sum(not r.finished for r in responses) / len(rows),
-        "rollout_accuracy": sum(is_correct(r.text, row.example) for r, row in zip(responses, rows, strict=True))
-        / len(rows),
+        **lesson.metrics(),
+        **attempts.metrics,
         **phases.seconds,
-        "tokens_per_second": tokens / total,
+        "tokens_per_second": attempts.tokens / total,
     }
 
 
-def _loss(config: TrainConfig, teacher: Scores, student: Scores, mask_BR: torch.Tensor) -> torch.Tensor:
-    if teacher.distributions_NV is not None and student.distributions_NV is not None:
-        divergence = forward_kl_loss if config.objective == "forward_kl" else reverse_kl_loss
-        return divergence(teacher.distributions_NV, student.distributions_NV, mask_BR)
-    advantage_BR = advantages(teacher.logprobs_BR, student.logprobs_BR, config.advantage_clamp)
-    return k1_loss(advantage_BR, student.logprobs_BR, mask_BR)
-
-
 def _teacher_features(
-    learner: Learner, rows: Sequence[TrainingExample], shared: dict[str, ImageFeatures], step: int
+    learner: Learner, rows: Sequence[TrainingExample], seen: SharedFeatures, step: int
 ) -> dict[str, ImageFeatures]:
+    if learner.teacher is None:
+        return {}
     images = [pixels for row in rows for pixels in row.teacher.pixels]
-    if step == 0 or not learner.config.train_vision:
-        # The student starts as the teacher's copy, and keeps its tower where that is frozen.
-        learner.teacher_features.remember(shared)
-    return learner.teacher_features.of(images)
+    return learner.teacher.features(images, seen.detached(), step)
 
 
-def _update(learner: Learner, loss: torch.Tensor, step: int) -> float:
-    """Makes the update and returns the gradient's norm before clipping."""
-    for group in learner.optimizer.param_groups:
+def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int) -> dict[str, float]:
+    """Makes one update of the student.
+
+    Returns:
+        Loss, the gradient's norm before clipping, and what the objective tells.
+    """
+    config, optimizer = learner.config, learner.optimizer
+    for group in optimizer.param_groups:
         group["lr"] = learner.learning_rate(step)
-    learner.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, learner.config.max_grad_norm))
-    if not torch.isfinite(torch.tensor([float(loss.detach()), norm])).all():
-        raise FloatingPointError(f"loss {float(loss.detach())}, gradient norm {norm}")
-    learner.optimizer.step()
-    return norm
+    optimizer.zero_grad(set_to_none=True)
+    totals: dict[str, float] = {}
+    for part in lesson.parts():
+        loss, told = lesson.loss(part, seen)
+        share = (part.stop - part.start) / len(lesson.attempts.rows)
+        (loss * share).backward()
+        for name, value in {"loss": float(loss.detach()), **told}.items():
+            totals[name] = totals.get(name, 0.0) + share * value
+    seen.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    totals["gradient_norm"] = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
+    if not torch.tensor([totals["loss"], totals["gradient_norm"]]).isfinite().all():
+        raise FloatingPointError(f"loss {totals['loss']}, gradient norm {totals['gradient_norm']}")
+    optimizer.step()
+    if learner.teacher is not None:
+        learner.teacher.follow(learner.student)
+    lesson.phases.end("update")
+    return totals

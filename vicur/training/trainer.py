@@ -31,9 +31,11 @@ from vicur.training.checkpoint import (
     trained_weights,
 )
 from vicur.training.checkpoint_store import CheckpointStore
+from vicur.training.diagnostics import epoch_leakage
 from vicur.training.examples import TrainingExample, batch_rows
 from vicur.training.interruption import Interruption, interrupted
-from vicur.training.step import Learner, distillation_step
+from vicur.training.learner import Learner
+from vicur.training.step import training_step
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ def fit(
             rows = [examples[n] for n in batch_rows(len(examples), config.batch_size, learner.seed, progress.step)]
             progress.records.append({"step": progress.step + 1, **_step(learner, rows, progress.step)})
             progress.step += 1
+            progress.records[-1] |= epoch_leakage(progress.records, progress.step, config.batch_size, len(examples))
             last = progress.step == config.steps
             if last or progress.step % config.validate_every == 0:
                 best = _validate(learner, validation, progress, best)
@@ -95,12 +98,12 @@ def fit(
 
 def _step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
     try:
-        return distillation_step(learner, rows, step)
+        return training_step(learner, rows, step)
     except FloatingPointError as error:
         raise VicurError(
             f"training came to {error} at step {step + 1}.",
             where=f"method {learner.config.method}",
-            remedy="Lower learning_rate or advantage_clamp; the checkpoint before this step is kept.",
+            remedy="Lower learning_rate or the objective's clamp; the checkpoint before this step is kept.",
         ) from error
 
 
@@ -111,6 +114,7 @@ def _resume_or_begin(
     if found is not None:
         restore_weights(learner.student, found.model)
         restore_optimizer(learner.student, learner.optimizer, found.optimizer)
+        learner.load_extra_state(found.extra)
         log.info("resumes at step %d", found.progress.step)
         _send(found.progress, context)
         return found.progress, dict(found.best)
@@ -126,6 +130,7 @@ def _checkpoint(learner: Learner, best: dict[str, Tensor], progress: Progress, s
         model=trained_weights(learner.student),
         best=best,
         optimizer=optimizer_state(learner.student, learner.optimizer),
+        extra=learner.extra_state(),
     )
 
 
@@ -157,7 +162,9 @@ def write_metrics(progress: Progress, path: Path) -> None:
 
 def _line(progress: Progress) -> str:
     newest: dict[str, Any] = progress.records[-1]
-    return (
-        f"validation {progress.best_accuracy:.3f} (step {progress.best_step}), rollouts {newest['rollout_accuracy']:.2f}, "
-        f"gap {newest.get('gap/whole', 0.0):+.2f}"
-    )
+    parts = [f"validation {progress.best_accuracy:.3f} (step {progress.best_step})", f"loss {newest['loss']:.3f}"]
+    if "rollout_accuracy" in newest:
+        parts.append(f"rollouts {newest['rollout_accuracy']:.2f}")
+    if "gap/whole" in newest:
+        parts.append(f"gap {newest['gap/whole']:+.2f}")
+    return ", ".join(parts)

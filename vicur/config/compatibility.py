@@ -1,0 +1,119 @@
+"""Which settings of a training do not go together, and what to do about it: all that can be told without a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vicur.config.sampling import Sampling
+from vicur.errors import VicurError
+
+if TYPE_CHECKING:
+    from vicur.config.methods import Method
+    from vicur.config.training import TrainConfig
+
+# What is minimised without a teacher, and how it is told.
+_ALONE = {"grpo": "learns from rewards", "supervised": "learns from reference responses"}
+_SELF = ("self-frozen", "self-ema", "self-adapter-off")
+_CLIPPED = ("k1", "grpo")
+
+
+def require_compatible(config: TrainConfig) -> None:
+    """Refuses a training whose settings contradict each other.
+
+    Raises:
+        VicurError: saying which, why, and what to set instead.
+    """
+    method = config.effective
+    if method.objective.type in _ALONE:
+        _require_no_teacher(config, method)
+    else:
+        _require_teacher(config, method)
+    _require_trainable(config, method)
+    _require_usable_rollouts(config, method)
+
+
+def _refusal(config: TrainConfig, setting: str, problem: str, remedy: str) -> VicurError:
+    return VicurError(problem, where=f"training.{setting}, method {config.method}", remedy=remedy)
+
+
+def _require_no_teacher(config: TrainConfig, method: Method) -> None:
+    kind = method.objective.type
+    for setting, value in (("teacher", method.teacher.type), ("privilege", method.privilege)):
+        if value != "none":
+            raise _refusal(
+                config,
+                setting,
+                f"the objective {kind} {_ALONE[kind]}, and has no use for the {setting} {value}.",
+                f"Leave training.{setting} out (for the other methods of the run set it in training.per_method), "
+                "or choose an objective that distils, such as k1.",
+            )
+
+
+def _require_teacher(config: TrainConfig, method: Method) -> None:
+    kind, teacher = method.objective.type, method.teacher
+    if teacher.type == "none":
+        raise _refusal(
+            config,
+            "objective",
+            f"the objective {kind} is a distance to a teacher, and there is none.",
+            "Set training.teacher, or leave training.objective out (for the other methods of the run set it in training.per_method).",
+        )
+    if teacher.type == "checkpoint" and teacher.path is None:
+        raise _refusal(
+            config,
+            "teacher",
+            "the teacher is another checkpoint, and none is named.",
+            "Set training.teacher to {type: checkpoint, path: FOLDER}: a stronger model with the student's vocabulary.",
+        )
+    if teacher.type in _SELF and method.privilege == "none":
+        raise _refusal(
+            config,
+            "privilege",
+            f"a {teacher.type} teacher without a hint knows what the student knows, and teaches nothing.",
+            "Set training.privilege to answer, rationale or cue, or training.teacher to another checkpoint.",
+        )
+
+
+def _require_trainable(config: TrainConfig, method: Method) -> None:
+    trained = config.trained.type
+    if trained == "recovery" and not method.recovery:
+        raise _refusal(
+            config,
+            "trained",
+            "the cue recovery module alone is to be trained, and the student has none.",
+            "Set training.recovery.enabled to true, choose a method with the module, or train something else.",
+        )
+    if method.teacher.type == "self-adapter-off" and trained == "full":
+        raise _refusal(
+            config,
+            "teacher",
+            "the teacher is the student's backbone with its adapters off, but the backbone itself is trained.",
+            "Set training.trained.type to lora or recovery, or training.teacher.type to self-frozen.",
+        )
+
+
+def _require_usable_rollouts(config: TrainConfig, method: Method) -> None:
+    kind, rollout = method.objective.type, config.rollout
+    if config.updates_per_batch > 1 and kind not in _CLIPPED:
+        raise _refusal(
+            config,
+            "updates_per_batch",
+            f"several updates a batch need the PPO ratio, which the objective {kind} has not.",
+            f"Set it to 1 and training.steps higher, or choose {' or '.join(_CLIPPED)}.",
+        )
+    drawn = [name for name in Sampling.model_fields if getattr(rollout, name) != getattr(Sampling(), name)]
+    drawn = [name for name in drawn if name != "max_new_tokens"]
+    if kind == "supervised" and drawn:
+        raise _refusal(
+            config,
+            f"rollout.{drawn[0]}",
+            "supervised training draws no rollouts.",
+            "Leave it out (for the other methods of the run set it in training.per_method).",
+        )
+    if kind == "grpo" and rollout.temperature == 0:
+        raise _refusal(
+            config,
+            "rollout.temperature",
+            "greedy rollouts of one prompt are all the same, so their rewards tell nothing apart.",
+            "Set it to 1.",
+        )

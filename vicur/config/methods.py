@@ -1,0 +1,56 @@
+"""The methods: names for vetted settings of what may be set freely of one another.
+
+| method | privilege | teacher | cue recovery | objective |
+|---|---|---|---|---|
+| opsd | answer | self-frozen | off | k1 |
+| opsd-cue | cue | self-frozen | off | k1 |
+| opsd-recovery | answer | self-frozen | on | k1 |
+| vicur | cue | self-frozen | on | k1 |
+| opd | none | checkpoint, to be named | off | k1 |
+| opd-vicur | cue | checkpoint, to be named | on | k1 |
+| grpo | none | none | off | grpo |
+| sft | none | none | off | supervised |
+
+The first four and the two with a teacher of another size are the rows of the paper's tables (arXiv 2606.05718); so is grpo.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from vicur.config.base import Section
+from vicur.config.objective import K1, Grpo, ObjectiveConfig, Supervised
+from vicur.config.teacher import NoTeacher, OtherCheckpoint, SelfFrozen, TeacherConfig
+
+MethodName = Literal["opsd", "opsd-cue", "opsd-recovery", "vicur", "opd", "opd-vicur", "grpo", "sft"]
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
+
+TeacherPrivilege = Literal["answer", "rationale", "cue", "none"]
+
+
+class Method(Section):
+    """What sets one method apart from another."""
+
+    privilege: TeacherPrivilege
+    """What stands in the teacher's hint."""
+    teacher: TeacherConfig
+    """Who scores the student's responses."""
+    recovery: bool
+    """Whether the student has the cue recovery module."""
+    objective: ObjectiveConfig
+    """What is minimised."""
+
+
+def method_named(name: MethodName) -> Method:
+    """The settings that a method's name stands for."""
+    table: dict[MethodName, Method] = {
+        "opsd": Method(privilege="answer", teacher=SelfFrozen(), recovery=False, objective=K1()),
+        "opsd-cue": Method(privilege="cue", teacher=SelfFrozen(), recovery=False, objective=K1()),
+        "opsd-recovery": Method(privilege="answer", teacher=SelfFrozen(), recovery=True, objective=K1()),
+        "vicur": Method(privilege="cue", teacher=SelfFrozen(), recovery=True, objective=K1()),
+        "opd": Method(privilege="none", teacher=OtherCheckpoint(), recovery=False, objective=K1()),
+        "opd-vicur": Method(privilege="cue", teacher=OtherCheckpoint(), recovery=True, objective=K1()),
+        "grpo": Method(privilege="none", teacher=NoTeacher(), recovery=False, objective=Grpo()),
+        "sft": Method(privilege="none", teacher=NoTeacher(), recovery=False, objective=Supervised()),
+    }
+    return table[name]

@@ -1,0 +1,90 @@
+"""The responses that a step learns from: the student's rollouts, or references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vicur.answers import is_correct
+from vicur.modeling.generation import Response, generate
+from vicur.modeling.vision import ImageFeatures
+from vicur.seeds import substream
+from vicur.training.diagnostics import hint_leakage
+from vicur.training.examples import TrainingExample
+from vicur.training.grpo import group_advantages, reward_metrics
+from vicur.training.learner import Learner
+
+
+@dataclass(frozen=True, eq=False)
+class Attempts:
+    """Responses, one a row; of one prompt side by side.
+
+    Attributes:
+        rows: what each responds to.
+        ids: token ids of each.
+        sampled: the rollouts that they are; empty for references.
+        advantages_B: how much better each is than others to its prompt, under ``grpo``.
+        metrics: what is known of them before any forward.
+    """
+
+    rows: Sequence[TrainingExample]
+    ids: Sequence[tuple[int, ...]]
+    sampled: Sequence[Response]
+    advantages_B: Tensor | None
+    metrics: dict[str, float]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all responses."""
+        return sum(map(len, self.ids))
+
+    def old_logprobs(self, rows: slice) -> Tensor:
+        """Log-probabilities that the tokens of some rows were sampled with, zero at padding [B, R]."""
+        drawn = [torch.tensor(response.logprobs) for response in self.sampled[rows]]
+        return torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True)
+
+
+def references(rows: Sequence[TrainingExample]) -> Attempts:
+    """The reference responses of ``rows``."""
+    ids = [row.reference for row in rows]
+    return Attempts(rows, ids, [], None, {"response_tokens": sum(map(len, ids)) / len(ids)})
+
+
+def rollouts(
+    learner: Learner, rows: Sequence[TrainingExample], features: dict[str, ImageFeatures], step: int
+) -> Attempts:
+    """The student's own answers to ``rows``, as many to each as the objective asks for.
+
+    Args:
+        learner: the student and how it samples.
+        rows: the prompts.
+        features: features of their images from the student's tower.
+        step: step number, which names the substream of the draws.
+    """
+    config, objective = learner.config, learner.config.effective.objective
+    asked = [row for row in rows for _ in range(config.responses_per_prompt)]
+    sampled = generate(
+        learner.student,
+        learner.chat,
+        [row.student for row in asked],
+        config.rollout,
+        seed=substream(learner.seed, "rollout", step),
+        batch_size=len(asked),
+        features=features,
+    )
+    right = torch.tensor([float(is_correct(r.text, row.example)) for r, row in zip(sampled, asked, strict=True)])
+    metrics = {
+        **hint_leakage([response.text for response in sampled]),
+        "response_tokens": sum(len(r.ids) for r in sampled) / len(sampled),
+        "unfinished_share": sum(not r.finished for r in sampled) / len(sampled),
+        "rollout_accuracy": float(right.mean()),
+    }
+    advantages_B = None
+    if objective.type == "grpo":
+        rewards_GN = right.view(len(rows), objective.group_size)
+        advantages_B = group_advantages(rewards_GN, scale=objective.scale).flatten()
+        metrics |= reward_metrics(rewards_GN)
+    return Attempts(asked, [r.ids for r in sampled], sampled, advantages_B, metrics)

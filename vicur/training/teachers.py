@@ -1,0 +1,168 @@
+"""The teachers: who scores the student's responses, with which vision tower, and how they change as the student does.
+
+A teacher is asked for the features of its own tower. It takes the student's where both towers are in the same state, and encodes each
+image once for each state of its own otherwise.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor
+from transformers import Qwen3VLForConditionalGeneration
+
+from vicur.modeling.chat import Pixels
+from vicur.modeling.student import cue_recovery_off
+from vicur.modeling.vision import ImageFeatures, encode_images
+from vicur.training.features import FrozenFeatures
+from vicur.training.lora import Adapters
+
+Features = dict[str, ImageFeatures]
+
+
+class Teacher(ABC):
+    """Scores responses.
+
+    Attributes:
+        model: the model that does, inside :meth:`scoring`.
+    """
+
+    def __init__(self, model: Qwen3VLForConditionalGeneration) -> None:
+        self.model = model
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Inside, ``model`` computes what the teacher computes; nothing of it is for the student."""
+        with torch.no_grad():
+            yield
+
+    @abstractmethod
+    def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
+        """Features of ``images`` from the teacher's tower.
+
+        Args:
+            images: the images of a batch.
+            student: their features from the student's tower as it is at the beginning of step ``step``, without graph.
+            step: steps made before (0: the student is its base).
+        """
+
+    def follow(self, student: Qwen3VLForConditionalGeneration) -> None:  # noqa: B027 (most teachers stay as they are)
+        """Is called after each update of the student."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors that change as the student is trained, for checkpoints."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Puts back what :meth:`state` gave."""
+
+
+class FrozenTeacher(Teacher):
+    """A model that stays as it is: the student's base, or another checkpoint.
+
+    Args:
+        model: the model, without gradients.
+        begins_as_student: whether its tower is the one that the student's starts from.
+        student_tower_trained: whether the student's tower is trained away from that.
+    """
+
+    def __init__(
+        self, model: Qwen3VLForConditionalGeneration, *, begins_as_student: bool, student_tower_trained: bool
+    ) -> None:
+        super().__init__(model)
+        self._same_at_first = begins_as_student
+        self._same_for_good = begins_as_student and not student_tower_trained
+        self._known = FrozenFeatures(model)
+
+    def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
+        """The student's while its tower is the same, else those of this one, each encoded once a run."""
+        if self._same_for_good:
+            return student
+        if self._same_at_first and step == 0:
+            self._known.remember(student)
+        with self.scoring():
+            return self._known.of(images)
+
+
+class AdapterOffTeacher(FrozenTeacher):
+    """The student's own frozen backbone, with LoRA and cue recovery switched off while it scores.
+
+    Args:
+        student: the student; it stays trainable.
+        adapters: its low-rank updates, where it has them.
+        student_tower_trained: whether they change its tower.
+    """
+
+    def __init__(
+        self, student: Qwen3VLForConditionalGeneration, adapters: Adapters | None, *, student_tower_trained: bool
+    ) -> None:
+        super().__init__(student, begins_as_student=True, student_tower_trained=student_tower_trained)
+        self._adapters = adapters
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Inside, the student computes what its base computes."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(cue_recovery_off(self.model))
+            if self._adapters is not None:
+                stack.enter_context(self._adapters.off())
+            yield
+
+
+class AverageTeacher(Teacher):
+    """A moving average of the student: T <- decay T + (1 - decay) theta, over the weights that are trained, in float32.
+
+    Args:
+        student: the student at step 0, of which the teacher begins as a copy.
+        decay: share of the average that an update leaves as it is.
+        student_tower_trained: whether the student's tower is trained, and so averaged too.
+    """
+
+    def __init__(self, student: Qwen3VLForConditionalGeneration, decay: float, *, student_tower_trained: bool) -> None:
+        trained = [name for name, weight in student.named_parameters() if weight.requires_grad]
+        super().__init__(copy.deepcopy(student).requires_grad_(requires_grad=False))
+        self._decay = decay
+        self._own_tower = student_tower_trained
+        weights = dict(self.model.named_parameters())
+        # Of float32 weights this is the weights themselves; of others a copy, in which small steps are not lost to rounding.
+        self._average = {name: weights[name].data.float() for name in trained}
+
+    def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
+        """The student's while the towers are the same, else those of this one, which is another after each update."""
+        if step == 0 or not self._own_tower:
+            return student
+        with self.scoring():
+            return encode_images(self.model, images)
+
+    @torch.no_grad()
+    def follow(self, student: Qwen3VLForConditionalGeneration) -> None:
+        """Moves the average towards the student."""
+        weights = dict(student.named_parameters())
+        for name, average in self._average.items():
+            average.lerp_(weights[name].float(), 1 - self._decay)
+        self._show()
+
+    def state(self) -> dict[str, Tensor]:
+        """The average, by weight."""
+        return {name: average.detach().cpu().clone() for name, average in self._average.items()}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts the average back.
+
+        Raises:
+            KeyError: where a weight is missing.
+        """
+        for name, average in self._average.items():
+            average.copy_(state[name])
+        self._show()
+
+    def _show(self) -> None:
+        weights = dict(self.model.named_parameters())
+        for name, average in self._average.items():
+            weights[name].copy_(average)
