@@ -31,7 +31,19 @@ def test_the_shipped_configurations_hold_the_papers_settings(size: str) -> None:
 def test_a_method_decides_about_cue_recovery() -> None:
     config = load_config(None)
     assert plan_input(config, "opsd").recovery is None
-    assert plan_input(config, "vicur").recovery == config.training.recovery
+    assert plan_input(config, "vicur").recovery == config.training.recovery.module
+
+
+def test_teacher_rollouts_and_what_is_trained_are_those_of_the_method() -> None:
+    stronger = load_config(None, ["methods=[opd]", "training.teacher={type: checkpoint, path: /models/Qwen3-VL-8B}"])
+    plan = plan_input(stronger, "opd")
+    assert (plan.teacher, plan.teacher_model, plan.recovery) == ("checkpoint", "/models/Qwen3-VL-8B", None)
+    rewarded = plan_input(load_config(None), "grpo")
+    assert (rewarded.teacher, rewarded.rollouts, rewarded.objective) == ("none", 5, "grpo")
+    assert not plan_input(load_config(None), "sft").on_policy
+    updated = load_config(None, ["training.trained={type: lora, rank: 8}", "training.teacher.type=self-adapter-off"])
+    plan = plan_input(updated, "vicur")
+    assert (plan.trained, plan.lora_rank, plan.train_vision, plan.teacher) == ("lora", 8, False, "adapter_off")
 
 
 def test_examples_of_digit_scenes_are_known() -> None:
@@ -73,7 +85,8 @@ def test_what_does_not_go_together_is_refused_with_the_reason(assumed: dict[str,
     [
         ("gpus", 16, "--gpus 16"),
         ("teacher_gpus", 4, "--teacher-gpus 4"),
-        ("train_vision", False, "--set training.train_vision=false"),
+        ("train_vision", False, "--set training.trained.vision=false"),
+        ("micro_batch_size", 2, "--set training.micro_batch_size=2"),
         ("gradient_checkpointing", True, "--assume gradient_checkpointing=true"),
     ],
 )

@@ -69,13 +69,13 @@ def plan(
 
     from rich.console import Console
 
+    from vicur.config.methods import MethodName
     from vicur.config.run import read_overrides
-    from vicur.config.training import TrainConfig
     from vicur.config.validation import validated
     from vicur.planning import make_plan, plan_input, plan_record, show_plan
 
     settings = configuration(config, overrides)
-    named = validated(TrainConfig, {"method": method or settings.methods[-1]}, "--method").method
+    named: MethodName = validated(MethodName, method or settings.methods[-1], "--method")
     assumed = read_overrides(assume or ())
     hardware = {
         "gpu_memory": gpu_memory,

@@ -33,7 +33,7 @@ def text_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
     text, rows = models.student.text, plan.micro_batch
     tokens = plan.max_prompt_tokens + plan.max_response_tokens
     precision = student_precision(plan)
-    layer = decoder_layer_footprint(text, rows, tokens, precision, trained=plan.trained == "all")
+    layer = decoder_layer_footprint(text, rows, tokens, precision, trained=plan.trained == "full")
     states = rows * tokens * text.hidden_size * precision.state_bytes
     layers = text.num_hidden_layers
     saved = layers * (states if plan.gradient_checkpointing else layer.kept)

@@ -148,8 +148,8 @@ def step_work(plan: PlanInput, models: Models, lengths: Lengths) -> Work:
     repeated = 2 if plan.gradient_checkpointing else 1
     # A frozen tower, the teacher's too, encodes an image once a run and remembers it: no more than a first epoch, which is not counted
     # for the teacher.
-    encoded = image * plan.batch_size * (repeated + 2 if plan.train_vision else 1)
-    backward = 2 if plan.trained == "all" else 1
+    encoded = image * plan.batch_size * (plan.updates * (repeated + 2) if plan.train_vision else 1)
+    backward = 2 if plan.trained == "full" else 1
     teacher = 0.0
     if models.teacher_sizes is not None:
         teacher = text_flops(models.teacher, models.teacher_sizes, tokens)
@@ -158,11 +158,11 @@ def step_work(plan: PlanInput, models: Models, lengths: Lengths) -> Work:
     loss = head_flops(student, lengths.response) / 2 * (_LOSS_DIVERGENCE if plan.whole_vocabulary else _LOSS_K1)
     return Work(
         vision=encoded,
-        rollout=rows * (forward + head_flops(student, lengths.response)),
+        rollout=rows * (forward + head_flops(student, lengths.response)) if plan.on_policy else 0.0,
         teacher=rows * teacher,
-        forward=rows * repeated * forward,
-        backward=rows * backward * forward,
-        loss=rows * loss,
+        forward=plan.updates * rows * repeated * forward,
+        backward=plan.updates * rows * backward * forward,
+        loss=plan.updates * rows * loss,
     )
 
 
@@ -174,9 +174,10 @@ def step_seconds(plan: PlanInput, models: Models, lengths: Lengths) -> Seconds:
     validated = -(-plan.validation_examples // plan.gpus)
     return Seconds(
         vision=work.vision / (rate * plan.gpus),
-        rollout=_answering(plan, models, lengths, plan.sequences_a_gpu),
+        rollout=_answering(plan, models, lengths, plan.sequences_a_gpu) if plan.on_policy else 0.0,
         teacher=work.teacher / (rate * (plan.teacher_gpus or plan.gpus)),
-        update=max(learned, _exchange(plan, models.sizes)) + _optimizer(plan, models.sizes),
+        update=max(learned, plan.updates * _exchange(plan, models.sizes))
+        + plan.updates * _optimizer(plan, models.sizes),
         validation=_answering(plan, models, lengths, validated) if plan.validation_examples else 0.0,
     )
 

@@ -9,16 +9,27 @@ from pydantic import Field, model_validator
 
 from vicur.config.base import Section
 from vicur.config.data import DigitScenesConfig
+from vicur.config.methods import MethodName
 from vicur.config.run import RunConfig
 from vicur.config.student import CueRecoverySettings
-from vicur.config.training import MethodName, method_named
+from vicur.config.teacher import OtherCheckpoint
+from vicur.config.trained import Lora
 from vicur.config.validation import validated
 
 # Where a field of the plan's input comes from: an option of the command, or a setting of the run. The others are assumed.
 _OPTIONS = ("gpus", "teacher_gpus")
 _SETTINGS = {
-    "train_vision": "training.train_vision",
+    "micro_batch_size": "training.micro_batch_size",
     "max_response_tokens": "training.rollout.max_new_tokens",
+    "train_vision": "training.trained.vision",
+    "trained": "training.trained.type",
+}
+_TEACHERS = {
+    "self-frozen": "frozen",
+    "self-ema": "ema",
+    "self-adapter-off": "adapter_off",
+    "checkpoint": "checkpoint",
+    "none": "none",
 }
 
 
@@ -53,28 +64,31 @@ class PlanInput(Section):
     """Backbone: a published size ("8B"), ``tiny``, or a checkpoint's folder."""
     recovery: CueRecoverySettings | None = None
     """The student's cue recovery module, if it has one."""
-    trained: Literal["all", "lora", "recovery"] = "all"
-    """What of the text backbone is trained: all of it, adapters on its linear maps, or nothing but cue recovery. Cue recovery always is."""
+    trained: Literal["full", "lora", "recovery"] = "full"
+    """What of the backbone is trained: all of it, low-rank updates of its projections, or nothing but cue recovery, which always is."""
     lora_rank: int = Field(default=16, ge=1)
-    """Rank of the adapters."""
+    """Rank of the updates. All projections of the decoder layers are taken to have one."""
     train_vision: bool = True
-    """Whether the vision tower is trained too."""
+    """Whether the vision tower is trained too, or has low-rank updates too."""
     teacher: Literal["frozen", "ema", "adapter_off", "checkpoint", "none"] = "frozen"
-    """Who scores: a frozen copy of the student's backbone, a moving average of the student, the student with its adapters off, another
-    checkpoint, or nobody (grpo, sft)."""
+    """Who scores: a frozen copy of the student's backbone, a moving average of the student, the student with updates and cue recovery off,
+    another checkpoint, or nobody (grpo, sft)."""
     teacher_model: str | None = None
     """The other checkpoint, named as ``student`` is."""
 
     steps: int = Field(ge=1)
-    """Updates."""
+    """Batches that the student learns from."""
     batch_size: int = Field(ge=1)
     """Prompts a step, on all GPUs together."""
     rollouts: int = Field(default=1, ge=1)
     """Rollouts a prompt."""
+    updates: int = Field(default=1, ge=1)
+    """Updates a step."""
     examples: int | None = Field(default=None, ge=1)
     """Examples that students are distilled on; left out, epochs are not told."""
     objective: str = "k1"
-    """The training objective; ``k1`` and ``grpo`` take one log-probability a token, the others the whole vocabulary."""
+    """The training objective. ``k1``, ``k3``, ``grpo`` and ``supervised`` take one log-probability a token, the others the whole
+    vocabulary; ``supervised`` needs no rollouts."""
     max_prompt_tokens: int = Field(ge=1)
     """Longest prompt, its visual tokens included."""
     max_response_tokens: int = Field(ge=1)
@@ -125,8 +139,8 @@ class PlanInput(Section):
     def _fits_together(self) -> Self:
         if (self.teacher == "checkpoint") != (self.teacher_model is not None):
             raise ValueError("teacher 'checkpoint' and teacher_model go together: give both or neither")
-        if self.teacher == "adapter_off" and self.trained != "lora":
-            raise ValueError("teacher 'adapter_off' needs adapters: set trained to 'lora'")
+        if self.teacher == "adapter_off" and self.trained == "full":
+            raise ValueError("teacher 'adapter_off' needs a frozen backbone: set trained to 'lora' or 'recovery'")
         if self.teacher_gpus and self.teacher in ("adapter_off", "none"):
             raise ValueError(
                 f"teacher {self.teacher!r} has no weights of its own to put on other GPUs: set teacher_gpus to 0"
@@ -170,7 +184,12 @@ class PlanInput(Section):
     @property
     def whole_vocabulary(self) -> bool:
         """Whether the objective compares whole distributions."""
-        return self.objective not in ("k1", "k3", "grpo", "sft")
+        return self.objective not in ("k1", "k3", "grpo", "supervised")
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether the student learns from its own responses."""
+        return self.objective != "supervised"
 
     @property
     def sharded(self) -> bool:
@@ -196,20 +215,30 @@ def plan_input(
     Raises:
         VicurError: where a field is unknown or wrong, or they do not go together.
     """
-    training, data = config.training, config.data
+    training, data = config.training.for_method(method), config.data
+    chosen = training.effective
     fields: dict[str, Any] = {
         "student": config.base.path,
-        "recovery": training.recovery if method_named(method).recovery else None,
-        "train_vision": training.train_vision,
+        "recovery": training.recovery.module if chosen.recovery else None,
+        "trained": training.trained.type,
+        "train_vision": training.trained.vision,
+        "teacher": _TEACHERS[chosen.teacher.type],
         "steps": training.steps,
         "batch_size": training.batch_size,
-        "objective": training.objective,
+        "rollouts": training.responses_per_prompt,
+        "updates": training.updates_per_batch,
+        "objective": chosen.objective.type,
         "max_prompt_tokens": training.max_prompt_tokens,
         "max_response_tokens": training.rollout.max_new_tokens,
+        "micro_batch_size": training.micro_batch_size,
         "validate_every": training.validate_every,
         "validation_examples": training.validation_examples,
         "hardware": dict(hardware or {}),
     }
+    if isinstance(training.trained, Lora):
+        fields["lora_rank"] = training.trained.rank
+    if isinstance(chosen.teacher, OtherCheckpoint):
+        fields["teacher_model"] = str(chosen.teacher.folder)
     if isinstance(data, DigitScenesConfig):
         fields["examples"] = data.distill.scenes * data.distill.questions
     made: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, "the plan")

@@ -122,10 +122,12 @@ def _shards(plan: PlanInput) -> int:
 
 
 def _teacher_weights(plan: PlanInput, models: Models) -> int:
-    """Bytes of the teacher's own weights: a moving average is float32, or a small step would be lost in it."""
+    """Bytes of the teacher's own weights: a moving average is held as the student is, or a small step would be lost in it."""
     if models.teacher_sizes is None or plan.teacher == "adapter_off":
         return 0
-    return models.teacher_sizes.total * (_FLOAT32 if plan.teacher == "ema" else compute_bytes(plan))
+    if plan.teacher == "ema":
+        return state_bytes(plan, models.sizes)[Part.WEIGHTS]
+    return models.teacher_sizes.total * compute_bytes(plan)
 
 
 def _held_gradients(plan: PlanInput, sizes: Sizes) -> int:

@@ -50,20 +50,19 @@ def models_of(plan: PlanInput) -> Models:
 
 def trained_parameters(plan: PlanInput, sizes: Sizes) -> int:
     """Parameters that the optimizer updates."""
-    vision = sizes.vision if plan.train_vision else 0
-    text = {
-        "all": sizes.total - sizes.vision - sizes.recovery,
-        "lora": plan.lora_rank * sizes.lora_rank_1,
-        "recovery": 0,
-    }[plan.trained]
-    return text + vision + sizes.recovery
+    text, vision = 0, 0
+    if plan.trained == "full":
+        text, vision = sizes.total - sizes.vision - sizes.recovery, sizes.vision
+    elif plan.trained == "lora":
+        text, vision = plan.lora_rank * sizes.lora_rank_1, plan.lora_rank * sizes.vision_lora_rank_1
+    return text + (vision if plan.train_vision else 0) + sizes.recovery
 
 
 def frozen_parameters(plan: PlanInput, sizes: Sizes) -> int:
     """The student's other parameters, which are held without gradient and optimizer state."""
-    vision = 0 if plan.train_vision else sizes.vision
-    text = 0 if plan.trained == "all" else sizes.total - sizes.vision - sizes.recovery
-    return text + vision
+    if plan.trained == "full":
+        return 0 if plan.train_vision else sizes.vision
+    return sizes.total - sizes.recovery
 
 
 def compute_bytes(plan: PlanInput) -> int:
@@ -75,8 +74,8 @@ def student_precision(plan: PlanInput) -> Precision:
     """Types of the student's training forward: bfloat16 is autocast over float32 weights, or what ``fsdp`` gathers."""
     if plan.mixed_precision == "no":
         return Precision(torch.float32)
-    # Frozen weights are held in bfloat16; adapters beside them change nothing that counts.
-    cast = plan.trained == "all" and not plan.sharded
+    # Frozen weights are held in bfloat16; updates beside them change nothing that counts.
+    cast = plan.trained == "full" and not plan.sharded
     return Precision(torch.float32, autocast=True) if cast else Precision(torch.bfloat16)
 
 

@@ -22,7 +22,8 @@ class Sizes:
         text_layer: one decoder layer.
         text_layers: number of decoder layers.
         text_linear: weights of a decoder layer's linear maps.
-        lora_rank_1: parameters of adapters of rank 1 on all linear maps of the decoder layers.
+        lora_rank_1: parameters of updates of rank 1 of all linear maps of the decoder layers.
+        vision_lora_rank_1: the same of the vision tower's.
         vision: the vision tower.
         vision_block: one block of it.
         vision_blocks: number of blocks.
@@ -36,6 +37,7 @@ class Sizes:
     text_layers: int
     text_linear: int
     lora_rank_1: int
+    vision_lora_rank_1: int
     vision: int
     vision_block: int
     vision_blocks: int
@@ -59,7 +61,7 @@ def model_sizes(config: Qwen3VLConfig, recovery: CueRecoverySettings | None) -> 
         model = _model(config, recovery)
     layers = model.model.language_model.layers
     tower = model.model.visual
-    linear = [m for m in layers[0].modules() if isinstance(m, nn.Linear)]
+    linear = _linear(layers[0])
     module = model.model.cue_recovery if recovery is not None else nn.Module()
     embedding, head = model.model.language_model.embed_tokens, model.lm_head
     return Sizes(
@@ -68,7 +70,8 @@ def model_sizes(config: Qwen3VLConfig, recovery: CueRecoverySettings | None) -> 
         text_layer=_count(layers[0]),
         text_layers=len(layers),
         text_linear=sum(_count(m) for m in linear),
-        lora_rank_1=len(layers) * sum(m.in_features + m.out_features for m in linear),
+        lora_rank_1=len(layers) * _rank_1(linear),
+        vision_lora_rank_1=_rank_1(_linear(tower)),
         vision=_count(tower),
         vision_block=_count(tower.blocks[0]),
         vision_blocks=len(tower.blocks),
@@ -95,6 +98,14 @@ def _model(config: Qwen3VLConfig, recovery: CueRecoverySettings | None) -> Qwen3
         Qwen3VLStudentConfig.from_dict({**fields, "cue_recovery": settings.model_dump()})
     )
     return student
+
+
+def _linear(module: nn.Module) -> list[nn.Linear]:
+    return [m for m in module.modules() if isinstance(m, nn.Linear)]
+
+
+def _rank_1(maps: list[nn.Linear]) -> int:
+    return sum(m.in_features + m.out_features for m in maps)
 
 
 def _count(module: nn.Module) -> int:

@@ -151,6 +151,7 @@ def _changes(plan: PlanInput) -> list[Change]:
         Change(
             "max_response_tokens", max(1, plan.max_response_tokens // 2), "longer responses are cut off", alters=True
         ): plan.mean_response_tokens is None or plan.mean_response_tokens <= plan.max_response_tokens // 2,
-        Change("trained", "lora", "adapters are trained instead of all weights", alters=True): plan.trained == "all",
+        Change("trained", "lora", "low-rank updates are trained instead of all weights", alters=True): plan.trained
+        == "full",
     }
     return [change for change, offered in candidates.items() if offered]
