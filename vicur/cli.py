@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vicur import __version__
-from vicur.commands import base, clean, compare, cues, data, evaluate, register, registry, train
+from vicur.commands import base, clean, compare, cues, data, evaluate, plan, register, registry, train
 from vicur.commands.common import Commands, help_with_examples
 from vicur.errors import VicurError
 from vicur.threads import limit_threads
@@ -63,6 +63,7 @@ def _plug_in() -> None:
 
 
 _plug_in()
+app.command("plan", rich_help_panel="Pipeline")(plan.plan)
 app.add_typer(data.app, name="data", rich_help_panel="Stages")
 app.add_typer(cues.app, name="cues", rich_help_panel="Stages")
 app.command("train", rich_help_panel="Stages")(train.train)

@@ -1,0 +1,46 @@
+"""``vicur plan`` tells by its exit status whether a training fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Command
+
+CONFIG = str(Path(__file__).parents[2] / "configs/qwen3-vl-8b.yaml")
+
+
+def test_what_fits_exits_with_0(vicur: Command) -> None:
+    result = vicur("plan", "--gpu-memory", "8")
+    assert result.code == 0, result.error
+    assert "It fits." in result.output
+
+
+def test_what_does_not_fit_exits_with_3_and_says_what_to_change(project: Path, vicur: Command) -> None:
+    result = vicur("plan", "--config", CONFIG, "--gpus", "8", "--gpu-memory", "80", "--json", "plan.json")
+    assert result.code == 3
+    assert "It does not fit." in result.output
+    record = json.loads((project / "plan.json").read_text())
+    assert record["fits"] is False
+    # What it says can be given to it.
+    options = [word for change in record["way_to_fit"] for word in change.split()]
+    again = vicur("plan", "--config", CONFIG, "--gpus", "8", "--gpu-memory", "80", *options)
+    assert again.code == 0
+    assert "It fits." in again.output
+
+
+def test_wrong_input_exits_with_2_and_says_why(vicur: Command) -> None:
+    unknown = vicur("plan", "--assume", "microbatch=1")
+    assert (unknown.code, "microbatch" in unknown.error) == (2, True)
+    method = vicur("plan", "--method", "grpoo")
+    assert (method.code, "--method" in method.error) == (2, True)
+    model = vicur("plan", "--set", "base.path=/models/mine")
+    assert (model.code, "/models/mine" in model.error) == (2, True)
+
+
+def test_hardware_can_be_assumed(project: Path, vicur: Command) -> None:
+    result = vicur("plan", "--utilisation", "0.2", "--assume", "hardware.headroom=0.5", "--json", "plan.json")
+    assert result.code == 0
+    record = json.loads((project / "plan.json").read_text())
+    assert record["limit_bytes"] == 40 * 2**30
+    assert record["input"]["hardware"]["utilisation"] == 0.2

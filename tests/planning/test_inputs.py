@@ -1,0 +1,94 @@
+"""A run's configuration becomes a plan's input in one place, and what does not go together is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vicur.config.run import load_config
+from vicur.errors import VicurError
+from vicur.planning import plan_input
+from vicur.planning.inputs import setting
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("size", ["2B", "4B", "8B", "32B"])
+def test_the_shipped_configurations_hold_the_papers_settings(size: str) -> None:
+    config = load_config(CONFIGS / f"qwen3-vl-{size.lower()}.yaml")
+    plan = plan_input(config, "vicur", assumed={"examples": 55 * 128})
+    assert plan.student.endswith(f"Qwen3-VL-{size}-Instruct")
+    assert (plan.steps, plan.batch_size, plan.rollouts) == (275, 128, 1)
+    assert (plan.max_prompt_tokens, plan.max_response_tokens, plan.objective) == (2048, 4096, "k1")
+    assert plan.recovery is not None
+    assert (plan.recovery.interval, plan.recovery.sink) == (5, "first")
+    assert config.training.learning_rate == 1e-6
+    assert (config.data.type, config.cues.provider.type) == ("folder", "annotation")
+
+
+def test_a_method_decides_about_cue_recovery() -> None:
+    config = load_config(None)
+    assert plan_input(config, "opsd").recovery is None
+    assert plan_input(config, "vicur").recovery == config.training.recovery.module
+
+
+def test_teacher_rollouts_and_what_is_trained_are_those_of_the_method() -> None:
+    stronger = load_config(None, ["methods=[opd]", "training.teacher={type: checkpoint, path: /models/Qwen3-VL-8B}"])
+    plan = plan_input(stronger, "opd")
+    assert (plan.teacher, plan.teacher_model, plan.recovery) == ("checkpoint", "/models/Qwen3-VL-8B", None)
+    rewarded = plan_input(load_config(None), "grpo")
+    assert (rewarded.teacher, rewarded.rollouts, rewarded.objective) == ("none", 5, "grpo")
+    assert not plan_input(load_config(None), "sft").on_policy
+    updated = load_config(None, ["training.trained={type: lora, rank: 8}", "training.teacher.type=self-adapter-off"])
+    plan = plan_input(updated, "vicur")
+    assert (plan.trained, plan.lora_rank, plan.train_vision, plan.teacher) == ("lora", 8, False, "adapter_off")
+
+
+def test_examples_of_digit_scenes_are_known() -> None:
+    config = load_config(None)
+    assert plan_input(config, "vicur").examples == config.data.distill.scenes * config.data.distill.questions  # type: ignore[union-attr]
+    assert plan_input(load_config(CONFIGS / "qwen3-vl-8b.yaml"), "vicur").examples is None
+
+
+def test_assumptions_win_over_the_configuration() -> None:
+    plan = plan_input(load_config(None), "vicur", assumed={"student": "8B", "steps": 3}, hardware={"gpu_memory": 40})
+    assert (plan.student, plan.steps, plan.hardware.gpu_memory) == ("8B", 3, 40)
+
+
+def test_shares_of_a_batch_are_rounded_up_and_never_exceed_it() -> None:
+    plan = plan_input(load_config(None), "vicur", assumed={"batch_size": 10, "gpus": 4, "micro_batch_size": 8})
+    assert (plan.sequences_a_gpu, plan.micro_batch, plan.rollout_batch) == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("assumed", "words"),
+    [
+        ({"microbatch": 1}, "no setting 'microbatch'"),
+        ({"strategy": "tp"}, "strategy"),
+        ({"teacher": "checkpoint"}, "teacher_model"),
+        ({"teacher": "adapter_off"}, "lora"),
+        ({"teacher": "none", "teacher_gpus": 2}, "teacher_gpus"),
+        ({"trained": "recovery", "recovery": None}, "cue recovery"),
+        ({"mean_response_tokens": 5000}, "mean_response_tokens = 5000 is above"),
+        ({"gpus": 0}, "gpus"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_the_reason(assumed: dict[str, Any], words: str) -> None:
+    with pytest.raises(VicurError, match=words):
+        plan_input(load_config(None), "vicur", assumed=assumed)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "written"),
+    [
+        ("gpus", 16, "--gpus 16"),
+        ("teacher_gpus", 4, "--teacher-gpus 4"),
+        ("train_vision", False, "--set training.trained.vision=false"),
+        ("micro_batch_size", 2, "--set training.micro_batch_size=2"),
+        ("gradient_checkpointing", True, "--assume gradient_checkpointing=true"),
+    ],
+)
+def test_a_change_is_written_as_the_command_takes_it(field: str, value: object, written: str) -> None:
+    assert setting(field, value) == written

@@ -1,0 +1,285 @@
+"""The memory model agrees with what real weights, gradients, optimizer states and activations take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import DynamicCache, Qwen3VLForConditionalGeneration
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextDecoderLayer
+
+from tests.planning.factory import IMAGE_TOKENS, MERGE, PATCH, PROMPT, RESPONSE, plan_of, save_midsize
+from vicur.config.student import CueRecoverySettings
+from vicur.modeling import load_model, with_cue_recovery
+from vicur.modeling.chat import Pixels
+from vicur.modeling.vision import ImageFeatures, encode_images, encoder_outputs
+from vicur.planning.activations import text_activations, vision_activations
+from vicur.planning.architecture import architecture_of
+from vicur.planning.footprint import LiveBytes, Precision, decoder_layer_footprint
+from vicur.planning.inputs import PlanInput
+from vicur.planning.memory import (
+    Part,
+    Phase,
+    peak,
+    state_bytes,
+    student_memory,
+    teacher_memory,
+)
+from vicur.planning.model import models_of
+
+ROWS = 4
+# What a plan leaves out: indices of visual tokens, small reductions. Less at real sizes, where states are wider.
+TOLERANCE = 0.02
+GIB = 2**30
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_midsize(tmp_path_factory.mktemp("midsize"))
+
+
+def made(folder: Path, *, recovery: bool = True) -> Qwen3VLForConditionalGeneration:
+    base = load_model(folder).train()
+    return with_cue_recovery(base, CueRecoverySettings(interval=2), seed=0) if recovery else base
+
+
+def pictures() -> list[Pixels]:
+    height, width = 4, IMAGE_TOKENS // 4
+    grid = (1, height * MERGE, width * MERGE)
+    shape = (IMAGE_TOKENS * MERGE**2, 3 * 2 * PATCH**2)
+    return [Pixels(f"{n}", torch.randn(shape), grid, IMAGE_TOKENS) for n in range(ROWS)]
+
+
+def batch() -> dict[str, Any]:
+    """Rows of the longest prompt and response, one of them padded, as real batches are."""
+    tokens = PROMPT + RESPONSE
+    ids = torch.full((ROWS, tokens), 20)
+    ids[:, 1], ids[:, 2 + IMAGE_TOKENS] = 3, 4
+    ids[:, 2 : 2 + IMAGE_TOKENS] = 5
+    mask = torch.ones_like(ids)
+    mask[0, -1] = 0
+    return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == 5).long(), "use_cache": False}
+
+
+def kept_bytes(model: nn.Module, forward: Callable[[], Sequence[Tensor]]) -> int:
+    """Bytes of the tensors that autograd saves in ``forward`` and of its outputs, shared storages once, weights not at all."""
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        for tensor in forward():
+            pack(tensor)
+    return sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights)
+
+
+def text_forward(model: Qwen3VLForConditionalGeneration) -> Callable[[], tuple[Tensor]]:
+    images = pictures()
+    with torch.no_grad():
+        features: dict[str, ImageFeatures] = encode_images(model, images)
+    grids = torch.tensor([image.grid for image in images])
+    encoded = {"mm_encoder_outputs": encoder_outputs(features, images), "image_grid_thw": grids}
+    return lambda: (model.model(**batch(), **encoded)[0],)
+
+
+def test_weights_gradients_and_optimizer_take_what_the_plan_says(folder: Path) -> None:
+    student = made(folder)
+    optimizer = torch.optim.AdamW(student.parameters())
+    for parameter in student.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    moments = [v for state in optimizer.state.values() for name, v in state.items() if name != "step"]
+    plan = plan_of(folder)
+    planned = state_bytes(plan, models_of(plan).sizes)
+
+    def total(tensors: list[Tensor]) -> int:
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    assert planned[Part.WEIGHTS] == total(list(student.parameters()))
+    assert planned[Part.GRADIENTS] == total([p.grad for p in student.parameters() if p.grad is not None])
+    assert planned[Part.OPTIMIZER] == total(moments)
+
+
+def test_a_frozen_tower_has_no_gradient_and_no_optimizer_state(folder: Path) -> None:
+    student = made(folder)
+    student.model.visual.requires_grad_(requires_grad=False)
+    trained = sum(p.numel() for p in student.parameters() if p.requires_grad)
+    plan = plan_of(folder, train_vision=False)
+    assert state_bytes(plan, models_of(plan).sizes)[Part.GRADIENTS] == 4 * trained
+
+
+@pytest.mark.parametrize("recovery", [False, True])
+def test_activations_of_the_text_backbone_are_those_that_autograd_saves(folder: Path, recovery: bool) -> None:
+    student = made(folder, recovery=recovery)
+    measured = kept_bytes(student, text_forward(student))
+    plan = plan_of(folder, **({} if recovery else {"recovery": None}))
+    assert text_activations(plan, models_of(plan))[0] == pytest.approx(measured, rel=TOLERANCE)
+
+
+def test_under_autocast_they_are_too_apart_from_the_copies_of_the_weights(folder: Path) -> None:
+    student = made(folder, recovery=False)
+    forward = text_forward(student)
+    with torch.autocast("cpu", torch.bfloat16):
+        measured = kept_bytes(student, forward)
+    plan = plan_of(folder, recovery=None, mixed_precision="bf16")
+    models = models_of(plan)
+    copies = 2 * models.sizes.text_layers * models.sizes.text_linear
+    assert text_activations(plan, models)[0] + copies == pytest.approx(measured, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_forward_and_backward_reach_the_level_that_is_planned(folder: Path, checkpointing: bool) -> None:
+    student = made(folder)
+    if checkpointing:
+        student.activation_checkpointing_enable()
+    for parameter in student.parameters():
+        parameter.register_post_accumulate_grad_hook(drop_gradient)
+    forward = text_forward(student)
+    with LiveBytes() as live:
+        (hidden_BTH,) = forward()
+        kept = live.now
+        hidden_BTH.backward(torch.ones_like(hidden_BTH))
+    plan = plan_of(folder, gradient_checkpointing=checkpointing)
+    planned, extra = text_activations(plan, models_of(plan))
+    assert planned == pytest.approx(kept, rel=TOLERANCE)
+    # Above rather than below: what the last norm kept is gone by the time that the layers' backward is at its height.
+    assert live.peak <= planned + extra <= 1.06 * live.peak
+
+
+def drop_gradient(parameter: Tensor) -> None:
+    parameter.grad = None
+
+
+def test_activations_of_the_vision_tower_are_those_that_autograd_saves(folder: Path) -> None:
+    student = made(folder)
+    images = pictures()
+
+    def forward() -> list[Tensor]:
+        return [t for f in encode_images(student, images).values() for t in (f.tokens_NH, *f.deepstack_NH)]
+
+    measured = kept_bytes(student, forward)
+    plan = plan_of(folder)
+    assert vision_activations(plan, models_of(plan))[0] == pytest.approx(measured, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("mixed_precision", ["no", "bf16"])
+@torch.no_grad()
+def test_the_kv_cache_takes_what_the_plan_says(folder: Path, mixed_precision: str) -> None:
+    student = made(folder)
+    cache = DynamicCache(config=student.config.text_config)
+    ids = torch.full((ROWS, PROMPT + RESPONSE), 20)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision == "bf16"):
+        student.model.language_model(input_ids=ids, past_key_values=cache, use_cache=True)
+    measured = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
+    plan = plan_of(folder, mixed_precision=mixed_precision)
+    # One layer more is planned: its old cache stands beside the new one while a token is appended.
+    layers = student.config.text_config.num_hidden_layers
+    planned = student_memory(plan, models_of(plan))[Phase.ROLLOUT][Part.KV_CACHE]
+    assert planned * layers == measured * (layers + 1)
+
+
+def plan_8b(**fields: Any) -> PlanInput:
+    given = {
+        "student": "8B",
+        "steps": 275,
+        "batch_size": 128,
+        "max_prompt_tokens": 2048,
+        "max_response_tokens": 4096,
+        "gpus": 8,
+        "strategy": "fsdp",
+        "mixed_precision": "bf16",
+        "gradient_checkpointing": True,
+        "micro_batch_size": 1,
+        **fields,
+    }
+    return PlanInput.model_validate(given)
+
+
+def test_sharding_divides_weights_and_optimizer_by_the_gpus() -> None:
+    alone, shared = plan_8b(gpus=1, batch_size=16), plan_8b()
+    models = models_of(alone)
+    one = student_memory(alone, models)[Phase.UPDATE]
+    eight = student_memory(shared, models)[Phase.UPDATE]
+    for part in (Part.WEIGHTS, Part.OPTIMIZER, Part.TEACHER):
+        assert eight[part] == one[part] // 8
+
+
+def test_ddp_on_several_gpus_holds_everything_on_each() -> None:
+    alone, shared = (
+        plan_8b(gpus=1, batch_size=16, strategy="ddp"),
+        plan_8b(strategy="ddp", gradient_as_bucket_view=True),
+    )
+    models = models_of(alone)
+    assert student_memory(alone, models) == student_memory(shared, models)
+
+
+@pytest.mark.parametrize(
+    ("change", "phase"),
+    [
+        ({"micro_batch_size": 2}, Phase.UPDATE),
+        ({"gradient_checkpointing": False}, Phase.UPDATE),
+        ({"mixed_precision": "no"}, Phase.UPDATE),
+        ({"objective": "forward_kl"}, Phase.UPDATE),
+        ({"teacher": "ema"}, Phase.UPDATE),
+        ({"max_response_tokens": 8192}, Phase.ROLLOUT),
+        ({"rollouts": 5}, Phase.ROLLOUT),
+        ({"teacher": "checkpoint", "teacher_model": "32B"}, Phase.TEACHER),
+    ],
+)
+def test_what_costs_memory_costs_memory(change: dict[str, Any], phase: Phase) -> None:
+    before, after = plan_8b(), plan_8b(**change)
+    less = student_memory(before, models_of(before))[phase]
+    more = student_memory(after, models_of(after))[phase]
+    assert sum(more.values()) > sum(less.values())
+
+
+def test_adapters_train_little_and_their_teacher_needs_no_weights() -> None:
+    plan = plan_8b(trained="lora", teacher="adapter_off", train_vision=False)
+    memory = student_memory(plan, models_of(plan))[Phase.UPDATE]
+    assert Part.TEACHER not in memory
+    assert memory[Part.OPTIMIZER] < GIB
+
+
+def test_a_teacher_on_gpus_of_its_own_leaves_the_students() -> None:
+    plan = plan_8b(gpus=4, teacher_gpus=4, teacher="checkpoint", teacher_model="32B")
+    models = models_of(plan)
+    student, teacher = student_memory(plan, models), teacher_memory(plan, models)
+    assert Phase.TEACHER not in student
+    assert Part.TEACHER not in student[Phase.UPDATE]
+    assert models.teacher_sizes is not None
+    assert teacher[Phase.TEACHER][Part.TEACHER] == 2 * models.teacher_sizes.total // 4
+
+
+def test_the_peak_is_the_highest_phase() -> None:
+    plan = plan_8b()
+    memory = student_memory(plan, models_of(plan))
+    phase, size = peak(memory)
+    assert size == max(sum(parts.values()) for parts in memory.values())
+    assert size == sum(memory[phase].values())
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_footprints_of_any_number_of_rows_follow_from_two(rows: int) -> None:
+    config, precision = architecture_of("tiny").text, Precision(torch.float32)
+    config._attn_implementation = "sdpa"
+    found = decoder_layer_footprint(config, rows, 30, precision)
+    with FakeTensorMode(), torch.enable_grad():
+        layer = Qwen3VLTextDecoderLayer(config, layer_idx=0)
+        hidden_BTH = torch.empty(rows, 30, config.hidden_size, requires_grad=True)
+        angles_BTD = torch.empty(rows, 30, 32)
+        mask_B1TT = torch.ones(rows, 1, 30, 30, dtype=torch.bool)
+        with LiveBytes() as live:
+            out = layer(hidden_BTH, position_embeddings=(angles_BTD, angles_BTD), attention_mask=mask_B1TT)
+            assert found.kept == live.now
+            del out
+        with LiveBytes() as live, torch.no_grad():
+            layer(hidden_BTH, position_embeddings=(angles_BTD, angles_BTD), attention_mask=mask_B1TT)
+            assert found.forward_peak == live.peak

@@ -1,0 +1,15 @@
+"""A training takes the course that ``vicur plan`` says beforehand."""
+
+import pytest
+
+from tests.training.conftest import curves
+from tests.training.train_once import SETTINGS, train_once
+from vicur.planning.compute import validations
+
+
+@pytest.mark.parametrize(("steps", "every"), [(4, 2), (3, 2), (2, 5)])
+def test_validations_are_those_that_the_plan_counts(inputs, tmp_path, steps, every):
+    settings = SETTINGS.model_copy(update={"steps": steps, "validate_every": every})
+    records = curves(train_once(inputs, tmp_path, settings))
+    assert len(records) == 1 + steps
+    assert sum("validation_accuracy" in record for record in records) == validations(steps, every)

@@ -1,0 +1,248 @@
+"""Memory of a GPU by part and phase of a step.
+
+A step has four phases, and the one that takes most decides: the student answers (rollout), the teacher scores, the student learns
+(update: forward and backward), and the optimizer writes the weights. Weights and optimizer state are there throughout.
+
+Every sequence is taken to be as long as it may get, and every micro-batch to be full. Sharding (FSDP2) divides what is resident by the
+number of GPUs, and gathers in the computing type the root (embeddings, output layer, norms), which stays for a whole pass, and two layers
+at a time: the one that computes and the one that is fetched ahead.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import torch
+
+from vicur.planning.activations import encoding, fixed_bytes, step_images, text_activations, vision_activations
+from vicur.planning.footprint import decoder_layer_footprint
+from vicur.planning.inputs import PlanInput
+from vicur.planning.model import (
+    Models,
+    compute_bytes,
+    frozen_parameters,
+    frozen_precision,
+    student_precision,
+    trained_parameters,
+)
+from vicur.planning.sizes import Sizes
+
+_FLOAT32 = torch.float32.itemsize
+_ADAM_STATES = 2
+_LAYERS_GATHERED = 2
+# Logits, their masked copy, log-probabilities, and what temperature and truncation make of them (vicur.modeling.generation.draw).
+_DRAW_COPIES = 5
+
+
+class Phase(StrEnum):
+    """What a GPU is at."""
+
+    ROLLOUT = "rollout"
+    TEACHER = "teacher"
+    UPDATE = "update"
+    OPTIMIZER = "optimizer"
+
+
+class Part(StrEnum):
+    """What takes memory."""
+
+    WEIGHTS = "weights"
+    COPIES = "weights in the computing type"
+    GRADIENTS = "gradients"
+    OPTIMIZER = "optimizer"
+    EMA = "EMA"
+    TEACHER = "teacher"
+    ACTIVATIONS = "activations"
+    VISION = "vision tower"
+    FEATURES = "image features"
+    KV_CACHE = "KV cache"
+    LOSS = "logits and loss tiles"
+
+
+Memory = dict[Phase, dict[Part, int]]
+"""Bytes by phase and part; a part that takes none is left out."""
+
+
+def student_memory(plan: PlanInput, models: Models) -> Memory:
+    """Memory of one of the student's GPUs."""
+    resident = _resident(plan, models)
+    phases = {Phase.ROLLOUT: _rollout(plan, models)}
+    if plan.teacher != "none" and not plan.teacher_gpus:
+        phases[Phase.TEACHER] = _scoring(plan, models, shards=plan.gpus if plan.sharded else 1)
+    phases[Phase.UPDATE] = _update(plan, models)
+    trained = _FLOAT32 * trained_parameters(plan, models.sizes) // _shards(plan)
+    # Without the fused kernel, AdamW makes the denominator of all weights at once.
+    step = {Part.OPTIMIZER: resident[Part.OPTIMIZER] + (0 if plan.fused_optimizer else trained)}
+    phases[Phase.OPTIMIZER] = step
+    return {phase: _some(resident | parts) for phase, parts in phases.items()}
+
+
+def teacher_memory(plan: PlanInput, models: Models) -> Memory:
+    """Memory of one of the teacher's own GPUs; empty where it has none."""
+    if not plan.teacher_gpus:
+        return {}
+    shards = plan.teacher_gpus if plan.strategy == "fsdp" else 1
+    weights = _teacher_weights(plan, models) // shards
+    return {Phase.TEACHER: _some({Part.TEACHER: weights} | _scoring(plan, models, shards=shards))}
+
+
+def peak(memory: Memory) -> tuple[Phase, int]:
+    """The phase that takes most, and how many bytes it takes."""
+    totals = {phase: sum(parts.values()) for phase, parts in memory.items()}
+    highest = max(totals, key=lambda phase: totals[phase])
+    return highest, totals[highest]
+
+
+def state_bytes(plan: PlanInput, sizes: Sizes) -> dict[Part, int]:
+    """Bytes of the student's weights, gradients and AdamW state over all GPUs together, cut or not: float32 for what is trained, the
+    computing type for what is not. AdamW keeps two numbers a weight."""
+    trained = _FLOAT32 * trained_parameters(plan, sizes)
+    return {
+        Part.WEIGHTS: trained + compute_bytes(plan) * frozen_parameters(plan, sizes),
+        Part.GRADIENTS: trained,
+        Part.OPTIMIZER: _ADAM_STATES * trained,
+    }
+
+
+def _resident(plan: PlanInput, models: Models) -> dict[Part, int]:
+    """What is there in every phase."""
+    shards, state = _shards(plan), state_bytes(plan, models.sizes)
+    local_teacher = _teacher_weights(plan, models) if not plan.teacher_gpus else 0
+    return {
+        Part.WEIGHTS: state[Part.WEIGHTS] // shards,
+        Part.GRADIENTS: _held_gradients(plan, models.sizes),
+        Part.OPTIMIZER: state[Part.OPTIMIZER] // shards,
+        Part.EMA if plan.teacher == "ema" else Part.TEACHER: local_teacher // shards,
+        Part.FEATURES: _features(plan, models),
+    }
+
+
+def _shards(plan: PlanInput) -> int:
+    return plan.gpus if plan.sharded else 1
+
+
+def _teacher_weights(plan: PlanInput, models: Models) -> int:
+    """Bytes of the teacher's own weights: a moving average is held as the student is, or a small step would be lost in it."""
+    if models.teacher_sizes is None or plan.teacher == "adapter_off":
+        return 0
+    if plan.teacher == "ema":
+        return state_bytes(plan, models.sizes)[Part.WEIGHTS]
+    return models.teacher_sizes.total * compute_bytes(plan)
+
+
+def _held_gradients(plan: PlanInput, sizes: Sizes) -> int:
+    """Bytes of the gradients that a GPU holds. They stay until the next update clears them, and so do the buckets of their exchange."""
+    gradients = state_bytes(plan, sizes)[Part.GRADIENTS]
+    if plan.sharded:
+        return gradients // plan.gpus
+    return gradients if plan.gpus == 1 or plan.gradient_as_bucket_view else 2 * gradients
+
+
+def _passing_gradients(plan: PlanInput, sizes: Sizes) -> int:
+    """Bytes of whole gradients of the layers at work, on their way to be summed and cut. Each micro-batch sends its own."""
+    if not plan.sharded:
+        return 0
+    return compute_bytes(plan) * min(
+        trained_parameters(plan, sizes), sizes.root + _LAYERS_GATHERED * sizes.largest_layer
+    )
+
+
+def _copies(plan: PlanInput, sizes: Sizes) -> int:
+    """Bytes of the student's weights in the computing type during a pass, beside those that are held."""
+    if student_precision(plan).autocast:
+        # Autocast keeps its copies of the weights of linear maps for the whole forward, and the graph for the backward.
+        return compute_bytes(plan) * (sizes.total - (sizes.embedding if sizes.head else 0))
+    return _gathered(plan, sizes, _shards(plan))
+
+
+def _gathered(plan: PlanInput, sizes: Sizes, shards: int) -> int:
+    """Bytes of the weights that a pass over sharded layers has gathered at once."""
+    if shards == 1:
+        return 0
+    return compute_bytes(plan) * min(sizes.total, sizes.root + _LAYERS_GATHERED * sizes.largest_layer)
+
+
+def _features(plan: PlanInput, models: Models) -> int:
+    """Features of the images of a GPU's share of a step, and those remembered of towers that are frozen."""
+    text = models.student.text
+    deepstack = len(models.student.vision.deepstack_visual_indexes)
+    image = plan.visual_tokens * text.hidden_size * (1 + deepstack) * compute_bytes(plan)
+    remembered = 0
+    if plan.teacher != "none" and not plan.teacher_gpus:
+        remembered = int(plan.feature_cache * 2**30)
+        if plan.examples is not None:
+            remembered = min(remembered, plan.examples * image)
+    return step_images(plan) * image + remembered
+
+
+def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
+    """Prefill and decoding. Both heights are counted as if they fell together; they differ by less than the KV cache."""
+    text, rows = models.student.text, plan.rollout_batch
+    tokens = plan.max_prompt_tokens + plan.max_response_tokens
+    precision = student_precision(plan)
+    width = rows * models.student.key_value_heads * models.student.head_dim
+    # Under autocast the keys' norm makes them float32 again, and the cache holds the values as it holds the keys.
+    token_bytes = 2 * (_FLOAT32 if precision.autocast else compute_bytes(plan))
+    # A layer's old cache stands beside the new one while a token is appended.
+    cache = (text.num_hidden_layers + 1) * width * tokens * token_bytes
+    layer = decoder_layer_footprint(text, rows, plan.max_prompt_tokens, precision)
+    states = rows * plan.max_prompt_tokens * text.hidden_size * precision.state_bytes
+    gathered = compute_bytes(plan) * models.sizes.total
+    whole = plan.sharded and plan.rollout_weights == "gathered"
+    return {
+        Part.COPIES: gathered if whole else _copies(plan, models.sizes),
+        Part.KV_CACHE: cache,
+        Part.ACTIVATIONS: layer.forward_peak + states + rows * plan.max_prompt_tokens**2,
+        Part.LOSS: _DRAW_COPIES * _FLOAT32 * rows * text.vocab_size,
+        Part.VISION: encoding(plan, models.student, precision) + vision_activations(plan, models)[0],
+    }
+
+
+def _scoring(plan: PlanInput, models: Models, shards: int) -> dict[Part, int]:
+    """A forward of the teacher without graph, and its scores of the responses."""
+    assert models.teacher_sizes is not None
+    text, rows = models.teacher.text, plan.micro_batch
+    tokens = plan.max_prompt_tokens + plan.max_response_tokens
+    # The student's own weights, or their average, are read as the student reads them.
+    own = plan.teacher in ("ema", "adapter_off")
+    precision = student_precision(plan) if own else frozen_precision(plan)
+    sizes = models.teacher_sizes
+    layer = decoder_layer_footprint(text, rows, tokens, precision, trained=False)
+    states = rows * tokens * text.hidden_size * precision.state_bytes
+    graph = 0 if plan.teacher_gpus else vision_activations(plan, models)[0]
+    return {
+        Part.ACTIVATIONS: layer.forward_peak + states + fixed_bytes(rows, tokens),
+        Part.VISION: encoding(plan, models.teacher, precision) + graph,
+        Part.LOSS: _tile(plan, rows * plan.max_response_tokens, text.hidden_size, 1),
+        Part.COPIES: _copies(plan, sizes) if own and precision.autocast else _gathered(plan, sizes, shards),
+    }
+
+
+def _update(plan: PlanInput, models: Models) -> dict[Part, int]:
+    """Forward and backward of the student on one micro-batch, at their height."""
+    return {
+        Part.COPIES: _copies(plan, models.sizes),
+        Part.GRADIENTS: _held_gradients(plan, models.sizes) + _passing_gradients(plan, models.sizes),
+        Part.ACTIVATIONS: sum(text_activations(plan, models)),
+        Part.VISION: sum(vision_activations(plan, models)),
+        Part.LOSS: _loss(plan, models),
+    }
+
+
+def _loss(plan: PlanInput, models: Models) -> int:
+    """States of the response tokens and their gradient, and a tile of logits for each model that the loss compares."""
+    text = models.student.text
+    numbers = plan.micro_batch * plan.max_response_tokens
+    compared = 2 if plan.whole_vocabulary else 1
+    teacher = models.teacher.text.hidden_size if compared == 2 else 0
+    return 2 * numbers * text.hidden_size * _FLOAT32 + _tile(plan, numbers, teacher, compared)
+
+
+def _tile(plan: PlanInput, numbers: int, hidden_size: int, compared: int) -> int:
+    tile = min(plan.loss_tile_tokens, numbers) * plan.loss_tile_vocabulary * _FLOAT32
+    # A tile of logits and what becomes of it.
+    return numbers * hidden_size * compute_bytes(plan) + 2 * compared * tile
+
+
+def _some(parts: dict[Part, int]) -> dict[Part, int]:
+    return {part: size for part, size in sorted(parts.items(), key=lambda item: list(Part).index(item[0])) if size}

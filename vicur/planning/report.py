@@ -1,0 +1,188 @@
+"""A plan for people (tables in the terminal) and for programs (a record)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vicur.planning.inputs import PlanInput, setting
+from vicur.planning.memory import Memory, Part, peak
+from vicur.planning.plan import Plan
+from vicur.planning.sizes import Sizes
+from vicur.planning.suggest import Change
+
+_GIB = 2**30
+_PHASES = {
+    "vision": "vision tower",
+    "rollout": "rollout",
+    "teacher": "teacher scoring",
+    "forward": "student forward",
+    "backward": "student backward",
+    "loss": "loss",
+}
+
+
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """A plan as plain values: bytes, operations, seconds, hours."""
+    memories = {"student": plan.student_memory, "teacher": plan.teacher_memory}
+    return {
+        "fits": plan.fits,
+        "input": plan.input.model_dump(mode="json"),
+        "student": {"name": plan.models.student.name, **asdict(plan.models.sizes)},
+        "teacher": None
+        if plan.models.teacher_sizes is None
+        else {"name": plan.models.teacher.name, **asdict(plan.models.teacher_sizes)},
+        "limit_bytes": plan.limit,
+        "memory_bytes": {
+            name: {str(phase): {str(part): size for part, size in parts.items()} for phase, parts in memory.items()}
+            for name, memory in memories.items()
+            if memory
+        },
+        "peak": {
+            name: dict(zip(("phase", "bytes"), peak(memory), strict=True))
+            for name, memory in memories.items()
+            if memory
+        },
+        "steps": plan.input.steps,
+        "epochs": plan.epochs,
+        "validations": plan.validations,
+        "checkpoint_bytes": plan.checkpoint_bytes,
+        "expected": asdict(plan.expected),
+        "longest": asdict(plan.longest),
+        "suggestions": [
+            {"set": _set(s.change), **asdict(s.change), "saves_bytes": s.saves, "fits": s.fits}
+            for s in plan.suggestions
+        ],
+        "way_to_fit": None if plan.way_to_fit is None else [_set(change) for change in plan.way_to_fit],
+    }
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """Prints a plan."""
+    console.print(_models(plan))
+    for model in dict.fromkeys((plan.models.student, plan.models.teacher)):
+        if model.absent is not None:
+            console.print(
+                f"{model.absent} is not here: the published {model.name} stands in.", style="dim", soft_wrap=True
+            )
+    console.print(
+        _memory(f"Memory of a GPU of the student, GiB ({plan.input.gpus} of them)", plan.student_memory, plan.limit)
+    )
+    if plan.teacher_memory:
+        title = f"Memory of a GPU of the teacher, GiB ({plan.input.teacher_gpus} of them)"
+        console.print(_memory(title, plan.teacher_memory, plan.limit))
+    console.print(_course(plan))
+    for line in _assumptions(plan.input):
+        console.print(line, style="dim", soft_wrap=True)
+    console.print()
+    _verdict(plan, console)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=not number)
+    return table
+
+
+def _models(plan: Plan) -> Table:
+    table = _table("Models", "", "parameters", "text", "vision tower", "cue recovery", "share")
+    for role, name, sizes in _roles(plan):
+        text = sizes.total - sizes.vision - sizes.recovery
+        share = f"{100 * sizes.recovery / sizes.total:.2f} %" if sizes.recovery else ""
+        table.add_row(
+            f"{role}: {name}", f"{sizes.total:,}", f"{text:,}", f"{sizes.vision:,}", f"{sizes.recovery:,}", share
+        )
+    return table
+
+
+def _roles(plan: Plan) -> Iterator[tuple[str, str, Sizes]]:
+    yield "student", plan.models.student.name, plan.models.sizes
+    if plan.models.teacher_sizes is not None:
+        yield f"teacher ({plan.input.teacher})", plan.models.teacher.name, plan.models.teacher_sizes
+
+
+def _memory(title: str, memory: Memory, limit: int) -> Table:
+    table = _table(title, "", *memory)
+    for part in Part:
+        sizes = [parts.get(part, 0) for parts in memory.values()]
+        if any(sizes):
+            table.add_row(part, *(_gib(size) if size else "" for size in sizes))
+    totals = {phase: sum(parts.values()) for phase, parts in memory.items()}
+    table.add_section()
+    table.add_row(
+        "total",
+        *(f"[{'red' if size > limit else 'green'}]{_gib(size)}[/]" for size in totals.values()),
+        style="bold",
+    )
+    table.add_row("may be used", *(_gib(limit),) * len(totals))
+    return table
+
+
+def _course(plan: Plan) -> Table:
+    table = _table("Course", "", "at mean lengths", "at most")
+    both = (plan.expected, plan.longest)
+
+    def row(name: str, *cells: str) -> None:
+        table.add_row(name, *cells)
+
+    epochs = "" if plan.epochs is None else f" ({plan.epochs:.2f} epochs)"
+    row("steps", *(f"{plan.input.steps:,}{epochs}",) * 2)
+    row("sequences a step", *(f"{plan.input.sequences:,}",) * 2)
+    row("mean prompt / response, tokens", *(f"{c.lengths.prompt:,} / {c.lengths.response:,}" for c in both))
+    row("prompt tokens, millions", *(f"{c.prompt_tokens / 1e6:,.1f}" for c in both))
+    row("response tokens, millions", *(f"{c.response_tokens / 1e6:,.1f}" for c in both))
+    for field, name in _PHASES.items():
+        row(f"{name}, PFLOP a step", *(f"{getattr(c.work, field) / 1e15:,.3g}" for c in both))
+    row("all steps, EFLOP", *(f"{plan.input.steps * c.work.total / 1e18:,.3g}" for c in both))
+    for phase in ("vision", "rollout", "teacher", "update"):
+        row(f"{_PHASES.get(phase, phase)}, seconds a step", *(f"{getattr(c.seconds, phase):,.3g}" for c in both))
+    row(f"validation, seconds each ({plan.validations} of them)", *(f"{c.seconds.validation:,.3g}" for c in both))
+    row("hours", *(f"{c.hours:,.3g}" for c in both))
+    table.add_row("GPU-hours", *(f"{c.gpu_hours:,.4g}" for c in both), style="bold")
+    row("a checkpoint on disk, GB", *(f"{plan.checkpoint_bytes / 1e9:,.1f}",) * 2)
+    return table
+
+
+def _assumptions(plan: PlanInput) -> Iterator[str]:
+    h = plan.hardware
+    yield (
+        f"Assumed: {h.peak_tflops:g} TFLOPS at {h.utilisation:.0%}, {h.bandwidth:g} TB/s at {h.bandwidth_utilisation:.0%}, at least "
+        f"{h.decode_overhead_ms:g} ms a decoding step, {h.interconnect:g} TB/s between GPUs, {h.headroom:.0%} of memory left alone."
+    )
+    yield (
+        f"{plan.strategy if plan.gpus > 1 else 'one GPU'}, mixed precision {plan.mixed_precision}, gradient checkpointing "
+        f"{'on' if plan.gradient_checkpointing else 'off'}, micro-batch {plan.micro_batch}, rollout batch {plan.rollout_batch}, "
+        f"trained: {plan.trained}{' and vision tower' if plan.train_vision else ''}, {plan.visual_tokens} visual tokens a prompt. "
+        "Memory is that of the longest sequences."
+    )
+
+
+def _verdict(plan: Plan, console: Console) -> None:
+    if plan.fits:
+        console.print("It fits.", style="bold green")
+        return
+    console.print("It does not fit.", style="bold red")
+    table = _table("Each change alone, tried", "setting", "saves, GiB", "fits", "price")
+    for found in plan.suggestions:
+        fits = "yes" if found.fits else "no"
+        other = " (another student)" if found.change.alters else ""
+        table.add_row(_set(found.change), _gib(found.saves), fits, found.change.price + other)
+    console.print(table)
+    if plan.way_to_fit is None:
+        console.print("No combination of these fits: take a smaller model, shorter sequences or larger GPUs.")
+        return
+    console.print("It fits with all of these together:", style="bold")
+    console.print(f"  {' '.join(_set(change) for change in plan.way_to_fit)}", soft_wrap=True)
+
+
+def _set(change: Change) -> str:
+    return setting(change.field, change.value)
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:,.1f}" if size >= _GIB / 20 else f"{size / _GIB:,.3f}"
