@@ -1,9 +1,10 @@
-"""The log-prob gap by segment, and hint leakage."""
+"""The log-prob gap by segment, hint leakage by epoch, rewards, and the strength of cue recovery."""
 
 import pytest
 import torch
 
-from vicur.training.diagnostics import hint_leakage, logprob_gap
+from tests.modeling import factory as model_factory
+from vicur.training.diagnostics import RecoveryNorms, epoch_leakage, hint_leakage, logprob_gap, reward_metrics
 
 
 def test_the_gap_is_told_for_whole_halves_and_quarters():
@@ -30,3 +31,48 @@ def test_a_segment_without_tokens_is_left_out():
 def test_leakage_counts_responses_and_occurrences_of_the_whole_word():
     counts = hint_leakage(["The Hint says 7. hint!", "hints are fine", "HINT: 3", ""])
     assert counts == {"leakage/samples": 2.0, "leakage/occurrences": 3.0}
+
+
+def test_leakage_is_summed_over_the_steps_whose_batches_begin_in_an_epoch():
+    # 10 examples in batches of 4: steps 1 to 3 begin in epoch 1, steps 4 and 5 in epoch 2.
+    records = [{"step": n, "leakage/samples": 1.0, "leakage/occurrences": float(n)} for n in range(1, 6)]
+    found = {n: epoch_leakage(records[:n], n, batch_size=4, examples=10) for n in range(1, 6)}
+    assert found[1] == found[2] == found[4] == {}
+    assert found[3] == {"leakage/epoch": 1, "leakage/epoch_samples": 3, "leakage/epoch_occurrences": 1 + 2 + 3}
+    assert found[5] == {"leakage/epoch": 2, "leakage/epoch_samples": 2, "leakage/epoch_occurrences": 4 + 5}
+
+
+def test_an_epoch_without_rollouts_has_no_leakage():
+    assert epoch_leakage([{"step": 1, "loss": 1.0}], 1, batch_size=4, examples=4) == {}
+
+
+def test_rewards_are_told_with_the_share_of_groups_that_teach_nothing():
+    rewards_GN = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
+    found = reward_metrics(rewards_GN)
+    assert found["reward/mean"] == 0.5
+    assert found["reward/groups_without_signal"] == 0.5
+    assert found["reward/std"] == pytest.approx(0.5**0.5 / 2)
+
+
+def test_the_strength_of_cue_recovery_is_its_update_over_the_state_of_the_sink():
+    student = model_factory.student()
+    arguments = model_factory.batch(
+        [model_factory.chat_row(model_factory.Picture(), 12), model_factory.chat_row(model_factory.Picture(), 13, 14)]
+    )
+    states = {}
+
+    def note(module, args, output):
+        positions, layer, before_BTH = args
+        if str(layer) in module.layers:
+            sinks = [h.flatten(0, 1)[positions.sinks_S] for h in (before_BTH, output)]
+            states[layer] = (sinks[1] - sinks[0]).norm(dim=-1) / sinks[0].norm(dim=-1)
+
+    student.model.cue_recovery.register_forward_hook(note)
+    norms = RecoveryNorms(student)
+    with norms:
+        student(**arguments)
+    student(**arguments)  # not read
+    assert norms.metrics()["recovery/update_ratio"] == pytest.approx(
+        float(torch.cat(list(states.values())).mean()), rel=1e-5
+    )
+    assert len(states) == 3

@@ -74,6 +74,7 @@ def train(
     settings = configuration(config, [*(overrides or ()), f"methods=[{method}]"])
     folder = (BaseModelConfig(path=base) if base else settings.base).folder
     section = settings.training.for_method(method)
+    typer.echo(f"{method}: {section.description}")
     inputs = {"dataset": dataset, "cues": cues, "base": folder}
     run_stage(
         "train",
