@@ -17,16 +17,18 @@ from torch import Tensor
 
 from vicur.config.base_model import BaseModelConfig
 from vicur.config.data import DigitScenesConfig
+from vicur.config.objective import K1, ReverseKl
 from vicur.config.sampling import Sampling
 from vicur.config.training import TrainConfig, method_named
 from vicur.data.digit_scenes import build_pools
 from vicur.modeling import load_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
-from vicur.modeling.scoring import score_responses, text_config
+from vicur.modeling.scoring import response_states, text_config
 from vicur.modeling.vision import encode_images
 from vicur.training.examples import TrainingExample, batch_rows, training_examples
-from vicur.training.objectives import advantages, k1_loss, reverse_kl_loss
+from vicur.training.loss import objective_loss, teaching
+from vicur.training.objectives import token_weights
 
 
 def gradients(model: torch.nn.Module, chat: Chat, rows: list[TrainingExample], seed: int) -> dict[str, Tensor]:
@@ -36,15 +38,14 @@ def gradients(model: torch.nn.Module, chat: Chat, rows: list[TrainingExample], s
     shared = {key: value.detach() for key, value in features.items()}
     answers = [a.ids for a in generate(model, chat, [r.student for r in rows], Sampling(), seed=seed, features=shared)]
     with torch.no_grad():
-        teacher = score_responses(
-            model, chat.collate([r.teacher for r in rows], answers), shared, forbidden, distributions=True
-        )
-    batch = chat.collate([r.student for r in rows], answers)
-    student = score_responses(model, batch, features, forbidden, distributions=True)
-    advantage_BR = advantages(teacher.logprobs_BR, student.logprobs_BR, 10.0)
+        teacher = response_states(model, chat.collate([r.teacher for r in rows], answers), shared)
+    student = response_states(model, chat.collate([r.student for r in rows], answers), features)
+    weights_BR = token_weights(student.mask_BR)
     losses = {
-        "k1": k1_loss(advantage_BR, student.logprobs_BR, batch.response_mask),
-        "reverse_kl": reverse_kl_loss(teacher.distributions_NV, student.distributions_NV, batch.response_mask),
+        objective.type: objective_loss(
+            objective, student, weights_BR, forbidden, taught=teaching(objective, teacher, forbidden)
+        ).value
+        for objective in (K1(), ReverseKl())
     }
     parameters = [p for p in model.parameters() if p.requires_grad]
     return {

@@ -21,22 +21,60 @@ from vicur.stage import StageReference
 
 @dataclass(frozen=True)
 class Entry:
-    """A stage and the type of its section."""
+    """A stage, the type of its section, and the names of what it writes: its marker, which is always there, first."""
 
     reference: StageReference
     section: Any
+    writes: tuple[str, ...]
+
+
+CHECKPOINT = (
+    "vicur.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "metrics.jsonl",
+    *(
+        f"{name}.json"
+        for name in ("config", "configuration", "generation_config", "added_tokens", "special_tokens_map")
+    ),
+    *(f"{name}.json" for name in ("tokenizer", "tokenizer_config", "vocab", "chat_template")),
+    *(f"{name}.json" for name in ("preprocessor_config", "processor_config", "video_preprocessor_config")),
+    "merges.txt",
+    "chat_template.jinja",
+)
+"""What a folder with a student or a base holds."""
 
 
 STAGES = {
     entry.reference.name: entry
     for entry in (
-        Entry(StageReference("prepare", "vicur.data.prepare", "PREPARE"), DataConfig),
-        Entry(StageReference("extract", "vicur.cues.extract", "EXTRACT"), CuesConfig),
-        Entry(StageReference("base", "vicur.base_model", "BASE_MODEL"), BaseModelConfig),
-        Entry(StageReference("train", "vicur.training.distill", "TRAIN"), TrainConfig),
-        Entry(StageReference("evaluate", "vicur.evaluation.evaluate", "EVALUATE"), EvaluationConfig),
-        Entry(StageReference("compare", "vicur.evaluation.compare", "COMPARE"), CompareConfig),
-        Entry(StageReference("register", "vicur.registry.register", "REGISTER", reusable=False), RegistryConfig),
+        Entry(
+            StageReference("prepare", "vicur.data.prepare", "PREPARE"),
+            DataConfig,
+            ("manifest.json", "README.md", "skipped.jsonl", "*-[0-9][0-9][0-9][0-9][0-9].parquet"),
+        ),
+        Entry(
+            StageReference("extract", "vicur.cues.extract", "EXTRACT"),
+            CuesConfig,
+            ("cues.parquet", "audit.json", "samples.html", "skipped.jsonl"),
+        ),
+        Entry(StageReference("base", "vicur.base_model", "BASE_MODEL"), BaseModelConfig, CHECKPOINT),
+        Entry(StageReference("train", "vicur.training.distill", "TRAIN"), TrainConfig, CHECKPOINT),
+        Entry(
+            StageReference("evaluate", "vicur.evaluation.evaluate", "EVALUATE"),
+            EvaluationConfig,
+            ("metrics.json", "predictions.parquet", "attention.json"),
+        ),
+        Entry(
+            StageReference("compare", "vicur.evaluation.compare", "COMPARE"),
+            CompareConfig,
+            ("comparison.json", "report.html"),
+        ),
+        Entry(
+            StageReference("register", "vicur.registry.register", "REGISTER", reusable=False),
+            RegistryConfig,
+            ("registration.json",),
+        ),
     )
 }
 

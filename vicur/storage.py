@@ -34,7 +34,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         VicurError: where the folder cannot be written.
     """
-    path = path.absolute()
+    # Behind a link, it is the folder that the link names: the link stays.
+    path = path.resolve()
     partial = _beside(path, "partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

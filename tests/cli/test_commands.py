@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.cli.conftest import SMALL, Command
+from vicur.config.methods import METHODS
 from vicur.data import read_examples
 from vicur.storage import tree_sha256
 
@@ -131,8 +132,8 @@ def test_an_unknown_method_is_refused_with_the_known_ones(dataset: Path, project
     assert dataset.is_dir()
     result = vicur("train", "--method", "grpoo", "-o", "students/x")
     assert result.code == 2
-    assert "--method" in result.error
-    assert "'opsd', 'opsd-cue', 'opsd-recovery' or 'vicur'" in result.error
+    assert "methods.0" in result.error
+    assert all(f"'{method}'" in result.error for method in METHODS)
     assert not (project / "students").exists()
 
 
@@ -157,6 +158,28 @@ def test_a_folder_with_something_else_in_it_is_never_replaced(project: Path, vic
         assert result.code == 2
         assert "holds other files" in result.error
     assert (project / "home" / "thesis.tex").read_text() == "precious"
+
+
+@pytest.mark.parametrize("beside", ["thesis.tex", "sub/notes.txt"])
+def test_what_lies_beside_an_earlier_output_keeps_it_from_being_replaced(
+    dataset: Path, vicur: Command, beside: str
+) -> None:
+    (dataset / beside).parent.mkdir(exist_ok=True)
+    (dataset / beside).write_text("precious")
+    result = vicur("data", "prepare", "--config", "small.yaml", "--set", "seed=1")
+    assert (result.code, (dataset / beside).read_text()) == (2, "precious")
+    assert f"would be lost ({beside.partition('/')[0]})" in result.error
+    (dataset / beside).unlink()
+
+
+def test_an_input_is_never_replaced(project: Path, vicur: Command) -> None:
+    (project / "mine" / "inner").mkdir(parents=True)
+    (project / "mine" / "inner" / "examples.jsonl").write_text("{}")
+    for output in ("mine", "mine/inner"):
+        result = vicur("data", "prepare", "-o", output, "--set", "data.type=folder", "--set", "data.path=mine/inner")
+        assert result.code == 2
+        assert "holds the source that is read, which would be lost" in result.error
+    assert (project / "mine" / "inner" / "examples.jsonl").read_text() == "{}"
 
 
 def test_a_missing_input_is_told_with_its_path(vicur: Command) -> None:

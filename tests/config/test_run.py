@@ -54,7 +54,7 @@ def test_an_override_may_choose_another_member_of_a_union(tmp_path: Path) -> Non
         ("trainings: {}\n", "no setting 'trainings'"),
         ("training:\n  stepz: 1\n", "no setting 'training.stepz'"),
         ("training:\n  steps: 0\n", "training.steps: input should be greater than or equal to 1 (given: 0)"),
-        ("methods: [grpoo]\n", "'opsd', 'opsd-cue', 'opsd-recovery' or 'vicur' (given: 'grpoo')"),
+        ("methods: [grpoo]\n", "'opd-vicur', 'grpo' or 'sft' (given: 'grpoo')"),
         ("methods: []\n", "methods: names no method"),
         ("methods: [vicur, vicur]\n", "names a method twice"),
         ("data:\n  type: folder\n", "path is missing"),

@@ -141,7 +141,7 @@ def test_docstrings_anywhere_are_not_code() -> None:
 
 def test_training_depends_on_what_it_trains_with_and_not_on_how_data_is_made_or_reported() -> None:
     behind = modules_behind("vicur.training.distill")
-    assert {"vicur.training.objectives", "vicur.modeling.student", "vicur.cues.hints", "vicur.seeds"} <= behind
+    assert {"vicur.training.objectives.sampled", "vicur.modeling.student", "vicur.cues.hints", "vicur.seeds"} <= behind
     strangers = ("vicur.data.digit_scenes", "vicur.data.prepare", "vicur.cues.extract", "vicur.tracking")
     assert [name for name in behind if name.startswith((*strangers, "vicur.evaluation", "vicur.registry"))] == []
 

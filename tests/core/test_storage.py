@@ -65,6 +65,18 @@ def test_a_new_folder_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path
     assert names(tmp_path) == ["out"]
 
 
+def test_behind_a_link_the_folder_that_it_names_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "real").mkdir(parents=True)
+    (tmp_path / "disk" / "real" / "old").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "real")
+    with storage.new_folder(tmp_path / "link") as partial:
+        (partial / "new").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert [path.name for path in (tmp_path / "disk" / "real").iterdir()] == ["new"]
+    assert {path.name for path in tmp_path.iterdir()} == {"disk", "link"}
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["real"]
+
+
 def test_a_failed_writer_leaves_the_old_folder_alone(tmp_path: Path) -> None:
     old = fill(tmp_path / "out", x="old")
     with pytest.raises(VicurError), storage.new_folder(old) as partial:

@@ -160,7 +160,7 @@ def write_student(reader: Reader, folder: Path, *, steps: int = 200, seed: int =
         "training": {
             "batch_size": 32,
             "learning_rate": 3e-4,
-            "advantage_clamp": 10.0,
+            "objective": {"type": "k1", "clamp": 10.0},
             "train_vision": True,
             "max_grad_norm": 1.0,
         },

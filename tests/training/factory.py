@@ -43,7 +43,7 @@ def save_random_base(folder: Path, seed: int = 0) -> Path:
 def learner_for(base: Path, **settings: object) -> Learner:
     """What the training stage builds, from a base folder. A method whose teacher is to be named gets the base itself."""
     named = {"teacher": {"type": "checkpoint", "path": base}} if settings.get("method") in ("opd", "opd-vicur") else {}
-    config = TrainConfig.model_validate({"batch_size": 4, "rollout": {"max_new_tokens": 24}, **named, **settings})
+    config = TrainConfig.model_validate({"batch_size": 4, "rollout": {"max_new_tokens": 8}, **named, **settings})
     teacher = config.effective.teacher
     inputs = {"base": base, **({"teacher": teacher.folder} if teacher.type == "checkpoint" else {})}
     return build_learner(config, inputs, Chat.load(base), seed=0, device="cpu")

@@ -71,6 +71,19 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
     assert kept.newest().progress.step == 10
 
 
+def test_what_else_lies_there_is_no_checkpoint_and_stays(tmp_path, s3):
+    others = ("step-000001-old", "step-best", "step-zz", "notes")
+    for name in others:
+        (tmp_path / "named" / name).mkdir(parents=True)
+        s3.put_object(Bucket="checkpoints", Key=f"{name}/checksums.json", Body=b"{}")
+    for place in (str(tmp_path / "named"), BUCKET):
+        kept = store(tmp_path / "work", place)
+        fill(kept, 1, 2, 3)
+        assert kept.newest().progress.step == 3
+    assert {path.name for path in (tmp_path / "named").iterdir()} == {*others, "step-000002", "step-000003"}
+    assert {key.split("/")[0] for key in keys(s3)} == {*others, "step-000002", "step-000003"}
+
+
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog):
     fill(store(tmp_path), 1, 2)
     path = tmp_path / "step-000002" / "model.safetensors"

@@ -50,7 +50,7 @@ def test_every_method_gives_a_student_that_loads_and_says_how_it_was_made(method
         if method.startswith("opd-") or method == "opd"
         else {}
     )
-    config = TrainConfig(method=method, steps=1, batch_size=4, rollout={"max_new_tokens": 24}, **named)
+    config = TrainConfig(method=method, steps=1, batch_size=4, rollout={"max_new_tokens": 40}, **named)
     summary = execute(TRAIN, config, {**sources(config), **inputs}, tmp_path / "student", session)
     plain = type(load_model(tmp_path / "student")) is Qwen3VLForConditionalGeneration
     assert plain == (not config.effective.recovery)

@@ -32,14 +32,17 @@ def train(
       vicur base train vicur/modeling/tiny/base
 
       vicur base train /tmp/base --set seed=1
+
+      vicur base train teacher --set 'sizes={hidden_size: 128, heads: 4, layers: 6}' --set 'pools=[base, distill]' --set scenes=3350
     """
     from vicur.commands.common import refuse_to_replace
     from vicur.commands.console_events import ConsoleEvents
     from vicur.config.run import read_overrides
     from vicur.config.tiny_base import TinyBaseConfig
     from vicur.config.validation import validated
+    from vicur.stages import CHECKPOINT
 
-    refuse_to_replace(output, "vicur.json")
+    refuse_to_replace(output, CHECKPOINT, {})
     config: TinyBaseConfig = validated(TinyBaseConfig, read_overrides(overrides or ()), "--set")
     from vicur.training.tiny_base import train_tiny_base
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -73,7 +74,6 @@ def run_stage(
     output: Path,
     config: RunConfig,
     *,
-    marker: str,
     subject: str = "",
     cache: bool = True,
     checkpoints: str | None = None,
@@ -87,7 +87,6 @@ def run_stage(
         inputs: its inputs by name.
         output: folder to write or to replace.
         config: the whole configuration, for seed and tracking.
-        marker: file that a folder written by this stage holds; another folder with content is not replaced.
         subject: what the stage works on (a method).
         cache: whether to reuse and keep results.
         checkpoints: where the stage keeps its checkpoints; a folder of its own by default.
@@ -102,9 +101,9 @@ def run_stage(
     from vicur.stages import STAGES, sources
     from vicur.step import step_label
 
-    refuse_to_replace(output, marker)
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     paths = {**sources(section), **inputs}
+    refuse_to_replace(output, STAGES[name].writes, paths)
     with (
         session_by_hand(
             run_id, config.seed, config.tracking, cache=cache, checkpoints=checkpoints, fork_from=fork_from
@@ -116,13 +115,31 @@ def run_stage(
     return summary
 
 
-def refuse_to_replace(output: Path, marker: str) -> None:
-    """An output folder is replaced whole, so it must not be one that something else is kept in.
+def refuse_to_replace(output: Path, writes: Sequence[str], inputs: Mapping[str, Path]) -> None:
+    """An output folder is replaced whole, so it must be no input, and hold nothing but an earlier output of the same stage.
+
+    Args:
+        output: the folder.
+        writes: names of what the stage writes, the one that is always there first.
+        inputs: what it reads.
 
     Raises:
-        VicurError: where the folder holds something, and that is no earlier output of the same stage.
+        VicurError: where something would be lost.
     """
-    if output.is_dir() and any(output.iterdir()) and not (output / marker).is_file():
+    place = output.resolve()
+    for name, path in inputs.items():
+        if place == path.resolve() or place in path.resolve().parents:
+            raise VicurError(
+                f"holds the {name} that is read, which would be lost.", where=str(output), remedy="Name another folder."
+            )
+    held = list(output.iterdir()) if output.is_dir() else []
+    if not held:
+        return
+    others = sorted(p.name for p in held if not p.is_file() or not any(fnmatch(p.name, each) for each in writes))
+    if others or not (output / writes[0]).is_file():
+        shown = f" ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else ""
         raise VicurError(
-            "holds other files, which would be lost.", where=str(output), remedy="Name a new or an empty folder."
+            f"holds other files, which would be lost{shown}.",
+            where=str(output),
+            remedy="Name a new or an empty folder.",
         )

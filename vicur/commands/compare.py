@@ -51,7 +51,7 @@ def compare(
     inputs = {"dataset": dataset, "cues": cues, "base": base}
     for text in student:
         inputs |= _student(text)
-    run_stage("compare", settings.comparison, inputs, output, settings, marker="comparison.json", cache=cache)
+    run_stage("compare", settings.comparison, inputs, output, settings, cache=cache)
 
 
 def _student(text: str) -> dict[str, Path]:

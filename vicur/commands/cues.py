@@ -45,4 +45,4 @@ def extract(
       vicur cues extract --dataset data --output cues --set cues.provider.type=annotation
     """
     settings = configuration(config, overrides)
-    run_stage("extract", settings.cues, {"dataset": dataset}, output, settings, marker="cues.parquet", cache=cache)
+    run_stage("extract", settings.cues, {"dataset": dataset}, output, settings, cache=cache)

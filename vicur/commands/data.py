@@ -55,7 +55,7 @@ def prepare(
     from vicur.data import store_if_pinned
 
     settings = configuration(config, overrides)
-    run_stage("prepare", settings.data, {}, output, settings, marker="manifest.json", cache=cache)
+    run_stage("prepare", settings.data, {}, output, settings, cache=cache)
     pinned = output.with_name(f"{output.name}.dvc")
     if pinned.exists():
         same = store_if_pinned(output, pinned)

@@ -33,6 +33,4 @@ def evaluate(
     settings = configuration(config, overrides)
     inputs = {"dataset": dataset, "model": BaseModelConfig(path=model).folder}
     subject = Path(model).name
-    run_stage(
-        "evaluate", settings.evaluation, inputs, output, settings, marker="metrics.json", subject=subject, cache=cache
-    )
+    run_stage("evaluate", settings.evaluation, inputs, output, settings, subject=subject, cache=cache)

@@ -45,4 +45,4 @@ def register(
         "base_evaluation": base_evaluation,
         "comparison": comparison,
     }
-    run_stage("register", settings.registry, inputs, output, settings, marker="registration.json")
+    run_stage("register", settings.registry, inputs, output, settings)

@@ -81,7 +81,6 @@ def train(
         inputs,
         output,
         settings,
-        marker="vicur.json",
         subject=method,
         cache=cache,
         checkpoints=checkpoints,

@@ -19,16 +19,40 @@ class K1(Section):
     """How far the PPO ratio may stray from 1, where a batch serves several updates (the paper's 0.2)."""
 
 
+class K3(Section):
+    """The k3 estimate of the reverse KL at each sampled token, differentiated as it stands."""
+
+    type: Literal["k3"] = "k3"
+    clamp: float = Field(default=10.0, gt=0)
+    """Bound of a token's log-ratio of teacher and student, in nats; beyond it a token has no gradient."""
+
+
 class ForwardKl(Section):
-    """KL(teacher || student) over the vocabulary."""
+    """KL(teacher || student) over the vocabulary: moves a student that is sure of something wrong at once."""
 
     type: Literal["forward_kl"] = "forward_kl"
 
 
 class ReverseKl(Section):
-    """KL(student || teacher) over the vocabulary."""
+    """KL(student || teacher) over the vocabulary: what k1 estimates, without the noise of the sampled token."""
 
     type: Literal["reverse_kl"] = "reverse_kl"
+
+
+class Jsd(Section):
+    """The generalised Jensen-Shannon divergence over the vocabulary."""
+
+    type: Literal["jsd"] = "jsd"
+    beta: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the teacher in the mixture that both are compared with."""
+
+
+class TopkForwardKl(Section):
+    """KL(teacher || student) over the teacher's likeliest tokens and one bucket that holds all others."""
+
+    type: Literal["topk_forward_kl"] = "topk_forward_kl"
+    k: int = Field(default=64, ge=1)
+    """Tokens that are told apart."""
 
 
 class Grpo(Section):
@@ -56,5 +80,7 @@ class Supervised(Section):
     type: Literal["supervised"] = "supervised"
 
 
-ObjectiveConfig = Annotated[K1 | ForwardKl | ReverseKl | Grpo | Supervised, Field(discriminator="type")]
+ObjectiveConfig = Annotated[
+    K1 | K3 | ForwardKl | ReverseKl | Jsd | TopkForwardKl | Grpo | Supervised, Field(discriminator="type")
+]
 """The objective, chosen by ``type``."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from vicur.config.base import Section
 
@@ -22,13 +24,48 @@ class HintMix(Section):
     """Evidence, step and answer."""
 
 
+class TinySizes(Section):
+    """Sizes of the model. Heads of the text backbone are 32 wide, whatever the hidden size."""
+
+    hidden_size: int = Field(default=96, ge=1)
+    """Width of the text backbone."""
+    intermediate_size: int = Field(default=256, ge=1)
+    """Width inside its feed-forward layers."""
+    layers: int = Field(default=4, ge=1)
+    """Its decoder layers."""
+    heads: int = Field(default=3, ge=1)
+    """Its attention heads; a divisor of the hidden size, as cue recovery asks for."""
+    vision_hidden_size: int = Field(default=64, ge=1)
+    """Width of the vision tower."""
+    vision_intermediate_size: int = Field(default=128, ge=1)
+    """Width inside its feed-forward layers."""
+    vision_layers: int = Field(default=2, ge=1)
+    """Its blocks. What the first one sees goes into the text backbone too."""
+    vision_heads: int = Field(default=4, ge=1)
+    """Its attention heads."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        for what, size, heads in (
+            ("heads", self.hidden_size, self.heads),
+            ("vision_heads", self.vision_hidden_size, self.vision_heads),
+        ):
+            if size % heads:
+                raise ValueError(f"{heads} {what} do not divide {size}")
+        return self
+
+
 class TinyBaseConfig(Section):
-    """The recipe of the tiny base. It is trained on the base pool alone."""
+    """The recipe of the tiny base, and with other sizes, pools and steps that of a larger model to teach it."""
 
     seed: int = 0
     """Root seed."""
+    sizes: TinySizes = TinySizes()
+    """Sizes of the model."""
+    pools: tuple[Literal["base", "distill"], ...] = Field(default=("base",), min_length=1)
+    """Pools that it is trained on. The base knows the base pool alone; a teacher may know what students are distilled on."""
     scenes: int = Field(default=800, ge=1)
-    """Scenes of the base pool that it is trained on, the first ones: fewer scenes, worse reading of handwriting that it has not met."""
+    """Scenes of the pools that it is trained on, the first ones: fewer scenes, worse reading of handwriting that it has not met."""
     vision_steps: int = Field(default=200, ge=1)
     """Supervised steps of the vision tower on digit, colour and place of each cell, before there is any text."""
     vision_learning_rate: float = Field(default=1e-3, gt=0)

@@ -1,7 +1,7 @@
 """The log-probabilities of given responses, under the one distribution that rollout, student and teacher share.
 
 What sampling never draws (``Chat.forbidden_ids``) has no probability anywhere: it is masked and the rest renormalised. Only response
-positions are projected to the vocabulary.
+positions are projected to the vocabulary, in tiles: no tensor [tokens, vocabulary] is ever held.
 """
 
 from __future__ import annotations
@@ -10,12 +10,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
 
+from vicur.errors import VicurError
 from vicur.modeling.chat import Batch
+from vicur.modeling.token_logprobs import token_logprobs
 from vicur.modeling.vision import ImageFeatures, encoder_outputs
+
+
+@dataclass(frozen=True, eq=False)
+class ResponseStates:
+    """What a forward leaves of a batch's responses, before anything is projected to the vocabulary.
+
+    Attributes:
+        hidden_NH: states that predict the N response tokens, row by row.
+        targets_N: those tokens.
+        mask_BR: true at tokens of a response, false at padding; N of them.
+        head_VH: weights of the model's output layer.
+    """
+
+    hidden_NH: Tensor
+    targets_N: Tensor
+    mask_BR: Tensor
+    head_VH: Tensor
+
+    def padded(self, values_N: Tensor) -> Tensor:
+        """Values of the tokens, row by row, as [B, R], zero at padding."""
+        return values_N.new_zeros(self.mask_BR.shape).masked_scatter(self.mask_BR, values_N)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +48,10 @@ class Scores:
     Attributes:
         logprobs_BR: log-probability of each response token [B, R].
         entropy_BR: entropy of the distribution that it was drawn from, in nats, without gradient [B, R].
-        distributions_NV: log-probabilities of the whole vocabulary at the N response tokens, row by row, where they were asked for.
     """
 
     logprobs_BR: Tensor
     entropy_BR: Tensor
-    distributions_NV: Tensor | None = None
 
 
 def position_ids(model: Qwen3VLForConditionalGeneration, batch: Batch) -> Tensor:
@@ -53,23 +74,22 @@ def masked_logprobs(logits: Tensor, forbidden: Tensor) -> Tensor:
     return logits.float().index_fill(-1, forbidden, float("-inf")).log_softmax(-1)
 
 
-def score_responses(
-    model: Qwen3VLForConditionalGeneration,
-    batch: Batch,
-    features: Mapping[str, ImageFeatures],
-    forbidden: Tensor,
-    *,
-    distributions: bool = False,
-) -> Scores:
-    """Scores the responses of ``batch`` in one plain forward.
+def response_states(
+    model: Qwen3VLForConditionalGeneration, batch: Batch, features: Mapping[str, ImageFeatures]
+) -> ResponseStates:
+    """States before the response tokens of ``batch``, in one plain forward.
+
+    Called below the forward of whatever module shards or replicates the model, so that the output layer's weights are whole.
 
     Args:
         model: the student or the teacher.
         batch: prompts with responses.
         features: features of the batch's images from this model's vision tower.
-        forbidden: ids that have no probability.
-        distributions: whether to keep the distribution over the vocabulary at each token.
+
+    Raises:
+        VicurError: where the output layer is more than a matrix.
     """
+    head_VH = _head(model)
     hidden_BTH = model.model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
@@ -82,12 +102,33 @@ def score_responses(
     mask_BR = batch.response_mask
     # The state before a token predicts it.
     hidden_NH = hidden_BTH[:, batch.prompt_length - 1 : -1][mask_BR]
-    targets_N = batch.input_ids[:, batch.prompt_length :][mask_BR]
-    logprobs_NV = masked_logprobs(model.lm_head(hidden_NH), forbidden)
-    logprobs_BR = hidden_BTH.new_zeros(mask_BR.shape, dtype=torch.float32)
-    chosen_N = logprobs_NV.gather(-1, targets_N[:, None])[:, 0]
-    entropy_BR = torch.zeros_like(logprobs_BR)
-    with torch.no_grad():
-        # A masked id contributes 0 * -inf, which counts as 0.
-        entropy_BR[mask_BR] = -(logprobs_NV.exp() * logprobs_NV.clamp(min=-1e4)).sum(-1)
-    return Scores(logprobs_BR.masked_scatter(mask_BR, chosen_N), entropy_BR, logprobs_NV if distributions else None)
+    return ResponseStates(hidden_NH, batch.input_ids[:, batch.prompt_length :][mask_BR], mask_BR, head_VH)
+
+
+def token_scores(states: ResponseStates, forbidden: Tensor) -> Scores:
+    """Scores of the response tokens, with their graph.
+
+    Args:
+        states: states of the responses.
+        forbidden: ids that have no probability, sorted.
+    """
+    logprobs_N1, entropy_N = token_logprobs(states.hidden_NH, states.head_VH, states.targets_N[:, None], forbidden)
+    return Scores(states.padded(logprobs_N1[:, 0]), states.padded(entropy_N))
+
+
+def score_responses(
+    model: Qwen3VLForConditionalGeneration, batch: Batch, features: Mapping[str, ImageFeatures], forbidden: Tensor
+) -> Scores:
+    """:func:`token_scores` of :func:`response_states`."""
+    return token_scores(response_states(model, batch, features), forbidden)
+
+
+def _head(model: Qwen3VLForConditionalGeneration) -> Tensor:
+    head = model.lm_head
+    if not isinstance(head, nn.Linear) or head.bias is not None:
+        raise VicurError(
+            f"the output layer is a {type(head).__name__} and computes more than a product with its weights.",
+            where="lm_head",
+            remedy="Leave lm_head as it is: adapters belong into the decoder layers.",
+        )
+    return head.weight

@@ -14,8 +14,9 @@ from vicur.modeling.vision import ImageFeatures
 from vicur.seeds import substream
 from vicur.training.diagnostics import hint_leakage
 from vicur.training.examples import TrainingExample
-from vicur.training.grpo import group_advantages, reward_metrics
+from vicur.training.grpo import reward_metrics
 from vicur.training.learner import Learner
+from vicur.training.objectives import group_advantages
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,9 @@ checkpoints: those of other settings, inputs, seed or code are refused, with the
 from __future__ import annotations
 
 import logging
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from vicur.training.checkpoint import CHECKSUMS, Checkpoint, read_checkpoint, wr
 log = logging.getLogger(__name__)
 
 _SHOWN = 8
+_NAME = re.compile(r"step-\d{6}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ class CheckpointStore:
             shutil.rmtree(self.folder / old)
         if self.remote is not None:
             self.remote.put(self.folder / name, name)
-            for old in self.remote.names()[: -self.keep]:
+            for old in self._on(self.remote)[: -self.keep]:
                 self.remote.remove(old)
 
     def newest(self) -> Checkpoint | None:
@@ -102,7 +104,7 @@ class CheckpointStore:
 
     def _whole(self) -> Iterator[tuple[str, Checkpoint]]:
         """Whole checkpoints and where they are, newest first; a remote one is brought here first."""
-        remote = set(self.remote.names()) if self.remote is not None else set()
+        remote = set(self._on(self.remote)) if self.remote is not None else set()
         for name in sorted({*self._local(), *remote}, reverse=True):
             where = f"{self.address}/{name}"
             found = read_checkpoint(self.folder / name) if name in self._local() else None
@@ -115,7 +117,11 @@ class CheckpointStore:
                 log.warning("%s is damaged: the checkpoint before it is used", where)
 
     def _local(self) -> list[str]:
-        return sorted(path.name for path in self.folder.glob("step-*"))
+        return _checkpoints(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
+
+    @staticmethod
+    def _on(remote: S3Folders) -> list[str]:
+        return _checkpoints(remote.names())
 
     def _require_own(self, found: Checkpoint, where: str) -> None:
         was, now = dict(flattened(found.identity)), dict(flattened(self.identity))
@@ -132,6 +138,11 @@ class CheckpointStore:
                 remedy="Train as before, or keep the checkpoints of this training elsewhere: "
                 f"anew, or going on from those with --fork-from {self.address}.",
             )
+
+
+def _checkpoints(names: Iterable[str]) -> list[str]:
+    """Those that are names of checkpoints, in the order of their steps. A folder of the user's may hold other things."""
+    return sorted(name for name in names if _NAME.fullmatch(name))
 
 
 def _place(address: str | None, work: Path) -> tuple[Path, S3Folders | None]:

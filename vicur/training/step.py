@@ -1,7 +1,7 @@
 """One step of training: the student responds, what is right is told apart, the student learns. One loop for every method.
 
-A batch may be scored in parts (micro-batches), whose losses are weighted by their share of the responses: loss and gradient are those of
-the whole batch, however it is split.
+A batch may be scored in parts (micro-batches), whose tokens are weighted as parts of the whole: loss and gradient are those of the
+whole batch, however it is split.
 """
 
 from __future__ import annotations
@@ -81,10 +81,11 @@ def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int) -
     totals: dict[str, float] = {}
     for part in lesson.parts():
         loss, told = lesson.loss(part, seen)
+        loss.backward()
         share = (part.stop - part.start) / len(lesson.attempts.rows)
-        (loss * share).backward()
-        for name, value in {"loss": float(loss.detach()), **told}.items():
-            totals[name] = totals.get(name, 0.0) + share * value
+        shares = {name: share * value for name, value in told.items()}
+        for name, value in {"loss": float(loss.detach()), **shares}.items():
+            totals[name] = totals.get(name, 0.0) + value
     seen.backward()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     totals["gradient_norm"] = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))

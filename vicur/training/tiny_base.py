@@ -11,7 +11,7 @@ be found by one); then the whole model on reference responses to prompts with an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,9 @@ def train_tiny_base(config: TinyBaseConfig, output: Path, events: Events) -> dic
     tokenizer = tiny_tokenizer(vocabulary())
     chat = Chat(tokenizer, tiny_image_processor())
     torch.manual_seed(substream(config.seed, "tiny_base", "weights"))
-    model = Qwen3VLForConditionalGeneration(tiny_config(tokenizer))
+    model = Qwen3VLForConditionalGeneration(tiny_config(tokenizer, config.sizes))
     images = PixelStore(chat)
-    numbers = {group: n for n, group in enumerate(dict.fromkeys(example.group for example in pools["base"]))}
-    examples = [example for example in pools["base"] if numbers[example.group] < config.scenes]
+    examples = taught_examples(pools, config)
     read = _train_vision(model, examples, images, config, events)
     _train_text(model, examples, images, chat, config, events)
     model.eval()
@@ -66,12 +65,20 @@ def train_tiny_base(config: TinyBaseConfig, output: Path, events: Events) -> dic
         "recipe": config.model_dump(mode="json"),
         "parameters": parameter_count(model).total,
         "versions": versions,
-        "base_pool_digits_read": round(read, 4),
+        "digits_read": round(read, 4),
         "test_accuracy": {hint: _check(model, chat, pools["test"], images, hint) for hint in _HINTS},
     }
     save_model(model, output, record=record)
     chat.save(output)
     return record
+
+
+def taught_examples(pools: Mapping[str, Sequence[Example]], config: TinyBaseConfig) -> list[Example]:
+    """The questions about the first scenes of the pools that the recipe names, in their order."""
+    known = [example for pool in config.pools for example in pools[pool]]
+    scenes = list(dict.fromkeys(example.group for example in known))
+    chosen = set(scenes[: config.scenes])
+    return [example for example in known if example.group in chosen]
 
 
 def _optimizer(parameters: list[nn.Parameter], rate: float, config: TinyBaseConfig) -> torch.optim.AdamW:

@@ -24,7 +24,7 @@ _TRAINING = {
 _SETTINGS = {
     "batch_size": "Prompts a step",
     "learning_rate": "Learning rate",
-    "advantage_clamp": "Advantage clamp",
+    "objective": "Objective",
     "max_grad_norm": "Gradient norm limit",
     "train_vision": "Vision tower trained",
 }
@@ -114,4 +114,7 @@ def _value(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        settings = ", ".join(f"{name} {_value(v)}" for name, v in value.items() if name != "type")
+        return f"{value['type']} ({settings})" if settings else str(value["type"])
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,14 +1,16 @@
 """Shape and tokenizer of the tiny Qwen3-VL.
 
 Hidden 96, four decoder layers, a vision tower of two blocks with 8-pixel patches: a digit of a scene (16 x 16 pixels) becomes one visual
-token. Cue recovery goes in at interval 2 here: at the paper's interval of 5 a model of four layers has one module, at layer 0, where
-the visual tokens have seen nothing but themselves.
+token. A teacher may be larger; vocabulary and patches stay. Cue recovery goes in at interval 2 here: at the paper's interval of 5 a model
+of four layers has one module, at layer 0, where the visual tokens have seen nothing but themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from vicur.config.tiny_base import TinySizes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3VLConfig
@@ -25,6 +27,7 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 UNKNOWN = "<unk>"
+_SIZES = TinySizes()
 # A word is written with a mark in front of it where a space stood, as in SentencePiece, so that text survives the round trip.
 _SPACE = "\u2581"
 _NEWLINE = _SPACE + "\n"
@@ -104,7 +107,7 @@ def tiny_image_processor() -> Qwen2VLImageProcessorPil:
     )
 
 
-def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
+def tiny_config(tokenizer: PreTrainedTokenizerFast, sizes: TinySizes = _SIZES) -> Qwen3VLConfig:
     """Configuration of the tiny model over ``tokenizer``'s vocabulary."""
     from transformers import Qwen3VLConfig
 
@@ -114,11 +117,11 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     return Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 96,
-            "intermediate_size": 256,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 3,
-            "num_key_value_heads": 3,
+            "hidden_size": sizes.hidden_size,
+            "intermediate_size": sizes.intermediate_size,
+            "num_hidden_layers": sizes.layers,
+            "num_attention_heads": sizes.heads,
+            "num_key_value_heads": sizes.heads,
             "head_dim": 32,
             "max_position_embeddings": 512,
             "rope_parameters": {
@@ -134,14 +137,14 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
             "bos_token_id": None,
         },
         vision_config={
-            "depth": 2,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_heads": 4,
+            "depth": sizes.vision_layers,
+            "hidden_size": sizes.vision_hidden_size,
+            "intermediate_size": sizes.vision_intermediate_size,
+            "num_heads": sizes.vision_heads,
             "patch_size": 8,
             "temporal_patch_size": 2,
             "spatial_merge_size": 2,
-            "out_hidden_size": 96,
+            "out_hidden_size": sizes.hidden_size,
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0],
             "initializer_range": 0.06,

@@ -1,0 +1,176 @@
+"""Divergence of two models' distributions from their hidden states, in memory that does not grow with tokens times vocabulary.
+
+What a token's gradient needs (both normalisers, and a sum over the vocabulary that itself needs them) is known only after its whole
+vocabulary has passed by. So tokens are taken in strips, few enough that both models' logits of a strip are small; its gradients are
+computed at once, while the logits are there, and nothing is computed twice. Cost: 8 N H V operations, as where everything is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from vicur.modeling.scoring import ResponseStates
+from vicur.modeling.tiles import (
+    RunningSoftmax,
+    TileSizes,
+    VocabularyTile,
+    accumulation_dtype,
+    add_product_,
+    vocabulary_tiles,
+    without_autocast,
+)
+
+TermsAndPull = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(student_NV, teacher_NV), log-probabilities, to the terms whose sum over the vocabulary is a divergence D, and to p_v dD/dp_v."""
+
+
+@dataclass(frozen=True, eq=False)
+class DivergenceScores:
+    """What a pass over both distributions of N tokens finds; only the loss has a gradient.
+
+    Attributes:
+        loss: weighted sum of the divergences.
+        divergence_N: divergences.
+        student_N: the student's log-probabilities of the sampled tokens.
+        teacher_N: the teacher's.
+        entropy_N: entropies of the student's distributions, in nats.
+    """
+
+    loss: Tensor
+    divergence_N: Tensor
+    student_N: Tensor
+    teacher_N: Tensor
+    entropy_N: Tensor
+
+
+def weighted_divergence(
+    student: ResponseStates,
+    teacher: ResponseStates,
+    terms_and_pull: TermsAndPull,
+    weights_N: Tensor,
+    forbidden: Tensor,
+    sizes: TileSizes | None = None,
+) -> DivergenceScores:
+    """sum_n w_n D(p_theta,n, p_T,n) over the vocabulary without the forbidden ids.
+
+    Differentiable in the student's hidden states and weights, once: the gradients are held from the forward on, that of the weights in
+    float32 (or float64), and handed over by the backward. One that is not needed is not computed. The teacher gets none.
+
+    Args:
+        student: the student's states of the responses, which may have a graph.
+        teacher: the teacher's states of the same responses.
+        terms_and_pull: the divergence, as in :mod:`vicur.training.objectives`.
+        weights_N: weights of the tokens.
+        forbidden: ids that have no probability, sorted [F].
+        sizes: tile sizes; those suited to the device where left out.
+    """
+    grads = torch.is_grad_enabled()
+    wanted = grads and student.hidden_NH.requires_grad, grads and student.head_VH.requires_grad
+    sizes = sizes or TileSizes.suited_to(student.hidden_NH.device)
+    outputs = _WeightedDivergence.apply(  # type: ignore[no-untyped-call]
+        student.hidden_NH,
+        student.head_VH,
+        teacher.hidden_NH.detach(),
+        teacher.head_VH.detach(),
+        _Task(terms_and_pull, student.targets_N, weights_N, forbidden, sizes, wanted),
+    )
+    return DivergenceScores(*outputs)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What a pass is to do, beside the tensors that autograd tracks."""
+
+    terms_and_pull: TermsAndPull
+    targets_N: Tensor
+    weights_N: Tensor
+    forbidden: Tensor
+    sizes: TileSizes
+    wanted: tuple[bool, bool]
+
+
+class _Strip:
+    """Logits of some tokens over the whole vocabulary, with what sums them up."""
+
+    def __init__(self, hidden_NH: Tensor, head: Tensor, tiles: list[VocabularyTile]) -> None:
+        self.values_NV = hidden_NH.new_empty(len(hidden_NH), len(head), dtype=accumulation_dtype(hidden_NH))
+        softmax = RunningSoftmax(len(hidden_NH), self.values_NV)
+        for tile in tiles:
+            logits_NV = tile.logits(hidden_NH, head)
+            softmax.add(logits_NV)
+            self.values_NV[:, tile.ids] = logits_NV
+        self.normaliser_N, self.entropy_N = softmax.log_normaliser(), softmax.entropy()
+
+    def logprobs(self, tile: VocabularyTile) -> Tensor:
+        """Log-probabilities of a tile [N, stop - start]."""
+        return self.values_NV[:, tile.ids] - self.normaliser_N[:, None]
+
+    def logprobs_of(self, ids_N: Tensor) -> Tensor:
+        """Log-probabilities of one id at each token [N]."""
+        return self.values_NV.gather(1, ids_N[:, None])[:, 0] - self.normaliser_N
+
+
+class _WeightedDivergence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, teacher_NH: Tensor, teacher_VH: Tensor, task: _Task
+    ) -> tuple[Tensor, ...]:
+        wide, count = accumulation_dtype(hidden_NH), len(hidden_NH)
+        tiles = vocabulary_tiles(len(weight_VH), task.forbidden, task.sizes.vocabulary)
+        hidden_grad_NH = hidden_NH.new_zeros(hidden_NH.shape, dtype=wide) if task.wanted[0] else None
+        weight_grad_VH = weight_VH.new_zeros(weight_VH.shape, dtype=wide) if task.wanted[1] else None
+        divergence_N, student_N, teacher_N, entropy_N = (hidden_NH.new_empty(count, dtype=wide) for _ in range(4))
+        with without_autocast(hidden_NH):
+            for rows in task.sizes.strips(count, len(weight_VH), wide):
+                student = _Strip(hidden_NH[rows], weight_VH, tiles)
+                teacher = _Strip(teacher_NH[rows], teacher_VH, tiles)
+                student_N[rows] = student.logprobs_of(task.targets_N[rows])
+                teacher_N[rows] = teacher.logprobs_of(task.targets_N[rows])
+                entropy_N[rows] = student.entropy_N
+                divergence_N[rows], pull_N = _sum_up(student, teacher, tiles, task.terms_and_pull)
+                pull_NV, probability_NV = student.values_NV, teacher.values_NV
+                for tile in tiles if any(task.wanted) else []:
+                    grad_NV = pull_NV[:, tile.ids].addcmul_(probability_NV[:, tile.ids], pull_N[:, None], value=-1)
+                    grad_NV = grad_NV.mul_(task.weights_N[rows, None]).to(hidden_NH.dtype)
+                    if hidden_grad_NH is not None:
+                        add_product_(hidden_grad_NH[rows], grad_NV, weight_VH[tile.ids])
+                    if weight_grad_VH is not None:
+                        add_product_(weight_grad_VH[tile.ids], grad_NV.t(), hidden_NH[rows])
+        ctx.grads = hidden_grad_NH, weight_grad_VH
+        ctx.dtypes = hidden_NH.dtype, weight_VH.dtype
+        found = (divergence_N, student_N, teacher_N, entropy_N)
+        ctx.mark_non_differentiable(*found)
+        return (task.weights_N * divergence_N).sum(), *found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.grads is None:
+            raise RuntimeError("the gradients of this divergence were handed over already: take it once more")
+        grads, ctx.grads = ctx.grads, None
+        scaled = [
+            None if made is None else made.mul_(grad).to(dtype) for made, dtype in zip(grads, ctx.dtypes, strict=True)
+        ]
+        return *scaled, None, None, None
+
+
+def _sum_up(
+    student: _Strip, teacher: _Strip, tiles: list[VocabularyTile], terms_and_pull: TermsAndPull
+) -> tuple[Tensor, Tensor]:
+    """Divergences and sums of the pull [N]. Puts the pull in the place of the student's logits, and the student's probabilities in
+    that of the teacher's: both are done with."""
+    divergence_N, pull_N = (torch.zeros_like(student.normaliser_N) for _ in range(2))
+    for tile in tiles:
+        student_NV, teacher_NV = student.logprobs(tile), teacher.logprobs(tile)
+        terms_NV, pull_NV = terms_and_pull(student_NV, teacher_NV)
+        divergence_N += terms_NV.sum(-1)
+        pull_N += pull_NV.sum(-1)
+        student.values_NV[:, tile.ids] = pull_NV
+        teacher.values_NV[:, tile.ids] = student_NV.exp_()
+    return divergence_N, pull_N

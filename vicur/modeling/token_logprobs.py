@@ -1,0 +1,186 @@
+"""Log-probabilities of given tokens from hidden states, in memory that does not grow with tokens times vocabulary.
+
+The forward passes over the vocabulary once with an online logsumexp; the backward computes each tile of logits again and turns it into
+its gradient at once. Cost: 8 N H V operations with both gradients, against 6 where all logits are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from vicur.errors import VicurError
+from vicur.modeling.tiles import (
+    RunningSoftmax,
+    TileSizes,
+    accumulation_dtype,
+    add_product_,
+    vocabulary_tiles,
+    without_autocast,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TopTokens:
+    """The likeliest tokens at N places, likeliest first.
+
+    Attributes:
+        ids_NK: their ids.
+        logprobs_NK: their log-probabilities.
+    """
+
+    ids_NK: Tensor
+    logprobs_NK: Tensor
+
+
+def token_logprobs(
+    hidden_NH: Tensor, weight_VH: Tensor, ids_NK: Tensor, forbidden: Tensor, sizes: TileSizes | None = None
+) -> tuple[Tensor, Tensor]:
+    """log softmax(h_n W^T)[ids_nk], over the vocabulary without the forbidden ids.
+
+    Differentiable in hidden states and weights. A gradient that is not needed (a frozen output layer, ``no_grad``) is not computed.
+
+    Args:
+        hidden_NH: hidden states that predict a token each.
+        weight_VH: weights of the output layer, which may be the embedding's; a plain tensor.
+        ids_NK: ids to score at each.
+        forbidden: ids that have no probability, sorted [F]; one of them among ``ids_NK`` scores -inf.
+        sizes: tile sizes; those suited to the device where left out.
+
+    Returns:
+        Log-probabilities [N, K], and the entropies of the distributions in nats [N], without gradient; float32, or float64 for float64.
+    """
+    logprobs_NK, entropy_N = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
+        hidden_NH, weight_VH, ids_NK, forbidden, sizes or TileSizes.suited_to(hidden_NH.device)
+    )
+    return logprobs_NK, entropy_N
+
+
+@torch.no_grad()
+def top_tokens(
+    hidden_NH: Tensor,
+    weight_VH: Tensor,
+    ids_NJ: Tensor,
+    forbidden: Tensor,
+    k: int,
+    sizes: TileSizes | None = None,
+) -> tuple[TopTokens, Tensor]:
+    """The k likeliest tokens, and the log-probabilities of given ones beside them, without gradient.
+
+    Arguments are those of :func:`token_logprobs`.
+
+    Returns:
+        The likeliest tokens and the log-probabilities of ``ids_NJ``.
+
+    Raises:
+        VicurError: where fewer than ``k`` ids have a probability.
+    """
+    allowed = len(weight_VH) - len(forbidden)
+    if k > allowed:
+        raise VicurError(
+            f"{k} likeliest tokens are asked for, and the vocabulary has {allowed} that can be drawn.",
+            where="objective.k",
+            remedy=f"Ask for at most {allowed}, or take forward_kl, which sums over all of them.",
+        )
+    sizes = sizes or TileSizes.suited_to(hidden_NH.device)
+    swept = _sweep(hidden_NH, weight_VH, ids_NJ, forbidden, sizes, top=k)
+    normaliser_N1 = swept.normaliser_N[:, None]
+    return TopTokens(swept.top_ids_NK, swept.top_logits_NK - normaliser_N1), swept.logits_NJ - normaliser_N1
+
+
+@dataclass(frozen=True, eq=False)
+class _Sweep:
+    """What one pass over the vocabulary finds."""
+
+    logits_NJ: Tensor
+    normaliser_N: Tensor
+    entropy_N: Tensor
+    top_ids_NK: Tensor
+    top_logits_NK: Tensor
+
+
+def _sweep(
+    hidden_NH: Tensor, weight_VH: Tensor, ids_NJ: Tensor, forbidden: Tensor, sizes: TileSizes, top: int = 0
+) -> _Sweep:
+    """Passes over the vocabulary once for each tile of tokens."""
+    wide = accumulation_dtype(hidden_NH)
+    found = _Sweep(
+        logits_NJ=hidden_NH.new_empty(ids_NJ.shape, dtype=wide),
+        normaliser_N=hidden_NH.new_empty(len(hidden_NH), dtype=wide),
+        entropy_N=hidden_NH.new_empty(len(hidden_NH), dtype=wide),
+        top_ids_NK=ids_NJ.new_zeros(len(hidden_NH), top),
+        top_logits_NK=hidden_NH.new_full((len(hidden_NH), top), -torch.inf, dtype=wide),
+    )
+    tiles = vocabulary_tiles(len(weight_VH), forbidden, sizes.vocabulary)
+    with without_autocast(hidden_NH):
+        for rows in sizes.token_tiles(len(hidden_NH)):
+            softmax = RunningSoftmax(rows.stop - rows.start, found.normaliser_N)
+            for tile in tiles:
+                logits_NV = tile.logits(hidden_NH[rows], weight_VH)
+                softmax.add(logits_NV)
+                inside_NJ, columns_NJ = tile.find(ids_NJ[rows])
+                found.logits_NJ[rows] = torch.where(inside_NJ, logits_NV.gather(1, columns_NJ), found.logits_NJ[rows])
+                if top:
+                    _keep_best(found, rows, logits_NV, tile.start)
+            found.normaliser_N[rows] = softmax.log_normaliser()
+            found.entropy_N[rows] = softmax.entropy()
+    return found
+
+
+def _keep_best(found: _Sweep, rows: slice, logits_NV: Tensor, start: int) -> None:
+    """Lets a tile's logits contend with the best so far."""
+    count = found.top_logits_NK.shape[1]
+    best = logits_NV.topk(min(count, logits_NV.shape[1]), dim=-1)
+    values = torch.cat([found.top_logits_NK[rows], best.values], dim=1)
+    ids = torch.cat([found.top_ids_NK[rows], best.indices + start], dim=1)
+    found.top_logits_NK[rows], order = values.topk(count, dim=-1)
+    found.top_ids_NK[rows] = ids.gather(1, order)
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    """d log p(i_k) / dz_v = [v = i_k] - p_v, summed over k with the gradients that come in."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, ids_NK: Tensor, forbidden: Tensor, sizes: TileSizes
+    ) -> tuple[Tensor, Tensor]:
+        swept = _sweep(hidden_NH, weight_VH, ids_NK, forbidden, sizes)
+        logprobs_NK = swept.logits_NJ - swept.normaliser_N[:, None]
+        logprobs_NK.masked_fill_(torch.isin(ids_NK, forbidden), -torch.inf)
+        ctx.save_for_backward(hidden_NH, weight_VH, ids_NK, forbidden, swept.normaliser_N)
+        ctx.sizes = sizes
+        ctx.mark_non_differentiable(swept.entropy_N)
+        return logprobs_NK, swept.entropy_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_NK: Tensor, _entropy: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_NH, weight_VH, ids_NK, forbidden, normaliser_N = ctx.saved_tensors
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        wide, sizes = normaliser_N.dtype, ctx.sizes
+        hidden_grad_NH = hidden_NH.new_zeros(hidden_NH.shape, dtype=wide) if needs_hidden else None
+        weight_grad_VH = torch.zeros_like(weight_VH) if needs_weight else None
+        total_N1 = -grad_NK.sum(-1, keepdim=True)
+        with without_autocast(hidden_NH):
+            for tile in vocabulary_tiles(len(weight_VH), forbidden, sizes.vocabulary):
+                # The whole sum over tokens is done in wide precision before it is rounded to the weights'.
+                tile_grad_VH = None if weight_grad_VH is None else weight_grad_VH[tile.ids].to(wide)
+                for rows in sizes.token_tiles(len(hidden_NH)):
+                    logits_NV = tile.logits(hidden_NH[rows], weight_VH)
+                    grad_NV = logits_NV.sub_(normaliser_N[rows, None]).exp_().mul_(total_N1[rows])
+                    inside_NK, columns_NK = tile.find(ids_NK[rows])
+                    grad_NV.scatter_add_(1, columns_NK, torch.where(inside_NK, grad_NK[rows], 0.0))
+                    grad_NV = tile.mask_(grad_NV, 0.0).to(hidden_NH.dtype)
+                    if hidden_grad_NH is not None:
+                        add_product_(hidden_grad_NH[rows], grad_NV, weight_VH[tile.ids])
+                    if tile_grad_VH is not None:
+                        add_product_(tile_grad_VH, grad_NV.t(), hidden_NH[rows])
+                if weight_grad_VH is not None and tile_grad_VH is not None and weight_grad_VH.dtype != wide:
+                    weight_grad_VH[tile.ids] = tile_grad_VH
+        if hidden_grad_NH is not None:
+            hidden_grad_NH = hidden_grad_NH.to(hidden_NH.dtype)
+        return hidden_grad_NH, weight_grad_VH, None, None, None
