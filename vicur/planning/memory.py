@@ -33,7 +33,8 @@ _ADAM_STATES = 2
 _LAYERS_GATHERED = 2
 # Logits, their masked copy, log-probabilities, and what temperature and truncation make of them (vicur.modeling.generation.draw).
 _DRAW_COPIES = 5
-_TILE_COPIES = 3
+# Logits of a tile and what becomes of them; the same of two models, with a divergence's terms.
+_TILE_COPIES, _STRIP_COPIES = 3, 8
 _TILES = TileSizes.suited_to(torch.device("cuda"))
 
 
@@ -218,7 +219,7 @@ def _scoring(plan: PlanInput, models: Models, shards: int) -> dict[Part, int]:
         Part.ACTIVATIONS: layer.forward_peak + states + fixed_bytes(rows, tokens),
         Part.VISION: encoding(plan, models.teacher, precision) + graph,
         Part.LOSS: rows * plan.max_response_tokens * text.hidden_size * precision.state_bytes
-        + _tile(rows * plan.max_response_tokens),
+        + _TILE_COPIES * _tile(rows * plan.max_response_tokens, text.vocab_size),
         Part.COPIES: _copies(plan, sizes) if own and precision.autocast else _gathered(plan, sizes, shards),
     }
 
@@ -230,11 +231,11 @@ def _update(plan: PlanInput, models: Models) -> dict[Part, int]:
         Part.GRADIENTS: _held_gradients(plan, models.sizes) + _passing_gradients(plan, models.sizes),
         Part.ACTIVATIONS: sum(text_activations(plan, models)),
         Part.VISION: sum(vision_activations(plan, models)),
-        Part.LOSS: _loss(plan, models),
+        Part.LOSS: loss_bytes(plan, models),
     }
 
 
-def _loss(plan: PlanInput, models: Models) -> int:
+def loss_bytes(plan: PlanInput, models: Models) -> int:
     """States of the response tokens and their gradient, the output layer's gradient before it is added to what is held, and a tile of
     logits, or a strip for each of two distributions that are compared (``vicur.modeling.tiles``)."""
     text = models.student.text
@@ -243,17 +244,20 @@ def _loss(plan: PlanInput, models: Models) -> int:
     if plan.trained == "full":
         own += text.vocab_size * text.hidden_size * _FLOAT32
     if not plan.whole_vocabulary:
-        return own + _tile(tokens)
+        return own + _TILE_COPIES * _tile(tokens, text.vocab_size)
     # Later updates of a batch learn from the same states of the teacher.
     taught = plan.sequences_a_gpu if plan.updates > 1 else plan.micro_batch
     states = taught * plan.max_response_tokens * models.teacher.text.hidden_size * compute_bytes(plan)
-    strip = max(text.vocab_size * _FLOAT32, min(_TILES.strip_bytes, tokens * text.vocab_size * _FLOAT32))
-    return own + states + 2 * strip + _tile(strip // (text.vocab_size * _FLOAT32))
+    token = text.vocab_size * _FLOAT32
+    strip = min(tokens, max(1, _TILES.strip_bytes // token))
+    # Two models' strips, and those before them until both are made.
+    strips = 2 if strip == tokens else 4
+    return own + states + strips * strip * token + _STRIP_COPIES * _tile(strip, text.vocab_size)
 
 
-def _tile(tokens: int) -> int:
-    """A tile of logits, and what becomes of it."""
-    return _TILE_COPIES * min(_TILES.tokens, tokens) * _TILES.vocabulary * _FLOAT32
+def _tile(tokens: int, vocabulary: int) -> int:
+    """Bytes of a tile of logits of so many tokens."""
+    return min(_TILES.tokens, tokens) * min(_TILES.vocabulary, vocabulary) * _FLOAT32
 
 
 def _some(parts: dict[Part, int]) -> dict[Part, int]:
