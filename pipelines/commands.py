@@ -12,7 +12,9 @@ from vicur.commands.common import SetOption, configuration
 ConfigArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[CONFIG]", help="Run configuration (YAML); the tiny local run if left out.", show_default=False
+        metavar="[CONFIG]",
+        help="Run configuration (YAML). Left out: configs/local.yaml where there is one, else the defaults.",
+        show_default=False,
     ),
 ]
 
@@ -72,5 +74,8 @@ def compile_package(
     """
     from vicur_pipelines.package import write_package
 
-    write_package(output, configuration(config, overrides) if config or overrides else None, image, not unversioned)
+    from vicur.config.run import load_config
+
+    settings = load_config(config, overrides or ()) if config or overrides else None
+    write_package(output, settings, image, not unversioned)
     typer.echo(f"Written to {output}")

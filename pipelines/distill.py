@@ -51,12 +51,13 @@ def distill_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: str
         """Distils a vision-language student on policy with visual cues, evaluates it against its base and registers it.
 
         Args:
-            methods: Methods to train a student with, side by side: opsd, opsd-cue, opsd-recovery, vicur. The best is registered.
+            methods: Methods to train a student with, side by side: opsd, opsd-cue, opsd-recovery, vicur, opd, opd-vicur, grpo, sft. The
+                best is registered.
             seed: Root of everything random.
             data: Where the dataset comes from. What a section leaves out has the library's default.
             cues: What makes the visual cues, and the audit's limits.
             base: The model that students start from.
-            training: Distillation settings that all methods share.
+            training: Settings of the trainings; those that the methods do not share stand in per_method.
             evaluation: How base and students are evaluated.
             comparison: How they are compared.
             registry: Registered model and gate.

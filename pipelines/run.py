@@ -72,7 +72,7 @@ def run_pipeline(
 def _error(run: RunFolder, progress: Progress, number: int) -> ErrorRecord:
     """What went wrong, as far as anybody told."""
     if number:
-        message = f"The run was stopped ({signal.Signals(number).name})."
+        message = f"{signal.Signals(number).name} came."
         return ErrorRecord(stage=None, message=message, log=str(run.logs.name))
     if progress.failed:
         return _record(run, progress.failed[0], progress.failed[0].text)
@@ -122,4 +122,4 @@ def _tell(run: RunFolder, summary: RunSummary, chosen: str | None, console: Cons
         text = Text.assemble((f"{error.stage or 'The run'} {summary.status}: ", "bold red"), error.message)
         console.print(text, soft_wrap=True)
         console.print(f"Log:     {os.path.relpath(run.path / error.log)}", highlight=False, soft_wrap=True)
-        console.print("The same command goes on where this run stopped.", style="dim")
+        console.print("The same command (without --new) goes on where this run stopped.", style="dim")

@@ -1,8 +1,8 @@
 """Which code a stage runs: a hash that changes when its result may, and only then.
 
 A pipeline's cache keys on a step's arguments and on the few lines of its component, behind which the library hides. So
-the version of the code is an argument too. It covers the module of the stage and all of ``vicur`` that it imports,
-directly or not, as syntax trees without docstrings (comments and layout are not in a tree to begin with); the files that
+the version of the code is an argument too. It covers the module of the stage and all of ``vicur`` that it imports
+or starts, directly or not, as syntax trees without docstrings (comments and layout are not in a tree to begin with); the files that
 these modules name and that lie beside them (page templates and the like); and the releases of the libraries that
 compute.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import vicur
 
+_NAME = re.compile(r"vicur(\.\w+)+")
 _LIBRARIES = ("math-verify", "numpy", "pillow", "pyarrow", "scikit-learn", "torch", "transformers")
 # They watch or drive a stage but take no part in its result.
 _BYSTANDERS = frozenset(
@@ -122,7 +124,7 @@ def _packages_around(name: str) -> list[str]:
 
 @cache
 def _imports(name: str) -> frozenset[str]:
-    """Modules of ``vicur`` that a module imports, wherever in it."""
+    """Modules of ``vicur`` that a module imports, wherever in it, or names in full, as one does that is started as a process."""
     found: set[str] = set()
     for node in ast.walk(_tree(name)):
         if isinstance(node, ast.Import):
@@ -130,6 +132,8 @@ def _imports(name: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom):
             source = _source(node, name)
             found |= {origin for alias in node.names for origin in _origins(source, alias.name)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _NAME.fullmatch(node.value):
+            found |= {node.value} if _exists(node.value) else set()
     return frozenset(found)
 
 

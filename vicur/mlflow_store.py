@@ -40,7 +40,9 @@ _SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-_REMEDY = "Start the server, correct the address, or unset MLFLOW_TRACKING_URI to use the embedded store."
+_REMEDY = (
+    "Start the server, correct the address, or name none (tracking.uri, MLFLOW_TRACKING_URI) to use the embedded store."
+)
 
 
 def tracking_uri(config: TrackingConfig) -> str:

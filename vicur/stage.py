@@ -261,7 +261,8 @@ def _result(
     if session.fork_from is not None:
         identity["fork_from"] = session.fork_from
     key = stage_key(identity)
-    cache = session.cache if stage.reusable else None
+    # What a fork begins with may change where it lies, and is no part of the key: such a result is neither kept nor reused.
+    cache = session.cache if stage.reusable and session.fork_from is None else None
     root = (session.cache or session.scratch) / stage.name
     root.mkdir(parents=True, exist_ok=True)
     entry = root / key

@@ -1,4 +1,4 @@
-"""Step: one student, distilled on policy by one method."""
+"""Step: one student, trained by one method."""
 
 from kfp import dsl
 from vicur_components.image import IMAGE
@@ -18,13 +18,14 @@ def train(
     student: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Distils a student from the base model's own privileged copy, on the student's own answers.
+    """Trains a student by one method: distilled on policy from a teacher, by rewards or on references.
 
     Args:
         dataset: Prepared dataset.
         cues: Extracted cues.
         base: Model that the student starts from.
-        method: What the teacher's hint holds and whether the student recovers cues (opsd, opsd-cue, opsd-recovery, vicur).
+        method: Name of a method (opsd, opsd-cue, opsd-recovery, vicur, opd, opd-vicur, grpo, sft): a privilege, a teacher, cue recovery
+            or not, and an objective.
         config: Section training of the run configuration.
         seed: Root seed of the run.
         tracking: Section tracking of the run configuration.

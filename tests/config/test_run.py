@@ -76,6 +76,7 @@ def test_a_wrong_file_is_refused_with_file_and_field(tmp_path: Path, text: str, 
 @pytest.mark.parametrize(
     ("override", "words"),
     [
+        ("training.learning_rate=.inf", "learning_rate: input should be a finite number"),
         ("data.path=x", "data needs its setting 'type'"),
         ("methods=vicur", r"methods wants a list, as in \[a, b\] \(given: 'vicur'\)"),
     ],

@@ -146,6 +146,10 @@ def test_training_depends_on_what_it_trains_with_and_not_on_how_data_is_made_or_
     assert [name for name in behind if name.startswith((*strangers, "vicur.evaluation", "vicur.registry"))] == []
 
 
+def test_a_module_that_is_started_by_name_counts() -> None:
+    assert "vicur.answers.math_worker" in modules_behind("vicur.evaluation.evaluate")
+
+
 def test_an_unknown_module_is_refused() -> None:
     with pytest.raises(ValueError, match=r"vicur\.nothing"):
         code_version("vicur.nothing")

@@ -123,6 +123,14 @@ def test_without_a_cache_nothing_is_kept(tmp_path: Path, stage: Stage[Told], cal
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_fork_is_never_reused(tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session) -> None:
+    execute(stage, Settings(), {}, tmp_path / "out", session)
+    forked = replace(session, fork_from=str(tmp_path / "checkpoints"))
+    for _ in range(2):
+        execute(stage, Settings(), {}, tmp_path / "out", forked)
+    assert calls.made == 3
+
+
 @pytest.mark.parametrize("damage", ["edited in place", "a file is gone", "no record", "not a record", "old summary"])
 def test_a_damaged_cache_entry_is_not_reused(
     tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session, damage: str

@@ -84,6 +84,12 @@ def test_blank_lines_a_byte_order_mark_and_dos_line_ends_are_no_fault(source: So
         (b"[1]", "", "is a JSON list, not an object", "Write one JSON object."),
         (b'{"id": "\xff"}', "", "is not JSON", "UTF-8"),
         (b'{"id": "a", "answer": "1", "answer": "2"}', "", "is not JSON ('answer' stands in it twice)", "UTF-8"),
+        (
+            b'{"id": "a", "images": [], "question": "q \\ud800", "answer": "1", "split": "test"}',
+            "question",
+            "holds half a character",
+            "",
+        ),
         (b'{"id": NaN}', "", "is not JSON (NaN is no JSON value)", "UTF-8"),
         (b"[" * 100_000, "", "is nested too deeply", "UTF-8"),
     ],

@@ -161,7 +161,7 @@ def write_student(reader: Reader, folder: Path, *, steps: int = 200, seed: int =
             "batch_size": 32,
             "learning_rate": 3e-4,
             "objective": {"type": "k1", "clamp": 10.0},
-            "train_vision": True,
+            "trained": {"type": "full", "vision": True},
             "max_grad_norm": 1.0,
         },
     }

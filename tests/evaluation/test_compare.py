@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -95,6 +96,27 @@ def test_a_gain_of_students_that_differ_in_the_privilege_alone_is_its_effect(
     texts = said(comparison(held_out, tmp_path, OPSD, cue_only))
     (between,) = (t for t in texts if t.startswith("opsd-cue answers") and "than opsd." in t)
     assert "They differ in privilege alone: this is the effect of the cue as privilege in this run." in between
+
+
+def test_what_differs_beside_privilege_and_module_is_not_put_down_to_them(
+    held_out: list[Example], tmp_path: Path
+) -> None:
+    settings = {"teacher": {"type": "self-frozen"}, "objective": {"type": "k1"}, "steps": 10}
+    other = {"teacher": {"type": "none"}, "objective": {"type": "grpo"}, "steps": 10}
+    opsd = replace(OPSD, facts={"training": settings})
+    answered = replace(OPSD, method="opsd-longer", misreads=0.02, facts={"training": {**settings, "steps": 20}})
+    grpo = Reader("grpo", misreads=0.1, privilege="none", facts={"training": other})
+    found = comparison(held_out, tmp_path, opsd, answered, grpo)
+    differ = {frozenset((pair.first, pair.second)): pair.differ_in for pair in found.pairs}
+    assert differ[frozenset(("opsd", "opsd-longer"))] == ["other settings"]
+    assert differ[frozenset(("opsd", "grpo"))] == ["privilege", "teacher", "objective"]
+    texts = said(found)
+    assert any(
+        "in privilege, in teacher and in objective: this is the effect of all of them together" in t for t in texts
+    )
+    assert any(
+        "They differ in other settings alone: this is the effect of those settings in this run." in t for t in texts
+    )
 
 
 def test_the_better_student_is_chosen_on_validation_whatever_the_test_says(

@@ -12,6 +12,7 @@ from typing import ClassVar
 import pytest
 
 from tests.tracking.server import Server, free_port
+from vicur.config.run import load_config
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 from vicur.mlflow_store import experiment_id
@@ -55,10 +56,10 @@ def test_a_server_gives_its_own_experiments(server: Server) -> None:
     assert client.get_experiment_by_name("of a server").artifact_location.startswith("mlflow-artifacts:")
 
 
-def test_a_dead_server_is_told_quickly_with_a_remedy() -> None:
-    uri = f"http://ann:secret@127.0.0.1:{free_port()}"
+def test_a_dead_server_is_told_quickly_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret@127.0.0.1:{free_port()}")
     with pytest.raises(VicurError, match=r"does not answer \(Connection refused\)\. Start the server") as caught:
-        connect(TrackingConfig(uri=uri))
+        connect(TrackingConfig())
     assert caught.value.retryable
     assert "secret" not in str(caught.value)
     assert "ann" not in str(caught.value)
@@ -86,11 +87,12 @@ def answer(status: int, body: bytes) -> HTTPServer:
     return server
 
 
-def test_user_and_password_of_the_address_are_sent_and_appear_nowhere() -> None:
+def test_user_and_password_of_the_address_are_sent_and_appear_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     server = answer(401, b'{"error_code": "UNAUTHENTICATED", "message": "who are you?"}')
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:s%40cret@127.0.0.1:{server.server_port}")
     try:
         with pytest.raises(VicurError, match=r"refuses the user.*MLFLOW_TRACKING_USERNAME") as caught:
-            connect(TrackingConfig(uri=f"http://ann:s%40cret@127.0.0.1:{server.server_port}"))
+            connect(TrackingConfig())
     finally:
         server.shutdown()
     assert server.RequestHandlerClass.seen["Authorization"] == "Basic YW5uOnNAY3JldA=="  # type: ignore[attr-defined]
@@ -123,14 +125,19 @@ def test_an_address_that_is_no_mlflow_is_told_as_that() -> None:
         "sqlite:///",
         "sqlite://",
         "sqlite:///:memory:",
-        "postgresql://ann:secret@127.0.0.1:1/x",
+        "postgresql://ann@127.0.0.1:1/x",
         "nonsense://",
     ],
 )
 def test_an_address_that_cannot_be_used_is_one_clear_message(uri: str) -> None:
-    with pytest.raises(VicurError, match="neither the address of an MLflow server nor a SQLite file") as caught:
+    with pytest.raises(VicurError, match="neither the address of an MLflow server nor a SQLite file"):
         connect(TrackingConfig(uri=uri))
-    assert "secret" not in str(caught.value)
+
+
+def test_a_password_in_a_configuration_is_refused_and_not_repeated() -> None:
+    with pytest.raises(VicurError, match=r"holds a password.*MLFLOW_TRACKING_PASSWORD") as caught:
+        load_config(None, ["tracking.uri=http://ann:hunter2@host:5000"])
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_store_in_a_place_that_cannot_be_written_is_told_at_once(project: Path) -> None:

@@ -169,10 +169,11 @@ def test_without_mlflow_a_tracker_only_writes_its_file(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
 
 
-def test_a_tracker_shows_an_address_without_secrets(server: Server) -> None:
+def test_a_tracker_shows_an_address_without_secrets(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_tracker(TrackingConfig(), "r", "s").uri == "sqlite:///mlflow/mlflow.db"
     with_user = server.uri.replace("http://", "http://ann:hunter2@")
-    assert open_tracker(TrackingConfig(uri=with_user, experiment="secrets"), "r", "s").uri == server.uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", with_user)
+    assert open_tracker(TrackingConfig(experiment="secrets"), "r", "s").uri == server.uri
 
 
 # --- runs that a platform has started ---

@@ -47,7 +47,11 @@ def help_with_examples(text: str, *examples: str) -> str:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Run configuration (YAML); the defaults of the local run if left out."),
+    typer.Option(
+        "--config",
+        "-c",
+        help="Run configuration (YAML). Left out: configs/local.yaml where there is one, else the defaults.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -60,11 +64,15 @@ CacheOption = Annotated[
 ]
 
 
+LOCAL = Path("configs/local.yaml")
+"""Configuration of the commands that name none, where there is one: in the repository they all mean the run of ``make run``."""
+
+
 def configuration(path: Path | None, overrides: list[str] | None) -> RunConfig:
     """The run configuration that a command's options name."""
     from vicur.config.run import load_config
 
-    return load_config(path, overrides or ())
+    return load_config(LOCAL if path is None and LOCAL.is_file() else path, overrides or ())
 
 
 def run_stage(

@@ -71,7 +71,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run's configuration.
 
     Args:
-        path: a YAML file; ``None`` for the defaults, which are those of the local run.
+        path: a YAML file; ``None`` for the defaults.
         overrides: settings like ``training.steps=50``; values are read as YAML.
 
     Raises:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from pydantic import field_validator
+
 from vicur.config.base import Section
 
 
@@ -12,3 +16,13 @@ class TrackingConfig(Section):
     """MLflow's tracking URI. Left out: ``MLFLOW_TRACKING_URI``, else a store of the project's own in ``mlflow/`` (SQLite and a folder)."""
     experiment: str = "vicur"
     """Experiment that runs are filed under, unless the platform has started a run already."""
+
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_secret(cls, uri: str | None) -> str | None:
+        # A configuration is written to run folders, packages and logs.
+        if uri is not None and urlsplit(uri).password is not None:
+            raise ValueError(
+                "holds a password: leave it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+            )
+        return uri

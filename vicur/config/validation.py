@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from vicur.errors import VicurError
+from vicur.redaction import redacted
 
 _SHOWN = 5
 
@@ -50,5 +51,5 @@ def _sentence(problem: Any) -> str:
     if problem["type"] == "tuple_type":
         return f"{field} wants a list, as in [a, b] (given: {problem['input']!r})"
     given = problem["input"]
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    shown = f" (given: {redacted(repr(given))})" if isinstance(given, str | int | float | bool) else ""
     return f"{field or 'the configuration'}: {message[:1].lower()}{message[1:]}{shown}"

@@ -14,9 +14,12 @@ SCHEMA_VERSION = 1
 """Raised when a folder written by an earlier version can no longer be read as it is."""
 
 
-def _not_blank(text: str) -> str:
+def _readable(text: str) -> str:
     if not text.strip():
         raise PydanticCustomError("blank", "is blank")
+    # JSON can spell half a character (a lone surrogate), which no file in UTF-8 can hold.
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise PydanticCustomError("surrogate", "holds half a character (a lone surrogate)")
     return text
 
 
@@ -31,7 +34,7 @@ def _json_values(metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata
 
 
-Text = Annotated[str, AfterValidator(_not_blank)]
+Text = Annotated[str, AfterValidator(_readable)]
 """A string with something to read in it."""
 SplitName = Annotated[str, AfterValidator(_known_split)]
 """One of ``vicur.config.data.SPLITS``."""

@@ -18,7 +18,8 @@ from vicur.evaluation.statistics import Difference
 
 COMPARISON = "comparison.json"
 
-Aspect = Literal["privilege", "cue recovery"]
+Aspect = Literal["privilege", "cue recovery", "teacher", "objective", "what is trained", "other settings"]
+"""What two students may differ in beside the method's name."""
 Bootstrap = Callable[[Sequence[bool], Sequence[bool], Sequence[str]], Difference]
 """Difference in accuracy of two models on the same questions, given the questions' groups."""
 
@@ -235,14 +236,23 @@ def _compare_pair(
     # What is under test comes first: the module, the cue, else the better student.
     first, second = sorted((one, other), key=rank, reverse=True)
     a, b = students[first], students[second]
-    differ: list[Aspect] = []
-    if a.metrics.model.privilege != b.metrics.model.privilege:
-        differ.append("privilege")
-    if a.metrics.model.cue_recovery != b.metrics.model.cue_recovery:
-        differ.append("cue recovery")
     return PairComparison(
         first=first,
         second=second,
-        differ_in=differ,
+        differ_in=_differences(a.metrics.model, b.metrics.model),
         splits={split: _difference(a.predictions[split], b.predictions[split], bootstrap) for split in a.predictions},
     )
+
+
+def _differences(a: ModelFacts, b: ModelFacts) -> list[Aspect]:
+    """What two students differ in."""
+    named: dict[str, Aspect] = {"teacher": "teacher", "objective": "objective", "trained": "what is trained"}
+    told_apart = {*named, "method", "privilege", "recovery", "per_method"}
+    rest_a, rest_b = ({k: v for k, v in m.training.items() if k not in told_apart} for m in (a, b))
+    found: dict[Aspect, bool] = {
+        "privilege": a.privilege != b.privilege,
+        "cue recovery": a.cue_recovery != b.cue_recovery,
+        **{aspect: a.training.get(key) != b.training.get(key) for key, aspect in named.items()},
+        "other settings": rest_a != rest_b,
+    }
+    return [aspect for aspect, differs in found.items() if differs]

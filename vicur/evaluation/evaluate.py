@@ -140,6 +140,7 @@ def _facts(folder: Path, model: Qwen3VLForConditionalGeneration) -> ModelFacts:
     return ModelFacts(
         method=str(record.get("method", "base")),
         privilege=record.get("privilege"),
+        training=record.get("training", {}),
         cue_recovery=model.config.recovery_settings.model_dump() if with_module else None,
         parameters=parameter_count(model).total,
     )

@@ -70,6 +70,8 @@ class ModelFacts(BaseModel):
     """Training method of a student; ``base`` for a model that was not distilled."""
     privilege: str | None
     """What the student's teacher knew; ``None`` for a base."""
+    training: dict[str, Any] = {}
+    """Settings that the student was trained with, nothing left out; empty for a base."""
     cue_recovery: dict[str, Any] | None
     """Settings of the cue recovery module; ``None`` for a model without it."""
     parameters: int

@@ -15,7 +15,14 @@ from vicur.evaluation.comparison import Aspect, Comparison, PairComparison
 from vicur.evaluation.statistics import Difference
 
 _SPLIT_NAMES = {"test": "test", "ood": "out-of-domain", "validation": "validation"}
-_EFFECT_OF: dict[Aspect, str] = {"privilege": "the cue as privilege", "cue recovery": "cue recovery"}
+_EFFECT_OF: dict[Aspect, str] = {
+    "privilege": "the privilege",
+    "cue recovery": "cue recovery",
+    "teacher": "the teacher",
+    "objective": "the objective",
+    "what is trained": "training other weights",
+    "other settings": "those settings",
+}
 
 
 class Verdict(BaseModel):
@@ -86,7 +93,8 @@ def _between(comparison: Comparison, pair: PairComparison) -> Verdict:
         claim = f"{pair.first} and {pair.second} tie on the test questions."
     else:
         claim = f"{pair.first} answers {_change(difference)} of the test questions than {pair.second}."
-    detail = f"{_sure(difference, comparison.confidence)} {_cause(pair, outcome)}"
+    told = {comparison.students[name].model.privilege for name in (pair.first, pair.second)}
+    detail = f"{_sure(difference, comparison.confidence)} {_cause(pair, outcome, cue='cue' in told)}"
     return Verdict(outcome=outcome, claim=claim, detail=detail, about=[pair.first, pair.second])
 
 
@@ -102,13 +110,21 @@ def _sure(difference: Difference, confidence: float) -> str:
     return f"{sure}."
 
 
-def _cause(pair: PairComparison, outcome: str) -> str:
-    """What a difference, or the lack of one, may be put down to."""
+def _cause(pair: PairComparison, outcome: str, *, cue: bool) -> str:
+    """What a difference, or the lack of one, may be put down to.
+
+    Args:
+        pair: the two students.
+        outcome: what was found.
+        cue: whether the teacher of one of them knew the cue.
+    """
     if not pair.differ_in:
-        return "They differ in neither privilege nor cue recovery."
-    if len(pair.differ_in) > 1:
-        return "They differ in privilege and in cue recovery: this is the effect of the two together, not of either."
-    effect = _EFFECT_OF[pair.differ_in[0]]
+        return "They differ in nothing that is set."
+    *others, last = pair.differ_in
+    if others:
+        together = "the two together, not of either" if len(others) == 1 else "all of them together, not of any one"
+        return f"They differ in {', in '.join(others)} and in {last}: this is the effect of {together}."
+    effect = "the cue as privilege" if last == "privilege" and cue else _EFFECT_OF[last]
     if outcome == "tie":
         return f"They differ in {pair.differ_in[0]} alone: no effect of {effect} was measured."
     return f"They differ in {pair.differ_in[0]} alone: this is the effect of {effect} in this run."

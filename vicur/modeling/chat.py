@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -172,6 +172,10 @@ class Chat:
         try:
             with Image.open(io.BytesIO(image)) as opened:
                 rgb = opened.convert("RGB")
+        except UnidentifiedImageError:
+            raise VicurError(
+                "cannot be read as an image.", remedy="Replace the image and prepare the dataset again."
+            ) from None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise VicurError(
                 f"cannot be read as an image ({error}).", remedy="Replace the image and prepare the dataset again."

@@ -98,11 +98,11 @@ class _Task:
 class _Strip:
     """Logits of some tokens over the whole vocabulary, with what sums them up."""
 
-    def __init__(self, hidden_NH: Tensor, head: Tensor, tiles: list[VocabularyTile]) -> None:
-        self.values_NV = hidden_NH.new_empty(len(hidden_NH), len(head), dtype=accumulation_dtype(hidden_NH))
+    def __init__(self, hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile]) -> None:
+        self.values_NV = hidden_NH.new_empty(len(hidden_NH), len(head_VH), dtype=accumulation_dtype(hidden_NH))
         softmax = RunningSoftmax(len(hidden_NH), self.values_NV)
         for tile in tiles:
-            logits_NV = tile.logits(hidden_NH, head)
+            logits_NV = tile.logits(hidden_NH, head_VH)
             softmax.add(logits_NV)
             self.values_NV[:, tile.ids] = logits_NV
         self.normaliser_N, self.entropy_N = softmax.log_normaliser(), softmax.entropy()
@@ -116,6 +116,53 @@ class _Strip:
         return self.values_NV.gather(1, ids_N[:, None])[:, 0] - self.normaliser_N
 
 
+class _Pair:
+    """Strips of student and teacher at the same tokens.
+
+    Args:
+        student: the student's hidden states [N, H] and weights [V, H].
+        teacher: those of the teacher.
+        tiles: tiles over the vocabulary.
+    """
+
+    def __init__(
+        self, student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], tiles: list[VocabularyTile]
+    ) -> None:
+        self._hidden_NH, self._head_VH = student
+        self._tiles = tiles
+        self._student, self._teacher = _Strip(*student, tiles), _Strip(*teacher, tiles)
+        self._pull_N = torch.zeros_like(self._student.normaliser_N)
+
+    def scores(self, targets_N: Tensor, terms_and_pull: TermsAndPull) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Divergences, log-probabilities of the sampled tokens under student and teacher, and the student's entropies, each [N].
+
+        Both models' logits are done with afterwards: the pull stands in the place of the student's, and the student's probabilities in
+        that of the teacher's.
+        """
+        student, teacher = self._student, self._teacher
+        sampled = student.logprobs_of(targets_N), teacher.logprobs_of(targets_N)
+        divergence_N = torch.zeros_like(student.normaliser_N)
+        for tile in self._tiles:
+            student_NV, teacher_NV = student.logprobs(tile), teacher.logprobs(tile)
+            terms_NV, pull_NV = terms_and_pull(student_NV, teacher_NV)
+            divergence_N += terms_NV.sum(-1)
+            self._pull_N += pull_NV.sum(-1)
+            student.values_NV[:, tile.ids] = pull_NV
+            teacher.values_NV[:, tile.ids] = student_NV.exp_()
+        return divergence_N, *sampled, student.entropy_N
+
+    def add_gradients(self, weights_N: Tensor, hidden_grad_NH: Tensor | None, head_grad_VH: Tensor | None) -> None:
+        """Adds the gradients of the divergences, times weights, to what is given; once, after :meth:`scores`."""
+        pull_NV, probability_NV = self._student.values_NV, self._teacher.values_NV
+        for tile in self._tiles:
+            grad_NV = pull_NV[:, tile.ids].addcmul_(probability_NV[:, tile.ids], self._pull_N[:, None], value=-1)
+            grad_NV = grad_NV.mul_(weights_N[:, None]).to(self._hidden_NH.dtype)
+            if hidden_grad_NH is not None:
+                add_product_(hidden_grad_NH, grad_NV, self._head_VH[tile.ids])
+            if head_grad_VH is not None:
+                add_product_(head_grad_VH[tile.ids], grad_NV.t(), self._hidden_NH)
+
+
 class _WeightedDivergence(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -125,28 +172,23 @@ class _WeightedDivergence(torch.autograd.Function):
         tiles = vocabulary_tiles(len(weight_VH), task.forbidden, task.sizes.vocabulary)
         hidden_grad_NH = hidden_NH.new_zeros(hidden_NH.shape, dtype=wide) if task.wanted[0] else None
         weight_grad_VH = weight_VH.new_zeros(weight_VH.shape, dtype=wide) if task.wanted[1] else None
-        divergence_N, student_N, teacher_N, entropy_N = (hidden_NH.new_empty(count, dtype=wide) for _ in range(4))
+        found_N = [hidden_NH.new_empty(count, dtype=wide) for _ in range(4)]
         with without_autocast(hidden_NH):
             for rows in task.sizes.strips(count, len(weight_VH), wide):
-                student = _Strip(hidden_NH[rows], weight_VH, tiles)
-                teacher = _Strip(teacher_NH[rows], teacher_VH, tiles)
-                student_N[rows] = student.logprobs_of(task.targets_N[rows])
-                teacher_N[rows] = teacher.logprobs_of(task.targets_N[rows])
-                entropy_N[rows] = student.entropy_N
-                divergence_N[rows], pull_N = _sum_up(student, teacher, tiles, task.terms_and_pull)
-                pull_NV, probability_NV = student.values_NV, teacher.values_NV
-                for tile in tiles if any(task.wanted) else []:
-                    grad_NV = pull_NV[:, tile.ids].addcmul_(probability_NV[:, tile.ids], pull_N[:, None], value=-1)
-                    grad_NV = grad_NV.mul_(task.weights_N[rows, None]).to(hidden_NH.dtype)
-                    if hidden_grad_NH is not None:
-                        add_product_(hidden_grad_NH[rows], grad_NV, weight_VH[tile.ids])
-                    if weight_grad_VH is not None:
-                        add_product_(weight_grad_VH[tile.ids], grad_NV.t(), hidden_NH[rows])
+                pair = _Pair((hidden_NH[rows], weight_VH), (teacher_NH[rows], teacher_VH), tiles)
+                for values_N, made_N in zip(
+                    found_N, pair.scores(task.targets_N[rows], task.terms_and_pull), strict=True
+                ):
+                    values_N[rows] = made_N
+                if any(task.wanted):
+                    hidden_rows = None if hidden_grad_NH is None else hidden_grad_NH[rows]
+                    pair.add_gradients(task.weights_N[rows], hidden_rows, weight_grad_VH)
+                # Before the next strips are made.
+                del pair
         ctx.grads = hidden_grad_NH, weight_grad_VH
         ctx.dtypes = hidden_NH.dtype, weight_VH.dtype
-        found = (divergence_N, student_N, teacher_N, entropy_N)
-        ctx.mark_non_differentiable(*found)
-        return (task.weights_N * divergence_N).sum(), *found
+        ctx.mark_non_differentiable(*found_N)
+        return (task.weights_N * found_N[0]).sum(), *found_N
 
     @staticmethod
     @once_differentiable
@@ -158,19 +200,3 @@ class _WeightedDivergence(torch.autograd.Function):
             None if made is None else made.mul_(grad).to(dtype) for made, dtype in zip(grads, ctx.dtypes, strict=True)
         ]
         return *scaled, None, None, None
-
-
-def _sum_up(
-    student: _Strip, teacher: _Strip, tiles: list[VocabularyTile], terms_and_pull: TermsAndPull
-) -> tuple[Tensor, Tensor]:
-    """Divergences and sums of the pull [N]. Puts the pull in the place of the student's logits, and the student's probabilities in
-    that of the teacher's: both are done with."""
-    divergence_N, pull_N = (torch.zeros_like(student.normaliser_N) for _ in range(2))
-    for tile in tiles:
-        student_NV, teacher_NV = student.logprobs(tile), teacher.logprobs(tile)
-        terms_NV, pull_NV = terms_and_pull(student_NV, teacher_NV)
-        divergence_N += terms_NV.sum(-1)
-        pull_N += pull_NV.sum(-1)
-        student.values_NV[:, tile.ids] = pull_NV
-        teacher.values_NV[:, tile.ids] = student_NV.exp_()
-    return divergence_N, pull_N

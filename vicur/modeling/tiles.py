@@ -17,13 +17,17 @@ from torch import Tensor
 NEVER = -1e30
 
 
+# How much wider a tile may be where there are few tokens.
+_WIDEST = 4
+
+
 @dataclass(frozen=True)
 class TileSizes:
     """How much is computed at once.
 
     Attributes:
-        tokens: tokens of a tile that spans a part of the vocabulary.
-        vocabulary: ids of that part.
+        tokens: tokens of a tile, at most.
+        vocabulary: ids of a tile; of few tokens it takes more.
         strip_bytes: size of a strip, some tokens over the whole vocabulary, where one is needed.
     """
 
@@ -35,8 +39,12 @@ class TileSizes:
     def suited_to(cls, device: torch.device) -> TileSizes:
         """Sizes at which products run near their full speed: a CPU's fit its last cache, a GPU's fill its cores."""
         if device.type == "cpu":
-            return cls(tokens=1024, vocabulary=1024, strip_bytes=40 * 2**20)
+            return cls(tokens=512, vocabulary=2048, strip_bytes=40 * 2**20)
         return cls(tokens=4096, vocabulary=8192, strip_bytes=320 * 2**20)
+
+    def width(self, count: int) -> int:
+        """Ids of a tile over ``count`` tokens."""
+        return self.vocabulary * min(_WIDEST, max(1, self.tokens // max(1, count)))
 
     def token_tiles(self, count: int) -> Iterator[slice]:
         """Tiles over ``count`` tokens."""
@@ -106,14 +114,14 @@ class RunningSoftmax:
         self._total_N = like.new_zeros(count)
         self._weighted_N = like.new_zeros(count)
 
-    def add(self, logits_NV: Tensor) -> None:
-        """Takes in one tile's logits."""
-        highest_N = torch.maximum(self._highest_N, logits_NV.amax(-1))
-        kept_N = (self._highest_N - highest_N).exp()
+    def add(self, logits_NV: Tensor, rows: slice = slice(None)) -> None:
+        """Takes in one tile's logits of all tokens, or of ``rows``."""
+        highest_N = torch.maximum(self._highest_N[rows], logits_NV.amax(-1))
+        kept_N = (self._highest_N[rows] - highest_N).exp()
         powers_NV = (logits_NV - highest_N[:, None]).exp_()
-        self._total_N = self._total_N * kept_N + powers_NV.sum(-1)
-        self._weighted_N = self._weighted_N * kept_N + powers_NV.mul_(logits_NV).sum(-1)
-        self._highest_N = highest_N
+        self._total_N[rows] = self._total_N[rows] * kept_N + powers_NV.sum(-1)
+        self._weighted_N[rows] = self._weighted_N[rows] * kept_N + powers_NV.mul_(logits_NV).sum(-1)
+        self._highest_N[rows] = highest_N
 
     def log_normaliser(self) -> Tensor:
         """log sum_v e^(z_v) [N]."""

@@ -106,39 +106,38 @@ class _Sweep:
 def _sweep(
     hidden_NH: Tensor, weight_VH: Tensor, ids_NJ: Tensor, forbidden: Tensor, sizes: TileSizes, top: int = 0
 ) -> _Sweep:
-    """Passes over the vocabulary once for each tile of tokens."""
-    wide = accumulation_dtype(hidden_NH)
-    found = _Sweep(
-        logits_NJ=hidden_NH.new_empty(ids_NJ.shape, dtype=wide),
-        normaliser_N=hidden_NH.new_empty(len(hidden_NH), dtype=wide),
-        entropy_N=hidden_NH.new_empty(len(hidden_NH), dtype=wide),
-        top_ids_NK=ids_NJ.new_zeros(len(hidden_NH), top),
-        top_logits_NK=hidden_NH.new_full((len(hidden_NH), top), -torch.inf, dtype=wide),
-    )
-    tiles = vocabulary_tiles(len(weight_VH), forbidden, sizes.vocabulary)
+    """Passes over the vocabulary once."""
+    count, wide = len(hidden_NH), accumulation_dtype(hidden_NH)
+    logits_NJ = hidden_NH.new_empty(ids_NJ.shape, dtype=wide)
+    best = _Best(ids_NJ.new_zeros(count, top), hidden_NH.new_full((count, top), -torch.inf, dtype=wide))
+    softmax = RunningSoftmax(count, logits_NJ)
     with without_autocast(hidden_NH):
-        for rows in sizes.token_tiles(len(hidden_NH)):
-            softmax = RunningSoftmax(rows.stop - rows.start, found.normaliser_N)
-            for tile in tiles:
+        for tile in vocabulary_tiles(len(weight_VH), forbidden, sizes.width(count)):
+            for rows in sizes.token_tiles(count):
                 logits_NV = tile.logits(hidden_NH[rows], weight_VH)
-                softmax.add(logits_NV)
+                softmax.add(logits_NV, rows)
                 inside_NJ, columns_NJ = tile.find(ids_NJ[rows])
-                found.logits_NJ[rows] = torch.where(inside_NJ, logits_NV.gather(1, columns_NJ), found.logits_NJ[rows])
+                logits_NJ[rows] = torch.where(inside_NJ, logits_NV.gather(1, columns_NJ), logits_NJ[rows])
                 if top:
-                    _keep_best(found, rows, logits_NV, tile.start)
-            found.normaliser_N[rows] = softmax.log_normaliser()
-            found.entropy_N[rows] = softmax.entropy()
-    return found
+                    best.add(logits_NV, rows, tile.start)
+    return _Sweep(logits_NJ, softmax.log_normaliser(), softmax.entropy(), best.ids_NK, best.logits_NK)
 
 
-def _keep_best(found: _Sweep, rows: slice, logits_NV: Tensor, start: int) -> None:
-    """Lets a tile's logits contend with the best so far."""
-    count = found.top_logits_NK.shape[1]
-    best = logits_NV.topk(min(count, logits_NV.shape[1]), dim=-1)
-    values = torch.cat([found.top_logits_NK[rows], best.values], dim=1)
-    ids = torch.cat([found.top_ids_NK[rows], best.indices + start], dim=1)
-    found.top_logits_NK[rows], order = values.topk(count, dim=-1)
-    found.top_ids_NK[rows] = ids.gather(1, order)
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The highest logits so far and their ids."""
+
+    ids_NK: Tensor
+    logits_NK: Tensor
+
+    def add(self, logits_NV: Tensor, rows: slice, start: int) -> None:
+        """Lets a tile's logits of ``rows`` contend; ``start`` is the tile's first id."""
+        k = self.logits_NK.shape[1]
+        found = logits_NV.topk(min(k, logits_NV.shape[1]), dim=-1)
+        contenders_NC = torch.cat([self.logits_NK[rows], found.values], dim=1)
+        ids_NC = torch.cat([self.ids_NK[rows], found.indices + start], dim=1)
+        self.logits_NK[rows], places_NK = contenders_NC.topk(k, dim=-1)
+        self.ids_NK[rows] = ids_NC.gather(1, places_NK)
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -166,7 +165,7 @@ class _TokenLogprobs(torch.autograd.Function):
         weight_grad_VH = torch.zeros_like(weight_VH) if needs_weight else None
         total_N1 = -grad_NK.sum(-1, keepdim=True)
         with without_autocast(hidden_NH):
-            for tile in vocabulary_tiles(len(weight_VH), forbidden, sizes.vocabulary):
+            for tile in vocabulary_tiles(len(weight_VH), forbidden, sizes.width(len(hidden_NH))):
                 # The whole sum over tokens is done in wide precision before it is rounded to the weights'.
                 tile_grad_VH = None if weight_grad_VH is None else weight_grad_VH[tile.ids].to(wide)
                 for rows in sizes.token_tiles(len(hidden_NH)):

@@ -42,6 +42,10 @@ class StudentRecord(BaseModel):
     steps: int
     best_step: int
     validation_accuracy: float
+    teacher: dict[str, Any] = {}
+    """Who scored its responses."""
+    objective: dict[str, Any] = {}
+    """What was minimised."""
     training: dict[str, Any] = {}
     """Settings of the training."""
     mlflow_run_id: str | None = None
@@ -52,6 +56,10 @@ class Lineage(BaseModel, frozen=True):
 
     method: str
     privilege: str
+    teacher: str
+    """Kind of its teacher."""
+    objective: str
+    """What was minimised."""
     cue_recovery: bool
     checkpoint: str
     """SHA-256 over the student's model files."""
@@ -136,6 +144,8 @@ def trace(inputs: Mapping[str, Path]) -> Lineage:
     return Lineage(
         method=record.method,
         privilege=record.privilege,
+        teacher=str(record.teacher.get("type", "")),
+        objective=str(record.objective.get("type", "")),
         cue_recovery=record.recovery,
         checkpoint=checkpoint_sha256(inputs["student"]),
         parent=record.parent,

@@ -84,5 +84,10 @@ def _gate(outcome: GateOutcome | None) -> list[str]:
 
 
 def _taught_with(lineage: Lineage) -> str:
-    module = "with" if lineage.cue_recovery else "without"
-    return f"Its teacher's privilege was the {lineage.privilege}; it was trained {module} the cue recovery module."
+    if lineage.teacher == "none":
+        teacher = "It had no teacher"
+    elif lineage.privilege == "none":
+        teacher = "Its teacher knew what it knew"
+    else:
+        teacher = f"Its teacher's privilege was the {lineage.privilege}"
+    return f"{teacher}; it was trained {'with' if lineage.cue_recovery else 'without'} the cue recovery module."

@@ -222,7 +222,9 @@ def get_version(client: MlflowClient, name: str, version: str) -> Version:
 
     found = None
     try:
-        found = Version.of(client.get_model_version(name, version)) if version.isdecimal() else None
+        found = (
+            Version.of(client.get_model_version(name, version)) if version.isdecimal() and len(version) < 10 else None
+        )
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -239,7 +241,9 @@ def get_version(client: MlflowClient, name: str, version: str) -> Version:
 
 
 def _numbers(client: MlflowClient, name: str) -> list[str]:
-    return sorted((str(v.version) for v in client.search_model_versions(f"name = '{name}'")), key=int)
+    # A quote in a name would end the filter's string.
+    found = client.search_model_versions(f"name = '{name}'") if "'" not in name else []
+    return sorted((str(v.version) for v in found), key=int)
 
 
 def tag(client: MlflowClient, version: Version, tags: Mapping[str, str]) -> None:

@@ -12,9 +12,8 @@ from vicur.answers import is_correct
 from vicur.modeling.generation import Response, generate
 from vicur.modeling.vision import ImageFeatures
 from vicur.seeds import substream
-from vicur.training.diagnostics import hint_leakage
+from vicur.training.diagnostics import hint_leakage, reward_metrics
 from vicur.training.examples import TrainingExample
-from vicur.training.grpo import reward_metrics
 from vicur.training.learner import Learner
 from vicur.training.objectives import group_advantages
 

@@ -67,6 +67,15 @@ def epoch_leakage(
     }
 
 
+def reward_metrics(rewards_GN: Tensor) -> dict[str, float]:
+    """Mean and spread of the rewards of N responses to each of G prompts, and the share of groups that agree: those teach nothing."""
+    return {
+        "reward/mean": float(rewards_GN.mean()),
+        "reward/std": float(rewards_GN.std(dim=-1).mean()),
+        "reward/groups_without_signal": float((rewards_GN == rewards_GN[:, :1]).all(dim=-1).float().mean()),
+    }
+
+
 class RecoveryNorms:
     """Reads how strong cue recovery is, while it is entered: norm of its update of a sink over the norm of the sink's state.
 

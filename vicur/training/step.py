@@ -82,7 +82,7 @@ def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int) -
     for part in lesson.parts():
         loss, told = lesson.loss(part, seen)
         loss.backward()
-        share = (part.stop - part.start) / len(lesson.attempts.rows)
+        share = sum(map(len, lesson.attempts.ids[part])) / lesson.attempts.tokens
         shares = {name: share * value for name, value in told.items()}
         for name, value in {"loss": float(loss.detach()), **shares}.items():
             totals[name] = totals.get(name, 0.0) + value

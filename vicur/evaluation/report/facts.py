@@ -26,7 +26,7 @@ _SETTINGS = {
     "learning_rate": "Learning rate",
     "objective": "Objective",
     "max_grad_norm": "Gradient norm limit",
-    "train_vision": "Vision tower trained",
+    "trained": "Trained",
 }
 _HASHES = {"parent": "Base, sha256", "dataset": "Dataset, sha256", "cues": "Cues, sha256"}
 _HASH_DIGITS = 12

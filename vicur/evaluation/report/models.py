@@ -32,6 +32,8 @@ class ReportModel:
         """What its teacher was told."""
         if self.facts.privilege is None:
             return "not distilled"
+        if self.facts.training.get("teacher", {}).get("type") == "none":
+            return "no teacher"
         return _PRIVILEGES.get(self.facts.privilege, self.facts.privilege)
 
     @property
