@@ -257,7 +257,7 @@ def loss_bytes(plan: PlanInput, models: Models) -> int:
 
 def _tile(tokens: int, vocabulary: int) -> int:
     """Bytes of a tile of logits of so many tokens."""
-    return min(_TILES.tokens, tokens) * min(_TILES.vocabulary, vocabulary) * _FLOAT32
+    return min(_TILES.tokens, tokens) * min(_TILES.width(tokens), vocabulary) * _FLOAT32
 
 
 def _some(parts: dict[Part, int]) -> dict[Part, int]:
