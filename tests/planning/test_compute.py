@@ -94,11 +94,23 @@ def test_frozen_weights_save_the_backwards_second_half() -> None:
     assert step_work(plan(trained="lora"), MODELS, lengths).backward == step_work(plan(), MODELS, lengths).forward
 
 
-def test_a_divergence_takes_half_as_much_again_in_the_loss() -> None:
+def test_a_divergence_projects_the_teachers_states_in_the_loss_rather_than_before() -> None:
     lengths = longest_lengths(plan())
     k1, divergence = (step_work(plan(objective=o), MODELS, lengths) for o in ("k1", "forward_kl"))
-    assert divergence.loss == 1.5 * k1.loss
-    assert divergence.teacher < k1.teacher
+    projected = plan().sequences * head_flops(MIDSIZE, RESPONSE)
+    assert divergence.loss == k1.loss == 4 * projected
+    assert k1.teacher - divergence.teacher == projected
+
+
+def test_supervised_training_has_no_rollouts() -> None:
+    given = plan(objective="supervised", teacher="none")
+    models = Models(MIDSIZE, SIZES, MIDSIZE, None)
+    work, seconds = (
+        step_work(given, models, longest_lengths(given)),
+        step_seconds(given, models, longest_lengths(given)),
+    )
+    assert (work.rollout, work.teacher, seconds.rollout, seconds.teacher) == (0, 0, 0, 0)
+    assert seconds.validation > 0
 
 
 def test_operations_grow_with_rollouts_and_lengths() -> None:

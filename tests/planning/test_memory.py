@@ -17,6 +17,10 @@ from tests.planning.factory import IMAGE_TOKENS, MERGE, PATCH, PROMPT, RESPONSE,
 from vicur.config.student import CueRecoverySettings
 from vicur.modeling import load_model, with_cue_recovery
 from vicur.modeling.chat import Pixels
+from vicur.modeling.divergence import weighted_divergence
+from vicur.modeling.scoring import ResponseStates
+from vicur.modeling.tiles import TileSizes
+from vicur.modeling.token_logprobs import token_logprobs
 from vicur.modeling.vision import ImageFeatures, encode_images, encoder_outputs
 from vicur.planning.activations import text_activations, vision_activations
 from vicur.planning.architecture import architecture_of
@@ -25,12 +29,14 @@ from vicur.planning.inputs import PlanInput
 from vicur.planning.memory import (
     Part,
     Phase,
+    loss_bytes,
     peak,
     state_bytes,
     student_memory,
     teacher_memory,
 )
 from vicur.planning.model import models_of
+from vicur.training.objectives import forward_kl
 
 ROWS = 4
 # What a plan leaves out: indices of visual tokens, small reductions. Less at real sizes, where states are wider.
@@ -184,6 +190,29 @@ def test_the_kv_cache_takes_what_the_plan_says(folder: Path, mixed_precision: st
     layers = student.config.text_config.num_hidden_layers
     planned = student_memory(plan, models_of(plan))[Phase.ROLLOUT][Part.KV_CACHE]
     assert planned * layers == measured * (layers + 1)
+
+
+@pytest.mark.parametrize("objective", ["k1", "forward_kl"])
+def test_the_loss_stays_below_what_is_planned_for_it(folder: Path, objective: str) -> None:
+    tokens, sizes = ROWS * RESPONSE, TileSizes.suited_to(torch.device("cuda"))
+    states = ResponseStates(
+        torch.randn(tokens, 256, requires_grad=True),
+        torch.randint(512, (tokens,)),
+        torch.ones(ROWS, RESPONSE, dtype=torch.bool),
+        torch.randn(512, 256, requires_grad=True),
+    )
+    forbidden = torch.tensor([1, 2])
+    with LiveBytes() as live:
+        if objective == "k1":
+            ids_N1 = states.targets_N[:, None]
+            token_logprobs(states.hidden_NH, states.head_VH, ids_N1, forbidden, sizes)[0].sum().backward()
+        else:
+            weights_N = torch.ones(tokens)
+            weighted_divergence(states, states, forward_kl, weights_N, forbidden, sizes).loss.backward()
+    plan = plan_of(folder, objective=objective)
+    planned = loss_bytes(plan, models_of(plan))
+    given = (2 if objective == "forward_kl" else 1) * tokens * 256 * 4
+    assert 0.5 * planned < live.peak + given <= planned
 
 
 def plan_8b(**fields: Any) -> PlanInput:

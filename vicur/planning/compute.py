@@ -23,8 +23,9 @@ from vicur.planning.sizes import Sizes
 _FLOAT32 = torch.float32.itemsize
 # AdamW reads weight, gradient and two states, and writes weight and states.
 _OPTIMIZER_PASSES = 7
-# 2 forward, 2 recomputed, 4 backward per hidden number, vocabulary entry and token; a divergence projects the teacher's states twice too.
-_LOSS_K1, _LOSS_DIVERGENCE = 8, 12
+# Products of hidden state and output layer in the loss. One log-probability: logits, logits again in the backward, and two gradients. A
+# divergence: both models' logits, and two gradients while they are there. A frozen output layer gets no gradient.
+_LOSS_PRODUCTS = 4
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ def step_work(plan: PlanInput, models: Models, lengths: Lengths) -> Work:
         teacher = text_flops(models.teacher, models.teacher_sizes, tokens)
         if not plan.whole_vocabulary:
             teacher += head_flops(models.teacher, lengths.response)
-    loss = head_flops(student, lengths.response) / 2 * (_LOSS_DIVERGENCE if plan.whole_vocabulary else _LOSS_K1)
+    products = _LOSS_PRODUCTS if plan.trained == "full" else _LOSS_PRODUCTS - 1
+    loss = products * head_flops(student, lengths.response)
     return Work(
         vision=encoded,
         rollout=rows * (forward + head_flops(student, lengths.response)) if plan.on_policy else 0.0,

@@ -87,8 +87,8 @@ class PlanInput(Section):
     examples: int | None = Field(default=None, ge=1)
     """Examples that students are distilled on; left out, epochs are not told."""
     objective: str = "k1"
-    """The training objective. ``k1``, ``k3``, ``grpo`` and ``supervised`` take one log-probability a token, the others the whole
-    vocabulary; ``supervised`` needs no rollouts."""
+    """The training objective, by its type. ``forward_kl``, ``reverse_kl`` and ``jsd`` compare whole distributions, the others some
+    log-probabilities a token; ``supervised`` needs no rollouts."""
     max_prompt_tokens: int = Field(ge=1)
     """Longest prompt, its visual tokens included."""
     max_response_tokens: int = Field(ge=1)
@@ -125,10 +125,6 @@ class PlanInput(Section):
     """Whether AdamW works in one kernel: without, it takes a copy of the trained weights' size for a moment."""
     gradient_as_bucket_view: bool = False
     """Under ``ddp``: whether the buckets of the exchange serve as the gradients, instead of standing beside them."""
-    loss_tile_tokens: int = Field(default=1024, ge=1)
-    """Tokens of a tile of the loss."""
-    loss_tile_vocabulary: int = Field(default=8192, ge=1)
-    """Vocabulary of a tile of the loss."""
     feature_cache: float = Field(default=1.0, ge=0)
     """Most that remembered image features of a frozen tower take, in GiB."""
 
@@ -184,7 +180,7 @@ class PlanInput(Section):
     @property
     def whole_vocabulary(self) -> bool:
         """Whether the objective compares whole distributions."""
-        return self.objective not in ("k1", "k3", "grpo", "supervised")
+        return self.objective in ("forward_kl", "reverse_kl", "jsd")
 
     @property
     def on_policy(self) -> bool:

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import torch
 
+from vicur.modeling.tiles import TileSizes
 from vicur.planning.activations import encoding, fixed_bytes, step_images, text_activations, vision_activations
 from vicur.planning.footprint import decoder_layer_footprint
 from vicur.planning.inputs import PlanInput
@@ -32,6 +33,9 @@ _ADAM_STATES = 2
 _LAYERS_GATHERED = 2
 # Logits, their masked copy, log-probabilities, and what temperature and truncation make of them (vicur.modeling.generation.draw).
 _DRAW_COPIES = 5
+# Logits of a tile and what becomes of them; the same of two models, with a divergence's terms.
+_TILE_COPIES, _STRIP_COPIES = 3, 8
+_TILES = TileSizes.suited_to(torch.device("cuda"))
 
 
 class Phase(StrEnum):
@@ -167,12 +171,13 @@ def _features(plan: PlanInput, models: Models) -> int:
     text = models.student.text
     deepstack = len(models.student.vision.deepstack_visual_indexes)
     image = plan.visual_tokens * text.hidden_size * (1 + deepstack) * compute_bytes(plan)
-    remembered = 0
-    if plan.teacher != "none" and not plan.teacher_gpus:
-        remembered = int(plan.feature_cache * 2**30)
-        if plan.examples is not None:
-            remembered = min(remembered, plan.examples * image)
-    return step_images(plan) * image + remembered
+    # A tower that does not change remembers: the student's, and the teacher's where that is another.
+    others = plan.teacher == "checkpoint" or (plan.teacher in ("frozen", "adapter_off") and plan.train_vision)
+    towers = (not plan.train_vision) + (others and not plan.teacher_gpus)
+    remembered = int(plan.feature_cache * 2**30)
+    if plan.examples is not None:
+        remembered = min(remembered, plan.examples * image)
+    return step_images(plan) * image + towers * remembered
 
 
 def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
@@ -213,7 +218,8 @@ def _scoring(plan: PlanInput, models: Models, shards: int) -> dict[Part, int]:
     return {
         Part.ACTIVATIONS: layer.forward_peak + states + fixed_bytes(rows, tokens),
         Part.VISION: encoding(plan, models.teacher, precision) + graph,
-        Part.LOSS: _tile(plan, rows * plan.max_response_tokens, text.hidden_size, 1),
+        Part.LOSS: rows * plan.max_response_tokens * text.hidden_size * precision.state_bytes
+        + _TILE_COPIES * _tile(rows * plan.max_response_tokens, text.vocab_size),
         Part.COPIES: _copies(plan, sizes) if own and precision.autocast else _gathered(plan, sizes, shards),
     }
 
@@ -225,23 +231,33 @@ def _update(plan: PlanInput, models: Models) -> dict[Part, int]:
         Part.GRADIENTS: _held_gradients(plan, models.sizes) + _passing_gradients(plan, models.sizes),
         Part.ACTIVATIONS: sum(text_activations(plan, models)),
         Part.VISION: sum(vision_activations(plan, models)),
-        Part.LOSS: _loss(plan, models),
+        Part.LOSS: loss_bytes(plan, models),
     }
 
 
-def _loss(plan: PlanInput, models: Models) -> int:
-    """States of the response tokens and their gradient, and a tile of logits for each model that the loss compares."""
+def loss_bytes(plan: PlanInput, models: Models) -> int:
+    """States of the response tokens and their gradient, the output layer's gradient before it is added to what is held, and a tile of
+    logits, or a strip for each of two distributions that are compared (``vicur.modeling.tiles``)."""
     text = models.student.text
-    numbers = plan.micro_batch * plan.max_response_tokens
-    compared = 2 if plan.whole_vocabulary else 1
-    teacher = models.teacher.text.hidden_size if compared == 2 else 0
-    return 2 * numbers * text.hidden_size * _FLOAT32 + _tile(plan, numbers, teacher, compared)
+    tokens = plan.micro_batch * plan.max_response_tokens
+    own = 2 * tokens * text.hidden_size * _FLOAT32
+    if plan.trained == "full":
+        own += text.vocab_size * text.hidden_size * _FLOAT32
+    if not plan.whole_vocabulary:
+        return own + _TILE_COPIES * _tile(tokens, text.vocab_size)
+    # Later updates of a batch learn from the same states of the teacher.
+    taught = plan.sequences_a_gpu if plan.updates > 1 else plan.micro_batch
+    states = taught * plan.max_response_tokens * models.teacher.text.hidden_size * compute_bytes(plan)
+    token = text.vocab_size * _FLOAT32
+    strip = min(tokens, max(1, _TILES.strip_bytes // token))
+    # Two models' strips, and those before them until both are made.
+    strips = 2 if strip == tokens else 4
+    return own + states + strips * strip * token + _STRIP_COPIES * _tile(strip, text.vocab_size)
 
 
-def _tile(plan: PlanInput, numbers: int, hidden_size: int, compared: int) -> int:
-    tile = min(plan.loss_tile_tokens, numbers) * plan.loss_tile_vocabulary * _FLOAT32
-    # A tile of logits and what becomes of it.
-    return numbers * hidden_size * compute_bytes(plan) + 2 * compared * tile
+def _tile(tokens: int, vocabulary: int) -> int:
+    """Bytes of a tile of logits of so many tokens."""
+    return min(_TILES.tokens, tokens) * min(_TILES.width(tokens), vocabulary) * _FLOAT32
 
 
 def _some(parts: dict[Part, int]) -> dict[Part, int]:
