@@ -165,7 +165,7 @@ def test_an_average_teacher_goes_on_from_its_state_as_if_never_stopped(base):
     assert changed(again.teacher.model, weights(learner.teacher.model))  # the state is a copy
 
 
-OBJECTIVES = ["k1", "forward_kl", "reverse_kl"]
+OBJECTIVES = ["k1", "k3", "forward_kl", "reverse_kl", "jsd", "topk_forward_kl"]
 
 
 @pytest.mark.parametrize(
@@ -194,13 +194,13 @@ def test_loss_and_gradient_do_not_depend_on_how_a_batch_is_split(settings):
 def count_scorings(monkeypatch, learner):
     """Notes whose forward each scoring of responses is."""
     calls = []
-    real = lesson_module.score_responses
+    real = lesson_module.response_states
 
     def noted(model, *args, **more):
         calls.append("student" if model is learner.student else "teacher")
         return real(model, *args, **more)
 
-    monkeypatch.setattr(lesson_module, "score_responses", noted)
+    monkeypatch.setattr(lesson_module, "response_states", noted)
     return calls
 
 
