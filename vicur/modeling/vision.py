@@ -29,6 +29,11 @@ class ImageFeatures:
     tokens_NH: Tensor
     deepstack_NH: tuple[Tensor, ...]
 
+    @property
+    def size(self) -> int:
+        """Bytes that the features take."""
+        return sum(t.numel() * t.element_size() for t in (self.tokens_NH, *self.deepstack_NH))
+
     def detach(self) -> ImageFeatures:
         """The same values without their graph."""
         return ImageFeatures(self.tokens_NH.detach(), tuple(f.detach() for f in self.deepstack_NH))
