@@ -1,0 +1,197 @@
+"""Every objective's loss from states, against float64 autograd over all logits, and however a batch is split, packed or padded."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.modeling.output_layers import ALLOWED, FORBIDDEN, drawn, layer
+from vicur.config.objective import K1, K3, ForwardKl, Grpo, Jsd, ReverseKl, Supervised, TopkForwardKl
+from vicur.errors import VicurError
+from vicur.modeling.scoring import ResponseStates
+from vicur.training.loss import objective_loss, teaching
+from vicur.training.objectives import token_weights
+
+LENGTHS = (4, 0, 2, 6, 1)
+TOKENS = sum(LENGTHS)
+ADVANTAGES = torch.tensor([0.5, -1.0, 2.0, -0.3, 1.1], dtype=torch.float64)
+
+
+def kl(first, second):
+    return (first.exp() * (first - second)).sum(-1)
+
+
+def jsd(student, teacher, beta):
+    mixed = (beta * teacher.exp() + (1 - beta) * student.exp()).log()
+    return beta * kl(teacher, mixed) + (1 - beta) * kl(student, mixed)
+
+
+def topk(student, teacher, k):
+    top = teacher.topk(k).indices
+    pairs = []
+    for logprobs in (teacher, student):
+        outside = logprobs.exp().scatter(1, top, 0.0).sum(-1, keepdim=True).log()
+        pairs.append(torch.cat([logprobs.gather(1, top), outside], dim=1))
+    return kl(*pairs)
+
+
+@dataclass(frozen=True)
+class At:
+    """The tokens: all log-probabilities of student and teacher, those of the sampled token, the response's advantage."""
+
+    student: torch.Tensor
+    teacher: torch.Tensor
+    s: torch.Tensor
+    t: torch.Tensor
+    advantage: torch.Tensor
+
+
+# Each objective with its value at a token.
+OBJECTIVES = {
+    "k1": (K1(clamp=2.0), lambda at: -(at.t - at.s).detach().clamp(-2, 2) * at.s),
+    "k3": (K3(clamp=3.0), lambda at: (at.t - at.s).clamp(-3, 3).exp() - 1 - (at.t - at.s).clamp(-3, 3)),
+    "forward_kl": (ForwardKl(), lambda at: kl(at.teacher, at.student)),
+    "reverse_kl": (ReverseKl(), lambda at: kl(at.student, at.teacher)),
+    "jsd": (Jsd(beta=0.3), lambda at: jsd(at.student, at.teacher, 0.3)),
+    "topk_forward_kl": (TopkForwardKl(k=5), lambda at: topk(at.student, at.teacher, 5)),
+    "grpo": (Grpo(), lambda at: -at.advantage * at.s),
+    "supervised": (Supervised(), lambda at: -at.s),
+}
+DISTILLS = [name for name in OBJECTIVES if name not in ("grpo", "supervised")]
+
+
+def mask_of(lengths, padding=0):
+    return torch.arange(max(lengths) + padding)[None] < torch.tensor(lengths)[:, None]
+
+
+def states_of(made, mask):
+    return ResponseStates(made.hidden_NH, drawn(9, TOKENS), mask, made.weight_VH)
+
+
+def rows_of(states, rows):
+    """Some responses of a batch, as a micro-batch of their own."""
+    tokens = torch.zeros_like(states.mask_BR)
+    tokens[rows] = True
+    tokens_N = tokens[states.mask_BR]
+    mask_BR = states.mask_BR[rows]
+    mask_BR = mask_BR[:, : int(mask_BR.sum(-1).max())]
+    return ResponseStates(states.hidden_NH[tokens_N], states.targets_N[tokens_N], mask_BR, states.head_VH)
+
+
+def loss_of(name, student, teacher, rows=slice(None), weights_BR=None):
+    """The loss of some rows of the batch."""
+    objective = OBJECTIVES[name][0]
+    return objective_loss(
+        objective,
+        student,
+        token_weights(student.mask_BR, len(LENGTHS)) if weights_BR is None else weights_BR,
+        FORBIDDEN,
+        taught=teaching(objective, teacher, FORBIDDEN) if name in DISTILLS else None,
+        advantages_B=ADVANTAGES[rows],
+    )
+
+
+def gradients(value, made):
+    return torch.autograd.grad(value, [made.hidden_NH, made.weight_VH], retain_graph=True)
+
+
+def pair(seed=0):
+    return layer(seed, TOKENS), layer(seed + 1, TOKENS, hidden=6)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_loss_and_gradients_are_those_of_float64_autograd_over_all_logits(name):
+    student, teacher = pair()
+    mask = mask_of(LENGTHS)
+    made = loss_of(name, states_of(student, mask), states_of(teacher, mask))
+    targets = drawn(9, TOKENS)[:, None]
+    all_student, all_teacher = student.logprobs(), teacher.logprobs().detach()
+    s, t = (logprobs.gather(1, targets)[:, 0] for logprobs in (all_student, all_teacher))
+    advantages = ADVANTAGES[:, None].expand(mask.shape)[mask]
+    terms = OBJECTIVES[name][1](At(all_student[:, ALLOWED], all_teacher[:, ALLOWED], s, t, advantages))
+    wanted = sum(part.mean() for part in terms.split(LENGTHS) if len(part)) / len(LENGTHS)
+    assert made.value.item() == pytest.approx(wanted.item(), abs=1e-6)
+    for ours, theirs in zip(gradients(made.value, student), gradients(wanted, student), strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_float32_comes_within_a_millionth_of_float64(name):
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        student, teacher = layer(0, TOKENS, dtype=dtype), layer(1, TOKENS, hidden=6, dtype=dtype)
+        mask = mask_of(LENGTHS)
+        made = loss_of(name, states_of(student, mask), states_of(teacher, mask))
+        results.append([made.value, *gradients(made.value, student)])
+    for single, double in zip(*results, strict=True):
+        assert torch.allclose(single.double(), double, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_scores_beside_the_loss_are_padded_as_the_batch_is(name):
+    student, teacher = pair()
+    mask = mask_of(LENGTHS, padding=2)
+    made = loss_of(name, states_of(student, mask), states_of(teacher, mask))
+    wanted = student.logprobs().gather(1, drawn(9, TOKENS)[:, None])[:, 0]
+    assert torch.allclose(made.student_BR[mask], wanted, atol=1e-12)
+    assert not made.student_BR[~mask].any()
+    assert not made.student_BR.requires_grad
+    assert (made.teacher_BR is None) == (name not in DISTILLS)
+    assert made.entropy_BR.shape == mask.shape
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(list(OBJECTIVES)), st.integers(1, 4), st.integers(0, 3), st.integers(0, 100))
+def test_micro_batches_add_up_to_the_loss_and_gradient_of_their_batch(name, size, padding, seed):
+    student, teacher = pair(seed)
+    mask = mask_of(LENGTHS, padding)
+    states = states_of(student, mask), states_of(teacher, mask)
+    whole = loss_of(name, *states).value
+    parts = [slice(start, start + size) for start in range(0, len(LENGTHS), size)]
+    total = sum(loss_of(name, *(rows_of(s, part) for s in states), rows=part).value for part in parts)
+    assert total.item() == pytest.approx(whole.item(), abs=1e-9)
+    for ours, theirs in zip(gradients(total, student), gradients(whole, student), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "grpo"])
+def test_packed_into_one_row_a_batch_gives_the_same_loss_and_gradient(name):
+    student, teacher = pair()
+    mask = mask_of(LENGTHS)
+    padded = loss_of(name, states_of(student, mask), states_of(teacher, mask)).value
+    row = torch.ones(1, TOKENS, dtype=torch.bool)
+    weights = token_weights(mask)[mask][None]
+    packed = loss_of(name, states_of(student, row), states_of(teacher, row), weights_BR=weights).value
+    assert packed.item() == pytest.approx(padded.item(), abs=1e-12)
+    for ours, theirs in zip(gradients(packed, student), gradients(padded, student), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", DISTILLS)
+def test_a_student_that_equals_its_teacher_has_no_gradient(name):
+    student = layer(0, TOKENS)
+    states = states_of(student, mask_of(LENGTHS))
+    made = loss_of(name, states, replace(states, hidden_NH=student.hidden_NH.detach()))
+    assert made.value.item() == pytest.approx(0, abs=1e-12)
+    assert all(gradient.abs().max() < 1e-12 for gradient in gradients(made.value, student))
+
+
+def test_a_later_update_is_judged_by_the_log_probabilities_that_sampled():
+    student, teacher = pair()
+    mask = mask_of(LENGTHS)
+    states, taught = states_of(student, mask), teaching(K1(), states_of(teacher, mask), FORBIDDEN)
+    first = loss_of("k1", states, states_of(teacher, mask))
+    old_BR = first.student_BR - 1.0  # all are likelier by e than they were
+    made = objective_loss(K1(clip=0.2), states, token_weights(mask), FORBIDDEN, taught=taught, old_BR=old_BR)
+    advantages = (taught.logprobs_N - old_BR[mask]).clamp(-10, 10)
+    terms = -torch.minimum(torch.e * advantages, 1.2 * advantages)
+    assert made.value.item() == pytest.approx((terms * token_weights(mask)[mask]).sum().item())
+    assert made.told["clip/ratio"] == pytest.approx((advantages > 0).double().mean().item())
+
+
+def test_more_top_tokens_than_the_vocabulary_has_are_refused():
+    _, teacher = pair()
+    with pytest.raises(VicurError, match="take forward_kl"):
+        teaching(TopkForwardKl(k=1000), states_of(teacher, mask_of(LENGTHS)), FORBIDDEN)
