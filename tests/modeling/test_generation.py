@@ -12,7 +12,8 @@ from vicur.config.student import CueRecoverySettings
 from vicur.data.digit_scenes import vocabulary
 from vicur.modeling import with_cue_recovery
 from vicur.modeling.chat import Chat
-from vicur.modeling.generation import draw, generate
+from vicur.modeling.drawing import draw
+from vicur.modeling.generation import generate
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 
 QUESTIONS = (

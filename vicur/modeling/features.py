@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
+from vicur.config.features import FeatureCacheConfig
 from vicur.modeling.chat import Pixels
-from vicur.modeling.feature_files import FeatureFiles
+from vicur.modeling.feature_files import FeatureFiles, tower_sha256
 from vicur.modeling.vision import ImageFeatures, encode_images
 
-_MEMORY = 1_000_000_000
+_GB = 1_000_000_000
 
 
 class FrozenFeatures:
@@ -29,12 +31,19 @@ class FrozenFeatures:
     """
 
     def __init__(
-        self, model: Qwen3VLForConditionalGeneration, max_bytes: int = _MEMORY, files: FeatureFiles | None = None
+        self, model: Qwen3VLForConditionalGeneration, max_bytes: int = _GB, files: FeatureFiles | None = None
     ) -> None:
         self._model = model
         self._files = files
         self._left = max_bytes
         self._known: OrderedDict[str, ImageFeatures] = OrderedDict()
+
+    @classmethod
+    def kept(cls, model: Qwen3VLForConditionalGeneration, settings: FeatureCacheConfig, folder: Path) -> FrozenFeatures:
+        """With as much room in memory and below ``folder`` as the settings give. Files of another tower are never taken for this one's."""
+        disk = round(settings.disk_gb * _GB)
+        files = FeatureFiles(folder, tower_sha256(model), disk) if disk else None
+        return cls(model, round(settings.memory_gb * _GB), files)
 
     @torch.no_grad()
     def of(self, images: Sequence[Pixels]) -> dict[str, ImageFeatures]:

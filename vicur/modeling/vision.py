@@ -6,7 +6,7 @@ Rollout, training forward and teacher see the same images. ``forward`` of transf
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +37,10 @@ class ImageFeatures:
     def detach(self) -> ImageFeatures:
         """The same values without their graph."""
         return ImageFeatures(self.tokens_NH.detach(), tuple(f.detach() for f in self.deepstack_NH))
+
+
+Encode = Callable[[Sequence[Pixels]], Mapping[str, ImageFeatures]]
+"""Gives the features of images, by their keys."""
 
 
 def encode_images(model: Qwen3VLForConditionalGeneration, images: Sequence[Pixels]) -> dict[str, ImageFeatures]:
