@@ -36,7 +36,9 @@ def gradients(model: torch.nn.Module, chat: Chat, rows: list[TrainingExample], s
     forbidden = chat.forbidden_ids(text_config(model).vocab_size)
     features = encode_images(model, [image for row in rows for image in row.student.pixels])
     shared = {key: value.detach() for key, value in features.items()}
-    answers = [a.ids for a in generate(model, chat, [r.student for r in rows], Sampling(), seed=seed, features=shared)]
+    answers = [
+        a.ids for a in generate(model, chat, [r.student for r in rows], Sampling(), seed=seed, encode=lambda _: shared)
+    ]
     with torch.no_grad():
         teacher = response_states(model, chat.collate([r.teacher for r in rows], answers), shared)
     student = response_states(model, chat.collate([r.student for r in rows], answers), features)

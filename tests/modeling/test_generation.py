@@ -12,8 +12,11 @@ from vicur.config.student import CueRecoverySettings
 from vicur.data.digit_scenes import vocabulary
 from vicur.modeling import with_cue_recovery
 from vicur.modeling.chat import Chat
-from vicur.modeling.generation import draw, generate
+from vicur.modeling.drawing import draw
+from vicur.modeling.generation import generate
+from vicur.modeling.scoring import score_responses
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
+from vicur.modeling.vision import encode_images
 
 QUESTIONS = (
     "What is the sum of the left column?",
@@ -107,6 +110,41 @@ def test_what_a_prompt_draws_does_not_depend_on_the_batch_and_on_what_was_droppe
         assert first.logprobs == pytest.approx(second.logprobs, abs=1e-5)
 
 
+def test_recorded_logprobs_are_those_of_the_training_forward(model, chat, endless):
+    many, sampling = endless
+    mixed = [*many, chat.prompt("What is 7?", [])]  # prompts of four lengths, one without an image
+    answers = generate(model, chat, mixed, sampling, seed=3)
+    assert len({len(answer.ids) for answer in answers}) > 3  # rows ended and were dropped at different times
+    ids = [answer.ids for answer in answers]
+    forbidden = chat.forbidden_ids(model.config.text_config.vocab_size)
+    batch = chat.collate([*mixed, mixed[0]], [*ids, ()])  # an empty response has no part in it
+    with torch.no_grad():
+        scored = score_responses(model, batch, encode_images(model, batch.pixels), forbidden).logprobs_BR
+    for answer, row in zip(answers, scored, strict=False):
+        assert answer.logprobs == pytest.approx(row[: len(answer.ids)].tolist(), abs=2e-5)
+    assert not scored[-1].any()
+
+
+def test_prompts_without_images_share_a_batch_with_others(model, chat, prompts):
+    sampling = Sampling(temperature=0, max_new_tokens=4)
+    mixed = [prompts[0], chat.prompt("What is 7?", []), prompts[1]]
+    together = generate(model, chat, mixed, sampling, seed=0)
+    assert [a.ids for a in together] == [generate(model, chat, [p], sampling, seed=0)[0].ids for p in mixed]
+
+
+def test_known_features_are_taken_in_place_of_the_tower(model, chat, prompts):
+    sampling, asked = Sampling(temperature=0, max_new_tokens=4), []
+    features = encode_images(model, [image for prompt in prompts for image in prompt.pixels])
+
+    def encode(images):
+        asked.append([image.key for image in images])
+        return features
+
+    known = generate(model, chat, prompts, sampling, seed=0, batch_size=2, encode=encode)
+    assert [a.ids for a in known] == [a.ids for a in generate(model, chat, prompts, sampling, seed=0, batch_size=2)]
+    assert sorted(map(len, asked)) == [1, 2]
+
+
 def test_ended_rows_are_dropped_from_the_batch(model, chat, endless, monkeypatch):
     many, sampling = endless
     sizes = []
@@ -153,6 +191,27 @@ def test_top_p_keeps_the_token_that_crosses_the_share_and_no_more():
     probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().tolist()
     assert drawn(probabilities, top_p=0.6) == {0, 1}
     assert drawn(probabilities, top_p=0.05) == {0}
+
+
+def test_truncation_leaves_the_proportions_of_what_it_keeps():
+    probabilities = torch.tensor([0.2, 0.1, 0.4, 0.3])
+    rows, numbers = probabilities.log().expand(1000, -1), (torch.arange(1000) + 0.5) / 1000
+    for sampling in (Sampling(top_k=3), Sampling(top_p=0.85), Sampling(top_k=3, top_p=0.95)):
+        counts = torch.bincount(draw(rows, NOTHING, sampling, None, numbers)[0], minlength=4)
+        assert counts.tolist() == pytest.approx([1000 * p / 0.9 for p in (0.2, 0.0, 0.4, 0.3)], abs=1)
+
+
+def test_temperature_sharpens_or_flattens():
+    probabilities = torch.tensor([0.8, 0.2])
+    rows, numbers = probabilities.log().expand(1000, -1), (torch.arange(1000) + 0.5) / 1000
+    counts = torch.bincount(draw(rows, NOTHING, Sampling(temperature=0.5), None, numbers)[0])
+    assert counts.tolist() == pytest.approx([1000 * 0.64 / 0.68, 1000 * 0.04 / 0.68], abs=1)
+
+
+def test_a_number_just_below_one_draws_a_token_that_can_be_drawn():
+    number = torch.tensor([1 - 2.0**-53], dtype=torch.float64)
+    token, _ = draw(torch.zeros(1, 5), torch.tensor([3, 4]), Sampling(), None, number)
+    assert token.tolist() == [2]
 
 
 def test_presence_penalty_moves_a_tie_away_from_what_was_said():

@@ -41,17 +41,21 @@ def save_random_base(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def learner_for(base: Path, **settings: object) -> Learner:
+def learner_for(base: Path, *, work: Path | None = None, **settings: object) -> Learner:
     """What the training stage builds, from a base folder. A method whose teacher is to be named gets the one that ships."""
     named = (
         {"teacher": {"type": "checkpoint", "path": BaseModelConfig().folder}}
         if settings.get("method") in ("opd", "opd-vicur")
         else {}
     )
-    config = TrainConfig.model_validate({"batch_size": 4, "rollout": {"max_new_tokens": 8}, **named, **settings})
+    # Without a folder of its own, nothing of one test reaches another.
+    kept = {} if work else {"features": {"disk_gb": 0}}
+    config = TrainConfig.model_validate(
+        {"batch_size": 4, **kept, "rollout": {"max_new_tokens": 8}, **named, **settings}
+    )
     teacher = config.effective.teacher
     inputs = {"base": base, **({"teacher": teacher.folder} if teacher.type == "checkpoint" else {})}
-    return build_learner(config, inputs, Chat.load(base), seed=0, device="cpu")
+    return build_learner(config, inputs, Chat.load(base), seed=0, device="cpu", work=work or base.parent / "work")
 
 
 def taught(learner: Learner) -> list[TrainingExample]:

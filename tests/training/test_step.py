@@ -1,23 +1,48 @@
 """A distillation step: one distribution for all scores, each image encoded once, a teacher that stays as it is."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
-from tests.training.factory import learner_for, taught
+from tests.training.factory import learner_for, save_random_base, taught
 from vicur.config.methods import METHODS
 from vicur.modeling.generation import generate
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
 from vicur.training import lesson as lesson_module
 from vicur.training.step import training_step
-from vicur.training.trainer import trained_weights
+from vicur.training.trainer import Validation, trained_weights
 
 
-def encoder_calls(model, calls, name):
-    """Counts the images that the vision tower of ``model`` encodes."""
-    return model.model.visual.register_forward_hook(
-        lambda _module, _args, kwargs, _out: calls.append((name, len(kwargs["grid_thw"]))), with_kwargs=True
-    )
+@contextmanager
+def encoded_images(learner):
+    """Names of the towers, student's or teacher's, once for each image that they encode meanwhile."""
+    calls = []
+
+    def counter(name):
+        return lambda _module, _args, kwargs, _out: calls.extend([name] * len(kwargs["grid_thw"]))
+
+    towers = {"student": learner.student.model.visual, "teacher": learner.teacher.model.model.visual}
+    hooks = [tower.register_forward_hook(counter(name), with_kwargs=True) for name, tower in towers.items()]
+    yield calls
+    for hook in hooks:
+        hook.remove()
+
+
+@contextmanager
+def features_of_teacher(monkeypatch, learner):
+    """Features that the teacher is asked to score with meanwhile."""
+    seen, real = [], lesson_module.response_states
+
+    def watched(model, batch, features):
+        if model is learner.teacher.model:
+            seen.append(features)
+        return real(model, batch, features)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lesson_module, "response_states", watched)
+        yield seen
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "sft"])
@@ -57,39 +82,73 @@ def test_scores_do_not_depend_on_the_rest_of_the_batch(base, method):
 def test_each_distinct_image_is_encoded_once_for_each_state_of_a_tower(base):
     learner = learner_for(base, method="vicur")
     rows = taught(learner)[:6]  # three questions about each of two scenes
-    calls = []
-    hooks = [encoder_calls(learner.student, calls, "student"), encoder_calls(learner.teacher.model, calls, "teacher")]
-    for number in range(3):
-        training_step(learner, rows, number)
-    for hook in hooks:
-        hook.remove()
-    # At step 0 both towers are one and the same state; afterwards the teacher's features are remembered.
-    assert calls == [("student", 2)] * 3
+    counts = []
+    for number in range(4):
+        with encoded_images(learner) as calls:
+            training_step(learner, rows, number)
+        counts.append((calls.count("student"), calls.count("teacher")))
+    # At step 0 both towers are in one state; the student's is in another at each step, the teacher's stays.
+    assert counts == [(2, 0), (2, 2), (2, 0), (2, 0)]
+
+
+def test_each_image_is_encoded_once_a_run_by_a_frozen_tower(base):
+    learner = learner_for(base, method="vicur", trained={"type": "full", "vision": False})
+    rows = taught(learner)
+    before = {n: p.clone() for n, p in learner.student.model.visual.named_parameters()}
+    prompts = [row.student for row in rows]
+    validation = Validation([row.example for row in rows], prompts)
+    with encoded_images(learner) as calls:
+        for number in range(3):
+            training_step(learner, rows[4 * number : 4 * number + 8], number)
+            validation.accuracy(learner)
+    assert calls == ["student"] * len({image.key for prompt in prompts for image in prompt.pixels})
+    assert all(torch.equal(p, before[n]) for n, p in learner.student.model.visual.named_parameters())
+
+
+def test_a_run_that_goes_on_after_a_kill_finds_what_a_frozen_tower_saw(base, tmp_path):
+    settings = {"method": "opsd", "trained": {"type": "full", "vision": False}}
+    rows = taught(learner_for(base, **settings))[:6]
+    training_step(learner_for(base, work=tmp_path, **settings), rows, 0)
+    again = learner_for(base, work=tmp_path, **settings)
+    with encoded_images(again) as calls:
+        training_step(again, rows, 0)
+    assert calls == []
 
 
 def test_the_teacher_is_scored_with_features_of_its_own_tower(base, monkeypatch):
     learner = learner_for(base, method="opsd", learning_rate=0.05)
     rows = taught(learner)[:4]
-    seen = []
-    real = lesson_module.response_states
-    monkeypatch.setattr(
-        lesson_module, "response_states", lambda model, b, f: (seen.append((model, f)), real(model, b, f))[1]
-    )
-    for number in range(2):
-        training_step(learner, rows, number)
+    with features_of_teacher(monkeypatch, learner) as seen:
+        for number in range(2):
+            training_step(learner, rows, number)
     own = encode_images(learner.teacher.model, rows[0].teacher.pixels)
     drifted = encode_images(learner.student, rows[0].student.pixels)
     (key,) = own
-    used = next(features for model, features in reversed(seen) if model is learner.teacher.model)
-    assert torch.allclose(used[key].tokens_NH, own[key].tokens_NH, atol=1e-5)
+    assert torch.allclose(seen[-1][key].tokens_NH, own[key].tokens_NH, atol=1e-5)
     assert not torch.allclose(drifted[key].tokens_NH, own[key].tokens_NH, atol=1e-3)
 
 
-def test_a_frozen_tower_is_encoded_once_and_stays_frozen(base):
-    learner = learner_for(base, method="vicur", trained={"vision": False, "type": "full"})
-    before = {n: p.clone() for n, p in learner.student.model.visual.named_parameters()}
-    training_step(learner, taught(learner)[:4], 0)
-    assert all(torch.equal(p, before[n]) for n, p in learner.student.model.visual.named_parameters())
+def test_another_checkpoint_sees_with_its_own_tower_though_both_are_frozen_and_share_a_folder(
+    base, monkeypatch, tmp_path
+):
+    other = save_random_base(tmp_path / "other", seed=1)
+    learner = learner_for(
+        base,
+        work=tmp_path,
+        method="opd",
+        teacher={"type": "checkpoint", "path": other},
+        trained={"type": "full", "vision": False},
+    )
+    rows = taught(learner)[:4]
+    with features_of_teacher(monkeypatch, learner) as seen:
+        for number in range(2):
+            training_step(learner, rows, number)
+    own = encode_images(learner.teacher.model, rows[0].teacher.pixels)
+    students = encode_images(learner.student, rows[0].student.pixels)
+    (key,) = own
+    for features in seen:
+        assert torch.allclose(features[key].tokens_NH, own[key].tokens_NH, atol=1e-5)
+        assert not torch.allclose(features[key].tokens_NH, students[key].tokens_NH, atol=1e-3)
 
 
 def test_placeholders_and_control_tokens_are_never_sampled_however_likely(base):

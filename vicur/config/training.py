@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from vicur.config.base import Section
 from vicur.config.compatibility import require_compatible
+from vicur.config.features import FeatureCacheConfig
 from vicur.config.methods import Method, MethodName, TeacherPrivilege, method_named
 from vicur.config.objective import ObjectiveConfig
 from vicur.config.sampling import Sampling
@@ -56,6 +57,10 @@ class TrainingConfig(Section):
     """Norm that gradients are clipped to."""
     rollout: Sampling = Sampling()
     """How rollouts are drawn. Scores are those of the untempered distribution: temperature 1 keeps the method on policy."""
+    rollout_batch_size: int | None = Field(default=None, ge=1)
+    """Responses that are drawn at once. It changes memory and time, not what is drawn. Left out: the whole batch."""
+    features: FeatureCacheConfig = FeatureCacheConfig()
+    """Room for what frozen vision towers make of the images."""
     validate_every: int = Field(default=20, ge=1)
     """Steps between validations."""
     validation_examples: int = Field(default=300, ge=1)

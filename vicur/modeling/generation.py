@@ -6,8 +6,9 @@ distribution that scoring uses. Greedy, it gives the tokens of transformers' ``g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
 from vicur.config.sampling import Sampling
 from vicur.modeling.chat import Chat, Prompt
-from vicur.modeling.scoring import masked_logprobs, position_ids, text_config
-from vicur.modeling.vision import ImageFeatures, encode_images, encoder_outputs
+from vicur.modeling.drawing import draw
+from vicur.modeling.scoring import position_ids, text_config
+from vicur.modeling.vision import Encode, encode_images, encoder_outputs
 from vicur.seeds import numpy_generator
 
 # Rows that have ended are dropped once they are half of those in the batch: each drop copies what is left of the cache, and so all of them
@@ -42,49 +44,6 @@ class Response:
     finished: bool
 
 
-def draw(
-    logits_BV: Tensor, forbidden: Tensor, sampling: Sampling, seen_BV: Tensor | None, uniforms_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Draws one token a row, by inverting the cumulative distribution: what a row draws depends on its own number alone.
-
-    Args:
-        logits_BV: logits of the next token.
-        forbidden: ids that are never drawn.
-        sampling: how to draw.
-        seen_BV: true at tokens that the response holds already, for the presence penalty.
-        uniforms_B: a number from [0, 1) a row; not used when greedy.
-
-    Returns:
-        Token ids [B] and their log-probabilities [B] under the masked distribution, untempered.
-    """
-    logprobs_BV = masked_logprobs(logits_BV, forbidden)
-    scores_BV = logprobs_BV
-    if seen_BV is not None:
-        scores_BV = scores_BV - sampling.presence_penalty * seen_BV
-    if sampling.temperature == 0:
-        tokens_B = scores_BV.argmax(-1)
-    else:
-        scores_BV = _truncate((scores_BV / sampling.temperature).log_softmax(-1), sampling)
-        # In float32, small probabilities would be lost in a sum over a large vocabulary.
-        mass_BV = scores_BV.double().exp().cumsum(-1)
-        # The first token whose cumulated probability exceeds the number: one without probability never does first.
-        aims_B1 = uniforms_B.double()[:, None] * mass_BV[:, -1:]
-        tokens_B = torch.searchsorted(mass_BV, aims_B1, right=True)[:, 0].clamp(max=mass_BV.shape[-1] - 1)
-    return tokens_B, logprobs_BV.gather(-1, tokens_B[:, None])[:, 0]
-
-
-def _truncate(scores_BV: Tensor, sampling: Sampling) -> Tensor:
-    if 0 < sampling.top_k < scores_BV.shape[-1]:
-        least = scores_BV.topk(sampling.top_k, dim=-1).values[:, -1:]
-        scores_BV = scores_BV.masked_fill(scores_BV < least, float("-inf"))
-    if sampling.top_p < 1:
-        sorted_BV, order_BV = scores_BV.softmax(-1).sort(-1, descending=True)
-        # A token stays while the tokens before it hold less than top_p: the first always does.
-        dropped = sorted_BV.cumsum(-1) - sorted_BV >= sampling.top_p
-        scores_BV = scores_BV.masked_fill(torch.zeros_like(dropped).scatter(-1, order_BV, dropped), float("-inf"))
-    return scores_BV
-
-
 @torch.no_grad()
 def generate(
     model: Qwen3VLForConditionalGeneration,
@@ -94,7 +53,7 @@ def generate(
     *,
     seed: int,
     batch_size: int = 128,
-    features: Mapping[str, ImageFeatures] | None = None,
+    encode: Encode | None = None,
     streams: Sequence[int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Response]:
@@ -107,11 +66,12 @@ def generate(
         sampling: how tokens are drawn.
         seed: root of the draws. Each prompt has a stream of its own: what it draws does not depend on the others.
         batch_size: prompts answered at once.
-        features: features of the prompts' images, where they are known already.
+        encode: gives the features of a batch's images from the model's vision tower; by default the tower makes them, without a graph.
         streams: numbers of the prompts' streams; by default their places.
         on_progress: called with the number of answered prompts and of all after each batch.
     """
     forbidden = chat.forbidden_ids(text_config(model).vocab_size).to(model.device)
+    encode = partial(encode_images, model) if encode is None else encode
     numbers = range(len(prompts)) if streams is None else streams
     # Prompts of like length share a batch: less padding.
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n].ids))
@@ -119,7 +79,7 @@ def generate(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         uniforms_BR = _uniforms(seed, [numbers[n] for n in rows], sampling).to(model.device)
-        answered = _generate_batch(model, chat, [prompts[n] for n in rows], sampling, uniforms_BR, forbidden, features)
+        answered = _generate_batch(model, chat, [prompts[n] for n in rows], sampling, uniforms_BR, forbidden, encode)
         answers.update(zip(rows, answered, strict=True))
         if on_progress is not None:
             on_progress(len(answers), len(prompts))
@@ -141,10 +101,9 @@ def _generate_batch(
     sampling: Sampling,
     uniforms_BR: Tensor,
     forbidden: Tensor,
-    features: Mapping[str, ImageFeatures] | None,
+    encode: Encode,
 ) -> list[Response]:
     batch = chat.collate(prompts, device=str(model.device))
-    known = encode_images(model, batch.pixels) if features is None else features
     positions = position_ids(model, batch)
     cache = DynamicCache(config=text_config(model))
     out = model(
@@ -152,7 +111,7 @@ def _generate_batch(
         attention_mask=batch.attention_mask,
         position_ids=positions,
         mm_token_type_ids=batch.mm_token_type_ids,
-        mm_encoder_outputs=encoder_outputs(known, batch.pixels),
+        mm_encoder_outputs=encoder_outputs(encode(batch.pixels), batch.pixels),
         image_grid_thw=batch.grids,
         past_key_values=cache,
         use_cache=True,

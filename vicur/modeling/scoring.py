@@ -69,11 +69,6 @@ def text_config(model: Qwen3VLForConditionalGeneration) -> Qwen3VLTextConfig:
     return config
 
 
-def masked_logprobs(logits: Tensor, forbidden: Tensor) -> Tensor:
-    """Log-probabilities over the vocabulary without the forbidden ids, in float32 [..., V]."""
-    return logits.float().index_fill(-1, forbidden, float("-inf")).log_softmax(-1)
-
-
 def response_states(
     model: Qwen3VLForConditionalGeneration, batch: Batch, features: Mapping[str, ImageFeatures]
 ) -> ResponseStates:

@@ -6,7 +6,7 @@ Rollout, training forward and teacher see the same images. ``forward`` of transf
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,9 +29,18 @@ class ImageFeatures:
     tokens_NH: Tensor
     deepstack_NH: tuple[Tensor, ...]
 
+    @property
+    def size(self) -> int:
+        """Bytes that the features take."""
+        return sum(t.numel() * t.element_size() for t in (self.tokens_NH, *self.deepstack_NH))
+
     def detach(self) -> ImageFeatures:
         """The same values without their graph."""
         return ImageFeatures(self.tokens_NH.detach(), tuple(f.detach() for f in self.deepstack_NH))
+
+
+Encode = Callable[[Sequence[Pixels]], Mapping[str, ImageFeatures]]
+"""Gives the features of images, by their keys."""
 
 
 def encode_images(model: Qwen3VLForConditionalGeneration, images: Sequence[Pixels]) -> dict[str, ImageFeatures]:

@@ -20,6 +20,7 @@ from vicur.config.validation import validated
 _OPTIONS = ("gpus", "teacher_gpus")
 _SETTINGS = {
     "micro_batch_size": "training.micro_batch_size",
+    "rollout_batch_size": "training.rollout_batch_size",
     "max_response_tokens": "training.rollout.max_new_tokens",
     "train_vision": "training.trained.vision",
     "trained": "training.trained.type",
@@ -118,7 +119,7 @@ class PlanInput(Section):
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Rollouts of a GPU that are scored and trained on at once; left out, all of its share of the batch."""
     rollout_batch_size: int | None = Field(default=None, ge=1)
-    """Prompts of a GPU that are answered at once; left out, all of its share of the batch."""
+    """Responses of a GPU that are drawn at once; left out, all of its share of the batch."""
     rollout_weights: Literal["gathered", "sharded"] = "gathered"
     """Under ``fsdp``: whether a GPU holds a whole copy of the weights while it answers, or fetches each layer for each token."""
     fused_optimizer: bool = False
@@ -227,6 +228,7 @@ def plan_input(
         "max_prompt_tokens": training.max_prompt_tokens,
         "max_response_tokens": training.rollout.max_new_tokens,
         "micro_batch_size": training.micro_batch_size,
+        "rollout_batch_size": training.rollout_batch_size,
         "validate_every": training.validate_every,
         "validation_examples": training.validation_examples,
         "hardware": dict(hardware or {}),

@@ -72,8 +72,8 @@ def rollouts(
         [row.student for row in asked],
         config.rollout,
         seed=substream(learner.seed, "rollout", step),
-        batch_size=len(asked),
-        features=features,
+        batch_size=config.rollout_batch_size or len(asked),
+        encode=lambda _: features,
     )
     right = torch.tensor([float(is_correct(r.text, row.example)) for r, row in zip(sampled, asked, strict=True)])
     metrics = {

@@ -74,7 +74,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
     log.info("%s: %s", config.method, config.description)
     context.tracker.params({**settings, "seed": context.seed})
 
-    learner = build_learner(config, inputs, chat, context.seed, device)
+    learner = build_learner(config, inputs, chat, context.seed, device, context.work)
     store = CheckpointStore.of(context, config.keep_checkpoints)
     progress = fit(learner, examples, validation, store, context)
     student = learner.finished_student()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from vicur.config.training import TrainConfig
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, with_cue_recovery
 from vicur.modeling.chat import Chat
+from vicur.modeling.features import FrozenFeatures
 from vicur.training.lora import Adapters
 from vicur.training.teachers import AdapterOffTeacher, AverageTeacher, FrozenTeacher, Teacher
 from vicur.training.vision import StudentVision
@@ -62,7 +63,9 @@ class Learner:
         return self.student
 
 
-def build_learner(config: TrainConfig, inputs: Mapping[str, Path], chat: Chat, seed: int, device: str) -> Learner:
+def build_learner(
+    config: TrainConfig, inputs: Mapping[str, Path], chat: Chat, seed: int, device: str, work: Path
+) -> Learner:
     """Loads the models of a training.
 
     Args:
@@ -71,6 +74,7 @@ def build_learner(config: TrainConfig, inputs: Mapping[str, Path], chat: Chat, s
         chat: the base's chat.
         seed: root seed of new weights.
         device: where to put the models.
+        work: folder for what may be kept on disk while the training lasts.
 
     Raises:
         VicurError: for a folder that holds no such model, and settings that do not fit it.
@@ -78,11 +82,15 @@ def build_learner(config: TrainConfig, inputs: Mapping[str, Path], chat: Chat, s
     student = _student(config, inputs["base"], chat, seed, device)
     adapters = _choose_trained(student, config, seed)
     trained = [weight for weight in student.parameters() if weight.requires_grad]
+
+    def known(model: Qwen3VLForConditionalGeneration) -> FrozenFeatures:
+        return FrozenFeatures.kept(model, config.features, work / "features")
+
     return Learner(
         student=student,
-        vision=StudentVision(student, trained=config.trained.vision),
+        vision=StudentVision(student, None if config.trained.vision else known(student)),
         adapters=adapters,
-        teacher=_teacher(config, inputs, student, adapters, device),
+        teacher=_teacher(config, inputs, student, adapters, device, known),
         chat=chat,
         optimizer=torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay),
         config=config,
@@ -120,16 +128,17 @@ def _teacher(
     student: Qwen3VLForConditionalGeneration,
     adapters: Adapters | None,
     device: str,
+    known: Callable[[Qwen3VLForConditionalGeneration], FrozenFeatures],
 ) -> Teacher | None:
     settings, vision = config.effective.teacher, config.trained.vision
     if settings.type == "self-frozen":
         base = load_model(inputs["base"], device=device).requires_grad_(requires_grad=False)
-        return FrozenTeacher(base, begins_as_student=True, student_tower_trained=vision)
+        return FrozenTeacher(base, known(base), begins_as_student=True, student_tower_trained=vision)
     if settings.type == "checkpoint":
         other = load_model(inputs["teacher"], device=device).requires_grad_(requires_grad=False)
-        return FrozenTeacher(other, begins_as_student=False, student_tower_trained=vision)
+        return FrozenTeacher(other, known(other), begins_as_student=False, student_tower_trained=vision)
     if settings.type == "self-ema":
         return AverageTeacher(student, settings.decay, student_tower_trained=vision)
     if settings.type == "self-adapter-off":
-        return AdapterOffTeacher(student, adapters, student_tower_trained=vision)
+        return AdapterOffTeacher(student, known(student), adapters, student_tower_trained=vision)
     return None

@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.modeling.chat import Pixels
+from vicur.modeling.features import FrozenFeatures
 from vicur.modeling.student import cue_recovery_off
 from vicur.modeling.vision import ImageFeatures, encode_images
-from vicur.training.features import FrozenFeatures
 from vicur.training.lora import Adapters
 
 Features = dict[str, ImageFeatures]
@@ -66,24 +66,32 @@ class FrozenTeacher(Teacher):
 
     Args:
         model: the model, without gradients.
+        known: features of its tower.
         begins_as_student: whether its tower is the one that the student's starts from.
         student_tower_trained: whether the student's tower is trained away from that.
     """
 
     def __init__(
-        self, model: Qwen3VLForConditionalGeneration, *, begins_as_student: bool, student_tower_trained: bool
+        self,
+        model: Qwen3VLForConditionalGeneration,
+        known: FrozenFeatures,
+        *,
+        begins_as_student: bool,
+        student_tower_trained: bool,
     ) -> None:
         super().__init__(model)
         self._same_at_first = begins_as_student
         self._same_for_good = begins_as_student and not student_tower_trained
-        self._known = FrozenFeatures(model)
+        self._known = known
 
     def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
-        """The student's while its tower is the same, else those of this one, each encoded once a run."""
-        if self._same_for_good:
+        """The student's while its tower is the same, else those of this one, each encoded once a run.
+
+        The student's of step 0 are not remembered: a trained tower encodes a batch in one pass, and a training that resumes later, and
+        so encodes these images again, is to get the same bits.
+        """
+        if self._same_for_good or (self._same_at_first and step == 0):
             return student
-        if self._same_at_first and step == 0:
-            self._known.remember(student)
         with self.scoring():
             return self._known.of(images)
 
@@ -93,14 +101,20 @@ class AdapterOffTeacher(FrozenTeacher):
 
     Args:
         student: the student; it stays trainable.
+        known: features of its tower without the adapters.
         adapters: its low-rank updates, where it has them.
         student_tower_trained: whether they change its tower.
     """
 
     def __init__(
-        self, student: Qwen3VLForConditionalGeneration, adapters: Adapters | None, *, student_tower_trained: bool
+        self,
+        student: Qwen3VLForConditionalGeneration,
+        known: FrozenFeatures,
+        adapters: Adapters | None,
+        *,
+        student_tower_trained: bool,
     ) -> None:
-        super().__init__(student, begins_as_student=True, student_tower_trained=student_tower_trained)
+        super().__init__(student, known, begins_as_student=True, student_tower_trained=student_tower_trained)
         self._adapters = adapters
 
     @contextmanager

@@ -39,6 +39,7 @@ from vicur.training.step import training_step
 
 log = logging.getLogger(__name__)
 
+_VALIDATION_BATCH = 128
 # A record of a step holds the first, that of step 0 the second.
 _IN_EACH_RECORD = ("loss", "validation_accuracy")
 
@@ -52,8 +53,16 @@ class Validation:
 
     def accuracy(self, learner: Learner) -> float:
         """Greedy accuracy of the student."""
-        sampling = Sampling(temperature=0, max_new_tokens=learner.config.rollout.max_new_tokens)
-        answers = generate(learner.student, learner.chat, self.prompts, sampling, seed=learner.seed)
+        config = learner.config
+        answers = generate(
+            learner.student,
+            learner.chat,
+            self.prompts,
+            Sampling(temperature=0, max_new_tokens=config.rollout.max_new_tokens),
+            seed=learner.seed,
+            batch_size=config.rollout_batch_size or _VALIDATION_BATCH,
+            encode=learner.vision.encode,
+        )
         right = sum(is_correct(a.text, e) for a, e in zip(answers, self.examples, strict=True))
         return right / len(self.examples)
 

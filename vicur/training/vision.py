@@ -12,8 +12,8 @@ import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.modeling.chat import Pixels
-from vicur.modeling.vision import ImageFeatures, encode_images
-from vicur.training.features import FrozenFeatures
+from vicur.modeling.features import FrozenFeatures
+from vicur.modeling.vision import Encode, ImageFeatures, encode_images
 
 
 class SharedFeatures:
@@ -51,12 +51,17 @@ class StudentVision:
 
     Args:
         student: the student.
-        trained: whether its tower is trained; one that is not encodes an image once a run.
+        frozen: features of its tower where that is not trained: it encodes an image once a run.
     """
 
-    def __init__(self, student: Qwen3VLForConditionalGeneration, *, trained: bool) -> None:
+    def __init__(self, student: Qwen3VLForConditionalGeneration, frozen: FrozenFeatures | None) -> None:
         self._student = student
-        self._frozen = None if trained else FrozenFeatures(student)
+        self._frozen = frozen
+
+    @property
+    def encode(self) -> Encode | None:
+        """What gives features of images without their graph, where the tower is frozen: each image is encoded once a run."""
+        return None if self._frozen is None else self._frozen.of
 
     def of(self, images: Sequence[Pixels]) -> SharedFeatures:
         """Features of ``images`` as the tower is now."""
