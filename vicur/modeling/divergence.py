@@ -22,6 +22,7 @@ from vicur.modeling.tiles import (
     VocabularyTile,
     accumulation_dtype,
     add_product_,
+    unwritten,
     vocabulary_tiles,
     without_autocast,
 )
@@ -151,8 +152,13 @@ class _Pair:
             teacher.values_NV[:, tile.ids] = student_NV.exp_()
         return divergence_N, *sampled, student.entropy_N
 
-    def add_gradients(self, weights_N: Tensor, hidden_grad_NH: Tensor | None, head_grad_VH: Tensor | None) -> None:
-        """Adds the gradients of the divergences, times weights, to what is given; once, after :meth:`scores`."""
+    def add_gradients(
+        self, weights_N: Tensor, hidden_grad_NH: Tensor | None, head_grad_VH: Tensor | None, *, first: bool
+    ) -> None:
+        """Adds the gradients of the divergences, times weights, to what is given; once, after :meth:`scores`.
+
+        The ``first`` strip's are put in the place of whatever stands in ``head_grad_VH``.
+        """
         pull_NV, probability_NV = self._student.values_NV, self._teacher.values_NV
         for tile in self._tiles:
             grad_NV = pull_NV[:, tile.ids].addcmul_(probability_NV[:, tile.ids], self._pull_N[:, None], value=-1)
@@ -160,7 +166,7 @@ class _Pair:
             if hidden_grad_NH is not None:
                 add_product_(hidden_grad_NH, grad_NV, self._head_VH[tile.ids])
             if head_grad_VH is not None:
-                add_product_(head_grad_VH[tile.ids], grad_NV.t(), self._hidden_NH)
+                add_product_(head_grad_VH[tile.ids], grad_NV.t(), self._hidden_NH, first=first)
 
 
 class _WeightedDivergence(torch.autograd.Function):
@@ -171,7 +177,7 @@ class _WeightedDivergence(torch.autograd.Function):
         wide, count = accumulation_dtype(hidden_NH), len(hidden_NH)
         tiles = vocabulary_tiles(len(weight_VH), task.forbidden, task.sizes.vocabulary)
         hidden_grad_NH = hidden_NH.new_zeros(hidden_NH.shape, dtype=wide) if task.wanted[0] else None
-        weight_grad_VH = weight_VH.new_zeros(weight_VH.shape, dtype=wide) if task.wanted[1] else None
+        weight_grad_VH = unwritten(weight_VH, wide, tokens=count) if task.wanted[1] else None
         found_N = [hidden_NH.new_empty(count, dtype=wide) for _ in range(4)]
         with without_autocast(hidden_NH):
             for rows in task.sizes.strips(count, len(weight_VH), wide):
@@ -182,7 +188,7 @@ class _WeightedDivergence(torch.autograd.Function):
                     values_N[rows] = made_N
                 if any(task.wanted):
                     hidden_rows = None if hidden_grad_NH is None else hidden_grad_NH[rows]
-                    pair.add_gradients(task.weights_N[rows], hidden_rows, weight_grad_VH)
+                    pair.add_gradients(task.weights_N[rows], hidden_rows, weight_grad_VH, first=rows.start == 0)
                 # Before the next strips are made.
                 del pair
         ctx.grads = hidden_grad_NH, weight_grad_VH

@@ -148,12 +148,23 @@ def product(left_NM: Tensor, right_MK: Tensor) -> Tensor:
     return left_NM.to(wide) @ right_MK.to(wide)
 
 
-def add_product_(total_NK: Tensor, left_NM: Tensor, right_MK: Tensor) -> None:
-    """Adds a product to ``total_NK``, in place."""
+def add_product_(total_NK: Tensor, left_NM: Tensor, right_MK: Tensor, *, first: bool = False) -> None:
+    """Adds a product to ``total_NK``, in place; the ``first`` one is put in the place of whatever is there."""
     if left_NM.dtype == right_MK.dtype == total_NK.dtype:
-        total_NK.addmm_(left_NM, right_MK)
+        total_NK.addmm_(left_NM, right_MK, beta=0 if first else 1)
+    elif first:
+        total_NK.copy_(product(left_NM, right_MK))
     else:
         total_NK.add_(product(left_NM, right_MK))
+
+
+def unwritten(weight_VH: Tensor, dtype: torch.dtype, *, tokens: int) -> Tensor:
+    """Room for a gradient of ``weight_VH`` that the first tokens write; without tokens it is zero.
+
+    Zeros that are written first and added to then would cost two passes over the room.
+    """
+    make = torch.empty_like if tokens else torch.zeros_like
+    return make(weight_VH, dtype=dtype)
 
 
 def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:

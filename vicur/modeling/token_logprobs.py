@@ -19,6 +19,7 @@ from vicur.modeling.tiles import (
     TileSizes,
     accumulation_dtype,
     add_product_,
+    unwritten,
     vocabulary_tiles,
     without_autocast,
 )
@@ -162,7 +163,7 @@ class _TokenLogprobs(torch.autograd.Function):
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         wide, sizes = normaliser_N.dtype, ctx.sizes
         hidden_grad_NH = hidden_NH.new_zeros(hidden_NH.shape, dtype=wide) if needs_hidden else None
-        weight_grad_VH = torch.zeros_like(weight_VH) if needs_weight else None
+        weight_grad_VH = unwritten(weight_VH, weight_VH.dtype, tokens=len(hidden_NH)) if needs_weight else None
         total_N1 = -grad_NK.sum(-1, keepdim=True)
         with without_autocast(hidden_NH):
             for tile in vocabulary_tiles(len(weight_VH), forbidden, sizes.width(len(hidden_NH))):
@@ -177,7 +178,7 @@ class _TokenLogprobs(torch.autograd.Function):
                     if hidden_grad_NH is not None:
                         add_product_(hidden_grad_NH[rows], grad_NV, weight_VH[tile.ids])
                     if tile_grad_VH is not None:
-                        add_product_(tile_grad_VH, grad_NV.t(), hidden_NH[rows])
+                        add_product_(tile_grad_VH, grad_NV.t(), hidden_NH[rows], first=rows.start == 0)
                 if weight_grad_VH is not None and tile_grad_VH is not None and weight_grad_VH.dtype != wide:
                     weight_grad_VH[tile.ids] = tile_grad_VH
         if hidden_grad_NH is not None:
