@@ -19,7 +19,7 @@ from vicur.config.base_model import BaseModelConfig
 from vicur.config.data import DigitScenesConfig
 from vicur.config.objective import K1, ReverseKl
 from vicur.config.sampling import Sampling
-from vicur.config.training import TrainConfig, method_named
+from vicur.config.training import TrainConfig
 from vicur.data.digit_scenes import build_pools
 from vicur.modeling import load_model
 from vicur.modeling.chat import Chat
@@ -67,7 +67,7 @@ def main() -> None:
     chat, model = Chat.load(folder), load_model(folder)
     pool = build_pools(DigitScenesConfig(), 0)["distill"]
     config = TrainConfig(method="opsd-cue")
-    examples, _ = training_examples(pool, {e.id: str(e.cue) for e in pool}, method_named("opsd-cue"), chat, config)
+    examples, _ = training_examples(pool, {e.id: str(e.cue) for e in pool}, chat, config)
     made = [
         gradients(model, chat, [examples[n] for n in batch_rows(len(examples), arguments.batch_size, 0, step)], step)
         for step in range(arguments.batches)

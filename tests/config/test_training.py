@@ -96,6 +96,9 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
     ("settings", "words"),
     [
         ({"objective": {"type": "grpo", "group_size": 1}}, "a group needs 2 rollouts or more"),
+        ({"objective": {"type": "jsd", "beta": 1}}, "objective.jsd.beta"),
+        ({"objective": {"type": "topk_forward_kl", "k": 0}}, "objective.topk_forward_kl.k"),
+        ({"objective": {"type": "k2"}}, "'k3'"),
         ({"teacher": {"type": "self-ema", "decay": 1}}, "less than 1"),
         ({"teacher": {"type": "bigger"}}, "'self-adapter-off', 'checkpoint', 'none'"),
         ({"trained": {"type": "lora", "rank": 0}}, "trained.lora.rank"),

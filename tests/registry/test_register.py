@@ -461,9 +461,10 @@ def test_a_server_that_dies_on_the_way_is_told_as_that(
 
 
 def test_secrets_of_the_address_reach_neither_the_summary_nor_the_store(
-    students: Make, server: Server, tmp_path: Path
+    students: Make, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracking = TrackingConfig(uri=server.uri.replace("//", "//ann:hunter2@"), experiment=tmp_path.name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//ann:hunter2@"))
+    tracking = TrackingConfig(experiment=tmp_path.name)
     summary = run_register(students(GOOD), config=config_for(tmp_path), tracking=tracking)
     assert summary.tracking_uri == server.uri
     written = [*Path("registered").rglob("*"), *server.folder.rglob("*")]

@@ -332,8 +332,9 @@ def test_a_server_that_stays_away_does_not_fail_the_stage(tmp_path: Path, monkey
     assert "loss" in (tmp_path / "metrics.jsonl").read_text()
 
 
-def test_no_secret_reaches_the_store(server: Server) -> None:
-    with open_tracker(TrackingConfig(uri=server.uri.replace("//", "//ann:hunter2@")), "r", "s") as tracker:
+def test_no_secret_reaches_the_store(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//ann:hunter2@"))
+    with open_tracker(TrackingConfig(), "r", "s") as tracker:
         tracker.params({"uri": "postgresql://ann:hunter2@db/x"})
     for file in server.folder.rglob("*"):
         assert not file.is_file() or b"hunter2" not in file.read_bytes(), file

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
+from vicur.config.base_model import BaseModelConfig
 from vicur.config.data import DigitScenesConfig, Pool
 from vicur.config.training import TrainConfig
 from vicur.data.digit_scenes import build_pools, vocabulary
@@ -41,8 +42,12 @@ def save_random_base(folder: Path, seed: int = 0) -> Path:
 
 
 def learner_for(base: Path, *, work: Path | None = None, **settings: object) -> Learner:
-    """What the training stage builds, from a base folder. A method whose teacher is to be named gets the base itself."""
-    named = {"teacher": {"type": "checkpoint", "path": base}} if settings.get("method") in ("opd", "opd-vicur") else {}
+    """What the training stage builds, from a base folder. A method whose teacher is to be named gets the one that ships."""
+    named = (
+        {"teacher": {"type": "checkpoint", "path": BaseModelConfig().folder}}
+        if settings.get("method") in ("opd", "opd-vicur")
+        else {}
+    )
     # Without a folder of its own, nothing of one test reaches another.
     kept = {} if work else {"features": {"disk_gb": 0}}
     config = TrainConfig.model_validate(
