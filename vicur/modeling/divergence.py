@@ -96,16 +96,25 @@ class _Task:
 
 
 class _Strip:
-    """Logits of some tokens over the whole vocabulary, with what sums them up."""
+    """Logits of some tokens over the whole vocabulary, with what sums them up.
 
-    def __init__(self, hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile]) -> None:
-        self.values_NV = hidden_NH.new_empty(len(hidden_NH), len(head_VH), dtype=accumulation_dtype(hidden_NH))
-        softmax = RunningSoftmax(len(hidden_NH), self.values_NV)
+    Args:
+        hidden_NH: the tokens' hidden states.
+        head_VH: weights of the output layer.
+        tiles: tiles over the vocabulary.
+        room_NV: where the logits are put; what is there is overwritten.
+    """
+
+    def __init__(self, hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile], room_NV: Tensor) -> None:
+        self.values_NV = room_NV[: len(hidden_NH)]
+        self._softmax = RunningSoftmax(len(hidden_NH), self.values_NV)
         for tile in tiles:
-            logits_NV = tile.logits(hidden_NH, head_VH)
-            softmax.add(logits_NV)
-            self.values_NV[:, tile.ids] = logits_NV
-        self.normaliser_N, self.entropy_N = softmax.log_normaliser(), softmax.entropy()
+            self._softmax.add(tile.logits(hidden_NH, head_VH, out=self.values_NV[:, tile.ids]))
+        self.normaliser_N = self._softmax.log_normaliser()
+
+    def entropy(self) -> Tensor:
+        """Entropy of each token's distribution, in nats [N]."""
+        return self._softmax.entropy()
 
     def logprobs(self, tile: VocabularyTile) -> Tensor:
         """Log-probabilities of a tile [N, stop - start]."""
@@ -123,14 +132,21 @@ class _Pair:
         student: the student's hidden states [N, H] and weights [V, H].
         teacher: those of the teacher.
         tiles: tiles over the vocabulary.
+        room_2NV: memory for the logits of both, used by one strip after the other.
     """
 
     def __init__(
-        self, student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], tiles: list[VocabularyTile]
+        self,
+        student: tuple[Tensor, Tensor],
+        teacher: tuple[Tensor, Tensor],
+        tiles: list[VocabularyTile],
+        room_2NV: Tensor,
     ) -> None:
         self._hidden_NH, self._head_VH = student
         self._tiles = tiles
-        self._student, self._teacher = _Strip(*student, tiles), _Strip(*teacher, tiles)
+        self._student, self._teacher = (
+            _Strip(*states, tiles, room_NV) for states, room_NV in zip((student, teacher), room_2NV, strict=True)
+        )
         self._pull_N = torch.zeros_like(self._student.normaliser_N)
 
     def scores(self, targets_N: Tensor, terms_and_pull: TermsAndPull) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -148,8 +164,8 @@ class _Pair:
             divergence_N += terms_NV.sum(-1)
             self._pull_N += pull_NV.sum(-1)
             student.values_NV[:, tile.ids] = pull_NV
-            teacher.values_NV[:, tile.ids] = student_NV.exp_()
-        return divergence_N, *sampled, student.entropy_N
+            torch.exp(student_NV, out=teacher.values_NV[:, tile.ids])
+        return divergence_N, *sampled, student.entropy()
 
     def add_gradients(self, weights_N: Tensor, hidden_grad_NH: Tensor | None, head_grad_VH: Tensor | None) -> None:
         """Adds the gradients of the divergences, times weights, to what is given; once, after :meth:`scores`."""
@@ -174,8 +190,11 @@ class _WeightedDivergence(torch.autograd.Function):
         weight_grad_VH = weight_VH.new_zeros(weight_VH.shape, dtype=wide) if task.wanted[1] else None
         found_N = [hidden_NH.new_empty(count, dtype=wide) for _ in range(4)]
         with without_autocast(hidden_NH):
-            for rows in task.sizes.strips(count, len(weight_VH), wide):
-                pair = _Pair((hidden_NH[rows], weight_VH), (teacher_NH[rows], teacher_VH), tiles)
+            strips = list(task.sizes.strips(count, len(weight_VH), wide))
+            longest = max((rows.stop - rows.start for rows in strips), default=0)
+            room_2NV = hidden_NH.new_empty(2, longest, len(weight_VH), dtype=wide)
+            for rows in strips:
+                pair = _Pair((hidden_NH[rows], weight_VH), (teacher_NH[rows], teacher_VH), tiles, room_2NV)
                 for values_N, made_N in zip(
                     found_N, pair.scores(task.targets_N[rows], task.terms_and_pull), strict=True
                 ):
@@ -183,8 +202,6 @@ class _WeightedDivergence(torch.autograd.Function):
                 if any(task.wanted):
                     hidden_rows = None if hidden_grad_NH is None else hidden_grad_NH[rows]
                     pair.add_gradients(task.weights_N[rows], hidden_rows, weight_grad_VH)
-                # Before the next strips are made.
-                del pair
         ctx.grads = hidden_grad_NH, weight_grad_VH
         ctx.dtypes = hidden_NH.dtype, weight_VH.dtype
         ctx.mark_non_differentiable(*found_N)

@@ -67,7 +67,7 @@ def _invert(probabilities_BC: Tensor, uniforms_B: Tensor) -> Tensor:
     everything else that is done to draw.
     """
     numbers_B1 = uniforms_B.double()[:, None]
-    rows, count = probabilities_BC.shape
+    count = probabilities_BC.shape[-1]
     if count <= _BLOCK:
         return _first_above(probabilities_BC, numbers_B1)[0]
     whole = count - count % _BLOCK
