@@ -17,7 +17,6 @@ from torch.autograd.function import once_differentiable
 
 from vicur.modeling.scoring import ResponseStates
 from vicur.modeling.tiles import (
-    RunningSoftmax,
     TileSizes,
     VocabularyTile,
     accumulation_dtype,
@@ -25,6 +24,8 @@ from vicur.modeling.tiles import (
     vocabulary_tiles,
     without_autocast,
 )
+
+_ROWS = 8
 
 TermsAndPull = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(student_NV, teacher_NV), log-probabilities, to the terms whose sum over the vocabulary is a divergence D, and to p_v dD/dp_v."""
@@ -95,34 +96,15 @@ class _Task:
     wanted: tuple[bool, bool]
 
 
-class _Strip:
-    """Logits of some tokens over the whole vocabulary, with what sums them up.
-
-    Args:
-        hidden_NH: the tokens' hidden states.
-        head_VH: weights of the output layer.
-        tiles: tiles over the vocabulary.
-        room_NV: where the logits are put; what is there is overwritten.
-    """
-
-    def __init__(self, hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile], room_NV: Tensor) -> None:
-        self.values_NV = room_NV[: len(hidden_NH)]
-        self._softmax = RunningSoftmax(len(hidden_NH), self.values_NV)
-        for tile in tiles:
-            self._softmax.add(tile.logits(hidden_NH, head_VH, out=self.values_NV[:, tile.ids]))
-        self.normaliser_N = self._softmax.log_normaliser()
-
-    def entropy(self) -> Tensor:
-        """Entropy of each token's distribution, in nats [N]."""
-        return self._softmax.entropy()
-
-    def logprobs(self, tile: VocabularyTile) -> Tensor:
-        """Log-probabilities of a tile [N, stop - start]."""
-        return self.values_NV[:, tile.ids] - self.normaliser_N[:, None]
-
-    def logprobs_of(self, ids_N: Tensor) -> Tensor:
-        """Log-probabilities of one id at each token [N]."""
-        return self.values_NV.gather(1, ids_N[:, None])[:, 0] - self.normaliser_N
+def _logprobs(hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile], room_NV: Tensor) -> Tensor:
+    """Log-probabilities of a strip's tokens over the whole vocabulary [N, V], in the first rows of ``room_NV``."""
+    logprobs_NV = room_NV[: len(hidden_NH)]
+    for tile in tiles:
+        tile.logits(hidden_NH, head_VH, out=logprobs_NV[:, tile.ids])
+    # A row fits into a CPU's cache, where the passes over it cost little; a few rows at once need little memory.
+    for rows_NV in logprobs_NV.split(_ROWS):
+        rows_NV.copy_(rows_NV.log_softmax(-1))
+    return logprobs_NV
 
 
 class _Pair:
@@ -144,32 +126,34 @@ class _Pair:
     ) -> None:
         self._hidden_NH, self._head_VH = student
         self._tiles = tiles
-        self._student, self._teacher = (
-            _Strip(*states, tiles, room_NV) for states, room_NV in zip((student, teacher), room_2NV, strict=True)
+        self._student_NV, self._teacher_NV = (
+            _logprobs(*states, tiles, room_NV) for states, room_NV in zip((student, teacher), room_2NV, strict=True)
         )
-        self._pull_N = torch.zeros_like(self._student.normaliser_N)
+        self._pull_N = self._student_NV.new_zeros(len(self._student_NV))
 
     def scores(self, targets_N: Tensor, terms_and_pull: TermsAndPull) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Divergences, log-probabilities of the sampled tokens under student and teacher, and the student's entropies, each [N].
 
-        Both models' logits are done with afterwards: the pull stands in the place of the student's, and the student's probabilities in
+        The log-probabilities are done with afterwards: the pull stands in the place of the student's, and the student's probabilities in
         that of the teacher's.
         """
-        student, teacher = self._student, self._teacher
-        sampled = student.logprobs_of(targets_N), teacher.logprobs_of(targets_N)
-        divergence_N = torch.zeros_like(student.normaliser_N)
+        sampled = [
+            logprobs_NV.gather(1, targets_N[:, None])[:, 0] for logprobs_NV in (self._student_NV, self._teacher_NV)
+        ]
+        divergence_N, entropy_N = torch.zeros_like(self._pull_N), torch.zeros_like(self._pull_N)
         for tile in self._tiles:
-            student_NV, teacher_NV = student.logprobs(tile), teacher.logprobs(tile)
+            student_NV, teacher_NV = self._student_NV[:, tile.ids], self._teacher_NV[:, tile.ids]
             terms_NV, pull_NV = terms_and_pull(student_NV, teacher_NV)
             divergence_N += terms_NV.sum(-1)
             self._pull_N += pull_NV.sum(-1)
-            student.values_NV[:, tile.ids] = pull_NV
-            torch.exp(student_NV, out=teacher.values_NV[:, tile.ids])
-        return divergence_N, *sampled, student.entropy()
+            torch.exp(student_NV, out=teacher_NV)
+            entropy_N -= torch.linalg.vecdot(teacher_NV, student_NV)
+            student_NV.copy_(pull_NV)
+        return divergence_N, sampled[0], sampled[1], entropy_N
 
     def add_gradients(self, weights_N: Tensor, hidden_grad_NH: Tensor | None, head_grad_VH: Tensor | None) -> None:
         """Adds the gradients of the divergences, times weights, to what is given; once, after :meth:`scores`."""
-        pull_NV, probability_NV = self._student.values_NV, self._teacher.values_NV
+        pull_NV, probability_NV = self._student_NV, self._teacher_NV
         for tile in self._tiles:
             grad_NV = pull_NV[:, tile.ids].addcmul_(probability_NV[:, tile.ids], self._pull_N[:, None], value=-1)
             grad_NV = grad_NV.mul_(weights_N[:, None]).to(self._hidden_NH.dtype)

@@ -27,10 +27,10 @@ def draw(
     """
     logits_BV = logits_BV.float().index_fill_(-1, forbidden, float("-inf"))
     if seen_BV is None and sampling.temperature == 1 and not _truncates(sampling, logits_BV.shape[-1]):
-        # The plain case of training: one pass makes the probabilities, and they serve for both results.
-        probabilities_BV = logits_BV.softmax(-1)
-        tokens_B1 = _invert(probabilities_BV, uniforms_B)
-        return tokens_B1[:, 0], probabilities_BV.gather(-1, tokens_B1)[:, 0].log()
+        # The plain case of training: what is drawn from also gives the log-probability, and takes no memory of its own.
+        weights_BV = logits_BV.sub_(logits_BV.amax(-1, keepdim=True)).exp_()
+        tokens_B1 = _invert(weights_BV, uniforms_B)
+        return tokens_B1[:, 0], (weights_BV.gather(-1, tokens_B1)[:, 0] / weights_BV.sum(-1)).log()
     scores_BV = logits_BV if seen_BV is None else logits_BV - sampling.presence_penalty * seen_BV
     if sampling.temperature == 0:
         tokens_B1 = scores_BV.argmax(-1, keepdim=True)
@@ -60,23 +60,23 @@ def _candidates(scores_BV: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor |
     return scores_BC, ids_BC
 
 
-def _invert(probabilities_BC: Tensor, uniforms_B: Tensor) -> Tensor:
-    """The first place whose cumulated probability exceeds each row's number [B, 1]: one without probability never does first.
+def _invert(weights_BC: Tensor, uniforms_B: Tensor) -> Tensor:
+    """The first place at which the cumulated share of a row's weights exceeds its number [B, 1]: one without weight never does first.
 
     A large vocabulary is cumulated by blocks, and then within the one block of each row: a running sum over all of it takes longer than
     everything else that is done to draw.
     """
     numbers_B1 = uniforms_B.double()[:, None]
-    count = probabilities_BC.shape[-1]
+    count = weights_BC.shape[-1]
     if count <= _BLOCK:
-        return _first_above(probabilities_BC, numbers_B1)[0]
+        return _first_above(weights_BC, numbers_B1)[0]
     whole = count - count % _BLOCK
-    sums_BK = probabilities_BC[:, :whole].unflatten(-1, (-1, _BLOCK)).sum(-1)
+    sums_BK = weights_BC[:, :whole].unflatten(-1, (-1, _BLOCK)).sum(-1)
     if whole < count:
-        sums_BK = torch.cat([sums_BK, probabilities_BC[:, whole:].sum(-1, keepdim=True)], dim=-1)
+        sums_BK = torch.cat([sums_BK, weights_BC[:, whole:].sum(-1, keepdim=True)], dim=-1)
     block_B1, numbers_B1 = _first_above(sums_BK, numbers_B1)
-    places_BL = block_B1 * _BLOCK + torch.arange(_BLOCK, device=probabilities_BC.device)
-    within_BL = probabilities_BC.gather(-1, places_BL.clamp(max=count - 1)).masked_fill(places_BL >= count, 0.0)
+    places_BL = block_B1 * _BLOCK + torch.arange(_BLOCK, device=weights_BC.device)
+    within_BL = weights_BC.gather(-1, places_BL.clamp(max=count - 1)).masked_fill(places_BL >= count, 0.0)
     return block_B1 * _BLOCK + _first_above(within_BL, numbers_B1)[0]
 
 
