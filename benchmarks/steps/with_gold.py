@@ -35,6 +35,10 @@ from vicur.data.schema import Example
 class HintedGOLDTrainer(GOLDTrainer):  # type: ignore[misc]
     """GOLD with a teacher that is given the hint: the last user turn of its prompt is the row's ``teacher_text``."""
 
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = [*self._signature_columns, "teacher_text"]
+
     def _generate_on_policy_vlm_slice(self, pending_slice: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         examples = pending_slice["_gold_vlm_on_policy_raw_examples"]
         told = self._vlm_collator([_told(example) for example in examples])
