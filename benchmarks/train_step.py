@@ -5,7 +5,8 @@
 Needs TRL in its environment (``make bench`` builds one, ``.venv-bench``, from ``constraints-bench.txt``). Both engines run in it, each
 measurement in a process of its own on one thread of a CPU: float32, the same tiny Qwen3-VL with random weights as student and as frozen
 teacher, everything trained, the same questions and images, responses of one forced length, reverse KL over the vocabulary, AdamW.
-``hint`` no: the teacher reads the student's prompt; yes: one with the cue, for which GOLD is subclassed.
+``hint`` no: the teacher reads the student's prompt; yes: one with the cue, for which GOLD is subclassed. ``trl-gold-trimmed`` is a subclass
+too: GOLD without the part of its loss that comes to nothing.
 
 Phases: ``rollout`` (with preparing the batch and the pass of the vision tower), ``teacher`` (its scores), ``student`` (training forward,
 loss, backward, update), ``total``. ``tokens_per_second`` are sampled tokens over the phase's time, ``peak_mb`` is what the process holds
@@ -30,7 +31,11 @@ from benchmarks.reporting import report
 from benchmarks.steps.case import SIZES, Case, save_checkpoint
 
 VOCABULARIES = {"small": None, "real": 151_936}
-ENGINES = {"vicur": "benchmarks.steps.with_vicur", "trl-gold": "benchmarks.steps.with_gold"}
+ENGINES = {
+    "vicur": ["benchmarks.steps.with_vicur"],
+    "trl-gold": ["benchmarks.steps.with_gold"],
+    "trl-gold-trimmed": ["benchmarks.steps.with_gold", "--trimmed"],
+}
 PHASES = ("rollout", "teacher", "student", "total")
 # Of a step that takes half a minute, a few are enough.
 STEPS = {"small": (8, 2), "real": (2, 1)}
@@ -39,7 +44,8 @@ NOTES = """\
 What is GOLD's choice and what is not:
 - gradient checkpointing is switched off in both. GOLD's default, on, also turns the KV cache off in its rollouts.
 - GOLD projects every position of prompt and response to the vocabulary, for student and teacher, and takes the divergence at all of them
-  before it masks the prompt. No setting of GOLD 1.16 changes that: it is most of its time and memory with the real vocabulary.
+  before it leaves out the prompt. No setting of GOLD 1.16 changes that; trl-gold-trimmed is a subclass that cuts the prompt off before the
+  divergence, in a few lines. The longer the prompt beside the response, the more that is.
 - GOLD prepares images and prompts anew at each step and encodes each image three times (rollout, student, teacher); no setting either.
 - GOLD offers vLLM for rollouts on a GPU (use_vllm), which this comparison on a CPU leaves out.\
 """
@@ -72,7 +78,7 @@ def main() -> None:
 
 def _compared(case: Case, shared: dict[str, Any], engines: list[str]) -> list[dict[str, Any]]:
     """Rows of one case: engine by engine, phase by phase, with GOLD's time and memory over this project's where both were measured."""
-    made = {engine: _measured(case, ENGINES[engine]) for engine in engines}
+    made = {engine: _measured(case, engine) for engine in engines}
     tokens = case.batch_size * case.new_tokens
     rows = []
     for phase in PHASES:
@@ -94,20 +100,21 @@ def _compared(case: Case, shared: dict[str, Any], engines: list[str]) -> list[di
     return rows
 
 
-def _measured(case: Case, module: str) -> dict[str, dict[str, float]]:
+def _measured(case: Case, engine: str) -> dict[str, dict[str, float]]:
     """What an engine's process measured, by phase."""
+    module, *arguments = ENGINES[engine]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "phases.json"
         quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         done = subprocess.run(
-            [sys.executable, "-m", module, json.dumps(asdict(case)), str(out)],
+            [sys.executable, "-m", module, json.dumps(asdict(case)), str(out), *arguments],
             env={**os.environ, **quiet, "TRL_EXPERIMENTAL_SILENCE": "1"},
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
         if done.returncode:
-            raise SystemExit(f"{module} failed:\n{done.stderr[-4000:]}")
+            raise SystemExit(f"{engine} failed:\n{done.stderr[-4000:]}")
         made: dict[str, dict[str, float]] = json.loads(out.read_text(encoding="utf-8"))
         return made
 

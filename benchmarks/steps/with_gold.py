@@ -2,7 +2,7 @@
 
 GOLD is taken as a plain Hugging Face loop on policy: every batch sampled (``lmbda`` 1), reverse KL over the vocabulary (``beta`` 1), the
 untempered distribution, and gradient checkpointing off, which by default also turns the KV cache off in its rollouts. It gives the teacher
-the student's prompt; :class:`HintedGOLDTrainer` gives it one with the hint.
+the student's prompt; :class:`HintedGOLDTrainer` gives it one with the hint. :class:`TrimmedGOLDTrainer` shows what a few lines would save.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from vicur.data.schema import Example
 
 
 class HintedGOLDTrainer(GOLDTrainer):  # type: ignore[misc]
-    """GOLD with a teacher that is given the hint: the last user turn of its prompt is the row's ``teacher_text``."""
+    """GOLD with a teacher that is given the hint: its prompt is the row's ``teacher_text``. GOLD's own loss is left as it is."""
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -53,28 +53,52 @@ class HintedGOLDTrainer(GOLDTrainer):  # type: ignore[misc]
         }
         return made, texts
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """GOLD's loss at the response tokens, whose places differ between the two prompts."""
-        pictures = {key: inputs[key] for key in ("pixel_values", "image_grid_thw")}
-        width = inputs["labels"].shape[1] - inputs["prompts"].shape[1]
-        student = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            **self._get_model_forward_kwargs(inputs),
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """GOLD's loss, with a teacher that reads its own prompt. Responses end both sequences, so cutting the longer one aligns them."""
+
+        def read(_module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            return given, {**named, **inputs["_teacher"]}
+
+        def align(_module: Any, _given: Any, out: Any) -> None:
+            out.logits = out.logits[:, -inputs["input_ids"].shape[1] :]
+
+        hooks = [
+            self.teacher_model.register_forward_pre_hook(read, with_kwargs=True),
+            self.teacher_model.register_forward_hook(align),
+        ]
+        try:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+class _TrimmedLoss:
+    """GOLD's loss without the positions of the prompt, which GOLD leaves out after it has computed their divergences."""
+
+    @staticmethod
+    def generalized_jsd_loss(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+        first = int((labels != -100).any(0).nonzero()[0])
+        loss: Tensor = GOLDTrainer.generalized_jsd_loss(
+            student_logits[:, first:], teacher_logits[:, first:], labels[:, first:], **settings
         )
-        with torch.no_grad():
-            teacher = self.teacher_model.eval()(**inputs["_teacher"], **pictures)
-        loss = self.generalized_jsd_loss(
-            student_logits=student.logits[:, -width - 1 : -1],
-            teacher_logits=teacher.logits[:, -width - 1 : -1],
-            labels=inputs["labels"][:, -width:],
-            beta=self.beta,
-            temperature=self.temperature,
-            num_items_in_batch=num_items_in_batch,
-        )
-        return (loss, student) if return_outputs else loss
+        return loss
+
+
+class TrimmedGOLDTrainer(_TrimmedLoss, GOLDTrainer):  # type: ignore[misc]
+    """GOLD with the trimmed loss."""
+
+
+class TrimmedHintedGOLDTrainer(_TrimmedLoss, HintedGOLDTrainer):
+    """Both."""
+
+
+TRAINERS = {
+    (False, False): GOLDTrainer,
+    (False, True): HintedGOLDTrainer,
+    (True, False): TrimmedGOLDTrainer,
+    (True, True): TrimmedHintedGOLDTrainer,
+}
 
 
 def _told(example: dict[str, Any]) -> dict[str, Any]:
@@ -96,8 +120,8 @@ def _row(example: Example) -> dict[str, Any]:
     }
 
 
-def measure(case: Case, meter: Meter) -> None:
-    """Makes the steps of ``case``."""
+def measure(case: Case, meter: Meter, *, trimmed: bool) -> None:
+    """Makes the steps of ``case``, where asked with the trimmed loss."""
     tokenizer = AutoTokenizer.from_pretrained(case.folder)
     processor = Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessorPil.from_pretrained(case.folder),
@@ -134,7 +158,7 @@ def measure(case: Case, meter: Meter) -> None:
             disable_tqdm=True,
             logging_strategy="no",
         )
-        trainer = (HintedGOLDTrainer if case.hint else GOLDTrainer)(
+        trainer = TRAINERS[trimmed, case.hint](
             model=student,
             teacher_model=teacher,
             args=settings,
@@ -185,5 +209,5 @@ def _watch(trainer: GOLDTrainer, meter: Meter) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     case, meter = Case(**json.loads(sys.argv[1])), Meter()
-    measure(case, meter)
+    measure(case, meter, trimmed="--trimmed" in sys.argv)
     meter.write(Path(sys.argv[2]), case.warm_up)
