@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# TRL needs torchvision, which needs another build of torch.
+BENCH := .venv-bench
 # One thread a process: on few cores, OpenMP's threads of several processes spin against each other.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -17,7 +19,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-browser lint compile base constraints clean
+.PHONY: help run test test-browser lint bench compile base constraints clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,6 +39,13 @@ lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks; rows go to .vicur/bench (builds .venv-bench, 6 GB, for TRL)
+	@mkdir -p .vicur/bench
+	$(BIN)/python -m benchmarks.cue_recovery --json .vicur/bench/cue_recovery.json
+	$(BIN)/python -m benchmarks.loss_memory --json .vicur/bench/loss_memory.json
+	$(BIN)/python -m benchmarks.objective_noise
+	$(BENCH)/bin/python -m benchmarks.train_step --json .vicur/bench/train_step.json
+
 compile: $(VENV)/.dev ## Compile the pipeline's package for a cluster
 	$(BIN)/vicur compile --unversioned --output pipelines/compiled/distill.yaml
 
@@ -47,6 +56,10 @@ base: $(VENV)/.run ## Train the tiny base model that ships in vicur/modeling/tin
 constraints: $(VENV)/.uv ## Resolve constraints.txt anew from pyproject.toml
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml \
 	| sed 's/+cpu//' > constraints.txt.new && mv constraints.txt.new constraints.txt
+	grep -v '^torch==' constraints.txt > constraints-bench.txt.new
+	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --constraint constraints-bench.txt.new \
+	--override benchmarks/requirements.in pyproject.toml benchmarks/requirements.in --output-file constraints-bench.txt
+	rm constraints-bench.txt.new
 
 clean: $(VENV)/.run ## Say what takes disk here
 	@$(BIN)/vicur clean
@@ -63,4 +76,12 @@ $(VENV)/.run: $(VENV)/.uv pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	@$(INSTALL) -e '.[dev]'
+	@touch $@
+
+# With pip, not uv: where torch's wheels lie on this machine's disk, it is pip's configuration that says so.
+$(BENCH)/.bench: pyproject.toml constraints-bench.txt
+	@echo "Building the environment of the benchmarks in $(BENCH)"
+	@$(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check -r constraints-bench.txt
+	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@

@@ -179,7 +179,7 @@ NOTHING = torch.tensor([], dtype=torch.long)
 
 
 def drawn(logits, **settings):
-    rows = torch.tensor([logits]).expand(400, -1)
+    rows = torch.tensor([logits]).repeat(400, 1)
     return set(draw(rows, NOTHING, Sampling(**settings), None, torch.arange(400) / 400)[0].tolist())
 
 
@@ -195,22 +195,37 @@ def test_top_p_keeps_the_token_that_crosses_the_share_and_no_more():
 
 def test_truncation_leaves_the_proportions_of_what_it_keeps():
     probabilities = torch.tensor([0.2, 0.1, 0.4, 0.3])
-    rows, numbers = probabilities.log().expand(1000, -1), (torch.arange(1000) + 0.5) / 1000
+    rows, numbers = probabilities.log().repeat(1000, 1), (torch.arange(1000) + 0.5) / 1000
     for sampling in (Sampling(top_k=3), Sampling(top_p=0.85), Sampling(top_k=3, top_p=0.95)):
-        counts = torch.bincount(draw(rows, NOTHING, sampling, None, numbers)[0], minlength=4)
+        counts = torch.bincount(draw(rows.clone(), NOTHING, sampling, None, numbers)[0], minlength=4)
         assert counts.tolist() == pytest.approx([1000 * p / 0.9 for p in (0.2, 0.0, 0.4, 0.3)], abs=1)
 
 
 def test_temperature_sharpens_or_flattens():
     probabilities = torch.tensor([0.8, 0.2])
-    rows, numbers = probabilities.log().expand(1000, -1), (torch.arange(1000) + 0.5) / 1000
+    rows, numbers = probabilities.log().repeat(1000, 1), (torch.arange(1000) + 0.5) / 1000
     counts = torch.bincount(draw(rows, NOTHING, Sampling(temperature=0.5), None, numbers)[0])
     assert counts.tolist() == pytest.approx([1000 * 0.64 / 0.68, 1000 * 0.04 / 0.68], abs=1)
 
 
-def test_a_number_just_below_one_draws_a_token_that_can_be_drawn():
+@pytest.mark.parametrize("count", [513, 1024, 1300])
+def test_a_large_vocabulary_is_drawn_from_as_a_small_one_is(count):
+    generator = torch.Generator().manual_seed(count)
+    logits = 4 * torch.randn(200, count, generator=generator)
+    numbers = torch.rand(200, generator=generator, dtype=torch.float64)
+    forbidden = torch.arange(500, 600).clamp(max=count - 1)
+    masked = logits.index_fill(-1, forbidden, float("-inf")).double()
+    expected = torch.searchsorted(masked.softmax(-1).cumsum(-1), numbers[:, None], right=True)[:, 0]
+    tokens, logprobs = draw(logits, forbidden, Sampling(), None, numbers)
+    assert (tokens == expected).float().mean() > 0.98  # sums in float32 may move a number that lies on an edge
+    assert not set(tokens.tolist()) & set(forbidden.tolist())
+    assert torch.allclose(logprobs.double(), masked.log_softmax(-1).gather(-1, tokens[:, None])[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [5, 1300])
+def test_a_number_just_below_one_draws_a_token_that_can_be_drawn(count):
     number = torch.tensor([1 - 2.0**-53], dtype=torch.float64)
-    token, _ = draw(torch.zeros(1, 5), torch.tensor([3, 4]), Sampling(), None, number)
+    token, _ = draw(torch.zeros(1, count), torch.arange(3, count), Sampling(), None, number)
     assert token.tolist() == [2]
 
 
@@ -224,7 +239,7 @@ def test_presence_penalty_moves_a_tie_away_from_what_was_said():
 
 def test_numbers_spread_evenly_draw_each_token_as_often_as_it_is_likely():
     probabilities = torch.tensor([0.5, 0.0, 0.3, 0.2])
-    rows, numbers = probabilities.log().expand(1000, -1), (torch.arange(1000) + 0.5) / 1000
+    rows, numbers = probabilities.log().repeat(1000, 1), (torch.arange(1000) + 0.5) / 1000
     tokens, _ = draw(rows, NOTHING, Sampling(), None, numbers)
     assert torch.bincount(tokens, minlength=4).tolist() == [500, 0, 300, 200]
 
@@ -238,7 +253,7 @@ def test_numbers_spread_evenly_draw_each_token_as_often_as_it_is_likely():
 def test_recorded_logprobs_are_those_of_the_masked_untempered_distribution(logits, top_p, top_k, number):
     row, forbidden = torch.tensor([logits]), torch.tensor([0])
     sampling = Sampling(temperature=0.5, top_p=top_p, top_k=top_k)
-    token, logprob = draw(row, forbidden, sampling, None, torch.tensor([number]))
+    token, logprob = draw(row.clone(), forbidden, sampling, None, torch.tensor([number]))
     assert token.item() != 0
     expected = row.masked_fill(torch.arange(len(logits)) == 0, float("-inf")).log_softmax(-1)[0, token]
     assert logprob.item() == pytest.approx(expected.item(), abs=1e-5)

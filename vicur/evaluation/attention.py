@@ -19,7 +19,6 @@ from vicur.evaluation.prompts import prompts_for
 from vicur.evaluation.selection import spread
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, sink_attention
 from vicur.modeling.chat import Chat
-from vicur.modeling.scoring import position_ids
 from vicur.modeling.vision import encode_images, encoder_outputs
 
 ATTENTION = "attention.json"
@@ -75,7 +74,7 @@ def _sample(model: Qwen3VLStudentForConditionalGeneration, chat: Chat, example: 
         {
             "input_ids": batch.input_ids,
             "attention_mask": batch.attention_mask,
-            "position_ids": position_ids(model, batch),
+            "position_ids": batch.position_ids,
             "mm_token_type_ids": batch.mm_token_type_ids,
             "mm_encoder_outputs": encoder_outputs(encode_images(model, batch.pixels), batch.pixels),
             "image_grid_thw": batch.grids,

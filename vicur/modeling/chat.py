@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vicur.errors import VicurError
+from vicur.modeling.rotary import mrope_positions
 
 # Private-use characters mark the places of user text while the template is rendered.
 _MARK = "\ue000{}\ue001"
@@ -49,6 +52,13 @@ class Pixels:
     grid: tuple[int, int, int]
     tokens: int
 
+    @property
+    def token_grid(self) -> tuple[int, int, int]:
+        """Frames, rows and columns of the visual tokens."""
+        frames, height, width = self.grid
+        merge = math.isqrt(frames * height * width // self.tokens)
+        return frames, height // merge, width // merge
+
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
@@ -64,6 +74,11 @@ class Prompt:
     types: tuple[int, ...]
     pixels: tuple[Pixels, ...]
 
+    @cached_property
+    def positions(self) -> Tensor:
+        """Positions of the tokens for M-RoPE [3, P]."""
+        return mrope_positions(self.types, [image.token_grid for image in self.pixels])
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -73,6 +88,8 @@ class Batch:
         input_ids: token ids [B, T].
         attention_mask: 1 at tokens, 0 at padding [B, T].
         mm_token_type_ids: 1 at visual tokens, else 0 [B, T].
+        position_ids: positions for M-RoPE, arbitrary at padding [3, B, T]. Given to every forward: a model would keep those of its last
+            call as state.
         response_mask: true at response tokens [B, R]; R = T - prompt_length.
         prompt_length: columns before the first response token.
         pixels: all images of all rows, in order.
@@ -81,6 +98,7 @@ class Batch:
     input_ids: Tensor
     attention_mask: Tensor
     mm_token_type_ids: Tensor
+    position_ids: Tensor
     response_mask: Tensor
     prompt_length: int
     pixels: tuple[Pixels, ...]
@@ -239,16 +257,21 @@ class Chat:
         width = max(len(p.ids) for p in prompts)
         reply = max((len(r) for r in rows), default=0)
         ids, mask, types, answered = [], [], [], []
-        for prompt, row in zip(prompts, rows, strict=True):
+        positions_3BT = torch.zeros(3, len(rows), width + reply, dtype=torch.long)
+        for index, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
             left, right = width - len(prompt.ids), reply - len(row)
             ids.append([self.pad_id] * left + [*prompt.ids, *row] + [self.pad_id] * right)
             mask.append([0] * left + [1] * (len(prompt.ids) + len(row)) + [0] * right)
             types.append([0] * left + [*prompt.types] + [0] * reply)
+            start = int(prompt.positions.max()) + 1
+            positions_3BT[:, index, left:width] = prompt.positions
+            positions_3BT[:, index, width:] = torch.arange(start, start + reply)
             answered.append([True] * len(row) + [False] * right)
         return Batch(
             torch.tensor(ids, device=device),
             torch.tensor(mask, device=device),
             torch.tensor(types, device=device),
+            positions_3BT.to(device),
             torch.tensor(answered, dtype=torch.bool, device=device).reshape(len(ids), reply),
             width,
             tuple(image for prompt in prompts for image in prompt.pixels),

@@ -17,7 +17,6 @@ from torch.autograd.function import once_differentiable
 
 from vicur.modeling.scoring import ResponseStates
 from vicur.modeling.tiles import (
-    RunningSoftmax,
     TileSizes,
     VocabularyTile,
     accumulation_dtype,
@@ -26,6 +25,8 @@ from vicur.modeling.tiles import (
     vocabulary_tiles,
     without_autocast,
 )
+
+_ROWS = 8
 
 TermsAndPull = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(student_NV, teacher_NV), log-probabilities, to the terms whose sum over the vocabulary is a divergence D, and to p_v dD/dp_v."""
@@ -96,25 +97,15 @@ class _Task:
     wanted: tuple[bool, bool]
 
 
-class _Strip:
-    """Logits of some tokens over the whole vocabulary, with what sums them up."""
-
-    def __init__(self, hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile]) -> None:
-        self.values_NV = hidden_NH.new_empty(len(hidden_NH), len(head_VH), dtype=accumulation_dtype(hidden_NH))
-        softmax = RunningSoftmax(len(hidden_NH), self.values_NV)
-        for tile in tiles:
-            logits_NV = tile.logits(hidden_NH, head_VH)
-            softmax.add(logits_NV)
-            self.values_NV[:, tile.ids] = logits_NV
-        self.normaliser_N, self.entropy_N = softmax.log_normaliser(), softmax.entropy()
-
-    def logprobs(self, tile: VocabularyTile) -> Tensor:
-        """Log-probabilities of a tile [N, stop - start]."""
-        return self.values_NV[:, tile.ids] - self.normaliser_N[:, None]
-
-    def logprobs_of(self, ids_N: Tensor) -> Tensor:
-        """Log-probabilities of one id at each token [N]."""
-        return self.values_NV.gather(1, ids_N[:, None])[:, 0] - self.normaliser_N
+def _logprobs(hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile], room_NV: Tensor) -> Tensor:
+    """Log-probabilities of a strip's tokens over the whole vocabulary [N, V], in the first rows of ``room_NV``."""
+    logprobs_NV = room_NV[: len(hidden_NH)]
+    for tile in tiles:
+        tile.logits(hidden_NH, head_VH, out=logprobs_NV[:, tile.ids])
+    # A row fits into a CPU's cache, where the passes over it cost little; a few rows at once need little memory.
+    for rows_NV in logprobs_NV.split(_ROWS):
+        rows_NV.copy_(rows_NV.log_softmax(-1))
+    return logprobs_NV
 
 
 class _Pair:
@@ -124,33 +115,42 @@ class _Pair:
         student: the student's hidden states [N, H] and weights [V, H].
         teacher: those of the teacher.
         tiles: tiles over the vocabulary.
+        room_2NV: memory for the logits of both, used by one strip after the other.
     """
 
     def __init__(
-        self, student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], tiles: list[VocabularyTile]
+        self,
+        student: tuple[Tensor, Tensor],
+        teacher: tuple[Tensor, Tensor],
+        tiles: list[VocabularyTile],
+        room_2NV: Tensor,
     ) -> None:
         self._hidden_NH, self._head_VH = student
         self._tiles = tiles
-        self._student, self._teacher = _Strip(*student, tiles), _Strip(*teacher, tiles)
-        self._pull_N = torch.zeros_like(self._student.normaliser_N)
+        self._student_NV, self._teacher_NV = (
+            _logprobs(*states, tiles, room_NV) for states, room_NV in zip((student, teacher), room_2NV, strict=True)
+        )
+        self._pull_N = self._student_NV.new_zeros(len(self._student_NV))
 
     def scores(self, targets_N: Tensor, terms_and_pull: TermsAndPull) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Divergences, log-probabilities of the sampled tokens under student and teacher, and the student's entropies, each [N].
 
-        Both models' logits are done with afterwards: the pull stands in the place of the student's, and the student's probabilities in
+        The log-probabilities are done with afterwards: the pull stands in the place of the student's, and the student's probabilities in
         that of the teacher's.
         """
-        student, teacher = self._student, self._teacher
-        sampled = student.logprobs_of(targets_N), teacher.logprobs_of(targets_N)
-        divergence_N = torch.zeros_like(student.normaliser_N)
+        sampled = [
+            logprobs_NV.gather(1, targets_N[:, None])[:, 0] for logprobs_NV in (self._student_NV, self._teacher_NV)
+        ]
+        divergence_N, entropy_N = torch.zeros_like(self._pull_N), torch.zeros_like(self._pull_N)
         for tile in self._tiles:
-            student_NV, teacher_NV = student.logprobs(tile), teacher.logprobs(tile)
+            student_NV, teacher_NV = self._student_NV[:, tile.ids], self._teacher_NV[:, tile.ids]
             terms_NV, pull_NV = terms_and_pull(student_NV, teacher_NV)
             divergence_N += terms_NV.sum(-1)
             self._pull_N += pull_NV.sum(-1)
-            student.values_NV[:, tile.ids] = pull_NV
-            teacher.values_NV[:, tile.ids] = student_NV.exp_()
-        return divergence_N, *sampled, student.entropy_N
+            torch.exp(student_NV, out=teacher_NV)
+            entropy_N -= torch.linalg.vecdot(teacher_NV, student_NV)
+            student_NV.copy_(pull_NV)
+        return divergence_N, sampled[0], sampled[1], entropy_N
 
     def add_gradients(
         self, weights_N: Tensor, hidden_grad_NH: Tensor | None, head_grad_VH: Tensor | None, *, first: bool
@@ -159,7 +159,7 @@ class _Pair:
 
         The ``first`` strip's are put in the place of whatever stands in ``head_grad_VH``.
         """
-        pull_NV, probability_NV = self._student.values_NV, self._teacher.values_NV
+        pull_NV, probability_NV = self._student_NV, self._teacher_NV
         for tile in self._tiles:
             grad_NV = pull_NV[:, tile.ids].addcmul_(probability_NV[:, tile.ids], self._pull_N[:, None], value=-1)
             grad_NV = grad_NV.mul_(weights_N[:, None]).to(self._hidden_NH.dtype)
@@ -180,8 +180,11 @@ class _WeightedDivergence(torch.autograd.Function):
         weight_grad_VH = unwritten(weight_VH, wide, tokens=count) if task.wanted[1] else None
         found_N = [hidden_NH.new_empty(count, dtype=wide) for _ in range(4)]
         with without_autocast(hidden_NH):
-            for rows in task.sizes.strips(count, len(weight_VH), wide):
-                pair = _Pair((hidden_NH[rows], weight_VH), (teacher_NH[rows], teacher_VH), tiles)
+            strips = list(task.sizes.strips(count, len(weight_VH), wide))
+            longest = max((rows.stop - rows.start for rows in strips), default=0)
+            room_2NV = hidden_NH.new_empty(2, longest, len(weight_VH), dtype=wide)
+            for rows in strips:
+                pair = _Pair((hidden_NH[rows], weight_VH), (teacher_NH[rows], teacher_VH), tiles, room_2NV)
                 for values_N, made_N in zip(
                     found_N, pair.scores(task.targets_N[rows], task.terms_and_pull), strict=True
                 ):
@@ -189,8 +192,6 @@ class _WeightedDivergence(torch.autograd.Function):
                 if any(task.wanted):
                     hidden_rows = None if hidden_grad_NH is None else hidden_grad_NH[rows]
                     pair.add_gradients(task.weights_N[rows], hidden_rows, weight_grad_VH, first=rows.start == 0)
-                # Before the next strips are made.
-                del pair
         ctx.grads = hidden_grad_NH, weight_grad_VH
         ctx.dtypes = hidden_NH.dtype, weight_VH.dtype
         ctx.mark_non_differentiable(*found_N)

@@ -18,7 +18,7 @@ from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 from vicur.config.sampling import Sampling
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.drawing import draw
-from vicur.modeling.scoring import position_ids, text_config
+from vicur.modeling.scoring import text_config
 from vicur.modeling.vision import Encode, encode_images, encoder_outputs
 from vicur.seeds import numpy_generator
 
@@ -104,12 +104,11 @@ def _generate_batch(
     encode: Encode,
 ) -> list[Response]:
     batch = chat.collate(prompts, device=str(model.device))
-    positions = position_ids(model, batch)
     cache = DynamicCache(config=text_config(model))
     out = model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
-        position_ids=positions,
+        position_ids=batch.position_ids,
         mm_token_type_ids=batch.mm_token_type_ids,
         mm_encoder_outputs=encoder_outputs(encode(batch.pixels), batch.pixels),
         image_grid_thw=batch.grids,
@@ -124,7 +123,7 @@ def _generate_batch(
     places = torch.arange(rows, device=model.device)
     ended = torch.zeros(rows, dtype=torch.bool, device=model.device)
     mask_BT = torch.cat([batch.attention_mask, batch.attention_mask.new_ones(rows, length)], dim=1)
-    next_B = positions.amax(dim=(0, 2)) + 1
+    next_B = batch.position_ids.amax(dim=(0, 2)) + 1
     logits_BV = out.logits[:, -1]
     seen_BV = torch.zeros_like(logits_BV, dtype=torch.bool) if sampling.presence_penalty else None
     for step in range(length):

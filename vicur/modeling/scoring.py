@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
@@ -54,14 +53,6 @@ class Scores:
     entropy_BR: Tensor
 
 
-def position_ids(model: Qwen3VLForConditionalGeneration, batch: Batch) -> Tensor:
-    """M-RoPE positions of a batch [3, B, T]. Given explicitly, since the model would keep those of its last call as state."""
-    positions, _ = model.model.get_rope_index(
-        batch.input_ids, batch.mm_token_type_ids, image_grid_thw=batch.grids, attention_mask=batch.attention_mask
-    )
-    return torch.as_tensor(positions)
-
-
 def text_config(model: Qwen3VLForConditionalGeneration) -> Qwen3VLTextConfig:
     """Configuration of a model's text backbone (transformers types it as any configuration)."""
     config = model.config.text_config
@@ -88,7 +79,7 @@ def response_states(
     hidden_BTH = model.model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
-        position_ids=position_ids(model, batch),
+        position_ids=batch.position_ids,
         mm_token_type_ids=batch.mm_token_type_ids,
         mm_encoder_outputs=encoder_outputs(features, batch.pixels),
         image_grid_thw=batch.grids,

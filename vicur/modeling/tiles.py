@@ -76,9 +76,9 @@ class VocabularyTile:
         """Puts ``value`` at the forbidden ids of a tile [N, stop - start], in place."""
         return tile.index_fill_(1, self.forbidden, value) if len(self.forbidden) else tile
 
-    def logits(self, hidden_NH: Tensor, weight_VH: Tensor) -> Tensor:
-        """Logits of this tile [N, stop - start], ``NEVER`` at forbidden ids."""
-        return self.mask_(product(hidden_NH, weight_VH[self.ids].t()), NEVER)
+    def logits(self, hidden_NH: Tensor, weight_VH: Tensor, out: Tensor | None = None) -> Tensor:
+        """Logits of this tile [N, stop - start], ``NEVER`` at forbidden ids; in ``out`` where that is given."""
+        return self.mask_(product(hidden_NH, weight_VH[self.ids].t(), out), NEVER)
 
     def find(self, ids_NK: Tensor) -> tuple[Tensor, Tensor]:
         """Which of some ids lie in this tile, and their columns in it; any column for the others."""
@@ -137,15 +137,16 @@ def accumulation_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def product(left_NM: Tensor, right_MK: Tensor) -> Tensor:
-    """Matrix product of operands in the left one's precision, accumulated and returned in float32 or float64."""
+def product(left_NM: Tensor, right_MK: Tensor, out: Tensor | None = None) -> Tensor:
+    """Matrix product of operands in the left one's precision, accumulated and returned in float32 or float64; in ``out`` where that is
+    given.
+    """
     wide = accumulation_dtype(left_NM)
     right_MK = right_MK.to(left_NM.dtype)
-    if left_NM.dtype == wide:
-        return left_NM @ right_MK
-    if left_NM.is_cuda:
-        return torch.mm(left_NM, right_MK, out_dtype=wide)
-    return left_NM.to(wide) @ right_MK.to(wide)
+    if left_NM.dtype != wide and left_NM.is_cuda:
+        made = torch.mm(left_NM, right_MK, out_dtype=wide)
+        return made if out is None else out.copy_(made)
+    return torch.mm(left_NM.to(wide), right_MK.to(wide), out=out)
 
 
 def add_product_(total_NK: Tensor, left_NM: Tensor, right_MK: Tensor, *, first: bool = False) -> None:

@@ -122,8 +122,8 @@ class PlanInput(Section):
     """Responses of a GPU that are drawn at once; left out, all of its share of the batch."""
     rollout_weights: Literal["gathered", "sharded"] = "gathered"
     """Under ``fsdp``: whether a GPU holds a whole copy of the weights while it answers, or fetches each layer for each token."""
-    fused_optimizer: bool = False
-    """Whether AdamW works in one kernel: without, it takes a copy of the trained weights' size for a moment."""
+    fused_optimizer: bool = True
+    """Whether AdamW works in one kernel, as the trainer's does: without, it takes a copy of the trained weights' size for a moment."""
     gradient_as_bucket_view: bool = False
     """Under ``ddp``: whether the buckets of the exchange serve as the gradients, instead of standing beside them."""
     feature_cache: float = Field(default=1.0, ge=0)

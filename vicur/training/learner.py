@@ -92,7 +92,7 @@ def build_learner(
         adapters=adapters,
         teacher=_teacher(config, inputs, student, adapters, device, known),
         chat=chat,
-        optimizer=torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay),
+        optimizer=torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True),
         config=config,
         seed=seed,
     )

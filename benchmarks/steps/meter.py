@@ -1,0 +1,60 @@
+"""What the phases of a step take: time and peak memory."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections import defaultdict
+from pathlib import Path
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Meter:
+    """Sums time and keeps the peak of memory, by phase of each step.
+
+    Time is the process's own on its one thread, which other load on the machine hardly disturbs. Memory is what the process holds
+    (resident set, with Python and its libraries); Linux sets its peak back where it is asked to.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[dict[str, float], dict[str, float]]] = []
+        self._last = 0.0
+
+    def begin(self) -> None:
+        """A step begins."""
+        self._steps.append((defaultdict(float), defaultdict(float)))
+        self._mark()
+
+    def end(self, phase: str) -> None:
+        """What was done since the last call belongs to ``phase``, which may come in several parts."""
+        seconds, peaks = self._steps[-1]
+        seconds[phase] += time.process_time() - self._last
+        peaks[phase] = max(peaks[phase], _peak_mb())
+        self._mark()
+
+    def _mark(self) -> None:
+        _RESET.write_text("5")
+        self._last = time.process_time()
+
+    def write(self, path: Path, warm_up: int) -> None:
+        """Writes, for each phase and for the total, the median of the seconds and the largest peak, the first steps left out."""
+        steps = self._steps[warm_up:]
+        made = {
+            phase: {
+                "seconds": statistics.median(seconds[phase] for seconds, _ in steps),
+                "peak_mb": max(peaks[phase] for _, peaks in steps),
+            }
+            for phase in steps[0][0]
+        }
+        made["total"] = {
+            "seconds": statistics.median(sum(seconds.values()) for seconds, _ in steps),
+            "peak_mb": max(max(peaks.values()) for _, peaks in steps),
+        }
+        path.write_text(json.dumps(made), encoding="utf-8")
+
+
+def _peak_mb() -> float:
+    (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024 / 1e6
