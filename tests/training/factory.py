@@ -42,7 +42,13 @@ def save_random_base(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def learner_for(base: Path, *, work: Path | None = None, **settings: object) -> Learner:
+def learner_for(
+    base: Path,
+    *,
+    work: Path | None = None,
+    processes: Processes = Processes.alone("cpu"),
+    **settings: object,  # noqa: B008 (a constant)
+) -> Learner:
     """What the training stage builds, from a base folder. A method whose teacher is to be named gets the one that ships."""
     named = (
         {"teacher": {"type": "checkpoint", "path": BaseModelConfig().folder}}
@@ -57,7 +63,7 @@ def learner_for(base: Path, *, work: Path | None = None, **settings: object) -> 
     teacher = config.effective.teacher
     inputs = {"base": base, **({"teacher": teacher.folder} if teacher.type == "checkpoint" else {})}
     return build_learner(
-        config, inputs, Chat.load(base), seed=0, processes=Processes.alone("cpu"), work=work or base.parent / "work"
+        config, inputs, Chat.load(base), seed=0, processes=processes, work=work or base.parent / "work"
     )
 
 

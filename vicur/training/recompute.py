@@ -24,7 +24,7 @@ class Recomputation:
     def __init__(self, model: PreTrainedModel, *, enabled: bool) -> None:
         self._layers: list[nn.Module] = []
         if enabled:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
             self._layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
     @contextmanager

@@ -7,6 +7,7 @@ scoring, answering) stay as they are.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -61,6 +62,9 @@ class Spread(ABC):
         """Inside, gradients are made of a micro-batch that is not the last one."""
         return nullcontext()
 
+    def settle(self) -> None:  # noqa: B027 (there is mostly nothing to do)
+        """Gives back what was gathered to compute without a backward: the model's parameters are its shards then."""
+
     def _casting(self) -> AbstractContextManager[Any]:
         device = self.model.device.type
         return torch.autocast(device, torch.bfloat16) if self._bf16 else nullcontext()
@@ -80,7 +84,7 @@ class Replicated(Spread):
 
     def __init__(self, model: Qwen3VLForConditionalGeneration, *, bf16: bool) -> None:
         super().__init__(model, bf16=bf16)
-        self._joined = DistributedDataParallel(_Within(model), broadcast_buffers=False, gradient_as_bucket_view=True)
+        self._joined = DistributedDataParallel(_Within(model), forward_sync_buffers=False, gradient_as_bucket_view=True)
 
     def run(self, function: Callable[[], T]) -> T:
         """What ``function`` gives with this process's replica."""
@@ -120,12 +124,17 @@ class Sharded(Spread):
         self._layers: list[Any] = [fully_shard(module, **settings) for module in modules]
         ignored = set() if vision else set(visual.parameters())
         self._root: Any = fully_shard(_Within(model), ignored_params=ignored, **settings)
-        # Its first forward makes it the root, whichever layer is used first afterwards.
-        self._root(lambda: None)
+        # Its first forward makes it the root, whichever layer is used first afterwards. What it has gathered for that is given back, so
+        # that the model's parameters are the shards, as an optimizer is to know them.
+        self.run(lambda: None)
+        self.settle()
 
     def run(self, function: Callable[[], T]) -> T:
         """What ``function`` gives; all processes call it together."""
-        made: T = self._root(function)
+        with warnings.catch_warnings():
+            # An image's rows of a pass of the tower are views of it. Nobody writes to them.
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+            made: T = self._root(function)
         return made
 
     @contextmanager
@@ -139,5 +148,9 @@ class Sharded(Spread):
         finally:
             for module in self._layers:
                 module.set_reshard_after_forward(True, recurse=False)
-                module.reshard()
-            self._root.reshard()
+            self.settle()
+
+    def settle(self) -> None:
+        """Gives the gathered weights back."""
+        for module in [*self._layers, self._root]:
+            module.reshard()

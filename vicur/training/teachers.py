@@ -162,5 +162,6 @@ class AverageTeacher(Teacher):
 
     def state(self) -> Mapping[str, Tensor]:
         """The average, by weight."""
+        self.spread.settle()
         weights = dict(self.model.named_parameters())
         return {name: weights[name].detach() for name in self._trained}
