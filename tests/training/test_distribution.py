@@ -13,11 +13,11 @@ from tests.training.factory import learner_for, taught
 from tests.training.together import CASES, STEPS, Outcome, outcome
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
+from vicur.machines import Machines
 from vicur.modeling import load_model, save_model
 from vicur.training import processes as processes_module
 from vicur.training.course import finished_student
 from vicur.training.distill import require_equal_shares
-from vicur.training.launch import Machines
 from vicur.training.processes import Processes, devices_of, process_count
 from vicur.training.step import training_step
 from vicur.training.tally import Tally

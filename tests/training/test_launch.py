@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from tests.training.conftest import curves
@@ -82,6 +84,42 @@ def test_each_step_reaches_mlflow_once_and_the_stage_is_its_one_run(checkpoints)
     assert run.info.status == "FINISHED"
     record = json.loads((checkpoints["ddp"].parent / "student" / "vicur.json").read_text())
     assert record["mlflow_run_id"] == run.info.run_id
+
+
+def test_two_machines_that_are_given_the_same_command_train_together(checkpoints, inputs, tmp_path):
+    """Two processes stand for the machines; the second one's output folder stays away."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    config = tmp_path / "run.yaml"
+    settings = training(ONE).model_dump(mode="json", exclude={"method"}, exclude_none=True)
+    config.write_text(yaml.safe_dump({"training": settings, "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"}}))
+    machines = []
+    for rank in range(2):
+        (folder := tmp_path / f"machine{rank}").mkdir()
+        command = ["vicur", "train", "--output", "student", "--config", str(config), "--base", str(inputs["base"])]
+        command += ["--dataset", str(inputs["dataset"]), "--cues", str(inputs["cues"]), "--checkpoints", "kept"]
+        found = {
+            "PET_NNODES": "2",
+            "PET_NODE_RANK": str(rank),
+            "PET_MASTER_ADDR": "127.0.0.1",
+            "PET_MASTER_PORT": str(port),
+        }
+        machines.append(
+            subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=folder,
+                env={**os.environ, **found},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    printed = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], printed
+    assert_alike(last(tmp_path / "machine0" / "kept"), last(checkpoints["one"]))
+    assert json.loads((tmp_path / "machine0" / "student" / "vicur.json").read_text())["processes"] == 2
+    assert list((tmp_path / "machine1").iterdir()) == []
 
 
 def test_what_a_worker_finds_wrong_is_told_as_in_one_process(inputs, tmp_path, capfd):

@@ -73,5 +73,5 @@ def _context(desk: Desk, task: Task, processes: Processes) -> Context:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     raise SystemExit(main(Path(sys.argv[1])))
