@@ -91,7 +91,7 @@ def test_in_bfloat16_two_processes_do_nearly_what_one_does_in_float32(together, 
 def test_in_bfloat16_one_process_makes_nearly_the_same_update(base):
     rows = taught(learner_for(base, method="sft", rollout={"max_new_tokens": 40}))[:4]
     settings = {"method": "sft", "rollout": {"max_new_tokens": 40}, "learning_rate": 1e-3}
-    exact, rounded = (learner_for(base, mixed_precision=precision, **settings) for precision in ("no", "bf16"))
+    exact, rounded = (learner_for(base, mixed_precision=precision, **settings) for precision in ("none", "bf16"))
     one, other = (training_step(learner, rows, 0) for learner in (exact, rounded))
     for name in ("loss", "gradient_norm", "entropy"):
         assert other[name] == pytest.approx(one[name], rel=0.02)

@@ -80,9 +80,9 @@ class TrainingConfig(Section):
     """Longest prompt of teacher or student. A longer one is skipped and counted, as an example without a hint is."""
     distribution: DistributionConfig = DistributionConfig()
     """Processes and devices of the training."""
-    mixed_precision: Literal["no", "bf16"] = "no"
+    mixed_precision: Literal["none", "bf16"] = "none"
     """``bf16`` computes in bfloat16. What is trained stays in float32, with its gradients and its optimizer; what is frozen is held in
-    bfloat16."""
+    bfloat16. ``none`` computes in float32."""
     gradient_checkpointing: bool = False
     """Compute a layer's activations again in the backward instead of keeping them: less memory, more time, the same update."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
