@@ -16,6 +16,7 @@ import torch
 
 from vicur.config.training import TrainConfig
 from vicur.cues import read_cues
+from vicur.cues.swap import swapped_cues
 from vicur.data import read_examples
 from vicur.errors import VicurError
 from vicur.modeling import parameter_count, save_model
@@ -67,8 +68,10 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
     device = _device(config)
     chat = Chat.load(inputs["base"])
     require_fit(config, inputs, chat)
-    cues = read_cues(inputs["cues"])
-    examples, skipped = training_examples(read_examples(inputs["dataset"], "distill"), cues, chat, config)
+    pool, cues = read_examples(inputs["dataset"], "distill"), read_cues(inputs["cues"])
+    if config.cue_of == "another":
+        cues = swapped_cues(pool, cues, context.seed)
+    examples, skipped = training_examples(pool, cues, chat, config)
     validation = _validation(inputs["dataset"], chat, config, context.seed)
     settings = config.filled_in().model_dump(mode="json")
     log.info("%s: %s", config.method, config.description)

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.training import TrainConfig
-from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, with_cue_recovery
+from vicur.modeling import Qwen3VLStudentForConditionalGeneration, bar_images, load_model, with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.features import FrozenFeatures
 from vicur.training.lora import Adapters
@@ -80,6 +80,8 @@ def build_learner(
         VicurError: for a folder that holds no such model, and settings that do not fit it.
     """
     student = _student(config, inputs["base"], chat, seed, device)
+    if config.bar_images:
+        bar_images(student)
     adapters = _choose_trained(student, config, seed)
     trained = [weight for weight in student.parameters() if weight.requires_grad]
 
