@@ -68,7 +68,9 @@ def test_eager_attention_computes_the_same() -> None:
     model = barred(student("assistant"))
     expected = logprobs(model, [shown(0), chat_row(Picture(3, 4, seed=2), *TEXT)])
     model.set_attn_implementation("eager")
-    for found, wanted in zip(logprobs(model, [shown(0), chat_row(Picture(3, 4, seed=2), *TEXT)]), expected, strict=True):
+    for found, wanted in zip(
+        logprobs(model, [shown(0), chat_row(Picture(3, 4, seed=2), *TEXT)]), expected, strict=True
+    ):
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 

@@ -46,7 +46,9 @@ class Arm(Section):
         if (self.method is None) == (self.students_of is None):
             raise ValueError(f"arm {self.name} needs either a method or students_of, and not both")
         if self.students_of is not None and self.training:
-            raise ValueError(f"arm {self.name} evaluates the students of {self.students_of} and trains none: drop its training")
+            raise ValueError(
+                f"arm {self.name} evaluates the students of {self.students_of} and trains none: drop its training"
+            )
         return self
 
 

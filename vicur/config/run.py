@@ -21,7 +21,6 @@ from vicur.config.training import TrainingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
-
 S = TypeVar("S", bound=Section)
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
 

@@ -73,6 +73,9 @@ class TrainingConfig(Section):
     """Validation questions, at most."""
     patience: int = Field(default=6, ge=1)
     """Validations without a new best accuracy after which training stops."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights become the student: the best on the validation questions, or the last. A control that is taught what is false is best
+    before it is taught anything: it needs the last."""
     checkpoint_every: int = Field(default=20, ge=1)
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)

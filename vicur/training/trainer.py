@@ -74,7 +74,7 @@ def fit(
     store: CheckpointStore,
     context: Context,
 ) -> Progress:
-    """Trains the student and leaves it with its best weights.
+    """Trains the student and leaves it with its best weights, or its last.
 
     A step's metrics are sent to the tracker when the checkpoint that covers it is whole, so that a run which was killed shows no step
     twice and none that its student has not made.
@@ -101,7 +101,8 @@ def fit(
             context.events.progress(progress.step, config.steps, _line(progress))
             if interruption.asked and not last:
                 raise interrupted(progress.step, config.steps)
-    restore_weights(learner.student, best)
+    if config.keep == "best":
+        restore_weights(learner.student, best)
     return progress
 
 
