@@ -164,12 +164,15 @@ class AblationConfig(Section):
         return Analysis(arms=self.arms, contrasts=self.contrasts, resamples=self.resamples, confidence=self.confidence)
 
     def cells(self) -> list[Cell]:
-        """The cells, seed by seed: an ablation that is stopped early has all arms of its first seeds.
+        """The cells, seed by seed, so that one that is stopped early has all arms of its first seeds; those that borrow a student last,
+        when it is there.
 
         Raises:
             VicurError: where the settings of an arm are wrong, or do not go together.
         """
-        return [self._cell(arm, seed) for seed in self.seeds for arm in self.arms]
+        training = [arm for arm in self.arms if arm.method is not None]
+        borrowing = [arm for arm in self.arms if arm.method is None]
+        return [self._cell(arm, seed) for part in (training, borrowing) for seed in self.seeds for arm in part]
 
     def _cell(self, arm: Arm, seed: int) -> Cell:
         trained = arm if arm.method is not None else next(a for a in self.arms if a.name == arm.students_of)

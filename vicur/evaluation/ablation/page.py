@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vicur.evaluation.ablation.paper import SIZES, SOURCE, TABLES
+from vicur.evaluation.ablation.paper import LEAKAGE, SIZES, SOURCE, TABLES
 from vicur.evaluation.ablation.plots import Plot
 from vicur.evaluation.ablation.results import AblationResults, ArmResult, Spread
 from vicur.evaluation.ablation.verdicts import interval, sentence
@@ -58,7 +58,7 @@ def _outcomes(results: AblationResults) -> str:
     for outcome, heading in _HEADINGS.items():
         found = [result for result in results.contrasts if result.outcome == outcome]
         if found:
-            lines = [f"- {sentence(result, results).partition(': ')[2]}" for result in found]
+            lines = [f"- {sentence(result, results)}" for result in found]
             parts.append("\n\n".join((f"## {heading}", "\n".join(lines))))
     return "\n\n".join(parts)
 
@@ -96,16 +96,16 @@ def _paper(results: AblationResults) -> str:
     for name, arm in results.arms.items():
         if arm.paper is not None:
             rows.append(row(f"`{name}`", arm.paper, [_spread(arm.accuracy[split]) for split in held]))
-    about = f"The paper ({SOURCE}) trains Qwen3-VL 2B and 8B with the objective k1 on other data: levels cannot be compared, directions can."
+    about = (
+        f"The paper ({SOURCE}) trains Qwen3-VL 2B and 8B with the objective k1 on other data: levels cannot be compared, "
+        "directions can."
+    )
     return f"{about}\n\n{_markdown(head, rows)}"
 
 
 def _leakage(results: AblationResults) -> str:
     rows = [[f"`{name}`", *_counts(arm)] for name, arm in results.arms.items() if arm.leaked is not None]
-    about = (
-        "Rollouts that hold the word “Hint”, and how often they hold it, over all steps and seeds. In the paper, of 2B students in the fifth "
-        "epoch (55 steps of 128): OPSD 4054 samples and 38151 occurrences, OPSD with cue and module 3264 and 25861, OPD below 75 samples."
-    )
+    about = f"Rollouts that hold the word “Hint”, and how often they hold it, over all steps and seeds. {LEAKAGE}"
     return f"{about}\n\n{_markdown(['arm', 'samples', 'occurrences'], rows)}" if rows else about
 
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 SOURCE = "[arXiv 2606.05718v1](https://arxiv.org/abs/2606.05718)"
 SIZES = ("2B", "8B")
+LEAKAGE = (
+    "In the paper, of 2B students in the fifth epoch (55 steps of 128 rollouts): OPSD 4054 rollouts and 38151 occurrences, OPSD with "
+    "cue and module 3264 and 25861; of OPD students, fewer than 75 rollouts."
+)
 
 
 @dataclass(frozen=True)

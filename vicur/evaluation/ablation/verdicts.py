@@ -7,35 +7,20 @@ from vicur.evaluation.ablation.results import AblationResults, ContrastResult
 from vicur.evaluation.statistics import Difference
 from vicur.evaluation.verdicts import points
 
-_MARKS = {"held": "Held", "did not hold": "Did not hold", "reported": "Reported"}
-_WORDS = {"better": "is better", "worse": "is worse"}
+_WORDS = {"better": "Better", "worse": "Worse", "tie": "A tie"}
 
 
 def sentence(result: ContrastResult, results: AblationResults) -> str:
-    """What a contrast found on the test questions and beyond, and what the paper has."""
+    """What a contrast found on the test questions and beyond, and what the paper has: the question, then the answer."""
     contrast, test = result.contrast, result.difference["test"]
-    found = f"{_found(result)}: {interval(test)} points on test"
-    others = [f"{interval(d)} {_name(split)}" for split, d in result.difference.items() if split in ("ood",)]
-    told = "; ".join([found, *others])
-    beside = _paper(result, results)
-    return f"{_MARKS[result.outcome]}: {contrast.question} {told[:1].upper()}{told[1:]}.{beside}"
+    found = f"{_WORDS[test.verdict]}: {contrast.first} against {contrast.second} {interval(test)} points on test"
+    others = [f"{interval(result.difference['ood'])} out of domain"] if "ood" in result.difference else []
+    return f"{contrast.question} {', '.join([found, *others])}.{_paper(result, results)}"
 
 
 def interval(difference: Difference) -> str:
     """``+10.7 [+8.9, +12.4]``, in points."""
     return f"{points(difference.mean)} [{points(difference.low)}, {points(difference.high)}]"
-
-
-def _found(result: ContrastResult) -> str:
-    first, second = result.contrast.first, result.contrast.second
-    verdict = result.difference["test"].verdict
-    if verdict == "tie":
-        return f"{first} and {second} tie"
-    return f"{first} {_WORDS[verdict]} than {second}"
-
-
-def _name(split: str) -> str:
-    return "out of domain" if split == "ood" else split
 
 
 def _paper(result: ContrastResult, results: AblationResults) -> str:
