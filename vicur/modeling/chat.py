@@ -124,6 +124,7 @@ class Chat:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.system = system
+        self._templates: dict[int, tuple[tuple[int, ...] | int, ...]] = {}
         self.end_id = self._id("<|im_end|>")
         self.start_id = self._id("<|im_start|>")
         self.image_id = self._id("<|image_pad|>")
@@ -211,28 +212,39 @@ class Chat:
 
     def prompt(self, question: str, pixels: Sequence[Pixels]) -> Prompt:
         """Tokenizes one user turn: the images, then the question (with its hint, where the teacher has one)."""
-        user = [{"type": "image"} for _ in pixels] + [{"type": "text", "text": _MARK.format(0)}]
-        messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
-        texts = [question]
-        if self.system is not None:
-            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": _MARK.format(1)}]})
-            texts.append(self.system)
-        rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        texts = (question, self.system or "")
         ids: list[int] = []
         types: list[int] = []
         waiting = iter(pixels)
-        # Splitting by a pattern with a group alternates template text and mark numbers.
-        for index, piece in enumerate(_MARKS.split(str(rendered))):
-            if index % 2:
-                text_ids = self.encode_text(texts[int(piece)])
+        for piece in self._template(len(pixels)):
+            if isinstance(piece, int):
+                text_ids = self.encode_text(texts[piece])
                 ids += text_ids
                 types += [0] * len(text_ids)
                 continue
-            for token in self.tokenizer(piece, add_special_tokens=False)["input_ids"]:
+            for token in piece:
                 count = next(waiting).tokens if token == self.image_id else 1
                 ids += [token] * count
                 types += [int(token == self.image_id)] * count
         return Prompt(tuple(ids), tuple(types), tuple(pixels))
+
+    def _template(self, images: int) -> tuple[tuple[int, ...] | int, ...]:
+        """The template around a question with so many images: token ids, and between them the numbers of the texts that go there.
+
+        It is rendered once: it is the same for every question.
+        """
+        if images not in self._templates:
+            user = [{"type": "image"} for _ in range(images)] + [{"type": "text", "text": _MARK.format(0)}]
+            messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
+            if self.system is not None:
+                messages.insert(0, {"role": "system", "content": [{"type": "text", "text": _MARK.format(1)}]})
+            rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            # Splitting by a pattern with a group alternates template text and mark numbers.
+            self._templates[images] = tuple(
+                int(piece) if index % 2 else tuple(self.tokenizer(piece, add_special_tokens=False)["input_ids"])
+                for index, piece in enumerate(_MARKS.split(str(rendered)))
+            )
+        return self._templates[images]
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of text that is data: special tokens in it are spelled out, not obeyed."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.training import TrainConfig
-from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, with_cue_recovery
+from vicur.modeling import Qwen3VLStudentForConditionalGeneration, bar_images, load_model, with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.features import FrozenFeatures
 from vicur.training.lora import Adapters
@@ -122,6 +122,8 @@ def new_student(
     student = load_model(base, device=str(device), dtype=torch.float32)
     if config.effective.recovery and not isinstance(student, Qwen3VLStudentForConditionalGeneration):
         student = with_cue_recovery(student, config.recovery.module, seed, im_start_token_id=chat.start_id)
+    if config.bar_images:
+        bar_images(student)
     adapters = _choose_trained(student, config, seed)
     if config.mixed_precision == "bf16":
         for weight in student.parameters():
