@@ -87,8 +87,11 @@ def build_learner(
     trained = [name for name, weight in student.named_parameters() if weight.requires_grad]
     average = copy.deepcopy(student) if config.effective.teacher.type == "self-ema" else None
 
+    # Processes share the disk; each reads what the others have written.
+    room = config.features.model_copy(update={"disk_gb": config.features.disk_gb / processes.count})
+
     def known(model: Qwen3VLForConditionalGeneration) -> FrozenFeatures:
-        return FrozenFeatures.kept(model, config.features, work / "features")
+        return FrozenFeatures.kept(model, room, work / "features")
 
     frozen = None if config.trained.vision else known(student)
     recomputation = Recomputation(student, enabled=config.gradient_checkpointing)
