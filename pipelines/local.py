@@ -6,11 +6,9 @@ whatever stands for standard output, and because a process group can be stopped 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 from vicur_pipelines.run_folder import RunFolder
 
 from vicur.config.run import RunConfig
+from vicur.lifeline import watch
 from vicur.stages import STAGES
 
 
@@ -49,24 +48,11 @@ def code_versions() -> dict[str, str]:
     return {name: entry.reference.code for name, entry in STAGES.items()}
 
 
-def end_with(lock: Path) -> None:
-    """Ends this process and all its steps when the supervisor ends, however that happens.
-
-    The supervisor holds a lock on the file for as long as it lives: getting it means that there is no one left to work for.
-    """
-
-    def wait() -> None:
-        with lock.open() as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH)
-            os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main() -> None:
     """Entry point."""
     run = RunFolder(Path(sys.argv[1]))
-    end_with(run.lock)
+    # Without the supervisor, all steps are to end too.
+    watch(run.lock, lambda: os.killpg(0, signal.SIGKILL))
     # Steps run in this very environment: that the image's name says nothing of it is no news.
     warnings.filterwarnings("ignore", message="You may be attemping to run a task")
     warnings.filterwarnings("ignore", message=".*no effect in the current local runner.*")

@@ -28,6 +28,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
 from vicur.code_version import code_version
+from vicur.config.base import Section
 from vicur.errors import VicurError
 from vicur.events import Events
 from vicur.storage import link_or_copy, new_folder, tree_sha256
@@ -181,13 +182,13 @@ class Session:
 
 
 def stage_identity(
-    stage: AnyStage[Any], config: BaseModel, inputs: Mapping[str, Path], seed: int, code: str | None = None
+    stage: AnyStage[Any], config: Section, inputs: Mapping[str, Path], seed: int, code: str | None = None
 ) -> dict[str, Any]:
     """What a stage's result depends on."""
     return {
         "stage": stage.name,
         "code": code or stage.code,
-        "config": config.model_dump(mode="json"),
+        "config": config.identity(),
         "inputs": {name: tree_sha256(path) for name, path in sorted(inputs.items())},
         "seed": seed,
     }
@@ -200,7 +201,7 @@ def stage_key(identity: Mapping[str, Any]) -> str:
 
 def execute(
     stage: AnyStage[S],
-    config: BaseModel,
+    config: Section,
     inputs: Mapping[str, Path],
     output: Path,
     session: Session,
@@ -211,7 +212,7 @@ def execute(
 
     Args:
         stage: what to run.
-        config: the stage's own section of the configuration, and nothing else (it is part of the key).
+        config: the stage's own section of the configuration, and nothing else (its identity is part of the key).
         inputs: named files and folders that the stage reads.
         output: folder that the stage writes; it is replaced once the new one is whole.
         session: the run that this belongs to.
@@ -225,7 +226,7 @@ def execute(
     try:
         summary, reused = _result(stage, config, inputs, output, session, events)
     except BaseException as error:
-        failure = _for_the_user(error, output)
+        failure = for_the_user(error, output)
         text = str(failure) if isinstance(failure, VicurError) else f"{type(failure).__name__}: {failure}"
         seconds = time.monotonic() - started
         events.emit("failed", text, seconds=seconds, retryable=getattr(failure, "retryable", True))
@@ -242,7 +243,7 @@ def execute(
     return summary
 
 
-def _for_the_user(error: BaseException, output: Path) -> BaseException:
+def for_the_user(error: BaseException, output: Path) -> BaseException:
     """Says plainly what a full disk or a missing permission is; any other error stays as it is."""
     if not isinstance(error, OSError) or error.errno not in _MACHINE:
         return error
@@ -254,7 +255,7 @@ def _for_the_user(error: BaseException, output: Path) -> BaseException:
 
 
 def _result(
-    stage: AnyStage[S], config: BaseModel, inputs: Mapping[str, Path], output: Path, session: Session, events: Events
+    stage: AnyStage[S], config: Section, inputs: Mapping[str, Path], output: Path, session: Session, events: Events
 ) -> tuple[S, bool]:
     """The summary of the stage, whose output lies at ``output`` now, and whether it came from the cache."""
     identity = stage_identity(stage, config, inputs, session.seed)

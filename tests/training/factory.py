@@ -16,6 +16,7 @@ from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 from vicur.training.examples import TrainingExample, training_examples
 from vicur.training.learner import Learner, build_learner
+from vicur.training.processes import Processes
 
 SMALL = DigitScenesConfig(
     base=Pool(digits_per_class=2, scenes=4),
@@ -41,7 +42,13 @@ def save_random_base(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def learner_for(base: Path, *, work: Path | None = None, **settings: object) -> Learner:
+def learner_for(
+    base: Path,
+    *,
+    work: Path | None = None,
+    processes: Processes = Processes.alone("cpu"),
+    **settings: object,  # noqa: B008 (a constant)
+) -> Learner:
     """What the training stage builds, from a base folder. A method whose teacher is to be named gets the one that ships."""
     named = (
         {"teacher": {"type": "checkpoint", "path": BaseModelConfig().folder}}
@@ -55,7 +62,9 @@ def learner_for(base: Path, *, work: Path | None = None, **settings: object) -> 
     )
     teacher = config.effective.teacher
     inputs = {"base": base, **({"teacher": teacher.folder} if teacher.type == "checkpoint" else {})}
-    return build_learner(config, inputs, Chat.load(base), seed=0, device="cpu", work=work or base.parent / "work")
+    return build_learner(
+        config, inputs, Chat.load(base), seed=0, processes=processes, work=work or base.parent / "work"
+    )
 
 
 def taught(learner: Learner) -> list[TrainingExample]:

@@ -15,11 +15,14 @@ from vicur.training.checkpoint import (
     Progress,
     optimizer_state,
     read_checkpoint,
+    restore,
     restore_optimizer,
-    restore_weights,
     trained_weights,
     write_checkpoint,
 )
+from vicur.training.processes import Processes
+
+ALONE = Processes.alone("cpu")
 
 
 def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -39,10 +42,10 @@ def _update(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 
 def checkpoint_of(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, **identity: object) -> Checkpoint:
-    weights = trained_weights(model)
+    weights = ALONE.collect(trained_weights(model))
     progress = Progress(step, 0.5, step, 0, [{"step": n, "loss": n / 3} for n in range(step + 1)])
     return Checkpoint(
-        progress, identity, weights, weights, optimizer_state(model, optimizer), {"average": torch.ones(2)}
+        progress, identity, weights, weights, optimizer_state(model, optimizer, ALONE), {"average": torch.ones(2)}
     )
 
 
@@ -54,8 +57,8 @@ def test_a_restored_training_goes_on_bit_for_bit(tmp_path):
     assert (found.progress, found.identity) == (written.progress, {"seed": 1})
     assert torch.equal(found.extra["average"], torch.ones(2))
     other, other_optimizer = trained(0)
-    restore_weights(other, found.model)
-    restore_optimizer(other, other_optimizer, found.optimizer)
+    restore(found.model, trained_weights(other), ALONE)
+    restore_optimizer(other, other_optimizer, found.optimizer, ALONE)
     for _ in range(2):
         _update(model, optimizer)
         _update(other, other_optimizer)
@@ -69,9 +72,9 @@ def test_only_what_is_trained_is_kept():
 
 def test_weights_of_another_model_are_refused_and_change_nothing():
     model, _ = trained(1)
-    before = trained_weights(model)
+    before = ALONE.collect(trained_weights(model))
     with pytest.raises(VicurError, match=r"holds other weights than those that are trained \(0.weight, 1.bias\)"):
-        restore_weights(model, {"0.weight": torch.ones(3, 3), "1.weight": torch.ones(2, 3)})
+        restore({"0.weight": torch.ones(3, 3), "1.weight": torch.ones(2, 3)}, trained_weights(model), ALONE)
     assert all(torch.equal(w, before[n]) for n, w in trained_weights(model).items())
 
 

@@ -9,7 +9,7 @@ from vicur.training.diagnostics import RecoveryNorms, epoch_leakage, hint_leakag
 
 def test_the_gap_is_told_for_whole_halves_and_quarters():
     teacher = torch.tensor([[1.0, 2, 3, 4, 5, 6, 7, 8]])
-    gap = logprob_gap(teacher, torch.zeros(1, 8), torch.ones(1, 8, dtype=torch.bool))
+    gap = logprob_gap(teacher, torch.zeros(1, 8), torch.ones(1, 8, dtype=torch.bool)).metrics()
     assert gap["gap/whole"] == 4.5
     assert (gap["gap/half_1"], gap["gap/half_2"]) == (2.5, 6.5)
     assert [gap[f"gap/quarter_{n}"] for n in (1, 2, 3, 4)] == [1.5, 3.5, 5.5, 7.5]
@@ -18,18 +18,18 @@ def test_the_gap_is_told_for_whole_halves_and_quarters():
 def test_segments_follow_each_responses_own_length_and_padding_counts_nowhere():
     teacher = torch.tensor([[1.0, 1, 3, 3, 100, 100, 100, 100], [0.0] * 8])
     mask = torch.tensor([[True] * 4 + [False] * 4, [True] * 8])
-    gap = logprob_gap(teacher, torch.zeros(2, 8), mask)
+    gap = logprob_gap(teacher, torch.zeros(2, 8), mask).metrics()
     assert gap["gap/whole"] == pytest.approx(8 / 12)
     assert gap["gap/quarter_4"] == pytest.approx(3 / 3)
 
 
 def test_a_segment_without_tokens_is_left_out():
-    gap = logprob_gap(torch.ones(1, 2), torch.zeros(1, 2), torch.tensor([[True, True]]))
+    gap = logprob_gap(torch.ones(1, 2), torch.zeros(1, 2), torch.tensor([[True, True]])).metrics()
     assert set(gap) == {"gap/whole", "gap/half_1", "gap/half_2", "gap/quarter_1", "gap/quarter_3"}
 
 
 def test_leakage_counts_responses_and_occurrences_of_the_whole_word():
-    counts = hint_leakage(["The Hint says 7. hint!", "hints are fine", "HINT: 3", ""])
+    counts = hint_leakage(["The Hint says 7. hint!", "hints are fine", "HINT: 3", ""]).metrics()
     assert counts == {"leakage/samples": 2.0, "leakage/occurrences": 3.0}
 
 
@@ -48,7 +48,7 @@ def test_an_epoch_without_rollouts_has_no_leakage():
 
 def test_rewards_are_told_with_the_share_of_groups_that_teach_nothing():
     rewards_GN = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
-    found = reward_metrics(rewards_GN)
+    found = reward_metrics(rewards_GN).metrics()
     assert found["reward/mean"] == 0.5
     assert found["reward/groups_without_signal"] == 0.5
     assert found["reward/std"] == pytest.approx(0.5**0.5 / 2)
@@ -72,7 +72,7 @@ def test_the_strength_of_cue_recovery_is_its_update_over_the_state_of_the_sink()
     with norms:
         student(**arguments)
     student(**arguments)  # not read
-    assert norms.metrics()["recovery/update_ratio"] == pytest.approx(
+    assert norms.tally().metrics()["recovery/update_ratio"] == pytest.approx(
         float(torch.cat(list(states.values())).mean()), rel=1e-5
     )
     assert len(states) == 3

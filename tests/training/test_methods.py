@@ -14,6 +14,8 @@ from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
 from vicur.training import attempts as attempts_module
 from vicur.training import lesson as lesson_module
+from vicur.training.checkpoint import restore, trained_weights
+from vicur.training.course import finished_student
 from vicur.training.step import training_step
 
 SHIPPED = BaseModelConfig().folder
@@ -105,7 +107,8 @@ def test_a_merged_student_computes_what_it_computed_and_loads_as_a_plain_folder(
     learner = learner_for(base, **settings)
     steps(learner, 3)
     with_adapters, at_first = logprobs(learner.student, learner), logprobs(load_model(base), learner)
-    save_model(learner.finished_student(), tmp_path / "student", chat_folder=base)
+    best = learner.processes.collect(trained_weights(learner.student))
+    save_model(finished_student(learner, best, base), tmp_path / "student", chat_folder=base)
     loaded = load_model(tmp_path / "student")
     assert torch.allclose(logprobs(loaded, learner), with_adapters, atol=1e-5)
     assert not torch.allclose(with_adapters, at_first, atol=1e-2)
@@ -157,9 +160,9 @@ def test_an_average_teacher_goes_on_from_its_state_as_if_never_stopped(base):
     settings = {"method": "vicur", "teacher": {"type": "self-ema", "decay": 0.9}, "learning_rate": 0.01}
     learner, again = learner_for(base, **settings), learner_for(base, **settings)
     steps(learner, 2)
-    state = learner.extra_state()
+    state = learner.processes.collect(learner.extra_state())
     assert state.keys() == {name for name, weight in learner.student.named_parameters() if weight.requires_grad}
-    again.load_extra_state(state)
+    restore(state, again.extra_state(), again.processes)
     assert changed(again.teacher.model, weights(learner.teacher.model)) == set()
     steps(learner, 1)
     assert changed(again.teacher.model, weights(learner.teacher.model))  # the state is a copy
@@ -242,7 +245,8 @@ def test_groups_are_answered_together_and_told_apart_by_their_rewards():
     assert [row.example.id for row in made.rows] == [row.example.id for row in rows for _ in range(5)]
     groups = made.advantages_B.view(4, 5)
     assert torch.allclose(groups.sum(-1), torch.zeros(4), atol=1e-5)
-    assert made.metrics["reward/mean"] == pytest.approx(made.metrics["rollout_accuracy"])
+    told = made.tally.metrics()
+    assert told["reward/mean"] == pytest.approx(told["rollout_accuracy"])
     texts = [response.text for response in made.sampled]
     assert any(len(set(texts[n * 5 : n * 5 + 5])) > 1 for n in range(4))
 

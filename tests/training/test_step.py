@@ -11,8 +11,9 @@ from vicur.modeling.generation import generate
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
 from vicur.training import lesson as lesson_module
+from vicur.training.checkpoint import trained_weights
 from vicur.training.step import training_step
-from vicur.training.trainer import Validation, trained_weights
+from vicur.training.trainer import Validation
 
 
 @contextmanager
@@ -193,7 +194,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(base):
     learner = learner_for(base, method="opsd")
     with torch.no_grad():
         learner.teacher.model.model.language_model.norm.weight.fill_(float("nan"))
-    before = trained_weights(learner.student)
+    before = learner.processes.collect(trained_weights(learner.student))
     with pytest.raises(FloatingPointError, match="nan"):
         training_step(learner, taught(learner)[:4], 0)
     assert all(torch.equal(w, before[n]) for n, w in trained_weights(learner.student).items())

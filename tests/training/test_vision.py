@@ -84,7 +84,7 @@ def test_gradients_of_several_users_go_through_the_tower_together(base):
 
     def gradients(use):
         tower.zero_grad()
-        shared = StudentVision(learner.student, frozen=None).of(images)
+        shared = StudentVision(learner.spread, learner.recomputation, frozen=None).of(images)
         use(shared)
         return {name: weight.grad.clone() for name, weight in tower.named_parameters() if weight.grad is not None}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,7 @@ class Section(BaseModel):
     """A frozen, fully validated group of settings; an unknown key is an error, not a typo that goes unnoticed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that a stage's result depends on, as JSON: its cache and its checkpoints know it by them."""
+        return self.model_dump(mode="json")

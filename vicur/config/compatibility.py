@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _ALONE = {"grpo": "learns from rewards", "supervised": "learns from reference responses"}
 _SELF = ("self-frozen", "self-ema", "self-adapter-off")
 _CLIPPED = ("k1", "grpo")
+# Teachers that are models of their own and never change.
+_APART = ("self-frozen", "checkpoint")
 
 
 def require_compatible(config: TrainConfig) -> None:
@@ -30,6 +32,7 @@ def require_compatible(config: TrainConfig) -> None:
         _require_teacher(config, method)
     _require_trainable(config, method)
     _require_usable_rollouts(config, method)
+    _require_spreadable(config, method)
 
 
 def _refusal(config: TrainConfig, setting: str, problem: str, remedy: str) -> VicurError:
@@ -116,4 +119,24 @@ def _require_usable_rollouts(config: TrainConfig, method: Method) -> None:
             "rollout.temperature",
             "greedy rollouts of one prompt are all the same, so their rewards tell nothing apart.",
             "Set it to 1.",
+        )
+
+
+def _require_spreadable(config: TrainConfig, method: Method) -> None:
+    spread, teacher = config.distribution, method.teacher.type
+    if spread.teacher_devices == "separate" and teacher not in _APART:
+        raise _refusal(
+            config,
+            "distribution.teacher_devices",
+            f"the teacher {teacher} has no weights of its own to put on other GPUs."
+            if teacher != "none"
+            else "there is no teacher.",
+            f"Set it to shared, or choose a teacher that stays as it is ({' or '.join(_APART)}).",
+        )
+    if spread.strategy == "fsdp" and teacher == "self-adapter-off" and config.trained.vision:
+        raise _refusal(
+            config,
+            "distribution.strategy",
+            "a vision tower that is sharded encodes for all processes at once, and this teacher's would for one.",
+            "Set it to ddp, training.trained.vision to false, or training.teacher.type to self-frozen.",
         )

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from vicur.config.base import Section
 from vicur.config.compatibility import require_compatible
+from vicur.config.distribution import DistributionConfig
 from vicur.config.features import FeatureCacheConfig
 from vicur.config.methods import Method, MethodName, TeacherPrivilege, method_named
 from vicur.config.objective import ObjectiveConfig
@@ -42,9 +43,10 @@ class TrainingConfig(Section):
     steps: int = Field(default=200, ge=1)
     """Batches that the student learns from, at most."""
     batch_size: int = Field(default=32, ge=1)
-    """Prompts a step; one rollout each, or a group under ``grpo``."""
+    """Prompts a step, on all processes together; one rollout each, or a group under ``grpo``."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Responses that are scored and back-propagated at once. It changes memory and time, not the update. Left out: the whole batch."""
+    """Responses that a process scores and back-propagates at once. It changes memory and time, not the update. Left out: all of its share
+    of the batch."""
     updates_per_batch: int = Field(default=1, ge=1)
     """Updates on each batch, every one on all of its responses. Above 1, ``k1`` and ``grpo`` clip the PPO ratio."""
     learning_rate: float = Field(default=3e-4, gt=0)
@@ -58,7 +60,7 @@ class TrainingConfig(Section):
     rollout: Sampling = Sampling()
     """How rollouts are drawn. Scores are those of the untempered distribution: temperature 1 keeps the method on policy."""
     rollout_batch_size: int | None = Field(default=None, ge=1)
-    """Responses that are drawn at once. It changes memory and time, not what is drawn. Left out: the whole batch."""
+    """Responses that a process draws at once. It changes memory and time, not what is drawn. Left out: all of its share of the batch."""
     features: FeatureCacheConfig = FeatureCacheConfig()
     """Room for what frozen vision towers make of the images."""
     validate_every: int = Field(default=20, ge=1)
@@ -76,6 +78,13 @@ class TrainingConfig(Section):
     and counted; above it, the stage fails."""
     max_prompt_tokens: int = Field(default=256, ge=1)
     """Longest prompt of teacher or student. A longer one is skipped and counted, as an example without a hint is."""
+    distribution: DistributionConfig = DistributionConfig()
+    """Processes and devices of the training."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """``bf16`` computes in bfloat16. What is trained stays in float32, with its gradients and its optimizer; what is frozen is held in
+    bfloat16."""
+    gradient_checkpointing: bool = False
+    """Compute a layer's activations again in the backward instead of keeping them: less memory, more time, the same update."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute: ``auto`` takes a GPU where there is one."""
     threads: int = Field(default=1, ge=0)
@@ -100,6 +109,10 @@ class TrainingConfig(Section):
         return config
 
 
+# What takes memory and time, and changes nothing that is learned.
+_WITHOUT_EFFECT = ("distribution", "micro_batch_size", "rollout_batch_size", "gradient_checkpointing")
+
+
 class TrainConfig(TrainingConfig):
     """One training: the shared settings and the method."""
 
@@ -119,6 +132,10 @@ class TrainConfig(TrainingConfig):
     def _settings_go_together(self) -> Self:
         require_compatible(self)
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that what is learned depends on: a checkpoint may go on with others of memory and time, on other processes."""
+        return self.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT))
 
     @property
     def effective(self) -> Method:

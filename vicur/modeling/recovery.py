@@ -116,4 +116,5 @@ class CueRecovery(nn.Module):
         update_SH, _ = self.layers[str(layer)](
             query_SH, visual_SNH, positions.valid_SN, norm.weight, norm.variance_epsilon
         )
-        return hidden_XH.index_add(0, positions.sinks_S, update_SH).view_as(hidden_BTH)
+        # Under autocast the update comes in its precision, and the states are in another.
+        return hidden_XH.index_add(0, positions.sinks_S, update_SH.to(hidden_XH.dtype)).view_as(hidden_BTH)

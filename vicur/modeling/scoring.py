@@ -7,8 +7,9 @@ positions are projected to the vocabulary, in tiles: no tensor [tokens, vocabula
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
@@ -34,6 +35,10 @@ class ResponseStates:
     targets_N: Tensor
     mask_BR: Tensor
     head_VH: Tensor
+
+    def to(self, device: torch.device) -> ResponseStates:
+        """The same on another device."""
+        return ResponseStates(*(getattr(self, each.name).to(device) for each in fields(self)))
 
     def padded(self, values_N: Tensor) -> Tensor:
         """Values of the tokens, row by row, as [B, R], zero at padding."""
@@ -88,6 +93,9 @@ def response_states(
     mask_BR = batch.response_mask
     # The state before a token predicts it.
     hidden_NH = hidden_BTH[:, batch.prompt_length - 1 : -1][mask_BR]
+    if torch.is_autocast_enabled(hidden_NH.device.type):
+        # What an output layer would do with its input; the tiles are not computed by one.
+        hidden_NH = hidden_NH.to(torch.get_autocast_dtype(hidden_NH.device.type))
     return ResponseStates(hidden_NH, batch.input_ids[:, batch.prompt_length :][mask_BR], mask_BR, head_VH)
 
 

@@ -37,6 +37,10 @@ class TopTokens:
     ids_NK: Tensor
     logprobs_NK: Tensor
 
+    def to(self, device: torch.device) -> TopTokens:
+        """The same on another device."""
+        return TopTokens(self.ids_NK.to(device), self.logprobs_NK.to(device))
+
 
 def token_logprobs(
     hidden_NH: Tensor, weight_VH: Tensor, ids_NK: Tensor, forbidden: Tensor, sizes: TileSizes | None = None

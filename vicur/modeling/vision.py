@@ -34,6 +34,10 @@ class ImageFeatures:
         """Bytes that the features take."""
         return sum(t.numel() * t.element_size() for t in (self.tokens_NH, *self.deepstack_NH))
 
+    def to(self, device: torch.device) -> ImageFeatures:
+        """The same on another device."""
+        return ImageFeatures(self.tokens_NH.to(device), tuple(layer.to(device) for layer in self.deepstack_NH))
+
     def detach(self) -> ImageFeatures:
         """The same values without their graph."""
         return ImageFeatures(self.tokens_NH.detach(), tuple(f.detach() for f in self.deepstack_NH))

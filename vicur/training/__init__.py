@@ -1,5 +1,6 @@
 """On-policy distillation with a privileged teacher."""
 
-from vicur.training.distill import TRAIN, TrainSummary, train
+from vicur.training.course import TrainSummary
+from vicur.training.distill import TRAIN, train
 
 __all__ = ["TRAIN", "TrainSummary", "train"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from vicur.training.diagnostics import hint_leakage, reward_metrics
 from vicur.training.examples import TrainingExample
 from vicur.training.learner import Learner
 from vicur.training.objectives import group_advantages
+from vicur.training.processes import Processes
+from vicur.training.tally import Tally
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +30,14 @@ class Attempts:
         ids: token ids of each.
         sampled: the rollouts that they are; empty for references.
         advantages_B: how much better each is than others to its prompt, under ``grpo``.
-        metrics: what is known of them before any forward.
+        tally: what is known of them before any forward.
     """
 
     rows: Sequence[TrainingExample]
     ids: Sequence[tuple[int, ...]]
     sampled: Sequence[Response]
     advantages_B: Tensor | None
-    metrics: dict[str, float]
+    tally: Tally
 
     @property
     def tokens(self) -> int:
@@ -50,7 +53,7 @@ class Attempts:
 def references(rows: Sequence[TrainingExample]) -> Attempts:
     """The reference responses of ``rows``."""
     ids = [row.reference for row in rows]
-    return Attempts(rows, ids, [], None, {"response_tokens": sum(map(len, ids)) / len(ids)})
+    return Attempts(rows, ids, [], None, _lengths(ids))
 
 
 def rollouts(
@@ -60,13 +63,15 @@ def rollouts(
 
     Args:
         learner: the student and how it samples.
-        rows: the prompts.
+        rows: the prompts of this process, every n-th of the batch's.
         features: features of their images from the student's tower.
         step: step number, which names the substream of the draws.
     """
     config, objective = learner.config, learner.config.effective.objective
     asked = [row for row in rows for _ in range(config.responses_per_prompt)]
-    sampled = generate(
+    streams = _streams(len(rows), config.responses_per_prompt, learner.processes)
+    answer = partial(
+        generate,
         learner.student,
         learner.chat,
         [row.student for row in asked],
@@ -74,17 +79,31 @@ def rollouts(
         seed=substream(learner.seed, "rollout", step),
         batch_size=config.rollout_batch_size or len(asked),
         encode=lambda _: features,
+        streams=streams,
     )
+    with learner.spread.gathered():
+        sampled: list[Response] = learner.spread.run(answer)
     right = torch.tensor([float(is_correct(r.text, row.example)) for r, row in zip(sampled, asked, strict=True)])
-    metrics = {
-        **hint_leakage([response.text for response in sampled]),
-        "response_tokens": sum(len(r.ids) for r in sampled) / len(sampled),
-        "unfinished_share": sum(not r.finished for r in sampled) / len(sampled),
-        "rollout_accuracy": float(right.mean()),
-    }
+    ids = [response.ids for response in sampled]
+    tally = _lengths(ids)
+    tally.join([hint_leakage([response.text for response in sampled])])
+    tally.average("unfinished_share", sum(not response.finished for response in sampled), len(sampled))
+    tally.average("rollout_accuracy", float(right.sum()), len(sampled))
     advantages_B = None
     if objective.type == "grpo":
         rewards_GN = right.view(len(rows), objective.group_size)
         advantages_B = group_advantages(rewards_GN, scale=objective.scale).flatten()
-        metrics |= reward_metrics(rewards_GN)
-    return Attempts(asked, [r.ids for r in sampled], sampled, advantages_B, metrics)
+        tally.join([reward_metrics(rewards_GN)])
+    return Attempts(asked, ids, sampled, advantages_B, tally)
+
+
+def _streams(prompts: int, each: int, processes: Processes) -> list[int]:
+    """Numbers of the responses in the whole batch: what a response draws does not depend on the process that draws it."""
+    numbers = range(processes.rank, prompts * processes.count, processes.count)
+    return [number * each + place for number in numbers for place in range(each)]
+
+
+def _lengths(ids: Sequence[tuple[int, ...]]) -> Tally:
+    tally = Tally()
+    tally.average("response_tokens", sum(map(len, ids)), len(ids))
+    return tally

@@ -28,6 +28,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from vicur.errors import VicurError
 from vicur.storage import file_sha256
+from vicur.training.processes import Processes
 
 CHECKSUMS = "checksums.json"
 _STATE = "state.json"
@@ -76,51 +77,56 @@ class Checkpoint:
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the parameters that are trained, tied ones once, by name."""
-    return {
-        name: parameter.detach().cpu().clone().contiguous()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
+    """The parameters that are trained, tied ones once, by name."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def restore_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Puts weights from :func:`trained_weights` back, in place.
+def restore(kept: Mapping[str, Tensor], tensors: Mapping[str, Tensor], processes: Processes) -> None:
+    """Puts kept tensors back, in place.
+
+    Args:
+        kept: what :meth:`~vicur.training.processes.Processes.collect` gave; process 0 has it.
+        tensors: those of the models, by name.
+        processes: all that the models are spread over.
 
     Raises:
-        VicurError: where they are not those that this model trains.
+        VicurError: where they are not those that this training has.
     """
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    wrong = sorted(
-        trained.keys() ^ weights.keys()
-        | {n for n in trained.keys() & weights.keys() if trained[n].shape != weights[n].shape}
-    )
-    if wrong:
-        raise VicurError(
-            f"holds other weights than those that are trained ({', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}).",
-            where="checkpoint",
-            remedy="Train the same parts of the same model, or start a new training.",
+    if processes.is_main:
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        wrong = sorted(
+            shapes.keys() ^ kept.keys() | {n for n in shapes.keys() & kept.keys() if shapes[n] != kept[n].shape}
         )
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(weights[name])
+        if wrong:
+            raise VicurError(
+                f"holds other weights than those that are trained ({', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}).",
+                where="checkpoint",
+                remedy="Train the same parts of the same model, or start a new training.",
+            )
+    processes.hand_out(kept, tensors)
 
 
-def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """State of the optimizer by weight; its settings come from the configuration."""
-    state: Any = get_optimizer_state_dict(model, optimizer, options=_WHOLE)["state"]
-    return {f"{name}.{moment}": value.clone() for name, moments in state.items() for moment, value in moments.items()}
+def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, processes: Processes) -> dict[str, Tensor]:
+    """State of the optimizer by weight, in process 0; its settings come from the configuration."""
+    state: Any = get_optimizer_state_dict(model, optimizer, options=_WHOLE).get("state", {})
+    moments = {f"{name}.{moment}": value for name, of in state.items() for moment, value in of.items()}
+    return {key: value.clone() for key, value in moments.items()} if processes.is_main else {}
 
 
-def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Puts a state from :func:`optimizer_state` back."""
+def restore_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], processes: Processes
+) -> None:
+    """Puts a state from :func:`optimizer_state` back, which process 0 has."""
     moments: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name, _, moment = key.rpartition(".")
         moments.setdefault(name, {})[moment] = value
-    groups = get_optimizer_state_dict(model, optimizer, options=_WHOLE)["param_groups"]
-    wanted: Any = {"state": moments, "param_groups": groups}
-    set_optimizer_state_dict(model, optimizer, wanted, options=_WHOLE)
+    groups = get_optimizer_state_dict(model, optimizer, options=_WHOLE).get("param_groups", [])
+    wanted: Any = {"state": moments, "param_groups": groups} if processes.is_main else {}
+    options = StateDictOptions(
+        full_state_dict=True, cpu_offload=processes.count == 1, broadcast_from_rank0=processes.count > 1
+    )
+    set_optimizer_state_dict(model, optimizer, wanted, options=options)
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:

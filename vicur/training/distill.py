@@ -4,6 +4,8 @@ What follows the paper (arXiv 2606.05718): rollouts of the student, the frozen i
 advantages clamped to [-10, 10], mean over a response's tokens. What differs: the best weights on the validation pool are kept, training
 stops early when validation no longer improves, and the cue recovery module starts as the identity. What cannot be trained is refused
 before any weights are loaded.
+
+A training in one process takes place in the stage's own; one in several is handed to torchrun (``vicur.training.launch``).
 """
 
 from __future__ import annotations
@@ -15,38 +17,15 @@ from pathlib import Path
 import torch
 
 from vicur.config.training import TrainConfig
-from vicur.cues import read_cues
-from vicur.data import read_examples
 from vicur.errors import VicurError
-from vicur.modeling import parameter_count, save_model
 from vicur.modeling.chat import Chat
-from vicur.seeds import numpy_generator
-from vicur.stage import Context, Stage, Summary
-from vicur.storage import tree_sha256
-from vicur.training.checkpoint_store import CheckpointStore
-from vicur.training.examples import PixelStore, training_examples
-from vicur.training.learner import build_learner
+from vicur.stage import Context, Stage
+from vicur.training.course import TrainSummary, take_part
+from vicur.training.launch import Machines, launch
 from vicur.training.preflight import require_fit
-from vicur.training.trainer import Validation, fit, write_metrics
+from vicur.training.processes import Processes, devices_of, process_count
 
 log = logging.getLogger(__name__)
-
-
-class TrainSummary(Summary):
-    """What came of a training."""
-
-    method: str
-    """Method that the student was trained with."""
-    steps: int
-    """Updates made."""
-    best_step: int
-    """Updates after which validation accuracy was best: the weights that were kept."""
-    validation_accuracy: float
-    """Best validation accuracy."""
-    base_validation_accuracy: float
-    """Validation accuracy before the first update."""
-    skipped: dict[str, str]
-    """Why a distillation example was not used, by id."""
 
 
 def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> TrainSummary:
@@ -62,59 +41,25 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
     Raises:
         VicurError: for a base, a teacher, a dataset or cues that cannot be trained with.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    device = _device(config)
-    chat = Chat.load(inputs["base"])
-    require_fit(config, inputs, chat)
-    cues = read_cues(inputs["cues"])
-    examples, skipped = training_examples(read_examples(inputs["dataset"], "distill"), cues, chat, config)
-    validation = _validation(inputs["dataset"], chat, config, context.seed)
-    settings = config.filled_in().model_dump(mode="json")
+    device, machines = device_of(config), Machines.from_environment()
+    count = process_count(config.distribution, device)
+    require_equal_shares(config, count * machines.count)
+    require_fit(config, inputs, Chat.load(inputs["base"]))
     log.info("%s: %s", config.method, config.description)
-    context.tracker.params({**settings, "seed": context.seed})
-
-    learner = build_learner(config, inputs, chat, context.seed, device, context.work)
-    store = CheckpointStore.of(context, config.keep_checkpoints)
-    progress = fit(learner, examples, validation, store, context)
-    student = learner.finished_student()
-
-    record = {
-        "method": config.method,
-        **config.effective.model_dump(mode="json"),
-        "parent": tree_sha256(inputs["base"]),
-        "dataset": tree_sha256(inputs["dataset"]),
-        "cues": tree_sha256(inputs["cues"]),
-        "seed": context.seed,
-        "training": settings,
-        "steps": progress.step,
-        "best_step": progress.best_step,
-        "validation_accuracy": progress.best_accuracy,
-        "forked_from": context.fork_from,
-        "mlflow_run_id": context.tracker.run_id,
-    }
-    save_model(student, output, chat_folder=inputs["base"], record=record)
-    write_metrics(progress, output / "metrics.jsonl")
-    before = progress.records[0]["validation_accuracy"]
-    return TrainSummary(
-        key_figure=f"validation accuracy {before:.3f} -> {progress.best_accuracy:.3f} (step {progress.best_step} of {progress.step})",
-        metrics={
-            "best_validation_accuracy": progress.best_accuracy,
-            "best_step": float(progress.best_step),
-            "parameters": float(parameter_count(student).total),
-            "parameters_cue_recovery": float(parameter_count(student).cue_recovery),
-            "skipped_examples": float(len(skipped)),
-        },
-        method=config.method,
-        steps=progress.step,
-        best_step=progress.best_step,
-        validation_accuracy=progress.best_accuracy,
-        base_validation_accuracy=before,
-        skipped=skipped,
-    )
+    context.tracker.params({**config.filled_in().model_dump(mode="json"), "seed": context.seed})
+    if count * machines.count > 1:
+        return TrainSummary.model_validate(launch(config, inputs, output, context, count, device, machines))
+    summary = take_part(config, inputs, output, context, Processes(*devices_of(0, config.distribution, device)))
+    assert summary is not None
+    return summary
 
 
-def _device(config: TrainConfig) -> str:
+def device_of(config: TrainConfig) -> str:
+    """``cuda`` or ``cpu``.
+
+    Raises:
+        VicurError: where a GPU is asked for that is not there.
+    """
     if config.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -124,24 +69,18 @@ def _device(config: TrainConfig) -> str:
     return config.device
 
 
-def _validation(dataset: Path, chat: Chat, config: TrainConfig, seed: int) -> Validation:
-    """Validation questions, a drawn part of them where there are more than are asked for.
+def require_equal_shares(config: TrainConfig, processes: int) -> None:
+    """Each process takes the same number of prompts: it scores as many micro-batches as the others.
 
     Raises:
-        VicurError: where there are none.
+        VicurError: where the batch cannot be shared like that.
     """
-    examples = read_examples(dataset, "validation")
-    if not examples:
+    if config.batch_size % processes:
         raise VicurError(
-            "has no validation examples.",
-            where=str(dataset),
-            remedy="Give some rows the split 'validation': the best weights are chosen by them.",
+            f"a batch of {config.batch_size} prompts cannot be shared equally by {processes} processes.",
+            where="training.batch_size",
+            remedy=f"Choose a multiple of {processes}, or another number of processes.",
         )
-    if len(examples) > config.validation_examples:
-        picks = numpy_generator(seed, "data", "validation").permutation(len(examples))[: config.validation_examples]
-        examples = [examples[n] for n in sorted(picks)]
-    images = PixelStore(chat)
-    return Validation(examples, [chat.prompt(e.question, images.of(e)) for e in examples])
 
 
 TRAIN = Stage("train", train, TrainSummary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 
 from vicur.errors import VicurError
@@ -17,10 +18,14 @@ class Interruption:
 
     A second SIGTERM ends the process at once, as it would without this. Outside the main thread, where Python takes no signals, it does
     nothing.
+
+    Args:
+        file: one that stands for the signal when it appears: how the process that was told tells others.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._told = False
         self._before: signal.Handlers | object = None
 
     def __enter__(self) -> Interruption:
@@ -34,8 +39,13 @@ class Interruption:
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)  # type: ignore[arg-type]
 
+    @property
+    def asked(self) -> bool:
+        """Whether the training is to stop."""
+        return self._told or (self._file is not None and self._file.exists())
+
     def _take_note(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
+        self._told = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vicur.modeling.chat import Batch, Prompt
 from vicur.modeling.scoring import response_states, text_config
@@ -18,6 +18,7 @@ from vicur.training.learner import Learner
 from vicur.training.loss import Loss, Teaching, objective_loss, teaching
 from vicur.training.objectives import token_weights
 from vicur.training.phases import Phases
+from vicur.training.tally import Tally
 from vicur.training.teachers import Teacher
 from vicur.training.vision import SharedFeatures
 
@@ -40,7 +41,7 @@ class Lesson:
         self.phases = phases
         self._features = teacher_features
         vocabulary = text_config(learner.student).vocab_size
-        self._forbidden = learner.chat.forbidden_ids(vocabulary).to(learner.student.device)
+        self._forbidden = learner.chat.forbidden_ids(vocabulary).to(learner.processes.device)
         self._objective = learner.config.effective.objective
         self._recovery = RecoveryNorms(learner.student)
         # By the first row of a part: what the teacher gives, and what the first update found, with its mask.
@@ -64,52 +65,56 @@ class Lesson:
         learner, attempts = self.learner, self.attempts
         taught = None if learner.teacher is None else self._teaching(learner.teacher, part)
         self.phases.end("teacher")
-        batch = self._batch([row.student for row in attempts.rows[part]], part)
+        device = learner.processes.device
+        batch = self._batch([row.student for row in attempts.rows[part]], part, device)
         first = part.start not in self._first
-        with self._recovery if first else nullcontext():
-            states = response_states(learner.student, batch, seen.values)
-        device = batch.input_ids.device
-        found = objective_loss(
-            self._objective,
-            states,
-            token_weights(states.mask_BR, len(attempts.rows)),
-            self._forbidden,
-            taught=taught,
-            advantages_B=None if attempts.advantages_B is None else attempts.advantages_B[part].to(device),
-            # Of one update the ratio of new and old probabilities is 1: nothing is to be clipped.
-            old_BR=attempts.old_logprobs(part).to(device) if learner.config.updates_per_batch > 1 else None,
-        )
-        if first:
-            self._first[part.start] = (replace(found, value=found.value.detach()), states.mask_BR)
-        return found.value, found.told
 
-    def metrics(self) -> dict[str, float]:
+        def score() -> tuple[Tensor, Loss, Tensor]:
+            states = response_states(learner.student, batch, seen.values)
+            found = objective_loss(
+                self._objective,
+                states,
+                token_weights(states.mask_BR, len(attempts.rows) * learner.processes.count),
+                self._forbidden,
+                taught=taught,
+                advantages_B=None if attempts.advantages_B is None else attempts.advantages_B[part].to(device),
+                # Of one update the ratio of new and old probabilities is 1: nothing is to be clipped.
+                old_BR=attempts.old_logprobs(part).to(device) if learner.config.updates_per_batch > 1 else None,
+            )
+            return found.value, found, states.mask_BR
+
+        with self._recovery if first else nullcontext(), learner.recomputation.on():
+            value, found, mask_BR = learner.spread.scored(score)
+        if first:
+            self._first[part.start] = (replace(found, value=value.detach()), mask_BR)
+        return value, found.told
+
+    def tally(self) -> Tally:
         """Gap, entropy and the strength of cue recovery in the first update, where there were such."""
-        found, masks = zip(*self._first.values(), strict=True)
-        mask_BR, student_BR, entropy_BR = (
-            _joined(parts) for parts in (masks, [f.student_BR for f in found], [f.entropy_BR for f in found])
-        )
-        teacher = [f.teacher_BR for f in found if f.teacher_BR is not None]
-        gap = logprob_gap(_joined(teacher), student_BR, mask_BR) if teacher else {}
-        return {**gap, "entropy": float(entropy_BR[mask_BR].mean()), **self._recovery.metrics()}
+        tally = Tally()
+        for found, mask_BR in self._first.values():
+            tally.average("entropy", float(found.entropy_BR[mask_BR].sum()), int(mask_BR.sum()))
+            if found.teacher_BR is not None:
+                tally.join([logprob_gap(found.teacher_BR, found.student_BR, mask_BR)])
+        tally.join([self._recovery.tally()])
+        return tally
 
     def _teaching(self, teacher: Teacher, part: slice) -> Teaching:
         """What the teacher gives for some rows. Later updates of the batch learn from the same."""
         known = self._taught.get(part.start)
         if known is not None:
             return known
-        batch = self._batch([row.teacher for row in self.attempts.rows[part]], part)
+        device = self.learner.processes.teacher_device
+        batch = self._batch([row.teacher for row in self.attempts.rows[part]], part, device)
+        forbidden = self._forbidden.to(device)
         with teacher.scoring():
-            made = teaching(self._objective, response_states(teacher.model, batch, self._features), self._forbidden)
+            made = teacher.spread.run(
+                lambda: teaching(self._objective, response_states(teacher.model, batch, self._features), forbidden)
+            )
+        made = made.to(self.learner.processes.device)
         if self.learner.config.updates_per_batch > 1:
             self._taught[part.start] = made
         return made
 
-    def _batch(self, prompts: Sequence[Prompt], part: slice) -> Batch:
-        return self.learner.chat.collate(prompts, self.attempts.ids[part], device=str(self.learner.student.device))
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """Rows of parts whose longest responses differ [b, R] in one tensor [B, R], zero at the padding."""
-    width = max(part.shape[1] for part in parts)
-    return torch.cat([nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
+    def _batch(self, prompts: Sequence[Prompt], part: slice, device: torch.device) -> Batch:
+        return self.learner.chat.collate(prompts, self.attempts.ids[part], device=str(device))

@@ -40,6 +40,14 @@ class Teaching:
     top: TopTokens | None = None
     states: ResponseStates | None = None
 
+    def to(self, device: torch.device) -> Teaching:
+        """The same on another device: the student's, where the teacher has its own."""
+        return Teaching(
+            None if self.logprobs_N is None else self.logprobs_N.to(device),
+            None if self.top is None else self.top.to(device),
+            None if self.states is None else self.states.to(device),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Loss:

@@ -6,9 +6,12 @@ whole batch, however it is split.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from vicur.modeling.vision import ImageFeatures
 from vicur.training.attempts import references, rollouts
@@ -16,22 +19,26 @@ from vicur.training.examples import TrainingExample
 from vicur.training.learner import Learner
 from vicur.training.lesson import Lesson
 from vicur.training.phases import Phases
+from vicur.training.tally import Tally
 from vicur.training.vision import SharedFeatures
 
 
 def training_step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
-    """Makes step ``step`` (from 0) of the student on ``rows``: one batch, and ``updates_per_batch`` updates.
+    """Makes step ``step`` (from 0) of the student on ``rows``: one batch, and ``updates_per_batch`` updates. Each process takes its share
+    of the rows.
 
     Images are encoded once for each state of a tower: the student's features serve its rollout and its training forward, and the teacher
     while both towers are the same.
 
     Returns:
-        The step's metrics. Of several updates, gaps and entropy are the first one's, where the student is still the one that sampled.
+        The step's metrics, those of all processes; times are this one's. Of several updates, gaps and entropy are the first one's, where
+        the student is still the one that sampled.
 
     Raises:
         FloatingPointError: where loss or gradient is not finite; the student is left as it was before the update.
     """
     phases, config = Phases(), learner.config
+    rows = learner.processes.share(rows)
     images = [pixels for row in rows for pixels in row.student.pixels]
     seen = learner.vision.of(images)
     phases.end("vision")
@@ -48,15 +55,25 @@ def training_step(learner: Learner, rows: Sequence[TrainingExample], step: int) 
             seen = learner.vision.of(images)
             phases.end("vision")
         made.append(_update(learner, lesson, seen, step))
-    total = sum(phases.seconds.values())
+    tally = Tally()
+    tally.add("tokens", attempts.tokens)
+    tally.join([lesson.tally(), attempts.tally])
+    told = _together(learner, tally)
+    tokens = told.pop("tokens")
     return {
         **{name: sum(metrics[name] for metrics in made) / len(made) for name in made[0]},
         "learning_rate": learner.learning_rate(step),
-        **lesson.metrics(),
-        **attempts.metrics,
+        **told,
         **phases.seconds,
-        "tokens_per_second": attempts.tokens / total,
+        "tokens_per_second": tokens / sum(phases.seconds.values()),
     }
+
+
+def _together(learner: Learner, mine: Tally) -> dict[str, float]:
+    """What all processes have counted."""
+    tally = Tally()
+    tally.join(learner.processes.gather(mine))
+    return tally.metrics()
 
 
 def _teacher_features(
@@ -74,24 +91,30 @@ def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int) -
     Returns:
         Loss, the gradient's norm before clipping, and what the objective tells.
     """
-    config, optimizer = learner.config, learner.optimizer
+    config, optimizer, spread = learner.config, learner.optimizer, learner.spread
     for group in optimizer.param_groups:
         group["lr"] = learner.learning_rate(step)
-    optimizer.zero_grad(set_to_none=True)
-    totals: dict[str, float] = {}
-    for part in lesson.parts():
-        loss, told = lesson.loss(part, seen)
-        loss.backward()
-        share = sum(map(len, lesson.attempts.ids[part])) / lesson.attempts.tokens
-        shares = {name: share * value for name, value in told.items()}
-        for name, value in {"loss": float(loss.detach()), **shares}.items():
-            totals[name] = totals.get(name, 0.0) + value
+    tally = Tally()
+    for part in (parts := list(lesson.parts())):
+        with nullcontext() if part is parts[-1] else spread.accumulating():
+            loss, told = lesson.loss(part, seen)
+            # Gradients are averaged over the processes, and each has its share of the loss.
+            (loss * learner.processes.count).backward()
+        tokens = sum(map(len, lesson.attempts.ids[part]))
+        tally.add("loss", float(loss.detach()))
+        for name, share in told.items():
+            tally.average(name, share * tokens, tokens)
     seen.backward()
+    totals = _together(learner, tally)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    totals["gradient_norm"] = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
-    if not torch.tensor([totals["loss"], totals["gradient_norm"]]).isfinite().all():
+    norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+    totals["gradient_norm"] = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    if not all(math.isfinite(totals[name]) for name in ("loss", "gradient_norm")):
+        optimizer.zero_grad()
         raise FloatingPointError(f"loss {totals['loss']}, gradient norm {totals['gradient_norm']}")
     optimizer.step()
+    # At once: until the next backward, rollouts need the memory.
+    optimizer.zero_grad()
     if learner.teacher is not None:
         learner.teacher.follow(learner.student)
     lesson.phases.end("update")

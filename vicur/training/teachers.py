@@ -6,7 +6,6 @@ image once for each state of its own otherwise.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from vicur.modeling.features import FrozenFeatures
 from vicur.modeling.student import cue_recovery_off
 from vicur.modeling.vision import ImageFeatures, encode_images
 from vicur.training.lora import Adapters
+from vicur.training.spread import Spread
 
 Features = dict[str, ImageFeatures]
 
@@ -28,11 +28,16 @@ class Teacher(ABC):
     """Scores responses.
 
     Attributes:
-        model: the model that does, inside :meth:`scoring`.
+        spread: the model that does, inside :meth:`scoring`.
     """
 
-    def __init__(self, model: Qwen3VLForConditionalGeneration) -> None:
-        self.model = model
+    def __init__(self, spread: Spread) -> None:
+        self.spread = spread
+
+    @property
+    def model(self) -> Qwen3VLForConditionalGeneration:
+        """The model."""
+        return self.spread.model
 
     @contextmanager
     def scoring(self) -> Iterator[None]:
@@ -53,19 +58,16 @@ class Teacher(ABC):
     def follow(self, student: Qwen3VLForConditionalGeneration) -> None:  # noqa: B027 (most teachers stay as they are)
         """Is called after each update of the student."""
 
-    def state(self) -> dict[str, Tensor]:
-        """Tensors that change as the student is trained, for checkpoints."""
+    def state(self) -> Mapping[str, Tensor]:
+        """The tensors that change as the student is trained, by name, for checkpoints to read and to write to."""
         return {}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
-        """Puts back what :meth:`state` gave."""
 
 
 class FrozenTeacher(Teacher):
     """A model that stays as it is: the student's base, or another checkpoint.
 
     Args:
-        model: the model, without gradients.
+        spread: the model, without gradients.
         known: features of its tower.
         begins_as_student: whether its tower is the one that the student's starts from.
         student_tower_trained: whether the student's tower is trained away from that.
@@ -73,13 +75,13 @@ class FrozenTeacher(Teacher):
 
     def __init__(
         self,
-        model: Qwen3VLForConditionalGeneration,
+        spread: Spread,
         known: FrozenFeatures,
         *,
         begins_as_student: bool,
         student_tower_trained: bool,
     ) -> None:
-        super().__init__(model)
+        super().__init__(spread)
         self._same_at_first = begins_as_student
         self._same_for_good = begins_as_student and not student_tower_trained
         self._known = known
@@ -91,7 +93,7 @@ class FrozenTeacher(Teacher):
         so encodes these images again, is to get the same bits.
         """
         if self._same_for_good or (self._same_at_first and step == 0):
-            return student
+            return {key: features.to(self.model.device) for key, features in student.items()}
         with self.scoring():
             return self._known.of(images)
 
@@ -100,7 +102,7 @@ class AdapterOffTeacher(FrozenTeacher):
     """The student's own frozen backbone, with LoRA and cue recovery switched off while it scores.
 
     Args:
-        student: the student; it stays trainable.
+        spread: the student; it stays trainable.
         known: features of its tower without the adapters.
         adapters: its low-rank updates, where it has them.
         student_tower_trained: whether they change its tower.
@@ -108,13 +110,13 @@ class AdapterOffTeacher(FrozenTeacher):
 
     def __init__(
         self,
-        student: Qwen3VLForConditionalGeneration,
+        spread: Spread,
         known: FrozenFeatures,
         adapters: Adapters | None,
         *,
         student_tower_trained: bool,
     ) -> None:
-        super().__init__(student, known, begins_as_student=True, student_tower_trained=student_tower_trained)
+        super().__init__(spread, known, begins_as_student=True, student_tower_trained=student_tower_trained)
         self._adapters = adapters
 
     @contextmanager
@@ -129,54 +131,37 @@ class AdapterOffTeacher(FrozenTeacher):
 
 
 class AverageTeacher(Teacher):
-    """A moving average of the student: T <- decay T + (1 - decay) theta, over the weights that are trained, in float32.
+    """A moving average of the student: T <- decay T + (1 - decay) theta, over the weights that are trained, in their float32.
 
     Args:
-        student: the student at step 0, of which the teacher begins as a copy.
+        spread: a copy of the student at step 0, spread as the student is.
+        trained: names of the weights that are trained.
         decay: share of the average that an update leaves as it is.
         student_tower_trained: whether the student's tower is trained, and so averaged too.
     """
 
-    def __init__(self, student: Qwen3VLForConditionalGeneration, decay: float, *, student_tower_trained: bool) -> None:
-        trained = [name for name, weight in student.named_parameters() if weight.requires_grad]
-        super().__init__(copy.deepcopy(student).requires_grad_(requires_grad=False))
+    def __init__(self, spread: Spread, trained: Sequence[str], decay: float, *, student_tower_trained: bool) -> None:
+        super().__init__(spread)
+        self._trained = tuple(trained)
         self._decay = decay
         self._own_tower = student_tower_trained
-        weights = dict(self.model.named_parameters())
-        # Of float32 weights this is the weights themselves; of others a copy, in which small steps are not lost to rounding.
-        self._average = {name: weights[name].data.float() for name in trained}
 
     def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
         """The student's while the towers are the same, else those of this one, which is another after each update."""
         if step == 0 or not self._own_tower:
-            return student
+            return {key: features.to(self.model.device) for key, features in student.items()}
         with self.scoring():
-            return encode_images(self.model, images)
+            return self.spread.run(lambda: encode_images(self.model, images))
 
     @torch.no_grad()
     def follow(self, student: Qwen3VLForConditionalGeneration) -> None:
         """Moves the average towards the student."""
         weights = dict(student.named_parameters())
-        for name, average in self._average.items():
-            average.lerp_(weights[name].float(), 1 - self._decay)
-        self._show()
+        for name, average in self.state().items():
+            average.lerp_(weights[name].to(average.device), 1 - self._decay)
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> Mapping[str, Tensor]:
         """The average, by weight."""
-        return {name: average.detach().cpu().clone() for name, average in self._average.items()}
-
-    @torch.no_grad()
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts the average back.
-
-        Raises:
-            KeyError: where a weight is missing.
-        """
-        for name, average in self._average.items():
-            average.copy_(state[name])
-        self._show()
-
-    def _show(self) -> None:
+        self.spread.settle()
         weights = dict(self.model.named_parameters())
-        for name, average in self._average.items():
-            weights[name].copy_(average)
+        return {name: weights[name].detach() for name in self._trained}

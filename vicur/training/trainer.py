@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from vicur.config.sampling import Sampling
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
-from vicur.modeling.generation import generate
+from vicur.modeling.generation import Response, generate
 from vicur.stage import Context
 from vicur.training.checkpoint import (
     Checkpoint,
     Progress,
     optimizer_state,
+    restore,
     restore_optimizer,
-    restore_weights,
     trained_weights,
 )
 from vicur.training.checkpoint_store import CheckpointStore
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 
 _VALIDATION_BATCH = 128
 # A record of a step holds the first, that of step 0 the second.
-_IN_EACH_RECORD = ("loss", "validation_accuracy")
+IN_EACH_RECORD = ("loss", "validation_accuracy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +53,23 @@ class Validation:
     prompts: Sequence[Prompt]
 
     def accuracy(self, learner: Learner) -> float:
-        """Greedy accuracy of the student."""
-        config = learner.config
-        answers = generate(
+        """Greedy accuracy of the student. Each process asks its share of the questions."""
+        config, processes = learner.config, learner.processes
+        answer = partial(
+            generate,
             learner.student,
             learner.chat,
-            self.prompts,
+            processes.share(self.prompts),
             Sampling(temperature=0, max_new_tokens=config.rollout.max_new_tokens),
             seed=learner.seed,
             batch_size=config.rollout_batch_size or _VALIDATION_BATCH,
             encode=learner.vision.encode,
         )
-        right = sum(is_correct(a.text, e) for a, e in zip(answers, self.examples, strict=True))
-        return right / len(self.examples)
+        with learner.spread.gathered():
+            answers: list[Response] = learner.spread.run(answer)
+        pairs = zip(answers, processes.share(self.examples), strict=True)
+        right = processes.gather(sum(is_correct(answer.text, example) for answer, example in pairs))
+        return sum(right) / len(self.examples)
 
 
 def fit(
@@ -73,18 +78,30 @@ def fit(
     validation: Validation,
     store: CheckpointStore,
     context: Context,
-) -> Progress:
-    """Trains the student and leaves it with its best weights.
+    stop: Path | None = None,
+) -> tuple[Progress, dict[str, Tensor]]:
+    """Trains the student.
 
     A step's metrics are sent to the tracker when the checkpoint that covers it is whole, so that a run which was killed shows no step
-    twice and none that its student has not made.
+    twice and none that its student has not made. Checkpoints and metrics are process 0's business, which alone has the best weights.
+
+    Args:
+        learner: what takes part.
+        examples: what the student learns from.
+        validation: what its best weights are chosen by.
+        store: where checkpoints are kept.
+        context: where metrics and progress are told.
+        stop: file that asks the training to stop, as SIGTERM does, when it appears.
+
+    Returns:
+        How the training went, and the weights that were best on validation.
 
     Raises:
         VicurError: where the loss is not finite, where the checkpoints are another training's, and after SIGTERM, once the step is
             finished and kept.
     """
-    config = learner.config
-    with Interruption() as interruption:
+    config, processes = learner.config, learner.processes
+    with Interruption(stop) as interruption:
         progress, best = _resume_or_begin(learner, validation, store, context)
         while progress.step < config.steps and progress.stale < config.patience:
             rows = [examples[n] for n in batch_rows(len(examples), config.batch_size, learner.seed, progress.step)]
@@ -95,14 +112,14 @@ def fit(
             if last or progress.step % config.validate_every == 0:
                 best = _validate(learner, validation, progress, best)
                 last = last or progress.stale >= config.patience
-            if last or interruption.asked or progress.step % config.checkpoint_every == 0:
-                store.save(_checkpoint(learner, best, progress, store))
+            asked = processes.any(interruption.asked)
+            if last or asked or progress.step % config.checkpoint_every == 0:
+                _keep(learner, best, progress, store)
                 _send(progress, context)
             context.events.progress(progress.step, config.steps, _line(progress))
-            if interruption.asked and not last:
+            if asked and not last:
                 raise interrupted(progress.step, config.steps)
-    restore_weights(learner.student, best)
-    return progress
+    return progress, best
 
 
 def _step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
@@ -119,28 +136,34 @@ def _step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[
 def _resume_or_begin(
     learner: Learner, validation: Validation, store: CheckpointStore, context: Context
 ) -> tuple[Progress, dict[str, Tensor]]:
-    found = store.newest()
-    if found is not None:
-        restore_weights(learner.student, found.model)
-        restore_optimizer(learner.student, learner.optimizer, found.optimizer)
-        learner.load_extra_state(found.extra)
-        log.info("resumes at step %d", found.progress.step)
-        _send(found.progress, context)
-        return found.progress, dict(found.best)
-    accuracy = validation.accuracy(learner)
-    progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}])
-    return progress, trained_weights(learner.student)
+    processes, student = learner.processes, learner.student
+    found = store.newest() if processes.is_main else None
+    progress = processes.from_main(None if found is None else found.progress)
+    if progress is None:
+        accuracy = validation.accuracy(learner)
+        progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}])
+        return progress, processes.collect(trained_weights(student))
+    restore({} if found is None else found.model, trained_weights(student), processes)
+    restore_optimizer(student, learner.optimizer, {} if found is None else found.optimizer, processes)
+    restore({} if found is None else found.extra, learner.extra_state(), processes)
+    log.info("resumes at step %d", progress.step)
+    _send(progress, context)
+    return progress, {} if found is None else dict(found.best)
 
 
-def _checkpoint(learner: Learner, best: dict[str, Tensor], progress: Progress, store: CheckpointStore) -> Checkpoint:
-    return Checkpoint(
+def _keep(learner: Learner, best: dict[str, Tensor], progress: Progress, store: CheckpointStore) -> None:
+    """Writes a checkpoint. All processes hand over what they have; process 0 writes."""
+    processes = learner.processes
+    made = Checkpoint(
         progress=progress,
         identity=store.identity,
-        model=trained_weights(learner.student),
+        model=processes.collect(trained_weights(learner.student)),
         best=best,
-        optimizer=optimizer_state(learner.student, learner.optimizer),
-        extra=learner.extra_state(),
+        optimizer=optimizer_state(learner.student, learner.optimizer, processes),
+        extra=processes.collect(learner.extra_state()),
     )
+    if processes.is_main:
+        store.save(made)
 
 
 def _validate(
@@ -150,14 +173,14 @@ def _validate(
     progress.records[-1]["validation_accuracy"] = accuracy
     if accuracy > progress.best_accuracy:
         progress.best_accuracy, progress.best_step, progress.stale = accuracy, progress.step, 0
-        return trained_weights(learner.student)
+        return learner.processes.collect(trained_weights(learner.student))
     progress.stale += 1
     return best
 
 
 def _send(progress: Progress, context: Context) -> None:
     """Sends the records that the tracker does not have yet. It is asked which those are: a killed process cannot say what it has sent."""
-    sent = context.tracker.last_step(_IN_EACH_RECORD)
+    sent = context.tracker.last_step(IN_EACH_RECORD)
     for record in progress.records:
         if record["step"] > sent:
             context.tracker.metrics({k: v for k, v in record.items() if k != "step"}, step=record["step"])

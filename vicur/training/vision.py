@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.modeling.chat import Pixels
 from vicur.modeling.features import FrozenFeatures
 from vicur.modeling.vision import Encode, ImageFeatures, encode_images
+from vicur.training.recompute import Recomputation
+from vicur.training.spread import Spread
 
 
 class SharedFeatures:
@@ -50,12 +51,14 @@ class StudentVision:
     """What the student sees.
 
     Args:
-        student: the student.
+        spread: the student.
+        recomputation: whether its tower keeps activations for the backward.
         frozen: features of its tower where that is not trained: it encodes an image once a run.
     """
 
-    def __init__(self, student: Qwen3VLForConditionalGeneration, frozen: FrozenFeatures | None) -> None:
-        self._student = student
+    def __init__(self, spread: Spread, recomputation: Recomputation, frozen: FrozenFeatures | None) -> None:
+        self._spread = spread
+        self._recomputation = recomputation
         self._frozen = frozen
 
     @property
@@ -67,8 +70,8 @@ class StudentVision:
         """Features of ``images`` as the tower is now."""
         if self._frozen is not None:
             return SharedFeatures(self._frozen.of(images))
-        with torch.enable_grad():
-            return SharedFeatures(encode_images(self._student, images))
+        with torch.enable_grad(), self._recomputation.on():
+            return SharedFeatures(self._spread.run(lambda: encode_images(self._spread.model, images)))
 
 
 def _tensors(features: ImageFeatures) -> tuple[torch.Tensor, ...]:

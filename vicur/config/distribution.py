@@ -1,0 +1,25 @@
+"""How a training is spread over processes and devices."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vicur.config.base import Section
+
+
+class DistributionConfig(Section):
+    """The processes of one training: how fast it is and what fits. Beyond rounding, what is learned does not depend on them.
+
+    Several machines are told of each other in torchrun's own variables (docs/distribution.md), and no setting differs between them.
+    """
+
+    processes: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Processes on each machine; ``auto``: one a GPU, and one where there is none."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """Of several processes, ``ddp``: each holds the whole student; ``fsdp``: its weights, gradients and optimizer state, and the weights of
+    its teacher, are cut over all of them (FSDP2)."""
+    teacher_devices: Literal["shared", "separate"] = "shared"
+    """``separate``: the teacher has GPUs of its own, the second half of a machine's (the paper's 4 + 4), so ``auto`` starts half as many
+    processes as there are GPUs."""
