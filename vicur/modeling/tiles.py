@@ -41,7 +41,7 @@ class TileSizes:
     def suited_to(cls, device: torch.device) -> TileSizes:
         """Sizes at which products run near their full speed: a CPU's fit its last cache, a GPU's fill its cores."""
         if device.type == "cpu":
-            return cls(tokens=512, vocabulary=2048, strip_bytes=40 * 2**20)
+            return cls(tokens=512, vocabulary=2048, strip_bytes=64 * 2**20)
         return cls(tokens=4096, vocabulary=8192, strip_bytes=320 * 2**20)
 
     def width(self, count: int) -> int:
