@@ -16,6 +16,7 @@ from vicur.training import step as step_module
 from vicur.training.examples import training_examples
 from vicur.training.learner import build_learner
 from vicur.training.phases import Phases
+from vicur.training.processes import Processes
 
 # The tower's pass serves rollout, update and, at first, the teacher; the rollout is what needs it first.
 _PHASES = {"vision": "rollout", "rollout": "rollout", "teacher": "teacher", "update": "student"}
@@ -44,7 +45,7 @@ def measure(case: Case, meter: Meter) -> None:
 
     step_module.Phases = MeteredPhases  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as work:
-        learner = build_learner(config, {"base": base, "teacher": base}, chat, 0, "cpu", Path(work))
+        learner = build_learner(config, {"base": base, "teacher": base}, chat, 0, Processes.alone("cpu"), Path(work))
         for number in range(case.all_steps):
             rows = examples[number * case.batch_size : (number + 1) * case.batch_size]
             meter.begin()

@@ -148,13 +148,13 @@ def test_known_features_are_taken_in_place_of_the_tower(model, chat, prompts):
 def test_ended_rows_are_dropped_from_the_batch(model, chat, endless, monkeypatch):
     many, sampling = endless
     sizes = []
-    forward = type(model).forward
+    forward = type(model.model).forward
 
     def watched(self, *args, **kwargs):
         sizes.append(len(kwargs["input_ids"]))
         return forward(self, *args, **kwargs)
 
-    monkeypatch.setattr(type(model), "forward", watched)
+    monkeypatch.setattr(type(model.model), "forward", watched)
     answers = generate(model, chat, many, sampling, seed=3)
     lengths = sorted(len(answer.ids) for answer in answers)
     half = lengths[len(lengths) // 2]

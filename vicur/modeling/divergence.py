@@ -17,16 +17,16 @@ from torch.autograd.function import once_differentiable
 
 from vicur.modeling.scoring import ResponseStates
 from vicur.modeling.tiles import (
+    RunningSoftmax,
     TileSizes,
     VocabularyTile,
     accumulation_dtype,
     add_product_,
+    exp_,
     unwritten,
     vocabulary_tiles,
     without_autocast,
 )
-
-_ROWS = 8
 
 TermsAndPull = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(student_NV, teacher_NV), log-probabilities, to the terms whose sum over the vocabulary is a divergence D, and to p_v dD/dp_v."""
@@ -97,15 +97,38 @@ class _Task:
     wanted: tuple[bool, bool]
 
 
-def _logprobs(hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile], room_NV: Tensor) -> Tensor:
-    """Log-probabilities of a strip's tokens over the whole vocabulary [N, V], in the first rows of ``room_NV``."""
-    logprobs_NV = room_NV[: len(hidden_NH)]
-    for tile in tiles:
-        tile.logits(hidden_NH, head_VH, out=logprobs_NV[:, tile.ids])
-    # A row fits into a CPU's cache, where the passes over it cost little; a few rows at once need little memory.
-    for rows_NV in logprobs_NV.split(_ROWS):
-        rows_NV.copy_(rows_NV.log_softmax(-1))
-    return logprobs_NV
+class _Strip:
+    """Logits of one model at some tokens, and what normalises them.
+
+    Args:
+        hidden_NH: the model's hidden states.
+        head_VH: weights of its output layer.
+        tiles: tiles over the vocabulary.
+        room_NV: memory for the logits, of which the first rows are taken.
+        entropy: whether the entropies are asked for.
+    """
+
+    def __init__(
+        self, hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile], room_NV: Tensor, *, entropy: bool
+    ) -> None:
+        self._logits_NV = room_NV[: len(hidden_NH)]
+        self.softmax = RunningSoftmax(len(hidden_NH), room_NV, entropy=entropy)
+        for tile in tiles:
+            # Summed up while it is in the cache.
+            self.softmax.add(tile.logits(hidden_NH, head_VH, out=self._logits_NV[:, tile.ids]))
+        self._normaliser_N1 = self.softmax.log_normaliser()[:, None]
+
+    def logprobs_of(self, targets_N: Tensor) -> Tensor:
+        """Log-probabilities of one token each [N]; to be asked for before :meth:`take_logprobs`."""
+        return (self._logits_NV.gather(1, targets_N[:, None]) - self._normaliser_N1)[:, 0]
+
+    def take_logprobs(self, tile: VocabularyTile) -> Tensor:
+        """Log-probabilities of a tile's ids [N, stop - start], in the place of their logits; once for each tile."""
+        return self._logits_NV[:, tile.ids].sub_(self._normaliser_N1)
+
+    def at(self, tile: VocabularyTile) -> Tensor:
+        """What stands in the place of a tile's logits [N, stop - start]."""
+        return self._logits_NV[:, tile.ids]
 
 
 class _Pair:
@@ -115,7 +138,7 @@ class _Pair:
         student: the student's hidden states [N, H] and weights [V, H].
         teacher: those of the teacher.
         tiles: tiles over the vocabulary.
-        room_2NV: memory for the logits of both, used by one strip after the other.
+        room_2NV: memory for the logits of both, used by one pair after the other.
     """
 
     def __init__(
@@ -127,30 +150,26 @@ class _Pair:
     ) -> None:
         self._hidden_NH, self._head_VH = student
         self._tiles = tiles
-        self._student_NV, self._teacher_NV = (
-            _logprobs(*states, tiles, room_NV) for states, room_NV in zip((student, teacher), room_2NV, strict=True)
-        )
-        self._pull_N = self._student_NV.new_zeros(len(self._student_NV))
+        self._student = _Strip(*student, tiles, room_2NV[0], entropy=True)
+        self._teacher = _Strip(*teacher, tiles, room_2NV[1], entropy=False)
+        self._pull_N = room_2NV.new_zeros(len(self._hidden_NH))
 
     def scores(self, targets_N: Tensor, terms_and_pull: TermsAndPull) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Divergences, log-probabilities of the sampled tokens under student and teacher, and the student's entropies, each [N].
 
-        The log-probabilities are done with afterwards: the pull stands in the place of the student's, and the student's probabilities in
-        that of the teacher's.
+        The logits are done with afterwards: the pull stands in the place of the student's, and the student's probabilities in that of
+        the teacher's.
         """
-        sampled = [
-            logprobs_NV.gather(1, targets_N[:, None])[:, 0] for logprobs_NV in (self._student_NV, self._teacher_NV)
-        ]
-        divergence_N, entropy_N = torch.zeros_like(self._pull_N), torch.zeros_like(self._pull_N)
+        student_N, teacher_N = self._student.logprobs_of(targets_N), self._teacher.logprobs_of(targets_N)
+        divergence_N = torch.zeros_like(self._pull_N)
         for tile in self._tiles:
-            student_NV, teacher_NV = self._student_NV[:, tile.ids], self._teacher_NV[:, tile.ids]
+            student_NV, teacher_NV = self._student.take_logprobs(tile), self._teacher.take_logprobs(tile)
             terms_NV, pull_NV = terms_and_pull(student_NV, teacher_NV)
             divergence_N += terms_NV.sum(-1)
             self._pull_N += pull_NV.sum(-1)
-            torch.exp(student_NV, out=teacher_NV)
-            entropy_N -= torch.linalg.vecdot(teacher_NV, student_NV)
+            exp_(teacher_NV.copy_(student_NV))
             student_NV.copy_(pull_NV)
-        return divergence_N, sampled[0], sampled[1], entropy_N
+        return divergence_N, student_N, teacher_N, self._student.softmax.entropy()
 
     def add_gradients(
         self, weights_N: Tensor, hidden_grad_NH: Tensor | None, head_grad_VH: Tensor | None, *, first: bool
@@ -159,9 +178,9 @@ class _Pair:
 
         The ``first`` strip's are put in the place of whatever stands in ``head_grad_VH``.
         """
-        pull_NV, probability_NV = self._student_NV, self._teacher_NV
         for tile in self._tiles:
-            grad_NV = pull_NV[:, tile.ids].addcmul_(probability_NV[:, tile.ids], self._pull_N[:, None], value=-1)
+            pull_NV, probability_NV = self._student.at(tile), self._teacher.at(tile)
+            grad_NV = pull_NV.addcmul_(probability_NV, self._pull_N[:, None], value=-1)
             grad_NV = grad_NV.mul_(weights_N[:, None]).to(self._hidden_NH.dtype)
             if hidden_grad_NH is not None:
                 add_product_(hidden_grad_NH, grad_NV, self._head_VH[tile.ids])

@@ -18,8 +18,8 @@ from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 from vicur.config.sampling import Sampling
 from vicur.modeling.barring import visual_history
 from vicur.modeling.chat import Chat, Prompt
-from vicur.modeling.drawing import draw
-from vicur.modeling.scoring import text_config
+from vicur.modeling.drawing import PlainDraws, draw, is_plain
+from vicur.modeling.scoring import output_input, output_weights, text_config
 from vicur.modeling.vision import Encode, encode_images, encoder_outputs
 from vicur.seeds import numpy_generator
 
@@ -106,7 +106,7 @@ def _generate_batch(
 ) -> list[Response]:
     batch = chat.collate(prompts, device=str(model.device))
     cache = DynamicCache(config=text_config(model))
-    out = model(
+    hidden_BTH = model.model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         position_ids=batch.position_ids,
@@ -115,8 +115,7 @@ def _generate_batch(
         image_grid_thw=batch.grids,
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=1,
-    )
+    )[0]
     rows, width, length = len(prompts), batch.prompt_length, sampling.max_new_tokens
     tokens_BR = torch.full((rows, length), chat.end_id, device=model.device)
     logprobs_BR = torch.zeros(rows, length, device=model.device)
@@ -126,10 +125,15 @@ def _generate_batch(
     mask_BT = torch.cat([batch.attention_mask, batch.attention_mask.new_ones(rows, length)], dim=1)
     types_BT = torch.cat([batch.mm_token_type_ids, batch.mm_token_type_ids.new_zeros(rows, length)], dim=1)
     next_B = batch.position_ids.amax(dim=(0, 2)) + 1
-    logits_BV = out.logits[:, -1]
-    seen_BV = torch.zeros_like(logits_BV, dtype=torch.bool) if sampling.presence_penalty else None
+    vocabulary = text_config(model).vocab_size
+    seen_BV = forbidden.new_zeros(rows, vocabulary, dtype=torch.bool) if sampling.presence_penalty else None
+    plain = PlainDraws(output_weights(model), forbidden, rows) if is_plain(sampling, vocabulary) else None
     for step in range(length):
-        token_B, logprob_B = draw(logits_BV, forbidden, sampling, seen_BV, uniforms_BR[places, step])
+        hidden_BH, uniforms_B = hidden_BTH[:, -1], uniforms_BR[places, step]
+        if plain is None:
+            token_B, logprob_B = draw(model.lm_head(hidden_BH), forbidden, sampling, seen_BV, uniforms_B)
+        else:
+            token_B, logprob_B = plain.draw(output_input(hidden_BH), uniforms_B)
         # A row that has ended but is not dropped yet draws on; nothing of it is kept.
         token_B = token_B.masked_fill(ended, chat.end_id)
         tokens_BR[places, step], logprobs_BR[places, step] = token_B, logprob_B
@@ -145,15 +149,14 @@ def _generate_batch(
             places, ended, token_B, next_B = (x[kept] for x in (places, ended, token_B, next_B))
             mask_BT, types_BT = mask_BT[kept], types_BT[kept]
             seen_BV = None if seen_BV is None else seen_BV[kept]
-        out = model(
+        hidden_BTH = model.model(
             input_ids=token_B[:, None],
             attention_mask=mask_BT[:, : width + step + 1],
             position_ids=(next_B + step)[None, :, None].expand(3, -1, -1),
             past_key_values=cache,
             use_cache=True,
             **visual_history(model, types_BT[:, : width + step + 1]),
-        )
-        logits_BV = out.logits[:, -1]
+        )[0]
     return _responses(chat, tokens_BR.tolist(), logprobs_BR.tolist())
 
 

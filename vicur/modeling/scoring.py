@@ -80,7 +80,7 @@ def response_states(
     Raises:
         VicurError: where the output layer is more than a matrix.
     """
-    head_VH = _head(model)
+    head_VH = output_weights(model)
     hidden_BTH = model.model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
@@ -93,10 +93,7 @@ def response_states(
     mask_BR = batch.response_mask
     # The state before a token predicts it.
     hidden_NH = hidden_BTH[:, batch.prompt_length - 1 : -1][mask_BR]
-    if torch.is_autocast_enabled(hidden_NH.device.type):
-        # What an output layer would do with its input; the tiles are not computed by one.
-        hidden_NH = hidden_NH.to(torch.get_autocast_dtype(hidden_NH.device.type))
-    return ResponseStates(hidden_NH, batch.input_ids[:, batch.prompt_length :][mask_BR], mask_BR, head_VH)
+    return ResponseStates(output_input(hidden_NH), batch.input_ids[:, batch.prompt_length :][mask_BR], mask_BR, head_VH)
 
 
 def token_scores(states: ResponseStates, forbidden: Tensor) -> Scores:
@@ -117,7 +114,18 @@ def score_responses(
     return token_scores(response_states(model, batch, features), forbidden)
 
 
-def _head(model: Qwen3VLForConditionalGeneration) -> Tensor:
+def output_input(hidden_NH: Tensor) -> Tensor:
+    """Hidden states as an output layer would take them under autocast; the tiles are not computed by one."""
+    device = hidden_NH.device.type
+    return hidden_NH.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden_NH
+
+
+def output_weights(model: Qwen3VLForConditionalGeneration) -> Tensor:
+    """Weights of a model's output layer [V, H].
+
+    Raises:
+        VicurError: where that is more than a matrix.
+    """
     head = model.lm_head
     if not isinstance(head, nn.Linear) or head.bias is not None:
         raise VicurError(

@@ -6,6 +6,7 @@ float64), so that low-precision weights give logits that are not rounded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor
 NEVER = -1e30
 
 
+_LOG2_E = math.log2(math.e)
 # How much wider a tile may be where there are few tokens.
 _WIDEST = 4
 
@@ -39,7 +41,7 @@ class TileSizes:
     def suited_to(cls, device: torch.device) -> TileSizes:
         """Sizes at which products run near their full speed: a CPU's fit its last cache, a GPU's fill its cores."""
         if device.type == "cpu":
-            return cls(tokens=512, vocabulary=2048, strip_bytes=40 * 2**20)
+            return cls(tokens=512, vocabulary=2048, strip_bytes=64 * 2**20)
         return cls(tokens=4096, vocabulary=8192, strip_bytes=320 * 2**20)
 
     def width(self, count: int) -> int:
@@ -106,21 +108,27 @@ def vocabulary_tiles(vocabulary: int, forbidden: Tensor, width: int) -> list[Voc
 class RunningSoftmax:
     """Sums up the distribution of each token while its logits pass by, tile after tile (arXiv 1805.02867, algorithm 3).
 
-    Keeps max z, sum e^(z - max) and sum e^(z - max) z.
+    Keeps max z, sum e^(z - max) and, for the entropy, sum e^(z - max) z.
+
+    Args:
+        count: tokens.
+        like: a tensor of the precision and device in which to sum.
+        entropy: whether :meth:`entropy` is asked for.
     """
 
-    def __init__(self, count: int, like: Tensor) -> None:
+    def __init__(self, count: int, like: Tensor, *, entropy: bool = True) -> None:
         self._highest_N = like.new_full((count,), -torch.inf)
         self._total_N = like.new_zeros(count)
-        self._weighted_N = like.new_zeros(count)
+        self._weighted_N = like.new_zeros(count) if entropy else None
 
     def add(self, logits_NV: Tensor, rows: slice = slice(None)) -> None:
         """Takes in one tile's logits of all tokens, or of ``rows``."""
         highest_N = torch.maximum(self._highest_N[rows], logits_NV.amax(-1))
         kept_N = (self._highest_N[rows] - highest_N).exp()
-        powers_NV = (logits_NV - highest_N[:, None]).exp_()
+        powers_NV = exp_(logits_NV - highest_N[:, None])
         self._total_N[rows] = self._total_N[rows] * kept_N + powers_NV.sum(-1)
-        self._weighted_N[rows] = self._weighted_N[rows] * kept_N + powers_NV.mul_(logits_NV).sum(-1)
+        if self._weighted_N is not None:
+            self._weighted_N[rows] = self._weighted_N[rows] * kept_N + powers_NV.mul_(logits_NV).sum(-1)
         self._highest_N[rows] = highest_N
 
     def log_normaliser(self) -> Tensor:
@@ -129,7 +137,16 @@ class RunningSoftmax:
 
     def entropy(self) -> Tensor:
         """Entropy in nats [N]: log sum_v e^(z_v) - sum_v p_v z_v."""
+        assert self._weighted_N is not None
         return self.log_normaliser() - self._weighted_N / self._total_N
+
+
+def exp_(exponents: Tensor) -> Tensor:
+    """e^x in place, as 2^(x log2 e): of exponents up to 0 it is off by at most |x| times the rounding of one product.
+
+    Three times as fast as PyTorch's own ``exp`` where that is MKL's and the processor AMD's, about as fast elsewhere.
+    """
+    return exponents.mul_(_LOG2_E).exp2_()
 
 
 def accumulation_dtype(tensor: Tensor) -> torch.dtype:
