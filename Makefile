@@ -49,13 +49,19 @@ bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks; rows go to .vicur/ben
 ablation: $(VENV)/.run ## Train all arms with all seeds and write docs/results.md (under an hour on two cores)
 	@$(BIN)/vicur ablate configs/ablation.yaml --results docs/results.md
 
-ablation-module: $(VENV)/.run .vicur/bases/deep ## Look for a regime in which cue recovery helps (many hours)
+ablation-module: $(VENV)/.run .vicur/bases/deep .vicur/bases/long ## Look for a regime in which cue recovery helps (many hours)
 	@$(BIN)/vicur ablate configs/ablation-module.yaml --results docs/results-module.md
 	@$(BIN)/vicur ablate configs/ablation-module.yaml --set name=ablation-module-deep --set base.path=.vicur/bases/deep \
 	--results docs/results-module-deep.md
+	@$(BIN)/vicur ablate configs/ablation-module.yaml --set name=ablation-module-long --set base.path=.vicur/bases/long \
+	--set data.together=5 --set cues.provider.type=annotation --set cues.max_leak_share=1 --set training.rollout.max_new_tokens=160 \
+	--set 'evaluation.decoding={type: greedy, max_new_tokens: 160}' --results docs/results-module-long.md
 
 .vicur/bases/deep: | $(VENV)/.run
 	$(BIN)/vicur base train $@ --set 'sizes={layers: 10}'
+
+.vicur/bases/long: | $(VENV)/.run
+	$(BIN)/vicur base train $@ --set together=5 --set steps=2400
 
 compile: $(VENV)/.dev ## Compile the pipelines' packages for a cluster
 	$(BIN)/vicur compile --unversioned --output pipelines/compiled/distill.yaml
