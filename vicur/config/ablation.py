@@ -16,9 +16,12 @@ from vicur.config.run import RunName
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig, TrainingConfig
 from vicur.config.validation import validated
+from vicur.errors import VicurError
 
 BASE = "base"
 """The model that all students start from, as one side of a contrast."""
+# Models are compared question by question.
+_SAME_FOR_ALL = ("splits", "decoding", "max_examples")
 
 
 class Arm(Section):
@@ -181,6 +184,13 @@ class AblationConfig(Section):
         training: TrainConfig = validated(TrainConfig, own, f"{where}, training")
         asked = {**self.evaluation.model_dump(), **arm.evaluation}
         evaluation: EvaluationConfig = validated(EvaluationConfig, asked, f"{where}, evaluation")
+        for setting in _SAME_FOR_ALL:
+            if getattr(evaluation, setting) != getattr(self.evaluation, setting):
+                raise VicurError(
+                    f"{setting} differs from that of the other arms, which could then not be compared with it.",
+                    where=f"{where}, evaluation",
+                    remedy="Set it in the shared section evaluation.",
+                )
         # KFP has no word for None: it is what a missing setting means.
         return Cell(
             subject=subject(arm.name, seed),
