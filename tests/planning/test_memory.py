@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def pictures() -> list[Pixels]:
     height, width = 4, IMAGE_TOKENS // 4
     grid = (1, height * MERGE, width * MERGE)
     shape = (IMAGE_TOKENS * MERGE**2, 3 * 2 * PATCH**2)
-    return [Pixels(f"{n}", torch.randn(shape), grid, IMAGE_TOKENS) for n in range(ROWS)]
+    return [Pixels(f"{n}", partial(torch.randn, shape), grid, IMAGE_TOKENS) for n in range(ROWS)]
 
 
 def batch() -> dict[str, Any]:

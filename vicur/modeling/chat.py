@@ -15,9 +15,9 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vicur.errors import VicurError
+from vicur.modeling.patches import PatchCache
 from vicur.modeling.rotary import mrope_positions
 
 # Private-use characters mark the places of user text while the template is rendered.
@@ -42,13 +43,14 @@ class Pixels:
 
     Attributes:
         key: SHA-256 of the encoded image; equal images have equal keys.
-        values_PD: patches and their pixels, float32 [patches, channels * temporal * patch * patch].
+        patches: gives its patches and their pixels, float32 [patches, channels * temporal * patch * patch]: they take a hundred times the
+            memory of the encoded image.
         grid: patches in time, height and width.
         tokens: visual tokens that the image takes in a prompt.
     """
 
     key: str
-    values_PD: Tensor
+    patches: Callable[[], Tensor]
     grid: tuple[int, int, int]
     tokens: int
 
@@ -124,6 +126,7 @@ class Chat:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.system = system
+        self._patches = PatchCache()
         self._templates: dict[int, tuple[tuple[int, ...] | int, ...]] = {}
         self.end_id = self._id("<|im_end|>")
         self.start_id = self._id("<|im_start|>")
@@ -183,11 +186,20 @@ class Chat:
         return torch.tensor(sorted(ids - {self.end_id}), dtype=torch.long)
 
     def pixels(self, image: bytes) -> Pixels:
-        """Prepares an encoded image.
+        """An encoded image, whose patches are made when they are asked for and kept as long as they are used often.
 
         Raises:
-            VicurError: where the bytes are no readable image.
+            VicurError: where the bytes are no readable image, or one that cannot be prepared.
         """
+        key = hashlib.sha256(image).hexdigest()
+        values_PD, grid = self._prepared(image)
+        self._patches.get(key, lambda: values_PD)
+        t, h, w = grid
+        tokens = t * h * w // self.image_processor.merge_size**2
+        return Pixels(key, partial(self._patches.get, key, lambda: self._prepared(image)[0]), grid, tokens)
+
+    def _prepared(self, image: bytes) -> tuple[Tensor, tuple[int, int, int]]:
+        """Patches of an encoded image, and how many there are in time, height and width."""
         try:
             with Image.open(io.BytesIO(image)) as opened:
                 rgb = opened.convert("RGB")
@@ -207,8 +219,7 @@ class Chat:
                 remedy="Crop or pad the image and prepare the dataset again.",
             ) from error
         t, h, w = (int(n) for n in made["image_grid_thw"][0])
-        tokens = t * h * w // self.image_processor.merge_size**2
-        return Pixels(hashlib.sha256(image).hexdigest(), made["pixel_values"].float(), (t, h, w), tokens)
+        return made["pixel_values"].float(), (t, h, w)
 
     def prompt(self, question: str, pixels: Sequence[Pixels]) -> Prompt:
         """Tokenizes one user turn: the images, then the question (with its hint, where the teacher has one)."""
