@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from tests.training.factory import learner_for, taught
 from tests.training.together import CASES, STEPS, Outcome, outcome
-from vicur.config.training import TrainConfig
+from vicur.config.training import TrainConfig, TrainingConfig
+from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.machines import Machines
 from vicur.modeling import load_model, save_model
@@ -219,6 +220,16 @@ def test_machines_that_are_told_apart_wrongly_are_refused(monkeypatch, variables
         monkeypatch.setenv(name, value)
     with pytest.raises(VicurError, match=problem):
         Machines.from_environment()
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "two", None, "2"])
+def test_a_number_of_processes_that_is_none_is_refused_in_plain_words(value):
+    with pytest.raises(VicurError, match=r"distribution.processes: input should be a whole number from 1 on, or auto"):
+        validated(TrainingConfig, {"distribution": {"processes": value}}, "training")
+
+
+def test_a_whole_number_that_kfp_passes_as_a_float_is_one():
+    assert TrainConfig(distribution={"processes": 2.0}).distribution.processes == 2
 
 
 def test_without_torchruns_variables_there_is_one_machine(monkeypatch):
