@@ -19,10 +19,10 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-browser lint bench compile base constraints clean
+.PHONY: help run test test-browser lint bench ablation ablation-module compile base teacher constraints clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 run: $(VENV)/.run ## Run the whole pipeline on this machine
 	@$(BIN)/vicur run configs/local.yaml
@@ -46,12 +46,35 @@ bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks; rows go to .vicur/ben
 	$(BIN)/python -m benchmarks.objective_noise
 	$(BENCH)/bin/python -m benchmarks.train_step --json .vicur/bench/train_step.json
 
-compile: $(VENV)/.dev ## Compile the pipeline's package for a cluster
+ablation: $(VENV)/.run ## Train all arms with all seeds and write docs/results.md (under an hour on two cores)
+	@$(BIN)/vicur ablate configs/ablation.yaml --results docs/results.md
+
+ablation-module: $(VENV)/.run .vicur/bases/deep .vicur/bases/long ## Look for a regime in which cue recovery helps (many hours)
+	@$(BIN)/vicur ablate configs/ablation-module.yaml --results docs/results-module.md
+	@$(BIN)/vicur ablate configs/ablation-module.yaml --set name=ablation-module-deep --set base.path=.vicur/bases/deep \
+	--results docs/results-module-deep.md
+	@$(BIN)/vicur ablate configs/ablation-module.yaml --set name=ablation-module-long --set base.path=.vicur/bases/long \
+	--set data.together=5 --set cues.provider.type=annotation --set cues.max_leak_share=1 --set training.rollout.max_new_tokens=160 \
+	--set 'evaluation.decoding={type: greedy, max_new_tokens: 160}' --results docs/results-module-long.md
+
+.vicur/bases/deep: | $(VENV)/.run
+	$(BIN)/vicur base train $@ --set 'sizes={layers: 10}'
+
+.vicur/bases/long: | $(VENV)/.run
+	$(BIN)/vicur base train $@ --set together=5 --set steps=2400
+
+compile: $(VENV)/.dev ## Compile the pipelines' packages for a cluster
 	$(BIN)/vicur compile --unversioned --output pipelines/compiled/distill.yaml
+	$(BIN)/vicur compile --unversioned --pipeline ablation --output pipelines/compiled/ablation.yaml
 
 base: $(VENV)/.run ## Train the tiny base model that ships in vicur/modeling/tiny/base again
 	rm -rf .vicur/base && $(BIN)/vicur base train .vicur/base
 	rm -rf vicur/modeling/tiny/base && mv .vicur/base vicur/modeling/tiny/base
+
+teacher: $(VENV)/.run ## Train the larger tiny model that ships in vicur/modeling/tiny/teacher again
+	rm -rf .vicur/teacher && $(BIN)/vicur base train .vicur/teacher --set steps=1600 --set vision_steps=400 --set scenes=3350 \
+	--set 'pools=[base, distill]' --set 'sizes={hidden_size: 128, heads: 4, layers: 6, intermediate_size: 384}'
+	rm -rf vicur/modeling/tiny/teacher && mv .vicur/teacher vicur/modeling/tiny/teacher
 
 constraints: $(VENV)/.uv ## Resolve constraints.txt anew from pyproject.toml
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml \

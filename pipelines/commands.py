@@ -1,9 +1,9 @@
-"""The pipeline's commands, plugged into ``vicur``: ``run`` and ``compile``. kfp is imported only when they run."""
+"""The pipelines' commands, plugged into ``vicur``: ``run``, ``ablate`` and ``compile``. kfp is imported only when they run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -46,6 +46,44 @@ def run(
     raise typer.Exit(run_pipeline(configuration(config, overrides), new=new))
 
 
+def ablate(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="Configuration of an ablation (YAML): its arms and seeds.")
+    ],
+    overrides: SetOption = None,
+    new: Annotated[
+        bool,
+        typer.Option("--new", help="Start a new run also where the last one of this configuration has not ended well."),
+    ] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results",
+            metavar="PAGE.md",
+            help="Write the page of results there too, and its plots to the folder beside it that has its name.",
+        ),
+    ] = None,
+) -> None:
+    """Train every arm with every seed, evaluate all of them, and say what holds.
+
+    An arm is a method with settings of its own; a cell is an arm with a seed. Finished cells are reused, so an ablation that was stopped
+    goes on when the same command is given again, and one that gets another arm or seed trains only what is new.
+
+    [bold]Examples[/bold]
+
+      vicur ablate configs/ablation.yaml --results docs/results.md
+
+      vicur ablate configs/ablation.yaml --set seeds='[0]' --set training.steps=20
+    """
+    from vicur_pipelines.run import run_pipeline
+
+    from vicur.config.ablation import AblationConfig
+    from vicur.config.run import load_settings
+
+    settings = load_settings(AblationConfig, config, overrides or ())
+    raise typer.Exit(run_pipeline(settings, new=new, copy_to=results))
+
+
 def compile_package(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write (YAML).", show_default=False)],
     config: ConfigArgument = None,
@@ -60,8 +98,12 @@ def compile_package(
             help="Leave out the code version of each step, so that the file changes with the graph only (the committed one).",
         ),
     ] = False,
+    pipeline: Annotated[
+        Literal["distill", "ablation"],
+        typer.Option("--pipeline", help="Which pipeline; the configuration is of its kind."),
+    ] = "distill",
 ) -> None:
-    """Compile the pipeline into a package for a cluster.
+    """Compile a pipeline into a package for a cluster.
 
     The package's parameters have the configuration's sections as defaults. The code versions of the steps are part of
     it, so that the cluster's cache knows when code has changed.
@@ -71,11 +113,15 @@ def compile_package(
       vicur compile -o package.yaml
 
       vicur compile configs/local.yaml --image registry.example.com/vicur-python:0.1.0 -o package.yaml
+
+      vicur compile configs/ablation.yaml --pipeline ablation -o ablation.yaml
     """
+    from vicur_pipelines.graph import GRAPHS
     from vicur_pipelines.package import write_package
 
-    from vicur.config.run import load_config
+    from vicur.config.run import load_settings
 
-    settings = load_config(config, overrides or ()) if config or overrides else None
-    write_package(output, settings, image, not unversioned)
+    kind = GRAPHS[pipeline].config
+    settings = load_settings(kind, config, overrides or ()) if config or overrides else None
+    write_package(output, settings, image, not unversioned, pipeline)
     typer.echo(f"Written to {output}")

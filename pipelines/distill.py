@@ -1,8 +1,9 @@
 """The pipeline: dataset, cues and base model; a student a method, side by side; comparison, report and registration."""
 
 from collections.abc import Mapping
+from functools import partial
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 from vicur_components.base.component import base as base_step
 from vicur_components.compare.component import compare as compare_step
@@ -12,6 +13,7 @@ from vicur_components.outcome.component import outcome as outcome_step
 from vicur_components.prepare.component import prepare as prepare_step
 from vicur_components.register.component import register as register_step
 from vicur_components.train.component import train as train_step
+from vicur_pipelines.settings import settled
 
 NAME = "vicur-distill"
 
@@ -26,13 +28,7 @@ def distill_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: str
         backoff: pause before the first retry; it doubles with each.
     """
 
-    def settle(task: dsl.PipelineTask, caching: bool = True) -> dsl.PipelineTask:
-        # Without a maximum, a step that fails later than an hour after its start is not tried again.
-        task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="604800s")
-        task.set_caching_options(caching)
-        # Not an argument: the platform's cache would never hit.
-        kubernetes.use_field_path_as_env(task, "VICUR_RUN_ID", "metadata.labels['pipeline/runid']")
-        return task
+    settle = partial(settled, retries=retries, backoff=backoff)
 
     @dsl.pipeline(name=NAME, display_name="ViCuR: distill a student with visual cues")
     def distill(

@@ -26,6 +26,7 @@ class LiveView:
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress = progress
+        self._console = console
         self._spinner = Spinner("dots" if _speaks_unicode(console) else "line")
         self._glyphs = _GLYPHS if _speaks_unicode(console) else _ASCII
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8)
@@ -49,9 +50,23 @@ class LiveView:
         table.add_column(no_wrap=True)
         table.add_column(justify="right", no_wrap=True, min_width=7)
         table.add_column(overflow="ellipsis", no_wrap=True)
-        for step in self._progress.steps:
-            table.add_row(*self._row(step))
+        for row in self._rows():
+            table.add_row(*row)
         return table
+
+    def _rows(self) -> list[tuple[Text | Spinner, Text, Text, Text | Table]]:
+        """A row a step; where they are more than the terminal has lines, those that ended well and those to come are counted."""
+        steps = self._progress.steps
+        # One line for the count, one for the prompt below.
+        room = self._console.height - 2
+        if len(steps) <= room:
+            return [self._row(step) for step in steps]
+        well = [step for step in steps if step.state in ("finished", "reused")]
+        pending = [step for step in steps if step.state == "pending"]
+        others = [step for step in steps if step.state in ("running", "failed")]
+        latest = well[len(well) - max(0, room - len(others)) :]
+        count = Text(f"{len(well)} of {len(steps)} steps have ended well, {len(pending)} are to come", style="dim")
+        return [(Text(), Text(), Text(), count), *(self._row(step) for step in [*latest, *others][:room])]
 
     def _row(self, step: Step) -> tuple[Text | Spinner, Text, Text, Text | Table]:
         style = _STYLES[step.state]

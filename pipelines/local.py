@@ -11,11 +11,10 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
+from vicur_pipelines.graph import graph_of
 from vicur_pipelines.run_folder import RunFolder
 
-from vicur.config.run import RunConfig
 from vicur.lifeline import watch
 from vicur.stages import STAGES
 
@@ -27,20 +26,13 @@ def execute(run: RunFolder) -> None:
         RuntimeError: where a step failed; its own log and the event log say why.
     """
     from kfp import local
-    from vicur_pipelines.distill import distill_pipeline
 
+    config = run.config()
+    graph = graph_of(config)
     # A step that failed for a moment (a server that restarts) is tried once more; one whose input is wrong fails at once.
-    pipeline = distill_pipeline(code_versions(), retries=1, backoff="1s")
+    pipeline = graph.build(code_versions(), retries=1, backoff="1s")
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run.outputs.absolute()), raise_on_error=True)
-    pipeline(**arguments(run.config()))
-
-
-def arguments(config: RunConfig) -> dict[str, Any]:
-    """The pipeline's arguments for a run configuration. KFP has no word for ``None``: it is what a missing setting means."""
-    values = config.model_dump(mode="json", exclude_none=True)
-    if RunConfig.model_validate(values) != config:
-        raise ValueError("a setting that is None has another default, and KFP cannot pass it on")
-    return {name: values[name] for name in sorted(values) if name != "name"}
+    pipeline(**graph.arguments(config))
 
 
 def code_versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Compiles the pipeline into a package for a cluster."""
+"""Compiles a pipeline into a package for a cluster."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from vicur.config.run import RunConfig
+from vicur_pipelines.graph import GRAPHS
+
+from vicur.config.base import Section
 from vicur.storage import new_file
 
 
-def write_package(output: Path, config: RunConfig | None, image: str | None, versioned: bool) -> None:
-    """Compiles the pipeline to ``output``.
+def write_package(
+    output: Path, config: Section | None, image: str | None, versioned: bool, pipeline: str = "distill"
+) -> None:
+    """Compiles a pipeline to ``output``.
 
     Args:
         output: file to write.
@@ -19,6 +23,7 @@ def write_package(output: Path, config: RunConfig | None, image: str | None, ver
         image: container image of the steps; the one that this release names if left out.
         versioned: whether steps carry the version of their code. The same graph then compiles differently after each
             change of the library, as it should for a cluster's cache, and should not for a file under version control.
+        pipeline: which pipeline, by name.
 
     Raises:
         VicurError: where the file cannot be written.
@@ -26,16 +31,16 @@ def write_package(output: Path, config: RunConfig | None, image: str | None, ver
     if image is not None:
         os.environ["VICUR_IMAGE"] = image
     from kfp import compiler
-    from vicur_pipelines.distill import distill_pipeline
-    from vicur_pipelines.local import arguments, code_versions
+    from vicur_pipelines.local import code_versions
 
+    graph = GRAPHS[pipeline]
     codes = code_versions() if versioned else defaultdict(str)
     with new_file(output) as partial:
         # The compiler goes by the name's ending.
         file = partial.with_suffix(".yaml")
         try:
             compiler.Compiler().compile(
-                distill_pipeline(codes), str(file), pipeline_parameters=arguments(config) if config else None
+                graph.build(codes), str(file), pipeline_parameters=graph.arguments(config) if config else None
             )
             file.replace(partial)
         finally:

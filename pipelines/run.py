@@ -10,34 +10,37 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+from vicur_pipelines.graph import Graph, graph_of
 from vicur_pipelines.live import view_of
-from vicur_pipelines.progress import Progress, Step, duration, expected_steps
+from vicur_pipelines.progress import Progress, Step, duration
 from vicur_pipelines.run_folder import RUNS, RunFolder, open_run, point_latest_at
-from vicur_pipelines.summary import ErrorRecord, RunSummary, results_table, summarize
+from vicur_pipelines.summary import ErrorRecord, RunSummary, ablation_table, results_table, summarize
 from vicur_pipelines.supervisor import PIPELINE_LOG, Stopped, supervise
 
-from vicur.config.run import RunConfig
+from vicur.config.base import Section
 from vicur.stage import DEFAULT_CACHE
 from vicur.step import log_file
-from vicur.storage import new_file, sweep_below
+from vicur.storage import link_or_copy, new_file, sweep_below
 
 
 def run_pipeline(
-    config: RunConfig,
+    config: Section,
     *,
     new: bool = False,
     root: Path = RUNS,
     cache: Path = DEFAULT_CACHE,
     console: Console | None = None,
+    copy_to: Path | None = None,
 ) -> int:
-    """Runs the pipeline and shows it while it goes on.
+    """Runs a pipeline and shows it while it goes on.
 
     Args:
-        config: what to run.
+        config: what to run; its type says which pipeline.
         new: start a new run also where the last one of this configuration has not ended well.
         root: folder of all runs.
         cache: folder that results are kept in for reuse.
         console: where to show it.
+        copy_to: where the page of results goes as well, with its plots in the folder beside it that has its name.
 
     Returns:
         Exit code: 0 where the run has ended well.
@@ -46,8 +49,9 @@ def run_pipeline(
         VicurError: where the run cannot be started.
     """
     console = console or Console()
+    graph = graph_of(config)
     run, resumed = open_run(root, config, new=new)
-    progress = Progress(expected_steps(config))
+    progress = Progress(graph.steps(config))
     with run.held():
         run.prepare()
         sweep_below(cache)
@@ -63,9 +67,11 @@ def run_pipeline(
         status = "succeeded" if code == 0 else "stopped" if number else "failed"
         error = None if code == 0 else _error(run, progress, number)
         summary = summarize(run.run_id, progress, status, time.monotonic() - began, error)
-        _keep(run, progress, summary)
+        kept = _keep(run, graph, progress, summary)
         shutil.rmtree(run.temporary, ignore_errors=True)
-    _tell(run, summary, progress["compare"].summary.get("chosen"), console)
+    if copy_to is not None and kept is not None:
+        _copy_page(kept, copy_to)
+    _tell(run, summary, kept, progress["compare"].summary.get("chosen"), console)
     return code if code == 0 or number else 1
 
 
@@ -89,24 +95,47 @@ def _record(run: RunFolder, step: Step, message: str) -> ErrorRecord:
     return ErrorRecord(stage=step.name, message=message, log=str(log_file(Path(run.logs.name), step.name)))
 
 
-def _keep(run: RunFolder, progress: Progress, summary: RunSummary) -> None:
-    """Writes the summary, and the report where a person finds it."""
-    step = progress["compare"]
+def _keep(run: RunFolder, graph: Graph, progress: Progress, summary: RunSummary) -> Path | None:
+    """Writes the summary, and the result where a person finds it; returns its first file, if there is one."""
+    label, names = graph.result
+    step = progress[label]
+    kept = None
     if step.state in ("finished", "reused") and step.output is not None:
-        with new_file(run.report) as file:
-            shutil.copyfile(Path(step.output) / "report.html", file)
+        for name in names:
+            source, target = Path(step.output) / name, run.path / name
+            if source.is_dir():
+                link_or_copy(source, target)
+                continue
+            with new_file(target) as file:
+                shutil.copyfile(source, file)
+        kept = run.path / names[0]
     with new_file(run.summary) as file:
         file.write_text(summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return kept
 
 
-def _tell(run: RunFolder, summary: RunSummary, chosen: str | None, console: Console) -> None:
+def _copy_page(page: Path, target: Path) -> None:
+    """Copies a page and the folder beside it that has its name; the page's links follow the new name."""
+    text = page.read_text(encoding="utf-8").replace(f"]({page.stem}/", f"]({target.stem}/")
+    with new_file(target) as file:
+        file.write_text(text, encoding="utf-8")
+    link_or_copy(page.with_suffix(""), target.with_suffix(""))
+
+
+def _tell(run: RunFolder, summary: RunSummary, kept: Path | None, chosen: str | None, console: Console) -> None:
     """The end of the run, in words."""
     console.print()
     if summary.evaluation is not None:
         console.print(results_table(summary.evaluation, chosen))
         console.print()
-    if run.report.exists():
-        console.print(f"Report:  {os.path.relpath(run.report)}", highlight=False, soft_wrap=True)
+    if summary.ablation is not None:
+        console.print(ablation_table(summary.ablation))
+        console.print()
+        for sentence in summary.ablation.held:
+            console.print(f"- {sentence}", highlight=False, markup=False, soft_wrap=True)
+        console.print()
+    if kept is not None:
+        console.print(f"Report:  {os.path.relpath(kept)}", highlight=False, soft_wrap=True)
     if summary.registry is not None:
         registry = summary.registry
         aliases = ", ".join(registry.aliases) or "no alias"

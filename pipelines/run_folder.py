@@ -1,7 +1,7 @@
 """The folder of one local run: what it was asked for, whether it is going on, and what it left.
 
-``runs/<run id>/`` holds ``run.json`` (the configuration), ``events.jsonl``, ``logs/`` (a file a step), ``pipeline/`` (the steps'
-outputs), ``report.html`` and, once the run has ended, ``summary.json``. ``runs/latest`` points at the newest.
+``runs/<run id>/`` holds ``run.json`` (the pipeline and its configuration), ``events.jsonl``, ``logs/`` (a file a step), ``pipeline/``
+(the steps' outputs), the report or the page of results and, once the run has ended, ``summary.json``. ``runs/latest`` points at the newest.
 
 A run that did not end well is not over: the same configuration given again goes on in the same folder, under the same run
 id, and finished stages come from the cache. A run that ended well is over, and the same configuration starts a new one.
@@ -20,7 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vicur.config.run import RunConfig
+from vicur_pipelines.graph import GRAPHS, graph_of
+
+from vicur.config.base import Section
 from vicur.errors import VicurError
 from vicur.storage import new_file, unwritable
 
@@ -67,11 +69,6 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
-    def report(self) -> Path:
-        """The report of the comparison."""
-        return self.path / "report.html"
-
-    @property
     def lock(self) -> Path:
         """File that the run's supervisor holds a lock on while it lives."""
         return self.path / ".lock"
@@ -80,9 +77,10 @@ class RunFolder:
         """What ``run.json`` says; empty where it cannot be read."""
         return _json(self.path / "run.json")
 
-    def config(self) -> RunConfig:
+    def config(self) -> Section:
         """The configuration that the run was started with."""
-        return RunConfig.model_validate(self.record()["config"])
+        record = self.record()
+        return GRAPHS[record["pipeline"]].config.model_validate(record["config"])
 
     @property
     def succeeded(self) -> bool:
@@ -122,7 +120,7 @@ class RunFolder:
             yield
 
 
-def open_run(root: Path, config: RunConfig, *, new: bool = False) -> tuple[RunFolder, bool]:
+def open_run(root: Path, config: Section, *, new: bool = False) -> tuple[RunFolder, bool]:
     """The run to execute for ``config``, and whether it goes on with one that has not ended well.
 
     Args:
@@ -133,18 +131,18 @@ def open_run(root: Path, config: RunConfig, *, new: bool = False) -> tuple[RunFo
     Raises:
         VicurError: where the folder cannot be written.
     """
-    values = config.model_dump(mode="json")
+    asked = {"pipeline": graph_of(config).name, "config": config.model_dump(mode="json")}
     if not new:
-        same = [run for run in all_runs(root) if run.record().get("config") == values]
+        same = [run for run in all_runs(root) if asked.items() <= run.record().items()]
         if same and not same[-1].succeeded:
             return same[-1], True
     started = datetime.now(UTC)
-    stem = f"{config.name}-{started:%Y%m%d-%H%M%S}"
+    stem = f"{asked['config']['name']}-{started:%Y%m%d-%H%M%S}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         folder = _create(root, stem)
         with new_file(folder / "run.json") as file:
-            record = {"run_id": folder.name, "started": started.isoformat(), "config": values}
+            record = {"run_id": folder.name, "started": started.isoformat(), **asked}
             file.write_text(json.dumps(record, indent=1), encoding="utf-8")
     except OSError as error:
         raise unwritable(root, error) from error

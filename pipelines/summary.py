@@ -74,6 +74,24 @@ class RegistryRecord(BaseModel):
     gate: GateRecord
 
 
+class ArmRecord(BaseModel):
+    """Accuracy of an arm of an ablation, by split (``test``, ``ood``): mean and standard deviation over the seeds."""
+
+    mean: dict[str, float]
+    std: dict[str, float]
+    difference: dict[str, float]
+    """To the base on the test questions: ``mean``, and ``low`` and ``high`` of its interval."""
+
+
+class AblationRecord(BaseModel):
+    """What an ablation came to."""
+
+    base: dict[str, float]
+    arms: dict[str, ArmRecord]
+    held: list[str]
+    """What was expected, and whether it held, in sentences."""
+
+
 class ErrorRecord(BaseModel):
     """Why a run did not end well."""
 
@@ -94,6 +112,7 @@ class RunSummary(BaseModel):
     cues: CuesRecord | None
     evaluation: EvaluationRecord | None
     registry: RegistryRecord | None
+    ablation: AblationRecord | None = None
     seconds: float
     error: ErrorRecord | None = None
 
@@ -111,6 +130,7 @@ def summarize(
         cues=_cues(done.get("extract")),
         evaluation=_evaluation(done.get("compare")),
         registry=_registry(done.get("register")),
+        ablation=_ablation(done.get("ablate")),
         seconds=round(seconds, 3),
         error=error,
     )
@@ -153,6 +173,10 @@ def _registry(step: Step | None) -> RegistryRecord | None:
     return RegistryRecord.model_validate(json.loads(file.read_text(encoding="utf-8")))
 
 
+def _ablation(step: Step | None) -> AblationRecord | None:
+    return step and AblationRecord.model_validate(step.summary)
+
+
 def results_table(evaluation: EvaluationRecord, chosen: str | None) -> Table:
     """Base against students, as a table for the terminal; the student that was chosen on validation is marked."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
@@ -169,6 +193,25 @@ def results_table(evaluation: EvaluationRecord, chosen: str | None) -> Table:
         mark = "best on validation" if method == chosen and len(evaluation.students) > 1 else ""
         table.add_row(method, _percent(student.test), _percent(student.ood), change, mark)
     return table
+
+
+def ablation_table(ablation: AblationRecord) -> Table:
+    """Base against arms, as a table for the terminal."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column("")
+    table.add_column("test", justify="right")
+    table.add_column("ood", justify="right")
+    table.add_column("difference on test [95 %]")
+    table.add_row("base", _percent(ablation.base["test"]), _percent(ablation.base.get("ood")), "")
+    for name, arm in ablation.arms.items():
+        spread = (_spread(arm, "test"), _spread(arm, "ood"))
+        interval = f"[{_points(arm.difference['low'])}, {_points(arm.difference['high'])}]"
+        table.add_row(name, *spread, f"{_points(arm.difference['mean'])} {interval}")
+    return table
+
+
+def _spread(arm: ArmRecord, split: str) -> str:
+    return "" if split not in arm.mean else f"{100 * arm.mean[split]:.1f} ± {100 * arm.std[split]:.1f}"
 
 
 def _percent(share: float | None) -> str:

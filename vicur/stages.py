@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vicur.config.ablation import Analysis
 from vicur.config.base_model import BaseModelConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig
@@ -69,6 +70,11 @@ STAGES = {
             StageReference("compare", "vicur.evaluation.compare", "COMPARE"),
             CompareConfig,
             ("comparison.json", "report.html"),
+        ),
+        Entry(
+            StageReference("ablate", "vicur.evaluation.ablation.ablate", "ABLATE"),
+            Analysis,
+            ("ablation.json", "results.md", "results/*.svg"),
         ),
         Entry(
             StageReference("register", "vicur.registry.register", "REGISTER", reusable=False),

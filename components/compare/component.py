@@ -40,8 +40,8 @@ def compare(
     from vicur.step import run_step
 
     inputs = {"dataset": dataset.path, "cues": cues.path, "base": base.path}
-    inputs.update({artifact.metadata["method"]: artifact.path for artifact in evaluations})
-    inputs.update({f"{artifact.metadata['method']}.student": artifact.path for artifact in students})
+    inputs.update({artifact.metadata["subject"]: artifact.path for artifact in evaluations})
+    inputs.update({f"{artifact.metadata['subject']}.student": artifact.path for artifact in students})
     summary = run_step("compare", config, inputs, comparison.path, seed=seed, tracking=tracking, code=code)
     shutil.copyfile(f"{comparison.path}/report.html", report.path)
     for name, value in summary.metrics.items():

@@ -35,6 +35,6 @@ def evaluate(
     summary = run_step(
         "evaluate", config, inputs, evaluation.path, subject=subject, seed=seed, tracking=tracking, code=code
     )
-    evaluation.metadata["method"] = subject
+    evaluation.metadata["subject"] = subject
     for name, value in summary.metrics.items():
         metrics.log_metric(name, value)

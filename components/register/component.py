@@ -48,8 +48,8 @@ def register(
         "cues": cues.path,
         "base_evaluation": base_evaluation.path,
         "comparison": comparison.path,
-        "evaluation": next(artifact.path for artifact in evaluations if artifact.metadata["method"] == chosen),
-        "student": next(artifact.path for artifact in students if artifact.metadata["method"] == chosen),
+        "evaluation": next(artifact.path for artifact in evaluations if artifact.metadata["subject"] == chosen),
+        "student": next(artifact.path for artifact in students if artifact.metadata["subject"] == chosen),
     }
     summary = run_step("register", config, inputs, registration.path, seed=seed, tracking=tracking, code=code)
     Path(decision.path).write_text(summary.key_figure, encoding="utf-8")

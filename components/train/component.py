@@ -17,6 +17,7 @@ def train(
     checkpoints: str,
     student: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
+    subject: str = "",
 ):
     """Trains a student by one method: distilled on policy from a teacher, by rewards or on references.
 
@@ -33,6 +34,7 @@ def train(
         checkpoints: Folder or address on S3 below which checkpoints outlive the step's machine; empty for none.
         student: Checkpoint with tokenizer, image processor, vicur.json and training curves.
         metrics: Best validation accuracy and when it was reached.
+        subject: What the student is called; empty for the method's name.
     """
     from vicur.step import run_step
 
@@ -43,12 +45,12 @@ def train(
         section,
         inputs,
         student.path,
-        subject=method,
+        subject=subject or method,
         seed=seed,
         tracking=tracking,
         code=code,
         checkpoints=checkpoints,
     )
-    student.metadata["method"] = method
+    student.metadata["subject"] = subject or method
     for name, value in summary.metrics.items():
         metrics.log_metric(name, value)

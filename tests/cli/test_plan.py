@@ -17,7 +17,8 @@ def test_what_fits_exits_with_0(vicur: Command) -> None:
 
 
 def test_what_does_not_fit_exits_with_3_and_says_what_to_change(project: Path, vicur: Command) -> None:
-    result = vicur("plan", "--config", CONFIG, "--gpus", "8", "--gpu-memory", "80", "--json", "plan.json")
+    whole = ["--set", "training.distribution.strategy=ddp"]
+    result = vicur("plan", "--config", CONFIG, "--gpus", "8", "--gpu-memory", "80", *whole, "--json", "plan.json")
     assert result.code == 3
     assert "It does not fit." in result.output
     record = json.loads((project / "plan.json").read_text())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from kfp import dsl
+from vicur_components.ablate.component import ablate
 from vicur_components.base.component import base
 from vicur_components.compare.component import compare
 from vicur_components.evaluate.component import evaluate
@@ -33,7 +34,7 @@ class Recorder:
     def __call__(self, name: str, config: dict[str, Any], inputs: dict[str, str], output: str, **rest: Any) -> Summary:
         self.call = {"name": name, "config": config, "inputs": inputs, **rest}
         Path(output).mkdir()
-        for page in ("samples.html", "report.html"):
+        for page in ("samples.html", "report.html", "results.md"):
             (Path(output) / page).write_text(f"<p>{page}</p>")
         return Summary(key_figure="gate passed", metrics={"accuracy/test": 0.5})
 
@@ -91,7 +92,32 @@ def test_train_adds_its_method_to_the_shared_settings(recorder: Recorder, place:
         "subject": "vicur",
         "checkpoints": "s3://bucket/runs",
     }
-    assert student.metadata == {"method": "vicur"}
+    assert student.metadata == {"subject": "vicur"}
+
+
+def test_train_may_call_its_student_otherwise(recorder: Recorder, place: Any) -> None:
+    student = place("student", dsl.Model)
+    inputs = {name: place(name) for name in ("dataset", "cues", "base")}
+    named = {"method": "vicur", "subject": "arm.3", "checkpoints": ""}
+    train.python_func(**COMMON, **inputs, **named, student=student, metrics=place("m", dsl.Metrics))
+    assert (recorder.call["subject"], recorder.call["config"]["method"]) == ("arm.3", "vicur")
+    assert student.metadata == {"subject": "arm.3"}
+
+
+def test_ablate_names_each_cell_and_each_student(recorder: Recorder, place: Any, tmp_path: Path) -> None:
+    page = place("page", dsl.Markdown)
+    ablate.python_func(
+        **COMMON,
+        base=place("base"),
+        evaluations=[place("e-a", subject="a.0"), place("e-b", subject="b.0")],
+        students=[place("s-a", dsl.Model, subject="a.0"), place("s-b", dsl.Model, subject="a.0")],
+        results=place("results"),
+        page=page,
+        metrics=place("m", dsl.Metrics),
+    )
+    names = {"base": "base", "a.0": "e-a", "b.0": "e-b", "a.0.student": "s-b"}
+    assert recorder.call["inputs"] == {name: str(tmp_path / file) for name, file in names.items()}
+    assert Path(page.path).read_text() == "<p>results.md</p>"
 
 
 def test_evaluate_says_whom(recorder: Recorder, place: Any) -> None:
@@ -106,14 +132,14 @@ def test_evaluate_says_whom(recorder: Recorder, place: Any) -> None:
     )
     inputs = {"dataset": dataset.path, "model": model.path}
     assert recorder.call == {"name": "evaluate", "inputs": inputs, "subject": "base", **COMMON}
-    assert evaluation.metadata == {"method": "base"}
+    assert evaluation.metadata == {"subject": "base"}
 
 
 def students(place: Any) -> dict[str, Any]:
     """Lists in different orders: what belongs together is told by the artifacts, not by their place."""
     return {
-        "evaluations": [place("e-vicur", method="vicur"), place("e-opsd", method="opsd")],
-        "students": [place("s-opsd", method="opsd"), place("s-vicur", method="vicur")],
+        "evaluations": [place("e-vicur", subject="vicur"), place("e-opsd", subject="opsd")],
+        "students": [place("s-opsd", subject="opsd"), place("s-vicur", subject="vicur")],
     }
 
 

@@ -137,3 +137,13 @@ def test_other_handwriting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digit_scenes, "_HANDWRITING", "0" * 64)
     with pytest.raises(VicurError, match="load_digits does not hold the images"):
         digit_pools(SMALL)
+
+
+def test_asking_together_changes_what_is_asked_and_not_what_is_shown() -> None:
+    pool = Pool(digits_per_class=4, scenes=6)
+    alone = DigitScenesConfig(base=pool, distill=pool, validation=pool, test=pool, ood=pool)
+    apart, joined = (build_pools(config, 0)["test"] for config in (alone, alone.model_copy(update={"together": 5})))
+    assert len(apart) == len(joined) == 18
+    assert [e.images for e in apart[::3]] == [e.images for e in joined[::3]]
+    assert all(e.question.count("?") == 5 for e in joined)
+    assert len({e.id for e in joined}) == len(joined)

@@ -1,8 +1,19 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vicur.answers import extract_answer
 from vicur.data.rendering import COLOURS
-from vicur.data.scene_text import DESCRIBE_QUESTION, KINDS, Question, Scene, askable, describe, vocabulary, words
+from vicur.data.scene_text import (
+    DESCRIBE_QUESTION,
+    KINDS,
+    Question,
+    Scene,
+    askable,
+    asked_together,
+    describe,
+    vocabulary,
+    words,
+)
 
 
 def _rows(items: list[int] | list[str]) -> tuple[tuple, ...]:
@@ -117,3 +128,14 @@ def test_of_equal_digits_none_is_asked_to_be_the_larger() -> None:
     equal = Scene(digits=((4, 4, 4), (4, 4, 4)), colours=SCENE.colours, digit_ids=SCENE.digit_ids)
     assert askable(equal, "colour_larger") == []
     assert len(askable(equal, "colour_sum")) == 30
+
+
+def test_questions_asked_together_take_a_long_response_and_the_last_answer_counts() -> None:
+    questions = [_ask(kind, 0) for kind in list(KINDS)[:5]]
+    asked = asked_together(questions, SCENE)
+    assert len(words(asked.reference)) > 100
+    assert asked.reference.startswith(describe(SCENE.as_metadata()))
+    assert extract_answer(asked.reference) == asked.answer == questions[-1].answer
+    assert (asked.kind, asked.evidence) == (questions[-1].kind, questions[-1].evidence)
+    assert all(q.question in asked.question and q.cue in asked.cue for q in questions)
+    assert set(words(f"{asked.question} {asked.reference}")) <= set(vocabulary())

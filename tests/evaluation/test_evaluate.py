@@ -147,3 +147,18 @@ def test_a_damaged_record_of_a_student_is_named(dataset: Path, student: Path, ou
 def test_the_stage_goes_by_its_name() -> None:
     assert EVALUATE.name == "evaluate"
     assert len(EVALUATE.code) == 16
+
+
+def test_with_the_module_off_a_student_answers_as_its_backbone(
+    dataset: Path, base_model: Path, student: Path, output: Path, tmp_path: Path
+) -> None:
+    off = FAST.model_copy(update={"cue_recovery": False})
+    evaluate(off, {"dataset": dataset, "model": student}, output, context(tmp_path))
+    assert read_metrics(output).model.cue_recovery is None
+    assert read_attention(output) is None
+    answers = {}
+    for name, model in (("student", student), ("base", base_model)):
+        (tmp_path / name).mkdir()
+        evaluate(FAST, {"dataset": dataset, "model": model}, tmp_path / name, context(tmp_path))
+        answers[name] = [p.response for p in read_predictions(tmp_path / name)]
+    assert [p.response for p in read_predictions(output)] == answers["base"] != answers["student"]

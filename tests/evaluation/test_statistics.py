@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vicur.evaluation.statistics import Difference, paired_difference
+from vicur.evaluation.statistics import Difference, paired_difference, paired_difference_over_seeds
 
 Rows = list[tuple[bool, bool, str]]
 rows = st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("abcdef")), min_size=1, max_size=40)
@@ -93,3 +93,40 @@ def test_many_groups_are_resampled_in_blocks(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("vicur.evaluation.statistics._BLOCK", 700)
     found = paired_difference([True] * 50, [False] * 50, [str(n) for n in range(50)], seed=0, resamples=1001)
     assert (found.low, found.high) == (1, 1)
+
+
+def over_seeds(correct: list[list[bool]], reference: list[list[bool]], groups: list[str], seed: int = 0) -> Difference:
+    return paired_difference_over_seeds(np.array(correct), np.array(reference), groups, seed=seed, resamples=2000)
+
+
+def test_the_mean_over_seeds_is_that_of_all_answers_and_one_reference_stands_for_every_seed() -> None:
+    found = over_seeds([[True, True, False], [True, False, False]], [[False, True, False]], ["a", "b", "c"])
+    assert found.mean == pytest.approx(3 / 6 - 1 / 3)
+    both = over_seeds([[True, True, False], [True, False, False]], [[False, True, False]] * 2, ["a", "b", "c"])
+    assert both == found
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    groups = [f"scene {n}" for n in range(100)]
+    half, all_right, none = [n % 2 == 0 for n in range(100)], [True] * 100, [False] * 100
+    agreeing = over_seeds([half] * 4, [none], groups)
+    disagreeing = over_seeds([all_right, all_right, none, none], [none], groups)
+    assert agreeing.mean == disagreeing.mean == 0.5
+    assert agreeing.verdict == "better"
+    assert agreeing.high - agreeing.low < 0.25
+    assert disagreeing.low < 0.1
+    assert disagreeing.high > 0.9
+
+
+def test_with_one_seed_scenes_alone_are_resampled() -> None:
+    groups = [f"scene {n // 3}" for n in range(300)]
+    right, wrong = [n % 4 != 0 for n in range(300)], [n % 4 == 1 for n in range(300)]
+    crossed = over_seeds([right], [wrong], groups)
+    plain = paired_difference(right, wrong, groups, seed=0, resamples=2000)
+    assert crossed.mean == plain.mean
+    assert (crossed.low, crossed.high) == pytest.approx((plain.low, plain.high), abs=0.01)
+
+
+def test_arms_of_unequal_questions_are_no_pair() -> None:
+    with pytest.raises(ValueError, match="cannot be paired"):
+        over_seeds([[True, False]], [[True]], ["a", "b"])

@@ -16,7 +16,7 @@ from vicur.storage import files_below
 
 def image(seed: int) -> Pixels:
     picture = Picture(seed=seed)
-    return Pixels(f"{seed:064x}", picture.pixels, picture.grid, picture.height * picture.width)
+    return Pixels(f"{seed:064x}", lambda: picture.pixels, picture.grid, picture.height * picture.width)
 
 
 IMAGES = [image(n) for n in range(4)]

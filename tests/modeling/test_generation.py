@@ -59,7 +59,7 @@ def test_greedy_tokens_are_those_of_transformers_generate(model, chat, prompts):
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         mm_token_type_ids=batch.mm_token_type_ids,
-        pixel_values=torch.cat([p.values_PD for p in batch.pixels]),
+        pixel_values=torch.cat([p.patches() for p in batch.pixels]),
         image_grid_thw=batch.grids,
         do_sample=False,
         max_new_tokens=8,

@@ -28,5 +28,5 @@ def test_positions_are_those_of_transformers(rows):
 
 
 def test_an_image_knows_its_grid_in_visual_tokens():
-    image = Pixels("key", torch.zeros(48, 1), (1, 4, 12), 12)
+    image = Pixels("key", lambda: torch.zeros(48, 1), (1, 4, 12), 12)
     assert image.token_grid == (1, 2, 6)

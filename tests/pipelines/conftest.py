@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,22 @@ class Project:
             "FAKE_TROUBLE": trouble,
         }
 
-    def command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str, command: Sequence[str] = ("run",)) -> list[str]:
         return [
             sys.executable,
             "-c",
             "from vicur.cli import main; main()",
-            "run",
+            *command,
             "--set",
             "base.path=base",
             *arguments,
         ]
 
-    def run(self, *arguments: str, trouble: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, trouble: str = "", command: Sequence[str] = ("run",)
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments),
+            self.command(*arguments, command=command),
             cwd=self.folder,
             env=self.environment(trouble),
             capture_output=True,

@@ -13,15 +13,17 @@ import yaml
 from kfp import compiler
 from kfp.dsl.base_component import BaseComponent
 from vicur_pipelines.distill import distill_pipeline
-from vicur_pipelines.local import arguments, code_versions
+from vicur_pipelines.graph import GRAPHS, graph_of
+from vicur_pipelines.local import code_versions
 from vicur_pipelines.package import write_package
 
+from vicur.config.ablation import AblationConfig
 from vicur.config.methods import METHODS
-from vicur.config.run import RunConfig
+from vicur.config.run import RunConfig, load_settings
 from vicur.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
-COMMITTED = ROOT / "pipelines" / "compiled" / "distill.yaml"
+COMMITTED = ROOT / "pipelines" / "compiled"
 STEPS = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
 
 
@@ -52,10 +54,11 @@ def test_there_is_a_step_for_every_stage() -> None:
     assert {*STAGES, "outcome"} == set(STEPS)
 
 
-def test_the_committed_package_is_what_the_source_compiles_to(tmp_path: Path) -> None:
-    write_package(tmp_path / "distill.yaml", None, None, versioned=False)
-    fresh = (tmp_path / "distill.yaml").read_text()
-    assert fresh == COMMITTED.read_text(), "run 'make compile' and commit the result"
+@pytest.mark.parametrize("pipeline", GRAPHS)
+def test_the_committed_package_is_what_the_source_compiles_to(pipeline: str, tmp_path: Path) -> None:
+    write_package(tmp_path / "package.yaml", None, None, versioned=False, pipeline=pipeline)
+    fresh = (tmp_path / "package.yaml").read_text()
+    assert fresh == (COMMITTED / f"{pipeline}.yaml").read_text(), "run 'make compile' and commit the result"
 
 
 def test_the_pipeline_has_a_run_id_retries_and_an_exit_handler_that_always_runs(tmp_path: Path) -> None:
@@ -70,7 +73,8 @@ def test_the_pipeline_has_a_run_id_retries_and_an_exit_handler_that_always_runs(
         for task in definition.get("dag", {}).get("tasks", {}).values()
         if "dag" not in package["components"][task["componentRef"]["name"]]
     ]
-    assert len(inner) == len(STAGES) + 1  # evaluate stands for base and for students
+    # evaluate stands for base and for students; ablate is of the other pipeline.
+    assert len(inner) == len(STAGES)
     for task in [*inner, tasks["outcome"]]:
         assert task["retryPolicy"]["maxRetryCount"] == 2
         # A training that fails after hours is tried again too.
@@ -98,14 +102,28 @@ def test_a_package_for_a_cluster_carries_configuration_image_and_code_versions(t
     assert parameters["methods"]["defaultValue"] == ["opsd"]
     assert parameters["seed"]["defaultValue"] == 5
     assert parameters["training"]["defaultValue"]["batch_size"] == config.training.batch_size
-    for code in code_versions().values():
-        assert code in text
+    for stage, code in code_versions().items():
+        assert code in text or stage == "ablate"
 
 
 def test_arguments_say_the_same_as_the_configuration() -> None:
     config = RunConfig(seed=2)
-    assert RunConfig.model_validate({**arguments(config), "name": config.name}) == config
-    assert arguments(config).keys() == RunConfig.model_fields.keys() - {"name"}
+    arguments = graph_of(config).arguments(config)
+    assert RunConfig.model_validate({**arguments, "name": config.name}) == config
+    assert arguments.keys() == RunConfig.model_fields.keys() - {"name"}
+
+
+def test_a_package_of_an_ablation_carries_its_cells(tmp_path: Path) -> None:
+    config = load_settings(AblationConfig, ROOT / "configs" / "ablation.yaml")
+    write_package(tmp_path / "p.yaml", config, None, versioned=True, pipeline="ablation")
+    text = (tmp_path / "p.yaml").read_text()
+    parameters = next(yaml.safe_load_all(text))["root"]["inputDefinitions"]["parameters"]
+    cells = parameters["cells"]["defaultValue"]
+    assert [cell["subject"] for cell in cells] == [cell.subject for cell in config.cells()]
+    assert {arm["name"] for arm in parameters["analysis"]["defaultValue"]["arms"]} == {arm.name for arm in config.arms}
+    assert all("description" in value for value in parameters.values())
+    for stage, code in code_versions().items():
+        assert code in text or stage in ("compare", "register")
 
 
 def test_components_have_one_image() -> None:

@@ -140,6 +140,19 @@ def test_a_terminal_shows_a_line_a_step() -> None:
     assert lines[3].strip() == "· register"
 
 
+def test_a_terminal_with_too_few_lines_counts_what_has_ended_and_what_is_to_come() -> None:
+    shown = Console(file=io.StringIO(), force_terminal=True, width=100, height=6)
+    names = [f"train a.{n}" for n in range(50)]
+    view = LiveView(Progress(names), shown)
+    ended = [Event(stage=name, status="finished", time=1, seconds=1, text="done") for name in names[:10]]
+    view.follow([*ended, Event(stage="train a.30", status="started", time=1)])
+    plain = Console(file=io.StringIO(), width=100)
+    plain.print(view._table())
+    lines = [line.strip() for line in text_of(plain).splitlines()]
+    assert lines[0] == "10 of 50 steps have ended well, 39 are to come"
+    assert [line.split()[2] for line in lines[1:]] == ["a.7", "a.8", "a.9", "a.30"]
+
+
 def test_a_terminal_without_unicode_gets_ascii() -> None:
     class Latin(io.StringIO):
         encoding = "latin-1"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from vicur_pipelines.run_folder import RunFolder, all_runs, open_run, point_latest_at
 
+from vicur.config.ablation import AblationConfig, Arm
 from vicur.config.run import RunConfig
 from vicur.errors import VicurError
 
@@ -44,6 +45,15 @@ def test_another_configuration_is_another_run(tmp_path: Path) -> None:
     assert not resumed
     assert other != first
     assert open_run(tmp_path, LOCAL) == (first, True)
+
+
+def test_runs_of_two_pipelines_do_not_take_each_other_for_their_own(tmp_path: Path) -> None:
+    ablation = AblationConfig(name="local", arms=(Arm(name="a", about="a", method="vicur"),))
+    first, _ = open_run(tmp_path, LOCAL)
+    other, resumed = open_run(tmp_path, ablation)
+    assert not resumed
+    assert (first.config(), other.config()) == (LOCAL, ablation)
+    assert open_run(tmp_path, ablation) == (other, True)
 
 
 def test_new_is_new(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def learner_for(
     base: Path,
     *,
     work: Path | None = None,
-    processes: Processes = Processes.alone("cpu"),
-    **settings: object,  # noqa: B008 (a constant)
+    processes: Processes | None = None,
+    **settings: object,
 ) -> Learner:
     """What the training stage builds, from a base folder. A method whose teacher is to be named gets the one that ships."""
     named = (
@@ -63,7 +63,12 @@ def learner_for(
     teacher = config.effective.teacher
     inputs = {"base": base, **({"teacher": teacher.folder} if teacher.type == "checkpoint" else {})}
     return build_learner(
-        config, inputs, Chat.load(base), seed=0, processes=processes, work=work or base.parent / "work"
+        config,
+        inputs,
+        Chat.load(base),
+        seed=0,
+        processes=processes or Processes.alone("cpu"),
+        work=work or base.parent / "work",
     )
 
 

@@ -9,6 +9,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from tests.training.factory import scenes
 from vicur.config.base_model import BaseModelConfig
+from vicur.config.teacher import OtherCheckpoint
 from vicur.config.tiny_base import TinyBaseConfig, TinySizes
 from vicur.config.training import TrainConfig
 from vicur.config.validation import validated
@@ -38,6 +39,16 @@ def test_a_larger_model_over_the_same_vocabulary_can_teach_the_shipped_one(tmp_p
     assert (text.hidden_size, text.num_hidden_layers, text.num_attention_heads) == (128, 6, 4)
     config = TrainConfig.model_validate({"method": "opd", "teacher": {"type": "checkpoint", "path": tmp_path}})
     require_fit(config, {"base": SHIPPED, "teacher": tmp_path}, chat)
+
+
+def test_the_shipped_teacher_is_larger_knows_more_and_reads_what_the_base_reads() -> None:
+    teacher = OtherCheckpoint(path=Path("tiny-teacher")).folder
+    records = {folder: json.loads((folder / "vicur.json").read_text()) for folder in (SHIPPED, teacher)}
+    alone = {folder: record["test_accuracy"]["none"]["accuracy"] for folder, record in records.items()}
+    assert records[teacher]["parameters"] > 2 * records[SHIPPED]["parameters"]
+    assert alone[teacher] > alone[SHIPPED] + 0.05
+    config = TrainConfig.model_validate({"method": "opd", "teacher": {"type": "checkpoint", "path": "tiny-teacher"}})
+    require_fit(config, {"base": SHIPPED, "teacher": teacher}, Chat.load(SHIPPED))
 
 
 def test_a_recipe_may_add_what_students_are_distilled_on_and_stops_at_its_scenes() -> None:

@@ -71,7 +71,7 @@ def test_an_average_teacher_sees_with_its_own_tower(base):
     shared = learner.vision.of(images)
     seen = learner.teacher.features(images, shared.detached(), 2)[images[0].key].tokens_NH
     with torch.no_grad():
-        inputs = torch.cat([image.values_PD for image in images]), torch.tensor([image.grid for image in images])
+        inputs = torch.cat([image.patches() for image in images]), torch.tensor([image.grid for image in images])
         own = learner.teacher.model.model.get_image_features(*inputs, return_dict=True).pooler_output[0]
     assert torch.allclose(seen, own, atol=1e-6)
     assert not torch.allclose(seen, shared.values[images[0].key].tokens_NH, atol=1e-3)

@@ -63,7 +63,7 @@ def plan(
 
       vicur plan --config configs/qwen3-vl-8b.yaml --gpus 4 --teacher-gpus 4 --gpu-memory 141 --bandwidth 4.8
 
-      vicur plan --set base.path=2B --gpus 2 --assume mixed_precision=bf16 --assume micro_batch_size=4 --json plan.json
+      vicur plan --set base.path=2B --gpus 2 --set training.mixed_precision=bf16 --assume image_tokens=64 --json plan.json
     """
     import json
 

@@ -54,7 +54,9 @@ def train(
     A method's name stands for privilege, teacher, cue recovery and objective; each can be set by itself (docs/methods.md).
 
     The student is a folder that from_pretrained loads, with its training curves. A training that was killed goes on from its
-    last checkpoint when the same command is given again, on any machine where --checkpoints names a place that it can reach.
+    last checkpoint when the same command is given again, on any machine where --checkpoints names a place that it can reach, and
+    with any number of processes. It takes all GPUs of a machine, and of several machines that are given the same command with
+    torchrun's variables (docs/distribution.md).
 
     [bold]Examples[/bold]
 
@@ -66,9 +68,13 @@ def train(
 
       vicur train --output students/vicur --checkpoints s3://bucket/vicur
 
+      vicur train --output students/vicur --config configs/qwen3-vl-8b.yaml --set training.distribution.processes=8
+
       vicur train --output students/slow --fork-from s3://bucket/vicur --set training.learning_rate=1e-5
     """
     from vicur.config.base_model import BaseModelConfig
+    from vicur.machines import Machines
+    from vicur.stages import sources
 
     # What other methods of the run cannot take has no part in this training.
     settings = configuration(config, [*(overrides or ()), f"methods=[{method}]"])
@@ -76,6 +82,12 @@ def train(
     section = settings.training.for_method(method)
     typer.echo(f"{method}: {section.description}")
     inputs = {"dataset": dataset, "cues": cues, "base": folder}
+    if Machines.from_environment().rank > 0:
+        from vicur.training.distill import assist_training
+
+        typer.echo("This machine takes part in the training; machine 0 keeps its checkpoints and writes the student.")
+        assist_training(section, {**sources(section), **inputs}, settings.seed)
+        return
     run_stage(
         "train",
         section,

@@ -8,6 +8,17 @@ from vicur.config.base import Section
 
 TINY = "tiny"
 """Names the base model that this package ships."""
+TINY_TEACHER = "tiny-teacher"
+"""Names the larger tiny model that this package ships, to teach the tiny base."""
+SHIPPED = {TINY: "base", TINY_TEACHER: "teacher"}
+"""Folder of each below ``vicur/modeling/tiny``."""
+
+
+def model_folder(path: str) -> Path:
+    """Where a model lies that a configuration names: one that this package ships, else the folder of that name."""
+    if path in SHIPPED:
+        return Path(__file__).parents[1] / "modeling" / "tiny" / SHIPPED[path]
+    return Path(path)
 
 
 class BaseModelConfig(Section):
@@ -19,4 +30,4 @@ class BaseModelConfig(Section):
     @property
     def folder(self) -> Path:
         """Where the model lies."""
-        return Path(__file__).parents[1] / "modeling" / "tiny" / "base" if self.path == TINY else Path(self.path)
+        return model_folder(self.path)

@@ -31,6 +31,7 @@ def require_compatible(config: TrainConfig) -> None:
     else:
         _require_teacher(config, method)
     _require_trainable(config, method)
+    _require_cues_to_swap(config, method)
     _require_usable_rollouts(config, method)
     _require_spreadable(config, method)
 
@@ -92,6 +93,16 @@ def _require_trainable(config: TrainConfig, method: Method) -> None:
             "teacher",
             "the teacher is the student's backbone with its adapters off, but the backbone itself is trained.",
             "Set training.trained.type to lora or recovery, or training.teacher.type to self-frozen.",
+        )
+
+
+def _require_cues_to_swap(config: TrainConfig, method: Method) -> None:
+    if config.cue_of == "another" and method.privilege != "cue":
+        raise _refusal(
+            config,
+            "cue_of",
+            f"the hint holds no cue that could be another's: the privilege is {method.privilege}.",
+            "Set training.privilege to cue, choose a method that has it, or leave cue_of out.",
         )
 
 

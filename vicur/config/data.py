@@ -76,6 +76,11 @@ class DigitScenesConfig(Section):
     )
     """Handwriting that is distorted more strongly than any that a model was trained on."""
 
+    # Left out of manifests where it is 1, so that datasets without it keep their hashes.
+    together: int = Field(1, ge=1, le=6, exclude_if=lambda together: together == 1)
+    """Questions about a scene that are asked at once. With more than one the response describes the whole scene and answers each, in about
+    24 and 19 tokens each; the last answer counts. The base that ships has not met such questions."""
+
     @property
     def pools(self) -> dict[str, Pool]:
         """The pools by split, in the order in which they take their digit images."""

@@ -63,6 +63,9 @@ class EvaluationConfig(Section):
     """Questions answered at once."""
     max_examples: int | None = Field(default=None, ge=1)
     """Questions of each split, at most: the first ones. ``None`` for all."""
+    cue_recovery: bool = True
+    """Whether a student's cue recovery module takes part. Off, the student computes what its backbone computes: what the module
+    contributes to its answers is what is then missing."""
     attention_samples: int = Field(default=8, ge=0)
     """Questions whose sink attention is recorded, for models with the cue recovery module."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -21,11 +21,14 @@ from vicur.config.training import TrainingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
+S = TypeVar("S", bound=Section)
+RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+
 
 class RunConfig(Section):
     """Everything that sets a run: each section goes to its stage, and to that stage's cache key, alone."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")] = "local"
+    name: RunName = "local"
     """What runs of this configuration are called: lower-case letters, digits and dashes."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Root of everything random."""
@@ -68,9 +71,15 @@ class RunConfig(Section):
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a run's configuration.
+    """Reads a run's configuration, as :func:`load_settings` does."""
+    return load_settings(RunConfig, path, overrides)
+
+
+def load_settings(kind: type[S], path: Path | None, overrides: Sequence[str] = ()) -> S:
+    """Reads a configuration.
 
     Args:
+        kind: what it configures.
         path: a YAML file; ``None`` for the defaults.
         overrides: settings like ``training.steps=50``; values are read as YAML.
 
@@ -79,7 +88,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     """
     values = read_overrides(overrides, _read(path) if path is not None else {})
     where = str(path) if path is not None else "the defaults"
-    config: RunConfig = validated(RunConfig, values, f"{where} with --set" if overrides else where)
+    config: S = validated(kind, values, f"{where} with --set" if overrides else where)
     return config
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vicur.config.base import Section
+from vicur.config.base_model import model_folder
 
 
 class SelfFrozen(Section):
@@ -35,13 +36,14 @@ class OtherCheckpoint(Section):
 
     type: Literal["checkpoint"] = "checkpoint"
     path: Path | None = None
-    """Its folder, in the layout of ``save_pretrained``. Its bytes are an input of the training."""
+    """Its folder, in the layout of ``save_pretrained``; ``tiny-teacher`` is the larger tiny model that this package ships. Its bytes are
+    an input of the training."""
 
     @property
     def folder(self) -> Path:
         """``path``, of a training that was checked to name one."""
         assert self.path is not None
-        return self.path
+        return model_folder(str(self.path))
 
 
 class NoTeacher(Section):

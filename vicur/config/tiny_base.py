@@ -66,6 +66,8 @@ class TinyBaseConfig(Section):
     """Pools that it is trained on. The base knows the base pool alone; a teacher may know what students are distilled on."""
     scenes: int = Field(default=800, ge=1)
     """Scenes of the pools that it is trained on, the first ones: fewer scenes, worse reading of handwriting that it has not met."""
+    together: int = Field(default=1, ge=1, le=6, exclude_if=lambda together: together == 1)
+    """Questions that are asked at once (``data.together``)."""
     vision_steps: int = Field(default=200, ge=1)
     """Supervised steps of the vision tower on digit, colour and place of each cell, before there is any text."""
     vision_learning_rate: float = Field(default=1e-3, gt=0)

@@ -38,6 +38,12 @@ class TrainingConfig(Section):
     """What is minimised. Left out: as the method has it."""
     trained: TrainedConfig = WholeModel()
     """Which weights are trained."""
+    cue_of: Literal["own", "another"] = "own"
+    """Whose cue stands in the hint: the example's ``own`` or, as a control, that of ``another`` example with the same question and
+    another cue. Such a hint is relevant and false: what a student still learns from it, it has not learnt from what is in the image."""
+    bar_images: bool = False
+    """Experimental, the control of cue recovery: whether the student's text is barred from attending to the images (its teacher's is
+    not). What is in an image can then reach a response through the cue recovery module alone."""
     per_method: dict[MethodName, dict[str, Any]] = Field(default_factory=dict)
     """Settings of this section for one method of a run alone: ``{grpo: {learning_rate: 1.0e-4}}``. Each replaces the shared one whole."""
     steps: int = Field(default=200, ge=1)
@@ -69,6 +75,9 @@ class TrainingConfig(Section):
     """Validation questions, at most."""
     patience: int = Field(default=6, ge=1)
     """Validations without a new best accuracy after which training stops."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights become the student: the best on the validation questions, or the last. A control that is taught what is false is best
+    before it is taught anything: it needs the last."""
     checkpoint_every: int = Field(default=20, ge=1)
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -80,9 +89,9 @@ class TrainingConfig(Section):
     """Longest prompt of teacher or student. A longer one is skipped and counted, as an example without a hint is."""
     distribution: DistributionConfig = DistributionConfig()
     """Processes and devices of the training."""
-    mixed_precision: Literal["no", "bf16"] = "no"
+    mixed_precision: Literal["none", "bf16"] = "none"
     """``bf16`` computes in bfloat16. What is trained stays in float32, with its gradients and its optimizer; what is frozen is held in
-    bfloat16."""
+    bfloat16. ``none`` computes in float32."""
     gradient_checkpointing: bool = False
     """Compute a layer's activations again in the backward instead of keeping them: less memory, more time, the same update."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

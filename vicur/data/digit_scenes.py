@@ -19,7 +19,16 @@ import numpy as np
 from vicur.config.data import DigitScenesConfig, Pool
 from vicur.data.png import encode_png
 from vicur.data.rendering import COLOURS, COLUMNS, ROWS, integers, render_scene
-from vicur.data.scene_text import DESCRIBE_QUESTION, KINDS, Question, Scene, askable, describe, vocabulary
+from vicur.data.scene_text import (
+    DESCRIBE_QUESTION,
+    KINDS,
+    Question,
+    Scene,
+    askable,
+    asked_together,
+    describe,
+    vocabulary,
+)
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.seeds import numpy_generator
@@ -85,18 +94,23 @@ def build_pools(config: DigitScenesConfig, seed: int) -> dict[str, list[Example]
 def generate(config: DigitScenesConfig, seed: int) -> Iterator[Example]:
     """Makes the examples of :func:`build_pools` one by one, split by split."""
     for split, handwriting in digit_pools(config).items():
-        yield from _generate_split(split, handwriting, config.pools[split], seed)
+        yield from _generate_split(split, handwriting, config.pools[split], config.together, seed)
 
 
-def _generate_split(split: str, handwriting: DigitPool, pool: Pool, seed: int) -> Iterator[Example]:
+def _generate_split(split: str, handwriting: DigitPool, pool: Pool, together: int, seed: int) -> Iterator[Example]:
     asked: Counter[str] = Counter()
     answered: Counter[tuple[str, int]] = Counter()
-    for number in range(pool.scenes):
-        group = f"{split}-{number:05d}"
-        rng = numpy_generator(seed, "data", "scene", split, number)
+    for place in range(pool.scenes):
+        group = f"{split}-{place:05d}"
+        rng = numpy_generator(seed, "data", "scene", split, place)
         scene, image = _draw_scene(handwriting, pool, rng)
-        for question in _choose_questions(scene, pool.questions, asked, answered, rng):
-            yield _example(question, scene, image, group, split)
+        chosen = _choose_questions(scene, max(pool.questions, together), asked, answered, rng)
+        for number, question in enumerate(chosen[: pool.questions]):
+            if together > 1:
+                others = [*chosen[:number], *chosen[number + 1 :]][: together - 1]
+                yield _example(asked_together([*others, question], scene), scene, image, group, split)
+            else:
+                yield _example(question, scene, image, group, split)
 
 
 def _draw_scene(handwriting: DigitPool, pool: Pool, rng: np.random.Generator) -> tuple[Scene, bytes]:

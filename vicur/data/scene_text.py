@@ -6,8 +6,8 @@ A small word-level vocabulary is all that the tiny model has, so a changed templ
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, permutations
 from string import Formatter
 from typing import Any
@@ -20,7 +20,7 @@ LARGEST_NUMBER = 27
 """Sum of three nines: more than any question needs of two digits, and what a row's sum would need."""
 
 DESCRIBE_QUESTION = "Describe the image."
-"""Asks for :func:`describe`; only the base model's training does."""
+"""Asks for :func:`describe`: the base model's training does, and :func:`asked_together`."""
 
 _COLUMN_CUE = "The {column} column holds {a} and {b}."
 _COLOUR_CUE = "The {first} digit is {a} and the {second} digit is {b}."
@@ -89,13 +89,10 @@ class Question:
     question: str
     cue: str
     step: str
+    reference: str
+    """A whole right response."""
     answer: str
     evidence: tuple[dict[str, Any], ...]
-
-    @property
-    def reference(self) -> str:
-        """A whole right response."""
-        return _REFERENCE.format(cue=self.cue, step=self.step, answer=self.answer)
 
 
 @dataclass(frozen=True)
@@ -119,11 +116,13 @@ class Askable:
         templates = KINDS[self.kind]
         step = templates.step_for_one if self.answer == 1 and templates.step_for_one else templates.step
         slots = {**self.slots, "answer": self.answer}
+        cue, solved = templates.cue.format(**slots), step.format(**slots)
         return Question(
             kind=self.kind,
             question=templates.question.format(**slots),
-            cue=templates.cue.format(**slots),
-            step=step.format(**slots),
+            cue=cue,
+            step=solved,
+            reference=_REFERENCE.format(cue=cue, step=solved, answer=self.answer),
             answer=str(self.answer),
             evidence=self.evidence,
         )
@@ -177,6 +176,20 @@ def describe(scene: Mapping[str, Any]) -> str:
     return " ".join(
         _ROW_DESCRIPTION.format(row=name.capitalize(), first=one, second=two, third=three, a=a, b=b, c=c)
         for name, (one, two, three), (a, b, c) in zip(ROW_NAMES, scene["colours"], scene["digits"], strict=True)
+    )
+
+
+def asked_together(questions: Sequence[Question], scene: Scene) -> Question:
+    """Several questions about a scene as one, which takes a long response: the description of the scene, then an answer to each.
+
+    The last question's answer and evidence count, since the last answer of a response does. The cue holds what all of them ask for.
+    """
+    return replace(
+        questions[-1],
+        question=" ".join([DESCRIBE_QUESTION, *(q.question for q in questions)]),
+        cue=" ".join(q.cue for q in questions),
+        step=" ".join(q.step for q in questions),
+        reference=" ".join([describe(scene.as_metadata()), *(q.reference for q in questions)]),
     )
 
 

@@ -134,7 +134,7 @@ def compare_models(
             there is nothing to choose the better student by.
     """
     for method, student in students.items():
-        _require_same_terms(base, student, method)
+        require_same_terms(base, student, method)
     choice = _choose(students, bootstrap)
     return Comparison(
         base=base.metrics.model,
@@ -156,7 +156,12 @@ def compare_models(
     )
 
 
-def _require_same_terms(base: Evaluation, student: Evaluation, method: str) -> None:
+def require_same_terms(base: Evaluation, student: Evaluation, method: str) -> None:
+    """Refuses evaluations that cannot be compared question by question.
+
+    Raises:
+        VicurError: where they are of other questions, or of responses that were decoded otherwise.
+    """
     asked = {split: [p.example_id for p in rows] for split, rows in base.predictions.items()}
     answered = {split: [p.example_id for p in rows] for split, rows in student.predictions.items()}
     if asked != answered:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from vicur.evaluation.prompts import prompts_for
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, parameter_count
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
+from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
 from vicur.stage import Context, Stage, Summary
 
@@ -56,17 +58,19 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     questions = _questions(config, inputs["dataset"])
     chat = Chat.load(inputs["model"])
     model = load_model(inputs["model"], device=_device(config))
-    predictions = _answer(model, chat, questions, config, context)
+    with nullcontext() if config.cue_recovery else cue_recovery_off(model):
+        predictions = _answer(model, chat, questions, config, context)
     metrics = EvaluationMetrics(
-        model=_facts(inputs["model"], model),
+        model=_facts(inputs["model"], model, cue_recovery=config.cue_recovery),
         decoding=config.decoding.sampling.model_dump(mode="json"),
         splits={split: measure([p for p in predictions if p.split == split]) for split in questions},
     )
     write_predictions(predictions, output)
     write_metrics(metrics, output)
-    record = attention_record(model, chat, questions[REPORT_SPLIT], config.attention_samples, context.seed)
-    if record is not None:
-        write_attention(record, output)
+    if config.cue_recovery:
+        record = attention_record(model, chat, questions[REPORT_SPLIT], config.attention_samples, context.seed)
+        if record is not None:
+            write_attention(record, output)
     context.tracker.params({"method": metrics.model.method, **config.model_dump(mode="json"), "seed": context.seed})
     return _summary(metrics)
 
@@ -127,7 +131,7 @@ def _answer(
     return predictions
 
 
-def _facts(folder: Path, model: Qwen3VLForConditionalGeneration) -> ModelFacts:
+def _facts(folder: Path, model: Qwen3VLForConditionalGeneration, *, cue_recovery: bool) -> ModelFacts:
     """What is known of a model from its folder; a base has no ``vicur.json``."""
     record: dict[str, Any] = {}
     path = folder / "vicur.json"
@@ -136,7 +140,7 @@ def _facts(folder: Path, model: Qwen3VLForConditionalGeneration) -> ModelFacts:
             record = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise VicurError(f"is no JSON ({error}).", where=str(path), remedy="Train the student again.") from error
-    with_module = isinstance(model, Qwen3VLStudentForConditionalGeneration)
+    with_module = cue_recovery and isinstance(model, Qwen3VLStudentForConditionalGeneration)
     return ModelFacts(
         method=str(record.get("method", "base")),
         privilege=record.get("privilege"),

@@ -73,7 +73,7 @@ class ModelFacts(BaseModel):
     training: dict[str, Any] = {}
     """Settings that the student was trained with, nothing left out; empty for a base."""
     cue_recovery: dict[str, Any] | None
-    """Settings of the cue recovery module; ``None`` for a model without it."""
+    """Settings of the cue recovery module; ``None`` for a model without it, and for one that was evaluated with it off."""
     parameters: int
 
 

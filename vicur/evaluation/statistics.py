@@ -1,4 +1,4 @@
-"""Paired bootstrap of a difference in accuracy.
+"""Paired bootstrap of a difference in accuracy, of two models or of two ways to make one.
 
 Questions about one scene are not independent: a student that misreads a digit fails all of them. So whole groups are
 resampled, and both models' answers to a question stay together (Efron & Tibshirani, An Introduction to the
@@ -94,3 +94,47 @@ def _resampled(gain_G: NDArray[np.int64], size_G: NDArray[np.int64], resamples: 
         drawn_RG = rng.integers(0, len(gain_G), size=(min(rows, resamples - start), len(gain_G)))
         blocks.append(gain_G[drawn_RG].sum(axis=1) / size_G[drawn_RG].sum(axis=1))
     return np.concatenate(blocks)
+
+
+def paired_difference_over_seeds(
+    correct_SN: NDArray[np.bool_],
+    reference_SN: NDArray[np.bool_],
+    groups_N: Sequence[str],
+    *,
+    seed: int,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> Difference:
+    """Mean accuracy of the models that one recipe makes minus that of another's, with a percentile interval over seeds and groups.
+
+    A recipe makes another model with each seed, and each answers the same questions: seeds and groups are crossed, and both are resampled,
+    each by itself (Owen, The pigeonhole bootstrap, 2007). Models of one seed stay together, as do all answers to a question. With one
+    seed the interval is that of :func:`paired_difference`, about the questions alone.
+
+    Args:
+        correct_SN: whether the model of each seed answers each question correctly [S, N].
+        reference_SN: the same for what it is compared with [S, N], or for one model [1, N].
+        groups_N: the group of each question.
+        seed: root seed; the substream is ``bootstrap, seeds``.
+        resamples: number of resamples.
+        confidence: level of the interval.
+
+    Raises:
+        ValueError: for no questions, or arrays of different shapes.
+    """
+    if correct_SN.size == 0 or correct_SN.shape[1] != len(groups_N) or reference_SN.shape[1] != len(groups_N):
+        raise ValueError(f"{correct_SN.shape}, {reference_SN.shape} and {len(groups_N)} rows cannot be paired")
+    _, place_N = np.unique(np.asarray(groups_N, dtype=str), return_inverse=True)
+    gain_SN = correct_SN.astype(np.int64) - reference_SN.astype(np.int64)
+    seeds, size_G = len(gain_SN), np.bincount(place_N)
+    gain_SG = np.stack([np.bincount(place_N, weights=gain_N, minlength=len(size_G)) for gain_N in gain_SN])
+    mean = float(gain_SN.mean())
+    if len(size_G) == 1:
+        return Difference(mean=mean, low=-1.0, high=1.0)
+    rng = numpy_generator(seed, "bootstrap", "seeds")
+    drawn_RS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    drawn_RG = rng.multinomial(len(size_G), np.full(len(size_G), 1 / len(size_G)), size=resamples)
+    differences_R = ((drawn_RS @ gain_SG) * drawn_RG).sum(axis=1) / (seeds * (drawn_RG @ size_G))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(differences_R, [tail, 1 - tail])
+    return Difference(mean=mean, low=float(low), high=float(high))

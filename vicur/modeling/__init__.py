@@ -9,6 +9,7 @@ from __future__ import annotations
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
 
 from vicur.modeling.attention import SinkAttentionMaps, sink_attention
+from vicur.modeling.barring import bar_images
 from vicur.modeling.checkpoint import (
     load_model,
     parameter_count,
@@ -28,6 +29,7 @@ __all__ = [
     "Qwen3VLStudentForConditionalGeneration",
     "Qwen3VLStudentModel",
     "SinkAttentionMaps",
+    "bar_images",
     "load_model",
     "parameter_count",
     "read_config",

@@ -15,9 +15,9 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vicur.errors import VicurError
+from vicur.modeling.patches import PatchCache
 from vicur.modeling.rotary import mrope_positions
 
 # Private-use characters mark the places of user text while the template is rendered.
@@ -42,13 +43,14 @@ class Pixels:
 
     Attributes:
         key: SHA-256 of the encoded image; equal images have equal keys.
-        values_PD: patches and their pixels, float32 [patches, channels * temporal * patch * patch].
+        patches: gives its patches and their pixels, float32 [patches, channels * temporal * patch * patch]: they take a hundred times the
+            memory of the encoded image.
         grid: patches in time, height and width.
         tokens: visual tokens that the image takes in a prompt.
     """
 
     key: str
-    values_PD: Tensor
+    patches: Callable[[], Tensor]
     grid: tuple[int, int, int]
     tokens: int
 
@@ -124,6 +126,8 @@ class Chat:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.system = system
+        self._patches = PatchCache()
+        self._templates: dict[int, tuple[tuple[int, ...] | int, ...]] = {}
         self.end_id = self._id("<|im_end|>")
         self.start_id = self._id("<|im_start|>")
         self.image_id = self._id("<|image_pad|>")
@@ -182,11 +186,20 @@ class Chat:
         return torch.tensor(sorted(ids - {self.end_id}), dtype=torch.long)
 
     def pixels(self, image: bytes) -> Pixels:
-        """Prepares an encoded image.
+        """An encoded image, whose patches are made when they are asked for and kept as long as they are used often.
 
         Raises:
-            VicurError: where the bytes are no readable image.
+            VicurError: where the bytes are no readable image, or one that cannot be prepared.
         """
+        key = hashlib.sha256(image).hexdigest()
+        values_PD, grid = self._prepared(image)
+        self._patches.get(key, lambda: values_PD)
+        t, h, w = grid
+        tokens = t * h * w // self.image_processor.merge_size**2
+        return Pixels(key, partial(self._patches.get, key, lambda: self._prepared(image)[0]), grid, tokens)
+
+    def _prepared(self, image: bytes) -> tuple[Tensor, tuple[int, int, int]]:
+        """Patches of an encoded image, and how many there are in time, height and width."""
         try:
             with Image.open(io.BytesIO(image)) as opened:
                 rgb = opened.convert("RGB")
@@ -206,33 +219,43 @@ class Chat:
                 remedy="Crop or pad the image and prepare the dataset again.",
             ) from error
         t, h, w = (int(n) for n in made["image_grid_thw"][0])
-        tokens = t * h * w // self.image_processor.merge_size**2
-        return Pixels(hashlib.sha256(image).hexdigest(), made["pixel_values"].float(), (t, h, w), tokens)
+        return made["pixel_values"].float(), (t, h, w)
 
     def prompt(self, question: str, pixels: Sequence[Pixels]) -> Prompt:
         """Tokenizes one user turn: the images, then the question (with its hint, where the teacher has one)."""
-        user = [{"type": "image"} for _ in pixels] + [{"type": "text", "text": _MARK.format(0)}]
-        messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
-        texts = [question]
-        if self.system is not None:
-            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": _MARK.format(1)}]})
-            texts.append(self.system)
-        rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        texts = (question, self.system or "")
         ids: list[int] = []
         types: list[int] = []
         waiting = iter(pixels)
-        # Splitting by a pattern with a group alternates template text and mark numbers.
-        for index, piece in enumerate(_MARKS.split(str(rendered))):
-            if index % 2:
-                text_ids = self.encode_text(texts[int(piece)])
+        for piece in self._template(len(pixels)):
+            if isinstance(piece, int):
+                text_ids = self.encode_text(texts[piece])
                 ids += text_ids
                 types += [0] * len(text_ids)
                 continue
-            for token in self.tokenizer(piece, add_special_tokens=False)["input_ids"]:
+            for token in piece:
                 count = next(waiting).tokens if token == self.image_id else 1
                 ids += [token] * count
                 types += [int(token == self.image_id)] * count
         return Prompt(tuple(ids), tuple(types), tuple(pixels))
+
+    def _template(self, images: int) -> tuple[tuple[int, ...] | int, ...]:
+        """The template around a question with so many images: token ids, and between them the numbers of the texts that go there.
+
+        It is rendered once: it is the same for every question.
+        """
+        if images not in self._templates:
+            user = [{"type": "image"} for _ in range(images)] + [{"type": "text", "text": _MARK.format(0)}]
+            messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
+            if self.system is not None:
+                messages.insert(0, {"role": "system", "content": [{"type": "text", "text": _MARK.format(1)}]})
+            rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            # Splitting by a pattern with a group alternates template text and mark numbers.
+            self._templates[images] = tuple(
+                int(piece) if index % 2 else tuple(self.tokenizer(piece, add_special_tokens=False)["input_ids"])
+                for index, piece in enumerate(_MARKS.split(str(rendered)))
+            )
+        return self._templates[images]
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of text that is data: special tokens in it are spelled out, not obeyed."""

@@ -21,6 +21,7 @@ from transformers.initialization import no_init_weights
 
 from vicur.config.student import CueRecoverySettings
 from vicur.errors import VicurError
+from vicur.modeling.barring import bar_images, is_barred
 from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration
 from vicur.storage import new_folder
 
@@ -95,6 +96,8 @@ def load_model(
     model, report = loaded
     _require_exact_fit(folder, report)
     placed: Qwen3VLForConditionalGeneration = model.to(device).eval()
+    if is_barred(placed.config):
+        bar_images(placed)
     return placed
 
 
@@ -245,4 +248,6 @@ def _rebuilt(kind: Any, config: Qwen3VLConfig, source: Qwen3VLForConditionalGene
     model.load_state_dict(source.state_dict(), strict=False)
     model.tie_weights()
     model.generation_config = copy.deepcopy(source.generation_config)
+    if is_barred(config):
+        bar_images(model)
     return model.train(source.training)

@@ -110,7 +110,7 @@ def _candidates(scores_BV: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor |
 def _block_sums(weights_BC: Tensor) -> Tensor:
     """Sums of the weights by blocks, the last of which may be short [B, K]."""
     whole = weights_BC.shape[-1] // _BLOCK * _BLOCK
-    sums_BK = weights_BC[:, :whole].unflatten(-1, (-1, _BLOCK)).sum(-1)
+    sums_BK: Tensor = weights_BC[:, :whole].unflatten(-1, (-1, _BLOCK)).sum(-1)
     if whole == weights_BC.shape[-1]:
         return sums_BK
     return torch.cat([sums_BK, weights_BC[:, whole:].sum(-1, keepdim=True)], dim=-1)

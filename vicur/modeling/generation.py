@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
 from vicur.config.sampling import Sampling
+from vicur.modeling.barring import visual_history
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.drawing import PlainDraws, draw, is_plain
 from vicur.modeling.scoring import output_input, output_weights, text_config
@@ -122,6 +123,7 @@ def _generate_batch(
     places = torch.arange(rows, device=model.device)
     ended = torch.zeros(rows, dtype=torch.bool, device=model.device)
     mask_BT = torch.cat([batch.attention_mask, batch.attention_mask.new_ones(rows, length)], dim=1)
+    types_BT = torch.cat([batch.mm_token_type_ids, batch.mm_token_type_ids.new_zeros(rows, length)], dim=1)
     next_B = batch.position_ids.amax(dim=(0, 2)) + 1
     vocabulary = text_config(model).vocab_size
     seen_BV = forbidden.new_zeros(rows, vocabulary, dtype=torch.bool) if sampling.presence_penalty else None
@@ -144,7 +146,8 @@ def _generate_batch(
         if open_rows <= _DROP_AT * len(places):
             kept = (~ended).nonzero()[:, 0]
             cache.batch_select_indices(kept)
-            places, ended, token_B, mask_BT, next_B = (x[kept] for x in (places, ended, token_B, mask_BT, next_B))
+            places, ended, token_B, next_B = (x[kept] for x in (places, ended, token_B, next_B))
+            mask_BT, types_BT = mask_BT[kept], types_BT[kept]
             seen_BV = None if seen_BV is None else seen_BV[kept]
         hidden_BTH = model.model(
             input_ids=token_B[:, None],
@@ -152,6 +155,7 @@ def _generate_batch(
             position_ids=(next_B + step)[None, :, None].expand(3, -1, -1),
             past_key_values=cache,
             use_cache=True,
+            **visual_history(model, types_BT[:, : width + step + 1]),
         )[0]
     return _responses(chat, tokens_BR.tolist(), logprobs_BR.tolist())
 

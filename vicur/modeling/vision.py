@@ -59,7 +59,7 @@ def encode_images(model: Qwen3VLForConditionalGeneration, images: Sequence[Pixel
     device = model.device
     grids = torch.tensor([image.grid for image in distinct], dtype=torch.long, device=device)
     made = model.model.get_image_features(
-        torch.cat([i.values_PD for i in distinct]).to(device), grids, return_dict=True
+        torch.cat([i.patches() for i in distinct]).to(device), grids, return_dict=True
     )
     return {
         image.key: ImageFeatures(made.pooler_output[n], tuple(layer[n] for layer in made.deepstack_features))

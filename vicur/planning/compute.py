@@ -204,10 +204,7 @@ def _answering(plan: PlanInput, models: Models, lengths: Lengths, rows: int) -> 
     token = numbers * (_FLOAT32 if student_precision(plan).autocast else number)
     cached = rows * lengths.response * (lengths.prompt + lengths.response / 2) * token
     reading = (weights + cached) / speed
-    fetched = 0.0
-    if plan.sharded and plan.rollout_weights == "sharded":
-        fetched = batches * lengths.longest * models.sizes.total * number / (hardware.interconnect * 1e12)
-    return prefill + max(reading, fetched, batches * lengths.longest * hardware.decode_overhead_ms / 1e3)
+    return prefill + max(reading, batches * lengths.longest * hardware.decode_overhead_ms / 1e3)
 
 
 def _exchange(plan: PlanInput, sizes: Sizes) -> float:

@@ -22,6 +22,9 @@ _SETTINGS = {
     "micro_batch_size": "training.micro_batch_size",
     "rollout_batch_size": "training.rollout_batch_size",
     "max_response_tokens": "training.rollout.max_new_tokens",
+    "strategy": "training.distribution.strategy",
+    "mixed_precision": "training.mixed_precision",
+    "gradient_checkpointing": "training.gradient_checkpointing",
     "train_vision": "training.trained.vision",
     "trained": "training.trained.type",
 }
@@ -109,23 +112,17 @@ class PlanInput(Section):
     gpus: int = Field(default=1, ge=1)
     """GPUs of the student."""
     teacher_gpus: int = Field(default=0, ge=0)
-    """GPUs that hold the teacher alone; 0 puts it beside the student."""
+    """GPUs that hold the teacher alone, one for each of the student's; 0 puts it beside the student."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """How several GPUs share: each holds everything (``ddp``), or weights, gradients and optimizer state are cut in parts (``fsdp``)."""
-    mixed_precision: Literal["no", "bf16"] = "no"
-    """``bf16`` computes in bfloat16 over float32 weights, gradients and optimizer state; ``no`` computes in float32."""
+    mixed_precision: Literal["none", "bf16"] = "none"
+    """``bf16`` computes in bfloat16 over float32 weights, gradients and optimizer state; ``none`` computes in float32."""
     gradient_checkpointing: bool = False
     """Whether a layer's activations are computed again in the backward rather than kept."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Rollouts of a GPU that are scored and trained on at once; left out, all of its share of the batch."""
     rollout_batch_size: int | None = Field(default=None, ge=1)
     """Responses of a GPU that are drawn at once; left out, all of its share of the batch."""
-    rollout_weights: Literal["gathered", "sharded"] = "gathered"
-    """Under ``fsdp``: whether a GPU holds a whole copy of the weights while it answers, or fetches each layer for each token."""
-    fused_optimizer: bool = True
-    """Whether AdamW works in one kernel, as the trainer's does: without, it takes a copy of the trained weights' size for a moment."""
-    gradient_as_bucket_view: bool = False
-    """Under ``ddp``: whether the buckets of the exchange serve as the gradients, instead of standing beside them."""
     feature_cache: float = Field(default=1.0, ge=0)
     """Most that remembered image features of a frozen tower take, in GiB."""
 
@@ -138,9 +135,13 @@ class PlanInput(Section):
             raise ValueError("teacher 'checkpoint' and teacher_model go together: give both or neither")
         if self.teacher == "adapter_off" and self.trained == "full":
             raise ValueError("teacher 'adapter_off' needs a frozen backbone: set trained to 'lora' or 'recovery'")
-        if self.teacher_gpus and self.teacher in ("adapter_off", "none"):
+        if self.teacher_gpus and self.teacher not in ("frozen", "checkpoint"):
             raise ValueError(
                 f"teacher {self.teacher!r} has no weights of its own to put on other GPUs: set teacher_gpus to 0"
+            )
+        if self.teacher_gpus not in (0, self.gpus):
+            raise ValueError(
+                f"each process has a GPU for its student and one for its teacher: set teacher_gpus to {self.gpus} or 0"
             )
         if self.trained == "recovery" and self.recovery is None:
             raise ValueError("trained 'recovery' needs a method with cue recovery")
@@ -227,6 +228,9 @@ def plan_input(
         "objective": chosen.objective.type,
         "max_prompt_tokens": training.max_prompt_tokens,
         "max_response_tokens": training.rollout.max_new_tokens,
+        "strategy": training.distribution.strategy,
+        "mixed_precision": training.mixed_precision,
+        "gradient_checkpointing": training.gradient_checkpointing,
         "micro_batch_size": training.micro_batch_size,
         "rollout_batch_size": training.rollout_batch_size,
         "validate_every": training.validate_every,

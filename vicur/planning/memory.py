@@ -74,20 +74,20 @@ def student_memory(plan: PlanInput, models: Models) -> Memory:
     if plan.teacher != "none" and not plan.teacher_gpus:
         phases[Phase.TEACHER] = _scoring(plan, models, shards=plan.gpus if plan.sharded else 1)
     phases[Phase.UPDATE] = _update(plan, models)
-    trained = _FLOAT32 * trained_parameters(plan, models.sizes) // _shards(plan)
-    # Without the fused kernel, AdamW makes the denominator of all weights at once.
-    step = {Part.OPTIMIZER: resident[Part.OPTIMIZER] + (0 if plan.fused_optimizer else trained)}
-    phases[Phase.OPTIMIZER] = step
-    return {phase: _some(resident | parts) for phase, parts in phases.items()}
+    # The fused AdamW works in place.
+    phases[Phase.OPTIMIZER] = {}
+    made = {phase: _some(resident | parts) for phase, parts in phases.items()}
+    if plan.sharded or plan.gpus == 1:
+        # Cleared after each update; the buckets of an exchange stay.
+        made[Phase.ROLLOUT].pop(Part.GRADIENTS)
+    return made
 
 
 def teacher_memory(plan: PlanInput, models: Models) -> Memory:
     """Memory of one of the teacher's own GPUs; empty where it has none."""
     if not plan.teacher_gpus:
         return {}
-    shards = plan.teacher_gpus if plan.strategy == "fsdp" else 1
-    weights = _teacher_weights(plan, models) // shards
-    return {Phase.TEACHER: _some({Part.TEACHER: weights} | _scoring(plan, models, shards=shards))}
+    return {Phase.TEACHER: _some({Part.TEACHER: _teacher_weights(plan, models)} | _scoring(plan, models, shards=1))}
 
 
 def peak(memory: Memory) -> tuple[Phase, int]:
@@ -111,14 +111,25 @@ def state_bytes(plan: PlanInput, sizes: Sizes) -> dict[Part, int]:
 def _resident(plan: PlanInput, models: Models) -> dict[Part, int]:
     """What is there in every phase."""
     shards, state = _shards(plan), state_bytes(plan, models.sizes)
-    local_teacher = _teacher_weights(plan, models) if not plan.teacher_gpus else 0
+    # A vision tower that is not trained is whole on each GPU: the student's, and that of a teacher that stays as it is.
+    own_tower = 0 if plan.train_vision else compute_bytes(plan) * models.sizes.vision
     return {
-        Part.WEIGHTS: state[Part.WEIGHTS] // shards,
+        Part.WEIGHTS: (state[Part.WEIGHTS] - own_tower) // shards + own_tower,
         Part.GRADIENTS: _held_gradients(plan, models.sizes),
         Part.OPTIMIZER: state[Part.OPTIMIZER] // shards,
-        Part.EMA if plan.teacher == "ema" else Part.TEACHER: local_teacher // shards,
+        Part.EMA if plan.teacher == "ema" else Part.TEACHER: _held_teacher(plan, models),
         Part.FEATURES: _features(plan, models),
     }
+
+
+def _held_teacher(plan: PlanInput, models: Models) -> int:
+    """Bytes of the teacher's weights that a GPU of the student holds."""
+    weights = 0 if plan.teacher_gpus else _teacher_weights(plan, models)
+    if not weights or models.teacher_sizes is None:
+        return 0
+    whole = not plan.train_vision if plan.teacher == "ema" else True
+    tower = compute_bytes(plan) * models.teacher_sizes.vision if whole else 0
+    return (weights - tower) // _shards(plan) + tower
 
 
 def _shards(plan: PlanInput) -> int:
@@ -135,11 +146,9 @@ def _teacher_weights(plan: PlanInput, models: Models) -> int:
 
 
 def _held_gradients(plan: PlanInput, sizes: Sizes) -> int:
-    """Bytes of the gradients that a GPU holds. They stay until the next update clears them, and so do the buckets of their exchange."""
+    """Bytes of the gradients that a GPU holds. Where replicas exchange them, they are views of its buckets."""
     gradients = state_bytes(plan, sizes)[Part.GRADIENTS]
-    if plan.sharded:
-        return gradients // plan.gpus
-    return gradients if plan.gpus == 1 or plan.gradient_as_bucket_view else 2 * gradients
+    return gradients // plan.gpus if plan.sharded else gradients
 
 
 def _passing_gradients(plan: PlanInput, sizes: Sizes) -> int:
@@ -192,10 +201,10 @@ def _rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
     cache = (text.num_hidden_layers + 1) * width * tokens * token_bytes
     layer = decoder_layer_footprint(text, rows, plan.max_prompt_tokens, precision)
     states = rows * plan.max_prompt_tokens * text.hidden_size * precision.state_bytes
+    # All is gathered there: each GPU answers at its own pace.
     gathered = compute_bytes(plan) * models.sizes.total
-    whole = plan.sharded and plan.rollout_weights == "gathered"
     return {
-        Part.COPIES: gathered if whole else _copies(plan, models.sizes),
+        Part.COPIES: gathered if plan.sharded else _copies(plan, models.sizes),
         Part.KV_CACHE: cache,
         Part.ACTIVATIONS: layer.forward_peak + states + rows * plan.max_prompt_tokens**2,
         Part.LOSS: _DRAW_COPIES * _FLOAT32 * rows * text.vocab_size,
@@ -227,12 +236,19 @@ def _scoring(plan: PlanInput, models: Models, shards: int) -> dict[Part, int]:
 def _update(plan: PlanInput, models: Models) -> dict[Part, int]:
     """Forward and backward of the student on one micro-batch, at their height."""
     return {
-        Part.COPIES: _copies(plan, models.sizes),
+        Part.COPIES: _copies(plan, models.sizes) + _teachers_root(plan, models),
         Part.GRADIENTS: _held_gradients(plan, models.sizes) + _passing_gradients(plan, models.sizes),
         Part.ACTIVATIONS: sum(text_activations(plan, models)),
         Part.VISION: sum(vision_activations(plan, models)),
         Part.LOSS: loss_bytes(plan, models),
     }
+
+
+def _teachers_root(plan: PlanInput, models: Models) -> int:
+    """Bytes of what a sharded teacher keeps gathered until the loss, which reads its output layer."""
+    if not plan.sharded or plan.teacher_gpus or models.teacher_sizes is None or plan.teacher == "adapter_off":
+        return 0
+    return compute_bytes(plan) * (models.teacher_sizes.embedding + models.teacher_sizes.head)
 
 
 def loss_bytes(plan: PlanInput, models: Models) -> int:

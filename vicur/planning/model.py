@@ -72,7 +72,7 @@ def compute_bytes(plan: PlanInput) -> int:
 
 def student_precision(plan: PlanInput) -> Precision:
     """Types of the student's training forward: bfloat16 is autocast over float32 weights, or what ``fsdp`` gathers."""
-    if plan.mixed_precision == "no":
+    if plan.mixed_precision == "none":
         return Precision(torch.float32)
     # Frozen weights are held in bfloat16; updates beside them change nothing that counts.
     cast = plan.trained == "full" and not plan.sharded

@@ -69,12 +69,15 @@ def show_plan(plan: Plan, console: Console) -> None:
             console.print(
                 f"{model.absent} is not here: the published {model.name} stands in.", style="dim", soft_wrap=True
             )
-    console.print(
-        _memory(f"Memory of a GPU of the student, GiB ({plan.input.gpus} of them)", plan.student_memory, plan.limit)
-    )
-    if plan.teacher_memory:
-        title = f"Memory of a GPU of the teacher, GiB ({plan.input.teacher_gpus} of them)"
-        console.print(_memory(title, plan.teacher_memory, plan.limit))
+    kinds = {
+        "student": (plan.input.gpus, plan.student_memory),
+        "teacher": (plan.input.teacher_gpus, plan.teacher_memory),
+    }
+    for kind, (count, memory) in kinds.items():
+        if memory:
+            # A title of the table's own would be broken to its width.
+            console.print(f"Memory of a GPU of the {kind}, GiB ({count} of them)", style="bold", highlight=False)
+            console.print(_memory(memory, plan.limit))
     console.print(_course(plan))
     for line in _assumptions(plan.input):
         console.print(line, style="dim", soft_wrap=True)
@@ -83,7 +86,9 @@ def show_plan(plan: Plan, console: Console) -> None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=not number)
     return table
@@ -106,8 +111,8 @@ def _roles(plan: Plan) -> Iterator[tuple[str, str, Sizes]]:
         yield f"teacher ({plan.input.teacher})", plan.models.teacher.name, plan.models.teacher_sizes
 
 
-def _memory(title: str, memory: Memory, limit: int) -> Table:
-    table = _table(title, "", *memory)
+def _memory(memory: Memory, limit: int) -> Table:
+    table = _table("", "", *memory)
     for part in Part:
         sizes = [parts.get(part, 0) for parts in memory.values()]
         if any(sizes):

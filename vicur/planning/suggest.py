@@ -135,18 +135,11 @@ def _changes(plan: PlanInput) -> list[Change]:
     candidates = {
         Change("micro_batch_size", 1, "more passes over the weights a step"): plan.micro_batch > 1,
         Change("gradient_checkpointing", True, "a forward more a step"): not plan.gradient_checkpointing,
-        Change("mixed_precision", "bf16", "rounding in forward and backward"): plan.mixed_precision == "no",
+        Change("mixed_precision", "bf16", "rounding in forward and backward"): plan.mixed_precision == "none",
         Change("strategy", "fsdp", "traffic between GPUs in every pass"): several and plan.strategy == "ddp",
         Change("rollout_batch_size", 1, "slower rollouts: a batch after the other"): plan.rollout_batch > 1,
-        Change("fused_optimizer", True, "nothing on a GPU"): not plan.fused_optimizer,
-        Change("gradient_as_bucket_view", True, "nothing"): several
-        and plan.strategy == "ddp"
-        and not plan.gradient_as_bucket_view,
-        Change("rollout_weights", "sharded", "every token fetches every layer: very slow rollouts"): plan.sharded
-        and plan.rollout_weights == "gathered",
         Change("gpus", 2 * plan.gpus, "more GPUs"): 2 * plan.gpus <= plan.sequences,
-        Change("teacher_gpus", plan.gpus, "as many GPUs again, for the teacher"): plan.teacher != "none"
-        and not plan.teacher_gpus,
+        Change("teacher_gpus", plan.gpus, "as many GPUs again, for the teacher"): not plan.teacher_gpus,
         Change("train_vision", False, "the vision tower stays as it is", alters=True): plan.train_vision,
         Change(
             "max_response_tokens", max(1, plan.max_response_tokens // 2), "longer responses are cut off", alters=True

@@ -12,6 +12,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.training import TrainConfig
 from vicur.cues import read_cues
+from vicur.cues.swap import swapped_cues
 from vicur.data import read_examples
 from vicur.errors import VicurError
 from vicur.modeling import parameter_count, read_config, save_model
@@ -76,8 +77,10 @@ def take_part(
     if config.threads:
         torch.set_num_threads(config.threads)
     chat = Chat.load(inputs["base"])
-    cues = read_cues(inputs["cues"])
-    examples, skipped = training_examples(read_examples(inputs["dataset"], "distill"), cues, chat, config)
+    pool, cues = read_examples(inputs["dataset"], "distill"), read_cues(inputs["cues"])
+    if config.cue_of == "another":
+        cues = swapped_cues(pool, cues, context.seed)
+    examples, skipped = training_examples(pool, cues, chat, config)
     if processes.count > 1:
         _require_images(examples)
     validation = _validation(inputs["dataset"], chat, config, context.seed)

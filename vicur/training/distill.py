@@ -18,10 +18,11 @@ import torch
 
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
+from vicur.machines import Machines
 from vicur.modeling.chat import Chat
 from vicur.stage import Context, Stage
 from vicur.training.course import TrainSummary, take_part
-from vicur.training.launch import Machines, launch
+from vicur.training.launch import assist, launch
 from vicur.training.preflight import require_fit
 from vicur.training.processes import Processes, devices_of, process_count
 
@@ -52,6 +53,24 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
     summary = take_part(config, inputs, output, context, Processes(*devices_of(0, config.distribution, device)))
     assert summary is not None
     return summary
+
+
+def assist_training(config: TrainConfig, inputs: Mapping[str, Path], seed: int) -> None:
+    """Takes part in a training of several machines, on one that is not the first. Nothing is written here.
+
+    Args:
+        config: as the first machine has it.
+        inputs: as :func:`train` reads them, on this machine.
+        seed: root seed.
+
+    Raises:
+        VicurError: as :func:`train` does.
+    """
+    device, machines = device_of(config), Machines.from_environment()
+    count = process_count(config.distribution, device)
+    require_equal_shares(config, count * machines.count)
+    require_fit(config, inputs, Chat.load(inputs["base"]))
+    assist(config, inputs, seed, count, device, machines)
 
 
 def device_of(config: TrainConfig) -> str:

@@ -97,7 +97,7 @@ def _training_example(
 
 
 class PixelStore:
-    """Prepares each distinct image once. Holds them all: meant for the datasets of one process's working set."""
+    """Looks at each distinct image once. What it holds of one is small: patches are made when they are needed."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat

@@ -1,9 +1,8 @@
 """Starts the processes of a training with torch's launcher (torchrun), and follows them.
 
 The process that runs the stage stays what it is: it holds the lock, the output folder and the tracker, and passes on what the first worker
-tells. So a stage is one thing to its callers, whatever it starts. Where several machines train together, each is given the same command;
-torchrun's own variables (``PET_NNODES``, ``PET_NODE_RANK``, ``PET_MASTER_ADDR``, ``PET_MASTER_PORT``) tell them apart, as Kubeflow's
-training operator sets them. The first runs the stage, the others :func:`assist` it.
+tells. So a stage is one thing to its callers, whatever it starts. Where several machines train together, the first runs the stage, and the
+others :func:`assist` it.
 """
 
 from __future__ import annotations
@@ -23,54 +22,12 @@ from typing import Any
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.lifeline import lifeline
+from vicur.machines import Machines
 from vicur.stage import Context
 from vicur.training.interruption import Interruption
 from vicur.training.relay import Relay
 
 _POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Machines:
-    """The machines of a training.
-
-    Attributes:
-        count: how many there are.
-        rank: the number of this one.
-    """
-
-    count: int = 1
-    rank: int = 0
-
-    @classmethod
-    def from_environment(cls) -> Machines:
-        """As torchrun's variables say; without them, this one alone.
-
-        Raises:
-            VicurError: where they do not say it plainly.
-        """
-        try:
-            machines = cls(int(os.environ.get("PET_NNODES") or 1), int(os.environ.get("PET_NODE_RANK") or 0))
-        except ValueError as error:
-            raise VicurError(
-                f"is no whole number ({error}).",
-                where="PET_NNODES, PET_NODE_RANK",
-                remedy="Give the number of machines and this machine's own, from 0 on: trainings of a changing number of machines are not "
-                "supported.",
-            ) from error
-        if not 0 <= machines.rank < machines.count:
-            raise VicurError(
-                f"machine {machines.rank} is not among {machines.count}.",
-                where="PET_NODE_RANK",
-                remedy="Number the machines from 0 on.",
-            )
-        if machines.count > 1 and not os.environ.get("PET_MASTER_ADDR"):
-            raise VicurError(
-                f"{machines.count} machines do not know where to find each other.",
-                where="PET_MASTER_ADDR",
-                remedy="Set it to the address of machine 0, and PET_MASTER_PORT to a free port there, on all of them.",
-            )
-        return machines
 
 
 @dataclass(frozen=True)

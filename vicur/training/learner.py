@@ -12,13 +12,14 @@ from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.training import TrainConfig
-from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, with_cue_recovery
+from vicur.modeling import Qwen3VLStudentForConditionalGeneration, bar_images, load_model, with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.features import FrozenFeatures
 from vicur.training.lora import Adapters
 from vicur.training.processes import Processes
 from vicur.training.recompute import Recomputation
-from vicur.training.spread import Replicated, Sharded, Single, Spread
+from vicur.training.spread import Spread
+from vicur.training.spreads import Spreads
 from vicur.training.teachers import AdapterOffTeacher, AverageTeacher, FrozenTeacher, Teacher
 from vicur.training.vision import StudentVision
 
@@ -83,24 +84,36 @@ def build_learner(
     Raises:
         VicurError: for a folder that holds no such model, and settings that do not fit it.
     """
-    student, adapters = new_student(config, inputs["base"], chat, seed, processes.device)
-    trained = [name for name, weight in student.named_parameters() if weight.requires_grad]
-    average = copy.deepcopy(student) if config.effective.teacher.type == "self-ema" else None
+    # Processes share the disk; each reads what the others have written.
+    room = config.features.model_copy(update={"disk_gb": config.features.disk_gb / processes.count})
 
     def known(model: Qwen3VLForConditionalGeneration) -> FrozenFeatures:
-        return FrozenFeatures.kept(model, config.features, work / "features")
+        return FrozenFeatures.kept(model, room, work / "features")
 
-    frozen = None if config.trained.vision else known(student)
-    recomputation = Recomputation(student, enabled=config.gradient_checkpointing)
-    spread = _spread(student, config, processes)
-    weights = dict(student.named_parameters())
+    spreads = Spreads.of(config, processes)
+    teachers = _Teachers(config, inputs, spreads, known)
+
+    def load() -> tuple[Spread, Recomputation, FrozenFeatures | None, Adapters | None, Teacher | None, list[str]]:
+        student, adapters = new_student(config, inputs["base"], chat, seed, spreads.home)
+        trained = [name for name, weight in student.named_parameters() if weight.requires_grad]
+        average = copy.deepcopy(student) if config.effective.teacher.type == "self-ema" else None
+        frozen = None if config.trained.vision else known(student)
+        recomputation = Recomputation(student, enabled=config.gradient_checkpointing)
+        spread = spreads.student(student)
+        return spread, recomputation, frozen, adapters, teachers.of(spread, average, trained, adapters), trained
+
+    # A model passes through the host's memory whole before it is where it belongs.
+    spread, recomputation, frozen, adapters, teacher, trained = processes.in_turn(load)
+    for each in dict.fromkeys((spread, *(() if teacher is None else (teacher.spread,)))):
+        each.start()
+    weights = dict(spread.model.named_parameters())
     return Learner(
         processes=processes,
         spread=spread,
         recomputation=recomputation,
         vision=StudentVision(spread, recomputation, frozen),
         adapters=adapters,
-        teacher=_Teachers(config, inputs, processes, known).of(spread, average, trained, adapters),
+        teacher=teacher,
         chat=chat,
         # The weights as they are now: sharded ones are others than before.
         optimizer=torch.optim.AdamW(
@@ -122,6 +135,8 @@ def new_student(
     student = load_model(base, device=str(device), dtype=torch.float32)
     if config.effective.recovery and not isinstance(student, Qwen3VLStudentForConditionalGeneration):
         student = with_cue_recovery(student, config.recovery.module, seed, im_start_token_id=chat.start_id)
+    if config.bar_images:
+        bar_images(student)
     adapters = _choose_trained(student, config, seed)
     if config.mixed_precision == "bf16":
         for weight in student.parameters():
@@ -143,23 +158,13 @@ def _choose_trained(student: Qwen3VLForConditionalGeneration, config: TrainConfi
     return adapters
 
 
-def _spread(model: Qwen3VLForConditionalGeneration, config: TrainConfig, processes: Processes) -> Spread:
-    """The student, or a copy of it, as the processes share it."""
-    bf16 = config.mixed_precision == "bf16"
-    if processes.count == 1:
-        return Single(model, bf16=bf16)
-    if config.distribution.strategy == "fsdp":
-        return Sharded(model, bf16=bf16, vision=config.trained.vision)
-    return Replicated(model, bf16=bf16)
-
-
 @dataclass(frozen=True, eq=False)
 class _Teachers:
     """Makes the teacher that the settings ask for."""
 
     config: TrainConfig
     inputs: Mapping[str, Path]
-    processes: Processes
+    spreads: Spreads
     known: Known
 
     def of(
@@ -177,32 +182,17 @@ class _Teachers:
             return self._frozen(self.inputs["teacher"], begins_as_student=False)
         if settings.type == "self-ema":
             assert average is not None
-            average.requires_grad_(requires_grad=False)
-            return AverageTeacher(
-                self._like_the_student(average), trained, settings.decay, student_tower_trained=vision
-            )
+            spread = self.spreads.average(average.requires_grad_(requires_grad=False))
+            return AverageTeacher(spread, trained, settings.decay, student_tower_trained=vision)
         if settings.type == "self-adapter-off":
             return AdapterOffTeacher(student, self.known(student.model), adapters, student_tower_trained=vision)
         return None
 
     def _frozen(self, folder: Path, *, begins_as_student: bool) -> Teacher:
-        bf16 = self.config.mixed_precision == "bf16"
-        model = load_model(
-            folder, device=str(self.processes.teacher_device), dtype=torch.bfloat16 if bf16 else torch.float32
-        ).requires_grad_(requires_grad=False)
-        known, shared = self.known(model), self.processes.teacher_device == self.processes.device
-        sharded = shared and self.processes.count > 1 and self.config.distribution.strategy == "fsdp"
-        # Processes encode at different times: each has what it needs of a frozen tower.
-        spread = Sharded(model, bf16=False, vision=False) if sharded else Single(model, bf16=False)
+        spread = self.spreads.frozen(folder)
         return FrozenTeacher(
             spread,
-            known,
+            self.known(spread.model),
             begins_as_student=begins_as_student,
             student_tower_trained=self.config.trained.vision,
         )
-
-    def _like_the_student(self, average: Qwen3VLForConditionalGeneration) -> Spread:
-        """A replica of an average is that of each process by itself: all make the same."""
-        if self.processes.count > 1 and self.config.distribution.strategy == "fsdp":
-            return Sharded(average, bf16=self.config.mixed_precision == "bf16", vision=self.config.trained.vision)
-        return Single(average, bf16=self.config.mixed_precision == "bf16")

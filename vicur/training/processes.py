@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -30,12 +30,16 @@ class Processes:
         teacher_device: where it computes the teacher.
         rank: its number, over all machines; 0 writes what the training writes.
         count: how many there are.
+        local_rank: its number on its machine.
+        local_count: how many there are on its machine.
     """
 
     device: torch.device
     teacher_device: torch.device
     rank: int = 0
     count: int = 1
+    local_rank: int = 0
+    local_count: int = 1
 
     @classmethod
     def alone(cls, device: str, teacher_device: str | None = None) -> Processes:
@@ -52,14 +56,24 @@ class Processes:
         """
         from accelerate import PartialState
 
-        student, teacher = devices_of(int(os.environ["LOCAL_RANK"]), config, device)
+        rank, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
         state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
-        return cls(student, teacher, state.process_index, state.num_processes)
+        return cls(*devices_of(rank, config, device), state.process_index, state.num_processes, rank, count)
 
     @property
     def is_main(self) -> bool:
         """Whether this is the one that writes."""
         return self.rank == 0
+
+    def in_turn(self, function: Callable[[], T]) -> T:
+        """What ``function`` gives. The processes of a machine call it one after the other: each takes memory that it gives back."""
+        made: T
+        for turn in range(self.local_count):
+            if turn == self.local_rank:
+                made = function()
+            if self.count > 1:
+                distributed.barrier()
+        return made
 
     def share(self, items: Sequence[T]) -> list[T]:
         """Every ``count``-th of them, from ``rank`` on: this process's part."""

@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from transformers import Qwen3VLForConditionalGeneration
@@ -45,6 +45,9 @@ class Spread(ABC):
     def __init__(self, model: Qwen3VLForConditionalGeneration, *, bf16: bool) -> None:
         self.model = model
         self._bf16 = bf16
+
+    def start(self) -> None:  # noqa: B027 (there is mostly nothing to do)
+        """Joins the processes, which call it together before anything else, each with its model in place."""
 
     @abstractmethod
     def run(self, function: Callable[[], T]) -> T:
@@ -84,7 +87,13 @@ class Replicated(Spread):
 
     def __init__(self, model: Qwen3VLForConditionalGeneration, *, bf16: bool) -> None:
         super().__init__(model, bf16=bf16)
-        self._joined = DistributedDataParallel(_Within(model), forward_sync_buffers=False, gradient_as_bucket_view=True)
+        self._joined: Any = None
+
+    def start(self) -> None:
+        """Joins the replicas."""
+        self._joined = DistributedDataParallel(
+            _Within(self.model), forward_sync_buffers=False, gradient_as_bucket_view=True
+        )
 
     def run(self, function: Callable[[], T]) -> T:
         """What ``function`` gives with this process's replica."""
@@ -99,7 +108,8 @@ class Replicated(Spread):
 
     def accumulating(self) -> AbstractContextManager[None]:
         """Inside, gradients stay this process's own."""
-        return self._joined.no_sync()
+        made: AbstractContextManager[None] = self._joined.no_sync()
+        return made
 
 
 class Sharded(Spread):
@@ -108,24 +118,39 @@ class Sharded(Spread):
     The text layers, the vision tower's blocks, and what is left of either, are gathered one by one.
 
     Args:
-        model: the model; it is sharded in place.
+        model: the model, best in the host's memory: it is sharded in place, layer by layer, and its shards go to the mesh's device.
+        mesh: all processes.
+        device: this process's device.
         bf16: whether weights are gathered, and computed with, in bfloat16. Gradients are averaged in float32.
         vision: whether the vision tower is sharded too. One that is not trained stays whole in each process: not every process has
             something to encode at the same time.
     """
 
-    def __init__(self, model: Qwen3VLForConditionalGeneration, *, bf16: bool, vision: bool) -> None:
+    def __init__(
+        self,
+        model: Qwen3VLForConditionalGeneration,
+        mesh: DeviceMesh,
+        device: torch.device,
+        *,
+        bf16: bool,
+        vision: bool,
+    ) -> None:
         super().__init__(model, bf16=False)
         visual, text = model.model.visual, model.model.language_model
-        settings: dict[str, Any] = {"mesh": init_device_mesh(model.device.type, (distributed.get_world_size(),))}
+        settings: dict[str, Any] = {"mesh": mesh}
         if bf16:
             settings["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
         modules: list[nn.Module] = [*visual.blocks, visual, *text.layers] if vision else [*text.layers]
         self._layers: list[Any] = [fully_shard(module, **settings) for module in modules]
+        if not vision:
+            nn.Module.to(visual, device)
         ignored = set() if vision else set(visual.parameters())
         self._root: Any = fully_shard(_Within(model), ignored_params=ignored, **settings)
-        # Its first forward makes it the root, whichever layer is used first afterwards. What it has gathered for that is given back, so
-        # that the model's parameters are the shards, as an optimizer is to know them.
+
+    def start(self) -> None:
+        """Makes the whole the root of its layers, whichever of them is used first afterwards: its first forward does. What was gathered
+        for that is given back, so that the model's parameters are its shards, as an optimizer is to know them.
+        """
         self.run(lambda: None)
         self.settle()
 

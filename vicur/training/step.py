@@ -105,6 +105,8 @@ def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int) -
         for name, share in told.items():
             tally.average(name, share * tokens, tokens)
     seen.backward()
+    if learner.teacher is not None:
+        learner.teacher.spread.settle()
     totals = _together(learner, tally)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)

@@ -40,6 +40,8 @@ from vicur.seeds import numpy_generator, substream
 from vicur.training.examples import PixelStore
 
 _DIGITS = 10
+# Room for the response to one question.
+_ANSWER_TOKENS = 40
 _HINTS: tuple[Privilege, ...] = ("none", "cue", "answer", "rationale", "solution")
 
 
@@ -50,7 +52,7 @@ def train_tiny_base(config: TinyBaseConfig, output: Path, events: Events) -> dic
         The record that is written to ``vicur.json``.
     """
     torch.set_num_threads(1)
-    pools = build_pools(DigitScenesConfig(), config.seed)
+    pools = build_pools(DigitScenesConfig(together=config.together), config.seed)
     tokenizer = tiny_tokenizer(vocabulary())
     chat = Chat(tokenizer, tiny_image_processor())
     torch.manual_seed(substream(config.seed, "tiny_base", "weights"))
@@ -66,7 +68,7 @@ def train_tiny_base(config: TinyBaseConfig, output: Path, events: Events) -> dic
         "parameters": parameter_count(model).total,
         "versions": versions,
         "digits_read": round(read, 4),
-        "test_accuracy": {hint: _check(model, chat, pools["test"], images, hint) for hint in _HINTS},
+        "test_accuracy": {hint: _check(model, chat, pools["test"], images, hint, config) for hint in _HINTS},
     }
     save_model(model, output, record=record)
     chat.save(output)
@@ -181,11 +183,17 @@ def _train_text(
 
 
 def _check(
-    model: Qwen3VLForConditionalGeneration, chat: Chat, examples: Sequence[Example], images: PixelStore, hint: Privilege
+    model: Qwen3VLForConditionalGeneration,
+    chat: Chat,
+    examples: Sequence[Example],
+    images: PixelStore,
+    hint: Privilege,
+    config: TinyBaseConfig,
 ) -> dict[str, float]:
     """Greedy accuracy, and share of right evidence, with one kind of hint in every prompt."""
     prompts = [chat.prompt(with_hint(e.question, hint_for(hint, e, e.cue)), images.of(e)) for e in examples]
-    answers = generate(model, chat, prompts, Sampling(temperature=0), seed=0)
+    greedy = Sampling(temperature=0, max_new_tokens=_ANSWER_TOKENS * config.together)
+    answers = generate(model, chat, prompts, greedy, seed=0)
     pairs = list(zip(answers, examples, strict=True))
     return {
         "accuracy": round(sum(is_correct(a.text, e) for a, e in pairs) / len(pairs), 4),

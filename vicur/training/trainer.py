@@ -94,7 +94,7 @@ def fit(
         stop: file that asks the training to stop, as SIGTERM does, when it appears.
 
     Returns:
-        How the training went, and the weights that were best on validation.
+        How the training went, and the weights to be kept: those that were best on validation, or the last.
 
     Raises:
         VicurError: where the loss is not finite, where the checkpoints are another training's, and after SIGTERM, once the step is
@@ -119,7 +119,7 @@ def fit(
             context.events.progress(progress.step, config.steps, _line(progress))
             if asked and not last:
                 raise interrupted(progress.step, config.steps)
-    return progress, best
+    return progress, best if config.keep == "best" else processes.collect(trained_weights(learner.student))
 
 
 def _step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:

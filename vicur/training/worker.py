@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import distributed
+from transformers.utils.logging import disable_progress_bar
 
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
@@ -73,5 +74,7 @@ def _context(desk: Desk, task: Task, processes: Processes) -> Context:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # All processes load the same at the same time: bars would fall over each other.
+    disable_progress_bar()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     raise SystemExit(main(Path(sys.argv[1])))

@@ -34,6 +34,8 @@ class FakeSummary(Summary):
     base: dict[str, float] = Field(default_factory=lambda: {"validation": 0.5, "test": 0.6, "ood": 0.4})
     students: dict[str, dict[str, float]] = Field(default_factory=dict)
     differences: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    arms: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    held: list[str] = Field(default_factory=list)
 
 
 def fake(config: Any, inputs: Mapping[str, Path], output: Path, context: Context) -> FakeSummary:
@@ -49,6 +51,9 @@ def fake(config: Any, inputs: Mapping[str, Path], output: Path, context: Context
     (output / "samples.html").write_text("<p>samples</p>")
     (output / "report.html").write_text("<p>report</p>")
     (output / "comparison.json").write_text(json.dumps({"choice": {"method": methods[-1] if methods else ""}}))
+    (output / "results.md").write_text("![p](results/p.svg)")
+    (output / "results").mkdir()
+    (output / "results" / "p.svg").write_text("<svg/>")
     registration = {
         "tracking_uri": "sqlite:///mlflow/mlflow.db",
         "model": "vicur-student",
@@ -93,7 +98,7 @@ def _trouble(label: str, context: Context) -> None:
 
 STAGES_BY_NAME = {
     name: Stage(name, fake, FakeSummary, reusable=name != "register")
-    for name in ("prepare", "extract", "base", "train", "evaluate", "compare", "register")
+    for name in ("prepare", "extract", "base", "train", "evaluate", "compare", "register", "ablate")
 }
 
 

@@ -1,0 +1,1 @@
+"""The step that puts an ablation together."""

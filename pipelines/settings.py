@@ -1,0 +1,20 @@
+"""What every step of a pipeline has beside its inputs."""
+
+from kfp import dsl, kubernetes
+
+
+def settled(task: dsl.PipelineTask, *, retries: int, backoff: str, caching: bool = True) -> dsl.PipelineTask:
+    """Gives a step retries, caching and the id of its run.
+
+    Args:
+        task: the step.
+        retries: how often it is tried again when it fails.
+        backoff: pause before the first retry; it doubles with each.
+        caching: whether the platform may take its result from an earlier run.
+    """
+    # Without a maximum, a step that fails later than an hour after its start is not tried again.
+    task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="604800s")
+    task.set_caching_options(caching)
+    # Not an argument: the platform's cache would never hit.
+    kubernetes.use_field_path_as_env(task, "VICUR_RUN_ID", "metadata.labels['pipeline/runid']")
+    return task

@@ -1,0 +1,91 @@
+"""What an ablation's configuration comes to, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vicur.config.ablation import AblationConfig, arm_and_seed
+from vicur.config.run import load_settings
+from vicur.config.training import TrainConfig
+from vicur.errors import VicurError
+
+SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("ablation*.yaml"))
+OPSD = {"name": "opsd", "about": "answer as hint", "method": "opsd"}
+VICUR = {"name": "vicur", "about": "cue and module", "method": "vicur"}
+OFF = {"name": "off", "about": "module off", "students_of": "vicur", "evaluation": {"cue_recovery": False}}
+
+
+def ablation(**values: Any) -> AblationConfig:
+    return AblationConfig.model_validate({"arms": [OPSD, VICUR, OFF], "seeds": [3, 7], **values})
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_every_ablation_that_ships_is_valid(file: Path) -> None:
+    assert load_settings(AblationConfig, file).cells()
+
+
+def test_there_is_a_cell_for_each_arm_and_seed_and_borrowed_students_come_last() -> None:
+    cells = ablation().cells()
+    assert [cell.subject for cell in cells] == ["opsd.3", "vicur.3", "opsd.7", "vicur.7", "off.3", "off.7"]
+    assert [cell.student for cell in cells][-2:] == ["vicur.3", "vicur.7"]
+    assert [cell.seed for cell in cells] == [3, 3, 7, 7, 3, 7]
+    assert arm_and_seed("opsd-cue.12") == ("opsd-cue", 12)
+
+
+def test_an_arm_that_borrows_a_student_names_the_very_training_that_makes_it() -> None:
+    cells = {cell.subject: cell for cell in ablation().cells()}
+    assert cells["off.3"].training == cells["vicur.3"].training
+    assert cells["off.3"].method == cells["vicur.3"].method == "vicur"
+    assert cells["off.3"].evaluation == {**cells["vicur.3"].evaluation, "cue_recovery": False}
+
+
+def test_settings_of_an_arm_replace_the_shared_ones_whole() -> None:
+    own = {**VICUR, "training": {"steps": 7, "recovery": {"sink": "assistant"}}}
+    config = ablation(arms=[OPSD, own], training={"steps": 9, "recovery": {"interval": 3}})
+    opsd, vicur = (TrainConfig.model_validate({**cell.training, "method": cell.method}) for cell in config.cells()[:2])
+    assert (opsd.steps, vicur.steps) == (9, 7)
+    assert (opsd.recovery.interval, vicur.recovery.interval, vicur.recovery.sink) == (3, 5, "assistant")
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"arms": [OPSD, OPSD]}, "names an arm twice"),
+        ({"arms": [OFF]}, "names none that is trained"),
+        ({"arms": [OPSD, OFF]}, "'vicur', which trains none"),
+        ({"arms": [{**OPSD, "name": "base"}]}, "cannot be called 'base'"),
+        ({"arms": [{**OPSD, "students_of": "vicur"}, VICUR]}, "either a method or students_of"),
+        ({"arms": [VICUR, {**OFF, "training": {"steps": 3}}]}, "trains none: drop its training"),
+        ({"seeds": []}, "names no seed"),
+        ({"seeds": [1, 1]}, "names a seed twice"),
+        ({"training": {"per_method": {"opsd": {"steps": 3}}}}, "give the arm a training of its own"),
+        ({"contrasts": [{"question": "?", "first": "opsd", "second": "nobody"}]}, "'nobody', which is no arm"),
+        ({"contrasts": [{"question": "?", "first": "opsd", "second": "opsd"}]}, "compares opsd with itself"),
+    ],
+)
+def test_what_makes_no_ablation_is_refused(values: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        ablation(**values)
+
+
+@pytest.mark.parametrize(
+    ("arm", "problem"),
+    [
+        ({**OPSD, "training": {"stepz": 3}}, "arm opsd, training: there is no setting 'stepz'"),
+        ({**OPSD, "evaluation": {"splits": ["base"]}}, "arm opsd, evaluation"),
+        ({**OPSD, "evaluation": {"max_examples": 5}}, "max_examples differs from that of the other arms"),
+        ({**OPSD, "training": {"cue_of": "another"}}, "holds no cue"),
+        ({**OPSD, "method": "opd"}, "none is named"),
+    ],
+)
+def test_an_arm_that_cannot_be_trained_is_refused_before_anything_runs(arm: dict[str, Any], problem: str) -> None:
+    with pytest.raises(VicurError, match=problem):
+        ablation(arms=[arm])
+
+
+def test_the_base_can_be_one_side_of_a_contrast() -> None:
+    contrast = {"question": "?", "first": "vicur", "second": "base", "expected": "better"}
+    assert ablation(contrasts=[contrast]).analysis.contrasts[0].second == "base"

@@ -1,0 +1,29 @@
+"""Curves over seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from vicur.evaluation.ablation.curves import curve
+
+
+def test_a_curve_is_the_mean_over_seeds_at_the_steps_that_all_have() -> None:
+    one = [{"step": 0.0, "x": 1.0}, {"step": 5.0, "x": 2.0}, {"step": 10.0, "x": 3.0}]
+    other = [{"step": 0.0, "x": 3.0}, {"step": 5.0, "y": 0.0}, {"step": 10.0, "x": 5.0}]
+    found = curve("arm", {0: one, 1: other}, "x")
+    assert found is not None
+    assert (found.steps, found.mean) == ((0.0, 10.0), (2.0, 4.0))
+    assert found.std == pytest.approx((2**0.5, 2**0.5))
+
+
+def test_many_steps_are_smoothed_without_a_shift() -> None:
+    line = [{"step": float(n), "x": float(n)} for n in range(101)]
+    found = curve("arm", {0: line}, "x")
+    assert found is not None
+    assert found.mean[50] == pytest.approx(50)
+    assert set(found.std) == {0.0}
+
+
+def test_what_nobody_measured_has_no_curve() -> None:
+    assert curve("arm", {0: [{"step": 0.0}]}, "x") is None
+    assert curve("arm", {}, "x") is None

@@ -1,0 +1,103 @@
+"""The whole ablation with its real stages, on little data and for a few steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.training.factory import save_random_base
+
+CONFIG = {
+    "name": "small-ablation",
+    "seeds": [0, 1],
+    "base": {"path": "base"},
+    "data": {
+        "type": "digit_scenes",
+        "base": {"digits_per_class": 4, "scenes": 4},
+        "distill": {"digits_per_class": 10, "scenes": 12},
+        "validation": {"digits_per_class": 4, "scenes": 4},
+        "test": {"digits_per_class": 4, "scenes": 6},
+        "ood": {"digits_per_class": 4, "scenes": 4},
+    },
+    "cues": {"max_ungrounded_share": 1.0, "max_leak_share": 1.0},
+    "training": {
+        "steps": 2,
+        "batch_size": 4,
+        "validate_every": 1,
+        "validation_examples": 4,
+        "rollout": {"max_new_tokens": 4},
+    },
+    "evaluation": {"splits": ["test", "ood"], "decoding": {"type": "greedy", "max_new_tokens": 4}},
+    "arms": [
+        {"name": "cue", "about": "cue as hint", "method": "vicur", "paper": "vicur"},
+        {
+            "name": "off",
+            "about": "the same, module off",
+            "students_of": "cue",
+            "evaluation": {"cue_recovery": False, "attention_samples": 0},
+        },
+    ],
+    "contrasts": [{"question": "Does it help?", "first": "cue", "second": "base", "expected": "better"}],
+    "resamples": 1000,
+}
+
+
+def ablate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "VICUR_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "vicur", "ablate", "ablation.yaml", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "runs" / "latest" / "summary.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    save_random_base(folder / "base")
+    (folder / "ablation.yaml").write_text(yaml.safe_dump(CONFIG))
+    run = ablate(folder, "--results", "docs/page.md")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+def test_every_cell_is_trained_and_evaluated_and_a_borrowed_student_is_not_trained_again(project: Path) -> None:
+    status = {stage["name"]: stage["status"] for stage in summary(project)["stages"]}
+    cells = {f"evaluate {arm}.{seed}" for arm in ("cue", "off") for seed in (0, 1)}
+    assert cells | {"train cue.0", "train cue.1", "evaluate base", "ablate"} <= set(status)
+    assert {name for name in status if name.startswith("train")} == {"train cue.0", "train cue.1"}
+    # A student that two cells evaluate is trained by the first and reused by the other.
+    assert {status[name] for name in status if name.startswith("train")} == {"reused"}
+    assert {status[name] for name in status if not name.startswith("train")} == {"finished"}
+
+
+def test_the_summary_has_each_arm_over_its_seeds_and_what_was_expected(project: Path) -> None:
+    told = summary(project)["ablation"]
+    assert set(told["arms"]) == {"cue", "off"}
+    for arm in told["arms"].values():
+        assert set(arm["mean"]) == set(arm["std"]) == {"test", "ood"}
+        assert arm["difference"]["low"] <= arm["difference"]["mean"] <= arm["difference"]["high"]
+        assert arm["difference"]["mean"] == pytest.approx(arm["mean"]["test"] - told["base"]["test"])
+    assert told["held"][0].startswith("Does it help? ")
+
+
+def test_the_page_and_its_plots_lie_where_they_were_asked_for(project: Path) -> None:
+    page = (project / "docs" / "page.md").read_text()
+    assert "](page/accuracy.svg)" in page
+    assert "](results/" not in page
+    assert (project / "docs" / "page" / "accuracy.svg").is_file()
+    assert (project / "runs" / "latest" / "results.md").is_file()

@@ -1,0 +1,211 @@
+"""The training stage in several processes: what its caller sees, checkpoints that any number of processes go on with, and bad ends."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from tests.training.conftest import curves
+from tests.training.train_once import SETTINGS, tracking, train_once
+from vicur.config.training import TrainConfig
+from vicur.errors import VicurError
+from vicur.events import read_events
+from vicur.mlflow_store import connect
+from vicur.training.interruption import EXIT_CODE
+
+# Every checkpoint is kept, and none is better than the first: what is compared is what was learned.
+KEPT = {**SETTINGS.model_dump(), "keep_checkpoints": 10, "batch_size": 4}
+ONE = {"processes": 1}
+LONG = {"steps": 100, "validate_every": 100, "checkpoint_every": 100}
+DDP, FSDP = {"processes": 2}, {"processes": 2, "strategy": "fsdp"}
+
+
+def training(distribution: dict, **settings: object) -> TrainConfig:
+    return TrainConfig.model_validate({**KEPT, "distribution": distribution, **settings})
+
+
+@pytest.fixture(scope="module")
+def checkpoints(inputs, tmp_path_factory):
+    """The checkpoints of one training, in one process and in two."""
+    folders = {}
+    for name, distribution in {"one": ONE, "ddp": DDP, "fsdp": FSDP}.items():
+        root = tmp_path_factory.mktemp(name)
+        folders[name] = root / "kept"
+        train_once(inputs, root, training(distribution), checkpoints=str(folders[name]), mlflow=name == "ddp")
+    return folders
+
+
+def last(folder: Path) -> dict:
+    return load_file(folder / f"step-{SETTINGS.steps:06d}" / "model.safetensors")
+
+
+def assert_alike(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys()
+    for name, weight in one.items():
+        assert weight.sub(other[name]).abs().max() < 1e-4, name
+        assert weight.sub(other[name]).abs().mean() < 1e-7, name
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_a_training_in_two_processes_learns_what_one_learns(checkpoints, name):
+    assert_alike(last(checkpoints[name]), last(checkpoints["one"]))
+    students = [checkpoints[each].parent / "student" for each in ("one", name)]
+    for expected, found in zip(*map(curves, students), strict=True):
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    records = [json.loads((student / "vicur.json").read_text()) for student in students]
+    assert [record["processes"] for record in records] == [1, 2]
+
+
+@pytest.mark.parametrize(("written_by", "distribution"), [("ddp", ONE), ("fsdp", ONE), ("one", FSDP)])
+def test_checkpoints_go_on_with_another_number_of_processes(checkpoints, inputs, tmp_path, written_by, distribution):
+    place = tmp_path / "kept"
+    shutil.copytree(checkpoints[written_by], place)
+    for late in place.glob("step-00000[456]"):
+        shutil.rmtree(late)
+    train_once(inputs, tmp_path / "on", training(distribution), checkpoints=str(place))
+    assert_alike(last(place), last(checkpoints["one"]))
+
+
+def test_each_step_reaches_mlflow_once_and_the_stage_is_its_one_run(checkpoints):
+    client = connect(tracking(checkpoints["ddp"].parent))
+    (run,) = client.search_runs(["1"], "tags.`vicur.stage` = 'train'")
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
+    assert steps == list(range(1, SETTINGS.steps + 1))
+    assert run.data.params["distribution.processes"] == "2"
+    assert run.info.status == "FINISHED"
+    record = json.loads((checkpoints["ddp"].parent / "student" / "vicur.json").read_text())
+    assert record["mlflow_run_id"] == run.info.run_id
+
+
+def test_two_machines_that_are_given_the_same_command_train_together(checkpoints, inputs, tmp_path):
+    """Two processes stand for the machines; the second one's output folder stays away."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    config = tmp_path / "run.yaml"
+    settings = training(ONE).model_dump(mode="json", exclude={"method"}, exclude_none=True)
+    config.write_text(yaml.safe_dump({"training": settings, "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"}}))
+    machines = []
+    for rank in range(2):
+        (folder := tmp_path / f"machine{rank}").mkdir()
+        command = ["vicur", "train", "--output", "student", "--config", str(config), "--base", str(inputs["base"])]
+        command += ["--dataset", str(inputs["dataset"]), "--cues", str(inputs["cues"]), "--checkpoints", "kept"]
+        found = {
+            "PET_NNODES": "2",
+            "PET_NODE_RANK": str(rank),
+            "PET_MASTER_ADDR": "127.0.0.1",
+            "PET_MASTER_PORT": str(port),
+        }
+        machines.append(
+            subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=folder,
+                env={**os.environ, **found},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    printed = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], printed
+    assert_alike(last(tmp_path / "machine0" / "kept"), last(checkpoints["one"]))
+    assert json.loads((tmp_path / "machine0" / "student" / "vicur.json").read_text())["processes"] == 2
+    assert list((tmp_path / "machine1").iterdir()) == []
+
+
+def test_what_a_worker_finds_wrong_is_told_as_in_one_process(inputs, tmp_path, capfd):
+    with pytest.raises(VicurError, match="24 of 24 distillation examples cannot be used") as caught:
+        train_once(inputs, tmp_path, training(DDP, max_prompt_tokens=1))
+    assert caught.value.where == "training, method vicur"
+    assert not caught.value.retryable
+    assert not (tmp_path / "student").exists()
+    assert "vicur/training/examples.py" not in capfd.readouterr().err
+
+
+def start(inputs: dict[str, Path], root: Path) -> subprocess.Popen:
+    """A long training in two processes, below a process of its own."""
+    config = training(DDP, **LONG)
+    code = (
+        "import json, sys; from pathlib import Path; from tests.training.train_once import train_and_exit;"
+        "from vicur.config.training import TrainConfig; told = json.loads(sys.argv[1]);"
+        "train_and_exit({n: Path(p) for n, p in told['inputs'].items()}, Path(told['root']),"
+        "TrainConfig.model_validate(told['config']))"
+    )
+    told = {
+        "inputs": {name: str(path) for name, path in inputs.items()},
+        "root": str(root),
+        "config": config.model_dump(mode="json"),
+    }
+    root.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(told)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 300
+    while process.poll() is None and not made(root):
+        assert time.monotonic() < deadline, "no step was made"
+        time.sleep(0.05)
+    return process
+
+
+def made(root: Path) -> int:
+    """Steps that the training has told of."""
+    files = list(root.glob("cache/train/*.work/processes/events.jsonl"))
+    return max((event.done or 0 for file in files for event in read_events(file)[0]), default=0)
+
+
+def workers(root: Path) -> list[int]:
+    """Ids of the processes that train below ``root``, torchrun apart."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        mine = any(str(root).encode() in word for word in words)
+        if mine and b"vicur.training.worker" in words and b"torch.distributed.run" not in words:
+            found.append(int(folder.name))
+    return found
+
+
+def test_sigterm_finishes_the_step_in_all_processes_and_one_process_goes_on(inputs, tmp_path):
+    root = tmp_path / "told"
+    process = start(inputs, root)
+    os.kill(process.pid, signal.SIGTERM)
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == EXIT_CODE, printed
+    assert "ChildFailedError" not in printed
+    (kept,) = root.glob("cache/train/*.work/step-*")
+    assert 1 <= int(kept.name[-6:]) < LONG["steps"]
+    assert workers(root) == []
+    student = train_once(inputs, root, training(ONE, **LONG))
+    assert [record["step"] for record in curves(student)] == list(range(LONG["steps"] + 1))
+
+
+def test_a_worker_that_is_killed_fails_the_stage_so_that_a_retry_helps(inputs, tmp_path):
+    root = tmp_path / "killed"
+    process = start(inputs, root)
+    os.kill(max(workers(root)), signal.SIGKILL)
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 1, printed
+    assert workers(root) == []
+
+
+def test_workers_end_with_the_stage_however_it_ends(inputs, tmp_path):
+    root = tmp_path / "gone"
+    process = start(inputs, root)
+    assert len(workers(root)) == 2
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while workers(root):
+        assert time.monotonic() < deadline, "workers live on"
+        time.sleep(0.1)
