@@ -6,7 +6,9 @@ Needs TRL in its environment (``make bench`` builds one, ``.venv-bench``, from `
 measurement in a process of its own on one thread of a CPU: float32, the same tiny Qwen3-VL with random weights as student and as frozen
 teacher, everything trained, the same questions and images, responses of one forced length, reverse KL over the vocabulary, AdamW.
 ``hint`` no: the teacher reads the student's prompt; yes: one with the cue, for which GOLD is subclassed. ``trl-gold-trimmed`` is a subclass
-too: GOLD without the part of its loss that comes to nothing.
+too: GOLD without the part of its loss that comes to nothing. Each prompt has an image of its own. ``vicur`` is in an epoch in which it has
+met the images before: they are prepared, and it knows what the frozen teacher's tower makes of them. In ``vicur-first-epoch`` that work is
+a part of each step.
 
 Phases: ``rollout`` (with preparing the batch and the pass of the vision tower), ``teacher`` (its scores), ``student`` (training forward,
 loss, backward, update), ``total``. ``tokens_per_second`` are sampled tokens over the phase's time, ``peak_mb`` is what the process holds
@@ -33,6 +35,7 @@ from benchmarks.steps.case import SIZES, Case, save_checkpoint
 VOCABULARIES = {"small": None, "real": 151_936}
 ENGINES = {
     "vicur": ["benchmarks.steps.with_vicur"],
+    "vicur-first-epoch": ["benchmarks.steps.with_vicur", "--first-epoch"],
     "trl-gold": ["benchmarks.steps.with_gold"],
     "trl-gold-trimmed": ["benchmarks.steps.with_gold", "--trimmed"],
 }

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,20 +54,19 @@ def survey(project: Path) -> list[Item]:
 
 
 def remove(items: list[Item]) -> int:
-    """Removes items, those in use excepted, and returns how many bytes that gave back to the disk."""
-    doomed = [item for item in items if not item.in_use]
+    """Removes items, but none that is in use by now, and returns how many bytes that gave back to the disk."""
     links: Counter[tuple[int, int]] = Counter()
     sizes: dict[tuple[int, int], tuple[int, int]] = {}
-    for item in doomed:
-        for entry in _files(item.path):
-            status = entry.stat(follow_symlinks=False)
-            links[status.st_dev, status.st_ino] += 1
-            sizes[status.st_dev, status.st_ino] = status.st_size, status.st_nlink
-    for item in doomed:
+    doomed = [(item, list(_files(item.path))) for item in items if not item.in_use]
+    for item, files in doomed:
         if item.kind in ("result", "checkpoints"):
-            _remove_locked(item.path)
+            if not _remove_unless_locked(item.path):
+                continue
         else:
             shutil.rmtree(item.path)
+        for status in files:
+            links[status.st_dev, status.st_ino] += 1
+            sizes[status.st_dev, status.st_ino] = status.st_size, status.st_nlink
         if item.kind == "run":
             _drop_dangling_link(item.path.parent / "latest")
     # A file is gone only when its last name is.
@@ -96,19 +96,23 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
 
 
-def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(Path(entry.path))
-            else:
-                yield entry
+def _files(folder: Path) -> Iterator[os.stat_result]:
+    """What the disk says of each file below ``folder``; whoever works there may rename and remove files meanwhile."""
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(Path(entry.path))
+        else:
+            with suppress(FileNotFoundError):
+                yield entry.stat(follow_symlinks=False)
 
 
 def _size(folder: Path, seen: set[tuple[int, int]]) -> int:
     total = 0
-    for entry in _files(folder):
-        status = entry.stat(follow_symlinks=False)
+    for status in _files(folder):
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
             total += status.st_size
@@ -116,8 +120,9 @@ def _size(folder: Path, seen: set[tuple[int, int]]) -> int:
 
 
 def _lock_of(result: Path) -> Path:
-    """The lock of a kept result or of its checkpoints."""
-    return result.with_name(f"{result.name.removesuffix('.work')}.lock")
+    """The lock of a kept result ``key``, of its checkpoints ``key.work``, or of what is written of it, ``.key.host-pid.partial``."""
+    key = result.name.removeprefix(".").partition(".")[0]
+    return result.with_name(f"{key}.lock")
 
 
 def _in_use(kind: Kind, path: Path) -> bool:
@@ -146,11 +151,15 @@ def _is_locked(file: Path) -> bool:
     return False
 
 
-def _remove_locked(result: Path) -> None:
-    """Removes a result or checkpoints while nobody can begin to use them."""
-    with FileLock(_lock_of(result)):
-        shutil.rmtree(result)
+def _remove_unless_locked(result: Path) -> bool:
+    """Removes a result or checkpoints while nobody can begin to use them; false where somebody has."""
+    try:
+        with FileLock(_lock_of(result), timeout=0):
+            shutil.rmtree(result)
+    except (Timeout, FileNotFoundError):
+        return False
     _lock_of(result).unlink(missing_ok=True)
+    return True
 
 
 def _drop_dangling_link(link: Path) -> None:

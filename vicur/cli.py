@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import entry_points
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
 
 import typer
 from rich.console import Console
@@ -52,17 +53,28 @@ def _main(
     del version
 
 
-def _plug_in() -> None:
-    """Adds the commands of other packages; one that cannot be imported (an extra is missing) is left out."""
-    for entry in sorted(entry_points(group=PLUGINS), key=lambda entry: entry.name != "run"):
+def plug_in(group: typer.Typer, found: Iterable[EntryPoint]) -> list[str]:
+    """Adds the commands of other packages.
+
+    Args:
+        group: what to add them to.
+        found: where they are.
+
+    Returns:
+        Why a command was left out, for each that cannot be imported (an extra is missing, or it is broken).
+    """
+    left_out = []
+    for entry in sorted(found, key=lambda entry: entry.name != "run"):
         try:
             command = entry.load()
-        except ImportError:
-            continue
-        app.command(entry.name, rich_help_panel="Pipeline")(command)
+        except Exception as error:  # noqa: BLE001 (whatever another package's module does, the other commands work)
+            left_out.append(f"{entry.name}: {entry.value} cannot be imported ({type(error).__name__}: {error}).")
+        else:
+            group.command(entry.name, rich_help_panel="Pipeline")(command)
+    return left_out
 
 
-_plug_in()
+_LEFT_OUT = plug_in(app, entry_points(group=PLUGINS))
 app.command("plan", rich_help_panel="Pipeline")(plan.plan)
 app.add_typer(data.app, name="data", rich_help_panel="Stages")
 app.add_typer(cues.app, name="cues", rich_help_panel="Stages")
@@ -79,6 +91,8 @@ app.command("clean", rich_help_panel="Upkeep")(clean.clean)
 def main() -> None:
     """Entry point of the ``vicur`` command."""
     limit_threads(os.environ)
+    for reason in _LEFT_OUT:
+        Console(stderr=True).print(f"Command left out: {reason}", style="yellow", markup=False, soft_wrap=True)
     try:
         app()
     except VicurError as error:

@@ -6,9 +6,9 @@ or starts, directly or not, as syntax trees without docstrings (comments and lay
 these modules name and that lie beside them (page templates and the like); and the releases of the libraries that
 compute.
 
-Modules that only watch or drive a stage are left out, with what they alone import. A name that a package's ``__init__``
-hands on leads to the module that it comes from: otherwise every stage would depend on whatever its packages export. An
-``__init__`` that does more than hand on names counts whole.
+Modules that only watch or drive a stage are left out, with what they alone import; so is what is imported for type
+checkers alone. A name that a package's ``__init__`` hands on leads to the module that it comes from: otherwise every
+stage would depend on whatever its packages export. An ``__init__`` that does more than hand on names counts whole.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _packages_around(name: str) -> list[str]:
 def _imports(name: str) -> frozenset[str]:
     """Modules of ``vicur`` that a module imports, wherever in it, or names in full, as one does that is started as a process."""
     found: set[str] = set()
-    for node in ast.walk(_tree(name)):
+    for node in _run(_tree(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if _exists(alias.name)}
         elif isinstance(node, ast.ImportFrom):
@@ -135,6 +135,20 @@ def _imports(name: str) -> frozenset[str]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _NAME.fullmatch(node.value):
             found |= {node.value} if _exists(node.value) else set()
     return frozenset(found)
+
+
+def _run(tree: ast.AST) -> Iterator[ast.AST]:
+    """A tree's nodes without what stands below ``if TYPE_CHECKING``, which no process runs."""
+    yield tree
+    skipped = tree.body if isinstance(tree, ast.If) and _name_of(tree.test) == "TYPE_CHECKING" else []
+    for child in ast.iter_child_nodes(tree):
+        if child not in skipped:
+            yield from _run(child)
+
+
+def _name_of(node: ast.expr) -> str | None:
+    """The last part of a plain or dotted name."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
 
 
 def _source(node: ast.ImportFrom, importer: str) -> str:

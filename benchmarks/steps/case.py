@@ -24,7 +24,6 @@ SIZES = {
         hidden_size=192, intermediate_size=512, heads=6, vision_hidden_size=128, vision_intermediate_size=256
     ),
 }
-_SCENES = DigitScenesConfig(distill=Pool(digits_per_class=4, scenes=32))
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,10 @@ class EndlessChat(Chat):
 
 
 def questions(count: int) -> list[Example]:
-    """Questions about digit scenes, as many as a measurement needs, over and over."""
-    pool = build_pools(_SCENES, seed=0)["distill"]
-    return [pool[n % len(pool)] for n in range(count)]
+    """Questions about digit scenes, each about an image of its own: as many as a measurement needs."""
+    scenes = DigitScenesConfig(distill=Pool(digits_per_class=4, scenes=count))
+    about = {example.images: example for example in build_pools(scenes, seed=0)["distill"]}
+    return list(about.values())[:count]
 
 
 def save_checkpoint(folder: Path, hidden: int, vocab: int | None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,9 +13,10 @@ import torch
 from benchmarks.steps.case import LEARNING_RATE, Case, EndlessChat, questions
 from benchmarks.steps.meter import Meter
 from vicur.config.training import TrainConfig
+from vicur.data.schema import Example
 from vicur.training import step as step_module
-from vicur.training.examples import training_examples
-from vicur.training.learner import build_learner
+from vicur.training.examples import TrainingExample, training_examples
+from vicur.training.learner import Learner, build_learner
 from vicur.training.phases import Phases
 from vicur.training.processes import Processes
 
@@ -22,8 +24,8 @@ from vicur.training.processes import Processes
 _PHASES = {"vision": "rollout", "rollout": "rollout", "teacher": "teacher", "update": "student"}
 
 
-def measure(case: Case, meter: Meter) -> None:
-    """Makes the steps of ``case``."""
+def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
+    """Makes the steps of ``case``: of the first epoch, in which what is done once for each example falls into them, or of a later one."""
     chat, base = EndlessChat.load(Path(case.folder)), Path(case.folder)
     method = {"method": "opsd-cue"} if case.hint else {"method": "opd", "teacher": {"type": "checkpoint", "path": base}}
     config = TrainConfig.model_validate(
@@ -36,7 +38,6 @@ def measure(case: Case, meter: Meter) -> None:
         }
     )
     asked = questions(case.batch_size * case.all_steps)
-    examples, _ = training_examples(asked, {e.id: str(e.cue) for e in asked}, chat, config)
 
     class MeteredPhases(Phases):
         def end(self, name: str) -> None:
@@ -46,15 +47,28 @@ def measure(case: Case, meter: Meter) -> None:
     step_module.Phases = MeteredPhases  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as work:
         learner = build_learner(config, {"base": base, "teacher": base}, chat, 0, Processes.alone("cpu"), Path(work))
+        known = None
+        if not first_epoch:
+            known = _prepared(asked, learner)
+            assert learner.teacher is not None
+            learner.teacher.features([image for row in known for image in row.teacher.pixels], {}, step=1)
         for number in range(case.all_steps):
-            rows = examples[number * case.batch_size : (number + 1) * case.batch_size]
+            batch = slice(number * case.batch_size, (number + 1) * case.batch_size)
             meter.begin()
-            metrics = step_module.training_step(learner, rows, number)
+            rows = _prepared(asked[batch], learner) if known is None else known[batch]
+            # Not step 0, in which a teacher may take the features of a student that is still the same.
+            metrics = step_module.training_step(learner, rows, number + 1)
             assert metrics["response_tokens"] == case.new_tokens
+
+
+def _prepared(asked: Sequence[Example], learner: Learner) -> list[TrainingExample]:
+    """Prompts and images, prepared as a training does once for all its epochs."""
+    cues = {example.id: str(example.cue) for example in asked}
+    return training_examples(asked, cues, learner.chat, learner.config)[0]
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     settings, meter = Case(**json.loads(sys.argv[1])), Meter()
-    measure(settings, meter)
+    measure(settings, meter, first_epoch="--first-epoch" in sys.argv)
     meter.write(Path(sys.argv[2]), settings.warm_up)

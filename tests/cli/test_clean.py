@@ -116,6 +116,34 @@ def test_what_is_in_use_is_left_alone(project: Path) -> None:
     assert sizes(project).keys() == {"runs/local-1", ".vicur/cache/train/k2.work", "mlflow"}
 
 
+def test_a_result_that_is_being_written_is_left_alone_and_a_half_one_of_the_past_is_not(project: Path) -> None:
+    write(project / ".vicur/cache/train/.k4.host-1.partial/output/model", 50)
+    write(project / ".vicur/cache/train/.k5.host-2.partial/output/model", 60)
+    with FileLock(project / ".vicur/cache/train/k4.lock"):
+        output = clean("--cache", "--yes")
+        assert "in use, left alone" in output
+        assert (project / ".vicur/cache/train/.k4.host-1.partial/output/model").exists()
+        assert not (project / ".vicur/cache/train/.k5.host-2.partial").exists()
+    assert {name for name, (kind, _) in sizes(project).items() if kind == "result"} == {
+        ".vicur/cache/train/.k4.host-1.partial"
+    }
+
+
+def test_what_comes_into_use_while_its_owner_is_asked_is_left_alone(project: Path) -> None:
+    (item,) = (item for item in survey(project) if item.kind == "result")
+    with FileLock(project / ".vicur/cache/train/k1.lock"):
+        assert remove([item]) == 0
+    assert item.path.exists()
+
+
+def test_what_its_writer_has_moved_meanwhile_is_no_failure(project: Path) -> None:
+    partial = write(project / ".vicur/cache/train/.k4.host-1.partial/entry.json", 50).parent
+    items = survey(project)
+    partial.rename(project / ".vicur/cache/train/k4")
+    assert remove([item for item in items if item.path == partial]) == 0
+    assert (project / ".vicur/cache/train/k4/entry.json").exists()
+
+
 def test_links_are_not_followed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     write(elsewhere / "precious" / "run.json", 10)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,3 +81,23 @@ def test_commands_of_other_packages_are_plugged_in() -> None:
     plugged = {entry.name for entry in entry_points(group=PLUGINS)}
     assert {"run", "compile"} <= plugged
     assert {(name,) for name in plugged} <= set(COMMANDS)
+
+
+def test_a_command_that_cannot_be_imported_is_left_out_and_the_reason_told(tmp_path: Path) -> None:
+    broken = tmp_path / "broken-1.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (broken / "entry_points.txt").write_text(f"[{PLUGINS}]\nmend = no_such_module:mend\nbreak = breaks:at_once\n")
+    (tmp_path / "breaks.py").write_text("raise RuntimeError('out of order')\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "vicur", "clean", "--help"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "vicur clean" in run.stdout
+    assert sorted(run.stderr.splitlines()) == [
+        "Command left out: break: breaks:at_once cannot be imported (RuntimeError: out of order).",
+        "Command left out: mend: no_such_module:mend cannot be imported (ModuleNotFoundError: No module named 'no_such_module').",
+    ]

@@ -28,6 +28,9 @@ FILES = {
         "import vicur.modeling.chat\n"
         "from vicur.data import read\n"
         "from vicur.events import Events\n"
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from vicur.evaluation.evaluate import Evaluated\n"
+        "else:\n    from vicur.evaluation.names import NAMES\n"
         "from .deep.loss import loss\n"
         "def train():\n    from vicur.seeds import draw\n    return PAGE\n"
         "PAGE = 'page.html'\n"
@@ -38,6 +41,7 @@ FILES = {
     "vicur/training/README.md": "how",
     "vicur/training/other.css": "p {}",
     "vicur/evaluation/__init__.py": "",
+    "vicur/evaluation/names.py": "NAMES = ()\n",
     "vicur/evaluation/evaluate.py": "TEMPLATES = 'templates'\n",
     "vicur/evaluation/templates/report.html": "<p>report</p>",
 }
@@ -73,6 +77,7 @@ def package(tmp_path: Path) -> Path:
         ("vicur/modeling/__init__.py", FILES["vicur/modeling/__init__.py"] + "register_again(Student)\n"),
         ("vicur/modeling/student.py", "class Student: x = 1\n"),
         ("vicur/training/page.html", "<p>curves</p>"),
+        ("vicur/evaluation/names.py", "NAMES = ('a',)\n"),
     ],
     ids=[
         "a function imported in a function",
@@ -82,6 +87,7 @@ def package(tmp_path: Path) -> Path:
         "a package that registers something",
         "what that package registers",
         "a file that it names",
+        "what is imported where no type checker looks",
     ],
 )
 def test_it_changes_with(package: Path, file: str, text: str) -> None:
@@ -111,7 +117,7 @@ def test_it_changes_with(package: Path, file: str, text: str) -> None:
         "what its package hands on to others",
         "another name that a package hands on",
         "the release",
-        "another stage",
+        "another stage, of which a type checker alone is told",
         "a template of another stage",
         "a readme",
         "a file that it does not name",
@@ -161,3 +167,9 @@ def test_asking_for_a_version_imports_no_stage() -> None:
         "print([m for m in ('torch', 'transformers', 'vicur.modeling') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_training_does_not_depend_on_how_cues_are_audited() -> None:
+    behind = modules_behind("vicur.training.distill")
+    assert {"vicur.cues.store", "vicur.cues.hints"} <= behind
+    assert not behind & {"vicur.cues.audit", "vicur.cues.leaks", "vicur.cues.extract", "vicur.cues.pixels"}
