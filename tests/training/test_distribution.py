@@ -212,10 +212,14 @@ def test_what_cannot_be_spread_is_refused_before_anything_is_loaded(settings, pr
     [
         ({"PET_NNODES": "1:4"}, "is no whole number"),
         ({"PET_NNODES": "2", "PET_NODE_RANK": "2", "PET_MASTER_ADDR": "here"}, "machine 2 is not among 2"),
-        ({"PET_NNODES": "2"}, "2 machines do not know where to find each other"),
+        ({"PET_NNODES": "0"}, "machine 0 is not among 0"),
+        ({"PET_NNODES": "2", "PET_MASTER_ADDR": "here"}, "2 machines do not know which of them this is"),
+        ({"PET_NNODES": "2", "PET_NODE_RANK": "0"}, "2 machines do not know where to find each other"),
     ],
 )
 def test_machines_that_are_told_apart_wrongly_are_refused(monkeypatch, variables, problem):
+    for name in ("PET_NNODES", "PET_NODE_RANK", "PET_MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(VicurError, match=problem):
