@@ -31,8 +31,9 @@ class Machines:
         Raises:
             VicurError: where they do not say it plainly.
         """
+        told = os.environ.get("PET_NNODES") or "1", os.environ.get("PET_NODE_RANK")
         try:
-            machines = cls(int(os.environ.get("PET_NNODES") or 1), int(os.environ.get("PET_NODE_RANK") or 0))
+            machines = cls(int(told[0]), int(told[1] or 0))
         except ValueError as error:
             raise VicurError(
                 f"is no whole number ({error}).",
@@ -40,11 +41,17 @@ class Machines:
                 remedy="Give the number of machines and this machine's own, from 0 on: trainings of a changing number of machines are not "
                 "supported.",
             ) from error
+        if machines.count > 1 and told[1] is None:
+            raise VicurError(
+                f"{machines.count} machines do not know which of them this is.",
+                where="PET_NODE_RANK",
+                remedy="Set it to this machine's number, from 0 on.",
+            )
         if not 0 <= machines.rank < machines.count:
             raise VicurError(
                 f"machine {machines.rank} is not among {machines.count}.",
-                where="PET_NODE_RANK",
-                remedy="Number the machines from 0 on.",
+                where="PET_NNODES, PET_NODE_RANK",
+                remedy="Give the number of machines, and this one's own from 0 on.",
             )
         if machines.count > 1 and not os.environ.get("PET_MASTER_ADDR"):
             raise VicurError(

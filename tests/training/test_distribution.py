@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from tests.training.factory import learner_for, taught
 from tests.training.together import CASES, STEPS, Outcome, outcome
-from vicur.config.training import TrainConfig
+from vicur.config.training import TrainConfig, TrainingConfig
+from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.machines import Machines
 from vicur.modeling import load_model, save_model
@@ -211,14 +212,28 @@ def test_what_cannot_be_spread_is_refused_before_anything_is_loaded(settings, pr
     [
         ({"PET_NNODES": "1:4"}, "is no whole number"),
         ({"PET_NNODES": "2", "PET_NODE_RANK": "2", "PET_MASTER_ADDR": "here"}, "machine 2 is not among 2"),
-        ({"PET_NNODES": "2"}, "2 machines do not know where to find each other"),
+        ({"PET_NNODES": "0"}, "machine 0 is not among 0"),
+        ({"PET_NNODES": "2", "PET_MASTER_ADDR": "here"}, "2 machines do not know which of them this is"),
+        ({"PET_NNODES": "2", "PET_NODE_RANK": "0"}, "2 machines do not know where to find each other"),
     ],
 )
 def test_machines_that_are_told_apart_wrongly_are_refused(monkeypatch, variables, problem):
+    for name in ("PET_NNODES", "PET_NODE_RANK", "PET_MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(VicurError, match=problem):
         Machines.from_environment()
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "two", None, "2"])
+def test_a_number_of_processes_that_is_none_is_refused_in_plain_words(value):
+    with pytest.raises(VicurError, match=r"distribution.processes: input should be a whole number from 1 on, or auto"):
+        validated(TrainingConfig, {"distribution": {"processes": value}}, "training")
+
+
+def test_a_whole_number_that_kfp_passes_as_a_float_is_one():
+    assert TrainConfig(distribution={"processes": 2.0}).distribution.processes == 2
 
 
 def test_without_torchruns_variables_there_is_one_machine(monkeypatch):

@@ -86,40 +86,86 @@ def test_each_step_reaches_mlflow_once_and_the_stage_is_its_one_run(checkpoints)
     assert record["mlflow_run_id"] == run.info.run_id
 
 
-def test_two_machines_that_are_given_the_same_command_train_together(checkpoints, inputs, tmp_path):
-    """Two processes stand for the machines; the second one's output folder stays away."""
+def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    config = tmp_path / "run.yaml"
-    settings = training(ONE).model_dump(mode="json", exclude={"method"}, exclude_none=True)
-    config.write_text(yaml.safe_dump({"training": settings, "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"}}))
-    machines = []
-    for rank in range(2):
-        (folder := tmp_path / f"machine{rank}").mkdir()
-        command = ["vicur", "train", "--output", "student", "--config", str(config), "--base", str(inputs["base"])]
-        command += ["--dataset", str(inputs["dataset"]), "--cues", str(inputs["cues"]), "--checkpoints", "kept"]
-        found = {
-            "PET_NNODES": "2",
-            "PET_NODE_RANK": str(rank),
-            "PET_MASTER_ADDR": "127.0.0.1",
-            "PET_MASTER_PORT": str(port),
-        }
-        machines.append(
-            subprocess.Popen(
-                [sys.executable, "-m", *command],
-                cwd=folder,
-                env={**os.environ, **found},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    printed = [machine.communicate(timeout=300)[0] for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], printed
+        return taken.getsockname()[1]
+
+
+def machine(rank: int, port: int, inputs: dict[str, Path], folder: Path, **settings: object) -> subprocess.Popen:
+    """A process that stands for one of two machines, with a folder of its own."""
+    folder.mkdir()
+    told = training(ONE, **settings).model_dump(mode="json", exclude={"method"}, exclude_none=True)
+    run = {"training": told, "tracking": {"uri": f"sqlite:///{folder.parent}/mlflow.db"}}
+    (config := folder.parent / f"run{rank}.yaml").write_text(yaml.safe_dump(run))
+    command = ["vicur", "train", "--output", "student", "--config", str(config), "--base", str(inputs["base"])]
+    command += ["--dataset", str(inputs["dataset"]), "--cues", str(inputs["cues"]), "--checkpoints", "kept"]
+    found = {
+        "PET_NNODES": "2",
+        "PET_NODE_RANK": str(rank),
+        "PET_MASTER_ADDR": "127.0.0.1",
+        "PET_MASTER_PORT": str(port),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env={**os.environ, **found, "TMPDIR": str(folder.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_two_machines_that_are_given_the_same_command_train_together(checkpoints, inputs, tmp_path):
+    """The second one's folder stays empty."""
+    port = free_port()
+    machines = [machine(rank, port, inputs, tmp_path / f"machine{rank}") for rank in range(2)]
+    printed = [each.communicate(timeout=300)[0] for each in machines]
+    assert [each.returncode for each in machines] == [0, 0], printed
     assert_alike(last(tmp_path / "machine0" / "kept"), last(checkpoints["one"]))
     assert json.loads((tmp_path / "machine0" / "student" / "vicur.json").read_text())["processes"] == 2
     assert list((tmp_path / "machine1").iterdir()) == []
+
+
+def test_machines_that_were_told_otherwise_do_not_train_together(inputs, tmp_path):
+    port = free_port()
+    rates = (1e-3, 1e-4)
+    machines = [
+        machine(rank, port, inputs, tmp_path / f"machine{rank}", learning_rate=rate) for rank, rate in enumerate(rates)
+    ]
+    printed = [each.communicate(timeout=300)[0] for each in machines]
+    assert [each.returncode for each in machines] == [2, 2], printed
+    assert all("config.learning_rate: 0.001 there, 0.0001 here" in said.replace("\n", " ") for said in printed)
+    assert not (tmp_path / "machine0" / "student").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_machine_that_waits_for_others_can_be_stopped_and_leaves_nothing_behind(inputs, tmp_path, number):
+    process = machine(1, free_port(), inputs, tmp_path / "machine1")
+    deadline = time.monotonic() + 120
+    while not (waiting := torchruns(tmp_path)):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(process.pid, number)
+    process.communicate(timeout=60)
+    assert process.returncode == (EXIT_CODE if number == signal.SIGTERM else -number)
+    while torchruns(tmp_path):
+        assert time.monotonic() < deadline, waiting
+        time.sleep(0.1)
+
+
+def torchruns(root: Path) -> list[int]:
+    """Ids of the launchers of trainings below ``root``."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"vicur.torchrun" in words and any(str(root).encode() in word for word in words):
+            found.append(int(folder.name))
+    return found
 
 
 def test_what_a_worker_finds_wrong_is_told_as_in_one_process(inputs, tmp_path, capfd):
@@ -171,7 +217,7 @@ def workers(root: Path) -> list[int]:
         except OSError:
             continue
         mine = any(str(root).encode() in word for word in words)
-        if mine and b"vicur.training.worker" in words and b"torch.distributed.run" not in words:
+        if mine and b"vicur.training.worker" in words and b"vicur.torchrun" not in words:
             found.append(int(folder.name))
     return found
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import field_validator
 
 from vicur.config.base import Section
 
@@ -15,7 +15,7 @@ class DistributionConfig(Section):
     Several machines are told of each other in torchrun's own variables (docs/distribution.md), and no setting differs between them.
     """
 
-    processes: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    processes: int | Literal["auto"] = "auto"
     """Processes on each machine; ``auto``: one a GPU, and one where there is none."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """Of several processes, ``ddp``: each holds the whole student; ``fsdp``: its weights, gradients and optimizer state, and the weights of
@@ -23,3 +23,12 @@ class DistributionConfig(Section):
     teacher_devices: Literal["shared", "separate"] = "shared"
     """``separate``: the teacher has GPUs of its own, the second half of a machine's (the paper's 4 + 4), so ``auto`` starts half as many
     processes as there are GPUs."""
+
+    @field_validator("processes", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        # KFP passes whole numbers as floats.
+        number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 and value == int(value)
+        if not number and value != "auto":
+            raise ValueError("input should be a whole number from 1 on, or auto")
+        return value

@@ -25,6 +25,7 @@ from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import PixelStore, TrainingExample, training_examples
 from vicur.training.learner import Learner, build_learner, new_student
 from vicur.training.processes import Processes
+from vicur.training.same_work import require_same_work
 from vicur.training.spread import Sharded
 from vicur.training.trainer import Validation, fit, write_metrics
 
@@ -76,6 +77,7 @@ def take_part(
     """
     if config.threads:
         torch.set_num_threads(config.threads)
+    require_same_work(config, inputs, context.seed, processes)
     chat = Chat.load(inputs["base"])
     pool, cues = read_examples(inputs["dataset"], "distill"), read_cues(inputs["cues"])
     if config.cue_of == "another":

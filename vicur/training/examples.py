@@ -125,11 +125,9 @@ def batch_rows(count: int, batch_size: int, seed: int, step: int) -> list[int]:
 
     A function of the step alone, so that a resumed training draws what an uninterrupted one would.
     """
-    rows = []
-    for place in range(step * batch_size, (step + 1) * batch_size):
-        epoch, offset = divmod(place, count)
-        rows.append(int(_epoch_order(count, seed, epoch)[offset]))
-    return rows
+    places = range(step * batch_size, (step + 1) * batch_size)
+    orders = {epoch: _epoch_order(count, seed, epoch) for epoch in {place // count for place in places}}
+    return [int(orders[place // count][place % count]) for place in places]
 
 
 def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vicur.errors import VicurError
 from vicur.lifeline import lifeline
 from vicur.machines import Machines
 from vicur.stage import Context
-from vicur.training.interruption import Interruption
+from vicur.training.interruption import EXIT_CODE, Interruption
 from vicur.training.relay import Relay
 
 _POLL_SECONDS = 0.2
@@ -72,6 +73,11 @@ class Desk:
         return self.folder / "lifeline"
 
     @property
+    def begun(self) -> Path:
+        """Is there once a worker of this machine has met all others."""
+        return self.folder / "begun"
+
+    @property
     def stop(self) -> Path:
         """Asks the workers to stop after a step, when it appears."""
         return self.folder / "stop"
@@ -99,17 +105,18 @@ class Desk:
     def clear(self) -> None:
         """Removes what an earlier training has left."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for file in (self.task, self.stop, self.events, self.metrics, self.summary, self.error):
+        for file in (self.task, self.begun, self.stop, self.events, self.metrics, self.summary, self.error):
             file.unlink(missing_ok=True)
 
     def fail(self, error: VicurError) -> None:
         """Tells what a worker ended with. Of several, the first is believed: the others may have lost it."""
         names = ("problem", "where", "remedy", "exit_code", "retryable")
-        try:
-            with self.error.open("x", encoding="utf-8") as stream:
-                json.dump({name: getattr(error, name) for name in names}, stream)
-        except FileExistsError:
-            return
+        written = self.folder / f"error.{os.getpid()}.json"
+        # A full disk takes no error either; the worker prints it too.
+        with suppress(OSError):
+            written.write_text(json.dumps({name: getattr(error, name) for name in names}), encoding="utf-8")
+            # Whole or absent, and refused where there is one.
+            os.link(written, self.error)
 
 
 def launch(
@@ -182,9 +189,11 @@ def _work(desk: Desk, task: Task, processes: int, machines: Machines, relay: Rel
     """Has the workers do a task, and passes on what they tell and what this process is told."""
     desk.task.write_text(json.dumps(asdict(task)), encoding="utf-8")
     with lifeline(desk.lifeline), Interruption() as interruption:
-        workers = subprocess.Popen(_torchrun(desk, processes, machines), start_new_session=True)
+        workers = subprocess.Popen(_launcher(desk, processes, machines), start_new_session=True)
         try:
             while workers.poll() is None:
+                if interruption.asked and not desk.begun.exists():
+                    raise _stopped_early()
                 if interruption.asked:
                     desk.stop.touch()
                 if relay is not None:
@@ -203,11 +212,22 @@ def _work(desk: Desk, task: Task, processes: int, machines: Machines, relay: Rel
         raise _ended(workers.returncode)
 
 
-def _torchrun(desk: Desk, processes: int, machines: Machines) -> list[str]:
+def _launcher(desk: Desk, processes: int, machines: Machines) -> list[str]:
     # torchrun reads everything about several machines from its variables; what would be left of them is none of a single machine's.
     where = ["--standalone"] if machines.count == 1 else []
-    command = ["torch.distributed.run", *where, f"--nproc-per-node={processes}", "--module", "vicur.training.worker"]
-    return [sys.executable, "-m", *command, str(desk.folder)]
+    # A training that failed is tried again by the stage's caller, from its checkpoint.
+    torchrun = [*where, f"--nproc-per-node={processes}", "--max-restarts=0", "--module", "vicur.training.worker"]
+    return [sys.executable, "-m", "vicur.torchrun", str(desk.lifeline), *torchrun, str(desk.folder)]
+
+
+def _stopped_early() -> VicurError:
+    return VicurError(
+        "was asked to stop (SIGTERM) and did, before its processes had met.",
+        where="training",
+        remedy="Give the same command again.",
+        exit_code=EXIT_CODE,
+        retryable=True,
+    )
 
 
 def _ended(code: int) -> VicurError:

@@ -55,6 +55,7 @@ def main(folder: Path) -> int:
 def _train(desk: Desk, task: Task) -> None:
     config = TrainConfig.model_validate(task.config)
     processes = Processes.joined(config.distribution, task.device)
+    desk.begun.touch()
     inputs = {name: Path(path) for name, path in task.inputs.items()}
     context = _context(desk, task, processes)
     summary = take_part(config, inputs, Path(task.output), context, processes, desk.stop)
@@ -76,5 +77,7 @@ def _context(desk: Desk, task: Task, processes: Processes) -> Context:
 if __name__ == "__main__":
     # All processes load the same at the same time: bars would fall over each other.
     disable_progress_bar()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if os.environ["RANK"] == "0" else logging.WARNING, format="%(message)s")
+    # What it tells of progress is passed on, and told by the stage.
+    logging.getLogger("vicur.events").setLevel(logging.WARNING)
     raise SystemExit(main(Path(sys.argv[1])))

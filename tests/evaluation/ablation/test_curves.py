@@ -24,6 +24,13 @@ def test_many_steps_are_smoothed_without_a_shift() -> None:
     assert set(found.std) == {0.0}
 
 
+def test_rare_events_are_counted_up() -> None:
+    history = [{"step": float(n), "x": float(n in (2, 5))} for n in range(50)]
+    found = curve("arm", {0: history}, "x", summed=True)
+    assert found is not None
+    assert (found.mean[1], found.mean[2], found.mean[4], found.mean[49]) == (0, 1, 1, 2)
+
+
 def test_what_nobody_measured_has_no_curve() -> None:
     assert curve("arm", {0: [{"step": 0.0}]}, "x") is None
     assert curve("arm", {}, "x") is None

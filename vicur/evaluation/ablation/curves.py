@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from vicur.evaluation.report.curves import History
 
@@ -30,16 +31,30 @@ class Curve:
     std: tuple[float, ...]
 
 
-def curve(name: str, histories: Mapping[int, History], key: str) -> Curve | None:
-    """The curve of a figure over the seeds of an arm, or ``None`` where not every seed has it."""
-    found = [{record["step"]: record[key] for record in history if key in record} for history in histories.values()]
+def curve(name: str, histories: Mapping[int, History], key: str, *, summed: bool = False) -> Curve | None:
+    """The curve of a figure over the seeds of an arm, or ``None`` where not every seed has it.
+
+    Args:
+        name: what it is called.
+        histories: the records of each seed, steps ascending.
+        key: the figure.
+        summed: whether each step shows the sum so far, as it is: rare events have no running mean worth a look.
+    """
+    found = [_values(history, key, summed=summed) for history in histories.values()]
     steps = sorted(set.intersection(*(set(values) for values in found))) if found else []
     if not steps:
         return None
     rows = [[values[step] for values in found] for step in steps]
     mean = [statistics.fmean(row) for row in rows]
     std = [statistics.stdev(row) if len(row) > 1 else 0.0 for row in rows]
-    return Curve(name, tuple(steps), tuple(_smooth(mean)), tuple(_smooth(std)))
+    smooth = list if summed else _smooth
+    return Curve(name, tuple(steps), tuple(smooth(mean)), tuple(smooth(std)))
+
+
+def _values(history: History, key: str, *, summed: bool) -> dict[float, float]:
+    """A figure by step."""
+    held = {record["step"]: record[key] for record in history if key in record}
+    return dict(zip(held, accumulate(held.values()), strict=True)) if summed else held
 
 
 def _smooth(values: Sequence[float]) -> list[float]:

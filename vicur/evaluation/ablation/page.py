@@ -96,8 +96,12 @@ def _paper(results: AblationResults) -> str:
     for name, arm in results.arms.items():
         if arm.paper is not None:
             rows.append(row(f"`{name}`", arm.paper, [_spread(arm.accuracy[split]) for split in held]))
+    objectives = dict.fromkeys(
+        arm.objective for arm in results.arms.values() if arm.paper is not None and arm.objective
+    )
+    ours = f" (here the objectives are {', '.join(objectives)})" if objectives else ""
     about = (
-        f"The paper ({SOURCE}) trains Qwen3-VL 2B and 8B with the objective k1 on other data: levels cannot be compared, "
+        f"The paper ({SOURCE}) trains Qwen3-VL 2B and 8B on other data with k1, GRPO with rewards{ours}. Levels cannot be compared, "
         "directions can."
     )
     return f"{about}\n\n{_markdown(head, rows)}"
@@ -115,7 +119,8 @@ def _counts(arm: ArmResult) -> list[str]:
 
 
 def _spread(spread: Spread) -> str:
-    return f"{100 * spread.mean:.1f} ± {100 * spread.std:.1f}"
+    mean = f"{100 * spread.mean:.1f}"
+    return f"{mean} ± {100 * spread.std:.1f}" if len(spread.by_seed) > 1 else mean
 
 
 def _split(split: str) -> str:

@@ -36,7 +36,9 @@ def plots_of(gathered: Gathered, results: AblationResults) -> list[Plot]:
         _dynamics(gathered, "rollouts.svg", "Accuracy of rollouts", "rollout_accuracy", seeds, percent=True),
         _dynamics(gathered, "gap.svg", "Log-prob gap, teacher minus student, nats a token", "gap/whole", seeds),
         _quarters(gathered, seeds),
-        _dynamics(gathered, "leakage.svg", "Rollouts with the word “Hint”, a step", "leakage/samples", seeds),
+        _dynamics(
+            gathered, "leakage.svg", "Rollouts with the word “Hint” so far", "leakage/samples", seeds, summed=True
+        ),
     ]
     return [plot for plot in made if plot is not None]
 
@@ -60,11 +62,13 @@ def _trained(gathered: Gathered) -> list[tuple[GatheredArm, int, int]]:
     return [(arm, n % len(COLOURS), n // len(COLOURS)) for n, arm in enumerate(arms)]
 
 
-def _dynamics(gathered: Gathered, file: str, title: str, key: str, seeds: str, *, percent: bool = False) -> Plot | None:
+def _dynamics(
+    gathered: Gathered, file: str, title: str, key: str, seeds: str, *, percent: bool = False, summed: bool = False
+) -> Plot | None:
     curves = [
         (found, colour, dash)
         for arm, colour, dash in _trained(gathered)
-        if (found := curve(arm.arm.name, arm.histories, key)) is not None
+        if (found := curve(arm.arm.name, arm.histories, key, summed=summed)) is not None
     ]
     if not curves:
         return None

@@ -36,6 +36,8 @@ class ArmResult(BaseModel):
     about: str
     paper: str | None
     """Row of the paper's tables that it stands for."""
+    objective: str | None
+    """What its trainings minimised, as their record has it."""
     accuracy: dict[str, Spread]
     """By split."""
     difference: dict[str, Difference]
@@ -128,6 +130,7 @@ def _arm(gathered: GatheredArm, splits: list[str], difference: dict[str, Differe
     return ArmResult(
         about=gathered.arm.about,
         paper=gathered.arm.paper,
+        objective=(found[0].model.training.get("objective") or {}).get("type"),
         accuracy={split: Spread.of([m.splits[split].accuracy for m in found]) for split in splits},
         difference=difference,
         evidence=Spread.of(evidence) if evidence else None,
