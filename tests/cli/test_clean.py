@@ -144,6 +144,12 @@ def test_what_its_writer_has_moved_meanwhile_is_no_failure(project: Path) -> Non
     assert (project / ".vicur/cache/train/k4/entry.json").exists()
 
 
+def test_checkpoints_in_a_folder_of_their_owners_choice_are_left_to_their_owner(project: Path) -> None:
+    weights = write(project / "kept-here" / "step-000040" / "model.safetensors", 30)
+    clean("--all", "--yes")
+    assert weights.exists()
+
+
 def test_links_are_not_followed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     write(elsewhere / "precious" / "run.json", 10)

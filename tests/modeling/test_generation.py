@@ -12,7 +12,7 @@ from vicur.config.student import CueRecoverySettings
 from vicur.data.digit_scenes import vocabulary
 from vicur.modeling import with_cue_recovery
 from vicur.modeling.chat import Chat
-from vicur.modeling.drawing import draw
+from vicur.modeling.drawing import PlainDraws, draw, is_plain
 from vicur.modeling.generation import generate
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
@@ -220,6 +220,32 @@ def test_a_large_vocabulary_is_drawn_from_as_a_small_one_is(count):
     assert (tokens == expected).float().mean() > 0.98  # sums in float32 may move a number that lies on an edge
     assert not set(tokens.tolist()) & set(forbidden.tolist())
     assert torch.allclose(logprobs.double(), masked.log_softmax(-1).gather(-1, tokens[:, None])[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [94, 8192, 20_000])
+def test_drawing_from_states_tile_by_tile_is_drawing_from_their_logits(count):
+    generator = torch.Generator().manual_seed(count)
+    hidden, head = (torch.randn(rows, 8, generator=generator) for rows in (200, count))
+    # A whole tile of the largest, and the likeliest ids of some rows.
+    forbidden = torch.cat([torch.tensor([0, 7]), torch.arange(8192, 16_384)[: max(0, count - 8192)]])
+    numbers = torch.rand(200, generator=generator, dtype=torch.float64)
+    expected, logprobs = draw(hidden @ head.t(), forbidden, Sampling(), None, numbers)
+    plain = PlainDraws(head, forbidden, rows=200)
+    plain.draw(hidden.flip(0), numbers)  # what was drawn before leaves no trace
+    tokens, recorded = plain.draw(hidden, numbers)
+    same = tokens == expected
+    assert same.float().mean() > 0.98  # sums in float32 may move a number that lies on an edge
+    assert not torch.isin(tokens, forbidden).any()
+    assert torch.allclose(recorded[same], logprobs[same], atol=1e-5)
+    fewer, _ = plain.draw(hidden[150:], numbers[150:])
+    assert torch.equal(fewer, tokens[150:])
+
+
+def test_only_what_is_drawn_as_it_is_is_drawn_from_states():
+    assert is_plain(Sampling(), 10)
+    assert is_plain(Sampling(top_k=10), 10)
+    for other in ({"temperature": 0.9}, {"temperature": 0}, {"top_k": 9}, {"top_p": 0.9}, {"presence_penalty": 0.1}):
+        assert not is_plain(Sampling(**other), 10)
 
 
 @pytest.mark.parametrize("count", [5, 1300])
