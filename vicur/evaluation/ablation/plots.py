@@ -73,8 +73,9 @@ def _dynamics(
     if not curves:
         return None
     legend = [(found.name, colour, dash) for found, colour, dash in curves]
-    panel = LinePanel(title, curves, percent=percent, include=() if percent else (0.0,))
-    note = f"Mean over {seeds}, with one standard deviation to either side."
+    # The spread of a few counts would reach below none.
+    panel = LinePanel(title, curves, percent=percent, include=() if percent else (0.0,), band=not summed)
+    note = f"Mean over {seeds}{'' if summed else ', with one standard deviation to either side'}."
     return Plot(file, title, line_plot([panel], columns=1, legend=legend, note=note))
 
 
