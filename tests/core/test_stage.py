@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
+from vicur.config.base import Section
 from vicur.errors import VicurError
 from vicur.events import Event, Events, read_events
 from vicur.stage import Context, Session, Stage, Summary, execute, stage_identity, stage_key
@@ -22,7 +22,7 @@ from vicur.storage import tree_sha256
 from vicur.tracking import Tracker
 
 
-class Settings(BaseModel):
+class Settings(Section):
     text: str = "hello"
 
 
