@@ -1,9 +1,11 @@
 """How noisy is k1? Its gradient against that of the reverse KL which it estimates, on the same rollouts.
 
-    python -m benchmarks.objective_noise [--batches 8] [--batch-size 32]
+    python -m benchmarks.objective_noise [--batches 128] [--batch-size 32]
 
-Prints, for the gradient of one batch and for the mean over all of them, the cosine with the reverse KL's mean gradient over all batches
-(the signal), and how far a batch's gradient strays from its mean, relative to that mean.
+The batches are in two halves. The mean gradient of the reverse KL over the first is the signal, as far as that many batches tell it; the
+second half is measured against it, so that no batch is compared with itself. Prints the cosine of one batch's gradient with the signal (the
+mean over batches), the cosine of the half's mean gradient with it, and noise over signal: the root mean square of what batches stray
+from their mean, over the length of the mean without noise (the root of the product of both halves' means).
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def gradients(model: torch.nn.Module, chat: Chat, rows: list[TrainingExample], s
 def main() -> None:
     """Measures and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--batches", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -72,14 +74,19 @@ def main() -> None:
         gradients(model, chat, [examples[n] for n in batch_rows(len(examples), arguments.batch_size, 0, step)], step)
         for step in range(arguments.batches)
     ]
-    signal = torch.stack([m["reverse_kl"] for m in made]).mean(0)
-    table = Table("objective", "cosine, one batch", "cosine, all batches", "spread of a batch / mean")
+    half = len(made) // 2
+    signal = torch.stack([m["reverse_kl"] for m in made[:half]]).mean(0)
+    table = Table("objective", "cosine, one batch", f"cosine, {len(made) - half} batches", "noise / signal of a batch")
     for name in ("k1", "reverse_kl"):
-        each = torch.stack([m[name] for m in made])
-        mean = each.mean(0)
-        one = torch.cosine_similarity(each, signal[None]).mean()
-        spread = (each - mean).norm(dim=-1).mean() / mean.norm()
-        table.add_row(name, f"{one:.2f}", f"{torch.cosine_similarity(mean, signal, dim=0):.2f}", f"{spread:.1f}")
+        first, second = (torch.stack([m[name] for m in part]) for part in (made[:half], made[half:]))
+        one = torch.cosine_similarity(second, signal[None]).mean()
+        noise = (second - second.mean(0)).square().sum(-1).sum() / (len(second) - 1)
+        table.add_row(
+            name,
+            f"{one:.2f}",
+            f"{torch.cosine_similarity(second.mean(0), signal, dim=0):.2f}",
+            f"{(noise / (first.mean(0) @ second.mean(0))).sqrt():.1f}",
+        )
     Console().print(table)
 
 
