@@ -6,12 +6,10 @@ from functools import partial
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 from vicur_components.ablate.component import ablate as ablate_step
-from vicur_components.base.component import base as base_step
 from vicur_components.evaluate.component import evaluate as evaluate_step
-from vicur_components.extract.component import extract as extract_step
 from vicur_components.outcome.component import outcome as outcome_step
-from vicur_components.prepare.component import prepare as prepare_step
 from vicur_components.train.component import train as train_step
+from vicur_pipelines.groundwork import lay_groundwork
 from vicur_pipelines.settings import settled
 
 NAME = "vicur-ablation"
@@ -57,23 +55,14 @@ def ablation_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: st
         shared = {"seed": seed, "tracking": tracking}
         ended = settle(outcome_step(tracking=tracking), caching=False)
         with dsl.ExitHandler(ended, name="ablation"):
-            prepared = settle(prepare_step(config=data, code=codes["prepare"], **shared))
-            dataset = prepared.outputs["dataset"]
-            extracted = settle(extract_step(dataset=dataset, config=cues, code=codes["extract"], **shared)).outputs[
-                "cues"
-            ]
-            model = settle(base_step(config=base, code=codes["base"], **shared)).outputs["model"]
-            baseline = settle(
-                evaluate_step(
-                    dataset=dataset, model=model, subject="base", config=evaluation, code=codes["evaluate"], **shared
-                )
-            ).outputs["evaluation"]
+            sections = {"data": data, "cues": cues, "base": base, "evaluation": evaluation}
+            ground = lay_groundwork(settle, codes, sections, shared)
             with dsl.ParallelFor(cells, name="each-cell") as cell:
                 trained = settle(
                     train_step(
-                        dataset=dataset,
-                        cues=extracted,
-                        base=model,
+                        dataset=ground.dataset,
+                        cues=ground.cues,
+                        base=ground.model,
                         method=cell.method,
                         subject=cell.student,
                         config=cell.training,
@@ -85,7 +74,7 @@ def ablation_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: st
                 )
                 evaluated = settle(
                     evaluate_step(
-                        dataset=dataset,
+                        dataset=ground.dataset,
                         model=trained.outputs["student"],
                         subject=cell.subject,
                         config=cell.evaluation,
@@ -96,7 +85,7 @@ def ablation_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: st
                 )
             settle(
                 ablate_step(
-                    base=baseline,
+                    base=ground.baseline,
                     evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
                     students=dsl.Collected(trained.outputs["student"]),
                     config=analysis,

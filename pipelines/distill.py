@@ -5,14 +5,12 @@ from functools import partial
 
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
-from vicur_components.base.component import base as base_step
 from vicur_components.compare.component import compare as compare_step
 from vicur_components.evaluate.component import evaluate as evaluate_step
-from vicur_components.extract.component import extract as extract_step
 from vicur_components.outcome.component import outcome as outcome_step
-from vicur_components.prepare.component import prepare as prepare_step
 from vicur_components.register.component import register as register_step
 from vicur_components.train.component import train as train_step
+from vicur_pipelines.groundwork import lay_groundwork
 from vicur_pipelines.settings import settled
 
 NAME = "vicur-distill"
@@ -64,20 +62,14 @@ def distill_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: str
         shared = {"seed": seed, "tracking": tracking}
         ended = settle(outcome_step(tracking=tracking), caching=False)
         with dsl.ExitHandler(ended, name="distillation"):
-            prepared = settle(prepare_step(config=data, code=codes["prepare"], **shared))
-            dataset = prepared.outputs["dataset"]
-            extracted = settle(extract_step(dataset=dataset, config=cues, code=codes["extract"], **shared)).outputs[
-                "cues"
-            ]
-            model = settle(base_step(config=base, code=codes["base"], **shared)).outputs["model"]
-            evaluating = {"dataset": dataset, "config": evaluation, "code": codes["evaluate"], **shared}
-            baseline = settle(evaluate_step(model=model, subject="base", **evaluating)).outputs["evaluation"]
+            sections = {"data": data, "cues": cues, "base": base, "evaluation": evaluation}
+            ground = lay_groundwork(settle, codes, sections, shared)
             with dsl.ParallelFor(methods, name="each-method") as method:
                 trained = settle(
                     train_step(
-                        dataset=dataset,
-                        cues=extracted,
-                        base=model,
+                        dataset=ground.dataset,
+                        cues=ground.cues,
+                        base=ground.model,
                         method=method,
                         config=training,
                         code=codes["train"],
@@ -85,22 +77,33 @@ def distill_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: str
                         **shared,
                     )
                 )
-                evaluated = settle(evaluate_step(model=trained.outputs["student"], subject=method, **evaluating))
+                evaluated = settle(
+                    evaluate_step(
+                        dataset=ground.dataset,
+                        model=trained.outputs["student"],
+                        subject=method,
+                        config=evaluation,
+                        code=codes["evaluate"],
+                        **shared,
+                    )
+                )
 
             def collected() -> dict:
                 # Compiling changes a Collected: each step that takes the students needs its own.
                 return {
-                    "dataset": dataset,
-                    "cues": extracted,
+                    "dataset": ground.dataset,
+                    "cues": ground.cues,
                     "students": dsl.Collected(trained.outputs["student"]),
                     "evaluations": dsl.Collected(evaluated.outputs["evaluation"]),
                     **shared,
                 }
 
-            compared = settle(compare_step(base=baseline, config=comparison, code=codes["compare"], **collected()))
+            compared = settle(
+                compare_step(base=ground.baseline, config=comparison, code=codes["compare"], **collected())
+            )
             settle(
                 register_step(
-                    base_evaluation=baseline,
+                    base_evaluation=ground.baseline,
                     comparison=compared.outputs["comparison"],
                     config=registry,
                     code=codes["register"],

@@ -174,7 +174,7 @@ def test_cues_over_a_limit_are_refused_with_the_rows_to_blame(
     assert f"and {len(wrong) - 3} more" in message
     assert not any((tmp_path / "run/cues").iterdir())
 
-    kept = tmp_path / "run/work/rejected"
+    kept = tmp_path / "run" / "work" / "rejected"
     assert str(kept / "samples.html") in message
     listed = [json.loads(line) for line in (kept / "offenders.jsonl").read_text().splitlines()]
     assert [row["example_id"] for row in listed] == wrong

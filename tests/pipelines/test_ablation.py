@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tests.pipelines.small import SMALL, summary, vicur
 from tests.training.factory import save_random_base
 
 CONFIG = {
     "name": "small-ablation",
     "seeds": [0, 1],
-    "base": {"path": "base"},
-    "data": {
-        "type": "digit_scenes",
-        "base": {"digits_per_class": 4, "scenes": 4},
-        "distill": {"digits_per_class": 10, "scenes": 12},
-        "validation": {"digits_per_class": 4, "scenes": 4},
-        "test": {"digits_per_class": 4, "scenes": 6},
-        "ood": {"digits_per_class": 4, "scenes": 4},
-    },
-    "cues": {"max_ungrounded_share": 1.0, "max_leak_share": 1.0},
-    "training": {
-        "steps": 2,
-        "batch_size": 4,
-        "validate_every": 1,
-        "validation_examples": 4,
-        "rollout": {"max_new_tokens": 4},
-    },
+    **SMALL,
     "evaluation": {"splits": ["test", "ood"], "decoding": {"type": "greedy", "max_new_tokens": 4}},
     "arms": [
         {"name": "cue", "about": "cue as hint", "method": "vicur", "paper": "vicur"},
@@ -49,28 +29,12 @@ CONFIG = {
 }
 
 
-def ablate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "VICUR_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "vicur", "ablate", "ablation.yaml", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "runs" / "latest" / "summary.json").read_text()))
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     save_random_base(folder / "base")
     (folder / "ablation.yaml").write_text(yaml.safe_dump(CONFIG))
-    run = ablate(folder, "--results", "docs/page.md")
+    run = vicur(folder, "ablate", "ablation.yaml", "--results", "docs/page.md")
     assert run.returncode == 0, run.stdout + run.stderr
     return folder
 

@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tests.pipelines.small import SMALL, summary, vicur
 from tests.training.factory import save_random_base
 
 CONFIG = {
     "name": "small",
-    "base": {"path": "base"},
-    "data": {
-        "type": "digit_scenes",
-        "base": {"digits_per_class": 4, "scenes": 4},
-        "distill": {"digits_per_class": 10, "scenes": 12},
-        "validation": {"digits_per_class": 4, "scenes": 4},
-        "test": {"digits_per_class": 4, "scenes": 6},
-        "ood": {"digits_per_class": 4, "scenes": 4},
-    },
-    # With so few known digits, the classical reader errs.
-    "cues": {"max_ungrounded_share": 1.0, "max_leak_share": 1.0},
-    "training": {
-        "steps": 2,
-        "batch_size": 4,
-        "validate_every": 1,
-        "checkpoint_every": 1,
-        "validation_examples": 4,
-        "rollout": {"max_new_tokens": 4},
-    },
+    **SMALL,
     "evaluation": {"decoding": {"type": "greedy", "max_new_tokens": 4}, "attention_samples": 1},
     "comparison": {"resamples": 1000, "cards": 2},
 }
-
-
-def vicur(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "VICUR_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "vicur", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +27,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = vicur(folder, "run", "small.yaml")
     assert run.returncode == 0, run.stdout + run.stderr
     return folder
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "runs" / "latest" / "summary.json").read_text()))
 
 
 def test_a_run_ends_with_an_evaluated_and_registered_student(project: Path) -> None:

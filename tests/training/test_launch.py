@@ -157,14 +157,26 @@ def test_a_machine_that_waits_for_others_can_be_stopped_and_leaves_nothing_behin
 
 def torchruns(root: Path) -> list[int]:
     """Ids of the launchers of trainings below ``root``."""
-    found = []
+    return [number for number, words in commands(root).items() if "vicur.torchrun" in words]
+
+
+def workers(root: Path) -> list[int]:
+    """Ids of the processes that train below ``root``, their launchers apart."""
+    launchers = torchruns(root)
+    found = commands(root).items()
+    return [number for number, words in found if "vicur.training.worker" in words and number not in launchers]
+
+
+def commands(root: Path) -> dict[int, list[str]]:
+    """Command lines of the processes that name something below ``root``, by their ids."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
+            line = (folder / "cmdline").read_text(errors="replace")
         except OSError:
             continue
-        if b"vicur.torchrun" in words and any(str(root).encode() in word for word in words):
-            found.append(int(folder.name))
+        if str(root) in line:
+            found[int(folder.name)] = line.split("\0")
     return found
 
 
@@ -206,20 +218,6 @@ def made(root: Path) -> int:
     """Steps that the training has told of."""
     files = list(root.glob("cache/train/*.work/processes/events.jsonl"))
     return max((event.done or 0 for file in files for event in read_events(file)[0]), default=0)
-
-
-def workers(root: Path) -> list[int]:
-    """Ids of the processes that train below ``root``, torchrun apart."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        mine = any(str(root).encode() in word for word in words)
-        if mine and b"vicur.training.worker" in words and b"vicur.torchrun" not in words:
-            found.append(int(folder.name))
-    return found
 
 
 def test_sigterm_finishes_the_step_in_all_processes_and_one_process_goes_on(inputs, tmp_path):

@@ -19,7 +19,7 @@ class DistributionConfig(Section):
     """Processes on each machine; ``auto``: one a GPU, and one where there is none."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """Of several processes, ``ddp``: each holds the whole student; ``fsdp``: its weights, gradients and optimizer state, and the weights of
-    its teacher, are cut over all of them (FSDP2)."""
+    its teacher, are sharded over all of them (FSDP2)."""
     teacher_devices: Literal["shared", "separate"] = "shared"
     """``separate``: the teacher has GPUs of its own, the second half of a machine's (the paper's 4 + 4), so ``auto`` starts half as many
     processes as there are GPUs."""

@@ -45,7 +45,7 @@ class ArmResult(BaseModel):
     evidence: Spread | None
     """Share of test responses whose evidence is right, whatever their answer."""
     best_step: Spread | None
-    """Updates after which validation was best; ``None`` for an arm that trains none."""
+    """Updates after which validation was best; ``None`` for an arm that trains none, and for one whose last weights are kept."""
     leaked: tuple[int, int] | None
     """Rollouts in training that held the word "Hint", and how often they held it, over all seeds; ``None`` where nothing was sampled."""
 
@@ -126,6 +126,7 @@ def _arm(gathered: GatheredArm, splits: list[str], difference: dict[str, Differe
     evidence = [e.right for m in found if (e := m.splits["test"].evidence) is not None]
     trained = list(gathered.histories.values())
     sampled = [record for history in trained for record in history if "leakage/samples" in record]
+    best_kept = gathered.arm.training.get("keep", "best") == "best"
     counts = tuple(int(sum(r[f"leakage/{name}"] for r in sampled)) for name in ("samples", "occurrences"))
     return ArmResult(
         about=gathered.arm.about,
@@ -134,7 +135,7 @@ def _arm(gathered: GatheredArm, splits: list[str], difference: dict[str, Differe
         accuracy={split: Spread.of([m.splits[split].accuracy for m in found]) for split in splits},
         difference=difference,
         evidence=Spread.of(evidence) if evidence else None,
-        best_step=Spread.of([_best_step(history) for history in trained]) if trained else None,
+        best_step=Spread.of([_best_step(history) for history in trained]) if trained and best_kept else None,
         leaked=(counts[0], counts[1]) if sampled else None,
     )
 

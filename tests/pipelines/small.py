@@ -1,0 +1,51 @@
+"""Runs of the real pipelines with their real stages, on little data and for a few steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+# What real stages do in seconds.
+SMALL: dict[str, Any] = {
+    "base": {"path": "base"},
+    "data": {
+        "type": "digit_scenes",
+        "base": {"digits_per_class": 4, "scenes": 4},
+        "distill": {"digits_per_class": 10, "scenes": 12},
+        "validation": {"digits_per_class": 4, "scenes": 4},
+        "test": {"digits_per_class": 4, "scenes": 6},
+        "ood": {"digits_per_class": 4, "scenes": 4},
+    },
+    # With so few known digits, the classical reader errs.
+    "cues": {"max_ungrounded_share": 1.0, "max_leak_share": 1.0},
+    "training": {
+        "steps": 2,
+        "batch_size": 4,
+        "validate_every": 1,
+        "checkpoint_every": 1,
+        "validation_examples": 4,
+        "rollout": {"max_new_tokens": 4},
+    },
+}
+
+
+def vicur(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command with its real stages, away from this process's own run and tracking."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "VICUR_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "vicur", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """What the latest run below ``folder`` wrote of itself."""
+    return dict(json.loads((folder / "runs" / "latest" / "summary.json").read_text()))
