@@ -145,4 +145,7 @@ def _put(values: dict[str, Any], name: str, value: Any) -> None:
                 remedy="Write section.field, as in training.steps.",
             )
         values = inner
+    if field == "type" and values.get("type") != value:
+        # What another kind was set to says nothing of this one.
+        values.clear()
     values[field] = value
