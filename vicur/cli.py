@@ -1,4 +1,4 @@
-"""The ``vicur`` command: one sub-command a stage, and those that other packages plug in (``run``, ``compile``).
+"""The ``vicur`` command: one sub-command a stage, and those that other packages plug in (``run``, ``compile``, ``submit``).
 
 Nothing heavy is imported before a command runs. Wrong input is told as one message with the error's exit code.
 """
