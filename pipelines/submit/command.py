@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from vicur_pipelines.commands import ConfigArgument
+from vicur_pipelines.commands import ConfigArgument, write_compiled
 
 from vicur.commands.common import SetOption
 from vicur.errors import VicurError
@@ -173,10 +173,8 @@ def _package(
     from vicur_pipelines.submit.packaged import Package
 
     if given is None:
-        from vicur_pipelines.commands import compile_package
-
         given = folder / "package.yaml"
-        compile_package(given, config, overrides, image, unversioned=False, pipeline=pipeline)
+        write_compiled(given, config, overrides, image, versioned=True, pipeline=pipeline)
     return Package.read(given)
 
 
@@ -200,7 +198,7 @@ def _start(
 
     version = upload(server, package)
     typer.echo(f"{package.pipeline} {package.version}: {'uploaded' if version.new else 'is on the server'}")
-    name = run_name or f"{package.pipeline} {datetime.now():%Y-%m-%d %H:%M}"  # noqa: DTZ005 (the clock of whoever reads it)
+    name = run_name or f"{package.pipeline} {datetime.now():%Y-%m-%d %H:%M}"
     run_id = start(server, version, name, experiment, values, service_account)
     typer.echo(f"Run {run_id} ({name}): {server.run_url(run_id)}")
     return run_id

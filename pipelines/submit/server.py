@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vicur.errors import VicurError
@@ -103,8 +104,7 @@ def connect(endpoint: str | None, namespace: str | None, token: str | None, ca_c
 def _pod_token() -> str | None:
     """The token that a pod is given for the server; it expires, and is read anew at each start."""
     try:
-        with open(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH", TOKEN_FILE), encoding="utf-8") as file:
-            return file.read().strip()
+        return Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH", TOKEN_FILE)).read_text(encoding="utf-8").strip()
     except OSError:
         return None
 
