@@ -51,7 +51,7 @@ def test_each_step_compiles_and_describes_its_parameters(step: str, tmp_path: Pa
 
 
 def test_there_is_a_step_for_every_stage() -> None:
-    assert {*STAGES, "outcome"} == set(STEPS)
+    assert {*STAGES, "outcome", "preflight"} == set(STEPS)
 
 
 @pytest.mark.parametrize("pipeline", GRAPHS)

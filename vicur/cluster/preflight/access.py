@@ -23,7 +23,9 @@ def access(link: Link, namespace: str) -> Finding:
     from kubernetes.client import ApiException
 
     try:
-        denied = [f"{verb} {resource}" for group, resource, verb in NEEDED if not _may(link, namespace, group, resource, verb)]
+        denied = [
+            f"{verb} {resource}" for group, resource, verb in NEEDED if not _may(link, namespace, group, resource, verb)
+        ]
     except ApiException as error:
         return Finding("failed", f"the cluster does not say what this account may do ({error.status})", "Log in again.")
     if denied:
@@ -44,9 +46,7 @@ def _may(link: Link, namespace: str, group: str, resource: str, verb: str) -> bo
     )
 
     name, _, part = resource.partition("/")
-    asked = V1ResourceAttributes(
-        namespace=namespace, group=group, resource=name, subresource=part or None, verb=verb
-    )
+    asked = V1ResourceAttributes(namespace=namespace, group=group, resource=name, subresource=part or None, verb=verb)
     review = V1SelfSubjectAccessReview(spec=V1SelfSubjectAccessReviewSpec(resource_attributes=asked))
     api = AuthorizationV1Api(link.api())
     return bool(link.ask(api.create_self_subject_access_review, review).status.allowed)

@@ -56,4 +56,6 @@ def _refused(address: str, status: int, key_variable: str) -> Finding:
         )
     if status == 404:
         return Finding("failed", f"{address} has no /models (404)", "The address ends in /v1.")
-    return Finding("failed", f"{address} answers with status {status}", "Read the server's log; it may still be loading.")
+    return Finding(
+        "failed", f"{address} answers with status {status}", "Read the server's log; it may still be loading."
+    )

@@ -46,7 +46,9 @@ def release(link: Link) -> Finding:
     try:
         told = link.ask(api.get_code)
     except ApiException as error:
-        return refused(error.status, "asking for its release", "Log in again: the credentials of the kubeconfig are not taken.")
+        return refused(
+            error.status, "asking for its release", "Log in again: the credentials of the kubeconfig are not taken."
+        )
     found = f"Kubernetes {told.git_version} at {link.api().configuration.host}"
     minor = int("".join(digit for digit in told.minor if digit.isdigit()) or 0)
     if (int(told.major), minor) < OLDEST_KUBERNETES:

@@ -78,7 +78,9 @@ def _on_the_hub(address: str) -> Finding:
         return Finding("failed", f"{name} has no revision {revision}", "Give a commit of it.")
     except RepositoryNotFoundError:
         return Finding(
-            "failed", f"the Hub shows no model {name}", "Correct the name; a private one needs HF_TOKEN (secret vicur-hf)."
+            "failed",
+            f"the Hub shows no model {name}",
+            "Correct the name; a private one needs HF_TOKEN (secret vicur-hf).",
         )
     except (HfHubHTTPError, OSError, ValueError) as error:
         return Finding(

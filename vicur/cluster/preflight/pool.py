@@ -30,7 +30,7 @@ def gpu_pool(link: Link, pool: GpuPool) -> Finding:
             return Finding(
                 "warning",
                 "nodes may not be listed with this account, so nobody has looked for the GPUs",
-                "Let it list nodes (the ClusterRole in k8s/base/access), or compare node_selector with 'kubectl get nodes --show-labels'.",
+                "Let it list nodes (a ClusterRole with that verb alone), or compare node_selector with 'kubectl get nodes --show-labels'.",
             )
         return Finding("failed", f"the cluster refuses to list nodes ({error.status})", "Log in again.")
     return judged(pool, nodes, others)
@@ -50,7 +50,9 @@ def judged(pool: GpuPool, nodes: Sequence[Any], others: Sequence[Any] = ()) -> F
     counts = [_gpus(node, pool.resource) for node in nodes]
     if max(counts) == 0:
         return _none(
-            pool, f"{len(nodes)} node(s) with {labels} offer no {pool.resource}", "Install the GPU's device plugin there."
+            pool,
+            f"{len(nodes)} node(s) with {labels} offer no {pool.resource}",
+            "Install the GPU's device plugin there.",
         )
     enough = [node for node, count in zip(nodes, counts, strict=True) if count >= pool.gpus]
     if not enough:
