@@ -9,6 +9,7 @@ import typer
 from vicur.commands.common import ConfigOption, SetOption, configuration
 
 if TYPE_CHECKING:
+    from vicur.cluster.preflight.finding import Scope
     from vicur.config.cluster import PreflightConfig
     from vicur.config.run import RunConfig
 
@@ -55,7 +56,7 @@ def doctor(
 
     settings = configuration(config, overrides)
     wanted = _needs(settings, need or [])
-    asked = ("laptop", "cluster") if cluster else ("laptop",)
+    asked: tuple[Scope, ...] = ("laptop", "cluster") if cluster else ("laptop",)
     results = run_checks(laptop_checks(wanted, settings.tracking), wanted.seconds)
     if as_json:
         typer.echo(json.dumps(record(results, asked), indent=1))

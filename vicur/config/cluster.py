@@ -33,7 +33,7 @@ class GpuPool(Section):
     """GPUs of a node that a training takes."""
     nodes: int = Field(1, ge=1)
     """Nodes that a training takes."""
-    node_selector: dict[str, str] = {}
+    node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels of the nodes."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints of the nodes that the pods put up with."""

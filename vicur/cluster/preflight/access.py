@@ -18,7 +18,7 @@ def access(link: Link, namespace: str) -> Finding:
     """Whether this account may launch trainings on several nodes.
 
     Raises:
-        NoCluster: where there is no cluster.
+        NoClusterError: where there is no cluster.
     """
     from kubernetes.client import ApiException
 

@@ -38,7 +38,7 @@ def release(link: Link) -> Finding:
     """Whether the cluster answers, and its release.
 
     Raises:
-        NoCluster: where there is none.
+        NoClusterError: where there is none.
     """
     from kubernetes.client import ApiException, VersionApi
 
@@ -61,7 +61,7 @@ def interface(link: Link, wanted: Interface) -> Finding:
     """Whether the cluster serves a group of custom resources in a version that is understood here.
 
     Raises:
-        NoCluster: where there is no cluster.
+        NoClusterError: where there is no cluster.
     """
     from kubernetes.client import ApiException
 
@@ -89,7 +89,7 @@ def served_versions(link: Link) -> Mapping[str, tuple[str, ...]]:
     """Versions of each group that the cluster serves.
 
     Raises:
-        NoCluster: where there is no cluster.
+        NoClusterError: where there is no cluster.
         kubernetes.client.ApiException: where it refuses.
     """
     from kubernetes.client import ApisApi

@@ -15,7 +15,7 @@ TIMEOUT = (5, 15)
 """Seconds to connect, and to answer."""
 
 
-class NoCluster(VicurError):
+class NoClusterError(VicurError):
     """There is no cluster to ask."""
 
 
@@ -25,19 +25,19 @@ class Link:
     def __init__(self) -> None:
         self._lock = Lock()
         self._api: ApiClient | None = None
-        self._reason: NoCluster | None = None
+        self._reason: NoClusterError | None = None
 
     def api(self) -> ApiClient:
         """The client.
 
         Raises:
-            NoCluster: where neither a pod's account nor a kubeconfig says which cluster.
+            NoClusterError: where neither a pod's account nor a kubeconfig says which cluster.
         """
         with self._lock:
             if self._api is None and self._reason is None:
                 try:
                     self._api = _client()
-                except NoCluster as reason:
+                except NoClusterError as reason:
                     self._reason = reason
             if self._api is None:
                 raise self._reason or AssertionError
@@ -47,7 +47,7 @@ class Link:
         """Calls a method of a generated API, with a time limit.
 
         Raises:
-            NoCluster: where the cluster does not answer.
+            NoClusterError: where the cluster does not answer.
             kubernetes.client.ApiException: where it refuses.
         """
         import urllib3
@@ -56,7 +56,7 @@ class Link:
             return method(*arguments, _request_timeout=TIMEOUT, **named)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             cause = str(getattr(error, "reason", None) or error).partition("): ")
-            raise NoCluster(
+            raise NoClusterError(
                 f"the cluster does not answer ({cause[2] or cause[0]}).",
                 where=str(self.api().configuration.host),
                 remedy="Check 'kubectl cluster-info': the kubeconfig's current context names the cluster.",
@@ -68,7 +68,7 @@ def _client() -> ApiClient:
         from kubernetes import config
         from kubernetes.client import ApiClient, Configuration
     except ImportError as error:
-        raise NoCluster("the package kubernetes is not installed.", remedy="Install 'vicur[pipeline]'.") from error
+        raise NoClusterError("the package kubernetes is not installed.", remedy="Install 'vicur[pipeline]'.") from error
     settings = Configuration()
     try:
         if os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -77,7 +77,7 @@ def _client() -> ApiClient:
             config.load_kube_config(client_configuration=settings)
     except (config.ConfigException, OSError) as error:
         first = str(error).partition("\n")[0].rstrip(".")
-        raise NoCluster(
+        raise NoClusterError(
             f"no cluster is named ({first}).",
             remedy="Ask its administrator for a kubeconfig, put it at ~/.kube/config or name it in KUBECONFIG, and try 'kubectl get pods'.",
         ) from error

@@ -65,20 +65,20 @@ def disk(folder: str, free_gib: float) -> Finding:
 
 def container_engine() -> Finding:
     """Whether a Docker Engine answers, which builds the images."""
-    remedy = "Install Docker Engine to build images here, or build them in CI; runs on this machine do without."
+    remedy = (
+        "Install Docker Engine to build images here, or have them built elsewhere; runs on this machine do without."
+    )
     program = shutil.which("docker")
     if program is None:
-        return Finding("failed", "no docker command is found", remedy)
+        return Finding("warning", "no docker command is found", remedy)
     command = [program, "version", "--format", "{{.Server.Version}} {{range .Server.Components}}{{.Name}} {{end}}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_DOCKER_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return Finding("failed", f"the docker command does not answer in {_DOCKER_SECONDS} s", remedy)
+        return Finding("warning", f"the docker command does not answer in {_DOCKER_SECONDS} s", remedy)
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        return Finding(
-            "failed", f"no engine answers ({said})", f"Start it, or join the group docker. Otherwise: {remedy}"
-        )
+        return Finding("warning", f"no engine answers ({said})", f"Start it, or join the group docker. {remedy}")
     if "podman" in done.stdout.lower():
         return Finding(
             "warning",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from vicur.cluster.preflight.buckets import impatient_client, network_remedy
 from vicur.cluster.preflight.finding import Finding

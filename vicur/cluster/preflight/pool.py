@@ -16,7 +16,7 @@ def gpu_pool(link: Link, pool: GpuPool) -> Finding:
     """Whether the cluster has the pool.
 
     Raises:
-        NoCluster: where there is no cluster.
+        NoClusterError: where there is no cluster.
     """
     from kubernetes.client import ApiException, CoreV1Api
 

@@ -15,7 +15,7 @@ def quota(link: Link, namespace: str, pool: GpuPool) -> Finding:
     """Whether the quotas of a namespace let a training have its GPUs.
 
     Raises:
-        NoCluster: where there is no cluster.
+        NoClusterError: where there is no cluster.
     """
     from kubernetes.client import ApiException, CoreV1Api
 
@@ -57,7 +57,7 @@ def queue(link: Link, namespace: str, name: str) -> Finding:
     """Whether Kueue has a LocalQueue of this name that takes work.
 
     Raises:
-        NoCluster: where there is no cluster.
+        NoClusterError: where there is no cluster.
     """
     from kubernetes.client import ApiException, CustomObjectsApi
 

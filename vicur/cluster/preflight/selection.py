@@ -7,8 +7,8 @@ from functools import partial
 
 from vicur.cluster.preflight import access, buckets, cue_endpoint, interfaces, machine, models, pool, room, tracking
 from vicur.cluster.preflight.finding import Check, Finding
-from vicur.cluster.preflight.link import Link, NoCluster
-from vicur.config.cluster import PreflightConfig
+from vicur.cluster.preflight.link import Link, NoClusterError
+from vicur.config.cluster import GpuPool, PreflightConfig
 from vicur.config.tracking import TrackingConfig
 
 _RUN_HERE = ("torch", "transformers", "kfp", "mlflow")
@@ -43,41 +43,62 @@ def step_checks(config: PreflightConfig, settings: TrackingConfig) -> list[Check
 
 def cluster_checks(config: PreflightConfig, link: Link) -> list[Check]:
     """What a cluster, and what is around it, must have for a run that is set so."""
-    several = config.pool is not None and config.pool.nodes > 1
-    wanted: list[tuple[str, Callable[[], Finding]]] = [
-        *((f"bucket {each}", partial(buckets.bucket, each)) for each in config.buckets),
-    ]
+    wanted = [Check(f"bucket {each}", "cluster", partial(buckets.bucket, each)) for each in config.buckets]
     if config.cue_endpoint is not None:
         look = partial(cue_endpoint.cue_endpoint, config.cue_endpoint, config.cue_model, config.cue_key_variable)
-        wanted.append(("cue endpoint", look))
-    asked: list[tuple[str, Callable[[], Finding]]] = [
-        ("cluster", partial(interfaces.release, link)),
-        ("pipelines", partial(interfaces.interface, link, interfaces.ARGO)),
-    ]
+        wanted.append(Check("cue endpoint", "cluster", look))
+    wanted.append(Check("cluster", "cluster", partial(interfaces.release, link)))
+    wanted.append(_asked("pipelines", partial(interfaces.interface, link, interfaces.ARGO), "Kubeflow Pipelines"))
     if config.pool is not None:
-        asked.append(("gpu pool", partial(pool.gpu_pool, link, config.pool)))
-        asked.append(("quota", partial(room.quota, link, config.namespace, config.pool)))
+        wanted += _pool_checks(config, config.pool, link)
     if config.queue is not None:
-        asked.append(("queue", partial(room.queue, link, config.namespace, config.queue)))
-    if several:
-        asked.append(("trainer", partial(interfaces.interface, link, interfaces.TRAINER)))
-        asked.append(("access", partial(access.access, link, config.namespace)))
-    return [
-        *(Check(name, "cluster", look) for name, look in wanted),
-        *(Check(name, "cluster", look if name == "cluster" else _after(look)) for name, look in asked),
+        look = partial(room.queue, link, config.namespace, config.queue)
+        wanted.append(_asked("queue", look, f"Kueue, and its LocalQueue {config.queue} in {config.namespace}"))
+    return wanted
+
+
+def _pool_checks(config: PreflightConfig, nodes: GpuPool, link: Link) -> list[Check]:
+    labels = f" labelled {nodes.node_selector}" if nodes.node_selector else ""
+    checks = [
+        _asked(
+            "gpu pool",
+            partial(pool.gpu_pool, link, nodes),
+            f"{nodes.nodes} node(s){labels} with {nodes.gpus} {nodes.resource} each",
+        ),
+        _asked(
+            "quota",
+            partial(room.quota, link, config.namespace, nodes),
+            f"the namespace {config.namespace}, with room for {nodes.gpus * nodes.nodes} {nodes.resource}",
+        ),
     ]
+    if nodes.nodes > 1:
+        look = partial(interfaces.interface, link, interfaces.TRAINER)
+        checks.append(_asked("trainer", look, "Kubeflow Trainer 2"))
+        rights = "the right to launch trainings (k8s/base/access)"
+        checks.append(_asked("access", partial(access.access, link, config.namespace), rights))
+    return checks
 
 
-def _after(look: Callable[[], Finding]) -> Callable[[], Finding]:
-    """The same, saying no more than needed where there is no cluster to ask: that is a finding of its own."""
+def _asked(name: str, look: Callable[[], Finding], needed: str) -> Check:
+    """A check that asks the cluster. Where there is none, which is a finding of its own, it says what is needed there.
+
+    Args:
+        name: of the check.
+        look: looks.
+        needed: what a cluster must have to pass.
+    """
 
     def looked() -> Finding:
         try:
             return look()
-        except NoCluster:
-            return Finding("failed", "there is no cluster to ask", "See the finding on the cluster.")
+        except NoClusterError:
+            return Finding(
+                "failed",
+                f"not known without a cluster; it needs {needed}",
+                "docs/kubernetes.md says how a platform team sets it up.",
+            )
 
-    return looked
+    return Check(name, "cluster", looked)
 
 
 def _no_bucket() -> Finding:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vicur.cluster.preflight.finding import Scope
 from vicur.cluster.preflight.report import markdown, passes, summary, table
 from vicur.cluster.preflight.running import run_checks
 from vicur.cluster.preflight.selection import step_checks
@@ -15,6 +16,7 @@ from vicur.config.tracking import TrackingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
+_ASKED: tuple[Scope, ...] = ("cluster",)
 _WIDTH = 160
 
 
@@ -30,12 +32,12 @@ def run_preflight(config: Mapping[str, Any], tracking: Mapping[str, Any]) -> str
     """
     settings = validated(PreflightConfig, dict(config), "preflight")
     results = run_checks(step_checks(settings, validated(TrackingConfig, dict(tracking), "tracking")), settings.seconds)
-    Console(width=_WIDTH).print(table(results, ("cluster",)))
-    if not passes(results, ("cluster",)):
+    Console(width=_WIDTH).print(table(results, _ASKED))
+    if not passes(results, _ASKED):
         failed = [result.check.name for result in results if result.finding.status == "failed"]
         raise VicurError(
-            f"{summary(results, ('cluster',))}: {', '.join(failed)}.",
+            f"{summary(results, _ASKED)}: {', '.join(failed)}.",
             where="preflight",
             remedy="Do what the table above says, then start the run again.",
         )
-    return markdown(results, ("cluster",))
+    return markdown(results, _ASKED)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import urllib.error
 import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from vicur.cluster.preflight.finding import Finding
@@ -17,14 +20,16 @@ _SECONDS = 10
 
 
 def tracking(config: TrackingConfig) -> Finding:
-    """Whether runs can be tracked where the configuration says.
+    """Whether runs can be tracked where the configuration says. A store of the project's own is not created by looking.
 
     Raises:
-        VicurError: where the server does not answer or refuses.
+        VicurError: where the server does not answer or refuses, or the store cannot be opened.
     """
     from vicur.mlflow_store import connect
 
-    address = public_address(config)
+    address, file = public_address(config), database(tracking_uri(config))
+    if file is not None and not file.exists():
+        return _to_be_created(file, address)
     try:
         connect(config)
     except VicurError as error:
@@ -33,10 +38,19 @@ def tracking(config: TrackingConfig) -> Finding:
         return Finding(
             "failed", f"MLflow at {address} does not know this host name (403)", allowed_hosts_remedy(address)
         )
-    if database(tracking_uri(config)) is not None:
+    if file is not None:
         return Finding("ok", f"the store of this project, {address}")
     release = server_release(tracking_uri(config))
     return judged(address, release)
+
+
+def _to_be_created(file: Path, address: str) -> Finding:
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    if find_spec("sqlalchemy") is None:
+        return Finding("failed", f"{address} needs packages that are not installed", "Install 'vicur[local]'.")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        return Finding("failed", f"{address} cannot be created in {folder}", "Name another place (tracking.uri).")
+    return Finding("ok", f"the store of this project, {address}, which the first run creates")
 
 
 def shared_tracking(config: TrackingConfig) -> Finding:
