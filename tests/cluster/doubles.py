@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-Answer = tuple[int, Any]
+Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
 Request = Callable[[str, str, dict[str, str], dict[str, str], bytes], Answer]
-"""Method, path, query, headers and body; returns status and JSON."""
+"""Method, path, query, headers (names in lower case) and body; returns status, JSON or bytes, and further headers, if any."""
 
 
 @contextmanager
@@ -27,11 +27,15 @@ def serving(answer: Request) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             place = urlsplit(self.path)
             query = {key: values[-1] for key, values in parse_qs(place.query).items()}
-            status, content = answer(self.command, place.path, query, dict(self.headers), body)
+            status, content, *more = answer(
+                self.command, place.path, query, {key.lower(): value for key, value in self.headers.items()}, body
+            )
             data = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
+            for name, value in (more[0] if more else {}).items():
+                self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(data)
@@ -101,7 +105,7 @@ class KubernetesDouble:
         self.requests: list[tuple[str, str, str]] = []
 
     def __call__(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer:
-        if headers.get("Authorization") != f"Bearer {self.token}":
+        if headers.get("authorization") != f"Bearer {self.token}":
             return 401, {"kind": "Status", "message": "Unauthorized"}
         if (method, path) == ("GET", "/version/"):
             return 200, {"major": "1", "minor": self.minor, "gitVersion": f"v1.{self.minor}", **_BUILD}
@@ -171,7 +175,7 @@ def openai_double(key: str, *models: str) -> Request:
         del query, body
         if (method, path) != ("GET", "/v1/models"):
             return 404, {"detail": "Not Found"}
-        if headers.get("Authorization") != f"Bearer {key}":
+        if headers.get("authorization") != f"Bearer {key}":
             return 401, {"error": "Unauthorized"}
         return 200, {"object": "list", "data": [{"id": each, "object": "model"} for each in models]}
 
@@ -189,11 +193,11 @@ def hub_double(token: str | None = None) -> Request:
         parts = path.removeprefix("/api/models/").split("/")
         name, revision = "/".join(parts[:2]), parts[3] if parts[2:3] == ["revision"] else "main"
         if method != "GET" or name not in ("org/open", "org/gated", "org/pickled"):
-            return 401, {"error": "Invalid username or password."}
+            return 401, {}, {"X-Error-Code": "RepoNotFound"}
         if revision not in ("main", COMMIT):
-            return 404, {"error": f"Invalid rev id: {revision}"}
+            return 404, {}, {"X-Error-Code": "RevisionNotFound"}
         if name == "org/gated" and headers.get("authorization") != f"Bearer {token}":
-            return 403, {"error": "Access to model org/gated is restricted."}
+            return 403, {}, {"X-Error-Code": "GatedRepo"}
         weights = "pytorch_model.bin" if name == "org/pickled" else "model.safetensors"
         return 200, {"id": name, "sha": COMMIT, "siblings": [{"rfilename": f} for f in ("config.json", weights)]}
 

@@ -14,6 +14,7 @@ from vicur_components.compare.component import compare
 from vicur_components.evaluate.component import evaluate
 from vicur_components.extract.component import extract
 from vicur_components.outcome.component import outcome
+from vicur_components.preflight.component import preflight
 from vicur_components.prepare.component import prepare
 from vicur_components.register.component import register
 from vicur_components.train.component import train
@@ -220,3 +221,19 @@ def final(state: str) -> dsl.PipelineTaskFinalStatus:
         error_code=None if state == "SUCCEEDED" else 1,
         error_message=None if state == "SUCCEEDED" else "step x died",
     )
+
+
+def test_preflight_hands_on_its_table(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    monkeypatch.setattr("vicur.cluster.preflight.run_preflight", lambda *args: told.append(args) or "| ok |")
+    findings = place("findings", dsl.Markdown)
+    preflight.python_func(config={"queue": "gpu"}, tracking={"experiment": "e"}, findings=findings)
+    assert told == [({"queue": "gpu"}, {"experiment": "e"})]
+    assert Path(findings.path).read_text() == "| ok |"
+
+
+def test_preflight_fails_with_one_message(place: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        preflight.python_func(config={"no such": "setting"}, tracking={}, findings=place("findings", dsl.Markdown))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("Error: preflight")

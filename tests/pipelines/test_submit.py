@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -14,7 +15,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 from vicur_pipelines.package import write_package
+from vicur_pipelines.submit.follow import follow
+from vicur_pipelines.submit.packaged import Package, step_names
+from vicur_pipelines.submit.server import connect
 
 from tests.cli.calling import Command, Result, caller
 from tests.pipelines.kfp_server_double import KfpServerDouble, node, serving
@@ -83,6 +88,40 @@ def test_a_run_is_uploaded_started_and_followed_to_its_success(kfp, submit) -> N
     assert "executor" not in result.output
     assert "driver" not in result.output
     assert run_of(kfp).pipeline_version_reference.pipeline_version_id == "pipeline_version-1"
+
+
+def test_the_steps_of_a_package_come_after_those_that_they_wait_for(package: Path) -> None:
+    names = step_names(Package.read(package).spec)
+    assert set(names) == {
+        "prepare",
+        "extract",
+        "base",
+        "evaluate",
+        "train",
+        "evaluate-2",
+        "compare",
+        "register",
+        "outcome",
+    }
+    for before, after in (
+        ("prepare", "extract"),
+        ("extract", "train"),
+        ("train", "evaluate-2"),
+        ("compare", "register"),
+    ):
+        assert names.index(before) < names.index(after)
+    assert names[-1] == "outcome"
+
+
+def test_on_a_terminal_steps_that_are_to_come_are_shown_too(kfp, submit, package: Path) -> None:
+    submit("--no-follow")
+    kfp.script = [("RUNNING", [node("prepare", "SUCCEEDED", 0, 2), node("extract", "RUNNING", 3)]), ("SUCCEEDED", [])]
+    screen = io.StringIO()
+    server = connect(kfp.endpoint, None, None)
+    ending = follow(server, "run-1", Console(file=screen, force_terminal=True, width=100, height=40), 0.1)
+    assert ending.state == "SUCCEEDED"
+    for name in ("prepare", "extract", "train", "register", "outcome"):
+        assert name in screen.getvalue()
 
 
 def test_iterations_of_a_loop_are_told_apart(kfp, submit) -> None:

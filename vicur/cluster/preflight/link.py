@@ -6,6 +6,8 @@ import os
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from vicur.errors import VicurError
 
 if TYPE_CHECKING:
@@ -74,8 +76,9 @@ def _client() -> ApiClient:
         if os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=settings)
         else:
-            config.load_kube_config(client_configuration=settings)
-    except (config.ConfigException, OSError) as error:
+            # The client itself reads the variable once, when it is imported.
+            config.load_kube_config(os.environ.get("KUBECONFIG") or None, client_configuration=settings)
+    except (config.ConfigException, yaml.YAMLError, OSError) as error:
         first = str(error).partition("\n")[0].rstrip(".")
         raise NoClusterError(
             f"no cluster is named ({first}).",
