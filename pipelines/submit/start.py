@@ -8,6 +8,8 @@ from typing import Any
 from vicur_pipelines.submit.server import Server
 from vicur_pipelines.submit.versions import Version, equals
 
+from vicur.errors import VicurError
+
 
 def start(
     server: Server,
@@ -41,7 +43,16 @@ def start(
         runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters)),
         service_account=service_account,
     )
-    return str(server.call(kfp_server_api.RunServiceApi(server.api).run_service_create_run, wanted).run_id)
+    try:
+        return str(server.call(kfp_server_api.RunServiceApi(server.api).run_service_create_run, wanted).run_id)
+    except VicurError as error:
+        if not error.retryable:
+            raise
+        raise VicurError(
+            f"{error.problem} Whether the run was started is not known.",
+            where=error.where,
+            remedy=f"Look for {name!r} among the runs of {experiment} before you start it again.",
+        ) from error
 
 
 def terminate(server: Server, run_id: str) -> None:

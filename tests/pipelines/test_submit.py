@@ -113,7 +113,7 @@ def test_the_steps_of_a_package_come_after_those_that_they_wait_for(package: Pat
     assert names[-1] == "outcome"
 
 
-def test_on_a_terminal_steps_that_are_to_come_are_shown_too(kfp, submit, package: Path) -> None:
+def test_on_a_terminal_steps_that_are_to_come_are_shown_too(kfp, submit) -> None:
     submit("--no-follow")
     kfp.script = [("RUNNING", [node("prepare", "SUCCEEDED", 0, 2), node("extract", "RUNNING", 3)]), ("SUCCEEDED", [])]
     screen = io.StringIO()
@@ -368,6 +368,14 @@ def test_what_the_server_refuses_is_told_with_its_reason(kfp, submit, operation:
     assert result.code == 2
     assert words in result.error
     assert len(result.error.splitlines()) == 2
+
+
+def test_a_start_that_nobody_heard_back_of_is_not_tried_again_and_told_as_that(kfp, submit) -> None:
+    kfp.faults = [("run_service_create_run", None, b"")]
+    result = submit()
+    assert result.code == 2
+    assert "Whether the run was started is not known" in result.error
+    assert kfp.requests.count("run_service_create_run") == 1
 
 
 def test_a_token_is_sent_as_bearer_and_comes_from_the_environment_too(
