@@ -120,12 +120,22 @@ def compile_package(
 
       vicur compile configs/ablation.yaml --pipeline ablation -o ablation.yaml
     """
+    write_compiled(output, config, overrides, image, not unversioned, pipeline)
+    typer.echo(f"Written to {output}")
+
+
+def write_compiled(
+    output: Path, config: Path | None, overrides: list[str] | None, image: str | None, versioned: bool, pipeline: str
+) -> None:
+    """Compiles what the options of a command name; see :func:`vicur_pipelines.package.write_package`.
+
+    Raises:
+        VicurError: where the configuration is wrong or the file cannot be written.
+    """
     from vicur_pipelines.graph import GRAPHS
     from vicur_pipelines.package import write_package
 
     from vicur.config.run import load_settings
 
-    kind = GRAPHS[pipeline].config
-    settings = load_settings(kind, config, overrides or ()) if config or overrides else None
-    write_package(output, settings, image, not unversioned, pipeline)
-    typer.echo(f"Written to {output}")
+    settings = load_settings(GRAPHS[pipeline].config, config, overrides or ()) if config or overrides else None
+    write_package(output, settings, image, versioned, pipeline)

@@ -85,7 +85,7 @@ def preflight(
         baseline_key: What the base's evaluation is made of.
         student_key: What the students are made of.
     """
-    from vicur.cluster.first_step import first_step
+    from vicur.first_step import first_step
 
     form = {
         "student": student,

@@ -183,7 +183,12 @@ pipeline(**{**defaults, **form})
 
 def run_in_pools(folder: Path, **form: Any) -> subprocess.CompletedProcess[str]:
     """Runs the pipeline for pools through kfp.local, which leaves out what only a cluster has."""
-    preset = {**SMALL, "base": {"path": "tiny"}, "methods": ["opsd", "vicur"], "cluster": {"gpu_count": 0}}
+    preset = {
+        **SMALL,
+        "base": {"path": "tiny"},
+        "methods": ["opsd", "vicur"],
+        "cluster": {"gpu_count": 0, "look": False},
+    }
     return subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(preset), json.dumps(form)],
         cwd=folder,

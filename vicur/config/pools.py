@@ -30,11 +30,11 @@ class Toleration(Section):
 
     key: str = ""
     """The taint's key; empty with ``Exists`` means every taint."""
-    operator: Literal["Exists", "Equal"] = "Exists"
+    operator: Literal["Exists", "Equal"] = "Equal"
     """Whether the key alone counts, or its value too."""
     value: str = ""
     """The taint's value, with ``Equal``."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""] = "NoSchedule"
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""] = ""
     """What the taint does; empty for every effect."""
 
     @model_validator(mode="after")
@@ -76,7 +76,7 @@ class PoolsConfig(Section):
     """Nodes of a training. More than one are a TrainJob of their own."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels that the nodes of the GPU pool have."""
-    tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu"),)
+    tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu", operator="Exists"),)
     """Taints of the GPU pool."""
     queue: ObjectName = ""
     """Kueue's LocalQueue for the steps that hold GPUs."""
@@ -94,6 +94,12 @@ class PoolsConfig(Section):
     """How often a step that failed is tried again. A training goes on from its last checkpoint."""
     backoff: Duration = "60s"
     """Pause before the first retry; it doubles with each."""
+    autoscaled: bool = False
+    """Whether nodes are added when pods ask for them: that none is there when a run starts is no failure then."""
+    namespace: ObjectName = "vicur"
+    """Where the pods run; the first step looks at its quota and queue."""
+    look: bool = True
+    """Whether the first step looks at what a run needs of its surroundings, and not at the configuration alone."""
     models_claim: ObjectName = "vicur-models"
     """PersistentVolumeClaim with the base weights, mounted at ``/models``; empty for none."""
     endpoints: ObjectName = "vicur-endpoints"

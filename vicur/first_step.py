@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vicur.cluster.keys import step_keys
+from vicur.cluster.preflight import needs_of, run_preflight
 from vicur.cluster.request import Request, resolved
 from vicur.config.run import RunConfig
 from vicur.config.validation import validated
@@ -45,7 +46,8 @@ def first_step(
         values = passed_on(config, codes)
         for name, path in outputs.items():
             _write(Path(path), values[name])
-        Path(report).write_text(_described(config), encoding="utf-8")
+        found = run_preflight(needs_of(config), config.tracking) if config.cluster.look else ""
+        Path(report).write_text(f"{_described(config)}\n\n{found}", encoding="utf-8")
     except VicurError as error:
         events.emit("failed", str(error), retryable=False)
         fail(error)
