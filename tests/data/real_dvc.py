@@ -28,3 +28,10 @@ def repository_of(folder: Path, data: Path) -> Path:
     (folder / ".dvc" / "config").write_text((REPOSITORY / ".dvc" / "config").read_text() + "    no_scm = true\n")
     shutil.copy(REPOSITORY / ".dvcignore", folder)
     return folder
+
+
+def with_remote(repository: Path, **settings: str) -> None:
+    """Gives a repository a remote."""
+    with (repository / ".dvc" / "config").open("a") as config:
+        config.write("    remote = store\n['remote \"store\"']\n")
+        config.writelines(f"    {name} = {value}\n" for name, value in settings.items())
