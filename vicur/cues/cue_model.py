@@ -60,15 +60,11 @@ class CueModel:
         self._prompt = CUE_PROMPTS[config.prompt]
         self._key = os.environ.get(API_KEY_VARIABLE, "")
         # Nothing that the environment says of OpenAI's own service concerns this endpoint.
-        others: dict[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
+        self._headers: dict[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
         if not self._key:
-            others["Authorization"] = Omit()
+            self._headers["Authorization"] = Omit()
         self._client = OpenAI(
-            base_url=config.url,
-            api_key=self._key or "none",
-            timeout=config.timeout,
-            max_retries=config.retries,
-            default_headers=others,
+            base_url=config.url, api_key=self._key or "none", timeout=config.timeout, max_retries=config.retries
         )
 
     def request(self, example: Example) -> dict[str, Any]:
@@ -100,7 +96,7 @@ class CueModel:
         import openai
 
         try:
-            completion = self._client.chat.completions.create(**request)
+            completion = self._client.chat.completions.create(**request, extra_headers=self._headers)
         except openai.APIStatusError as error:
             return self._refused(error.status_code, self._said(error), example_id)
         except openai.APITimeoutError as error:
@@ -113,6 +109,10 @@ class CueModel:
             raise self._foreign(self._said(completion))
         [choice, *_] = completion.choices
         return _cue(choice.message.content, choice.finish_reason)
+
+    def close(self) -> None:
+        """Ends what is under way as soon as it can be, and sends nothing any more."""
+        self._client.close()
 
     def _refused(self, status: int, said: str, example_id: str) -> NoCue:
         """What a status means that is still there after all retries."""
@@ -148,8 +148,9 @@ class CueModel:
 
 
 def _cue(content: str | None, finish_reason: str) -> str | NoCue:
-    # Models that think aloud end with what they mean to say.
-    text = " ".join((content or "").rpartition("</think>")[2].split())
+    # Models that think aloud end with what they mean to say. JSON can spell half a character, which no file can hold.
+    said = (content or "").rpartition("</think>")[2].encode("utf-8", "replace").decode()
+    text = " ".join(said.split())
     if finish_reason == "length":
         return NoCue("the model's answer was cut off at max_tokens")
     if finish_reason == "content_filter":

@@ -72,8 +72,12 @@ class EndpointProvider:
             VicurError: for a wrong key, address or model, and, to be tried again later, where the endpoint is down.
         """
         with ThreadPoolExecutor(self._config.concurrency) as pool:
-            # After an error, requests that are under way come to their end and are kept; no others are sent.
-            yield from pool.map(self._cue, examples)
+            try:
+                yield from pool.map(self._cue, examples)
+            except BaseException:
+                # Also at Ctrl-C: nobody waits for retries of what is under way.
+                self._model.close()
+                raise
 
     def _cue(self, example: Example) -> str | NoCue:
         if not example.images:

@@ -19,6 +19,8 @@ class KeptCues:
         self._file = file
         self._lock = threading.Lock()
         self._cues = dict(_lines(file))
+        if file.exists() and not file.read_bytes().endswith(b"\n"):
+            self._append("\n")  # The last line was cut off: the next is to stand alone.
 
     def get(self, request: str) -> str | None:
         """The cue that was given for a request, if one was."""
@@ -26,15 +28,17 @@ class KeptCues:
 
     def keep(self, request: str, cue: str) -> None:
         """Writes a cue down before anything else is done with it. Several threads may do so at once."""
-        # The line break comes first as well: the line before may have been cut off.
-        line = "\n" + json.dumps({"request": request, "cue": cue}, ensure_ascii=False) + "\n"
         with self._lock:
             self._cues[request] = cue
-            stream = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(stream, line.encode("utf-8", "replace"))
-            finally:
-                os.close(stream)
+            self._append(json.dumps({"request": request, "cue": cue}, ensure_ascii=False) + "\n")
+
+    def _append(self, text: str) -> None:
+        """In one system call, so that a line is whole or the last."""
+        stream = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(stream, text.encode())
+        finally:
+            os.close(stream)
 
 
 def _lines(file: Path) -> list[tuple[str, str]]:
