@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
 def openai_double(answer: Callable[[Asked], Reply]) -> Iterator[OpenAIDouble]:
     """Runs the double."""
     with OpenAIDouble(answer) as double:
-        thread = threading.Thread(target=double.serve_forever, daemon=True)
+        thread = threading.Thread(target=double.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield double

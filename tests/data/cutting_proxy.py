@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
 def cutting_proxy(behind: str) -> Iterator[CuttingProxy]:
     """Runs the proxy."""
     with CuttingProxy(behind) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield proxy
