@@ -125,3 +125,8 @@ def test_a_bucket_that_is_not_there_is_told_before_anything_runs() -> None:
 def test_an_address_that_is_none_is_refused(uri: str) -> None:
     with pytest.raises(ValidationError, match="uri"):
         RemoteConfig(uri=uri)
+
+
+def test_a_hash_that_is_none_is_refused() -> None:
+    with pytest.raises(ValidationError, match="is no hash of a folder as DVC writes it"):
+        RemoteConfig(uri="s3://bucket/x", hash="0" * 32)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from vicur.config.address import S3_ADDRESS, DatasetHash
+from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
 from vicur.config.base import Section
 
 SPLITS = ("base", "distill", "validation", "test", "ood")
@@ -144,10 +144,15 @@ class RemoteConfig(ImportConfig):
     """A folder on S3: a source as of :class:`FolderConfig`, or a dataset that is prepared already."""
 
     type: Literal["remote"] = "remote"
-    uri: str = Field(pattern=S3_ADDRESS)
+    uri: S3Address
     """Address of the folder, ``s3://bucket/prefix``."""
-    hash: DatasetHash | Literal[""] = ""
+    hash: str = ""
     """DVC's hash that the folder must have; it then says what the dataset is. Empty takes what lies there now."""
+
+    @field_validator("hash")
+    @classmethod
+    def _of_a_folder(cls, text: str) -> str:
+        return text and folder_hash(text)
 
     def identity(self) -> dict[str, Any]:
         """All but where it lies."""
