@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from vicur.cli import app
-from vicur.config.cluster import GpuPool, PreflightConfig
+from vicur.config.preflight import GpuPool, PreflightConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
 LINES = sorted(

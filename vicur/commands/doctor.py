@@ -10,7 +10,7 @@ from vicur.commands.common import ConfigOption, SetOption, configuration
 
 if TYPE_CHECKING:
     from vicur.cluster.preflight.finding import Scope
-    from vicur.config.cluster import PreflightConfig
+    from vicur.config.preflight import PreflightConfig
     from vicur.config.run import RunConfig
 
 FAILED = 1
@@ -76,7 +76,7 @@ def _needs(settings: RunConfig, given: list[str]) -> PreflightConfig:
     Raises:
         VicurError: where something given is unknown or wrong.
     """
-    from vicur.config.cluster import PreflightConfig
+    from vicur.config.preflight import PreflightConfig
     from vicur.config.run import read_overrides
     from vicur.config.validation import validated
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vicur.cluster.preflight.finding import Finding
 from vicur.cluster.preflight.link import Link
-from vicur.config.cluster import GpuPool, Toleration
+from vicur.config.preflight import GpuPool, Toleration
 
 _PAGE = 500
 

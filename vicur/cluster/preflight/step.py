@@ -11,7 +11,7 @@ from vicur.cluster.preflight.finding import Scope
 from vicur.cluster.preflight.report import markdown, passes, summary, table
 from vicur.cluster.preflight.running import run_checks
 from vicur.cluster.preflight.selection import step_checks
-from vicur.config.cluster import PreflightConfig
+from vicur.config.preflight import PreflightConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
@@ -24,7 +24,7 @@ def run_preflight(config: Mapping[str, Any], tracking: Mapping[str, Any]) -> str
     """Looks at what a run needs, prints the table, and returns it as Markdown.
 
     Args:
-        config: settings of the checks (:class:`~vicur.config.cluster.PreflightConfig`), as the platform passed them.
+        config: settings of the checks (:class:`~vicur.config.preflight.PreflightConfig`), as the platform passed them.
         tracking: the tracking section of the run configuration.
 
     Raises:
