@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calling import Command, caller
-from tests.cluster.doubles import KubernetesDouble, openai_double, serving
+from tests.cluster.preflight.doubles import KubernetesDouble, openai_double, serving
 from tests.tracking.server import Server
 from vicur.cluster.preflight import run_preflight
 from vicur.errors import VicurError

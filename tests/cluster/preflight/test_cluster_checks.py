@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.doubles import KubernetesDouble, kubeconfig, node, stopped_queue
+from tests.cluster.preflight.doubles import KubernetesDouble, kubeconfig, node, stopped_queue
 from tests.tracking.server import free_port
 from vicur.cluster.preflight.access import NEEDED, access
 from vicur.cluster.preflight.finding import Finding

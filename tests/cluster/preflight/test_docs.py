@@ -12,7 +12,7 @@ import typer
 from vicur.cli import app
 from vicur.config.preflight import GpuPool, PreflightConfig
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 LINES = sorted(
     {
         line.strip()
