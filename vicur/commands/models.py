@@ -30,7 +30,6 @@ def stage(
         str | None, typer.Option("--name", help="Name of the model's folder; by default the source's.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace another model of that name.")] = False,
-    token: Annotated[str | None, typer.Option(envvar="HF_TOKEN", hidden=True)] = None,
 ) -> None:
     """Fetch base weights once, so that every step reads them from there.
 
@@ -48,7 +47,7 @@ def stage(
     """
     from vicur import weights
 
-    staged = weights.stage(weights.source_of(source, revision, token), into, name, replace=replace)
+    staged = weights.stage(weights.source_of(source, revision), into, name, replace=replace)
     size = sum(file.bytes for file in staged.record.files.values())
     done = "Staged" if staged.fetched else "Already there, and whole:"
     typer.echo(f"{done} {staged.place} ({len(staged.record.files)} files, {size / 2**30:.2f} GiB)")

@@ -1,13 +1,17 @@
-"""Weights from the Hugging Face Hub, or from a mirror that ``HF_ENDPOINT`` names: one commit, and no file that runs code when it is read."""
+"""Weights from the Hugging Face Hub, or from a mirror that ``HF_ENDPOINT`` names: one commit, and no file that can run code.
+
+A private model's token is taken from where huggingface_hub looks for it (``HF_TOKEN``).
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -19,16 +23,13 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub.hf_api import RepoFile
 
 from vicur.errors import VicurError
 from vicur.storage import file_sha256
-from vicur.weights.record import Record, record_of
+from vicur.weights.record import Record, is_kept, record_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_KEPT = ("*.json", "*.safetensors", "*.txt", "*.jinja", "LICENSE*")
-"""Weights as safetensors, configuration and tokenizer. Pickles and Python files of a repository stay where they are."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,15 @@ class HubSource:
     Attributes:
         repository: ``owner/name``.
         commit: 40 hex digits.
-        token: of an account, where the repository asks for one.
+        endpoint: address of the Hub or of a mirror; ``None`` for the Hub.
     """
 
     repository: str
     commit: str
-    token: str | None = field(default=None, repr=False)
+    endpoint: str | None = None
 
     @classmethod
-    def at(cls, repository: str, revision: str | None, token: str | None = None) -> HubSource:
+    def at(cls, repository: str, revision: str | None) -> HubSource:
         """A source, if the revision is a commit: names of branches and tags can be moved by the repository's owner.
 
         Raises:
@@ -59,7 +60,7 @@ class HubSource:
                 where=repository,
                 remedy="Add --revision with the 40 hex digits that the model's page shows under 'Files and versions'.",
             )
-        return cls(repository, revision, token or None)
+        return cls(repository, revision, os.environ.get("HF_ENDPOINT"))
 
     @property
     def name(self) -> str:
@@ -73,28 +74,20 @@ class HubSource:
     def fetch(self, folder: Path) -> Record:
         """Downloads the commit's files; those that an interrupted call has finished are not fetched again."""
         with self._answering():
-            info = HfApi(token=self.token).model_info(self.repository, revision=self.commit, files_metadata=True)
-            if info.sha != self.commit:
-                raise VicurError(
-                    f"answers with another commit ({info.sha}).", where=self._where, remedy="Name a commit."
-                )
-            files = list(
-                filter_repo_objects(info.siblings or (), allow_patterns=list(_KEPT), key=lambda f: f.rfilename)
-            )
+            tree = HfApi(endpoint=self.endpoint).list_repo_tree(self.repository, revision=self.commit, recursive=True)
+            files = [entry for entry in tree if isinstance(entry, RepoFile) and is_kept(entry.path)]
             self._refuse_full_disk(files, folder)
+            names = [file.path for file in files]
             snapshot_download(
-                self.repository,
-                revision=self.commit,
-                token=self.token,
-                local_dir=folder,
-                allow_patterns=[file.rfilename for file in files],
+                self.repository, revision=self.commit, endpoint=self.endpoint, local_dir=folder, allow_patterns=names
             )
-        wrong = [file.rfilename for file in files if not _is_published(folder / file.rfilename, file)]
+        # It also returns where it could not fetch a thing, and finds nothing wrong with a file that was cut short before.
+        wrong = [file.path for file in files if not _is_published(folder / file.path, file)]
         if wrong:
             for name in wrong:
                 (folder / name).unlink(missing_ok=True)
             raise VicurError(
-                f"sent bytes that are not those it has published: {', '.join(wrong[:3])}.",
+                f"has not sent the bytes that it lists: {', '.join(wrong[:3])}.",
                 where=self._where,
                 remedy="Try again; if it stays so, the mirror or proxy between is at fault.",
                 retryable=True,
@@ -106,9 +99,9 @@ class HubSource:
     def _where(self) -> str:
         return f"{self.repository}@{self.commit[:12]}"
 
-    def _refuse_full_disk(self, files: list[RepoSibling], folder: Path) -> None:
+    def _refuse_full_disk(self, files: list[RepoFile], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        missing = sum((f.size or 0) for f in files if not (folder / f.rfilename).is_file())
+        missing = sum(f.size for f in files if not (folder / f.path).is_file())
         free = shutil.disk_usage(folder).free
         if missing > free:
             raise VicurError(
@@ -141,9 +134,9 @@ class HubSource:
             ) from error
 
 
-def _is_published(path: Path, file: RepoSibling) -> bool:
+def _is_published(path: Path, file: RepoFile) -> bool:
     """Whether a file has the bytes that the Hub lists: large ones by SHA-256, small ones by the id that git gives a blob."""
-    if not path.is_file() or (file.size is not None and path.stat().st_size != file.size):
+    if not path.is_file() or path.stat().st_size != file.size:
         return False
     if file.lfs is not None:
         return file_sha256(path) == file.lfs.sha256

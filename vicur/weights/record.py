@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +13,14 @@ from vicur.storage import file_sha256, files_below
 RECORD = "vicur-model.json"
 """The record's name in the model's folder. It is written last: a folder without it is not staged."""
 _SHOWN = 3
+_KEPT = ("*.json", "*.safetensors", "*.txt", "*.jinja", "LICENSE*")
+
+
+def is_kept(name: str) -> bool:
+    """Whether a file is staged: weights as safetensors, configuration, tokenizer, license. Pickles and Python files, which can run
+    code when they are read, stay where they are.
+    """
+    return name != RECORD and any(fnmatch(name, pattern) for pattern in _KEPT) and not name.startswith(".")
 
 
 class FileRecord(BaseModel):
@@ -33,7 +42,7 @@ class Record(BaseModel):
     revision: str | None
     """Commit hash on the Hub; ``None`` for a folder."""
     files: dict[str, FileRecord]
-    """Every file but the record, by its POSIX path below the folder."""
+    """Every file that is staged, by its POSIX path below the folder."""
 
     def write(self, folder: Path) -> None:
         """Writes the record into its model's folder."""
@@ -41,11 +50,11 @@ class Record(BaseModel):
 
 
 def record_of(folder: Path, origin: str, revision: str | None) -> Record:
-    """Reads every byte of a folder."""
+    """Reads every byte of what is staged of a folder."""
     files = {
-        file.relative_to(folder).as_posix(): FileRecord(bytes=file.stat().st_size, sha256=file_sha256(file))
+        name: FileRecord(bytes=file.stat().st_size, sha256=file_sha256(file))
         for file in files_below(folder)
-        if file != folder / RECORD
+        if is_kept(name := file.relative_to(folder).as_posix())
     }
     return Record(origin=origin, revision=revision, files=files)
 
@@ -54,7 +63,7 @@ def parse_record(text: bytes, where: str) -> Record:
     """A record that was read from ``where``.
 
     Raises:
-        VicurError: where it is none, or names a file outside its folder.
+        VicurError: where it is none, or names a file that is not staged or not in the folder.
     """
     remedy = "Stage the model again (vicur models stage)."
     try:
@@ -62,8 +71,8 @@ def parse_record(text: bytes, where: str) -> Record:
     except ValidationError as error:
         raise VicurError("is no record of a staged model.", where=where, remedy=remedy) from error
     for name in record.files:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise VicurError(f"names a file outside its folder ({name}).", where=where, remedy=remedy)
+        if not is_kept(name) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise VicurError(f"names a file that no staged model has ({name}).", where=where, remedy=remedy)
     return record
 
 

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from vicur.errors import VicurError
 from vicur.s3 import S3Folders, is_s3
-from vicur.storage import link_or_copy
 from vicur.weights.record import RECORD, Record, parse_record, read_record, record_of, refuse_difference
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -59,9 +58,12 @@ class FolderSource:
         return self._record().files == record.files
 
     def fetch(self, folder: Path) -> Record:
-        """Copies the folder."""
+        """Copies the folder: its files may be changed in place one day, so none is linked."""
         wanted = self._record()
-        link_or_copy(self.path, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        for name in wanted.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(self.path / name, folder / name)
         found = record_of(folder, wanted.origin, wanted.revision)
         refuse_difference(wanted, found, folder)
         return found
@@ -115,13 +117,12 @@ class S3Source:
         return parse_record(text, f"{self.address}/{RECORD}")
 
 
-def source_of(text: str, revision: str | None = None, token: str | None = None) -> Source:
+def source_of(text: str, revision: str | None = None) -> Source:
     """The source that a person names.
 
     Args:
         text: a path, ``s3://bucket/prefix``, or ``owner/name`` of a repository on the Hub (a folder of that name goes first).
         revision: commit hash on the Hub; needed there and of no use elsewhere.
-        token: of an account on the Hub, for models that ask for one.
 
     Raises:
         VicurError: where a repository is named without a commit hash.
@@ -132,4 +133,4 @@ def source_of(text: str, revision: str | None = None, token: str | None = None) 
         return FolderSource(Path(text))
     from vicur.weights.hub import HubSource
 
-    return HubSource.at(text, revision, token)
+    return HubSource.at(text, revision)

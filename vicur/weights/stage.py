@@ -69,6 +69,7 @@ def _stage_to_folder(source: Source, into: Path, name: str, replace: bool) -> St
             model_parameters(beside)
             record.write(beside)
             with new_folder(place) as partial:
+                # Not a copy: the model takes the empty folder's name, and then its place.
                 partial.rmdir()
                 beside.rename(partial)
     except OSError as error:
