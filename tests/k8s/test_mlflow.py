@@ -62,6 +62,12 @@ class Deployed:
             return answer.status, text
 
 
+def store_at(address: str) -> Any:
+    """A client of S3."""
+    keys = {name: SECRETS[name.upper()] for name in ("aws_access_key_id", "aws_secret_access_key")}
+    return boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
+
+
 def settings(manifests: list[Any], s3: str, database: int, folder: Path) -> dict[str, str]:
     """The environment that the pods get, from the ConfigMaps."""
     maps = {m["metadata"]["name"]: m["data"] for m in manifests if m["kind"] == "ConfigMap"}
@@ -105,9 +111,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     objects = ThreadedMotoServer("127.0.0.1", port=0)
     objects.start()
     s3 = "http://{}:{}".format(*objects.get_host_and_port())
-    boto3.client(
-        "s3", endpoint_url=s3, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
-    ).create_bucket(Bucket="vicur-mlflow")
+    store_at(s3).create_bucket(Bucket="vicur-mlflow")
     with postgres(store, "mlflow", SECRETS["PGPASSWORD"], "mlflow") as database:
         environment = settings(manifests, s3, database, folder)
         migrate(manifests, environment, folder)
@@ -115,7 +119,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         migrate(manifests, environment, folder)
         port = free_port()
         command = pod_templates(manifests)["Deployment/mlflow"]["spec"]["containers"][0]["command"]
-        command = [{"0.0.0.0": "127.0.0.1", "5000": str(port)}.get(word, word) for word in command]
+        command = [{"0.0.0.0": "127.0.0.1", "5000": str(port)}.get(word, word) for word in command]  # noqa: S104 (taken out)
         log, stands_in = folder / "server.log", folder / "root"
         stands_in.mkdir()
         with log.open("wb") as stream:
@@ -185,9 +189,7 @@ def test_artifacts_go_through_the_server_to_s3(deployed: Deployed) -> None:
     client |= {"MLFLOW_TRACKING_URI": f"http://localhost:{deployed.port}", "MLFLOW_TRACKING_USERNAME": ADMIN[0]}
     client["MLFLOW_TRACKING_PASSWORD"] = ADMIN[1]
     subprocess.run([sys.executable, "-c", code], env=client, check=True, capture_output=True)
-    s3 = boto3.client(
-        "s3", endpoint_url=deployed.s3, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
-    )
+    s3 = store_at(deployed.s3)
     (stored,) = s3.list_objects_v2(Bucket="vicur-mlflow")["Contents"]
     assert stored["Key"].startswith("artifacts/")
     assert s3.get_object(Bucket="vicur-mlflow", Key=stored["Key"])["Body"].read() == b"whole"

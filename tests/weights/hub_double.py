@@ -23,14 +23,14 @@ class Hub:
 
     Attributes:
         files: content by path.
-        token: needed where it is set, as for a model whose terms must be accepted.
+        asks_for: a token, needed where it is set, as for a model whose terms must be accepted.
         spoilt: paths whose bytes are changed on their way.
         broken: paths that break off after half of their bytes, once.
         asked: requests so far.
     """
 
     files: dict[str, bytes]
-    token: str | None = None
+    asks_for: str | None = None
     spoilt: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         path = self.path.partition("?")[0]
         self.hub.asked.append(f"{self.command} {path}")
-        if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+        if self.hub.asks_for and self.headers.get("Authorization") != f"Bearer {self.hub.asks_for}":
             return self._send(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"}, body)
         if path == f"/api/models/{REPOSITORY}/tree/{COMMIT}":
             return self._send(200, json.dumps(self.hub.listing()).encode(), {"Content-Type": "application/json"}, body)
@@ -116,7 +116,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
     """Serves a repository at ``hub.address``."""
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     hub.address = f"http://127.0.0.1:{server.server_address[1]}"
     try:

@@ -73,7 +73,7 @@ def test_only_a_commit_says_which_bytes_are_meant(revision: str | None) -> None:
 
 
 def test_a_model_with_terms_needs_a_token(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub.token = "hf_test"
+    hub.asks_for = "hf_test"
     with pytest.raises(VicurError, match=r"accepted its terms.*HF_TOKEN.*vicur-hf"):
         stage(source_of(REPOSITORY, COMMIT), str(tmp_path))
     monkeypatch.setenv("HF_TOKEN", "hf_test")
@@ -81,18 +81,22 @@ def test_a_model_with_terms_needs_a_token(hub: Hub, tmp_path: Path, monkeypatch:
     assert "hf_test" not in (tmp_path / "tiny-model" / "vicur-model.json").read_text()
 
 
-def test_a_commit_that_is_not_there_is_told(hub: Hub, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("hub")
+def test_a_commit_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(VicurError, match="has no such commit"):
         stage(source_of(REPOSITORY, "f" * 40), str(tmp_path))
 
 
-def test_a_repository_that_is_not_there_is_told(hub: Hub, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("hub")
+def test_a_repository_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(VicurError, match="not on the Hub, or not for this account"):
         stage(source_of("lab/other", COMMIT), str(tmp_path))
 
 
 def test_a_hub_that_does_not_answer_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    # Its client tries five times, and waits between.
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
     with pytest.raises(VicurError, match="stage from S3 or a folder") as caught:
         stage(source_of(REPOSITORY, COMMIT), str(tmp_path))
     assert caught.value.retryable

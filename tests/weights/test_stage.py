@@ -168,7 +168,8 @@ def test_weights_on_s3_without_a_record_are_refused_with_the_remedy(tmp_path: Pa
         stage(source_of("s3://models/base/tiny"), str(tmp_path / "cache"))
 
 
-def test_another_model_on_s3_is_replaced_only_when_told(tmp_path: Path, bucket: Any) -> None:
+@pytest.mark.usefixtures("bucket")
+def test_another_model_on_s3_is_replaced_only_when_told(tmp_path: Path) -> None:
     stage(source_of(str(write_model(tmp_path / "a" / "tiny"))), "s3://models")
     other = source_of(str(write_model(tmp_path / "b" / "tiny", seed=1)))
     with pytest.raises(VicurError, match="another model"):
