@@ -12,10 +12,10 @@ from vicur.modeling.tiles import TileSizes
 WEIGHTS = torch.linspace(0.0, 0.3, 13, dtype=torch.float64)
 
 
-def chi_squared(student_NV, teacher_NV):
+def chi_squared(_student_NV, teacher_NV, probability_NV):
     """sum_v (p - q)^2 / q, a divergence that nothing in the library knows, with its pull p (2 p / q)."""
-    student_NV, teacher_NV = student_NV.exp(), teacher_NV.exp() + 1e-30
-    return (student_NV - teacher_NV) ** 2 / teacher_NV, 2 * student_NV**2 / teacher_NV
+    teacher_NV = teacher_NV.exp() + 1e-30
+    return (probability_NV - teacher_NV) ** 2 / teacher_NV, 2 * probability_NV**2 / teacher_NV
 
 
 def scores(student, teacher, sizes=RAGGED):
@@ -31,7 +31,7 @@ def pair(**more):
 def test_values_and_gradients_are_those_of_all_logits(sizes):
     student, teacher = pair()
     made = scores(student, teacher, sizes)
-    wanted_N = chi_squared(student.logprobs(), teacher.logprobs().detach())[0].sum(-1)
+    wanted_N = chi_squared(student.logprobs(), teacher.logprobs().detach(), student.logprobs().exp())[0].sum(-1)
     assert torch.allclose(made.divergence_N, wanted_N, rtol=1e-12)
     wanted = (WEIGHTS * wanted_N).sum()
     assert torch.allclose(made.loss, wanted, rtol=1e-12)
@@ -112,7 +112,7 @@ def test_low_precision_states_are_summed_in_float32():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         made = scores(student, teacher)
     made.loss.backward()
-    wanted_N = chi_squared(student.logprobs(), teacher.logprobs())[0].sum(-1)
+    wanted_N = chi_squared(student.logprobs(), teacher.logprobs(), student.logprobs().exp())[0].sum(-1)
     assert made.divergence_N.dtype == torch.float32
     assert torch.allclose(made.divergence_N.double(), wanted_N, rtol=1e-4)
     (gradient,) = torch.autograd.grad((WEIGHTS * wanted_N).sum(), student.weight_VH)

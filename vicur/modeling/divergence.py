@@ -22,14 +22,15 @@ from vicur.modeling.tiles import (
     VocabularyTile,
     accumulation_dtype,
     add_product_,
-    exp_,
+    exponential,
     unwritten,
     vocabulary_tiles,
     without_autocast,
 )
 
-TermsAndPull = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(student_NV, teacher_NV), log-probabilities, to the terms whose sum over the vocabulary is a divergence D, and to p_v dD/dp_v."""
+TermsAndPull = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(student_NV, teacher_NV, probability_NV), log-probabilities and the student's probabilities p, to the terms whose sum over the vocabulary
+is a divergence D, and to p_v dD/dp_v, which may be the same tensor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,31 +105,35 @@ class _Strip:
         hidden_NH: the model's hidden states.
         head_VH: weights of its output layer.
         tiles: tiles over the vocabulary.
-        room_NV: memory for the logits, of which the first rows are taken.
+        room: memory for the logits [at least N * V]. A tile's lie in one piece there: products and sums are slower where they do not.
         entropy: whether the entropies are asked for.
     """
 
     def __init__(
-        self, hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile], room_NV: Tensor, *, entropy: bool
+        self, hidden_NH: Tensor, head_VH: Tensor, tiles: list[VocabularyTile], room: Tensor, *, entropy: bool
     ) -> None:
-        self._logits_NV = room_NV[: len(hidden_NH)]
-        self.softmax = RunningSoftmax(len(hidden_NH), room_NV, entropy=entropy)
+        self._count, self._room = len(hidden_NH), room
+        self._width, self._vocabulary = tiles[0].stop, tiles[-1].stop
+        self.softmax = RunningSoftmax(self._count, room, entropy=entropy)
         for tile in tiles:
             # Summed up while it is in the cache.
-            self.softmax.add(tile.logits(hidden_NH, head_VH, out=self._logits_NV[:, tile.ids]))
-        self._normaliser_N1 = self.softmax.log_normaliser()[:, None]
+            self.softmax.add(tile.logits(hidden_NH, head_VH, out=self.at(tile)))
+        self._normaliser_N = self.softmax.log_normaliser()
 
     def logprobs_of(self, targets_N: Tensor) -> Tensor:
         """Log-probabilities of one token each [N]; to be asked for before :meth:`take_logprobs`."""
-        return (self._logits_NV.gather(1, targets_N[:, None]) - self._normaliser_N1)[:, 0]
+        start_N = targets_N - targets_N % self._width
+        width_N = (self._vocabulary - start_N).clamp(max=self._width)
+        rows_N = torch.arange(self._count, device=targets_N.device)
+        return self._room[self._count * start_N + rows_N * width_N + targets_N - start_N] - self._normaliser_N
 
     def take_logprobs(self, tile: VocabularyTile) -> Tensor:
         """Log-probabilities of a tile's ids [N, stop - start], in the place of their logits; once for each tile."""
-        return self._logits_NV[:, tile.ids].sub_(self._normaliser_N1)
+        return self.at(tile).sub_(self._normaliser_N[:, None])
 
     def at(self, tile: VocabularyTile) -> Tensor:
         """What stands in the place of a tile's logits [N, stop - start]."""
-        return self._logits_NV[:, tile.ids]
+        return self._room[self._count * tile.start : self._count * tile.stop].view(self._count, -1)
 
 
 class _Pair:
@@ -138,7 +143,7 @@ class _Pair:
         student: the student's hidden states [N, H] and weights [V, H].
         teacher: those of the teacher.
         tiles: tiles over the vocabulary.
-        room_2NV: memory for the logits of both, used by one pair after the other.
+        rooms: memory for the logits of both [2, at least N * V], used by one pair after the other.
     """
 
     def __init__(
@@ -146,13 +151,13 @@ class _Pair:
         student: tuple[Tensor, Tensor],
         teacher: tuple[Tensor, Tensor],
         tiles: list[VocabularyTile],
-        room_2NV: Tensor,
+        rooms: Tensor,
     ) -> None:
         self._hidden_NH, self._head_VH = student
         self._tiles = tiles
-        self._student = _Strip(*student, tiles, room_2NV[0], entropy=True)
-        self._teacher = _Strip(*teacher, tiles, room_2NV[1], entropy=False)
-        self._pull_N = room_2NV.new_zeros(len(self._hidden_NH))
+        self._student = _Strip(*student, tiles, rooms[0], entropy=True)
+        self._teacher = _Strip(*teacher, tiles, rooms[1], entropy=False)
+        self._pull_N = rooms.new_zeros(len(self._hidden_NH))
 
     def scores(self, targets_N: Tensor, terms_and_pull: TermsAndPull) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Divergences, log-probabilities of the sampled tokens under student and teacher, and the student's entropies, each [N].
@@ -164,11 +169,13 @@ class _Pair:
         divergence_N = torch.zeros_like(self._pull_N)
         for tile in self._tiles:
             student_NV, teacher_NV = self._student.take_logprobs(tile), self._teacher.take_logprobs(tile)
-            terms_NV, pull_NV = terms_and_pull(student_NV, teacher_NV)
-            divergence_N += terms_NV.sum(-1)
-            self._pull_N += pull_NV.sum(-1)
-            exp_(teacher_NV.copy_(student_NV))
+            probability_NV = exponential(student_NV)
+            terms_NV, pull_NV = terms_and_pull(student_NV, teacher_NV, probability_NV)
+            sums_N = terms_NV.sum(-1)
+            divergence_N += sums_N
+            self._pull_N += sums_N if pull_NV is terms_NV else pull_NV.sum(-1)
             student_NV.copy_(pull_NV)
+            teacher_NV.copy_(probability_NV)
         return divergence_N, student_N, teacher_N, self._student.softmax.entropy()
 
     def add_gradients(
@@ -201,9 +208,9 @@ class _WeightedDivergence(torch.autograd.Function):
         with without_autocast(hidden_NH):
             strips = list(task.sizes.strips(count, len(weight_VH), wide))
             longest = max((rows.stop - rows.start for rows in strips), default=0)
-            room_2NV = hidden_NH.new_empty(2, longest, len(weight_VH), dtype=wide)
+            rooms = hidden_NH.new_empty(2, longest * len(weight_VH), dtype=wide)
             for rows in strips:
-                pair = _Pair((hidden_NH[rows], weight_VH), (teacher_NH[rows], teacher_VH), tiles, room_2NV)
+                pair = _Pair((hidden_NH[rows], weight_VH), (teacher_NH[rows], teacher_VH), tiles, rooms)
                 for values_N, made_N in zip(
                     found_N, pair.scores(task.targets_N[rows], task.terms_and_pull), strict=True
                 ):

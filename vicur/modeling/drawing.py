@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vicur.config.sampling import Sampling
-from vicur.modeling.tiles import accumulation_dtype, exp_, vocabulary_tiles, without_autocast
+from vicur.modeling.tiles import accumulation_dtype, exponential, vocabulary_tiles, without_autocast
 
 _BLOCK = 512
 _TILE = 16 * _BLOCK
@@ -49,7 +49,7 @@ class PlainDraws:
             for tile in self._tiles:
                 tile_BC = tile.logits(hidden_BH, self._head_VH, out=weights_BV[:, tile.ids])
                 highest.append(tile_BC.amax(-1, keepdim=True))
-                sums.append(_block_sums(exp_(tile_BC.sub_(highest[-1]))))
+                sums.append(_block_sums(exponential(tile_BC.sub_(highest[-1]), out=tile_BC)))
         # The weights of a tile are relative to its own highest: scales make them comparable.
         highest_BT = torch.cat(highest, dim=-1)
         scales_BT = (highest_BT - highest_BT.amax(-1, keepdim=True)).exp()

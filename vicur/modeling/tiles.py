@@ -125,7 +125,8 @@ class RunningSoftmax:
         """Takes in one tile's logits of all tokens, or of ``rows``."""
         highest_N = torch.maximum(self._highest_N[rows], logits_NV.amax(-1))
         kept_N = (self._highest_N[rows] - highest_N).exp()
-        powers_NV = exp_(logits_NV - highest_N[:, None])
+        powers_NV = logits_NV - highest_N[:, None]
+        exponential(powers_NV, out=powers_NV)
         self._total_N[rows] = self._total_N[rows] * kept_N + powers_NV.sum(-1)
         if self._weighted_N is not None:
             self._weighted_N[rows] = self._weighted_N[rows] * kept_N + powers_NV.mul_(logits_NV).sum(-1)
@@ -141,12 +142,12 @@ class RunningSoftmax:
         return self.log_normaliser() - self._weighted_N / self._total_N
 
 
-def exp_(exponents: Tensor) -> Tensor:
-    """e^x in place, as 2^(x log2 e): of exponents up to 0 it is off by at most |x| times the rounding of one product.
+def exponential(exponents: Tensor, out: Tensor | None = None) -> Tensor:
+    """e^x as 2^(x log2 e), in ``out`` where that is given: of exponents up to 0 it is off by at most |x| times the rounding of one product.
 
     Three times as fast as PyTorch's own ``exp`` where that is MKL's and the processor AMD's, about as fast elsewhere.
     """
-    return exponents.mul_(_LOG2_E).exp2_()
+    return torch.mul(exponents, _LOG2_E, out=out).exp2_()
 
 
 def accumulation_dtype(tensor: Tensor) -> torch.dtype:

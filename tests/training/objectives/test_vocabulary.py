@@ -27,6 +27,11 @@ def mixed(beta):
     return divergence
 
 
+def at(divergence, student, teacher):
+    """Terms and pull of one of ours at some log-probabilities."""
+    return divergence(student, teacher, student.exp())
+
+
 DIVERGENCES = {
     "forward": (forward_kl, lambda student, teacher: kl(teacher, student)),
     "reverse": (reverse_kl, kl),
@@ -49,7 +54,7 @@ def test_terms_sum_to_the_divergence_and_the_pull_gives_its_gradient(name):
     wanted = reference(logits.log_softmax(-1), teacher.log_softmax(-1))
     (gradient,) = torch.autograd.grad(wanted.sum(), logits)
     student = logits.detach().log_softmax(-1)
-    terms, pull = ours(student, teacher.log_softmax(-1))
+    terms, pull = at(ours, student, teacher.log_softmax(-1))
     assert torch.allclose(terms.sum(-1), wanted, atol=1e-12)
     assert torch.allclose(pull - student.exp() * pull.sum(-1, keepdim=True), gradient, atol=1e-12)
 
@@ -59,8 +64,9 @@ def test_ids_that_are_never_drawn_add_exactly_nothing(name):
     ours, _ = DIVERGENCES[name]
     student, teacher = (logits[:, :-2].log_softmax(-1) for logits in logits_pair())
     padded = (torch.nn.functional.pad(logprobs, (0, 2), value=NEVER) for logprobs in (student, teacher))
-    terms, pull = ours(*padded)
-    assert torch.equal(terms[:, :-2], ours(student, teacher)[0])
+    terms, pull = at(ours, *padded)
+    # Not bit by bit: the last few of a row are rounded otherwise than those that fill a vector register.
+    assert torch.allclose(terms[:, :-2], at(ours, student, teacher)[0], rtol=1e-14, atol=0)
     assert not terms[:, -2:].any()
     assert not pull[:, -2:].any()
 
@@ -69,8 +75,8 @@ def test_ids_that_are_never_drawn_add_exactly_nothing(name):
 def test_divergences_are_never_negative_and_zero_for_equals(seed, scale):
     student, teacher = (logits.log_softmax(-1) for logits in logits_pair(seed, scale=scale))
     for divergence, _ in DIVERGENCES.values():
-        assert divergence(student, teacher)[0].sum(-1).min() >= -1e-12
-        terms, pull = divergence(student, student)
+        assert at(divergence, student, teacher)[0].sum(-1).min() >= -1e-12
+        terms, pull = at(divergence, student, student)
         assert terms.sum(-1).abs().max() < 1e-12
         assert (pull - student.exp() * pull.sum(-1, keepdim=True)).abs().max() < 1e-12
     top = teacher.topk(3)
@@ -81,7 +87,7 @@ def test_divergences_are_never_negative_and_zero_for_equals(seed, scale):
 @given(st.integers(0, 10_000))
 def test_jsd_is_symmetric_at_a_half_and_bounded_by_log_2(seed):
     student, teacher = (logits.log_softmax(-1) for logits in logits_pair(seed, scale=8.0))
-    there, back = (jsd(0.5)(*pair)[0].sum(-1) for pair in ((student, teacher), (teacher, student)))
+    there, back = (at(jsd(0.5), *pair)[0].sum(-1) for pair in ((student, teacher), (teacher, student)))
     assert torch.allclose(there, back, atol=1e-12)
     assert there.max() <= math.log(2)
 
@@ -89,7 +95,8 @@ def test_jsd_is_symmetric_at_a_half_and_bounded_by_log_2(seed):
 @pytest.mark.parametrize(("beta", "share", "limit"), [(1e-6, 1e-6, forward_kl), (1 - 1e-6, 1e-6, reverse_kl)])
 def test_jsd_tends_to_the_kl_divergences(beta, share, limit):
     student, teacher = (logits.log_softmax(-1) for logits in logits_pair(scale=1.0))
-    assert torch.allclose(jsd(beta)(student, teacher)[0].sum(-1) / share, limit(student, teacher)[0].sum(-1), atol=1e-3)
+    ours, limits = (at(divergence, student, teacher)[0].sum(-1) for divergence in (jsd(beta), limit))
+    assert torch.allclose(ours / share, limits, atol=1e-3)
 
 
 def test_topk_forward_kl_puts_all_but_the_likeliest_into_one_bucket():
@@ -112,7 +119,7 @@ def test_topk_forward_kl_puts_all_but_the_likeliest_into_one_bucket():
 
 def test_topk_forward_kl_is_at_most_the_forward_kl_and_reaches_it():
     student, teacher = (logits.log_softmax(-1) for logits in logits_pair())
-    whole = forward_kl(student, teacher)[0].sum(-1)
+    whole = at(forward_kl, student, teacher)[0].sum(-1)
     made = [
         topk_forward_kl(student.gather(1, top.indices), top.values) for top in (teacher.topk(k) for k in range(1, 11))
     ]

@@ -2,7 +2,8 @@
 
 Those over the whole vocabulary are written as terms of its entries, so that they can be summed tile by tile. Let D(p) be a divergence as
 a function of the student's probabilities p = softmax(z). Then dD/dz_v = p_v (dD/dp_v - sum_u p_u dD/dp_u). So each function returns the
-terms of D and the *pull* p_v dD/dp_v, and the gradient of D in the student's logits is pull_v - p_v sum_u pull_u.
+terms of D and the *pull* p_v dD/dp_v, and the gradient of D in the student's logits is pull_v - p_v sum_u pull_u. Whoever sums needs p for
+that, and so hands it over beside the log-probabilities.
 
 Log-probabilities must be finite: where both stand for "never" they are equal and very low, and contribute exactly nothing.
 """
@@ -15,11 +16,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Divergence = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(student_NV, teacher_NV) -> (terms_NV, pull_NV): log-probabilities to the terms of a divergence and its pull."""
+from vicur.modeling.tiles import exponential
+
+Divergence = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(student_NV, teacher_NV, probability_NV) -> (terms_NV, pull_NV): both log-probabilities and the student's probabilities to the terms of a
+divergence and its pull."""
 
 
-def forward_kl(student_NV: Tensor, teacher_NV: Tensor) -> tuple[Tensor, Tensor]:
+def forward_kl(student_NV: Tensor, teacher_NV: Tensor, _probability_NV: Tensor) -> tuple[Tensor, Tensor]:
     """KL(p_T || p_theta) = sum_v p_T(v) (log p_T(v) - log p_theta(v)).
 
     The paper's full-vocabulary objective. Its gradient in the logits is p_theta - p_T, however little the student thinks of a token that
@@ -32,11 +36,11 @@ def forward_kl(student_NV: Tensor, teacher_NV: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Terms and pull, both [N, V].
     """
-    wanted_NV = teacher_NV.exp()
-    return wanted_NV * (teacher_NV - student_NV), -wanted_NV
+    wanted_NV = exponential(teacher_NV)
+    return (teacher_NV - student_NV) * wanted_NV, -wanted_NV
 
 
-def reverse_kl(student_NV: Tensor, teacher_NV: Tensor) -> tuple[Tensor, Tensor]:
+def reverse_kl(student_NV: Tensor, teacher_NV: Tensor, probability_NV: Tensor) -> tuple[Tensor, Tensor]:
     """KL(p_theta || p_T) = sum_v p_theta(v) (log p_theta(v) - log p_T(v)).
 
     What k1 estimates from the one token that was sampled, summed over the vocabulary: the same expected gradient at each prefix,
@@ -45,12 +49,13 @@ def reverse_kl(student_NV: Tensor, teacher_NV: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         student_NV: log p_theta.
         teacher_NV: log p_T.
+        probability_NV: p_theta.
 
     Returns:
-        Terms and pull, both [N, V]; here they are equal.
+        Terms and pull, both [N, V]; here they are one tensor.
     """
     # dD/dp_v has a summand 1 beside the log-ratio, which the gradient cancels.
-    terms_NV = student_NV.exp() * (student_NV - teacher_NV)
+    terms_NV = (student_NV - teacher_NV) * probability_NV
     return terms_NV, terms_NV
 
 
@@ -67,10 +72,10 @@ def jsd(beta: float) -> Divergence:
         The divergence.
     """
 
-    def terms_and_pull(student_NV: Tensor, teacher_NV: Tensor) -> tuple[Tensor, Tensor]:
+    def terms_and_pull(student_NV: Tensor, teacher_NV: Tensor, probability_NV: Tensor) -> tuple[Tensor, Tensor]:
         mixed_NV = torch.logaddexp(teacher_NV + math.log(beta), student_NV + math.log1p(-beta))
-        pull_NV = (1 - beta) * student_NV.exp() * (student_NV - mixed_NV)
-        return beta * teacher_NV.exp() * (teacher_NV - mixed_NV) + pull_NV, pull_NV
+        pull_NV = (1 - beta) * probability_NV * (student_NV - mixed_NV)
+        return beta * exponential(teacher_NV) * (teacher_NV - mixed_NV) + pull_NV, pull_NV
 
     return terms_and_pull
 
