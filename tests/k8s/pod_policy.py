@@ -86,7 +86,7 @@ def _container_problems(container: Manifest, serves: bool) -> Iterator[str]:
         yield "capabilities.drop has no ALL"
     if capabilities.get("add"):
         yield "it adds capabilities"
-    yield from _image_problems(container["image"])
+    yield from image_problems(container["image"])
     resources = container.get("resources", {})
     requests, limits = resources.get("requests", {}), resources.get("limits", {})
     yield from (f"it requests no {name}" for name in ("cpu", "memory") if name not in requests)
@@ -97,11 +97,17 @@ def _container_problems(container: Manifest, serves: bool) -> Iterator[str]:
     if serves:
         yield from (f"it has no {p}" for p in ("readinessProbe", "livenessProbe", "startupProbe") if p not in container)
     for variable in container.get("env", []):
-        if "value" in variable and _CREDENTIAL.search(variable["name"]):
+        if "value" in variable and is_credential(variable["name"]):
             yield f"{variable['name']} holds a literal value, not one from a secret"
 
 
-def _image_problems(image: str) -> Iterator[str]:
+def is_credential(name: str) -> bool:
+    """Whether a variable is one that holds a secret."""
+    return bool(_CREDENTIAL.search(name))
+
+
+def image_problems(image: str) -> Iterator[str]:
+    """Whether an image is the same tomorrow."""
     name, _, digest = image.partition("@")
     tag = name.rpartition("/")[2].partition(":")[2]
     if digest:
