@@ -30,7 +30,10 @@ def all_problems(manifests: list[Manifest], outside: frozenset[str] = frozenset(
         name = title(manifest)
         found += [f"{name}: {text}" for text in (*enum_problems(manifest), *_object_problems(manifest))]
     for name, template in pod_templates(manifests).items():
-        found += [f"{name}: {text}" for text in pod_problems(template, serves=not name.startswith("Job/"))]
+        found += [
+            f"{name}: {text}"
+            for text in pod_problems(template, serves=name.startswith(("Deployment/", "StatefulSet/")))
+        ]
     found += [
         f"{name} is not there: {by} needs it"
         for by, name in _references(manifests)

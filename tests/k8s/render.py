@@ -48,4 +48,8 @@ def title(manifest: Manifest) -> str:
 
 def pod_templates(manifests: list[Manifest]) -> dict[str, Manifest]:
     """Pod templates (metadata and spec) by the title of what makes pods of them."""
-    return {title(m): m["spec"]["template"] for m in manifests if m["kind"] in ("Deployment", "StatefulSet", "Job")}
+    found = {title(m): m["spec"]["template"] for m in manifests if m["kind"] in ("Deployment", "StatefulSet", "Job")}
+    for runtime in (m for m in manifests if m["kind"] == "TrainingRuntime"):
+        for job in runtime["spec"]["template"]["spec"]["replicatedJobs"]:
+            found[f"{title(runtime)}.{job['name']}"] = job["template"]["spec"]["template"]
+    return found

@@ -20,6 +20,8 @@ from referencing import Registry, Resource
 
 from tests.k8s.render import Manifest, title
 
+TWINS = {"TrainingRuntime": "ClusterTrainingRuntime"}
+"""Kinds that have the same fields as another one, whose definition is published in their stead."""
 VERSIONS = ("1.32", "1.35", "1.37")
 """Versions of Kubernetes: the oldest that we support, one between, the newest that has schemas."""
 _SCHEMAS = Path(str(files("kubernetes_validate"))) / "kubernetes-json-schema"
@@ -34,7 +36,8 @@ def problems(manifest: Manifest, version: str, crds: list[Path]) -> list[str]:
         crds: files of custom resource definitions.
     """
     key = (str(manifest.get("apiVersion")), str(manifest.get("kind")))
-    validator = _builtin(*key, version) or _custom(tuple(crds)).get(key)
+    custom = _custom(tuple(crds))
+    validator = _builtin(*key, version) or custom.get(key) or custom.get((key[0], TWINS.get(key[1], "")))
     if validator is None:
         return [f"{title(manifest)}: no schema knows {key[1]} of {key[0]}"]
     errors = sorted(validator.iter_errors(manifest), key=relevance)

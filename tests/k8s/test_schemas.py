@@ -81,3 +81,9 @@ def test_a_custom_resource_is_checked_by_the_version_that_it_names(crds: list[Pa
     assert problems(queue, "1.35", crds)
     queue["apiVersion"] = "kueue.x-k8s.io/v1beta1"
     assert problems(queue, "1.35", crds) == []
+
+
+def test_a_runtime_of_a_namespace_is_checked_by_the_clusters(crds: list[Path]) -> None:
+    runtime = one("overlays/multi-user", "TrainingRuntime", "vicur-torch")
+    runtime["spec"]["mlPolicy"]["pytorch"] = {}
+    assert "'pytorch' was unexpected" in " ".join(problems(runtime, "1.35", crds))
