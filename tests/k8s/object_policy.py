@@ -39,7 +39,13 @@ def all_problems(manifests: list[Manifest], outside: frozenset[str] = frozenset(
         for by, name in _references(manifests)
         if name not in _names(manifests) | outside
     ]
-    return [*found, *_service_problems(manifests), *_disruption_problems(manifests), *_bounds_problems(manifests)]
+    return [
+        *found,
+        *_subject_problems(manifests),
+        *_service_problems(manifests),
+        *_disruption_problems(manifests),
+        *_bounds_problems(manifests),
+    ]
 
 
 def _names(manifests: list[Manifest]) -> set[str]:
@@ -122,6 +128,14 @@ def _pod_references(spec: Manifest) -> Iterator[str]:
             for field, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
                 if field in variable.get("valueFrom", {}):
                     yield f"{kind}/{variable['valueFrom'][field]['name']}"
+
+
+def _subject_problems(manifests: list[Manifest]) -> Iterator[str]:
+    homes = {m["metadata"]["name"]: m["metadata"]["namespace"] for m in manifests if m["kind"] == "ServiceAccount"}
+    for binding in (m for m in manifests if m["kind"] in ("RoleBinding", "ClusterRoleBinding")):
+        for subject in binding["subjects"]:
+            if subject["name"] in homes and subject.get("namespace") != homes[subject["name"]]:
+                yield f"{title(binding)}: it binds an account of another namespace, or of none"
 
 
 def _selected(manifests: list[Manifest], labels: dict[str, str]) -> list[Manifest]:

@@ -97,6 +97,8 @@ def test_a_deployment_that_breaks_a_rule_is_told(change: Callable[[Any], object]
         ("Role", "vicur-kfp", lambda m: m["rules"][2].pop("resourceNames"), "it reads every secret"),
         ("RoleBinding", "vicur-kfp", lambda m: m["roleRef"].update(name="other"), "Role/other is not there"),
         ("RoleBinding", "vicur-kfp", lambda m: m["subjects"][0].update(name="x"), "ServiceAccount/x is not there"),
+        ("ClusterRoleBinding", "vicur-nodes", lambda m: m["subjects"][0].update(namespace="x"), "of another namespace"),
+        ("RoleBinding", "vicur-kfp", lambda m: m["subjects"][0].pop("namespace"), "of another namespace, or of none"),
         ("Service", "mlflow", lambda m: m["spec"].update(type="NodePort"), "it opens a port to the outside"),
         ("NetworkPolicy", "mlflow", lambda m: m["spec"]["ingress"].append({}), "allows everything"),
         ("NetworkPolicy", "mlflow", lambda m: m["spec"].update(policyTypes=["Inbound"]), "'Inbound' is none of"),
