@@ -7,6 +7,13 @@ from collections.abc import Iterator
 from tests.k8s.pod_policy import SECRETS, enum_problems, pod_problems
 from tests.k8s.render import Manifest, pod_templates, title
 
+OUTSIDE = {
+    "overlays/multi-user": frozenset({"ClusterQueue/vicur-gpu"}),
+    "jobs/stage-models": frozenset(
+        {"ServiceAccount/vicur-trainer", "ConfigMap/vicur-endpoints", "PersistentVolumeClaim/vicur-models"}
+    ),
+}
+"""What an overlay takes from another one, which is applied first."""
 _POWERS = {"bind", "escalate", "impersonate"}
 _CLUSTER_WIDE = {
     "Namespace",

@@ -7,16 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.object_policy import all_problems
+from tests.k8s.object_policy import OUTSIDE, all_problems
 from tests.k8s.render import APPLIED, Manifest, rendered
 
-OUTSIDE = {
-    "overlays/multi-user": frozenset({"ClusterQueue/vicur-gpu"}),
-    "jobs/stage-models": frozenset(
-        {"ServiceAccount/vicur-trainer", "ConfigMap/vicur-endpoints", "PersistentVolumeClaim/vicur-models"}
-    ),
-}
-"""What an overlay takes from another one, which is applied first."""
 LARGE = "overlays/gpu-pool"
 
 

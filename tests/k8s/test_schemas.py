@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.crds import crd_files
+from tests.k8s.__main__ import main
 from tests.k8s.render import APPLIED, rendered
 from tests.k8s.schemas import VERSIONS, problems
 
@@ -87,3 +88,10 @@ def test_a_runtime_of_a_namespace_is_checked_by_the_clusters(crds: list[Path]) -
     runtime = one("overlays/multi-user", "TrainingRuntime", "vicur-torch")
     runtime["spec"]["mlPolicy"]["pytorch"] = {}
     assert "'pytorch' was unexpected" in " ".join(problems(runtime, "1.35", crds))
+
+
+def test_the_command_prints_a_line_for_each_kustomization_and_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main() == 0
+    printed = capsys.readouterr().out
+    assert printed.count("kept") == len(APPLIED)
+    assert printed.count("valid") == len(APPLIED) * len(VERSIONS)
