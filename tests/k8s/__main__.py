@@ -26,7 +26,10 @@ def main() -> int:
 
 def _check() -> int:
     crds, found = crd_files(), []
-    table = Table("kustomization", "objects", "pods", *(f"Kubernetes {version}" for version in VERSIONS), "rules")
+    table = Table(
+        "kustomization", "objects", "pods", *VERSIONS, "rules", title="Kubernetes' versions, and our own rules"
+    )
+    table.columns[0].no_wrap = True
     for name in APPLIED:
         manifests = rendered(name)
         by_version = [[p for m in manifests for p in problems(m, version, crds)] for version in VERSIONS]
