@@ -19,10 +19,10 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-browser lint bench ablation ablation-module compile base teacher constraints clean
+.PHONY: help run test test-browser lint k8s bench ablation ablation-module compile base teacher constraints clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 run: $(VENV)/.run ## Run the whole pipeline on this machine
 	@$(BIN)/vicur run configs/local.yaml
@@ -38,6 +38,9 @@ lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+k8s: $(VENV)/.dev ## Render the overlays of k8s/ and check them (needs kubectl and ../shared/crds, or VICUR_CRDS)
+	$(BIN)/python -m tests.k8s
 
 bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks; rows go to .vicur/bench (builds .venv-bench, 6 GB, for TRL)
 	@mkdir -p .vicur/bench
