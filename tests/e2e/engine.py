@@ -1,4 +1,4 @@
-"""A Docker Engine of one's own, without a registry and without networks, and a base image for it that is made from Debian's packages.
+"""A Docker Engine of one's own, without a registry, and a base image for it that is made from Debian's packages.
 
     python -m tests.e2e.engine -- docker images        # runs a command against it; the engine and all it holds go when the command ends
 
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# Networks would need bridges and rules of the machine's own firewall. Containers use the machine's network, or none.
+# No bridge and no firewall rules but those of networks that a test makes: the machine's own are left alone.
 _SETTINGS = {
     "bridge": "none",
     "iptables": False,
@@ -60,7 +60,14 @@ class Engine:
     def make_base(self) -> str:
         """Makes a base image of Debian's own Python; returns its id."""
         archive = self.folder / "base.tar"
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, str(archive)]
+        command = [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            f"--include={','.join(_PACKAGES)}",
+            _SUITE,
+            str(archive),
+        ]
         subprocess.run(command, check=True, timeout=600)
         imported = self.docker("import", str(archive)).stdout.strip()
         archive.unlink()
@@ -120,7 +127,9 @@ def main() -> int:
     if reason := missing():
         sys.exit(reason)
     with private_engine() as engine:
-        return subprocess.run(command, env={**engine.environment, "VICUR_BASE": engine.make_base()}, check=False).returncode
+        return subprocess.run(
+            command, env={**engine.environment, "VICUR_BASE": engine.make_base()}, check=False
+        ).returncode
 
 
 if __name__ == "__main__":
