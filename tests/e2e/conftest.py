@@ -1,4 +1,4 @@
-"""A Docker Engine and the cpu image on it, for the tests that are marked ``docker``. They run only where they are asked for by that mark."""
+"""A Docker Engine and the cpu image on it, for the tests that are marked ``docker``: they run only where that mark is asked for."""
 
 from __future__ import annotations
 

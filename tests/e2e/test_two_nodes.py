@@ -37,7 +37,7 @@ TRAINING = {
     "rollout": {"max_new_tokens": 16},
     "distribution": {"processes": 1},
 }
-COMMAND = "vicur train --config /in/run.yaml --dataset /in/dataset --cues /in/cues --base tiny --output /out/student --checkpoints /out/kept"
+COMMAND = "vicur train --config /in/run.yaml --dataset /in/dataset --cues /in/cues --output /out/student --checkpoints /out/kept"
 RESTRICTED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
 
 
