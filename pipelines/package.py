@@ -40,7 +40,7 @@ def write_package(
         file = partial.with_suffix(".yaml")
         try:
             compiler.Compiler().compile(
-                graph.build(codes), str(file), pipeline_parameters=graph.arguments(config) if config else None
+                graph.build(codes, config), str(file), pipeline_parameters=graph.arguments(config) if config else None
             )
             file.replace(partial)
         finally:
