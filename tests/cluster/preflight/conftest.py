@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.cluster.doubles import KubernetesDouble, kubeconfig, serving
+from tests.cluster.preflight.doubles import KubernetesDouble, kubeconfig, serving
 from tests.tracking.server import ENVIRONMENT, Server, shared_server
 
 _VARIABLES = (
