@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.render import rendered
+from tests.k8s.render import Manifest, rendered
 from tests.k8s.verbs import Right, used_rights
+from vicur.cluster.preflight.access import NEEDED
 
 CLUSTER = Path(__file__).parents[2] / "vicur" / "cluster"
 OF_KFP = "vicur-kfp"
@@ -24,10 +25,18 @@ def granted(name: str) -> set[Right]:
         if m["kind"] in ("RoleBinding", "ClusterRoleBinding") and m["subjects"][0]["name"] == "vicur-pipeline"
     }
     return {
-        (group, resource, verb)
+        right
         for m in manifests
         if m["kind"] in ("Role", "ClusterRole") and m["metadata"]["name"] in roles - {OF_KFP}
-        for rule in m["rules"]
+        for right in rights_of(m)
+    }
+
+
+def rights_of(role: Manifest) -> set[Right]:
+    """What a role's rules come to."""
+    return {
+        (group, resource, verb)
+        for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
@@ -41,6 +50,11 @@ def test_the_roles_grant_what_the_code_uses_and_nothing_more(name: str) -> None:
 
 def test_a_profile_is_granted_the_same_but_for_the_clusters_nodes() -> None:
     assert granted("overlays/multi-user") == used_rights(CLUSTER) - {("", "nodes", "list")}
+
+
+def test_preflight_asks_for_the_rights_that_the_role_of_trainings_grants() -> None:
+    (role,) = [m for m in rendered("overlays/dev") if (m["kind"], m["metadata"]["name"]) == ("Role", "vicur-training")]
+    assert set(NEEDED) == rights_of(role)
 
 
 def test_no_other_account_is_granted_anything() -> None:

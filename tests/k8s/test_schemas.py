@@ -95,3 +95,9 @@ def test_the_command_prints_a_line_for_each_kustomization_and_exits_with_0(capsy
     printed = capsys.readouterr().out
     assert printed.count("kept") == len(APPLIED)
     assert printed.count("valid") == len(APPLIED) * len(VERSIONS)
+
+
+def test_the_queues_are_valid_for_an_older_kueue_too(crds: list[Path]) -> None:
+    older = [m for m in rendered("overlays/gpu-pool") if m["apiVersion"] == "kueue.x-k8s.io/v1beta2"]
+    assert len(older) == 6
+    assert [p for m in older for p in problems({**m, "apiVersion": "kueue.x-k8s.io/v1beta1"}, "1.35", crds)] == []
