@@ -89,6 +89,20 @@ class S3Folders:
             keys = self._keys("")
         return sorted(key.split("/")[0] for key in keys if key.count("/") == 1 and key.endswith(f"/{self.marker}"))
 
+    def read_marker(self, name: str) -> bytes | None:
+        """What the marker of folder ``name`` holds; ``None`` where there is no such folder.
+
+        Raises:
+            VicurError: where S3 does not answer or refuses.
+        """
+        with answering(f"{self.address}/{name}"):
+            try:
+                answer = self.client.get_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"))
+            except self.client.exceptions.NoSuchKey:
+                return None
+            content: bytes = answer["Body"].read()
+            return content
+
     def put(self, folder: Path, name: str) -> None:
         """Uploads a folder under ``name``, its marker last. What a killed upload left there is removed first.
 

@@ -31,6 +31,7 @@ class Entry:
 
 CHECKPOINT = (
     "vicur.json",
+    "vicur-model.json",
     "model*.safetensors",
     "model.safetensors.index.json",
     "metrics.jsonl",
