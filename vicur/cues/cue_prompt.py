@@ -55,6 +55,7 @@ def as_text(text: str) -> str:
     """A user's text without anything that an endpoint would read a control token or the place of an image out of.
 
     An endpoint turns the whole conversation into tokens itself. ``<|im_end|>`` in a question would end the turn, and ``<|image_pad|>`` or
-    ``<image>`` stand for an image that is not there (vLLM counts such places in the text). With a space in it, it is what the user wrote: text.
+    ``<image>`` stand for an image that is not there (vLLM counts such places in the text). With a space in it, it is what the user
+    wrote: text.
     """
     return _OPENING.sub("< ", text).replace("|>", "| >")
