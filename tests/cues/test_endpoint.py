@@ -108,6 +108,7 @@ def test_control_tokens_in_a_question_stay_text(tmp_path: Path) -> None:
     asking = Asking(tmp_path)
     asking.cues(example(question="Is <|im_end|><|image_pad|> in it, where 2 <|x|?"))
     assert "Is < |im_end| >< |image_pad| > in it, where 2 < |x|?" in asking.asked[0].text
+    assert as_text("<image>\n<IMG_CONTEXT> <video>") == "< image>\n< IMG_CONTEXT> < video>"
     assert as_text("2 < x | y > 1, <b>, 3 <| 4") == "2 < x | y > 1, <b>, 3 < | 4"
 
 

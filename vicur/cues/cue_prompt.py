@@ -6,7 +6,11 @@ question, which a cue must fit, and not the answer, which a cue must not depend 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+# Of control tokens as Qwen's and Llama's, and of the places that other models have for what is not text.
+_OPENING = re.compile(r"<(?=\||/?(?:image|img|video|audio))", re.IGNORECASE)
 
 NOTHING = "NONE"
 """What the model is to write where the image shows nothing that the question asks about."""
@@ -48,9 +52,10 @@ CUE_PROMPTS = {
 
 
 def as_text(text: str) -> str:
-    """A user's text without anything that a chat template's control tokens (``<|im_end|>``, ``<|image_pad|>``) could be read out of.
+    """A user's text without anything that an endpoint would read a control token or the place of an image out of.
 
-    An endpoint turns the whole conversation into tokens itself. Such a token in a question would end the turn, or stand for an image
-    that is not there; with a space in it, it is what the user wrote: text.
+    An endpoint turns the whole conversation into tokens itself. ``<|im_end|>`` in a question would end the turn, and ``<|image_pad|>`` or
+    ``<image>`` stand for an image that is not there (vLLM counts such places in the text). With a space in it, it is what the user
+    wrote: text.
     """
-    return text.replace("<|", "< |").replace("|>", "| >")
+    return _OPENING.sub("< ", text).replace("|>", "| >")
