@@ -1,1 +1,1 @@
-"""The first step."""
+"""The base model step."""

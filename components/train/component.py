@@ -18,6 +18,7 @@ def train(
     student: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     subject: str = "",
+    given: str = "",
 ):
     """Trains a student by one method: distilled on policy from a teacher, by rewards or on references.
 
@@ -35,6 +36,7 @@ def train(
         student: Checkpoint with tokenizer, image processor, vicur.json and training curves.
         metrics: Best validation accuracy and when it was reached.
         subject: What the student is called; empty for the method's name.
+        given: What the inputs hold, for the platform's cache, which does not look into them.
     """
     from vicur.step import run_step
 

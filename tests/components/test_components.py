@@ -14,7 +14,6 @@ from vicur_components.compare.component import compare
 from vicur_components.evaluate.component import evaluate
 from vicur_components.extract.component import extract
 from vicur_components.outcome.component import outcome
-from vicur_components.preflight.component import preflight
 from vicur_components.prepare.component import prepare
 from vicur_components.register.component import register
 from vicur_components.train.component import train
@@ -189,19 +188,19 @@ def test_register_takes_the_chosen_student(recorder: Recorder, place: Any, tmp_p
 def test_the_exit_step_records_how_the_run_ended(
     place: Any, monkeypatch: pytest.MonkeyPatch, state: str, status: str
 ) -> None:
-    told: list[tuple[TrackingConfig, str, str]] = []
+    told: list[tuple[TrackingConfig, str, str, dict[str, float]]] = []
     monkeypatch.setenv("VICUR_RUN_ID", "run-7")
-    monkeypatch.setattr("vicur.outcome.finish_pipeline", lambda *args: told.append(args))
+    monkeypatch.setattr("vicur.outcome.finish_pipeline", lambda *args, metrics: told.append((*args, metrics)))
     record = place("record", dsl.Markdown)
     outcome.python_func(status=final(state), tracking={"experiment": "e"}, record=record)
-    assert told == [(TrackingConfig(experiment="e"), "run-7", status)]
+    assert told == [(TrackingConfig(experiment="e"), "run-7", status, {})]
     assert state.lower() in Path(record.path).read_text()
 
 
 def test_the_exit_step_records_the_outcome_also_when_tracking_is_down(
     place: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def down(*_: object) -> None:
+    def down(*_: object, **__: object) -> None:
         raise VicurError("MLflow does not answer.", where="http://localhost:1", remedy="Start it.")
 
     monkeypatch.setattr("vicur.outcome.finish_pipeline", down)
@@ -221,19 +220,3 @@ def final(state: str) -> dsl.PipelineTaskFinalStatus:
         error_code=None if state == "SUCCEEDED" else 1,
         error_message=None if state == "SUCCEEDED" else "step x died",
     )
-
-
-def test_preflight_hands_on_its_table(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    monkeypatch.setattr("vicur.cluster.preflight.run_preflight", lambda *args: told.append(args) or "| ok |")
-    findings = place("findings", dsl.Markdown)
-    preflight.python_func(config={"queue": "gpu"}, tracking={"experiment": "e"}, findings=findings)
-    assert told == [({"queue": "gpu"}, {"experiment": "e"})]
-    assert Path(findings.path).read_text() == "| ok |"
-
-
-def test_preflight_fails_with_one_message(place: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        preflight.python_func(config={"no such": "setting"}, tracking={}, findings=place("findings", dsl.Markdown))
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("Error: preflight")

@@ -1,1 +1,1 @@
-"""Kubernetes: what a cluster must have for the pipeline. The client is imported where it is used."""
+"""Kubernetes: what a run asks of a cluster, checks before it spends, and leaves behind."""

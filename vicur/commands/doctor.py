@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -76,12 +76,11 @@ def _needs(settings: RunConfig, given: list[str]) -> PreflightConfig:
     Raises:
         VicurError: where something given is unknown or wrong.
     """
+    from vicur.cluster.preflight import needs_of
     from vicur.config.preflight import PreflightConfig
     from vicur.config.run import read_overrides
     from vicur.config.validation import validated
 
-    values: dict[str, Any] = {"models": [settings.base.path], "pool": {}}
-    if settings.checkpoints.startswith("s3://"):
-        values["buckets"] = [settings.checkpoints]
+    values = needs_of(settings).model_dump(mode="json", exclude_none=True)
     needs: PreflightConfig = validated(PreflightConfig, read_overrides(given, values), "--need")
     return needs

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from vicur.config.base import Section
-
-
-class Toleration(Section):
-    """A taint of nodes that pods put up with, in Kubernetes' own words."""
-
-    key: str | None = None
-    """Name of the taint; left out, with the operator ``Exists``, every taint."""
-    operator: Literal["Equal", "Exists"] = "Equal"
-    """Whether the value must be the same or does not matter."""
-    value: str = ""
-    """Value of the taint."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """What the taint does; left out, any."""
-    tolerationSeconds: int | None = None
-    """How long a pod stays on a node that is tainted while it runs."""
+from vicur.config.pools import Toleration
 
 
 class GpuPool(Section):

@@ -16,7 +16,8 @@ from vicur.cluster.preflight.interfaces import ARGO, KUEUE, TRAINER, interface, 
 from vicur.cluster.preflight.link import Link, NoClusterError
 from vicur.cluster.preflight.pool import gpu_pool
 from vicur.cluster.preflight.room import queue, quota
-from vicur.config.preflight import GpuPool, Toleration
+from vicur.config.pools import Toleration
+from vicur.config.preflight import GpuPool
 
 TOLERATED = (Toleration(key="nvidia.com/gpu", operator="Exists"),)
 POOL = GpuPool(gpus=8, node_selector={"gpu": "h100"}, tolerations=TOLERATED)

@@ -12,7 +12,10 @@ import pytest
 from tests.cli.calling import Command, caller
 from tests.cluster.preflight.doubles import KubernetesDouble, openai_double, serving
 from tests.tracking.server import Server
-from vicur.cluster.preflight import run_preflight
+from vicur.cluster.preflight import needs_of, run_preflight
+from vicur.config.preflight import PreflightConfig
+from vicur.config.run import RunConfig
+from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 
 SECRETS = ("s3cr3t-key", "kube-0815", "cue-key", "hunter2")
@@ -118,26 +121,31 @@ def test_a_need_that_is_none_is_refused(vicur: Command) -> None:
     assert vicur("doctor", "--need", "nonsense").code == 2
 
 
-def config(cue: str) -> dict[str, object]:
-    """As the platform passes it: whole numbers arrive as floats."""
-    return {
-        "pool": {
-            "gpus": 8.0,
-            "nodes": 2.0,
-            "node_selector": {"gpu": "h100"},
-            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
-        },
-        "queue": "gpu-h100",
-        "buckets": ["s3://runs/checkpoints"],
-        "models": ["tiny"],
-        "cue_endpoint": cue,
-        "free_gib": 0.1,
-    }
+def config(cue: str) -> PreflightConfig:
+    """What a run on two nodes needs, and a cue model."""
+    pools = {"gpu_count": 8, "nodes": 2, "node_selector": {"gpu": "h100"}, "queue": "gpu-h100"}
+    asked = RunConfig.model_validate({"cluster": pools, "checkpoints": "s3://runs/checkpoints"})
+    return needs_of(asked).model_copy(update={"cue_endpoint": cue, "free_gib": 0.1})
+
+
+def test_what_a_run_needs_is_what_its_configuration_says() -> None:
+    training = {"teacher": {"type": "checkpoint", "path": "/models/32B"}}
+    pools = {"gpu_count": 4, "gpu_type": "amd.com/gpu", "tolerations": [{"key": "gpu", "operator": "Exists"}]}
+    asked = {"methods": ["opd"], "base": {"path": "/models/8B"}, "training": training, "cluster": pools}
+    needs = needs_of(RunConfig.model_validate(asked))
+    assert needs.models == ("/models/8B", "/models/32B")
+    assert (needs.buckets, needs.queue, needs.cue_endpoint) == ((), None, None)
+    assert needs.pool is not None
+    assert (needs.pool.gpus, needs.pool.resource, needs.pool.tolerations[0].key) == (4, "amd.com/gpu", "gpu")
+
+
+def test_a_training_on_the_processor_needs_no_pool() -> None:
+    assert needs_of(RunConfig.model_validate({"cluster": {"gpu_count": 0}})).pool is None
 
 
 @pytest.mark.usefixtures("s3", "kubernetes")
 def test_the_first_step_passes_with_a_table(server: Server, cue: str, capsys: pytest.CaptureFixture[str]) -> None:
-    table = run_preflight(config(cue), {"uri": server.uri})
+    table = run_preflight(config(cue), TrackingConfig(uri=server.uri))
     assert "| ok | gpu pool | 2 node(s) with gpu=h100 are ready for 8 nvidia.com/gpu each |" in table
     assert "gpu pool" in capsys.readouterr().out
 
@@ -148,11 +156,6 @@ def test_the_first_step_fails_with_the_table_and_names_what_failed(
 ) -> None:
     kubernetes.nodes = []
     with pytest.raises(VicurError, match=r"1 failed: gpu pool\.") as caught:
-        run_preflight(config(cue), {"uri": server.uri})
+        run_preflight(config(cue), TrackingConfig(uri=server.uri))
     assert "table above" in caught.value.remedy
     assert "no node carries gpu=h100" in capsys.readouterr().out
-
-
-def test_the_first_step_refuses_settings_that_it_does_not_know() -> None:
-    with pytest.raises(VicurError, match="preflight"):
-        run_preflight({"pols": {}}, {})

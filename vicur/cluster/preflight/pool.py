@@ -7,7 +7,8 @@ from typing import Any
 
 from vicur.cluster.preflight.finding import Finding
 from vicur.cluster.preflight.link import Link
-from vicur.config.preflight import GpuPool, Toleration
+from vicur.config.pools import Toleration
+from vicur.config.preflight import GpuPool
 
 _PAGE = 500
 
@@ -116,9 +117,9 @@ def _untolerated(node: Any, tolerations: Sequence[Toleration]) -> list[Any]:
 
 def tolerates(toleration: Toleration, taint: Any) -> bool:
     """Whether a toleration matches a taint (``V1Taint``), as Kubernetes decides it."""
-    if toleration.effect is not None and toleration.effect != taint.effect:
+    if toleration.effect not in ("", taint.effect):
         return False
-    if toleration.key is None:
+    if not toleration.key:
         return toleration.operator == "Exists"
     return toleration.key == taint.key and (toleration.operator == "Exists" or toleration.value == (taint.value or ""))
 
