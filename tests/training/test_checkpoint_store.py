@@ -5,8 +5,8 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
+from tests.moto_s3 import s3_server, use_s3
 from tests.training.test_checkpoint import checkpoint_of, trained
 from vicur.errors import VicurError
 from vicur.events import Events
@@ -19,23 +19,13 @@ BUCKET = "s3://checkpoints"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture
 def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> object:
-    environment = {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    use_s3(server, monkeypatch)
     client = boto3.client("s3")
     client.create_bucket(Bucket="checkpoints")
     yield client
