@@ -1,7 +1,11 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from tests.training.factory import SMALL, save_random_base
 from tests.training.train_once import train_once
@@ -38,6 +42,34 @@ def inputs(session, base, tmp_path_factory) -> dict[str, Path]:
 def uninterrupted(inputs, tmp_path_factory) -> Path:
     """The student of a training that nothing stopped."""
     return train_once(inputs, tmp_path_factory.mktemp("uninterrupted"))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of an S3 that holds the empty bucket ``checkpoints``, which this process and those that it starts find."""
+    environment = {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="checkpoints")
+    yield client
+    for entry in client.list_objects_v2(Bucket="checkpoints").get("Contents", []):
+        client.delete_object(Bucket="checkpoints", Key=entry["Key"])
+    client.delete_bucket(Bucket="checkpoints")
 
 
 def curves(student: Path) -> list[dict[str, float]]:
