@@ -1,12 +1,9 @@
 """Where checkpoints lie: the newest whole one is found, on this machine or on S3, and only by the training that wrote it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 
-from tests.moto_s3 import s3_server, use_s3
 from tests.training.test_checkpoint import checkpoint_of, trained
 from vicur.errors import VicurError
 from vicur.events import Events
@@ -15,23 +12,6 @@ from vicur.tracking import Tracker
 from vicur.training.checkpoint_store import CheckpointStore
 
 BUCKET = "s3://checkpoints"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
-@pytest.fixture
-def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> object:
-    use_s3(server, monkeypatch)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="checkpoints")
-    yield client
-    for key in keys(client):
-        client.delete_object(Bucket="checkpoints", Key=key)
-    client.delete_bucket(Bucket="checkpoints")
 
 
 def keys(client) -> list[str]:

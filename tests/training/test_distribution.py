@@ -188,8 +188,8 @@ def test_processes_are_one_a_gpu_and_half_as_many_beside_teachers_with_gpus_of_t
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(processes_module.torch.cuda, "device_count", lambda: 4)
-    asked = TrainConfig(distribution={"processes": 3, "teacher_devices": "separate"}).distribution
-    with pytest.raises(VicurError, match="3 processes need 6 GPUs, and this machine has 4"):
+    asked = TrainConfig(distribution={"processes": 4, "teacher_devices": "separate"}).distribution
+    with pytest.raises(VicurError, match="4 processes need 8 GPUs, and this machine has 4"):
         process_count(asked, "cuda")
     with pytest.raises(VicurError, match="GPUs of its own only where there are GPUs"):
         process_count(asked, "cpu")
@@ -203,6 +203,10 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
             "the teacher self-ema has no weights of its own to put on other GPUs",
         ),
         ({"method": "grpo", "distribution": {"teacher_devices": "separate"}}, "there is no teacher"),
+        (
+            {"method": "opsd", "batch_size": 32, "distribution": {"processes": 3}},
+            "a batch of 32 prompts cannot be shared equally by 3 processes",
+        ),
         (
             {
                 "method": "vicur",

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -21,6 +22,8 @@ from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.events import read_events
 from vicur.mlflow_store import connect
+from vicur.s3 import S3Folders
+from vicur.training.checkpoint import CHECKSUMS
 from vicur.training.interruption import EXIT_CODE
 from vicur.training.launch import Desk
 
@@ -75,6 +78,22 @@ def test_checkpoints_go_on_with_another_number_of_processes(checkpoints, inputs,
         shutil.rmtree(late)
     train_once(inputs, tmp_path / "on", training(distribution), checkpoints=str(place))
     assert_alike(last(place), last(checkpoints["one"]))
+
+
+@pytest.mark.usefixtures("s3")
+def test_two_processes_that_have_nothing_but_an_address_on_s3_go_on_from_there_bit_for_bit(
+    checkpoints, inputs, tmp_path
+):
+    address = "s3://checkpoints/kept"
+    place = S3Folders.at(address, CHECKSUMS)
+    for name in (f"step-{step:06d}" for step in range(1, 4)):
+        place.put(checkpoints["ddp"] / name, name)
+    student = train_once(inputs, tmp_path / "fresh", training(DDP), checkpoints=address)
+    place.get(f"step-{SETTINGS.steps:06d}", tmp_path / "brought")
+    found, expected = load_file(tmp_path / "brought" / "model.safetensors"), last(checkpoints["ddp"])
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+    assert curves(student) == curves(checkpoints["ddp"].parent / "student")
 
 
 def test_each_step_reaches_mlflow_once_and_the_stage_is_its_one_run(checkpoints):
