@@ -1,6 +1,8 @@
 """A Docker Engine of one's own, without a registry, and a base image for it that is made from Debian's packages.
 
-    python -m tests.e2e.engine -- docker images        # runs a command against it; the engine and all it holds go when the command ends
+    python -m tests.e2e.engine -- bash     # runs a command against it; the engine and all that it holds go when the command ends
+
+The command finds its address in ``DOCKER_HOST`` and the base in ``VICUR_BASE``, and so do the tests when they are run there.
 
 Needs root, dockerd (docker.io) and mmdebstrap. Nothing that runs on the machine already is touched: data, sockets and pid file are its own.
 """
