@@ -1,0 +1,263 @@
+"""Runs a TrainJob to its end, and leaves nothing behind.
+
+The job of an earlier attempt at the same work is adopted. While the job waits in its queue, starts and runs, its standing is told and node
+0's log streamed. It counts as done once what it made has been collected, and is removed after that, as it is after a failure, at the end of
+its time and when this process is asked to stop (SIGTERM).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, TypeVar
+
+from vicur.cluster.api import Api
+from vicur.cluster.names import RUN, TASK, WORK
+from vicur.cluster.pod_log import LogStream
+from vicur.cluster.report import failure, out_of_time, tell_of
+from vicur.cluster.state import Phase, Standing, standing
+from vicur.config.cluster import TrainJobConfig
+from vicur.errors import VicurError
+from vicur.training.interruption import EXIT_CODE
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+_SAY_AGAIN_SECONDS = 600.0
+_DRAIN_SECONDS = 5.0
+
+
+def run_job(
+    api: Api,
+    manifest: Json,
+    config: TrainJobConfig,
+    collect: Callable[[], T],
+    *,
+    tell: Callable[[str], object],
+    print_line: Callable[[str], object],
+) -> T:
+    """Runs a job and collects what it made.
+
+    Args:
+        api: the cluster.
+        manifest: the TrainJob.
+        config: its limits of time.
+        collect: fetches and checks what the job has made, while the job is still there.
+        tell: is told how far the job is.
+        print_line: is given each line of node 0's log.
+
+    Returns:
+        What ``collect`` does.
+
+    Raises:
+        VicurError: where the job does not end well, with an exit status of 75 where a retry goes on.
+    """
+    name = manifest["metadata"]["name"]
+    with stopping():
+        try:
+            job = _have_job(api, manifest, tell)
+            with LogStream(api, name, print_line) as stream:
+                _Follower(api, job, config, tell).follow()
+                stream.drain(_DRAIN_SECONDS)
+            return collect()
+        finally:
+            # Whoever stops it a second time leaves the rest to the workflow's end, the job's deadline and the reaper.
+            _remove(api, manifest)
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Inside, SIGTERM raises the error that ends a step which was asked to stop. A second one ends the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise VicurError(
+            "was asked to stop (SIGTERM).",
+            where="training",
+            remedy="Give the same command again: it goes on from the last checkpoint.",
+            exit_code=EXIT_CODE,
+            retryable=True,
+        )
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def is_own(job: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    """Whether a job is that of a manifest, whichever attempt made it."""
+    found, wanted = job["metadata"], manifest["metadata"]
+    return all((found.get("labels") or {}).get(label) == wanted["labels"][label] for label in (RUN, TASK)) and (
+        (found.get("annotations") or {}).get(WORK) == wanted["annotations"][WORK]
+    )
+
+
+def _have_job(api: Api, manifest: Json, tell: Callable[[str], object]) -> Json:
+    """The job: that of an earlier attempt where there is one that still may do, else a new one."""
+    name = manifest["metadata"]["name"]
+    while True:
+        job = api.job(name)
+        if job is None:
+            job = api.create(manifest)
+            if job is not None:
+                tell(f"made the TrainJob {name}")
+                return job
+            # Taken just now, or by a request of ours whose answer was lost.
+            job = api.job(name)
+        if job is None:
+            continue
+        if not is_own(job, manifest):
+            raise VicurError(
+                "is another's job, which is left alone.",
+                where=f"TrainJob {api.namespace}/{name}",
+                remedy="Remove or rename it, and give the command again.",
+            )
+        if "deletionTimestamp" not in job["metadata"] and standing(job, [], 0, "").phase is not Phase.FAILED:
+            tell(f"goes on with the TrainJob {name} of an earlier attempt")
+            return _adopted(api, job, manifest)
+        # An earlier attempt has given it up, and was killed before it was gone.
+        _remove(api, manifest, until_gone=True)
+
+
+def _adopted(api: Api, job: Json, manifest: Json) -> Json:
+    """The job, which is removed with this attempt's owner now."""
+    owners = manifest["metadata"].get("ownerReferences")
+    if owners and job["metadata"].get("ownerReferences") != owners:
+        return api.patch(job["metadata"]["name"], {"metadata": {"ownerReferences": owners}}) or job
+    return job
+
+
+def _remove(api: Api, manifest: Json, *, until_gone: bool = False) -> None:
+    """Has a manifest's job removed, and waits for it. What goes wrong is told, and changes nothing of how the step ends.
+
+    Args:
+        api: the cluster.
+        manifest: the job's.
+        until_gone: whether to wait for as long as it takes: its pods write a checkpoint before they end.
+    """
+    name = manifest["metadata"]["name"]
+    deadline = time.monotonic() + api.pace.goodbye
+    try:
+        while (job := api.job(name)) is not None and is_own(job, manifest):
+            if "deletionTimestamp" not in job["metadata"]:
+                api.delete(name, job["metadata"]["uid"], patience=api.pace.goodbye)
+            elif time.monotonic() > deadline and not until_gone:
+                log.info("TrainJob %s is being removed: its pods still write their checkpoint", name)
+                return
+            time.sleep(min(0.2, api.pace.tick))
+    except VicurError as error:
+        log.warning("TrainJob %s may still be there (vicur cluster reap removes it): %s", name, error)
+        if until_gone:
+            raise
+
+
+@dataclass
+class _Follower:
+    """Follows a job to its end, and keeps its limits of time."""
+
+    api: Api
+    job: Json
+    config: TrainJobConfig
+    tell: Callable[[str], object]
+    _since: dict[Phase, float] = field(default_factory=dict)
+    _told: tuple[str, float] = ("", 0.0)
+    _pods: list[Json] = field(default_factory=list)
+
+    @property
+    def _name(self) -> str:
+        return str(self.job["metadata"]["name"])
+
+    @property
+    def _where(self) -> str:
+        return f"TrainJob {self.api.namespace}/{self._name}"
+
+    def follow(self) -> None:
+        """Returns once the job is complete.
+
+        Raises:
+            VicurError: where it does not get there.
+        """
+        uid = self.job["metadata"]["uid"]
+        for job in self.api.changes(self._name):
+            if job is None or job["metadata"]["uid"] != uid or "deletionTimestamp" in job["metadata"]:
+                self._report()
+                raise VicurError(
+                    "was removed by somebody while it ran.",
+                    where=self._where,
+                    remedy="Where that was a mistake, give the command again: it goes on from the last checkpoint.",
+                    exit_code=1,
+                )
+            self.job = job
+            self._pods = self.api.pods(self._name) or self._pods
+            now = standing(job, self._pods, self.config.nodes, self.config.queue)
+            self._say(now)
+            if now.phase is Phase.COMPLETE:
+                return
+            if now.phase is Phase.FAILED:
+                self._report()
+                raise failure(job, self._pods)
+            self._keep_time(now.phase)
+        raise AssertionError("a job that is gone ends the loop")
+
+    def _say(self, now: Standing) -> None:
+        """Tells what is new, and from time to time what is not: a long wait is to be seen."""
+        words = now.words
+        if now.phase is Phase.QUEUED and (why := self._queue_says()):
+            words += f" ({why})"
+        said, when = self._told
+        if words != said or time.monotonic() - when > _SAY_AGAIN_SECONDS:
+            self._told = words, time.monotonic()
+            self.tell(words)
+
+    def _queue_says(self) -> str:
+        """Why Kueue has not admitted the job, as it said last."""
+        if not self.config.queue:
+            return ""
+        events = self.api.events("involvedObject.kind=Workload")
+        own = [each for each in events if each["involvedObject"]["name"].startswith(f"trainjob-{self._name}-")]
+        return str(own[-1]["message"]) if own else ""
+
+    def _keep_time(self, phase: Phase) -> None:
+        """Ends a job that has been in a phase for too long. One that goes back to the queue starts anew."""
+        now = time.monotonic()
+        for later in tuple(self._since):
+            if _ORDER.index(later) > _ORDER.index(phase):
+                del self._since[later]
+        since = self._since.setdefault(phase, now)
+        seconds, setting = {
+            Phase.QUEUED: (_hours(self.config.queue_hours), "cluster.queue_hours"),
+            Phase.STARTING: (self.config.start_minutes * 60, "cluster.start_minutes"),
+            Phase.RUNNING: (_hours(self.config.run_hours), "cluster.run_hours"),
+        }[phase]
+        if seconds is not None and now - since > seconds:
+            self._report()
+            what = {Phase.QUEUED: "waited in its queue", Phase.STARTING: "was starting", Phase.RUNNING: "ran"}[phase]
+            raise out_of_time(self._where, f"{what} for longer than {seconds / 3600:.4g} h", setting)
+
+    def _report(self) -> None:
+        """Tells what there is to tell; a server in trouble does not hide how the job ended."""
+        try:
+            self._pods = self.api.pods(self._name) or self._pods
+            tell_of(self.api, self._name, self._pods)
+        except VicurError as error:
+            log.warning("what the pods said cannot be read: %s", error)
+
+
+_ORDER = (Phase.QUEUED, Phase.STARTING, Phase.RUNNING)
+
+
+def _hours(hours: float | None) -> float | None:
+    return None if hours is None else hours * 3600

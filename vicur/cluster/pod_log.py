@@ -1,0 +1,90 @@
+"""Streams the log of a job's first node while it runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from vicur.cluster.api import Api, node_of
+from vicur.cluster.overrides import NODE
+from vicur.errors import VicurError
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.5
+_FRACTION = 9
+
+
+class LogStream:
+    """Tells the lines of node 0, each once, as long as it is entered: in a thread of its own, over lost connections and new pods.
+
+    Args:
+        api: the cluster.
+        job: the job's name.
+        tell: is given each line.
+    """
+
+    def __init__(self, api: Api, job: str, tell: Callable[[str], object]) -> None:
+        self._api, self._job, self._tell = api, job, tell
+        self._read: dict[str, str] = {}
+        self._ended = threading.Event()
+        self._idle = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> LogStream:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def drain(self, seconds: float) -> None:
+        """Waits until what the node has written is told, at most for ``seconds``. To be called once the node has ended."""
+        self._idle.clear()
+        self._idle.wait(seconds)
+
+    def _work(self) -> None:
+        while not self._ended.is_set():
+            try:
+                for pod in self._api.pods(self._job):
+                    if node_of(pod) == 0 and pod["status"].get("phase") != "Pending":
+                        self._follow(pod["metadata"]["name"])
+            except VicurError as error:
+                # The log is for people: whether the job goes well does not hang on it.
+                log.debug("the log of %s is not read: %s", self._job, error)
+            self._idle.set()
+            self._ended.wait(_LOOK_SECONDS)
+
+    def _follow(self, pod: str) -> None:
+        """Tells what is new in a pod's log, until it ends or the connection is lost."""
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            with closing(self._api.follow(pod, NODE)) as chunks:
+                for line in _lines(chunks):
+                    if self._ended.is_set():
+                        return
+                    stamp, _, text = line.partition(" ")
+                    if (moment := _sortable(stamp)) > self._read.get(pod, ""):
+                        self._read[pod] = moment
+                        self._tell(text)
+        except (ApiException, HTTPError, OSError) as error:
+            log.debug("the log of %s broke off: %s", pod, error)
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    """Whole lines of a stream; one that breaks off within a line told that line in part, and tells it whole when it is read again."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace")
+
+
+def _sortable(stamp: str) -> str:
+    """A time like ``2026-01-31T12:00:00.12Z`` so that texts sort as times do: the server leaves zeros at its end out."""
+    seconds, _, fraction = stamp.removesuffix("Z").partition(".")
+    return f"{seconds}.{fraction.ljust(_FRACTION, '0')}"
