@@ -96,12 +96,13 @@ class Api:
             remedy="Install Kubeflow Trainer 2, or train on one node (cluster.nodes: 1).",
         )
 
-    def job(self, name: str) -> Json | None:
+    def job(self, name: str, patience: float | None = None) -> Json | None:
         """The job of this name, if there is one."""
         return self._asked(
             lambda: self._custom.get_namespaced_custom_object(
                 **self._kind, name=name, _request_timeout=self._timeout()
-            )
+            ),
+            patience=patience,
         )
 
     def jobs(self, selector: str) -> list[Json]:
@@ -180,8 +181,8 @@ class Api:
         )
 
     def events(self, selector: str = "") -> list[Json]:
-        """Events of the namespace that the field selector names."""
-        return self._listed(self._core.list_namespaced_event, field_selector=selector)
+        """Events of the namespace that the field selector names, the latest last."""
+        return sorted(self._listed(self._core.list_namespaced_event, field_selector=selector), key=_when)
 
     def tail(self, pod: str, container: str, lines: int) -> str:
         """The last lines of a pod's log; what it says where there is none."""
@@ -304,6 +305,11 @@ def node_of(pod: Mapping[str, Any]) -> int:
     return int(labels.get(index) or annotations.get(index) or 0)
 
 
+def _when(event: Mapping[str, Any]) -> str:
+    """When an event was last seen, in a form that sorts."""
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
+
+
 def _connection_errors() -> tuple[type[Exception], ...]:
     from urllib3.exceptions import HTTPError
 
@@ -323,13 +329,15 @@ def _refused(error: Any) -> VicurError | None:
         reason = json.loads(error.body)["message"]
     except (ValueError, TypeError, KeyError):
         reason = str(error.reason)
-    if error.status in (401, 403):
+    # An admission webhook, of Kubeflow Trainer or of the cluster's own, also says "forbidden".
+    denied = "admission webhook" in reason
+    if error.status in (401, 403) and not denied:
         return VicurError(
             f"the cluster does not allow it ({reason}).",
             where="cluster",
             remedy="Give the step's service account the Role vicur-pipeline (k8s/base/access).",
         )
-    if error.status in (400, 422):
+    if error.status in (400, 422) or denied:
         return VicurError(
             f"the cluster refuses it ({reason}).",
             where="cluster",

@@ -8,13 +8,9 @@ its time and when this process is asked to stop (SIGTERM).
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, TypeVar
 
 from vicur.cluster.api import Api
@@ -22,9 +18,9 @@ from vicur.cluster.names import RUN, TASK, WORK
 from vicur.cluster.pod_log import LogStream
 from vicur.cluster.report import failure, out_of_time, tell_of
 from vicur.cluster.state import Phase, Standing, standing
+from vicur.cluster.stopping import Stopping
 from vicur.config.cluster import TrainJobConfig
 from vicur.errors import VicurError
-from vicur.training.interruption import EXIT_CODE
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +57,7 @@ def run_job(
         VicurError: where the job does not end well, with an exit status of 75 where a retry goes on.
     """
     name = manifest["metadata"]["name"]
-    with stopping():
+    with Stopping() as stopping:
         try:
             job = _have_job(api, manifest, tell)
             with LogStream(api, name, print_line) as stream:
@@ -69,32 +65,8 @@ def run_job(
                 stream.drain(_DRAIN_SECONDS)
             return collect()
         finally:
-            # Whoever stops it a second time leaves the rest to the workflow's end, the job's deadline and the reaper.
+            stopping.no_more()
             _remove(api, manifest)
-
-
-@contextmanager
-def stopping() -> Iterator[None]:
-    """Inside, SIGTERM raises the error that ends a step which was asked to stop. A second one ends the process."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise VicurError(
-            "was asked to stop (SIGTERM).",
-            where="training",
-            remedy="Give the same command again: it goes on from the last checkpoint.",
-            exit_code=EXIT_CODE,
-            retryable=True,
-        )
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def is_own(job: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
@@ -150,10 +122,11 @@ def _remove(api: Api, manifest: Json, *, until_gone: bool = False) -> None:
     """
     name = manifest["metadata"]["name"]
     deadline = time.monotonic() + api.pace.goodbye
+    patience = api.pace.patience if until_gone else api.pace.goodbye
     try:
-        while (job := api.job(name)) is not None and is_own(job, manifest):
+        while (job := api.job(name, patience)) is not None and is_own(job, manifest):
             if "deletionTimestamp" not in job["metadata"]:
-                api.delete(name, job["metadata"]["uid"], patience=api.pace.goodbye)
+                api.delete(name, job["metadata"]["uid"], patience)
             elif time.monotonic() > deadline and not until_gone:
                 log.info("TrainJob %s is being removed: its pods still write their checkpoint", name)
                 return
@@ -174,7 +147,7 @@ class _Follower:
     tell: Callable[[str], object]
     _since: dict[Phase, float] = field(default_factory=dict)
     _told: tuple[str, float] = ("", 0.0)
-    _pods: list[Json] = field(default_factory=list)
+    _seen: list[Json] = field(default_factory=list)
 
     @property
     def _name(self) -> str:
@@ -201,16 +174,22 @@ class _Follower:
                     exit_code=1,
                 )
             self.job = job
-            self._pods = self.api.pods(self._name) or self._pods
-            now = standing(job, self._pods, self.config.nodes, self.config.queue)
+            pods = self._pods()
+            now = standing(job, pods, self.config.nodes, self.config.queue)
             self._say(now)
             if now.phase is Phase.COMPLETE:
                 return
             if now.phase is Phase.FAILED:
                 self._report()
-                raise failure(job, self._pods)
+                raise failure(job, self._seen)
             self._keep_time(now.phase)
         raise AssertionError("a job that is gone ends the loop")
+
+    def _pods(self) -> list[Json]:
+        """Its pods. Those that were last seen are kept for the report: they may have vanished by then."""
+        pods = self.api.pods(self._name)
+        self._seen = pods or self._seen
+        return pods
 
     def _say(self, now: Standing) -> None:
         """Tells what is new, and from time to time what is not: a long wait is to be seen."""
@@ -250,8 +229,8 @@ class _Follower:
     def _report(self) -> None:
         """Tells what there is to tell; a server in trouble does not hide how the job ended."""
         try:
-            self._pods = self.api.pods(self._name) or self._pods
-            tell_of(self.api, self._name, self._pods)
+            self._pods()
+            tell_of(self.api, self._name, self._seen)
         except VicurError as error:
             log.warning("what the pods said cannot be read: %s", error)
 

@@ -42,8 +42,10 @@ class LogStream:
 
     def drain(self, seconds: float) -> None:
         """Waits until what the node has written is told, at most for ``seconds``. To be called once the node has ended."""
-        self._idle.clear()
-        self._idle.wait(seconds)
+        # The first look may have begun before the node had ended.
+        for _ in range(2):
+            self._idle.clear()
+            self._idle.wait(seconds / 2)
 
     def _work(self) -> None:
         while not self._ended.is_set():
@@ -76,12 +78,14 @@ class LogStream:
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Whole lines of a stream; one that breaks off within a line told that line in part, and tells it whole when it is read again."""
+    """Lines of a stream. Where the connection breaks off within one, it is left out: it is told whole when the log is read again."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield line.decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 def _sortable(stamp: str) -> str:

@@ -46,6 +46,12 @@ def failure(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> VicurE
     where, said = f"TrainJob {job['metadata']['name']}", conditions(job).get("Failed", {})
     if said.get("reason") == "DeadlineExceeded":
         return out_of_time(where, "was ended by the cluster at its deadline (activeDeadlineSeconds)", "cluster.run_hours")
+    if said.get("reason") == "TrainingRuntimeNotSupported":
+        return VicurError(
+            f"cannot be run ({said.get('message')}).",
+            where=where,
+            remedy="Install the training runtime that cluster.runtime names (k8s/base/training).",
+        )
     ends = bad_ends(pods)
     if not ends:
         words = ": ".join(filter(None, (said.get("reason"), said.get("message")))) or "no reason is given"
