@@ -18,6 +18,7 @@ def train(
     student: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     subject: str = "",
+    cluster: dict = {},  # noqa: B006 (KFP reads defaults from the signature)
 ):
     """Trains a student by one method: distilled on policy from a teacher, by rewards or on references.
 
@@ -35,6 +36,7 @@ def train(
         student: Checkpoint with tokenizer, image processor, vicur.json and training curves.
         metrics: Best validation accuracy and when it was reached.
         subject: What the student is called; empty for the method's name.
+        cluster: Nodes that the training takes place on, with their GPUs, queue and limits of time; empty trains in this step.
     """
     from vicur.step import run_step
 
@@ -50,6 +52,7 @@ def train(
         tracking=tracking,
         code=code,
         checkpoints=checkpoints,
+        cluster=cluster,
     )
     student.metadata["subject"] = subject or method
     for name, value in summary.metrics.items():

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vicur.errors import VicurError
 
@@ -47,7 +47,7 @@ def connect() -> tuple[ApiClient, Place]:
     try:
         if os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=settings)
-            place = Place(_NAMESPACE.read_text(encoding="utf-8").strip(), own_pod(os.environ))
+            place = Place(_NAMESPACE.read_text(encoding="utf-8").strip(), _own_pod(os.environ))
         else:
             config.load_kube_config(client_configuration=settings)
             context = config.list_kube_config_contexts()[1]["context"]
@@ -61,23 +61,6 @@ def connect() -> tuple[ApiClient, Place]:
     return client.ApiClient(settings), place
 
 
-def own_pod(environment: Mapping[str, str]) -> str | None:
+def _own_pod(environment: Mapping[str, str]) -> str | None:
     """Name of the pod that has this environment. Kubeflow Pipelines tells it; a host's name may be cut short."""
     return environment.get("KFP_POD_NAME") or environment.get("HOSTNAME")
-
-
-def owner_reference(pod: Mapping[str, Any]) -> dict[str, Any]:
-    """Reference to what a step's job is to be removed with: the workflow that a pod is a step of, else the pod itself.
-
-    A workflow outlives the attempts of its steps, so that a retry finds the job of an attempt that was killed.
-    """
-    for owner in pod["metadata"].get("ownerReferences") or ():
-        if owner.get("controller"):
-            return {name: owner[name] for name in ("apiVersion", "kind", "name", "uid")}
-    return {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
-
-
-def step_image(pod: Mapping[str, Any]) -> str:
-    """Image of the step's container; the platform's own containers stand beside it."""
-    containers = pod["spec"]["containers"]
-    return str(next((each for each in containers if each["name"] == "main"), containers[0])["image"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from vicur.cluster.api import Api
+from vicur.cluster.manifest import JobRequest, train_job
 from vicur.cluster.names import RUN, TASK, WORK
 from vicur.cluster.pod_log import LogStream
 from vicur.cluster.report import failure, out_of_time, tell_of
@@ -33,10 +34,11 @@ _DRAIN_SECONDS = 5.0
 
 def run_job(
     api: Api,
-    manifest: Json,
+    request: JobRequest,
     config: TrainJobConfig,
     collect: Callable[[], T],
     *,
+    is_done: Callable[[], bool] = lambda: False,
     tell: Callable[[str], object],
     print_line: Callable[[str], object],
 ) -> T:
@@ -44,9 +46,10 @@ def run_job(
 
     Args:
         api: the cluster.
-        manifest: the TrainJob.
-        config: its limits of time.
+        request: what the job is for.
+        config: its nodes and its limits of time.
         collect: fetches and checks what the job has made, while the job is still there.
+        is_done: whether that is there already: an earlier attempt was killed between its job's end and its own.
         tell: is told how far the job is.
         print_line: is given each line of node 0's log.
 
@@ -56,34 +59,33 @@ def run_job(
     Raises:
         VicurError: where the job does not end well, with an exit status of 75 where a retry goes on.
     """
-    name = manifest["metadata"]["name"]
     with Stopping() as stopping:
         try:
-            job = _have_job(api, manifest, tell)
-            with LogStream(api, name, print_line) as stream:
-                _Follower(api, job, config, tell).follow()
-                stream.drain(_DRAIN_SECONDS)
+            if not is_done():
+                job = _have_job(api, request, config, tell)
+                with LogStream(api, request.name, print_line) as stream:
+                    _Follower(api, job, config, tell).follow()
+                    stream.drain(_DRAIN_SECONDS)
             return collect()
         finally:
             stopping.no_more()
-            _remove(api, manifest)
+            _remove(api, request)
 
 
-def is_own(job: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
-    """Whether a job is that of a manifest, whichever attempt made it."""
-    found, wanted = job["metadata"], manifest["metadata"]
-    return all((found.get("labels") or {}).get(label) == wanted["labels"][label] for label in (RUN, TASK)) and (
-        (found.get("annotations") or {}).get(WORK) == wanted["annotations"][WORK]
-    )
+def is_own(job: Mapping[str, Any], request: JobRequest) -> bool:
+    """Whether a job is the one that was asked for, whichever attempt made it."""
+    found = job["metadata"].get("labels") or {}
+    ours = all(found.get(label) == request.labels[label] for label in (RUN, TASK))
+    return ours and (job["metadata"].get("annotations") or {}).get(WORK) == request.work
 
 
-def _have_job(api: Api, manifest: Json, tell: Callable[[str], object]) -> Json:
+def _have_job(api: Api, request: JobRequest, config: TrainJobConfig, tell: Callable[[str], object]) -> Json:
     """The job: that of an earlier attempt where there is one that still may do, else a new one."""
-    name = manifest["metadata"]["name"]
+    name = request.name
     while True:
         job = api.job(name)
         if job is None:
-            job = api.create(manifest)
+            job = api.create(train_job(request, config, api.job_fields()))
             if job is not None:
                 tell(f"made the TrainJob {name}")
                 return job
@@ -91,7 +93,7 @@ def _have_job(api: Api, manifest: Json, tell: Callable[[str], object]) -> Json:
             job = api.job(name)
         if job is None:
             continue
-        if not is_own(job, manifest):
+        if not is_own(job, request):
             raise VicurError(
                 "is another's job, which is left alone.",
                 where=f"TrainJob {api.namespace}/{name}",
@@ -99,32 +101,32 @@ def _have_job(api: Api, manifest: Json, tell: Callable[[str], object]) -> Json:
             )
         if "deletionTimestamp" not in job["metadata"] and standing(job, [], 0, "").phase is not Phase.FAILED:
             tell(f"goes on with the TrainJob {name} of an earlier attempt")
-            return _adopted(api, job, manifest)
+            return _adopted(api, job, request)
         # An earlier attempt has given it up, and was killed before it was gone.
-        _remove(api, manifest, until_gone=True)
+        _remove(api, request, until_gone=True)
 
 
-def _adopted(api: Api, job: Json, manifest: Json) -> Json:
+def _adopted(api: Api, job: Json, request: JobRequest) -> Json:
     """The job, which is removed with this attempt's owner now."""
-    owners = manifest["metadata"].get("ownerReferences")
+    owners = [dict(request.owner)] if request.owner else None
     if owners and job["metadata"].get("ownerReferences") != owners:
-        return api.patch(job["metadata"]["name"], {"metadata": {"ownerReferences": owners}}) or job
+        return api.patch(request.name, {"metadata": {"ownerReferences": owners}}) or job
     return job
 
 
-def _remove(api: Api, manifest: Json, *, until_gone: bool = False) -> None:
-    """Has a manifest's job removed, and waits for it. What goes wrong is told, and changes nothing of how the step ends.
+def _remove(api: Api, request: JobRequest, *, until_gone: bool = False) -> None:
+    """Has the job removed, and waits for it. What goes wrong is told, and changes nothing of how the step ends.
 
     Args:
         api: the cluster.
-        manifest: the job's.
+        request: the job's.
         until_gone: whether to wait for as long as it takes: its pods write a checkpoint before they end.
     """
-    name = manifest["metadata"]["name"]
+    name = request.name
     deadline = time.monotonic() + api.pace.goodbye
     patience = api.pace.patience if until_gone else api.pace.goodbye
     try:
-        while (job := api.job(name, patience)) is not None and is_own(job, manifest):
+        while (job := api.job(name, patience)) is not None and is_own(job, request):
             if "deletionTimestamp" not in job["metadata"]:
                 api.delete(name, job["metadata"]["uid"], patience)
             elif time.monotonic() > deadline and not until_gone:
