@@ -162,9 +162,7 @@ class S3Folders:
         """Sizes in bytes of what has a key that begins with ``below``, by key."""
         start = self._key("")
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start + below)
-        return {
-            entry["Key"].removeprefix(start): entry["Size"] for page in pages for entry in page.get("Contents", [])
-        }
+        return {entry["Key"].removeprefix(start): entry["Size"] for page in pages for entry in page.get("Contents", [])}
 
 
 @contextmanager

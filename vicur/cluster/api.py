@@ -9,7 +9,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -175,9 +175,7 @@ class Api:
     def pod(self, name: str) -> Json | None:
         """The pod of this name, if there is one."""
         return self._asked(
-            lambda: self._plain(
-                self._core.read_namespaced_pod(name, self.namespace, _request_timeout=self._timeout())
-            )
+            lambda: self._plain(self._core.read_namespaced_pod(name, self.namespace, _request_timeout=self._timeout()))
         )
 
     def events(self, selector: str = "") -> list[Json]:
@@ -194,7 +192,7 @@ class Api:
         except (ApiException, *_connection_errors()) as error:
             return f"(no log: {getattr(error, 'reason', None) or error})"
 
-    def follow(self, pod: str, container: str, *, lines: int | None = None, follow: bool = True) -> Iterator[bytes]:
+    def follow(self, pod: str, container: str, *, lines: int | None = None, follow: bool = True) -> Generator[bytes, None, None]:
         """A pod's log as it grows, with a time before each line. It ends with the pod, or where the connection is lost.
 
         Raises:
@@ -265,7 +263,7 @@ class Api:
 
     def _asked(
         self, call: Callable[[], Any], *, absent: tuple[int, ...] = (404,), patience: float | None = None
-    ) -> Any:
+    ) -> Json | None:
         """What the server answers; none where what is asked for is absent.
 
         Raises:
@@ -278,7 +276,8 @@ class Api:
         wait = self.pace.first_wait
         while True:
             try:
-                return call()
+                answer: Json | None = call()
+                return answer
             except ApiException as error:
                 if error.status in absent:
                     return None

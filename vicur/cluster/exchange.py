@@ -1,7 +1,7 @@
 """What the step and its nodes hand each other through S3: inputs there, the student back.
 
-Inputs lie below the run's address of checkpoints, each folder under its hash, so that the trainings of a pipeline upload a dataset or a base
-once. The student lies beside the checkpoints of its training. A folder is there once its marker is.
+Inputs lie below the run's address of checkpoints, each folder under its hash, so that the trainings of a pipeline upload a dataset or a
+base once. The student lies beside the checkpoints of its training. A folder is there once its marker is.
 """
 
 from __future__ import annotations

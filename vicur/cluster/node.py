@@ -68,7 +68,9 @@ def _require_same(told: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     changed = [name for name in sorted(there.keys() | here.keys()) if there.get(name) != here.get(name)]
     if not changed:
         return
-    shown = "; ".join(f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here" for name in changed[:_SHOWN])
+    shown = "; ".join(
+        f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here" for name in changed[:_SHOWN]
+    )
     raise VicurError(
         f"the step that started this node means another training ({shown}).",
         where="training",

@@ -45,7 +45,9 @@ def failure(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> VicurE
     """
     where, said = f"TrainJob {job['metadata']['name']}", conditions(job).get("Failed", {})
     if said.get("reason") == "DeadlineExceeded":
-        return out_of_time(where, "was ended by the cluster at its deadline (activeDeadlineSeconds)", "cluster.run_hours")
+        return out_of_time(
+            where, "was ended by the cluster at its deadline (activeDeadlineSeconds)", "cluster.run_hours"
+        )
     if said.get("reason") == "TrainingRuntimeNotSupported":
         return VicurError(
             f"cannot be run ({said.get('message')}).",
@@ -63,7 +65,9 @@ def failure(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> VicurE
             retryable=True,
         )
     end = min(ends, key=_rank)
-    words = f"node {end.node} ended with status {end.code} ({end.reason})" if end.code else f"node {end.node}: {end.reason}"
+    words = (
+        f"node {end.node} ended with status {end.code} ({end.reason})" if end.code else f"node {end.node}: {end.reason}"
+    )
     if end.code == _WRONG_INPUT and not end.disrupted:
         remedy = "The end of its log stands above and says what to correct; retrying does not help."
         return VicurError(f"{words}.", where=where, remedy=remedy, exit_code=_WRONG_INPUT)

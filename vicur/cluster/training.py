@@ -132,9 +132,7 @@ class LaunchedTraining:
 
     def load(self) -> Stage[KeptSummary]:
         """The stage whose function launches the training."""
-        launch = partial(
-            launch_training, cluster=self.cluster, tracking=self.tracking, checkpoints=self.checkpoints
-        )
+        launch = partial(launch_training, cluster=self.cluster, tracking=self.tracking, checkpoints=self.checkpoints)
         return Stage(self.name, launch, KeptSummary)
 
 
@@ -166,4 +164,3 @@ def _passed_on(environment: Mapping[str, str]) -> dict[str, str]:
     """What nodes are told of the step's environment. An address with a password in it stays here: a job can be read by many."""
     found = {name: environment[name] for name in _PASSED_ON if environment.get(name)}
     return {name: value for name, value in found.items() if redacted(value) == value}
-

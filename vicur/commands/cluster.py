@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Annotated
 
@@ -23,13 +24,13 @@ app = Commands(
 def node() -> None:
     """Take part in a training on several nodes.
 
-    The nodes of a TrainJob run this, and nobody by hand: what to do stands in VICUR_NODE_TASK, which machine this is in torchrun's variables.
+    The nodes of a TrainJob run this, and nobody by hand: what to do stands in VICUR_NODE_TASK, and which machine this is in torchrun's
+    variables.
     """
     from vicur.cluster.node import run_node
     from vicur.cluster.task import NodeTask
-    from vicur.step import log_to_standard_output
 
-    log_to_standard_output()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     run_node(NodeTask.from_environment())
 
 

@@ -28,7 +28,7 @@ class TrainJobConfig(Section):
     """CPUs of each node."""
     memory: Quantity = "128Gi"
     """Memory of each node."""
-    node_selector: dict[str, str] = {}
+    node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels that a node must have: the GPU pool."""
     tolerations: tuple[dict[str, str | int], ...] = ()
     """Taints that the pods bear, as Kubernetes writes them: ``{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}``."""
