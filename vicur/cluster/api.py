@@ -192,7 +192,9 @@ class Api:
         except (ApiException, *_connection_errors()) as error:
             return f"(no log: {getattr(error, 'reason', None) or error})"
 
-    def follow(self, pod: str, container: str, *, lines: int | None = None, follow: bool = True) -> Generator[bytes, None, None]:
+    def follow(
+        self, pod: str, container: str, *, lines: int | None = None, follow: bool = True
+    ) -> Generator[bytes, None, None]:
         """A pod's log as it grows, with a time before each line. It ends with the pod, or where the connection is lost.
 
         Raises:
