@@ -45,7 +45,7 @@ class Fault:
     Attributes:
         verb: what they do (``get``, ``list``, ``watch``, ``create``, ``patch``, ``delete``); empty for all.
         resource: with what (``trainjobs``, ``pods``, ``pods/log``, ``events``); empty for all.
-        answer: the status that they are answered with; ``drop``: none, the connection ends; ``lost``: they are done, and the connection ends
+        answer: the status that they are answered with; ``drop``: none, the connection ends; ``lost``: they are done, and it ends
             before the answer; ``cut``: a stream ends within a line.
         times: how many meet it.
     """
@@ -301,7 +301,7 @@ class ApiServerDouble:
                     yield {"type": kind, "object": job}
 
     def log_of(self, pod: str, options: dict[str, str]) -> Iterator[bytes]:
-        stamped, follow = options.get("timestamps") == "true", options.get("follow") == "true"
+        stamped, follow = _is_true(options, "timestamps"), _is_true(options, "follow")
         sent = 0
         if "tailLines" in options:
             sent = max(0, len(self.logs[pod]) - int(options["tailLines"]))
@@ -370,6 +370,11 @@ def _status(code: int, reason: str, message: str) -> Json:
     }
 
 
+def _is_true(options: dict[str, str], name: str) -> bool:
+    """As Go reads it: the client writes ``True``."""
+    return options.get(name, "").lower() == "true"
+
+
 def _merge(found: Json, change: Json) -> None:
     for name, value in change.items():
         if isinstance(value, dict) and isinstance(found.get(name), dict):
@@ -425,7 +430,7 @@ def _handler(server: ApiServerDouble) -> type[BaseHTTPRequestHandler]:
                 self._reply(
                     "get", GROUP, "trainjobs", lambda: (200, server.jobs[name]) if name in server.jobs else missing
                 )
-            elif options.get("watch") == "true":
+            elif _is_true(options, "watch"):
                 only = options.get("fieldSelector", "").removeprefix("metadata.name=") or None
                 since, seconds = int(options["resourceVersion"]), float(options["timeoutSeconds"])
                 events = server.watched(only, since, seconds)
@@ -509,7 +514,7 @@ def _handler(server: ApiServerDouble) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             if code == 429:
-                self.send_header("Retry-After", "0.05")
+                self.send_header("Retry-After", "1")
             self.end_headers()
             self.wfile.write(data)
 
