@@ -1,8 +1,8 @@
 """A double of the Kubernetes API server, with the controllers behind TrainJobs: an HTTP server in this process.
 
-It speaks what the launcher asks for: get, list, watch, create, patch and delete of TrainJobs, pods and their logs, events, and the published
-schema, with versions, conflicts, watches that end, deletion that waits for pods, and whatever trouble a test asks for. What happens to a job
-is a *play*: a function that a test gives, run in a thread once the job is made.
+It speaks what the launcher asks for: get, list, watch, create, patch and delete of TrainJobs, pods and their logs, events, and the
+published schema, with versions, conflicts, watches that end, deletion that waits for pods, and whatever trouble a test asks for. What
+happens to a job is a *play*: a function that a test gives, run in a thread once the job is made.
 
 It cannot show that a real server and a real Kubeflow Trainer behave so: it was written from their documentation and source.
 """

@@ -19,7 +19,7 @@ RUN, TASK, WORK = "run-1", "train vicur", "0123abcd"
 JOB = job_name(RUN, TASK, WORK)
 OWNER = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "distill-1", "uid": "uid-workflow"}
 REQUEST = JobRequest(JOB, NAMESPACE, labels(RUN, TASK), WORK, "vicur-python:1", {"VICUR_RUN_ID": RUN}, OWNER)
-PACE = Pace(tick=1.0, first_wait=0.02, longest_wait=0.1, patience=2.5, goodbye=2.5)
+PACE = Pace(tick=1.0, first_wait=0.02, longest_wait=0.1, patience=1.5, goodbye=1.5)
 
 
 def api_of(server: ApiServerDouble, pace: Pace = PACE) -> Api:

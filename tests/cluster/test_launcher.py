@@ -139,12 +139,14 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     lingering: float = 0.0
+    printed: list[str] | None = None
 
 
+STEPS = ["step 1", "step 2"]
 QUEUE = {"queue": "gpus"}
 SCENARIOS = {
     # It goes well, whatever the server does meanwhile.
-    "trains": Scenario(trains, says="complete"),
+    "trains": Scenario(trains, says="complete", printed=STEPS),
     "waits in the queue": Scenario(
         is_admitted_late, says="waits in the queue gpus (insufficient unused quota", settings=QUEUE
     ),
@@ -157,14 +159,14 @@ SCENARIOS = {
     "a watch breaks off within a line": Scenario(starts_slowly, faults=(Fault("watch", "", "cut"),)),
     "the server is too busy": Scenario(trains, faults=(Fault("get", "trainjobs", 429),)),
     "the server fails for a moment": Scenario(trains, faults=(Fault("", "", 500, 3),)),
-    "connections are dropped": Scenario(trains, faults=(Fault("", "", "drop", 3),)),
+    "connections are dropped": Scenario(trains, faults=(Fault("", "", "drop", 3),), printed=STEPS),
     "the answer to create is lost": Scenario(
         trains, faults=(Fault("create", "", "lost"),), says="of an earlier attempt"
     ),
     "create is refused for a moment": Scenario(trains, faults=(Fault("create", "", 503, 2),)),
     "the answer to delete is lost": Scenario(trains, faults=(Fault("delete", "", "lost"),)),
-    "the log breaks off": Scenario(trains, faults=(Fault("get", "pods/log", "cut", 2),)),
-    "the log is not to be had": Scenario(trains, faults=(Fault("get", "pods/log", 500, ALWAYS),)),
+    "the log breaks off": Scenario(trains, faults=(Fault("get", "pods/log", "cut", 2),), printed=STEPS),
+    "the log is not to be had": Scenario(trains, faults=(Fault("get", "pods/log", 500, ALWAYS),), printed=[]),
     # The input is at fault: a retry does not help.
     "a node finds the input at fault": Scenario(ends_with(2), 2, "node 1 ended with status 2 (Error)"),
     "the log's end is told": Scenario(ends_with(2), 2, "Error: no such dataset"),
@@ -224,11 +226,8 @@ def test_the_exit_status_is_right_and_nothing_is_left(scenario: Scenario, launch
         assert not server.trouble
         assert code == scenario.code, said
         assert scenario.says in "\n".join((said, *launch.told, caplog.text))
-        if code == 0 and scenario.faults != (Fault("get", "pods/log", 500, 0),) and "log is not" not in str(scenario):
-            assert [line for line in launch.printed if line.startswith("step")][-2:] in (
-                ["step 1", "step 2"],
-                ["step 1"],
-            )
+        if scenario.printed is not None:
+            assert launch.printed == scenario.printed
         assert server.pods == {} or scenario.says == "removed by somebody"
         assert server.asked <= ALLOWED
 
@@ -242,7 +241,7 @@ def test_a_job_that_is_preempted_is_followed_to_its_new_pods(launch: Launch) -> 
 
 
 def test_each_line_of_the_log_is_told_once(launch: Launch) -> None:
-    lines = [f"step {number}" for number in range(150)]
+    lines = [f"step {number}" for number in range(60)]
 
     def play(server: ApiServerDouble, job: str) -> None:
         pod = server.start(job)[0]
@@ -261,7 +260,7 @@ def test_a_retry_adopts_the_job_of_an_attempt_that_was_cut_off(launch: Launch) -
     """The server went away under the first attempt, which could not remove its job."""
     with ApiServerDouble(lambda server, job: server.start(job)).serving() as server:
         server.play = lambda server, job: (server.start(job), server.faults.append(Fault("", "", 503, ALWAYS)))
-        with pytest.raises(VicurError, match="in trouble for 2 s") as caught:
+        with pytest.raises(VicurError, match="in trouble for [0-9]+ s") as caught:
             launch.run(server)
         assert caught.value.exit_code == EXIT_CODE
         server.faults.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -14,6 +15,7 @@ from vicur.errors import VicurError
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
+_DRAIN_LOOK_SECONDS = 0.05
 _FRACTION = 9
 
 
@@ -29,8 +31,8 @@ class LogStream:
     def __init__(self, api: Api, job: str, tell: Callable[[str], object]) -> None:
         self._api, self._job, self._tell = api, job, tell
         self._read: dict[str, str] = {}
-        self._ended = threading.Event()
-        self._idle = threading.Event()
+        self._whole_at = float("-inf")
+        self._ended, self._look = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def __enter__(self) -> LogStream:
@@ -39,28 +41,36 @@ class LogStream:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
+        self._look.set()
 
     def drain(self, seconds: float) -> None:
-        """Waits until what the node has written is told, at most for ``seconds``. To be called once the node has ended."""
-        # The first look may have begun before the node had ended.
-        for _ in range(2):
-            self._idle.clear()
-            self._idle.wait(seconds / 2)
+        """Waits until all that the node has written is told, at most for ``seconds``. To be called once the node has ended."""
+        asked = time.monotonic()
+        self._look.set()
+        while self._whole_at < asked and time.monotonic() < asked + seconds:
+            time.sleep(_DRAIN_LOOK_SECONDS)
 
     def _work(self) -> None:
         while not self._ended.is_set():
-            try:
-                for pod in self._api.pods(self._job):
-                    if node_of(pod) == 0 and pod["status"].get("phase") != "Pending":
-                        self._follow(pod["metadata"]["name"])
-            except VicurError as error:
-                # The log is for people: whether the job goes well does not hang on it.
-                log.debug("the log of %s is not read: %s", self._job, error)
-            self._idle.set()
-            self._ended.wait(_LOOK_SECONDS)
+            self._look.clear()
+            begun = time.monotonic()
+            if self._follow_all():
+                self._whole_at = begun
+            self._look.wait(_LOOK_SECONDS)
 
-    def _follow(self, pod: str) -> None:
-        """Tells what is new in a pod's log, until it ends or the connection is lost."""
+    def _follow_all(self) -> bool:
+        """Follows the pods that have been node 0 to their ends. Says whether all that they wrote was read."""
+        try:
+            pods = [pod for pod in self._api.pods(self._job) if node_of(pod) == 0]
+        except VicurError as error:
+            # The log is for people: whether the job goes well does not hang on it.
+            log.debug("the log of %s is not read: %s", self._job, error)
+            return False
+        started = [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") != "Pending"]
+        return all([self._follow(pod) for pod in started])
+
+    def _follow(self, pod: str) -> bool:
+        """Tells what is new in a pod's log until the pod ends; false where the connection was lost before."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -68,13 +78,15 @@ class LogStream:
             with closing(self._api.follow(pod, NODE)) as chunks:
                 for line in _lines(chunks):
                     if self._ended.is_set():
-                        return
+                        return False
                     stamp, _, text = line.partition(" ")
                     if (moment := _sortable(stamp)) > self._read.get(pod, ""):
                         self._read[pod] = moment
                         self._tell(text)
         except (ApiException, HTTPError, OSError) as error:
             log.debug("the log of %s broke off: %s", pod, error)
+            return False
+        return True
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
