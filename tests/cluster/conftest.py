@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from tests.cluster.api_server_double import NAMESPACE, ApiServerDouble
+from tests.training.conftest import base, inputs, session
 from vicur.cluster.api import Api, Pace
 from vicur.cluster.launcher import run_job
 from vicur.cluster.manifest import JobRequest
 from vicur.cluster.names import job_name, labels
 from vicur.config.cluster import TrainJobConfig
+
+__all__ = ["base", "inputs", "session"]
 
 RUN, TASK, WORK = "run-1", "train vicur", "0123abcd"
 JOB = job_name(RUN, TASK, WORK)
@@ -55,3 +61,30 @@ class Launch:
 @pytest.fixture
 def launch() -> Launch:
     return Launch()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A bucket of its own, as boto3's resource."""
+    environment = {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = boto3.resource("s3").Bucket(f"run-{uuid.uuid4().hex[:8]}")
+    bucket.create()
+    yield bucket
+    bucket.objects.all().delete()
+    bucket.delete()

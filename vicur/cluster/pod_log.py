@@ -67,7 +67,9 @@ class LogStream:
             log.debug("the log of %s is not read: %s", self._job, error)
             return False
         started = [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") != "Pending"]
-        return all([self._follow(pod) for pod in started])
+        # One that cannot be read does not hide the others.
+        read = [self._follow(pod) for pod in started]
+        return all(read)
 
     def _follow(self, pod: str) -> bool:
         """Tells what is new in a pod's log until the pod ends; false where the connection was lost before."""
