@@ -1,4 +1,4 @@
-"""Stands for the kubelets of a cluster: runs the nodes of a job as real processes of this machine, with the command of the job's manifest."""
+"""Stands for the kubelets of a cluster: runs the nodes of a job as processes of this machine, with the command of its manifest."""
 
 from __future__ import annotations
 

@@ -54,46 +54,44 @@ def assert_learned_as_one(student: Path, alone: Path) -> None:
         assert weight.sub(found[name]).abs().max() < 1e-4, name
 
 
-def test_two_nodes_learn_what_one_process_learns_and_nothing_is_left(inputs, server, bucket, tmp_path, capfd):
+def test_a_drained_node_ends_the_step_with_75_and_the_retry_ends_as_one_process_would(
+    inputs, server, bucket, tmp_path, capfd
+):
+    server.play.drains = lambda line: "progress" in line
+    with pytest.raises(SystemExit) as ended:
+        step(inputs, tmp_path, bucket)
+    assert ended.value.code == EXIT_CODE
+    told = capfd.readouterr()
+    assert "train vicur: progress" in told.out, "node 0's log is streamed"
+    assert "ended with status 75" in told.err
+    assert not (tmp_path / "student").exists()
+    server.until(lambda: server.jobs == {} and server.pods == {})
+    before = steps_in(bucket)
+    assert 0 < len(before) and max(before) < f"step-{SETTINGS.steps:06d}"
+
+    server.play.drains = lambda _: False
     summary = step(inputs, tmp_path, bucket)
-    alone = train_once(inputs, tmp_path / "alone")
-    assert_learned_as_one(tmp_path / "student", alone)
-    record = json.loads((tmp_path / "student" / "vicur.json").read_text())
-    assert record["processes"] == 2
-    assert summary.key_figure.startswith("validation accuracy")
     assert summary.steps == SETTINGS.steps
-    assert "train vicur: finished" in capfd.readouterr().out, "node 0's log is streamed"
+    assert summary.key_figure.startswith("validation accuracy")
+    assert len(server.created) == 2
+    server.until(lambda: server.jobs == {} and server.pods == {})
+    assert [list(node.iterdir()) for node in (tmp_path / "nodes").iterdir()] == [[], []]
+    assert max(steps_in(bucket)) == f"step-{SETTINGS.steps:06d}"
+    assert_learned_as_one(tmp_path / "student", train_once(inputs, tmp_path / "alone"))
+    assert json.loads((tmp_path / "student" / "vicur.json").read_text())["processes"] == 2
+    assert not (tmp_path / "student" / "result.json").exists()
 
     client = connect(tracking(tmp_path))
     (run,) = client.search_runs(["1"], "tags.`vicur.stage` = 'train vicur'")
     assert run.info.status == "FINISHED"
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
-    assert steps == list(range(1, SETTINGS.steps + 1))
-
-    server.until(lambda: server.jobs == {} and server.pods == {})
-    assert list((tmp_path / "nodes" / "node-0").glob("vicur-node-*")) == []
-    kept = {each.key.split("/")[1] for each in bucket.objects.all()}
-    (key,) = kept - {"inputs"}
-    beside = {each.key.split("/")[2] for each in bucket.objects.filter(Prefix=f"checkpoints/{key}/")}
-    assert beside == {
-        f"step-{n:06d}" for n in range(SETTINGS.steps - SETTINGS.keep_checkpoints + 1, SETTINGS.steps + 1)
-    }
+    assert steps == list(range(1, SETTINGS.steps + 1)), "each step once"
 
 
-def test_a_drained_node_ends_the_step_with_75_and_the_retry_goes_on(inputs, server, bucket, tmp_path, capfd):
-    server.play.drains = lambda line: "progress" in line
-    with pytest.raises(SystemExit) as ended:
-        step(inputs, tmp_path, bucket)
-    assert ended.value.code == EXIT_CODE
-    assert "status 75" in capfd.readouterr().err
-    assert not (tmp_path / "student").exists()
-    server.until(lambda: server.jobs == {})
-
-    server.play.drains = lambda _: False
-    summary = step(inputs, tmp_path, bucket)
-    assert summary.steps == SETTINGS.steps
-    assert any("goes on" in line for line in server.play.said)
-    assert_learned_as_one(tmp_path / "student", train_once(inputs, tmp_path / "alone"))
+def steps_in(bucket: Any) -> set[str]:
+    """Checkpoints in the bucket. Beside them there are inputs, and nothing else."""
+    below = [each.key.split("/")[1:3] for each in bucket.objects.all()]
+    return {name for folder, name in below if folder != "inputs"}
 
 
 def test_what_a_node_finds_wrong_ends_the_step_as_it_would_alone(inputs, server, bucket, tmp_path, caplog):

@@ -49,8 +49,10 @@ def connect() -> tuple[ApiClient, Place]:
             config.load_incluster_config(client_configuration=settings)
             place = Place(_NAMESPACE.read_text(encoding="utf-8").strip(), _own_pod(os.environ))
         else:
-            config.load_kube_config(client_configuration=settings)
-            context = config.list_kube_config_contexts()[1]["context"]
+            # The client itself reads the variable when it is imported, and never again.
+            file = os.environ.get("KUBECONFIG")
+            config.load_kube_config(file, client_configuration=settings)
+            context = config.list_kube_config_contexts(file)[1]["context"]
             place = Place(context.get("namespace", "default"))
     except (config.ConfigException, OSError) as error:
         raise VicurError(
