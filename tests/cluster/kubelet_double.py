@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
 from pathlib import Path
 
 from tests.cluster.api_server_double import ApiServerDouble
+
+_GRACE_SECONDS = 20.0
 
 
 class KubeletDouble:
@@ -19,12 +20,11 @@ class KubeletDouble:
 
     Args:
         folder: scratch space of the nodes, each its own below it.
-        drains: says by a line of node 0's log whether node 1 is to be drained now (SIGTERM to its process).
+        drains: node 1 is drained once (SIGTERM to its process) when a line of node 0's log holds this.
     """
 
-    def __init__(self, folder: Path, drains: Callable[[str], bool] = lambda _: False) -> None:
-        self.folder, self.drains = folder, drains
-        self.said: list[str] = []
+    def __init__(self, folder: Path, drains: str) -> None:
+        self.folder, self.drains, self.drained = folder, drains, False
 
     def __call__(self, server: ApiServerDouble, job: str) -> None:
         trainer = server.jobs[job]["spec"]["trainer"]
@@ -47,12 +47,21 @@ class KubeletDouble:
         ]
         for thread in threads:
             thread.start()
-        codes = [node.wait(timeout=240) for node in nodes]
+        while any(node.poll() is None for node in nodes) and not any(node.poll() for node in nodes):
+            time.sleep(0.05)
+        # Once a node has failed, the job has: the others are ended too.
+        for node in nodes:
+            node.terminate()
+        for node in nodes:
+            try:
+                node.wait(timeout=_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                node.kill()
         for thread in threads:
             thread.join()
-        for pod, code in zip(pods, codes, strict=True):
-            server.end(pod, code if code >= 0 else 128 - code)
-        if any(codes):
+        for pod, node in zip(pods, nodes, strict=True):
+            server.end(pod, node.returncode if node.returncode >= 0 else 128 - node.returncode)
+        if any(node.returncode for node in nodes):
             server.fail(job)
         else:
             server.complete(job)
@@ -60,10 +69,10 @@ class KubeletDouble:
     def _read(self, server: ApiServerDouble, pod: str, node: subprocess.Popen, nodes: list[subprocess.Popen]) -> None:
         assert node.stdout is not None
         for line in node.stdout:
-            self.said.append(line.rstrip())
             server.write(pod, line.rstrip("\n"))
-            if node is nodes[0] and self.drains(line):
-                nodes[1].send_signal(signal.SIGTERM)
+            if node is nodes[0] and self.drains in line and not self.drained:
+                self.drained = True
+                nodes[1].terminate()
 
 
 def _start(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.Popen:
