@@ -49,6 +49,7 @@ class KubeletDouble:
             thread.start()
         while any(node.poll() is None for node in nodes) and not any(node.poll() for node in nodes):
             time.sleep(0.05)
+        ended = {pod: node for pod, node in zip(pods, nodes, strict=True) if node.poll() is not None}
         # Once a node has failed, the job has: the others are ended too.
         for node in nodes:
             node.terminate()
@@ -59,7 +60,7 @@ class KubeletDouble:
                 node.kill()
         for thread in threads:
             thread.join()
-        for pod, node in zip(pods, nodes, strict=True):
+        for pod, node in {**ended, **dict(zip(pods, nodes, strict=True))}.items():
             server.end(pod, node.returncode if node.returncode >= 0 else 128 - node.returncode)
         if any(node.returncode for node in nodes):
             server.fail(job)
