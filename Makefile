@@ -64,8 +64,9 @@ ablation-module: $(VENV)/.run .vicur/bases/deep .vicur/bases/long ## Look for a 
 	$(BIN)/vicur base train $@ --set together=5 --set steps=2400
 
 compile: $(VENV)/.dev ## Compile the pipelines' packages for a cluster
-	$(BIN)/vicur compile --unversioned --output pipelines/compiled/distill.yaml
+	$(BIN)/vicur compile --unversioned --pipeline distill --output pipelines/compiled/distill.yaml
 	$(BIN)/vicur compile --unversioned --pipeline ablation --output pipelines/compiled/ablation.yaml
+	$(BIN)/vicur compile --unversioned --pipeline cluster --output pipelines/compiled/cluster.yaml
 
 base: $(VENV)/.run ## Train the tiny base model that ships in vicur/modeling/tiny/base again
 	rm -rf .vicur/base && $(BIN)/vicur base train .vicur/base

@@ -70,7 +70,8 @@ def ablation_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: st
                         tracking=tracking,
                         code=codes["train"],
                         checkpoints=checkpoints,
-                    )
+                    ),
+                    place="training",
                 )
                 evaluated = settle(
                     evaluate_step(
@@ -81,7 +82,8 @@ def ablation_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: st
                         seed=cell.seed,
                         tracking=tracking,
                         code=codes["evaluate"],
-                    )
+                    ),
+                    place="evaluation",
                 )
             settle(
                 ablate_step(

@@ -99,29 +99,43 @@ def compile_package(
         ),
     ] = False,
     pipeline: Annotated[
-        Literal["distill", "ablation"],
-        typer.Option("--pipeline", help="Which pipeline; the configuration is of its kind."),
-    ] = "distill",
+        Literal["cluster", "distill", "ablation"],
+        typer.Option(
+            "--pipeline",
+            help="cluster: a form of a few fields, on pools of GPUs; distill, ablation: all sections as parameters, placed anywhere.",
+        ),
+    ] = "cluster",
 ) -> None:
     """Compile a pipeline into a package for a cluster.
 
-    The package's parameters have the configuration's sections as defaults. The code versions of the steps are part of
-    it, so that the cluster's cache knows when code has changed.
+    The configuration is the package's preset: what the form of a run does not say is as the configuration has it, and its section
+    [bold]cluster[/bold] says where steps run. The code versions of the steps are part of the package, so that the cluster's cache knows
+    when code has changed.
 
     [bold]Examples[/bold]
 
       vicur compile -o package.yaml
 
-      vicur compile configs/local.yaml --image registry.example.com/vicur-python:0.1.0 -o package.yaml
+      vicur compile configs/qwen3-vl-8b.yaml --image registry.example.com/vicur-python-gpu:0.1.0 -o 8b.yaml
 
       vicur compile configs/ablation.yaml --pipeline ablation -o ablation.yaml
+    """
+    write_compiled(output, config, overrides, image, not unversioned, pipeline)
+    typer.echo(f"Written to {output}")
+
+
+def write_compiled(
+    output: Path, config: Path | None, overrides: list[str] | None, image: str | None, versioned: bool, pipeline: str
+) -> None:
+    """Compiles what the options of a command name; see :func:`vicur_pipelines.package.write_package`.
+
+    Raises:
+        VicurError: where the configuration is wrong or the file cannot be written.
     """
     from vicur_pipelines.graph import GRAPHS
     from vicur_pipelines.package import write_package
 
     from vicur.config.run import load_settings
 
-    kind = GRAPHS[pipeline].config
-    settings = load_settings(kind, config, overrides or ()) if config or overrides else None
-    write_package(output, settings, image, not unversioned, pipeline)
-    typer.echo(f"Written to {output}")
+    settings = load_settings(GRAPHS[pipeline].config, config, overrides or ()) if config or overrides else None
+    write_package(output, settings, image, versioned, pipeline)

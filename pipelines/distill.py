@@ -1,16 +1,13 @@
-"""The pipeline: dataset, cues and base model; a student a method, side by side; comparison, report and registration."""
+"""The pipeline whose parameters are the sections of a run's configuration: what a run on this machine runs."""
 
 from collections.abc import Mapping
 from functools import partial
 
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
-from vicur_components.compare.component import compare as compare_step
-from vicur_components.evaluate.component import evaluate as evaluate_step
 from vicur_components.outcome.component import outcome as outcome_step
-from vicur_components.register.component import register as register_step
-from vicur_components.train.component import train as train_step
-from vicur_pipelines.groundwork import lay_groundwork
+from vicur_pipelines.distillation import distillation_steps
+from vicur_pipelines.groundwork import NO_KEYS
 from vicur_pipelines.settings import settled
 
 NAME = "vicur-distill"
@@ -62,54 +59,17 @@ def distill_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: str
         shared = {"seed": seed, "tracking": tracking}
         ended = settle(outcome_step(tracking=tracking), caching=False)
         with dsl.ExitHandler(ended, name="distillation"):
-            sections = {"data": data, "cues": cues, "base": base, "evaluation": evaluation}
-            ground = lay_groundwork(settle, codes, sections, shared)
-            with dsl.ParallelFor(methods, name="each-method") as method:
-                trained = settle(
-                    train_step(
-                        dataset=ground.dataset,
-                        cues=ground.cues,
-                        base=ground.model,
-                        method=method,
-                        config=training,
-                        code=codes["train"],
-                        checkpoints=checkpoints,
-                        **shared,
-                    )
-                )
-                evaluated = settle(
-                    evaluate_step(
-                        dataset=ground.dataset,
-                        model=trained.outputs["student"],
-                        subject=method,
-                        config=evaluation,
-                        code=codes["evaluate"],
-                        **shared,
-                    )
-                )
-
-            def collected() -> dict:
-                # Compiling changes a Collected: each step that takes the students needs its own.
-                return {
-                    "dataset": ground.dataset,
-                    "cues": ground.cues,
-                    "students": dsl.Collected(trained.outputs["student"]),
-                    "evaluations": dsl.Collected(evaluated.outputs["evaluation"]),
-                    **shared,
-                }
-
-            compared = settle(
-                compare_step(base=ground.baseline, config=comparison, code=codes["compare"], **collected())
-            )
-            settle(
-                register_step(
-                    base_evaluation=ground.baseline,
-                    comparison=compared.outputs["comparison"],
-                    config=registry,
-                    code=codes["register"],
-                    **collected(),
-                ),
-                caching=False,
-            )
+            sections = {
+                "methods": methods,
+                "data": data,
+                "cues": cues,
+                "base": base,
+                "training": training,
+                "evaluation": evaluation,
+                "comparison": comparison,
+                "registry": registry,
+                "checkpoints": checkpoints,
+            }
+            distillation_steps(settle, codes, sections, shared, NO_KEYS)
 
     return distill

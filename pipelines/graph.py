@@ -23,8 +23,9 @@ class Graph:
     Attributes:
         name: how commands and run folders call it.
         config: type of its configuration.
-        build: makes its graph from the code versions of the stages and the settings of retries.
-        arguments: the graph's arguments for a configuration.
+        build: makes its graph from the code versions of the stages, a configuration (of which the graph may hold what its parameters do
+            not say) and, for a run on this machine, the settings of retries.
+        arguments: the graph's arguments for a configuration, beside the defaults that the graph has.
         steps: labels of a run's steps, in the order in which a person reads them.
         result: the step whose files a person looks for, and their names, the first one first.
     """
@@ -42,20 +43,26 @@ def graph_of(config: Section) -> Graph:
     return next(graph for graph in GRAPHS.values() if isinstance(config, graph.config))
 
 
-def _distill(codes: Mapping[str, str], **settings: Any) -> GraphComponent:
+def _distill(codes: Mapping[str, str], _config: Section | None, **settings: Any) -> GraphComponent:
     from vicur_pipelines.distill import distill_pipeline
 
     return distill_pipeline(codes, **settings)
 
 
-def _ablation(codes: Mapping[str, str], **settings: Any) -> GraphComponent:
+def _cluster(codes: Mapping[str, str], config: Section | None) -> GraphComponent:
+    from vicur_pipelines.cluster import cluster_pipeline
+
+    return cluster_pipeline(codes, config if isinstance(config, RunConfig) else RunConfig(methods=("vicur",)))
+
+
+def _ablation(codes: Mapping[str, str], _config: Section | None, **settings: Any) -> GraphComponent:
     from vicur_pipelines.ablation import ablation_pipeline
 
     return ablation_pipeline(codes, **settings)
 
 
 def _arguments(config: RunConfig) -> dict[str, Any]:
-    return {name: value for name, value in _values(config).items() if name != "name"}
+    return {name: value for name, value in _values(config).items() if name not in ("name", "cluster")}
 
 
 def _ablation_arguments(config: AblationConfig) -> dict[str, Any]:
@@ -79,6 +86,7 @@ GRAPHS = {
     graph.name: graph
     for graph in (
         Graph("distill", RunConfig, _distill, _arguments, expected_steps, ("compare", ("report.html",))),
+        Graph("cluster", RunConfig, _cluster, lambda _: {}, expected_steps, ("compare", ("report.html",))),
         Graph(
             "ablation",
             AblationConfig,

@@ -30,7 +30,7 @@ def execute(run: RunFolder) -> None:
     config = run.config()
     graph = graph_of(config)
     # A step that failed for a moment (a server that restarts) is tried once more; one whose input is wrong fails at once.
-    pipeline = graph.build(code_versions(), retries=1, backoff="1s")
+    pipeline = graph.build(code_versions(), config, retries=1, backoff="1s")
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run.outputs.absolute()), raise_on_error=True)
     pipeline(**graph.arguments(config))
 

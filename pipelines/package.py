@@ -40,8 +40,15 @@ def write_package(
         file = partial.with_suffix(".yaml")
         try:
             compiler.Compiler().compile(
-                graph.build(codes), str(file), pipeline_parameters=graph.arguments(config) if config else None
+                graph.build(codes, config), str(file), pipeline_parameters=graph.arguments(config) if config else None
             )
-            file.replace(partial)
+            partial.write_text(_without_summary(file.read_text(encoding="utf-8")), encoding="utf-8")
         finally:
             file.unlink(missing_ok=True)
+
+
+def _without_summary(package: str) -> str:
+    """The package without the comment that KFP puts first: it has the defaults in an order that is another one each time."""
+    lines = package.splitlines(keepends=True)
+    first = next((number for number, line in enumerate(lines) if not line.startswith("#")), 0)
+    return "".join(lines[first:])

@@ -66,12 +66,16 @@ class Progress:
 
     def __init__(self, names: list[str]) -> None:
         self._steps = {name: Step(name) for name in names}
-        self._expected = frozenset(names)
+        self._expected = set(names)
 
     @property
     def steps(self) -> list[Step]:
         """The expected steps, and any other that failed. The exit step has nothing to show for itself otherwise."""
         return [step for step in self._steps.values() if step.name in self._expected or step.state == "failed"]
+
+    def expect(self, name: str) -> None:
+        """Adds a step that was not known of beforehand; one that was stays as it is."""
+        self._expected.add(self[name].name)
 
     def __getitem__(self, name: str) -> Step:
         return self._steps.setdefault(name, Step(name))

@@ -1,9 +1,31 @@
 """What every step of a pipeline has beside its inputs."""
 
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
 from kfp import dsl, kubernetes
 
+Place = Literal["anywhere", "evaluation", "training"]
+"""What a step needs: any machine, a GPU to evaluate on, or the GPUs of a training."""
 
-def settled(task: dsl.PipelineTask, *, retries: int, backoff: str, caching: bool = True) -> dsl.PipelineTask:
+
+class Settle(Protocol):
+    """Gives a step what every step of its pipeline has."""
+
+    def __call__(
+        self, task: dsl.PipelineTask, *, caching: bool = True, place: Place = "anywhere"
+    ) -> dsl.PipelineTask: ...
+
+
+def settled(
+    task: dsl.PipelineTask,
+    *,
+    retries: int,
+    backoff: str,
+    caching: bool = True,
+    place: Place = "anywhere",  # noqa: ARG001
+) -> dsl.PipelineTask:
     """Gives a step retries, caching and the id of its run.
 
     Args:
@@ -11,6 +33,7 @@ def settled(task: dsl.PipelineTask, *, retries: int, backoff: str, caching: bool
         retries: how often it is tried again when it fails.
         backoff: pause before the first retry; it doubles with each.
         caching: whether the platform may take its result from an earlier run.
+        place: what it needs; here all run where the platform puts them.
     """
     # Without a maximum, a step that fails later than an hour after its start is not tried again.
     task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="604800s")

@@ -1,4 +1,4 @@
-"""The ``vicur`` command: one sub-command a stage, and those that other packages plug in (``run``, ``compile``).
+"""The ``vicur`` command: one sub-command a stage, and those that other packages plug in (``run``, ``compile``, ``submit``).
 
 Nothing heavy is imported before a command runs. Wrong input is told as one message with the error's exit code.
 """
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vicur import __version__
-from vicur.commands import base, clean, cluster, compare, cues, data, evaluate, plan, register, registry, train
+from vicur.commands import base, clean, cluster, compare, cues, data, doctor, evaluate, plan, register, registry, train
 from vicur.commands.common import Commands, help_with_examples
 from vicur.errors import VicurError
 from vicur.threads import limit_threads
@@ -84,8 +84,9 @@ app.command("compare", rich_help_panel="Stages")(compare.compare)
 app.command("register", rich_help_panel="Stages")(register.register)
 app.command("promote", rich_help_panel="Registry")(registry.promote)
 app.command("rollback", rich_help_panel="Registry")(registry.rollback)
-app.add_typer(base.app, name="base", rich_help_panel="Upkeep")
 app.add_typer(cluster.app, name="cluster", rich_help_panel="Upkeep")
+app.command("doctor", rich_help_panel="Upkeep")(doctor.doctor)
+app.add_typer(base.app, name="base", rich_help_panel="Upkeep")
 app.command("clean", rich_help_panel="Upkeep")(clean.clean)
 
 

@@ -1,11 +1,16 @@
-"""How a pipeline run ended, told to everyone who may ask: the tracking server, the event log, and a line of text."""
+"""How a pipeline run ended, told to everyone who may ask: the tracking server, the event log, a webhook, and a line of text."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from vicur.cluster.pods import in_cluster, pods_of_run
+from vicur.cluster.usage import Usage, usage_of
+from vicur.cluster.webhook import call_webhook
+from vicur.config.pools import PoolsConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
@@ -20,24 +25,53 @@ LABEL = "outcome"
 _STATES: dict[str, Status] = {"SUCCEEDED": "FINISHED", "COMPLETE": "FINISHED", "CANCELLED": "KILLED"}
 
 
-def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any]) -> str:
-    """Closes the run's MLflow run with its true status, tells the event log, and returns the outcome in words.
+def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any], pool: Mapping[str, Any]) -> str:
+    """Closes the run's MLflow run with its true status, tells the event log and the webhook, and returns the outcome in words.
 
-    A tracking server that does not answer is told in the words and fails nothing: it may be the very reason for the
-    outcome.
+    In a cluster, the GPU-hours of the run's pods and their cost are recorded too. Who does not answer is told in the words and fails
+    nothing: it may be the very reason for the outcome.
 
     Args:
         state: final state of the pipeline's body, as the platform calls it.
         message: what the platform says of a failure.
         tracking: the tracking section of the configuration.
+        pool: the cluster section, with the prices.
     """
     log_to_own_file(LABEL)
+    run_id, troubles = run_id_from_environment(), list[str]()
+
+    def attempt(what: str, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except VicurError as error:
+            log.warning("%s", error)
+            troubles.append(f"{what}: {error}")
+            return None
+
+    usage: Usage | None = attempt("Its GPU-hours could not be counted", lambda: _usage(run_id, pool))
     words = f"The run ended: {state.lower()}." + (f" {message}" if message else "")
-    try:
-        config = validated(TrackingConfig, dict(tracking), "tracking")
-        finish_pipeline(config, run_id_from_environment(), _STATES.get(state, "FAILED"))
-    except VicurError as error:
-        log.warning("%s", error)
-        words += f" It could not be recorded in MLflow: {error}"
-    Events.from_environment(LABEL).emit("finished", words, summary={"state": state})
+    words += f" It used {usage.words}." if usage is not None else ""
+    attempt("It could not be recorded in MLflow", lambda: _finish(run_id, state, tracking, usage))
+    event = {"run_id": run_id, "state": state, "message": message, **_figures(usage)}
+    attempt("The webhook could not be told", lambda: call_webhook(event))
+    words = " ".join([words, *troubles])
+    Events.from_environment(LABEL).emit("finished", words, summary={"state": state, **_figures(usage)})
     return words
+
+
+def _usage(run_id: str, pool: Mapping[str, Any]) -> Usage | None:
+    if not in_cluster():
+        return None
+    return usage_of(pods_of_run(run_id), validated(PoolsConfig, dict(pool), "cluster"), datetime.now(UTC))
+
+
+def _finish(run_id: str, state: str, tracking: Mapping[str, Any], usage: Usage | None) -> None:
+    config = validated(TrackingConfig, dict(tracking), "tracking")
+    finish_pipeline(config, run_id, _STATES.get(state, "FAILED"), metrics=_figures(usage))
+
+
+def _figures(usage: Usage | None) -> dict[str, float]:
+    if usage is None:
+        return {}
+    cost = {} if usage.cost is None else {f"usage/cost_{usage.currency.lower()}": usage.cost}
+    return {"usage/gpu_hours": usage.gpu_hours, **cost}

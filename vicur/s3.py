@@ -25,6 +25,18 @@ def is_s3(address: str) -> bool:
     return address.startswith("s3://")
 
 
+def split_address(address: str) -> tuple[str, str]:
+    """Bucket and prefix of ``s3://bucket/prefix``; the prefix has no slash at its ends and may be empty.
+
+    Raises:
+        VicurError: where the address is none.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise VicurError("is no address on S3.", where=address, remedy="Write s3://bucket/prefix.")
+    return found["bucket"], (found["prefix"] or "").strip("/")
+
+
 @dataclass(frozen=True, eq=False)
 class S3Folders:
     """Named folders below one address.
@@ -46,8 +58,7 @@ class S3Folders:
         Raises:
             VicurError: where the address is none, boto3 is missing or no region or endpoint can be made out.
         """
-        if not _ADDRESS.fullmatch(address):
-            raise VicurError("is no address on S3.", where=address, remedy="Write s3://bucket/prefix.")
+        split_address(address)
         try:
             import boto3
             from botocore.config import Config
@@ -148,10 +159,10 @@ class S3Folders:
 
     @property
     def _bucket(self) -> str:
-        return self.address.removeprefix("s3://").split("/")[0]
+        return split_address(self.address)[0]
 
     def _key(self, name: str) -> str:
-        prefix = self.address.removeprefix(f"s3://{self._bucket}").strip("/")
+        prefix = split_address(self.address)[1]
         return f"{prefix}/{name}" if prefix else name
 
     def _keys(self, below: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vicur.config.cluster import TrainJobConfig
+from vicur.config.pools import PoolsConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
@@ -46,7 +46,7 @@ def run_step(
         code: the stage's code version when the pipeline was compiled; empty if unknown.
         subject: what the stage works on, where the pipeline has several of it (``vicur``).
         checkpoints: folder or address on S3 below which the stage's checkpoints outlive its machine, if anywhere.
-        cluster: of a training, the nodes that it takes place on; left out or one, it takes place here.
+        cluster: of a training, the section with its nodes; with one or without the section, it takes place here.
 
     Exits the process, after one message, where the input is at fault.
     """
@@ -63,14 +63,14 @@ def run_step(
             paths = {**sources(section), **{key: Path(path) for key, path in inputs.items()}}
             tracked = validated(TrackingConfig, dict(tracking), "tracking")
             session = session_from_environment(seed, tracked, checkpoints)
-            nodes = validated(TrainJobConfig, dict(cluster or {}), "cluster")
+            pool = validated(PoolsConfig, dict(cluster or {}), "cluster")
         except VicurError as error:
             events.emit("failed", str(error), retryable=False)
             raise
-        if nodes.nodes > 1:
-            from vicur.cluster import LaunchedTraining
+        if pool.nodes > 1:
+            from vicur.cluster.jobs.training import LaunchedTraining
 
-            launched = LaunchedTraining(nodes, tracked, checkpoints)
+            launched = LaunchedTraining(pool, tracked, checkpoints)
             return execute(launched, section, paths, Path(output), session, events=events)
         return execute(stage, section, paths, Path(output), session, events=events)
     except VicurError as error:

@@ -289,16 +289,27 @@ def pipeline_run(client: MlflowClient, config: TrackingConfig, run_id: str) -> s
         return find_or_start(client, experiment_id(client, config), keys, {_NAME_TAG: run_id})
 
 
-def finish_pipeline(config: TrackingConfig, run_id: str, status: Status) -> None:
+def finish_pipeline(
+    config: TrackingConfig, run_id: str, status: Status, metrics: Mapping[str, float] | None = None
+) -> None:
     """Closes the MLflow run of the whole pipeline, unless the platform has started it and closes it itself.
+
+    Args:
+        config: where the run is tracked.
+        run_id: the pipeline run.
+        status: how it ended.
+        metrics: figures of the whole run, logged to it in either case.
 
     Raises:
         VicurError: where MLflow does not answer.
     """
     client = connect(config)
     with answering(client.tracking_uri):
+        run = pipeline_run(client, config, run_id)
+        for name, value in (metrics or {}).items():
+            client.log_metric(run, name, value)
         if _injected(client) is None:
-            client.set_terminated(pipeline_run(client, config, run_id), status)
+            client.set_terminated(run, status)
 
 
 def open_tracker(config: TrackingConfig, run_id: str, stage: str, jsonl: Path | None = None) -> Tracker:

@@ -15,6 +15,7 @@ def evaluate(
     code: str,
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    given: str = "",
 ):
     """Evaluates one model on the held-out splits.
 
@@ -28,6 +29,7 @@ def evaluate(
         code: Version of the code behind this step, for the cache.
         evaluation: metrics.json, predictions.parquet and sink attention of sample questions.
         metrics: Accuracy, evidence correctness and hint leakage by split.
+        given: What the inputs hold, for the platform's cache, which does not look into them.
     """
     from vicur.step import run_step
 

@@ -14,6 +14,7 @@ def extract(
     cues: dsl.Output[dsl.Dataset],
     samples: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    given: str = "",
 ):
     """Extracts a visual cue for each example and audits all of them.
 
@@ -26,6 +27,7 @@ def extract(
         cues: cues.parquet, audit.json and a page of samples.
         samples: The page of samples.
         metrics: Shares of cues that are grounded and that leak the answer, and their length.
+        given: What the inputs hold, for the platform's cache, which does not look into them.
     """
     import shutil
 

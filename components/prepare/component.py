@@ -12,6 +12,7 @@ def prepare(
     code: str,
     dataset: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
+    given: str = "",
 ):
     """Prepares the dataset: reads or draws its examples, checks them and writes parquet shards with a manifest.
 
@@ -22,6 +23,7 @@ def prepare(
         code: Version of the code behind this step, for the cache.
         dataset: Parquet shards by split, and manifest.json.
         metrics: Number of examples by split.
+        given: What the inputs hold, for the platform's cache, which does not look into them.
     """
     from vicur.step import run_step
 

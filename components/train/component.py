@@ -18,6 +18,7 @@ def train(
     student: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     subject: str = "",
+    given: str = "",
     cluster: dict = {},  # noqa: B006 (KFP reads defaults from the signature)
 ):
     """Trains a student by one method: distilled on policy from a teacher, by rewards or on references.
@@ -36,7 +37,9 @@ def train(
         student: Checkpoint with tokenizer, image processor, vicur.json and training curves.
         metrics: Best validation accuracy and when it was reached.
         subject: What the student is called; empty for the method's name.
-        cluster: Nodes that the training takes place on, with their GPUs, queue and limits of time; empty trains in this step.
+        given: What the inputs hold, for the platform's cache, which does not look into them.
+        cluster: Section cluster of the run configuration: with more than one node, the step launches a job and follows it. Empty: trains
+            here.
     """
     from vicur.step import run_step
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from vicur.cli import main
+from tests.cli.calling import Command, caller
 from vicur.tracking import Tracker
 
 SMALL = """
@@ -21,18 +18,6 @@ data:
   test: {digits_per_class: 2, scenes: 3}
   ood: {digits_per_class: 2, scenes: 2}
 """
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command said."""
-
-    code: int
-    output: str
-    error: str
-
-
-Command = Callable[..., Result]
 
 
 @pytest.fixture
@@ -47,13 +32,4 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def vicur(project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     del project
-
-    def command(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["vicur", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        told = capfd.readouterr()
-        return Result(int(caught.value.code or 0), told.out, told.err)
-
-    return command
+    return caller(monkeypatch, capfd)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.conftest import SMALL, Command
+from tests.cli.calling import Command
+from tests.cli.conftest import SMALL
 from vicur.config.methods import METHODS
 from vicur.data import read_examples
 from vicur.storage import tree_sha256

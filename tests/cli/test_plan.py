@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli.conftest import Command
+from tests.cli.calling import Command
 
 CONFIG = str(Path(__file__).parents[2] / "configs/qwen3-vl-8b.yaml")
 

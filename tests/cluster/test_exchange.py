@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from vicur.cluster.exchange import fetch_inputs, fetch_student, has_student, send_inputs, send_student
-from vicur.cluster.node import run_node
-from vicur.cluster.task import VARIABLE, NodeTask
+from vicur.cluster.jobs.exchange import fetch_inputs, fetch_student, has_student, send_inputs, send_student
+from vicur.cluster.jobs.node import run_node
+from vicur.cluster.jobs.task import VARIABLE, NodeTask
 from vicur.errors import VicurError
 from vicur.storage import tree_sha256
 from vicur.training.interruption import EXIT_CODE

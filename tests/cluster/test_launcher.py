@@ -12,16 +12,15 @@ from typing import Any
 import pytest
 
 from tests.cluster.api_server_double import ALWAYS, ApiServerDouble, Fault
-from tests.cluster.conftest import JOB, PACE, REQUEST, Launch, api_of
-from vicur.cluster.launcher import run_job
-from vicur.cluster.manifest import train_job
-from vicur.cluster.names import PART_OF, RUN
-from vicur.cluster.reaper import reap
-from vicur.config.cluster import TrainJobConfig
+from tests.cluster.launching import JOB, PACE, REQUEST, Launch, api_of
+from vicur.cluster.jobs.launcher import Limits, run_job
+from vicur.cluster.jobs.manifest import train_job
+from vicur.cluster.jobs.names import PART_OF, RUN
+from vicur.cluster.jobs.reaper import reap
+from vicur.config.pools import PoolsConfig
 from vicur.errors import VicurError
 from vicur.training.interruption import EXIT_CODE
 
-SECONDS = 1 / 3600
 ALLOWED = {
     *((verb, "trainer.kubeflow.org", "trainjobs") for verb in ("create", "get", "list", "watch", "patch", "delete")),
     *(("list", "", "pods"), ("get", "", "pods"), ("get", "", "pods/log"), ("list", "", "events")),
@@ -138,6 +137,7 @@ class Scenario:
     says: str = ""
     faults: tuple[Fault, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    limits: Limits | None = None
     lingering: float = 0.0
     printed: list[str] | None = None
 
@@ -177,7 +177,7 @@ SCENARIOS = {
     "create is forbidden": Scenario(trains, 2, "Role vicur-pipeline", faults=(Fault("create", "", 403, ALWAYS),)),
     # Something went wrong: a retry goes on from the checkpoint, and may meet it again.
     "a node crashes": Scenario(ends_with(1, node=0), 1, "node 0 ended with status 1 (Error)"),
-    "a node runs out of memory": Scenario(ends_with(137, reason="OOMKilled"), 1, "cluster.memory"),
+    "a node runs out of memory": Scenario(ends_with(137, reason="OOMKilled"), 1, "cluster.gpu_steps.memory"),
     "somebody removes the job": Scenario(is_removed, 1, "removed by somebody"),
     "somebody puts another in its place": Scenario(is_removed_and_made_anew, 1, "removed by somebody"),
     # Nothing is wrong: a retry goes on.
@@ -188,16 +188,16 @@ SCENARIOS = {
     "a node is ended by SIGTERM": Scenario(ends_with(143), EXIT_CODE, "status 143"),
     "the pods vanish": Scenario(loses_its_pods, EXIT_CODE, "none of its pods is left"),
     "it hangs": Scenario(
-        lambda server, job: server.start(job), EXIT_CODE, "cluster.run_hours", settings={"run_hours": 0.5 * SECONDS}
+        lambda server, job: server.start(job), EXIT_CODE, "cluster.training_timeout_hours", limits=Limits(None, 60, 0.5)
     ),
     "the cluster's deadline": Scenario(
         lambda server, job: server.fail(job, "DeadlineExceeded", "too long"), EXIT_CODE, "activeDeadlineSeconds"
     ),
     "it never starts": Scenario(
-        pulls_no_image, EXIT_CODE, "ImagePullBackOff: no such image", settings={"start_minutes": 0.005}
+        pulls_no_image, EXIT_CODE, "ImagePullBackOff: no such image", limits=Limits(None, 0.3, 60)
     ),
     "it is never admitted": Scenario(
-        lambda *_: None, EXIT_CODE, "cluster.queue_hours", settings={**QUEUE, "queue_hours": 0.5 * SECONDS}
+        lambda *_: None, EXIT_CODE, "cluster.jobs.queue_hours", settings=QUEUE, limits=Limits(0.5, 60, 60)
     ),
     "it is stopped in the queue": Scenario(is_stopped("queued"), EXIT_CODE, "SIGTERM", settings=QUEUE),
     "it is stopped while it starts": Scenario(is_stopped("starting"), EXIT_CODE, "SIGTERM"),
@@ -221,7 +221,7 @@ def how_it_ends(run: Callable[[], object]) -> tuple[str, int]:
 def test_the_exit_status_is_right_and_nothing_is_left(scenario: Scenario, launch: Launch, caplog) -> None:
     double = ApiServerDouble(scenario.play, faults=scenario.faults, lingering=scenario.lingering)
     with double.serving() as server:
-        said, code = how_it_ends(lambda: launch.run(server, **scenario.settings))
+        said, code = how_it_ends(lambda: launch.run(server, limits=scenario.limits, **scenario.settings))
         server.until(lambda: not [job for job in server.jobs.values() if job["metadata"]["labels"]])
         assert not server.trouble
         assert code == scenario.code, said
@@ -276,7 +276,7 @@ def test_a_retry_adopts_the_job_of_an_attempt_that_was_cut_off(launch: Launch) -
 def test_an_adopted_job_has_this_attempts_owner(launch: Launch) -> None:
     with ApiServerDouble(lambda *_: None).serving() as server:
         first = replace(REQUEST, owner={"apiVersion": "v1", "kind": "Pod", "name": "attempt-1", "uid": "uid-1"})
-        api_of(server).create(train_job(first, TrainJobConfig(nodes=2), {"runtimePatches"}))
+        api_of(server).create(train_job(first, PoolsConfig(nodes=2), {"runtimePatches"}))
         owners = []
 
         def collect() -> None:
@@ -289,7 +289,7 @@ def test_an_adopted_job_has_this_attempts_owner(launch: Launch) -> None:
 
 def test_a_failed_job_of_an_earlier_attempt_is_removed_and_made_anew(launch: Launch) -> None:
     with ApiServerDouble(lambda server, job: server.fail(job), lingering=0.3).serving() as server:
-        api_of(server).create(train_job(REQUEST, TrainJobConfig(nodes=2), {"runtimePatches"}))
+        api_of(server).create(train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"}))
         server.until(lambda: "status" in server.jobs[JOB])
         server.play = trains
         assert launch.run(server) == "student"
@@ -301,7 +301,7 @@ def test_what_is_done_already_is_collected_without_a_job() -> None:
         found = run_job(
             api_of(server),
             REQUEST,
-            TrainJobConfig(nodes=2),
+            PoolsConfig(nodes=2),
             lambda: "student",
             is_done=lambda: True,
             tell=print,
@@ -314,7 +314,7 @@ def test_what_is_done_already_is_collected_without_a_job() -> None:
 @pytest.mark.parametrize("taken_from", ["another run", "a person"])
 def test_a_foreign_job_of_the_same_name_is_left_alone(launch: Launch, taken_from: str) -> None:
     with ApiServerDouble(trains).serving() as server:
-        foreign = train_job(REQUEST, TrainJobConfig(nodes=2), {"runtimePatches"})
+        foreign = train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"})
         foreign["metadata"]["labels"] = {RUN: "run-2"} if taken_from == "another run" else {}
         server.put(foreign)
         with pytest.raises(VicurError, match="another's job") as caught:
@@ -406,7 +406,7 @@ def test_the_launcher_needs_all_that_its_role_is_to_give(launch: Launch) -> None
         with pytest.raises(VicurError):
             launch.run(server)
         server.until(lambda: server.jobs == {})
-        made = train_job(replace(REQUEST, owner=None), TrainJobConfig(nodes=2), {"runtimePatches"})
+        made = train_job(replace(REQUEST, owner=None), PoolsConfig(nodes=2), {"runtimePatches"})
         server.play = lambda *_: None
         api = api_of(server)
         api.create(made)

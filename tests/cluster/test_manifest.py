@@ -9,24 +9,29 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.conftest import JOB, OWNER, REQUEST
+from tests.cluster.launching import JOB, OWNER, REQUEST
 from tests.cluster.trainjob_schemas import VERSIONS, problems, schema_of
-from vicur.cluster.manifest import POD_COMMAND, train_job
-from vicur.cluster.names import job_name, label_value
-from vicur.config.cluster import TrainJobConfig
+from vicur.cluster.jobs.manifest import POD_COMMAND, train_job
+from vicur.cluster.jobs.names import job_name, label_value
+from vicur.config.jobs import JobsConfig
+from vicur.config.pools import PoolsConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
 CRDS = Path(__file__).parents[3] / "shared" / "crds"
 ROOT = Path(__file__).parents[2]
-POOL = TrainJobConfig(
-    nodes=4,
-    gpus=8,
-    queue="gpus",
-    priority="high",
-    node_selector={"pool": "a100"},
-    tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
+POOL = PoolsConfig.model_validate(
+    {
+        "nodes": 4,
+        "gpu_count": 8,
+        "gpu_steps": {"cpu": "16", "memory": "128Gi"},
+        "queue": "gpus",
+        "jobs": {"priority": "high"},
+        "node_selector": {"pool": "a100"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}, {"operator": "Exists"}],
+    }
 )
+TAINTS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}, {"operator": "Exists"}]
 
 
 def fields(version: str) -> set[str]:
@@ -40,7 +45,7 @@ def published(name: str) -> Any:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("config", [POOL, TrainJobConfig(nodes=2, gpus=0)], ids=["pool", "plain"])
+@pytest.mark.parametrize("config", [POOL, PoolsConfig(nodes=2, gpu_count=0)], ids=["pool", "plain"])
 def test_it_is_valid_for_each_trainer(version: str, config: TrainJobConfig) -> None:
     assert problems(schema_of(version), train_job(REQUEST, config, fields(version))) == []
 
@@ -68,11 +73,11 @@ def test_job_and_runtime_fit() -> None:
     (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
     assert patched["name"] == job["name"] == container["name"]
     mounts = {each["mountPath"] for each in container["volumeMounts"]}
-    assert set(TrainJobConfig().shared_folders) <= mounts
+    assert set(JobsConfig().shared_folders) <= mounts
 
 
 def test_pods_are_placed_in_the_words_of_each_trainer() -> None:
-    place = {"nodeSelector": {"pool": "a100"}, "tolerations": [dict(each) for each in POOL.tolerations]}
+    place = {"nodeSelector": {"pool": "a100"}, "tolerations": TAINTS}
     specs = {version: train_job(REQUEST, POOL, fields(version))["spec"] for version in VERSIONS}
     assert specs["2.0"]["podSpecOverrides"] == [{"targetJobs": [{"name": "node"}], **place}]
     assert specs["2.0"]["labels"] == REQUEST.labels
@@ -113,7 +118,7 @@ def test_what_the_cluster_goes_by_stands_in_it() -> None:
 
 
 def test_without_a_queue_it_starts_at_once() -> None:
-    job = train_job(REQUEST, TrainJobConfig(nodes=2, priority="high"), fields("2.3"))
+    job = train_job(REQUEST, PoolsConfig(nodes=2, jobs=JobsConfig(priority="high")), fields("2.3"))
     assert job["spec"]["suspend"] is False
     assert not any("kueue" in label for label in job["metadata"]["labels"])
 
@@ -142,20 +147,10 @@ def test_labels_are_ones_that_kubernetes_takes_and_stay_apart() -> None:
     assert first != second
 
 
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        ({"nodes": 0}, "nodes"),
-        ({"memory": "lots"}, "memory"),
-        ({"tolerations": [{"kee": "gpu"}]}, "has no field 'kee'"),
-        ({"shared_folders": ["models"]}, "absolute paths"),
-        ({"shared_folders": ["/"]}, "absolute paths"),
-        ({"gpu": 8}, "there is no setting 'gpu'"),
-    ],
-)
-def test_wrong_settings_are_refused(wrong: dict[str, Any], says: str) -> None:
-    with pytest.raises(VicurError, match=says):
-        validated(TrainJobConfig, wrong, "cluster")
+@pytest.mark.parametrize("folder", ["models", "/"])
+def test_a_shared_folder_is_a_path_below_the_root(folder: str) -> None:
+    with pytest.raises(VicurError, match="absolute paths"):
+        validated(JobsConfig, {"shared_folders": [folder]}, "cluster.jobs")
 
 
 def test_the_owner_may_be_unknown() -> None:

@@ -8,13 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.cluster.api_server_double import ApiServerDouble
-from tests.cluster.conftest import OWNER
-from vicur.cluster import client, site
-from vicur.cluster.client import Place
-from vicur.cluster.names import PART_OF, RUN
-from vicur.cluster.site import Site
+from tests.cluster.launching import OWNER
+from vicur.cluster.jobs import client, site
+from vicur.cluster.jobs.client import Place
+from vicur.cluster.jobs.names import PART_OF, RUN
+from vicur.cluster.jobs.site import Site
 from vicur.commands.cluster import app
-from vicur.config.cluster import TrainJobConfig
 from vicur.errors import VicurError
 
 
@@ -43,39 +42,33 @@ def in_step(server, monkeypatch) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("in_step")
 def test_a_step_makes_jobs_with_its_own_image_that_go_with_its_workflow():
-    found = Site.of(TrainJobConfig(nodes=2))
+    found = Site.of("")
     assert (found.api.namespace, found.image, found.owner) == ("vicur", "vicur-python:7", OWNER)
 
 
 def test_a_pod_without_a_workflow_is_the_owner_itself(in_step):
     del in_step["metadata"]["ownerReferences"]
-    owner = Site.of(TrainJobConfig(nodes=2)).owner
+    owner = Site.of("").owner
     assert owner == {"apiVersion": "v1", "kind": "Pod", "name": "step", "uid": "uid-step"}
-
-
-@pytest.mark.usefixtures("in_step")
-def test_a_job_in_another_namespace_has_no_owner_which_would_end_it_at_once():
-    found = Site.of(TrainJobConfig(nodes=2, namespace="gpus", image="other"))
-    assert (found.api.namespace, found.image, found.owner) == ("gpus", "other", None)
 
 
 @pytest.mark.usefixtures("server")
 def test_outside_a_cluster_the_image_must_be_named():
     with pytest.raises(VicurError, match=r"cluster\.image"):
-        Site.of(TrainJobConfig(nodes=2))
-    assert Site.of(TrainJobConfig(nodes=2, image="x")).owner is None
+        Site.of("")
+    assert Site.of("x").owner is None
 
 
 def test_without_a_cluster_the_remedy_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(VicurError, match="no cluster to be found"):
-        Site.of(TrainJobConfig(nodes=2))
+    with pytest.raises(VicurError, match="no cluster is named"):
+        Site.of("")
 
 
 def test_the_name_of_its_pod_is_the_platforms_word_before_the_hosts():
-    assert client._own_pod({"KFP_POD_NAME": "long-name", "HOSTNAME": "long"}) == "long-name"
-    assert client._own_pod({"HOSTNAME": "short"}) == "short"
+    assert client.own_pod({"KFP_POD_NAME": "long-name", "HOSTNAME": "long"}) == "long-name"
+    assert client.own_pod({"HOSTNAME": "short"}) == "short"
 
 
 def test_the_command_reaps_a_run(server):

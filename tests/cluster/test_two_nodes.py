@@ -19,7 +19,7 @@ from vicur.training.interruption import EXIT_CODE
 
 # What is learned is compared: none of the weights is better than the first.
 SECTION = {**SETTINGS.model_dump(mode="json"), "distribution": {"processes": 1}}
-CLUSTER = {"nodes": 2.0, "gpus": 0.0, "cpu": "1", "memory": "2Gi", "image": "vicur-python:test"}
+CLUSTER = {"nodes": 2.0, "gpu_count": 0.0, "image": "vicur-python:test"}
 
 
 @pytest.fixture

@@ -188,19 +188,19 @@ def test_register_takes_the_chosen_student(recorder: Recorder, place: Any, tmp_p
 def test_the_exit_step_records_how_the_run_ended(
     place: Any, monkeypatch: pytest.MonkeyPatch, state: str, status: str
 ) -> None:
-    told: list[tuple[TrackingConfig, str, str]] = []
+    told: list[tuple[TrackingConfig, str, str, dict[str, float]]] = []
     monkeypatch.setenv("VICUR_RUN_ID", "run-7")
-    monkeypatch.setattr("vicur.outcome.finish_pipeline", lambda *args: told.append(args))
+    monkeypatch.setattr("vicur.outcome.finish_pipeline", lambda *args, metrics: told.append((*args, metrics)))
     record = place("record", dsl.Markdown)
     outcome.python_func(status=final(state), tracking={"experiment": "e"}, record=record)
-    assert told == [(TrackingConfig(experiment="e"), "run-7", status)]
+    assert told == [(TrackingConfig(experiment="e"), "run-7", status, {})]
     assert state.lower() in Path(record.path).read_text()
 
 
 def test_the_exit_step_records_the_outcome_also_when_tracking_is_down(
     place: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def down(*_: object) -> None:
+    def down(*_: object, **__: object) -> None:
         raise VicurError("MLflow does not answer.", where="http://localhost:1", remedy="Start it.")
 
     monkeypatch.setattr("vicur.outcome.finish_pipeline", down)

@@ -33,13 +33,17 @@ SMALL: dict[str, Any] = {
 }
 
 
+def environment() -> dict[str, str]:
+    """This process's own, without what it says of a run and its tracking."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "VICUR_"))}
+
+
 def vicur(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs a command with its real stages, away from this process's own run and tracking."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "VICUR_"))}
     return subprocess.run(
         [sys.executable, "-m", "vicur", *arguments],
         cwd=folder,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=600,

@@ -51,7 +51,7 @@ def test_each_step_compiles_and_describes_its_parameters(step: str, tmp_path: Pa
 
 
 def test_there_is_a_step_for_every_stage() -> None:
-    assert {*STAGES, "outcome"} == set(STEPS)
+    assert {*STAGES, "outcome", "preflight"} == set(STEPS)
 
 
 @pytest.mark.parametrize("pipeline", GRAPHS)
@@ -88,7 +88,7 @@ def test_parameters_of_the_pipeline_are_described_and_default_to_one_method(tmp_
     parameters = package["root"]["inputDefinitions"]["parameters"]
     assert all("description" in value for value in parameters.values())
     assert parameters["methods"]["defaultValue"] == ["vicur"]
-    assert set(parameters) == set(RunConfig.model_fields) - {"name"}
+    assert set(parameters) == set(RunConfig.model_fields) - {"name", "cluster"}
     for method in METHODS:
         assert method in parameters["methods"]["description"]
 
@@ -110,7 +110,7 @@ def test_arguments_say_the_same_as_the_configuration() -> None:
     config = RunConfig(seed=2)
     arguments = graph_of(config).arguments(config)
     assert RunConfig.model_validate({**arguments, "name": config.name}) == config
-    assert arguments.keys() == RunConfig.model_fields.keys() - {"name"}
+    assert arguments.keys() == RunConfig.model_fields.keys() - {"name", "cluster"}
 
 
 def test_a_package_of_an_ablation_carries_its_cells(tmp_path: Path) -> None:

@@ -1,6 +1,1 @@
-"""Trainings on several nodes of a Kubernetes cluster."""
-
-from vicur.cluster.reaper import reap
-from vicur.cluster.training import LaunchedTraining, launch_training
-
-__all__ = ["LaunchedTraining", "launch_training", "reap"]
+"""Kubernetes: what a run asks of a cluster, checks before it spends, and leaves behind."""

@@ -27,8 +27,8 @@ def node() -> None:
     The nodes of a TrainJob run this, and nobody by hand: what to do stands in VICUR_NODE_TASK, and which machine this is in torchrun's
     variables.
     """
-    from vicur.cluster.node import run_node
-    from vicur.cluster.task import NodeTask
+    from vicur.cluster.jobs.node import run_node
+    from vicur.cluster.jobs.task import NodeTask
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     run_node(NodeTask.from_environment())
@@ -54,9 +54,9 @@ def reap(
 
       vicur cluster reap --run "$RUN_ID" --namespace vicur
     """
-    from vicur.cluster import reap as reap_run
-    from vicur.cluster.api import Api
-    from vicur.cluster.client import connect
+    from vicur.cluster.jobs.api import Api
+    from vicur.cluster.jobs.client import connect
+    from vicur.cluster.jobs.reaper import reap as reap_run
 
     run = run or os.environ.get("VICUR_RUN_ID", "")
     if not run:

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vicur.cluster.api import Api
-from vicur.cluster.overrides import NODE
-from vicur.cluster.state import PodEnd, bad_ends, conditions
+from vicur.cluster.jobs.api import Api
+from vicur.cluster.jobs.overrides import NODE
+from vicur.cluster.jobs.state import PodEnd, bad_ends, conditions
 from vicur.errors import VicurError
 from vicur.redaction import redacted
 from vicur.training.interruption import EXIT_CODE
@@ -46,13 +46,13 @@ def failure(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> VicurE
     where, said = f"TrainJob {job['metadata']['name']}", conditions(job).get("Failed", {})
     if said.get("reason") == "DeadlineExceeded":
         return out_of_time(
-            where, "was ended by the cluster at its deadline (activeDeadlineSeconds)", "cluster.run_hours"
+            where, "was ended by the cluster at its deadline (activeDeadlineSeconds)", "cluster.training_timeout_hours"
         )
     if said.get("reason") == "TrainingRuntimeNotSupported":
         return VicurError(
             f"cannot be run ({said.get('message')}).",
             where=where,
-            remedy="Install the training runtime that cluster.runtime names (k8s/base/training).",
+            remedy="Install the training runtime that cluster.jobs.runtime names (k8s/base/training).",
         )
     ends = bad_ends(pods)
     if not ends:
@@ -72,7 +72,7 @@ def failure(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> VicurE
         remedy = "The end of its log stands above and says what to correct; retrying does not help."
         return VicurError(f"{words}.", where=where, remedy=remedy, exit_code=_WRONG_INPUT)
     if end.reason == "OOMKilled":
-        remedy = "Give the nodes more memory (cluster.memory), or see vicur plan for what takes less."
+        remedy = "Give the nodes more memory (cluster.gpu_steps.memory), or see vicur plan for what takes less."
         return VicurError(f"{words}.", where=where, remedy=remedy, exit_code=1, retryable=True)
     passing = end.disrupted or end.code in _STOPPED
     return VicurError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vicur.cluster.api import Api
-from vicur.cluster.names import PART_OF, RUN, label_value
+from vicur.cluster.jobs.api import Api
+from vicur.cluster.jobs.names import PART_OF, RUN, label_value
 
 
 def reap(api: Api, run_id: str) -> list[str]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vicur.cluster.exchange import fetch_inputs, send_student
-from vicur.cluster.stopping import Stopping
-from vicur.cluster.task import NodeTask
+from vicur.cluster.jobs.exchange import fetch_inputs, send_student
+from vicur.cluster.jobs.stopping import Stopping
+from vicur.cluster.jobs.task import NodeTask
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
 from vicur.config.validation import validated
@@ -74,5 +74,5 @@ def _require_same(told: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     raise VicurError(
         f"the step that started this node means another training ({shown}).",
         where="training",
-        remedy="Use one image for step and nodes (cluster.image), and mount the same volumes in both (cluster.shared_folders).",
+        remedy="Use one image for step and nodes (cluster.image), and mount the same volumes in both (cluster.jobs.shared_folders).",
     )

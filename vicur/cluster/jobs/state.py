@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from vicur.cluster.api import node_of
+from vicur.cluster.jobs.api import node_of
 
 Json = Mapping[str, Any]
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from vicur.cluster.api import Api
-from vicur.cluster.manifest import JobRequest, train_job
-from vicur.cluster.names import RUN, TASK, WORK
-from vicur.cluster.pod_log import LogStream
-from vicur.cluster.report import failure, out_of_time, tell_of
-from vicur.cluster.state import Phase, Standing, standing
-from vicur.cluster.stopping import Stopping
-from vicur.config.cluster import TrainJobConfig
+from vicur.cluster.jobs.api import Api
+from vicur.cluster.jobs.manifest import JobRequest, train_job
+from vicur.cluster.jobs.names import RUN, TASK, WORK
+from vicur.cluster.jobs.pod_log import LogStream
+from vicur.cluster.jobs.report import failure, out_of_time, tell_of
+from vicur.cluster.jobs.state import Phase, Standing, standing
+from vicur.cluster.jobs.stopping import Stopping
+from vicur.config.pools import PoolsConfig
 from vicur.errors import VicurError
 
 log = logging.getLogger(__name__)
@@ -32,26 +32,49 @@ _SAY_AGAIN_SECONDS = 600.0
 _DRAIN_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How long a job may take, in seconds.
+
+    Attributes:
+        queued: in its queue; none for as long as it takes.
+        starting: from admission until all nodes run.
+        running: from then on.
+    """
+
+    queued: float | None
+    starting: float
+    running: float
+
+    @classmethod
+    def of(cls, pool: PoolsConfig) -> Limits:
+        """As the configuration has them."""
+        queued = None if pool.jobs.queue_hours is None else pool.jobs.queue_hours * 3600
+        return cls(queued, pool.jobs.start_minutes * 60, pool.training_timeout_hours * 3600)
+
+
 def run_job(
     api: Api,
     request: JobRequest,
-    config: TrainJobConfig,
+    pool: PoolsConfig,
     collect: Callable[[], T],
     *,
     is_done: Callable[[], bool] = lambda: False,
     tell: Callable[[str], object],
     print_line: Callable[[str], object],
+    limits: Limits | None = None,
 ) -> T:
     """Runs a job and collects what it made.
 
     Args:
         api: the cluster.
         request: what the job is for.
-        config: its nodes and its limits of time.
+        pool: its nodes.
         collect: fetches and checks what the job has made, while the job is still there.
         is_done: whether that is there already: an earlier attempt was killed between its job's end and its own.
         tell: is told how far the job is.
         print_line: is given each line of node 0's log.
+        limits: how long it may take; by default as ``pool`` has it.
 
     Returns:
         What ``collect`` does.
@@ -62,9 +85,9 @@ def run_job(
     with Stopping() as stopping:
         try:
             if not is_done():
-                job = _have_job(api, request, config, tell)
+                job = _have_job(api, request, pool, tell)
                 with LogStream(api, request.name, print_line) as stream:
-                    _Follower(api, job, config, tell).follow()
+                    _Follower(api, job, pool, limits or Limits.of(pool), tell).follow()
                     stream.drain(_DRAIN_SECONDS)
             return collect()
         finally:
@@ -79,13 +102,13 @@ def is_own(job: Mapping[str, Any], request: JobRequest) -> bool:
     return ours and (job["metadata"].get("annotations") or {}).get(WORK) == request.work
 
 
-def _have_job(api: Api, request: JobRequest, config: TrainJobConfig, tell: Callable[[str], object]) -> Json:
+def _have_job(api: Api, request: JobRequest, pool: PoolsConfig, tell: Callable[[str], object]) -> Json:
     """The job: that of an earlier attempt where there is one that still may do, else a new one."""
     name = request.name
     while True:
         job = api.job(name)
         if job is None:
-            job = api.create(train_job(request, config, api.job_fields()))
+            job = api.create(train_job(request, pool, api.job_fields()))
             if job is not None:
                 tell(f"made the TrainJob {name}")
                 return job
@@ -145,7 +168,8 @@ class _Follower:
 
     api: Api
     job: Json
-    config: TrainJobConfig
+    pool: PoolsConfig
+    limits: Limits
     tell: Callable[[str], object]
     _since: dict[Phase, float] = field(default_factory=dict)
     _told: tuple[str, float] = ("", 0.0)
@@ -177,7 +201,7 @@ class _Follower:
                 )
             self.job = job
             pods = self._pods()
-            now = standing(job, pods, self.config.nodes, self.config.queue)
+            now = standing(job, pods, self.pool.nodes, self.pool.queue)
             self._say(now)
             if now.phase is Phase.COMPLETE:
                 return
@@ -205,7 +229,7 @@ class _Follower:
 
     def _queue_says(self) -> str:
         """Why Kueue has not admitted the job, as it said last."""
-        if not self.config.queue:
+        if not self.pool.queue:
             return ""
         events = self.api.events("involvedObject.kind=Workload")
         own = [each for each in events if each["involvedObject"]["name"].startswith(f"trainjob-{self._name}-")]
@@ -219,7 +243,7 @@ class _Follower:
                 del self._since[later]
         since = self._since.setdefault(phase, now)
         seconds, setting = {
-            Phase.QUEUED: (_hours(self.config.queue_hours), "cluster.queue_hours"),
+            Phase.QUEUED: (_hours(self.pool.queue_hours), "cluster.queue_hours"),
             Phase.STARTING: (self.config.start_minutes * 60, "cluster.start_minutes"),
             Phase.RUNNING: (_hours(self.config.run_hours), "cluster.run_hours"),
         }[phase]
@@ -239,6 +263,3 @@ class _Follower:
 
 _ORDER = (Phase.QUEUED, Phase.STARTING, Phase.RUNNING)
 
-
-def _hours(hours: float | None) -> float | None:
-    return None if hours is None else hours * 3600

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vicur.cluster.names import PRIORITY, QUEUE, WORK
-from vicur.cluster.overrides import overrides
-from vicur.config.cluster import TrainJobConfig
+from vicur.cluster.jobs.names import PRIORITY, QUEUE, WORK
+from vicur.cluster.jobs.overrides import overrides
+from vicur.config.pools import PoolsConfig
 
 GROUP = "trainer.kubeflow.org"
 VERSION = "v1alpha1"
@@ -40,12 +40,12 @@ class JobRequest:
     owner: Mapping[str, Any] | None = None
 
 
-def train_job(request: JobRequest, config: TrainJobConfig, fields: Collection[str]) -> dict[str, Any]:
+def train_job(request: JobRequest, pool: PoolsConfig, fields: Collection[str]) -> dict[str, Any]:
     """The manifest of a TrainJob.
 
     Args:
         request: what it is for.
-        config: its nodes.
+        pool: its nodes.
         fields: fields that a TrainJob's ``spec`` has on the server.
 
     Raises:
@@ -54,33 +54,35 @@ def train_job(request: JobRequest, config: TrainJobConfig, fields: Collection[st
     metadata: dict[str, Any] = {
         "name": request.name,
         "namespace": request.namespace,
-        "labels": {**request.labels, **_queue(config)},
+        "labels": {**request.labels, **_queue(pool)},
         "annotations": {WORK: request.work},
     }
     if request.owner is not None:
         metadata["ownerReferences"] = [dict(request.owner)]
-    amounts = {"cpu": config.cpu, "memory": config.memory}
-    if config.gpus:
-        amounts[config.gpu_resource] = str(config.gpus)
+    amounts = {"cpu": pool.gpu_steps.cpu, "memory": pool.gpu_steps.memory}
+    if pool.gpu_count:
+        amounts[pool.gpu_type] = str(pool.gpu_count)
+    # What is empty means every key, value or effect, and is left out.
+    taints = [{name: value for name, value in taint.model_dump().items() if value} for taint in pool.tolerations]
     spec: dict[str, Any] = {
         # Where Kueue is to start the job, it must not start before Kueue has seen it.
-        "suspend": bool(config.queue),
-        "runtimeRef": {"apiGroup": GROUP, "kind": config.runtime_kind, "name": config.runtime},
+        "suspend": bool(pool.queue),
+        "runtimeRef": {"apiGroup": GROUP, "kind": pool.jobs.runtime_kind, "name": pool.jobs.runtime},
         "trainer": {
             "image": request.image,
             "command": list(POD_COMMAND),
-            "numNodes": config.nodes,
+            "numNodes": pool.nodes,
             "resourcesPerNode": {"requests": amounts, "limits": amounts},
             "env": [{"name": name, "value": value} for name, value in sorted(request.environment.items())],
         },
-        **overrides(fields, request.labels, config.node_selector, config.tolerations),
+        **overrides(fields, request.labels, pool.node_selector, taints),
     }
     if "activeDeadlineSeconds" in fields:
         # The launcher keeps the limits itself. This one holds where it is gone for good, so it is the later one.
-        spec["activeDeadlineSeconds"] = int((config.run_hours + 1) * 3600 + config.start_minutes * 60)
+        spec["activeDeadlineSeconds"] = int((pool.training_timeout_hours + 1) * 3600 + pool.jobs.start_minutes * 60)
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "TrainJob", "metadata": metadata, "spec": spec}
 
 
-def _queue(config: TrainJobConfig) -> dict[str, str]:
-    named = {QUEUE: config.queue, PRIORITY: config.priority if config.queue else ""}
+def _queue(pool: PoolsConfig) -> dict[str, str]:
+    named = {QUEUE: pool.queue, PRIORITY: pool.jobs.priority if pool.queue else ""}
     return {label: value for label, value in named.items() if value}

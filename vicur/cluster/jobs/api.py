@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vicur.cluster.manifest import GROUP, PLURAL, VERSION
+from vicur.cluster.jobs.manifest import GROUP, PLURAL, VERSION
 from vicur.errors import VicurError
 from vicur.training.interruption import EXIT_CODE
 

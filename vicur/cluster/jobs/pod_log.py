@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from vicur.cluster.api import Api, node_of
-from vicur.cluster.overrides import NODE
+from vicur.cluster.jobs.api import Api, node_of
+from vicur.cluster.jobs.overrides import NODE
 from vicur.errors import VicurError
 
 log = logging.getLogger(__name__)

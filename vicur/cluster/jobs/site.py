@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vicur.cluster.api import Api
-from vicur.cluster.client import connect
-from vicur.config.cluster import TrainJobConfig
+from vicur.cluster.jobs.api import Api
+from vicur.cluster.jobs.client import connect
 from vicur.errors import VicurError
 
 
@@ -27,25 +26,26 @@ class Site:
     owner: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, cluster: TrainJobConfig) -> Site:
-        """The site that a configuration asks for, seen from this process.
+    def of(cls, image: str) -> Site:
+        """The site of this process: its own namespace, or that of the kubeconfig's context.
+
+        Args:
+            image: container image of the nodes; empty for the one that this process runs in.
 
         Raises:
             VicurError: where there is no cluster, or no image for the nodes.
         """
         client, here = connect()
-        api = Api(client, cluster.namespace or here.namespace)
-        pod = Api(client, here.namespace).pod(here.pod) if here.pod else None
-        image = cluster.image or (_step_image(pod) if pod else "")
+        api = Api(client, here.namespace)
+        pod = api.pod(here.pod) if here.pod else None
+        image = image or (_step_image(pod) if pod else "")
         if not image:
             raise VicurError(
                 "the nodes' image is not known outside a cluster.",
                 where="cluster.image",
                 remedy="Name the container image.",
             )
-        # An owner in another namespace is none to Kubernetes: it would remove the job at once.
-        owned = pod is not None and here.namespace == api.namespace
-        return cls(api, image, _owner_reference(pod) if owned and pod else None)
+        return cls(api, image, _owner_reference(pod) if pod else None)
 
 
 def _owner_reference(pod: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vicur.cluster.exchange import fetch_student, has_student, send_inputs
-from vicur.cluster.launcher import run_job
-from vicur.cluster.manifest import JobRequest
-from vicur.cluster.names import job_name, labels
-from vicur.cluster.site import Site
-from vicur.cluster.stopping import Stopping
-from vicur.cluster.task import VARIABLE, NodeTask
-from vicur.config.cluster import TrainJobConfig
+from vicur.cluster.jobs.exchange import fetch_student, has_student, send_inputs
+from vicur.cluster.jobs.launcher import run_job
+from vicur.cluster.jobs.manifest import JobRequest
+from vicur.cluster.jobs.names import job_name, labels
+from vicur.cluster.jobs.site import Site
+from vicur.cluster.jobs.stopping import Stopping
+from vicur.cluster.jobs.task import VARIABLE, NodeTask
+from vicur.config.pools import PoolsConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
@@ -42,7 +42,7 @@ def launch_training(
     output: Path,
     context: Context,
     *,
-    cluster: TrainJobConfig,
+    pool: PoolsConfig,
     tracking: TrackingConfig,
     checkpoints: str,
     site: Site | None = None,
@@ -54,10 +54,10 @@ def launch_training(
         inputs: what the training stage reads.
         output: folder for the student.
         context: the stage's context.
-        cluster: the nodes.
+        pool: the nodes.
         tracking: where the nodes track.
         checkpoints: address on S3 below which trainings keep their checkpoints.
-        site: where the job is made; by default as ``cluster`` says, seen from this process.
+        site: where the job is made; by default where this process is.
 
     Raises:
         VicurError: for what cannot be trained, before any node is asked for; and where the job does not end well.
@@ -69,13 +69,13 @@ def launch_training(
             where="checkpoints",
             remedy="Name an address on S3: s3://bucket/prefix.",
         )
-    _require_trainable(config, inputs, cluster)
-    site = site or Site.of(cluster)
+    _require_trainable(config, inputs, pool)
+    site = site or Site.of(pool.image)
     work = stage_key(context.identity)
     place = f"{root}/{work}"
     collect = partial(fetch_student, place, output)
     with Stopping():
-        sent = send_inputs(root, inputs, context.identity["inputs"], cluster.shared_folders)
+        sent = send_inputs(root, inputs, context.identity["inputs"], pool.jobs.shared_folders)
     label = context.events.stage
     task = NodeTask(
         label,
@@ -99,7 +99,7 @@ def launch_training(
     summary = run_job(
         site.api,
         request,
-        cluster,
+        pool,
         collect,
         is_done=partial(has_student, place),
         tell=partial(context.events.emit, "progress"),
@@ -113,12 +113,12 @@ class LaunchedTraining:
     """The training stage, on several nodes: the same work under the same name, so the same result.
 
     Attributes:
-        cluster: the nodes.
+        pool: the nodes.
         tracking: where they track.
         checkpoints: address on S3 below which trainings keep their checkpoints.
     """
 
-    cluster: TrainJobConfig
+    pool: PoolsConfig
     tracking: TrackingConfig
     checkpoints: str
     name: str = "train"
@@ -132,11 +132,11 @@ class LaunchedTraining:
 
     def load(self) -> Stage[KeptSummary]:
         """The stage whose function launches the training."""
-        launch = partial(launch_training, cluster=self.cluster, tracking=self.tracking, checkpoints=self.checkpoints)
+        launch = partial(launch_training, pool=self.pool, tracking=self.tracking, checkpoints=self.checkpoints)
         return Stage(self.name, launch, KeptSummary)
 
 
-def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], cluster: TrainJobConfig) -> None:
+def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], pool: PoolsConfig) -> None:
     """What the nodes would find wrong is told before they are asked for: that may be many hours later.
 
     Raises:
@@ -149,14 +149,14 @@ def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], cluster:
 
     each = 2 if config.distribution.teacher_devices == "separate" else 1
     processes = config.distribution.processes
-    count = max(1, cluster.gpus // each) if processes == "auto" else processes
-    if cluster.gpus and count * each > cluster.gpus:
+    count = max(1, pool.gpu_count // each) if processes == "auto" else processes
+    if pool.gpu_count and count * each > pool.gpu_count:
         raise VicurError(
-            f"{count} processes need {count * each} GPUs, and each node has {cluster.gpus}.",
+            f"{count} processes need {count * each} GPUs, and each node has {pool.gpu_count}.",
             where="training.distribution.processes",
-            remedy="Ask for fewer processes, for one a GPU with auto, or for more GPUs (cluster.gpus).",
+            remedy="Ask for fewer processes, for one a GPU with auto, or for more GPUs (cluster.gpu_count).",
         )
-    require_equal_shares(config, count * cluster.nodes)
+    require_equal_shares(config, count * pool.nodes)
     require_fit(config, inputs, Chat.load(inputs["base"]))
 
 

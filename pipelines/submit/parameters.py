@@ -1,0 +1,118 @@
+"""Parameters of a run from the command line, read as the types that the package declares.
+
+``kfp run create`` guesses the type of a value from its looks (a version ``1.10`` becomes the number 1.1); here the package decides.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from vicur.config.run import read_overrides
+from vicur.errors import VicurError
+
+Declared = Mapping[str, Mapping[str, Any]]
+
+
+def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, Any]:
+    """The parameters of a run.
+
+    Args:
+        assignments: each ``name=value``, or ``name.field=value`` for one setting within a section: the others keep the package's default,
+            where a whole section that is given replaces the default.
+        declared: the package's parameters by name.
+
+    Returns:
+        Values by name, of those parameters alone that were given.
+
+    Raises:
+        VicurError: naming each parameter that is unknown, of the wrong type, or needed and not given.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        head, _, field = name.strip().partition(".")
+        if not separator or not head:
+            raise VicurError(
+                "is no parameter.", where=f"--param {assignment}", remedy="Write name=value, as in seed=1."
+            )
+        if head not in declared:
+            raise _unknown(head, assignment, declared)
+        kind = declared[head]["parameterType"]
+        if not field:
+            values[head] = _read(text, kind, assignment)
+            continue
+        if kind != "STRUCT":
+            raise VicurError(
+                f"{head} holds no settings of its own.", where=f"--param {assignment}", remedy=f"Write {head}=value."
+            )
+        section = values.get(head, copy.deepcopy(declared[head].get("defaultValue") or {}))
+        values[head] = read_overrides([f"{field}={text}"], section)
+    _refuse_missing(values, declared)
+    return values
+
+
+def _unknown(name: str, assignment: str, declared: Declared) -> VicurError:
+    near = difflib.get_close_matches(name, declared, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return VicurError(
+        f"the pipeline has no parameter {name!r}.",
+        where=f"--param {assignment}",
+        remedy=f"{hint}It has: {', '.join(sorted(declared)) or 'none'}.",
+    )
+
+
+def _refuse_missing(values: Mapping[str, Any], declared: Declared) -> None:
+    missing = [
+        name
+        for name, each in sorted(declared.items())
+        if name not in values and "defaultValue" not in each and not each.get("isOptional")
+    ]
+    if missing:
+        raise VicurError(
+            f"the pipeline needs {', '.join(missing)}, which {'has' if len(missing) == 1 else 'have'} no default.",
+            remedy=f"Give --param {missing[0]}=...",
+        )
+
+
+def _read(text: str, kind: str, assignment: str) -> Any:
+    reader, words = _READERS.get(kind, (json.loads, "JSON"))
+    try:
+        return reader(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise VicurError(
+            f"{text!r} is not {words}, which this parameter is.",
+            where=f"--param {assignment}",
+            remedy=f"Give {words}.",
+        ) from error
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+def _of(kind: type) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        value = yaml.safe_load(text)
+        if not isinstance(value, kind):
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+_READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "STRING": (str, "text"),
+    "NUMBER_INTEGER": (int, "a whole number"),
+    "NUMBER_DOUBLE": (float, "a number"),
+    "BOOLEAN": (_boolean, "true or false"),
+    "LIST": (_of(list), "a list such as [a, b]"),
+    "STRUCT": (_of(dict), "a mapping such as {name: value}"),
+}

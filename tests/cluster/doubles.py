@@ -1,0 +1,204 @@
+"""Doubles of the servers that preflight asks, over HTTP on this machine: Kubernetes' API, an OpenAI-compatible one, and the Hub.
+
+Each knows the few paths that are asked for and refuses all others with 404. MLflow and S3 have real servers in the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
+Request = Callable[[str, str, dict[str, str], dict[str, str], bytes], Answer]
+"""Method, path, query, headers (names in lower case) and body; returns status, JSON or bytes, and further headers, if any."""
+
+
+@contextmanager
+def serving(answer: Request) -> Iterator[str]:
+    """Serves what ``answer`` says, and yields the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            place = urlsplit(self.path)
+            query = {key: values[-1] for key, values in parse_qs(place.query).items()}
+            status, content, *more = answer(
+                self.command, place.path, query, {key.lower(): value for key, value in self.headers.items()}, body
+            )
+            data = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            for name, value in (more[0] if more else {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data)
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def node(name: str, gpus: int = 8, ready: bool = True, cordoned: bool = False, **labels: str) -> dict[str, Any]:
+    """A node of a cluster, with the taint that GPU nodes of many clouds carry."""
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "unschedulable": cordoned,
+            "taints": [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}],
+        },
+        "status": {
+            "allocatable": {"cpu": "64", **({"nvidia.com/gpu": str(gpus)} if gpus else {})},
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+        },
+    }
+
+
+class KubernetesDouble:
+    """A double of the Kubernetes API: reads only, and a review of what the account may do.
+
+    Attributes:
+        token: the bearer token that it wants.
+        minor: minor release of the cluster.
+        groups: versions by group of custom resources.
+        nodes: its nodes.
+        quotas: resource quotas of the namespace ``vicur``.
+        queues: LocalQueues of that namespace.
+        denied: rights that the account does not have: verb, group and resource.
+        requests: what was asked: verb, group and resource, as a Role names them.
+    """
+
+    def __init__(self) -> None:
+        self.token = "kube-0815"  # noqa: S105 (of the double)
+        self.minor = "33+"
+        self.groups = {
+            "argoproj.io": ["v1alpha1"],
+            "trainer.kubeflow.org": ["v1alpha1"],
+            "kueue.x-k8s.io": ["v1beta2", "v1beta1"],
+        }
+        self.nodes = [node("a", gpu="h100"), node("b", gpu="h100"), node("c", gpus=1, gpu="l4")]
+        self.quotas: list[dict[str, Any]] = [
+            {
+                "metadata": {"name": "gpus"},
+                "status": {"hard": {"requests.nvidia.com/gpu": "16"}, "used": {"requests.nvidia.com/gpu": "0"}},
+            }
+        ]
+        self.queues = [_queue("gpu-h100", "True")]
+        self.denied: set[tuple[str, str, str]] = set()
+        self.requests: list[tuple[str, str, str]] = []
+
+    def __call__(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer:
+        if headers.get("authorization") != f"Bearer {self.token}":
+            return 401, {"kind": "Status", "message": "Unauthorized"}
+        if (method, path) == ("GET", "/version/"):
+            return 200, {"major": "1", "minor": self.minor, "gitVersion": f"v1.{self.minor}", **_BUILD}
+        if (method, path) == ("GET", "/apis/"):
+            return 200, {"groups": [_group(name, versions) for name, versions in self.groups.items()]}
+        if (method, path) == ("GET", "/api/v1/nodes"):
+            return self._list("", "nodes", self._selected(query.get("labelSelector", "")))
+        if (method, path) == ("GET", "/api/v1/namespaces/vicur/resourcequotas"):
+            return self._list("", "resourcequotas", self.quotas)
+        if (method, path) == ("GET", "/apis/kueue.x-k8s.io/v1beta2/namespaces/vicur/localqueues"):
+            return self._list("kueue.x-k8s.io", "localqueues", self.queues)
+        if (method, path) == ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"):
+            spec = json.loads(body)["spec"]
+            asked = spec["resourceAttributes"]
+            resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
+            allowed = (asked["verb"], asked.get("group", ""), resource) not in self.denied
+            return 201, {"spec": spec, "status": {"allowed": allowed}}
+        return 404, {"kind": "Status", "message": f"the double knows no {method} {path}"}
+
+    def _list(self, group: str, resource: str, items: list[dict[str, Any]]) -> Answer:
+        self.requests.append(("list", group, resource))
+        if ("list", group, resource) in self.denied:
+            return 403, {"kind": "Status", "message": f"{resource} is forbidden"}
+        return 200, {"items": items}
+
+    def _selected(self, selector: str) -> list[dict[str, Any]]:
+        wanted = dict(each.split("=") for each in selector.split(",") if each)
+        return [each for each in self.nodes if wanted.items() <= each["metadata"]["labels"].items()]
+
+
+_BUILD = dict.fromkeys(("buildDate", "compiler", "gitCommit", "gitTreeState", "goVersion", "platform"), "x")
+
+
+def _group(name: str, versions: list[str]) -> dict[str, Any]:
+    entries = [{"groupVersion": f"{name}/{each}", "version": each} for each in versions]
+    return {"name": name, "versions": entries, "preferredVersion": entries[0]}
+
+
+def _queue(name: str, active: str, message: str = "") -> dict[str, Any]:
+    condition = {"type": "Active", "status": active, "message": message}
+    return {"metadata": {"name": name}, "status": {"conditions": [condition]}}
+
+
+def stopped_queue(name: str, message: str) -> dict[str, Any]:
+    """A LocalQueue that takes no work."""
+    return _queue(name, "False", message)
+
+
+def kubeconfig(server: str, token: str) -> str:
+    """A kubeconfig, as an administrator hands it out."""
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "here",
+            "clusters": [{"name": "here", "cluster": {"server": server}}],
+            "users": [{"name": "me", "user": {"token": token}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        }
+    )
+
+
+def openai_double(key: str, *models: str) -> Request:
+    """A double of an OpenAI-compatible server that wants a key."""
+
+    def answer(method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer:
+        del query, body
+        if (method, path) != ("GET", "/v1/models"):
+            return 404, {"detail": "Not Found"}
+        if headers.get("authorization") != f"Bearer {key}":
+            return 401, {"error": "Unauthorized"}
+        return 200, {"object": "list", "data": [{"id": each, "object": "model"} for each in models]}
+
+    return answer
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def hub_double(token: str | None = None) -> Request:
+    """A double of the Hub: a public model, one that is gated, and one without safetensors; a token opens the gated one."""
+
+    def answer(method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer:
+        del query, body
+        parts = path.removeprefix("/api/models/").split("/")
+        name, revision = "/".join(parts[:2]), parts[3] if parts[2:3] == ["revision"] else "main"
+        if method != "GET" or name not in ("org/open", "org/gated", "org/pickled"):
+            return 401, {}, {"X-Error-Code": "RepoNotFound"}
+        if revision not in ("main", COMMIT):
+            return 404, {}, {"X-Error-Code": "RevisionNotFound"}
+        if name == "org/gated" and headers.get("authorization") != f"Bearer {token}":
+            return 403, {}, {"X-Error-Code": "GatedRepo"}
+        weights = "pytorch_model.bin" if name == "org/pickled" else "model.safetensors"
+        return 200, {"id": name, "sha": COMMIT, "siblings": [{"rfilename": f} for f in ("config.json", weights)]}
+
+    return answer

@@ -1,0 +1,126 @@
+"""The exit step tells how a run ended and what it used, and fails for nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vicur import outcome
+from vicur.cluster.webhook import ADDRESS
+from vicur.config.tracking import TrackingConfig
+from vicur.errors import VicurError
+from vicur.tracking import RUN_TAG, connect
+
+POD: dict[str, Any] = {
+    "spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "4"}}}]},
+    "status": {
+        "containerStatuses": [
+            {"state": {"terminated": {"startedAt": "2026-01-01T08:00:00Z", "finishedAt": "2026-01-01T10:00:00Z"}}}
+        ]
+    },
+}
+
+
+@dataclass
+class Webhook:
+    """A server that takes what is posted to it, and answers with ``status``."""
+
+    address: str = ""
+    status: int = 200
+    taken: list[dict[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    hook = Webhook()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            hook.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(hook.status)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hook.address = f"http://127.0.0.1:{server.server_port}/hook?token=hush"
+    monkeypatch.setenv(ADDRESS, hook.address)
+    yield hook
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VICUR_RUN_ID", "run-1")
+    for name in ("MLFLOW_TRACKING_URI", "VICUR_EVENTS", "VICUR_LOGS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def pods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the cluster, which cannot be had here: the run had one pod with four GPUs for two hours."""
+    monkeypatch.setattr(outcome, "in_cluster", lambda: True)
+    monkeypatch.setattr(outcome, "pods_of_run", lambda run_id: [POD] if run_id == "run-1" else [])
+
+
+def tracked() -> Any:
+    client = connect(TrackingConfig())
+    (experiment,) = [each for each in client.search_experiments() if each.name == "vicur"]
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.`{RUN_TAG}` = 'run-1'")
+    return run
+
+
+@pytest.mark.usefixtures("pods")
+def test_mlflow_and_webhook_learn_state_gpu_hours_and_cost(webhook: Webhook) -> None:
+    words = outcome.record_outcome("SUCCEEDED", None, {}, {"prices": {"nvidia.com/gpu": 2.5}})
+    assert words == "The run ended: succeeded. It used 8.00 GPU-hours in 1 pod, 20.00 USD."
+    run = tracked()
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"usage/gpu_hours": 8.0, "usage/cost_usd": 20.0}
+    figures = {"usage/gpu_hours": 8.0, "usage/cost_usd": 20.0}
+    assert webhook.taken == [{"run_id": "run-1", "state": "SUCCEEDED", "message": None, **figures}]
+
+
+def test_on_a_laptop_there_is_nothing_to_count_and_nobody_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ADDRESS, raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert outcome.record_outcome("FAILED", "train failed", {}, {}) == "The run ended: failed. train failed"
+    assert tracked().info.status == "FAILED"
+    assert tracked().data.metrics == {}
+
+
+def test_a_webhook_that_refuses_fails_nothing_and_its_address_stays_secret(webhook: Webhook) -> None:
+    webhook.status = 500
+    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    assert "The webhook could not be told: the webhook did not take the outcome (HTTP 500)." in words
+    assert "hush" not in words
+    assert tracked().info.status == "FINISHED"
+
+
+def test_a_webhook_that_is_not_there_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ADDRESS, "http://127.0.0.1:9/hook?token=hush")
+    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    assert "The webhook could not be told" in words
+    assert "hush" not in words
+
+
+@pytest.mark.usefixtures("pods")
+def test_an_api_that_refuses_is_told_and_the_outcome_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: str) -> None:
+        raise VicurError("the run's pods cannot be listed (Forbidden).", remedy="Give the steps a Role.")
+
+    monkeypatch.setattr(outcome, "pods_of_run", refuse)
+    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    assert "Its GPU-hours could not be counted: the run's pods cannot be listed (Forbidden)." in words
+    assert tracked().info.status == "FINISHED"

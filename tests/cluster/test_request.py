@@ -1,0 +1,100 @@
+"""A form over a preset becomes the configuration of a run, or is refused before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vicur.cluster.request import Request, resolved
+from vicur.config.run import RunConfig
+from vicur.config.validation import validated
+from vicur.errors import VicurError
+
+PRESET: dict[str, Any] = RunConfig(methods=("vicur",), seed=3).model_dump(mode="json", exclude_none=True)
+
+
+def asked(**form: Any) -> RunConfig:
+    return resolved(PRESET, validated(Request, form, "the run's parameters"))
+
+
+def test_an_empty_form_is_the_preset() -> None:
+    assert asked() == RunConfig.model_validate(PRESET)
+
+
+def test_each_field_sets_its_setting() -> None:
+    config = asked(
+        student="/models/8B",
+        teacher="/models/32B",
+        methods=["opd-vicur", "grpo"],
+        dataset="/data/mine",
+        cue_provider="annotation",
+        benchmarks=["test"],
+        gpu_type="amd.com/gpu",
+        gpu_count=8,
+        nodes=2,
+        node_selector={"pool": "h100"},
+        tolerations=[{"key": "gpu", "effect": "NoExecute"}],
+        image="registry.example.com/vicur:1",
+        registered_model="mine",
+        gate_margin=0.05,
+        seed=7,
+    )
+    assert config.base.path == "/models/8B"
+    assert str(config.training.for_method("opd-vicur").effective.teacher.folder) == "/models/32B"
+    assert config.methods == ("opd-vicur", "grpo")
+    assert (config.data.type, str(config.data.path)) == ("folder", "/data/mine")
+    assert config.cues.provider.type == "annotation"
+    assert config.evaluation.splits == ("test",)
+    pool = config.cluster
+    assert (pool.gpu_type, pool.gpu_count, pool.nodes, pool.image) == (
+        "amd.com/gpu",
+        8,
+        2,
+        "registry.example.com/vicur:1",
+    )
+    assert pool.node_selector == {"pool": "h100"}
+    assert [(taint.key, taint.effect) for taint in pool.tolerations] == [("gpu", "NoExecute")]
+    assert (config.registry.model, config.registry.gate.margin, config.seed) == ("mine", 0.05, 7)
+
+
+def test_whole_numbers_that_arrive_as_floats_are_whole_numbers() -> None:
+    assert asked(gpu_count=4.0, overrides={"training.steps": 50.0}).training.steps == 50
+
+
+def test_an_empty_selector_and_no_taints_are_an_answer() -> None:
+    pool = asked(node_selector={}, tolerations=[]).cluster
+    assert (pool.node_selector, pool.tolerations) == ({}, ())
+
+
+def test_an_override_wins_over_the_form() -> None:
+    config = asked(seed=1, overrides={"seed": 2, "training.recovery.interval": 5, "evaluation.decoding.type": "paper"})
+    assert (config.seed, config.training.recovery.interval, config.evaluation.decoding.type) == (2, 5, "paper")
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ({"methods": ["vicar"]}, "vicar"),
+        ({"overrides": {"training.stepz": 5}}, "there is no setting 'training.stepz'"),
+        ({"overrides": {"training..steps": 5}}, "is no setting"),
+        ({"overrides": {"seed.deep": 5}}, "seed holds no settings of its own"),
+        ({"overrides": {"tracking.experiment": "x"}}, "is fixed when the package is compiled"),
+        ({"gpu_count": 99}, "cluster.gpu_count"),
+        ({"methods": ["opd"]}, "teacher"),
+        ({"tolerations": [{"operator": "Exists", "value": "x"}]}, "takes no value"),
+        ({"gate_margin": 2.0}, "registry.gate.margin"),
+        ({"benchmarks": ["validation"]}, "test"),
+        ({"cue_provider": "oracle"}, "oracle"),
+    ],
+)
+def test_what_is_wrong_is_named(form: dict[str, Any], says: str) -> None:
+    with pytest.raises(VicurError) as error:
+        asked(**form)
+    assert says in str(error.value)
+
+
+def test_the_preset_stays_as_it_was() -> None:
+    before = RunConfig.model_validate(PRESET)
+    asked(overrides={"training.steps": 1}, cue_provider="annotation")
+    assert RunConfig.model_validate(PRESET) == before

@@ -1,0 +1,263 @@
+"""Checks of what is around a cluster: disk, S3, MLflow, the cue endpoint, models."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.doubles import COMMIT, hub_double, openai_double, serving
+from tests.tracking.server import Server, free_port
+from vicur.cluster.preflight.buckets import bucket
+from vicur.cluster.preflight.cue_endpoint import cue_endpoint
+from vicur.cluster.preflight.machine import container_engine, disk, packages
+from vicur.cluster.preflight.models import model
+from vicur.cluster.preflight.tracking import judged, shared_tracking, tracking
+from vicur.config.base_model import model_folder
+from vicur.config.tracking import TrackingConfig
+from vicur.errors import VicurError
+
+# --- the machine ---
+
+
+def test_disk_is_measured_where_the_folder_will_be(tmp_path: Path) -> None:
+    assert disk(str(tmp_path / "not" / "yet"), 0).status == "ok"
+    finding = disk(str(tmp_path), 10**9)
+    assert finding.status == "failed"
+    assert "1e+09 GiB are needed" in finding.what
+
+
+def test_a_missing_package_is_told_with_the_extra_that_brings_it() -> None:
+    assert packages(("pydantic", "kfp"), "local").status == "ok"
+    finding = packages(("pydantic", "no-such-thing"), "pipeline")
+    assert (finding.status, finding.what) == ("failed", "not installed: no-such-thing")
+    assert finding.remedy == "Install 'vicur[pipeline]'."
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "words"),
+    [
+        ("echo '27.1 Engine containerd '", "ok", "Docker Engine 27.1"),
+        ("echo '4.3.1 Podman Engine '", "warning", "Podman's (4.3.1)"),
+        ("echo 'permission denied' >&2; exit 1", "warning", "no engine answers (permission denied)"),
+        (None, "warning", "no docker command"),
+    ],
+)
+def test_a_container_engine_is_told_from_podman_and_from_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, status: str, words: str
+) -> None:
+    if script is not None:
+        (tmp_path / "docker").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finding = container_engine()
+    assert (finding.status, words in finding.what) == (status, True)
+
+
+# --- S3 ---
+
+
+def test_a_bucket_is_written_read_and_left_as_it_was(s3) -> None:
+    assert bucket("s3://runs/below/here").status == "ok"
+    assert bucket("s3://runs").status == "ok"
+    assert "Contents" not in s3.list_objects_v2(Bucket="runs")
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_bucket_that_is_not_there_is_told() -> None:
+    finding = bucket("s3://others/x")
+    assert (finding.status, "NoSuchBucket" in finding.what) == ("failed", True)
+    assert "Create the bucket" in finding.remedy
+
+
+def test_a_store_that_takes_and_does_not_give_back_is_told_with_the_right_that_lacks(
+    monkeypatch: pytest.MonkeyPatch, s3
+) -> None:
+    del s3
+    denied = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    for method, word, right in (("PUT", "written", "s3:PutObject"), ("GET", "read", "s3:GetObject")):
+        with serving(lambda verb, *_, refused=method: (403, denied) if verb == refused else (200, b"")) as address:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
+            finding = bucket("s3://runs/a")
+        assert f"cannot be {word}: AccessDenied" in finding.what
+        assert right in finding.remedy
+        assert ("is left there" in finding.what) == (word != "written")
+
+
+def test_missing_credentials_and_a_dead_store_are_told_with_what_to_set(monkeypatch: pytest.MonkeyPatch, s3) -> None:
+    del s3
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
+    finding = bucket("s3://runs")
+    assert (finding.status, "AWS_ENDPOINT_URL_S3" in finding.remedy) == ("failed", True)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    finding = bucket("s3://runs")
+    assert (finding.status, "AWS_ACCESS_KEY_ID" in finding.remedy) == ("failed", True)
+    with pytest.raises(VicurError, match="no address on S3"):
+        bucket("s3:/runs")
+
+
+# --- MLflow ---
+
+
+def test_a_server_is_told_with_its_release(server: Server) -> None:
+    import mlflow
+
+    finding = tracking(TrackingConfig(uri=server.uri))
+    assert (finding.status, finding.what) == ("ok", f"MLflow {mlflow.__version__} at {server.uri}")
+    assert shared_tracking(TrackingConfig(uri=server.uri)).status == "ok"
+
+
+@contextmanager
+def forwarded(port: int, host: str) -> Iterator[int]:
+    """Another address of this machine that leads to ``port``."""
+    listener = socket.create_server((host, 0))
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        while True:
+            try:
+                near = listener.accept()[0]
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", port))
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.close()
+
+
+def test_a_real_server_that_does_not_know_our_host_name_is_told_with_the_line_to_add(server: Server) -> None:
+    with forwarded(server.port, "127.0.0.2") as port:
+        finding = tracking(TrackingConfig(uri=f"http://127.0.0.2:{port}"))
+    assert finding.status == "failed"
+    assert "does not know this host name (403)" in finding.what
+    assert "'127.0.0.2,127.0.0.2:*'" in finding.remedy
+    assert "--allowed-hosts" in finding.remedy
+
+
+def test_a_dead_server_raises_what_to_do_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:hunter2@127.0.0.1:{free_port()}")
+    with pytest.raises(VicurError, match="does not answer") as caught:
+        tracking(TrackingConfig())
+    assert "hunter2" not in str(caught.value)
+
+
+def test_looking_does_not_create_a_store(place: Path) -> None:
+    finding = tracking(TrackingConfig())
+    assert (finding.status, "the first run creates" in finding.what) == ("ok", True)
+    assert list(place.iterdir()) == []
+    finding = shared_tracking(TrackingConfig())
+    assert (finding.status, "which pods do not see" in finding.what) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("release", "status"),
+    [("3.17.2", "ok"), ("4.0.0rc1", "ok"), ("3.4.9", "failed"), ("2.22.1", "failed"), (None, "ok"), ("dev", "ok")],
+)
+def test_an_old_server_is_refused(release: str | None, status: str) -> None:
+    assert judged("http://m", release).status == status
+
+
+# --- the cue endpoint ---
+
+
+def test_a_cue_endpoint_serves_the_model_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(openai_double("cue-key", "qwen", "other")) as address:
+        monkeypatch.setenv("VICUR_CUE_API_KEY", "cue-key")
+        assert cue_endpoint(f"{address}/v1", "qwen", "VICUR_CUE_API_KEY").status == "ok"
+        assert cue_endpoint(f"{address}/v1/", None, "VICUR_CUE_API_KEY").what.endswith("serves qwen, other")
+        finding = cue_endpoint(f"{address}/v1", "llava", "VICUR_CUE_API_KEY")
+        assert (finding.status, "does not serve llava, but qwen, other" in finding.what) == ("failed", True)
+        finding = cue_endpoint(address, "qwen", "VICUR_CUE_API_KEY")
+        assert (finding.status, finding.remedy) == ("failed", "The address ends in /v1.")
+        monkeypatch.setenv("VICUR_CUE_API_KEY", "wrong-key")
+        finding = cue_endpoint(f"{address}/v1", "qwen", "VICUR_CUE_API_KEY")
+        assert (finding.status, "refuses the key (401)" in finding.what) == ("failed", True)
+        assert "wrong-key" not in finding.what + finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((200, b"<html>"), "not answer as the OpenAI API"),
+        ((200, {"data": [1]}), "not answer as"),
+        ((503, {}), "status 503"),
+    ],
+)
+def test_a_server_that_is_no_openai_api_is_told(answer, words: str) -> None:
+    with serving(lambda *_: answer) as address:
+        finding = cue_endpoint(f"{address}/v1", None, "NONE")
+    assert (finding.status, words in finding.what) == ("failed", True)
+
+
+@pytest.mark.parametrize("address", ["cue-model:8000/v1", "file:///etc/passwd", f"http://127.0.0.1:{free_port()}/v1"])
+def test_an_endpoint_that_cannot_be_reached_is_told(address: str) -> None:
+    assert cue_endpoint(address, None, "NONE").status == "failed"
+
+
+# --- models ---
+
+
+def test_a_model_that_ships_and_one_in_a_folder_are_found(tmp_path: Path) -> None:
+    assert model("tiny").status == "ok"
+    shutil.copytree(model_folder("tiny"), tmp_path / "copy")
+    assert "weights in 1 file" in model(str(tmp_path / "copy")).what
+    (tmp_path / "copy" / "model.safetensors").unlink()
+    finding = model(str(tmp_path / "copy"))
+    assert (finding.status, "it has no *.safetensors" in finding.what) == ("failed", True)
+    finding = model("/models/Qwen3-VL-2B-Instruct")
+    assert (finding.status, "vicur-models at /models" in finding.remedy) == ("failed", True)
+
+
+def test_a_model_on_s3_is_looked_for_and_not_downloaded(s3) -> None:
+    assert "no config.json and no *.safetensors" in model("s3://runs/base").what
+    for name in ("config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        s3.put_object(Bucket="runs", Key=f"base/{name}", Body=b"")
+    s3.put_object(Bucket="runs", Key="base-other/config.json", Body=b"")
+    assert model("s3://runs/base/").what == "s3://runs/base/, weights in 2 files"
+    assert model("s3://nowhere/base").status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("address", "token", "status", "words"),
+    [
+        (f"hf://org/open@{COMMIT}", None, "ok", "weights in 1 file"),
+        ("hf://org/open@main", None, "warning", f"hf://org/open@{COMMIT}"),
+        ("hf://org/open", None, "warning", "its newest may move"),
+        ("hf://org/open@v9", None, "failed", "no revision v9"),
+        (f"hf://org/gated@{COMMIT}", None, "failed", "HF_TOKEN"),
+        (f"hf://org/gated@{COMMIT}", "hub-token", "ok", "weights"),
+        ("hf://org/pickled@main", None, "failed", "no *.safetensors"),
+        ("hf://org/nothing@main", None, "failed", "shows no model org/nothing"),
+        ("hf://nothing", None, "failed", "Write hf://organisation/name@revision"),
+    ],
+)
+def test_a_model_on_the_hub_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, address: str, token: str | None, status: str, words: str
+) -> None:
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with serving(hub_double("hub-token")) as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub)
+        finding = model(address)
+    assert (finding.status, words in f"{finding.what} {finding.remedy}") == (status, True), finding
+    assert "hub-token" not in f"{finding.what} {finding.remedy}"
+
+
+def test_a_hub_that_cannot_be_reached_is_told_with_the_ways_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    finding = model(f"hf://org/open@{COMMIT}")
+    assert (finding.status, "stage the model on S3" in finding.remedy) == ("failed", True)

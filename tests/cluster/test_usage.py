@@ -1,0 +1,58 @@
+"""GPU-hours and cost are those of the pods that held GPUs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from vicur.cluster.usage import usage_of
+from vicur.config.pools import PoolsConfig
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+def pod(
+    gpus: int, started: str | None, finished: str | None = None, resource: str = "nvidia.com/gpu"
+) -> dict[str, Any]:
+    limits = {"cpu": "8", resource: str(gpus)} if gpus else {"cpu": "8"}
+    run = {"startedAt": started} if finished is None else {"startedAt": started, "finishedAt": finished}
+    state = {} if started is None else {"running" if finished is None else "terminated": run}
+    # Argo's own container beside the step's, which began before it.
+    return {
+        "spec": {"containers": [{"name": "main", "resources": {"limits": limits}}, {"name": "wait", "resources": {}}]},
+        "status": {"containerStatuses": [{"name": "main", "state": state}, {"name": "wait", "state": {}}]},
+    }
+
+
+def test_hours_times_gpus_of_ended_and_running_pods() -> None:
+    pods = [
+        pod(8, "2026-01-01T08:00:00Z", "2026-01-01T10:30:00Z"),  # an attempt that was evicted
+        pod(8, "2026-01-01T11:00:00Z"),  # and the one that runs
+        pod(0, "2026-01-01T00:00:00Z", "2026-01-01T09:00:00Z"),
+        pod(4, None),  # waits for a node
+        pod(1, "2026-01-01T00:00:00Z", "2026-01-01T09:00:00Z", resource="amd.com/gpu"),
+    ]
+    usage = usage_of(pods, PoolsConfig(prices={"nvidia.com/gpu": 2.0}), NOW)
+    assert usage.gpu_hours == pytest.approx(8 * 2.5 + 8 * 1.0)
+    assert usage.pods == 3
+    assert usage.cost == pytest.approx(56.0)
+    assert usage.words == "28.00 GPU-hours in 3 pods, 56.00 USD"
+
+
+def test_a_price_is_that_of_the_pool_before_that_of_the_resource() -> None:
+    prices = {"NVIDIA-H100": 3.0, "nvidia.com/gpu": 1.0}
+    selector = {"nvidia.com/gpu.product": "NVIDIA-H100"}
+    assert PoolsConfig(prices=prices, node_selector=selector).price() == 3.0
+    assert PoolsConfig(prices=prices).price() == 1.0
+
+
+def test_without_a_price_the_cost_is_unknown_and_said_to_be() -> None:
+    usage = usage_of([pod(1, "2026-01-01T11:00:00Z")], PoolsConfig(), NOW)
+    assert usage.cost is None
+    assert usage.words == "1.00 GPU-hours in 1 pod; no price for this pool's GPU is in cluster.prices"
+
+
+def test_a_pod_without_a_status_counts_nothing() -> None:
+    assert usage_of([{"spec": {}}, {}], PoolsConfig(), NOW).gpu_hours == 0

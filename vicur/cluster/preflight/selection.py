@@ -1,0 +1,109 @@
+"""Which checks there are: for a laptop, and for a run in a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from vicur.cluster.preflight import access, buckets, cue_endpoint, interfaces, machine, models, pool, room, tracking
+from vicur.cluster.preflight.finding import Check, Finding
+from vicur.cluster.preflight.link import Link, NoClusterError
+from vicur.config.cluster import GpuPool, PreflightConfig
+from vicur.config.tracking import TrackingConfig
+
+_RUN_HERE = ("torch", "transformers", "kfp", "mlflow")
+_RUN_THERE = ("kfp", "kfp-kubernetes", "kubernetes", "mlflow-skinny", "boto3")
+
+
+def laptop_checks(config: PreflightConfig, settings: TrackingConfig) -> list[Check]:
+    """What runs on this machine need, and what starting one in a cluster needs here."""
+    return [
+        Check("python", "laptop", machine.python_release),
+        Check("packages", "laptop", partial(machine.packages, _RUN_HERE, "local")),
+        Check("disk", "laptop", partial(machine.disk, config.scratch, config.free_gib)),
+        *(Check(f"model {each}", "laptop", partial(models.model, each)) for each in config.models),
+        Check("tracking", "laptop", partial(tracking.tracking, settings)),
+        Check("packages for a cluster", "cluster", partial(machine.packages, _RUN_THERE, "local")),
+        Check("images", "cluster", machine.container_engine),
+        Check("tracking for all", "cluster", partial(tracking.shared_tracking, settings)),
+        *([] if config.buckets else [Check("buckets", "cluster", _no_bucket)]),
+        *cluster_checks(config, Link()),
+    ]
+
+
+def step_checks(config: PreflightConfig, settings: TrackingConfig) -> list[Check]:
+    """What a pipeline's first step looks at: the pods' own surroundings."""
+    return [
+        Check("disk", "cluster", partial(machine.disk, config.scratch, config.free_gib)),
+        *(Check(f"model {each}", "cluster", partial(models.model, each)) for each in config.models),
+        Check("tracking", "cluster", partial(tracking.tracking, settings)),
+        *cluster_checks(config, Link()),
+    ]
+
+
+def cluster_checks(config: PreflightConfig, link: Link) -> list[Check]:
+    """What a cluster, and what is around it, must have for a run that is set so."""
+    wanted = [Check(f"bucket {each}", "cluster", partial(buckets.bucket, each)) for each in config.buckets]
+    if config.cue_endpoint is not None:
+        look = partial(cue_endpoint.cue_endpoint, config.cue_endpoint, config.cue_model, config.cue_key_variable)
+        wanted.append(Check("cue endpoint", "cluster", look))
+    wanted.append(Check("cluster", "cluster", partial(interfaces.release, link)))
+    wanted.append(_asked("pipelines", partial(interfaces.interface, link, interfaces.ARGO), "Kubeflow Pipelines"))
+    if config.pool is not None:
+        wanted += _pool_checks(config, config.pool, link)
+    if config.queue is not None:
+        look = partial(room.queue, link, config.namespace, config.queue)
+        wanted.append(_asked("queue", look, f"Kueue, and its LocalQueue {config.queue} in {config.namespace}"))
+    return wanted
+
+
+def _pool_checks(config: PreflightConfig, nodes: GpuPool, link: Link) -> list[Check]:
+    labels = f" labelled {nodes.node_selector}" if nodes.node_selector else ""
+    checks = [
+        _asked(
+            "gpu pool",
+            partial(pool.gpu_pool, link, nodes),
+            f"{nodes.nodes} node(s){labels} with {nodes.gpus} {nodes.resource} each",
+        ),
+        _asked(
+            "quota",
+            partial(room.quota, link, config.namespace, nodes),
+            f"the namespace {config.namespace}, with room for {nodes.gpus * nodes.nodes} {nodes.resource}",
+        ),
+    ]
+    if nodes.nodes > 1:
+        look = partial(interfaces.interface, link, interfaces.TRAINER)
+        checks.append(_asked("trainer", look, "Kubeflow Trainer 2"))
+        rights = "the right to launch trainings (k8s/base/access)"
+        checks.append(_asked("access", partial(access.access, link, config.namespace), rights))
+    return checks
+
+
+def _asked(name: str, look: Callable[[], Finding], needed: str) -> Check:
+    """A check that asks the cluster. Where there is none, which is a finding of its own, it says what is needed there.
+
+    Args:
+        name: of the check.
+        look: looks.
+        needed: what a cluster must have to pass.
+    """
+
+    def looked() -> Finding:
+        try:
+            return look()
+        except NoClusterError:
+            return Finding(
+                "failed",
+                f"not known without a cluster; it needs {needed}",
+                "docs/kubernetes.md says how a platform team sets it up.",
+            )
+
+    return Check(name, "cluster", looked)
+
+
+def _no_bucket() -> Finding:
+    return Finding(
+        "failed",
+        "no place on S3 is named that trainings keep their checkpoints in",
+        "Set checkpoints to s3://bucket/prefix, or add --need 'buckets=[s3://bucket/prefix]'.",
+    )

@@ -1,0 +1,151 @@
+"""What a person asks for in the form of a run: a few fields over a preset, turned into the whole configuration."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from vicur.config.base import Section
+from vicur.config.methods import METHODS, method_named
+from vicur.config.pools import Toleration
+from vicur.config.run import RunConfig
+from vicur.config.validation import validated
+from vicur.errors import VicurError
+
+
+class Request(Section):
+    """The fields of the form. What is empty or left out is as the preset says; an empty selector or list of taints means none."""
+
+    student: str = ""
+    """The checkpoint that students start from: a folder that steps can read, as /models/Qwen3-VL-8B-Instruct, or ``tiny``."""
+    teacher: str = ""
+    """Another checkpoint as the teacher; empty: the method's own."""
+    methods: tuple[str, ...] = ()
+    """Methods to train a student with, side by side."""
+    dataset: str = ""
+    """The dataset."""
+    cue_provider: str = ""
+    """What makes the cues."""
+    cue_endpoint: str = ""
+    """Address of the cue model, for a provider that asks one."""
+    benchmarks: tuple[str, ...] = ()
+    """Held-out splits that base and students are evaluated on."""
+    gpu_type: str = ""
+    """The resource that a GPU is."""
+    gpu_count: int | None = None
+    """GPUs of a training on each node."""
+    nodes: int | None = None
+    """Nodes of a training."""
+    node_selector: dict[str, str] | None = None
+    """Labels of the pool's nodes."""
+    tolerations: tuple[Toleration, ...] | None = None
+    """Taints of the pool."""
+    image: str = ""
+    """Container image of the steps."""
+    registered_model: str = ""
+    """Name of the registered model."""
+    gate_margin: float | None = None
+    """Least gain on the base that the gate lets through."""
+    seed: int | None = None
+    """Root of everything random."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Any other setting by its dotted name, ``{"training.steps": 50}``; it wins over the fields above."""
+
+    @field_validator("overrides")
+    @classmethod
+    def _names_are_names(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        for name in overrides:
+            if not all(name.split(".")):
+                raise ValueError(f"{name!r} is no setting: write section.field, as in training.steps")
+            if name.partition(".")[0] == "tracking":
+                # Whatever becomes of this run, its exit step must find where to tell it.
+                raise ValueError(
+                    f"{name!r} is fixed when the package is compiled: compile one with another tracking section"
+                )
+        return overrides
+
+
+def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
+    """The configuration that a request over a preset comes to.
+
+    Args:
+        preset: a run's configuration, as JSON: what the package was compiled with.
+        request: the fields of the form.
+
+    Raises:
+        VicurError: naming each setting that is wrong, before anything is started.
+    """
+    values = copy.deepcopy(dict(preset))
+    for name, value in _settings(request).items():
+        _put(values, name, value)
+    _put_teacher(values, request.teacher)
+    _put_dataset(values, request.dataset)
+    _put_provider(values, request)
+    for name, value in request.overrides.items():
+        _put(values, name, value)
+    config: RunConfig = validated(RunConfig, values, "the run's parameters")
+    return config
+
+
+def _settings(request: Request) -> dict[str, Any]:
+    """What the fields set, by the name of the setting."""
+    named = {
+        "base.path": request.student,
+        "methods": list(request.methods) or None,
+        "evaluation.splits": list(request.benchmarks) or None,
+        "cluster.gpu_type": request.gpu_type,
+        "cluster.gpu_count": request.gpu_count,
+        "cluster.nodes": request.nodes,
+        "cluster.node_selector": request.node_selector,
+        "cluster.tolerations": None
+        if request.tolerations is None
+        else [taint.model_dump() for taint in request.tolerations],
+        "cluster.image": request.image,
+        "registry.model": request.registered_model,
+        "registry.gate.margin": request.gate_margin,
+        "seed": request.seed,
+    }
+    return {name: value for name, value in named.items() if value is not None and value != ""}
+
+
+def _put_teacher(values: dict[str, Any], teacher: str) -> None:
+    """To the methods that have a teacher: one that learns from rewards has no use for it."""
+    for name in values.get("methods", ()) if teacher else ():
+        if name in METHODS and method_named(name).teacher.type != "none":
+            _put(values, f"training.per_method.{name}.teacher", {"type": "checkpoint", "path": teacher})
+
+
+def _put_dataset(values: dict[str, Any], dataset: str) -> None:
+    if dataset:
+        values["data"] = {"type": "folder", "path": dataset}
+
+
+def _put_provider(values: dict[str, Any], request: Request) -> None:
+    """A provider of another type has none of the preset's settings for it."""
+    provider = values.get("cues", {}).get("provider", {})
+    if request.cue_provider and request.cue_provider != provider.get("type"):
+        provider = {"type": request.cue_provider}
+    if request.cue_endpoint:
+        provider = {**provider, "url": request.cue_endpoint}
+    if provider:
+        _put(values, "cues.provider", provider)
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    *sections, field = name.split(".")
+    for depth, section in enumerate(sections):
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise VicurError(
+                f"{'.'.join(sections[: depth + 1])} holds no settings of its own.",
+                where=f"overrides, {name}",
+                remedy="Write section.field, as in training.steps.",
+            )
+        values = inner
+    if field == "type" and values.get("type") != value:
+        # What another kind was set to says nothing of this one.
+        values.clear()
+    values[field] = value
