@@ -11,7 +11,10 @@ import pytest
 from vicur.cluster.jobs.exchange import fetch_inputs, fetch_student, has_student, send_inputs, send_student
 from vicur.cluster.jobs.node import run_node
 from vicur.cluster.jobs.task import VARIABLE, NodeTask
+from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
+from vicur.stage import stage_identity
+from vicur.stages import STAGES
 from vicur.storage import tree_sha256
 from vicur.training.interruption import EXIT_CODE
 
@@ -130,6 +133,7 @@ def test_a_node_that_was_told_nothing_says_so(monkeypatch, written):
 
 def test_a_node_refuses_other_work_than_its_step_means(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("VICUR_SCRATCH", str(tmp_path))
-    with pytest.raises(VicurError, match="seed: 1 there, 0 here") as caught:
-        run_node(task(identity={"stage": "train", "seed": 1}, inputs={"dataset": str(folder)}))
+    identity = stage_identity(STAGES["train"].reference, TrainConfig(method="vicur"), {"dataset": folder}, seed=1)
+    with pytest.raises(VicurError, match=r"another training \(seed: 1 there, 0 here\)") as caught:
+        run_node(task(identity=identity, inputs={"dataset": str(folder)}))
     assert "cluster.image" in caught.value.remedy

@@ -28,7 +28,10 @@ POOL = PoolsConfig.model_validate(
         "queue": "gpus",
         "jobs": {"priority": "high"},
         "node_selector": {"pool": "a100"},
-        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}, {"operator": "Exists"}],
+        "tolerations": [
+            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+            {"operator": "Exists"},
+        ],
     }
 )
 TAINTS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}, {"operator": "Exists"}]
@@ -46,7 +49,7 @@ def published(name: str) -> Any:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("config", [POOL, PoolsConfig(nodes=2, gpu_count=0)], ids=["pool", "plain"])
-def test_it_is_valid_for_each_trainer(version: str, config: TrainJobConfig) -> None:
+def test_it_is_valid_for_each_trainer(version: str, config: PoolsConfig) -> None:
     assert problems(schema_of(version), train_job(REQUEST, config, fields(version))) == []
 
 

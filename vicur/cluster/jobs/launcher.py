@@ -243,9 +243,9 @@ class _Follower:
                 del self._since[later]
         since = self._since.setdefault(phase, now)
         seconds, setting = {
-            Phase.QUEUED: (_hours(self.pool.queue_hours), "cluster.queue_hours"),
-            Phase.STARTING: (self.config.start_minutes * 60, "cluster.start_minutes"),
-            Phase.RUNNING: (_hours(self.config.run_hours), "cluster.run_hours"),
+            Phase.QUEUED: (self.limits.queued, "cluster.jobs.queue_hours"),
+            Phase.STARTING: (self.limits.starting, "cluster.jobs.start_minutes"),
+            Phase.RUNNING: (self.limits.running, "cluster.training_timeout_hours"),
         }[phase]
         if seconds is not None and now - since > seconds:
             self._report()
@@ -262,4 +262,3 @@ class _Follower:
 
 
 _ORDER = (Phase.QUEUED, Phase.STARTING, Phase.RUNNING)
-
