@@ -118,7 +118,7 @@ def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphCompon
     return cluster
 
 
-_SECTIONS = ("data", "cues", "base", "training", "evaluation", "comparison", "registry")
+_SECTIONS = ("data", "cues", "base", "training", "evaluation", "comparison", "registry", "cluster")
 
 
 def _distillation(codes: Mapping[str, str], pools_of: RunConfig, tracking: Mapping[str, Any]) -> GraphComponent:
@@ -138,6 +138,7 @@ def _distillation(codes: Mapping[str, str], pools_of: RunConfig, tracking: Mappi
         evaluation: dict,
         comparison: dict,
         registry: dict,
+        cluster: dict,
         checkpoints: str,
         dataset_key: str,
         cues_key: str,
@@ -159,6 +160,7 @@ def _distillation(codes: Mapping[str, str], pools_of: RunConfig, tracking: Mappi
             "evaluation": evaluation,
             "comparison": comparison,
             "registry": registry,
+            "cluster": cluster,
             "checkpoints": checkpoints,
         }
         keys = {

@@ -69,6 +69,8 @@ def distill_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: str
                 "comparison": comparison,
                 "registry": registry,
                 "checkpoints": checkpoints,
+                # Each step works where the platform puts it.
+                "cluster": {},
             }
             distillation_steps(settle, codes, sections, shared, NO_KEYS)
 

@@ -22,7 +22,7 @@ def distillation_steps(
     Args:
         settle: gives a step what every step has.
         codes: code version of each stage.
-        sections: the sections of the configuration, ``methods`` and ``checkpoints`` among them, as parameters of the pipeline.
+        sections: the sections of the configuration, ``methods``, ``cluster`` and ``checkpoints`` among them, as parameters of the pipeline.
         shared: arguments that all steps have.
         keys: what each step's inputs hold.
     """
@@ -37,6 +37,7 @@ def distillation_steps(
                 config=sections["training"],
                 code=codes["train"],
                 checkpoints=sections["checkpoints"],
+                cluster=sections["cluster"],
                 given=keys["student"],
                 **shared,
             ),

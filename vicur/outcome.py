@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from vicur.cluster.jobs.api import Api
+from vicur.cluster.jobs.client import connect
+from vicur.cluster.jobs.reaper import reap
 from vicur.cluster.pods import in_cluster, pods_of_run
 from vicur.cluster.usage import Usage, usage_of
 from vicur.cluster.webhook import call_webhook
@@ -28,8 +31,8 @@ _STATES: dict[str, Status] = {"SUCCEEDED": "FINISHED", "COMPLETE": "FINISHED", "
 def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any], pool: Mapping[str, Any]) -> str:
     """Closes the run's MLflow run with its true status, tells the event log and the webhook, and returns the outcome in words.
 
-    In a cluster, the GPU-hours of the run's pods and their cost are recorded too. Who does not answer is told in the words and fails
-    nothing: it may be the very reason for the outcome.
+    In a cluster, training jobs that the run has left are removed, and the GPU-hours of its pods and their cost are recorded too. Who does
+    not answer is told in the words and fails nothing: it may be the very reason for the outcome.
 
     Args:
         state: final state of the pipeline's body, as the platform calls it.
@@ -48,6 +51,7 @@ def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any],
             troubles.append(f"{what}: {error}")
             return None
 
+    attempt("What its trainings left could not be removed", lambda: _reap(run_id))
     usage: Usage | None = attempt("Its GPU-hours could not be counted", lambda: _usage(run_id, pool))
     words = f"The run ended: {state.lower()}." + (f" {message}" if message else "")
     words += f" It used {usage.words}." if usage is not None else ""
@@ -63,6 +67,13 @@ def _usage(run_id: str, pool: Mapping[str, Any]) -> Usage | None:
     if not in_cluster():
         return None
     return usage_of(pods_of_run(run_id), validated(PoolsConfig, dict(pool), "cluster"), datetime.now(UTC))
+
+
+def _reap(run_id: str) -> None:
+    if in_cluster():
+        client, here = connect()
+        for name in reap(Api(client, here.namespace), run_id):
+            log.warning("removed TrainJob %s, which a step had left", name)
 
 
 def _finish(run_id: str, state: str, tracking: Mapping[str, Any], usage: Usage | None) -> None:

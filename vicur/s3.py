@@ -103,8 +103,13 @@ class S3Folders:
             content: bytes = answer["Body"].read()
             return content
 
-    def put(self, folder: Path, name: str) -> None:
+    def put(self, folder: Path, name: str, mark: bytes | None = None) -> None:
         """Uploads a folder under ``name``, its marker last. What a killed upload left there is removed first.
+
+        Args:
+            folder: what to upload.
+            name: what it is called there.
+            mark: what its marker holds, where the folder has none of its own.
 
         Raises:
             VicurError: where S3 does not answer or refuses.
@@ -115,6 +120,29 @@ class S3Folders:
             for file in files:
                 key = self._key(f"{name}/{file.relative_to(folder).as_posix()}")
                 self.client.upload_file(str(file), self._bucket, key)
+            if mark is not None:
+                self.client.put_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"), Body=mark)
+
+    def share(self, folder: Path, name: str) -> bool:
+        """Sees to it that a folder is there under a name that tells what it holds (its hash), with an empty marker.
+
+        Several may do so at once, and others may read meanwhile: what is there is left, and nothing is removed.
+
+        Returns:
+            Whether anything had to be uploaded.
+
+        Raises:
+            VicurError: where S3 does not answer or refuses.
+        """
+        files = {file.relative_to(folder).as_posix(): file for file in files_below(folder)}
+        with answering(f"{self.address}/{name}"):
+            there = self._sizes(f"{name}/")
+            wanting = [path for path, file in files.items() if there.get(f"{name}/{path}") != file.stat().st_size]
+            for path in wanting:
+                self.client.upload_file(str(files[path]), self._bucket, self._key(f"{name}/{path}"))
+            if marked := bool(wanting) or f"{name}/{self.marker}" not in there:
+                self.client.put_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"), Body=b"")
+        return marked
 
     def get(self, name: str, target: Path) -> None:
         """Downloads folder ``name`` to ``target``, whole or not at all.
@@ -163,9 +191,13 @@ class S3Folders:
 
     def _keys(self, below: str) -> list[str]:
         """Keys that begin with ``below``, relative to the address."""
+        return list(self._sizes(below))
+
+    def _sizes(self, below: str) -> dict[str, int]:
+        """Sizes in bytes of what has a key that begins with ``below``, by key."""
         start = self._key("")
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start + below)
-        return [entry["Key"].removeprefix(start) for page in pages for entry in page.get("Contents", [])]
+        return {entry["Key"].removeprefix(start): entry["Size"] for page in pages for entry in page.get("Contents", [])}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from vicur.config.pools import PoolsConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
@@ -31,6 +32,7 @@ def run_step(
     code: str = "",
     subject: str = "",
     checkpoints: str = "",
+    cluster: Mapping[str, Any] | None = None,
 ) -> Summary:
     """Runs a stage as a step of the pipeline.
 
@@ -44,6 +46,7 @@ def run_step(
         code: the stage's code version when the pipeline was compiled; empty if unknown.
         subject: what the stage works on, where the pipeline has several of it (``vicur``).
         checkpoints: folder or address on S3 below which the stage's checkpoints outlive its machine, if anywhere.
+        cluster: of a training, the section with its nodes; with one or without the section, it takes place here.
 
     Exits the process, after one message, where the input is at fault.
     """
@@ -58,10 +61,17 @@ def run_step(
         try:
             section = validated(STAGES[name].section, dict(config), name)
             paths = {**sources(section), **{key: Path(path) for key, path in inputs.items()}}
-            session = session_from_environment(seed, validated(TrackingConfig, dict(tracking), "tracking"), checkpoints)
+            tracked = validated(TrackingConfig, dict(tracking), "tracking")
+            session = session_from_environment(seed, tracked, checkpoints)
+            pool = validated(PoolsConfig, dict(cluster or {}), "cluster")
         except VicurError as error:
             events.emit("failed", str(error), retryable=False)
             raise
+        if pool.nodes > 1:
+            from vicur.cluster.jobs.training import LaunchedTraining
+
+            launched = LaunchedTraining(pool, tracked, checkpoints)
+            return execute(launched, section, paths, Path(output), session, events=events)
         return execute(stage, section, paths, Path(output), session, events=events)
     except VicurError as error:
         fail(error)

@@ -19,6 +19,7 @@ def train(
     metrics: dsl.Output[dsl.Metrics],
     subject: str = "",
     given: str = "",
+    cluster: dict = {},  # noqa: B006 (KFP reads defaults from the signature)
 ):
     """Trains a student by one method: distilled on policy from a teacher, by rewards or on references.
 
@@ -37,6 +38,8 @@ def train(
         metrics: Best validation accuracy and when it was reached.
         subject: What the student is called; empty for the method's name.
         given: What the inputs hold, for the platform's cache, which does not look into them.
+        cluster: Section cluster of the run configuration: with more than one node, the step launches a job and follows it. Empty: trains
+            here.
     """
     from vicur.step import run_step
 
@@ -52,6 +55,7 @@ def train(
         tracking=tracking,
         code=code,
         checkpoints=checkpoints,
+        cluster=cluster,
     )
     student.metadata["subject"] = subject or method
     for name, value in summary.metrics.items():

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.api_server_double import ApiServerDouble, Fault
 from vicur import outcome
+from vicur.cluster.jobs.names import PART_OF, RUN
 from vicur.cluster.webhook import ADDRESS
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
@@ -68,10 +70,14 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def pods(monkeypatch: pytest.MonkeyPatch) -> None:
+def pods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServerDouble]:
     """A stand-in for the cluster, which cannot be had here: the run had one pod with four GPUs for two hours."""
     monkeypatch.setattr(outcome, "in_cluster", lambda: True)
     monkeypatch.setattr(outcome, "pods_of_run", lambda run_id: [POD] if run_id == "run-1" else [])
+    with ApiServerDouble().serving() as server:
+        (tmp_path / "jobs.kubeconfig").write_text(server.kubeconfig())
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "jobs.kubeconfig"))
+        yield server
 
 
 def tracked() -> Any:
@@ -123,4 +129,18 @@ def test_an_api_that_refuses_is_told_and_the_outcome_recorded(monkeypatch: pytes
     monkeypatch.setattr(outcome, "pods_of_run", refuse)
     words = outcome.record_outcome("SUCCEEDED", None, {}, {})
     assert "Its GPU-hours could not be counted: the run's pods cannot be listed (Forbidden)." in words
+    assert tracked().info.status == "FINISHED"
+
+
+def test_training_jobs_that_the_run_has_left_are_removed(pods: ApiServerDouble) -> None:
+    for name, run in {"left": "run-1", "other": "run-2"}.items():
+        pods.put({"metadata": {"name": name, "labels": {PART_OF: "vicur", RUN: run}}, "spec": {}})
+    outcome.record_outcome("CANCELLED", None, {}, {})
+    pods.until(lambda: list(pods.jobs) == ["other"])
+
+
+def test_rights_that_are_missing_are_told(pods: ApiServerDouble) -> None:
+    pods.faults.append(Fault("list", "trainjobs", 403))
+    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    assert "What its trainings left could not be removed: cluster: the cluster does not allow it" in words
     assert tracked().info.status == "FINISHED"

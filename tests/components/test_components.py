@@ -81,6 +81,7 @@ def test_train_adds_its_method_to_the_shared_settings(recorder: Recorder, place:
         **inputs,
         method="vicur",
         checkpoints="s3://bucket/runs",
+        cluster={"nodes": 2},
         student=student,
         metrics=place("m", dsl.Metrics),
     )
@@ -91,6 +92,7 @@ def test_train_adds_its_method_to_the_shared_settings(recorder: Recorder, place:
         "config": {"some": "setting", "method": "vicur"},
         "subject": "vicur",
         "checkpoints": "s3://bucket/runs",
+        "cluster": {"nodes": 2},
     }
     assert student.metadata == {"subject": "vicur"}
 

@@ -19,6 +19,11 @@ def in_cluster() -> bool:
     return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
+def own_namespace() -> str:
+    """The namespace of this process's pod."""
+    return _NAMESPACE.read_text(encoding="utf-8").strip()
+
+
 def pods_of_run(run_id: str) -> list[dict[str, Any]]:
     """The pods of a run in this step's own namespace, as JSON.
 
@@ -33,7 +38,7 @@ def pods_of_run(run_id: str) -> list[dict[str, Any]]:
         config.load_incluster_config()
         with client.ApiClient() as api:
             found = client.CoreV1Api(api).list_namespaced_pod(
-                _NAMESPACE.read_text(encoding="utf-8").strip(),
+                own_namespace(),
                 label_selector=f"{RUN_LABEL}={run_id}",
                 _request_timeout=_SECONDS,
             )

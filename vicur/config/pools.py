@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from vicur.config.base import Section
+from vicur.config.jobs import JobsConfig
 
 Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 """An amount as Kubernetes writes it: ``500m``, ``4``, ``16Gi``."""
@@ -74,6 +75,8 @@ class PoolsConfig(Section):
     """GPUs of a training on each node; 0 trains on the processor."""
     nodes: int = Field(default=1, ge=1, le=64)
     """Nodes of a training. More than one are a TrainJob of their own."""
+    jobs: JobsConfig = JobsConfig()
+    """Those TrainJobs."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels that the nodes of the GPU pool have."""
     tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu", operator="Exists"),)

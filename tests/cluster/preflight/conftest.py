@@ -1,4 +1,4 @@
-"""S3, a cluster and the environment of a check."""
+"""S3 and a cluster to check."""
 
 from __future__ import annotations
 
@@ -7,45 +7,9 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.cluster.preflight.doubles import KubernetesDouble, kubeconfig, serving
-from tests.tracking.server import ENVIRONMENT, Server, shared_server
-
-_VARIABLES = (
-    *ENVIRONMENT,
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_PROFILE",
-    "KUBERNETES_SERVICE_HOST",
-    "HF_TOKEN",
-    "VICUR_CUE_API_KEY",
-)
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that the test stands in, with no server set up."""
-    for name in _VARIABLES:
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+from tests.tracking.server import Server, shared_server
 
 
 @pytest.fixture

@@ -1,0 +1,69 @@
+"""A place without surroundings, an S3, and what a launch starts from."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.cluster.launching import Launch
+from tests.moto_s3 import s3_server
+from tests.tracking.server import ENVIRONMENT
+from tests.training.conftest import base, inputs, session
+
+__all__ = ["base", "inputs", "session"]
+
+_VARIABLES = (
+    *ENVIRONMENT,
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_PROFILE",
+    "KUBERNETES_SERVICE_HOST",
+    "HF_TOKEN",
+    "VICUR_CUE_API_KEY",
+)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that the test stands in, with no server set up."""
+    for name in _VARIABLES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of a server of S3."""
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def launch() -> Launch:
+    return Launch()
+
+
+@pytest.fixture
+def bucket(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A bucket of its own, as boto3's resource."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    bucket = boto3.session.Session().resource("s3").Bucket(f"run-{uuid.uuid4().hex[:8]}")
+    bucket.create()
+    yield bucket
+    bucket.objects.all().delete()
+    bucket.delete()

@@ -1,0 +1,160 @@
+"""The job's manifest: valid for each Trainer that is supported, and what the cluster's other parts go by stands in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.launching import JOB, OWNER, REQUEST
+from tests.cluster.trainjob_schemas import VERSIONS, problems, schema_of
+from vicur.cluster.jobs.manifest import POD_COMMAND, train_job
+from vicur.cluster.jobs.names import job_name, label_value
+from vicur.config.jobs import JobsConfig
+from vicur.config.pools import PoolsConfig
+from vicur.config.validation import validated
+from vicur.errors import VicurError
+
+CRDS = Path(__file__).parents[3] / "shared" / "crds"
+ROOT = Path(__file__).parents[2]
+POOL = PoolsConfig.model_validate(
+    {
+        "nodes": 4,
+        "gpu_count": 8,
+        "gpu_steps": {"cpu": "16", "memory": "128Gi"},
+        "queue": "gpus",
+        "jobs": {"priority": "high"},
+        "node_selector": {"pool": "a100"},
+        "tolerations": [
+            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+            {"operator": "Exists"},
+        ],
+    }
+)
+TAINTS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}, {"operator": "Exists"}]
+
+
+def fields(version: str) -> set[str]:
+    return set(schema_of(version)["properties"]["spec"]["properties"])
+
+
+def published(name: str) -> Any:
+    """A definition as its project publishes it: the schema of its one version."""
+    text = (CRDS / name).read_text(encoding="utf-8")
+    return yaml.load(text, yaml.CSafeLoader)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("config", [POOL, PoolsConfig(nodes=2, gpu_count=0)], ids=["pool", "plain"])
+def test_it_is_valid_for_each_trainer(version: str, config: PoolsConfig) -> None:
+    assert problems(schema_of(version), train_job(REQUEST, config, fields(version))) == []
+
+
+@pytest.mark.skipif(not CRDS.is_dir(), reason="needs the published definitions")
+def test_it_is_valid_by_the_published_definition() -> None:
+    schema = published("trainer_trainjobs.yaml")
+    assert problems(schema, train_job(REQUEST, POOL, schema["properties"]["spec"]["properties"])) == []
+
+
+@pytest.mark.skipif(not CRDS.is_dir(), reason="needs the published definitions")
+def test_the_runtime_is_valid_by_the_published_definition() -> None:
+    """A namespace's own runtime has the fields of the cluster's, whose definition is at hand."""
+    runtime = yaml.safe_load((ROOT / "k8s/base/training/runtime.yaml").read_text(encoding="utf-8"))
+    assert problems(published("trainer_clustertrainingruntimes.yaml"), runtime) == []
+
+
+def test_job_and_runtime_fit() -> None:
+    runtime = yaml.safe_load((ROOT / "k8s/base/training/runtime.yaml").read_text(encoding="utf-8"))
+    spec = train_job(REQUEST, POOL, fields("2.3"))["spec"]
+    assert spec["runtimeRef"]["kind"] == runtime["kind"]
+    assert spec["runtimeRef"]["name"] == runtime["metadata"]["name"]
+    (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    (patched,) = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
+    assert patched["name"] == job["name"] == container["name"]
+    mounts = {each["mountPath"] for each in container["volumeMounts"]}
+    assert set(JobsConfig().shared_folders) <= mounts
+
+
+def test_pods_are_placed_in_the_words_of_each_trainer() -> None:
+    place = {"nodeSelector": {"pool": "a100"}, "tolerations": TAINTS}
+    specs = {version: train_job(REQUEST, POOL, fields(version))["spec"] for version in VERSIONS}
+    assert specs["2.0"]["podSpecOverrides"] == [{"targetJobs": [{"name": "node"}], **place}]
+    assert specs["2.0"]["labels"] == REQUEST.labels
+    (override,) = specs["2.1"]["podTemplateOverrides"]
+    assert (override["spec"], override["metadata"]["labels"]) == (place, REQUEST.labels)
+    (patch,) = specs["2.3"]["runtimePatches"]
+    (job,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]
+    assert (pod["spec"], pod["metadata"]["labels"]) == (place, REQUEST.labels)
+
+
+def test_an_unknown_trainer_is_refused_with_the_remedy() -> None:
+    with pytest.raises(VicurError, match=r"none of the fields .*Install Kubeflow Trainer 2\.0 to 2\.3"):
+        train_job(REQUEST, POOL, {"trainer", "podPatches"})
+
+
+def test_what_the_cluster_goes_by_stands_in_it() -> None:
+    job = train_job(REQUEST, POOL, fields("2.3"))
+    assert job["metadata"] == {
+        "name": JOB,
+        "namespace": "vicur",
+        "labels": {
+            "app.kubernetes.io/part-of": "vicur",
+            "vicur.dev/run": "run-1",
+            "vicur.dev/task": "train-vicur",
+            "kueue.x-k8s.io/queue-name": "gpus",
+            "kueue.x-k8s.io/priority-class": "high",
+        },
+        "annotations": {"vicur.dev/work": "0123abcd"},
+        "ownerReferences": [OWNER],
+    }
+    trainer = job["spec"]["trainer"]
+    assert trainer["command"] == list(POD_COMMAND)
+    assert trainer["numNodes"] == 4
+    assert trainer["resourcesPerNode"]["limits"] == {"cpu": "16", "memory": "128Gi", "nvidia.com/gpu": "8"}
+    assert job["spec"]["suspend"] is True
+    assert job["spec"]["activeDeadlineSeconds"] == (168 + 1 + 1) * 3600
+
+
+def test_without_a_queue_it_starts_at_once() -> None:
+    job = train_job(REQUEST, PoolsConfig(nodes=2, jobs=JobsConfig(priority="high")), fields("2.3"))
+    assert job["spec"]["suspend"] is False
+    assert not any("kueue" in label for label in job["metadata"]["labels"])
+
+
+def test_an_older_trainer_has_no_deadline_of_its_own() -> None:
+    assert "activeDeadlineSeconds" not in train_job(REQUEST, POOL, fields("2.1"))["spec"]
+
+
+def test_each_piece_of_work_has_a_name_of_its_own_that_leaves_room_for_its_pods() -> None:
+    names = [
+        job_name(*work)
+        for work in (("r", "train a", "w"), ("r", "train b", "w"), ("s", "train a", "w"), ("r", "train a", "v"))
+    ]
+    assert len(set(names)) == 4
+    assert names[0] == job_name("r", "train a", "w")
+    long = job_name("r" * 99, "train Some Very Long_Name of a Method", "w")
+    assert len(f"{long}-node-0-511-abcde") <= 63
+    assert long.startswith("vicur-train-some-very-long-")
+
+
+def test_labels_are_ones_that_kubernetes_takes_and_stay_apart() -> None:
+    assert label_value("1b4e28ba-2fa1-11d2-883f-0016d3cca427") == "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
+    assert label_value("a run/with: signs ") == "a-run-with-signs"
+    first, second = label_value("x" * 80), label_value("x" * 81)
+    assert len(first) == len(second) == 63
+    assert first != second
+
+
+@pytest.mark.parametrize("folder", ["models", "/"])
+def test_a_shared_folder_is_a_path_below_the_root(folder: str) -> None:
+    with pytest.raises(VicurError, match="absolute paths"):
+        validated(JobsConfig, {"shared_folders": [folder]}, "cluster.jobs")
+
+
+def test_the_owner_may_be_unknown() -> None:
+    assert "ownerReferences" not in train_job(replace(REQUEST, owner=None), POOL, fields("2.3"))["metadata"]

@@ -1,0 +1,124 @@
+"""A training step on two nodes from end to end: the real client, trainer, S3 client and MLflow; doubles stand for cluster and S3."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.cluster.api_server_double import ApiServerDouble
+from tests.cluster.kubelet_double import KubeletDouble
+from tests.training.train_once import SETTINGS, tracking, train_once
+from vicur.mlflow_store import connect
+from vicur.step import run_step
+from vicur.training.interruption import EXIT_CODE
+
+# What is learned is compared: none of the weights is better than the first.
+SECTION = {**SETTINGS.model_dump(mode="json"), "distribution": {"processes": 1}}
+CLUSTER = {"nodes": 2.0, "gpu_count": 0.0, "image": "vicur-python:test"}
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServerDouble]:
+    """A cluster that runs the nodes as processes."""
+    with ApiServerDouble(KubeletDouble(tmp_path / "nodes", drains="train vicur: progress")).serving() as server:
+        (tmp_path / "kubeconfig").write_text(server.kubeconfig())
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        monkeypatch.setenv("VICUR_RUN_ID", "run-1")
+        monkeypatch.setenv("VICUR_SCRATCH", str(tmp_path / "scratch"))
+        yield server
+
+
+def step(inputs: dict[str, Path], root: Path, bucket: Any, **section: Any) -> Any:
+    return run_step(
+        "train",
+        {**SECTION, **section},
+        {name: str(path) for name, path in inputs.items()},
+        str(root / "student"),
+        seed=0,
+        tracking=tracking(root).model_dump(mode="json"),
+        subject="vicur",
+        checkpoints=f"s3://{bucket.name}/checkpoints",
+        cluster=CLUSTER,
+    )
+
+
+def assert_learned_as_one(student: Path, alone: Path) -> None:
+    expected, found = (load_file(folder / "model.safetensors") for folder in (alone, student))
+    assert expected.keys() == found.keys()
+    for name, weight in expected.items():
+        assert weight.sub(found[name]).abs().max() < 1e-4, name
+
+
+def test_a_drained_node_ends_the_step_with_75_and_the_retry_ends_as_one_process_would(
+    inputs, server, bucket, tmp_path, capfd
+):
+    with pytest.raises(SystemExit) as ended:
+        step(inputs, tmp_path, bucket)
+    assert ended.value.code == EXIT_CODE
+    told = capfd.readouterr()
+    assert "train vicur: progress" in told.out, "node 0's log is streamed"
+    assert "ended with status 75" in told.err
+    assert not (tmp_path / "student").exists()
+    server.until(lambda: server.jobs == {} and server.pods == {})
+    before = steps_in(bucket)
+    assert before
+    assert max(before) < f"step-{SETTINGS.steps:06d}"
+
+    summary = step(inputs, tmp_path, bucket)
+    assert summary.steps == SETTINGS.steps
+    assert summary.key_figure.startswith("validation accuracy")
+    assert len(server.created) == 2
+    server.until(lambda: server.jobs == {} and server.pods == {})
+    assert [list(node.iterdir()) for node in (tmp_path / "nodes").iterdir()] == [[], []]
+    assert max(steps_in(bucket)) == f"step-{SETTINGS.steps:06d}"
+    assert_learned_as_one(tmp_path / "student", train_once(inputs, tmp_path / "alone"))
+    assert json.loads((tmp_path / "student" / "vicur.json").read_text())["processes"] == 2
+    assert not (tmp_path / "student" / "result.json").exists()
+
+    client = connect(tracking(tmp_path))
+    (run,) = client.search_runs(["1"], "tags.`vicur.stage` = 'train vicur'")
+    assert run.info.status == "FINISHED"
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
+    assert steps == list(range(1, SETTINGS.steps + 1)), "each step once"
+
+
+def steps_in(bucket: Any) -> set[str]:
+    """Checkpoints in the bucket. Beside them there are inputs, and nothing else."""
+    below = [each.key.split("/")[1:3] for each in bucket.objects.all()]
+    return {name for folder, name in below if folder != "inputs"}
+
+
+def test_what_a_node_finds_wrong_ends_the_step_as_it_would_alone(inputs, server, bucket, tmp_path, caplog):
+    with pytest.raises(SystemExit) as ended:
+        step(inputs, tmp_path, bucket, max_prompt_tokens=1)
+    assert ended.value.code == 2
+    assert "24 of 24 distillation examples cannot be used" in caplog.text.replace("\n", " ")
+    server.until(lambda: server.jobs == {})
+
+
+def test_what_cannot_be_trained_is_refused_before_a_node_is_asked_for(inputs, server, bucket, tmp_path, capfd):
+    with pytest.raises(SystemExit):
+        step(inputs, tmp_path, bucket, batch_size=3)
+    assert "cannot be shared equally by 2 processes" in capfd.readouterr().err
+    assert server.created == []
+
+
+def test_several_nodes_need_an_address_that_all_reach(inputs, server, tmp_path, capfd):
+    with pytest.raises(SystemExit):
+        run_step(
+            "train",
+            SECTION,
+            {name: str(path) for name, path in inputs.items()},
+            str(tmp_path / "student"),
+            seed=0,
+            tracking={},
+            checkpoints=str(tmp_path),
+            cluster=CLUSTER,
+        )
+    assert "Name an address on S3" in capfd.readouterr().err
+    assert server.created == []

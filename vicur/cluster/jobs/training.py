@@ -1,0 +1,166 @@
+"""The training stage on several nodes: the step makes a job, follows it and hands on what it made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from vicur.cluster.jobs.exchange import fetch_student, has_student, send_inputs
+from vicur.cluster.jobs.launcher import run_job
+from vicur.cluster.jobs.manifest import JobRequest
+from vicur.cluster.jobs.names import job_name, labels
+from vicur.cluster.jobs.site import Site
+from vicur.cluster.jobs.stopping import Stopping
+from vicur.cluster.jobs.task import VARIABLE, NodeTask
+from vicur.config.pools import PoolsConfig
+from vicur.config.tracking import TrackingConfig
+from vicur.config.training import TrainConfig
+from vicur.errors import VicurError
+from vicur.redaction import redacted
+from vicur.s3 import is_s3
+from vicur.stage import Context, KeptSummary, Stage, stage_key
+from vicur.stages import STAGES
+
+# Where the step's servers are, and which MLflow run is its own: the nodes use the same.
+_PASSED_ON = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_ID",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+)
+
+
+def launch_training(
+    config: TrainConfig,
+    inputs: Mapping[str, Path],
+    output: Path,
+    context: Context,
+    *,
+    pool: PoolsConfig,
+    tracking: TrackingConfig,
+    checkpoints: str,
+    site: Site | None = None,
+) -> KeptSummary:
+    """Trains one student on several nodes.
+
+    Args:
+        config: method and settings.
+        inputs: what the training stage reads.
+        output: folder for the student.
+        context: the stage's context.
+        pool: the nodes.
+        tracking: where the nodes track.
+        checkpoints: address on S3 below which trainings keep their checkpoints.
+        site: where the job is made; by default where this process is.
+
+    Raises:
+        VicurError: for what cannot be trained, before any node is asked for; and where the job does not end well.
+    """
+    root = checkpoints.rstrip("/")
+    if not is_s3(root):
+        raise VicurError(
+            f"several nodes need a place that all of them reach (given: {root or 'none'}).",
+            where="checkpoints",
+            remedy="Name an address on S3: s3://bucket/prefix.",
+        )
+    _require_trainable(config, inputs, pool)
+    site = site or Site.of(pool.image)
+    work = stage_key(context.identity)
+    place = f"{root}/{work}"
+    collect = partial(fetch_student, place, output)
+    with Stopping():
+        sent = send_inputs(root, inputs, context.identity["inputs"], pool.jobs.shared_folders)
+    label = context.events.stage
+    task = NodeTask(
+        label,
+        config.model_dump(mode="json", exclude_none=True),
+        context.seed,
+        tracking.model_dump(mode="json"),
+        context.identity,
+        root,
+        sent,
+    )
+    environment = {"VICUR_RUN_ID": context.run_id, VARIABLE: task.written()}
+    request = JobRequest(
+        name=job_name(context.run_id, label, work),
+        namespace=site.api.namespace,
+        labels=labels(context.run_id, label),
+        work=work,
+        image=site.image,
+        environment={**_passed_on(os.environ), **environment},
+        owner=site.owner,
+    )
+    summary = run_job(
+        site.api,
+        request,
+        pool,
+        collect,
+        is_done=partial(has_student, place),
+        tell=partial(context.events.emit, "progress"),
+        print_line=partial(print, flush=True),
+    )
+    return KeptSummary.model_validate(summary)
+
+
+@dataclass(frozen=True)
+class LaunchedTraining:
+    """The training stage, on several nodes: the same work under the same name, so the same result.
+
+    Attributes:
+        pool: the nodes.
+        tracking: where they track.
+        checkpoints: address on S3 below which trainings keep their checkpoints.
+    """
+
+    pool: PoolsConfig
+    tracking: TrackingConfig
+    checkpoints: str
+    name: str = "train"
+    summary: type[KeptSummary] = KeptSummary
+    reusable: bool = True
+
+    @property
+    def code(self) -> str:
+        """Version of the code behind the training."""
+        return STAGES[self.name].reference.code
+
+    def load(self) -> Stage[KeptSummary]:
+        """The stage whose function launches the training."""
+        launch = partial(launch_training, pool=self.pool, tracking=self.tracking, checkpoints=self.checkpoints)
+        return Stage(self.name, launch, KeptSummary)
+
+
+def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], pool: PoolsConfig) -> None:
+    """What the nodes would find wrong is told before they are asked for: that may be many hours later.
+
+    Raises:
+        VicurError: for settings, a base or a teacher that cannot be trained with.
+    """
+    # Import torch.
+    from vicur.modeling.chat import Chat
+    from vicur.training.distill import require_equal_shares
+    from vicur.training.preflight import require_fit
+
+    each = 2 if config.distribution.teacher_devices == "separate" else 1
+    processes = config.distribution.processes
+    count = max(1, pool.gpu_count // each) if processes == "auto" else processes
+    if pool.gpu_count and count * each > pool.gpu_count:
+        raise VicurError(
+            f"{count} processes need {count * each} GPUs, and each node has {pool.gpu_count}.",
+            where="training.distribution.processes",
+            remedy="Ask for fewer processes, for one a GPU with auto, or for more GPUs (cluster.gpu_count).",
+        )
+    require_equal_shares(config, count * pool.nodes)
+    require_fit(config, inputs, Chat.load(inputs["base"]))
+
+
+def _passed_on(environment: Mapping[str, str]) -> dict[str, str]:
+    """What nodes are told of the step's environment. An address with a password in it stays here: a job can be read by many."""
+    found = {name: environment[name] for name in _PASSED_ON if environment.get(name)}
+    return {name: value for name, value in found.items() if redacted(value) == value}
