@@ -102,6 +102,8 @@ def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphCompon
                 ),
                 caching=False,
             )
+            # What is wrong with a form stays wrong.
+            first.set_retry(0)
             made = first.outputs
             inner(
                 methods=made["chosen_methods"],

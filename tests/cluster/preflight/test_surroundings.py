@@ -203,7 +203,7 @@ def test_a_server_that_is_no_openai_api_is_told(answer, words: str) -> None:
     assert (finding.status, words in finding.what) == ("failed", True)
 
 
-@pytest.mark.parametrize("address", ["cue-model:8000/v1", "file:///etc/passwd", f"http://127.0.0.1:{free_port()}/v1"])
+@pytest.mark.parametrize("address", ["cue-model:8000/v1", "file:///etc/passwd", "http://127.0.0.1:9/v1"])
 def test_an_endpoint_that_cannot_be_reached_is_told(address: str) -> None:
     assert cue_endpoint(address, None, "NONE").status == "failed"
 
