@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -20,19 +21,22 @@ def run(arguments: list[str]) -> int:
     """Runs the workers.
 
     Returns:
-        Exit status. A worker that failed has said why, so torchrun's own account of it is cut down to a line.
+        Exit status. A worker that failed has said why, so torchrun's own account of it is cut down to a line each.
     """
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     try:
         main(arguments)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        how = (
-            f"was ended by {failure.signal_name()}" if failure.exitcode < 0 else f"ended with status {failure.exitcode}"
-        )
-        print(f"Process {rank} of the training {how}.", file=sys.stderr, flush=True)
+        for rank, failure in sorted(error.failures.items()):
+            # torchrun sends SIGTERM to what is left of them.
+            if failure.exitcode != -signal.SIGTERM:
+                print(f"Process {rank} of the training {_end(failure.exitcode)}.", file=sys.stderr, flush=True)
         return 1
     return 0
+
+
+def _end(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -232,9 +233,9 @@ def test_the_first_worker_that_fails_is_believed_and_the_others_told_apart(tmp_p
     assert json.loads(desk.error.read_text())["problem"] == "holds no weights."
 
 
-def start(inputs: dict[str, Path], root: Path) -> subprocess.Popen:
-    """A long training in two processes, below a process of its own."""
-    config = training(DDP, **LONG)
+def start(inputs: dict[str, Path], root: Path, seen: Callable[[Path], object], **settings: object) -> subprocess.Popen:
+    """A training in two processes, below a process of its own, once ``seen`` has found what it waits for below ``root``."""
+    config = training(DDP, **settings)
     code = (
         "import json, sys; from pathlib import Path; from tests.training.train_once import train_and_exit;"
         "from vicur.config.training import TrainConfig; told = json.loads(sys.argv[1]);"
@@ -251,9 +252,9 @@ def start(inputs: dict[str, Path], root: Path) -> subprocess.Popen:
         [sys.executable, "-c", code, json.dumps(told)], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 300
-    while process.poll() is None and not made(root):
-        assert time.monotonic() < deadline, "no step was made"
-        time.sleep(0.05)
+    while process.poll() is None and not seen(root):
+        assert time.monotonic() < deadline, "nothing was seen"
+        time.sleep(0.001)
     return process
 
 
@@ -265,7 +266,7 @@ def made(root: Path) -> int:
 
 def test_sigterm_finishes_the_step_in_all_processes_and_one_process_goes_on(inputs, tmp_path):
     root = tmp_path / "told"
-    process = start(inputs, root)
+    process = start(inputs, root, made, **LONG)
     os.kill(process.pid, signal.SIGTERM)
     _, printed = process.communicate(timeout=120)
     assert process.returncode == EXIT_CODE, printed
@@ -279,16 +280,36 @@ def test_sigterm_finishes_the_step_in_all_processes_and_one_process_goes_on(inpu
 
 def test_a_worker_that_is_killed_fails_the_stage_so_that_a_retry_helps(inputs, tmp_path):
     root = tmp_path / "killed"
-    process = start(inputs, root)
+    process = start(inputs, root, made, **LONG)
     os.kill(max(workers(root)), signal.SIGKILL)
     _, printed = process.communicate(timeout=120)
     assert process.returncode == 1, printed
     assert workers(root) == []
 
 
+def writing(root: Path) -> list[Path]:
+    """Checkpoints that are being written, but for the first."""
+    return list(root.glob("cache/train/*.work/.step-00000[2-9].*.partial"))
+
+
+def test_a_worker_that_is_killed_as_it_writes_a_checkpoint_leaves_those_before_it_and_changes_nothing(
+    checkpoints, inputs, tmp_path
+):
+    root, seen = tmp_path / "cut", []
+    process = start(inputs, root, lambda root: seen.extend(writing(root)) or seen)
+    # A folder that is not whole yet is named after its writer.
+    os.kill(int(seen[0].name.split(".")[2].rpartition("-")[2]), signal.SIGKILL)
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 1, printed
+    assert "was ended by SIGKILL" in printed
+    student, expected = train_once(inputs, root, training(DDP)), checkpoints["ddp"].parent / "student"
+    assert (student / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
+    assert curves(student) == curves(expected)
+
+
 def test_workers_end_with_the_stage_however_it_ends(inputs, tmp_path):
     root = tmp_path / "gone"
-    process = start(inputs, root)
+    process = start(inputs, root, made, **LONG)
     assert len(workers(root)) == 2
     process.kill()
     process.communicate()
