@@ -19,25 +19,33 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-browser lint bench ablation ablation-module compile base teacher constraints clean
+.PHONY: help run test test-browser docker-e2e lint k8s bench ablation ablation-module compile base teacher constraints constraints-gpu clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 run: $(VENV)/.run ## Run the whole pipeline on this machine
 	@$(BIN)/vicur run configs/local.yaml
 
 test: $(VENV)/.dev ## Run the tests
-	$(BIN)/pytest -n 2 -m "not browser"
+	$(BIN)/pytest -n 2 -m "not browser and not docker"
 
 test-browser: $(VENV)/.dev ## Run the tests that open pages in a headless Chromium (/usr/bin/chromium)
 	$(BIN)/pytest -m browser
+
+docker-e2e: $(VENV)/.dev ## Build the cpu image and run the pipeline in it (root; installs docker.io and mmdebstrap on Debian; 15 minutes)
+	tests/e2e/install-engine
+	$(BIN)/pytest -n 0 -m docker tests/e2e
 
 lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint images/Containerfile
+
+k8s: $(VENV)/.dev ## Render the overlays of k8s/ and check them (needs kubectl and ../shared/crds, or VICUR_CRDS)
+	$(BIN)/python -m tests.k8s
 
 bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks; rows go to .vicur/bench (builds .venv-bench, 6 GB, for TRL)
 	@mkdir -p .vicur/bench
@@ -77,13 +85,19 @@ teacher: $(VENV)/.run ## Train the larger tiny model that ships in vicur/modelin
 	--set 'pools=[base, distill]' --set 'sizes={hidden_size: 128, heads: 4, layers: 6, intermediate_size: 384}'
 	rm -rf vicur/modeling/tiny/teacher && mv .vicur/teacher vicur/modeling/tiny/teacher
 
-constraints: $(VENV)/.uv ## Resolve constraints.txt anew from pyproject.toml
+constraints: $(VENV)/.uv ## Resolve constraints.txt and those of the images and benchmarks anew from pyproject.toml
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml \
 	| sed 's/+cpu//' > constraints.txt.new && mv constraints.txt.new constraints.txt
 	grep -v '^torch==' constraints.txt > constraints-bench.txt.new
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --constraint constraints-bench.txt.new \
 	--override benchmarks/requirements.in pyproject.toml benchmarks/requirements.in --output-file constraints-bench.txt
 	rm constraints-bench.txt.new
+	$(MAKE) constraints-gpu
+	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header images/tools.in --output-file images/tools.txt
+
+constraints-gpu: $(VENV)/.uv ## Resolve constraints-gpu.txt anew: the releases of constraints.txt with PyTorch's build for CUDA
+	$(UV_ENV) UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	--no-annotate --no-header --extra pipeline --extra tracking --constraint constraints.txt pyproject.toml --output-file constraints-gpu.txt
 
 clean: $(VENV)/.run ## Say what takes disk here
 	@$(BIN)/vicur clean

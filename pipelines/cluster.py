@@ -59,7 +59,8 @@ def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphCompon
             teacher: Another checkpoint as the teacher, with the student's vocabulary. Empty: the method's own.
             methods: Methods to train a student with, side by side: opsd, opsd-cue, opsd-recovery, vicur, opd, opd-vicur, grpo, sft. The
                 best on validation is registered.
-            dataset: The dataset, by hash or address. Empty: the preset's.
+            dataset: The dataset: <md5>.dir@s3://bucket/dvc (a hash, and DVC's remote), s3://bucket/folder, /mnt/folder or digit-scenes.
+                Empty: the preset's.
             cue_provider: What makes the visual cues: annotation, pixels or endpoint.
             cue_endpoint: Address of the cue model, for the provider endpoint.
             benchmarks: Held-out splits of the dataset to evaluate on; test is always one.

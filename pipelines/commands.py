@@ -18,6 +18,14 @@ ConfigArgument = Annotated[
     ),
 ]
 
+PipelineOption = Annotated[
+    Literal["cluster", "distill", "ablation"],
+    typer.Option(
+        "--pipeline",
+        help="cluster: a form of a few fields, on pools of GPUs; distill, ablation: all sections as parameters, placed anywhere.",
+    ),
+]
+
 
 def run(
     config: ConfigArgument = None,
@@ -98,13 +106,7 @@ def compile_package(
             help="Leave out the code version of each step, so that the file changes with the graph only (the committed one).",
         ),
     ] = False,
-    pipeline: Annotated[
-        Literal["cluster", "distill", "ablation"],
-        typer.Option(
-            "--pipeline",
-            help="cluster: a form of a few fields, on pools of GPUs; distill, ablation: all sections as parameters, placed anywhere.",
-        ),
-    ] = "cluster",
+    pipeline: PipelineOption = "cluster",
 ) -> None:
     """Compile a pipeline into a package for a cluster.
 

@@ -18,8 +18,6 @@ from vicur.config.pools import PoolsConfig
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
 MODELS = "/models"
 """Where steps find the base weights."""
-USER = 10001
-"""The user that the images' processes are."""
 _STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _ENDPOINTS = ("MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
@@ -65,8 +63,6 @@ class InPools:
         task.register_pipeline_channels(_channels(self.placement.image))
         hours = pools.training_timeout_hours if place == "training" else pools.step_timeout_hours
         kubernetes.set_timeout(task, hours * _HOUR)
-        kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "vicur")
-        kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
         self._environment(task)
         if pools.models_claim and task.component_spec.name in ("preflight", "base", "train"):
             kubernetes.mount_pvc(task, pools.models_claim, MODELS)

@@ -26,7 +26,7 @@ def settled(
     caching: bool = True,
     place: Place = "anywhere",  # noqa: ARG001
 ) -> dsl.PipelineTask:
-    """Gives a step retries, caching and the id of its run.
+    """Gives a step retries, caching, the id of its run, and what a cluster's policies know it by.
 
     Args:
         task: the step.
@@ -40,4 +40,9 @@ def settled(
     task.set_caching_options(caching)
     # Not an argument: the platform's cache would never hit.
     kubernetes.use_field_path_as_env(task, "VICUR_RUN_ID", "metadata.labels['pipeline/runid']")
+    # The policies of k8s/base/network go by these.
+    kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "vicur")
+    kubernetes.add_pod_label(task, "vicur.dev/task", task.component_spec.name)
+    # KFP's backend sets the rest of the restricted profile; which user the image has is the image's business.
+    kubernetes.set_security_context(task, run_as_non_root=True)
     return task

@@ -38,20 +38,29 @@ def provide_base(
         VicurError: where the folder lacks what a model needs.
     """
     source = inputs["source"]
-    weights = sorted(source.glob("*.safetensors"))
-    missing = [name for name in _NEEDED if not (source / name).is_file()] + ([] if weights else ["*.safetensors"])
-    if missing:
-        raise VicurError(
-            f"is not a model: {', '.join(missing)} not found.",
-            where=str(source),
-            remedy="Set base to a folder that save_pretrained wrote, with tokenizer, image processor and safetensors weights.",
-        )
-    parameters = sum(_parameters(file) for file in weights)
+    parameters = model_parameters(source)
     link_or_copy(source, output)
     context.tracker.params({"base": config.path, "parameters": parameters})
     return BaseModelSummary(
         key_figure=f"{_short(parameters)} parameters", metrics={"parameters": float(parameters)}, parameters=parameters
     )
+
+
+def model_parameters(folder: Path) -> int:
+    """Number of weights of the model in a folder.
+
+    Raises:
+        VicurError: where the folder lacks what a model needs, or a file of weights is torn.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    missing = [name for name in _NEEDED if not (folder / name).is_file()] + ([] if weights else ["*.safetensors"])
+    if missing:
+        raise VicurError(
+            f"is not a model: {', '.join(missing)} not found.",
+            where=str(folder),
+            remedy="Set base to a folder that save_pretrained wrote, with tokenizer, image processor and safetensors weights.",
+        )
+    return sum(_parameters(file) for file in weights)
 
 
 def _parameters(file: Path) -> int:

@@ -15,7 +15,21 @@ from rich.console import Console
 from rich.text import Text
 
 from vicur import __version__
-from vicur.commands import base, clean, cluster, compare, cues, data, doctor, evaluate, plan, register, registry, train
+from vicur.commands import (
+    base,
+    clean,
+    cluster,
+    compare,
+    cues,
+    data,
+    doctor,
+    evaluate,
+    models,
+    plan,
+    register,
+    registry,
+    train,
+)
 from vicur.commands.common import Commands, help_with_examples
 from vicur.errors import VicurError
 from vicur.threads import limit_threads
@@ -86,6 +100,7 @@ app.command("promote", rich_help_panel="Registry")(registry.promote)
 app.command("rollback", rich_help_panel="Registry")(registry.rollback)
 app.add_typer(cluster.app, name="cluster", rich_help_panel="Upkeep")
 app.command("doctor", rich_help_panel="Upkeep")(doctor.doctor)
+app.add_typer(models.app, name="models", rich_help_panel="Upkeep")
 app.add_typer(base.app, name="base", rich_help_panel="Upkeep")
 app.command("clean", rich_help_panel="Upkeep")(clean.clean)
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vicur.config.address import S3_ADDRESS
 from vicur.errors import VicurError
 from vicur.storage import files_below, new_folder
 
-_ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
+_ADDRESS = re.compile(S3_ADDRESS)
 _DELETE_BATCH = 1000
 
 
@@ -35,6 +36,23 @@ def split_address(address: str) -> tuple[str, str]:
     if found is None:
         raise VicurError("is no address on S3.", where=address, remedy="Write s3://bucket/prefix.")
     return found["bucket"], (found["prefix"] or "").strip("/")
+
+
+def s3_client(address: str) -> Any:
+    """A boto3 client of S3; several threads may share it.
+
+    Raises:
+        VicurError: where boto3 is missing or no region or endpoint can be made out; ``address`` is named as what it was for.
+    """
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError as error:
+        raise VicurError(
+            "needs boto3, which is not installed.", where=address, remedy="Install vicur[tracking]."
+        ) from error
+    with answering(address):
+        return boto3.client("s3", config=Config(retries={"mode": "standard"}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +77,7 @@ class S3Folders:
             VicurError: where the address is none, boto3 is missing or no region or endpoint can be made out.
         """
         split_address(address)
-        try:
-            import boto3
-            from botocore.config import Config
-        except ImportError as error:
-            raise VicurError(
-                "needs boto3, which is not installed.", where=address, remedy="Install vicur[tracking]."
-            ) from error
-        with _answering(address):
-            return cls(address, marker, boto3.client("s3", config=Config(retries={"mode": "standard"})))
+        return cls(address, marker, s3_client(address))
 
     def names(self) -> list[str]:
         """Names of the folders that are whole, sorted.
@@ -75,9 +85,23 @@ class S3Folders:
         Raises:
             VicurError: where S3 does not answer or refuses.
         """
-        with _answering(self.address):
+        with answering(self.address):
             keys = self._keys("")
         return sorted(key.split("/")[0] for key in keys if key.count("/") == 1 and key.endswith(f"/{self.marker}"))
+
+    def read_marker(self, name: str) -> bytes | None:
+        """What the marker of folder ``name`` holds; ``None`` where there is no such folder.
+
+        Raises:
+            VicurError: where S3 does not answer or refuses.
+        """
+        with answering(f"{self.address}/{name}"):
+            try:
+                answer = self.client.get_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"))
+            except self.client.exceptions.NoSuchKey:
+                return None
+            content: bytes = answer["Body"].read()
+            return content
 
     def put(self, folder: Path, name: str, mark: bytes | None = None) -> None:
         """Uploads a folder under ``name``, its marker last. What a killed upload left there is removed first.
@@ -92,7 +116,7 @@ class S3Folders:
         """
         self.remove(name)
         files = sorted(files_below(folder), key=lambda file: file == folder / self.marker)
-        with _answering(f"{self.address}/{name}"):
+        with answering(f"{self.address}/{name}"):
             for file in files:
                 key = self._key(f"{name}/{file.relative_to(folder).as_posix()}")
                 self.client.upload_file(str(file), self._bucket, key)
@@ -111,7 +135,7 @@ class S3Folders:
             VicurError: where S3 does not answer or refuses.
         """
         files = {file.relative_to(folder).as_posix(): file for file in files_below(folder)}
-        with _answering(f"{self.address}/{name}"):
+        with answering(f"{self.address}/{name}"):
             there = self._sizes(f"{name}/")
             wanting = [path for path, file in files.items() if there.get(f"{name}/{path}") != file.stat().st_size]
             for path in wanting:
@@ -126,7 +150,7 @@ class S3Folders:
         Raises:
             VicurError: where there is no such folder, a key leads out of ``target``, or S3 does not answer or refuses.
         """
-        with _answering(f"{self.address}/{name}"), new_folder(target) as partial:
+        with answering(f"{self.address}/{name}"), new_folder(target) as partial:
             keys = self._keys(f"{name}/")
             if f"{name}/{self.marker}" not in keys:
                 raise VicurError(
@@ -149,7 +173,7 @@ class S3Folders:
         Raises:
             VicurError: where S3 does not answer or refuses.
         """
-        with _answering(f"{self.address}/{name}"):
+        with answering(f"{self.address}/{name}"):
             keys = sorted(self._keys(f"{name}/"), key=lambda key: key != f"{name}/{self.marker}")
             if keys and keys[0] == f"{name}/{self.marker}":
                 self.client.delete_object(Bucket=self._bucket, Key=self._key(keys.pop(0)))
@@ -177,7 +201,7 @@ class S3Folders:
 
 
 @contextmanager
-def _answering(where: str) -> Iterator[None]:
+def answering(where: str) -> Iterator[None]:
     """Says plainly what S3 would not do. Trying again may help, unless it has refused."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError

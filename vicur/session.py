@@ -34,12 +34,11 @@ def session_from_environment(seed: int, tracking: TrackingConfig, checkpoints: s
     """
     run_id = run_id_from_environment()
     cache = os.environ.get("VICUR_CACHE")
-    scratch = os.environ.get("VICUR_SCRATCH") or str(Path(tempfile.gettempdir()) / "vicur")
     return Session(
         run_id=run_id,
         seed=seed,
         cache=Path(cache) if cache else None,
-        scratch=Path(scratch),
+        scratch=scratch_folder(),
         tracker=lambda stage: open_tracker(tracking, run_id, stage),
         checkpoints=_below(checkpoints) if checkpoints else None,
     )
@@ -95,3 +94,8 @@ def session_by_hand(
 def run_id_from_environment() -> str:
     """Id of the pipeline run that this process belongs to."""
     return os.environ.get("VICUR_RUN_ID") or "unnamed"
+
+
+def scratch_folder() -> Path:
+    """Folder for the work in progress of a process that keeps no results."""
+    return Path(os.environ.get("VICUR_SCRATCH") or Path(tempfile.gettempdir()) / "vicur")

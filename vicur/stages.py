@@ -12,7 +12,7 @@ from typing import Any
 from vicur.config.ablation import Analysis
 from vicur.config.base_model import BaseModelConfig
 from vicur.config.cues import CuesConfig
-from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig
+from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig, PinnedConfig, RemoteConfig
 from vicur.config.evaluation import CompareConfig, EvaluationConfig
 from vicur.config.registry import RegistryConfig
 from vicur.config.training import TrainConfig
@@ -31,6 +31,7 @@ class Entry:
 
 CHECKPOINT = (
     "vicur.json",
+    "vicur-model.json",
     "model*.safetensors",
     "model.safetensors.index.json",
     "metrics.jsonl",
@@ -93,7 +94,7 @@ def sources(section: Any) -> dict[str, Path]:
     """
     if isinstance(section, BaseModelConfig):
         return {"source": section.folder}
-    if isinstance(section, DigitScenesConfig | FolderConfig):
+    if isinstance(section, DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig):
         return source_inputs(section)
     if isinstance(section, TrainConfig) and section.effective.teacher.type == "checkpoint":
         return {"teacher": section.effective.teacher.folder}

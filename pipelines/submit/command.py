@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from vicur_pipelines.commands import ConfigArgument, write_compiled
+from vicur_pipelines.commands import ConfigArgument, PipelineOption, write_compiled
 
 from vicur.commands.common import SetOption
 from vicur.errors import VicurError
@@ -32,10 +32,7 @@ def submit(
         Path | None,
         typer.Option("--package", "-f", help="A compiled package, in place of a configuration.", show_default=False),
     ] = None,
-    pipeline: Annotated[
-        Literal["distill", "ablation"],
-        typer.Option("--pipeline", help="Which pipeline to compile; the configuration is of its kind."),
-    ] = "distill",
+    pipeline: PipelineOption = "cluster",
     image: Annotated[
         str | None, typer.Option("--image", help="Container image of the steps; it holds vicur and what it needs.")
     ] = None,
@@ -45,7 +42,7 @@ def submit(
             "--param",
             "-p",
             metavar="NAME=VALUE",
-            help="A parameter of the run; NAME.FIELD=VALUE sets one setting within it. May be given several times.",
+            help="A parameter of the run; SECTION.FIELD=VALUE sets one setting. May be given several times.",
         ),
     ] = None,
     experiment: Annotated[
@@ -104,9 +101,9 @@ def submit(
 
     [bold]Examples[/bold]
 
-      vicur submit configs/local.yaml --endpoint http://localhost:8080 --image registry.example.com/vicur-python:0.1.0
+      vicur submit configs/qwen3-vl-8b.yaml --endpoint http://localhost:8080 --image registry.example.com/vicur-python-gpu:0.1.0
 
-      vicur submit --package package.yaml -p seed=1 -p 'methods=[vicur]' -p training.steps=400 --no-follow
+      vicur submit --package 8b.yaml -p gpu_count=8 -p 'methods=[vicur]' -p training.steps=400 --no-follow
 
       vicur submit --follow 5f0c5a0e-6b2b-4f0e-9d3b-2f1f7a3f1f11
     """
@@ -167,7 +164,7 @@ def _package(
     config: Path | None,
     overrides: list[str] | None,
     image: str | None,
-    pipeline: Literal["distill", "ablation"],
+    pipeline: str,
 ) -> Package:
     """The package that the options name, compiled into ``folder`` where none is given."""
     from vicur_pipelines.submit.packaged import Package

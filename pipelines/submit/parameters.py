@@ -13,18 +13,22 @@ from typing import Any
 
 import yaml
 
-from vicur.config.run import read_overrides
+from vicur.config.run import RunConfig, read_overrides
 from vicur.errors import VicurError
 
 Declared = Mapping[str, Mapping[str, Any]]
+_OVERRIDES = "overrides"
+"""The parameter of a form that takes any other setting by its dotted name."""
+_SECTIONS = RunConfig.model_fields.keys()
 
 
 def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, Any]:
     """The parameters of a run.
 
     Args:
-        assignments: each ``name=value``, or ``name.field=value`` for one setting within a section: the others keep the package's default,
-            where a whole section that is given replaces the default.
+        assignments: each ``name=value``, or ``section.field=value`` for one setting. Where the section is a parameter, its other settings
+            keep the package's default (a whole section that is given replaces that); where the package has a parameter ``overrides``
+            for all that is not in its form, the setting goes there.
         declared: the package's parameters by name.
 
     Returns:
@@ -41,6 +45,10 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
             raise VicurError(
                 "is no parameter.", where=f"--param {assignment}", remedy="Write name=value, as in seed=1."
             )
+        if _OVERRIDES in declared and (head == _OVERRIDES or (field and head in _SECTIONS - declared.keys())):
+            settings = values.setdefault(_OVERRIDES, copy.deepcopy(declared[_OVERRIDES].get("defaultValue") or {}))
+            settings |= _settings(name.strip(), text, assignment)
+            continue
         if head not in declared:
             raise _unknown(head, assignment, declared)
         kind = declared[head]["parameterType"]
@@ -55,6 +63,13 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
         values[head] = read_overrides([f"{field}={text}"], section)
     _refuse_missing(values, declared)
     return values
+
+
+def _settings(name: str, text: str, assignment: str) -> dict[str, Any]:
+    """Settings by their dotted names: one (``training.steps``, ``overrides.training.steps``), or all that ``overrides`` itself is given."""
+    if name == _OVERRIDES:
+        return dict(_read(text, "STRUCT", assignment))
+    return {name.removeprefix(f"{_OVERRIDES}."): _read(text, "ANY", assignment)}
 
 
 def _unknown(name: str, assignment: str, declared: Declared) -> VicurError:
@@ -114,5 +129,6 @@ _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "NUMBER_DOUBLE": (float, "a number"),
     "BOOLEAN": (_boolean, "true or false"),
     "LIST": (_of(list), "a list such as [a, b]"),
+    "ANY": (yaml.safe_load, "YAML"),
     "STRUCT": (_of(dict), "a mapping such as {name: value}"),
 }

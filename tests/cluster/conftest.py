@@ -1,4 +1,4 @@
-"""S3, clusters and the environment of a check or a launch."""
+"""A place without surroundings, an S3, and what a launch starts from."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
-from tests.cluster.doubles import KubernetesDouble, kubeconfig, serving
 from tests.cluster.launching import Launch
-from tests.tracking.server import ENVIRONMENT, Server, shared_server
+from tests.moto_s3 import s3_server
+from tests.tracking.server import ENVIRONMENT
 from tests.training.conftest import base, inputs, session
 
 __all__ = ["base", "inputs", "session"]
@@ -47,42 +46,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> object:
-    """A client of S3 with an empty bucket ``runs``."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t-key")
-    client = boto3.session.Session().client("s3")
-    client.create_bucket(Bucket="runs")
-    yield client
-    for entry in client.list_objects_v2(Bucket="runs").get("Contents", []):
-        client.delete_object(Bucket="runs", Key=entry["Key"])
-    client.delete_bucket(Bucket="runs")
-
-
-@pytest.fixture
-def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesDouble]:
-    """A cluster that the kubeconfig names."""
-    double = KubernetesDouble()
-    with serving(double) as address:
-        file = tmp_path / "kubeconfig"
-        file.write_text(kubeconfig(address, double.token))
-        monkeypatch.setenv("KUBECONFIG", str(file))
-        yield double
-
-
-@pytest.fixture(scope="session")
-def server() -> Server:
-    """A real MLflow server."""
-    return shared_server()
+    """The address of a server of S3."""
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture

@@ -58,6 +58,29 @@ def test_each_field_sets_its_setting() -> None:
     assert (config.registry.model, config.registry.gate.margin, config.seed) == ("mine", 0.05, 7)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "section"),
+    [
+        (f"{'a' * 32}.dir@s3://bucket/dvc", {"type": "pinned", "hash": f"{'a' * 32}.dir", "remote": "s3://bucket/dvc"}),
+        ("s3://bucket/folder", {"type": "remote", "uri": "s3://bucket/folder"}),
+        ("digit-scenes", {"type": "digit_scenes"}),
+    ],
+)
+def test_a_dataset_is_named_by_hash_or_address(dataset: str, section: dict[str, str]) -> None:
+    data = asked(dataset=dataset).data.model_dump(mode="json")
+    assert {name: data[name] for name in section} == section
+
+
+def test_a_provider_that_asks_a_model_gets_its_endpoint() -> None:
+    model = {"cues.provider.model": "qwen"}
+    config = asked(cue_provider="endpoint", cue_endpoint="http://cue-model:8000/v1", overrides=model)
+    assert config.cues.provider.model_dump(include={"type", "url", "model"}) == {
+        "type": "endpoint",
+        "url": "http://cue-model:8000/v1",
+        "model": "qwen",
+    }
+
+
 def test_whole_numbers_that_arrive_as_floats_are_whole_numbers() -> None:
     assert asked(gpu_count=4.0, overrides={"training.steps": 50.0}).training.steps == 50
 

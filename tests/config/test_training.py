@@ -102,6 +102,10 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ({"teacher": {"type": "self-ema", "decay": 1}}, "less than 1"),
         ({"teacher": {"type": "bigger"}}, "'self-adapter-off', 'checkpoint', 'none'"),
         ({"trained": {"type": "lora", "rank": 0}}, "trained.lora.rank"),
+        (
+            {"trained": {"type": "lora", "projections": []}},
+            "no projection is named and the vision tower gets no update",
+        ),
         ({"trained": {"type": "lora", "projections": ["lm_head"]}}, "'q_proj'"),
         ({"trained": {"type": "recovery", "vision": True}}, "no setting 'trained.recovery.vision'"),
         ({"privilege": "solution"}, "'answer', 'rationale', 'cue' or 'none'"),

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from vicur.config.base_model import BaseModelConfig
-from vicur.config.data import DigitScenesConfig, FolderConfig
+from vicur.config.data import DigitScenesConfig, FolderConfig, PinnedConfig
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.stages import STAGES, sources
@@ -43,5 +43,6 @@ def test_folders_that_a_section_names_are_inputs(tmp_path: Path) -> None:
     assert sources(FolderConfig(path=tmp_path)) == {"source": tmp_path}
     assert sources(BaseModelConfig(path=str(tmp_path))) == {"source": tmp_path}
     assert sources(DigitScenesConfig()) == sources(TrainConfig()) == {}
+    assert sources(PinnedConfig(hash=f"{'0' * 32}.dir", remote="s3://bucket/dvc")) == {}
     with pytest.raises(VicurError):
         sources(FolderConfig(path=tmp_path / "nowhere"))

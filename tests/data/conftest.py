@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from hypothesis import settings
 from PIL import Image
 
+from tests.data.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.moto_s3 import s3_server, use_s3
 from vicur.config.data import DigitScenesConfig, Pool
 from vicur.data import PrepareSummary, prepare
 from vicur.events import Events
 from vicur.stage import Context
+from vicur.storage import files_below
 
 # A busy machine is no fault of the code: examples may take as long as they take.
 settings.register_profile("data", deadline=None)
@@ -91,3 +95,37 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("embedded") / "data"
     draw(folder, DigitScenesConfig())
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """Address of an S3 server."""
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty bucket called ``bucket``, as boto3's resource."""
+    use_s3(s3_address, monkeypatch)
+    made = boto3.resource("s3").create_bucket(Bucket="bucket")
+    yield made
+    made.objects.delete()
+    made.delete()
+
+
+@pytest.fixture
+def proxy(s3_address: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[CuttingProxy]:  # noqa: ARG001 (the bucket is made without it)
+    """The same server behind a proxy that cuts connections; it is the server that the library finds."""
+    with cutting_proxy(s3_address) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.address)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        monkeypatch.setattr("vicur.objects._PAUSE", 0.0)
+        yield running
+
+
+def upload(folder: Path, bucket: Any, prefix: str) -> str:
+    """Uploads a folder and returns its address."""
+    for file in files_below(folder):
+        bucket.put_object(Key=f"{prefix}/{file.relative_to(folder).as_posix()}", Body=file.read_bytes())
+    return f"s3://{bucket.name}/{prefix}"

@@ -1,9 +1,6 @@
 """The pin is held against DVC itself: its command line runs in repositories of the test's own."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,43 +8,24 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.data.real_dvc import REPOSITORY, repository_of, run_dvc
 from vicur.data import check_pin, dvc_hash, pin, read_pin, store_if_pinned
 from vicur.errors import VicurError
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-def _dvc(folder: Path, *arguments: str) -> str:
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_GLOBAL_CONFIG_DIR": str(folder / ".global")}
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def _repository(folder: Path, data: Path) -> Path:
-    """A DVC repository with the settings of this one, and a copy of a dataset in it."""
-    folder.mkdir(exist_ok=True)
-    shutil.copytree(data, folder / "data")
-    (folder / ".dvc").mkdir()
-    (folder / ".dvc" / "config").write_text((REPOSITORY / ".dvc" / "config").read_text() + "    no_scm = true\n")
-    shutil.copy(REPOSITORY / ".dvcignore", folder)
-    return folder
 
 
 def test_a_fresh_build_is_what_data_dvc_pins_and_dvc_says_so(embedded: Path, tmp_path: Path) -> None:
     """Fails where the dataset has changed: run ``vicur data prepare`` and ``vicur data pin`` if that was meant."""
-    repository = _repository(tmp_path / "repository", embedded)
+    repository = repository_of(tmp_path / "repository", embedded)
     shutil.copy(REPOSITORY / "data.dvc", repository)
     assert check_pin(repository / "data", repository / "data.dvc").nfiles == 7
     assert store_if_pinned(repository / "data", repository / "data.dvc")
-    assert "up to date" in _dvc(repository, "status")
+    assert "up to date" in run_dvc(repository, "status")
 
     shard = repository / "data" / "test-00000.parquet"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    assert "modified:" in _dvc(repository, "status")
+    assert "modified:" in run_dvc(repository, "status")
     assert not store_if_pinned(repository / "data", repository / "data.dvc")
     with pytest.raises(VicurError, match=r"data: has hash \w+\.dir, and data\.dvc names \w+\.dir\."):
         check_pin(repository / "data", repository / "data.dvc")
@@ -58,8 +36,8 @@ def test_a_pin_is_what_dvc_add_writes(tmp_path: Path) -> None:
     for name in ("b.txt", "a b.txt", "a/c.txt", "a-b/ü.txt", "a/b/empty", ".hidden"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("" if name.endswith("empty") else name)
-    theirs, ours = (_repository(tmp_path / name, folder) for name in ("theirs", "ours"))
-    _dvc(theirs, "add", "-q", "data")
+    theirs, ours = (repository_of(tmp_path / name, folder) for name in ("theirs", "ours"))
+    run_dvc(theirs, "add", "-q", "data")
     pin(ours / "data", ours / "data.dvc")
     assert (ours / "data.dvc").read_text() == (theirs / "data.dvc").read_text()
     assert _objects(ours) == _objects(theirs)
@@ -87,7 +65,7 @@ def test_the_hash_tells_any_two_folders_apart(tmp_path: Path, files: dict[str, b
 
 
 def test_a_new_pin_keeps_other_settings_of_the_file(tmp_path: Path, small: Path) -> None:
-    repository = _repository(tmp_path / "repository", small)
+    repository = repository_of(tmp_path / "repository", small)
     file = repository / "data.dvc"
     pin(repository / "data", file)
     document = yaml.safe_load(file.read_text())
@@ -103,7 +81,7 @@ def test_a_new_pin_keeps_other_settings_of_the_file(tmp_path: Path, small: Path)
 
 
 def test_objects_go_where_the_repository_keeps_them(tmp_path: Path, small: Path) -> None:
-    repository = _repository(tmp_path / "repository", small)
+    repository = repository_of(tmp_path / "repository", small)
     (repository / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {tmp_path / 'elsewhere'}\n")
     state = pin(repository / "data", repository / "data.dvc")
     assert (tmp_path / "elsewhere" / "files" / "md5" / state.md5[:2] / state.md5[2:]).is_file()

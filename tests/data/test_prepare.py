@@ -35,7 +35,7 @@ def test_the_type_chooses_the_source() -> None:
     adapter: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
     assert adapter.validate_python({"type": "digit_scenes"}) == DigitScenesConfig()
     assert adapter.validate_python({"type": "folder", "path": "mine"}) == FolderConfig(path=Path("mine"))
-    with pytest.raises(ValidationError, match="'digit_scenes', 'folder'"):
+    with pytest.raises(ValidationError, match="'digit_scenes', 'folder', 'pinned', 'remote'"):
         adapter.validate_python({"type": "digits"})
 
 

@@ -19,6 +19,7 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
+from tests.full_disk import full_disk
 from tests.modeling.factory import IM_START, Picture, backbone, batch, chat_row, fresh_student, student
 from vicur.config.student import CueRecoverySettings
 from vicur.errors import VicurError
@@ -31,6 +32,7 @@ from vicur.modeling import (
     with_cue_recovery,
     without_cue_recovery,
 )
+from vicur.storage import tree_sha256
 
 ROW = chat_row(Picture(), 20, 21, response=(30, 31))
 
@@ -155,18 +157,13 @@ def test_chat_files_and_the_record_come_along(tmp_path: Path) -> None:
     load_model(tmp_path / "student")
 
 
-def test_a_failed_save_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = student()
-    save_model(made, tmp_path / "student")
-
-    def full_disk(*_args: object, **_kwargs: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(type(made), "save_pretrained", full_disk)
-    with pytest.raises((OSError, VicurError)):
+def test_a_full_disk_is_told_as_one_and_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
+    save_model(made := student(), tmp_path / "student")
+    before = tree_sha256(tmp_path / "student")
+    with full_disk(1 << 14), pytest.raises(OSError, match="File too large"):
         save_model(made, tmp_path / "student")
-    assert [p.name for p in tmp_path.iterdir()] == ["student"]
-    assert same_weights(load_model(tmp_path / "student"), made)
+    assert tree_sha256(tmp_path / "student") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["student"]
 
 
 def _edit_config(folder: Path, **fields: object) -> None:

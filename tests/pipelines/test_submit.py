@@ -189,7 +189,7 @@ def test_an_upload_that_somebody_else_has_won_is_no_error(kfp, submit, monkeypat
 
 
 def test_a_configuration_is_compiled_on_the_way(kfp, submit) -> None:
-    arguments = ("--set", "training.steps=7", "--no-follow")
+    arguments = ("--pipeline", "distill", "--set", "training.steps=7", "--no-follow")
     assert submit(*arguments, start=False).code == 0
     (version,) = kfp.versions.values()
     parameters = version.pipeline_spec["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
@@ -217,10 +217,27 @@ def test_parameters_are_read_as_the_package_declares_them(kfp, submit) -> None:
 
 
 def test_one_setting_of_a_section_keeps_the_others_of_the_package(kfp, submit) -> None:
-    submit("--set", "training.batch_size=5", "-p", "training.steps=9", "--no-follow", start=False)
+    submit(
+        "--pipeline", "distill", "--set", "training.batch_size=5", "-p", "training.steps=9", "--no-follow", start=False
+    )
     training = run_of(kfp).runtime_config.parameters["training"]
     assert (training["steps"], training["batch_size"]) == (9, 5)
     assert len(training) > 5
+
+
+def test_a_setting_that_is_not_in_the_form_goes_to_its_overrides(kfp, submit) -> None:
+    given = ["gpu_count=4", "training.steps=9", "registry.gate.margin=1.0e-2", 'overrides={"base.path": tiny}']
+    given.append("overrides.cluster.look=false")
+    submit("--no-follow", *[word for each in given for word in ("-p", each)], start=False)
+    assert run_of(kfp).runtime_config.parameters == {
+        "gpu_count": 4,
+        "overrides": {
+            "training.steps": 9,
+            "registry.gate.margin": 0.01,
+            "base.path": "tiny",
+            "cluster.look": False,
+        },
+    }
 
 
 @pytest.mark.parametrize(
@@ -244,6 +261,22 @@ def test_a_wrong_parameter_is_refused_before_anything_is_sent(
     assert problem in result.error
     assert remedy in result.error
     assert kfp.requests == []
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("trainign.steps=9", "no parameter 'trainign'"),
+        ("training.steps={", "is not YAML"),
+        ("overrides=[1]", "is not a mapping"),
+    ],
+)
+def test_a_wrong_setting_beside_the_form_is_refused_before_anything_is_sent(
+    kfp, submit, given: str, problem: str
+) -> None:
+    result = submit("-p", given, start=False)
+    assert (result.code, kfp.requests) == (2, [])
+    assert problem in result.error
 
 
 def test_a_parameter_without_a_default_is_asked_for(submit, kfp, tmp_path, package) -> None:
@@ -460,6 +493,15 @@ def test_kfp_run_submit_takes_the_package_and_parameters_as_documented(kfp, pack
     done = create_with_kfp(kfp, package, 'methods=["vicur"]', "seed=1", 'training={"steps": 400}')
     assert done.returncode == 0, done.stderr
     assert run_of(kfp).runtime_config.parameters == {"methods": ["vicur"], "seed": 1, "training": {"steps": 400}}
+
+
+def test_kfp_run_submit_takes_the_form_of_a_pool_as_documented(kfp, tmp_path: Path) -> None:
+    write_package(tmp_path / "8b.yaml", None, None, versioned=False, pipeline="cluster")
+    done = create_with_kfp(
+        kfp, tmp_path / "8b.yaml", 'methods=["vicur"]', "gpu_count=8", 'overrides={"training.steps": 400}'
+    )
+    assert done.returncode == 0, done.stderr
+    assert run_of(kfp).runtime_config.parameters["overrides"] == {"training.steps": 400}
 
 
 def test_kfp_guesses_the_type_of_a_value_and_the_server_refuses_what_it_guessed(kfp, package) -> None:

@@ -41,15 +41,16 @@ class Server:
 
     folder: Path
     port: int
+    host: str = "127.0.0.1"
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
         store = f"sqlite:///{self.folder / 'mlflow.db'}"
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, "-m", "mlflow", "server", "--host", self.host, "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", store, "--serve-artifacts"]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}

@@ -1,14 +1,12 @@
 """Checkpoints: what goes in comes out, whole, and a full disk is told as one."""
 
 import errno
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import torch
 from torch import nn
 
+from tests.full_disk import full_disk
 from vicur.errors import VicurError
 from vicur.training.checkpoint import (
     Checkpoint,
@@ -92,17 +90,8 @@ def test_a_flipped_byte_or_a_missing_file_makes_it_none(tmp_path, file):
 
 
 def test_a_disk_that_takes_no_more_is_told_as_such(tmp_path):
-    """A limit on the size of files stands for a full disk: the file system refuses the write in the same way."""
-    code = f"""
-        import resource, torch
-        from pathlib import Path
-        from vicur.training.checkpoint import Checkpoint, Progress, write_checkpoint
-        resource.setrlimit(resource.RLIMIT_FSIZE, ({1 << 16}, resource.RLIM_INFINITY))
-        weights = {{"weight": torch.zeros(1 << 16)}}
-        try:
-            write_checkpoint(Checkpoint(Progress(1, 0.0, 0, 0, []), {{}}, weights, weights, {{}}), Path({str(tmp_path)!r}))
-        except OSError as error:
-            print(error.errno)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == errno.EFBIG
+    weights = {"weight": torch.zeros(1 << 16)}
+    made = Checkpoint(Progress(1, 0.0, 0, 0, []), {}, weights, weights, {})
+    with full_disk(1 << 16), pytest.raises(OSError, match="File too large") as caught:
+        write_checkpoint(made, tmp_path)
+    assert caught.value.errno == errno.EFBIG

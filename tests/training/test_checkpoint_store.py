@@ -1,11 +1,8 @@
 """Where checkpoints lie: the newest whole one is found, on this machine or on S3, and only by the training that wrote it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.training.test_checkpoint import checkpoint_of, trained
 from vicur.errors import VicurError
@@ -15,33 +12,6 @@ from vicur.tracking import Tracker
 from vicur.training.checkpoint_store import CheckpointStore
 
 BUCKET = "s3://checkpoints"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> object:
-    environment = {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="checkpoints")
-    yield client
-    for key in keys(client):
-        client.delete_object(Bucket="checkpoints", Key=key)
-    client.delete_bucket(Bucket="checkpoints")
 
 
 def keys(client) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 from transformers import Qwen3VLForConditionalGeneration
 
 from tests.training.conftest import curves
+from tests.training.factory import scenes
 from tests.training.train_once import SETTINGS, train_once
 from vicur.config.cues import AnnotationCues, CuesConfig
 from vicur.config.methods import METHODS
@@ -14,10 +15,12 @@ from vicur.config.training import TrainConfig
 from vicur.cues import EXTRACT
 from vicur.errors import VicurError
 from vicur.modeling import load_model
+from vicur.modeling.chat import Chat
 from vicur.stage import execute
 from vicur.stages import sources
 from vicur.storage import tree_sha256
 from vicur.training import TRAIN
+from vicur.training.examples import training_examples
 
 
 def test_the_student_folder_holds_model_chat_record_and_curves(uninterrupted):
@@ -89,6 +92,17 @@ def test_prompts_that_are_too_long_are_refused_with_their_length(inputs, session
     config = TrainConfig.model_validate({**SETTINGS.model_dump(), "max_prompt_tokens": 20})
     with pytest.raises(VicurError, match="above max_prompt_tokens = 20"):
         execute(TRAIN, config, inputs, tmp_path / "student", session)
+
+
+def test_the_module_alone_learns_nothing_from_an_example_without_an_image(base):
+    """It is skipped and counted: a batch of such examples would have no gradient."""
+    config, (example, *_) = TrainConfig(trained={"type": "recovery"}, max_unhinted_share=0.5), scenes("distill")
+    blind = example.model_copy(update={"id": "blind", "images": ()})
+    kept, skipped = training_examples(
+        [example, blind], {e.id: "cue" for e in (example, blind)}, Chat.load(base), config
+    )
+    assert [row.example.id for row in kept] == [example.id]
+    assert skipped == {"blind": "has no image, and the cue recovery module alone learns from nothing else"}
 
 
 def test_a_base_that_is_no_model_is_refused_and_an_earlier_student_stays(inputs, session, uninterrupted, tmp_path):

@@ -17,6 +17,7 @@ from vicur.errors import VicurError
 from vicur.machines import Machines
 from vicur.modeling import load_model, save_model
 from vicur.training import processes as processes_module
+from vicur.training.checkpoint import trained_weights
 from vicur.training.course import finished_student
 from vicur.training.distill import require_equal_shares
 from vicur.training.processes import Processes, devices_of, process_count
@@ -127,6 +128,17 @@ def test_a_student_that_computed_in_bfloat16_is_saved_in_its_bases_type(base, tm
         assert {weight.dtype for weight in finished_student(learner, best, folder).parameters()} == {kind}
 
 
+def test_updates_too_small_for_bfloat16_are_merged_into_a_student_that_is_saved_in_float32(base):
+    """All weights of an update are 1e-4, so it adds alpha / rank times rank times 1e-8 to each weight, of 0.06 as a rule."""
+    learner = learner_for(
+        base, method="opsd", mixed_precision="bf16", trained={"type": "lora", "rank": 4, "alpha": 400}
+    )
+    best = {name: torch.full_like(weight, 1e-4) for name, weight in trained_weights(learner.student).items()}
+    before = load_model(base, dtype=torch.bfloat16).get_submodule("model.language_model.layers.0.mlp.up_proj").weight
+    after = finished_student(learner, best, base).get_submodule("model.language_model.layers.0.mlp.up_proj").weight
+    assert torch.allclose(after - before.float(), torch.tensor(4e-6), rtol=0, atol=1e-8)
+
+
 def test_activations_that_are_computed_again_give_the_same_gradients_from_fewer_saved_tensors(base):
     def saved(enabled: bool) -> tuple[int, dict[str, float], dict[str, torch.Tensor]]:
         learner = learner_for(base, method="vicur", gradient_checkpointing=enabled)
@@ -176,8 +188,8 @@ def test_processes_are_one_a_gpu_and_half_as_many_beside_teachers_with_gpus_of_t
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(processes_module.torch.cuda, "device_count", lambda: 4)
-    asked = TrainConfig(distribution={"processes": 3, "teacher_devices": "separate"}).distribution
-    with pytest.raises(VicurError, match="3 processes need 6 GPUs, and this machine has 4"):
+    asked = TrainConfig(distribution={"processes": 4, "teacher_devices": "separate"}).distribution
+    with pytest.raises(VicurError, match="4 processes need 8 GPUs, and this machine has 4"):
         process_count(asked, "cuda")
     with pytest.raises(VicurError, match="GPUs of its own only where there are GPUs"):
         process_count(asked, "cpu")
@@ -191,6 +203,10 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
             "the teacher self-ema has no weights of its own to put on other GPUs",
         ),
         ({"method": "grpo", "distribution": {"teacher_devices": "separate"}}, "there is no teacher"),
+        (
+            {"method": "opsd", "batch_size": 32, "distribution": {"processes": 3}},
+            "a batch of 32 prompts cannot be shared equally by 3 processes",
+        ),
         (
             {
                 "method": "vicur",

@@ -11,16 +11,21 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.full_disk import full_disk
 from tests.training.conftest import curves
 from tests.training.train_once import SETTINGS, tracking, train_once
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.events import read_events
 from vicur.mlflow_store import connect
+from vicur.s3 import S3Folders
+from vicur.training.checkpoint import CHECKSUMS
 from vicur.training.interruption import EXIT_CODE
+from vicur.training.launch import Desk
 
 # Every checkpoint is kept, and none is better than the first: what is compared is what was learned.
 KEPT = {**SETTINGS.model_dump(), "keep_checkpoints": 10, "batch_size": 4}
@@ -73,6 +78,22 @@ def test_checkpoints_go_on_with_another_number_of_processes(checkpoints, inputs,
         shutil.rmtree(late)
     train_once(inputs, tmp_path / "on", training(distribution), checkpoints=str(place))
     assert_alike(last(place), last(checkpoints["one"]))
+
+
+@pytest.mark.usefixtures("s3")
+def test_two_processes_that_have_nothing_but_an_address_on_s3_go_on_from_there_bit_for_bit(
+    checkpoints, inputs, tmp_path
+):
+    address = "s3://checkpoints/kept"
+    place = S3Folders.at(address, CHECKSUMS)
+    for name in (f"step-{step:06d}" for step in range(1, 4)):
+        place.put(checkpoints["ddp"] / name, name)
+    student = train_once(inputs, tmp_path / "fresh", training(DDP), checkpoints=address)
+    place.get(f"step-{SETTINGS.steps:06d}", tmp_path / "brought")
+    found, expected = load_file(tmp_path / "brought" / "model.safetensors"), last(checkpoints["ddp"])
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+    assert curves(student) == curves(checkpoints["ddp"].parent / "student")
 
 
 def test_each_step_reaches_mlflow_once_and_the_stage_is_its_one_run(checkpoints):
@@ -186,7 +207,29 @@ def test_what_a_worker_finds_wrong_is_told_as_in_one_process(inputs, tmp_path, c
     assert caught.value.where == "training, method vicur"
     assert not caught.value.retryable
     assert not (tmp_path / "student").exists()
-    assert "vicur/training/examples.py" not in capfd.readouterr().err
+    assert "Traceback" not in (said := capfd.readouterr().err)
+    assert "cannot be used" not in said, "the stage tells it"
+
+
+def test_a_full_disk_in_a_worker_is_told_in_words_that_are_not_lost_among_others(inputs, tmp_path, capfd):
+    with full_disk(1 << 18), pytest.raises(VicurError, match=r"step-000001.*File too large") as caught:
+        train_once(inputs, tmp_path, training(DDP))
+    assert (caught.value.exit_code, caught.value.retryable) == (2, False)
+    assert "Traceback" not in capfd.readouterr().err
+    assert workers(tmp_path) == []
+    assert not (tmp_path / "student").exists()
+
+
+def test_the_first_worker_that_fails_is_believed_and_the_others_told_apart(tmp_path):
+    desk = Desk(tmp_path)
+    desk.clear()
+    assert desk.room.stat().st_size > 0
+    first, other = (VicurError(problem, remedy="Mend it.") for problem in ("holds no weights.", "lost the others."))
+    assert desk.fail(first)
+    assert not desk.room.exists(), "a full disk has room for the error"
+    assert desk.fail(first)
+    assert not desk.fail(other)
+    assert json.loads(desk.error.read_text())["problem"] == "holds no weights."
 
 
 def start(inputs: dict[str, Path], root: Path) -> subprocess.Popen:

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vicur.config.data import DataConfig, FolderConfig, RemoteConfig
 from vicur.config.run import RunConfig
+from vicur.data.remote import written_listing
 from vicur.storage import files_below
 
 KEYS = ("dataset", "cues", "base", "baseline", "student")
@@ -28,7 +30,7 @@ def step_keys(config: RunConfig, codes: Mapping[str, str]) -> dict[str, str]:
         codes: code version of each stage.
     """
     seed = config.seed
-    dataset = _key(config.data.identity(), _content(getattr(config.data, "path", None)), codes["prepare"], seed)
+    dataset = _key(config.data.identity(), _dataset(config.data), codes["prepare"], seed)
     cues = _key(dataset, config.cues.identity(), codes["extract"], seed)
     base = _key(config.base.identity(), _content(config.base.folder), codes["base"], seed)
     baseline = _key(dataset, base, config.evaluation.identity(), codes["evaluate"], seed)
@@ -45,6 +47,13 @@ def step_keys(config: RunConfig, codes: Mapping[str, str]) -> dict[str, str]:
 
 def _key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _dataset(data: DataConfig) -> Any:
+    """What lies where the dataset is; a hash or a drawn dataset is in the settings already."""
+    if isinstance(data, RemoteConfig):
+        return written_listing(data.uri).read_text(encoding="utf-8")
+    return _content(data.path) if isinstance(data, FolderConfig) else None
 
 
 def _content(folder: Path | None) -> list[list[Any]] | None:

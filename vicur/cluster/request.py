@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from vicur.config.base import Section
+from vicur.config.dataset_reference import dataset_reference
 from vicur.config.methods import METHODS, method_named
 from vicur.config.pools import Toleration
 from vicur.config.run import RunConfig
@@ -26,7 +27,7 @@ class Request(Section):
     methods: tuple[str, ...] = ()
     """Methods to train a student with, side by side."""
     dataset: str = ""
-    """The dataset."""
+    """The dataset, as :func:`~vicur.config.dataset_reference.dataset_reference` reads it."""
     cue_provider: str = ""
     """What makes the cues."""
     cue_endpoint: str = ""
@@ -120,7 +121,7 @@ def _put_teacher(values: dict[str, Any], teacher: str) -> None:
 
 def _put_dataset(values: dict[str, Any], dataset: str) -> None:
     if dataset:
-        values["data"] = {"type": "folder", "path": dataset}
+        values["data"] = dataset_reference(dataset).model_dump(mode="json")
 
 
 def _put_provider(values: dict[str, Any], request: Request) -> None:

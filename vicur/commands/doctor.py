@@ -10,7 +10,7 @@ from vicur.commands.common import ConfigOption, SetOption, configuration
 
 if TYPE_CHECKING:
     from vicur.cluster.preflight.finding import Scope
-    from vicur.config.cluster import PreflightConfig
+    from vicur.config.preflight import PreflightConfig
     from vicur.config.run import RunConfig
 
 FAILED = 1
@@ -77,7 +77,7 @@ def _needs(settings: RunConfig, given: list[str]) -> PreflightConfig:
         VicurError: where something given is unknown or wrong.
     """
     from vicur.cluster.preflight import needs_of
-    from vicur.config.cluster import PreflightConfig
+    from vicur.config.preflight import PreflightConfig
     from vicur.config.run import read_overrides
     from vicur.config.validation import validated
 

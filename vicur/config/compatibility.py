@@ -135,6 +135,13 @@ def _require_usable_rollouts(config: TrainConfig, method: Method) -> None:
 
 def _require_spreadable(config: TrainConfig, method: Method) -> None:
     spread, teacher = config.distribution, method.teacher.type
+    if spread.processes != "auto" and config.batch_size % spread.processes:
+        raise _refusal(
+            config,
+            "batch_size",
+            f"a batch of {config.batch_size} prompts cannot be shared equally by {spread.processes} processes.",
+            f"Choose a multiple of {spread.processes}, or another number of processes.",
+        )
     if spread.teacher_devices == "separate" and teacher not in _APART:
         raise _refusal(
             config,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vicur.config.base import Section
 from vicur.config.data import SPLITS
@@ -25,7 +26,49 @@ class PixelCues(Section):
     type: Literal["pixels"] = "pixels"
 
 
-CueProviderConfig = Annotated[AnnotationCues | PixelCues, Field(discriminator="type")]
+API_KEY_VARIABLE = "VICUR_CUE_API_KEY"
+"""Variable of the environment that holds the key of the endpoint, if it wants one."""
+
+
+class EndpointCues(Section):
+    """Cues that a vision-language model gives, which is asked through an OpenAI-compatible endpoint such as vLLM's.
+
+    It sees image and question, never the answer. The endpoint's key stands in the environment, in ``VICUR_CUE_API_KEY``, and nowhere else.
+    """
+
+    type: Literal["endpoint"] = "endpoint"
+    url: str
+    """Address of the API, with its version: ``http://cue-model:8000/v1``. Where the model is served is no part of what its cues are."""
+    model: str = Field(min_length=1)
+    """Name under which the endpoint serves the model. Kept cues go by it: another model needs another name."""
+    prompt: Literal["v1"] = "v1"
+    """Version of the words that it is asked with (``vicur/cues/cue_prompt.py``)."""
+    max_tokens: int = Field(160, ge=8, le=4096)
+    """Longest cue, in tokens of the model. One that is cut off there is none."""
+    concurrency: int = Field(16, ge=1, le=512)
+    """Requests that are under way at once."""
+    timeout: float = Field(120.0, gt=0, le=3600)
+    """How long an answer may take, in seconds."""
+    retries: int = Field(5, ge=0, le=20)
+    """How often a request is sent again after 429, a fault of the server or a lost connection, with growing pauses, or as long as the
+    server asks for."""
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_secret(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is no address of an API, such as http://cue-model:8000/v1")
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            raise ValueError(f"holds more than an address: a key belongs into the variable {API_KEY_VARIABLE}")
+        return url
+
+    def identity(self) -> dict[str, Any]:
+        """All but where and how it is asked."""
+        return self.model_dump(mode="json", exclude={"url", "concurrency", "timeout", "retries"})
+
+
+CueProviderConfig = Annotated[AnnotationCues | PixelCues | EndpointCues, Field(discriminator="type")]
 """What makes the cues, chosen by ``type``."""
 
 
@@ -57,3 +100,7 @@ class CuesConfig(Section):
         if len(set(self.splits)) < len(self.splits):
             raise ValueError("splits names a split twice")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that the cues and their audit depend on."""
+        return {**super().identity(), "provider": self.provider.identity()}

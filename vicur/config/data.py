@@ -1,12 +1,14 @@
-"""Where the dataset comes from: the embedded digit scenes, or a folder of the user's own."""
+"""Where the dataset comes from: the embedded digit scenes, a folder of the user's own, or storage that all machines reach."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
 from vicur.config.base import Section
 
 SPLITS = ("base", "distill", "validation", "test", "ood")
@@ -97,17 +99,65 @@ class DigitScenesConfig(Section):
         return self
 
 
-class FolderConfig(Section):
-    """A dataset of the user's own: ``examples.jsonl`` (or ``examples.parquet``) and the images that it names."""
+class ImportConfig(Section):
+    """How the rows of a source that is not ours are read."""
 
-    type: Literal["folder"] = "folder"
-    path: Path
-    """Folder that holds the examples file. Images are named relative to it."""
     max_skipped_share: float = Field(0.02, ge=0, le=1)
     """Share of rows that may be unusable: they are left out and listed in ``skipped.jsonl``. More fail the stage."""
     max_pixels: int = Field(64_000_000, gt=0, le=178_956_970)
     """Largest image that is decoded, in pixels: a small file can unpack to more than the memory holds."""
 
 
-DataConfig = Annotated[DigitScenesConfig | FolderConfig, Field(discriminator="type")]
+class FolderConfig(ImportConfig):
+    """A dataset of the user's own: ``examples.jsonl`` (or ``examples.parquet``) and the images that it names."""
+
+    type: Literal["folder"] = "folder"
+    path: Path
+    """Folder that holds the examples file. Images are named relative to it."""
+
+
+class PinnedConfig(ImportConfig):
+    """A folder that DVC has pushed, by its hash: a source as of :class:`FolderConfig`, or a dataset that is prepared already.
+
+    Neither DVC nor git is needed to fetch it.
+    """
+
+    type: Literal["pinned"] = "pinned"
+    hash: DatasetHash
+    """DVC's hash of the folder, ``<md5>.dir``: what stands at ``md5:`` in its ``.dvc`` file. It says what the dataset is."""
+    remote: str = Field(min_length=1)
+    """Where DVC's remote lies: an address on S3 (``s3://bucket/prefix``) or a folder."""
+
+    @field_validator("remote")
+    @classmethod
+    def _reachable(cls, remote: str) -> str:
+        if "://" in remote and not re.fullmatch(S3_ADDRESS, remote):
+            raise ValueError("is neither s3://bucket/prefix nor a folder")
+        return remote
+
+    def identity(self) -> dict[str, Any]:
+        """All but where it lies."""
+        return self.model_dump(mode="json", exclude={"remote"})
+
+
+class RemoteConfig(ImportConfig):
+    """A folder on S3: a source as of :class:`FolderConfig`, or a dataset that is prepared already."""
+
+    type: Literal["remote"] = "remote"
+    uri: S3Address
+    """Address of the folder, ``s3://bucket/prefix``."""
+    hash: str = ""
+    """DVC's hash that the folder must have; it then says what the dataset is. Empty takes what lies there now."""
+
+    @field_validator("hash")
+    @classmethod
+    def _of_a_folder(cls, text: str) -> str:
+        return text and folder_hash(text)
+
+    def identity(self) -> dict[str, Any]:
+        """All but where it lies."""
+        return self.model_dump(mode="json", exclude={"uri"})
+
+
+DataConfig = Annotated[DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig, Field(discriminator="type")]
 """Source of the dataset, chosen by ``type``."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vicur.config.base import Section
 
@@ -35,6 +35,12 @@ class Lora(Section):
     """Projections of each decoder layer that get an update."""
     vision: bool = False
     """Whether the linear layers of the vision tower get one too; otherwise the tower stays as it is."""
+
+    @model_validator(mode="after")
+    def _updates_something(self) -> Self:
+        if not self.projections and not self.vision:
+            raise ValueError("no projection is named and the vision tower gets no update: there is nothing to train")
+        return self
 
 
 class RecoveryAlone(Section):

@@ -83,8 +83,8 @@ class TrainingConfig(Section):
     keep_checkpoints: int = Field(default=2, ge=1)
     """Newest checkpoints that are kept."""
     max_unhinted_share: float = Field(default=0.02, ge=0, le=1)
-    """Share of distillation examples that may lack what the method teaches with: the hint, or for ``sft`` the reference. They are skipped
-    and counted; above it, the stage fails."""
+    """Share of distillation examples that may lack what the method teaches with: the hint, for ``sft`` the reference, and an image where
+    the cue recovery module alone is trained. They are skipped and counted; above it, the stage fails."""
     max_prompt_tokens: int = Field(default=256, ge=1)
     """Longest prompt of teacher or student. A longer one is skipped and counted, as an example without a hint is."""
     distribution: DistributionConfig = DistributionConfig()

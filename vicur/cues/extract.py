@@ -66,7 +66,7 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
         VicurError: for a dataset that the provider cannot work with, and for cues that are over a limit.
     """
     dataset = inputs["dataset"]
-    provider = provider_for(config.provider)
+    provider = provider_for(config.provider, context)
     context.tracker.params(config.model_dump(mode="json"))
     splits = _splits(dataset)
     provider.fit(
@@ -108,8 +108,9 @@ def _extract_all(
     for split in splits:
         examples = read_examples(dataset, split)
         audited = []
-        for number, example in enumerate(examples, start=1):
-            audited.append(audit_cue(example, provider.cue(example)))
+        cues = provider.cues(examples)
+        for number, (example, cue) in enumerate(zip(examples, cues, strict=True), start=1):
+            audited.append(audit_cue(example, cue))
             context.events.progress(number, len(examples), f"{split} cues")
         rows += audited
         # Half of the page is for the cues that teach, the other half for all the rest.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Self
@@ -110,6 +110,10 @@ class PixelProvider:
                 remedy="The provider 'pixels' reads digit scenes only: set cues.provider.type to annotation.",
             )
         self._reader = DigitReader(np.stack(patches), np.array(labels, dtype=np.uint8), np.array(sources))
+
+    def cues(self, examples: Iterable[Example]) -> Iterator[str | NoCue]:
+        """Reads the image of each example, in order."""
+        return map(self.cue, examples)
 
     def cue(self, example: Example) -> str | NoCue:
         """Reads the example's image and tells what its question asks for. Looks at nothing else of the example."""

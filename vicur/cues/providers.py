@@ -10,14 +10,15 @@ of its own, and name both in :func:`provider_for`. The audit holds for every pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from vicur.config.cues import AnnotationCues, CueProviderConfig, PixelCues
+from vicur.config.cues import AnnotationCues, CueProviderConfig, EndpointCues, PixelCues
 
 if TYPE_CHECKING:
     from vicur.data.schema import Example
+    from vicur.stage import Context
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class NoCue:
 
 
 class CueProvider(Protocol):
-    """Makes cues. Deterministic: the same examples give the same cues on every machine."""
+    """Makes cues. Deterministic, as far as what it asks is: the same examples give the same cues on every machine."""
 
     name: str
     """What it is called in configuration and results."""
@@ -49,8 +50,12 @@ class CueProvider(Protocol):
         """
         ...
 
-    def cue(self, example: Example) -> str | NoCue:
-        """The cue of an example, or why it has none."""
+    def cues(self, examples: Sequence[Example]) -> Iterator[str | NoCue]:
+        """For each example, in order, its cue or why it has none.
+
+        Raises:
+            VicurError: where no cue can be had of anything.
+        """
         ...
 
 
@@ -64,14 +69,26 @@ class AnnotationProvider:
     def fit(self, examples: Iterable[Example]) -> None:
         """Has nothing to learn."""
 
+    def cues(self, examples: Sequence[Example]) -> Iterator[str | NoCue]:
+        """The ``cue`` field of each example."""
+        return map(self.cue, examples)
+
     def cue(self, example: Example) -> str | NoCue:
         """The example's ``cue`` field."""
         cue = (example.cue or "").strip()
         return cue or NoCue("the example has no cue of its own")
 
 
-def provider_for(config: CueProviderConfig) -> CueProvider:
-    """The provider that a configuration names, not yet fitted."""
+def provider_for(config: CueProviderConfig, context: Context) -> CueProvider:
+    """The provider that a configuration names, not yet fitted.
+
+    Args:
+        config: which.
+        context: the stage's: seed, and a work folder in which what has been asked for survives an interruption.
+
+    Raises:
+        VicurError: where the provider needs what is not installed.
+    """
     match config:
         case AnnotationCues():
             return AnnotationProvider()
@@ -79,3 +96,7 @@ def provider_for(config: CueProviderConfig) -> CueProvider:
             from vicur.cues.pixels import PixelProvider
 
             return PixelProvider()
+        case EndpointCues():
+            from vicur.cues.endpoint import EndpointProvider
+
+            return EndpointProvider(config, context.seed, context.work)

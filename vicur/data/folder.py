@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vicur.config.data import FolderConfig
+from vicur.config.data import ImportConfig
 from vicur.data.images import UnusableImageError, check_image
 from vicur.data.schema import Example, Fault
 from vicur.errors import VicurError
@@ -22,7 +22,8 @@ from vicur.errors import VicurError
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
-_FILES = ("examples.jsonl", "examples.parquet")
+EXAMPLES = ("examples.jsonl", "examples.parquet")
+"""What an examples file may be called."""
 _BATCH = 64  # parquet rows in memory at a time, with the images in them
 
 
@@ -53,16 +54,18 @@ def examples_file(folder: Path) -> Path:
     Raises:
         VicurError: where there is none, or two.
     """
-    found = [folder / name for name in _FILES if (folder / name).is_file()]
+    found = [folder / name for name in EXAMPLES if (folder / name).is_file()]
     if not found:
         raise VicurError(
-            f"holds neither {_FILES[0]} nor {_FILES[1]}." if folder.is_dir() else "is no folder.",
+            f"holds neither {EXAMPLES[0]} nor {EXAMPLES[1]}." if folder.is_dir() else "is no folder.",
             where=str(folder),
             remedy="Set data.path to the folder that holds the examples file.",
         )
     if len(found) > 1:
         raise VicurError(
-            f"holds both {_FILES[0]} and {_FILES[1]}.", where=str(folder), remedy="Remove the one that is not meant."
+            f"holds both {EXAMPLES[0]} and {EXAMPLES[1]}.",
+            where=str(folder),
+            remedy="Remove the one that is not meant.",
         )
     return found[0]
 
@@ -76,7 +79,7 @@ def count_rows(folder: Path) -> int:
     return sum(1 for _ in _jsonl_rows(file))
 
 
-def read_folder(folder: Path, config: FolderConfig) -> Iterator[Example | SkippedRow]:
+def read_folder(folder: Path, config: ImportConfig) -> Iterator[Example | SkippedRow]:
     """Reads the rows in order, each as an example or as the reason why it is none.
 
     Raises:
@@ -217,9 +220,7 @@ def locate(folder: Path, name: str) -> Path:
     Raises:
         VicurError: for an absolute path (of any system), one with ``..``, or one that a link leads outside by.
     """
-    windows = PureWindowsPath(name)
-    inside = not (PurePosixPath(name).is_absolute() or windows.is_absolute() or windows.drive or windows.root)
-    if not inside or ".." in windows.parts or "\0" in name or not windows.parts:
+    if not is_inside(name):
         raise VicurError(
             f"{name!r} is not a path inside the folder.",
             where=str(folder),
@@ -233,3 +234,10 @@ def locate(folder: Path, name: str) -> Path:
             remedy="Copy the file into the folder.",
         )
     return path
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name leads to a file below the folder that it is relative to, on every system: not absolute, and without ``..``."""
+    windows = PureWindowsPath(name)
+    absolute = PurePosixPath(name).is_absolute() or windows.is_absolute() or windows.drive or windows.root
+    return not absolute and ".." not in windows.parts and "\0" not in name and bool(windows.parts)

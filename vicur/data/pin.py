@@ -151,7 +151,7 @@ def _listing(folder: Path) -> list[dict[str, str]]:
     files = files_below(folder) if folder.is_dir() else []
     if not files:
         raise VicurError("holds no files.", where=str(folder), remedy="Build the dataset first (vicur data prepare).")
-    listing = [{"md5": _file_md5(file), "relpath": file.relative_to(folder).as_posix()} for file in files]
+    listing = [{"md5": file_md5(file), "relpath": file.relative_to(folder).as_posix()} for file in files]
     return sorted(listing, key=lambda entry: entry["relpath"])
 
 
@@ -198,7 +198,8 @@ def _cache_folder(dvc_folder: Path) -> Path:
     return dvc_folder / settings.get("cache", "dir", fallback="cache")
 
 
-def _file_md5(path: Path) -> str:
+def file_md5(path: Path) -> str:
+    """MD5 of a file's bytes, in hex."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):

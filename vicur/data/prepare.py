@@ -2,24 +2,30 @@
 
     vicur data prepare          # into data/, the bytes that data.dvc pins
 
-Digit scenes are drawn; a user's own folder is read and checked. Either way the result is one kind of folder
-(:mod:`vicur.data.dataset`), and the same source gives the same bytes (:mod:`vicur.data.shards` says what they depend on).
+Digit scenes are drawn; a user's own folder is read and checked, whether it lies on this machine or is fetched first; a dataset that is
+prepared already is fetched, checked and taken as it is. Either way the result is one kind of folder (:mod:`vicur.data.dataset`), and the
+same source gives the same bytes (:mod:`vicur.data.shards` says what they depend on).
 """
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig
-from vicur.data.dataset import SKIPPED, DatasetWriter
-from vicur.data.folder import SkippedRow, count_rows, examples_file, read_folder
+from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig, ImportConfig, PinnedConfig, RemoteConfig
+from vicur.data.dataset import MANIFEST, SKIPPED, DatasetWriter, read_manifest, verify
+from vicur.data.fetch import fetch
+from vicur.data.folder import EXAMPLES, SkippedRow, count_rows, examples_file, read_folder
 from vicur.data.pin import dvc_hash
+from vicur.data.pinned import pinned_files
+from vicur.data.remote import remote_files, written_listing
 from vicur.data.schema import Manifest
 from vicur.errors import VicurError
+from vicur.objects import objects_at
 from vicur.stage import Context, Stage, Summary
-from vicur.storage import new_file
+from vicur.storage import files_below, new_file
 
 _SHOWN = 5  # skipped rows in an error message
 
@@ -34,19 +40,26 @@ class PrepareSummary(Summary):
     skipped: int
     """Rows of the source that could not be used."""
     skipped_reasons: dict[str, int]
-    """How many of them for a fault of which field."""
+    """How many of them for a fault of which field; empty for a dataset that was prepared elsewhere."""
 
 
 def source_inputs(config: DataConfig) -> dict[str, Path]:
     """The inputs of the stage: files outside of the configuration that the dataset is made of.
 
+    Where the configuration names the data by their hash, that is all there is to know of them. What lies at an address on S3 is listed
+    in a file, but not fetched.
+
     Raises:
-        VicurError: where the configured folder holds no dataset source.
+        VicurError: where the configured folder or address holds nothing to make a dataset of, or S3 does not answer or refuses.
     """
-    if isinstance(config, DigitScenesConfig):
-        return {}
-    examples_file(config.path)
-    return {"source": config.path}
+    match config:
+        case FolderConfig():
+            examples_file(config.path)
+            return {"source": config.path}
+        case RemoteConfig(hash=""):
+            return {"source": written_listing(config.uri)}
+        case _:
+            return {}
 
 
 def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> PrepareSummary:
@@ -56,23 +69,33 @@ def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, contex
         config: the source.
         inputs: what :func:`source_inputs` names.
         output: empty folder to fill.
-        context: root seed and progress.
+        context: root seed, progress, and a work folder in which an interrupted download goes on.
 
     Raises:
-        VicurError: where the source is unusable, or too much of it.
+        VicurError: where the source is unusable, or too much of it, or cannot be fetched.
     """
     skipped: list[SkippedRow] = []
-    if isinstance(config, DigitScenesConfig):
-        manifest = _draw(config, output, context)
-    else:
-        manifest, skipped = _import(config, inputs["source"], output, context)
+    match config:
+        case DigitScenesConfig():
+            manifest = _draw(config, output, context)
+        case FolderConfig():
+            manifest, skipped = _import(config, inputs["source"], output, context)
+        case PinnedConfig() | RemoteConfig():
+            fetched = _fetch(config, inputs, context)
+            if (fetched / MANIFEST).is_file():
+                manifest = _take(fetched, output)
+            else:
+                manifest, skipped = _import(config, fetched, output, context)
     examples = manifest.examples
     return PrepareSummary(
-        key_figure=_key_figure(examples, len(skipped)),
-        metrics={"skipped": float(len(skipped)), **{f"examples/{split}": float(n) for split, n in examples.items()}},
+        key_figure=_key_figure(examples, manifest.skipped),
+        metrics={
+            "skipped": float(manifest.skipped),
+            **{f"examples/{split}": float(n) for split, n in examples.items()},
+        },
         dataset_hash=dvc_hash(output).md5,
         examples=examples,
-        skipped=len(skipped),
+        skipped=manifest.skipped,
         skipped_reasons=dict(Counter(row.field.partition("[")[0] or "row" for row in skipped)),
     )
 
@@ -88,7 +111,49 @@ def _draw(config: DigitScenesConfig, output: Path, context: Context) -> Manifest
     return writer.finish(config.model_dump(mode="json"), context.seed, skipped=0)
 
 
-def _import(config: FolderConfig, source: Path, output: Path, context: Context) -> tuple[Manifest, list[SkippedRow]]:
+def _fetch(config: PinnedConfig | RemoteConfig, inputs: Mapping[str, Path], context: Context) -> Path:
+    """A folder with what lies at the configured place, as a source or as a dataset."""
+    if isinstance(config, PinnedConfig):
+        objects = objects_at(config.remote)
+        wanted = pinned_files(config.hash, objects)
+    else:
+        objects = objects_at(config.uri)
+        wanted = remote_files(objects, inputs.get("source"))
+    if not {MANIFEST, *EXAMPLES} & {each.path for each in wanted}:
+        raise VicurError(
+            f"holds neither a prepared dataset ({MANIFEST}) nor a source ({' or '.join(EXAMPLES)}).",
+            where=objects.address if isinstance(config, RemoteConfig) else f"{config.hash} in {objects.address}",
+            remedy="Name the folder that holds one of these files at its top.",
+        )
+    folder = fetch(wanted, objects, context.work / "fetched", context.events)
+    if isinstance(config, RemoteConfig) and config.hash:
+        _require_hash(folder, config.hash, objects.address)
+    return folder
+
+
+def _require_hash(folder: Path, wanted: str, where: str) -> None:
+    found = dvc_hash(folder).md5
+    if found != wanted:
+        # Another attempt must not find what is not wanted.
+        shutil.rmtree(folder)
+        raise VicurError(
+            f"has hash {found}, and data.hash names {wanted}.",
+            where=where,
+            remedy="Correct data.hash, or upload the right folder. Every file below the address counts.",
+        )
+
+
+def _take(fetched: Path, output: Path) -> Manifest:
+    """Moves a dataset that is prepared already to where it belongs."""
+    verify(fetched)
+    for file in files_below(fetched):
+        place = output / file.relative_to(fetched)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, place)
+    return read_manifest(output)
+
+
+def _import(config: ImportConfig, source: Path, output: Path, context: Context) -> tuple[Manifest, list[SkippedRow]]:
     writer = DatasetWriter(output)
     skipped: list[SkippedRow] = []
     written = 0
@@ -103,12 +168,13 @@ def _import(config: FolderConfig, source: Path, output: Path, context: Context) 
     _refuse_too_many(skipped, written, config, source, context)
     if skipped:
         _write_list(output / SKIPPED, skipped)
-    # The path is this machine's own and says nothing about the data.
-    return writer.finish(config.model_dump(mode="json", exclude={"path"}), None, len(skipped)), skipped
+    # Where the source lies, or was fetched from, says nothing about the data.
+    settings = {"type": "folder", "max_skipped_share": config.max_skipped_share, "max_pixels": config.max_pixels}
+    return writer.finish(settings, None, len(skipped)), skipped
 
 
 def _refuse_too_many(
-    skipped: list[SkippedRow], written: int, config: FolderConfig, source: Path, context: Context
+    skipped: list[SkippedRow], written: int, config: ImportConfig, source: Path, context: Context
 ) -> None:
     total = written + len(skipped)
     where = str(examples_file(source))

@@ -22,6 +22,7 @@ from transformers.initialization import no_init_weights
 from vicur.config.student import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling.barring import bar_images, is_barred
+from vicur.modeling.disk import disk_errors
 from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration
 from vicur.storage import new_folder
 
@@ -184,9 +185,11 @@ def save_model(
 
     Raises:
         VicurError: where the folder cannot be written.
+        OSError: where the disk is full.
     """
     with new_folder(folder) as partial:
-        model.save_pretrained(partial, max_shard_size=_SHARD_SIZE)
+        with disk_errors(folder):
+            model.save_pretrained(partial, max_shard_size=_SHARD_SIZE)
         if chat_folder is not None:
             for path in sorted(chat_folder.iterdir()):
                 if path.is_file() and path.suffix in (".json", ".txt", ".jinja") and path.name not in _NOT_CHAT:

@@ -7,17 +7,13 @@ the step, and no scheduler's, since the learning rate is a function of the step.
 
 from __future__ import annotations
 
-import errno
 import json
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
@@ -27,6 +23,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from vicur.errors import VicurError
+from vicur.modeling.disk import disk_errors
 from vicur.storage import file_sha256
 from vicur.training.processes import Processes
 
@@ -136,7 +133,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         OSError: where the disk is full or the folder cannot be written.
     """
     for group in _GROUPS:
-        with _disk_errors(folder):
+        with disk_errors(folder):
             save_file(dict(getattr(checkpoint, group)), folder / f"{group}.safetensors")
     state = {"progress": asdict(checkpoint.progress), "identity": checkpoint.identity}
     (folder / _STATE).write_text(json.dumps(state), encoding="utf-8")
@@ -160,16 +157,3 @@ def _is_whole(folder: Path) -> bool:
         return set(sums) == files and all(file_sha256(folder / name) == value for name, value in sums.items())
     except (OSError, ValueError, AttributeError):
         return False
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """safetensors tells what the disk said in words alone."""
-    try:
-        yield
-    except SafetensorError as error:
-        found = re.search(r"\(os error (\d+)\)", str(error))
-        if found is None:
-            raise
-        number = int(found[1])
-        raise OSError(number, errno.errorcode.get(number, str(error)), str(folder)) from error

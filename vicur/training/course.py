@@ -142,6 +142,8 @@ def finished_student(learner: Learner, best: Mapping[str, Tensor], base: Path) -
     alone = Processes.alone(str(student.device))
     restore(best, trained_weights(student), alone)
     if adapters is not None:
+        # In bfloat16, a weight would take none of an update that is small beside it.
+        nn.Module.to(student, "cpu", torch.float32)
         adapters.merge()
     if learner.config.mixed_precision == "bf16":
         # It was validated in bfloat16, whatever it is kept in: a base in float32 stays that.

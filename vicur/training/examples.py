@@ -88,6 +88,8 @@ def _training_example(
             return (
                 f"reference has {len(reference)} tokens, above rollout.max_new_tokens = {config.rollout.max_new_tokens}"
             )
+    if config.trained.type == "recovery" and not example.images:
+        return "has no image, and the cue recovery module alone learns from nothing else"
     pixels = images.of(example)
     student = chat.prompt(example.question, pixels)
     teacher = student if hint is None else chat.prompt(with_hint(example.question, hint), pixels)

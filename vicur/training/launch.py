@@ -29,6 +29,7 @@ from vicur.training.interruption import EXIT_CODE, Interruption
 from vicur.training.relay import Relay
 
 _POLL_SECONDS = 0.2
+_ROOM_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -102,21 +103,38 @@ class Desk:
         """What a worker ended with."""
         return self.folder / "error.json"
 
+    @property
+    def room(self) -> Path:
+        """Takes the place on a full disk that an error needs to be told."""
+        return self.folder / "room"
+
     def clear(self) -> None:
-        """Removes what an earlier training has left."""
+        """Removes what an earlier training has left, and takes room for an error."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for file in (self.task, self.begun, self.stop, self.events, self.metrics, self.summary, self.error):
             file.unlink(missing_ok=True)
+        # Nothing that a file system could make smaller.
+        self.room.write_bytes(os.urandom(_ROOM_BYTES))
 
-    def fail(self, error: VicurError) -> None:
-        """Tells what a worker ended with. Of several, the first is believed: the others may have lost it."""
+    def fail(self, error: VicurError) -> bool:
+        """Tells what a worker ended with. Of several, the first is believed: the others may have lost it.
+
+        Returns:
+            Whether it is told. It is not where another worker has told something else.
+        """
         names = ("problem", "where", "remedy", "exit_code", "retryable")
+        told = json.dumps({name: getattr(error, name) for name in names})
         written = self.folder / f"error.{os.getpid()}.json"
-        # A full disk takes no error either; the worker prints it too.
-        with suppress(OSError):
-            written.write_text(json.dumps({name: getattr(error, name) for name in names}), encoding="utf-8")
+        try:
+            self.room.unlink(missing_ok=True)
+            written.write_text(told, encoding="utf-8")
             # Whole or absent, and refused where there is one.
-            os.link(written, self.error)
+            with suppress(FileExistsError):
+                os.link(written, self.error)
+            written.unlink()
+            return self.error.read_text(encoding="utf-8") == told
+        except OSError:
+            return False
 
 
 def launch(

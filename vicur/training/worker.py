@@ -46,9 +46,14 @@ def main(folder: Path) -> int:
         failure = for_the_user(error, Path(task.output))
         if not isinstance(failure, VicurError):
             raise
-        desk.fail(failure)
-        log.error("%s", failure)
+        if not desk.fail(failure):
+            log.error("%s", failure)
         return 0 if failure.exit_code == EXIT_CODE else failure.exit_code
+    except RuntimeError:
+        # One that loses another, which has said why, has nothing to add.
+        if not desk.error.exists():
+            raise
+        return 1
     return 0
 
 

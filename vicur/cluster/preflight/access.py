@@ -6,8 +6,8 @@ from vicur.cluster.preflight.finding import Finding
 from vicur.cluster.preflight.link import Link
 
 NEEDED = (
-    *(("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "list", "watch", "delete")),
-    *(("", "pods", verb) for verb in ("get", "list", "watch")),
+    *(("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")),
+    *(("", "pods", verb) for verb in ("get", "list")),
     ("", "pods/log", "get"),
     ("", "events", "list"),
 )

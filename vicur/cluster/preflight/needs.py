@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vicur.config.cluster import PreflightConfig
+from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
 from vicur.config.validation import validated
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from vicur.cluster.preflight.finding import Finding
 from vicur.cluster.preflight.link import Link
-from vicur.config.cluster import GpuPool
 from vicur.config.pools import Toleration
+from vicur.config.preflight import GpuPool
 
 _PAGE = 500
 

@@ -8,7 +8,7 @@ from typing import Any
 from vicur.cluster.preflight.finding import Finding
 from vicur.cluster.preflight.interfaces import KUEUE, interface, served_versions, version_of
 from vicur.cluster.preflight.link import Link
-from vicur.config.cluster import GpuPool
+from vicur.config.preflight import GpuPool
 
 
 def quota(link: Link, namespace: str, pool: GpuPool) -> Finding:

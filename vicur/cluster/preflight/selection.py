@@ -8,7 +8,7 @@ from functools import partial
 from vicur.cluster.preflight import access, buckets, cue_endpoint, interfaces, machine, models, pool, room, tracking
 from vicur.cluster.preflight.finding import Check, Finding
 from vicur.cluster.preflight.link import Link, NoClusterError
-from vicur.config.cluster import GpuPool, PreflightConfig
+from vicur.config.preflight import GpuPool, PreflightConfig
 from vicur.config.tracking import TrackingConfig
 
 _RUN_HERE = ("torch", "transformers", "kfp", "mlflow")

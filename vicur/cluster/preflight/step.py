@@ -8,7 +8,7 @@ from vicur.cluster.preflight.finding import Scope
 from vicur.cluster.preflight.report import markdown, passes, summary, table
 from vicur.cluster.preflight.running import run_checks
 from vicur.cluster.preflight.selection import step_checks
-from vicur.config.cluster import PreflightConfig
+from vicur.config.preflight import PreflightConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 

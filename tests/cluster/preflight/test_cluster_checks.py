@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.doubles import KubernetesDouble, kubeconfig, node, stopped_queue
+from tests.cluster.preflight.doubles import KubernetesDouble, kubeconfig, node, stopped_queue
 from tests.tracking.server import free_port
 from vicur.cluster.preflight.access import NEEDED, access
 from vicur.cluster.preflight.finding import Finding
@@ -16,8 +16,8 @@ from vicur.cluster.preflight.interfaces import ARGO, KUEUE, TRAINER, interface, 
 from vicur.cluster.preflight.link import Link, NoClusterError
 from vicur.cluster.preflight.pool import gpu_pool
 from vicur.cluster.preflight.room import queue, quota
-from vicur.config.cluster import GpuPool
 from vicur.config.pools import Toleration
+from vicur.config.preflight import GpuPool
 
 TOLERATED = (Toleration(key="nvidia.com/gpu", operator="Exists"),)
 POOL = GpuPool(gpus=8, node_selector={"gpu": "h100"}, tolerations=TOLERATED)

@@ -10,9 +10,9 @@ import pytest
 import typer
 
 from vicur.cli import app
-from vicur.config.cluster import GpuPool, PreflightConfig
+from vicur.config.preflight import GpuPool, PreflightConfig
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 LINES = sorted(
     {
         line.strip()

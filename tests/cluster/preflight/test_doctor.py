@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calling import Command, caller
-from tests.cluster.doubles import KubernetesDouble, openai_double, serving
+from tests.cluster.preflight.doubles import KubernetesDouble, openai_double, serving
 from tests.tracking.server import Server
 from vicur.cluster.preflight import needs_of, run_preflight
-from vicur.config.cluster import PreflightConfig
+from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.doubles import COMMIT, hub_double, openai_double, serving
+from tests.cluster.preflight.doubles import COMMIT, hub_double, openai_double, serving
 from tests.tracking.server import Server, free_port
 from vicur.cluster.preflight.buckets import bucket
 from vicur.cluster.preflight.cue_endpoint import cue_endpoint

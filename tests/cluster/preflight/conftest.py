@@ -1,0 +1,43 @@
+"""S3 and a cluster to check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.cluster.preflight.doubles import KubernetesDouble, kubeconfig, serving
+from tests.tracking.server import Server, shared_server
+
+
+@pytest.fixture
+def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    """A client of S3 with an empty bucket ``runs``."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t-key")
+    client = boto3.session.Session().client("s3")
+    client.create_bucket(Bucket="runs")
+    yield client
+    for entry in client.list_objects_v2(Bucket="runs").get("Contents", []):
+        client.delete_object(Bucket="runs", Key=entry["Key"])
+    client.delete_bucket(Bucket="runs")
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesDouble]:
+    """A cluster that the kubeconfig names."""
+    double = KubernetesDouble()
+    with serving(double) as address:
+        file = tmp_path / "kubeconfig"
+        file.write_text(kubeconfig(address, double.token))
+        monkeypatch.setenv("KUBECONFIG", str(file))
+        yield double
+
+
+@pytest.fixture(scope="session")
+def server() -> Server:
+    """A real MLflow server."""
+    return shared_server()

@@ -1,0 +1,61 @@
+"""A dataset in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig, PinnedConfig, RemoteConfig
+from vicur.config.dataset_reference import dataset_reference
+from vicur.errors import VicurError
+
+MD5 = "8989d69a6347b61ebc199a636e165293"
+
+
+@pytest.mark.parametrize(
+    ("text", "section"),
+    [
+        ("", DigitScenesConfig()),
+        ("digit-scenes", DigitScenesConfig()),
+        (f"{MD5}.dir@s3://bucket/dvc", PinnedConfig(hash=f"{MD5}.dir", remote="s3://bucket/dvc")),
+        (f" {MD5}.dir@/mnt/dvc\n", PinnedConfig(hash=f"{MD5}.dir", remote="/mnt/dvc")),
+        ("s3://bucket/folder", RemoteConfig(uri="s3://bucket/folder")),
+        ("s3://bucket/a@b", RemoteConfig(uri="s3://bucket/a@b")),
+        ("/mnt/folder", FolderConfig(path=Path("/mnt/folder"))),
+    ],
+)
+def test_a_reference_stands_for_a_section(text: str, section: DataConfig) -> None:
+    assert dataset_reference(text) == section
+
+
+def test_an_empty_reference_leaves_what_is_configured() -> None:
+    configured = FolderConfig(path=Path("mine"))
+    assert dataset_reference("  ", configured) == configured
+    assert dataset_reference("digit-scenes", configured) == DigitScenesConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"{MD5}.dir", "is a hash alone, and does not say which remote"),
+        (f"{MD5}.dir@", "is a hash alone"),
+        (f"{MD5}@s3://bucket/dvc", "a folder's hash ends in .dir"),
+        (f"{MD5.upper()}.dir@s3://bucket/dvc", "DVC writes small letters"),
+        (f"{MD5}.dir@gs://bucket/dvc", "neither s3://bucket/prefix nor an absolute path"),
+        (f"{MD5}.dir@dvc", "neither s3://bucket/prefix nor an absolute path"),
+        ("s3://", "is no address on S3"),
+        ("s3:/bucket/folder", "is an address with s3:, and datasets are fetched from S3 only"),
+        ("https://example.com/data.zip", "is an address with https:"),
+        ("hf://org/name", "is an address with hf:"),
+        ("my-data", "is neither a dataset's name nor an absolute path"),
+        ("../data", "is neither a dataset's name nor an absolute path"),
+        (f"{MD5[:-1]}.dir@s3://bucket/dvc", "is neither a dataset's name nor an absolute path"),
+    ],
+)
+def test_any_other_text_is_refused_with_the_forms_there_are(text: str, problem: str) -> None:
+    with pytest.raises(VicurError) as refused:
+        dataset_reference(text)
+    assert problem in str(refused.value)
+    assert repr(text) in str(refused.value)
+    assert "s3://bucket/folder or /mnt/folder" in refused.value.remedy

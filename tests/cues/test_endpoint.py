@@ -1,0 +1,341 @@
+"""Cues from a model behind an endpoint: what it is told, what becomes of its answers, and what happens when none comes."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+from tests.cues.openai_double import Asked, OpenAIDouble, Reply, openai_double
+from vicur.config.cues import CueProviderConfig, CuesConfig, EndpointCues
+from vicur.cues.cue_prompt import CUE_PROMPTS, as_text
+from vicur.cues.endpoint import KEPT_FILE, EndpointProvider
+from vicur.cues.providers import NoCue
+from vicur.data.schema import Example
+from vicur.errors import VicurError
+
+KEY = "sk-very-secret"
+
+
+def image(kind: str = "PNG", shade: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), (shade % 256, shade // 256, 0)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def example(number: int = 0, **changes: Any) -> Example:
+    fields = {
+        "id": f"e{number}",
+        "images": (image(shade=number),),
+        "question": f"What is the sum of row {number}?",
+        "answer": "4711",
+        "rationale": "It is 4700 plus 11: rationale.",
+        "cue": "Its own cue.",
+        "source": "test",
+        "split": "distill",
+        "metadata": {"scene": "metadata"},
+    }
+    return Example(**{**fields, **changes})
+
+
+@dataclass
+class Asking:
+    """A provider in front of a double."""
+
+    work: Path
+    answer: Callable[[Asked], Reply] = lambda _: Reply("Seen.")
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    double: OpenAIDouble | None = None
+
+    def cues(self, *examples: Example) -> list[str | NoCue]:
+        with openai_double(self.answer) as self.double:
+            config = EndpointCues(url=self.double.url, **{"model": "vlm", "retries": 0, **self.settings})
+            return list(EndpointProvider(config, self.seed, self.work).cues(examples))
+
+    @property
+    def asked(self) -> list[Asked]:
+        assert self.double is not None
+        return self.double.asked
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VICUR_CUE_API_KEY", raising=False)
+    # Pauses between retries are the client's: their growth is its business, their length is not ours to wait for.
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+
+
+def test_the_model_is_told_image_and_question_and_never_what_a_cue_must_not_depend_on(tmp_path: Path) -> None:
+    asking = Asking(tmp_path, lambda _: Reply(" The row holds\n 7 and 5. "), seed=3)
+    one = example(images=(image("PNG"), image("JPEG")), question="What is x?")
+    assert asking.cues(one) == ["The row holds 7 and 5."]
+    [asked] = asking.asked
+    assert asked.images == [("image/png", one.images[0]), ("image/jpeg", one.images[1])]
+    assert "\n\nWhat is x?\n\n" in asked.text
+    told = json.dumps(
+        {**asked.body, "messages": [m if m["role"] == "system" else asked.text for m in asked.body["messages"]]}
+    )
+    assert not any(secret in told for secret in ("4711", "rationale", "Its own cue", "metadata", "e0", "distill"))
+    assert {name: asked.body[name] for name in ("model", "temperature", "max_tokens")} == {
+        "model": "vlm",
+        "temperature": 0.0,
+        "max_tokens": 160,
+    }
+
+
+def test_the_seed_comes_from_the_root_seed(tmp_path: Path) -> None:
+    seeds = []
+    for number, root in enumerate((0, 0, 1)):
+        asking = Asking(tmp_path / str(number), seed=root)
+        (tmp_path / str(number)).mkdir()
+        asking.cues(example())
+        seeds.append(asking.asked[0].body["seed"])
+    assert seeds[0] == seeds[1] != seeds[2]
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_control_tokens_in_a_question_stay_text(tmp_path: Path) -> None:
+    asking = Asking(tmp_path)
+    asking.cues(example(question="Is <|im_end|><|image_pad|> in it, where 2 <|x|?"))
+    assert "Is < |im_end| >< |image_pad| > in it, where 2 < |x|?" in asking.asked[0].text
+    assert as_text("<image>\n<IMG_CONTEXT> <video>") == "< image>\n< IMG_CONTEXT> < video>"
+    assert as_text("2 < x | y > 1, <b>, 3 <| 4") == "2 < x | y > 1, <b>, 3 < | 4"
+
+
+def test_cues_come_in_the_order_of_the_examples_with_several_requests_under_way(tmp_path: Path) -> None:
+    both = threading.Barrier(4)
+
+    def answer(asked: Asked) -> Reply:
+        both.wait(30)  # none is answered before four are there
+        number = int(asked.text.split("row ")[1].split("?")[0])
+        return Reply(f"Row {number}.", after=0.02 * (8 - number))
+
+    asking = Asking(tmp_path, answer, {"concurrency": 4})
+    assert asking.cues(*map(example, range(8))) == [f"Row {number}." for number in range(8)]
+    assert asking.double is not None
+    assert asking.double.most_at_once == 4
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+def test_the_key_comes_from_the_environment_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_key: bool
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "of-another-service")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    if with_key:
+        monkeypatch.setenv("VICUR_CUE_API_KEY", KEY)
+    asking = Asking(tmp_path)
+    assert asking.cues(example()) == ["Seen."]
+    headers = asking.asked[0].headers
+    assert headers.get("authorization") == (f"Bearer {KEY}" if with_key else None)
+    assert "of-another-service" not in str(headers)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Reply(None), "the model answered nothing"),
+        (Reply(" \n"), "the model answered nothing"),
+        (Reply("<think>7 and 5, so 12.</think>"), "the model answered nothing"),
+        (Reply("NONE"), "the model sees nothing that the question asks about"),
+        (Reply("None."), "the model sees nothing that the question asks about"),
+        (Reply("The row holds", finish_reason="length"), "the model's answer was cut off at max_tokens"),
+        (Reply("I can't", finish_reason="content_filter"), "the endpoint held the model's answer back"),
+        (Reply("too long", status=400), "the endpoint refused the request (status 400)"),
+        (Reply("too large", status=413), "the endpoint refused the request (status 413)"),
+        (Reply("no image", status=422), "the endpoint refused the request (status 422)"),
+        (Reply("broken", status=500), "the endpoint answered with status 500"),
+        (Reply("busy", status=429), "the endpoint answered with status 429"),
+        (Reply(drop=True), "the endpoint could not be reached"),
+        (Reply("late", after=1.0), "no answer came within 0.3 s"),
+    ],
+)
+def test_an_example_without_a_usable_answer_is_skipped_with_the_reason(
+    tmp_path: Path, reply: Reply, reason: str
+) -> None:
+    asking = Asking(tmp_path, lambda asked: reply if "row 1?" in asked.text else Reply("Seen."), {"timeout": 0.3})
+    if not reply.after:
+        asking.settings = {}
+    assert asking.cues(*map(example, range(3))) == ["Seen.", NoCue(reason), "Seen."]
+
+
+def test_what_a_model_thinks_aloud_is_no_part_of_the_cue(tmp_path: Path) -> None:
+    asking = Asking(tmp_path, lambda _: Reply("7 plus 5 is 12.</think>\n\nThe row holds 7 and 5."))
+    assert asking.cues(example()) == ["The row holds 7 and 5."]
+
+
+def test_an_example_without_an_image_is_not_asked_about(tmp_path: Path) -> None:
+    asking = Asking(tmp_path)
+    assert asking.cues(example(images=())) == [NoCue("the example has no image")]
+    assert asking.asked == []
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Reply("busy", status=429, headers={"Retry-After": "0.01"}),
+        Reply("starting", status=503),
+        Reply("broken", status=500),
+        Reply(drop=True),
+    ],
+)
+def test_what_passes_is_tried_again(tmp_path: Path, trouble: Reply) -> None:
+    asking = Asking(tmp_path, lambda asked: trouble if asked.number < 3 else Reply("Seen."), {"retries": 2})
+    assert asking.cues(example()) == ["Seen."]
+    assert len(asking.asked) == 3
+
+
+def test_an_endpoint_that_gives_no_answers_stops_the_extraction_which_may_go_on_later(tmp_path: Path) -> None:
+    asking = Asking(tmp_path, lambda _: Reply("starting", status=503), {"concurrency": 4})
+    with pytest.raises(VicurError, match=r"gives no answers: \d+ in a row, the last because .* status 503") as caught:
+        asking.cues(*map(example, range(200)))
+    assert caught.value.retryable
+    assert "what was answered is kept" in caught.value.remedy
+    assert len(asking.asked) < 40
+
+
+def test_faults_with_answers_in_between_do_not_stop_it(tmp_path: Path) -> None:
+    def answer(asked: Asked) -> Reply:
+        number = int(asked.text.split("row ")[1].split("?")[0])
+        return Reply("Seen.") if number % 7 == 0 else Reply("broken", status=500)
+
+    cues = Asking(tmp_path, answer, {"concurrency": 1}).cues(*map(example, range(30)))
+    assert [number for number, cue in enumerate(cues) if cue == "Seen."] == [0, 7, 14, 21, 28]
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (Reply(f"bad key {KEY}", status=401), r"/v1: refuses the key \(401\)"),
+        (Reply("forbidden", status=403), r"refuses the key \(403\)"),
+        (Reply("The model `vlm` does not exist.", status=404), r"does not serve 'vlm' .*does not exist"),
+        (Reply(raw=b"<html>Sign in</html>"), "does not answer as the OpenAI API does"),
+        (Reply(raw=b"<html>Sign in</html>", headers={"Content-Type": "text/html"}), r"as the OpenAI API does \(<html>"),
+        (Reply(raw=b'{"choices": []}'), "does not answer as the OpenAI API does"),
+        (Reply(raw=b"[]"), "does not answer as the OpenAI API does"),
+    ],
+)
+def test_what_no_request_can_pass_stops_the_extraction_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reply: Reply, message: str
+) -> None:
+    monkeypatch.setenv("VICUR_CUE_API_KEY", KEY)
+    caplog.set_level(logging.INFO)
+    asking = Asking(tmp_path, lambda _: reply, {"concurrency": 2})
+    with pytest.raises(VicurError, match=message) as caught:
+        asking.cues(*map(example, range(50)))
+    assert not caught.value.retryable
+    assert len(asking.asked) < 50
+    assert KEY not in f"{caught.value}{caplog.text}"
+
+
+def test_without_a_key_a_refusal_says_which_variable_holds_it(tmp_path: Path) -> None:
+    with pytest.raises(VicurError, match=r"wants a key \(401\)\. Set the variable VICUR_CUE_API_KEY"):
+        Asking(tmp_path, lambda _: Reply("no", status=401)).cues(example())
+
+
+def test_a_refused_request_is_logged_without_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VICUR_CUE_API_KEY", KEY)
+    Asking(tmp_path, lambda _: Reply(f"8193 tokens, {KEY}", status=400)).cues(example())
+    assert "e0: the endpoint refuses its request (400: Error code: 400" in caplog.text
+    assert "8193 tokens, ***" in caplog.text
+    assert KEY not in caplog.text
+
+
+def test_an_interrupted_extraction_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    def down_after_ten(asked: Asked) -> Reply:
+        number = int(asked.text.split("row ")[1].split("?")[0])
+        return Reply(f"Row {number}.") if number < 10 else Reply("down", status=503)
+
+    first = Asking(tmp_path, down_after_ten, {"concurrency": 1})
+    with pytest.raises(VicurError, match="gives no answers"):
+        first.cues(*map(example, range(20)))
+    # As a process that is killed while it writes leaves it.
+    kept = tmp_path / KEPT_FILE
+    kept.write_bytes(kept.read_bytes()[:-20])
+
+    second = Asking(tmp_path, lambda _: Reply("Later."), {"concurrency": 8, "timeout": 5.0})
+    cues = second.cues(*map(example, range(20)))
+    assert cues == [f"Row {number}." for number in range(9)] + ["Later."] * 11
+    assert len(second.asked) == 11
+    third = Asking(tmp_path)
+    assert third.cues(*map(example, range(20))) == cues
+    assert third.asked == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"model": "another"}, {"max_tokens": 32}, {"seed": 1}, {"question": "Another?"}, {"images": (image(shade=9),)}],
+)
+def test_what_was_asked_otherwise_is_asked_anew(tmp_path: Path, other: dict[str, Any]) -> None:
+    Asking(tmp_path).cues(example())
+    settings = {name: value for name, value in other.items() if name in ("model", "max_tokens")}
+    changes = {name: value for name, value in other.items() if name in ("question", "images")}
+    again = Asking(tmp_path, lambda _: Reply("Anew."), settings, seed=other.get("seed", 0))
+    assert again.cues(example(**changes)) == ["Anew."]
+
+
+def test_half_a_character_does_not_reach_the_files(tmp_path: Path) -> None:
+    raw = Reply("x").body("vlm").replace(b'"x"', b'"7 \\ud83d and 5"')
+    assert Asking(tmp_path, lambda _: Reply(raw=raw)).cues(example()) == ["7 ? and 5"]
+    assert json.loads((tmp_path / KEPT_FILE).read_text())["cue"] == "7 ? and 5"
+
+
+def test_where_and_how_a_model_is_asked_is_no_part_of_what_its_cues_are() -> None:
+    def identity(**changes: Any) -> dict[str, Any]:
+        provider = {"type": "endpoint", "url": "http://a:8000/v1", "model": "vlm", **changes}
+        return CuesConfig.model_validate({"provider": provider}).identity()
+
+    base = identity()
+    assert identity(url="https://b/v1", concurrency=64, timeout=9.0, retries=1) == base
+    assert identity(model="other") != base
+    assert identity(max_tokens=32) != base
+    assert "http://a:8000" not in json.dumps(base)
+    assert base["provider"]["prompt"] == "v1"
+    assert CuesConfig().identity() == CuesConfig().model_dump(mode="json")
+
+
+def test_the_fingerprint_names_the_model_and_the_words_which_a_version_never_changes(tmp_path: Path) -> None:
+    config = EndpointCues(url="http://a/v1", model="Qwen/Qwen3-VL-32B-Instruct")
+    assert EndpointProvider(config, 0, tmp_path).fingerprint == "Qwen/Qwen3-VL-32B-Instruct, prompt v1 (0a1bf051b465)"
+
+
+def test_each_prompt_asks_with_the_question() -> None:
+    assert all("What?" in prompt.asked("What?") for prompt in CUE_PROMPTS.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"url": "cue-model:8000/v1"}, "is no address of an API"),
+        ({"url": "ftp://cue-model/v1"}, "is no address of an API"),
+        ({"url": "http://user:secret@host/v1"}, "a key belongs into the variable VICUR_CUE_API_KEY"),
+        ({"url": "http://host/v1?api_key=secret"}, "a key belongs into the variable VICUR_CUE_API_KEY"),
+        ({"api_key": "secret"}, "api_key"),
+        ({"model": ""}, "model"),
+        ({"prompt": "v9"}, "prompt"),
+        ({"concurrency": 0}, "concurrency"),
+    ],
+)
+def test_a_section_that_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:
+    adapter: TypeAdapter[CueProviderConfig] = TypeAdapter(CueProviderConfig)
+    with pytest.raises(ValidationError, match=message):
+        adapter.validate_python({"type": "endpoint", "url": "http://host/v1", "model": "vlm", **changes})
+
+
+def test_a_missing_client_is_told_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openai", None)
+    with pytest.raises(VicurError, match=r"Install vicur\[endpoint\]"):
+        EndpointProvider(EndpointCues(url="http://a/v1", model="vlm"), 0, tmp_path)

@@ -1,0 +1,50 @@
+"""Checks every kustomization of ``k8s/`` and prints what was looked at: ``python -m tests.k8s`` (``make k8s``)."""
+
+from __future__ import annotations
+
+import sys
+from itertools import chain
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from tests.crds import crd_files
+from tests.k8s.object_policy import OUTSIDE, all_problems
+from tests.k8s.render import APPLIED, pod_templates, rendered
+from tests.k8s.schemas import VERSIONS, problems
+
+
+def main() -> int:
+    """Prints a table and every problem; exit status 1 if there is one, 2 where something is missing that the checks need."""
+    try:
+        return _check()
+    except (pytest.skip.Exception, pytest.fail.Exception) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _check() -> int:
+    crds, found = crd_files(), []
+    table = Table(
+        "kustomization", "objects", "pods", *VERSIONS, "rules", title="Kubernetes' versions, and our own rules"
+    )
+    table.columns[0].no_wrap = True
+    for name in APPLIED:
+        manifests = rendered(name)
+        by_version = [[p for m in manifests for p in problems(m, version, crds)] for version in VERSIONS]
+        rules = all_problems(manifests, OUTSIDE.get(name, frozenset()))
+        counts = [str(len(each)) if each else "valid" for each in by_version]
+        table.add_row(
+            name, str(len(manifests)), str(len(pod_templates(manifests))), *counts, str(len(rules)) if rules else "kept"
+        )
+        found += [f"{name}: {problem}" for problem in (*dict.fromkeys(chain(*by_version)), *rules)]
+    console = Console(soft_wrap=True)
+    console.print(table)
+    for problem in found:
+        console.print(problem, style="red", markup=False)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""A real PostgreSQL for tests, as Debian's package installs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.tracking.server import free_port
+
+
+@contextmanager
+def postgres(folder: Path, user: str, password: str, database: str) -> Iterator[int]:
+    """Yields the port of a server with one user and one database, which asks for the password.
+
+    Args:
+        folder: an empty folder for its files.
+        user: the superuser's name.
+        password: its password.
+        database: a database of its own.
+    """
+    programs = _programs()
+    # The server refuses to run as root; the package brings a user for it.
+    runs_as = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+    if runs_as:
+        for path in (folder, *folder.parents[:2]):
+            path.chmod(0o755)
+        shutil.chown(folder, "postgres", "postgres")
+    secret = folder / "password"
+    secret.write_text(password)
+    secret.chmod(0o644)
+    cluster, port = folder / "cluster", free_port()
+    initialise = [programs / "initdb", "-D", cluster, "-U", user, "-A", "scram-sha-256", f"--pwfile={secret}", "-N"]
+    subprocess.run(initialise, check=True, capture_output=True, cwd=folder, **runs_as)
+    settings = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
+    server = subprocess.Popen(
+        [programs / "postgres", "-D", cluster, "-c", "fsync=off", *settings],
+        cwd=folder,
+        stderr=subprocess.DEVNULL,
+        **runs_as,
+    )
+    environment = {**os.environ, "PGPASSWORD": password}
+    at = ["-h", "127.0.0.1", "-p", str(port), "-U", user]
+    try:
+        for _ in range(100):
+            ready = subprocess.run([programs / "pg_isready", "-t", "1", *at], check=False, capture_output=True)
+            if ready.returncode == 0:
+                break
+        subprocess.run([programs / "createdb", *at, database], check=True, env=environment)
+        yield port
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _programs() -> Path:
+    """Where the programs lie; the test that asks is skipped where they do not."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    return found[-1].parent

@@ -1,0 +1,98 @@
+"""Validates manifests against the published schemas: Kubernetes' own in several versions, and custom resource definitions.
+
+``kubernetes-validate`` brings Kubernetes' schemas; its command lets kinds that it does not know pass, so here its schemas are used and an
+unknown kind is a problem. A definition's schema says nothing of fields that it does not name, which the API server drops: here they are
+problems as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import relevance
+from referencing import Registry, Resource
+
+from tests.k8s.render import Manifest, title
+
+TWINS = {"TrainingRuntime": "ClusterTrainingRuntime"}
+"""Kinds that have the same fields as another one, whose definition is published in their stead."""
+VERSIONS = ("1.32", "1.35", "1.37")
+"""Versions of Kubernetes: the oldest that we support, one between, the newest that has schemas."""
+_SCHEMAS = Path(str(files("kubernetes_validate"))) / "kubernetes-json-schema"
+
+
+def problems(manifest: Manifest, version: str, crds: list[Path]) -> list[str]:
+    """What a schema finds wrong with a manifest; nothing if it is right.
+
+    Args:
+        manifest: one object.
+        version: of Kubernetes, as in ``VERSIONS``.
+        crds: files of custom resource definitions.
+    """
+    key = (str(manifest.get("apiVersion")), str(manifest.get("kind")))
+    custom = _custom(tuple(crds))
+    validator = _builtin(*key, version) or custom.get(key) or custom.get((key[0], TWINS.get(key[1], "")))
+    if validator is None:
+        return [f"{title(manifest)}: no schema knows {key[1]} of {key[0]}"]
+    errors = sorted(validator.iter_errors(manifest), key=relevance)
+    return [f"{title(manifest)}: {'.'.join(map(str, e.absolute_path)) or 'it'}: {e.message}" for e in errors]
+
+
+@functools.cache
+def _builtin(api_version: str, kind: str, version: str) -> Draft202012Validator | None:
+    group, _, name = api_version.rpartition("/")
+    folder = _SCHEMAS / f"v{version}.0-local-strict"
+    assert folder.is_dir(), f"kubernetes-validate has no schemas of {version}"
+    # Their files know a group by its first label alone; the schema itself then refuses another group's apiVersion.
+    file = folder / f"{kind.lower()}-{group.split('.')[0] + '-' if group else ''}{name}.json"
+    if not file.is_file():
+        return None
+    return Draft202012Validator(json.loads(file.read_text()), registry=Registry().with_resource(*_definitions(folder)))
+
+
+@functools.cache
+def _definitions(folder: Path) -> tuple[str, Resource[Any]]:
+    resource = Resource.from_contents(json.loads((folder / "_definitions.json").read_text()))
+    return str(resource.id()), resource
+
+
+@functools.cache
+def _custom(crds: tuple[Path, ...]) -> dict[tuple[str, str], Draft202012Validator]:
+    """Validators of custom resources by apiVersion and kind, each by the schema of the version that the apiVersion names."""
+    found = {}
+    for file in crds:
+        for crd in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader):
+            for each in crd["items"] if crd["kind"].endswith("List") else [crd]:
+                spec = each["spec"]
+                for version in spec["versions"]:
+                    if version["served"]:
+                        schema = _closed(version["schema"]["openAPIV3Schema"], root=True)
+                        key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+                        found[key] = Draft202012Validator(schema)
+    return found
+
+
+def _closed(schema: Any, *, root: bool = False) -> Any:
+    """A definition's schema that also refuses fields which it does not name, as the API server's strict validation does."""
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {k: _fields(v) if k == "properties" else _closed(v) for k, v in schema.items()}
+    if "properties" in closed and not closed.get("x-kubernetes-preserve-unknown-fields"):
+        if root:
+            # Every definition leaves the metadata to the server.
+            closed["required"] = sorted({*closed.get("required", ()), "metadata"})
+            closed["properties"]["metadata"] = {"type": "object", "required": ["name"]}
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _fields(properties: dict[str, Any]) -> dict[str, Any]:
+    return {name: _closed(schema) for name, schema in properties.items()}

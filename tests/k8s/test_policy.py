@@ -1,0 +1,163 @@
+"""Every overlay keeps the rules that no schema knows, and each rule is seen to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.k8s.object_policy import OUTSIDE, all_problems
+from tests.k8s.render import APPLIED, Manifest, rendered
+
+LARGE = "overlays/gpu-pool"
+
+
+@pytest.mark.parametrize("name", APPLIED)
+def test_every_overlay_keeps_the_rules(name: str) -> None:
+    assert all_problems(rendered(name), OUTSIDE.get(name, frozenset())) == []
+
+
+@pytest.mark.parametrize("name", APPLIED)
+def test_what_an_overlay_takes_from_another_is_made_there(name: str) -> None:
+    made = {f"{m['kind']}/{m['metadata']['name']}" for m in rendered(LARGE)}
+    assert OUTSIDE.get(name, frozenset()) <= made
+
+
+def spoiled(kind: str, called: str, change: Callable[[Any], object]) -> list[str]:
+    """Problems of the large overlay after ``change`` of one of its objects."""
+    manifests = rendered(LARGE)
+    (target,) = [m for m in manifests if (m["kind"], m["metadata"]["name"]) == (kind, called)]
+    change(target)
+    return all_problems(manifests)
+
+
+def pod(manifest: Manifest) -> Manifest:
+    return manifest["spec"]["template"]["spec"]
+
+
+def container(manifest: Manifest) -> Manifest:
+    return pod(manifest)["containers"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: pod(m)["securityContext"].pop("runAsNonRoot"), "runAsNonRoot is not true"),
+        (lambda m: pod(m)["securityContext"].update(runAsUser=0), "no number of a user other than root"),
+        (lambda m: pod(m)["securityContext"].pop("runAsUser"), "no number of a user other than root"),
+        (lambda m: pod(m)["securityContext"].pop("seccompProfile"), "seccompProfile is not RuntimeDefault"),
+        (lambda m: pod(m).update(hostNetwork=True), "hostNetwork is shared with the node"),
+        (lambda m: pod(m).pop("serviceAccountName"), "default account"),
+        (lambda m: pod(m).pop("automountServiceAccountToken"), "automountServiceAccountToken must be false"),
+        (lambda m: pod(m)["volumes"].append({"name": "x", "hostPath": {"path": "/"}}), "forbids (hostPath)"),
+        (lambda m: m["spec"]["template"]["metadata"]["labels"].pop("app.kubernetes.io/part-of"), "no policy holds it"),
+        (lambda m: container(m)["securityContext"].pop("allowPrivilegeEscalation"), "allowPrivilegeEscalation is not"),
+        (lambda m: container(m)["securityContext"].update(readOnlyRootFilesystem=False), "readOnlyRootFilesystem is"),
+        (lambda m: container(m)["securityContext"].update(privileged=True), "it is privileged"),
+        (lambda m: container(m)["securityContext"].update(runAsUser=0), "overrides the pod's user with root"),
+        (lambda m: container(m)["securityContext"].pop("capabilities"), "capabilities.drop has no ALL"),
+        (lambda m: container(m)["securityContext"]["capabilities"].update(add=["SYS_ADMIN"]), "adds capabilities"),
+        (lambda m: container(m).update(image="mlflow/mlflow:latest"), "is not pinned"),
+        (lambda m: container(m).update(image="registry:5000/mlflow"), "is not pinned"),
+        (lambda m: container(m).update(image="mlflow@sha256:12"), "has no whole digest"),
+        (lambda m: container(m)["resources"]["requests"].pop("cpu"), "it requests no cpu"),
+        (lambda m: container(m)["resources"].pop("limits"), "it has no limit of memory"),
+        (lambda m: container(m).pop("livenessProbe"), "it has no livenessProbe"),
+        (lambda m: container(m).update(env=[{"name": "DB_PASSWORD", "value": "x"}]), "DB_PASSWORD holds a literal"),
+        (lambda m: container(m).update(imagePullPolicy="Sometimes"), "'Sometimes' is none of"),
+        (lambda m: pod(m)["volumes"][0]["configMap"].update(name="other"), "ConfigMap/other is not there"),
+        (lambda m: container(m)["envFrom"][2]["secretRef"].update(name="other"), "Secret/other is not there"),
+        (lambda m: m["spec"]["template"]["metadata"]["labels"].update({"app.kubernetes.io/name": "x"}), "finds no pod"),
+        (lambda m: container(m)["ports"][0].update(name="web"), "no pod has a port http"),
+        (lambda m: m["spec"].update(replicas=1), "lets no node be drained"),
+        (lambda m: m["metadata"].pop("namespace"), "it is in no namespace"),
+        (lambda m: m["metadata"]["labels"].pop("app.kubernetes.io/part-of"), "nobody finds it again"),
+    ],
+)
+def test_a_deployment_that_breaks_a_rule_is_told(change: Callable[[Any], object], message: str) -> None:
+    assert message in " ".join(spoiled("Deployment", "mlflow", change))
+
+
+@pytest.mark.parametrize(
+    ("kind", "called", "change", "message"),
+    [
+        ("Role", "vicur-training", lambda m: m["rules"][0].update(verbs=["*"]), "a wildcard in verbs"),
+        ("Role", "vicur-training", lambda m: m["rules"][0].update(resources=["*/status"]), "a wildcard in resources"),
+        ("Role", "vicur-training", lambda m: m["rules"][0]["verbs"].append("escalate"), "more than the role holds"),
+        ("Role", "vicur-training", lambda m: m["rules"][1]["verbs"].append("create"), "it may make pods"),
+        ("Role", "vicur-training", lambda m: m["rules"][1]["resources"].append("pods/exec"), "it may enter pods"),
+        ("Role", "vicur-kfp", lambda m: m["rules"][2].pop("resourceNames"), "it reads every secret"),
+        ("RoleBinding", "vicur-kfp", lambda m: m["roleRef"].update(name="other"), "Role/other is not there"),
+        ("RoleBinding", "vicur-kfp", lambda m: m["subjects"][0].update(name="x"), "ServiceAccount/x is not there"),
+        ("ClusterRoleBinding", "vicur-nodes", lambda m: m["subjects"][0].update(namespace="x"), "of another namespace"),
+        ("RoleBinding", "vicur-kfp", lambda m: m["subjects"][0].pop("namespace"), "of another namespace, or of none"),
+        ("Service", "mlflow", lambda m: m["spec"].update(type="NodePort"), "it opens a port to the outside"),
+        ("NetworkPolicy", "mlflow", lambda m: m["spec"]["ingress"].append({}), "allows everything"),
+        ("NetworkPolicy", "mlflow", lambda m: m["spec"].update(policyTypes=["Inbound"]), "'Inbound' is none of"),
+        ("LocalQueue", "vicur", lambda m: m["spec"].update(clusterQueue="x"), "ClusterQueue/x is not there"),
+        ("ResourceFlavor", "vicur-gpu", lambda m: m["metadata"].update(name="x"), "ResourceFlavor/vicur-gpu is not"),
+        ("Deployment", "cue-model", lambda m: container(m)["resources"]["requests"].pop("nvidia.com/gpu"), "GPUs are"),
+        ("Deployment", "cue-model", lambda m: m["spec"].update(replicas=2), "no disruption budget"),
+        ("ResourceQuota", "vicur", lambda m: m.update(kind="LimitRange"), "the namespace has no ResourceQuota"),
+        ("ConfigMap", "mlflow", lambda m: m.update(kind="Secret"), "secrets are not kept here"),
+        (
+            "Namespace",
+            "vicur",
+            lambda m: m["metadata"]["labels"].update({"pod-security.kubernetes.io/enforce": "baseline"}),
+            "does not enforce the restricted profile",
+        ),
+    ],
+)
+def test_an_object_that_breaks_a_rule_is_told(
+    kind: str, called: str, change: Callable[[Any], object], message: str
+) -> None:
+    assert message in " ".join(spoiled(kind, called, change))
+
+
+def test_a_queue_covers_all_that_queued_pods_request() -> None:
+    (queue,) = [m for m in rendered(LARGE) if m["kind"] == "ClusterQueue"]
+    (group,) = queue["spec"]["resourceGroups"]
+    assert set(group["coveredResources"]) == {"cpu", "memory", "nvidia.com/gpu"}
+    for flavor in group["flavors"]:
+        assert [r["name"] for r in flavor["resources"]] == group["coveredResources"]
+
+
+def test_the_quota_leaves_room_for_the_queue_and_the_cue_model() -> None:
+    manifests = rendered(LARGE)
+    (queue,) = [m for m in manifests if m["kind"] == "ClusterQueue"]
+    (quota,) = [m for m in manifests if m["kind"] == "ResourceQuota"]
+    queued = {r["name"]: r["nominalQuota"] for r in queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]}
+    assert int(quota["spec"]["hard"]["requests.nvidia.com/gpu"]) == int(queued["nvidia.com/gpu"]) + 1
+    assert int(quota["spec"]["hard"]["requests.cpu"]) > int(queued["cpu"])
+
+
+@pytest.mark.parametrize("name", ["overlays/dev", "overlays/gpu-pool"])
+def test_mlflow_may_be_called_by_each_of_its_names_with_and_without_a_port(name: str) -> None:
+    manifests = rendered(name)
+    (settings,) = [m["data"] for m in manifests if (m["kind"], m["metadata"]["name"]) == ("ConfigMap", "mlflow")]
+    (service,) = [m["metadata"] for m in manifests if (m["kind"], m["metadata"]["name"]) == ("Service", "mlflow")]
+    space = service["namespace"]
+    names = [
+        "mlflow",
+        f"mlflow.{space}",
+        f"mlflow.{space}.svc",
+        f"mlflow.{space}.svc.cluster.local",
+        "localhost",
+        "127.0.0.1",
+    ]
+    allowed = settings["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert allowed == [form for each in names for form in (each, f"{each}:*")]
+
+
+@pytest.mark.parametrize("name", ["overlays/dev", "overlays/gpu-pool"])
+def test_the_endpoint_of_mlflow_is_a_service_that_is_there(name: str) -> None:
+    manifests = rendered(name)
+    (endpoints,) = [m["data"] for m in manifests if m["metadata"]["name"] == "vicur-endpoints"]
+    served = {
+        f"http://{m['metadata']['name']}.{m['metadata']['namespace']}.svc.cluster.local:{port['port']}"
+        for m in manifests
+        if m["kind"] == "Service"
+        for port in m["spec"]["ports"]
+    }
+    assert endpoints["MLFLOW_TRACKING_URI"] in served

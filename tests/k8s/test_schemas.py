@@ -1,0 +1,103 @@
+"""Every rendered manifest is what the schemas of Kubernetes and of the custom resources say."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crds import crd_files
+from tests.k8s.__main__ import main
+from tests.k8s.render import APPLIED, rendered
+from tests.k8s.schemas import VERSIONS, problems
+
+
+@pytest.fixture(scope="session")
+def crds() -> list[Path]:
+    return crd_files()
+
+
+def test_the_overlays_that_the_documentation_names_are_there() -> None:
+    assert APPLIED == ("jobs/stage-models", "overlays/dev", "overlays/gpu-pool", "overlays/multi-user")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", APPLIED)
+def test_every_manifest_is_valid(name: str, version: str, crds: list[Path]) -> None:
+    manifests = rendered(name)
+    assert len(manifests) > 1
+    assert [problem for manifest in manifests for problem in problems(manifest, version, crds)] == []
+
+
+def one(name: str, kind: str, called: str) -> dict[str, Any]:
+    found = [m for m in rendered(name) if m["kind"] == kind and m["metadata"]["name"] == called]
+    assert len(found) == 1
+    return copy.deepcopy(found[0])
+
+
+def test_an_unknown_kind_is_a_problem(crds: list[Path]) -> None:
+    unknown = {"apiVersion": "example.com/v1", "kind": "Surprise", "metadata": {"name": "x"}}
+    assert problems(unknown, "1.35", crds) == ["Surprise/x: no schema knows Surprise of example.com/v1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["spec"].update(replica=2), "'replica' was unexpected"),
+        (lambda m: m["spec"].update(replicas="two"), "is not of type"),
+        (lambda m: m["spec"].pop("selector"), "'selector' is a required property"),
+        (lambda m: m.update(apiVersion="apps.example.com/v1"), "is not one of"),
+        (lambda m: m.update(kind="deployment"), "is not one of"),
+        (lambda m: m.update(apiVersion="apps/v1beta1"), "no schema knows"),
+    ],
+)
+def test_a_manifest_of_kubernetes_that_is_wrong_is_told(change: Any, message: str, crds: list[Path]) -> None:
+    deployment = one("overlays/gpu-pool", "Deployment", "mlflow")
+    change(deployment)
+    for version in VERSIONS:
+        assert message in " ".join(problems(deployment, version, crds))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["spec"].update(nominalQuota=1), "'nominalQuota' was unexpected"),
+        (lambda m: m["spec"]["preemption"].update(withinClusterQueue="Always"), "'Always' is not one of"),
+        (lambda m: m["spec"]["resourceGroups"][0]["flavors"][0].pop("name"), "'name' is a required property"),
+        (lambda m: m.update(apiVersion="kueue.x-k8s.io/v1"), "no schema knows"),
+        (lambda m: m.pop("metadata"), "'metadata' is a required property"),
+    ],
+)
+def test_a_custom_resource_that_is_wrong_is_told(change: Any, message: str, crds: list[Path]) -> None:
+    queue = one("overlays/gpu-pool", "ClusterQueue", "vicur-gpu")
+    change(queue)
+    assert message in " ".join(problems(queue, "1.35", crds))
+
+
+def test_a_custom_resource_is_checked_by_the_version_that_it_names(crds: list[Path]) -> None:
+    queue = one("overlays/gpu-pool", "ClusterQueue", "vicur-gpu")
+    queue["spec"]["cohort"] = "research"
+    assert problems(queue, "1.35", crds)
+    queue["apiVersion"] = "kueue.x-k8s.io/v1beta1"
+    assert problems(queue, "1.35", crds) == []
+
+
+def test_a_runtime_of_a_namespace_is_checked_by_the_clusters(crds: list[Path]) -> None:
+    runtime = one("overlays/multi-user", "TrainingRuntime", "vicur-torch")
+    runtime["spec"]["mlPolicy"]["pytorch"] = {}
+    assert "'pytorch' was unexpected" in " ".join(problems(runtime, "1.35", crds))
+
+
+def test_the_command_prints_a_line_for_each_kustomization_and_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main() == 0
+    printed = capsys.readouterr().out
+    assert printed.count("kept") == len(APPLIED)
+    assert printed.count("valid") == len(APPLIED) * len(VERSIONS)
+
+
+def test_the_queues_are_valid_for_an_older_kueue_too(crds: list[Path]) -> None:
+    older = [m for m in rendered("overlays/gpu-pool") if m["apiVersion"] == "kueue.x-k8s.io/v1beta2"]
+    assert len(older) == 6
+    assert [p for m in older for p in problems({**m, "apiVersion": "kueue.x-k8s.io/v1beta1"}, "1.35", crds)] == []

@@ -1,0 +1,127 @@
+"""A stand-in for the Hugging Face Hub, which no test can reach: lists a commit's files and serves them, whole or from a byte on.
+
+It knows what huggingface_hub 2.4 asks of it, and answers 404 to anything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+REPOSITORY = "lab/tiny-model"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Hub:
+    """A repository with one commit.
+
+    Attributes:
+        files: content by path.
+        asks_for: a token, needed where it is set, as for a model whose terms must be accepted.
+        spoilt: paths whose bytes are changed on their way.
+        broken: paths that break off after half of their bytes, once.
+        asked: requests so far.
+    """
+
+    files: dict[str, bytes]
+    asks_for: str | None = None
+    spoilt: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+    address: str = ""
+
+    def listing(self) -> list[dict[str, object]]:
+        """The files of the commit, as the Hub lists them: weights by SHA-256, the rest by git's id."""
+        entries = []
+        for path, content in self.files.items():
+            entry = {"type": "file", "path": path, "size": len(content), "oid": git_id(content)}
+            if path.endswith((".safetensors", ".bin")):
+                entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+            entries.append(entry)
+        return entries
+
+
+def git_id(content: bytes) -> str:
+    """What git calls a blob."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        path = self.path.partition("?")[0]
+        self.hub.asked.append(f"{self.command} {path}")
+        if self.hub.asks_for and self.headers.get("Authorization") != f"Bearer {self.hub.asks_for}":
+            return self._send(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"}, body)
+        if path == f"/api/models/{REPOSITORY}/tree/{COMMIT}":
+            return self._send(200, json.dumps(self.hub.listing()).encode(), {"Content-Type": "application/json"}, body)
+        if path.startswith(f"/api/models/{REPOSITORY}/tree/"):
+            return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body)
+        name = path.removeprefix(f"/{REPOSITORY}/resolve/{COMMIT}/")
+        if name not in self.hub.files:
+            return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
+        return self._file(name, body)
+
+    def _file(self, name: str, body: bool) -> None:
+        content = self.hub.files[name]
+        headers = {
+            "X-Repo-Commit": COMMIT,
+            "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+            "Accept-Ranges": "bytes",
+        }
+        if name in self.hub.spoilt:
+            content = bytes([content[0] ^ 1]) + content[1:]
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        if body and name in self.hub.broken:
+            self.hub.broken.discard(name)
+            self.send_response(200)
+            for key, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+            return
+        self._send(206 if start else 200, content[start:], headers, body)
+
+    def _send(self, status: int, content: bytes, headers: dict[str, str], body: bool) -> None:
+        self.send_response(status)
+        for key, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def serving(hub: Hub) -> Iterator[Hub]:
+    """Serves a repository at ``hub.address``."""
+    handler = type("Handler", (_Handler,), {"hub": hub})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    hub.address = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
