@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vicur.cluster.jobs import node
 from vicur.cluster.jobs.exchange import fetch_inputs, fetch_student, has_student, send_inputs, send_student
-from vicur.cluster.jobs.node import run_node
 from vicur.cluster.jobs.task import VARIABLE, NodeTask
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
@@ -135,5 +138,32 @@ def test_a_node_refuses_other_work_than_its_step_means(folder, tmp_path, monkeyp
     monkeypatch.setenv("VICUR_SCRATCH", str(tmp_path))
     identity = stage_identity(STAGES["train"].reference, TrainConfig(method="vicur"), {"dataset": folder}, seed=1)
     with pytest.raises(VicurError, match=r"another training \(seed: 1 there, 0 here\)") as caught:
-        run_node(task(identity=identity, inputs={"dataset": str(folder)}))
+        node.run_node(task(identity=identity, inputs={"dataset": str(folder)}))
     assert "cluster.image" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("retryable", "code"), [(True, EXIT_CODE), (False, 2)])
+def test_a_server_that_does_not_answer_a_node_is_no_wrong_input(tmp_path, monkeypatch, retryable, code):
+    def refuse(*_: Any) -> None:
+        raise VicurError("S3 does not answer.", remedy="Check the address.", retryable=retryable)
+
+    monkeypatch.setenv("VICUR_SCRATCH", str(tmp_path))
+    monkeypatch.setattr(node, "fetch_inputs", refuse)
+    with pytest.raises(VicurError, match="does not answer") as caught:
+        node.run_node(task())
+    assert caught.value.exit_code == code
+
+
+def test_a_node_that_is_stopped_while_it_fetches_ends_at_once_with_75(tmp_path, monkeypatch):
+    """As the first process of its container it would not, by itself."""
+
+    def fetch(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    monkeypatch.setenv("VICUR_SCRATCH", str(tmp_path))
+    monkeypatch.setattr(node, "fetch_inputs", fetch)
+    with pytest.raises(VicurError, match="SIGTERM") as caught:
+        node.run_node(task())
+    assert caught.value.exit_code == EXIT_CODE
+    assert list(tmp_path.iterdir()) == []

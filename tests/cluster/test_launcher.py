@@ -174,7 +174,9 @@ SCENARIOS = {
     "the job's runtime is missing": Scenario(
         lambda server, job: server.fail(job, "TrainingRuntimeNotSupported", "no vicur-torch"), 2, "no vicur-torch"
     ),
-    "create is forbidden": Scenario(trains, 2, "Role vicur-pipeline", faults=(Fault("create", "", 403, ALWAYS),)),
+    "create is forbidden": Scenario(
+        trains, 2, "Role of k8s/base/access/training.yaml", faults=(Fault("create", "", 403, ALWAYS),)
+    ),
     # Something went wrong: a retry goes on from the checkpoint, and may meet it again.
     "a node crashes": Scenario(ends_with(1, node=0), 1, "node 0 ended with status 1 (Error)"),
     "a node runs out of memory": Scenario(ends_with(137, reason="OOMKilled"), 1, "cluster.gpu_steps.memory"),

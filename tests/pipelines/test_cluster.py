@@ -224,3 +224,18 @@ def test_a_form_that_is_wrong_fails_in_the_first_step_and_starts_nothing(tmp_pat
     assert "there is no setting 'training.stepz'" in made.stdout + made.stderr
     (run,) = (tmp_path / "outputs").iterdir()
     assert {step.name for step in run.iterdir()} <= {"preflight", "outcome"}
+
+
+def test_a_training_is_told_its_nodes_by_the_first_step(package: Any) -> None:
+    """Through the pipeline in the pipeline and the loop."""
+
+    def given(component: str, task: str) -> dict[str, Any]:
+        parameters: dict[str, Any] = graph["components"][component]["dag"]["tasks"][task]["inputs"]["parameters"]
+        return parameters
+
+    graph, _ = package
+    made = given("comp-exit-handler-1", "distillation")["cluster"]["taskOutputParameter"]
+    assert made == {"outputParameterKey": "cluster", "producerTask": "preflight"}
+    channel = "pipelinechannel--cluster"
+    assert given("comp-distillation", "for-loop-1")[channel] == {"componentInputParameter": "cluster"}
+    assert given("comp-for-loop-1", "train")["cluster"] == {"componentInputParameter": channel}

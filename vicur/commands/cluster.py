@@ -26,6 +26,10 @@ def node() -> None:
 
     The nodes of a TrainJob run this, and nobody by hand: what to do stands in VICUR_NODE_TASK, and which machine this is in torchrun's
     variables.
+
+    [bold]Examples[/bold]
+
+      PET_NNODES=2 PET_NODE_RANK=1 PET_MASTER_ADDR=node-0 PET_MASTER_PORT=29500 vicur cluster node
     """
     from vicur.cluster.jobs.node import run_node
     from vicur.cluster.jobs.task import NodeTask

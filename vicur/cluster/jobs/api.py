@@ -336,7 +336,7 @@ def _refused(error: Any) -> VicurError | None:
         return VicurError(
             f"the cluster does not allow it ({reason}).",
             where="cluster",
-            remedy="Give the step's service account the Role vicur-pipeline (k8s/base/access).",
+            remedy="Give the step's service account the Role of k8s/base/access/training.yaml.",
         )
     if error.status in (400, 422) or denied:
         return VicurError(

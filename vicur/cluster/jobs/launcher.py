@@ -30,6 +30,7 @@ Json = dict[str, Any]
 
 _SAY_AGAIN_SECONDS = 600.0
 _DRAIN_SECONDS = 5.0
+_GONE_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def _have_job(api: Api, request: JobRequest, pool: PoolsConfig, tell: Callable[[
             tell(f"goes on with the TrainJob {name} of an earlier attempt")
             return _adopted(api, job, request)
         # An earlier attempt has given it up, and was killed before it was gone.
+        tell(f"waits until the TrainJob {name} of an earlier attempt is gone")
         _remove(api, request, until_gone=True)
 
 
@@ -155,7 +157,7 @@ def _remove(api: Api, request: JobRequest, *, until_gone: bool = False) -> None:
             elif time.monotonic() > deadline and not until_gone:
                 log.info("TrainJob %s is being removed: its pods still write their checkpoint", name)
                 return
-            time.sleep(min(0.2, api.pace.tick))
+            time.sleep(_GONE_LOOK_SECONDS)
     except VicurError as error:
         log.warning("TrainJob %s may still be there (vicur cluster reap removes it): %s", name, error)
         if until_gone:

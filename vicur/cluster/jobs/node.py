@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vicur.cluster.jobs.exchange import fetch_inputs, send_student
+from vicur.cluster.jobs.report import WRONG_INPUT
 from vicur.cluster.jobs.stopping import Stopping
 from vicur.cluster.jobs.task import NodeTask
 from vicur.config.tracking import TrackingConfig
@@ -22,6 +23,7 @@ from vicur.session import session_from_environment
 from vicur.stage import execute, stage_identity, stage_key
 from vicur.stages import STAGES
 from vicur.tracking import flattened
+from vicur.training.interruption import EXIT_CODE
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,19 @@ def run_node(task: NodeTask) -> None:
     """Takes part in a training, as one of several machines (``PET_NNODES`` and the like say which).
 
     Raises:
-        VicurError: where it is another training here than in the step, it cannot be trained, or it was asked to stop (exit status 75).
+        VicurError: where it is another training here than in the step, or it cannot be trained; with exit status 75 where it was asked to
+            stop, or a server did not answer.
     """
+    try:
+        _take_part(task)
+    except VicurError as error:
+        # The step learns of its nodes' ends by their statuses alone: that of wrong input is not for what may pass.
+        if error.retryable and error.exit_code == WRONG_INPUT:
+            error.exit_code = EXIT_CODE
+        raise
+
+
+def _take_part(task: NodeTask) -> None:
     machines = Machines.from_environment()
     section = validated(TrainConfig, dict(task.section), "training")
     tracking = validated(TrackingConfig, dict(task.tracking), "tracking")

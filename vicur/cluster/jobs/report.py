@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 
 _EVENTS = 10
 _LINES = 25
-_WRONG_INPUT = 2
+WRONG_INPUT = 2
+"""Exit status of what finds its input at fault."""
 # By its own account, or because the signal that asks a process to stop ended it.
 _STOPPED = (EXIT_CODE, 128 + 15)
 _GOES_ON = "Given again, the step goes on from the last checkpoint."
@@ -68,9 +69,9 @@ def failure(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> VicurE
     words = (
         f"node {end.node} ended with status {end.code} ({end.reason})" if end.code else f"node {end.node}: {end.reason}"
     )
-    if end.code == _WRONG_INPUT and not end.disrupted:
+    if end.code == WRONG_INPUT and not end.disrupted:
         remedy = "The end of its log stands above and says what to correct; retrying does not help."
-        return VicurError(f"{words}.", where=where, remedy=remedy, exit_code=_WRONG_INPUT)
+        return VicurError(f"{words}.", where=where, remedy=remedy, exit_code=WRONG_INPUT)
     if end.reason == "OOMKilled":
         remedy = "Give the nodes more memory (cluster.gpu_steps.memory), or see vicur plan for what takes less."
         return VicurError(f"{words}.", where=where, remedy=remedy, exit_code=1, retryable=True)
@@ -98,7 +99,7 @@ def out_of_time(where: str, what: str, setting: str) -> VicurError:
 def _rank(end: PodEnd) -> tuple[int, str]:
     if end.disrupted:
         return 1, end.at
-    return {_WRONG_INPUT: 0}.get(end.code or 0, 2), end.at
+    return {WRONG_INPUT: 0}.get(end.code or 0, 2), end.at
 
 
 def _concerns(event: Mapping[str, Any], job: str) -> bool:

@@ -45,7 +45,6 @@ def launch_training(
     pool: PoolsConfig,
     tracking: TrackingConfig,
     checkpoints: str,
-    site: Site | None = None,
 ) -> KeptSummary:
     """Trains one student on several nodes.
 
@@ -57,7 +56,6 @@ def launch_training(
         pool: the nodes.
         tracking: where the nodes track.
         checkpoints: address on S3 below which trainings keep their checkpoints.
-        site: where the job is made; by default where this process is.
 
     Raises:
         VicurError: for what cannot be trained, before any node is asked for; and where the job does not end well.
@@ -70,7 +68,7 @@ def launch_training(
             remedy="Name an address on S3: s3://bucket/prefix.",
         )
     _require_trainable(config, inputs, pool)
-    site = site or Site.of(pool.image)
+    site = Site.of(pool.image)
     work = stage_key(context.identity)
     place = f"{root}/{work}"
     collect = partial(fetch_student, place, output)
