@@ -42,7 +42,7 @@ def main() -> None:
     # The image's user is nobody whom this machine knows.
     asked.outputs.chmod(0o777)
     local.init(_runner(asked.image), pipeline_root=str(asked.outputs.absolute()), raise_on_error=True)
-    graph.build(code_versions(), retries=0)(**graph.arguments(config))
+    graph.build(code_versions(), config, retries=0)(**graph.arguments(config))
 
 
 def _runner(image: str | None) -> object:

@@ -69,6 +69,9 @@ def lay_out(cluster: Cluster, folder: Path, **settings: object) -> None:
     """Writes the inputs of a training below ``folder``."""
     shutil.copytree(cluster.inputs, folder / "in")
     (folder / "in" / "run.yaml").write_text(yaml.safe_dump({"training": {**TRAINING, **settings}}))
+    # Tests' folders are for their own user alone.
+    for path in (folder / "in", *(folder / "in").rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def writable(folder: Path) -> Path:

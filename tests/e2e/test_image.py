@@ -42,7 +42,7 @@ def test_runs_as_a_user_by_number_who_is_not_root(engine, image, described):
 
 
 def test_the_command_and_the_executor_of_steps_start_with_a_read_only_root(engine, image):
-    assert inside(engine, image, "vicur", "--version").strip() == version("vicur")
+    assert inside(engine, image, "vicur", "--version").split() == ["vicur", version("vicur")]
     assert "--executor_input" in inside(engine, image, "python3", "-m", "kfp.dsl.executor_main", "--help")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,11 +55,6 @@ def lineage(name: str) -> list[Stage]:
 
 
 SHIPPED = {stage.name: stage for flavor in FLAVORS for stage in [STAGES["image"], *lineage(flavor)]}
-
-
-def pins(name: str) -> dict[str, str]:
-    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
 def test_every_stage_starts_from_the_base_that_is_asked_for_or_from_another_stage():
@@ -134,28 +128,3 @@ def test_labels_are_those_of_the_open_container_initiative():
     (labels,) = STAGES["image"].values("LABEL")
     names = set(re.findall(r"org\.opencontainers\.image\.([a-z.]+)=", labels))
     assert names == {"title", "description", "licenses", "version", "revision", "created", "base.name"}
-
-
-def test_both_images_hold_the_same_releases_and_the_gpu_image_cuda_s_packages_too():
-    cpu, gpu = pins("constraints.txt"), pins("constraints-gpu.txt")
-    more = gpu.keys() - cpu.keys()
-    assert {name: number for name, number in gpu.items() if name not in more} == {
-        name: cpu[name] for name in gpu if name not in more
-    }
-    assert {"triton", "nvidia-nccl-cu13"} <= more
-    assert all(name.startswith(("nvidia-", "cuda-")) or name == "triton" for name in more)
-
-
-def test_all_that_the_package_asks_for_in_an_image_is_pinned_for_the_gpu_image():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["pipeline"], *extras["tracking"], *extras["endpoint"]]
-    # The extra pipeline takes in the extra endpoint by the project's own name.
-    names = {re.split(r"[<>=\[ ]", requirement)[0] for requirement in asked} - {project["name"]}
-    assert names <= pins("constraints-gpu.txt").keys()
-
-
-def test_tools_that_build_an_image_are_pinned_with_all_that_they_need():
-    asked, pinned = pins("images/tools.in"), pins("images/tools.txt")
-    assert asked.items() <= pinned.items()
-    assert len(pinned) > len(asked)

@@ -118,4 +118,5 @@ def requirements() -> list[str]:
     names = [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
     # A build's local label (torch's "+cpu") is not on the index.
     pinned = [f"{name}=={Version(version(name)).public}" for name in names]
-    return [f"mlflow=={version('mlflow')}", f"pandas=={version('pandas')}", *pinned]
+    # Client and server are released together, and a step's image holds the client alone.
+    return [f"mlflow=={version('mlflow-skinny')}", f"pandas=={version('pandas')}", *pinned]
