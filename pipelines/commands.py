@@ -118,7 +118,7 @@ def compile_package(
 
       vicur compile -o package.yaml
 
-      vicur compile configs/qwen3-vl-8b.yaml --image registry.example.com/vicur-python:0.1.0-gpu -o 8b.yaml
+      vicur compile configs/qwen3-vl-8b.yaml --image registry.example.com/vicur-python-gpu:0.1.0 -o 8b.yaml
 
       vicur compile configs/ablation.yaml --pipeline ablation -o ablation.yaml
     """

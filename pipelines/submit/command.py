@@ -101,7 +101,7 @@ def submit(
 
     [bold]Examples[/bold]
 
-      vicur submit configs/qwen3-vl-8b.yaml --endpoint http://localhost:8080 --image registry.example.com/vicur-python:0.1.0-gpu
+      vicur submit configs/qwen3-vl-8b.yaml --endpoint http://localhost:8080 --image registry.example.com/vicur-python-gpu:0.1.0
 
       vicur submit --package 8b.yaml -p gpu_count=8 -p 'methods=[vicur]' -p training.steps=400 --no-follow
 
