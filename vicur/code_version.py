@@ -109,7 +109,8 @@ def _place(name: str) -> Path:
 
 @cache
 def _exists(name: str) -> bool:
-    return _place(name).is_file()
+    # Where the package is installed, all others lie beside it.
+    return name.partition(".")[0] == "vicur" and _place(name).is_file()
 
 
 @cache
@@ -162,7 +163,7 @@ def _source(node: ast.ImportFrom, importer: str) -> str:
 
 def _origins(module: str, name: str) -> set[str]:
     """The modules behind ``from <module> import <name>``; none where it is not of ``vicur``."""
-    if module.partition(".")[0] != "vicur" or not _exists(module):
+    if not _exists(module):
         return set()
     if _exists(f"{module}.{name}"):
         return {f"{module}.{name}"}

@@ -25,6 +25,7 @@ FILES = {
     "vicur/modeling/chat.py": "def chat(): return 1\n",
     "vicur/training/__init__.py": "from vicur.training.train import train\n",
     "vicur/training/train.py": (
+        "import installed.beside\n"
         "import vicur.modeling.chat\n"
         "from vicur.data import read\n"
         "from vicur.events import Events\n"
@@ -44,6 +45,8 @@ FILES = {
     "vicur/evaluation/names.py": "NAMES = ()\n",
     "vicur/evaluation/evaluate.py": "TEMPLATES = 'templates'\n",
     "vicur/evaluation/templates/report.html": "<p>report</p>",
+    "installed/__init__.py": "",
+    "installed/beside.py": "def help(): return 1\n",
 }
 
 
@@ -109,6 +112,7 @@ def test_it_changes_with(package: Path, file: str, text: str) -> None:
         ("vicur/evaluation/templates/report.html", "<p>better report</p>"),
         ("vicur/training/README.md", "how else"),
         ("vicur/training/other.css", "p { color: red }"),
+        ("installed/beside.py", "def help(): return 2\n"),
     ],
     ids=[
         "docstrings and comments",
@@ -121,6 +125,7 @@ def test_it_changes_with(package: Path, file: str, text: str) -> None:
         "a template of another stage",
         "a readme",
         "a file that it does not name",
+        "what another package holds that is installed beside it",
     ],
 )
 def test_it_does_not_change_with(package: Path, file: str, text: str) -> None:
