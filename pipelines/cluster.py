@@ -75,7 +75,7 @@ def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphCompon
             seed: Root of everything random.
             overrides: Any other setting of the configuration by its dotted name, as {"training.steps": 50}. Checked in the first step.
         """
-        anywhere = InPools(pools, Placement(image, gpu_type, "0", node_selector, tolerations))
+        anywhere = InPools(pools, Placement(image, gpu_type, node_selector, tolerations))
         chosen = {"gpu_type": gpu_type, "node_selector": node_selector}
         ended = anywhere(outcome_step(tracking=tracking, cluster=own, **chosen), caching=False)
         with dsl.ExitHandler(ended, name="run"):
@@ -112,7 +112,7 @@ def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphCompon
                 **{f"{name}_key": made[f"{name}_key"] for name in KEYS},
                 checkpoints=made["checkpoints"],
                 image=image,
-                step_gpus=made["step_gpus"],
+                **{name: made[name] for name in _STEP},
                 tolerations=tolerations,
                 **chosen,
             )
@@ -120,6 +120,7 @@ def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphCompon
     return cluster
 
 
+_STEP = ("step_gpus", "step_cpu", "step_memory")
 _SECTIONS = ("data", "cues", "base", "training", "evaluation", "comparison", "registry", "cluster")
 
 
@@ -150,6 +151,8 @@ def _distillation(codes: Mapping[str, str], pools_of: RunConfig, tracking: Mappi
         image: str,
         gpu_type: str,
         step_gpus: str,
+        step_cpu: str,
+        step_memory: str,
         node_selector: dict,
         tolerations: list,
     ):
@@ -172,7 +175,8 @@ def _distillation(codes: Mapping[str, str], pools_of: RunConfig, tracking: Mappi
             "baseline": baseline_key,
             "student": student_key,
         }
-        settle = InPools(pools_of.cluster, Placement(image, gpu_type, step_gpus, node_selector, tolerations))
+        placement = Placement(image, gpu_type, node_selector, tolerations, step_gpus, step_cpu, step_memory)
+        settle = InPools(pools_of.cluster, placement)
         distillation_steps(settle, codes, sections, {"seed": seed, "tracking": dict(tracking)}, keys)
 
     return distillation

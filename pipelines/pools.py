@@ -31,16 +31,20 @@ class Placement:
     Attributes:
         image: container image.
         gpu_type: the resource that a GPU is.
-        step_gpus: GPUs of a training step.
         node_selector: labels of the pool's nodes.
         tolerations: its taints.
+        step_gpus: GPUs of a training step.
+        step_cpu: its processor cores.
+        step_memory: its memory.
     """
 
     image: Any
     gpu_type: Any
-    step_gpus: Any
     node_selector: Any
     tolerations: Any
+    step_gpus: Any = "0"
+    step_cpu: Any = ""
+    step_memory: Any = ""
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,25 @@ class InPools:
         task.set_container_image(self.placement.image)
         task.register_pipeline_channels(_channels(self.placement.image))
         hours = pools.training_timeout_hours if place == "training" else pools.step_timeout_hours
-        kubernetes.set_timeout(task, hours * _HOUR)
+        # A training of several nodes keeps its own limits: its wait in a queue may have none.
+        if place != "training" or pools.nodes == 1:
+            kubernetes.set_timeout(task, hours * _HOUR)
         self._environment(task)
         if pools.models_claim and task.component_spec.name in ("preflight", "base", "train"):
             kubernetes.mount_pvc(task, pools.models_claim, MODELS)
-        resources = pools.steps if place == "anywhere" else pools.gpu_steps
-        task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
-        task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+        cpu, memory = self._resources(place)
+        task.set_cpu_request(cpu).set_cpu_limit(cpu).set_memory_request(memory).set_memory_limit(memory)
+        task.register_pipeline_channels(_channels(cpu, memory))
         if place != "anywhere" and pools.gpu_count:
             self._in_the_pool(task, self.placement.step_gpus if place == "training" else "1")
         return task
+
+    def _resources(self, place: Place) -> tuple[Any, Any]:
+        """Cores and memory. A training that is a job of its own leaves a step that only waits."""
+        if place == "training":
+            return self.placement.step_cpu, self.placement.step_memory
+        resources = self.pools.steps if place == "anywhere" else self.pools.gpu_steps
+        return resources.cpu, resources.memory
 
     def _in_the_pool(self, task: dsl.PipelineTask, gpus: Any) -> None:
         where = self.placement

@@ -65,8 +65,10 @@ def passed_on(config: RunConfig, codes: Mapping[str, str]) -> dict[str, Any]:
         "chosen_methods": values["methods"],
         "root_seed": config.seed,
         "checkpoints": config.checkpoints,
-        # A training of several nodes is a job of its own, and the step that waits for it needs no GPU.
+        # A training of several nodes is a job of its own, and the step that waits for it needs no GPU and little else.
         "step_gpus": str(pool.gpu_count if pool.nodes == 1 else 0),
+        "step_cpu": (pool.gpu_steps if pool.nodes == 1 else pool.steps).cpu,
+        "step_memory": (pool.gpu_steps if pool.nodes == 1 else pool.steps).memory,
     }
 
 

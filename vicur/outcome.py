@@ -11,7 +11,7 @@ from vicur.cluster.jobs.api import Api
 from vicur.cluster.jobs.client import connect
 from vicur.cluster.jobs.reaper import reap
 from vicur.cluster.pods import in_cluster, pods_of_run
-from vicur.cluster.usage import Usage, usage_of
+from vicur.cluster.usage import GPU_HOURS, Usage, usage_of
 from vicur.cluster.webhook import call_webhook
 from vicur.config.pools import PoolsConfig
 from vicur.config.tracking import TrackingConfig
@@ -20,7 +20,7 @@ from vicur.errors import VicurError
 from vicur.events import Events
 from vicur.session import run_id_from_environment
 from vicur.step import log_to_own_file
-from vicur.tracking import Status, finish_pipeline
+from vicur.tracking import Status, finish_pipeline, metric_total
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any],
             return None
 
     attempt("What its trainings left could not be removed", lambda: _reap(run_id))
-    usage: Usage | None = attempt("Its GPU-hours could not be counted", lambda: _usage(run_id, pool))
+    launched = attempt("The GPU-hours of its jobs are not known", lambda: _launched(run_id, tracking)) or 0.0
+    usage: Usage | None = attempt("Its GPU-hours could not be counted", lambda: _usage(run_id, pool, launched))
     words = f"The run ended: {state.lower()}." + (f" {message}" if message else "")
     words += f" It used {usage.words}." if usage is not None else ""
     attempt("It could not be recorded in MLflow", lambda: _finish(run_id, state, tracking, usage))
@@ -63,10 +64,16 @@ def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any],
     return words
 
 
-def _usage(run_id: str, pool: Mapping[str, Any]) -> Usage | None:
+def _usage(run_id: str, pool: Mapping[str, Any], launched: float) -> Usage | None:
     if not in_cluster():
         return None
-    return usage_of(pods_of_run(run_id), validated(PoolsConfig, dict(pool), "cluster"), datetime.now(UTC))
+    return usage_of(pods_of_run(run_id), validated(PoolsConfig, dict(pool), "cluster"), datetime.now(UTC), launched)
+
+
+def _launched(run_id: str, tracking: Mapping[str, Any]) -> float:
+    if not in_cluster():
+        return 0.0
+    return metric_total(validated(TrackingConfig, dict(tracking), "tracking"), run_id, GPU_HOURS)
 
 
 def _reap(run_id: str) -> None:
@@ -85,4 +92,4 @@ def _figures(usage: Usage | None) -> dict[str, float]:
     if usage is None:
         return {}
     cost = {} if usage.cost is None else {f"usage/cost_{usage.currency.lower()}": usage.cost}
-    return {"usage/gpu_hours": usage.gpu_hours, **cost}
+    return {GPU_HOURS: usage.gpu_hours, **cost}

@@ -312,6 +312,21 @@ def finish_pipeline(
             client.set_terminated(run, status)
 
 
+def metric_total(config: TrackingConfig, run_id: str, name: str) -> float:
+    """All that the stages of a pipeline run have logged of a metric, summed up.
+
+    Raises:
+        VicurError: where MLflow does not answer.
+    """
+    client = connect(config)
+    with answering(client.tracking_uri):
+        pipeline = pipeline_run(client, config, run_id)
+        experiment = client.get_run(pipeline).info.experiment_id
+        stages = client.search_runs([experiment], f"tags.`{_PARENT_TAG}` = '{pipeline}'")
+        logged = [each for run in stages for each in client.get_metric_history(run.info.run_id, name)]
+    return float(sum(each.value for each in logged))
+
+
 def open_tracker(config: TrackingConfig, run_id: str, stage: str, jsonl: Path | None = None) -> Tracker:
     """A tracker for ``stage`` of pipeline run ``run_id``, nested in the pipeline's own MLflow run.
 

@@ -38,6 +38,8 @@ def preflight(
     cluster: dsl.OutputPath(dict),
     checkpoints: dsl.OutputPath(str),
     step_gpus: dsl.OutputPath(str),
+    step_cpu: dsl.OutputPath(str),
+    step_memory: dsl.OutputPath(str),
     dataset_key: dsl.OutputPath(str),
     cues_key: dsl.OutputPath(str),
     base_key: dsl.OutputPath(str),
@@ -79,6 +81,8 @@ def preflight(
         cluster: Section cluster.
         checkpoints: Where checkpoints are kept.
         step_gpus: GPUs of the training step itself; none where a job of several nodes has them.
+        step_cpu: Processor cores of the training step.
+        step_memory: Memory of the training step.
         dataset_key: What the dataset is made of, for the platform's cache.
         cues_key: What the cues are made of.
         base_key: What the base model is.
@@ -119,6 +123,8 @@ def preflight(
         "cluster": cluster,
         "checkpoints": checkpoints,
         "step_gpus": step_gpus,
+        "step_cpu": step_cpu,
+        "step_memory": step_memory,
         "dataset_key": dataset_key,
         "cues_key": cues_key,
         "base_key": base_key,

@@ -35,6 +35,7 @@ class Launch:
 
     told: list[str] = field(default_factory=list)
     printed: list[str] = field(default_factory=list)
+    ended: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def run(
         self,
@@ -48,4 +49,13 @@ class Launch:
         """Runs the job on the double's cluster."""
         pool = PoolsConfig.model_validate({"nodes": 2, "gpu_count": 8, **settings})
         tell, print_line = self.told.append, self.printed.append
-        return run_job(api_of(server, pace), request, pool, collect, tell=tell, print_line=print_line, limits=limits)
+        return run_job(
+            api_of(server, pace),
+            request,
+            pool,
+            collect,
+            tell=tell,
+            print_line=print_line,
+            ended=self.ended.append,
+            limits=limits,
+        )

@@ -313,6 +313,22 @@ def test_what_is_done_already_is_collected_without_a_job() -> None:
         assert server.created == []
 
 
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_a_jobs_pods_are_told_of_before_they_are_removed(launch: Launch, ends_well: bool) -> None:
+    with ApiServerDouble(trains).serving() as server:
+        if ends_well:
+            launch.run(server)
+        else:
+            with pytest.raises(VicurError, match="damaged"):
+                launch.run(server, damaged)
+    ((first, second),) = launch.ended
+    assert first["metadata"]["name"] != second["metadata"]["name"]
+
+
+def damaged() -> None:
+    raise VicurError("the student is damaged.", remedy="Train again.")
+
+
 @pytest.mark.parametrize("taken_from", ["another run", "a person"])
 def test_a_foreign_job_of_the_same_name_is_left_alone(launch: Launch, taken_from: str) -> None:
     with ApiServerDouble(trains).serving() as server:

@@ -15,10 +15,11 @@ import pytest
 from tests.cluster.api_server_double import ApiServerDouble, Fault
 from vicur import outcome
 from vicur.cluster.jobs.names import PART_OF, RUN
+from vicur.cluster.usage import GPU_HOURS
 from vicur.cluster.webhook import ADDRESS
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.tracking import RUN_TAG, connect
+from vicur.tracking import RUN_TAG, STAGE_TAG, connect, open_tracker
 
 POD: dict[str, Any] = {
     "spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "4"}}}]},
@@ -83,19 +84,32 @@ def pods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServerD
 def tracked() -> Any:
     client = connect(TrackingConfig())
     (experiment,) = [each for each in client.search_experiments() if each.name == "vicur"]
-    (run,) = client.search_runs([experiment.experiment_id], f"tags.`{RUN_TAG}` = 'run-1'")
+    where = f"tags.`{RUN_TAG}` = 'run-1' and tags.`{STAGE_TAG}` = 'pipeline'"
+    (run,) = client.search_runs([experiment.experiment_id], where)
     return run
 
 
 @pytest.mark.usefixtures("pods")
 def test_mlflow_and_webhook_learn_state_gpu_hours_and_cost(webhook: Webhook) -> None:
     words = outcome.record_outcome("SUCCEEDED", None, {}, {"prices": {"nvidia.com/gpu": 2.5}})
-    assert words == "The run ended: succeeded. It used 8.00 GPU-hours in 1 pod, 20.00 USD."
+    assert words == "The run ended: succeeded. It used 8.00 GPU-hours, 20.00 USD."
     run = tracked()
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"usage/gpu_hours": 8.0, "usage/cost_usd": 20.0}
     figures = {"usage/gpu_hours": 8.0, "usage/cost_usd": 20.0}
     assert webhook.taken == [{"run_id": "run-1", "state": "SUCCEEDED", "message": None, **figures}]
+
+
+@pytest.mark.usefixtures("pods")
+def test_what_the_jobs_of_trainings_used_is_counted_too() -> None:
+    config = TrackingConfig()
+    for hours in (10.0, 2.0):  # two attempts
+        with open_tracker(config, "run-1", "train vicur") as tracker:
+            tracker.metrics({GPU_HOURS: hours})
+    with open_tracker(config, "run-2", "train vicur") as tracker:
+        tracker.metrics({GPU_HOURS: 100.0})
+    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    assert "It used 20.00 GPU-hours;" in words
 
 
 def test_on_a_laptop_there_is_nothing_to_count_and_nobody_to_call(monkeypatch: pytest.MonkeyPatch) -> None:

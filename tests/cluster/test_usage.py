@@ -38,7 +38,7 @@ def test_hours_times_gpus_of_ended_and_running_pods() -> None:
     assert usage.gpu_hours == pytest.approx(8 * 2.5 + 8 * 1.0)
     assert usage.pods == 3
     assert usage.cost == pytest.approx(56.0)
-    assert usage.words == "28.00 GPU-hours in 3 pods, 56.00 USD"
+    assert usage.words == "28.00 GPU-hours, 56.00 USD"
 
 
 def test_a_price_is_that_of_the_pool_before_that_of_the_resource() -> None:
@@ -51,7 +51,13 @@ def test_a_price_is_that_of_the_pool_before_that_of_the_resource() -> None:
 def test_without_a_price_the_cost_is_unknown_and_said_to_be() -> None:
     usage = usage_of([pod(1, "2026-01-01T11:00:00Z")], PoolsConfig(), NOW)
     assert usage.cost is None
-    assert usage.words == "1.00 GPU-hours in 1 pod; no price for this pool's GPU is in cluster.prices"
+    assert usage.words == "1.00 GPU-hours; no price for this pool's GPU is in cluster.prices"
+
+
+def test_jobs_whose_pods_are_gone_count_too() -> None:
+    pool = PoolsConfig(prices={"nvidia.com/gpu": 2.0})
+    usage = usage_of([pod(1, "2026-01-01T11:00:00Z")], pool, NOW, launched=15.0)
+    assert (usage.gpu_hours, usage.cost) == (16.0, 32.0)
 
 
 def test_a_pod_without_a_status_counts_nothing() -> None:

@@ -18,6 +18,7 @@ from tests.pipelines.small import SMALL, environment, summary, vicur
 from vicur.cluster.request import Request
 from vicur.config.pools import PoolsConfig, StepResources
 from vicur.config.run import RunConfig
+from vicur.first_step import passed_on
 
 POOLS = PoolsConfig(
     gpu_count=4,
@@ -56,7 +57,11 @@ def test_every_step_has_requests_limits_a_timeout_labels_and_a_user_that_is_not_
     for step in STEPS:
         for name, container in executors(graph, step):
             resources, pod = container["resources"], platform[name]
-            cpu, memory = ("16", "128Gi") if step in ("train", "evaluate") else ("1", "2Gi")
+            cpu, memory = ("16", "128Gi") if step == "evaluate" else ("1", "2Gi")
+            if step == "train":
+                cpu, memory = (
+                    f"{{{{$.inputs.parameters['pipelinechannel--step_{each}']}}}}" for each in ("cpu", "memory")
+                )
             assert {resources[f"resourceCpu{bound}"] for bound in ("Request", "Limit")} == {cpu}
             assert {resources[f"resourceMemory{bound}"] for bound in ("Request", "Limit")} == {memory}
             assert pod["activeDeadlineSeconds"] == str(3600 * (48 if step == "train" else 2))
@@ -97,7 +102,7 @@ def test_each_parameter_that_a_pod_reads_reaches_it_through_every_level(package:
             assert wanted - own <= given
     loop = next(each for name, each in definitions.items() if name.startswith("comp-for-loop"))
     inner = loop["inputDefinitions"]["parameters"]
-    for name in ("image", "gpu_type", "step_gpus", "node_selector", "tolerations"):
+    for name in ("image", "gpu_type", "step_gpus", "step_cpu", "step_memory", "node_selector", "tolerations"):
         assert f"pipelinechannel--{name}" in inner
 
 
@@ -154,6 +159,21 @@ def test_the_form_is_described_and_has_the_presets_values(package: Any) -> None:
     assert not [text for text in texts if text.replace(".", "").isdigit()]
 
 
+@pytest.mark.parametrize(("nodes", "resources"), [(1, ("4", "16", "128Gi")), (2, ("0", "1", "2Gi"))])
+def test_a_step_that_only_waits_for_a_job_asks_for_little(nodes: int, resources: tuple[str, str, str]) -> None:
+    pools = POOLS.model_copy(update={"nodes": nodes})
+    outputs = passed_on(RunConfig(methods=("vicur",), cluster=pools), code_versions())
+    assert tuple(outputs[f"step_{name}"] for name in ("gpus", "cpu", "memory")) == resources
+
+
+def test_a_package_for_several_nodes_sets_no_end_to_their_wait_in_the_queue(tmp_path: Path) -> None:
+    pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=POOLS.model_copy(update={"nodes": 2})))
+    compiler.Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
+    _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert [name for name, pod in pods.items() if "activeDeadlineSeconds" not in pod] == ["exec-train"]
+
+
 @pytest.mark.parametrize("preset", ["qwen3-vl-2b", "qwen3-vl-4b", "qwen3-vl-8b", "qwen3-vl-32b", "local"])
 def test_a_package_compiles_for_each_preset(preset: str, tmp_path: Path) -> None:
     config = Path(__file__).parents[2] / "configs" / f"{preset}.yaml"
@@ -173,6 +193,7 @@ from kfp import local
 from vicur_pipelines.cluster import cluster_pipeline
 from vicur_pipelines.local import code_versions
 from vicur.config.run import RunConfig
+from vicur.first_step import passed_on
 
 preset, form = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root="outputs", raise_on_error=True)

@@ -9,6 +9,9 @@ from typing import Any
 
 from vicur.config.pools import PoolsConfig
 
+GPU_HOURS = "usage/gpu_hours"
+"""The figure in MLflow: of the whole run, and of each training that was a job of its own."""
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -16,7 +19,7 @@ class Usage:
 
     Attributes:
         gpu_hours: hours times GPUs of all pods, those of failed attempts included.
-        pods: pods that held a GPU.
+        pods: pods that held a GPU and are there still.
         cost: what they cost; ``None`` without a price for the pool's GPU.
         currency: of ``cost``.
     """
@@ -29,22 +32,23 @@ class Usage:
     @property
     def words(self) -> str:
         """For people."""
-        held = f"{self.gpu_hours:.2f} GPU-hours in {self.pods} pod{'s' if self.pods != 1 else ''}"
+        held = f"{self.gpu_hours:.2f} GPU-hours"
         if self.cost is None:
             return f"{held}; no price for this pool's GPU is in cluster.prices"
         return f"{held}, {self.cost:.2f} {self.currency}"
 
 
-def usage_of(pods: Iterable[Mapping[str, Any]], pool: PoolsConfig, now: datetime) -> Usage:
+def usage_of(pods: Iterable[Mapping[str, Any]], pool: PoolsConfig, now: datetime, launched: float = 0.0) -> Usage:
     """What pods used until ``now``.
 
     Args:
         pods: pods as the API returns them (JSON).
         pool: the pool, with its GPU's resource name and its prices.
         now: when pods that still run are counted to.
+        launched: GPU-hours of jobs whose pods are gone by now, as those who removed them have counted.
     """
     held = [(gpus, _hours(pod, now)) for pod in pods if (gpus := _gpus(pod, pool.gpu_type))]
-    gpu_hours = sum(gpus * hours for gpus, hours in held)
+    gpu_hours = launched + sum(gpus * hours for gpus, hours in held)
     price = pool.price()
     return Usage(gpu_hours, len(held), None if price is None else price * gpu_hours, pool.currency)
 

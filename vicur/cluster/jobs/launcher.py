@@ -63,6 +63,7 @@ def run_job(
     is_done: Callable[[], bool] = lambda: False,
     tell: Callable[[str], object],
     print_line: Callable[[str], object],
+    ended: Callable[[list[Json]], object] = lambda _: None,
     limits: Limits | None = None,
 ) -> T:
     """Runs a job and collects what it made.
@@ -75,6 +76,7 @@ def run_job(
         is_done: whether that is there already: an earlier attempt was killed between its job's end and its own.
         tell: is told how far the job is.
         print_line: is given each line of node 0's log.
+        ended: is given the job's pods before they are removed with it.
         limits: how long it may take; by default as ``pool`` has it.
 
     Returns:
@@ -93,7 +95,18 @@ def run_job(
             return collect()
         finally:
             stopping.no_more()
+            _tell_of_pods(api, request, ended)
             _remove(api, request)
+
+
+def _tell_of_pods(api: Api, request: JobRequest, ended: Callable[[list[Json]], object]) -> None:
+    """What goes wrong is told, and changes nothing of how the step ends."""
+    try:
+        job = api.job(request.name, api.pace.goodbye)
+        if job is not None and is_own(job, request):
+            ended(api.pods(request.name))
+    except VicurError as error:
+        log.warning("the pods of TrainJob %s are not known: %s", request.name, error)
 
 
 def is_own(job: Mapping[str, Any], request: JobRequest) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vicur.cluster.jobs.exchange import fetch_student, has_student, send_inputs
 from vicur.cluster.jobs.launcher import run_job
@@ -15,6 +17,7 @@ from vicur.cluster.jobs.names import job_name, labels
 from vicur.cluster.jobs.site import Site
 from vicur.cluster.jobs.stopping import Stopping
 from vicur.cluster.jobs.task import VARIABLE, NodeTask
+from vicur.cluster.usage import GPU_HOURS, usage_of
 from vicur.config.pools import PoolsConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
@@ -102,8 +105,14 @@ def launch_training(
         is_done=partial(has_student, place),
         tell=partial(context.events.emit, "progress"),
         print_line=partial(print, flush=True),
+        ended=partial(_record_usage, context, pool),
     )
     return KeptSummary.model_validate(summary)
+
+
+def _record_usage(context: Context, pool: PoolsConfig, pods: list[dict[str, Any]]) -> None:
+    """For the exit step, which comes when the pods are gone. Each attempt adds what its own pods have used."""
+    context.tracker.metrics({GPU_HOURS: usage_of(pods, pool, datetime.now(UTC)).gpu_hours})
 
 
 @dataclass(frozen=True)
