@@ -114,7 +114,7 @@ def install() -> None:
     import vicur.stages
     from vicur.tracking import Tracker
 
-    def finish(_: Any, run_id: str, status: str) -> None:
+    def finish(_: Any, run_id: str, status: str, **_figures: object) -> None:
         with (Path(os.environ["FAKE_CALLS"]) / "finish").open("a") as stream:
             stream.write(f"{run_id} {status}\n")
 
