@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -15,21 +16,29 @@ from tests.tracking.server import free_port
 
 
 @contextmanager
-def postgres(folder: Path, user: str, password: str, database: str) -> Iterator[int]:
+def postgres(user: str, password: str, database: str) -> Iterator[int]:
     """Yields the port of a server with one user and one database, which asks for the password.
 
     Args:
-        folder: an empty folder for its files.
         user: the superuser's name.
         password: its password.
         database: a database of its own.
     """
+    # Not in a folder of pytest's, which lets nobody else in.
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        _serving(Path(folder), user, password, database) as port,
+    ):
+        yield port
+
+
+@contextmanager
+def _serving(folder: Path, user: str, password: str, database: str) -> Iterator[int]:
+    """A server whose files are in an empty folder."""
     programs = _programs()
     # The server refuses to run as root; the package brings a user for it.
     runs_as = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
     if runs_as:
-        for path in (folder, *folder.parents[:2]):
-            path.chmod(0o755)
         shutil.chown(folder, "postgres", "postgres")
     secret = folder / "password"
     secret.write_text(password)

@@ -107,12 +107,12 @@ def wait_until_ready(deployed: Deployed, process: subprocess.Popen[bytes], log: 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     manifests = rendered("overlays/gpu-pool")
-    folder, store = tmp_path_factory.mktemp("mlflow"), tmp_path_factory.mktemp("database")
+    folder = tmp_path_factory.mktemp("mlflow")
     objects = ThreadedMotoServer("127.0.0.1", port=0)
     objects.start()
     s3 = "http://{}:{}".format(*objects.get_host_and_port())
     store_at(s3).create_bucket(Bucket="vicur-mlflow")
-    with postgres(store, "mlflow", SECRETS["PGPASSWORD"], "mlflow") as database:
+    with postgres("mlflow", SECRETS["PGPASSWORD"], "mlflow") as database:
         environment = settings(manifests, s3, database, folder)
         migrate(manifests, environment, folder)
         # As on an upgrade that changes no table.
