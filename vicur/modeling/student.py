@@ -142,6 +142,9 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         visual_BT = self._visual(input_ids, mm_token_type_ids, features)
         if visual_BT is None:
             return None
+        if input_ids is not None and visual_BT.shape[1] > input_ids.shape[1]:
+            # transformers before 5.20 hands the token types of the whole prompt to the first of its chunks.
+            raise _late_prompt()
         if self.config.recovery_settings.sink == "assistant" and headers_BT is None:
             raise _missing("input_ids")
         if sequence_ids is None:
