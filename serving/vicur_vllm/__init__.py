@@ -1,7 +1,29 @@
-"""Students with cue recovery in vLLM: an out-of-tree model that vLLM finds through its entry point ``vllm.general_plugins``."""
+"""Students with cue recovery in vLLM: an out-of-tree model, found through vLLM's entry point ``vllm.general_plugins``.
+
+vLLM itself stays as it is. The model subclasses its Qwen3-VL; where a prompt begins, how much of it a forward holds and where its images
+are comes from the request's state that vLLM hands to a model which asks for it; what would make the module compute another function than
+in training is refused at start (:mod:`vicur_vllm.limits`).
+"""
 
 from __future__ import annotations
 
+from vicur_vllm.arguments import engine_arguments
+from vicur_vllm.versions import require_version
+
+__all__ = ["engine_arguments", "register"]
+
 
 def register() -> None:
-    """Makes students known to vLLM; it calls this in each of its processes."""
+    """Makes students known to vLLM, which calls this in each of its processes.
+
+    Raises:
+        VicurError: where the installed vLLM is another than the one that was checked.
+    """
+    require_version()
+    # Both are heavy, and the second exists only where vLLM does.
+    import vicur.modeling  # noqa: F401 (makes their configuration known to transformers)
+    from vllm import ModelRegistry
+
+    ModelRegistry.register_model(
+        "Qwen3VLStudentForConditionalGeneration", "vicur_vllm.model:Qwen3VLStudentForConditionalGeneration"
+    )

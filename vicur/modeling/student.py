@@ -67,7 +67,7 @@ class Qwen3VLStudentModel(Qwen3VLModel):
     def __init__(self, config: Qwen3VLStudentConfig) -> None:
         super().__init__(config)
         self.recovers = True
-        self.cue_recovery = _cue_recovery(config)
+        self.cue_recovery = cue_recovery_of(config)
         recover_between(self.language_model)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -202,7 +202,12 @@ def cue_recovery_off(model: Qwen3VLForConditionalGeneration) -> Iterator[None]:
         inner.recovers = before
 
 
-def _cue_recovery(config: Qwen3VLStudentConfig) -> CueRecovery:
+def cue_recovery_of(config: Qwen3VLStudentConfig) -> CueRecovery:
+    """The module of a student of this configuration, its weights not initialised.
+
+    Raises:
+        VicurError: where the settings do not fit the backbone.
+    """
     text, settings = config.get_text_config(), config.recovery_settings
     heads = settings.num_heads or text.num_attention_heads
     layers = settings.layers(text.num_hidden_layers)
