@@ -1,7 +1,7 @@
 """Students with cue recovery in vLLM: an out-of-tree model, found through vLLM's entry point ``vllm.general_plugins``.
 
-vLLM itself stays as it is. The model subclasses its Qwen3-VL; where a prompt begins, how much of it a forward holds and where its images
-are comes from the request's state that vLLM hands to a model which asks for it; what would make the module compute another function than
+vLLM itself stays as it is. The model subclasses its Qwen3-VL; where a request begins, how much of it a forward holds and where its images
+are is read from what vLLM tells its own models; what would make the module compute another function than
 in training is refused at start (:mod:`vicur_vllm.limits`).
 """
 

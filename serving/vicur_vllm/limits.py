@@ -92,12 +92,6 @@ LIMITS = (
     ),
     Limit(
         None,
-        lambda config: not config.use_v2_model_runner,
-        "only vLLM's second model runner tells a model where each request's prompt and images are.",
-        "Install Triton for this device, and leave out VLLM_USE_V2_MODEL_RUNNER=0 and what that runner does not support.",
-    ),
-    Limit(
-        None,
         _compiles,
         "cue recovery acts in hooks between the layers, which torch.compile would leave out.",
         "Pass --enforce-eager, or for CUDA graphs of decode steps --compilation-config '{\"mode\": 0}'.",
@@ -190,6 +184,10 @@ LIMITS = (
 )
 
 
+BACKENDS = ("CPU_ATTN", "FLASH_ATTN", "TRITON_ATTN")
+"""Attention backends that students run with. The first was checked; the others give the same metadata."""
+
+
 def require_limits(config: VllmConfig) -> None:
     """Holds an engine to the limits.
 
@@ -212,6 +210,20 @@ def require_limits(config: VllmConfig) -> None:
                 else ""
             )
             raise VicurError(limit.problem, where="a student with cue recovery in vLLM", remedy=limit.remedy + unless)
+
+
+def require_backend(name: str) -> None:
+    """Holds an engine to attention backends whose metadata says where each request begins.
+
+    Raises:
+        VicurError: for another.
+    """
+    if name not in BACKENDS:
+        raise VicurError(
+            f"the attention backend {name} does not say where each request begins.",
+            where="a student with cue recovery in vLLM",
+            remedy=f"Pass --attention-backend with one of {', '.join(BACKENDS)}.",
+        )
 
 
 def _unchecked(config: VllmConfig) -> list[str]:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from vllm.config import VllmConfig
+from vllm.forward_context import get_forward_context
+from vllm.model_executor.models.interfaces import MultiModalEmbeddings
 from vllm.model_executor.models.qwen3_vl import Qwen3VLDummyInputsBuilder, Qwen3VLForConditionalGeneration
 from vllm.model_executor.models.utils import WeightsMapper
 from vllm.multimodal import MULTIMODAL_REGISTRY
@@ -21,10 +23,10 @@ from vllm.sequence import IntermediateTensors
 
 from vicur.modeling.positions import CuePositions
 from vicur.modeling.recovery import CueRecovery
-from vicur.modeling.student import cue_recovery_of
-from vicur_vllm.limits import require_limits
+from vicur.modeling.student import Qwen3VLStudentConfig, cue_recovery_of
+from vicur_vllm.limits import require_backend, require_limits
+from vicur_vllm.positions import AttentionMetadata, ForwardTokens, forward_positions, tokens_of
 from vicur_vllm.prompts import StudentMultiModalProcessor, StudentProcessingInfo
-from vicur_vllm.state import StudentModelState
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -40,17 +42,30 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "model") -> None:
         require_limits(vllm_config)
         super().__init__(vllm_config=vllm_config, prefix=prefix)
-        self.cue_recovery: CueRecovery = cue_recovery_of(vllm_config.model_config.hf_config)
-        # Where it acts in the forward that is under way.
+        config: Qwen3VLStudentConfig = vllm_config.model_config.hf_config
+        self.cue_recovery: CueRecovery = cue_recovery_of(config)
+        # Sink "assistant": the last turn of a prompt. None can begin in a response, see compute_logits.
+        self._start_id = config.im_start_token_id if config.recovery_settings.sink == "assistant" else None
+        # The tokens that the next forward is about, and where cue recovery acts in the one that is under way.
+        self._tokens: ForwardTokens | None = None
         self._positions: CuePositions | None = None
         layers = self.language_model.model.layers
+        self._attention = layers[0].self_attn.attn
+        require_backend(self._attention.get_attn_backend().get_name())
         for layer in self.cue_recovery.attentions():
             layers[layer + 1].register_forward_pre_hook(partial(_recover_before, self.recover, layer))
 
-    @staticmethod
-    def get_model_state_cls() -> type[StudentModelState]:
-        """The state that vLLM's model runner keeps for this model."""
-        return StudentModelState
+    def embed_input_ids(
+        self,
+        input_ids: Tensor,
+        multimodal_embeddings: MultiModalEmbeddings | None = None,
+        *,
+        is_multimodal: Tensor | None = None,
+    ) -> Tensor:
+        """As vLLM has it; what it says of the tokens is kept for the forward that follows, as its deepstack features are."""
+        self._tokens = tokens_of(input_ids, is_multimodal, self._start_id)
+        embedded: Tensor = super().embed_input_ids(input_ids, multimodal_embeddings, is_multimodal=is_multimodal)
+        return embedded
 
     def forward(
         self,
@@ -58,19 +73,32 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
         positions: Tensor,
         intermediate_tensors: IntermediateTensors | None = None,
         inputs_embeds: Tensor | None = None,
-        cue_positions: CuePositions | None = None,
         **kwargs: Any,
     ) -> Tensor | IntermediateTensors:
-        """As vLLM has it, with one argument more.
-
-        Args:
-            cue_positions: sinks and visual tokens among the tokens of the forward; none where it holds no prompt with images.
-        """
-        self._positions = cue_positions
+        """As vLLM has it, with cue recovery where the forward holds prompts with images."""
+        tokens, self._tokens = self._tokens, None
+        metadata = get_forward_context().attn_metadata
+        # Trial runs have neither tokens nor metadata.
+        if tokens is not None and metadata:
+            self._positions = self.locate(tokens, metadata[self._attention.layer_name])
         try:
             return super().forward(input_ids, positions, intermediate_tensors, inputs_embeds, **kwargs)
         finally:
             self._positions = None
+
+    def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
+        """As vLLM has it, but with sink ``assistant`` no response begins a turn, as in training.
+
+        After a preemption a response is computed again together with its prompt, and a turn in it would be the sink.
+        """
+        logits: Tensor | None = super().compute_logits(hidden_states)
+        if logits is not None and self._start_id is not None:
+            logits[..., self._start_id] = float("-inf")
+        return logits
+
+    def locate(self, tokens: ForwardTokens, metadata: AttentionMetadata) -> CuePositions | None:
+        """Where cue recovery acts in a forward over ``tokens``."""
+        return forward_positions(tokens, metadata)
 
     def recover(self, layer: int, hidden_TH: Tensor, residual_TH: Tensor) -> tuple[Tensor, Tensor]:
         """The pair after decoder layer ``layer``, whose sum is the state [T, H], with its sinks updated.

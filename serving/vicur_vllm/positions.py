@@ -1,125 +1,87 @@
-"""Sinks and visual tokens of the requests in a forward, from what vLLM holds of each request.
+"""Sinks and visual tokens of the requests in a forward, from what vLLM itself knows of its tokens.
 
-A response may hold any token, and after a preemption it is computed again together with its prompt. So sinks are looked for in prompts
-alone, and visual tokens where vLLM puts the features of images: text that spells a special token stays text.
+Where a request begins and how much of it earlier forwards have computed stands in the attention's metadata. Which tokens are visual says
+the mask with which vLLM puts in the features of images: text that spells a special token stays text. From there on the code is the one
+that training uses.
 
-Axes: S requests whose prompts are in a forward and hold images, N visual tokens of the longest of them.
+Axes: T tokens of a forward, those of a request in a row; Q requests in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from vllm.multimodal.inputs import PlaceholderRange
+from torch import Tensor
 
 from vicur.errors import VicurError
-from vicur.modeling.positions import CuePositions
+from vicur.modeling.positions import CuePositions, find_sequences, locate
+
+
+class AttentionMetadata(Protocol):
+    """What is read of the metadata of vLLM's attention backends.
+
+    Attributes:
+        query_start_loc: offsets of the requests in the forward, from 0 to T [Q + 1].
+        seq_lens: tokens of each request, those of earlier forwards included [Q].
+        max_query_len: tokens of the forward's longest request.
+    """
+
+    query_start_loc: Tensor
+    seq_lens: Tensor
+    max_query_len: int
 
 
 @dataclass(frozen=True, eq=False)
-class PromptCues:
-    """Where cue recovery acts in one prompt.
+class ForwardTokens:
+    """The tokens of a forward as they are embedded.
 
     Attributes:
-        sink: place of the sink in the prompt.
-        visual_N: places of its visual tokens in order, at least one.
+        visual_T: true at visual tokens; on the CPU, as vLLM has it.
+        header_T: true where a turn begins; none for sink ``first``.
     """
 
-    sink: int
-    visual_N: NDArray[np.int64]
+    visual_T: Tensor
+    header_T: Tensor | None
 
 
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """What a forward holds of one request.
+def forward_positions(tokens: ForwardTokens, metadata: AttentionMetadata) -> CuePositions | None:
+    """Positions in a forward, or ``None`` where it holds no prompt with images.
 
-    Attributes:
-        cues: of its prompt; none without images.
-        start: place of its first token in the forward.
-        computed: tokens of it that earlier forwards have computed.
-        scheduled: tokens of it in the forward.
-        prefill: tokens that it came with: its prompt, and after a preemption what it had answered.
+    Raises:
+        VicurError: where it holds the rest of a prompt only, with an image or the sink in it.
     """
+    has_images = bool(tokens.visual_T.any())
+    if not has_images and (tokens.header_T is None or metadata.max_query_len == 1):
+        return None
+    boundaries = metadata.query_start_loc.long()
+    device, count = boundaries.device, len(tokens.visual_T)
+    visual_1T = tokens.visual_T.to(device)[None]
+    header_1T = None if tokens.header_T is None else tokens.header_T.to(device)[None]
+    ids_1T = find_sequences((1, count), device, boundaries=boundaries)
+    computed_Q = metadata.seq_lens.to(device)[: len(boundaries) - 1] - boundaries.diff()
+    decisive_1T = visual_1T if header_1T is None else visual_1T | header_1T
+    if bool((decisive_1T & (computed_Q > 0)[ids_1T]).any()):
+        raise _split_prompt()
+    return locate(ids_1T, visual_1T, header_1T) if has_images else None
 
-    cues: PromptCues | None
-    start: int
-    computed: int
-    scheduled: int
-    prefill: int
+
+def _split_prompt() -> VicurError:
+    return VicurError(
+        "a prompt came in parts, and cue recovery needs it whole.",
+        where="a student with cue recovery in vLLM",
+        remedy="Start the engine with the arguments of vicur_vllm.engine_arguments, and send prompts whole.",
+    )
 
 
-def prompt_cues(
-    prompt_ids: Sequence[int], images: Sequence[PlaceholderRange], start_id: int | None
-) -> PromptCues | None:
-    """Finds the sink and the visual tokens of a prompt.
+def tokens_of(ids_T: Tensor, visual_T: Tensor | None, start_id: int | None) -> ForwardTokens:
+    """Tokens with these ids.
 
     Args:
-        prompt_ids: tokens of the prompt, without what was answered.
-        images: where vLLM puts the features of its images.
+        ids_T: their ids.
+        visual_T: true where vLLM puts in features of images; none where it does nowhere.
         start_id: id of ``<|im_start|>`` for sink ``assistant``; none for sink ``first``.
-
-    Returns:
-        Their places, or ``None`` where the prompt has no image.
-
-    Raises:
-        VicurError: where the prompt has images and no turn.
     """
-    places = [_places(image) for image in images]
-    if not places:
-        return None
-    visual_N = np.concatenate(places)
-    if start_id is None:
-        return PromptCues(0, visual_N)
-    if start_id not in prompt_ids:
-        raise no_turn()
-    return PromptCues(max(place for place, token in enumerate(prompt_ids) if token == start_id), visual_N)
-
-
-def no_turn() -> VicurError:
-    """The error for a prompt in which sink ``assistant`` is not found."""
-    return VicurError(
-        "a prompt with images holds no <|im_start|>, where the sink of cue recovery would be.",
-        where="prompt",
-        remedy="Build prompts with the chat template, or train a student with sink 'first'.",
-    )
-
-
-def _places(image: PlaceholderRange) -> NDArray[np.int64]:
-    places_N = np.arange(image.offset, image.offset + image.length)
-    return places_N if image.is_embed is None else places_N[image.is_embed.numpy(force=True)]
-
-
-def forward_positions(slices: Sequence[Slice], device: torch.device) -> CuePositions | None:
-    """Positions in a forward over ``slices``, or ``None`` where it holds no prompt with images.
-
-    Raises:
-        VicurError: where it holds a part of such a prompt only.
-    """
-    sinks: list[int] = []
-    visuals: list[NDArray[np.int64]] = []
-    for part in slices:
-        if part.cues is None or part.computed >= part.prefill:
-            continue
-        if part.computed > 0 or part.scheduled < part.prefill:
-            raise VicurError(
-                f"a forward holds the tokens {part.computed} to {part.computed + part.scheduled} of a prompt of {part.prefill} with "
-                "images, and cue recovery needs all at once.",
-                where="a student with cue recovery in vLLM",
-                remedy="Start the engine with the arguments of vicur_vllm.engine_arguments, and send prompts whole.",
-            )
-        sinks.append(part.start + part.cues.sink)
-        visuals.append(part.start + part.cues.visual_N)
-    if not sinks:
-        return None
-    count_S = np.array([len(visual_N) for visual_N in visuals])
-    valid_SN = np.arange(count_S.max()) < count_S[:, None]
-    # Filled up with the first, as in vicur.modeling.positions.
-    visual_SN = np.repeat([[visual_N[0]] for visual_N in visuals], count_S.max(), axis=1)
-    visual_SN[valid_SN] = np.concatenate(visuals)
-    return CuePositions(
-        torch.tensor(sinks, device=device), torch.from_numpy(visual_SN).to(device), torch.from_numpy(valid_SN).to(device)
-    )
+    visual_T = torch.zeros(len(ids_T), dtype=torch.bool) if visual_T is None else visual_T
+    return ForwardTokens(visual_T, None if start_id is None else torch.eq(ids_T, start_id))

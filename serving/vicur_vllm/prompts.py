@@ -12,8 +12,6 @@ from vllm.inputs import MultiModalInput
 from vllm.model_executor.models.qwen3_vl import Qwen3VLMultiModalProcessor, Qwen3VLProcessingInfo
 from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
-from vicur_vllm.positions import no_turn
-
 
 @lru_cache
 def _image_processor(folder: str, revision: str | None) -> Qwen2VLImageProcessorPil:
@@ -50,5 +48,7 @@ class StudentMultiModalProcessor(Qwen3VLMultiModalProcessor):
                 "The prompt holds more image or video placeholders than images. Spell them out as text, or leave them out."
             )
         if ranges and config.recovery_settings.sink == "assistant" and config.im_start_token_id not in ids:
-            raise ValueError(str(no_turn()))
+            raise ValueError(
+                "The prompt holds images and no <|im_start|>, where the sink of this student would be. Use its chat template."
+            )
         return prepared
