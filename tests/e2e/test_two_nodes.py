@@ -10,8 +10,8 @@ import pytest
 from tests.e2e.nodes import Cluster, assert_alike, ended, learned, start
 from vicur.config.tracking import TrackingConfig
 from vicur.mlflow_store import connect
+from vicur.termination import EXIT_CODE
 from vicur.tracking import STAGE_TAG
-from vicur.training.interruption import EXIT_CODE
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
