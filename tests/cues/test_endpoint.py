@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from tests.cues.openai_double import Asked, OpenAIDouble, Reply, openai_double
-from tests.moto_s3 import s3_server, use_s3
+from tests.moto_s3 import empty_bucket, use_s3
 from vicur.config.cues import CueProviderConfig, CuesConfig, EndpointCues
 from vicur.cues.cue_prompt import CUE_PROMPTS, as_text
 from vicur.cues.endpoint import EndpointProvider
@@ -24,7 +24,6 @@ from vicur.cues.kept_cues import KEPT_FILE, KeptCues
 from vicur.cues.providers import NoCue
 from vicur.data.schema import Example
 from vicur.errors import VicurError
-from vicur.s3 import s3_client
 
 KEY = "sk-very-secret"
 
@@ -281,16 +280,15 @@ def test_an_interrupted_extraction_goes_on_with_what_is_missing(tmp_path: Path) 
 
 @pytest.mark.parametrize("address", ["s3://cues/kept", "{folder}/kept"])
 def test_an_extraction_that_lost_its_machine_goes_on_with_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+    tmp_path: Path, s3_address: str, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     def down_after_ten(asked: Asked) -> Reply:
         number = int(asked.text.split("row ")[1].split("?")[0])
         return Reply(f"Row {number}.") if number < 10 else Reply("down", status=503)
 
+    use_s3(s3_address, monkeypatch)
     place = address.format(folder=tmp_path)
-    with s3_server() as server:
-        use_s3(server, monkeypatch)
-        s3_client(server).create_bucket(Bucket="cues")
+    with empty_bucket("cues"):
         first = Asking(tmp_path / "first", down_after_ten, {"concurrency": 1}, kept_at=place)
         with pytest.raises(VicurError, match="gives no answers"):
             first.cues(*map(example, range(20)))
