@@ -23,9 +23,3 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def first(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A student with sink ``first``."""
     return make_student("first", tmp_path_factory.mktemp("first"))
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    """A folder for what goes to a process with vLLM and comes back."""
-    return tmp_path
