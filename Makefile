@@ -47,7 +47,7 @@ lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=serving $(BIN)/lint-imports
 	$(BIN)/hadolint images/Containerfile
 
 k8s: $(VENV)/.dev ## Render the overlays of k8s/ and check them (needs kubectl and ../shared/crds, or VICUR_CRDS)

@@ -14,7 +14,7 @@ from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
 
 @lru_cache
-def _image_processor(folder: str, revision: str | None) -> Qwen2VLImageProcessorPil:
+def _image_processor(folder: str, revision: str) -> Qwen2VLImageProcessorPil:
     return Qwen2VLImageProcessorPil.from_pretrained(folder, revision=revision)
 
 
@@ -23,9 +23,9 @@ class StudentProcessingInfo(Qwen3VLProcessingInfo):
 
     def get_hf_processor(self, **kwargs: object) -> Qwen3VLProcessor:
         """The processor; it is vLLM's own but for the images, so it is not the one that vLLM shares."""
-        processor = copy.copy(super().get_hf_processor(**kwargs))
+        processor: Qwen3VLProcessor = copy.copy(super().get_hf_processor(**kwargs))
         model = self.ctx.model_config
-        processor.image_processor = _image_processor(model.model, model.revision)
+        processor.image_processor = _image_processor(model.model, model.revision or "main")
         return processor
 
 

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
-from vicur_vllm.requests import prompt_ids
 
 from vicur.config.sampling import Sampling
 from vicur.config.student import CueRecoverySettings
@@ -23,6 +22,7 @@ from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import Response, generate
 from vicur.modeling.vision import encode_images, encoder_outputs
 from vicur.seeds import numpy_generator
+from vicur_vllm.requests import prompt_ids
 
 TINY = Path(__file__).parents[2] / "vicur" / "modeling" / "tiny"
 LONGEST = 320
@@ -145,7 +145,9 @@ def _request(kind: str, chat: Chat, question: str, images: list[bytes], random: 
 
 
 def _question(chat: Chat, random: np.random.Generator, words: int = 0) -> str:
-    known = [token[1:] for token in chat.tokenizer.get_vocab() if token[0] == "▁" and len(token) > 1 and token[1] != "\n"]
+    known = [
+        token[1:] for token in chat.tokenizer.get_vocab() if token[0] == "▁" and len(token) > 1 and token[1] != "\n"
+    ]
     return " ".join(random.choice(sorted(known), words or int(random.integers(1, 60))))
 
 

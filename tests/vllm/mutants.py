@@ -7,25 +7,25 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-import vicur_vllm.model
-import vicur_vllm.positions
 from torch import Tensor
 from transformers.models.qwen2_vl import Qwen2VLImageProcessor
-from vicur_vllm.model import Qwen3VLStudentForConditionalGeneration as Student
-from vicur_vllm.positions import AttentionMetadata, ForwardTokens, forward_positions
-from vicur_vllm.prompts import StudentMultiModalProcessor, StudentProcessingInfo
 from vllm import ModelRegistry
 from vllm.model_executor.models.qwen3_vl import Qwen3VLDummyInputsBuilder
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+import vicur_vllm.model
+import vicur_vllm.positions
 from vicur.modeling.positions import CuePositions, find_sequences, locate
+from vicur_vllm.model import Qwen3VLStudentForConditionalGeneration as Student
+from vicur_vllm.positions import AttentionMetadata, ForwardTokens, forward_positions
+from vicur_vllm.prompts import StudentMultiModalProcessor, StudentProcessingInfo
 
 _PROCESSING = {"info": StudentProcessingInfo, "dummy_inputs": Qwen3VLDummyInputsBuilder}
 
 
 def put_in(name: str) -> None:
     """Registers a mutant in the place of the student, without what would stop it."""
-    vicur_vllm.model.require_limits = lambda config: None  # type: ignore[assignment]
+    vicur_vllm.model.require_limits = lambda _: None
     ModelRegistry.register_model(Student.__name__, f"{__name__}:{name}")
 
 

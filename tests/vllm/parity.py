@@ -32,7 +32,9 @@ def gap(requests: Sequence[Request], answers: Sequence[Answer], expected: Sequen
         ids = list(response.ids[: request.max_tokens])
         if answer.ids != ids:
             differing.append(place)
-        same = next((n for n, (a, b) in enumerate(zip(answer.ids, ids, strict=False)) if a != b), min(len(answer.ids), len(ids)))
+        same = next(
+            (n for n, (a, b) in enumerate(zip(answer.ids, ids, strict=False)) if a != b), min(len(answer.ids), len(ids))
+        )
         if same:
             logprob = max(logprob, float(np.abs(np.subtract(answer.logprobs[:same], response.logprobs[:same])).max()))
     return Gap(tuple(differing), logprob)

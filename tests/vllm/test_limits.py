@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from vicur_vllm import engine_arguments, register, versions
-from vicur_vllm.limits import LIMITS, require_backend, require_limits
 from vllm.config import CompilationMode, CUDAGraphMode, VllmConfig
 from vllm.engine.arg_utils import EngineArgs
 
 from tests.vllm.cases import Case
 from vicur.errors import VicurError
+from vicur_vllm import engine_arguments, register, versions
+from vicur_vllm.limits import LIMITS, require_backend, require_limits
 
 pytestmark = pytest.mark.vllm
 
@@ -84,14 +84,14 @@ def test_what_is_beyond_the_limits_is_refused(config: VllmConfig, path: str, val
     assert raised.value.remedy.startswith(("Pass", "Leave", "Use", "Evaluate"))
 
 
-def test_videos_are_refused(first: Case, config: VllmConfig) -> None:
+def test_videos_are_refused(config: VllmConfig) -> None:
     config.model_config.multimodal_config.limit_per_prompt = {}
     with pytest.raises(VicurError, match="videos were not checked"):
         require_limits(config)
 
 
-def test_every_limit_has_a_test(config: VllmConfig) -> None:
-    reasons = [reason for _, _, reason in BROKEN] + ["videos"]
+def test_every_limit_has_a_test() -> None:
+    reasons = [*(reason for _, _, reason in BROKEN), "videos"]
     assert [limit for limit in LIMITS if not any(reason in limit.problem for reason in reasons)] == []
 
 

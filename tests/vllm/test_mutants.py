@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.cases import LONGEST, Case, requests
+from tests.vllm.cases import Case, requests
 from tests.vllm.engine import EngineFailedError, ask
 from tests.vllm.parity import gap
 
@@ -57,4 +57,3 @@ def test_an_engine_that_would_be_wrong_does_not_start(
 ) -> None:
     with pytest.raises(EngineFailedError, match=reason):
         ask(first, requests(first.chat, 1), tmp_path, engine=engine)
-    assert LONGEST > SPLIT_PROMPTS["max_num_batched_tokens"]

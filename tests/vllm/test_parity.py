@@ -49,7 +49,9 @@ def test_the_module_is_what_makes_the_answers(case: Case) -> None:
 
 
 def test_preempted_requests_are_computed_again_to_the_same_tokens(case: Case, tmp_path: Path) -> None:
-    asked = [dataclasses.replace(request, max_tokens=48) for request in requests(case.chat, 6, seed=1) if _short(request)]
+    asked = [
+        dataclasses.replace(request, max_tokens=48) for request in requests(case.chat, 6, seed=1) if _short(request)
+    ]
     few_blocks = {"block_size": 32, "num_gpu_blocks_override": 26, "max_num_seqs": 16}
     found = ask(case, asked, tmp_path, engine={**ENGINE, **few_blocks}, arriving=16)
     assert found.preemptions > 5

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from vicur_vllm.positions import forward_positions, tokens_of
-from vicur_vllm.requests import prompt_ids
 
 from tests.vllm.cases import TINY
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat, Pixels, Prompt
+from vicur_vllm.positions import forward_positions, tokens_of
+from vicur_vllm.requests import prompt_ids
 
 pytestmark = pytest.mark.vllm
 START, IMAGE = 1, 2
@@ -29,7 +29,7 @@ def _metadata(queries: list[int], computed: list[int]) -> Any:
 
 def test_prompts_among_responses_are_found_by_the_boundaries_that_vllm_holds() -> None:
     # A response's token, a prompt with two images, a prompt without one, a response's token, a prompt with an image.
-    visual = [0] + [0, 1, 1, 0, 1, 0] + [0, 0] + [0] + [0, 1, 0]
+    visual = [0, *(0, 1, 1, 0, 1, 0), *(0, 0), 0, *(0, 1, 0)]
     tokens = tokens_of(torch.zeros(13), torch.tensor(visual).bool(), None)
     found = forward_positions(tokens, _metadata([1, 6, 2, 1, 3], [9, 0, 0, 4, 0]))
     assert found is not None
