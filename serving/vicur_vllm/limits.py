@@ -162,12 +162,6 @@ LIMITS = (
         "Pass --enforce-eager.",
     ),
     Limit(
-        "tensor_parallel",
-        lambda config: config.parallel_config.tensor_parallel_size > 1,
-        "tensor parallelism was not checked.",
-        "Pass --tensor-parallel-size 1, and start several servers.",
-    ),
-    Limit(
         "data_parallel",
         lambda config: config.parallel_config.data_parallel_size > 1,
         "data parallelism was not checked.",

@@ -58,7 +58,6 @@ BROKEN = [
     ("parallel_config.prefill_context_parallel_size", 2, "part of the layers"),
     ("parallel_config.decode_context_parallel_size", 2, "part of the layers"),
     ("parallel_config.enable_dbo", True, "two halves"),
-    ("parallel_config.tensor_parallel_size", 2, "tensor parallelism"),
     ("parallel_config.data_parallel_size", 2, "data parallelism"),
     ("speculative_config", object(), "a draft"),
     ("lora_config", object(), "adapters"),
@@ -96,8 +95,8 @@ def test_every_limit_has_a_test() -> None:
 
 
 def test_what_was_not_checked_can_be_allowed_by_name(config: VllmConfig) -> None:
-    _set("parallel_config.tensor_parallel_size", 2)(config)
-    config.additional_config = {"vicur": {"unchecked": ["tensor_parallel"]}}
+    _set("compilation_config.cudagraph_mode", CUDAGraphMode.FULL_DECODE_ONLY)(config)
+    config.additional_config = {"vicur": {"unchecked": ["decode_graphs"]}}
     require_limits(config)
 
 
