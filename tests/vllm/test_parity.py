@@ -19,8 +19,8 @@ from tests.vllm.parity import Gap, gap
 from vicur.modeling.student import cue_recovery_off
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
-# For other machines (docs/vllm.md): more arguments of the engine, and how exact its float32 is: the largest difference of a log-probability,
-# and the share of requests in which a tie may fall the other way.
+# For other machines (docs/vllm.md): more arguments of the engine, and how exact its arithmetic is, as the largest difference of a
+# log-probability and the share of requests in which a tie may fall the other way.
 ENGINE: dict[str, Any] = json.loads(os.environ.get("VICUR_PARITY_ENGINE", "{}"))
 TOLERANCE = float(os.environ.get("VICUR_PARITY_TOLERANCE", "1e-4"))
 DIFFERING = float(os.environ.get("VICUR_PARITY_DIFFERING", "0"))
