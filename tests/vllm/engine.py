@@ -139,6 +139,7 @@ def ask(
 
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
     from vllm import LLM
+    from vllm.exceptions import VLLMClientError
     from vllm.plugins import load_general_plugins
 
     from vicur_vllm import engine_arguments
@@ -166,7 +167,7 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
             prompt = {"prompt_token_ids": request["ids"], **({"multi_modal_data": {"image": images}} if images else {})}
             try:
                 llm.llm_engine.add_request(str(place), prompt, _sampling(**request["sampling"]))
-            except ValueError as error:
+            except VLLMClientError as error:
                 answers[place] = Answer([], [], error=str(error))
         come = {place for place, _ in waiting[: job["arriving"]]}
         waiting = waiting[job["arriving"] :]

@@ -26,7 +26,7 @@ class Gap:
 
 
 def gap(requests: Sequence[Request], answers: Sequence[Answer], expected: Sequence[Response]) -> Gap:
-    """Compares answers; transformers' may go on for longer than was asked."""
+    """Compares answers, and prints what it found; transformers' may go on for longer than was asked."""
     differing, logprob = [], 0.0
     for place, (request, answer, response) in enumerate(zip(requests, answers, expected, strict=True)):
         ids = list(response.ids[: request.max_tokens])
@@ -37,4 +37,5 @@ def gap(requests: Sequence[Request], answers: Sequence[Answer], expected: Sequen
         )
         if same:
             logprob = max(logprob, float(np.abs(np.subtract(answer.logprobs[:same], response.logprobs[:same])).max()))
+    print(f"{len(differing)} of {len(requests)} requests differ; log-probabilities by {logprob:.1e}")
     return Gap(tuple(differing), logprob)

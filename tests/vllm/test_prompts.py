@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.vllm.cases import Case, Request, requests
+from tests.vllm.cases import LONGEST, Case, Request, requests
 from tests.vllm.engine import Answers, ask
 from tests.vllm.parity import gap
 
@@ -30,7 +30,7 @@ def _without(request: Request, token: int) -> Request:
 
 @pytest.fixture(scope="session")
 def asked(case: Case) -> list[Request]:
-    """Requests that are well, and after them four that are not, or only in part."""
+    """Requests that are well, and after them some that are not, or only in part."""
     well = [
         request for request in requests(case.chat, 1, seed=4) if request.kind in ("image", "no image", "same image")
     ]
@@ -42,6 +42,7 @@ def asked(case: Case) -> list[Request]:
         _with_text(image, len(image.prompt.ids) - 2, case.chat.image_id),
         _with_text(image, 1, video),
         _without(image, case.chat.start_id),
+        replace(image, prompt=case.chat.prompt("and " * LONGEST, image.prompt.pixels)),
         image,
     ]
 
@@ -68,6 +69,12 @@ def test_a_prompt_without_a_turn_is_refused_where_the_sink_would_be_in_it(case: 
     else:
         assert error is None
         assert found.answers[6].ids
+
+
+def test_a_prompt_longer_than_a_step_takes_is_refused(found: Answers) -> None:
+    error = found.answers[7].error
+    assert error is not None
+    assert f"maximum context length is {LONGEST}" in error
 
 
 def test_what_is_refused_leaves_the_others_as_they_are(case: Case, asked: list[Request], found: Answers) -> None:
