@@ -21,8 +21,9 @@ def register() -> None:
     """
     require_version()
     # Both are heavy, and the second exists only where vLLM does.
-    import vicur.modeling  # noqa: F401 (makes their configuration known to transformers)
     from vllm import ModelRegistry
+
+    import vicur.modeling  # noqa: F401 (makes their configuration known to transformers)
 
     ModelRegistry.register_model(
         "Qwen3VLStudentForConditionalGeneration", "vicur_vllm.model:Qwen3VLStudentForConditionalGeneration"

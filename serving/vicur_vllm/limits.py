@@ -40,7 +40,7 @@ def _graphs(config: VllmConfig) -> CUDAGraphMode:
 
 
 def _takes_videos(config: VllmConfig) -> bool:
-    return config.model_config.get_multimodal_config().get_limit_per_prompt("video") > 0
+    return bool(config.model_config.get_multimodal_config().get_limit_per_prompt("video"))
 
 
 def _other_cache_type(config: VllmConfig) -> bool:
@@ -49,7 +49,7 @@ def _other_cache_type(config: VllmConfig) -> bool:
 
 def _contexts(config: VllmConfig) -> int:
     parallel = config.parallel_config
-    return parallel.prefill_context_parallel_size * parallel.decode_context_parallel_size
+    return int(parallel.prefill_context_parallel_size * parallel.decode_context_parallel_size)
 
 
 LIMITS = (
@@ -73,8 +73,10 @@ LIMITS = (
     ),
     Limit(
         None,
-        lambda config: (config.scheduler_config.max_num_scheduled_tokens or config.model_config.max_model_len)
-        < config.model_config.max_model_len,
+        lambda config: (
+            (config.scheduler_config.max_num_scheduled_tokens or config.model_config.max_model_len)
+            < config.model_config.max_model_len
+        ),
         "a prompt longer than the tokens of a step would wait forever, since it is not split.",
         "Leave out --max-num-scheduled-tokens, or set at least --max-model-len.",
     ),
@@ -134,8 +136,10 @@ LIMITS = (
     ),
     Limit(
         None,
-        lambda config: bool(config.model_config.enable_prompt_embeds)
-        or bool(config.model_config.get_multimodal_config().enable_mm_embeds),
+        lambda config: (
+            bool(config.model_config.enable_prompt_embeds)
+            or bool(config.model_config.get_multimodal_config().enable_mm_embeds)
+        ),
         "embeddings in place of tokens and images do not say what is an image.",
         "Leave out --enable-prompt-embeds and --enable-mm-embeds.",
     ),
@@ -156,12 +160,6 @@ LIMITS = (
         lambda config: _graphs(config) == CUDAGraphMode.FULL_DECODE_ONLY,
         "CUDA graphs of decode steps were not checked.",
         "Pass --enforce-eager.",
-    ),
-    Limit(
-        "tensor_parallel",
-        lambda config: config.parallel_config.tensor_parallel_size > 1,
-        "tensor parallelism was not checked.",
-        "Pass --tensor-parallel-size 1, and start several servers.",
     ),
     Limit(
         "data_parallel",

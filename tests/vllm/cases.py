@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from vicur_vllm.requests import prompt_ids
+from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.sampling import Sampling
 from vicur.config.student import CueRecoverySettings
-from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, save_model, with_cue_recovery
+from vicur.modeling import Qwen3VLStudentForConditionalGeneration, read_config, save_model, with_cue_recovery
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import Response, generate
 from vicur.modeling.vision import encode_images, encoder_outputs
 from vicur.seeds import numpy_generator
+from vicur_vllm.requests import prompt_ids
 
 TINY = Path(__file__).parents[2] / "vicur" / "modeling" / "tiny"
 LONGEST = 320
@@ -94,16 +95,20 @@ class Case:
 
 
 def make_student(sink: Literal["first", "assistant"], folder: Path) -> Case:
-    """A student of a trained tiny model whose module adds a good deal: the two sinks have different backbones and layers."""
+    """A student with random weights, so that nothing it says is certain and its module moves all of it.
+
+    It has the shape, tokenizer and template of a tiny model, another one for each sink.
+    """
     base = TINY / {"first": "base", "assistant": "teacher"}[sink]
-    chat = Chat.load(base)
+    chat, config = Chat.load(base), read_config(base)
+    config.text_config.initializer_range = config.vision_config.initializer_range = 0.1
+    torch.manual_seed(0)
+    backbone = Qwen3VLForConditionalGeneration(config).eval()
     settings = CueRecoverySettings(sink=sink, interval={"first": 1, "assistant": 2}[sink])
-    student = with_cue_recovery(load_model(base), settings, seed=0, im_start_token_id=chat.start_id)
-    generator = torch.Generator().manual_seed(1)
+    student = with_cue_recovery(backbone, settings, seed=0, im_start_token_id=chat.start_id)
     with torch.no_grad():
         for attention in student.model.cue_recovery.attentions().values():
-            weight = attention.o_proj.weight
-            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
+            attention.o_proj.weight.normal_()
     save_model(student, folder, chat_folder=base)
     return Case(folder, student, chat)
 
@@ -140,7 +145,9 @@ def _request(kind: str, chat: Chat, question: str, images: list[bytes], random: 
 
 
 def _question(chat: Chat, random: np.random.Generator, words: int = 0) -> str:
-    known = [token[1:] for token in chat.tokenizer.get_vocab() if token[0] == "▁" and len(token) > 1 and token[1] != "\n"]
+    known = [
+        token[1:] for token in chat.tokenizer.get_vocab() if token[0] == "▁" and len(token) > 1 and token[1] != "\n"
+    ]
     return " ".join(random.choice(sorted(known), words or int(random.integers(1, 60))))
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
+    # Helpers of the sampler that vLLM compiles even so: it takes longer than all answers.
+    "TORCH_COMPILE_DISABLE": "1",
 }
 
 
@@ -73,7 +75,7 @@ def ask(
     scratch: Path,
     *,
     engine: dict[str, Any] | None = None,
-    sampling: dict[str, Any] | None = None,
+    sampling: Mapping[int, dict[str, Any]] | None = None,
     scored: Sequence[int] = (),
     abort: Sequence[int] = (),
     arriving: int = 5,
@@ -86,7 +88,7 @@ def ask(
         requests: what to ask.
         scratch: a folder for the exchange.
         engine: arguments of the engine, beside those that a student needs; ``None`` as a value takes one away.
-        sampling: more sampling parameters of all requests.
+        sampling: more sampling parameters of the requests at some places.
         scored: places of requests whose prompts are scored too.
         abort: places of requests that are aborted three steps after they came.
         arriving: requests that come before each step of the engine, so that prompts and responses share forwards.
@@ -113,7 +115,7 @@ def ask(
                     "max_tokens": request.max_tokens,
                     "allowed_token_ids": case.allowed_ids,
                     "prompt_logprobs": 0 if place in scored else None,
-                    **(sampling or {}),
+                    **(sampling or {}).get(place, {}),
                 },
             }
             for place, request in enumerate(requests)
@@ -136,9 +138,11 @@ def ask(
 
 
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
-    from vicur_vllm import engine_arguments
-    from vllm import LLM, SamplingParams
+    from vllm import LLM
+    from vllm.exceptions import VLLMClientError
     from vllm.plugins import load_general_plugins
+
+    from vicur_vllm import engine_arguments
 
     load_general_plugins()
     if job["mutant"]:
@@ -155,15 +159,15 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
     llm = LLM(job["folder"], **{name: value for name, value in arguments.items() if value is not None})
     waiting = list(enumerate(job["requests"]))
     answers: dict[int, Answer] = {place: Answer([], []) for place, _ in waiting}
-    to_abort = {place: 3 for place in job["abort"]}
+    to_abort = dict.fromkeys(job["abort"], 3)
     most_running = 0
     while waiting or llm.llm_engine.has_unfinished_requests():
         for place, request in waiting[: job["arriving"]]:
             images = [Image.open(io.BytesIO(base64.b64decode(image))).convert("RGB") for image in request["images"]]
             prompt = {"prompt_token_ids": request["ids"], **({"multi_modal_data": {"image": images}} if images else {})}
             try:
-                llm.llm_engine.add_request(str(place), prompt, SamplingParams(**request["sampling"]))
-            except ValueError as error:
+                llm.llm_engine.add_request(str(place), prompt, _sampling(**request["sampling"]))
+            except VLLMClientError as error:
                 answers[place] = Answer([], [], error=str(error))
         come = {place for place, _ in waiting[: job["arriving"]]}
         waiting = waiting[job["arriving"] :]
@@ -182,6 +186,14 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
         "preemptions": preemptions,
         "most_running": most_running,
     }
+
+
+def _sampling(logit_bias: dict[str, float] | None = None, **parameters: Any) -> Any:
+    from vllm import SamplingParams
+
+    # JSON's keys are strings.
+    biased = logit_bias and {int(token): bias for token, bias in logit_bias.items()}
+    return SamplingParams(logit_bias=biased, **parameters)
 
 
 def _read(output: Any) -> Answer:

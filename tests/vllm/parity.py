@@ -26,13 +26,16 @@ class Gap:
 
 
 def gap(requests: Sequence[Request], answers: Sequence[Answer], expected: Sequence[Response]) -> Gap:
-    """Compares answers; transformers' may go on for longer than was asked."""
+    """Compares answers, and prints what it found; transformers' may go on for longer than was asked."""
     differing, logprob = [], 0.0
     for place, (request, answer, response) in enumerate(zip(requests, answers, expected, strict=True)):
         ids = list(response.ids[: request.max_tokens])
         if answer.ids != ids:
             differing.append(place)
-        same = next((n for n, (a, b) in enumerate(zip(answer.ids, ids, strict=False)) if a != b), min(len(answer.ids), len(ids)))
+        same = next(
+            (n for n, (a, b) in enumerate(zip(answer.ids, ids, strict=False)) if a != b), min(len(answer.ids), len(ids))
+        )
         if same:
             logprob = max(logprob, float(np.abs(np.subtract(answer.logprobs[:same], response.logprobs[:same])).max()))
+    print(f"{len(differing)} of {len(requests)} requests differ; log-probabilities by {logprob:.1e}")
     return Gap(tuple(differing), logprob)
