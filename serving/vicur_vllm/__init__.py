@@ -8,9 +8,10 @@ in training is refused at start (:mod:`vicur_vllm.limits`).
 from __future__ import annotations
 
 from vicur_vllm.arguments import engine_arguments
+from vicur_vllm.server import ServerCommand, server_command
 from vicur_vllm.versions import require_version
 
-__all__ = ["engine_arguments", "register"]
+__all__ = ["ServerCommand", "engine_arguments", "register", "require_version", "server_command"]
 
 
 def register() -> None:
