@@ -23,9 +23,16 @@ def register() -> None:
     require_version()
     # Both are heavy, and the second exists only where vLLM does.
     from vllm import ModelRegistry
+    from vllm.renderers.registry import RENDERER_REGISTRY
+    from vllm.tokenizers.registry import TokenizerRegistry
 
     import vicur.modeling  # noqa: F401 (makes their configuration known to transformers)
+    import vicur_vllm.media  # noqa: F401 (makes its way to images known to vLLM)
 
     ModelRegistry.register_model(
         "Qwen3VLStudentForConditionalGeneration", "vicur_vllm.model:Qwen3VLStudentForConditionalGeneration"
     )
+    for name in ("Student", "Backbone"):
+        ModelRegistry.register_model(f"VicurServed{name}", f"vicur_vllm.served:Served{name}")
+    TokenizerRegistry.register("vicur", "vllm.tokenizers.hf", "CachedHfTokenizer")
+    RENDERER_REGISTRY.register("vicur", "vicur_vllm.renderer", "StudentRenderer")

@@ -48,7 +48,9 @@ class Gate:
         elif scope["method"] == "GET":
             await self._app(scope, receive, send)
         elif self._under_way >= self._limits.max_requests:
-            problem = f"{self._under_way} requests are under way, as many as this server takes (max_requests). Come again."
+            problem = (
+                f"{self._under_way} requests are under way, as many as this server takes (max_requests). Come again."
+            )
             await _refuse(send, 429, problem, retry=True)
         else:
             self._under_way += 1

@@ -1,18 +1,18 @@
 """Images of requests, read as in training and held to the server's limits.
 
 vLLM turns an image by its EXIF tag and lays a transparent one on white; training does neither. It also fetches any address that a request
-names, from inside the network that the server stands in. Here images come in the request, unless the server was started with the hosts or the
-folder that they may come from.
+names, from inside the network that the server stands in. Here images come in the request, unless the server was started with the hosts or
+the folder that others may come from.
 """
 
 from __future__ import annotations
 
+import base64
 import binascii
 import io
 from pathlib import Path
 from typing import Any
 
-import pybase64
 from PIL import Image
 from vllm.exceptions import VLLMValidationError
 from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector
@@ -52,7 +52,7 @@ class StudentImages(ImageMediaIO):
         try:
             check_image(data, self._limits.max_image_pixels)
         except UnusableImageError as error:
-            raise _refused(f"An image {error.reason}. {error.remedy}") from error
+            raise _refused(f"An attached file {error.reason}.") from error
         with Image.open(io.BytesIO(data)) as opened:
             return MediaWithBytes(opened.convert("RGB"), data, {"read_by": CONNECTOR})
 
@@ -61,7 +61,7 @@ class StudentImages(ImageMediaIO):
         del media_type  # The bytes say what they are.
         self._require_size(len(data) * 3 // 4 - 2)
         try:
-            return self.load_bytes(pybase64.b64decode(data, validate=True))
+            return self.load_bytes(base64.b64decode(data, validate=True))
         except binascii.Error as error:
             raise _refused("An image's data is no base64 text.") from error
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -32,13 +33,13 @@ class StudentRenderer(HfRenderer):
     def render_messages(self, messages: Sequence[Mapping[str, Any]], params: Any) -> tuple[list[Any], Any]:
         """Messages, parsed, and their prompt."""
         marked, texts = self._marked(messages, params)
-        conversation, prompt = super().render_messages(marked, params)
+        conversation, prompt = super().render_messages(marked, _as_text(params))
         return _restored(conversation, texts), self._tokenized(prompt, texts)
 
     async def render_messages_async(self, messages: Sequence[Mapping[str, Any]], params: Any) -> tuple[list[Any], Any]:
         """As :meth:`render_messages`; the work goes on in other threads."""
         marked, texts = self._marked(messages, params)
-        conversation, prompt = await super().render_messages_async(marked, params)
+        conversation, prompt = await super().render_messages_async(marked, _as_text(params))
         return _restored(conversation, texts), await self._tokenized_async(prompt, texts)
 
     def _marked(self, messages: Sequence[Mapping[str, Any]], params: Any) -> tuple[list[Any], list[str]]:
@@ -64,6 +65,11 @@ class StudentRenderer(HfRenderer):
             text, spelled = (texts[piece], True) if isinstance(piece, int) else (piece, False)
             ids += tokenizer(text, add_special_tokens=False, split_special_tokens=spelled)["input_ids"]
         return {**{name: value for name, value in prompt.items() if name != "prompt"}, "prompt_token_ids": ids}
+
+
+def _as_text(params: Any) -> Any:
+    """Parameters with which a template is rendered to text."""
+    return replace(params, chat_template_kwargs={**params.chat_template_kwargs, "tokenize": False})
 
 
 def _marked_text(text: str, texts: list[str]) -> str:

@@ -6,9 +6,7 @@ They are models of their own beside those that score and roll out, which get the
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 from vllm.config import VllmConfig
 from vllm.model_executor.models.qwen3_vl import (

@@ -36,5 +36,7 @@ class ServerLimits(Section):
     @model_validator(mode="after")
     def _an_image_fits_into_a_request(self) -> Self:
         if self.max_images and self.max_image_bytes * _BASE64 > self.max_request_bytes:
-            raise ValueError("max_request_bytes has no room for an image of max_image_bytes, which takes a third more in base64")
+            raise ValueError(
+                "max_request_bytes has no room for an image of max_image_bytes, which takes a third more in base64"
+            )
         return self
