@@ -70,7 +70,8 @@ def serve(
     command = server_command(folder, name or called, limits, host=host, port=port, extra=extra or [])
     typer.echo(str(command))
     if not dry_run:
-        os.execve(command.words[0], list(command.words), {**os.environ, **command.environment})
+        # In this place, not below it: who stops this process stops the server, and gets its exit status.
+        os.execve(command.words[0], list(command.words), {**os.environ, **command.environment})  # noqa: S606
 
 
 def _limits(given: list[str]) -> ServerLimits:
