@@ -140,11 +140,13 @@ $(BENCH)/.bench: pyproject.toml constraints-bench.txt
 	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-$(VLLM)/.vllm: $(VENV)/.uv pyproject.toml serving/pyproject.toml constraints-vllm.txt tests/vllm/torchvision_operators.py
+$(VLLM)/.vllm: $(VENV)/.uv pyproject.toml serving/pyproject.toml constraints-vllm.txt tests/vllm/torchvision_operators.py \
+  tests/vllm/vllm_metadata.py
 	@echo "Building the environment of the vLLM tests in $(VLLM)"
 	@$(PYTHON) -m venv $(VLLM)
 	@$(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(VLLM)/bin/python -c constraints-vllm.txt \
 	--override tests/vllm/left-out.txt -r tests/vllm/requirements.in -e '.[test]' -e serving
 	@cp tests/vllm/torchvision_operators.py $(VLLM)/lib/python3*/site-packages/
+	@$(VLLM)/bin/python tests/vllm/vllm_metadata.py
 	@echo "import torchvision_operators" > $$(echo $(VLLM)/lib/python3*/site-packages)/torchvision_operators.pth
 	@touch $@

@@ -54,7 +54,10 @@ class StudentImages(ImageMediaIO):
         except UnusableImageError as error:
             raise _refused(f"An attached file {error.reason}.") from error
         with Image.open(io.BytesIO(data)) as opened:
-            return MediaWithBytes(opened.convert("RGB"), data, {"read_by": CONNECTOR})
+            # The pixels alone: by an EXIF tag vLLM would turn it later on.
+            bare = Image.new("RGB", opened.size)
+            bare.paste(opened.convert("RGB"))
+        return MediaWithBytes(bare, data, {"read_by": CONNECTOR})
 
     def load_base64(self, media_type: str, data: str) -> MediaWithBytes[Image.Image]:
         """The image in base64 text."""
