@@ -140,8 +140,8 @@ $(BENCH)/.bench: pyproject.toml constraints-bench.txt
 	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-$(VLLM)/.vllm: $(VENV)/.uv pyproject.toml serving/pyproject.toml constraints-vllm.txt tests/vllm/torchvision_operators.py \
-  tests/vllm/vllm_metadata.py
+$(VLLM)/.vllm: $(VENV)/.uv pyproject.toml serving/pyproject.toml constraints-vllm.txt tests/vllm/requirements.in tests/vllm/left-out.txt \
+  tests/vllm/torchvision_operators.py tests/vllm/vllm_metadata.py
 	@echo "Building the environment of the vLLM tests in $(VLLM)"
 	@$(PYTHON) -m venv $(VLLM)
 	@$(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(VLLM)/bin/python -c constraints-vllm.txt \
