@@ -55,7 +55,7 @@ lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=serving $(BIN)/lint-imports
-	$(BIN)/hadolint images/Containerfile
+	$(BIN)/hadolint images/Containerfile images/Containerfile.serving
 
 k8s: $(VENV)/.dev ## Render the overlays of k8s/ and check them (needs kubectl and ../shared/crds, or VICUR_CRDS)
 	$(BIN)/python -m tests.k8s
