@@ -1,4 +1,4 @@
-"""What the image that serves students keeps to, read from its Containerfile; hadolint (make lint) checks the rest. It has not been built here."""
+"""What the image that serves students keeps to, read from its Containerfile; hadolint checks the rest. It is not built here."""
 
 from __future__ import annotations
 
