@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import openai
 import pytest
@@ -27,6 +30,8 @@ from vicur_vllm import server_command
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
+IMAGE = picture(3, 150, 70)
+
 
 @pytest.fixture
 def vicur(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
@@ -36,32 +41,79 @@ def vicur(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The tiny base, which has no module."""
-    with serving(tmp_path_factory.mktemp("plain"), str(TINY / "base")) as server:
+    """The tiny base, which has no module; images may come from one host."""
+    allowed = ("--allowed-media-domains", "127.0.0.1")
+    with serving(tmp_path_factory.mktemp("plain"), str(TINY / "base"), extra=allowed) as server:
         yield server
 
 
-def test_a_plain_model_is_served_too_and_stops_when_it_is_told_to(plain: Served) -> None:
-    client = openai.OpenAI(base_url=f"{plain.url}/v1", api_key="none", max_retries=0)
-    chat, image = Chat.load(TINY / "base"), picture(3, 150, 70)
-    (expected,) = generate(
-        load_model(TINY / "base"),
-        chat,
-        [chat.prompt(QUESTION, [chat.pixels(image)])],
-        Sampling(temperature=0, max_new_tokens=16),
-        seed=0,
-    )
-    url = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+class _Images(BaseHTTPRequestHandler):
+    """One image, and an address that sends elsewhere for it."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(f"{self.headers['Host'].split(':')[0]}{self.path}")
+        self.send_response(302 if self.path == "/moved" else 200)
+        self.send_header("Location", "/scene.png")
+        self.end_headers()
+        self.wfile.write(b"" if self.path == "/moved" else IMAGE)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def images() -> Iterator[int]:
+    """Port of a server of images."""
+    _Images.asked.clear()
+    with HTTPServer(("127.0.0.1", 0), _Images) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def answer(served: Served, url: str) -> list[int]:
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": QUESTION}]
-    with client:
-        answer = client.chat.completions.create(
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client:
+        made = client.chat.completions.create(
             model="base",
             messages=[{"role": "user", "content": content}],  # type: ignore[list-item,misc]
             temperature=0,
             max_tokens=16,
             extra_body={"return_token_ids": True},
         )
-    assert answer.choices[0].token_ids == list(expected.ids)  # type: ignore[attr-defined]
+    return made.choices[0].token_ids  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[int]:
+    """What transformers answers."""
+    chat = Chat.load(TINY / "base")
+    prompt = chat.prompt(QUESTION, [chat.pixels(IMAGE)])
+    (response,) = generate(
+        load_model(TINY / "base"), chat, [prompt], Sampling(temperature=0, max_new_tokens=16), seed=0
+    )
+    return list(response.ids)
+
+
+def test_a_plain_model_is_served_too(plain: Served, expected: list[int]) -> None:
+    assert answer(plain, f"data:image/png;base64,{base64.b64encode(IMAGE).decode()}") == expected
+
+
+def test_images_come_from_a_host_that_was_allowed_and_from_no_other(
+    plain: Served, images: int, expected: list[int]
+) -> None:
+    assert answer(plain, f"http://127.0.0.1:{images}/scene.png") == expected
+    for url in (f"http://localhost:{images}/scene.png", f"http://127.0.0.1@localhost:{images}/scene.png"):
+        with pytest.raises(openai.APIStatusError, match="must be from one of the allowed domains") as caught:
+            answer(plain, url)
+        assert caught.value.status_code in (400, 422)
+    with pytest.raises(openai.APIStatusError):
+        answer(plain, f"http://127.0.0.1:{images}/moved")
+    assert _Images.asked == ["127.0.0.1/scene.png", "127.0.0.1/moved"]
+
+
+def test_it_stops_when_it_is_told_to(plain: Served) -> None:
     assert plain.stop() == 0
 
 
