@@ -24,7 +24,9 @@ def on_sigterm(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # None stands for a handler that Python did not set, and cannot set again.
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def asked_to_stop(problem: str) -> VicurError:

@@ -129,6 +129,13 @@ def test_a_result_that_is_being_written_is_left_alone_and_a_half_one_of_the_past
     }
 
 
+def test_cues_that_all_extractions_share_are_listed_and_go_with_the_results(project: Path) -> None:
+    kept = write(project / ".vicur/cache/extract/shared/endpoint-cues.jsonl", 50)
+    assert sizes(project)[".vicur/cache/extract/shared"] == ("result", 50)
+    clean("--cache", "--yes")
+    assert not kept.exists()
+
+
 def test_what_comes_into_use_while_its_owner_is_asked_is_left_alone(project: Path) -> None:
     (item,) = (item for item in survey(project) if item.kind == "result")
     with FileLock(project / ".vicur/cache/train/k1.lock"):

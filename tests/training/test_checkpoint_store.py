@@ -149,3 +149,16 @@ def test_a_server_that_does_not_answer_may_answer_later_and_the_local_checkpoint
         fill(store(tmp_path, BUCKET), 2)
     assert refused.value.retryable
     assert (tmp_path / "step-000002").is_dir()
+
+
+@pytest.mark.usefixtures("s3")
+def test_missing_credentials_are_nothing_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # The default session would keep the credentials that it found before.
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    with pytest.raises(VicurError, match="credentials") as refused:
+        store(tmp_path, BUCKET).newest()
+    assert not refused.value.retryable
