@@ -10,6 +10,7 @@ from typing import Any
 from vicur.cluster.keys import step_keys
 from vicur.cluster.preflight import needs_of, run_preflight
 from vicur.cluster.request import Request, resolved
+from vicur.cluster.trainable import require_common_place, require_shares
 from vicur.config.run import STEP_SECTIONS, RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
@@ -42,6 +43,7 @@ def first_step(
     events.emit("started")
     try:
         config = resolved(preset, validated(Request, dict(form), "the run's parameters"))
+        _require_trainable(config)
         values = passed_on(config, codes)
         for name, path in outputs.items():
             _write(Path(path), values[name])
@@ -51,6 +53,14 @@ def first_step(
         events.emit("failed", str(error), retryable=False)
         fail(error)
     events.emit("finished", _described(config))
+
+
+def _require_trainable(config: RunConfig) -> None:
+    """What a training would find wrong with the settings is told here, hours before it."""
+    if config.cluster.nodes > 1:
+        require_common_place(config.checkpoints)
+    for method in config.methods:
+        require_shares(config.training.for_method(method), config.cluster)
 
 
 def passed_on(config: RunConfig, codes: Mapping[str, str]) -> dict[str, Any]:

@@ -103,6 +103,13 @@ def test_an_override_wins_over_the_form() -> None:
         ({"overrides": {"training..steps": 5}}, "is no setting"),
         ({"overrides": {"seed.deep": 5}}, "seed holds no settings of its own"),
         ({"overrides": {"tracking.experiment": "x"}}, "is fixed when the package is compiled"),
+        ({"overrides": {"cluster.shared_memory": "64Gi"}}, "is fixed when the package is compiled"),
+        ({"overrides": {"cluster.secrets.storage": "mine"}}, "is fixed when the package is compiled"),
+        ({"overrides": {"cluster.gpu_type": "amd.com/gpu"}}, "is a field of the form: set gpu_type there"),
+        ({"overrides": {"training": {"steps": 5}}}, "write training.steps"),
+        ({"overrides": {"cluster": {}}}, "is a section"),
+        ({"overrides": {"checkpoints": "gs://bucket/runs"}}, "neither a folder nor an address on S3"),
+        ({"gpu_count": 0}, "0 GPUs are asked for, and the package has steps that ask for GPUs"),
         ({"gpu_count": 99}, "cluster.gpu_count"),
         ({"methods": ["opd"]}, "teacher"),
         ({"tolerations": [{"operator": "Exists", "value": "x"}]}, "takes no value"),
@@ -115,6 +122,26 @@ def test_what_is_wrong_is_named(form: dict[str, Any], says: str) -> None:
     with pytest.raises(VicurError) as error:
         asked(**form)
     assert says in str(error.value)
+
+
+def test_a_package_without_gpus_gets_none_by_a_form() -> None:
+    preset = {**PRESET, "cluster": {"gpu_count": 0}}
+    with pytest.raises(VicurError, match="8 GPUs are asked for, and the package has no step that asks for GPUs"):
+        resolved(preset, Request(gpu_count=8))
+    assert resolved(preset, Request(gpu_count=0)).cluster.gpu_count == 0
+
+
+@pytest.mark.parametrize("dataset", ["s3://key:hush@bucket/x", "https://user:hush@host/x"])
+def test_a_refused_address_keeps_its_secret(dataset: str) -> None:
+    with pytest.raises(VicurError) as error:
+        asked(dataset=dataset)
+    assert "hush" not in str(error.value)
+
+
+def test_what_is_whole_by_itself_may_be_replaced_whole() -> None:
+    config = asked(overrides={"data": {"type": "remote", "uri": "s3://bucket/x"}, "methods": ["opsd"]})
+    assert config.data.model_dump(include={"type", "uri"}) == {"type": "remote", "uri": "s3://bucket/x"}
+    assert config.methods == ("opsd",)
 
 
 def test_the_preset_stays_as_it_was() -> None:

@@ -12,9 +12,17 @@ from vicur.config.base import Section
 from vicur.config.dataset_reference import dataset_reference
 from vicur.config.methods import METHODS, method_named
 from vicur.config.pools import Toleration
-from vicur.config.run import RunConfig
+from vicur.config.run import STEP_SECTIONS, RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
+
+_FORM = ("image", "gpu_type", "node_selector", "tolerations")
+"""Settings of ``cluster`` that pods take from the form itself."""
+_COMPILED = (
+    *("queue", "steps", "shared_memory", "step_timeout_hours", "training_timeout_hours", "retries", "backoff"),
+    *("models_claim", "endpoints", "secrets", "prices", "currency"),
+)
+"""Settings of ``cluster`` that a package has in it: pods and exit step do not look at the run's configuration for them."""
 
 
 class Request(Section):
@@ -58,14 +66,18 @@ class Request(Section):
     @field_validator("overrides")
     @classmethod
     def _names_are_names(cls, overrides: dict[str, Any]) -> dict[str, Any]:
-        for name in overrides:
-            if not all(name.split(".")):
+        for name, value in overrides.items():
+            section, *fields = name.split(".")
+            if not section or not all(fields):
                 raise ValueError(f"{name!r} is no setting: write section.field, as in training.steps")
-            if name.partition(".")[0] == "tracking":
-                # Whatever becomes of this run, its exit step must find where to tell it.
-                raise ValueError(
-                    f"{name!r} is fixed when the package is compiled: compile one with another tracking section"
-                )
+            # Whatever becomes of this run, its exit step must find where to tell it.
+            if section == "tracking" or (section == "cluster" and fields and fields[0] in _COMPILED):
+                raise ValueError(f"{name!r} is fixed when the package is compiled: compile one that has it otherwise")
+            if section == "cluster" and fields and fields[0] in _FORM:
+                raise ValueError(f"{name!r} is a field of the form: set {fields[0]} there")
+            if section in STEP_SECTIONS and section != "data" and not fields and isinstance(value, dict):
+                field = next(iter(value), "field")
+                raise ValueError(f"{name!r} is a section, which would lose what the preset sets: write {name}.{field}")
         return overrides
 
 
@@ -88,7 +100,24 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
     for name, value in request.overrides.items():
         _put(values, name, value)
     config: RunConfig = validated(RunConfig, values, "the run's parameters")
+    _require_pool_as_compiled(validated(RunConfig, dict(preset), "the package").cluster.gpu_count, config)
     return config
+
+
+def _require_pool_as_compiled(compiled: int, config: RunConfig) -> None:
+    """Whether steps ask for GPUs at all is in the package; how many, the form says.
+
+    Raises:
+        VicurError: where the run would train without the GPUs that it asks for, or evaluate on one that it does not.
+    """
+    wanted = config.cluster.gpu_count
+    if bool(wanted) != bool(compiled):
+        has = "steps that ask for GPUs" if compiled else "no step that asks for GPUs"
+        raise VicurError(
+            f"{wanted} GPUs are asked for, and the package has {has}.",
+            where="gpu_count",
+            remedy=f"Compile it with cluster.gpu_count={wanted}.",
+        )
 
 
 def _settings(request: Request) -> dict[str, Any]:
