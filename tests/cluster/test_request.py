@@ -116,6 +116,8 @@ def test_an_override_wins_over_the_form() -> None:
         ({"gate_margin": 2.0}, "registry.gate.margin"),
         ({"benchmarks": ["validation"]}, "test"),
         ({"cue_provider": "oracle"}, "oracle"),
+        ({"cue_provider": "endpoint", "cue_endpoint": "http://h/v1"}, "cues.provider.model is missing"),
+        ({"cue_endpoint": "http://h/v1"}, "there is no setting 'cues.provider.url'"),
     ],
 )
 def test_what_is_wrong_is_named(form: dict[str, Any], says: str) -> None:
