@@ -40,6 +40,15 @@ def test_what_a_training_would_refuse_hours_later_is_refused_here(
     assert says in said_by(tmp_path, capsys, **form)
 
 
+def test_it_looks_at_the_namespace_that_it_runs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr("vicur.first_step.in_cluster", lambda: True)
+    monkeypatch.setattr("vicur.first_step.own_namespace", lambda: "team-a")
+    monkeypatch.setattr("vicur.first_step.run_preflight", lambda needs, _: looked.append(needs.namespace) or "")
+    first_step(PRESET, defaultdict(str), {"overrides": {"cluster.look": True}}, {}, str(tmp_path / "checked"))
+    assert looked == ["team-a"]
+
+
 def test_what_can_be_trained_is_passed_on(tmp_path: Path) -> None:
     form = {"gpu_count": 8, "nodes": 2}
     first_step(PRESET, defaultdict(str), form, {"step_gpus": str(tmp_path / "gpus")}, str(tmp_path / "checked"))

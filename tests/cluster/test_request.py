@@ -113,6 +113,7 @@ def test_an_override_wins_over_the_form() -> None:
         ({"gpu_count": 99}, "cluster.gpu_count"),
         ({"methods": ["opd"]}, "teacher"),
         ({"tolerations": [{"operator": "Exists", "value": "x"}]}, "takes no value"),
+        ({"student": "hf://org/model@main"}, "is an address, and steps read base weights from a folder"),
         ({"gate_margin": 2.0}, "registry.gate.margin"),
         ({"benchmarks": ["validation"]}, "test"),
         ({"cue_provider": "oracle"}, "oracle"),

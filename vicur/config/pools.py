@@ -100,7 +100,7 @@ class PoolsConfig(Section):
     autoscaled: bool = False
     """Whether nodes are added when pods ask for them: that none is there when a run starts is no failure then."""
     namespace: ObjectName = "vicur"
-    """Where the pods run; the first step looks at its quota and queue."""
+    """Where the pods run: ``vicur doctor`` looks at its quota and queue. The first step is there, and looks at those of its own."""
     look: bool = True
     """Whether the first step looks at what a run needs of its surroundings, and not at the configuration alone."""
     models_claim: ObjectName = "vicur-models"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from vicur.config.base import Section
+from vicur.config.data import DataConfig
 from vicur.config.pools import Toleration
 
 
@@ -38,6 +39,8 @@ class PreflightConfig(Section):
     """Places on S3 (``s3://bucket/prefix``) that steps read and write."""
     models: tuple[str, ...] = ()
     """Models that steps load: a folder, ``s3://bucket/prefix``, ``hf://organisation/name@revision``, or one that ships here."""
+    dataset: DataConfig | None = None
+    """The dataset, as the section ``data`` names it."""
     cue_endpoint: str | None = None
     """Address of an OpenAI-compatible server that makes cues, with its version (``http://cue-model:8000/v1``)."""
     cue_model: str | None = None
