@@ -103,6 +103,8 @@ def test_an_override_wins_over_the_form() -> None:
         ({"overrides": {"training..steps": 5}}, "is no setting"),
         ({"overrides": {"seed.deep": 5}}, "seed holds no settings of its own"),
         ({"overrides": {"tracking.experiment": "x"}}, "is fixed when the package is compiled"),
+        ({"node_selector": {"gpu": "NVIDIA H100"}}, "cluster.node_selector.gpu"),
+        ({"node_selector": {"": "h100"}}, "cluster.node_selector"),
         ({"overrides": {"cluster.shared_memory": "64Gi"}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster.secrets.storage": "mine"}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster.gpu_type": "amd.com/gpu"}}, "is a field of the form: set gpu_type there"),
@@ -132,6 +134,11 @@ def test_a_package_without_gpus_gets_none_by_a_form() -> None:
     with pytest.raises(VicurError, match="8 GPUs are asked for, and the package has no step that asks for GPUs"):
         resolved(preset, Request(gpu_count=8))
     assert resolved(preset, Request(gpu_count=0)).cluster.gpu_count == 0
+
+
+def test_a_queue_is_named_as_a_label_can_be() -> None:
+    with pytest.raises(VicurError, match=r"cluster\.queue"):
+        validated(RunConfig, {"cluster": {"queue": "q" * 64}}, "it")
 
 
 @pytest.mark.parametrize("dataset", ["s3://key:hush@bucket/x", "https://user:hush@host/x"])

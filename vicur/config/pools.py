@@ -13,6 +13,14 @@ Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(m|k|Ki|M|Mi|G|
 """An amount as Kubernetes writes it: ``500m``, ``4``, ``16Gi``."""
 ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
 """The name of an object in the cluster; empty for none."""
+QueueName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?)?$")]
+"""The name of a queue or a priority, which pods carry as the value of a label: no longer than that may be. Empty for none."""
+LabelKey = Annotated[
+    str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
+]
+"""The key of a label: ``gpu``, ``nvidia.com/gpu.product``."""
+LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]
+"""The value of a label."""
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*(s|m|h)$")]
 """A time as Kubeflow Pipelines writes it: ``30s``, ``5m``, ``2h``."""
 
@@ -77,11 +85,11 @@ class PoolsConfig(Section):
     """Nodes of a training. More than one are a TrainJob of their own."""
     jobs: JobsConfig = JobsConfig()
     """Those TrainJobs."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels that the nodes of the GPU pool have."""
     tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu", operator="Exists"),)
     """Taints of the GPU pool."""
-    queue: ObjectName = ""
+    queue: QueueName = ""
     """Kueue's LocalQueue for the steps that hold GPUs."""
     steps: StepResources = StepResources(cpu="2", memory="8Gi")
     """Of the steps without a GPU."""

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from vicur.config.base import Section
 from vicur.config.data import DataConfig
-from vicur.config.pools import Toleration
+from vicur.config.pools import LabelKey, LabelValue, Toleration
 
 
 class GpuPool(Section):
@@ -18,7 +18,7 @@ class GpuPool(Section):
     """GPUs of a node that a training takes."""
     nodes: int = Field(1, ge=1)
     """Nodes that a training takes."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels of the nodes."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints of the nodes that the pods put up with."""

@@ -144,6 +144,13 @@ def test_nodes_that_take_no_pods_do_not_count(kubernetes: KubernetesDouble) -> N
     says(gpu_pool(Link(), GpuPool()), "failed", "Add GPU nodes")
 
 
+def test_gpus_at_the_end_of_a_large_cluster_are_found(kubernetes: KubernetesDouble) -> None:
+    kubernetes.nodes = [*(node(f"cpu-{number}", gpus=0) for number in range(600)), node("last", gpus=8)]
+    tolerations = ({"key": "nvidia.com/gpu", "operator": "Exists"},)
+    pool = GpuPool.model_validate({"gpus": 8, "tolerations": tolerations})
+    says(gpu_pool(Link(), pool), "ok", "1 node(s) with any labels are ready")
+
+
 def test_an_account_that_may_not_list_nodes_is_warned_and_not_stopped(kubernetes: KubernetesDouble) -> None:
     kubernetes.denied.add(("list", "", "nodes"))
     says(gpu_pool(Link(), POOL), "warning", "may not be listed", "kubectl get nodes --show-labels")
