@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vicur.cluster.preflight.finding import Finding
+from vicur.cluster.preflight.interfaces import refused
 from vicur.cluster.preflight.link import Link
 from vicur.config.pools import Toleration
 from vicur.config.preflight import GpuPool
@@ -37,7 +38,7 @@ def gpu_pool(link: Link, pool: GpuPool) -> Finding:
                 "nodes may not be listed with this account, so nobody has looked for the GPUs",
                 "Let it list nodes (a ClusterRole with that verb alone), or compare node_selector with 'kubectl get nodes --show-labels'.",
             )
-        return Finding("failed", f"the cluster refuses to list nodes ({error.status})", "Log in again.")
+        return refused(error.status, "listing nodes", "Log in again.")
     return judged(pool, nodes, others)
 
 
