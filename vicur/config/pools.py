@@ -8,21 +8,7 @@ from pydantic import Field, model_validator
 
 from vicur.config.base import Section
 from vicur.config.jobs import JobsConfig
-
-Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
-"""An amount as Kubernetes writes it: ``500m``, ``4``, ``16Gi``."""
-ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
-"""The name of an object in the cluster; empty for none."""
-QueueName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?)?$")]
-"""The name of a queue or a priority, which pods carry as the value of a label: no longer than that may be. Empty for none."""
-LabelKey = Annotated[
-    str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
-]
-"""The key of a label: ``gpu``, ``nvidia.com/gpu.product``."""
-LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]
-"""The value of a label."""
-Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*(s|m|h)$")]
-"""A time as Kubeflow Pipelines writes it: ``30s``, ``5m``, ``2h``."""
+from vicur.config.kubernetes import Duration, ImageName, LabelKey, LabelValue, ObjectName, Quantity, QueueName
 
 
 class StepResources(Section):
@@ -75,7 +61,7 @@ class PoolsConfig(Section):
     Timeouts, shared memory, queue, retries and names of secrets are fixed when the package is compiled.
     """
 
-    image: str = ""
+    image: ImageName = ""
     """Container image of the steps; empty for the one that this release names."""
     gpu_type: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
     """The resource that a GPU is, as nodes advertise it."""
@@ -97,9 +83,9 @@ class PoolsConfig(Section):
     """Of evaluation and training."""
     shared_memory: Quantity = "16Gi"
     """``/dev/shm`` of the steps with GPUs, held in memory: PyTorch's processes pass tensors through it."""
-    step_timeout_hours: int = Field(default=12, ge=1)
+    step_timeout_hours: int = Field(default=12, ge=1, le=8760)
     """Longest time of a step other than training."""
-    training_timeout_hours: int = Field(default=168, ge=1)
+    training_timeout_hours: int = Field(default=168, ge=1, le=8760)
     """Longest time of an attempt at training."""
     retries: int = Field(default=3, ge=0, le=20)
     """How often a step that failed is tried again. A training goes on from its last checkpoint."""

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from vicur.config.base import Section
 from vicur.config.data import DataConfig
-from vicur.config.pools import LabelKey, LabelValue, Toleration
+from vicur.config.kubernetes import LabelKey, LabelValue
+from vicur.config.pools import Toleration
 
 
 class GpuPool(Section):
