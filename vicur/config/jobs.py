@@ -21,7 +21,7 @@ class JobsConfig(Section):
     runtime_kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] = "TrainingRuntime"
     """Whether the runtime is the namespace's own or the cluster's."""
     priority: QueueName = ""
-    """Kueue's WorkloadPriorityClass, where there is a queue."""
+    """Kueue's WorkloadPriorityClass, where there is a queue: of the jobs, and of steps that hold GPUs themselves."""
     shared_folders: tuple[str, ...] = ("/models",)
     """Folders that are mounted in step and nodes alike, from the same volume. Inputs below them are read in place, others go through S3."""
     queue_hours: float | None = Field(default=None, gt=0)
