@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # TRL needs torchvision, which needs another build of torch.
 BENCH := .venv-bench
+# vLLM pins releases of transformers and others that the rest of this project is ahead of.
+VLLM := .venv-vllm
+VLLM_PYTHON ?= $(VLLM)/bin/python
 # One thread a process: on few cores, OpenMP's threads of several processes spin against each other.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -19,7 +22,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-browser docker-e2e lint k8s bench ablation ablation-module compile base teacher constraints constraints-gpu clean
+.PHONY: help run test test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench ablation ablation-module compile base teacher constraints constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -28,7 +31,7 @@ run: $(VENV)/.run ## Run the whole pipeline on this machine
 	@$(BIN)/vicur run configs/local.yaml
 
 test: $(VENV)/.dev ## Run the tests
-	$(BIN)/pytest -n 2 -m "not browser and not docker"
+	$(BIN)/pytest -n 2 -m "not browser and not docker and not vllm"
 
 test-browser: $(VENV)/.dev ## Run the tests that open pages in a headless Chromium (/usr/bin/chromium)
 	$(BIN)/pytest -m browser
@@ -37,12 +40,22 @@ docker-e2e: $(VENV)/.dev ## Build the cpu image and run the pipeline in it (root
 	tests/e2e/install-engine
 	$(BIN)/pytest -n 0 -m docker tests/e2e
 
+vllm-e2e: $(VLLM)/.vllm ## Hold the students in vLLM against transformers, on a CPU (builds .venv-vllm, 5 GB)
+	$(VLLM)/bin/pytest tests/modeling tests/training/test_step.py tests/training/test_loss.py tests/training/test_vision.py
+	$(VLLM)/bin/pytest -rP --show-capture=stdout -m vllm tests/vllm
+
+vllm-slice: $(VLLM)/.vllm # The part of vllm-e2e that CI has time for.
+	$(VLLM)/bin/pytest -m vllm tests/vllm/test_parity.py tests/vllm/test_limits.py tests/vllm/test_positions.py
+
+vllm-parity: ## Repeat the parity suite in an environment of yours: VLLM_PYTHON=..., see docs/vllm.md
+	$(VLLM_PYTHON) -m pytest -rP --show-capture=stdout -m vllm tests/vllm/test_parity.py
+
 lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/hadolint images/Containerfile
+	PYTHONPATH=serving $(BIN)/lint-imports
+	$(BIN)/hadolint images/Containerfile images/Containerfile.serving
 
 k8s: $(VENV)/.dev ## Render the overlays of k8s/ and check them (needs kubectl and ../shared/crds, or VICUR_CRDS)
 	$(BIN)/python -m tests.k8s
@@ -92,6 +105,9 @@ constraints: $(VENV)/.uv ## Resolve constraints.txt and those of the images and 
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --constraint constraints-bench.txt.new \
 	--override benchmarks/requirements.in pyproject.toml benchmarks/requirements.in --output-file constraints-bench.txt
 	rm constraints-bench.txt.new
+	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --extra test \
+	--override tests/vllm/left-out.txt pyproject.toml tests/vllm/requirements.in \
+	| sed 's/+cpu//' > constraints-vllm.txt.new && mv constraints-vllm.txt.new constraints-vllm.txt
 	$(MAKE) constraints-gpu
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header images/tools.in --output-file images/tools.txt
 
@@ -122,4 +138,15 @@ $(BENCH)/.bench: pyproject.toml constraints-bench.txt
 	@$(PYTHON) -m venv $(BENCH)
 	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check -r constraints-bench.txt
 	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VLLM)/.vllm: $(VENV)/.uv pyproject.toml serving/pyproject.toml constraints-vllm.txt tests/vllm/requirements.in tests/vllm/left-out.txt \
+  tests/vllm/torchvision_operators.py tests/vllm/vllm_metadata.py
+	@echo "Building the environment of the vLLM tests in $(VLLM)"
+	@$(PYTHON) -m venv $(VLLM)
+	@$(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(VLLM)/bin/python -c constraints-vllm.txt \
+	--override tests/vllm/left-out.txt -r tests/vllm/requirements.in -e '.[test]' -e serving
+	@cp tests/vllm/torchvision_operators.py $(VLLM)/lib/python3*/site-packages/
+	@$(VLLM)/bin/python tests/vllm/vllm_metadata.py
+	@echo "import torchvision_operators" > $$(echo $(VLLM)/lib/python3*/site-packages)/torchvision_operators.pth
 	@touch $@

@@ -16,13 +16,18 @@ from vicur.config.run import STEP_SECTIONS, RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
-_FORM = ("image", "gpu_type", "node_selector", "tolerations")
-"""Settings of ``cluster`` that pods take from the form itself."""
-_COMPILED = (
-    *("queue", "steps", "shared_memory", "step_timeout_hours", "training_timeout_hours", "retries", "backoff"),
-    *("models_claim", "endpoints", "secrets", "prices", "currency"),
+_FIXED = (
+    "tracking",
+    *(
+        f"cluster.{name}"
+        for name in ("steps", "gpu_steps", "shared_memory", "queue", "models_claim", "endpoints", "secrets")
+    ),
+    *(f"cluster.{name}" for name in ("step_timeout_hours", "training_timeout_hours", "retries", "backoff")),
+    *(f"cluster.{name}" for name in ("prices", "currency")),
 )
-"""Settings of ``cluster`` that a package has in it: pods and exit step do not look at the run's configuration for them."""
+"""What a package holds for good: its pods have it, and whatever becomes of a run, its exit step must find where to tell it."""
+_IN_THE_FORM = tuple(f"cluster.{name}" for name in ("image", "gpu_type", "node_selector", "tolerations"))
+"""What Kubeflow Pipelines reads from the form's own fields."""
 
 
 class Request(Section):
@@ -70,15 +75,19 @@ class Request(Section):
             section, *fields = name.split(".")
             if not section or not all(fields):
                 raise ValueError(f"{name!r} is no setting: write section.field, as in training.steps")
-            # Whatever becomes of this run, its exit step must find where to tell it.
-            if section == "tracking" or (section == "cluster" and fields and fields[0] in _COMPILED):
-                raise ValueError(f"{name!r} is fixed when the package is compiled: compile one that has it otherwise")
-            if section == "cluster" and fields and fields[0] in _FORM:
-                raise ValueError(f"{name!r} is a field of the form: set {fields[0]} there")
+            if any(_overlap(name, fixed) for fixed in _FIXED):
+                raise ValueError(f"{name!r} is fixed when the package is compiled: compile one with another setting")
+            if name in _IN_THE_FORM:
+                raise ValueError(f"{name!r} has a field of its own: fill in {name.partition('.')[2]}")
             if section in STEP_SECTIONS and section != "data" and not fields and isinstance(value, dict):
                 field = next(iter(value), "field")
                 raise ValueError(f"{name!r} is a section, which would lose what the preset sets: write {name}.{field}")
         return overrides
+
+
+def _overlap(name: str, other: str) -> bool:
+    """Whether one setting is the other, or within it."""
+    return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
 
 
 def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:

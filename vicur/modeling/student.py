@@ -67,7 +67,7 @@ class Qwen3VLStudentModel(Qwen3VLModel):
     def __init__(self, config: Qwen3VLStudentConfig) -> None:
         super().__init__(config)
         self.recovers = True
-        self.cue_recovery = _cue_recovery(config)
+        self.cue_recovery = cue_recovery_of(config)
         recover_between(self.language_model)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -142,6 +142,9 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         visual_BT = self._visual(input_ids, mm_token_type_ids, features)
         if visual_BT is None:
             return None
+        if input_ids is not None and visual_BT.shape[1] > input_ids.shape[1]:
+            # transformers before 5.20 hands the token types of the whole prompt to the first of its chunks.
+            raise _late_prompt()
         if self.config.recovery_settings.sink == "assistant" and headers_BT is None:
             raise _missing("input_ids")
         if sequence_ids is None:
@@ -199,7 +202,12 @@ def cue_recovery_off(model: Qwen3VLForConditionalGeneration) -> Iterator[None]:
         inner.recovers = before
 
 
-def _cue_recovery(config: Qwen3VLStudentConfig) -> CueRecovery:
+def cue_recovery_of(config: Qwen3VLStudentConfig) -> CueRecovery:
+    """The module of a student of this configuration, its weights not initialised.
+
+    Raises:
+        VicurError: where the settings do not fit the backbone.
+    """
     text, settings = config.get_text_config(), config.recovery_settings
     heads = settings.num_heads or text.num_attention_heads
     layers = settings.layers(text.num_hidden_layers)

@@ -10,6 +10,18 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 
+def recompute_activations(model: PreTrainedModel, *, use_reentrant: bool = False) -> None:
+    """Lets the layers of ``model`` compute their activations again, in training mode.
+
+    Args:
+        model: the model.
+        use_reentrant: which of PyTorch's two ways it is done in.
+    """
+    # Releases of transformers before 5.20 have it under the older of the two names, which is deprecated since.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": use_reentrant})
+
+
 class Recomputation:
     """Switches gradient checkpointing on where a backward follows.
 
@@ -24,7 +36,7 @@ class Recomputation:
     def __init__(self, model: PreTrainedModel, *, enabled: bool) -> None:
         self._layers: list[nn.Module] = []
         if enabled:
-            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+            recompute_activations(model)
             self._layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
     @contextmanager

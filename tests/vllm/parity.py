@@ -1,0 +1,41 @@
+"""How far vLLM's answers are from transformers'."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tests.vllm.cases import Request
+from tests.vllm.engine import Answer
+from vicur.modeling.generation import Response
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Between two sets of answers.
+
+    Attributes:
+        differing: places of requests whose tokens differ.
+        logprob: largest difference of a log-probability, up to the first token that differs.
+    """
+
+    differing: tuple[int, ...]
+    logprob: float
+
+
+def gap(requests: Sequence[Request], answers: Sequence[Answer], expected: Sequence[Response]) -> Gap:
+    """Compares answers, and prints what it found; transformers' may go on for longer than was asked."""
+    differing, logprob = [], 0.0
+    for place, (request, answer, response) in enumerate(zip(requests, answers, expected, strict=True)):
+        ids = list(response.ids[: request.max_tokens])
+        if answer.ids != ids:
+            differing.append(place)
+        same = next(
+            (n for n, (a, b) in enumerate(zip(answer.ids, ids, strict=False)) if a != b), min(len(answer.ids), len(ids))
+        )
+        if same:
+            logprob = max(logprob, float(np.abs(np.subtract(answer.logprobs[:same], response.logprobs[:same])).max()))
+    print(f"{len(differing)} of {len(requests)} requests differ; log-probabilities by {logprob:.1e}")
+    return Gap(tuple(differing), logprob)
