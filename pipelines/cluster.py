@@ -62,10 +62,10 @@ def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphCompon
             dataset: The dataset: <md5>.dir@s3://bucket/dvc (a hash, and DVC's remote), s3://bucket/folder, /mnt/folder or digit-scenes.
                 Empty: the preset's.
             cue_provider: What makes the visual cues: annotation, pixels or endpoint.
-            cue_endpoint: Address of the cue model, for the provider endpoint.
+            cue_endpoint: Address of the cue model, for the provider endpoint; its name goes to overrides: {"cues.provider.model": "qwen"}.
             benchmarks: Held-out splits of the dataset to evaluate on; test is always one.
             gpu_type: The resource that a GPU is, as nodes advertise it.
-            gpu_count: GPUs of a training on each node. 0 trains on the processor.
+            gpu_count: GPUs of a training on each node. A package that was compiled with 0 trains on the processor.
             nodes: Nodes of a training. More than one are a TrainJob.
             node_selector: Labels of the pool's nodes, as {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}.
             tolerations: Taints of the pool, as Kubernetes has them.
@@ -73,7 +73,7 @@ def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphCompon
             registered_model: Name of the registered model in MLflow.
             gate_margin: Least gain in accuracy on the base that makes a student champion, as a share (0.02 is two points).
             seed: Root of everything random.
-            overrides: Any other setting of the configuration by its dotted name, as {"training.steps": 50}. Checked in the first step.
+            overrides: Any other setting of a stage by its dotted name, as {"training.steps": 50}. Checked in the first step.
         """
         anywhere = InPools(pools, Placement(image, gpu_type, node_selector, tolerations))
         chosen = {"gpu_type": gpu_type, "node_selector": node_selector}

@@ -9,6 +9,9 @@ from pathlib import Path
 from vicur_pipelines.graph import GRAPHS
 
 from vicur.config.base import Section
+from vicur.config.pools import PoolsConfig
+from vicur.config.validation import validated
+from vicur.errors import VicurError
 from vicur.storage import new_file
 
 
@@ -26,9 +29,12 @@ def write_package(
         pipeline: which pipeline, by name.
 
     Raises:
-        VicurError: where the file cannot be written.
+        VicurError: where the image is none, or the file cannot be written.
     """
     if image is not None:
+        if not image:
+            raise VicurError("names no image.", where="--image", remedy="Name one, or leave the option out.")
+        validated(PoolsConfig, {"image": image}, "--image")
         os.environ["VICUR_IMAGE"] = image
     from kfp import compiler
     from vicur_pipelines.local import code_versions

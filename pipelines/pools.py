@@ -13,6 +13,7 @@ from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_channel import PipelineChannel
 from vicur_pipelines.settings import Place, settled
 
+from vicur.cluster.jobs.names import PRIORITY, QUEUE
 from vicur.config.pools import PoolsConfig
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
@@ -96,7 +97,9 @@ class InPools:
             self._in_the_pool(task, room)
             # A training of several nodes is a job of its own, which waits in the queue itself.
             if pools.queue and (place != "training" or pools.nodes == 1):
-                kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", pools.queue)
+                kubernetes.add_pod_label(task, QUEUE, pools.queue)
+                if pools.jobs.priority:
+                    kubernetes.add_pod_label(task, PRIORITY, pools.jobs.priority)
         return task
 
     def _room(self, place: Place) -> Room:

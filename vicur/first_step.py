@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from vicur.cluster.keys import step_keys
+from vicur.cluster.pods import in_cluster, own_namespace
 from vicur.cluster.preflight import needs_of, run_preflight
 from vicur.cluster.request import Request, resolved
+from vicur.cluster.trainable import require_common_place, require_shares
+from vicur.config.preflight import PreflightConfig
 from vicur.config.run import STEP_SECTIONS, RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
@@ -42,15 +45,30 @@ def first_step(
     events.emit("started")
     try:
         config = resolved(preset, validated(Request, dict(form), "the run's parameters"))
+        _require_trainable(config)
+        found = run_preflight(_needs(config), config.tracking) if config.cluster.look else ""
         values = passed_on(config, codes)
         for name, path in outputs.items():
             _write(Path(path), values[name])
-        found = run_preflight(needs_of(config), config.tracking) if config.cluster.look else ""
         Path(report).write_text(f"{_described(config)}\n\n{found}", encoding="utf-8")
     except VicurError as error:
         events.emit("failed", str(error), retryable=False)
         fail(error)
     events.emit("finished", _described(config))
+
+
+def _require_trainable(config: RunConfig) -> None:
+    """What a training would find wrong with the settings is told here, hours before it."""
+    if config.cluster.nodes > 1:
+        require_common_place(config.checkpoints)
+    for method in config.methods:
+        require_shares(config.training.for_method(method), config.cluster)
+
+
+def _needs(config: RunConfig) -> PreflightConfig:
+    """What the run needs, in the namespace where its steps are: that is for the platform to say."""
+    needs = needs_of(config)
+    return needs.model_copy(update={"namespace": own_namespace()}) if in_cluster() else needs
 
 
 def passed_on(config: RunConfig, codes: Mapping[str, str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from vicur.config.tracking import TrackingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.events import Events
+from vicur.redaction import redacted
 from vicur.session import run_id_from_environment
 from vicur.step import log_to_own_file
 from vicur.tracking import Status, finish_pipeline, metric_total
@@ -25,7 +26,11 @@ from vicur.tracking import Status, finish_pipeline, metric_total
 log = logging.getLogger(__name__)
 
 LABEL = "outcome"
-_STATES: dict[str, Status] = {"SUCCEEDED": "FINISHED", "COMPLETE": "FINISHED", "CANCELLED": "KILLED"}
+# Of the SDK, of the API server's tasks, and of the metadata store of older servers.
+_STATES: dict[str, Status] = {
+    **dict.fromkeys(("SUCCEEDED", "COMPLETE", "CACHED"), "FINISHED"),
+    **dict.fromkeys(("CANCELLED", "CANCELED"), "KILLED"),
+}
 
 
 def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any], pool: Mapping[str, Any]) -> str:
@@ -42,6 +47,7 @@ def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any],
     """
     log_to_own_file(LABEL)
     run_id, troubles = run_id_from_environment(), list[str]()
+    message = None if message is None else redacted(message)
 
     def attempt(what: str, act: Callable[[], Any]) -> Any:
         try:
@@ -49,7 +55,10 @@ def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any],
         except VicurError as error:
             log.warning("%s", error)
             troubles.append(f"{what}: {error}")
-            return None
+        except Exception as error:  # what is told after it must be told whatever was not foreseen here
+            log.exception("%s", what)
+            troubles.append(f"{what} ({type(error).__name__}: the step's log has more).")
+        return None
 
     attempt("What its trainings left could not be removed", lambda: _reap(run_id))
     launched = attempt("The GPU-hours of its jobs are not known", lambda: _launched(run_id, tracking)) or 0.0

@@ -15,6 +15,7 @@ from typing import Any
 
 from vicur.config.address import S3_ADDRESS
 from vicur.errors import VicurError
+from vicur.redaction import redacted
 from vicur.storage import files_below, new_folder
 
 _ADDRESS = re.compile(S3_ADDRESS)
@@ -34,7 +35,7 @@ def split_address(address: str) -> tuple[str, str]:
     """
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise VicurError("is no address on S3.", where=address, remedy="Write s3://bucket/prefix.")
+        raise VicurError("is no address on S3.", where=redacted(address), remedy="Write s3://bucket/prefix.")
     return found["bucket"], (found["prefix"] or "").strip("/")
 
 

@@ -83,7 +83,9 @@ def _show(run: V2beta1Run, states: TaskStates, progress: Progress, view: LiveVie
 def _look(server: Server, run_id: str) -> V2beta1Run:
     import kfp_server_api
 
-    return server.call(kfp_server_api.RunServiceApi(server.api).run_service_get_run, run_id)
+    run = server.call(kfp_server_api.RunServiceApi(server.api).run_service_get_run, run_id)
+    server.known(run.run_id)
+    return run
 
 
 def _look_again(server: Server, run_id: str, console: Console, poll: float) -> V2beta1Run:

@@ -15,6 +15,7 @@ import yaml
 
 from vicur.config.run import RunConfig, read_overrides
 from vicur.errors import VicurError
+from vicur.redaction import redacted
 
 Declared = Mapping[str, Mapping[str, Any]]
 _OVERRIDES = "overrides"
@@ -40,6 +41,12 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
+        if redacted(text) != text:
+            raise VicurError(
+                "holds what looks like a password or a token, and a run's parameters are kept and shown.",
+                where=f"--param {redacted(assignment)}",
+                remedy="Leave it out: secrets reach steps by name (section cluster.secrets).",
+            )
         head, _, field = name.strip().partition(".")
         if not separator or not head:
             raise VicurError(
@@ -98,7 +105,10 @@ def _refuse_missing(values: Mapping[str, Any], declared: Declared) -> None:
 def _read(text: str, kind: str, assignment: str) -> Any:
     reader, words = _READERS.get(kind, (json.loads, "JSON"))
     try:
-        return reader(text)
+        value = reader(text)
+        # Dates are sent as text; NaN and infinity are no JSON.
+        json.dumps(value, allow_nan=False, default=str)
+        return value
     except (ValueError, yaml.YAMLError) as error:
         raise VicurError(
             f"{text!r} is not {words}, which this parameter is.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,10 +57,23 @@ class Server:
         """Calls a method of a generated API.
 
         Raises:
-            VicurError: where the server does not answer (``retryable``) or refuses.
+            VicurError: where the server does not answer (``retryable``), refuses, or is none of Kubeflow Pipelines.
         """
         with answering(self.endpoint):
-            return method(*arguments, _request_timeout=seconds, **named)
+            answer = method(*arguments, _request_timeout=seconds, **named)
+            if answer is None:
+                raise TypeError("nothing came back")
+            return answer
+
+    def known(self, identifier: str | None) -> str:
+        """The id that an answer holds of what it is about. Something else that answers in JSON holds none.
+
+        Raises:
+            VicurError: where there is none.
+        """
+        if not identifier:
+            raise _garbled(self.endpoint)
+        return str(identifier)
 
 
 def connect(endpoint: str | None, namespace: str | None, token: str | None, ca_cert: str | None = None) -> Server:
@@ -81,17 +95,14 @@ def connect(endpoint: str | None, namespace: str | None, token: str | None, ca_c
     address = (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
     settings = kfp_server_api.Configuration(host=address)
     settings.ssl_ca_cert = ca_cert
-    token = token or _pod_token()
+    token = (token or _pod_token() or "").strip()
     if token:
+        _require_sendable(token)
         settings.api_key, settings.api_key_prefix = {"authorization": token}, {"authorization": "Bearer"}
     server = Server(address, namespace, kfp_server_api.ApiClient(settings))
     health = server.call(kfp_server_api.HealthzServiceApi(server.api).healthz_service_get_healthz)
     if "json" not in (server.api.last_response.getheader("content-type") or ""):
-        raise VicurError(
-            "answers, but with a page and not as Kubeflow Pipelines does.",
-            where=redacted(address),
-            remedy="A login page needs --token (or KFP_EXISTING_TOKEN); behind Kubeflow's dashboard the address ends in /pipeline.",
-        )
+        raise _garbled(address)
     if health.multi_user and not namespace:
         raise VicurError(
             "the server has several users, and no namespace is named.",
@@ -99,6 +110,24 @@ def connect(endpoint: str | None, namespace: str | None, token: str | None, ca_c
             remedy="Give --namespace or set KFP_NAMESPACE: the name of your profile.",
         )
     return Server(address, namespace if health.multi_user else None, server.api)
+
+
+def _garbled(endpoint: str) -> VicurError:
+    return VicurError(
+        "answers, but not as Kubeflow Pipelines does.",
+        where=redacted(endpoint),
+        remedy="A login page needs --token (or KFP_EXISTING_TOKEN); behind Kubeflow's dashboard the address ends in /pipeline.",
+    )
+
+
+def _require_sendable(token: str) -> None:
+    """The client's own complaint would show the token."""
+    if not re.fullmatch(r"[!-~]+", token):
+        raise VicurError(
+            "the token holds blanks, line breaks or letters that no token has.",
+            where="--token",
+            remedy="Copy it again: kubectl create token prints it in one line.",
+        )
 
 
 def _pod_token() -> str | None:
@@ -132,6 +161,11 @@ def answering(endpoint: str) -> Iterator[None]:
             "authority.",
             retryable=True,
         ) from error
+    except kfp_server_api.OpenApiException:
+        # A call that is wrong in itself, not an answer.
+        raise
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise _garbled(endpoint) from error
 
 
 def _refused(error: ApiException, where: str) -> VicurError:

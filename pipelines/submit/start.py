@@ -44,7 +44,7 @@ def start(
         service_account=service_account,
     )
     try:
-        return str(server.call(kfp_server_api.RunServiceApi(server.api).run_service_create_run, wanted).run_id)
+        return server.known(server.call(kfp_server_api.RunServiceApi(server.api).run_service_create_run, wanted).run_id)
     except VicurError as error:
         if not error.retryable:
             raise
@@ -73,6 +73,6 @@ def _experiment(server: Server, name: str) -> str:
     space = {"namespace": server.namespace} if server.namespace else {}
     found = server.call(api.experiment_service_list_experiments, filter=equals("display_name", name), **space)
     if found.experiments:
-        return str(found.experiments[0].experiment_id)
+        return server.known(found.experiments[0].experiment_id)
     wanted = kfp_server_api.V2beta1Experiment(display_name=name, **space)
-    return str(server.call(api.experiment_service_create_experiment, wanted).experiment_id)
+    return server.known(server.call(api.experiment_service_create_experiment, wanted).experiment_id)

@@ -59,7 +59,7 @@ def upload(server: Server, package: Package) -> Version:
         if found is None:
             raise
         return Version(pipeline, found, new=False)
-    return Version(pipeline, made.pipeline_version_id, new=True)
+    return Version(pipeline, server.known(made.pipeline_version_id), new=True)
 
 
 def equals(key: str, value: str) -> str:
@@ -84,7 +84,7 @@ def _create_pipeline(server: Server, api: PipelineServiceApi, package: Package) 
     wanted = kfp_server_api.V2beta1Pipeline(
         display_name=package.pipeline, description=description, namespace=server.namespace
     )
-    return str(server.call(api.pipeline_service_create_pipeline, wanted).pipeline_id)
+    return server.known(server.call(api.pipeline_service_create_pipeline, wanted).pipeline_id)
 
 
 def _find_version(server: Server, api: PipelineServiceApi, pipeline: str, name: str) -> str | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,11 @@ POD: dict[str, Any] = {
 
 @dataclass
 class Webhook:
-    """A server that takes what is posted to it, and answers with ``status``."""
+    """A server that takes what is posted to it, and answers with ``status``; one that drips goes on answering."""
 
     address: str = ""
     status: int = 200
+    drips: bool = False
     taken: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -48,6 +51,15 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
         def do_POST(self) -> None:
             hook.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(hook.status)
+            if hook.status == HTTPStatus.FOUND:
+                self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
+            self.end_headers()
+            while hook.drips:
+                self.wfile.write(b".")
+                time.sleep(0.05)
+
+        def do_GET(self) -> None:
+            self.send_response(HTTPStatus.OK)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
@@ -58,6 +70,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     hook.address = f"http://127.0.0.1:{server.server_port}/hook?token=hush"
     monkeypatch.setenv(ADDRESS, hook.address)
     yield hook
+    hook.drips = False
     server.shutdown()
     server.server_close()
 
@@ -126,6 +139,48 @@ def test_a_webhook_that_refuses_fails_nothing_and_its_address_stays_secret(webho
     assert "The webhook could not be told: the webhook did not take the outcome (HTTP 500)." in words
     assert "hush" not in words
     assert tracked().info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(("state", "status"), [("CANCELED", "KILLED"), ("CACHED", "FINISHED"), ("UNKNOWN", "FAILED")])
+def test_every_word_for_an_end_is_known(state: str, status: str) -> None:
+    outcome.record_outcome(state, None, {}, {})
+    assert tracked().info.status == status
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "ftp://host/hush"])
+def test_an_address_that_is_none_fails_nothing(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv(ADDRESS, address)
+    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    assert f"{ADDRESS} is no web address." in words
+    assert "hush" not in words
+
+
+def test_a_webhook_that_leads_elsewhere_has_not_taken_it(webhook: Webhook) -> None:
+    webhook.status = HTTPStatus.FOUND
+    assert "did not take the outcome (HTTP 302)" in outcome.record_outcome("SUCCEEDED", None, {}, {})
+
+
+def test_a_webhook_that_never_comes_to_an_end_holds_nothing(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    webhook.drips = True
+    monkeypatch.setattr("vicur.cluster.webhook._SECONDS", 1)
+    assert "did not take the outcome (no answer in 1 s)" in outcome.record_outcome("SUCCEEDED", None, {}, {})
+
+
+def test_a_failures_message_keeps_its_secrets(webhook: Webhook) -> None:
+    words = outcome.record_outcome("FAILED", "GET https://ann:hush@host/x?token=hush refused", {}, {})
+    assert "GET https://***@host/x?token=*** refused" in words
+    assert "hush" not in words + json.dumps(webhook.taken)
+
+
+def test_what_nobody_foresaw_keeps_nobody_from_being_told(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    def surprise(*_: object) -> None:
+        raise TypeError("a pod without a spec")
+
+    monkeypatch.setattr(outcome, "_usage", surprise)
+    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    assert "Its GPU-hours could not be counted (TypeError: the step's log has more)." in words
+    assert tracked().info.status == "FINISHED"
+    assert [each["state"] for each in webhook.taken] == ["SUCCEEDED"]
 
 
 def test_a_webhook_that_is_not_there_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,24 +103,56 @@ def test_an_override_wins_over_the_form() -> None:
         ({"overrides": {"training..steps": 5}}, "is no setting"),
         ({"overrides": {"seed.deep": 5}}, "seed holds no settings of its own"),
         ({"overrides": {"tracking.experiment": "x"}}, "is fixed when the package is compiled"),
+        ({"node_selector": {"gpu": "NVIDIA H100"}}, "cluster.node_selector.gpu"),
+        ({"node_selector": {"": "h100"}}, "cluster.node_selector"),
+        ({"overrides": {"training": {"steps": 5}}}, "write training.steps"),
+        ({"overrides": {"checkpoints": "gs://bucket/runs"}}, "neither a folder nor an address on S3"),
+        ({"gpu_count": 0}, "0 GPUs are asked for, and the package has steps that ask for GPUs"),
         ({"overrides": {"cluster.retries": 5}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster.secrets.storage": "mine"}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster": {"nodes": 2}}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster.node_selector": {}}}, "has a field of its own: fill in node_selector"),
-        ({"node_selector": {"two words": "x"}}, r"cluster.node_selector.two words"),
         ({"node_selector": {"pool": "x" * 64}}, r"cluster.node_selector.pool"),
         ({"gpu_count": 99}, "cluster.gpu_count"),
         ({"methods": ["opd"]}, "teacher"),
         ({"tolerations": [{"operator": "Exists", "value": "x"}]}, "takes no value"),
+        ({"student": "hf://org/model@main"}, "is an address, and steps read base weights from a folder"),
         ({"gate_margin": 2.0}, "registry.gate.margin"),
         ({"benchmarks": ["validation"]}, "test"),
         ({"cue_provider": "oracle"}, "oracle"),
+        ({"cue_provider": "endpoint", "cue_endpoint": "http://h/v1"}, "cues.provider.model is missing"),
+        ({"cue_endpoint": "http://h/v1"}, "there is no setting 'cues.provider.url'"),
     ],
 )
 def test_what_is_wrong_is_named(form: dict[str, Any], says: str) -> None:
     with pytest.raises(VicurError) as error:
         asked(**form)
     assert says in str(error.value)
+
+
+def test_a_package_without_gpus_gets_none_by_a_form() -> None:
+    preset = {**PRESET, "cluster": {"gpu_count": 0}}
+    with pytest.raises(VicurError, match="8 GPUs are asked for, and the package has no step that asks for GPUs"):
+        resolved(preset, Request(gpu_count=8))
+    assert resolved(preset, Request(gpu_count=0)).cluster.gpu_count == 0
+
+
+def test_a_queue_is_named_as_a_label_can_be() -> None:
+    with pytest.raises(VicurError, match=r"cluster\.queue"):
+        validated(RunConfig, {"cluster": {"queue": "q" * 64}}, "it")
+
+
+@pytest.mark.parametrize("dataset", ["s3://key:hush@bucket/x", "https://user:hush@host/x"])
+def test_a_refused_address_keeps_its_secret(dataset: str) -> None:
+    with pytest.raises(VicurError) as error:
+        asked(dataset=dataset)
+    assert "hush" not in str(error.value)
+
+
+def test_what_is_whole_by_itself_may_be_replaced_whole() -> None:
+    config = asked(overrides={"data": {"type": "remote", "uri": "s3://bucket/x"}, "methods": ["opsd"]})
+    assert config.data.model_dump(include={"type", "uri"}) == {"type": "remote", "uri": "s3://bucket/x"}
+    assert config.methods == ("opsd",)
 
 
 def test_the_preset_stays_as_it_was() -> None:

@@ -105,6 +105,10 @@ def test_wheels_and_certificates_reach_the_build_alone(clone):
         (["--base", "python:3.11-slim"], "Name it by digest"),
         (["--base", "python:latest"], "Name it by digest"),
         (["--base", BASE, "--index-url", "https://me:secret@index.example.com/simple"], "--wheelhouse and --offline"),
+        (
+            ["--base", BASE, "--extra-index-url", "https://index.example.com/?token=secret"],
+            "--wheelhouse and --offline",
+        ),
         (["--base", BASE, "--offline"], "Give a --wheelhouse"),
         (["--base", BASE, "--wheelhouse", "nowhere"], "holds no wheels"),
         (["--base", BASE, "--ca-bundle", "nowhere.pem"], "is not a file"),

@@ -191,6 +191,16 @@ def test_in_a_package_for_several_nodes_the_job_waits_in_the_queue_and_its_step_
     assert queued == ["exec-evaluate", "exec-evaluate-2"]
 
 
+def test_what_waits_in_the_queue_has_the_priority_that_is_named(tmp_path: Path) -> None:
+    pools = PoolsConfig.model_validate({**POOLS.model_dump(), "jobs": {"priority": "vicur-urgent"}})
+    compiler.Compiler().compile(cluster_pipeline(code_versions(), RunConfig(cluster=pools)), str(tmp_path / "p.yaml"))
+    _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    labels = {name: pod["podMetadata"]["labels"].get("kueue.x-k8s.io/priority-class") for name, pod in pods.items()}
+    urgent = {name for name, label in labels.items() if label == "vicur-urgent"}
+    assert urgent == {"exec-train", "exec-evaluate", "exec-evaluate-2"}
+
+
 @pytest.mark.parametrize("preset", ["qwen3-vl-2b", "qwen3-vl-4b", "qwen3-vl-8b", "qwen3-vl-32b", "local"])
 def test_a_package_compiles_for_each_preset(preset: str, tmp_path: Path) -> None:
     config = Path(__file__).parents[2] / "configs" / f"{preset}.yaml"

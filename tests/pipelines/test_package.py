@@ -20,6 +20,7 @@ from vicur_pipelines.package import write_package
 from vicur.config.ablation import AblationConfig
 from vicur.config.methods import METHODS
 from vicur.config.run import RunConfig, load_settings
+from vicur.errors import VicurError
 from vicur.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -133,3 +134,10 @@ def test_components_have_one_image() -> None:
     for step in STEPS:
         spec = component(step).component_spec
         assert spec.implementation.container.image == IMAGE
+
+
+@pytest.mark.parametrize("image", ["", "registry.example.com/vicur python"])
+def test_what_is_no_image_is_refused(image: str, tmp_path: Path) -> None:
+    with pytest.raises(VicurError, match="image"):
+        write_package(tmp_path / "p.yaml", None, image, versioned=False)
+    assert list(tmp_path.iterdir()) == []

@@ -251,6 +251,9 @@ def test_a_setting_that_is_not_in_the_form_goes_to_its_overrides(kfp, submit) ->
         ("seed.x=1", "seed holds no settings of its own", "Write seed=value"),
         ("seed", "is no parameter", "Write name=value"),
         ("training={", "is not a mapping", "{name: value}"),
+        ("seed=.nan", "is not a whole number", "Give a whole number"),
+        ("training={steps: .nan}", "is not a mapping", "{name: value}"),
+        ("base={path: 'https://ann:hush@host/model'}", "a run's parameters are kept and shown", "***@host"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_sent(
@@ -461,26 +464,59 @@ def test_no_endpoint_and_a_dead_one_are_told_with_a_remedy(submit, vicur, packag
     assert SECRET not in result.error
 
 
-def test_a_login_page_is_not_taken_for_the_server(submit) -> None:
+@pytest.mark.parametrize(
+    ("kind", "page"),
+    [
+        ("text/html", b"<html>Log in</html>"),
+        ("application/json", b"[]"),
+        ("application/json", b"null"),
+        ("application/json", b""),
+        ("application/json", b'{"multi_user": tr'),
+        ("application/json", b'{"pipelines": 5}'),
+        ("application/json", b"\xff\xfe"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [(), ("--follow", "a-run")])
+def test_what_is_no_server_of_pipelines_is_not_taken_for_one(
+    vicur: Command, package: Path, kind: str, page: bytes, arguments: tuple[str, ...]
+) -> None:
     class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.send_response(200)
-            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Type", kind)
             self.end_headers()
-            self.wfile.write(b"<html>Log in</html>")
+            self.wfile.write(page)
+
+        do_GET = do_POST = answer
 
         def log_message(self, *_: object) -> None:
             pass
 
-    page = HTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=page.serve_forever, daemon=True).start()
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        result = submit(endpoint=f"http://127.0.0.1:{page.server_port}")
+        asked = arguments or ("--package", str(package))
+        result = vicur("submit", *asked, "--endpoint", f"http://127.0.0.1:{server.server_port}")
     finally:
-        page.shutdown()
+        server.shutdown()
+        server.server_close()
     assert result.code == 2
     assert "not as Kubeflow Pipelines does" in result.error
     assert "/pipeline" in result.error
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}\nx", f"{SECRET} x", f"{SECRET}ü"])
+def test_a_token_that_cannot_be_sent_is_told_and_not_shown(kfp, submit, token: str) -> None:
+    result = submit("--token", token)
+    assert (result.code, kfp.requests) == (2, [])
+    assert "the token holds blanks" in result.error
+    assert SECRET not in result.output + result.error
+
+
+def test_a_tokens_line_break_at_its_end_is_none_of_it(kfp, submit) -> None:
+    kfp.token = SECRET
+    assert submit("--token", f"{SECRET}\n").code == 0
 
 
 def test_a_run_has_name_experiment_and_account_that_are_asked_for(kfp, submit) -> None:

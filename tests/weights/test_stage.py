@@ -94,6 +94,22 @@ def test_what_is_no_model_is_not_put_in_its_place(tmp_path: Path, spoil: Any, me
     assert not (into / "tiny").exists()
 
 
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("https://ann:hush@host/model", "https://***@host/model: is neither a folder"),
+        ("s3://key:hush@bucket/model", "s3://***@bucket/model: is no address on S3"),
+        ("s3://bucket", "names a bucket and no model in it"),
+        ("", "an empty name: is neither a folder"),
+    ],
+)
+def test_what_names_no_source_is_told_without_its_secrets(source: str, says: str) -> None:
+    with pytest.raises(VicurError) as error:
+        source_of(source)
+    assert says in str(error.value)
+    assert "hush" not in str(error.value)
+
+
 def test_a_source_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(VicurError, match="neither a folder"):
         stage(source_of(str(tmp_path / "none")), str(tmp_path / "cache"))

@@ -12,7 +12,7 @@ from vicur.config.base import Section
 from vicur.config.dataset_reference import dataset_reference
 from vicur.config.methods import METHODS, method_named
 from vicur.config.pools import Toleration
-from vicur.config.run import RunConfig
+from vicur.config.run import STEP_SECTIONS, RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
@@ -71,13 +71,17 @@ class Request(Section):
     @field_validator("overrides")
     @classmethod
     def _names_are_names(cls, overrides: dict[str, Any]) -> dict[str, Any]:
-        for name in overrides:
-            if not all(name.split(".")):
+        for name, value in overrides.items():
+            section, *fields = name.split(".")
+            if not section or not all(fields):
                 raise ValueError(f"{name!r} is no setting: write section.field, as in training.steps")
             if any(_overlap(name, fixed) for fixed in _FIXED):
                 raise ValueError(f"{name!r} is fixed when the package is compiled: compile one with another setting")
             if name in _IN_THE_FORM:
                 raise ValueError(f"{name!r} has a field of its own: fill in {name.partition('.')[2]}")
+            if section in STEP_SECTIONS and section != "data" and not fields and isinstance(value, dict):
+                field = next(iter(value), "field")
+                raise ValueError(f"{name!r} is a section, which would lose what the preset sets: write {name}.{field}")
         return overrides
 
 
@@ -105,7 +109,24 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
     for name, value in request.overrides.items():
         _put(values, name, value)
     config: RunConfig = validated(RunConfig, values, "the run's parameters")
+    _require_pool_as_compiled(validated(RunConfig, dict(preset), "the package").cluster.gpu_count, config)
     return config
+
+
+def _require_pool_as_compiled(compiled: int, config: RunConfig) -> None:
+    """Whether steps ask for GPUs at all is in the package; how many, the form says.
+
+    Raises:
+        VicurError: where the run would train without the GPUs that it asks for, or evaluate on one that it does not.
+    """
+    wanted = config.cluster.gpu_count
+    if bool(wanted) != bool(compiled):
+        has = "steps that ask for GPUs" if compiled else "no step that asks for GPUs"
+        raise VicurError(
+            f"{wanted} GPUs are asked for, and the package has {has}.",
+            where="gpu_count",
+            remedy=f"Compile it with cluster.gpu_count={wanted}.",
+        )
 
 
 def _settings(request: Request) -> dict[str, Any]:

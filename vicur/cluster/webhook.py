@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +14,7 @@ from vicur.errors import VicurError
 ADDRESS = "VICUR_WEBHOOK_URL"
 """Environment variable with the webhook's address, which comes from a secret: such addresses hold tokens, and none is ever shown."""
 _SECONDS = 10
+"""How long the whole call may take."""
 
 
 def call_webhook(event: Mapping[str, Any]) -> bool:
@@ -26,14 +29,34 @@ def call_webhook(event: Mapping[str, Any]) -> bool:
     address = os.environ.get(ADDRESS)
     if not address:
         return False
-    if urlsplit(address).scheme not in ("http", "https"):
+    if not _is_web_address(address):
         raise VicurError(f"{ADDRESS} is no web address.", remedy="Write https://host/path into the webhook's secret.")
+    answers: Queue[str | None] = Queue()
+    # What answers a byte now and then would hold a request's own limit of time for ever. A daemon, which the process ends without.
+    Thread(target=lambda: answers.put(_post(address, event)), daemon=True).start()
+    try:
+        trouble = answers.get(timeout=_SECONDS)
+    except Empty:
+        trouble = f"no answer in {_SECONDS} s"
+    if trouble is not None:
+        raise VicurError(f"the webhook did not take the outcome ({trouble}).", remedy=f"Check {ADDRESS}.")
+    return True
+
+
+def _is_web_address(address: str) -> bool:
+    try:
+        return urlsplit(address).scheme in ("http", "https")
+    except ValueError:
+        return False
+
+
+def _post(address: str, event: Mapping[str, Any]) -> str | None:
+    """Posts an event; why it was not taken, or ``None``. The address is in no answer: an error's own text would hold it."""
     import requests
 
     try:
-        requests.post(address, json=dict(event), timeout=_SECONDS).raise_for_status()
+        # Who follows a redirect asks for a page and posts nothing.
+        answer = requests.post(address, json=dict(event), timeout=_SECONDS, allow_redirects=False)
     except requests.RequestException as error:
-        # The error's own text holds the address.
-        reason = f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__
-        raise VicurError(f"the webhook did not take the outcome ({reason}).", remedy=f"Check {ADDRESS}.") from None
-    return True
+        return type(error).__name__
+    return None if answer.status_code < requests.codes.multiple_choices else f"HTTP {answer.status_code}"

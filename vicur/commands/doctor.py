@@ -57,7 +57,7 @@ def doctor(
     settings = configuration(config, overrides)
     wanted = _needs(settings, need or [])
     asked: tuple[Scope, ...] = ("laptop", "cluster") if cluster else ("laptop",)
-    results = run_checks(laptop_checks(wanted, settings.tracking), wanted.seconds)
+    results = run_checks(laptop_checks(wanted, settings.tracking, cluster=cluster), wanted.seconds)
     if as_json:
         typer.echo(json.dumps(record(results, asked), indent=1))
     else:

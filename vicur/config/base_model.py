@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import field_validator
+
 from vicur.config.base import Section
 
 TINY = "tiny"
@@ -26,6 +28,15 @@ class BaseModelConfig(Section):
 
     path: str = TINY
     """Folder of a Qwen3-VL checkpoint with its tokenizer and image processor; ``tiny`` is the one that this package ships."""
+
+    @field_validator("path")
+    @classmethod
+    def _is_no_address(cls, path: str) -> str:
+        if "://" in path:
+            raise ValueError(
+                "is an address, and steps read base weights from a folder: stage them (vicur models stage)"
+            )
+        return path
 
     @property
     def folder(self) -> Path:

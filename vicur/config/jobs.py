@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from vicur.config.base import Section
+from vicur.config.kubernetes import ObjectName, QueueName
 
 
 class JobsConfig(Section):
@@ -15,12 +16,12 @@ class JobsConfig(Section):
     What is the same for all of them (security, volumes, /dev/shm, the secrets' names) stands in the training runtime that they refer to.
     """
 
-    runtime: str = "vicur-torch"
+    runtime: ObjectName = "vicur-torch"
     """Training runtime that jobs refer to."""
     runtime_kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] = "TrainingRuntime"
     """Whether the runtime is the namespace's own or the cluster's."""
-    priority: str = ""
-    """Kueue's WorkloadPriorityClass, where there is a queue."""
+    priority: QueueName = ""
+    """Kueue's WorkloadPriorityClass, where there is a queue: of the jobs, and of steps that hold GPUs themselves."""
     shared_folders: tuple[str, ...] = ("/models",)
     """Folders that are mounted in step and nodes alike, from the same volume. Inputs below them are read in place, others go through S3."""
     queue_hours: float | None = Field(default=None, gt=0)

@@ -8,18 +8,7 @@ from pydantic import Field, model_validator
 
 from vicur.config.base import Section
 from vicur.config.jobs import JobsConfig
-
-Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
-"""An amount as Kubernetes writes it: ``500m``, ``4``, ``16Gi``."""
-ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
-"""The name of an object in the cluster; empty for none."""
-_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-LabelKey = Annotated[str, Field(pattern=rf"^([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_NAME}$")]
-"""The key of a label: ``nvidia.com/gpu.product``."""
-LabelValue = Annotated[str, Field(pattern=rf"^({_NAME})?$")]
-"""The value of a label: ``NVIDIA-H100-80GB-HBM3``."""
-Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*(s|m|h)$")]
-"""A time as Kubeflow Pipelines writes it: ``30s``, ``5m``, ``2h``."""
+from vicur.config.kubernetes import Duration, ImageName, LabelKey, LabelValue, ObjectName, Quantity, QueueName
 
 
 class StepResources(Section):
@@ -72,7 +61,7 @@ class PoolsConfig(Section):
     Timeouts, shared memory, queue, retries and names of secrets are fixed when the package is compiled.
     """
 
-    image: str = ""
+    image: ImageName = ""
     """Container image of the steps; empty for the one that this release names."""
     gpu_type: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
     """The resource that a GPU is, as nodes advertise it."""
@@ -86,7 +75,7 @@ class PoolsConfig(Section):
     """Labels that the nodes of the GPU pool have."""
     tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu", operator="Exists"),)
     """Taints of the GPU pool."""
-    queue: ObjectName = ""
+    queue: QueueName = ""
     """Kueue's LocalQueue for the steps that hold GPUs."""
     steps: StepResources = StepResources(cpu="2", memory="8Gi")
     """Of the steps without a GPU."""
@@ -94,9 +83,9 @@ class PoolsConfig(Section):
     """Of evaluation and training."""
     shared_memory: Quantity = "16Gi"
     """``/dev/shm`` of the steps with GPUs, held in memory: PyTorch's processes pass tensors through it."""
-    step_timeout_hours: int = Field(default=12, ge=1)
+    step_timeout_hours: int = Field(default=12, ge=1, le=8760)
     """Longest time of a step other than training."""
-    training_timeout_hours: int = Field(default=168, ge=1)
+    training_timeout_hours: int = Field(default=168, ge=1, le=8760)
     """Longest time of an attempt at training."""
     retries: int = Field(default=3, ge=0, le=20)
     """How often a step that failed is tried again. A training goes on from its last checkpoint."""
@@ -105,7 +94,7 @@ class PoolsConfig(Section):
     autoscaled: bool = False
     """Whether nodes are added when pods ask for them: that none is there when a run starts is no failure then."""
     namespace: ObjectName = "vicur"
-    """Where the pods run; the first step looks at its quota and queue."""
+    """Where the pods run: ``vicur doctor`` looks at its quota and queue. The first step is there, and looks at those of its own."""
     look: bool = True
     """Whether the first step looks at what a run needs of its surroundings, and not at the configuration alone."""
     models_claim: ObjectName = "vicur-models"

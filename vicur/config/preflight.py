@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from vicur.config.base import Section
+from vicur.config.data import DataConfig
+from vicur.config.kubernetes import LabelKey, LabelValue
 from vicur.config.pools import Toleration
 
 
@@ -17,7 +19,7 @@ class GpuPool(Section):
     """GPUs of a node that a training takes."""
     nodes: int = Field(1, ge=1)
     """Nodes that a training takes."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels of the nodes."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints of the nodes that the pods put up with."""
@@ -38,6 +40,8 @@ class PreflightConfig(Section):
     """Places on S3 (``s3://bucket/prefix``) that steps read and write."""
     models: tuple[str, ...] = ()
     """Models that steps load: a folder, ``s3://bucket/prefix``, ``hf://organisation/name@revision``, or one that ships here."""
+    dataset: DataConfig | None = None
+    """The dataset, as the section ``data`` names it."""
     cue_endpoint: str | None = None
     """Address of an OpenAI-compatible server that makes cues, with its version (``http://cue-model:8000/v1``)."""
     cue_model: str | None = None

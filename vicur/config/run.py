@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Self, TypeVar
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from vicur.config.address import S3_ADDRESS
 from vicur.config.base import Section
 from vicur.config.base_model import BaseModelConfig
 from vicur.config.cues import CuesConfig
@@ -68,6 +70,13 @@ class RunConfig(Section):
         if len(set(methods)) < len(methods):
             raise ValueError("names a method twice")
         return methods
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _on_s3_or_in_a_folder(cls, checkpoints: str) -> str:
+        if "://" in checkpoints and not re.fullmatch(S3_ADDRESS, checkpoints):
+            raise ValueError("is neither a folder nor an address on S3, s3://bucket/prefix")
+        return checkpoints
 
     @model_validator(mode="after")
     def _every_method_can_be_trained(self) -> Self:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from pydantic import field_validator
 
 from vicur.config.base import Section
+from vicur.redaction import redacted
 
 
 class TrackingConfig(Section):
@@ -21,8 +20,8 @@ class TrackingConfig(Section):
     @classmethod
     def _holds_no_secret(cls, uri: str | None) -> str | None:
         # A configuration is written to run folders, packages and logs.
-        if uri is not None and urlsplit(uri).password is not None:
+        if uri is not None and redacted(uri) != uri:
             raise ValueError(
-                "holds a password: leave it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+                "holds a password or a token: leave it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
         return uri

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from vicur.errors import VicurError
-from vicur.s3 import S3Folders, is_s3
+from vicur.redaction import redacted
+from vicur.s3 import S3Folders, is_s3, split_address
 from vicur.weights.record import RECORD, Record, parse_record, read_record, record_of, refuse_difference
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -71,11 +72,7 @@ class FolderSource:
     def _record(self) -> Record:
         """The folder's own record, which stays the truth about its bytes; made here where it has none."""
         if not self.path.is_dir():
-            raise VicurError(
-                "is neither a folder, nor an address on S3, nor a repository on the Hub.",
-                where=str(self.path),
-                remedy="Correct it: a path, s3://bucket/prefix, or owner/name with --revision.",
-            )
+            raise _nowhere(str(self.path))
         return read_record(self.path) or record_of(self.path, str(self.path.resolve()), None)
 
 
@@ -125,12 +122,24 @@ def source_of(text: str, revision: str | None = None) -> Source:
         revision: commit hash on the Hub; needed there and of no use elsewhere.
 
     Raises:
-        VicurError: where a repository is named without a commit hash.
+        VicurError: for a text that names nothing of the three, and for a repository without a commit hash.
     """
     if is_s3(text):
+        if not split_address(text)[1]:
+            raise VicurError("names a bucket and no model in it.", where=text, remedy="Write s3://bucket/prefix.")
         return S3Source(text)
+    if "://" in text or not text.strip():
+        raise _nowhere(redacted(text) or "an empty name")
     if Path(text).is_dir() or not _REPOSITORY.fullmatch(text):
         return FolderSource(Path(text))
     from vicur.weights.hub import HubSource
 
     return HubSource.at(text, revision)
+
+
+def _nowhere(where: str) -> VicurError:
+    return VicurError(
+        "is neither a folder, nor an address on S3, nor a repository on the Hub.",
+        where=where,
+        remedy="Correct it: a path, s3://bucket/prefix, or owner/name with --revision.",
+    )

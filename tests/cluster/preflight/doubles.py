@@ -112,7 +112,7 @@ class KubernetesDouble:
         if (method, path) == ("GET", "/apis/"):
             return 200, {"groups": [_group(name, versions) for name, versions in self.groups.items()]}
         if (method, path) == ("GET", "/api/v1/nodes"):
-            return self._list("", "nodes", self._selected(query.get("labelSelector", "")))
+            return self._list("", "nodes", self._selected(query.get("labelSelector", "")), query)
         if (method, path) == ("GET", "/api/v1/namespaces/vicur/resourcequotas"):
             return self._list("", "resourcequotas", self.quotas)
         if (method, path) == ("GET", "/apis/kueue.x-k8s.io/v1beta2/namespaces/vicur/localqueues"):
@@ -125,11 +125,15 @@ class KubernetesDouble:
             return 201, {"spec": spec, "status": {"allowed": allowed}}
         return 404, {"kind": "Status", "message": f"the double knows no {method} {path}"}
 
-    def _list(self, group: str, resource: str, items: list[dict[str, Any]]) -> Answer:
+    def _list(
+        self, group: str, resource: str, items: list[dict[str, Any]], query: dict[str, str] | None = None
+    ) -> Answer:
         self.requests.append(("list", group, resource))
         if ("list", group, resource) in self.denied:
             return 403, {"kind": "Status", "message": f"{resource} is forbidden"}
-        return 200, {"items": items}
+        first = int((query or {}).get("continue") or 0)
+        end = first + int((query or {}).get("limit") or len(items))
+        return 200, {"metadata": {"continue": str(end) if end < len(items) else ""}, "items": items[first:end]}
 
     def _selected(self, selector: str) -> list[dict[str, Any]]:
         wanted = dict(each.split("=") for each in selector.split(",") if each)

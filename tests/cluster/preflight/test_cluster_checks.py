@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.preflight.doubles import KubernetesDouble, kubeconfig, node, stopped_queue
+from tests.cluster.preflight.doubles import KubernetesDouble, kubeconfig, node, serving, stopped_queue
 from tests.tracking.server import free_port
 from vicur.cluster.preflight.access import NEEDED, access
 from vicur.cluster.preflight.finding import Finding
@@ -53,6 +54,28 @@ def test_a_cluster_that_does_not_answer_is_told_with_its_address(place: Path, mo
     with pytest.raises(NoClusterError, match="does not answer") as caught:
         release(Link())
     assert caught.value.where == address
+
+
+@pytest.mark.parametrize("page", [b"<html>Log in</html>", b"null", b"{}", b"[]", b'{"items": 5, "groups": 5}', b"\xff"])
+def test_what_answers_in_its_place_is_not_taken_for_a_cluster(
+    place: Path, monkeypatch: pytest.MonkeyPatch, page: bytes
+) -> None:
+    with serving(lambda *_: (200, page)) as address:
+        (place / "config").write_text(kubeconfig(address, "x"))
+        monkeypatch.setenv("KUBECONFIG", str(place / "config"))
+        for look in (release, partial(interface, wanted=ARGO), partial(gpu_pool, pool=GpuPool())):
+            with pytest.raises(NoClusterError, match="not as Kubernetes does"):
+                look(Link())
+
+
+def test_a_cluster_in_trouble_is_not_told_as_a_login_that_has_expired(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(lambda *_: (500, b"{}")) as address:
+        (place / "config").write_text(kubeconfig(address, "x"))
+        monkeypatch.setenv("KUBECONFIG", str(place / "config"))
+        for look in (release, partial(interface, wanted=ARGO), partial(gpu_pool, pool=GpuPool())):
+            says(look(Link()), "failed", "in trouble", "(500)", "Try again")
 
 
 def test_a_cluster_that_hangs_up_is_no_surprise(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +165,13 @@ def test_nodes_that_take_no_pods_do_not_count(kubernetes: KubernetesDouble) -> N
     says(gpu_pool(Link(), POOL), "failed", "0 node(s) with gpu=h100 are ready")
     kubernetes.nodes = []
     says(gpu_pool(Link(), GpuPool()), "failed", "Add GPU nodes")
+
+
+def test_gpus_at_the_end_of_a_large_cluster_are_found(kubernetes: KubernetesDouble) -> None:
+    kubernetes.nodes = [*(node(f"cpu-{number}", gpus=0) for number in range(600)), node("last", gpus=8)]
+    tolerations = ({"key": "nvidia.com/gpu", "operator": "Exists"},)
+    pool = GpuPool.model_validate({"gpus": 8, "tolerations": tolerations})
+    says(gpu_pool(Link(), pool), "ok", "1 node(s) with any labels are ready")
 
 
 def test_an_account_that_may_not_list_nodes_is_warned_and_not_stopped(kubernetes: KubernetesDouble) -> None:

@@ -100,6 +100,15 @@ def test_with_everything_there_all_is_well_in_under_a_minute(vicur: Command, ser
     assert {"bucket s3://runs/checkpoints", "cue endpoint", "trainer", "access", "queue", "quota"} <= found.keys()
 
 
+@pytest.mark.usefixtures("s3", "kubernetes")
+def test_a_folder_that_only_steps_see_is_no_failure_where_a_cluster_is_asked_for(vicur: Command) -> None:
+    there = ("--set", "base.path=/models/8B", "--set", "data={type: folder, path: /mnt/questions}", "--json")
+    found = statuses(vicur("doctor", "--cluster", *there).output)
+    assert (found["model /models/8B"], found["dataset"]) == ("warning", "warning")
+    found = statuses(vicur("doctor", *there).output)
+    assert (found["model /models/8B"], found["dataset"]) == ("failed", "failed")
+
+
 def test_no_secret_is_printed_whatever_fails(
     vicur: Command, s3: object, kubernetes: KubernetesDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,3 +168,20 @@ def test_the_first_step_fails_with_the_table_and_names_what_failed(
         run_preflight(config(cue), TrackingConfig(uri=server.uri))
     assert "table above" in caught.value.remedy
     assert "no node carries gpu=h100" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("s3", "kubernetes")
+def test_the_first_step_refuses_to_track_a_run_in_its_own_pod(
+    place: Path, cue: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del place
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(VicurError, match="1 failed: tracking for all"):
+        run_preflight(config(cue), TrackingConfig())
+    assert "which pods do not see" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("s3", "kubernetes")
+def test_the_first_step_warns_where_no_checkpoint_outlives_a_pod(server: Server, cue: str) -> None:
+    table = run_preflight(config(cue).model_copy(update={"buckets": ()}), TrackingConfig(uri=server.uri))
+    assert "| warning | buckets | a training that is tried again begins again" in table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import socket
 import threading
@@ -15,10 +16,12 @@ from tests.cluster.preflight.doubles import COMMIT, hub_double, openai_double, s
 from tests.tracking.server import Server, free_port
 from vicur.cluster.preflight.buckets import bucket
 from vicur.cluster.preflight.cue_endpoint import cue_endpoint
+from vicur.cluster.preflight.datasets import dataset
 from vicur.cluster.preflight.machine import container_engine, disk, packages
 from vicur.cluster.preflight.models import model
 from vicur.cluster.preflight.tracking import judged, shared_tracking, tracking
 from vicur.config.base_model import model_folder
+from vicur.config.data import DigitScenesConfig, FolderConfig, PinnedConfig, RemoteConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 
@@ -261,3 +264,34 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_ways_around_it(monkeypatc
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{free_port()}")
     finding = model(f"hf://org/open@{COMMIT}")
     assert (finding.status, "stage the model on S3" in finding.remedy) == ("failed", True)
+
+
+# --- the dataset ---
+
+
+def test_a_dataset_in_a_folder_has_an_examples_file(tmp_path: Path) -> None:
+    assert dataset(DigitScenesConfig()).status == "ok"
+    finding = dataset(FolderConfig(path=tmp_path / "none"))
+    assert (finding.status, "by hash or address" in finding.remedy) == ("failed", True)
+    assert "no examples.jsonl" in dataset(FolderConfig(path=tmp_path)).what
+    (tmp_path / "examples.jsonl").touch()
+    assert dataset(FolderConfig(path=tmp_path)).status == "ok"
+
+
+def test_a_dataset_on_s3_is_looked_for_below_its_address_alone(s3) -> None:
+    s3.put_object(Bucket="runs", Key="questions-old/examples.jsonl", Body=b"")
+    finding = dataset(RemoteConfig(uri="s3://runs/questions"))
+    assert (finding.status, finding.what) == ("failed", "s3://runs/questions holds nothing")
+    s3.put_object(Bucket="runs", Key="questions/examples.jsonl", Body=b"")
+    assert dataset(RemoteConfig(uri="s3://runs/questions/")).status == "ok"
+    assert dataset(RemoteConfig(uri="s3://nowhere/x")).status == "failed"
+
+
+def test_a_hash_is_looked_for_in_its_remote(s3) -> None:
+    listing = b"[]"
+    md5 = hashlib.md5(listing, usedforsecurity=False).hexdigest()
+    pinned = PinnedConfig(hash=f"{md5}.dir", remote="s3://runs/dvc")
+    with pytest.raises(VicurError, match="holds no folder with the hash"):
+        dataset(pinned)
+    s3.put_object(Bucket="runs", Key=f"dvc/files/md5/{md5[:2]}/{md5[2:]}.dir", Body=listing)
+    assert dataset(pinned).what == f"{md5}.dir at s3://runs/dvc, 0 files"

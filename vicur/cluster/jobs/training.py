@@ -17,13 +17,12 @@ from vicur.cluster.jobs.names import job_name, labels
 from vicur.cluster.jobs.site import Site
 from vicur.cluster.jobs.stopping import Stopping
 from vicur.cluster.jobs.task import VARIABLE, NodeTask
+from vicur.cluster.trainable import require_common_place, require_shares
 from vicur.cluster.usage import GPU_HOURS, usage_of
 from vicur.config.pools import PoolsConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
-from vicur.errors import VicurError
 from vicur.redaction import redacted
-from vicur.s3 import is_s3
 from vicur.stage import Context, KeptSummary, Stage, stage_key
 from vicur.stages import STAGES
 
@@ -64,12 +63,7 @@ def launch_training(
         VicurError: for what cannot be trained, before any node is asked for; and where the job does not end well.
     """
     root = checkpoints.rstrip("/")
-    if not is_s3(root):
-        raise VicurError(
-            f"several nodes need a place that all of them reach (given: {root or 'none'}).",
-            where="checkpoints",
-            remedy="Name an address on S3: s3://bucket/prefix.",
-        )
+    require_common_place(root)
     _require_trainable(config, inputs, pool)
     site = Site.of(pool.image)
     work = stage_key(context.identity)
@@ -151,19 +145,9 @@ def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], pool: Po
     """
     # Import torch.
     from vicur.modeling.chat import Chat
-    from vicur.training.distill import require_equal_shares
     from vicur.training.preflight import require_fit
 
-    each = 2 if config.distribution.teacher_devices == "separate" else 1
-    processes = config.distribution.processes
-    count = max(1, pool.gpu_count // each) if processes == "auto" else processes
-    if pool.gpu_count and count * each > pool.gpu_count:
-        raise VicurError(
-            f"{count} processes need {count * each} GPUs, and each node has {pool.gpu_count}.",
-            where="training.distribution.processes",
-            remedy="Ask for fewer processes, for one a GPU with auto, or for more GPUs (cluster.gpu_count).",
-        )
-    require_equal_shares(config, count * pool.nodes)
+    require_shares(config, pool)
     require_fit(config, inputs, Chat.load(inputs["base"]))
 
 

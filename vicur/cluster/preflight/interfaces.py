@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from vicur.cluster.preflight.finding import Finding
 from vicur.cluster.preflight.link import Link
@@ -104,5 +105,9 @@ def version_of(served: tuple[str, ...], wanted: Interface) -> str | None:
 
 
 def refused(status: int, doing: str, remedy: str) -> Finding:
-    """A finding on a request that the cluster refuses."""
+    """A finding on a request that the cluster refuses; ``remedy`` is for an account that is not known."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Finding(
+            "failed", f"the cluster is in trouble at {doing} ({status})", "Try again; its administrator may know more."
+        )
     return Finding("failed", f"the cluster refuses {doing} ({status})", remedy)

@@ -49,19 +49,28 @@ class Link:
         """Calls a method of a generated API, with a time limit.
 
         Raises:
-            NoClusterError: where the cluster does not answer.
+            NoClusterError: where the cluster does not answer, or something else does.
             kubernetes.client.ApiException: where it refuses.
         """
         import urllib3
 
         try:
-            return method(*arguments, _request_timeout=TIMEOUT, **named)
+            answer = method(*arguments, _request_timeout=TIMEOUT, **named)
+            if answer is None:
+                raise TypeError("nothing came back")
+            return answer
         except (urllib3.exceptions.HTTPError, OSError) as error:
             cause = str(getattr(error, "reason", None) or error).partition("): ")
             raise NoClusterError(
                 f"the cluster does not answer ({cause[2] or cause[0]}).",
                 where=str(self.api().configuration.host),
                 remedy="Check 'kubectl cluster-info': the kubeconfig's current context names the cluster.",
+            ) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise NoClusterError(
+                "answers, but not as Kubernetes does.",
+                where=str(self.api().configuration.host),
+                remedy="Check 'kubectl cluster-info': a proxy or a login page may stand in between.",
             ) from error
 
 

@@ -17,6 +17,7 @@ def needs_of(config: RunConfig) -> PreflightConfig:
         "queue": where.queue or None,
         "models": [config.base.path, *_teachers(config)],
         "buckets": [config.checkpoints] if config.checkpoints.startswith("s3://") else [],
+        "dataset": config.data.model_dump(mode="json"),
         "cue_endpoint": getattr(provider, "url", None),
         "cue_model": getattr(provider, "model", None),
     }

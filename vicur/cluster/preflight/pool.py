@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vicur.cluster.preflight.finding import Finding
+from vicur.cluster.preflight.interfaces import refused
 from vicur.cluster.preflight.link import Link
 from vicur.config.pools import Toleration
 from vicur.config.preflight import GpuPool
+
+if TYPE_CHECKING:
+    from kubernetes.client import CoreV1Api
 
 _PAGE = 500
 
@@ -24,7 +28,8 @@ def gpu_pool(link: Link, pool: GpuPool) -> Finding:
     api = CoreV1Api(link.api())
     selector = ",".join(f"{key}={value}" for key, value in sorted(pool.node_selector.items()))
     try:
-        nodes = link.ask(api.list_node, label_selector=selector, limit=_PAGE).items
+        nodes = _listed(link, api, label_selector=selector)
+        # Some of them, for a hint.
         others = link.ask(api.list_node, limit=_PAGE).items if not nodes and selector else []
     except ApiException as error:
         if error.status == 403:
@@ -33,8 +38,18 @@ def gpu_pool(link: Link, pool: GpuPool) -> Finding:
                 "nodes may not be listed with this account, so nobody has looked for the GPUs",
                 "Let it list nodes (a ClusterRole with that verb alone), or compare node_selector with 'kubectl get nodes --show-labels'.",
             )
-        return Finding("failed", f"the cluster refuses to list nodes ({error.status})", "Log in again.")
+        return refused(error.status, "listing nodes", "Log in again.")
     return judged(pool, nodes, others)
+
+
+def _listed(link: Link, api: CoreV1Api, **named: str) -> list[Any]:
+    """All nodes, page by page: those with GPUs may be the last of a large cluster."""
+    page = link.ask(api.list_node, limit=_PAGE, **named)
+    nodes = list(page.items)
+    while page.metadata._continue:
+        page = link.ask(api.list_node, limit=_PAGE, _continue=page.metadata._continue, **named)
+        nodes += page.items
+    return nodes
 
 
 def judged(pool: GpuPool, nodes: Sequence[Any], others: Sequence[Any] = ()) -> Finding:

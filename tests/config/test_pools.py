@@ -1,0 +1,46 @@
+"""What Kubernetes would refuse when a pod is made is refused when the section ``cluster`` is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vicur.config.pools import PoolsConfig
+from vicur.config.validation import validated
+from vicur.errors import VicurError
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"backoff": "999999999h"}, "backoff"),
+        ({"step_timeout_hours": 10**8}, "step_timeout_hours"),
+        ({"image": "registry.example.com/vicur python"}, "image"),
+        ({"queue": "q" * 64}, "queue"),
+        ({"jobs": {"priority": "p" * 64}}, "jobs.priority"),
+        ({"jobs": {"runtime": "Vicur_Torch"}}, "jobs.runtime"),
+        ({"node_selector": {"gpu": "NVIDIA H100"}}, "node_selector.gpu"),
+        ({"node_selector": {"a b": "x"}}, "node_selector.a b"),
+        ({"steps": {"cpu": True}}, "steps.cpu"),
+        ({"steps": {"cpu": 0}}, "steps.cpu"),
+    ],
+)
+def test_what_no_pod_can_have_is_refused(settings: dict[str, Any], names: str) -> None:
+    with pytest.raises(VicurError) as error:
+        validated(PoolsConfig, settings, "cluster")
+    assert str(error.value).startswith(f"cluster: {names}")
+
+
+@pytest.mark.parametrize(("given", "written"), [(2, "2"), (2.0, "2"), (1.5, "1.5"), ("500m", "500m")])
+def test_an_amount_may_be_a_number(given: Any, written: str) -> None:
+    assert PoolsConfig.model_validate({"steps": {"cpu": given}}).steps.cpu == written
+
+
+def test_labels_of_clouds_are_labels() -> None:
+    labels = {
+        "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3",
+        "cloud.google.com/gke-accelerator": "nvidia-h100-80gb",
+        "x": "",
+    }
+    assert PoolsConfig.model_validate({"node_selector": labels}).node_selector == labels
