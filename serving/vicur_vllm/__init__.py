@@ -28,3 +28,6 @@ def register() -> None:
     ModelRegistry.register_model(
         "Qwen3VLStudentForConditionalGeneration", "vicur_vllm.model:Qwen3VLStudentForConditionalGeneration"
     )
+    # As trainings take them, which ask for them by name (vicur_vllm.arguments.scoring_arguments).
+    for name in ("ScoredStudent", "ScoredBackbone"):
+        ModelRegistry.register_model(name, f"vicur_vllm.scored:{name}")
