@@ -7,10 +7,10 @@ in training is refused at start (:mod:`vicur_vllm.limits`).
 
 from __future__ import annotations
 
-from vicur_vllm.arguments import engine_arguments
+from vicur_vllm.arguments import engine_arguments, scoring_arguments
 from vicur_vllm.versions import require_version
 
-__all__ = ["engine_arguments", "register"]
+__all__ = ["engine_arguments", "register", "scoring_arguments"]
 
 
 def register() -> None:
@@ -28,6 +28,9 @@ def register() -> None:
     ModelRegistry.register_model(
         "Qwen3VLStudentForConditionalGeneration", "vicur_vllm.model:Qwen3VLStudentForConditionalGeneration"
     )
+    # Makes its load format known.
+    import vicur_vllm.weights  # noqa: F401
+
     # As trainings take them, which ask for them by name (vicur_vllm.arguments.scoring_arguments).
     for name in ("ScoredStudent", "ScoredBackbone"):
         ModelRegistry.register_model(name, f"vicur_vllm.scored:{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -19,4 +20,30 @@ def engine_arguments(max_model_len: int) -> dict[str, Any]:
         "async_scheduling": False,
         "enforce_eager": True,
         "limit_mm_per_prompt": {"video": 0},
+    }
+
+
+def scoring_arguments(
+    max_model_len: int, *, dtype: str, forbidden_ids: Sequence[int], cue_recovery: bool, tokens_per_forward: int = 8192
+) -> dict[str, Any]:
+    """Arguments of an engine that takes part in a training: its log-probabilities are the trainer's, and its weights come from there.
+
+    Args:
+        max_model_len: tokens of the longest prompt with its response.
+        dtype: type of its weights, ``float32`` or ``bfloat16``.
+        forbidden_ids: ids that are never sampled, and have no probability.
+        cue_recovery: whether the model has the module.
+        tokens_per_forward: prompts of as many tokens are read at once.
+    """
+    return {
+        **engine_arguments(max_model_len),
+        "max_num_batched_tokens": max(max_model_len, tokens_per_forward),
+        "dtype": dtype,
+        "hf_overrides": {"architectures": ["ScoredStudent" if cue_recovery else "ScoredBackbone"]},
+        "additional_config": {"vicur": {"forbidden_ids": list(forbidden_ids)}},
+        # Before temperature and truncation; the ids without probability are masked by the model.
+        "logprobs_mode": "raw_logprobs",
+        # Settings of the checkpoint's own would add to the trainer's.
+        "generation_config": "vllm",
+        "load_format": "vicur_awaited",
     }

@@ -24,8 +24,8 @@ class VllmRollouts(Section):
     placement: Literal["inside", "server"] = "inside"
     """``inside``: vLLM runs in the process that trains and on its device, and takes the weights from memory. ``server``: it is a server of
     its own, on other devices, and takes the weights from ``exchange``."""
-    memory: float = Field(default=0.3, gt=0, lt=1)
-    """Share of the device's memory for an engine inside, its weights included. On a CPU it is the share of the host's."""
+    cache_gb: float = Field(default=4.0, gt=0)
+    """Gigabytes for the keys and values of an engine inside. Its weights take as much as the student's, in the type that it computes in."""
     url: str | None = None
     """Address of a server, such as ``http://127.0.0.1:8000``."""
     exchange: Path = Path("/dev/shm")  # noqa: S108 (shared memory, not a place for temporary files)
