@@ -32,6 +32,8 @@ class InsideEngine:
         cache_bytes: room for keys and values.
     """
 
+    shared = False
+
     def __init__(self, folder: Path, arguments: Mapping[str, Any], cache_bytes: int) -> None:
         os.environ.update(_ENVIRONMENT)
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")

@@ -33,6 +33,7 @@ def require_compatible(config: TrainConfig) -> None:
     _require_trainable(config, method)
     _require_cues_to_swap(config, method)
     _require_usable_rollouts(config, method)
+    _require_usable_engine(config, method)
     _require_spreadable(config, method)
 
 
@@ -130,6 +131,40 @@ def _require_usable_rollouts(config: TrainConfig, method: Method) -> None:
             "rollout.temperature",
             "greedy rollouts of one prompt are all the same, so their rewards tell nothing apart.",
             "Set it to 1.",
+        )
+
+
+def _require_usable_engine(config: TrainConfig, method: Method) -> None:
+    kind, rollout = method.objective.type, config.rollout
+    if rollout.elsewhere and kind == "supervised":
+        raise _refusal(
+            config,
+            "rollout.engine",
+            "supervised training draws no rollouts.",
+            "Leave it out (for the other methods of the run set it in training.per_method).",
+        )
+    if rollout.elsewhere and config.bar_images:
+        raise _refusal(
+            config,
+            "rollout.engine",
+            "a student whose text is barred from its images needs a mask that vLLM does not have.",
+            "Set it to transformers, or leave bar_images out.",
+        )
+    if rollout.importance.type == "none":
+        return
+    if not rollout.elsewhere:
+        raise _refusal(
+            config,
+            "rollout.importance",
+            "the student itself draws its rollouts, so every ratio is 1.",
+            "Leave it out, or set training.rollout.engine to vllm.",
+        )
+    if kind not in _CLIPPED:
+        raise _refusal(
+            config,
+            "rollout.importance",
+            f"the objective {kind} is no policy gradient: it compares student and teacher at each token, whoever drew it.",
+            f"Leave it out, or choose {' or '.join(_CLIPPED)}.",
         )
 
 

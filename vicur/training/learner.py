@@ -18,6 +18,8 @@ from vicur.modeling.features import FrozenFeatures
 from vicur.training.lora import Adapters
 from vicur.training.processes import Processes
 from vicur.training.recompute import Recomputation
+from vicur.training.rollout import RolloutEngine
+from vicur.training.rollout.build import build_engine
 from vicur.training.spread import Spread
 from vicur.training.spreads import Spreads
 from vicur.training.teachers import AdapterOffTeacher, AverageTeacher, FrozenTeacher, Teacher
@@ -39,6 +41,7 @@ class Learner:
         teacher: who scores its responses, where somebody does.
         chat: prompts of both.
         optimizer: over the student's trained weights.
+        engine: what draws its rollouts.
         config: settings.
         seed: root seed.
     """
@@ -51,6 +54,7 @@ class Learner:
     teacher: Teacher | None
     chat: Chat
     optimizer: torch.optim.Optimizer
+    engine: RolloutEngine
     config: TrainConfig
     seed: int
 
@@ -119,6 +123,7 @@ def build_learner(
         optimizer=torch.optim.AdamW(
             [weights[name] for name in trained], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         ),
+        engine=build_engine(config, spread, chat, processes, work),
         config=config,
         seed=seed,
     )
