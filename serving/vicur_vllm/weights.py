@@ -36,7 +36,7 @@ class AwaitedWeights(BaseModelLoader):
     def download_model(self, model_config: Any) -> None:
         """Nothing is downloaded."""
 
-    def load_weights(self, model: nn.Module, model_config: Any) -> None:
+    def load_weights(self, model: nn.Module, model_config: Any) -> None:  # noqa: ARG002
         """Puts zeros in."""
         with torch.no_grad():
             for weight in model.parameters():

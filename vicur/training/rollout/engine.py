@@ -36,7 +36,7 @@ class RolloutEngine(Protocol):
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
-        """Answers ``prompts``, in their order, each with the log-probabilities of its tokens; see :func:`~vicur.modeling.generation.generate`.
+        """Answers ``prompts``, in their order, as :func:`~vicur.modeling.generation.generate` does.
 
         Args:
             prompts: this process's prompts.

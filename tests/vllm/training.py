@@ -1,0 +1,154 @@
+"""What the tests of rollouts do in a process of their own. Each function starts one engine inside, or several one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.factory import learner_for, taught
+from tests.training.train_once import train_once
+from tests.vllm.cases import Case, requests
+from vicur.config.sampling import Sampling
+from vicur.config.training import TrainConfig
+from vicur.errors import VicurError
+from vicur.modeling import parameter_count
+from vicur.modeling.generation import Response, generate
+from vicur.modeling.scoring import score_responses
+from vicur.modeling.vision import encode_images
+from vicur.training.learner import Learner
+from vicur.training.processes import Processes
+from vicur.training.rollout.vllm import VllmEngine, write_description
+from vicur.training.spread import Single
+from vicur.training.step import training_step
+
+INSIDE = {"type": "vllm", "cache_gb": 0.2}
+ROOM = 400
+"""Tokens of the longest prompt with its response."""
+
+
+@contextmanager
+def engine_of(case: Case, scratch: Path) -> Iterator[VllmEngine]:
+    """vLLM inside this process, with a student's configuration."""
+    from vicur_vllm import scoring_arguments
+    from vicur_vllm.inside import InsideEngine
+
+    model = case.student
+    arguments = scoring_arguments(
+        ROOM,
+        dtype="float32",
+        forbidden_ids=case.chat.forbidden_ids(model.config.get_text_config().vocab_size).tolist(),
+        cue_recovery=parameter_count(model).cue_recovery > 0,
+    )
+    place = InsideEngine(write_description(model, case.chat, scratch / "description"), arguments, 200_000_000)
+    engine = VllmEngine(
+        place, Single(model, bf16=False), case.chat, Processes.alone("cpu"), torch.float32, "vLLM inside the test"
+    )
+    yield engine
+    engine.close()
+
+
+def sampled(case: Case, scratch: Path, samplings: list[Sampling]) -> dict[str, Any]:
+    """Draws with all samplings, after the weights were changed and sent a second time.
+
+    Returns:
+        ``gaps``: for each sampling, the largest difference between the engine's log-probability of a token and the trainer's;
+        ``forbidden``: how many tokens were drawn that never are; ``again``: whether the same prompts in another order draw the same;
+        ``greedy``: prompts whose greedy answers are transformers' own, and all.
+    """
+    asked = requests(case.chat, rounds=2)
+    prompts = [request.prompt for request in asked]
+    with engine_of(case, scratch) as engine:
+        engine.update(0)
+        with torch.no_grad():
+            for weight in case.student.parameters():
+                weight.mul_(1.05)
+        engine.update(1)
+        drawn = [engine.generate(prompts, each, seed=3, batch_size=8) for each in samplings]
+        places = list(reversed(range(len(prompts))))
+        again = engine.generate([prompts[n] for n in places], samplings[0], seed=3, batch_size=8, streams=places)
+        greedy = Sampling(temperature=0, max_new_tokens=12)
+        answers = engine.generate(prompts, greedy, seed=0, batch_size=8)
+    own = generate(case.student, case.chat, prompts, greedy, seed=0)
+    forbidden = case.chat.forbidden_ids(case.student.config.get_text_config().vocab_size)
+    never = set(forbidden.tolist())
+    return {
+        "gaps": [_gap(case, [request.prompt for request in asked], responses, forbidden) for responses in drawn],
+        "forbidden": sum(token in never for responses in drawn for r in responses for token in r.ids),
+        "again": [r.ids for r in reversed(again)] == [r.ids for r in drawn[0]],
+        "greedy": (sum(a.ids == b.ids for a, b in zip(answers, own, strict=True)), len(own)),
+        "different": len({r.ids for r in drawn[0]}),
+    }
+
+
+@torch.no_grad()
+def _gap(case: Case, prompts: list[Any], responses: list[Response], forbidden: Tensor) -> float:
+    batch = case.chat.collate(prompts, [response.ids for response in responses])
+    scores = score_responses(case.student, batch, encode_images(case.student, batch.pixels), forbidden)
+    told = torch.nn.utils.rnn.pad_sequence([torch.tensor(r.logprobs) for r in responses], batch_first=True)
+    return float((scores.logprobs_BR - told).abs().max())
+
+
+def train(inputs: dict[str, Path], root: Path, settings: list[TrainConfig]) -> list[Path]:
+    """Trains with each of the settings, in this one process."""
+    return [train_once(inputs, root / str(number), each) for number, each in enumerate(settings)]
+
+
+def faults(base: Path, scratch: Path) -> dict[str, str]:
+    """What a training says where its engine is at fault, and that the student stays as it was."""
+    learner = learner_for(
+        base, work=scratch, method="vicur", rollout={"max_new_tokens": 6, "engine": INSIDE, "max_logprob_gap": 1e-3}
+    )
+    rows = taught(learner)[:4]
+    before = _copy(learner)
+    engine: Any = learner.engine
+    told = {"right": str(training_step(learner, rows, 0)["rollout/logprob_gap_max"] < 1e-4)}
+    after = _copy(learner)
+    told["learned"] = str(any(not torch.equal(before[name], after[name]) for name in before))
+
+    place, take = engine._place, engine._place.take
+    place.take = lambda weights: take(_damaged(weights))
+    told["damaged"] = _refusal(learner, rows, 1)
+    place.take = lambda weights: take(_without(weights, "model.language_model.norm.weight"))
+    told["lost"] = _refusal(learner, rows, 1)
+    place.take = take
+    engine.update(1)
+    place._llm.apply_model(_tamper)
+    told["tampered"] = _refusal(learner, rows, 1)
+    told["left"] = str(all(torch.equal(weight, _copy(learner)[name]) for name, weight in after.items()))
+    told["gradients"] = str(any(p.grad is not None for p in learner.student.parameters()))
+    engine.close()
+    return told
+
+
+def _refusal(learner: Learner, rows: list[Any], step: int) -> str:
+    with pytest.raises(VicurError) as refused:
+        training_step(learner, rows, step)
+    return str(refused.value)
+
+
+def _copy(learner: Learner) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in learner.student.named_parameters()}
+
+
+def _damaged(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    for name, weight in weights:
+        if name.endswith("layers.1.self_attn.k_proj.weight"):
+            flipped = weight.clone()
+            flipped.view(torch.int32)[3, 5] ^= 1
+            yield name, flipped
+        else:
+            yield name, weight
+
+
+def _without(weights: Iterable[tuple[str, Tensor]], lost: str) -> Iterator[tuple[str, Tensor]]:
+    return ((name, weight) for name, weight in weights if name != lost)
+
+
+def _tamper(model: Any) -> None:
+    model.language_model.model.norm.weight.data.mul_(1.5)
