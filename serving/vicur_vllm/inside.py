@@ -36,7 +36,7 @@ class InsideEngine:
 
     def __init__(self, folder: Path, arguments: Mapping[str, Any], cache_bytes: int) -> None:
         os.environ.update(_ENVIRONMENT)
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         # Only here: it takes seconds, and reads the environment.
         from vllm import LLM

@@ -1,8 +1,8 @@
 """Models that take part in a training: a student or a teacher whose every score is of the training's one distribution.
 
 What the training never samples has no probability: the ids in ``additional_config["vicur"]["forbidden_ids"]``. So the log-probabilities
-that vLLM takes before temperature and truncation, those of prompts among them, are the trainer's. Images are prepared by Pillow, as the trainer
-prepares them, also for a model without cue recovery.
+that vLLM takes before temperature and truncation, those of prompts among them, are the trainer's. Images are prepared by Pillow, as
+the trainer prepares them, also for a model without cue recovery.
 """
 
 from __future__ import annotations

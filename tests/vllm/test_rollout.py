@@ -25,9 +25,7 @@ SAMPLINGS = [
 
 
 @pytest.mark.parametrize("module", [True, False])
-def test_each_token_has_the_log_probability_that_the_trainer_gives_it(
-    case: Case, module: bool, tmp_path: Path
-) -> None:
+def test_each_token_has_the_log_probability_that_the_trainer_gives_it(case: Case, module: bool, tmp_path: Path) -> None:
     mine = case if module else Case(case.folder, without_cue_recovery(case.student), case.chat)
     found = apart(training.sampled, mine, tmp_path, SAMPLINGS)
     assert max(found["gaps"]) < 1e-4
@@ -64,7 +62,10 @@ def test_ten_greedy_steps_end_in_the_same_weights_with_either_engine(settings, i
 def test_a_training_whose_engine_is_at_fault_stops_and_leaves_the_student_as_it_was(base, tmp_path) -> None:  # noqa: F811
     told = apart(training.faults, base, tmp_path)
     assert (told["right"], told["learned"], told["left"], told["gradients"]) == ("True", "True", "True", "False")
-    assert "holds other weights than the student has: model.language_model.layers.1.self_attn.k_proj.weight." in told["damaged"]
+    assert (
+        "holds other weights than the student has: model.language_model.layers.1.self_attn.k_proj.weight."
+        in told["damaged"]
+    )
     assert "model.language_model.norm.weight" in told["lost"]
     assert "nats a token from the trainer's at step 2" in told["tampered"]
     assert "above 0.001" in told["tampered"]

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -112,10 +111,10 @@ def faults(base: Path, scratch: Path) -> dict[str, str]:
     told["learned"] = str(any(not torch.equal(before[name], after[name]) for name in before))
 
     place, take = engine._place, engine._place.take
-    place.take = lambda weights: take(_damaged(weights))
-    told["damaged"] = _refusal(learner, rows, 1)
     place.take = lambda weights: take(_without(weights, "model.language_model.norm.weight"))
     told["lost"] = _refusal(learner, rows, 1)
+    place.take = lambda weights: take(_damaged(weights))
+    told["damaged"] = _refusal(learner, rows, 1)
     place.take = take
     engine.update(1)
     place._llm.apply_model(_tamper)
@@ -127,9 +126,10 @@ def faults(base: Path, scratch: Path) -> dict[str, str]:
 
 
 def _refusal(learner: Learner, rows: list[Any], step: int) -> str:
-    with pytest.raises(VicurError) as refused:
-        training_step(learner, rows, step)
-    return str(refused.value)
+    try:
+        return f"no refusal: {training_step(learner, rows, step)}"
+    except VicurError as error:
+        return str(error)
 
 
 def _copy(learner: Learner) -> dict[str, Tensor]:

@@ -49,6 +49,6 @@ def require_equal(sent: Mapping[str, int], held: Mapping[str, int], engine: str)
         raise VicurError(
             f"holds other weights than the student has: {', '.join(differing[:_SHOWN])}{more}.",
             where=engine,
-            remedy="Its rollouts would be another model's. Start the training again: it goes on from its checkpoint. If this comes back, set "
-            "training.rollout.engine to transformers.",
+            remedy="Its rollouts would be another model's. Start the training again: it goes on from its checkpoint. If this comes "
+            "back, set training.rollout.engine to transformers.",
         )
