@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,21 @@ def test_ten_greedy_steps_end_in_the_same_weights_with_either_engine(settings, i
     assert max(float((own[name] - start[name]).abs().max()) for name in start) > 1e-3
     told = curves(tmp_path / "1" / "student")
     assert max(record["rollout/logprob_gap_max"] for record in told if "loss" in record) < 1e-4
+
+
+def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(inputs, tmp_path) -> None:  # noqa: F811
+    shared = {**SETTINGS.model_dump(), "steps": 4, "rollout": {"max_new_tokens": 6, "engine": training.INSIDE}}
+    settings = SETTINGS.model_validate(shared)
+    with pytest.raises(BrokenProcessPool):
+        apart(training.train_until, inputs, tmp_path / "0", settings, 2)
+    students = [
+        *apart(training.train, inputs, tmp_path, [settings]),
+        *apart(training.train, inputs, tmp_path / "again", [settings]),
+    ]
+    resumed, whole = map(curves, students)
+    assert resumed == whole
+    weights = [load_file(student / "model.safetensors") for student in students]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
 
 def test_a_training_whose_engine_is_at_fault_stops_and_leaves_the_student_as_it_was(base, tmp_path) -> None:  # noqa: F811

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,3 +154,18 @@ def _without(weights: Iterable[tuple[str, Tensor]], lost: str) -> Iterator[tuple
 
 def _tamper(model: Any) -> None:
     model.language_model.model.norm.weight.data.mul_(1.5)
+
+
+def train_until(inputs: dict[str, Path], root: Path, settings: TrainConfig, step: int) -> None:
+    """Trains, and is killed once so many steps are kept."""
+    from vicur.training import trainer
+
+    keep = trainer._keep
+
+    def keep_and_die(learner: Learner, best: Any, progress: Any, store: Any) -> None:
+        keep(learner, best, progress, store)
+        if progress.step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    trainer._keep = keep_and_die
+    train_once(inputs, root, settings)
