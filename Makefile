@@ -140,7 +140,7 @@ $(BENCH)/.bench: pyproject.toml constraints-bench.txt
 	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-$(VLLM)/.vllm: $(VENV)/.uv pyproject.toml serving/pyproject.toml constraints-vllm.txt tests/vllm/torchvision_operators.py
+$(VLLM)/.vllm: $(VENV)/.uv pyproject.toml serving/pyproject.toml constraints-vllm.txt tests/vllm/requirements.in tests/vllm/left-out.txt tests/vllm/torchvision_operators.py
 	@echo "Building the environment of the vLLM tests in $(VLLM)"
 	@$(PYTHON) -m venv $(VLLM)
 	@$(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(VLLM)/bin/python -c constraints-vllm.txt \

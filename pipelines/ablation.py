@@ -55,7 +55,13 @@ def ablation_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: st
         shared = {"seed": seed, "tracking": tracking}
         ended = settle(outcome_step(tracking=tracking), caching=False)
         with dsl.ExitHandler(ended, name="ablation"):
-            sections = {"data": data, "cues": cues, "base": base, "evaluation": evaluation}
+            sections = {
+                "data": data,
+                "cues": cues,
+                "base": base,
+                "evaluation": evaluation,
+                "checkpoints": checkpoints,
+            }
             ground = lay_groundwork(settle, codes, sections, shared)
             with dsl.ParallelFor(cells, name="each-cell") as cell:
                 trained = settle(

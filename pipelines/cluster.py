@@ -9,10 +9,10 @@ from vicur_components.image import IMAGE
 from vicur_components.outcome.component import outcome as outcome_step
 from vicur_components.preflight.component import preflight as preflight_step
 from vicur_pipelines.distillation import distillation_steps
-from vicur_pipelines.pools import InPools, Placement
+from vicur_pipelines.pools import InPools, Placement, Room
 
 from vicur.cluster.keys import KEYS
-from vicur.config.run import RunConfig
+from vicur.config.run import STEP_SECTIONS, RunConfig
 
 NAME = "vicur-cluster"
 
@@ -108,20 +108,20 @@ def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphCompon
             inner(
                 methods=made["chosen_methods"],
                 seed=made["root_seed"],
-                **{name: made[name] for name in _SECTIONS},
+                **{name: made[name] for name in STEP_SECTIONS},
                 **{f"{name}_key": made[f"{name}_key"] for name in KEYS},
                 checkpoints=made["checkpoints"],
                 image=image,
-                **{name: made[name] for name in _STEP},
+                node_selector=node_selector,
                 tolerations=tolerations,
-                **chosen,
+                gpu_type=gpu_type,
+                **{name: made[name] for name in _STEP},
             )
 
     return cluster
 
 
-_STEP = ("step_gpus", "step_cpu", "step_memory")
-_SECTIONS = ("data", "cues", "base", "training", "evaluation", "comparison", "registry", "cluster")
+_STEP = ("step_gpus", "step_cpu", "step_memory", "step_selector", "step_tolerations")
 
 
 def _distillation(codes: Mapping[str, str], pools_of: RunConfig, tracking: Mapping[str, Any]) -> GraphComponent:
@@ -153,6 +153,8 @@ def _distillation(codes: Mapping[str, str], pools_of: RunConfig, tracking: Mappi
         step_gpus: str,
         step_cpu: str,
         step_memory: str,
+        step_selector: dict,
+        step_tolerations: list,
         node_selector: dict,
         tolerations: list,
     ):
@@ -175,7 +177,8 @@ def _distillation(codes: Mapping[str, str], pools_of: RunConfig, tracking: Mappi
             "baseline": baseline_key,
             "student": student_key,
         }
-        placement = Placement(image, gpu_type, node_selector, tolerations, step_gpus, step_cpu, step_memory)
+        training_step = Room(step_cpu, step_memory, step_gpus, step_selector, step_tolerations)
+        placement = Placement(image, gpu_type, node_selector, tolerations, training_step)
         settle = InPools(pools_of.cluster, placement)
         distillation_steps(settle, codes, sections, {"seed": seed, "tracking": dict(tracking)}, keys)
 

@@ -48,14 +48,21 @@ def lay_groundwork(
     Args:
         settle: gives a step what every step has.
         codes: code version of each stage.
-        sections: the sections ``data``, ``cues``, ``base`` and ``evaluation``, as parameters of the pipeline.
+        sections: the sections ``data``, ``cues``, ``base`` and ``evaluation``, and ``checkpoints``, as parameters of the pipeline.
         shared: arguments that all steps have.
         keys: what each step's inputs hold.
     """
     prepared = settle(prepare_step(config=sections["data"], code=codes["prepare"], given=keys["dataset"], **shared))
     dataset = prepared.outputs["dataset"]
     extracted = settle(
-        extract_step(dataset=dataset, config=sections["cues"], code=codes["extract"], given=keys["cues"], **shared)
+        extract_step(
+            dataset=dataset,
+            config=sections["cues"],
+            code=codes["extract"],
+            checkpoints=sections["checkpoints"],
+            given=keys["cues"],
+            **shared,
+        )
     )
     based = settle(base_step(config=sections["base"], code=codes["base"], given=keys["base"], **shared))
     model = based.outputs["model"]

@@ -25,6 +25,25 @@ _HOUR = 3600
 
 
 @dataclass(frozen=True)
+class Room:
+    """What a step has of a machine; each may be a parameter of the pipeline.
+
+    Attributes:
+        cpu: processor cores.
+        memory: memory.
+        gpus: GPUs.
+        node_selector: labels of the nodes that it may run on.
+        tolerations: taints that it tolerates.
+    """
+
+    cpu: Any
+    memory: Any
+    gpus: Any = "0"
+    node_selector: Any = None
+    tolerations: Any = None
+
+
+@dataclass(frozen=True)
 class Placement:
     """Where a run puts its steps, as parameters of the pipeline.
 
@@ -33,18 +52,14 @@ class Placement:
         gpu_type: the resource that a GPU is.
         node_selector: labels of the pool's nodes.
         tolerations: its taints.
-        step_gpus: GPUs of a training step.
-        step_cpu: its processor cores.
-        step_memory: its memory.
+        training: what a training step has: one that only waits for a job of its own has little.
     """
 
     image: Any
     gpu_type: Any
     node_selector: Any
     tolerations: Any
-    step_gpus: Any = "0"
-    step_cpu: Any = ""
-    step_memory: Any = ""
+    training: Room | None = None
 
 
 @dataclass(frozen=True)
@@ -72,32 +87,35 @@ class InPools:
         self._environment(task)
         if pools.models_claim and task.component_spec.name in ("preflight", "base", "train"):
             kubernetes.mount_pvc(task, pools.models_claim, MODELS)
-        cpu, memory = self._resources(place)
-        task.set_cpu_request(cpu).set_cpu_limit(cpu).set_memory_request(memory).set_memory_limit(memory)
-        task.register_pipeline_channels(_channels(cpu, memory))
+        room = self._room(place)
+        task.set_cpu_request(room.cpu).set_cpu_limit(room.cpu)
+        task.set_memory_request(room.memory).set_memory_limit(room.memory)
+        # KFP 2.17 forgets to hand the parameters of resources on into a loop.
+        task.register_pipeline_channels(_channels(room.cpu, room.memory))
         if place != "anywhere" and pools.gpu_count:
-            self._in_the_pool(task, self.placement.step_gpus if place == "training" else "1")
+            self._in_the_pool(task, room)
+            # A training of several nodes is a job of its own, which waits in the queue itself.
+            if pools.queue and (place != "training" or pools.nodes == 1):
+                kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", pools.queue)
         return task
 
-    def _resources(self, place: Place) -> tuple[Any, Any]:
-        """Cores and memory. A training that is a job of its own leaves a step that only waits."""
-        if place == "training":
-            return self.placement.step_cpu, self.placement.step_memory
-        resources = self.pools.steps if place == "anywhere" else self.pools.gpu_steps
-        return resources.cpu, resources.memory
+    def _room(self, place: Place) -> Room:
+        where, pools = self.placement, self.pools
+        if place == "anywhere":
+            return Room(pools.steps.cpu, pools.steps.memory)
+        if place == "training" and where.training is not None:
+            return where.training
+        return Room(pools.gpu_steps.cpu, pools.gpu_steps.memory, "1", where.node_selector, where.tolerations)
 
-    def _in_the_pool(self, task: dsl.PipelineTask, gpus: Any) -> None:
-        where = self.placement
-        task.set_accelerator_type(where.gpu_type).set_accelerator_limit(gpus)
-        # KFP 2.17 forgets to hand these parameters on into a loop.
-        task.register_pipeline_channels(_channels(where.gpu_type, gpus, where.node_selector, where.tolerations))
-        kubernetes.add_node_selector_json(task, where.node_selector)
-        kubernetes.add_toleration_json(task, where.tolerations)
+    def _in_the_pool(self, task: dsl.PipelineTask, room: Room) -> None:
+        gpu_type = self.placement.gpu_type
+        task.set_accelerator_type(gpu_type).set_accelerator_limit(room.gpus)
+        task.register_pipeline_channels(_channels(gpu_type, room.gpus, room.node_selector, room.tolerations))
+        kubernetes.add_node_selector_json(task, room.node_selector)
+        kubernetes.add_toleration_json(task, room.tolerations)
         kubernetes.empty_dir_mount(
             task, volume_name="shm", mount_path=_SHARED_MEMORY, medium="Memory", size_limit=self.pools.shared_memory
         )
-        if self.pools.queue:
-            kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", self.pools.queue)
 
     def _environment(self, task: dsl.PipelineTask) -> None:
         secrets, step = self.pools.secrets, task.component_spec.name

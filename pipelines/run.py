@@ -12,19 +12,21 @@ from rich.console import Console
 from rich.text import Text
 from vicur_pipelines.graph import Graph, graph_of
 from vicur_pipelines.live import view_of
+from vicur_pipelines.models import require_models
 from vicur_pipelines.progress import Progress, Step, duration
 from vicur_pipelines.run_folder import RUNS, RunFolder, open_run, point_latest_at
 from vicur_pipelines.summary import ErrorRecord, RunSummary, ablation_table, results_table, summarize
 from vicur_pipelines.supervisor import PIPELINE_LOG, Stopped, supervise
 
-from vicur.config.base import Section
+from vicur.config.ablation import AblationConfig
+from vicur.config.run import RunConfig
 from vicur.stage import DEFAULT_CACHE
 from vicur.step import log_file
 from vicur.storage import link_or_copy, new_file, sweep_below
 
 
 def run_pipeline(
-    config: Section,
+    config: RunConfig | AblationConfig,
     *,
     new: bool = False,
     root: Path = RUNS,
@@ -49,6 +51,7 @@ def run_pipeline(
         VicurError: where the run cannot be started.
     """
     console = console or Console()
+    require_models(config)
     graph = graph_of(config)
     run, resumed = open_run(root, config, new=new)
     progress = Progress(graph.steps(config))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.absent import absent
+
 FOLDER = Path(os.environ.get("VICUR_CRDS", Path(__file__).parents[2] / "shared" / "crds"))
 """Definitions as their projects publish them: ``VICUR_CRDS``, else the folder ``shared/crds`` beside the repository. Those of a cluster:
 ``kubectl get crd -o yaml``, one definition or list a file."""
@@ -16,6 +18,13 @@ def crd_files() -> list[Path]:
     """The files of definitions. Without any, the test that asks is skipped, and fails where it must not be (``CI``)."""
     found = sorted(FOLDER.glob("*.yaml"))
     if not found:
-        text = f"no custom resource definitions in {FOLDER}: set VICUR_CRDS to a folder that holds some"
-        pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
+        absent(f"no custom resource definitions in {FOLDER}: set VICUR_CRDS to a folder that holds some")
     return found
+
+
+def crd_file(name: str) -> Path:
+    """One of them; a folder that holds others but not this one fails the test that asks."""
+    found = [file for file in crd_files() if file.name == name]
+    if not found:
+        pytest.fail(f"{FOLDER} holds no {name}")
+    return found[0]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -29,3 +31,14 @@ def use_s3(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+
+
+@contextmanager
+def empty_bucket(name: str) -> Iterator[Any]:
+    """A bucket on the server that is in use, as boto3's resource; it goes with what it holds by then."""
+    # A session of its own: boto3's default one keeps the credentials that it found first.
+    bucket = boto3.session.Session().resource("s3").Bucket(name)
+    bucket.create()
+    yield bucket
+    bucket.objects.all().delete()
+    bucket.delete()

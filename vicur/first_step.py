@@ -10,14 +10,13 @@ from typing import Any
 from vicur.cluster.keys import step_keys
 from vicur.cluster.preflight import needs_of, run_preflight
 from vicur.cluster.request import Request, resolved
-from vicur.config.run import RunConfig
+from vicur.config.run import STEP_SECTIONS, RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.events import Events
 from vicur.step import fail, log_to_own_file
 
 LABEL = "preflight"
-_SECTIONS = ("data", "cues", "base", "training", "evaluation", "comparison", "registry", "cluster")
 
 
 def first_step(
@@ -60,15 +59,17 @@ def passed_on(config: RunConfig, codes: Mapping[str, str]) -> dict[str, Any]:
     pool = config.cluster
     keys = {f"{name}_key": key for name, key in step_keys(config, codes).items()}
     return {
-        **{name: values[name] for name in _SECTIONS},
+        **{name: values[name] for name in STEP_SECTIONS},
         **keys,
         "chosen_methods": values["methods"],
         "root_seed": config.seed,
         "checkpoints": config.checkpoints,
-        # A training of several nodes is a job of its own, and the step that waits for it needs no GPU and little else.
+        # A training of several nodes is a job of its own, and the step that waits for it needs no place in the pool.
         "step_gpus": str(pool.gpu_count if pool.nodes == 1 else 0),
         "step_cpu": (pool.gpu_steps if pool.nodes == 1 else pool.steps).cpu,
         "step_memory": (pool.gpu_steps if pool.nodes == 1 else pool.steps).memory,
+        "step_selector": values["cluster"]["node_selector"] if pool.nodes == 1 else {},
+        "step_tolerations": values["cluster"]["tolerations"] if pool.nodes == 1 else [],
     }
 
 

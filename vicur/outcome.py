@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from vicur.cluster.jobs.api import Api
+from vicur.cluster.jobs.client import connect
+from vicur.cluster.jobs.reaper import reap
 from vicur.cluster.pods import in_cluster, pods_of_run
 from vicur.cluster.usage import GPU_HOURS, Usage, usage_of
 from vicur.cluster.webhook import call_webhook
@@ -76,11 +79,6 @@ def _launched(run_id: str, tracking: Mapping[str, Any]) -> float:
 def _reap(run_id: str) -> None:
     if not in_cluster():
         return
-    # Imports torch, which a run on a laptop is not to wait for at its end.
-    from vicur.cluster.jobs.api import Api
-    from vicur.cluster.jobs.client import connect
-    from vicur.cluster.jobs.reaper import reap
-
     client, here = connect()
     for name in reap(Api(client, here.namespace), run_id):
         log.warning("removed TrainJob %s, which a step had left", name)

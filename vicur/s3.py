@@ -123,6 +123,15 @@ class S3Folders:
             if mark is not None:
                 self.client.put_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"), Body=mark)
 
+    def mark(self, name: str, content: bytes) -> None:
+        """Makes a folder that consists of its marker alone.
+
+        Raises:
+            VicurError: where S3 does not answer or refuses.
+        """
+        with answering(f"{self.address}/{name}"):
+            self.client.put_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"), Body=content)
+
     def share(self, folder: Path, name: str) -> bool:
         """Sees to it that a folder is there under a name that tells what it holds (its hash), with an empty marker.
 
@@ -204,13 +213,14 @@ class S3Folders:
 def answering(where: str) -> Iterator[None]:
     """Says plainly what S3 would not do. Trying again may help, unless it has refused."""
     from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
     try:
         yield
     except (Boto3Error, BotoCoreError, ClientError) as error:
         code = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else ""
         final = code in ("NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+        final = final or isinstance(error, NoCredentialsError | PartialCredentialsError)
         raise VicurError(
             f"S3 does not do what is asked ({str(error).splitlines()[0]}).",
             where=where,

@@ -66,6 +66,7 @@ class Context:
         identity: what the stage's result depends on: its configuration, the hashes of its inputs, the seed and the version of its code.
         checkpoints: where a stage that writes checkpoints keeps them, instead of in ``work`` alone: a folder, or an address on S3.
         fork_from: checkpoints of another identity that the stage begins with.
+        shared_at: where what is ``shared`` outlives this machine: a folder, or an address on S3.
     """
 
     run_id: str
@@ -76,6 +77,12 @@ class Context:
     identity: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: str | None = None
     fork_from: str | None = None
+    shared_at: str | None = None
+
+    @property
+    def shared(self) -> Path:
+        """Folder that all work of the stage shares, for what is named by its own content. It stays when the stage is done."""
+        return self.work.with_name("shared")
 
 
 S = TypeVar("S", bound=Summary)
@@ -275,14 +282,20 @@ def _result(
         work = root / f"{key}.work"
         work.mkdir(parents=True, exist_ok=True)
         with session.tracker(events.stage) as tracker, new_folder(output) as partial:
-            kept_at = session.checkpoints(key) if session.checkpoints is not None else None
-            context = Context(session.run_id, session.seed, tracker, events, work, identity, kept_at, session.fork_from)
+            kept_at, shared_at = _outliving(session, key), _outliving(session, f"{stage.name}-shared")
+            context = Context(
+                session.run_id, session.seed, tracker, events, work, identity, kept_at, session.fork_from, shared_at
+            )
             summary = stage.load().function(config, inputs, partial, context)
             tracker.metrics(summary.metrics)
         if cache is not None:
             _keep(summary, output, entry)
         shutil.rmtree(work, ignore_errors=True)
     return summary, False
+
+
+def _outliving(session: Session, name: str) -> str | None:
+    return None if session.checkpoints is None else session.checkpoints(name)
 
 
 class _Entry(BaseModel):

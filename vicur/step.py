@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,6 +76,9 @@ def run_step(
         return execute(stage, section, paths, Path(output), session, events=events)
     except VicurError as error:
         fail(error)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr, flush=True)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def step_label(name: str, subject: str = "") -> str:

@@ -15,6 +15,7 @@ def extract(
     samples: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     given: str = "",
+    checkpoints: str = "",
 ):
     """Extracts a visual cue for each example and audits all of them.
 
@@ -28,13 +29,16 @@ def extract(
         samples: The page of samples.
         metrics: Shares of cues that are grounded and that leak the answer, and their length.
         given: What the inputs hold, for the platform's cache, which does not look into them.
+        checkpoints: Folder or address on S3 below which the cues of a model that is asked outlive the step's machine; empty for none.
     """
     import shutil
 
     from vicur.step import run_step
 
     inputs = {"dataset": dataset.path}
-    summary = run_step("extract", config, inputs, cues.path, seed=seed, tracking=tracking, code=code)
+    summary = run_step(
+        "extract", config, inputs, cues.path, seed=seed, tracking=tracking, code=code, checkpoints=checkpoints
+    )
     shutil.copyfile(f"{cues.path}/samples.html", samples.path)
     for name, value in summary.metrics.items():
         metrics.log_metric(name, value)

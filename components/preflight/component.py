@@ -40,6 +40,8 @@ def preflight(
     step_gpus: dsl.OutputPath(str),
     step_cpu: dsl.OutputPath(str),
     step_memory: dsl.OutputPath(str),
+    step_selector: dsl.OutputPath(dict),
+    step_tolerations: dsl.OutputPath(list),
     dataset_key: dsl.OutputPath(str),
     cues_key: dsl.OutputPath(str),
     base_key: dsl.OutputPath(str),
@@ -83,6 +85,8 @@ def preflight(
         step_gpus: GPUs of the training step itself; none where a job of several nodes has them.
         step_cpu: Processor cores of the training step.
         step_memory: Memory of the training step.
+        step_selector: Labels of its nodes.
+        step_tolerations: Taints that it tolerates.
         dataset_key: What the dataset is made of, for the platform's cache.
         cues_key: What the cues are made of.
         base_key: What the base model is.
@@ -125,6 +129,8 @@ def preflight(
         "step_gpus": step_gpus,
         "step_cpu": step_cpu,
         "step_memory": step_memory,
+        "step_selector": step_selector,
+        "step_tolerations": step_tolerations,
         "dataset_key": dataset_key,
         "cues_key": cues_key,
         "base_key": base_key,

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from tests.cluster.launching import Launch
-from tests.moto_s3 import s3_server
+from tests.moto_s3 import empty_bucket, use_s3
 from tests.tracking.server import ENVIRONMENT
 from tests.training.conftest import base, inputs, session
 
@@ -44,26 +43,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
-    """The address of a server of S3."""
-    with s3_server() as address:
-        yield address
-
-
 @pytest.fixture
 def launch() -> Launch:
     return Launch()
 
 
 @pytest.fixture
-def bucket(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A bucket of its own, as boto3's resource."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    bucket = boto3.session.Session().resource("s3").Bucket(f"run-{uuid.uuid4().hex[:8]}")
-    bucket.create()
-    yield bucket
-    bucket.objects.all().delete()
-    bucket.delete()
+def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A bucket of its own."""
+    use_s3(s3_address, monkeypatch)
+    with empty_bucket(f"run-{uuid.uuid4().hex[:8]}") as made:
+        yield made

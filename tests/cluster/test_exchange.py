@@ -19,7 +19,7 @@ from vicur.errors import VicurError
 from vicur.stage import stage_identity
 from vicur.stages import STAGES
 from vicur.storage import tree_sha256
-from vicur.training.interruption import EXIT_CODE
+from vicur.termination import EXIT_CODE
 
 
 @pytest.fixture

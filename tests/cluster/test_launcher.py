@@ -19,7 +19,7 @@ from vicur.cluster.jobs.names import PART_OF, RUN
 from vicur.cluster.jobs.reaper import reap
 from vicur.config.pools import PoolsConfig
 from vicur.errors import VicurError
-from vicur.training.interruption import EXIT_CODE
+from vicur.termination import EXIT_CODE
 
 ALLOWED = {
     *((verb, "trainer.kubeflow.org", "trainjobs") for verb in ("create", "get", "list", "watch", "patch", "delete")),

@@ -11,6 +11,7 @@ import yaml
 
 from tests.cluster.launching import JOB, OWNER, REQUEST
 from tests.cluster.trainjob_schemas import VERSIONS, problems, schema_of
+from tests.crds import crd_file
 from vicur.cluster.jobs.manifest import POD_COMMAND, train_job
 from vicur.cluster.jobs.names import job_name, label_value
 from vicur.config.jobs import JobsConfig
@@ -18,7 +19,6 @@ from vicur.config.pools import PoolsConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
-CRDS = Path(__file__).parents[3] / "shared" / "crds"
 ROOT = Path(__file__).parents[2]
 POOL = PoolsConfig.model_validate(
     {
@@ -43,7 +43,7 @@ def fields(version: str) -> set[str]:
 
 def published(name: str) -> Any:
     """A definition as its project publishes it: the schema of its one version."""
-    text = (CRDS / name).read_text(encoding="utf-8")
+    text = crd_file(name).read_text(encoding="utf-8")
     return yaml.load(text, yaml.CSafeLoader)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
@@ -53,13 +53,11 @@ def test_it_is_valid_for_each_trainer(version: str, config: PoolsConfig) -> None
     assert problems(schema_of(version), train_job(REQUEST, config, fields(version))) == []
 
 
-@pytest.mark.skipif(not CRDS.is_dir(), reason="needs the published definitions")
 def test_it_is_valid_by_the_published_definition() -> None:
     schema = published("trainer_trainjobs.yaml")
     assert problems(schema, train_job(REQUEST, POOL, schema["properties"]["spec"]["properties"])) == []
 
 
-@pytest.mark.skipif(not CRDS.is_dir(), reason="needs the published definitions")
 def test_the_runtime_is_valid_by_the_published_definition() -> None:
     """A namespace's own runtime has the fields of the cluster's, whose definition is at hand."""
     runtime = yaml.safe_load((ROOT / "k8s/base/training/runtime.yaml").read_text(encoding="utf-8"))

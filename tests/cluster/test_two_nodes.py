@@ -15,7 +15,7 @@ from tests.cluster.kubelet_double import KubeletDouble
 from tests.training.train_once import SETTINGS, tracking, train_once
 from vicur.mlflow_store import connect
 from vicur.step import run_step
-from vicur.training.interruption import EXIT_CODE
+from vicur.termination import EXIT_CODE
 
 # What is learned is compared: none of the weights is better than the first.
 SECTION = {**SETTINGS.model_dump(mode="json"), "distribution": {"processes": 1}}

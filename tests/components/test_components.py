@@ -66,10 +66,11 @@ def test_base(recorder: Recorder, place: Any) -> None:
     assert recorder.call == {"name": "base", "inputs": {}, **COMMON}
 
 
-def test_extract_shows_its_page(recorder: Recorder, place: Any) -> None:
-    samples, dataset = place("samples"), place("dataset")
-    extract.python_func(**COMMON, dataset=dataset, cues=place("cues"), samples=samples, metrics=place("m", dsl.Metrics))
-    assert recorder.call == {"name": "extract", "inputs": {"dataset": dataset.path}, **COMMON}
+def test_extract_shows_its_page_and_says_where_cues_are_kept(recorder: Recorder, place: Any) -> None:
+    samples, dataset, metrics = place("samples"), place("dataset"), place("m", dsl.Metrics)
+    given = {**COMMON, "checkpoints": "s3://bucket/kept"}
+    extract.python_func(**given, dataset=dataset, cues=place("cues"), samples=samples, metrics=metrics)
+    assert recorder.call == {"name": "extract", "inputs": {"dataset": dataset.path}, **given}
     assert Path(samples.path).read_text() == "<p>samples.html</p>"
 
 

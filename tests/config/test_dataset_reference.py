@@ -59,3 +59,10 @@ def test_any_other_text_is_refused_with_the_forms_there_are(text: str, problem: 
     assert problem in str(refused.value)
     assert repr(text) in str(refused.value)
     assert "s3://bucket/folder or /mnt/folder" in refused.value.remedy
+
+
+def test_what_an_address_should_not_hold_is_not_repeated() -> None:
+    with pytest.raises(VicurError) as caught:
+        dataset_reference("s3://user:secret@bucket/x")
+    assert "s3://***@bucket/x" in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -16,9 +16,11 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from tests.cues.openai_double import Asked, OpenAIDouble, Reply, openai_double
+from tests.moto_s3 import empty_bucket, use_s3
 from vicur.config.cues import CueProviderConfig, CuesConfig, EndpointCues
 from vicur.cues.cue_prompt import CUE_PROMPTS, as_text
-from vicur.cues.endpoint import KEPT_FILE, EndpointProvider
+from vicur.cues.endpoint import EndpointProvider
+from vicur.cues.kept_cues import KEPT_FILE, KeptCues
 from vicur.cues.providers import NoCue
 from vicur.data.schema import Example
 from vicur.errors import VicurError
@@ -55,12 +57,13 @@ class Asking:
     answer: Callable[[Asked], Reply] = lambda _: Reply("Seen.")
     settings: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    kept_at: str | None = None
     double: OpenAIDouble | None = None
 
     def cues(self, *examples: Example) -> list[str | NoCue]:
         with openai_double(self.answer) as self.double:
             config = EndpointCues(url=self.double.url, **{"model": "vlm", "retries": 0, **self.settings})
-            return list(EndpointProvider(config, self.seed, self.work).cues(examples))
+            return list(EndpointProvider(config, self.seed, KeptCues.at(self.work, self.kept_at)).cues(examples))
 
     @property
     def asked(self) -> list[Asked]:
@@ -272,6 +275,29 @@ def test_an_interrupted_extraction_goes_on_with_what_is_missing(tmp_path: Path) 
     assert len(second.asked) == 11
     third = Asking(tmp_path)
     assert third.cues(*map(example, range(20))) == cues
+    assert third.asked == []
+
+
+@pytest.mark.parametrize("address", ["s3://cues/kept", "{folder}/kept"])
+def test_an_extraction_that_lost_its_machine_goes_on_with_what_is_missing(
+    tmp_path: Path, s3_address: str, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    def down_after_ten(asked: Asked) -> Reply:
+        number = int(asked.text.split("row ")[1].split("?")[0])
+        return Reply(f"Row {number}.") if number < 10 else Reply("down", status=503)
+
+    use_s3(s3_address, monkeypatch)
+    place = address.format(folder=tmp_path)
+    with empty_bucket("cues"):
+        first = Asking(tmp_path / "first", down_after_ten, {"concurrency": 1}, kept_at=place)
+        with pytest.raises(VicurError, match="gives no answers"):
+            first.cues(*map(example, range(20)))
+        second = Asking(tmp_path / "second", lambda _: Reply("Later."), kept_at=place)
+        cues = second.cues(*map(example, range(20)))
+        third = Asking(tmp_path / "third", kept_at=place)
+        assert third.cues(*map(example, range(20))) == cues
+    assert cues == [f"Row {number}." for number in range(10)] + ["Later."] * 10
+    assert len(second.asked) == 10
     assert third.asked == []
 
 

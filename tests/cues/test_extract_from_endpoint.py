@@ -115,3 +115,16 @@ def test_an_extraction_whose_endpoint_goes_down_goes_on_when_it_is_back(
     assert asked == 26
     assert summary.cues == {"distill": 40, "test": 6}
     assert summary.skipped == {"distill": 0, "test": 0}
+
+
+def test_cues_that_were_rejected_are_not_asked_for_again_under_another_limit(
+    dataset: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    def leaky(one: Example) -> Reply:
+        return Reply(f"{one.cue} The answer is {one.answer}.") if one.id == examples[0].id else own_cue(one)
+
+    with pytest.raises(VicurError, match="of the cues give the answer away"):
+        run(dataset, examples, tmp_path, leaky)
+    summary, asked = run(dataset, examples, tmp_path, leaky, max_leak_share=0.1)
+    assert asked == 0
+    assert summary.answer_leak_share == pytest.approx(1 / 40)

@@ -17,7 +17,7 @@ from vicur.tracking import Tracker
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    return Context("run", 0, Tracker(), Events("extract", None), tmp_path)
+    return Context("run", 0, Tracker(), Events("extract", None), tmp_path / "key.work")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from hypothesis import settings
 from PIL import Image
 
 from tests.data.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.moto_s3 import s3_server, use_s3
+from tests.moto_s3 import empty_bucket, use_s3
 from vicur.config.data import DigitScenesConfig, Pool
 from vicur.data import PrepareSummary, prepare
 from vicur.events import Events
@@ -97,21 +96,12 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def s3_address() -> Iterator[str]:
-    """Address of an S3 server."""
-    with s3_server() as address:
-        yield address
-
-
 @pytest.fixture
 def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket called ``bucket``, as boto3's resource."""
+    """An empty bucket called ``bucket``."""
     use_s3(s3_address, monkeypatch)
-    made = boto3.resource("s3").create_bucket(Bucket="bucket")
-    yield made
-    made.objects.delete()
-    made.delete()
+    with empty_bucket("bucket") as made:
+        yield made
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
-
+from tests.absent import absent
 from tests.tracking.server import free_port
 
 
@@ -68,8 +67,8 @@ def _serving(folder: Path, user: str, password: str, database: str) -> Iterator[
 
 
 def _programs() -> Path:
-    """Where the programs lie; the test that asks is skipped where they do not."""
+    """Where the programs lie; the test that asks is skipped, or fails, where they do not."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+        absent("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     return found[-1].parent

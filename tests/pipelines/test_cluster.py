@@ -102,7 +102,8 @@ def test_each_parameter_that_a_pod_reads_reaches_it_through_every_level(package:
             assert wanted - own <= given
     loop = next(each for name, each in definitions.items() if name.startswith("comp-for-loop"))
     inner = loop["inputDefinitions"]["parameters"]
-    for name in ("image", "gpu_type", "step_gpus", "step_cpu", "step_memory", "node_selector", "tolerations"):
+    of_steps = [f"step_{name}" for name in ("gpus", "cpu", "memory", "selector", "tolerations")]
+    for name in ("image", "gpu_type", "node_selector", "tolerations", *of_steps):
         assert f"pipelinechannel--{name}" in inner
 
 
@@ -159,19 +160,35 @@ def test_the_form_is_described_and_has_the_presets_values(package: Any) -> None:
     assert not [text for text in texts if text.replace(".", "").isdigit()]
 
 
-@pytest.mark.parametrize(("nodes", "resources"), [(1, ("4", "16", "128Gi")), (2, ("0", "1", "2Gi"))])
-def test_a_step_that_only_waits_for_a_job_asks_for_little(nodes: int, resources: tuple[str, str, str]) -> None:
-    pools = POOLS.model_copy(update={"nodes": nodes})
+TAINT = {"key": "gpu", "operator": "Exists", "value": "", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "room"),
+    [
+        (1, {"gpus": "4", "cpu": "16", "memory": "128Gi", "selector": {"pool": "a"}, "tolerations": [TAINT]}),
+        (2, {"gpus": "0", "cpu": "1", "memory": "2Gi", "selector": {}, "tolerations": []}),
+    ],
+)
+def test_a_step_that_only_waits_for_a_job_asks_for_little_and_for_no_place_in_the_pool(
+    nodes: int, room: dict[str, Any]
+) -> None:
+    placed = {"nodes": nodes, "node_selector": {"pool": "a"}, "tolerations": [TAINT]}
+    pools = PoolsConfig.model_validate({**POOLS.model_dump(), **placed})
     outputs = passed_on(RunConfig(methods=("vicur",), cluster=pools), code_versions())
-    assert tuple(outputs[f"step_{name}"] for name in ("gpus", "cpu", "memory")) == resources
+    assert {name: outputs[f"step_{name}"] for name in room} == room
 
 
-def test_a_package_for_several_nodes_sets_no_end_to_their_wait_in_the_queue(tmp_path: Path) -> None:
+def test_in_a_package_for_several_nodes_the_job_waits_in_the_queue_and_its_step_waits_without_an_end(
+    tmp_path: Path,
+) -> None:
     pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=POOLS.model_copy(update={"nodes": 2})))
     compiler.Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
     _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert [name for name, pod in pods.items() if "activeDeadlineSeconds" not in pod] == ["exec-train"]
+    queued = [name for name, pod in pods.items() if "kueue.x-k8s.io/queue-name" in pod["podMetadata"]["labels"]]
+    assert queued == ["exec-evaluate", "exec-evaluate-2"]
 
 
 @pytest.mark.parametrize("preset", ["qwen3-vl-2b", "qwen3-vl-4b", "qwen3-vl-8b", "qwen3-vl-32b", "local"])

@@ -151,6 +151,7 @@ def test_a_stopped_run_takes_its_steps_along(project: Project, number: signal.Si
     assert "stopped" in output
     assert "Traceback" not in output
     wait_for_silence(project.folder)
+    assert not [log for log in (project.latest / "logs").iterdir() if "Traceback" in log.read_text()]
     assert project.summary()["status"] == "stopped"
     # While it went on, the same command was refused.
     assert second.returncode == 2
@@ -202,5 +203,16 @@ def test_a_wrong_setting_is_told_before_anything_starts(project: Project, settin
     run = project.run("--set", setting)
     assert run.returncode == 2
     assert words in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (project.folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "settings", [["base.path=nowhere"], ["methods=[opd]", "training.teacher={type: checkpoint, path: nowhere}"]]
+)
+def test_a_model_that_is_not_there_is_told_before_anything_starts(project: Project, settings: list[str]) -> None:
+    run = project.run(*(word for setting in settings for word in ("--set", setting)))
+    assert run.returncode == 2
+    assert "nowhere: is no folder" in run.stderr
     assert "Traceback" not in run.stderr
     assert not (project.folder / "runs").exists()

@@ -339,6 +339,15 @@ def test_a_run_is_terminated(kfp, submit) -> None:
     assert run_of(kfp).state == "CANCELING"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What a shell starts in the background ignores SIGINT, and so would what the tests start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(kfp, package) -> None:
     kfp.script = [("RUNNING", [node("prepare", "RUNNING")])]
     command = [sys.executable, "-c", "from vicur.cli import main; main()", "submit", "--package", str(package)]
@@ -348,7 +357,10 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(kfp, package) -> None
         while kfp.looks < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        output, error = process.communicate(timeout=30)
+        try:
+            output, error = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "The run goes on. Follow it: vicur submit --follow run-1" in output
     assert "Terminate it: vicur submit --terminate run-1" in output

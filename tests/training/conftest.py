@@ -3,10 +3,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
-from tests.moto_s3 import s3_server, use_s3
+from tests.moto_s3 import empty_bucket, use_s3
 from tests.training.factory import SMALL, save_random_base
 from tests.training.train_once import train_once
 from vicur.config.cues import AnnotationCues, CuesConfig
@@ -44,22 +43,12 @@ def uninterrupted(inputs, tmp_path_factory) -> Path:
     return train_once(inputs, tmp_path_factory.mktemp("uninterrupted"))
 
 
-@pytest.fixture(scope="session")
-def s3_address() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
 @pytest.fixture
 def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of an S3 that holds the empty bucket ``checkpoints``, which this process and those that it starts find."""
     use_s3(s3_address, monkeypatch)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="checkpoints")
-    yield client
-    for entry in client.list_objects_v2(Bucket="checkpoints").get("Contents", []):
-        client.delete_object(Bucket="checkpoints", Key=entry["Key"])
-    client.delete_bucket(Bucket="checkpoints")
+    with empty_bucket("checkpoints") as bucket:
+        yield bucket.meta.client
 
 
 def curves(student: Path) -> list[dict[str, float]]:

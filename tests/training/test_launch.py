@@ -24,8 +24,8 @@ from vicur.errors import VicurError
 from vicur.events import read_events
 from vicur.mlflow_store import connect
 from vicur.s3 import S3Folders
+from vicur.termination import EXIT_CODE
 from vicur.training.checkpoint import CHECKSUMS
-from vicur.training.interruption import EXIT_CODE
 from vicur.training.launch import Desk
 
 # Every checkpoint is kept, and none is better than the first: what is compared is what was learned.

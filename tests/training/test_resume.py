@@ -19,9 +19,9 @@ from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.mlflow_store import connect
 from vicur.stage import Session, execute
+from vicur.termination import EXIT_CODE
 from vicur.tracking import Tracker
 from vicur.training import TRAIN
-from vicur.training.interruption import EXIT_CODE
 
 KILLS = 20
 

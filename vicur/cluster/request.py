@@ -16,6 +16,19 @@ from vicur.config.run import RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
+_FIXED = (
+    "tracking",
+    *(
+        f"cluster.{name}"
+        for name in ("steps", "gpu_steps", "shared_memory", "queue", "models_claim", "endpoints", "secrets")
+    ),
+    *(f"cluster.{name}" for name in ("step_timeout_hours", "training_timeout_hours", "retries", "backoff")),
+    *(f"cluster.{name}" for name in ("prices", "currency")),
+)
+"""What a package holds for good: its pods have it, and whatever becomes of a run, its exit step must find where to tell it."""
+_IN_THE_FORM = tuple(f"cluster.{name}" for name in ("image", "gpu_type", "node_selector", "tolerations"))
+"""What Kubeflow Pipelines reads from the form's own fields."""
+
 
 class Request(Section):
     """The fields of the form. What is empty or left out is as the preset says; an empty selector or list of taints means none."""
@@ -61,12 +74,16 @@ class Request(Section):
         for name in overrides:
             if not all(name.split(".")):
                 raise ValueError(f"{name!r} is no setting: write section.field, as in training.steps")
-            if name.partition(".")[0] == "tracking":
-                # Whatever becomes of this run, its exit step must find where to tell it.
-                raise ValueError(
-                    f"{name!r} is fixed when the package is compiled: compile one with another tracking section"
-                )
+            if any(_overlap(name, fixed) for fixed in _FIXED):
+                raise ValueError(f"{name!r} is fixed when the package is compiled: compile one with another setting")
+            if name in _IN_THE_FORM:
+                raise ValueError(f"{name!r} has a field of its own: fill in {name.partition('.')[2]}")
         return overrides
+
+
+def _overlap(name: str, other: str) -> bool:
+    """Whether one setting is the other, or within it."""
+    return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
 
 
 def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:

@@ -1,7 +1,8 @@
-"""Shows the progress of one stage on the terminal."""
+"""Shows the progress of one stage to whoever started it."""
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Any
 
@@ -10,9 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vicur.events import Events, Status
 
+_SECONDS = 10.0
+"""Between two lines of progress where there is no terminal."""
+
 
 class ConsoleEvents(Events):
-    """Events that are drawn as a progress bar (on a terminal) and told as lines, instead of being written to a log.
+    """Events that are drawn as a progress bar, or told as lines where there is no terminal, instead of being written to a log.
 
     Use it as a context manager.
     """
@@ -20,6 +24,7 @@ class ConsoleEvents(Events):
     def __init__(self, stage: str) -> None:
         super().__init__(stage, None)
         self._console = Console(stderr=True)
+        self._next_line = 0.0
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -45,9 +50,16 @@ class ConsoleEvents(Events):
         """Shows an event. A failure is told by the command itself."""
         super().emit(status, text, **fields)
         if status == "progress":
-            self._bar.update(
-                self._task, completed=fields.get("done"), total=fields.get("total"), text=text, visible=True
-            )
+            self._show_progress(text, **fields)
         elif status in ("finished", "reused"):
-            words = f"{self.stage}: {'reused, ' if status == 'reused' else ''}{text}"
-            self._console.print(words, highlight=False, markup=False, soft_wrap=True)
+            self._say(f"{self.stage}: {'reused, ' if status == 'reused' else ''}{text}")
+
+    def _show_progress(self, text: str, done: int, total: int) -> None:
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=done, total=total, text=text, visible=True)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _SECONDS
+            self._say(f"{self.stage}: {done}/{total} {text}".rstrip())
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)

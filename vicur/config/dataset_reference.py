@@ -18,6 +18,7 @@ from pathlib import Path
 from vicur.config.address import DATASET_HASH, S3_ADDRESS
 from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig, PinnedConfig, RemoteConfig
 from vicur.errors import VicurError
+from vicur.redaction import redacted
 
 _DIGIT_SCENES = "digit-scenes"
 _FORMS = f"Write {_DIGIT_SCENES}, <md5>.dir@s3://bucket/dvc (a hash, and DVC's remote that holds it), s3://bucket/folder or /mnt/folder."
@@ -63,4 +64,4 @@ def _pinned(name: str, remote: str, reference: str) -> PinnedConfig:
 
 def _require(condition: object, problem: str, reference: str) -> None:
     if not condition:
-        raise VicurError(f"{problem}.", where=f"dataset {reference!r}", remedy=_FORMS)
+        raise VicurError(f"{problem}.", where=f"dataset {redacted(reference)!r}", remedy=_FORMS)

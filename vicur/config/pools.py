@@ -13,6 +13,11 @@ Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(m|k|Ki|M|Mi|G|
 """An amount as Kubernetes writes it: ``500m``, ``4``, ``16Gi``."""
 ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
 """The name of an object in the cluster; empty for none."""
+_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LabelKey = Annotated[str, Field(pattern=rf"^([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_NAME}$")]
+"""The key of a label: ``nvidia.com/gpu.product``."""
+LabelValue = Annotated[str, Field(pattern=rf"^({_NAME})?$")]
+"""The value of a label: ``NVIDIA-H100-80GB-HBM3``."""
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*(s|m|h)$")]
 """A time as Kubeflow Pipelines writes it: ``30s``, ``5m``, ``2h``."""
 
@@ -77,7 +82,7 @@ class PoolsConfig(Section):
     """Nodes of a training. More than one are a TrainJob of their own."""
     jobs: JobsConfig = JobsConfig()
     """Those TrainJobs."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels that the nodes of the GPU pool have."""
     tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu", operator="Exists"),)
     """Taints of the GPU pool."""

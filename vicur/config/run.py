@@ -25,6 +25,9 @@ from vicur.errors import VicurError
 S = TypeVar("S", bound=Section)
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
 
+STEP_SECTIONS = ("data", "cues", "base", "training", "evaluation", "comparison", "registry", "cluster")
+"""The sections that the steps of a pipeline take."""
+
 
 class RunConfig(Section):
     """Everything that sets a run: each section goes to its stage, and to that stage's cache key, alone."""

@@ -12,7 +12,6 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vicur.config.cues import EndpointCues
@@ -26,8 +25,6 @@ from vicur.seeds import substream
 if TYPE_CHECKING:
     from vicur.data.schema import Example
 
-KEPT_FILE = "endpoint-cues.jsonl"
-
 # So many requests without an answer, and none with one in between, are not the examples' fault.
 _DOWN_AFTER = 8
 _SEEDS = 2**31  # servers take seeds below it
@@ -39,7 +36,7 @@ class EndpointProvider:
     Args:
         config: which, where and how.
         seed: root seed.
-        work: folder that outlives an interruption.
+        kept: cues that were given before, and where new ones are kept.
 
     Raises:
         VicurError: where the client is not installed.
@@ -48,10 +45,10 @@ class EndpointProvider:
     name: str = "endpoint"
     fitted_on: tuple[str, ...] = ()
 
-    def __init__(self, config: EndpointCues, seed: int, work: Path) -> None:
+    def __init__(self, config: EndpointCues, seed: int, kept: KeptCues) -> None:
         self._config = config
         self._model = CueModel(config, substream(seed, "cues", "endpoint") % _SEEDS)
-        self._kept = KeptCues(work / KEPT_FILE)
+        self._kept = kept
         self._lock = threading.Lock()
         self._unanswered = 0
 
@@ -71,7 +68,7 @@ class EndpointProvider:
         Raises:
             VicurError: for a wrong key, address or model, and, to be tried again later, where the endpoint is down.
         """
-        with ThreadPoolExecutor(self._config.concurrency) as pool:
+        with self._kept, ThreadPoolExecutor(self._config.concurrency) as pool:
             try:
                 yield from pool.map(self._cue, examples)
             except BaseException:

@@ -84,10 +84,10 @@ def provider_for(config: CueProviderConfig, context: Context) -> CueProvider:
 
     Args:
         config: which.
-        context: the stage's: seed, and a work folder in which what has been asked for survives an interruption.
+        context: the stage's: seed, and where what has been asked for is kept.
 
     Raises:
-        VicurError: where the provider needs what is not installed.
+        VicurError: where the provider needs what is not installed, or the place of kept cues cannot be used.
     """
     match config:
         case AnnotationCues():
@@ -98,5 +98,6 @@ def provider_for(config: CueProviderConfig, context: Context) -> CueProvider:
             return PixelProvider()
         case EndpointCues():
             from vicur.cues.endpoint import EndpointProvider
+            from vicur.cues.kept_cues import KeptCues
 
-            return EndpointProvider(config, context.seed, context.work)
+            return EndpointProvider(config, context.seed, KeptCues.at(context.shared, context.shared_at))

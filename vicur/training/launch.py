@@ -25,7 +25,8 @@ from vicur.errors import VicurError
 from vicur.lifeline import lifeline
 from vicur.machines import Machines
 from vicur.stage import Context
-from vicur.training.interruption import EXIT_CODE, Interruption
+from vicur.termination import EXIT_CODE
+from vicur.training.interruption import Interruption
 from vicur.training.relay import Relay
 
 _POLL_SECONDS = 0.2

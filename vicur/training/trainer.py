@@ -21,6 +21,7 @@ from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur.stage import Context
+from vicur.termination import asked_to_stop
 from vicur.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -32,7 +33,7 @@ from vicur.training.checkpoint import (
 from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.diagnostics import epoch_leakage
 from vicur.training.examples import TrainingExample, batch_rows
-from vicur.training.interruption import Interruption, interrupted
+from vicur.training.interruption import Interruption
 from vicur.training.learner import Learner
 from vicur.training.step import training_step
 
@@ -112,7 +113,9 @@ def fit(
                 _send(progress, context)
             context.events.progress(progress.step, config.steps, _line(progress))
             if asked and not last:
-                raise interrupted(progress.step, config.steps)
+                raise asked_to_stop(
+                    f"was asked to stop (SIGTERM) and did, at step {progress.step} of {config.steps}, with a checkpoint."
+                )
     return progress, best if config.keep == "best" else processes.collect(trained_weights(learner.student))
 
 

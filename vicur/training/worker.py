@@ -22,9 +22,9 @@ from vicur.events import Events
 from vicur.lifeline import watch
 from vicur.stage import Context, for_the_user
 from vicur.storage import new_file
+from vicur.termination import EXIT_CODE
 from vicur.tracking import Tracker
 from vicur.training.course import take_part
-from vicur.training.interruption import EXIT_CODE
 from vicur.training.launch import Desk, Task
 from vicur.training.processes import Processes
 

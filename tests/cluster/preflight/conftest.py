@@ -13,9 +13,9 @@ from tests.tracking.server import Server, shared_server
 
 
 @pytest.fixture
-def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> object:
+def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> object:
     """A client of S3 with an empty bucket ``runs``."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_address)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t-key")
     client = boto3.session.Session().client("s3")

@@ -15,7 +15,7 @@ from typing import Any
 from vicur.errors import VicurError
 from vicur.s3 import S3Folders, is_s3
 from vicur.storage import tree_sha256
-from vicur.training.interruption import EXIT_CODE
+from vicur.termination import EXIT_CODE
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from vicur.machines import Machines
 from vicur.session import session_from_environment
 from vicur.stage import execute, stage_identity, stage_key
 from vicur.stages import STAGES
+from vicur.termination import EXIT_CODE
 from vicur.tracking import flattened
-from vicur.training.interruption import EXIT_CODE
 
 log = logging.getLogger(__name__)
 

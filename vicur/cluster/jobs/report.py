@@ -11,7 +11,7 @@ from vicur.cluster.jobs.overrides import NODE
 from vicur.cluster.jobs.state import PodEnd, bad_ends, conditions
 from vicur.errors import VicurError
 from vicur.redaction import redacted
-from vicur.training.interruption import EXIT_CODE
+from vicur.termination import EXIT_CODE
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,34 @@
+"""The models that a run reads, looked at before it starts: a teacher that is not there is not to be found out after hours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vicur.config.ablation import AblationConfig
+from vicur.config.run import RunConfig
+from vicur.config.teacher import OtherCheckpoint
+from vicur.config.training import TrainConfig
+from vicur.errors import VicurError
+
+
+def require_models(config: RunConfig | AblationConfig) -> None:
+    """Sees to it that the folders of the base and of every teacher with a checkpoint of its own are there.
+
+    Raises:
+        VicurError: for the first that is not.
+    """
+    teachers = (training.effective.teacher for training in _trainings(config))
+    folders = {teacher.folder: "training.teacher.path" for teacher in teachers if isinstance(teacher, OtherCheckpoint)}
+    for folder, setting in {**folders, config.base.folder: "base.path"}.items():
+        if not folder.is_dir():
+            raise VicurError(
+                "is no folder.",
+                where=f"{setting}, {folder}",
+                remedy="Name the folder of a model that save_pretrained wrote.",
+            )
+
+
+def _trainings(config: RunConfig | AblationConfig) -> Iterable[TrainConfig]:
+    if isinstance(config, RunConfig):
+        return [config.training.for_method(name) for name in config.methods]
+    return [TrainConfig.model_validate({**cell.training, "method": cell.method}) for cell in config.cells()]

@@ -1,0 +1,22 @@
+"""What a stage that is run by hand tells where nobody draws a bar: in a container's log, under nohup."""
+
+from __future__ import annotations
+
+import pytest
+
+from vicur.commands import console_events
+from vicur.commands.console_events import ConsoleEvents
+
+
+def test_off_a_terminal_progress_comes_in_lines_and_not_too_many(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(console_events.time, "monotonic", lambda: now)
+    with ConsoleEvents("train") as events:
+        for step in range(1, 61):
+            now += 1.0
+            events.emit("progress", f"loss {step}", done=step, total=60)
+        events.emit("finished", "60 steps")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [*(f"train: {step}/60 loss {step}" for step in (1, 11, 21, 31, 41, 51)), "train: 60 steps"]
