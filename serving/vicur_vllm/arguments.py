@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -47,3 +48,15 @@ def scoring_arguments(
         "generation_config": "vllm",
         "load_format": "vicur_awaited",
     }
+
+
+def flags(arguments: Mapping[str, Any]) -> list[str]:
+    """Arguments of an engine as ``vllm serve`` takes them on its command line."""
+    words: list[str] = []
+    for name, value in arguments.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", json.dumps(value) if isinstance(value, dict) else str(value)]
+    return words

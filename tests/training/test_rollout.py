@@ -41,7 +41,7 @@ def apart_learner(base, monkeypatch):
 
     def make(apart: float, **settings) -> Learner:
         monkeypatch.setattr(
-            "vicur.training.learner.build_engine", lambda _, spread, chat, *__: Apart(spread, chat, apart)
+            "vicur.training.learner.build_engine", lambda _, __, spread, chat, *___: Apart(spread, chat, apart)
         )
         rollout = {"max_new_tokens": 8, "engine": "vllm", **settings.pop("rollout", {})}
         return learner_for(base, rollout=rollout, **settings)

@@ -12,9 +12,9 @@ from tests.training.conftest import base, curves, inputs, session  # noqa: F401 
 from tests.training.train_once import SETTINGS
 from tests.vllm import training
 from tests.vllm.apart import apart
-from tests.vllm.cases import Case
+from tests.vllm.cases import Case, make_student
 from vicur.config.sampling import Sampling
-from vicur.modeling import without_cue_recovery
+from vicur.modeling import save_model, without_cue_recovery
 
 pytestmark = pytest.mark.vllm
 
@@ -25,10 +25,19 @@ SAMPLINGS = [
 ]
 
 
-@pytest.mark.parametrize("module", [True, False])
-def test_each_token_has_the_log_probability_that_the_trainer_gives_it(case: Case, module: bool, tmp_path: Path) -> None:
-    mine = case if module else Case(case.folder, without_cue_recovery(case.student), case.chat)
-    found = apart(training.sampled, mine, tmp_path, SAMPLINGS)
+def backbone_of(case: Case, folder: Path) -> Case:
+    """The same without cue recovery."""
+    backbone = without_cue_recovery(case.student)
+    save_model(backbone, folder, chat_folder=case.folder)
+    return Case(folder, backbone, case.chat)
+
+
+@pytest.mark.parametrize("which", ["first", "assistant", "backbone"])
+def test_each_token_has_the_log_probability_that_the_trainer_gives_it(which: str, tmp_path: Path) -> None:
+    case = make_student("assistant" if which == "assistant" else "first", tmp_path / "student")
+    if which == "backbone":
+        case = backbone_of(case, tmp_path / "backbone")
+    found = apart(training.sampled, case, tmp_path, SAMPLINGS)
     assert max(found["gaps"]) < 1e-4
     assert found["forbidden"] == 0
     assert found["again"]

@@ -19,12 +19,14 @@ from vicur.config.sampling import Sampling
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.modeling import parameter_count
+from vicur.modeling.chat import Prompt
 from vicur.modeling.generation import Response, generate
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
 from vicur.training.learner import Learner
 from vicur.training.processes import Processes
-from vicur.training.rollout.vllm import VllmEngine, write_description
+from vicur.training.rollout.describe import describe
+from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.spread import Single
 from vicur.training.step import training_step
 
@@ -36,22 +38,21 @@ ROOM = 400
 @contextmanager
 def engine_of(case: Case, scratch: Path) -> Iterator[VllmEngine]:
     """vLLM inside this process, with a student's configuration."""
-    from vicur_vllm import scoring_arguments
     from vicur_vllm.inside import InsideEngine
 
-    model = case.student
-    arguments = scoring_arguments(
-        ROOM,
-        dtype="float32",
-        forbidden_ids=case.chat.forbidden_ids(model.config.get_text_config().vocab_size).tolist(),
-        cue_recovery=parameter_count(model).cue_recovery > 0,
-    )
-    place = InsideEngine(write_description(model, case.chat, scratch / "description"), arguments, 200_000_000)
+    arguments = describe(config_of(case), case.folder, case.chat, scratch / "description")
+    place = InsideEngine(scratch / "description", arguments, 200_000_000)
     engine = VllmEngine(
-        place, Single(model, bf16=False), case.chat, Processes.alone("cpu"), torch.float32, "vLLM inside the test"
+        place, Single(case.student, bf16=False), case.chat, Processes.alone("cpu"), torch.float32, "vLLM"
     )
     yield engine
     engine.close()
+
+
+def config_of(case: Case, **rollout: Any) -> TrainConfig:
+    """Settings of a training that would go on with a student."""
+    method = "vicur" if parameter_count(case.student).cue_recovery else "opsd"
+    return TrainConfig.model_validate({"method": method, "max_prompt_tokens": ROOM, "rollout": rollout})
 
 
 def sampled(case: Case, scratch: Path, samplings: list[Sampling]) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def sampled(case: Case, scratch: Path, samplings: list[Sampling]) -> dict[str, A
     forbidden = case.chat.forbidden_ids(case.student.config.get_text_config().vocab_size)
     never = set(forbidden.tolist())
     return {
-        "gaps": [_gap(case, [request.prompt for request in asked], responses, forbidden) for responses in drawn],
+        "gaps": [gap(case, prompts, responses) for responses in drawn],
         "forbidden": sum(token in never for responses in drawn for r in responses for token in r.ids),
         "again": [r.ids for r in reversed(again)] == [r.ids for r in drawn[0]],
         "greedy": (sum(a.ids == b.ids for a, b in zip(answers, own, strict=True)), len(own)),
@@ -88,7 +89,9 @@ def sampled(case: Case, scratch: Path, samplings: list[Sampling]) -> dict[str, A
 
 
 @torch.no_grad()
-def _gap(case: Case, prompts: list[Any], responses: list[Response], forbidden: Tensor) -> float:
+def gap(case: Case, prompts: list[Prompt], responses: list[Response]) -> float:
+    """Largest difference between the log-probabilities that an engine tells and the trainer's."""
+    forbidden = case.chat.forbidden_ids(case.student.config.get_text_config().vocab_size)
     batch = case.chat.collate(prompts, [response.ids for response in responses])
     scores = score_responses(case.student, batch, encode_images(case.student, batch.pixels), forbidden)
     told = torch.nn.utils.rnn.pad_sequence([torch.tensor(r.logprobs) for r in responses], batch_first=True)

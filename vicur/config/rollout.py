@@ -37,6 +37,8 @@ class VllmRollouts(Section):
     def _server_has_an_address(self) -> Self:
         if self.placement == "server" and self.url is None:
             raise ValueError("a server needs its address: set url, as in http://127.0.0.1:8000")
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise ValueError("url is an address such as http://127.0.0.1:8000")
         if self.placement == "inside" and self.url is not None:
             raise ValueError("an engine inside the training has no address: set placement to server, or leave url out")
         return self

@@ -123,7 +123,7 @@ def build_learner(
         optimizer=torch.optim.AdamW(
             [weights[name] for name in trained], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         ),
-        engine=build_engine(config, spread, chat, processes, work),
+        engine=build_engine(config, inputs["base"], spread, chat, processes, work),
         config=config,
         seed=seed,
     )

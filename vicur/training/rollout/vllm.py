@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -122,20 +121,3 @@ def _parameters(sampling: Sampling, end_id: int) -> dict[str, Any]:
         "ignore_eos": True,
         "detokenize": False,
     }
-
-
-def write_description(model: Any, chat: Chat, folder: Path) -> Path:
-    """Writes what vLLM must know of a model before its weights come: its configuration, tokenizer and image processor.
-
-    Args:
-        model: the student, or a teacher.
-        chat: its chat.
-        folder: where to.
-
-    Returns:
-        The folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    model.config.save_pretrained(folder)
-    chat.save(folder)
-    return folder

@@ -1,0 +1,55 @@
+"""Starts the server that a training's rollouts come from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from vicur.config.rollout import VllmRollouts
+from vicur.config.training import TrainConfig
+from vicur.modeling.chat import Chat
+from vicur.training.rollout.build import require_vllm
+from vicur.training.rollout.describe import describe
+
+# Its workers take weights on demand, and caches are dropped: vLLM has these endpoints for development only.
+_ENVIRONMENT = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def serve(config: TrainConfig, base: Path, host: str, port: int, extra: Sequence[str]) -> int:
+    """Runs ``vllm serve`` until it ends, or this process is told to.
+
+    Args:
+        config: settings of the training that will ask it.
+        base: what the student starts from.
+        host, port: where it listens.
+        extra: more arguments of ``vllm serve``.
+
+    Returns:
+        vLLM's exit status.
+
+    Raises:
+        VicurError: where vLLM or its plugin is missing.
+    """
+    require_vllm("vicur rollout-server")
+    from vicur_vllm.arguments import flags
+    from vicur_vllm.worker import EXCHANGE
+
+    engine = config.rollout.engine
+    exchange = engine.exchange if isinstance(engine, VllmRollouts) else VllmRollouts().exchange
+    with tempfile.TemporaryDirectory(prefix="vicur-rollout-") as made:
+        folder = Path(made)
+        arguments = describe(config, base, Chat.load(base), folder)
+        arguments["additional_config"]["vicur"][EXCHANGE] = str(exchange)
+        arguments |= {"worker_extension_cls": "vicur_vllm.worker.TakesWeights", "host": host, "port": port}
+        # The endpoints for tokens alone: nothing here reads text.
+        words = ["serve", str(folder), "--tokens-only", *flags(arguments), *extra]
+        vllm = Path(sys.executable).with_name("vllm")
+        server = subprocess.Popen([str(vllm), *words], env={**os.environ, **_ENVIRONMENT})
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _: server.send_signal(received))
+        return server.wait()
