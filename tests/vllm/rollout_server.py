@@ -52,7 +52,8 @@ def rollout_server(base: Path, exchange: Path, words: Sequence[str]) -> Iterator
                 Server(config).require_ready()
                 break
             except VicurError:
-                assert process.poll() is None and time.monotonic() < ends, log.read_text()[-6000:]
+                if process.poll() is not None or time.monotonic() > ends:
+                    raise AssertionError(log.read_text()[-6000:]) from None
                 time.sleep(0.5)
         yield str(config.url)
         process.send_signal(signal.SIGTERM)

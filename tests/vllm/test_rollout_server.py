@@ -67,9 +67,7 @@ def test_a_server_answers_as_the_student_does_after_each_update(
     assert not list(served.exchange.glob("*.safetensors"))
 
 
-def test_weights_that_arrive_damaged_are_refused(
-    case: Case, engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_arrive_damaged_are_refused(engine: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     save: Any = __import__("safetensors.torch").torch.save_file
 
     def damage(weights: dict[str, torch.Tensor], file: Path) -> None:
@@ -81,13 +79,21 @@ def test_weights_that_arrive_damaged_are_refused(
         engine.update(7)
 
 
-def test_images_with_transparency_or_a_palette_are_seen_as_in_training(case: Case, engine: VllmEngine) -> None:
+def test_images_with_transparency_a_palette_or_a_turn_are_seen_as_in_training(case: Case, engine: VllmEngine) -> None:
     coarse = Image.new("RGBA", (64, 48), (200, 30, 90, 0))
     coarse.paste((10, 200, 60, 128), (8, 8, 40, 40))
+    turned = Image.Exif()
+    turned[0x0112] = 6
     prompts = []
-    for image in (coarse, coarse.convert("RGB").quantize(4), coarse.convert("RGB").convert("L")):
+    for image, options in (
+        (coarse, {}),
+        (coarse.convert("RGB").quantize(4), {}),
+        (coarse.convert("RGB").convert("L"), {}),
+        (coarse.convert("RGB"), {"exif": turned}),
+        (coarse.convert("RGB"), {"transparency": (200, 30, 90)}),
+    ):
         written = io.BytesIO()
-        image.save(written, "PNG")
+        image.save(written, "PNG", **options)
         prompts.append(case.chat.prompt("what is it", [case.chat.pixels(written.getvalue())]))
     engine.update(8)
     drawn = engine.generate(prompts, Sampling(max_new_tokens=12), seed=3, batch_size=8)

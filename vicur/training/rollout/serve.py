@@ -46,10 +46,11 @@ def serve(config: TrainConfig, base: Path, host: str, port: int, extra: Sequence
         arguments = describe(config, base, Chat.load(base), folder)
         arguments["additional_config"]["vicur"][EXCHANGE] = str(exchange)
         arguments |= {"worker_extension_cls": "vicur_vllm.worker.TakesWeights", "host": host, "port": port}
-        # The endpoints for tokens alone: nothing here reads text.
-        words = ["serve", str(folder), "--tokens-only", *flags(arguments), *extra]
-        vllm = Path(sys.executable).with_name("vllm")
-        server = subprocess.Popen([str(vllm), *words], env={**os.environ, **_ENVIRONMENT})
+        # The endpoint that takes tokens. Alone (--tokens-only) it has no tokenizer, and images cannot be prepared without.
+        words = ["--model", str(folder), "--enable-scale-out", *flags(arguments), *extra]
+        # What `vllm serve` runs; that command itself asks for a package that vLLM's CPU build does not call itself.
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words]
+        server = subprocess.Popen(command, env={**os.environ, **_ENVIRONMENT})
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: server.send_signal(received))
         return server.wait()

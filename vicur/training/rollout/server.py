@@ -137,9 +137,12 @@ class Server:
 
 
 def _address(encoded: bytes) -> str:
-    """An image in an address. One with transparency goes without: vLLM would put it on white, where training drops it."""
+    """An image in an address. vLLM would put one with transparency on white, and turn one as its EXIF says, where training does neither:
+    such an image goes as its bare pixels.
+    """
     with Image.open(io.BytesIO(encoded)) as opened:
-        kind = opened.get_format_mimetype() if opened.mode == "RGB" else None
+        plain = opened.mode == "RGB" and "transparency" not in opened.info and not opened.getexif()
+        kind = opened.get_format_mimetype() if plain else None
         if kind is None:
             written = io.BytesIO()
             opened.convert("RGB").save(written, "PNG")
