@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
+from tests.training.conftest import base, inputs, session  # noqa: F401 (fixtures)
+from tests.training.train_once import SETTINGS, train_once
 from tests.vllm.cases import Case, make_student, requests
 from tests.vllm.rollout_server import rollout_server
 from tests.vllm.training import ROOM, gap
@@ -109,3 +112,27 @@ def test_a_server_that_refuses_or_is_not_there_is_told_with_the_remedy(
     server = Server(served)
     with pytest.raises(VicurError, match=r"answers /collective_rpc with 500"):
         server._post("/collective_rpc", {"method": "vicur_take_weights", "args": ["../weights.safetensors"]})
+
+
+def test_processes_that_share_a_student_share_a_server(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
+    """Replicated and sharded, each asks for its share of the batch; the first sends the weights, which all gather."""
+    shared = {**SETTINGS.model_dump(), "steps": 3, "validate_every": 3, "keep": "last"}
+    words = ["--set", "training.rollout.max_new_tokens=6", "--", "--kv-cache-memory-bytes", "200000000"]
+    ended = {}
+    with rollout_server(inputs["base"], tmp_path, words) as url:
+        server = {"type": "vllm", "placement": "server", "url": url, "exchange": str(tmp_path)}
+        for name, engine, strategy in (
+            ("own", "transformers", "ddp"),
+            ("ddp", server, "ddp"),
+            ("fsdp", server, "fsdp"),
+        ):
+            settings = SETTINGS.model_validate(
+                {
+                    **shared,
+                    "distribution": {"processes": 2, "strategy": strategy},
+                    "rollout": {"max_new_tokens": 6, "temperature": 0, "engine": engine},
+                }
+            )
+            ended[name] = load_file(train_once(inputs, tmp_path / name, settings) / "model.safetensors")
+    for name in ("ddp", "fsdp"):
+        assert max(float((ended[name][key] - ended["own"][key]).abs().max()) for key in ended["own"]) < 1e-5
