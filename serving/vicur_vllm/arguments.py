@@ -27,7 +27,7 @@ def engine_arguments(max_model_len: int) -> dict[str, Any]:
 def scoring_arguments(
     max_model_len: int, *, dtype: str, forbidden_ids: Sequence[int], cue_recovery: bool, tokens_per_forward: int = 8192
 ) -> dict[str, Any]:
-    """Arguments of an engine that takes part in a training: its log-probabilities are the trainer's, and its weights come from there.
+    """Arguments of an engine that takes part in a training: its log-probabilities are the trainer's.
 
     Args:
         max_model_len: tokens of the longest prompt with its response.
@@ -46,7 +46,6 @@ def scoring_arguments(
         "logprobs_mode": "raw_logprobs",
         # Settings of the checkpoint's own would add to the trainer's.
         "generation_config": "vllm",
-        "load_format": "vicur_awaited",
     }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.tracking.server import free_port
 from tests.vllm.engine import ENVIRONMENT
-from vicur.config.rollout import VllmRollouts
+from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.training.rollout.server import Server
 
@@ -45,7 +45,7 @@ def rollout_server(base: Path, exchange: Path, words: Sequence[str]) -> Iterator
             command, cwd=exchange, env=environment, stdout=written, stderr=written, start_new_session=True
         )
     try:
-        config = VllmRollouts(placement="server", url=f"http://127.0.0.1:{port}", exchange=exchange)
+        config = Vllm(placement="server", url=f"http://127.0.0.1:{port}", exchange=exchange)
         ends = time.monotonic() + _PATIENCE
         while True:
             try:

@@ -17,8 +17,8 @@ from tests.training.train_once import SETTINGS, train_once
 from tests.vllm.cases import Case, make_student, requests
 from tests.vllm.rollout_server import rollout_server
 from tests.vllm.training import ROOM, gap
-from vicur.config.rollout import VllmRollouts
 from vicur.config.sampling import Sampling
+from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.modeling.generation import generate
 from vicur.training.processes import Processes
@@ -37,15 +37,15 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 @pytest.fixture(scope="module")
-def served(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRollouts]:
+def served(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
     exchange = tmp_path_factory.mktemp("exchange")
     words = ["--set", f"training.max_prompt_tokens={ROOM}", "--", "--kv-cache-memory-bytes", "200000000"]
     with rollout_server(case.folder, exchange, words) as url:
-        yield VllmRollouts(placement="server", url=url, exchange=exchange)
+        yield Vllm(placement="server", url=url, exchange=exchange)
 
 
 @pytest.fixture
-def engine(case: Case, served: VllmRollouts) -> Iterator[VllmEngine]:
+def engine(case: Case, served: Vllm) -> Iterator[VllmEngine]:
     made = VllmEngine(
         Server(served), Single(case.student, bf16=False), case.chat, Processes.alone("cpu"), torch.float32, "vLLM"
     )
@@ -53,9 +53,7 @@ def engine(case: Case, served: VllmRollouts) -> Iterator[VllmEngine]:
     made.close()
 
 
-def test_a_server_answers_as_the_student_does_after_each_update(
-    case: Case, engine: VllmEngine, served: VllmRollouts
-) -> None:
+def test_a_server_answers_as_the_student_does_after_each_update(case: Case, engine: VllmEngine, served: Vllm) -> None:
     prompts = [request.prompt for request in requests(case.chat, rounds=2)]
     for version in range(2):
         engine.update(version)
@@ -78,7 +76,7 @@ def test_weights_that_arrive_damaged_are_refused(engine: VllmEngine, monkeypatch
         save(weights, file)
 
     monkeypatch.setattr("vicur.training.rollout.server.save_file", damage)
-    with pytest.raises(VicurError, match=r"than the student has: model.language_model.norm.weight\."):
+    with pytest.raises(VicurError, match=r"than were given: model.language_model.norm.weight\."):
         engine.update(7)
 
 
@@ -104,7 +102,7 @@ def test_images_with_transparency_a_palette_or_a_turn_are_seen_as_in_training(ca
 
 
 def test_a_server_that_refuses_or_is_not_there_is_told_with_the_remedy(
-    case: Case, engine: VllmEngine, served: VllmRollouts
+    case: Case, engine: VllmEngine, served: Vllm
 ) -> None:
     prompt = case.chat.prompt("what " * (ROOM + 50), [])
     with pytest.raises(VicurError, match=r"answers /inference/v1/generate with 400.*vicur rollout-server"):

@@ -25,7 +25,7 @@ from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
 from vicur.training.learner import Learner
 from vicur.training.processes import Processes
-from vicur.training.rollout.describe import describe
+from vicur.training.rollout.describe import describe_student
 from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.spread import Single
 from vicur.training.step import training_step
@@ -40,7 +40,7 @@ def engine_of(case: Case, scratch: Path) -> Iterator[VllmEngine]:
     """vLLM inside this process, with a student's configuration."""
     from vicur_vllm.inside import InsideEngine
 
-    arguments = describe(config_of(case), case.folder, case.chat, scratch / "description")
+    arguments = describe_student(config_of(case), case.folder, case.chat, scratch / "description")
     place = InsideEngine(scratch / "description", arguments, 200_000_000)
     engine = VllmEngine(
         place, Single(case.student, bf16=False), case.chat, Processes.alone("cpu"), torch.float32, "vLLM"

@@ -12,6 +12,12 @@ from vicur.commands.common import ConfigOption, SetOption, configuration
 
 def rollout_server(
     method: Annotated[str, typer.Option("--method", "-m", help="The training's method.")] = "vicur",
+    teacher: Annotated[
+        bool,
+        typer.Option(
+            "--teacher", help="Score for the teacher, with its weights, rather than draw rollouts with the student's."
+        ),
+    ] = False,
     base: Annotated[
         str | None, typer.Option("--base", help="Folder of the base model, or 'tiny'; the configuration's if left out.")
     ] = None,
@@ -28,7 +34,7 @@ def rollout_server(
     """Start vLLM as the rollout engine of a training on other devices.
 
     It is given the training's own settings and waits, without weights, for those of the training, which names it in
-    training.rollout.engine (docs/rollouts.md). It ends when it is told to (SIGTERM, Ctrl-C).
+    training.rollout.engine (docs/rollouts.md). With --teacher it loads the teacher's own, for training.teacher.engine. It ends when it is told to (SIGTERM, Ctrl-C).
 
     [bold]Examples[/bold]
 
@@ -39,8 +45,12 @@ def rollout_server(
       vicur rollout-server --method opsd -- --gpu-memory-utilization 0.8
     """
     from vicur.config.base_model import BaseModelConfig
+    from vicur.stages import sources
     from vicur.training.rollout.serve import serve
 
     settings = configuration(config, [*(overrides or ()), f"methods=[{method}]"])
     folder: Path = (BaseModelConfig(path=base) if base else settings.base).folder
-    raise typer.Exit(serve(settings.training.for_method(method), folder, host, port, extra or ()))
+    section = settings.training.for_method(method)
+    if teacher:
+        folder = sources(section).get("teacher", folder)
+    raise typer.Exit(serve(section, folder, host, port, extra or (), teacher=teacher))

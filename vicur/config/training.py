@@ -119,9 +119,11 @@ class TrainingConfig(Section):
 
 
 # What takes memory and time, and changes nothing that is learned.
+_OF_PLACE = {"cache_gb", "url", "exchange", "patience"}
 _WITHOUT_EFFECT: Any = {
     **dict.fromkeys(("distribution", "micro_batch_size", "rollout_batch_size", "gradient_checkpointing"), True),
-    "rollout": {"max_logprob_gap": True, "engine": {"cache_gb", "url", "exchange", "patience"}},
+    "rollout": {"max_logprob_gap": True, "engine": _OF_PLACE},
+    "teacher": {"engine": _OF_PLACE},
 }
 
 

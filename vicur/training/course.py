@@ -93,7 +93,7 @@ def take_part(
     try:
         progress, best = fit(learner, examples, validation, store, context, stop)
     finally:
-        learner.engine.close()
+        learner.close()
     if not processes.is_main:
         return None
     student = finished_student(learner, best, inputs["base"])

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from vicur.config.teacher import TeacherEngineConfig
 from vicur.config.training import TrainConfig
+from vicur.config.vllm import Vllm
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, bar_images, load_model, with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.features import FrozenFeatures
@@ -19,7 +21,7 @@ from vicur.training.lora import Adapters
 from vicur.training.processes import Processes
 from vicur.training.recompute import Recomputation
 from vicur.training.rollout import RolloutEngine
-from vicur.training.rollout.build import build_engine
+from vicur.training.rollout.build import build_engine, build_teacher
 from vicur.training.spread import Spread
 from vicur.training.spreads import Spreads
 from vicur.training.teachers import AdapterOffTeacher, AverageTeacher, FrozenTeacher, Teacher
@@ -67,6 +69,12 @@ class Learner:
         """Learning rate of step ``step`` (from 0): a linear rise, then constant."""
         return self.config.learning_rate * min(1.0, (step + 1) / max(1, self.config.warmup_steps))
 
+    def close(self) -> None:
+        """Gives back what engines hold. It learns no more."""
+        self.engine.close()
+        if self.teacher is not None:
+            self.teacher.close()
+
     def extra_state(self) -> Mapping[str, Tensor]:
         """The tensors beside the student's weights that change as it learns, for checkpoints to read and to write to."""
         return {} if self.teacher is None else self.teacher.state()
@@ -95,7 +103,7 @@ def build_learner(
         return FrozenFeatures.kept(model, room, work / "features")
 
     spreads = Spreads.of(config, processes)
-    teachers = _Teachers(config, inputs, spreads, known)
+    teachers = _Teachers(config, inputs, spreads, known, chat, processes)
 
     def load() -> tuple[Spread, Recomputation, FrozenFeatures | None, Adapters | None, Teacher | None, list[str]]:
         student, adapters = new_student(config, inputs["base"], chat, seed, spreads.home)
@@ -108,7 +116,7 @@ def build_learner(
 
     # A model passes through the host's memory whole before it is where it belongs.
     spread, recomputation, frozen, adapters, teacher, trained = processes.in_turn(load)
-    for each in dict.fromkeys((spread, *(() if teacher is None else (teacher.spread,)))):
+    for each in dict.fromkeys((spread, *(() if teacher is None else teacher.spreads))):
         each.start()
     weights = dict(spread.model.named_parameters())
     return Learner(
@@ -171,6 +179,8 @@ class _Teachers:
     inputs: Mapping[str, Path]
     spreads: Spreads
     known: Known
+    chat: Chat
+    processes: Processes
 
     def of(
         self,
@@ -182,21 +192,26 @@ class _Teachers:
         """The teacher of ``student``; ``average`` is a copy of that at step 0."""
         settings, vision = self.config.effective.teacher, self.config.trained.vision
         if settings.type == "self-frozen":
-            return self._frozen(self.inputs["base"], begins_as_student=True)
+            return self._frozen(self.inputs["base"], settings.engine, begins_as_student=True)
         if settings.type == "checkpoint":
-            return self._frozen(self.inputs["teacher"], begins_as_student=False)
+            return self._frozen(self.inputs["teacher"], settings.engine, begins_as_student=False)
         if settings.type == "self-ema":
             assert average is not None
             spread = self.spreads.average(average.requires_grad_(requires_grad=False))
-            return AverageTeacher(spread, trained, settings.decay, student_tower_trained=vision)
+            return AverageTeacher(spread, self.chat, trained, settings.decay, student_tower_trained=vision)
         if settings.type == "self-adapter-off":
-            return AdapterOffTeacher(student, self.known(student.model), adapters, student_tower_trained=vision)
+            return AdapterOffTeacher(
+                student, self.chat, self.known(student.model), adapters, student_tower_trained=vision
+            )
         return None
 
-    def _frozen(self, folder: Path, *, begins_as_student: bool) -> Teacher:
+    def _frozen(self, folder: Path, engine: TeacherEngineConfig, *, begins_as_student: bool) -> Teacher:
+        if isinstance(engine, Vllm):
+            return build_teacher(self.config, engine, folder, self.chat, self.processes)
         spread = self.spreads.frozen(folder)
         return FrozenTeacher(
             spread,
+            self.chat,
             self.known(spread.model),
             begins_as_student=begins_as_student,
             student_tower_trained=self.config.trained.vision,

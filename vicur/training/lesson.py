@@ -15,7 +15,7 @@ from vicur.modeling.vision import ImageFeatures
 from vicur.training.attempts import Attempts
 from vicur.training.diagnostics import RecoveryNorms, logprob_gap
 from vicur.training.learner import Learner
-from vicur.training.loss import Drawn, Loss, Teaching, objective_loss, teaching
+from vicur.training.loss import Drawn, Loss, Teaching, objective_loss
 from vicur.training.objectives import token_weights
 from vicur.training.phases import Phases
 from vicur.training.rollout.gap import engine_gap
@@ -133,13 +133,8 @@ class Lesson:
         known = self._taught.get(part.start)
         if known is not None:
             return known
-        device = self.learner.processes.teacher_device
-        batch = self._batch([row.teacher for row in self.attempts.rows[part]], part, device)
-        forbidden = self._forbidden.to(device)
-        with teacher.scoring():
-            made = teacher.spread.run(
-                lambda: teaching(self._objective, response_states(teacher.model, batch, self._features), forbidden)
-            )
+        prompts = [row.teacher for row in self.attempts.rows[part]]
+        made = teacher.teach(self._objective, prompts, self.attempts.ids[part], self._features, self._forbidden)
         made = made.to(self.learner.processes.device)
         if self.learner.config.updates_per_batch > 1:
             self._taught[part.start] = made

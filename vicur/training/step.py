@@ -115,7 +115,7 @@ def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int, *
             tally.average(name, share * tokens, tokens)
     seen.backward()
     if learner.teacher is not None:
-        learner.teacher.spread.settle()
+        learner.teacher.settle()
     if first:
         tally.join([lesson.engine_gap()])
     totals = _together(learner, tally)

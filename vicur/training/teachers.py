@@ -14,25 +14,80 @@ import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
-from vicur.modeling.chat import Pixels
+from vicur.config.objective import ObjectiveConfig
+from vicur.modeling.chat import Chat, Pixels, Prompt
 from vicur.modeling.features import FrozenFeatures
+from vicur.modeling.scoring import response_states
 from vicur.modeling.student import cue_recovery_off
 from vicur.modeling.vision import ImageFeatures, encode_images
 from vicur.training.lora import Adapters
+from vicur.training.loss import Teaching, teaching
 from vicur.training.spread import Spread
 
 Features = dict[str, ImageFeatures]
 
 
 class Teacher(ABC):
-    """Scores responses.
+    """Scores responses."""
 
-    Attributes:
-        spread: the model that does, inside :meth:`scoring`.
+    spreads: tuple[Spread, ...] = ()
+    """Its model, where the training holds that."""
+
+    @abstractmethod
+    def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
+        """Features of ``images`` from the teacher's tower.
+
+        Args:
+            images: the images of a batch.
+            student: their features from the student's tower as it is at the beginning of step ``step``, without graph.
+            step: steps made before (0: the student is its base).
+        """
+
+    @abstractmethod
+    def teach(
+        self,
+        objective: ObjectiveConfig,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Sequence[int]],
+        features: Features,
+        forbidden: Tensor,
+    ) -> Teaching:
+        """What an objective takes from the teacher, for responses in their order.
+
+        Args:
+            objective: what is minimised.
+            prompts: the teacher's prompts, with their hints.
+            responses: token ids of the responses to them.
+            features: features of the prompts' images, from :meth:`features`.
+            forbidden: ids that have no probability, sorted.
+        """
+
+    def settle(self) -> None:  # noqa: B027 (there is mostly nothing to do)
+        """Gives back what was gathered to score."""
+
+    def follow(self, student: Qwen3VLForConditionalGeneration) -> None:  # noqa: B027 (most teachers stay as they are)
+        """Is called after each update of the student."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """The tensors that change as the student is trained, by name, for checkpoints to read and to write to."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027 (models go with whoever holds them)
+        """Gives back what it holds beside models."""
+
+
+class ModelTeacher(Teacher):
+    """A model of the training's own.
+
+    Args:
+        spread: the model, which scores inside :meth:`scoring`.
+        chat: its chat.
     """
 
-    def __init__(self, spread: Spread) -> None:
+    def __init__(self, spread: Spread, chat: Chat) -> None:
         self.spread = spread
+        self.spreads = (spread,)
+        self._chat = chat
 
     @property
     def model(self) -> Qwen3VLForConditionalGeneration:
@@ -45,29 +100,31 @@ class Teacher(ABC):
         with torch.no_grad():
             yield
 
-    @abstractmethod
-    def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
-        """Features of ``images`` from the teacher's tower.
+    def teach(
+        self,
+        objective: ObjectiveConfig,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Sequence[int]],
+        features: Features,
+        forbidden: Tensor,
+    ) -> Teaching:
+        """What the objective takes from a plain forward."""
+        batch = self._chat.collate(prompts, responses, device=str(self.model.device))
+        forbidden = forbidden.to(self.model.device)
+        with self.scoring():
+            return self.spread.run(lambda: teaching(objective, response_states(self.model, batch, features), forbidden))
 
-        Args:
-            images: the images of a batch.
-            student: their features from the student's tower as it is at the beginning of step ``step``, without graph.
-            step: steps made before (0: the student is its base).
-        """
-
-    def follow(self, student: Qwen3VLForConditionalGeneration) -> None:  # noqa: B027 (most teachers stay as they are)
-        """Is called after each update of the student."""
-
-    def state(self) -> Mapping[str, Tensor]:
-        """The tensors that change as the student is trained, by name, for checkpoints to read and to write to."""
-        return {}
+    def settle(self) -> None:
+        """Gives gathered weights back."""
+        self.spread.settle()
 
 
-class FrozenTeacher(Teacher):
+class FrozenTeacher(ModelTeacher):
     """A model that stays as it is: the student's base, or another checkpoint.
 
     Args:
         spread: the model, without gradients.
+        chat: its chat.
         known: features of its tower.
         begins_as_student: whether its tower is the one that the student's starts from.
         student_tower_trained: whether the student's tower is trained away from that.
@@ -76,12 +133,13 @@ class FrozenTeacher(Teacher):
     def __init__(
         self,
         spread: Spread,
+        chat: Chat,
         known: FrozenFeatures,
         *,
         begins_as_student: bool,
         student_tower_trained: bool,
     ) -> None:
-        super().__init__(spread)
+        super().__init__(spread, chat)
         self._same_at_first = begins_as_student
         self._same_for_good = begins_as_student and not student_tower_trained
         self._known = known
@@ -103,6 +161,7 @@ class AdapterOffTeacher(FrozenTeacher):
 
     Args:
         spread: the student; it stays trainable.
+        chat: its chat.
         known: features of its tower without the adapters.
         adapters: its low-rank updates, where it has them.
         student_tower_trained: whether they change its tower.
@@ -111,12 +170,13 @@ class AdapterOffTeacher(FrozenTeacher):
     def __init__(
         self,
         spread: Spread,
+        chat: Chat,
         known: FrozenFeatures,
         adapters: Adapters | None,
         *,
         student_tower_trained: bool,
     ) -> None:
-        super().__init__(spread, known, begins_as_student=True, student_tower_trained=student_tower_trained)
+        super().__init__(spread, chat, known, begins_as_student=True, student_tower_trained=student_tower_trained)
         self._adapters = adapters
 
     @contextmanager
@@ -130,18 +190,21 @@ class AdapterOffTeacher(FrozenTeacher):
             yield
 
 
-class AverageTeacher(Teacher):
+class AverageTeacher(ModelTeacher):
     """A moving average of the student: T <- decay T + (1 - decay) theta, over the weights that are trained, in their float32.
 
     Args:
         spread: a copy of the student at step 0, spread as the student is.
+        chat: its chat.
         trained: names of the weights that are trained.
         decay: share of the average that an update leaves as it is.
         student_tower_trained: whether the student's tower is trained, and so averaged too.
     """
 
-    def __init__(self, spread: Spread, trained: Sequence[str], decay: float, *, student_tower_trained: bool) -> None:
-        super().__init__(spread)
+    def __init__(
+        self, spread: Spread, chat: Chat, trained: Sequence[str], decay: float, *, student_tower_trained: bool
+    ) -> None:
+        super().__init__(spread, chat)
         self._trained = tuple(trained)
         self._decay = decay
         self._own_tower = student_tower_trained

