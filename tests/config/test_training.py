@@ -83,6 +83,12 @@ def test_a_training_with_nothing_left_out_is_the_same_training(method: str) -> N
         ("grpo", {"rollout": {"temperature": 0}}, "rollout.temperature", "are all the same"),
         ("sft", {"rollout": {"engine": "vllm"}}, "rollout.engine", "draws no rollouts. Leave it out"),
         ("vicur", {"rollout": {"engine": "vllm"}, "bar_images": True}, "rollout.engine", "a mask that vLLM does not have"),
+        (
+            "vicur",
+            {"teacher": {"type": "self-frozen", "engine": "vllm"}, "objective": {"type": "jsd"}},
+            "teacher.engine",
+            "the objective jsd needs those of others. Set it to local, or choose k1 or k3",
+        ),
         ("vicur", {"rollout": {"importance": "truncated"}}, "rollout.importance", "every ratio is 1"),
         (
             "vicur",
@@ -121,6 +127,7 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ({"micro_batch_size": 0}, "micro_batch_size: "),
         ({"rollout": {"engine": {"type": "vllm", "placement": "server"}}}, "a server needs its address"),
         ({"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}}, "set placement to server"),
+        ({"teacher": {"type": "self-ema", "engine": "vllm"}}, "there is no setting 'teacher.self-ema.engine'"),
         ({"rollout": {"engine": "sglang"}}, "'transformers', 'vllm'"),
         ({"per_method": {"opds": {}}}, "per_method.opds"),
         ({"per_method": {"opsd": {"stepz": 1}}}, "there is no setting 'stepz' that opsd could have"),

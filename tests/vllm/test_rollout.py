@@ -93,3 +93,14 @@ def test_a_training_whose_engine_is_at_fault_stops_and_leaves_the_student_as_it_
     assert "model.language_model.norm.weight" in told["lost"]
     assert "nats a token from the trainer's at step 2" in told["tampered"]
     assert "above 0.001" in told["tampered"]
+
+
+def test_a_teacher_in_vllm_scores_as_the_trainings_own(base, tmp_path) -> None:  # noqa: F811
+    """With hint, image and response; it stands beside the engine of the rollouts."""
+    told = apart(training.scored_by_teachers, base, tmp_path, training.INSIDE)
+    assert told["apart"] < 1e-4
+    for own, other in zip(*told["metrics"], strict=True):
+        assert {name: other[name] for name in ("loss", "gap/whole", "entropy")} == pytest.approx(
+            {name: own[name] for name in ("loss", "gap/whole", "entropy")}, abs=1e-4
+        )
+        assert other["response_tokens"] == own["response_tokens"]

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.training.conftest import base, inputs, session  # noqa: F401 (fixtures)
+from tests.training.factory import learner_for, save_random_base, taught
 from tests.training.train_once import SETTINGS, train_once
 from tests.vllm.cases import Case, make_student, requests
 from tests.vllm.rollout_server import rollout_server
@@ -25,6 +26,7 @@ from vicur.training.processes import Processes
 from vicur.training.rollout.server import Server
 from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.spread import Single
+from vicur.training.step import training_step
 
 pytestmark = pytest.mark.vllm
 
@@ -134,3 +136,20 @@ def test_processes_that_share_a_student_share_a_server(inputs: dict[str, Path], 
             ended[name] = load_file(train_once(inputs, tmp_path / name, settings) / "model.safetensors")
     for name in ("ddp", "fsdp"):
         assert max(float((ended[name][key] - ended["own"][key]).abs().max()) for key in ended["own"]) < 1e-5
+
+
+def test_a_teacher_at_a_server_scores_as_the_trainings_own_and_is_the_one_that_was_named(
+    base: Path, tmp_path: Path
+) -> None:
+    words = ["--set", "training.rollout.max_new_tokens=6", "--teacher", "--", "--kv-cache-memory-bytes", "200000000"]
+    with rollout_server(base, tmp_path, words) as url:
+        engine = {"type": "vllm", "placement": "server", "url": url, "exchange": str(tmp_path)}
+        shared = {"method": "opsd", "rollout": {"max_new_tokens": 6}}
+        rows = taught(own := learner_for(base, work=tmp_path / "own", **shared))[:4]
+        learner = learner_for(base, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
+        wanted, found = (training_step(each, rows, 0) for each in (own, learner))
+        assert found["gap/whole"] == pytest.approx(wanted["gap/whole"], abs=1e-4)
+        learner.close()
+        another = save_random_base(tmp_path / "another", seed=1)
+        with pytest.raises(VicurError, match=r"the teacher at http.*holds other weights than were given"):
+            learner_for(another, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})

@@ -130,6 +130,31 @@ def faults(base: Path, scratch: Path) -> dict[str, str]:
     return told
 
 
+def scored_by_teachers(base: Path, scratch: Path, engine: dict[str, Any]) -> dict[str, Any]:
+    """Steps of a training whose teacher is vLLM's, beside those of one whose teacher is its own; rollouts are vLLM's in the first.
+
+    Returns:
+        ``apart``: the largest difference of the teachers' log-probabilities of a token; ``metrics``: of the steps of both.
+    """
+    shared = {"method": "vicur", "objective": {"type": "k1"}, "rollout": {"max_new_tokens": 6, "temperature": 0}}
+    own = learner_for(base, work=scratch / "own", **shared)
+    shared["rollout"] |= {"engine": INSIDE}
+    # The method's own teacher, elsewhere.
+    other = learner_for(base, work=scratch / "other", **shared, teacher={"type": "self-frozen", "engine": engine})
+    rows = taught(own)[:4]
+    prompts = [row.teacher for row in rows]
+    responses = [row.ids for row in generate(own.student, own.chat, prompts, Sampling(max_new_tokens=7), seed=5)]
+    batch = own.chat.collate(prompts, responses)
+    forbidden = own.chat.forbidden_ids(own.student.config.get_text_config().vocab_size)
+    with torch.no_grad():
+        teacher = own.teacher.model
+        scores = score_responses(teacher, batch, encode_images(teacher, batch.pixels), forbidden)
+    told = other.teacher.logprobs(prompts, responses)
+    metrics = [[training_step(learner, rows, step) for step in range(2)] for learner in (own, other)]
+    other.close()
+    return {"apart": float((scores.logprobs_BR[batch.response_mask] - told).abs().max()), "metrics": metrics}
+
+
 def _refusal(learner: Learner, rows: list[Any], step: int) -> str:
     try:
         return f"no refusal: {training_step(learner, rows, step)}"

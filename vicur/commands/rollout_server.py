@@ -34,13 +34,14 @@ def rollout_server(
     """Start vLLM as the rollout engine of a training on other devices.
 
     It is given the training's own settings and waits, without weights, for those of the training, which names it in
-    training.rollout.engine (docs/rollouts.md). With --teacher it loads the teacher's own, for training.teacher.engine. It ends when it is told to (SIGTERM, Ctrl-C).
+    training.rollout.engine (docs/rollouts.md). With --teacher it loads the teacher's own, for training.teacher.engine.
+    It ends when it is told to (SIGTERM, Ctrl-C).
 
     [bold]Examples[/bold]
 
       CUDA_VISIBLE_DEVICES=1 vicur rollout-server --config run.yaml --port 8000
 
-      vicur train -o student --config run.yaml --set 'training.rollout.engine={type: vllm, placement: server, url: "http://127.0.0.1:8000"}'
+      vicur rollout-server --teacher --config run.yaml --port 8001
 
       vicur rollout-server --method opsd -- --gpu-memory-utilization 0.8
     """

@@ -22,12 +22,15 @@ from vicur.training.processes import Processes
 from vicur.training.recompute import Recomputation
 from vicur.training.rollout import RolloutEngine
 from vicur.training.rollout.build import build_engine, build_teacher
+from vicur.training.rollout.teacher import VllmTeacher
 from vicur.training.spread import Spread
 from vicur.training.spreads import Spreads
-from vicur.training.teachers import AdapterOffTeacher, AverageTeacher, FrozenTeacher, Teacher
+from vicur.training.teachers import AdapterOffTeacher, AverageTeacher, FrozenTeacher, ModelTeacher
 from vicur.training.vision import StudentVision
 
 Known = Callable[[Qwen3VLForConditionalGeneration], FrozenFeatures]
+AnyTeacher = ModelTeacher | VllmTeacher
+_Loaded = tuple[Spread, Recomputation, FrozenFeatures | None, Adapters | None, AnyTeacher | None, list[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class Learner:
     recomputation: Recomputation
     vision: StudentVision
     adapters: Adapters | None
-    teacher: Teacher | None
+    teacher: AnyTeacher | None
     chat: Chat
     optimizer: torch.optim.Optimizer
     engine: RolloutEngine
@@ -105,7 +108,7 @@ def build_learner(
     spreads = Spreads.of(config, processes)
     teachers = _Teachers(config, inputs, spreads, known, chat, processes)
 
-    def load() -> tuple[Spread, Recomputation, FrozenFeatures | None, Adapters | None, Teacher | None, list[str]]:
+    def load() -> _Loaded:
         student, adapters = new_student(config, inputs["base"], chat, seed, spreads.home)
         trained = [name for name, weight in student.named_parameters() if weight.requires_grad]
         average = copy.deepcopy(student) if config.effective.teacher.type == "self-ema" else None
@@ -188,7 +191,7 @@ class _Teachers:
         average: Qwen3VLForConditionalGeneration | None,
         trained: list[str],
         adapters: Adapters | None,
-    ) -> Teacher | None:
+    ) -> AnyTeacher | None:
         """The teacher of ``student``; ``average`` is a copy of that at step 0."""
         settings, vision = self.config.effective.teacher, self.config.trained.vision
         if settings.type == "self-frozen":
@@ -198,20 +201,17 @@ class _Teachers:
         if settings.type == "self-ema":
             assert average is not None
             spread = self.spreads.average(average.requires_grad_(requires_grad=False))
-            return AverageTeacher(spread, self.chat, trained, settings.decay, student_tower_trained=vision)
+            return AverageTeacher(spread, trained, settings.decay, student_tower_trained=vision)
         if settings.type == "self-adapter-off":
-            return AdapterOffTeacher(
-                student, self.chat, self.known(student.model), adapters, student_tower_trained=vision
-            )
+            return AdapterOffTeacher(student, self.known(student.model), adapters, student_tower_trained=vision)
         return None
 
-    def _frozen(self, folder: Path, engine: TeacherEngineConfig, *, begins_as_student: bool) -> Teacher:
+    def _frozen(self, folder: Path, engine: TeacherEngineConfig, *, begins_as_student: bool) -> AnyTeacher:
         if isinstance(engine, Vllm):
             return build_teacher(self.config, engine, folder, self.chat, self.processes)
         spread = self.spreads.frozen(folder)
         return FrozenTeacher(
             spread,
-            self.chat,
             self.known(spread.model),
             begins_as_student=begins_as_student,
             student_tower_trained=self.config.trained.vision,

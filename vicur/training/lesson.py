@@ -14,13 +14,13 @@ from vicur.modeling.scoring import response_states, text_config
 from vicur.modeling.vision import ImageFeatures
 from vicur.training.attempts import Attempts
 from vicur.training.diagnostics import RecoveryNorms, logprob_gap
-from vicur.training.learner import Learner
-from vicur.training.loss import Drawn, Loss, Teaching, objective_loss
+from vicur.training.learner import AnyTeacher, Learner
+from vicur.training.loss import Drawn, Loss, Teaching, objective_loss, teaching
 from vicur.training.objectives import token_weights
 from vicur.training.phases import Phases
 from vicur.training.rollout.gap import engine_gap
 from vicur.training.tally import Tally
-from vicur.training.teachers import Teacher
+from vicur.training.teachers import ModelTeacher
 from vicur.training.vision import SharedFeatures
 
 
@@ -128,17 +128,28 @@ class Lesson:
             return None
         return Drawn(self.attempts.drawn_logprobs(part).to(self.learner.processes.device), importance.cap)
 
-    def _teaching(self, teacher: Teacher, part: slice) -> Teaching:
+    def _teaching(self, teacher: AnyTeacher, part: slice) -> Teaching:
         """What the teacher gives for some rows. Later updates of the batch learn from the same."""
         known = self._taught.get(part.start)
         if known is not None:
             return known
         prompts = [row.teacher for row in self.attempts.rows[part]]
-        made = teacher.teach(self._objective, prompts, self.attempts.ids[part], self._features, self._forbidden)
+        if isinstance(teacher, ModelTeacher):
+            made = self._forward(teacher, prompts, part)
+        else:
+            made = Teaching(teacher.logprobs(prompts, self.attempts.ids[part]))
         made = made.to(self.learner.processes.device)
         if self.learner.config.updates_per_batch > 1:
             self._taught[part.start] = made
         return made
+
+    def _forward(self, teacher: ModelTeacher, prompts: Sequence[Prompt], part: slice) -> Teaching:
+        device = self.learner.processes.teacher_device
+        batch, forbidden = self._batch(prompts, part, device), self._forbidden.to(device)
+        with teacher.scoring():
+            return teacher.spread.run(
+                lambda: teaching(self._objective, response_states(teacher.model, batch, self._features), forbidden)
+            )
 
     def _batch(self, prompts: Sequence[Prompt], part: slice, device: torch.device) -> Batch:
         return self.learner.chat.collate(prompts, self.attempts.ids[part], device=str(device))

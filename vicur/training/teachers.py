@@ -14,14 +14,11 @@ import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
-from vicur.config.objective import ObjectiveConfig
-from vicur.modeling.chat import Chat, Pixels, Prompt
+from vicur.modeling.chat import Pixels
 from vicur.modeling.features import FrozenFeatures
-from vicur.modeling.scoring import response_states
 from vicur.modeling.student import cue_recovery_off
 from vicur.modeling.vision import ImageFeatures, encode_images
 from vicur.training.lora import Adapters
-from vicur.training.loss import Teaching, teaching
 from vicur.training.spread import Spread
 
 Features = dict[str, ImageFeatures]
@@ -43,25 +40,6 @@ class Teacher(ABC):
             step: steps made before (0: the student is its base).
         """
 
-    @abstractmethod
-    def teach(
-        self,
-        objective: ObjectiveConfig,
-        prompts: Sequence[Prompt],
-        responses: Sequence[Sequence[int]],
-        features: Features,
-        forbidden: Tensor,
-    ) -> Teaching:
-        """What an objective takes from the teacher, for responses in their order.
-
-        Args:
-            objective: what is minimised.
-            prompts: the teacher's prompts, with their hints.
-            responses: token ids of the responses to them.
-            features: features of the prompts' images, from :meth:`features`.
-            forbidden: ids that have no probability, sorted.
-        """
-
     def settle(self) -> None:  # noqa: B027 (there is mostly nothing to do)
         """Gives back what was gathered to score."""
 
@@ -81,13 +59,11 @@ class ModelTeacher(Teacher):
 
     Args:
         spread: the model, which scores inside :meth:`scoring`.
-        chat: its chat.
     """
 
-    def __init__(self, spread: Spread, chat: Chat) -> None:
+    def __init__(self, spread: Spread) -> None:
         self.spread = spread
         self.spreads = (spread,)
-        self._chat = chat
 
     @property
     def model(self) -> Qwen3VLForConditionalGeneration:
@@ -100,20 +76,6 @@ class ModelTeacher(Teacher):
         with torch.no_grad():
             yield
 
-    def teach(
-        self,
-        objective: ObjectiveConfig,
-        prompts: Sequence[Prompt],
-        responses: Sequence[Sequence[int]],
-        features: Features,
-        forbidden: Tensor,
-    ) -> Teaching:
-        """What the objective takes from a plain forward."""
-        batch = self._chat.collate(prompts, responses, device=str(self.model.device))
-        forbidden = forbidden.to(self.model.device)
-        with self.scoring():
-            return self.spread.run(lambda: teaching(objective, response_states(self.model, batch, features), forbidden))
-
     def settle(self) -> None:
         """Gives gathered weights back."""
         self.spread.settle()
@@ -124,7 +86,6 @@ class FrozenTeacher(ModelTeacher):
 
     Args:
         spread: the model, without gradients.
-        chat: its chat.
         known: features of its tower.
         begins_as_student: whether its tower is the one that the student's starts from.
         student_tower_trained: whether the student's tower is trained away from that.
@@ -133,13 +94,12 @@ class FrozenTeacher(ModelTeacher):
     def __init__(
         self,
         spread: Spread,
-        chat: Chat,
         known: FrozenFeatures,
         *,
         begins_as_student: bool,
         student_tower_trained: bool,
     ) -> None:
-        super().__init__(spread, chat)
+        super().__init__(spread)
         self._same_at_first = begins_as_student
         self._same_for_good = begins_as_student and not student_tower_trained
         self._known = known
@@ -161,7 +121,6 @@ class AdapterOffTeacher(FrozenTeacher):
 
     Args:
         spread: the student; it stays trainable.
-        chat: its chat.
         known: features of its tower without the adapters.
         adapters: its low-rank updates, where it has them.
         student_tower_trained: whether they change its tower.
@@ -170,13 +129,12 @@ class AdapterOffTeacher(FrozenTeacher):
     def __init__(
         self,
         spread: Spread,
-        chat: Chat,
         known: FrozenFeatures,
         adapters: Adapters | None,
         *,
         student_tower_trained: bool,
     ) -> None:
-        super().__init__(spread, chat, known, begins_as_student=True, student_tower_trained=student_tower_trained)
+        super().__init__(spread, known, begins_as_student=True, student_tower_trained=student_tower_trained)
         self._adapters = adapters
 
     @contextmanager
@@ -195,16 +153,13 @@ class AverageTeacher(ModelTeacher):
 
     Args:
         spread: a copy of the student at step 0, spread as the student is.
-        chat: its chat.
         trained: names of the weights that are trained.
         decay: share of the average that an update leaves as it is.
         student_tower_trained: whether the student's tower is trained, and so averaged too.
     """
 
-    def __init__(
-        self, spread: Spread, chat: Chat, trained: Sequence[str], decay: float, *, student_tower_trained: bool
-    ) -> None:
-        super().__init__(spread, chat)
+    def __init__(self, spread: Spread, trained: Sequence[str], decay: float, *, student_tower_trained: bool) -> None:
+        super().__init__(spread)
         self._trained = tuple(trained)
         self._decay = decay
         self._own_tower = student_tower_trained

@@ -9,9 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from vicur.config.objective import ObjectiveConfig
 from vicur.modeling.chat import Pixels, Prompt
-from vicur.training.loss import Teaching
 from vicur.training.rollout.vllm import Place
 from vicur.training.teachers import Features, Teacher
 
@@ -30,20 +28,18 @@ class VllmTeacher(Teacher):
         """None: vLLM encodes images itself."""
         return {}
 
-    def teach(
-        self,
-        objective: ObjectiveConfig,  # noqa: ARG002 (one that needs the sampled tokens alone, see vicur.config.compatibility)
-        prompts: Sequence[Prompt],
-        responses: Sequence[Sequence[int]],
-        features: Features,  # noqa: ARG002
-        forbidden: Tensor,
-    ) -> Teaching:
-        """Log-probabilities of the responses' tokens, row by row."""
+    def logprobs(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[int]]) -> Tensor:
+        """Log-probabilities of the responses' tokens [N], row by row, under the distribution that sampling has.
+
+        Args:
+            prompts: the teacher's prompts, with their hints.
+            responses: token ids of the responses to them.
+        """
         whole = [_continued(prompt, ids) for prompt, ids in zip(prompts, responses, strict=True)]
         asked = {"temperature": 0, "max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}
         told = self._place.answer(whole, [asked] * len(whole))
         scores = [row["prompt_logprobs"][len(prompt.ids) - 1 :] for row, prompt in zip(told, prompts, strict=True)]
-        return Teaching(torch.tensor([score for row in scores for score in row], device=forbidden.device))
+        return torch.tensor([score for row in scores for score in row])
 
     def close(self) -> None:
         """Gives back what is held here."""

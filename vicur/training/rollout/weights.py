@@ -49,6 +49,6 @@ def require_equal(sent: Mapping[str, int], held: Mapping[str, int], engine: str)
         raise VicurError(
             f"holds other weights than were given: {', '.join(differing[:_SHOWN])}{more}.",
             where=engine,
-            remedy="It would compute another model. Start the training again: it goes on from its checkpoint. If this comes back, leave the "
-            "engine out (training.rollout.engine, training.teacher.engine).",
+            remedy="It would compute another model. Start the training again: it goes on from its checkpoint. If this comes back, leave "
+            "the engine out (training.rollout.engine, training.teacher.engine).",
         )
