@@ -1,6 +1,6 @@
 """vLLM in the process of a training: the trainer's weights reach it in memory.
 
-A process holds one such engine at a time, and none beside other engines of vLLM.
+A process may hold several, for rollouts and for a teacher. They are closed together, since what vLLM keeps of the process is theirs in common.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class InsideEngine:
             parameters: sampling parameters of each, by the names that vLLM has for them.
 
         Returns:
-            Of each, ``ids``, ``logprobs`` and ``finished``; and ``prompt_logprobs`` where they were asked for, without the first token's.
+            Of each, ``ids`` and ``finished``; ``logprobs``, and ``prompt_logprobs`` without the first token's, where they were asked for.
         """
         from vllm import SamplingParams
 
@@ -101,8 +101,11 @@ def _read(output: Any) -> dict[str, Any]:
     ids = list(response.token_ids)
     return {
         "ids": ids,
-        "logprobs": [drawn[token].logprob for drawn, token in zip(response.logprobs or [], ids, strict=True)],
+        "logprobs": response.logprobs and _told(response.logprobs, ids),
         "finished": response.finish_reason == "stop",
-        "prompt_logprobs": scored
-        and [drawn[token].logprob for drawn, token in zip(scored[1:], output.prompt_token_ids[1:], strict=True)],
+        "prompt_logprobs": scored and _told(scored[1:], output.prompt_token_ids[1:]),
     }
+
+
+def _told(drawn: Sequence[Any], ids: Sequence[int]) -> list[float]:
+    return [each[token].logprob for each, token in zip(drawn, ids, strict=True)]

@@ -139,7 +139,8 @@ def test_processes_that_share_a_student_share_a_server(inputs: dict[str, Path], 
 
 
 def test_a_teacher_at_a_server_scores_as_the_trainings_own_and_is_the_one_that_was_named(
-    base: Path, tmp_path: Path
+    base: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     words = ["--set", "training.rollout.max_new_tokens=6", "--teacher", "--", "--kv-cache-memory-bytes", "200000000"]
     with rollout_server(base, tmp_path, words) as url:
