@@ -1,6 +1,6 @@
 """vLLM in the process of a training: the trainer's weights reach it in memory.
 
-A process may hold several, for rollouts and for a teacher. They are closed together, since what vLLM keeps of the process is theirs in common.
+A process may hold several, for rollouts and for a teacher. They are closed together: what vLLM keeps of the process is theirs in common.
 """
 
 from __future__ import annotations
