@@ -46,6 +46,7 @@ vllm-e2e: $(VLLM)/.vllm ## Hold the students in vLLM against transformers, on a 
 
 vllm-slice: $(VLLM)/.vllm # The part of vllm-e2e that CI has time for.
 	$(VLLM)/bin/pytest -m vllm tests/vllm/test_parity.py tests/vllm/test_limits.py tests/vllm/test_positions.py
+	$(VLLM)/bin/pytest -m vllm tests/vllm/test_rollout.py -k "greedy or fault"
 
 vllm-parity: ## Repeat the parity suite in an environment of yours: VLLM_PYTHON=..., see docs/vllm.md
 	$(VLLM_PYTHON) -m pytest -rP --show-capture=stdout -m vllm tests/vllm/test_parity.py
