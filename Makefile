@@ -56,7 +56,7 @@ lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=serving $(BIN)/lint-imports
-	$(BIN)/hadolint images/Containerfile
+	$(BIN)/hadolint images/Containerfile images/Containerfile.serving
 
 k8s: $(VENV)/.dev ## Render the overlays of k8s/ and check them (needs kubectl and ../shared/crds, or VICUR_CRDS)
 	$(BIN)/python -m tests.k8s
@@ -145,11 +145,13 @@ $(BENCH)/.bench: pyproject.toml constraints-bench.txt
 	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-$(VLLM)/.vllm: $(VENV)/.uv pyproject.toml serving/pyproject.toml constraints-vllm.txt tests/vllm/requirements.in tests/vllm/left-out.txt tests/vllm/torchvision_operators.py
+$(VLLM)/.vllm: $(VENV)/.uv pyproject.toml serving/pyproject.toml constraints-vllm.txt tests/vllm/requirements.in tests/vllm/left-out.txt \
+  tests/vllm/torchvision_operators.py tests/vllm/vllm_metadata.py
 	@echo "Building the environment of the vLLM tests in $(VLLM)"
 	@$(PYTHON) -m venv $(VLLM)
 	@$(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(VLLM)/bin/python -c constraints-vllm.txt \
 	--override tests/vllm/left-out.txt -r tests/vllm/requirements.in -e '.[test]' -e serving
 	@cp tests/vllm/torchvision_operators.py $(VLLM)/lib/python3*/site-packages/
+	@$(VLLM)/bin/python tests/vllm/vllm_metadata.py
 	@echo "import torchvision_operators" > $$(echo $(VLLM)/lib/python3*/site-packages)/torchvision_operators.pth
 	@touch $@

@@ -29,6 +29,7 @@ from vicur.commands import (
     register,
     registry,
     rollout_server,
+    serve,
     train,
 )
 from vicur.commands.common import Commands, help_with_examples
@@ -100,6 +101,7 @@ app.command("compare", rich_help_panel="Stages")(compare.compare)
 app.command("register", rich_help_panel="Stages")(register.register)
 app.command("promote", rich_help_panel="Registry")(registry.promote)
 app.command("rollback", rich_help_panel="Registry")(registry.rollback)
+app.command("serve", rich_help_panel="Registry")(serve.serve)
 app.add_typer(cluster.app, name="cluster", rich_help_panel="Upkeep")
 app.command("doctor", rich_help_panel="Upkeep")(doctor.doctor)
 app.add_typer(models.app, name="models", rich_help_panel="Upkeep")

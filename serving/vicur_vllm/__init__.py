@@ -8,9 +8,17 @@ in training is refused at start (:mod:`vicur_vllm.limits`).
 from __future__ import annotations
 
 from vicur_vllm.arguments import engine_arguments, scoring_arguments
+from vicur_vllm.server import ServerCommand, server_command
 from vicur_vllm.versions import require_version
 
-__all__ = ["engine_arguments", "register", "scoring_arguments"]
+__all__ = [
+    "ServerCommand",
+    "engine_arguments",
+    "register",
+    "require_version",
+    "scoring_arguments",
+    "server_command",
+]
 
 
 def register() -> None:
@@ -22,15 +30,17 @@ def register() -> None:
     require_version()
     # Both are heavy, and the second exists only where vLLM does.
     from vllm import ModelRegistry
+    from vllm.renderers.registry import RENDERER_REGISTRY
+    from vllm.tokenizers.registry import TokenizerRegistry
 
     import vicur.modeling  # noqa: F401 (makes their configuration known to transformers)
+    import vicur_vllm.media
+    import vicur_vllm.weights  # noqa: F401 (makes its load format known to vLLM)
 
     ModelRegistry.register_model(
         "Qwen3VLStudentForConditionalGeneration", "vicur_vllm.model:Qwen3VLStudentForConditionalGeneration"
     )
-    # Makes its load format known.
-    import vicur_vllm.weights  # noqa: F401
-
-    # As trainings take them, which ask for them by name (vicur_vllm.arguments.scoring_arguments).
-    for name in ("ScoredStudent", "ScoredBackbone"):
-        ModelRegistry.register_model(name, f"vicur_vllm.scored:{name}")
+    for name in ("Student", "Backbone"):
+        ModelRegistry.register_model(f"VicurServed{name}", f"vicur_vllm.served:Served{name}")
+    TokenizerRegistry.register("vicur", "vllm.tokenizers.hf", "CachedHfTokenizer")
+    RENDERER_REGISTRY.register("vicur", "vicur_vllm.renderer", "StudentRenderer")

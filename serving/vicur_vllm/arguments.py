@@ -40,7 +40,7 @@ def scoring_arguments(
         **engine_arguments(max_model_len),
         "max_num_batched_tokens": max(max_model_len, tokens_per_forward),
         "dtype": dtype,
-        "hf_overrides": {"architectures": ["ScoredStudent" if cue_recovery else "ScoredBackbone"]},
+        "hf_overrides": {"architectures": ["VicurServedStudent" if cue_recovery else "VicurServedBackbone"]},
         "additional_config": {"vicur": {"forbidden_ids": list(forbidden_ids)}},
         # Before temperature and truncation; the ids without probability are masked by the model.
         "logprobs_mode": "raw_logprobs",

@@ -114,7 +114,8 @@ def test_what_is_copied_is_committed_and_nothing_else_reaches_the_engine():
     assert {source.split("/")[0] for source in copied} == tops
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert lines[1] == "*"
-    assert {line[1:] for line in lines if line.startswith("!")} == tops
+    # The plugin for vLLM goes into the image of served students (Containerfile.serving), which has all else that is copied here too.
+    assert {line[1:] for line in lines if line.startswith("!")} == tops | {"serving"}
 
 
 def test_writable_places_lie_below_tmp():

@@ -9,6 +9,8 @@ from tests.k8s.render import Manifest, pod_templates, title
 
 OUTSIDE = {
     "overlays/multi-user": frozenset({"ClusterQueue/vicur-gpu"}),
+    "overlays/kserve": frozenset({"ConfigMap/vicur-endpoints"}),
+    "overlays/serving": frozenset({"ConfigMap/vicur-endpoints"}),
     "jobs/stage-models": frozenset(
         {"ServiceAccount/vicur-trainer", "ConfigMap/vicur-endpoints", "PersistentVolumeClaim/vicur-models"}
     ),
@@ -39,7 +41,9 @@ def all_problems(manifests: list[Manifest], outside: frozenset[str] = frozenset(
     for name, template in pod_templates(manifests).items():
         found += [
             f"{name}: {text}"
-            for text in pod_problems(template, serves=name.startswith(("Deployment/", "StatefulSet/")))
+            for text in pod_problems(
+                template, serves=name.startswith(("Deployment/", "StatefulSet/", "InferenceService/"))
+            )
         ]
     found += [
         f"{name} is not there: {by} needs it"
@@ -110,6 +114,8 @@ def _references(manifests: list[Manifest]) -> Iterator[tuple[str, str]]:
                 yield from ((by, f"ResourceFlavor/{f['name']}") for g in spec["resourceGroups"] for f in g["flavors"])
             case "StatefulSet":
                 yield by, f"Service/{spec['serviceName']}"
+            case "InferenceService":
+                yield by, f"ServingRuntime/{spec['predictor']['model']['runtime']}"
     for by, template in pod_templates(manifests).items():
         yield from (
             (by, name) for name in _pod_references(template["spec"]) if name not in {f"Secret/{s}" for s in SECRETS}

@@ -51,4 +51,10 @@ def pod_templates(manifests: list[Manifest]) -> dict[str, Manifest]:
     for runtime in (m for m in manifests if m["kind"] == "TrainingRuntime"):
         for job in runtime["spec"]["template"]["spec"]["replicatedJobs"]:
             found[f"{title(runtime)}.{job['name']}"] = job["template"]["spec"]["template"]
+    runtimes = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "ServingRuntime"}
+    for service in (m for m in manifests if m["kind"] == "InferenceService"):
+        # As KServe puts a pod together: the runtime's containers and labels, and all that the service's predictor says of the pod.
+        predictor = service["spec"]["predictor"]
+        runtime = runtimes[predictor["model"]["runtime"]]
+        found[title(service)] = {"metadata": {"labels": runtime["labels"]}, "spec": {**runtime, **predictor}}
     return found

@@ -16,9 +16,12 @@ STEPS = ("preflight", "prepare", "extract", "base", "train", "evaluate", "compar
 SPACES = {"overlays/dev": "kubeflow", "overlays/gpu-pool": "vicur", "overlays/multi-user": "team-a"}
 
 
+SERVED = ("overlays/serving", "overlays/kserve")
+
+
 def policies(name: str) -> list[Manifest]:
-    """The policies that hold where an overlay is applied: a profile leans on the services of the GPU pool."""
-    names = ["overlays/gpu-pool", name] if name == "overlays/multi-user" else [name]
+    """The policies that hold where an overlay is applied: a profile, and a served student, lean on the GPU pool."""
+    names = ["overlays/gpu-pool", name] if name in ("overlays/multi-user", *SERVED) else [name]
     return [m for each in names for m in rendered(each) if m["kind"] == "NetworkPolicy"]
 
 
@@ -80,6 +83,26 @@ def test_the_cue_model_reaches_nothing_but_names() -> None:
     assert not reaches(policies(name), model, INTERNET, 443)
     assert not reaches(policies(name), model, service(name, "mlflow"), 5000)
     assert not reaches(policies(name), trainer(name), model, 8000)
+
+
+def student(name: str) -> Peer:
+    (template,) = pod_templates(rendered(name)).values()
+    return pod("vicur", template["metadata"]["labels"])
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_a_served_student_answers_its_clients_and_reaches_mlflow_alone(name: str) -> None:
+    rules, served = policies(name), student(name)
+    assert reaches(rules, pod("shop", {"vicur.dev/client": "student"}), served, 8000)
+    assert not reaches(rules, pod("shop", {"app": "web"}), served, 8000)
+    assert not reaches(rules, pod("vicur", {"app.kubernetes.io/part-of": "vicur"}), served, 8000)
+    assert not reaches(rules, pod("shop", {"vicur.dev/client": "student"}), served, 22)
+    assert reaches(rules, served, service("overlays/gpu-pool", "mlflow"), 5000)
+    assert reaches(rules, served, DNS, 53, "UDP")
+    assert not reaches(rules, served, service("overlays/gpu-pool", "cue-model"), 8000)
+    assert not reaches(rules, served, service("overlays/gpu-pool", "mlflow-db"), 5432)
+    assert not reaches(rules, served, INTERNET, 443)
+    assert not reaches(rules, served, NODE_METADATA, 80)
 
 
 @pytest.mark.parametrize("name", SPACES)

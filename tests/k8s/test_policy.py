@@ -123,12 +123,12 @@ def test_a_queue_covers_all_that_queued_pods_request() -> None:
         assert [r["name"] for r in flavor["resources"]] == group["coveredResources"]
 
 
-def test_the_quota_leaves_room_for_the_queue_and_the_cue_model() -> None:
+def test_the_quota_leaves_room_for_the_queue_the_cue_model_and_a_served_student() -> None:
     manifests = rendered(LARGE)
     (queue,) = [m for m in manifests if m["kind"] == "ClusterQueue"]
     (quota,) = [m for m in manifests if m["kind"] == "ResourceQuota"]
     queued = {r["name"]: r["nominalQuota"] for r in queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]}
-    assert int(quota["spec"]["hard"]["requests.nvidia.com/gpu"]) == int(queued["nvidia.com/gpu"]) + 1
+    assert int(quota["spec"]["hard"]["requests.nvidia.com/gpu"]) == int(queued["nvidia.com/gpu"]) + 2
     assert int(quota["spec"]["hard"]["requests.cpu"]) > int(queued["cpu"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from tests.crds import crd_files
 from tests.k8s.__main__ import main
 from tests.k8s.render import APPLIED, rendered
-from tests.k8s.schemas import VERSIONS, problems
+from tests.k8s.schemas import VERSIONS, is_unchecked, problems
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,8 @@ def crds() -> list[Path]:
 
 
 def test_the_overlays_that_the_documentation_names_are_there() -> None:
-    assert APPLIED == ("jobs/stage-models", "overlays/dev", "overlays/gpu-pool", "overlays/multi-user")
+    overlays = ("dev", "gpu-pool", "kserve", "multi-user", "serving")
+    assert ("jobs/stage-models", *(f"overlays/{name}" for name in overlays)) == APPLIED
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -95,6 +97,39 @@ def test_the_command_prints_a_line_for_each_kustomization_and_exits_with_0(capsy
     printed = capsys.readouterr().out
     assert printed.count("kept") == len(APPLIED)
     assert printed.count("valid") == len(APPLIED) * len(VERSIONS)
+    assert printed.count("Not checked") == len(unchecked(crd_files()))
+
+
+def unchecked(crds: list[Path]) -> list[str]:
+    return [f"{name}: {m['kind']}" for name in APPLIED for m in rendered(name) if is_unchecked(m, crds)]
+
+
+def test_nothing_but_kserves_resources_goes_unchecked_where_their_definitions_are_not_at_hand(crds: list[Path]) -> None:
+    kserve = ["overlays/kserve: InferenceService", "overlays/kserve: ServingRuntime"]
+    assert sorted(unchecked([file for file in crds if "kserve" not in file.read_text()])) == kserve
+
+
+def test_kserves_resources_are_checked_where_their_definitions_are(tmp_path: Path) -> None:
+    definition = {
+        "kind": "CustomResourceDefinition",
+        "spec": {
+            "group": "serving.kserve.io",
+            "names": {"kind": "ServingRuntime"},
+            "versions": [
+                {
+                    "name": "v1alpha1",
+                    "served": True,
+                    "schema": {
+                        "openAPIV3Schema": {"properties": {"kind": {}, "apiVersion": {}, "spec": {"type": "string"}}}
+                    },
+                }
+            ],
+        },
+    }
+    file = tmp_path / "kserve.yaml"
+    file.write_text(json.dumps(definition))
+    (problem,) = problems(one("overlays/kserve", "ServingRuntime", "student"), "1.35", [file])
+    assert "is not of type 'string'" in problem
 
 
 def test_the_queues_are_valid_for_an_older_kueue_too(crds: list[Path]) -> None:

@@ -28,12 +28,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vicur.errors import VicurError
+from vicur.modeling.marks import mark, split_marks
 from vicur.modeling.patches import PatchCache
 from vicur.modeling.rotary import mrope_positions
 
-# Private-use characters mark the places of user text while the template is rendered.
-_MARK = "\ue000{}\ue001"
-_MARKS = re.compile("\ue000(\\d+)\ue001")
 _CONTROL = re.compile(r"^<\|.*\|>$")
 
 
@@ -262,15 +260,14 @@ class Chat:
         It is rendered once: it is the same for every question.
         """
         if images not in self._templates:
-            user = [{"type": "image"} for _ in range(images)] + [{"type": "text", "text": _MARK.format(0)}]
+            user = [{"type": "image"} for _ in range(images)] + [{"type": "text", "text": mark(0)}]
             messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
             if self.system is not None:
-                messages.insert(0, {"role": "system", "content": [{"type": "text", "text": _MARK.format(1)}]})
+                messages.insert(0, {"role": "system", "content": [{"type": "text", "text": mark(1)}]})
             rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            # Splitting by a pattern with a group alternates template text and mark numbers.
             self._templates[images] = tuple(
-                int(piece) if index % 2 else tuple(self.tokenizer(piece, add_special_tokens=False)["input_ids"])
-                for index, piece in enumerate(_MARKS.split(str(rendered)))
+                piece if isinstance(piece, int) else tuple(self.tokenizer(piece, add_special_tokens=False)["input_ids"])
+                for piece in split_marks(str(rendered))
             )
         return self._templates[images]
 

@@ -23,8 +23,8 @@ from vicur.evaluation.comparison import Evaluation
 from vicur.evaluation.predictions import Prediction, check_response
 from vicur.evaluation.statistics import paired_difference
 from vicur.registry.case import Case
+from vicur.registry.checkpoints import download_checkpoint
 from vicur.registry.gate import AgainstChampion
-from vicur.registry.package import CHECKPOINT
 from vicur.registry.versions import Version, tag
 from vicur.stage import Context
 from vicur.tracking import Tracker
@@ -124,39 +124,6 @@ def _ask(
     inputs = {"dataset": case.dataset, "model": model}
     evaluate(terms, inputs, output, replace(context, tracker=Tracker()))
     return Evaluation.load(output).predictions[REPORT_SPLIT]
-
-
-def download_checkpoint(client: MlflowClient, version: Version, work: Path) -> Path:
-    """The student's folder from a version's model.
-
-    Raises:
-        VicurError: where the version holds none.
-    """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    folder = _emptied(work / "model")
-    try:
-        mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{version.model}/{version.number}",
-            dst_path=str(folder),
-            tracking_uri=client.tracking_uri,
-            registry_uri=client.tracking_uri,
-        )
-    except (MlflowException, OSError) as error:
-        raise VicurError(
-            f"its files cannot be fetched ({str(error).splitlines()[0]}).",
-            where=str(version),
-            remedy="Check the artifact store.",
-        ) from error
-    checkpoint = folder / "artifacts" / CHECKPOINT
-    if not checkpoint.is_dir():
-        raise VicurError(
-            "holds no checkpoint of a student.",
-            where=str(version),
-            remedy="Register students under a name of their own.",
-        )
-    return checkpoint
 
 
 def _emptied(folder: Path) -> Path:

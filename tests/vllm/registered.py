@@ -1,0 +1,46 @@
+"""A student in a registry of its own, as registration leaves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from vicur.config.tracking import TrackingConfig
+from vicur.data.schema import Example
+from vicur.mlflow_store import as_default, experiment_id
+from vicur.registry.lineage import checkpoint_sha256
+from vicur.registry.package import pack
+from vicur.registry.versions import CHAMPION, create_version
+from vicur.tracking import connect
+
+
+def register(student: Path, name: str, folder: Path) -> str:
+    """Registers a student as champion of a new embedded store below ``folder``, and returns the store's address."""
+    tracking = TrackingConfig(uri=f"sqlite:///{folder}/mlflow/mlflow.db")
+    client: MlflowClient = connect(tracking)
+    run_id = client.create_run(experiment_id(client, tracking)).info.run_id
+    example = Example(id="e", images=(), question="What?", answer="1", source="test", split="test")
+    tags = {"vicur.checkpoint": checkpoint_sha256(student)}
+    with as_default(client):
+        version = create_version(
+            client,
+            name,
+            identity=tags,
+            tags=tags,
+            params={},
+            run_id=run_id,
+            label="student",
+            description="",
+            pack=lambda model_id: pack(
+                student,
+                folder / "package",
+                decoding={"temperature": 0.0},
+                example=example,
+                facts={},
+                model_id=model_id,
+                run_id=run_id,
+            ),
+        )
+    client.set_registered_model_alias(name, CHAMPION, version.number)
+    return str(tracking.uri)
