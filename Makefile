@@ -22,7 +22,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench ablation ablation-module compile base teacher constraints constraints-gpu clean
+.PHONY: help run test test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout ablation ablation-module compile base teacher constraints constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -46,6 +46,7 @@ vllm-e2e: $(VLLM)/.vllm ## Hold the students in vLLM against transformers, on a 
 
 vllm-slice: $(VLLM)/.vllm # The part of vllm-e2e that CI has time for.
 	$(VLLM)/bin/pytest -m vllm tests/vllm/test_parity.py tests/vllm/test_limits.py tests/vllm/test_positions.py
+	$(VLLM)/bin/pytest -m vllm tests/vllm/test_rollout.py -k "greedy or fault"
 
 vllm-parity: ## Repeat the parity suite in an environment of yours: VLLM_PYTHON=..., see docs/vllm.md
 	$(VLLM_PYTHON) -m pytest -rP --show-capture=stdout -m vllm tests/vllm/test_parity.py
@@ -66,6 +67,10 @@ bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks; rows go to .vicur/ben
 	$(BIN)/python -m benchmarks.loss_memory --json .vicur/bench/loss_memory.json
 	$(BIN)/python -m benchmarks.objective_noise
 	$(BENCH)/bin/python -m benchmarks.train_step --json .vicur/bench/train_step.json
+
+bench-rollout: $(VLLM)/.vllm ## Measure rollouts by both engines (builds .venv-vllm, 5 GB)
+	@mkdir -p .vicur/bench
+	$(VLLM)/bin/python -m benchmarks.rollout --hidden 96 512 --json .vicur/bench/rollout.json
 
 ablation: $(VENV)/.run ## Train all arms with all seeds and write docs/results.md (under an hour on two cores)
 	@$(BIN)/vicur ablate configs/ablation.yaml --results docs/results.md

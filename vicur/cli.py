@@ -28,6 +28,7 @@ from vicur.commands import (
     plan,
     register,
     registry,
+    rollout_server,
     serve,
     train,
 )
@@ -94,6 +95,7 @@ app.command("plan", rich_help_panel="Pipeline")(plan.plan)
 app.add_typer(data.app, name="data", rich_help_panel="Stages")
 app.add_typer(cues.app, name="cues", rich_help_panel="Stages")
 app.command("train", rich_help_panel="Stages")(train.train)
+app.command("rollout-server", rich_help_panel="Stages")(rollout_server.rollout_server)
 app.command("evaluate", rich_help_panel="Stages")(evaluate.evaluate)
 app.command("compare", rich_help_panel="Stages")(compare.compare)
 app.command("register", rich_help_panel="Stages")(register.register)

@@ -7,11 +7,18 @@ in training is refused at start (:mod:`vicur_vllm.limits`).
 
 from __future__ import annotations
 
-from vicur_vllm.arguments import engine_arguments
+from vicur_vllm.arguments import engine_arguments, scoring_arguments
 from vicur_vllm.server import ServerCommand, server_command
 from vicur_vllm.versions import require_version
 
-__all__ = ["ServerCommand", "engine_arguments", "register", "require_version", "server_command"]
+__all__ = [
+    "ServerCommand",
+    "engine_arguments",
+    "register",
+    "require_version",
+    "scoring_arguments",
+    "server_command",
+]
 
 
 def register() -> None:
@@ -27,7 +34,8 @@ def register() -> None:
     from vllm.tokenizers.registry import TokenizerRegistry
 
     import vicur.modeling  # noqa: F401 (makes their configuration known to transformers)
-    import vicur_vllm.media  # noqa: F401 (makes its way to images known to vLLM)
+    import vicur_vllm.media
+    import vicur_vllm.weights  # noqa: F401 (makes its load format known to vLLM)
 
     ModelRegistry.register_model(
         "Qwen3VLStudentForConditionalGeneration", "vicur_vllm.model:Qwen3VLStudentForConditionalGeneration"

@@ -1,12 +1,14 @@
-"""Models as a server runs them: what training never samples is never answered, and images are prepared as in training.
+"""Models as a server or a training runs them: what training never samples has no probability, and images are prepared as in training.
 
-They are models of their own beside those that score and roll out, which get the ids that may be sampled with each request.
+So is every score of the training's one distribution: the log-probabilities that vLLM takes before temperature and truncation, and those of
+prompts. Which ids are never sampled says the checkpoint's own tokenizer, or a training (``additional_config["vicur"]["forbidden_ids"]``).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from vllm.config import VllmConfig
 from vllm.model_executor.models.qwen3_vl import (
@@ -27,7 +29,13 @@ class _SamplesAsTrained:
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "model") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         model = vllm_config.model_config
-        self._forbidden_F = Chat.load(Path(model.model)).forbidden_ids(model.get_vocab_size())
+        told = vllm_config.additional_config
+        given = told.get("vicur", {}).get("forbidden_ids") if isinstance(told, dict) else None
+        self._forbidden_F = (
+            Chat.load(Path(model.model)).forbidden_ids(model.get_vocab_size())
+            if given is None
+            else torch.tensor(given, dtype=torch.long)
+        )
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
         """As the model has it, without the ids that training masks."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from vicur.config.serving import ServerLimits
 from vicur.errors import VicurError
-from vicur_vllm.arguments import engine_arguments
+from vicur_vllm.arguments import engine_arguments, flags
 from vicur_vllm.bounds import VARIABLE
 
 _LONGEST = 8192
@@ -92,21 +92,13 @@ def server_command(
         "middleware": "vicur_vllm.gate.Gate",
     }
     words = [str(Path(sys.executable).with_name("vllm")), "serve", str(folder), "--served-model-name", name]
-    words += ["--host", host, "--port", str(port), *(w for each in arguments.items() for w in _flag(*each)), *extra]
+    words += ["--host", host, "--port", str(port), *flags(arguments), *extra]
     environment = {
         **_ENVIRONMENT,
         VARIABLE: limits.model_dump_json(exclude_defaults=True),
         "VLLM_MAX_N_SEQUENCES": str(limits.max_choices),
     }
     return ServerCommand(tuple(words), environment)
-
-
-def _flag(name: str, value: Any) -> tuple[str, ...]:
-    """An argument of vLLM's engine as the command line has it."""
-    flag = name.replace("_", "-")
-    if isinstance(value, bool):
-        return (f"--{flag}" if value else f"--no-{flag}",)
-    return f"--{flag}", json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def _length(folder: Path, config: Mapping[str, Any], limits: ServerLimits) -> int:

@@ -81,6 +81,21 @@ def test_a_training_with_nothing_left_out_is_the_same_training(method: str) -> N
         ("vicur", {"trained": {"type": "recovery"}, "recovery": {"enabled": False}}, "trained", "the student has none"),
         ("opsd", {"updates_per_batch": 2, "objective": {"type": "forward_kl"}}, "updates_per_batch", "forward_kl"),
         ("grpo", {"rollout": {"temperature": 0}}, "rollout.temperature", "are all the same"),
+        ("sft", {"rollout": {"engine": "vllm"}}, "rollout.engine", "draws no rollouts. Leave it out"),
+        ("vicur", {"rollout": {"engine": "vllm"}, "bar_images": True}, "rollout.engine", "a mask that vLLM does not have"),
+        (
+            "vicur",
+            {"teacher": {"type": "self-frozen", "engine": "vllm"}, "objective": {"type": "jsd"}},
+            "teacher.engine",
+            "the objective jsd needs those of others. Set it to local, or choose k1 or k3",
+        ),
+        ("vicur", {"rollout": {"importance": "truncated"}}, "rollout.importance", "every ratio is 1"),
+        (
+            "vicur",
+            {"rollout": {"engine": "vllm", "importance": "truncated"}, "objective": {"type": "forward_kl"}},
+            "rollout.importance",
+            "forward_kl is no policy gradient",
+        ),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
@@ -110,6 +125,10 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ({"trained": {"type": "recovery", "vision": True}}, "no setting 'trained.vision'"),
         ({"privilege": "solution"}, "'answer', 'rationale', 'cue' or 'none'"),
         ({"micro_batch_size": 0}, "micro_batch_size: "),
+        ({"rollout": {"engine": {"type": "vllm", "placement": "server"}}}, "a server needs its address"),
+        ({"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}}, "set placement to server"),
+        ({"teacher": {"type": "self-ema", "engine": "vllm"}}, "there is no setting 'teacher.self-ema.engine'"),
+        ({"rollout": {"engine": "sglang"}}, "'transformers', 'vllm'"),
         ({"per_method": {"opds": {}}}, "per_method.opds"),
         ({"per_method": {"opsd": {"stepz": 1}}}, "there is no setting 'stepz' that opsd could have"),
         ({"per_method": {"opsd": {"per_method": {}}}}, "there is no setting 'per_method'"),
@@ -142,3 +161,13 @@ def test_a_setting_that_one_method_of_a_run_cannot_take_is_set_for_the_others_al
 def test_another_checkpoint_is_an_input_of_the_training() -> None:
     assert sources(config("opd", teacher=TEACHER)) == {"teacher": Path("teacher")}
     assert sources(config("vicur")) == sources(config("grpo")) == {}
+
+
+def test_what_an_engine_takes_of_memory_and_where_it_is_does_not_make_another_training() -> None:
+    def identity(**engine: Any) -> dict[str, Any]:
+        return config("vicur", rollout={"engine": {"type": "vllm", **engine}}).identity()
+
+    assert identity() == identity(cache_gb=1) != config("vicur").identity()
+    server = {"placement": "server", "url": "http://127.0.0.1:8000"}
+    assert identity(**server) == identity(**{**server, "url": "http://10.0.0.7:9000"})
+    assert config("vicur", rollout={"engine": "vllm"}).rollout.engine.type == "vllm"

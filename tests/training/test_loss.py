@@ -11,8 +11,8 @@ from tests.modeling.output_layers import ALLOWED, FORBIDDEN, drawn, layer
 from vicur.config.objective import K1, K3, ForwardKl, Grpo, Jsd, ReverseKl, Supervised, TopkForwardKl
 from vicur.errors import VicurError
 from vicur.modeling.scoring import ResponseStates
-from vicur.training.loss import objective_loss, teaching
-from vicur.training.objectives import token_weights
+from vicur.training.loss import Drawn, objective_loss, teaching
+from vicur.training.objectives import token_weights, truncated_ratios
 
 LENGTHS = (4, 0, 2, 6, 1)
 TOKENS = sum(LENGTHS)
@@ -195,3 +195,60 @@ def test_more_top_tokens_than_the_vocabulary_has_are_refused():
     _, teacher = pair()
     with pytest.raises(VicurError, match="take forward_kl"):
         teaching(TopkForwardKl(k=1000), states_of(teacher, mask_of(LENGTHS)), FORBIDDEN)
+
+
+@pytest.mark.parametrize("name", ["k1", "grpo"])
+def test_tokens_of_another_engine_weigh_as_its_capped_ratio_says(name):
+    student, teacher = pair()
+    mask = mask_of(LENGTHS)
+    states = states_of(student, mask)
+    plain = loss_of(name, states, states_of(teacher, mask))
+    # The engine thinks from e times more to e times less of the tokens than the trainer does.
+    apart_BR = torch.linspace(-1, 1, mask.numel(), dtype=torch.float64).view(mask.shape)
+    engine_BR = plain.student_BR - apart_BR
+    objective = OBJECTIVES[name][0]
+    made = objective_loss(
+        objective,
+        states,
+        token_weights(mask),
+        FORBIDDEN,
+        taught=teaching(objective, states_of(teacher, mask), FORBIDDEN) if name in DISTILLS else None,
+        advantages_B=ADVANTAGES,
+        drawn=Drawn(engine_BR, cap=1.5),
+    )
+    ratios_N = apart_BR.exp().clamp(max=1.5)[mask]
+    all_student, all_teacher = student.logprobs(), teacher.logprobs().detach()
+    s, t = (logprobs.gather(1, drawn(9, TOKENS)[:, None])[:, 0] for logprobs in (all_student, all_teacher))
+    advantages = ADVANTAGES[:, None].expand(mask.shape)[mask]
+    terms = ratios_N * OBJECTIVES[name][1](At(all_student, all_teacher, s, t, advantages))
+    wanted = sum(part.mean() for part in terms.split(LENGTHS) if len(part)) / len(LENGTHS)
+    assert made.value.item() == pytest.approx(wanted.item(), abs=1e-6)
+    for ours, theirs in zip(gradients(made.value, student), gradients(wanted, student), strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
+    assert made.told["rollout/importance"] == pytest.approx(ratios_N.mean().item())
+    assert made.told["rollout/truncated_share"] == pytest.approx((ratios_N >= 1.5).double().mean().item())
+
+
+def test_weighed_by_the_ratio_tokens_of_another_engine_give_the_trainers_expected_gradient():
+    """Over all tokens that the engine can draw, each as often as it does: the gradient is that of draws of the trainer's own."""
+    made = layer(0, 1)
+    trainer_V = made.logprobs()[0]
+    engine_V = layer(5, 1).logprobs()[0].detach()
+    gains_V = torch.linspace(-1, 1, len(ALLOWED), dtype=torch.float64)
+    ratios_V = truncated_ratios(trainer_V[ALLOWED], engine_V[ALLOWED], cap=1e9)
+    terms_V = ratios_V * gains_V * trainer_V[ALLOWED]
+    (ours,) = torch.autograd.grad((engine_V[ALLOWED].exp() * terms_V).sum(), made.hidden_NH, retain_graph=True)
+    (theirs,) = torch.autograd.grad((trainer_V[ALLOWED].exp() * gains_V).sum(), made.hidden_NH)
+    assert torch.allclose(ours, theirs, atol=1e-10)
+    assert not ratios_V.requires_grad
+
+
+def test_the_first_of_several_updates_on_another_engines_tokens_is_judged_by_the_trainers_own():
+    student, teacher = pair()
+    mask = mask_of(LENGTHS)
+    states, taught = states_of(student, mask), teaching(K1(), states_of(teacher, mask), FORBIDDEN)
+    plain = objective_loss(K1(), states, token_weights(mask), FORBIDDEN, taught=taught)
+    first = objective_loss(K1(), states, token_weights(mask), FORBIDDEN, taught=taught, clipped=True)
+    for ours, theirs in zip(gradients(first.value, student), gradients(plain.value, student), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-12)
+    assert first.told["clip/ratio"] == 0

@@ -20,7 +20,7 @@ from PIL import Image
 
 from tests.vllm.cases import LONGEST, Case, Request
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -124,7 +124,7 @@ def ask(
     ran = subprocess.run(
         [sys.executable, "-m", "tests.vllm.engine"],
         input=json.dumps(job),
-        env={**os.environ, **_ENVIRONMENT},
+        env={**os.environ, **ENVIRONMENT},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

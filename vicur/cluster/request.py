@@ -18,15 +18,22 @@ from vicur.errors import VicurError
 
 _FIXED = (
     "tracking",
-    *(
-        f"cluster.{name}"
-        for name in ("steps", "gpu_steps", "shared_memory", "queue", "models_claim", "endpoints", "secrets")
-    ),
-    *(f"cluster.{name}" for name in ("step_timeout_hours", "training_timeout_hours", "retries", "backoff")),
-    *(f"cluster.{name}" for name in ("prices", "currency")),
+    "cluster.steps",
+    "cluster.gpu_steps",
+    "cluster.shared_memory",
+    "cluster.queue",
+    "cluster.models_claim",
+    "cluster.endpoints",
+    "cluster.secrets",
+    "cluster.step_timeout_hours",
+    "cluster.training_timeout_hours",
+    "cluster.retries",
+    "cluster.backoff",
+    "cluster.prices",
+    "cluster.currency",
 )
 """What a package holds for good: its pods have it, and whatever becomes of a run, its exit step must find where to tell it."""
-_IN_THE_FORM = tuple(f"cluster.{name}" for name in ("image", "gpu_type", "node_selector", "tolerations"))
+_IN_THE_FORM = ("cluster.image", "cluster.gpu_type", "cluster.node_selector", "cluster.tolerations")
 """What Kubeflow Pipelines reads from the form's own fields."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vicur.config.sampling import Sampling
+from vicur.config.teacher import OtherCheckpoint, SelfFrozen
+from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 _ALONE = {"grpo": "learns from rewards", "supervised": "learns from reference responses"}
 _SELF = ("self-frozen", "self-ema", "self-adapter-off")
 _CLIPPED = ("k1", "grpo")
+# What needs of a teacher the sampled tokens alone.
+_SAMPLED = ("k1", "k3")
 # Teachers that are models of their own and never change.
 _APART = ("self-frozen", "checkpoint")
 
@@ -33,6 +37,8 @@ def require_compatible(config: TrainConfig) -> None:
     _require_trainable(config, method)
     _require_cues_to_swap(config, method)
     _require_usable_rollouts(config, method)
+    _require_usable_engine(config, method)
+    _require_scored_tokens(config, method)
     _require_spreadable(config, method)
 
 
@@ -131,6 +137,59 @@ def _require_usable_rollouts(config: TrainConfig, method: Method) -> None:
             "greedy rollouts of one prompt are all the same, so their rewards tell nothing apart.",
             "Set it to 1.",
         )
+
+
+def _require_usable_engine(config: TrainConfig, method: Method) -> None:
+    kind, rollout = method.objective.type, config.rollout
+    if rollout.elsewhere and kind == "supervised":
+        raise _refusal(
+            config,
+            "rollout.engine",
+            "supervised training draws no rollouts.",
+            "Leave it out (for the other methods of the run set it in training.per_method).",
+        )
+    if rollout.elsewhere and config.bar_images:
+        raise _refusal(
+            config,
+            "rollout.engine",
+            "a student whose text is barred from its images needs a mask that vLLM does not have.",
+            "Set it to transformers, or leave bar_images out.",
+        )
+    if rollout.importance.type == "none":
+        return
+    if not rollout.elsewhere:
+        raise _refusal(
+            config,
+            "rollout.importance",
+            "the student itself draws its rollouts, so every ratio is 1.",
+            "Leave it out, or set training.rollout.engine to vllm.",
+        )
+    if kind not in _CLIPPED:
+        raise _refusal(
+            config,
+            "rollout.importance",
+            f"the objective {kind} is no policy gradient: it compares student and teacher at each token, whoever drew it.",
+            f"Leave it out, or choose {' or '.join(_CLIPPED)}.",
+        )
+
+
+def _require_scored_tokens(config: TrainConfig, method: Method) -> None:
+    teacher, kind = method.teacher, method.objective.type
+    if isinstance(teacher, SelfFrozen | OtherCheckpoint) and isinstance(teacher.engine, Vllm):
+        if kind not in _SAMPLED:
+            raise _refusal(
+                config,
+                "teacher.engine",
+                f"vLLM tells the teacher's log-probabilities of the sampled tokens, and the objective {kind} needs those of others.",
+                f"Set it to local, or choose {' or '.join(_SAMPLED)}.",
+            )
+        if config.distribution.teacher_devices == "separate" and teacher.engine.placement == "inside":
+            raise _refusal(
+                config,
+                "distribution.teacher_devices",
+                "vLLM inside the training takes its device.",
+                "Set it to shared, or training.teacher.engine.placement to server.",
+            )
 
 
 def _require_spreadable(config: TrainConfig, method: Method) -> None:

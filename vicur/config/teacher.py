@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vicur.config.base import Section
 from vicur.config.base_model import model_folder
+from vicur.config.vllm import Vllm
 
 
-class SelfFrozen(Section):
+class LocalScoring(Section):
+    """The teacher is loaded by the training, and scores there."""
+
+    type: Literal["local"] = "local"
+
+
+TeacherEngineConfig = Annotated[LocalScoring | Vllm, Field(discriminator="type")]
+"""What a teacher scores with, chosen by ``type``."""
+
+
+class _Apart(Section):
+    """A teacher that never changes, wherever it is."""
+
+    engine: TeacherEngineConfig = LocalScoring()
+    """What it scores with; its name alone stands for its defaults. vLLM tells the log-probabilities of the tokens that were sampled, hence
+    for the objectives ``k1`` and ``k3`` alone."""
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+
+class SelfFrozen(_Apart):
     """The model that the student starts from, as it was then: a second copy of its weights."""
 
     type: Literal["self-frozen"] = "self-frozen"
@@ -31,7 +55,7 @@ class SelfAdapterOff(Section):
     type: Literal["self-adapter-off"] = "self-adapter-off"
 
 
-class OtherCheckpoint(Section):
+class OtherCheckpoint(_Apart):
     """Another checkpoint with the student's vocabulary and patches, a stronger one as a rule."""
 
     type: Literal["checkpoint"] = "checkpoint"

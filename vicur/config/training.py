@@ -18,7 +18,7 @@ from vicur.config.distribution import DistributionConfig
 from vicur.config.features import FeatureCacheConfig
 from vicur.config.methods import Method, MethodName, TeacherPrivilege, method_named
 from vicur.config.objective import ObjectiveConfig
-from vicur.config.sampling import Sampling
+from vicur.config.rollout import RolloutConfig
 from vicur.config.student import RecoveryChoice
 from vicur.config.teacher import TeacherConfig
 from vicur.config.trained import TrainedConfig, WholeModel
@@ -63,8 +63,8 @@ class TrainingConfig(Section):
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Norm that gradients are clipped to."""
-    rollout: Sampling = Sampling()
-    """How rollouts are drawn. Scores are those of the untempered distribution: temperature 1 keeps the method on policy."""
+    rollout: RolloutConfig = RolloutConfig()
+    """How rollouts are drawn, and by what. Scores are those of the untempered distribution: temperature 1 keeps the method on policy."""
     rollout_batch_size: int | None = Field(default=None, ge=1)
     """Responses that a process draws at once. It changes memory and time, not what is drawn. Left out: all of its share of the batch."""
     features: FeatureCacheConfig = FeatureCacheConfig()
@@ -119,7 +119,12 @@ class TrainingConfig(Section):
 
 
 # What takes memory and time, and changes nothing that is learned.
-_WITHOUT_EFFECT = ("distribution", "micro_batch_size", "rollout_batch_size", "gradient_checkpointing")
+_OF_PLACE = {"cache_gb", "url", "exchange", "patience"}
+_WITHOUT_EFFECT: Any = {
+    **dict.fromkeys(("distribution", "micro_batch_size", "rollout_batch_size", "gradient_checkpointing"), True),
+    "rollout": {"max_logprob_gap": True, "engine": _OF_PLACE},
+    "teacher": {"engine": _OF_PLACE},
+}
 
 
 class TrainConfig(TrainingConfig):
@@ -144,7 +149,7 @@ class TrainConfig(TrainingConfig):
 
     def identity(self) -> dict[str, Any]:
         """The settings that what is learned depends on: a checkpoint may go on with others of memory and time, on other processes."""
-        return self.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT))
+        return self.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
 
     @property
     def effective(self) -> Method:

@@ -16,7 +16,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,14 @@ class Pixels:
             memory of the encoded image.
         grid: patches in time, height and width.
         tokens: visual tokens that the image takes in a prompt.
+        encoded: the encoded image itself, for engines that prepare it anew.
     """
 
     key: str
     patches: Callable[[], Tensor]
     grid: tuple[int, int, int]
     tokens: int
+    encoded: bytes = field(default=b"", repr=False)
 
     @property
     def token_grid(self) -> tuple[int, int, int]:
@@ -78,6 +80,21 @@ class Prompt:
     def positions(self) -> Tensor:
         """Positions of the tokens for M-RoPE [3, P]."""
         return mrope_positions(self.types, [image.token_grid for image in self.pixels])
+
+    @property
+    def short_ids(self) -> list[int]:
+        """Token ids with one placeholder an image, as vLLM takes them: it repeats it itself, once it has prepared the image."""
+        waiting = iter(self.pixels)
+        ids: list[int] = []
+        left = 0
+        for token, kind in zip(self.ids, self.types, strict=True):
+            if kind and left:
+                left -= 1
+                continue
+            ids.append(token)
+            if kind:
+                left = next(waiting).tokens - 1
+        return ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +211,7 @@ class Chat:
         self._patches.get(key, lambda: values_PD)
         t, h, w = grid
         tokens = t * h * w // self.image_processor.merge_size**2
-        return Pixels(key, partial(self._patches.get, key, lambda: self._prepared(image)[0]), grid, tokens)
+        return Pixels(key, partial(self._patches.get, key, lambda: self._prepared(image)[0]), grid, tokens, image)
 
     def _prepared(self, image: bytes) -> tuple[Tensor, tuple[int, int, int]]:
         """Patches of an encoded image, and how many there are in time, height and width."""

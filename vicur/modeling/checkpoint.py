@@ -218,25 +218,32 @@ def with_cue_recovery(
     Raises:
         VicurError: where the settings do not fit the backbone.
     """
-    if im_start_token_id is None:
-        im_start_token_id = getattr(model.config, "im_start_token_id", None)
-    known = {"cue_recovery": settings.model_dump(), "im_start_token_id": im_start_token_id}
-    config = Qwen3VLStudentConfig.from_dict({**_architecture(model), **known})
+    config = config_with_cue_recovery(model.config, settings, im_start_token_id=im_start_token_id)
     student: Qwen3VLStudentForConditionalGeneration = _rebuilt(Qwen3VLStudentForConditionalGeneration, config, model)
     student.model.cue_recovery.initialise(config.get_text_config().initializer_range, seed)
     return student
 
 
+def config_with_cue_recovery(
+    backbone: Qwen3VLConfig, settings: CueRecoverySettings, *, im_start_token_id: int | None = None
+) -> Qwen3VLStudentConfig:
+    """Configuration of the student that :func:`with_cue_recovery` makes of a backbone with this one."""
+    if im_start_token_id is None:
+        im_start_token_id = getattr(backbone, "im_start_token_id", None)
+    known = {"cue_recovery": settings.model_dump(), "im_start_token_id": im_start_token_id}
+    return Qwen3VLStudentConfig.from_dict({**_architecture(backbone), **known})
+
+
 def without_cue_recovery(student: Qwen3VLStudentForConditionalGeneration) -> Qwen3VLForConditionalGeneration:
     """The student's backbone, with a copy of its weights: a plain Qwen3-VL."""
-    config = Qwen3VLConfig.from_dict(_architecture(student))
+    config = Qwen3VLConfig.from_dict(_architecture(student.config))
     backbone: Qwen3VLForConditionalGeneration = _rebuilt(Qwen3VLForConditionalGeneration, config, student)
     return backbone
 
 
-def _architecture(model: Qwen3VLForConditionalGeneration) -> dict[str, Any]:
-    """Configuration of a model without what belongs to its class and to cue recovery."""
-    config: dict[str, Any] = model.config.to_dict()
+def _architecture(known: Qwen3VLConfig) -> dict[str, Any]:
+    """A configuration without what belongs to the model's class and to cue recovery."""
+    config: dict[str, Any] = known.to_dict()
     for key in ("model_type", "architectures", "cue_recovery", "im_start_token_id"):
         config.pop(key, None)
     return config

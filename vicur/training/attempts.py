@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from vicur.answers import is_correct
-from vicur.modeling.generation import Response, generate
+from vicur.modeling.generation import Response
 from vicur.modeling.vision import ImageFeatures
 from vicur.seeds import substream
 from vicur.training.diagnostics import hint_leakage, reward_metrics
@@ -31,6 +30,7 @@ class Attempts:
         sampled: the rollouts that they are; empty for references.
         advantages_B: how much better each is than others to its prompt, under ``grpo``.
         tally: what is known of them before any forward.
+        elsewhere: whether another engine than the student itself drew them.
     """
 
     rows: Sequence[TrainingExample]
@@ -38,13 +38,14 @@ class Attempts:
     sampled: Sequence[Response]
     advantages_B: Tensor | None
     tally: Tally
+    elsewhere: bool = False
 
     @property
     def tokens(self) -> int:
         """Tokens of all responses."""
         return sum(map(len, self.ids))
 
-    def old_logprobs(self, rows: slice) -> Tensor:
+    def drawn_logprobs(self, rows: slice) -> Tensor:
         """Log-probabilities that the tokens of some rows were sampled with, zero at padding [B, R]."""
         drawn = [torch.tensor(response.logprobs) for response in self.sampled[rows]]
         return torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True)
@@ -70,10 +71,8 @@ def rollouts(
     config, objective = learner.config, learner.config.effective.objective
     asked = [row for row in rows for _ in range(config.responses_per_prompt)]
     streams = _streams(len(rows), config.responses_per_prompt, learner.processes)
-    answer = partial(
-        generate,
-        learner.student,
-        learner.chat,
+    learner.engine.update(step)
+    sampled = learner.engine.generate(
         [row.student for row in asked],
         config.rollout,
         seed=substream(learner.seed, "rollout", step),
@@ -81,8 +80,6 @@ def rollouts(
         encode=lambda _: features,
         streams=streams,
     )
-    with learner.spread.gathered():
-        sampled: list[Response] = learner.spread.run(answer)
     right = torch.tensor([float(is_correct(r.text, row.example)) for r, row in zip(sampled, asked, strict=True)])
     ids = [response.ids for response in sampled]
     tally = _lengths(ids)
@@ -94,7 +91,7 @@ def rollouts(
         rewards_GN = right.view(len(rows), objective.group_size)
         advantages_B = group_advantages(rewards_GN, scale=objective.scale).flatten()
         tally.join([reward_metrics(rewards_GN)])
-    return Attempts(asked, ids, sampled, advantages_B, tally)
+    return Attempts(asked, ids, sampled, advantages_B, tally, elsewhere=config.rollout.elsewhere)
 
 
 def _streams(prompts: int, each: int, processes: Processes) -> list[int]:

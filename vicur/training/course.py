@@ -86,9 +86,14 @@ def take_part(
     if processes.count > 1:
         _require_images(examples)
     validation = _validation(inputs["dataset"], chat, config, context.seed)
+    if config.rollout.elsewhere:
+        _require_room(validation, config)
     learner = build_learner(config, inputs, chat, context.seed, processes, context.work)
     store = CheckpointStore.of(context, config.keep_checkpoints)
-    progress, best = fit(learner, examples, validation, store, context, stop)
+    try:
+        progress, best = fit(learner, examples, validation, store, context, stop)
+    finally:
+        learner.close()
     if not processes.is_main:
         return None
     student = finished_student(learner, best, inputs["base"])
@@ -164,6 +169,21 @@ def _require_images(examples: Sequence[TrainingExample]) -> None:
             f"{len(without)} distillation examples have no image ({shown}), and each process needs one in each batch.",
             where="training.distribution.processes",
             remedy="Train in one process, or leave these examples out.",
+        )
+
+
+def _require_room(validation: Validation, config: TrainConfig) -> None:
+    """An engine of its own makes room for prompts of a known length; those of the training are held to it already.
+
+    Raises:
+        VicurError: where a validation prompt is longer.
+    """
+    longest = max(len(prompt.ids) for prompt in validation.prompts)
+    if longest > config.max_prompt_tokens:
+        raise VicurError(
+            f"a validation prompt has {longest} tokens, and the rollout engine has room for {config.max_prompt_tokens}.",
+            where="training.max_prompt_tokens",
+            remedy=f"Raise it to {longest}.",
         )
 
 

@@ -25,6 +25,7 @@ from vicur.training.course import TrainSummary, take_part
 from vicur.training.launch import assist, launch
 from vicur.training.preflight import require_fit
 from vicur.training.processes import Processes, devices_of, process_count
+from vicur.training.rollout.build import require_engine
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
     device, machines = device_of(config), Machines.from_environment()
     count = process_count(config.distribution, device)
     require_equal_shares(config, count * machines.count)
+    require_engine(config, count * machines.count)
     require_fit(config, inputs, Chat.load(inputs["base"]))
     log.info("%s: %s", config.method, config.description)
     context.tracker.params({**config.filled_in().model_dump(mode="json"), "seed": context.seed})
@@ -69,6 +71,7 @@ def assist_training(config: TrainConfig, inputs: Mapping[str, Path], seed: int) 
     device, machines = device_of(config), Machines.from_environment()
     count = process_count(config.distribution, device)
     require_equal_shares(config, count * machines.count)
+    require_engine(config, count * machines.count)
     require_fit(config, inputs, Chat.load(inputs["base"]))
     assist(config, inputs, seed, count, device, machines)
 

@@ -11,19 +11,26 @@ import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from vicur.config.teacher import TeacherEngineConfig
 from vicur.config.training import TrainConfig
+from vicur.config.vllm import Vllm
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, bar_images, load_model, with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.features import FrozenFeatures
 from vicur.training.lora import Adapters
 from vicur.training.processes import Processes
 from vicur.training.recompute import Recomputation
+from vicur.training.rollout import RolloutEngine
+from vicur.training.rollout.build import build_engine, build_teacher
+from vicur.training.rollout.teacher import VllmTeacher
 from vicur.training.spread import Spread
 from vicur.training.spreads import Spreads
-from vicur.training.teachers import AdapterOffTeacher, AverageTeacher, FrozenTeacher, Teacher
+from vicur.training.teachers import AdapterOffTeacher, AverageTeacher, FrozenTeacher, ModelTeacher
 from vicur.training.vision import StudentVision
 
 Known = Callable[[Qwen3VLForConditionalGeneration], FrozenFeatures]
+AnyTeacher = ModelTeacher | VllmTeacher
+_Loaded = tuple[Spread, Recomputation, FrozenFeatures | None, Adapters | None, AnyTeacher | None, list[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +46,7 @@ class Learner:
         teacher: who scores its responses, where somebody does.
         chat: prompts of both.
         optimizer: over the student's trained weights.
+        engine: what draws its rollouts.
         config: settings.
         seed: root seed.
     """
@@ -48,9 +56,10 @@ class Learner:
     recomputation: Recomputation
     vision: StudentVision
     adapters: Adapters | None
-    teacher: Teacher | None
+    teacher: AnyTeacher | None
     chat: Chat
     optimizer: torch.optim.Optimizer
+    engine: RolloutEngine
     config: TrainConfig
     seed: int
 
@@ -62,6 +71,12 @@ class Learner:
     def learning_rate(self, step: int) -> float:
         """Learning rate of step ``step`` (from 0): a linear rise, then constant."""
         return self.config.learning_rate * min(1.0, (step + 1) / max(1, self.config.warmup_steps))
+
+    def close(self) -> None:
+        """Gives back what engines hold. It learns no more."""
+        self.engine.close()
+        if self.teacher is not None:
+            self.teacher.close()
 
     def extra_state(self) -> Mapping[str, Tensor]:
         """The tensors beside the student's weights that change as it learns, for checkpoints to read and to write to."""
@@ -91,9 +106,9 @@ def build_learner(
         return FrozenFeatures.kept(model, room, work / "features")
 
     spreads = Spreads.of(config, processes)
-    teachers = _Teachers(config, inputs, spreads, known)
+    teachers = _Teachers(config, inputs, spreads, known, chat, processes)
 
-    def load() -> tuple[Spread, Recomputation, FrozenFeatures | None, Adapters | None, Teacher | None, list[str]]:
+    def load() -> _Loaded:
         student, adapters = new_student(config, inputs["base"], chat, seed, spreads.home)
         trained = [name for name, weight in student.named_parameters() if weight.requires_grad]
         average = copy.deepcopy(student) if config.effective.teacher.type == "self-ema" else None
@@ -104,7 +119,7 @@ def build_learner(
 
     # A model passes through the host's memory whole before it is where it belongs.
     spread, recomputation, frozen, adapters, teacher, trained = processes.in_turn(load)
-    for each in dict.fromkeys((spread, *(() if teacher is None else (teacher.spread,)))):
+    for each in dict.fromkeys((spread, *(() if teacher is None else teacher.spreads))):
         each.start()
     weights = dict(spread.model.named_parameters())
     return Learner(
@@ -119,6 +134,7 @@ def build_learner(
         optimizer=torch.optim.AdamW(
             [weights[name] for name in trained], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         ),
+        engine=build_engine(config, inputs["base"], spread, chat, processes, work),
         config=config,
         seed=seed,
     )
@@ -166,6 +182,8 @@ class _Teachers:
     inputs: Mapping[str, Path]
     spreads: Spreads
     known: Known
+    chat: Chat
+    processes: Processes
 
     def of(
         self,
@@ -173,13 +191,13 @@ class _Teachers:
         average: Qwen3VLForConditionalGeneration | None,
         trained: list[str],
         adapters: Adapters | None,
-    ) -> Teacher | None:
+    ) -> AnyTeacher | None:
         """The teacher of ``student``; ``average`` is a copy of that at step 0."""
         settings, vision = self.config.effective.teacher, self.config.trained.vision
         if settings.type == "self-frozen":
-            return self._frozen(self.inputs["base"], begins_as_student=True)
+            return self._frozen(self.inputs["base"], settings.engine, begins_as_student=True)
         if settings.type == "checkpoint":
-            return self._frozen(self.inputs["teacher"], begins_as_student=False)
+            return self._frozen(self.inputs["teacher"], settings.engine, begins_as_student=False)
         if settings.type == "self-ema":
             assert average is not None
             spread = self.spreads.average(average.requires_grad_(requires_grad=False))
@@ -188,7 +206,9 @@ class _Teachers:
             return AdapterOffTeacher(student, self.known(student.model), adapters, student_tower_trained=vision)
         return None
 
-    def _frozen(self, folder: Path, *, begins_as_student: bool) -> Teacher:
+    def _frozen(self, folder: Path, engine: TeacherEngineConfig, *, begins_as_student: bool) -> AnyTeacher:
+        if isinstance(engine, Vllm):
+            return build_teacher(self.config, engine, folder, self.chat, self.processes)
         spread = self.spreads.frozen(folder)
         return FrozenTeacher(
             spread,

@@ -14,12 +14,13 @@ from vicur.modeling.scoring import response_states, text_config
 from vicur.modeling.vision import ImageFeatures
 from vicur.training.attempts import Attempts
 from vicur.training.diagnostics import RecoveryNorms, logprob_gap
-from vicur.training.learner import Learner
-from vicur.training.loss import Loss, Teaching, objective_loss, teaching
+from vicur.training.learner import AnyTeacher, Learner
+from vicur.training.loss import Drawn, Loss, Teaching, objective_loss, teaching
 from vicur.training.objectives import token_weights
 from vicur.training.phases import Phases
+from vicur.training.rollout.gap import engine_gap
 from vicur.training.tally import Tally
-from vicur.training.teachers import Teacher
+from vicur.training.teachers import ModelTeacher
 from vicur.training.vision import SharedFeatures
 
 
@@ -68,6 +69,7 @@ class Lesson:
         device = learner.processes.device
         batch = self._batch([row.student for row in attempts.rows[part]], part, device)
         first = part.start not in self._first
+        old_BR, drawn = self._old(part), self._drawn(part)
 
         def score() -> tuple[Tensor, Loss, Tensor]:
             states = response_states(learner.student, batch, seen.values)
@@ -78,8 +80,9 @@ class Lesson:
                 self._forbidden,
                 taught=taught,
                 advantages_B=None if attempts.advantages_B is None else attempts.advantages_B[part].to(device),
-                # Of one update the ratio of new and old probabilities is 1: nothing is to be clipped.
-                old_BR=attempts.old_logprobs(part).to(device) if learner.config.updates_per_batch > 1 else None,
+                old_BR=old_BR,
+                clipped=learner.config.updates_per_batch > 1,
+                drawn=drawn,
             )
             return found.value, found, states.mask_BR
 
@@ -99,22 +102,54 @@ class Lesson:
         tally.join([self._recovery.tally()])
         return tally
 
-    def _teaching(self, teacher: Teacher, part: slice) -> Teaching:
+    def engine_gap(self) -> Tally:
+        """How far another engine was from the student that it stood for, in the first update."""
+        tally = Tally()
+        if self.attempts.elsewhere:
+            for start, (found, mask_BR) in self._first.items():
+                drawn_BR = self.attempts.drawn_logprobs(slice(start, start + len(mask_BR))).to(mask_BR.device)
+                tally.join([engine_gap(drawn_BR, found.student_BR, mask_BR)])
+        return tally
+
+    def _old(self, part: slice) -> Tensor | None:
+        """Log-probabilities of the tokens before the first update, where the batch serves several: those of another engine are not the
+        student's, whose first forward tells its own."""
+        if self.learner.config.updates_per_batch == 1:
+            # The ratio of new and old probabilities is 1: nothing is to be clipped.
+            return None
+        if not self.attempts.elsewhere:
+            return self.attempts.drawn_logprobs(part).to(self.learner.processes.device)
+        known = self._first.get(part.start)
+        return None if known is None else known[0].student_BR
+
+    def _drawn(self, part: slice) -> Drawn | None:
+        importance = self.learner.config.rollout.importance
+        if not self.attempts.elsewhere or importance.type == "none":
+            return None
+        return Drawn(self.attempts.drawn_logprobs(part).to(self.learner.processes.device), importance.cap)
+
+    def _teaching(self, teacher: AnyTeacher, part: slice) -> Teaching:
         """What the teacher gives for some rows. Later updates of the batch learn from the same."""
         known = self._taught.get(part.start)
         if known is not None:
             return known
-        device = self.learner.processes.teacher_device
-        batch = self._batch([row.teacher for row in self.attempts.rows[part]], part, device)
-        forbidden = self._forbidden.to(device)
-        with teacher.scoring():
-            made = teacher.spread.run(
-                lambda: teaching(self._objective, response_states(teacher.model, batch, self._features), forbidden)
-            )
+        prompts = [row.teacher for row in self.attempts.rows[part]]
+        if isinstance(teacher, ModelTeacher):
+            made = self._forward(teacher, prompts, part)
+        else:
+            made = Teaching(teacher.logprobs(prompts, self.attempts.ids[part]))
         made = made.to(self.learner.processes.device)
         if self.learner.config.updates_per_batch > 1:
             self._taught[part.start] = made
         return made
+
+    def _forward(self, teacher: ModelTeacher, prompts: Sequence[Prompt], part: slice) -> Teaching:
+        device = self.learner.processes.teacher_device
+        batch, forbidden = self._batch(prompts, part, device), self._forbidden.to(device)
+        with teacher.scoring():
+            return teacher.spread.run(
+                lambda: teaching(self._objective, response_states(teacher.model, batch, self._features), forbidden)
+            )
 
     def _batch(self, prompts: Sequence[Prompt], part: slice, device: torch.device) -> Batch:
         return self.learner.chat.collate(prompts, self.attempts.ids[part], device=str(device))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from peft import LoraConfig
-from peft.tuners.lora import LoraModel
+from peft.tuners.lora import Linear, LoraModel
+from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.trained import Lora
@@ -52,3 +53,23 @@ class Adapters:
     def merge(self) -> None:
         """Adds the updates to the weights and puts the plain layers back: the student can be saved. It cannot be trained on."""
         self._tuner.merge_and_unload(progressbar=False)
+
+
+def merged_parameters(
+    student: Qwen3VLForConditionalGeneration, whole: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """The parameters that :meth:`Adapters.merge` would leave, under their names; the student stays as it is.
+
+    Args:
+        student: with low-rank updates or without.
+        whole: makes a parameter whole that is sharded.
+    """
+    updated = {name: module for name, module in student.named_modules() if isinstance(module, Linear)}
+    for name, weight in student.named_parameters():
+        path, _, kind = name.rpartition(".")
+        layer = updated.get(path.removesuffix(".base_layer"))
+        if layer is not None and kind == "weight":
+            low, high = (whole(part[_ADAPTER].get_parameter("weight")) for part in (layer.lora_A, layer.lora_B))
+            yield name.replace(".base_layer.", "."), whole(weight).float() + (high @ low) * layer.scaling[_ADAPTER]
+        elif ".lora_A." not in name and ".lora_B." not in name:
+            yield name.replace(".base_layer.", "."), whole(weight)

@@ -22,6 +22,7 @@ from vicur.training.objectives import (
     k3_loss,
     reverse_kl,
     topk_forward_kl,
+    truncated_ratios,
     weighted_sum,
 )
 
@@ -47,6 +48,19 @@ class Teaching:
             None if self.top is None else self.top.to(device),
             None if self.states is None else self.states.to(device),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What another engine than the trainer drew tokens with.
+
+    Attributes:
+        logprobs_BR: its log-probabilities, zero at padding.
+        cap: largest weight of a token.
+    """
+
+    logprobs_BR: Tensor
+    cap: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +112,8 @@ def objective_loss(
     taught: Teaching | None = None,
     advantages_B: Tensor | None = None,
     old_BR: Tensor | None = None,
+    clipped: bool = False,
+    drawn: Drawn | None = None,
 ) -> Loss:
     """The loss of some responses.
 
@@ -108,7 +124,9 @@ def objective_loss(
         forbidden: ids that have no probability, sorted.
         taught: the teacher's part, for objectives that distil.
         advantages_B: advantage of each response, for ``grpo``.
-        old_BR: log-probabilities that the tokens were sampled with, where the batch serves several updates.
+        old_BR: log-probabilities of the tokens before the first update on them, where the batch serves several.
+        clipped: whether the PPO ratio is clipped; without ``old_BR`` it is 1.
+        drawn: what another engine drew them with, for policy gradients that correct for it.
     """
     mask_BR, weights_N = student.mask_BR, weights_BR[student.mask_BR]
     if isinstance(objective, ForwardKl | ReverseKl | Jsd):
@@ -121,14 +139,17 @@ def objective_loss(
         ids_NK = torch.cat([ids_NK, taught.top.ids_NK], dim=1)
     student_NK, entropy_N = token_logprobs(student.hidden_NH, student.head_VH, ids_NK, forbidden)
     student_N = student_NK[:, 0]
-    old_N = None if old_BR is None else old_BR[mask_BR]
+    old_N = old_BR[mask_BR] if old_BR is not None else student_N.detach() if clipped else None
     if isinstance(objective, Supervised):
         return _loss(student, -weighted_sum(student_N, weights_N), student_N, None, entropy_N)
+    corrected: dict[str, float] = {}
+    if drawn is not None:
+        weights_N, corrected = _corrected(drawn, mask_BR, student_N if old_N is None else old_N, weights_N)
     if isinstance(objective, Grpo):
         assert advantages_B is not None
         advantages_N = advantages_B[:, None].expand(mask_BR.shape)[mask_BR]
         loss, told = _policy_gradient(objective, advantages_N, student_N, weights_N, old_N)
-        return _loss(student, loss, student_N, None, entropy_N, told)
+        return _loss(student, loss, student_N, None, entropy_N, told | corrected)
     assert taught is not None
     assert taught.logprobs_N is not None
     told = {}
@@ -141,7 +162,14 @@ def objective_loss(
         gap_N = advantages(taught.logprobs_N, student_N if old_N is None else old_N, objective.clamp)
         loss, told = _policy_gradient(objective, gap_N, student_N, weights_N, old_N)
         told = {"clip/advantage": float((gap_N.abs() >= objective.clamp).float().mean()), **told}
-    return _loss(student, loss, student_N, taught.logprobs_N, entropy_N, told)
+    return _loss(student, loss, student_N, taught.logprobs_N, entropy_N, told | corrected)
+
+
+def _corrected(drawn: Drawn, mask_BR: Tensor, before_N: Tensor, weights_N: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Weights of tokens that another engine drew, times the ratio of the trainer's probability to its."""
+    ratios_N = truncated_ratios(before_N, drawn.logprobs_BR[mask_BR], cap=drawn.cap)
+    told = {"rollout/importance": ratios_N.mean(), "rollout/truncated_share": (ratios_N >= drawn.cap).float().mean()}
+    return weights_N * ratios_N, {name: float(value) for name, value in told.items()}
 
 
 def _policy_gradient(

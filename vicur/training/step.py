@@ -13,12 +13,14 @@ from contextlib import nullcontext
 import torch
 from torch.distributed.tensor import DTensor
 
+from vicur.errors import VicurError
 from vicur.modeling.vision import ImageFeatures
 from vicur.training.attempts import references, rollouts
 from vicur.training.examples import TrainingExample
 from vicur.training.learner import Learner
 from vicur.training.lesson import Lesson
 from vicur.training.phases import Phases
+from vicur.training.rollout.gap import require_near
 from vicur.training.tally import Tally
 from vicur.training.vision import SharedFeatures
 
@@ -36,6 +38,7 @@ def training_step(learner: Learner, rows: Sequence[TrainingExample], step: int) 
 
     Raises:
         FloatingPointError: where loss or gradient is not finite; the student is left as it was before the update.
+        VicurError: where another engine drew the rollouts, and what it holds or tells of them is not the student's; so too.
     """
     phases, config = Phases(), learner.config
     rows = learner.processes.share(rows)
@@ -54,19 +57,25 @@ def training_step(learner: Learner, rows: Sequence[TrainingExample], step: int) 
         if number:
             seen = learner.vision.of(images)
             phases.end("vision")
-        made.append(_update(learner, lesson, seen, step))
+        made.append(_update(learner, lesson, seen, step, first=number == 0))
     tally = Tally()
     tally.add("tokens", attempts.tokens)
     tally.join([lesson.tally(), attempts.tally])
     told = _together(learner, tally)
     tokens = told.pop("tokens")
     return {
-        **{name: sum(metrics[name] for metrics in made) / len(made) for name in made[0]},
+        **_mean(made),
         "learning_rate": learner.learning_rate(step),
         **told,
         **phases.seconds,
         "tokens_per_second": tokens / sum(phases.seconds.values()),
     }
+
+
+def _mean(made: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means over the updates; what only some tell, over those."""
+    told = {name: [metrics[name] for metrics in made if name in metrics] for name in {n: None for m in made for n in m}}
+    return {name: sum(values) / len(values) for name, values in told.items()}
 
 
 def _together(learner: Learner, mine: Tally) -> dict[str, float]:
@@ -85,8 +94,8 @@ def _teacher_features(
     return learner.teacher.features(images, seen.detached(), step)
 
 
-def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int) -> dict[str, float]:
-    """Makes one update of the student.
+def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int, *, first: bool) -> dict[str, float]:
+    """Makes one update of the student; the first on a batch only where its rollouts are the student's.
 
     Returns:
         Loss, the gradient's norm before clipping, and what the objective tells.
@@ -106,8 +115,16 @@ def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int) -
             tally.average(name, share * tokens, tokens)
     seen.backward()
     if learner.teacher is not None:
-        learner.teacher.spread.settle()
+        learner.teacher.settle()
+    if first:
+        tally.join([lesson.engine_gap()])
     totals = _together(learner, tally)
+    if first:
+        try:
+            require_near(totals, config.rollout.max_logprob_gap, step)
+        except VicurError:
+            optimizer.zero_grad()
+            raise
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
     totals["gradient_norm"] = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)

@@ -1,4 +1,4 @@
-"""What is counted in a step: sums and means, which several processes add up to those of the whole batch."""
+"""What is counted in a step: sums, means and maxima, which several processes put together to those of the whole batch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Tally:
-    """Sums, and means as sums with their weights, by name."""
+    """Sums, means as sums with their weights, and maxima, by name."""
 
     sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     weights: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    maxima: dict[str, float] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
         """Adds to the sum ``name``."""
@@ -24,6 +25,10 @@ class Tally:
             self.sums[name] += total
             self.weights[name] += weight
 
+    def most(self, name: str, value: float) -> None:
+        """Raises the maximum ``name`` to ``value``, where it is lower or not there."""
+        self.maxima[name] = max(value, self.maxima.get(name, value))
+
     def join(self, others: Iterable[Tally]) -> None:
         """Adds what others have counted."""
         for other in others:
@@ -31,7 +36,9 @@ class Tally:
                 self.sums[name] += value
             for name, weight in other.weights.items():
                 self.weights[name] += weight
+            for name, value in other.maxima.items():
+                self.most(name, value)
 
     def metrics(self) -> dict[str, float]:
-        """Sums and means by name."""
-        return {name: value / self.weights.get(name, 1.0) for name, value in self.sums.items()}
+        """Sums, means and maxima by name."""
+        return {name: value / self.weights.get(name, 1.0) for name, value in self.sums.items()} | self.maxima

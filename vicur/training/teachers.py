@@ -25,14 +25,45 @@ Features = dict[str, ImageFeatures]
 
 
 class Teacher(ABC):
-    """Scores responses.
+    """Scores responses."""
 
-    Attributes:
-        spread: the model that does, inside :meth:`scoring`.
+    spreads: tuple[Spread, ...] = ()
+    """Its model, where the training holds that."""
+
+    @abstractmethod
+    def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
+        """Features of ``images`` from the teacher's tower.
+
+        Args:
+            images: the images of a batch.
+            student: their features from the student's tower as it is at the beginning of step ``step``, without graph.
+            step: steps made before (0: the student is its base).
+        """
+
+    def settle(self) -> None:  # noqa: B027 (there is mostly nothing to do)
+        """Gives back what was gathered to score."""
+
+    def follow(self, student: Qwen3VLForConditionalGeneration) -> None:  # noqa: B027 (most teachers stay as they are)
+        """Is called after each update of the student."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """The tensors that change as the student is trained, by name, for checkpoints to read and to write to."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027 (models go with whoever holds them)
+        """Gives back what it holds beside models."""
+
+
+class ModelTeacher(Teacher):
+    """A model of the training's own.
+
+    Args:
+        spread: the model, which scores inside :meth:`scoring`.
     """
 
     def __init__(self, spread: Spread) -> None:
         self.spread = spread
+        self.spreads = (spread,)
 
     @property
     def model(self) -> Qwen3VLForConditionalGeneration:
@@ -45,25 +76,12 @@ class Teacher(ABC):
         with torch.no_grad():
             yield
 
-    @abstractmethod
-    def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
-        """Features of ``images`` from the teacher's tower.
-
-        Args:
-            images: the images of a batch.
-            student: their features from the student's tower as it is at the beginning of step ``step``, without graph.
-            step: steps made before (0: the student is its base).
-        """
-
-    def follow(self, student: Qwen3VLForConditionalGeneration) -> None:  # noqa: B027 (most teachers stay as they are)
-        """Is called after each update of the student."""
-
-    def state(self) -> Mapping[str, Tensor]:
-        """The tensors that change as the student is trained, by name, for checkpoints to read and to write to."""
-        return {}
+    def settle(self) -> None:
+        """Gives gathered weights back."""
+        self.spread.settle()
 
 
-class FrozenTeacher(Teacher):
+class FrozenTeacher(ModelTeacher):
     """A model that stays as it is: the student's base, or another checkpoint.
 
     Args:
@@ -130,7 +148,7 @@ class AdapterOffTeacher(FrozenTeacher):
             yield
 
 
-class AverageTeacher(Teacher):
+class AverageTeacher(ModelTeacher):
     """A moving average of the student: T <- decay T + (1 - decay) theta, over the weights that are trained, in their float32.
 
     Args:

@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from vicur.config.sampling import Sampling
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
-from vicur.modeling.generation import Response, generate
 from vicur.stage import Context
 from vicur.termination import asked_to_stop
 from vicur.training.checkpoint import (
@@ -53,21 +51,17 @@ class Validation:
     examples: Sequence[Example]
     prompts: Sequence[Prompt]
 
-    def accuracy(self, learner: Learner) -> float:
-        """Greedy accuracy of the student. Each process asks its share of the questions."""
+    def accuracy(self, learner: Learner, step: int = 0) -> float:
+        """Greedy accuracy of the student after ``step`` updates. Each process asks its share of the questions."""
         config, processes = learner.config, learner.processes
-        answer = partial(
-            generate,
-            learner.student,
-            learner.chat,
+        learner.engine.update(step)
+        answers = learner.engine.generate(
             processes.share(self.prompts),
             Sampling(temperature=0, max_new_tokens=config.rollout.max_new_tokens),
             seed=learner.seed,
             batch_size=config.rollout_batch_size or _VALIDATION_BATCH,
             encode=learner.vision.encode,
         )
-        with learner.spread.gathered():
-            answers: list[Response] = learner.spread.run(answer)
         pairs = zip(answers, processes.share(self.examples), strict=True)
         right = processes.gather(sum(is_correct(answer.text, example) for answer, example in pairs))
         return sum(right) / len(self.examples)
@@ -172,7 +166,7 @@ def _keep(learner: Learner, best: dict[str, Tensor], progress: Progress, store: 
 def _validate(
     learner: Learner, validation: Validation, progress: Progress, best: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    accuracy = validation.accuracy(learner)
+    accuracy = validation.accuracy(learner, progress.step)
     progress.records[-1]["validation_accuracy"] = accuracy
     if accuracy > progress.best_accuracy:
         progress.best_accuracy, progress.best_step, progress.stale = accuracy, progress.step, 0

@@ -14,6 +14,7 @@ from vicur.training.objectives.sampled import (
     group_advantages,
     k1_loss,
     k3_loss,
+    truncated_ratios,
 )
 from vicur.training.objectives.vocabulary import (
     Divergence,
@@ -36,5 +37,6 @@ __all__ = [
     "reverse_kl",
     "token_weights",
     "topk_forward_kl",
+    "truncated_ratios",
     "weighted_sum",
 ]

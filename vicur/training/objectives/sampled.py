@@ -68,6 +68,21 @@ def _surrogates(advantages: Tensor, student: Tensor, old: Tensor, clip: float) -
     return ratios * advantages, ratios.clamp(1 - clip, 1 + clip) * advantages
 
 
+def truncated_ratios(trainer: Tensor, engine: Tensor, *, cap: float) -> Tensor:
+    """c_n = min( p(y_n) / q(y_n), cap ), without gradient: the weights of tokens that q drew in an expectation over p.
+
+    Truncated importance sampling (Ionides 2008, doi 10.1198/106186008X320456): without the cap the mean of c_n f(y_n) has no bias, and may
+    have any variance. As a factor of a token's term in :func:`k1_loss` or :func:`clipped_policy_loss` it leaves the ratio of new and old
+    weights alone, which is the trainer's own (decoupled PPO, arXiv 2110.00641, section 3).
+
+    Args:
+        trainer: log p, of the model that is trained before the first update on the tokens.
+        engine: log q, of the engine that drew them.
+        cap: largest ratio.
+    """
+    return (trainer - engine).detach().exp().clamp(max=cap)
+
+
 def k3_loss(teacher: Tensor, student: Tensor, weights: Tensor, *, clamp: float) -> Tensor:
     """L = sum_n w_n ( r_n - 1 - log r_n ), r_n = p_T(y_n | X, S, y_<n) / p_theta(y_n | X, y_<n), |log r_n| <= clamp.
 

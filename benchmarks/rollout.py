@@ -1,0 +1,154 @@
+"""Rollouts by the trained model itself and by vLLM inside the training, side by side.
+
+    .venv-vllm/bin/python -m benchmarks.rollout [--batches 8 32 128 512] [--hidden 96] [--tokens 40] [--rounds 3] [--json FILE]
+
+Both draw with the same weights at temperature 1, and tell each token's log-probability under the training's distribution: a tiny student
+with cue recovery and random weights, so that nearly all responses are as long as they may be, and prompts of digit scenes with one image
+each. As in training, each round gives vLLM the weights anew (``transfer``: all of them, summed on both sides and compared), after which
+it encodes the images anew; the trained model encodes them once, too. Warm: the first round of each batch is not counted. The two take
+turns, and the shortest round of each counts, in processor time on a CPU, which other load on the machine hardly disturbs.
+
+``share`` is the transfer's part of vLLM's round, ``faster`` vLLM's tokens a second, transfer included, over the trained model's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen3VLForConditionalGeneration
+
+from benchmarks.reporting import report
+from vicur.config.data import DigitScenesConfig, Pool
+from vicur.config.sampling import Sampling
+from vicur.config.tiny_base import TinySizes
+from vicur.config.training import TrainConfig
+from vicur.data.digit_scenes import build_pools, vocabulary
+from vicur.modeling import save_model, with_cue_recovery
+from vicur.modeling.chat import Chat, Prompt
+from vicur.modeling.generation import Response
+from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
+from vicur.training.processes import Processes
+from vicur.training.rollout import RolloutEngine, TransformersEngine
+from vicur.training.rollout.build import build_engine
+from vicur.training.spread import Single
+
+
+def engines(hidden: int, tokens: int, device: str, work: Path) -> tuple[Chat, RolloutEngine, RolloutEngine]:
+    """A student's chat, the engine that it is itself, and vLLM."""
+    tokenizer = tiny_tokenizer(vocabulary())
+    chat = Chat(tokenizer, tiny_image_processor())
+    torch.manual_seed(0)
+    sizes = TinySizes(hidden_size=hidden, heads=hidden // 32, intermediate_size=3 * hidden)
+    backbone = Qwen3VLForConditionalGeneration(tiny_config(tokenizer, sizes)).eval()
+    config = TrainConfig.model_validate(
+        {"rollout": {"max_new_tokens": tokens, "engine": {"type": "vllm", "cache_gb": 2}}, "max_prompt_tokens": 64}
+    )
+    save_model(backbone, work / "base")
+    chat.save(work / "base")
+    student = with_cue_recovery(backbone, config.recovery.module, 0, im_start_token_id=chat.start_id).to(device)
+    spread = Single(student, bf16=False)
+    vllm = build_engine(config, work / "base", spread, chat, Processes.alone(device), work)
+    return chat, TransformersEngine(spread, chat), vllm
+
+
+def prompts_of(chat: Chat, count: int) -> list[Prompt]:
+    """Prompts with an image each, no image twice."""
+    small = Pool(digits_per_class=2, scenes=4)
+    many = Pool(digits_per_class=20, scenes=count)
+    scenes = build_pools(DigitScenesConfig(base=small, distill=many, validation=small, test=small, ood=small), seed=0)
+    return [chat.prompt(row.question, [chat.pixels(image) for image in row.images]) for row in scenes["distill"]][
+        :: small.questions
+    ][:count]
+
+
+def seconds_of(work: Callable[[], Any], device: str) -> tuple[float, Any]:
+    """How long it takes, and what it gives."""
+
+    def now() -> float:
+        if device == "cuda":
+            torch.cuda.synchronize()
+            return time.perf_counter()
+        return time.process_time()
+
+    before = now()
+    made = work()
+    return now() - before, made
+
+
+def measure(
+    own: RolloutEngine,
+    vllm: RolloutEngine,
+    prompts: Sequence[Prompt],
+    tokens: int,
+    rounds: int,
+    device: str,
+    first: int,
+) -> dict[str, Any]:
+    """One batch size: a row of the table. ``first`` numbers the weights that are sent."""
+    sampling = Sampling(max_new_tokens=tokens)
+    best: dict[str, float] = {}
+    drawn: dict[str, int] = {}
+
+    def note(name: str, taken: float, responses: Sequence[Response]) -> None:
+        rate = sum(len(response.ids) for response in responses) / taken
+        if rate > best.get(name, 0.0):
+            best[name], drawn[name] = rate, sum(len(response.ids) for response in responses)
+
+    transfer = float("inf")
+    for number in range(rounds + 1):
+        seed = first + number
+        taken, responses = seconds_of(
+            lambda s=seed: own.generate(prompts, sampling, seed=s, batch_size=len(prompts)), device
+        )  # type: ignore[misc]
+        sent, _ = seconds_of(lambda s=seed: vllm.update(s), device)  # type: ignore[misc]
+        others, answers = seconds_of(
+            lambda s=seed: vllm.generate(prompts, sampling, seed=s, batch_size=len(prompts)), device
+        )  # type: ignore[misc]
+        if number:
+            note("own", taken, responses)
+            note("vllm", others + sent, answers)
+            transfer = min(transfer, sent)
+    return {
+        "batch": len(prompts),
+        "own tokens": drawn["own"],
+        "own tokens/s": best["own"],
+        "vLLM tokens": drawn["vllm"],
+        "vLLM tokens/s": best["vllm"],
+        "transfer, ms": transfer * 1e3,
+        "share": transfer * best["vllm"] / drawn["vllm"],
+        "faster": best["vllm"] / best["own"],
+    }
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batches", type=int, nargs="+", default=[8, 32, 128, 512])
+    parser.add_argument("--hidden", type=int, nargs="+", default=[96], help="widths of the student, multiples of 32")
+    parser.add_argument("--tokens", type=int, default=40, help="longest response")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for hidden in options.hidden:
+        with tempfile.TemporaryDirectory() as folder:
+            chat, own, vllm = engines(hidden, options.tokens, options.device, Path(folder))
+            prompts = prompts_of(chat, max(options.batches))
+            for place, batch in enumerate(options.batches):
+                first = place * (options.rounds + 1)
+                row = measure(own, vllm, prompts[:batch], options.tokens, options.rounds, options.device, first)
+                rows.append({"hidden": hidden, **row})
+            vllm.close()
+    report("Rollouts, tokens a second of processor time", rows, options.json)
+
+
+if __name__ == "__main__":
+    main()

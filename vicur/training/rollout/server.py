@@ -1,0 +1,155 @@
+"""vLLM as a server on other devices: prompts and answers go over HTTP, weights through a file that both see.
+
+Prompts go as token ids, with their images as they are encoded, to vLLM's own endpoint for tokens (``/inference/v1/generate``). Weights are
+written to shared memory, or to a folder on a disk that both mount, and removed once the server has them.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vicur.config.vllm import Vllm
+from vicur.errors import VicurError
+from vicur.modeling.chat import Prompt
+from vicur.modeling.disk import disk_errors
+
+# Requests that wait for answers at once; the server itself decides how many it works on.
+_WAITING = 256
+
+
+class Server:
+    """A server that ``vicur rollout-server`` has started.
+
+    Args:
+        config: where it is.
+    """
+
+    shared = True
+
+    def __init__(self, config: Vllm) -> None:
+        assert config.url is not None
+        self._url = config.url.rstrip("/")
+        self._exchange = config.exchange
+        self._patience = config.patience
+        self._threads = ThreadPoolExecutor(_WAITING, thread_name_prefix="rollouts")
+
+    def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
+        """Hands weights over, and drops what the server has computed with others.
+
+        Returns:
+            Sums of what it holds now.
+
+        Raises:
+            VicurError: where it does not take them.
+            OSError: where the exchange folder is full.
+        """
+        # Whole in the host's memory: a file of safetensors begins with the places of all.
+        kept = {name: weight.detach().cpu().contiguous() for name, weight in weights}
+        file = self._exchange / f"vicur-{uuid.uuid4().hex}.safetensors"
+        try:
+            with disk_errors(file):
+                save_file(kept, file)
+            told = self._post("/collective_rpc", {"method": "vicur_take_weights", "args": [file.name]})
+        finally:
+            file.unlink(missing_ok=True)
+        for cache in ("encoder", "prefix"):
+            self._post(f"/reset_{cache}_cache", {})
+        sums: dict[str, int] = told["results"][0]
+        return sums
+
+    def held(self) -> dict[str, int]:
+        """Sums of the weights that the server holds."""
+        sums: dict[str, int] = self._post("/collective_rpc", {"method": "vicur_held_weights"})["results"][0]
+        return sums
+
+    def answer(self, prompts: Sequence[Prompt], parameters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answers prompts, as the engine inside does.
+
+        Raises:
+            VicurError: where the server does not.
+        """
+        return list(self._threads.map(self._ask, prompts, parameters))
+
+    def require_ready(self) -> None:
+        """Asks whether it is there.
+
+        Raises:
+            VicurError: where it is not.
+        """
+        try:
+            with urllib.request.urlopen(f"{self._url}/health", timeout=min(10, self._patience)):  # noqa: S310 (http, see Vllm)
+                return
+        except OSError as error:
+            raise self._failure(f"is not ready ({error})") from error
+
+    def close(self) -> None:
+        """Lets go of the connections; the server goes on."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def _ask(self, prompt: Prompt, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        request: dict[str, Any] = {"token_ids": prompt.short_ids, "sampling_params": dict(parameters)}
+        if prompt.pixels:
+            request["content_parts"] = [
+                {"type": "image_url", "url": _address(pixels.encoded), "uuid": pixels.key} for pixels in prompt.pixels
+            ]
+        answer = self._post("/inference/v1/generate", request)
+        choice = answer["choices"][0]
+        scored = answer.get("prompt_logprobs")
+        told = choice["logprobs"]["content"] if choice.get("logprobs") else []
+        return {
+            "ids": choice["token_ids"],
+            "logprobs": [token["logprob"] for token in told],
+            "finished": choice["finish_reason"] == "stop",
+            "prompt_logprobs": scored
+            and [drawn[str(token)]["logprob"] for drawn, token in zip(scored[1:], prompt.ids[1:], strict=True)],
+        }
+
+    def _post(self, path: str, content: Mapping[str, Any]) -> Any:
+        request = urllib.request.Request(  # noqa: S310 (http, see Vllm)
+            f"{self._url}{path}", json.dumps(content).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=self._patience) as answer:  # noqa: S310
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise self._failure(
+                f"answers {path} with {error.code} ({error.read().decode(errors='replace')[:500]})"
+            ) from error
+        except OSError as error:
+            raise self._failure(f"does not answer {path} ({error})") from error
+        return json.loads(text) if text else None
+
+    def _failure(self, problem: str) -> VicurError:
+        return VicurError(
+            f"the rollout server {problem}.",
+            where=f"training.rollout.engine.url {self._url}",
+            remedy="Start it with vicur rollout-server, and with the settings of this training; what it printed says more. The "
+            "training goes on from its checkpoint.",
+            retryable=True,
+        )
+
+
+def _address(encoded: bytes) -> str:
+    """An image in an address. vLLM would put one with transparency on white, and turn one as its EXIF says, where training does neither:
+    such an image goes as its bare pixels.
+    """
+    with Image.open(io.BytesIO(encoded)) as opened:
+        plain = opened.mode == "RGB" and "transparency" not in opened.info and not opened.getexif()
+        kind = opened.get_format_mimetype() if plain else None
+        if kind is None:
+            written = io.BytesIO()
+            opened.convert("RGB").save(written, "PNG")
+            kind, encoded = "image/png", written.getvalue()
+    return f"data:{kind};base64,{base64.b64encode(encoded).decode()}"
