@@ -19,8 +19,16 @@ from vicur.modeling.marks import mark, split_marks
 
 MODE = "vicur"
 """What ``--tokenizer-mode`` calls it."""
-_TEXTS = ("text", "refusal", "thinking")
-"""Fields of a message's parts that hold text."""
+_FIELDS = {
+    "text": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+    "thinking": "thinking",
+    "image_url": "image_url",
+}
+"""The field that each type of a message's parts has. vLLM takes others, too: an ``image_pil`` that is text is fetched or opened as a file,
+and a ``uuid`` names an image that another client may have sent."""
 
 
 class StudentRenderer(HfRenderer):
@@ -89,8 +97,21 @@ def _with_marks(message: Mapping[str, Any], texts: list[str]) -> dict[str, Any]:
 def _part_with_marks(part: Any, texts: list[str]) -> Any:
     if isinstance(part, str):
         return _marked_text(part, texts)
-    marked = {name: _marked_text(part[name], texts) for name in _TEXTS if isinstance(part.get(name), str)}
-    return {**part, **marked}
+    kind = part.get("type")
+    field = _FIELDS.get(kind) if isinstance(kind, str) else None
+    if field is None:
+        raise VLLMValidationError(
+            f"A part of a message has the type {kind!r:.40}, and this server takes {', '.join(_FIELDS)}.",
+            parameter="type",
+        )
+    more = sorted(part.keys() - {"type", field})
+    if more:
+        raise VLLMValidationError(
+            f"A part of the type {kind} has the field {more[0]!r:.40}, which this server does not take.",
+            parameter="content",
+        )
+    text = part.get(field)
+    return {**part, field: _marked_text(text, texts)} if kind != "image_url" and isinstance(text, str) else part
 
 
 def _restored(value: Any, texts: Sequence[str]) -> Any:

@@ -28,17 +28,21 @@ _ENVIRONMENT = {
     "VLLM_SERVER_DEV_MODE": "0",
 }
 _FIXED = {
+    "--config": "a file could set what is refused here",
     "--hf-overrides": "it says which class runs the model",
     "--limit-mm-per-prompt": "use --limit max_images=...",
     "--max-model-len": "use --limit max_model_len=...",
     "--middleware": "one stands before the routes already",
     "--model-impl": "the plugin is the implementation",
+    "--override-generation-config": "use --limit max_tokens=..., and requests' own settings",
     "--tokenizer-mode": "text of users would be read for control tokens",
     "--trust-remote-code": "code of a checkpoint is never run",
     "--trust-request-chat-template": "requests would write control tokens",
     "--trust-request-mm-kwargs": "requests would change how images are prepared",
 }
 """Arguments that are no choice of whoever starts a server, and why."""
+_NAMES_OF_THEIR_OWN = ("--model", "--tokenizer")
+"""Arguments of vLLM whose names are the beginnings of others."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def server_command(
     """
     for word in extra:
         flag = word.partition("=")[0].replace("_", "-")
-        fixed = next((each for each in _FIXED if flag == each or flag.startswith(f"{each}.")), None)
+        fixed = next((each for each in _FIXED if _stands_for(flag, each)), None)
         if fixed is not None:
             raise VicurError(
                 f"{fixed} cannot be given: {_FIXED[fixed]}.", where="vicur serve", remedy="Leave it out after --."
@@ -99,6 +103,12 @@ def server_command(
         "VLLM_MAX_N_SEQUENCES": str(limits.max_choices),
     }
     return ServerCommand(tuple(words), environment)
+
+
+def _stands_for(flag: str, fixed: str) -> bool:
+    """Whether vLLM reads ``flag`` as ``fixed`` or one of its settings: argparse takes the beginning of a name for the whole."""
+    name = flag.partition(".")[0]
+    return name == fixed or (name.startswith("--") and fixed.startswith(name) and name not in _NAMES_OF_THEIR_OWN)
 
 
 def _length(folder: Path, config: Mapping[str, Any], limits: ServerLimits) -> int:

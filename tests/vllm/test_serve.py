@@ -183,11 +183,21 @@ def test_an_alias_that_does_not_exist_is_told(vicur: Command, first: Case, tmp_p
         (["--trust_request_mm_kwargs"], "--trust-request-mm-kwargs cannot be given"),
         (["--max-model-len=4"], "use --limit max_model_len"),
         (["--hf-overrides.architectures+", "x"], "--hf-overrides cannot be given"),
+        (["--trust-remote"], "--trust-remote-code cannot be given"),
+        (["--tokenizer-mod=hf"], "--tokenizer-mode cannot be given"),
+        (["--config", "x.yaml"], "--config cannot be given"),
+        (["--override-generation-config.max_new_tokens", "4096"], "use --limit max_tokens"),
     ],
 )
 def test_arguments_that_undo_the_servers_own_are_refused(extra: list[str], said: str) -> None:
     with pytest.raises(VicurError, match=said):
         server_command(TINY / "base", "base", ServerLimits(), host="127.0.0.1", port=1, extra=extra)
+
+
+def test_other_arguments_are_vllms_also_where_a_refused_one_begins_like_them() -> None:
+    extra = ["--tokenizer", "x", "--config-format", "hf", "--max-num-seqs", "4"]
+    command = server_command(TINY / "base", "base", ServerLimits(), host="127.0.0.1", port=1, extra=extra)
+    assert command.words[-6:] == tuple(extra)
 
 
 def test_a_prompt_is_as_long_as_the_model_takes_it(tmp_path: Path) -> None:

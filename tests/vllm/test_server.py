@@ -265,10 +265,28 @@ def test_nothing_is_fetched_for_a_request(client: openai.OpenAI, tmp_path: Path)
             part = {"type": kind, kind: {"url": f"http://{at}"}}
             with pytest.raises(openai.BadRequestError):
                 client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": [part]}])
+        for given in (f"http://{at}", f"{tmp_path}/scene.png", data_url(picture())):
+            for part in ({"type": "image_pil", "image_pil": given}, {"image_pil": given}):
+                parts: Any = [part, *content(QUESTION)]
+                with pytest.raises(openai.BadRequestError, match="this server takes text, input_text"):
+                    client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": parts}])
     finally:
         inside.shutdown()
         inside.server_close()
     assert _Secret.asked == []
+
+
+def test_no_client_names_an_image_that_another_has_sent(client: openai.OpenAI) -> None:
+    for url in (data_url(picture(1)), None):
+        part: Any = {"type": "image_url", "image_url": url and {"url": url}, "uuid": "theirs"}
+        with pytest.raises(openai.BadRequestError, match="has the field 'uuid'"):
+            client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": [part]}])
+
+
+def test_a_part_of_text_brings_no_image_into_the_template(client: openai.OpenAI) -> None:
+    part: Any = {"type": "text", "text": QUESTION, "image": "x"}
+    with pytest.raises(openai.BadRequestError, match="has the field 'image'"):
+        client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": [part]}])
 
 
 def test_health_and_metrics_are_there_and_what_else_vllm_serves_is_not(served: Served, client: openai.OpenAI) -> None:
