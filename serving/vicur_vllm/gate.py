@@ -6,21 +6,13 @@ server. It reads a body of any size. Neither is for a server that strangers reac
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
 from vicur.config.serving import ServerLimits
+from vicur_vllm.asgi import App, Message, Receive, Send, refuse, replayed, whole_body
 from vicur_vllm.bounds import server_limits
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 OPEN = {"/health": "GET", "/metrics": "GET", "/version": "GET", "/v1/models": "GET", "/v1/chat/completions": "POST"}
 """Paths that are served, and their methods."""
-_RETRY_SECONDS = "1"
+_RETRY_SECONDS = 1
 
 
 class Gate:
@@ -44,14 +36,14 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
         elif OPEN.get(scope["path"]) != scope["method"]:
             open_here = ", ".join(f"{method} {path}" for path, method in OPEN.items())
-            await _refuse(send, 404, f"There is no {scope['method']} {scope['path']} here; there are {open_here}.")
+            await refuse(send, 404, f"There is no {scope['method']} {scope['path']} here; there are {open_here}.")
         elif scope["method"] == "GET":
             await self._app(scope, receive, send)
         elif self._under_way >= self._limits.max_requests:
             problem = (
                 f"{self._under_way} requests are under way, as many as this server takes (max_requests). Come again."
             )
-            await _refuse(send, 429, problem, retry=True)
+            await refuse(send, 429, problem, retry_after=_RETRY_SECONDS)
         else:
             self._under_way += 1
             try:
@@ -61,40 +53,9 @@ class Gate:
 
     async def _bring(self, scope: Message, receive: Receive, send: Send) -> None:
         """Hands a request on once its body is whole and small enough."""
-        body = await self._body(scope, receive)
-        if body is None:
-            most = self._limits.max_request_bytes
-            await _refuse(send, 413, f"The request's body has more than {most} bytes (max_request_bytes).")
-            return
-        waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def replay() -> Message:
-            return waiting.pop() if waiting else await receive()
-
-        await self._app(scope, replay, send)
-
-    async def _body(self, scope: Message, receive: Receive) -> bytes | None:
-        """A request's body; ``None`` for one that is too large, of which no more is read than tells so."""
         most = self._limits.max_request_bytes
-        said = dict(scope["headers"]).get(b"content-length", b"0")
-        if not said.isdigit() or int(said) > most:
-            return None
-        body = bytearray()
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if len(body) > most:
-                return None
-            if message["type"] == "http.disconnect" or not message.get("more_body"):
-                return bytes(body)
-
-
-async def _refuse(send: Send, status: int, problem: str, *, retry: bool = False) -> None:
-    """Answers with an error as OpenAI's API has it."""
-    error = {"message": problem, "type": "invalid_request_error", "param": None, "code": status}
-    body = json.dumps({"error": error}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if retry:
-        headers.append((b"retry-after", _RETRY_SECONDS.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+        body = await whole_body(scope, receive, most)
+        if body is None:
+            await refuse(send, 413, f"The request's body has more than {most} bytes (max_request_bytes).")
+        else:
+            await self._app(scope, replayed(body, receive), send)

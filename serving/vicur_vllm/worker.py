@@ -40,7 +40,12 @@ class TakesWeights:
                 f"{name!r} is no file's name.", where="vicur_take_weights", remedy="Put it into the exchange folder."
             )
         self._require_whole()
+        self._vicur_given = name
         return take_weights(self, load_file(folder / name).items())
+
+    def vicur_given(self) -> str | None:
+        """Name of the file that weights were last taken from; none where there were none yet."""
+        return getattr(self, "_vicur_given", None)
 
     def vicur_held_weights(self) -> dict[str, int]:
         """Sums of what the model computes with, by the trainer's names.

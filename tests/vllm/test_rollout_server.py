@@ -42,8 +42,10 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def served(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
     exchange = tmp_path_factory.mktemp("exchange")
     words = ["--set", f"training.max_prompt_tokens={ROOM}", "--", "--kv-cache-memory-bytes", "200000000"]
-    with rollout_server(case.folder, exchange, words) as url:
-        yield Vllm(placement="server", url=url, exchange=exchange)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("VLLM_API_KEY", "sk-test")
+        with rollout_server(case.folder, exchange, words) as url:
+            yield Vllm(placement="server", url=url, exchange=exchange)
 
 
 @pytest.fixture
@@ -112,6 +114,35 @@ def test_a_server_that_refuses_or_is_not_there_is_told_with_the_remedy(
     server = Server(served)
     with pytest.raises(VicurError, match=r"answers /collective_rpc with 500"):
         server._post("/collective_rpc", {"method": "vicur_take_weights", "args": ["../weights.safetensors"]})
+
+
+def test_a_server_that_another_training_gives_weights_to_is_told(case: Case, engine: VllmEngine, served: Vllm) -> None:
+    prompt = case.chat.prompt("what is it", [])
+    engine.update(20)
+    assert engine.generate([prompt], GREEDY, seed=0, batch_size=1)
+    another = VllmEngine(
+        Server(served), Single(case.student, bf16=False), case.chat, Processes.alone("cpu"), torch.float32, "vLLM"
+    )
+    another.update(0)
+    another.close()
+    with pytest.raises(VicurError, match="another training gives it weights"):
+        engine.generate([prompt], GREEDY, seed=0, batch_size=1)
+
+
+def test_who_lacks_the_key_changes_no_weights(engine: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.update(21)
+    for key in ("", "sk-wrong"):
+        monkeypatch.setenv("VLLM_API_KEY", key)
+        with pytest.raises(VicurError, match=r"answers /collective_rpc with 401 .*set VLLM_API_KEY"):
+            engine.update(22)
+
+
+def test_workers_are_asked_for_nothing_else(served: Vllm) -> None:
+    server = Server(served)
+    with pytest.raises(VicurError, match="answers /collective_rpc with 403"):
+        server._post("/collective_rpc", {"method": "save_sharded_state", "kwargs": {"path": "/tmp/x"}})  # noqa: S108 (nothing is written)
+    with pytest.raises(VicurError, match="answers /sleep with 404"):
+        server._post("/sleep", {})
 
 
 def test_processes_that_share_a_student_share_a_server(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811

@@ -35,7 +35,7 @@ def rollout_server(
 
     It is given the training's own settings and waits, without weights, for those of the training, which names it in
     training.rollout.engine (docs/rollouts.md). With --teacher it loads the teacher's own, for training.teacher.engine.
-    It ends when it is told to (SIGTERM, Ctrl-C).
+    With VLLM_API_KEY set here and for the training, it asks for that key. It ends when it is told to (SIGTERM, Ctrl-C).
 
     [bold]Examples[/bold]
 

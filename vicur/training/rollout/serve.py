@@ -52,6 +52,7 @@ def serve(
             arguments, folder = describe_student(config, folder, chat, Path(made)), Path(made)
         arguments["additional_config"]["vicur"][EXCHANGE] = str(exchange)
         arguments |= {"worker_extension_cls": "vicur_vllm.worker.TakesWeights", "host": host, "port": port}
+        arguments |= {"middleware": "vicur_vllm.rollout_gate.RolloutGate"}
         # The endpoint that takes tokens. Alone (--tokens-only) it has no tokenizer, and images cannot be prepared without.
         words = ["--model", str(folder), "--enable-scale-out", *flags(arguments), *extra]
         # What `vllm serve` runs; that command itself asks for a package that vLLM's CPU build does not call itself.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import urllib.error
 import urllib.request
 import uuid
@@ -25,6 +26,8 @@ from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur.modeling.disk import disk_errors
 
+_KEY = "VLLM_API_KEY"
+"""Variable of the environment with the key that the server asks for."""
 # Requests that wait for answers at once; the server itself decides how many it works on.
 _WAITING = 256
 
@@ -43,6 +46,7 @@ class Server:
         self._url = config.url.rstrip("/")
         self._exchange = config.exchange
         self._patience = config.patience
+        self._given: str | None = None
         self._threads = ThreadPoolExecutor(_WAITING, thread_name_prefix="rollouts")
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
@@ -61,26 +65,31 @@ class Server:
         try:
             with disk_errors(file):
                 save_file(kept, file)
-            told = self._post("/collective_rpc", {"method": "vicur_take_weights", "args": [file.name]})
+            sums: dict[str, int] = self._call("vicur_take_weights", file.name)
         finally:
             file.unlink(missing_ok=True)
         for cache in ("encoder", "prefix"):
             self._post(f"/reset_{cache}_cache", {})
-        sums: dict[str, int] = told["results"][0]
+        self._given = file.name
         return sums
 
     def held(self) -> dict[str, int]:
         """Sums of the weights that the server holds."""
-        sums: dict[str, int] = self._post("/collective_rpc", {"method": "vicur_held_weights"})["results"][0]
+        sums: dict[str, int] = self._call("vicur_held_weights")
         return sums
 
     def answer(self, prompts: Sequence[Prompt], parameters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answers prompts, as the engine inside does.
 
         Raises:
-            VicurError: where the server does not.
+            VicurError: where the server does not, or no longer holds the weights that this process gave it.
         """
-        return list(self._threads.map(self._ask, prompts, parameters))
+        answers = list(self._threads.map(self._ask, prompts, parameters))
+        if self._given is not None and self._given != self._call("vicur_given"):
+            raise self._failure(
+                "holds other weights than this training gave it: it was started anew, or another training gives it weights, too"
+            )
+        return answers
 
     def require_ready(self) -> None:
         """Asks whether it is there.
@@ -116,10 +125,15 @@ class Server:
             and [drawn[str(token)]["logprob"] for drawn, token in zip(scored[1:], prompt.ids[1:], strict=True)],
         }
 
+    def _call(self, method: str, *arguments: str) -> Any:
+        """What a method of the server's worker returns."""
+        return self._post("/collective_rpc", {"method": method, "args": arguments})["results"][0]
+
     def _post(self, path: str, content: Mapping[str, Any]) -> Any:
-        request = urllib.request.Request(  # noqa: S310 (http, see Vllm)
-            f"{self._url}{path}", json.dumps(content).encode(), {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(_KEY):
+            headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(f"{self._url}{path}", json.dumps(content).encode(), headers)  # noqa: S310 (http, see Vllm)
         try:
             with urllib.request.urlopen(request, timeout=self._patience) as answer:  # noqa: S310
                 text = answer.read()
