@@ -1,4 +1,4 @@
-"""The models that a run reads, looked at before it starts: a teacher that is not there is not to be found out after hours."""
+"""What the trainings of a run need beside data, looked at before it starts: what is missing is not to be found out after hours."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from vicur.config.ablation import AblationConfig
 from vicur.config.run import RunConfig
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.training import TrainConfig
+from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 
 
@@ -26,6 +27,22 @@ def require_models(config: RunConfig | AblationConfig) -> None:
                 where=f"{setting}, {folder}",
                 remedy="Name the folder of a model that save_pretrained wrote.",
             )
+
+
+def require_engines(config: RunConfig | AblationConfig) -> None:
+    """Sees to it that vLLM is there, with its plugin, for a training that is to have it inside. A server may be started until it is asked.
+
+    Raises:
+        VicurError: where it is not.
+    """
+    for training in _trainings(config):
+        engines = {"rollout": training.rollout.engine, "teacher": getattr(training.effective.teacher, "engine", None)}
+        for part, engine in engines.items():
+            if isinstance(engine, Vllm) and engine.placement == "inside":
+                # Imports torch.
+                from vicur.training.rollout.build import require_vllm
+
+                require_vllm(f"training.{part}.engine, method {training.method}")
 
 
 def _trainings(config: RunConfig | AblationConfig) -> Iterable[TrainConfig]:

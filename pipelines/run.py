@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 from vicur_pipelines.graph import Graph, graph_of
 from vicur_pipelines.live import view_of
-from vicur_pipelines.models import require_models
+from vicur_pipelines.models import require_engines, require_models
 from vicur_pipelines.progress import Progress, Step, duration
 from vicur_pipelines.run_folder import RUNS, RunFolder, open_run, point_latest_at
 from vicur_pipelines.summary import ErrorRecord, RunSummary, ablation_table, results_table, summarize
@@ -52,6 +52,7 @@ def run_pipeline(
     """
     console = console or Console()
     require_models(config)
+    require_engines(config)
     graph = graph_of(config)
     run, resumed = open_run(root, config, new=new)
     progress = Progress(graph.steps(config))

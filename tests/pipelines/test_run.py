@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,23 @@ def test_a_wrong_setting_is_told_before_anything_starts(project: Project, settin
     assert run.returncode == 2
     assert words in run.stderr
     assert "Traceback" not in run.stderr
+    assert not (project.folder / "runs").exists()
+
+
+@pytest.mark.skipif(find_spec("vicur_vllm") is not None, reason="the plugin is here")
+@pytest.mark.parametrize(
+    ("setting", "part"),
+    [
+        ("training.rollout.engine=vllm", "rollout"),
+        ("training.teacher={type: self-frozen, engine: vllm}", "teacher"),
+    ],
+)
+def test_an_engine_that_is_not_installed_is_told_before_anything_starts(
+    project: Project, setting: str, part: str
+) -> None:
+    run = project.run(*ONE_METHOD, "--set", setting)
+    assert run.returncode == 2
+    assert f"training.{part}.engine, method vicur: vLLM is asked for" in run.stderr
     assert not (project.folder / "runs").exists()
 
 

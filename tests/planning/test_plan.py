@@ -137,3 +137,14 @@ def test_a_record_is_plain_and_whole(too_large: Plan) -> None:
     assert record["expected"]["work"].keys() == {"vision", "rollout", "teacher", "forward", "backward", "loss"}
     assert record["suggestions"][0]["saves_bytes"] > 0
     assert PlanInput.model_validate(record["input"]) == too_large.input
+
+
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [("transformers", False), ("vllm", True), ("{type: vllm, placement: server, url: 'http://gpu:8000'}", False)],
+)
+def test_a_plan_says_that_a_vllm_inside_is_not_counted(engine: str, told: bool) -> None:
+    config = load_config(None, [f"training.rollout.engine={engine}"])
+    out = io.StringIO()
+    show_plan(make_plan(plan_input(config, "vicur")), Console(file=out, width=140))
+    assert ("Not counted: vLLM inside the training" in out.getvalue()) is told

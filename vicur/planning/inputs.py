@@ -15,6 +15,7 @@ from vicur.config.student import CueRecoverySettings
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.trained import Lora
 from vicur.config.validation import validated
+from vicur.config.vllm import Vllm
 
 # Where a field of the plan's input comes from: an option of the command, or a setting of the run. The others are assumed.
 _OPTIONS = ("gpus", "teacher_gpus")
@@ -125,6 +126,8 @@ class PlanInput(Section):
     """Responses of a GPU that are drawn at once; left out, all of its share of the batch."""
     feature_cache: float = Field(default=1.0, ge=0)
     """Most that remembered image features of a frozen tower take, in GiB."""
+    vllm_inside: bool = False
+    """Whether vLLM runs inside the training, for rollouts or a teacher. What it takes is not counted, nor is its speed; a plan says so."""
 
     hardware: Hardware = Hardware()
     """The GPUs."""
@@ -237,6 +240,8 @@ def plan_input(
         "validation_examples": training.validation_examples,
         "hardware": dict(hardware or {}),
     }
+    engines = (training.rollout.engine, getattr(chosen.teacher, "engine", None))
+    fields["vllm_inside"] = any(isinstance(engine, Vllm) and engine.placement == "inside" for engine in engines)
     if isinstance(training.trained, Lora):
         fields["lora_rank"] = training.trained.rank
     if isinstance(chosen.teacher, OtherCheckpoint):

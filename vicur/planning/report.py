@@ -165,6 +165,11 @@ def _assumptions(plan: PlanInput) -> Iterator[str]:
         f"trained: {plan.trained}{' and vision tower' if plan.train_vision else ''}, {plan.visual_tokens} visual tokens a prompt. "
         "Memory is that of the longest sequences."
     )
+    if plan.vllm_inside:
+        yield (
+            "Not counted: vLLM inside the training. It holds its model's weights once more, and cache_gb (4 unless set) of keys and values "
+            "in every phase; rollouts are planned as the training's own."
+        )
 
 
 def _verdict(plan: Plan, console: Console) -> None:
