@@ -126,16 +126,24 @@ def measure(
     }
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batches", type=int, nargs="+", default=[8, 32, 128, 512])
-    parser.add_argument("--hidden", type=int, nargs="+", default=[96], help="widths of the student, multiples of 32")
-    parser.add_argument("--tokens", type=int, default=40, help="longest response")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batches", type=_count, nargs="+", default=[8, 32, 128, 512])
+    parser.add_argument("--hidden", type=_count, nargs="+", default=[96], help="widths of the student, multiples of 32")
+    parser.add_argument("--tokens", type=_count, default=40, help="longest response")
+    parser.add_argument("--rounds", type=_count, default=3)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if wrong := [width for width in options.hidden if width % 32]:
+        parser.error(f"argument --hidden: {wrong[0]} is no multiple of 32")
     torch.set_num_threads(1)
     rows = []
     for hidden in options.hidden:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -215,3 +216,11 @@ def test_a_folder_without_a_checkpoint_is_told(vicur: Command) -> None:
     result = vicur("serve", "nowhere")
     assert result.code == 2
     assert "nowhere/config.json: cannot be read" in result.error
+
+
+def test_a_port_that_is_taken_is_told(vicur: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = vicur("serve", str(TINY / "base"), "--port", str(port))
+    assert result.code == 2
+    assert f"vicur serve, 127.0.0.1:{port}: cannot be listened at (Address already in use)" in result.error
