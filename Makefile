@@ -7,6 +7,8 @@ BENCH := .venv-bench
 # vLLM pins releases of transformers and others that the rest of this project is ahead of.
 VLLM := .venv-vllm
 VLLM_PYTHON ?= $(VLLM)/bin/python
+# A file's tests share a server or a student.
+VLLM_TEST := $(VLLM)/bin/pytest -n 2 --dist loadfile -m vllm
 # One thread a process: on few cores, OpenMP's threads of several processes spin against each other.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -41,12 +43,12 @@ docker-e2e: $(VENV)/.dev ## Build the cpu image and run the pipeline in it (root
 	$(BIN)/pytest -n 0 -m docker tests/e2e
 
 vllm-e2e: $(VLLM)/.vllm ## Hold the students in vLLM against transformers, on a CPU (builds .venv-vllm, 5 GB)
-	$(VLLM)/bin/pytest tests/modeling tests/training/test_step.py tests/training/test_loss.py tests/training/test_vision.py
-	$(VLLM)/bin/pytest -rP --show-capture=stdout -m vllm tests/vllm
+	$(VLLM)/bin/pytest -n 2 tests/modeling tests/training/test_step.py tests/training/test_loss.py tests/training/test_vision.py
+	$(VLLM_TEST) -rP --show-capture=stdout tests/vllm
 
 vllm-slice: $(VLLM)/.vllm # The part of vllm-e2e that CI has time for.
-	$(VLLM)/bin/pytest -m vllm tests/vllm/test_parity.py tests/vllm/test_limits.py tests/vllm/test_positions.py
-	$(VLLM)/bin/pytest -m vllm tests/vllm/test_rollout.py -k "greedy or fault"
+	$(VLLM_TEST) tests/vllm/test_parity.py tests/vllm/test_limits.py tests/vllm/test_positions.py tests/vllm/test_rollout.py \
+	-k "not test_rollout or greedy or fault"
 
 vllm-parity: ## Repeat the parity suite in an environment of yours: VLLM_PYTHON=..., see docs/vllm.md
 	$(VLLM_PYTHON) -m pytest -rP --show-capture=stdout -m vllm tests/vllm/test_parity.py

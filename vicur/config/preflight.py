@@ -34,6 +34,8 @@ class PreflightConfig(Section):
     """Where the pods run."""
     pool: GpuPool | None = None
     """The nodes that train."""
+    trainer: bool = False
+    """Whether trainings are jobs of Kubeflow Trainer, as those of several nodes are."""
     queue: str | None = None
     """Kueue's LocalQueue that trainings wait in."""
     buckets: tuple[str, ...] = ()

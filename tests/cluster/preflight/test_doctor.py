@@ -13,6 +13,7 @@ from tests.cli.calling import Command, caller
 from tests.cluster.preflight.doubles import KubernetesDouble, openai_double, serving
 from tests.tracking.server import Server
 from vicur.cluster.preflight import needs_of, run_preflight
+from vicur.cluster.preflight.selection import step_checks
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
 from vicur.config.tracking import TrackingConfig
@@ -150,6 +151,13 @@ def test_what_a_run_needs_is_what_its_configuration_says() -> None:
 
 def test_a_training_on_the_processor_needs_no_pool() -> None:
     assert needs_of(RunConfig.model_validate({"cluster": {"gpu_count": 0}})).pool is None
+
+
+@pytest.mark.parametrize(("gpus", "nodes", "wanted"), [(0, 1, False), (8, 1, False), (0, 2, True), (8, 2, True)])
+def test_several_nodes_need_the_trainer_with_gpus_or_without(gpus: int, nodes: int, wanted: bool) -> None:
+    needs = needs_of(RunConfig.model_validate({"cluster": {"gpu_count": gpus, "nodes": nodes}}))
+    names = {check.name for check in step_checks(needs, TrackingConfig())}
+    assert names & {"trainer", "access"} == ({"trainer", "access"} if wanted else set())
 
 
 @pytest.mark.usefixtures("s3", "kubernetes")

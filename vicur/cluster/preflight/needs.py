@@ -14,6 +14,7 @@ def needs_of(config: RunConfig) -> PreflightConfig:
     where, provider = config.cluster, config.cues.provider
     values: dict[str, Any] = {
         "namespace": where.namespace,
+        "trainer": where.nodes > 1,
         "queue": where.queue or None,
         "models": [config.base.path, *_teachers(config)],
         "buckets": [config.checkpoints] if config.checkpoints.startswith("s3://") else [],

@@ -100,6 +100,8 @@ def cluster_checks(config: PreflightConfig, link: Link) -> list[Check]:
     wanted.append(_asked("pipelines", partial(interfaces.interface, link, interfaces.ARGO), "Kubeflow Pipelines"))
     if config.pool is not None:
         wanted += _pool_checks(config, config.pool, link)
+    if config.trainer or (config.pool is not None and config.pool.nodes > 1):
+        wanted += _trainer_checks(config.namespace, link)
     if config.queue is not None:
         look = partial(room.queue, link, config.namespace, config.queue)
         wanted.append(_asked("queue", look, f"Kueue, and its LocalQueue {config.queue} in {config.namespace}"))
@@ -108,7 +110,7 @@ def cluster_checks(config: PreflightConfig, link: Link) -> list[Check]:
 
 def _pool_checks(config: PreflightConfig, nodes: GpuPool, link: Link) -> list[Check]:
     labels = f" labelled {nodes.node_selector}" if nodes.node_selector else ""
-    checks = [
+    return [
         _asked(
             "gpu pool",
             partial(pool.gpu_pool, link, nodes),
@@ -120,12 +122,14 @@ def _pool_checks(config: PreflightConfig, nodes: GpuPool, link: Link) -> list[Ch
             f"the namespace {config.namespace}, with room for {nodes.gpus * nodes.nodes} {nodes.resource}",
         ),
     ]
-    if nodes.nodes > 1:
-        look = partial(interfaces.interface, link, interfaces.TRAINER)
-        checks.append(_asked("trainer", look, "Kubeflow Trainer 2"))
-        rights = "the right to launch trainings (k8s/base/access)"
-        checks.append(_asked("access", partial(access.access, link, config.namespace), rights))
-    return checks
+
+
+def _trainer_checks(namespace: str, link: Link) -> list[Check]:
+    rights = "the right to launch trainings (k8s/base/access)"
+    return [
+        _asked("trainer", partial(interfaces.interface, link, interfaces.TRAINER), "Kubeflow Trainer 2"),
+        _asked("access", partial(access.access, link, namespace), rights),
+    ]
 
 
 def _asked(name: str, look: Callable[[], Finding], needed: str) -> Check:

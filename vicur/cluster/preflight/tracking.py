@@ -67,7 +67,11 @@ def shared_tracking(config: TrackingConfig) -> Finding:
 def judged(address: str, release: str | None) -> Finding:
     """A finding on a server's release."""
     if release is None:
-        return Finding("ok", f"MLflow at {address} (it does not tell its release)")
+        return Finding(
+            "warning",
+            f"{address} answers, but tells no release at /version, as MLflow does",
+            "Make sure that it is an MLflow server; behind a proxy, let /version through.",
+        )
     parts = release.split(".")
     known = tuple(int(part) for part in parts[:2]) if all(part.isdigit() for part in parts[:2]) else OLDEST
     if known < OLDEST:
