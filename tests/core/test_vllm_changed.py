@@ -50,7 +50,12 @@ def _clone(origin: Path, *arguments: str) -> Path:
 
 @pytest.mark.parametrize(
     ("path", "matters"),
-    [("serving/vicur_vllm/model.py", True), ("vicur/modeling/student.py", True), ("docs/vllm.md", False)],
+    [
+        ("serving/vicur_vllm/model.py", True),
+        ("vicur/modeling/student.py", True),
+        ("vicur/training/lora.py", True),
+        ("docs/vllm.md", False),
+    ],
 )
 def test_on_a_branch_its_own_commits_count(main: Path, path: str, matters: bool) -> None:
     clone = _clone(main)
@@ -80,3 +85,11 @@ def test_on_main_what_is_long_past_does_not_count(main: Path) -> None:
 
 def test_without_history_everything_counts(main: Path) -> None:
     assert _changed(_clone(main, "--depth", "1"))
+
+
+def test_what_it_looks_at_is_there() -> None:
+    """A file that was moved would no longer count."""
+    watched = SCRIPT.read_text().partition("watched=(")[2].partition("\n)")[0]
+    words = [word for line in watched.splitlines() if not line.strip().startswith("#") for word in line.split()]
+    missing = [word for word in words if not list(SCRIPT.parents[2].glob(word))]
+    assert (len(words) > 10, missing) == (True, [])
