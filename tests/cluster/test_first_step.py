@@ -31,6 +31,7 @@ def said_by(folder: Path, capsys: pytest.CaptureFixture[str], **form: Any) -> st
         ({"gpu_count": 5}, "a batch of 32 prompts cannot be shared equally by 5 processes"),
         ({"gpu_count": 2, "nodes": 3}, "cannot be shared equally by 6 processes"),
         ({"overrides": {"training.distribution.processes": 4}}, "4 processes need 4 GPUs, and each node has 1"),
+        ({"nodes": 2, "overrides": {"training.rollout.engine": "vllm"}}, "2 processes would each have a vLLM inside"),
         ({"nodes": 2, "overrides": {"checkpoints": ""}}, "several nodes need a place that all of them reach"),
     ],
 )

@@ -16,10 +16,11 @@ def require_shares(config: TrainConfig, pool: PoolsConfig) -> None:
         pool: the nodes, and the GPUs of each.
 
     Raises:
-        VicurError: where the nodes have not the GPUs that the processes need, or the batch cannot be shared equally.
+        VicurError: where the nodes have not the GPUs that the processes need, the batch cannot be shared equally, or several would have a vLLM.
     """
     # Imports torch.
     from vicur.training.distill import require_equal_shares
+    from vicur.training.rollout.build import require_alone
 
     each = 2 if config.distribution.teacher_devices == "separate" else 1
     processes = config.distribution.processes
@@ -31,6 +32,7 @@ def require_shares(config: TrainConfig, pool: PoolsConfig) -> None:
             remedy="Ask for fewer processes, for one a GPU with auto, or for more GPUs (cluster.gpu_count).",
         )
     require_equal_shares(config, count * pool.nodes)
+    require_alone(config, count * pool.nodes)
 
 
 def require_common_place(checkpoints: str) -> None:

@@ -32,25 +32,41 @@ def require_engine(config: TrainConfig, processes: int) -> None:
     Raises:
         VicurError: saying what is missing.
     """
-    teacher = config.effective.teacher
-    engines = {"rollout": config.rollout.engine, "teacher": getattr(teacher, "engine", None)}
-    for name, engine in engines.items():
-        if isinstance(engine, Vllm):
-            _require_vllm_there(engine, f"training.{name}.engine", processes)
+    require_alone(config, processes)
+    for where, engine in _engines(config).items():
+        if engine.placement == "inside":
+            require_vllm(where)
+        else:
+            _require_exchange(engine)
+            Server(engine).require_ready()
 
 
-def _require_vllm_there(engine: Vllm, where: str, processes: int) -> None:
-    if engine.placement == "server":
-        _require_exchange(engine)
-        Server(engine).require_ready()
-        return
-    if processes > 1:
+def require_alone(config: TrainConfig, processes: int) -> None:
+    """Refuses a vLLM inside each of several processes.
+
+    Args:
+        config: settings of the training.
+        processes: how many train.
+
+    Raises:
+        VicurError: saying what to do instead.
+    """
+    inside = [where for where, engine in _engines(config).items() if engine.placement == "inside"]
+    if inside and processes > 1:
         raise VicurError(
             f"{processes} processes would each have a vLLM inside, which was not checked.",
-            where=f"{where}.placement",
+            where=f"{inside[0]}.placement",
             remedy="Set it to server, which all processes ask, or train in one process (training.distribution.processes: 1).",
         )
-    require_vllm(where)
+
+
+def _engines(config: TrainConfig) -> dict[str, Vllm]:
+    """Where vLLM takes part in a training, by the setting that says so."""
+    engines = {
+        "training.rollout.engine": config.rollout.engine,
+        "training.teacher.engine": getattr(config.effective.teacher, "engine", None),
+    }
+    return {where: engine for where, engine in engines.items() if isinstance(engine, Vllm)}
 
 
 def require_vllm(where: str) -> None:
