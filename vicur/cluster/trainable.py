@@ -16,7 +16,7 @@ def require_shares(config: TrainConfig, pool: PoolsConfig) -> None:
         pool: the nodes, and the GPUs of each.
 
     Raises:
-        VicurError: where the nodes have not the GPUs that the processes need, the batch cannot be shared equally, or several would have a vLLM.
+        VicurError: where the nodes lack the GPUs that the processes need, these cannot share the batch, or several would have a vLLM.
     """
     # Imports torch.
     from vicur.training.distill import require_equal_shares
