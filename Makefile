@@ -47,8 +47,9 @@ vllm-e2e: $(VLLM)/.vllm ## Hold the students in vLLM against transformers, on a 
 	$(VLLM_TEST) -rP --show-capture=stdout tests/vllm
 
 vllm-slice: $(VLLM)/.vllm # The part of vllm-e2e that CI has time for.
-	$(VLLM_TEST) tests/vllm/test_parity.py tests/vllm/test_limits.py tests/vllm/test_positions.py tests/vllm/test_rollout.py \
-	-k "not test_rollout or greedy or fault"
+	$(VLLM_TEST) tests/vllm/test_parity.py tests/vllm/test_limits.py tests/vllm/test_positions.py tests/vllm/test_gate.py \
+	tests/vllm/test_rollout_gate.py tests/vllm/test_rollout.py \
+	-k "not test_rollout.py or greedy or fault"
 
 vllm-parity: ## Repeat the parity suite in an environment of yours: VLLM_PYTHON=..., see docs/vllm.md
 	$(VLLM_PYTHON) -m pytest -rP --show-capture=stdout -m vllm tests/vllm/test_parity.py

@@ -8,7 +8,6 @@ from vicur.config.ablation import AblationConfig
 from vicur.config.run import RunConfig
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.training import TrainConfig
-from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 
 
@@ -30,19 +29,16 @@ def require_models(config: RunConfig | AblationConfig) -> None:
 
 
 def require_engines(config: RunConfig | AblationConfig) -> None:
-    """Sees to it that vLLM is there, with its plugin, for a training that is to have it inside. A server may be started until it is asked.
+    """Sees to it that vLLM is there, with its plugin, for a training that is to have it inside.
 
     Raises:
         VicurError: where it is not.
     """
-    for training in _trainings(config):
-        engines = {"rollout": training.rollout.engine, "teacher": getattr(training.effective.teacher, "engine", None)}
-        for part, engine in engines.items():
-            if isinstance(engine, Vllm) and engine.placement == "inside":
-                # Imports torch.
-                from vicur.training.rollout.build import require_vllm
+    # Imports torch.
+    from vicur.training.rollout.build import require_installed
 
-                require_vllm(f"training.{part}.engine, method {training.method}")
+    for training in _trainings(config):
+        require_installed(training)
 
 
 def _trainings(config: RunConfig | AblationConfig) -> Iterable[TrainConfig]:

@@ -58,11 +58,16 @@ def first_step(
 
 
 def _require_trainable(config: RunConfig) -> None:
-    """What a training would find wrong with the settings is told here, hours before it."""
+    """What a training would find wrong with the settings, or with the image, which is this step's too, is told here, hours before it."""
+    # Imports torch.
+    from vicur.training.rollout.build import require_installed
+
     if config.cluster.nodes > 1:
         require_common_place(config.checkpoints)
     for method in config.methods:
-        require_shares(config.training.for_method(method), config.cluster)
+        training = config.training.for_method(method)
+        require_shares(training, config.cluster)
+        require_installed(training)
 
 
 def _needs(config: RunConfig) -> PreflightConfig:

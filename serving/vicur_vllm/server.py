@@ -33,6 +33,7 @@ _FIXED = {
     "--limit-mm-per-prompt": "use --limit max_images=...",
     "--max-model-len": "use --limit max_model_len=...",
     "--middleware": "one stands before the routes already",
+    "--mm-processor-kwargs": "images are prepared as in training",
     "--model-impl": "the plugin is the implementation",
     "--override-generation-config": "use --limit max_tokens=..., and requests' own settings",
     "--tokenizer-mode": "text of users would be read for control tokens",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,15 @@ def test_what_a_training_would_refuse_hours_later_is_refused_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], form: dict[str, Any], says: str
 ) -> None:
     assert says in said_by(tmp_path, capsys, **form)
+
+
+@pytest.mark.skipif(find_spec("vicur_vllm") is not None, reason="the plugin is here")
+def test_an_image_without_the_vllm_that_a_training_has_inside_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = said_by(tmp_path, capsys, overrides={"training.rollout.engine": "vllm"})
+    assert "training.rollout.engine, method vicur: vLLM is asked for" in told
+    assert "take an image that has them" in told
 
 
 def test_it_looks_at_the_namespace_that_it_runs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

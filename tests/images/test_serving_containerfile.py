@@ -37,6 +37,11 @@ def test_it_fetches_nothing_past_the_package_installer_and_keeps_vllms_releases(
     assert "--constraint /src/held.txt" in run
 
 
+def test_it_may_be_built_to_train_too() -> None:
+    assert "EXTRAS=tracking" in values("ARG")
+    assert '"/src[${EXTRAS}]"' in values("RUN")[0]
+
+
 def test_it_copies_what_a_build_gets() -> None:
     given = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"}
     copied = {name for value in values("COPY") for name in value.split()[:-1]}

@@ -185,6 +185,7 @@ def test_an_alias_that_does_not_exist_is_told(vicur: Command, first: Case, tmp_p
         (["--max-model-len=4"], "use --limit max_model_len"),
         (["--hf-overrides.architectures+", "x"], "--hf-overrides cannot be given"),
         (["--trust-remote"], "--trust-remote-code cannot be given"),
+        (["--mm-processor-kwargs", "{}"], "--mm-processor-kwargs cannot be given"),
         (["--tokenizer-mod=hf"], "--tokenizer-mode cannot be given"),
         (["--config", "x.yaml"], "--config cannot be given"),
         (["--override-generation-config.max_new_tokens", "4096"], "use --limit max_tokens"),

