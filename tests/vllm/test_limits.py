@@ -75,7 +75,11 @@ def test_the_arguments_for_a_student_are_within_the_limits(config: VllmConfig) -
     require_limits(config)
 
 
-@pytest.mark.parametrize(("path", "value", "reason"), BROKEN, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    BROKEN,
+    ids=lambda value: type(value).__name__ if type(value) is object else str(value)[:60],
+)
 def test_what_is_beyond_the_limits_is_refused(config: VllmConfig, path: str, value: Any, reason: str) -> None:
     _set(path, value)(config)
     with pytest.raises(VicurError, match=reason) as raised:
