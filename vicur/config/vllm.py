@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from vicur.config.base import Section
 
+KEY_VARIABLE = "VLLM_API_KEY"
+"""Variable of the environment with the key that a server asks for, and that a training shows it."""
+
 
 class Vllm(Section):
     """vLLM with the plugin of ``serving/``."""

@@ -21,6 +21,8 @@ from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.rollout.weights import require_equal
 from vicur.training.spread import Spread
 
+_ROLLOUT, _TEACHER = "training.rollout.engine", "training.teacher.engine"
+
 
 def require_engine(config: TrainConfig, processes: int) -> None:
     """Refuses an engine that cannot be had here.
@@ -34,10 +36,11 @@ def require_engine(config: TrainConfig, processes: int) -> None:
     """
     require_alone(config, processes)
     require_installed(config)
-    for engine in _engines(config).values():
+    for where, engine in _engines(config).items():
         if engine.placement == "server":
-            _require_exchange(engine)
-            Server(engine).require_ready()
+            if where == _ROLLOUT:
+                _require_exchange(engine)
+            Server(engine, teacher=where == _TEACHER).require_ready()
 
 
 def require_installed(config: TrainConfig) -> None:
@@ -76,8 +79,8 @@ def require_alone(config: TrainConfig, processes: int) -> None:
 def _engines(config: TrainConfig) -> dict[str, Vllm]:
     """Where vLLM takes part in a training, by the setting that says so."""
     engines = {
-        "training.rollout.engine": config.rollout.engine,
-        "training.teacher.engine": getattr(config.effective.teacher, "engine", None),
+        _ROLLOUT: config.rollout.engine,
+        _TEACHER: getattr(config.effective.teacher, "engine", None),
     }
     return {where: engine for where, engine in engines.items() if isinstance(engine, Vllm)}
 
@@ -136,10 +139,15 @@ def build_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Chat, p
         from vicur_vllm.inside import InsideEngine
 
         return VllmTeacher(InsideEngine(folder, describe_teacher(config, folder, chat), _cache_bytes(engine)))
-    server = Server(engine)
+    server = Server(engine, teacher=True)
     if processes.is_main:
         dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
-        require_equal(weight_sums(checkpoint_weights(folder, dtype)), server.held(), f"the teacher at {engine.url}")
+        require_equal(
+            weight_sums(checkpoint_weights(folder, dtype)),
+            server.held(),
+            f"the teacher at {engine.url}",
+            remedy="Start the server with vicur rollout-server --teacher, and with the settings of this training.",
+        )
     return VllmTeacher(server)
 
 
@@ -151,6 +159,6 @@ def _require_exchange(engine: Vllm) -> None:
     if not engine.exchange.is_dir():
         raise VicurError(
             "there is no such folder, and weights are to pass through it.",
-            where=f"training.rollout.engine.exchange {engine.exchange}",
+            where=f"{_ROLLOUT}.exchange {engine.exchange}",
             remedy="Name a folder that this machine and the server both see: /dev/shm on one machine, a shared disk otherwise.",
         )
