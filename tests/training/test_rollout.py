@@ -10,6 +10,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from tests.training.factory import learner_for, taught
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
+from vicur.modeling import load_model
 from vicur.modeling.generation import Response
 from vicur.modeling.weight_sums import weight_sums
 from vicur.training.learner import Learner
@@ -17,6 +18,7 @@ from vicur.training.rollout import build
 from vicur.training.rollout.build import require_engine
 from vicur.training.rollout.gap import engine_gap, require_near
 from vicur.training.rollout.server import Server
+from vicur.training.rollout.teacher import checkpoint_weights
 from vicur.training.rollout.weights import require_equal, student_weights
 from vicur.training.step import training_step
 from vicur.training.tally import Tally
@@ -121,8 +123,22 @@ def test_weights_that_differ_or_are_missing_are_named(base):
     require_equal(sent, tied, "engine")
     with pytest.raises(VicurError, match=r"than were given: lm_head.weight"):
         require_equal(sent, {**tied, "lm_head.weight": 0}, "engine")
+    with pytest.raises(VicurError, match=r"lm_head.weight, model.cue"):
+        require_equal({}, {"model.cue_recovery.weight": 0, "lm_head.weight": 0}, "engine")
     with pytest.raises(VicurError, match=r"model.language_model.norm.weight"):
         require_equal(sent, {name: n for name, n in sent.items() if "language_model.norm" not in name}, "engine")
+
+
+def test_weights_of_a_checkpoint_are_read_or_what_is_wrong_with_them_is_told(base, tmp_path):
+    sums = weight_sums(checkpoint_weights(base, torch.float32))
+    model = load_model(base)
+    assert sums == weight_sums(student_weights(model, torch.float32))
+    with pytest.raises(VicurError, match="holds no weights"):
+        next(checkpoint_weights(tmp_path, torch.float32))
+    whole = (base / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VicurError, match=r"model\.safetensors: cannot be read"):
+        list(checkpoint_weights(tmp_path, torch.float32))
 
 
 def test_an_engine_that_cannot_be_had_is_refused_with_the_remedy(monkeypatch):
