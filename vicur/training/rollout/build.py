@@ -21,8 +21,6 @@ from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.rollout.weights import require_equal
 from vicur.training.spread import Spread
 
-_ROLLOUT, _TEACHER = "training.rollout.engine", "training.teacher.engine"
-
 
 def require_engine(config: TrainConfig, processes: int) -> None:
     """Refuses an engine that cannot be had here.
@@ -36,11 +34,11 @@ def require_engine(config: TrainConfig, processes: int) -> None:
     """
     require_alone(config, processes)
     require_installed(config)
-    for where, engine in _engines(config).items():
+    for part, engine in config.engines.items():
         if engine.placement == "server":
-            if where == _ROLLOUT:
+            if part == "rollout":
                 _require_exchange(engine)
-            Server(engine, teacher=where == _TEACHER).require_ready()
+            Server(engine, teacher=part == "teacher").require_ready()
 
 
 def require_installed(config: TrainConfig) -> None:
@@ -52,9 +50,9 @@ def require_installed(config: TrainConfig) -> None:
     Raises:
         VicurError: saying how to get it.
     """
-    for where, engine in _engines(config).items():
+    for part, engine in config.engines.items():
         if engine.placement == "inside":
-            require_vllm(f"{where}, method {config.method}")
+            require_vllm(f"training.{part}.engine, method {config.method}")
 
 
 def require_alone(config: TrainConfig, processes: int) -> None:
@@ -67,22 +65,13 @@ def require_alone(config: TrainConfig, processes: int) -> None:
     Raises:
         VicurError: saying what to do instead.
     """
-    inside = [where for where, engine in _engines(config).items() if engine.placement == "inside"]
+    inside = [part for part, engine in config.engines.items() if engine.placement == "inside"]
     if inside and processes > 1:
         raise VicurError(
             f"{processes} processes would each have a vLLM inside, which was not checked.",
-            where=f"{inside[0]}.placement",
+            where=f"training.{inside[0]}.engine.placement",
             remedy="Set it to server, which all processes ask, or train in one process (training.distribution.processes: 1).",
         )
-
-
-def _engines(config: TrainConfig) -> dict[str, Vllm]:
-    """Where vLLM takes part in a training, by the setting that says so."""
-    engines = {
-        _ROLLOUT: config.rollout.engine,
-        _TEACHER: getattr(config.effective.teacher, "engine", None),
-    }
-    return {where: engine for where, engine in engines.items() if isinstance(engine, Vllm)}
 
 
 def require_vllm(where: str) -> None:
@@ -159,6 +148,6 @@ def _require_exchange(engine: Vllm) -> None:
     if not engine.exchange.is_dir():
         raise VicurError(
             "there is no such folder, and weights are to pass through it.",
-            where=f"{_ROLLOUT}.exchange {engine.exchange}",
+            where=f"training.rollout.engine.exchange {engine.exchange}",
             remedy="Name a folder that this machine and the server both see: /dev/shm on one machine, a shared disk otherwise.",
         )
