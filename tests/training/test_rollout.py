@@ -163,14 +163,16 @@ def test_maxima_are_those_of_all_parts():
 
 @pytest.fixture
 def answering():
-    """Makes servers that answer everything with one status."""
+    """Makes servers that answer everything with one status and body; one may promise more bytes than come."""
     servers = []
 
-    def make(status: int) -> str:
+    def make(status: int, body: bytes = b"", promised: int | None = None) -> str:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(status)
+                self.send_header("Content-Length", str(len(body) if promised is None else promised))
                 self.end_headers()
+                self.wfile.write(body)
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
@@ -220,3 +222,14 @@ def test_what_a_server_refuses_for_good_is_not_tried_again(answering, status, pa
     with pytest.raises(VicurError, match=f"answers /collective_rpc with {status}") as refused:
         server.held()
     assert refused.value.retryable is passes
+
+
+def test_a_server_that_breaks_off_or_is_another_is_told(answering):
+    for url, says in (
+        (answering(200, b'{"results": [', promised=900), r"does not answer /collective_rpc \(IncompleteRead"),
+        (answering(200, b"<html>"), "answers /collective_rpc with what is no JSON"),
+        ("http://127.0.0.1:80a0", "does not answer /collective_rpc"),
+    ):
+        with pytest.raises(VicurError, match=says) as refused:
+            Server(at_server("rollout", url).rollout.engine).held()
+        assert refused.value.retryable

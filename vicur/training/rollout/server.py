@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
 from PIL import Image
@@ -103,7 +104,7 @@ class Server:
         try:
             with urllib.request.urlopen(f"{self._url}/health", timeout=min(10, self._patience)):  # noqa: S310 (http, see Vllm)
                 return
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise self._failure(f"is not ready ({error})") from error
 
     def close(self) -> None:
@@ -146,9 +147,12 @@ class Server:
                 f"answers {path} with {error.code} ({error.read().decode(errors='replace')[:500]})",
                 retryable=not refused,
             ) from error
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise self._failure(f"does not answer {path} ({error})") from error
-        return json.loads(text) if text else None
+        try:
+            return json.loads(text) if text else None
+        except ValueError as error:
+            raise self._failure(f"answers {path} with what is no JSON") from error
 
     def _failure(self, problem: str, *, retryable: bool = True) -> VicurError:
         return VicurError(
