@@ -127,6 +127,10 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ({"micro_batch_size": 0}, "micro_batch_size: "),
         ({"rollout": {"engine": {"type": "vllm", "placement": "server"}}}, "a server needs its address"),
         ({"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}}, "set placement to server"),
+        (
+            {"rollout": {"engine": {"type": "vllm", "placement": "server", "url": "http://ann:hush@host:8000"}}},
+            "url holds a password or a token: leave it out, and set VLLM_API_KEY",
+        ),
         ({"teacher": {"type": "self-ema", "engine": "vllm"}}, "there is no setting 'teacher.engine'"),
         ({"rollout": {"engine": "sglang"}}, "'transformers', 'vllm'"),
         ({"per_method": {"opds": {}}}, "per_method.opds"),
