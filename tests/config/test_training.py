@@ -89,6 +89,9 @@ def test_a_training_with_nothing_left_out_is_the_same_training(method: str) -> N
             "teacher.engine",
             "the objective jsd needs those of others. Set it to local, or choose k1 or k3",
         ),
+        ("vicur", {"rollout": {"engine": "vllm", "temperature": 2.5}}, "rollout.temperature", "vLLM draws at 0 and from 0.01"),
+        ("vicur", {"rollout": {"engine": "vllm", "temperature": 0.001}}, "rollout.temperature", "vLLM draws at 0 and from 0.01"),
+        ("vicur", {"rollout": {"engine": "vllm", "presence_penalty": -3}}, "rollout.presence_penalty", "from -2 to 2"),
         ("vicur", {"rollout": {"importance": "truncated"}}, "rollout.importance", "every ratio is 1"),
         (
             "vicur",
