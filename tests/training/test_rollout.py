@@ -11,11 +11,13 @@ from tests.training.factory import learner_for, taught
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.modeling import load_model
+from vicur.modeling.chat import Chat
 from vicur.modeling.generation import Response
 from vicur.modeling.weight_sums import weight_sums
 from vicur.training.learner import Learner
 from vicur.training.rollout import build
 from vicur.training.rollout.build import require_engine
+from vicur.training.rollout.describe import describe_student, describe_teacher
 from vicur.training.rollout.gap import engine_gap, require_near
 from vicur.training.rollout.server import Server
 from vicur.training.rollout.teacher import checkpoint_weights
@@ -139,6 +141,14 @@ def test_weights_of_a_checkpoint_are_read_or_what_is_wrong_with_them_is_told(bas
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(VicurError, match=r"model\.safetensors: cannot be read"):
         list(checkpoint_weights(tmp_path, torch.float32))
+
+
+def test_prompts_that_vllm_has_no_room_for_are_refused(base, tmp_path):
+    longest = load_model(base).config.get_text_config().max_position_embeddings
+    config = TrainConfig.model_validate({"max_prompt_tokens": longest - 40, "rollout": {"max_new_tokens": 40}})
+    for describe in (describe_teacher, lambda *args: describe_student(*args, tmp_path / "description")):
+        with pytest.raises(VicurError, match=rf"may have {longest + 1} tokens, and vLLM gives .* {longest}, "):
+            describe(config, base, Chat.load(base))
 
 
 def test_an_engine_that_cannot_be_had_is_refused_with_the_remedy(monkeypatch):
