@@ -11,7 +11,7 @@ from vicur.cluster.keys import step_keys
 from vicur.cluster.pods import in_cluster, own_namespace
 from vicur.cluster.preflight import needs_of, run_preflight
 from vicur.cluster.request import Request, resolved
-from vicur.cluster.trainable import require_common_place, require_shares
+from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import STEP_SECTIONS, RunConfig
 from vicur.config.validation import validated
@@ -66,7 +66,7 @@ def _require_trainable(config: RunConfig) -> None:
         require_common_place(config.checkpoints)
     for method in config.methods:
         training = config.training.for_method(method)
-        require_shares(training, config.cluster)
+        require_trainable_on(training, config.cluster)
         require_installed(training)
 
 

@@ -21,6 +21,8 @@ from vicur_vllm.weights import take_weights
 
 # Told by the environment alone: the engine's core in this process rather than in one of its own, and nothing sent to vLLM's makers.
 _ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1"}
+# Where the room for keys and values is given, it only says how much of a GPU has to be free at first: the training has its models there.
+_FREE_SHARE = 0.01
 
 
 class InsideEngine:
@@ -43,7 +45,9 @@ class InsideEngine:
 
         # vLLM seeds the process's generators; nobody else's draws are to change with it.
         with torch.random.fork_rng(devices=[]):
-            self._llm: Any = LLM(str(folder), kv_cache_memory_bytes=cache_bytes, **arguments)
+            self._llm: Any = LLM(
+                str(folder), kv_cache_memory_bytes=cache_bytes, gpu_memory_utilization=_FREE_SHARE, **arguments
+            )
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
         """Takes weights, all of them, and drops whatever was computed with others.

@@ -31,7 +31,7 @@ def said_by(folder: Path, capsys: pytest.CaptureFixture[str], **form: Any) -> st
     [
         ({"gpu_count": 5}, "a batch of 32 prompts cannot be shared equally by 5 processes"),
         ({"gpu_count": 2, "nodes": 3}, "cannot be shared equally by 6 processes"),
-        ({"overrides": {"training.distribution.processes": 4}}, "4 processes need 4 GPUs, and each node has 1"),
+        ({"overrides": {"training.distribution.processes": 4}}, "4 processes need 4 GPUs, and each machine has 1"),
         ({"nodes": 2, "overrides": {"training.rollout.engine": "vllm"}}, "2 processes would each have a vLLM inside"),
         ({"nodes": 2, "overrides": {"checkpoints": ""}}, "several nodes need a place that all of them reach"),
     ],
@@ -40,6 +40,14 @@ def test_what_a_training_would_refuse_hours_later_is_refused_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], form: dict[str, Any], says: str
 ) -> None:
     assert says in said_by(tmp_path, capsys, **form)
+
+
+def test_a_teacher_has_no_gpu_of_its_own_in_a_package_without_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESET, "cluster", {**PRESET["cluster"], "gpu_count": 0})
+    told = said_by(tmp_path, capsys, overrides={"training.distribution.teacher_devices": "separate"})
+    assert "a teacher has GPUs of its own only where there are GPUs" in told
 
 
 @pytest.mark.skipif(find_spec("vicur_vllm") is not None, reason="the plugin is here")

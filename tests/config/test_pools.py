@@ -24,6 +24,11 @@ from vicur.errors import VicurError
         ({"node_selector": {"a b": "x"}}, "node_selector.a b"),
         ({"steps": {"cpu": True}}, "steps.cpu"),
         ({"steps": {"cpu": 0}}, "steps.cpu"),
+        ({"steps": {"cpu": 0.0}}, "steps.cpu"),
+        ({"steps": {"cpu": float("inf")}}, "steps.cpu"),
+        ({"steps": {"cpu": "4Gi"}}, "steps.cpu"),
+        ({"steps": {"memory": "1.5Gi"}}, "steps.memory"),
+        ({"gpu_steps": {"memory": "800k"}}, "gpu_steps.memory"),
     ],
 )
 def test_what_no_pod_can_have_is_refused(settings: dict[str, Any], names: str) -> None:
@@ -32,7 +37,7 @@ def test_what_no_pod_can_have_is_refused(settings: dict[str, Any], names: str) -
     assert str(error.value).startswith(f"cluster: {names}")
 
 
-@pytest.mark.parametrize(("given", "written"), [(2, "2"), (2.0, "2"), (1.5, "1.5"), ("500m", "500m")])
+@pytest.mark.parametrize(("given", "written"), [(2, "2"), (2.0, "2"), (1.5, "1.5"), (0.5, "0.5"), ("500m", "500m")])
 def test_an_amount_may_be_a_number(given: Any, written: str) -> None:
     assert PoolsConfig.model_validate({"steps": {"cpu": given}}).steps.cpu == written
 

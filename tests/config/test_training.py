@@ -89,6 +89,9 @@ def test_a_training_with_nothing_left_out_is_the_same_training(method: str) -> N
             "teacher.engine",
             "the objective jsd needs those of others. Set it to local, or choose k1 or k3",
         ),
+        ("vicur", {"rollout": {"engine": "vllm", "temperature": 2.5}}, "rollout.temperature", "vLLM draws at 0 and from 0.01"),
+        ("vicur", {"rollout": {"engine": "vllm", "temperature": 0.001}}, "rollout.temperature", "vLLM draws at 0 and from 0.01"),
+        ("vicur", {"rollout": {"engine": "vllm", "presence_penalty": -3}}, "rollout.presence_penalty", "from -2 to 2"),
         ("vicur", {"rollout": {"importance": "truncated"}}, "rollout.importance", "every ratio is 1"),
         (
             "vicur",
@@ -127,6 +130,10 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ({"micro_batch_size": 0}, "micro_batch_size: "),
         ({"rollout": {"engine": {"type": "vllm", "placement": "server"}}}, "a server needs its address"),
         ({"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}}, "set placement to server"),
+        (
+            {"rollout": {"engine": {"type": "vllm", "placement": "server", "url": "http://ann:hush@host:8000"}}},
+            "url holds a password or a token: leave it out, and set VLLM_API_KEY",
+        ),
         ({"teacher": {"type": "self-ema", "engine": "vllm"}}, "there is no setting 'teacher.engine'"),
         ({"rollout": {"engine": "sglang"}}, "'transformers', 'vllm'"),
         ({"per_method": {"opds": {}}}, "per_method.opds"),

@@ -4,13 +4,14 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from vicur.data.digit_scenes import vocabulary
 from vicur.errors import VicurError
-from vicur.modeling.chat import Chat
+from vicur.modeling.chat import Chat, Pixels, Prompt
 from vicur.modeling.tiny.architecture import SPECIAL_TOKENS, tiny_image_processor, tiny_tokenizer
 
 
@@ -112,3 +113,21 @@ def test_the_end_of_a_turn_can_be_sampled_and_unnamed_rows_cannot(chat):
     forbidden = chat.forbidden_ids(len(chat.tokenizer) + 2).tolist()
     assert chat.end_id not in forbidden
     assert {chat.pad_id, chat.image_id, chat.start_id, len(chat.tokenizer), len(chat.tokenizer) + 1} <= set(forbidden)
+
+
+def image_of(tokens: int) -> Pixels:
+    return Pixels("", lambda: torch.zeros(0), (1, 2, 2 * tokens), tokens)
+
+
+def test_a_short_prompt_has_one_placeholder_an_image():
+    ids, types = (87, 89, 92, 92, 90, 89, 92, 90, 5), (0, 0, 1, 1, 0, 0, 1, 0, 0)
+    assert Prompt(ids, types, (image_of(2), image_of(1))).short_ids == [87, 89, 92, 90, 89, 92, 90, 5]
+
+
+def test_images_side_by_side_keep_a_placeholder_each():
+    assert Prompt((92,) * 4, (1,) * 4, (image_of(2), image_of(2))).short_ids == [92, 92]
+
+
+def test_a_prompt_without_images_is_short_as_it_is(chat):
+    prompt = chat.prompt("What is in the image?", [])
+    assert prompt.short_ids == list(prompt.ids)

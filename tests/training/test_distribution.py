@@ -189,7 +189,7 @@ def test_processes_are_one_a_gpu_and_half_as_many_beside_teachers_with_gpus_of_t
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(processes_module.torch.cuda, "device_count", lambda: 4)
     asked = TrainConfig(distribution={"processes": 4, "teacher_devices": "separate"}).distribution
-    with pytest.raises(VicurError, match="4 processes need 8 GPUs, and this machine has 4"):
+    with pytest.raises(VicurError, match="4 processes need 8 GPUs, and each machine has 4"):
         process_count(asked, "cuda")
     with pytest.raises(VicurError, match="GPUs of its own only where there are GPUs"):
         process_count(asked, "cpu")

@@ -1,5 +1,8 @@
 """What guards rollouts that another engine draws. vLLM is tested in tests/vllm; here a stand-in draws, and tells what it likes."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 import torch
 from transformers import Qwen3VLForConditionalGeneration
@@ -7,12 +10,17 @@ from transformers import Qwen3VLForConditionalGeneration
 from tests.training.factory import learner_for, taught
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
+from vicur.modeling import load_model
+from vicur.modeling.chat import Chat
 from vicur.modeling.generation import Response
 from vicur.modeling.weight_sums import weight_sums
 from vicur.training.learner import Learner
 from vicur.training.rollout import build
 from vicur.training.rollout.build import require_engine
+from vicur.training.rollout.describe import describe_student, describe_teacher
 from vicur.training.rollout.gap import engine_gap, require_near
+from vicur.training.rollout.server import Server
+from vicur.training.rollout.teacher import checkpoint_weights
 from vicur.training.rollout.weights import require_equal, student_weights
 from vicur.training.step import training_step
 from vicur.training.tally import Tally
@@ -117,8 +125,30 @@ def test_weights_that_differ_or_are_missing_are_named(base):
     require_equal(sent, tied, "engine")
     with pytest.raises(VicurError, match=r"than were given: lm_head.weight"):
         require_equal(sent, {**tied, "lm_head.weight": 0}, "engine")
+    with pytest.raises(VicurError, match=r"lm_head.weight, model.cue"):
+        require_equal({}, {"model.cue_recovery.weight": 0, "lm_head.weight": 0}, "engine")
     with pytest.raises(VicurError, match=r"model.language_model.norm.weight"):
         require_equal(sent, {name: n for name, n in sent.items() if "language_model.norm" not in name}, "engine")
+
+
+def test_weights_of_a_checkpoint_are_read_or_what_is_wrong_with_them_is_told(base, tmp_path):
+    sums = weight_sums(checkpoint_weights(base, torch.float32))
+    model = load_model(base)
+    assert sums == weight_sums(student_weights(model, torch.float32))
+    with pytest.raises(VicurError, match="holds no weights"):
+        next(checkpoint_weights(tmp_path, torch.float32))
+    whole = (base / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VicurError, match=r"model\.safetensors: cannot be read"):
+        list(checkpoint_weights(tmp_path, torch.float32))
+
+
+def test_prompts_that_vllm_has_no_room_for_are_refused(base, tmp_path):
+    longest = load_model(base).config.get_text_config().max_position_embeddings
+    config = TrainConfig.model_validate({"max_prompt_tokens": longest - 40, "rollout": {"max_new_tokens": 40}})
+    for describe in (describe_teacher, lambda *args: describe_student(*args, tmp_path / "description")):
+        with pytest.raises(VicurError, match=rf"may have {longest + 1} tokens, and vLLM gives .* {longest}, "):
+            describe(config, base, Chat.load(base))
 
 
 def test_an_engine_that_cannot_be_had_is_refused_with_the_remedy(monkeypatch):
@@ -139,3 +169,77 @@ def test_maxima_are_those_of_all_parts():
     whole = Tally()
     whole.join(tallies)
     assert whole.metrics() == {"worst": -1.0}
+
+
+@pytest.fixture
+def answering():
+    """Makes servers that answer everything with one status and body; one may promise more bytes than come."""
+    servers = []
+
+    def make(status: int, body: bytes = b"", promised: int | None = None) -> str:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body) if promised is None else promised))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
+
+            def log_message(self, *_: object) -> None:
+                """Says nothing."""
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Answer))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield make
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def at_server(part: str, url: str, **engine: str) -> TrainConfig:
+    """A training whose rollouts, or whose teacher, are asked of a server."""
+    server = {"type": "vllm", "placement": "server", "url": url, **engine}
+    return TrainConfig.model_validate(
+        {part: {"engine": server, **({"type": "self-frozen"} if part == "teacher" else {})}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "command"),
+    [("rollout", r"vicur rollout-server, and"), ("teacher", r"vicur rollout-server --teacher, and")],
+)
+def test_a_server_that_is_not_there_is_told_by_its_setting(part, command):
+    with pytest.raises(VicurError, match=rf"training\.{part}\.engine\.url .* is not ready .*{command}") as refused:
+        require_engine(at_server(part, "http://127.0.0.1:9"), processes=2)
+    assert refused.value.retryable
+
+
+def test_only_rollouts_need_a_folder_for_weights(answering, tmp_path):
+    url, nowhere = answering(200), str(tmp_path / "none")
+    require_engine(at_server("teacher", url, exchange=nowhere), processes=1)
+    with pytest.raises(VicurError, match=r"training\.rollout\.engine\.exchange .*there is no such folder"):
+        require_engine(at_server("rollout", url, exchange=nowhere), processes=1)
+
+
+@pytest.mark.parametrize(("status", "passes"), [(400, False), (401, False), (429, True), (500, True), (503, True)])
+def test_what_a_server_refuses_for_good_is_not_tried_again(answering, status, passes):
+    server = Server(at_server("rollout", answering(status)).rollout.engine)
+    with pytest.raises(VicurError, match=f"answers /collective_rpc with {status}") as refused:
+        server.held()
+    assert refused.value.retryable is passes
+
+
+def test_a_server_that_breaks_off_or_is_another_is_told(answering):
+    for url, says in (
+        (answering(200, b'{"results": [', promised=900), r"does not answer /collective_rpc \(IncompleteRead"),
+        (answering(200, b"<html>"), "answers /collective_rpc with what is no JSON"),
+        ("http://127.0.0.1:80a0", "does not answer /collective_rpc"),
+    ):
+        with pytest.raises(VicurError, match=says) as refused:
+            Server(at_server("rollout", url).rollout.engine).held()
+        assert refused.value.retryable

@@ -22,7 +22,6 @@ from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import Response, generate
 from vicur.modeling.vision import encode_images, encoder_outputs
 from vicur.seeds import numpy_generator
-from vicur_vllm.requests import prompt_ids
 
 TINY = Path(__file__).parents[2] / "vicur" / "modeling" / "tiny"
 LONGEST = 320
@@ -48,7 +47,7 @@ class Request:
     @property
     def ids(self) -> list[int]:
         """The prompt for vLLM."""
-        return prompt_ids(self.prompt)
+        return self.prompt.short_ids
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.vllm.cases import TINY
 from vicur.errors import VicurError
-from vicur.modeling.chat import Chat, Pixels, Prompt
 from vicur_vllm.positions import forward_positions, tokens_of
-from vicur_vllm.requests import prompt_ids
 
 pytestmark = pytest.mark.vllm
 START, IMAGE = 1, 2
@@ -67,20 +64,3 @@ def test_the_rest_of_a_prompt_is_refused(ids: list[int], start_id: int | None) -
     tokens = torch.tensor(ids)
     with pytest.raises(VicurError, match="came in parts"):
         forward_positions(tokens_of(tokens, tokens == IMAGE, start_id), _metadata([1, 2], [0, 4]))
-
-
-def test_a_prompt_for_vllm_has_one_placeholder_an_image() -> None:
-    ids = (87, 89, 92, 92, 90, 89, 92, 90, 5)
-    types = (0, 0, 1, 1, 0, 0, 1, 0, 0)
-    two, one = (Pixels("", lambda: torch.zeros(0), (1, 2, 2 * count), count) for count in (2, 1))
-    assert prompt_ids(Prompt(ids, types, (two, one))) == [87, 89, 92, 90, 89, 92, 90, 5]
-
-
-def test_images_side_by_side_keep_a_placeholder_each() -> None:
-    two = Pixels("", lambda: torch.zeros(0), (1, 2, 4), 2)
-    assert prompt_ids(Prompt((92,) * 4, (1,) * 4, (two, two))) == [92, 92]
-
-
-def test_a_prompt_without_images_is_the_same_for_vllm() -> None:
-    prompt = Chat.load(TINY / "base").prompt("What is in the image?", [])
-    assert prompt_ids(prompt) == list(prompt.ids)

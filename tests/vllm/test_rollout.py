@@ -93,6 +93,7 @@ def test_a_training_whose_engine_is_at_fault_stops_and_leaves_the_student_as_it_
     assert "model.language_model.norm.weight" in told["lost"]
     assert "nats a token from the trainer's at step 2" in told["tampered"]
     assert "above 0.001" in told["tampered"]
+    assert told["room"] == "it starts"
 
 
 def test_a_teacher_in_vllm_scores_as_the_trainings_own(base, tmp_path) -> None:  # noqa: F811

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -104,7 +105,7 @@ def train(inputs: dict[str, Path], root: Path, settings: list[TrainConfig]) -> l
 
 
 def faults(base: Path, scratch: Path) -> dict[str, str]:
-    """What a training says where its engine is at fault, and that the student stays as it was."""
+    """What a training says where its engine is at fault, and that the student stays as it was; whether the engine would start on a GPU."""
     learner = learner_for(
         base, work=scratch, method="vicur", rollout={"max_new_tokens": 6, "engine": INSIDE, "max_logprob_gap": 1e-3}
     )
@@ -116,6 +117,7 @@ def faults(base: Path, scratch: Path) -> dict[str, str]:
     told["learned"] = str(any(not torch.equal(before[name], after[name]) for name in before))
 
     place, take = engine._place, engine._place.take
+    told["room"] = _start_beside_a_training(place._llm)
     place.take = lambda weights: take(_without(weights, "model.language_model.norm.weight"))
     told["lost"] = _refusal(learner, rows, 1)
     place.take = lambda weights: take(_damaged(weights))
@@ -153,6 +155,18 @@ def scored_by_teachers(base: Path, scratch: Path, engine: dict[str, Any]) -> dic
     metrics = [[training_step(learner, rows, step) for step in range(2)] for learner in (own, other)]
     other.close()
     return {"apart": float((scores.logprobs_BR[batch.response_mask] - told).abs().max()), "metrics": metrics}
+
+
+def _start_beside_a_training(llm: Any) -> str:
+    """What vLLM says at its start on a GPU of 80 GiB that a training has left 8 of, by its settings alone."""
+    from vllm.v1.worker.utils import request_memory
+
+    device = SimpleNamespace(device_="cuda:0", total_memory=80 << 30, free_memory=8 << 30)
+    try:
+        request_memory(device, llm.llm_engine.vllm_config.cache_config)
+    except ValueError as error:
+        return str(error)
+    return "it starts"
 
 
 def _refusal(learner: Learner, rows: list[Any], step: int) -> str:

@@ -8,7 +8,7 @@ from vicur.errors import VicurError
 from vicur.s3 import is_s3
 
 
-def require_shares(config: TrainConfig, pool: PoolsConfig) -> None:
+def require_trainable_on(config: TrainConfig, pool: PoolsConfig) -> None:
     """Refuses a training that the nodes of ``pool`` would refuse.
 
     Args:
@@ -20,17 +20,10 @@ def require_shares(config: TrainConfig, pool: PoolsConfig) -> None:
     """
     # Imports torch.
     from vicur.training.distill import require_equal_shares
+    from vicur.training.processes import processes_with
     from vicur.training.rollout.build import require_alone
 
-    each = 2 if config.distribution.teacher_devices == "separate" else 1
-    processes = config.distribution.processes
-    count = max(1, pool.gpu_count // each) if processes == "auto" else processes
-    if pool.gpu_count and count * each > pool.gpu_count:
-        raise VicurError(
-            f"{count} processes need {count * each} GPUs, and each node has {pool.gpu_count}.",
-            where="training.distribution.processes",
-            remedy="Ask for fewer processes, for one a GPU with auto, or for more GPUs (cluster.gpu_count).",
-        )
+    count = processes_with(config.distribution, pool.gpu_count)
     require_equal_shares(config, count * pool.nodes)
     require_alone(config, count * pool.nodes)
 

@@ -19,6 +19,8 @@ _SELF = ("self-frozen", "self-ema", "self-adapter-off")
 _CLIPPED = ("k1", "grpo")
 # What needs of a teacher the sampled tokens alone.
 _SAMPLED = ("k1", "k3")
+# Of vLLM: temperatures below are drawn with as if they were this one, and neither they nor penalties go beyond 2.
+_LEAST_TEMPERATURE, _MOST = 0.01, 2
 # Teachers that are models of their own and never change.
 _APART = ("self-frozen", "checkpoint")
 
@@ -38,6 +40,7 @@ def require_compatible(config: TrainConfig) -> None:
     _require_cues_to_swap(config, method)
     _require_usable_rollouts(config, method)
     _require_usable_engine(config, method)
+    _require_usable_correction(config, method)
     _require_scored_tokens(config, method)
     _require_spreadable(config, method)
 
@@ -140,21 +143,41 @@ def _require_usable_rollouts(config: TrainConfig, method: Method) -> None:
 
 
 def _require_usable_engine(config: TrainConfig, method: Method) -> None:
-    kind, rollout = method.objective.type, config.rollout
-    if rollout.elsewhere and kind == "supervised":
+    rollout = config.rollout
+    if not rollout.elsewhere:
+        return
+    if method.objective.type == "supervised":
         raise _refusal(
             config,
             "rollout.engine",
             "supervised training draws no rollouts.",
             "Leave it out (for the other methods of the run set it in training.per_method).",
         )
-    if rollout.elsewhere and config.bar_images:
+    if config.bar_images:
         raise _refusal(
             config,
             "rollout.engine",
             "a student whose text is barred from its images needs a mask that vLLM does not have.",
             "Set it to transformers, or leave bar_images out.",
         )
+    if rollout.temperature and not _LEAST_TEMPERATURE <= rollout.temperature <= _MOST:
+        raise _refusal(
+            config,
+            "rollout.temperature",
+            f"vLLM draws at 0 and from {_LEAST_TEMPERATURE} to {_MOST}.",
+            "Choose one of these, or set training.rollout.engine to transformers.",
+        )
+    if abs(rollout.presence_penalty) > _MOST:
+        raise _refusal(
+            config,
+            "rollout.presence_penalty",
+            f"vLLM takes penalties from -{_MOST} to {_MOST}.",
+            "Choose one of these, or set training.rollout.engine to transformers.",
+        )
+
+
+def _require_usable_correction(config: TrainConfig, method: Method) -> None:
+    kind, rollout = method.objective.type, config.rollout
     if rollout.importance.type == "none":
         return
     if not rollout.elsewhere:

@@ -11,13 +11,15 @@ def _as_written(value: Any) -> Any:
     """``cpu: 2`` is read as a number, and KFP passes whole numbers as floats."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    return str(int(value)) if value == int(value) else str(value)
+    return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)
 
 
-Quantity = Annotated[
-    str, BeforeValidator(_as_written), Field(pattern=r"^[1-9][0-9]{0,14}(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")
+Cores = Annotated[
+    str, BeforeValidator(_as_written), Field(pattern=r"^([1-9][0-9]{0,8}m?|[1-9][0-9]{0,8}\.[0-9]+|0\.[0-9]*[1-9])$")
 ]
-"""An amount: ``500m``, ``4``, ``16Gi``."""
+"""Processor cores, and parts of them: ``4``, ``0.5``, ``500m``."""
+Memory = Annotated[str, BeforeValidator(_as_written), Field(pattern=r"^[1-9][0-9]{0,14}(Ki|M|Mi|G|Gi|T|Ti)?$")]
+"""Bytes: ``16Gi``, ``512Mi``. KFP takes no parts of a unit."""
 ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
 """The name of an object in the cluster; empty for none."""
 QueueName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?)?$")]

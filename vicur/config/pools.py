@@ -8,15 +8,15 @@ from pydantic import Field, model_validator
 
 from vicur.config.base import Section
 from vicur.config.jobs import JobsConfig
-from vicur.config.kubernetes import Duration, ImageName, LabelKey, LabelValue, ObjectName, Quantity, QueueName
+from vicur.config.kubernetes import Cores, Duration, ImageName, LabelKey, LabelValue, Memory, ObjectName, QueueName
 
 
 class StepResources(Section):
     """What a step asks for, and may use at most: the same, so that a node's other pods cannot be starved."""
 
-    cpu: Quantity = "2"
+    cpu: Cores = "2"
     """Processor cores."""
-    memory: Quantity = "8Gi"
+    memory: Memory = "8Gi"
     """Memory, the shared memory of its processes included."""
 
 
@@ -81,7 +81,7 @@ class PoolsConfig(Section):
     """Of the steps without a GPU."""
     gpu_steps: StepResources = StepResources(cpu="8", memory="64Gi")
     """Of evaluation and training."""
-    shared_memory: Quantity = "16Gi"
+    shared_memory: Memory = "16Gi"
     """``/dev/shm`` of the steps with GPUs, held in memory: PyTorch's processes pass tensors through it."""
     step_timeout_hours: int = Field(default=12, ge=1, le=8760)
     """Longest time of a step other than training."""

@@ -23,6 +23,7 @@ from vicur.config.student import RecoveryChoice
 from vicur.config.teacher import TeacherConfig
 from vicur.config.trained import TrainedConfig, WholeModel
 from vicur.config.validation import validated
+from vicur.config.vllm import Vllm
 
 
 class TrainingConfig(Section):
@@ -168,6 +169,12 @@ class TrainConfig(TrainingConfig):
         recovery = self.recovery.model_copy(update={"enabled": method.recovery})
         own = {"privilege": method.privilege, "teacher": method.teacher, "objective": method.objective}
         return self.model_copy(update={**own, "recovery": recovery})
+
+    @property
+    def engines(self) -> dict[str, Vllm]:
+        """The parts that vLLM takes: ``rollout``, ``teacher``."""
+        parts = {"rollout": self.rollout.engine, "teacher": getattr(self.effective.teacher, "engine", None)}
+        return {part: engine for part, engine in parts.items() if isinstance(engine, Vllm)}
 
     @property
     def description(self) -> str:

@@ -8,6 +8,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from vicur.config.base import Section
+from vicur.redaction import redacted
+
+KEY_VARIABLE = "VLLM_API_KEY"
+"""Variable of the environment with the key that a server asks for, and that a training shows it."""
 
 
 class Vllm(Section):
@@ -32,6 +36,11 @@ class Vllm(Section):
             raise ValueError("a server needs its address: set url, as in http://127.0.0.1:8000")
         if self.url is not None and not self.url.startswith(("http://", "https://")):
             raise ValueError("url is an address such as http://127.0.0.1:8000")
+        if self.url is not None and redacted(self.url) != self.url:
+            # A configuration is written to run folders, packages and logs.
+            raise ValueError(
+                f"url holds a password or a token: leave it out, and set {KEY_VARIABLE} in the environment"
+            )
         if self.placement == "inside" and self.url is not None:
             raise ValueError("an engine inside the training has no address: set placement to server, or leave url out")
         return self

@@ -72,13 +72,7 @@ def load_model(
         VicurError: where the folder holds no such checkpoint, or one that is damaged or does not fit its configuration.
     """
     kind = _CLASSES[_model_type(folder)]
-    if not any(folder.glob("*.safetensors")):
-        pickled = any(path.suffix in _PICKLES for path in folder.iterdir())
-        raise VicurError(
-            "holds its weights as pickle files, which can run code." if pickled else "holds no weights.",
-            where=str(folder),
-            remedy="Use a checkpoint with *.safetensors files.",
-        )
+    weight_files(folder)
     try:
         loaded: Any = kind.from_pretrained(
             folder,
@@ -100,6 +94,23 @@ def load_model(
     if is_barred(placed.config):
         bar_images(placed)
     return placed
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Files that hold the weights of the checkpoint in ``folder``, by name.
+
+    Raises:
+        VicurError: where there are none that may be opened.
+    """
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        pickled = any(path.suffix in _PICKLES for path in folder.iterdir())
+        raise VicurError(
+            "holds its weights as pickle files, which can run code." if pickled else "holds no weights.",
+            where=str(folder),
+            remedy="Use a checkpoint with *.safetensors files.",
+        )
+    return found
 
 
 def read_config(folder: Path) -> Qwen3VLConfig:

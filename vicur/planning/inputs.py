@@ -15,7 +15,6 @@ from vicur.config.student import CueRecoverySettings
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.trained import Lora
 from vicur.config.validation import validated
-from vicur.config.vllm import Vllm
 
 # Where a field of the plan's input comes from: an option of the command, or a setting of the run. The others are assumed.
 _OPTIONS = ("gpus", "teacher_gpus")
@@ -238,10 +237,9 @@ def plan_input(
         "rollout_batch_size": training.rollout_batch_size,
         "validate_every": training.validate_every,
         "validation_examples": training.validation_examples,
+        "vllm_inside": any(engine.placement == "inside" for engine in training.engines.values()),
         "hardware": dict(hardware or {}),
     }
-    engines = (training.rollout.engine, getattr(chosen.teacher, "engine", None))
-    fields["vllm_inside"] = any(isinstance(engine, Vllm) and engine.placement == "inside" for engine in engines)
     if isinstance(training.trained, Lora):
         fields["lora_rank"] = training.trained.rank
     if isinstance(chosen.teacher, OtherCheckpoint):

@@ -88,8 +88,8 @@ def take_part(
     validation = _validation(inputs["dataset"], chat, config, context.seed)
     if config.rollout.elsewhere:
         _require_room(validation, config)
-    learner = build_learner(config, inputs, chat, context.seed, processes, context.work)
     store = CheckpointStore.of(context, config.keep_checkpoints)
+    learner = build_learner(config, inputs, chat, context.seed, processes, context.work)
     try:
         progress, best = fit(learner, examples, validation, store, context, stop)
     finally:

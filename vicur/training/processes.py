@@ -141,14 +141,22 @@ def devices_of(local_rank: int, config: DistributionConfig, device: str) -> tupl
 
 
 def process_count(config: DistributionConfig, device: str) -> int:
-    """How many processes each machine runs.
+    """How many processes this machine runs.
 
     Raises:
-        VicurError: where the machine has not the GPUs that they need.
+        VicurError: where it has not the GPUs that they need.
     """
-    gpus = torch.cuda.device_count() if device == "cuda" else 0
+    return processes_with(config, torch.cuda.device_count() if device == "cuda" else 0)
+
+
+def processes_with(config: DistributionConfig, gpus: int) -> int:
+    """How many processes a machine runs that has so many GPUs; one without trains on its processor.
+
+    Raises:
+        VicurError: where it has not the GPUs that they need.
+    """
     apart = config.teacher_devices == "separate"
-    if apart and device == "cpu":
+    if apart and not gpus:
         raise VicurError(
             "a teacher has GPUs of its own only where there are GPUs.",
             where="training.distribution.teacher_devices",
@@ -156,10 +164,10 @@ def process_count(config: DistributionConfig, device: str) -> int:
         )
     each = 2 if apart else 1
     wanted = max(1, gpus // each) if config.processes == "auto" else config.processes
-    if device == "cuda" and wanted * each > gpus:
+    if gpus and wanted * each > gpus:
         raise VicurError(
-            f"{wanted} processes need {wanted * each} GPUs, and this machine has {gpus}.",
+            f"{wanted} processes need {wanted * each} GPUs, and each machine has {gpus}.",
             where="training.distribution.processes",
-            remedy="Ask for fewer processes, or for one a GPU with auto.",
+            remedy="Ask for fewer processes, for one a GPU with auto, or for more GPUs (in a cluster: cluster.gpu_count).",
         )
     return wanted

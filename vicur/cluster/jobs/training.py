@@ -17,7 +17,7 @@ from vicur.cluster.jobs.names import job_name, labels
 from vicur.cluster.jobs.site import Site
 from vicur.cluster.jobs.stopping import Stopping
 from vicur.cluster.jobs.task import VARIABLE, NodeTask
-from vicur.cluster.trainable import require_common_place, require_shares
+from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.cluster.usage import GPU_HOURS, usage_of
 from vicur.config.pools import PoolsConfig
 from vicur.config.tracking import TrackingConfig
@@ -147,7 +147,7 @@ def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], pool: Po
     from vicur.modeling.chat import Chat
     from vicur.training.preflight import require_fit
 
-    require_shares(config, pool)
+    require_trainable_on(config, pool)
     require_fit(config, inputs, Chat.load(inputs["base"]))
 
 

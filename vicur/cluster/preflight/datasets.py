@@ -34,7 +34,7 @@ def _on_s3(address: str) -> Finding:
     client = impatient_client()
     from botocore.exceptions import BotoCoreError, ClientError
 
-    start = f"{prefix.rstrip('/')}/" if prefix else ""
+    start = f"{prefix}/" if prefix else ""
     try:
         listed = client.list_objects_v2(Bucket=bucket, Prefix=start, MaxKeys=1).get("Contents", [])
     except (BotoCoreError, ClientError) as error:

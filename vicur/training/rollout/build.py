@@ -34,10 +34,11 @@ def require_engine(config: TrainConfig, processes: int) -> None:
     """
     require_alone(config, processes)
     require_installed(config)
-    for engine in _engines(config).values():
+    for part, engine in config.engines.items():
         if engine.placement == "server":
-            _require_exchange(engine)
-            Server(engine).require_ready()
+            if part == "rollout":
+                _require_exchange(engine)
+            Server(engine, teacher=part == "teacher").require_ready()
 
 
 def require_installed(config: TrainConfig) -> None:
@@ -49,9 +50,9 @@ def require_installed(config: TrainConfig) -> None:
     Raises:
         VicurError: saying how to get it.
     """
-    for where, engine in _engines(config).items():
+    for part, engine in config.engines.items():
         if engine.placement == "inside":
-            require_vllm(f"{where}, method {config.method}")
+            require_vllm(f"training.{part}.engine, method {config.method}")
 
 
 def require_alone(config: TrainConfig, processes: int) -> None:
@@ -64,22 +65,13 @@ def require_alone(config: TrainConfig, processes: int) -> None:
     Raises:
         VicurError: saying what to do instead.
     """
-    inside = [where for where, engine in _engines(config).items() if engine.placement == "inside"]
+    inside = [part for part, engine in config.engines.items() if engine.placement == "inside"]
     if inside and processes > 1:
         raise VicurError(
             f"{processes} processes would each have a vLLM inside, which was not checked.",
-            where=f"{inside[0]}.placement",
+            where=f"training.{inside[0]}.engine.placement",
             remedy="Set it to server, which all processes ask, or train in one process (training.distribution.processes: 1).",
         )
-
-
-def _engines(config: TrainConfig) -> dict[str, Vllm]:
-    """Where vLLM takes part in a training, by the setting that says so."""
-    engines = {
-        "training.rollout.engine": config.rollout.engine,
-        "training.teacher.engine": getattr(config.effective.teacher, "engine", None),
-    }
-    return {where: engine for where, engine in engines.items() if isinstance(engine, Vllm)}
 
 
 def require_vllm(where: str) -> None:
@@ -136,10 +128,15 @@ def build_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Chat, p
         from vicur_vllm.inside import InsideEngine
 
         return VllmTeacher(InsideEngine(folder, describe_teacher(config, folder, chat), _cache_bytes(engine)))
-    server = Server(engine)
+    server = Server(engine, teacher=True)
     if processes.is_main:
         dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
-        require_equal(weight_sums(checkpoint_weights(folder, dtype)), server.held(), f"the teacher at {engine.url}")
+        require_equal(
+            weight_sums(checkpoint_weights(folder, dtype)),
+            server.held(),
+            f"the teacher at {engine.url}",
+            remedy="Start the server with vicur rollout-server --teacher, and with the settings of this training.",
+        )
     return VllmTeacher(server)
 
 

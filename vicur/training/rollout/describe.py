@@ -8,6 +8,7 @@ from typing import Any
 from transformers import Qwen3VLConfig
 
 from vicur.config.training import TrainConfig
+from vicur.errors import VicurError
 from vicur.modeling import Qwen3VLStudentConfig, read_config
 from vicur.modeling.chat import Chat
 from vicur.modeling.checkpoint import config_with_cue_recovery
@@ -24,6 +25,9 @@ def describe_student(config: TrainConfig, base: Path, chat: Chat, folder: Path) 
 
     Returns:
         Arguments of vLLM's engine.
+
+    Raises:
+        VicurError: where it has no room for prompts and responses as long as the settings say.
     """
     student = read_config(base)
     if config.effective.recovery and not isinstance(student, Qwen3VLStudentConfig):
@@ -35,16 +39,30 @@ def describe_student(config: TrainConfig, base: Path, chat: Chat, folder: Path) 
 
 
 def describe_teacher(config: TrainConfig, folder: Path, chat: Chat) -> dict[str, Any]:
-    """Arguments of vLLM's engine for the teacher in ``folder``, which it loads itself."""
+    """Arguments of vLLM's engine for the teacher in ``folder``, which it loads itself.
+
+    Raises:
+        VicurError: as :func:`describe_student` does.
+    """
     return _arguments(config, read_config(folder), chat)
 
 
 def _arguments(config: TrainConfig, model: Qwen3VLConfig, chat: Chat) -> dict[str, Any]:
+    # vLLM wants room for a token after a prompt that it scores.
+    length, takes = (
+        config.max_prompt_tokens + config.rollout.max_new_tokens + 1,
+        model.get_text_config().max_position_embeddings,
+    )
+    if length > takes:
+        raise VicurError(
+            f"prompt and response may have {length} tokens, and vLLM gives the model no more than {takes}, for which it is made.",
+            where="training.max_prompt_tokens",
+            remedy="Lower it, or training.rollout.max_new_tokens.",
+        )
     from vicur_vllm import scoring_arguments
 
     return scoring_arguments(
-        # vLLM wants room for a token after a prompt that it scores.
-        config.max_prompt_tokens + config.rollout.max_new_tokens + 1,
+        length,
         dtype="bfloat16" if config.mixed_precision == "bf16" else "float32",
         forbidden_ids=chat.forbidden_ids(model.get_text_config().vocab_size).tolist(),
         cue_recovery=isinstance(model, Qwen3VLStudentConfig),

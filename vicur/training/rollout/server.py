@@ -15,19 +15,19 @@ import urllib.request
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vicur.config.vllm import Vllm
+from vicur.config.vllm import KEY_VARIABLE, Vllm
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur.modeling.disk import disk_errors
 
-_KEY = "VLLM_API_KEY"
-"""Variable of the environment with the key that the server asks for."""
 # Requests that wait for answers at once; the server itself decides how many it works on.
 _WAITING = 256
 
@@ -37,12 +37,16 @@ class Server:
 
     Args:
         config: where it is.
+        teacher: whether it scores for the teacher rather than draw rollouts.
     """
 
     shared = True
 
-    def __init__(self, config: Vllm) -> None:
+    def __init__(self, config: Vllm, *, teacher: bool = False) -> None:
         assert config.url is not None
+        self._part, self._command = (
+            ("teacher", "rollout-server --teacher") if teacher else ("rollout", "rollout-server")
+        )
         self._url = config.url.rstrip("/")
         self._exchange = config.exchange
         self._patience = config.patience
@@ -100,7 +104,7 @@ class Server:
         try:
             with urllib.request.urlopen(f"{self._url}/health", timeout=min(10, self._patience)):  # noqa: S310 (http, see Vllm)
                 return
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise self._failure(f"is not ready ({error})") from error
 
     def close(self) -> None:
@@ -131,27 +135,32 @@ class Server:
 
     def _post(self, path: str, content: Mapping[str, Any]) -> Any:
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(_KEY):
+        if key := os.environ.get(KEY_VARIABLE):
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(f"{self._url}{path}", json.dumps(content).encode(), headers)  # noqa: S310 (http, see Vllm)
         try:
             with urllib.request.urlopen(request, timeout=self._patience) as answer:  # noqa: S310
                 text = answer.read()
         except urllib.error.HTTPError as error:
+            refused = error.code < HTTPStatus.INTERNAL_SERVER_ERROR and error.code != HTTPStatus.TOO_MANY_REQUESTS
             raise self._failure(
-                f"answers {path} with {error.code} ({error.read().decode(errors='replace')[:500]})"
+                f"answers {path} with {error.code} ({error.read().decode(errors='replace')[:500]})",
+                retryable=not refused,
             ) from error
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise self._failure(f"does not answer {path} ({error})") from error
-        return json.loads(text) if text else None
+        try:
+            return json.loads(text) if text else None
+        except ValueError as error:
+            raise self._failure(f"answers {path} with what is no JSON") from error
 
-    def _failure(self, problem: str) -> VicurError:
+    def _failure(self, problem: str, *, retryable: bool = True) -> VicurError:
         return VicurError(
-            f"the rollout server {problem}.",
-            where=f"training.rollout.engine.url {self._url}",
-            remedy="Start it with vicur rollout-server, and with the settings of this training; what it printed says more. The "
+            f"the server {problem}.",
+            where=f"training.{self._part}.engine.url {self._url}",
+            remedy=f"Start it with vicur {self._command}, and with the settings of this training; what it printed says more. The "
             "training goes on from its checkpoint.",
-            retryable=True,
+            retryable=retryable,
         )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from vicur.errors import VicurError
 from vicur.modeling.chat import Pixels, Prompt
+from vicur.modeling.checkpoint import weight_files
 from vicur.training.rollout.vllm import Place
 from vicur.training.teachers import Features, Teacher
 
@@ -47,11 +49,20 @@ class VllmTeacher(Teacher):
 
 
 def checkpoint_weights(folder: Path, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Weights of a checkpoint, one after the other, in the type that an engine computes in."""
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, "pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 (it is no mapping)
-                yield name, weights.get_tensor(name).to(dtype)
+    """Weights of a checkpoint, one after the other, in the type that an engine computes in.
+
+    Raises:
+        VicurError: where it holds none, or damaged ones.
+    """
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, "pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 (it is no mapping)
+                    yield name, weights.get_tensor(name).to(dtype)
+        except (OSError, SafetensorError) as error:
+            raise VicurError(
+                f"cannot be read ({error}).", where=str(file), remedy="Copy or download the checkpoint again."
+            ) from error
 
 
 def _continued(prompt: Prompt, ids: Sequence[int]) -> Prompt:

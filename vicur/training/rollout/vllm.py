@@ -69,10 +69,10 @@ class VllmEngine:
         """
         if version == self._version:
             return
-        sent: dict[str, int] = {}
-        weights = summed(student_weights(self._spread.model, self._dtype), sent)
+        weights = student_weights(self._spread.model, self._dtype)
         if self._processes.is_main or not self._place.shared:
-            require_equal(sent, self._place.take(weights), self._name)
+            sent: dict[str, int] = {}
+            require_equal(sent, self._place.take(summed(weights, sent)), self._name)
         else:
             # Weights that are sharded are gathered by all.
             for _ in weights:

@@ -13,6 +13,9 @@ from vicur.errors import VicurError
 from vicur.training.lora import merged_parameters
 
 _SHOWN = 3
+_AGAIN = (
+    "Start the training again: it goes on from its checkpoint. If this comes back, leave training.rollout.engine out."
+)
 _HEAD, _EMBEDDING = "lm_head.weight", "model.language_model.embed_tokens.weight"
 
 
@@ -34,14 +37,20 @@ def _whole(weight: Tensor) -> Tensor:
     return weight.full_tensor() if isinstance(weight, DTensor) else weight.detach()
 
 
-def require_equal(sent: Mapping[str, int], held: Mapping[str, int], engine: str) -> None:
-    """Compares the sums of the weights that were sent with those of the weights that an engine holds.
+def require_equal(sent: Mapping[str, int], held: Mapping[str, int], engine: str, *, remedy: str = _AGAIN) -> None:
+    """Compares the sums of the weights that an engine is to hold with those of the weights that it holds.
+
+    Args:
+        sent: sums by name of those that it is to hold.
+        held: of those that it holds; a tied output layer may be among them.
+        engine: what it is called.
+        remedy: what to do where they differ.
 
     Raises:
         VicurError: naming weights that differ.
     """
     expected = dict(sent)
-    if _HEAD in held:
+    if _HEAD in held and _EMBEDDING in expected:
         expected.setdefault(_HEAD, expected[_EMBEDDING])
     differing = sorted(name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name))
     if differing:
@@ -49,6 +58,5 @@ def require_equal(sent: Mapping[str, int], held: Mapping[str, int], engine: str)
         raise VicurError(
             f"holds other weights than were given: {', '.join(differing[:_SHOWN])}{more}.",
             where=engine,
-            remedy="It would compute another model. Start the training again: it goes on from its checkpoint. If this comes back, leave "
-            "the engine out (training.rollout.engine, training.teacher.engine).",
+            remedy=remedy,
         )
