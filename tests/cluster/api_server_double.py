@@ -15,6 +15,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ Play = Callable[["ApiServerDouble", str], object]
 GROUP = "trainer.kubeflow.org"
 NAMESPACE = "vicur"
 ALWAYS = 1_000_000
+_WITHIN = ("cut", "short", "end", "hang")
+_HANGS_SECONDS = 5.0
 _JOBS = re.compile(rf"/apis/{GROUP}/v1alpha1/namespaces/{NAMESPACE}/trainjobs(?:/(?P<name>[^/]+))?")
 _CORE = re.compile(rf"/api/v1/namespaces/{NAMESPACE}/(?P<kind>pods|events)(?:/(?P<name>[^/]+)(?P<log>/log)?)?")
 _SCHEMA = f"/openapi/v3/apis/{GROUP}/v1alpha1"
@@ -46,7 +49,8 @@ class Fault:
         verb: what they do (``get``, ``list``, ``watch``, ``create``, ``patch``, ``delete``); empty for all.
         resource: with what (``trainjobs``, ``pods``, ``pods/log``, ``events``); empty for all.
         answer: the status that they are answered with; ``drop``: none, the connection ends; ``lost``: they are done, and it ends
-            before the answer; ``cut``: a stream ends within a line.
+            before the answer; ``cut``: a stream breaks off within a line; ``short``: it ends there as if it were whole; ``end``: it ends
+            once all that there is has been sent; ``hang``: nothing is ever sent.
         times: how many meet it.
     """
 
@@ -85,6 +89,8 @@ class ApiServerDouble:
         self.logs: dict[str, list[str]] = {}
         self.asked: set[tuple[str, str, str]] = set()
         """(verb, group, resource) of each request."""
+        self.requests: Counter[tuple[str, str]] = Counter()
+        """How many there were, by verb and resource."""
         self.created: list[Json] = []
         self.forgotten = 0
         """Versions up to here are no longer known to watches."""
@@ -159,8 +165,23 @@ class ApiServerDouble:
                 self.logs[pod].append(f"{moment}Z {line}")
             self.changed.notify_all()
 
-    def end(self, pod: str, code: int = 0, reason: str = "", *, evicted: bool = False, disrupted: bool = False) -> None:
-        """A pod ends."""
+    def turn_away(self, pod: str, reason: str) -> None:
+        """A kubelet does not start a pod."""
+        with self.changed:
+            self.pods[pod]["status"] = {"phase": "Failed", "reason": reason, "message": "no healthy devices present"}
+            self.changed.notify_all()
+
+    def end(
+        self,
+        pod: str,
+        code: int = 0,
+        reason: str = "",
+        *,
+        evicted: bool = False,
+        disrupted: bool = False,
+        proxy: bool = False,
+    ) -> None:
+        """A pod ends, and with it a proxy that stood beside the training."""
         tick = next(self._ticks)
         stopped = {
             "exitCode": code,
@@ -171,6 +192,12 @@ class ApiServerDouble:
         if disrupted:
             more["conditions"] = [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]
         self._pod(pod, "Failed" if code or evicted else "Succeeded", {"terminated": stopped}, more)
+        if proxy:
+            beside = {
+                **_container({"terminated": {**stopped, "exitCode": 0, "reason": "Completed"}}),
+                "name": "istio-proxy",
+            }
+            self.pods[pod]["status"]["containerStatuses"].insert(0, beside)
 
     def vanish(self, job: str) -> None:
         """A job's pods are gone, as when their nodes are."""
@@ -322,6 +349,11 @@ class ApiServerDouble:
         kind = {"group": GROUP, "version": "v1alpha1", "kind": "TrainJob"}
         return {"components": {"schemas": {"trainjob": {**self.schema, "x-kubernetes-group-version-kind": [kind]}}}}
 
+    def count(self, verb: str, group: str, resource: str) -> None:
+        with self.changed:
+            self.asked.add((verb, group, resource))
+            self.requests[verb, resource] += 1
+
     def fault(self, verb: str, resource: str) -> Fault | None:
         with self.changed:
             for fault in self.faults:
@@ -466,7 +498,7 @@ def _handler(server: ApiServerDouble) -> type[BaseHTTPRequestHandler]:
 
         def _reply(self, verb: str, group: str, resource: str, act: Callable[[], tuple[int, Json]]) -> None:
             if resource != "openapi":
-                server.asked.add((verb, group, resource))
+                server.count(verb, group, resource)
             fault = server.fault(verb, resource)
             if fault is None or fault.answer == "lost":
                 with server.changed:
@@ -478,19 +510,26 @@ def _handler(server: ApiServerDouble) -> type[BaseHTTPRequestHandler]:
             self._refuse(fault)
 
         def _stream(self, verb: str, group: str, resource: str, lines: Iterator[bytes]) -> None:
-            server.asked.add((verb, group, resource))
+            server.count(verb, group, resource)
             fault = server.fault(verb, resource)
-            if fault is not None and fault.answer != "cut":
+            if fault is not None and fault.answer not in _WITHIN:
                 self._refuse(fault)
                 return
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
+            if fault is not None and fault.answer == "hang":
+                time.sleep(_HANGS_SECONDS)
+                return
+            if fault is not None and fault.answer == "end":
+                lines = iter(())
             for line in lines:
                 if fault is not None:
-                    self._chunk(line[: len(line) // 2])
-                    self._hang_up()
-                    return
+                    self._chunk(line[:-3])
+                    if fault.answer == "cut":
+                        self._hang_up()
+                        return
+                    break
                 self._chunk(line)
             self.wfile.write(b"0\r\n\r\n")
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,6 +96,41 @@ def loses_its_pods(server: ApiServerDouble, job: str) -> None:
     server.fail(job)
 
 
+def fails_long_after_its_start(server: ApiServerDouble, job: str) -> None:
+    """The pod of one node has ended, and its job is not yet given up: the other node's pod takes its time to end."""
+    time.sleep(0.2)
+    pods = server.start(job)
+    time.sleep(2.0)
+    server.end(pods[1], 2)
+    time.sleep(1.3)
+    server.fail(job)
+
+
+def is_preempted_late(server: ApiServerDouble, job: str) -> None:
+    time.sleep(0.3)
+    server.suspend(job, False)
+    server.start(job)
+    time.sleep(2.0)
+    server.suspend(job, True)
+    server.vanish(job)
+    time.sleep(0.3)
+    server.suspend(job, False)
+    trains(server, job)
+
+
+def is_turned_away(server: ApiServerDouble, job: str) -> None:
+    """By the kubelet: a device of its node is not healthy. No container has started."""
+    pods = server.start(job)
+    server.turn_away(pods[1], "UnexpectedAdmissionError")
+    server.fail(job)
+
+
+def fails_beside_a_proxy(server: ApiServerDouble, job: str) -> None:
+    pods = server.start(job)
+    server.end(pods[1], 2, proxy=True)
+    server.fail(job)
+
+
 def is_forgotten_by_watches(server: ApiServerDouble, job: str) -> None:
     server.forgotten = ALWAYS
     time.sleep(0.3)
@@ -151,6 +187,9 @@ SCENARIOS = {
         is_admitted_late, says="waits in the queue gpus (insufficient unused quota", settings=QUEUE
     ),
     "is preempted and admitted again": Scenario(is_preempted, settings=QUEUE),
+    "is preempted after longer than it may queue": Scenario(
+        is_preempted_late, settings=QUEUE, limits=Limits(1.5, 60, 60)
+    ),
     "starts slowly": Scenario(starts_slowly, says="0 of 2 nodes run (node 0: ContainerCreating"),
     "pods take time to end": Scenario(trains, lingering=0.5),
     "a watch is too old": Scenario(is_forgotten_by_watches),
@@ -164,6 +203,7 @@ SCENARIOS = {
         trains, faults=(Fault("create", "", "lost"),), says="of an earlier attempt"
     ),
     "create is refused for a moment": Scenario(trains, faults=(Fault("create", "", 503, 2),)),
+    "a quota is changed meanwhile": Scenario(trains, faults=(Fault("create", "", 409, 2),)),
     "the answer to delete is lost": Scenario(trains, faults=(Fault("delete", "", "lost"),)),
     "the log breaks off": Scenario(trains, faults=(Fault("get", "pods/log", "cut", 2),), printed=STEPS),
     "the log is not to be had": Scenario(trains, faults=(Fault("get", "pods/log", 500, ALWAYS),), printed=[]),
@@ -171,6 +211,14 @@ SCENARIOS = {
     "a node finds the input at fault": Scenario(ends_with(2), 2, "node 1 ended with status 2 (Error)"),
     "the log's end is told": Scenario(ends_with(2), 2, "Error: no such dataset"),
     "the events are told": Scenario(ends_with(2), 2, "BackOff: the pod came to grief"),
+    "a node fails long after its start": Scenario(
+        fails_long_after_its_start, 2, "node 1 ended with status 2", limits=Limits(None, 1.5, 60)
+    ),
+    "a proxy beside a node ends well": Scenario(fails_beside_a_proxy, 2, "node 1 ended with status 2"),
+    "the namespace is not there": Scenario(
+        trains, 2, "Correct the namespace", faults=(Fault("create", "", 404, ALWAYS),)
+    ),
+    "the job is too large": Scenario(trains, 2, "the cluster refuses it", faults=(Fault("create", "", 413, ALWAYS),)),
     "the job's runtime is missing": Scenario(
         lambda server, job: server.fail(job, "TrainingRuntimeNotSupported", "no vicur-torch"), 2, "no vicur-torch"
     ),
@@ -186,6 +234,7 @@ SCENARIOS = {
     "a node is evicted": Scenario(ends_with(137, evicted=True), EXIT_CODE, "Evicted"),
     "a node is preempted": Scenario(ends_with(137, disrupted=True), EXIT_CODE, "node 1"),
     "an evicted pod has no status": Scenario(ends_with(0, evicted=True), EXIT_CODE, "node 1: Evicted"),
+    "a kubelet turns a node's pod away": Scenario(is_turned_away, EXIT_CODE, "node 1: UnexpectedAdmissionError"),
     "a node is drained": Scenario(ends_with(EXIT_CODE), EXIT_CODE, "status 75"),
     "a node is ended by SIGTERM": Scenario(ends_with(143), EXIT_CODE, "status 143"),
     "the pods vanish": Scenario(loses_its_pods, EXIT_CODE, "none of its pods is left"),
@@ -258,6 +307,93 @@ def test_each_line_of_the_log_is_told_once(launch: Launch) -> None:
     assert launch.printed == lines
 
 
+def test_what_a_node_says_of_a_log_that_it_cannot_read_is_no_line_of_it(launch: Launch) -> None:
+    def play(server: ApiServerDouble, job: str) -> None:
+        pod = server.start(job)[0]
+        server.write(pod, "step 1")
+        server.logs[pod].append("failed to create fsnotify watcher: too many open files")
+        time.sleep(0.7)
+        server.logs[pod].pop()
+        server.write(pod, "step 2")
+        server.complete(job)
+
+    with ApiServerDouble(play).serving() as server:
+        launch.run(server)
+    assert launch.printed == STEPS
+
+
+def test_a_line_is_told_whole_where_the_log_ends_within_it(launch: Launch) -> None:
+    """As where it is the server that loses its connection to the node."""
+
+    def play(server: ApiServerDouble, job: str) -> None:
+        pod = server.start(job)[0]
+        server.write(pod, *STEPS)
+        time.sleep(0.7)
+        server.complete(job)
+
+    with ApiServerDouble(play, faults=(Fault("get", "pods/log", "short"),)).serving() as server:
+        launch.run(server)
+    assert launch.printed == STEPS
+
+
+def test_lines_are_told_where_the_nodes_clock_goes_back(launch: Launch) -> None:
+    def play(server: ApiServerDouble, job: str) -> None:
+        pod = server.start(job)[0]
+        server.logs[pod] += ["2026-10-25T02:59:59.5+02:00 step 1", "2026-10-25T02:00:00+01:00 step 2"]
+        server.logs[pod] += ["2026-10-25T00:00:00Z step 3"]
+        server.complete(job)
+
+    with ApiServerDouble(play).serving() as server:
+        launch.run(server)
+    assert launch.printed == [*STEPS, "step 3"]
+
+
+def test_a_log_that_is_silent_for_long_is_asked_for_again(launch: Launch) -> None:
+    """The other end of the connection may be gone without a word."""
+
+    def play(server: ApiServerDouble, job: str) -> None:
+        pod = server.start(job)[0]
+        server.write(pod, *STEPS)
+        server.until(lambda: launch.printed == STEPS)
+        server.complete(job)
+
+    with ApiServerDouble(play, faults=(Fault("get", "pods/log", "hang"),)).serving() as server:
+        launch.run(server, pace=replace(PACE, silence=0.3))
+        assert not server.trouble
+
+
+def test_a_log_that_was_read_to_its_end_is_not_read_again(launch: Launch) -> None:
+    def play(server: ApiServerDouble, job: str) -> None:
+        pods = server.start(job)
+        server.write(pods[0], *STEPS)
+        server.end(pods[0])
+        time.sleep(2.5)
+        server.complete(job)
+
+    with ApiServerDouble(play).serving() as server:
+        launch.run(server)
+        assert launch.printed == STEPS
+        assert server.requests["get", "pods/log"] <= 3
+
+
+def test_a_job_in_its_queue_is_asked_for_no_more_often_than_the_pace_has_it(launch: Launch) -> None:
+    with ApiServerDouble(lambda *_: time.sleep(4.0) or stop()).serving() as server:
+        with pytest.raises(VicurError, match="SIGTERM"):
+            launch.run(server, pace=replace(PACE, tick=2.0), **QUEUE)
+        assert server.requests["list", "pods"] <= 9
+
+
+def test_watches_that_end_at_once_are_not_opened_again_at_once(launch: Launch) -> None:
+    def play(server: ApiServerDouble, job: str) -> None:
+        time.sleep(2.0)
+        server.faults.clear()
+        trains(server, job)
+
+    with ApiServerDouble(play, faults=(Fault("watch", "", "end", ALWAYS),)).serving() as server:
+        launch.run(server, pace=replace(PACE, first_wait=0.5))
+        assert server.requests["watch", "trainjobs"] <= 7
+
+
 def test_a_retry_adopts_the_job_of_an_attempt_that_was_cut_off(launch: Launch) -> None:
     """The server went away under the first attempt, which could not remove its job."""
     with ApiServerDouble(lambda server, job: server.start(job)).serving() as server:
@@ -314,7 +450,7 @@ def test_what_is_done_already_is_collected_without_a_job() -> None:
 
 
 @pytest.mark.parametrize("ends_well", [True, False])
-def test_a_jobs_pods_are_told_of_before_they_are_removed(launch: Launch, ends_well: bool) -> None:
+def test_a_jobs_pods_are_told_of_as_they_were_before_they_were_removed(launch: Launch, ends_well: bool) -> None:
     with ApiServerDouble(trains).serving() as server:
         if ends_well:
             launch.run(server)
@@ -323,6 +459,30 @@ def test_a_jobs_pods_are_told_of_before_they_are_removed(launch: Launch, ends_we
                 launch.run(server, damaged)
     ((first, second),) = launch.ended
     assert first["metadata"]["name"] != second["metadata"]["name"]
+
+
+def test_what_is_told_of_a_jobs_pods_keeps_no_job_and_changes_nothing(launch: Launch) -> None:
+    """MLflow may be away, or refuse."""
+    left = []
+
+    def refused(_: object) -> None:
+        left.extend(server.jobs)
+        raise RuntimeError("INVALID_PARAMETER_VALUE")
+
+    launch.ended = SimpleNamespace(append=refused)
+    with ApiServerDouble(trains).serving() as server:
+        assert launch.run(server) == "student"
+        assert left == []
+
+
+def test_a_job_that_does_not_go_is_not_waited_for_without_an_end(launch: Launch) -> None:
+    """Its pods were on a node that is lost."""
+    with ApiServerDouble(lambda server, job: server.fail(job), lingering=20).serving() as server:
+        api_of(server).create(train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"}))
+        server.until(lambda: "status" in server.jobs[JOB])
+        with pytest.raises(VicurError, match="still being removed") as caught:
+            launch.run(server, limits=Limits(None, 0.5, 60))
+        assert caught.value.exit_code == EXIT_CODE
 
 
 def damaged() -> None:

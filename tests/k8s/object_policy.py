@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tests.k8s.admission import admission_problems
 from tests.k8s.pod_policy import SECRETS, enum_problems, pod_problems
 from tests.k8s.render import Manifest, pod_templates, title
 
@@ -56,6 +57,7 @@ def all_problems(manifests: list[Manifest], outside: frozenset[str] = frozenset(
         *_service_problems(manifests),
         *_disruption_problems(manifests),
         *_bounds_problems(manifests),
+        *admission_problems(manifests),
     ]
 
 

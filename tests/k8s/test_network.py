@@ -30,9 +30,14 @@ def step(name: str, task: str) -> Peer:
     return pod(SPACES[name], {**labels, "pipelines.kubeflow.org/v2_component": "true"})
 
 
-def trainer(name: str, training: str = "a") -> Peer:
-    labels = {"app.kubernetes.io/part-of": "vicur", "vicur.dev/task": "train"}
-    return pod(SPACES[name], {**labels, "jobset.sigs.k8s.io/jobset-name": training})
+def trainer(name: str) -> Peer:
+    """A node of a training: the labels of the runtime, which with Trainer 2.0 are all, and JobSet's."""
+    (labels,) = [
+        t["metadata"]["labels"]
+        for title, t in pod_templates(rendered("overlays/gpu-pool")).items()
+        if title.startswith("TrainingRuntime/")
+    ]
+    return pod(SPACES[name], {**labels, "jobset.sigs.k8s.io/jobset-name": "a"})
 
 
 def service(name: str, called: str) -> Peer:
@@ -110,6 +115,8 @@ def test_the_nodes_of_a_training_talk_to_each_other_and_to_nobody_elses_pods(nam
     rules = policies(name)
     assert reaches(rules, trainer(name), trainer(name), 41_234)
     assert reaches(rules, trainer(name), service(name, "mlflow"), 5000)
+    assert reaches(rules, trainer(name), *((SEAWEEDFS, 8333) if name == "overlays/dev" else (INTERNET, 443)))
+    assert reaches(rules, trainer(name), DNS, 53, "UDP")
     assert not reaches(rules, step(name, "train"), trainer(name), 29_500)
     assert not reaches(rules, trainer(name), KFP, 8888)
     assert not reaches(rules, pod("payroll", {"app": "web"}), trainer(name), 29_500)
@@ -146,6 +153,16 @@ def test_other_pods_of_a_namespace_that_is_not_ours_go_on_as_before(name: str) -
     notebook = pod(SPACES[name], {"app": "notebook"})
     assert reaches(policies(name), notebook, INTERNET, 80)
     assert reaches(policies(name), pod("istio-system", {"app": "gateway"}), notebook, 8888)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_names_are_looked_up_at_a_cache_of_the_node_too(name: str) -> None:
+    rules, metadata = policies(name), Peer(address="169.254.169.254")
+    driver = pod("vicur", {"pipelines.kubeflow.org/v2_component": "true"})
+    for one in (step(name, "train"), trainer(name), service(name, "mlflow"), driver):
+        assert reaches(rules, one, Peer(address="169.254.20.10"), 53, "UDP")
+    for one in (step(name, "train"), trainer(name), service(name, "mlflow")):
+        assert not reaches(rules, one, metadata, 53, "UDP")
 
 
 def test_other_pods_of_our_own_namespace_are_cut_off() -> None:

@@ -11,6 +11,7 @@ from tests.k8s.object_policy import OUTSIDE, all_problems
 from tests.k8s.render import APPLIED, Manifest, rendered
 
 LARGE = "overlays/gpu-pool"
+PSA = "pod-security.kubernetes.io"
 
 
 @pytest.mark.parametrize("name", APPLIED)
@@ -77,6 +78,57 @@ def container(manifest: Manifest) -> Manifest:
 )
 def test_a_deployment_that_breaks_a_rule_is_told(change: Callable[[Any], object], message: str) -> None:
     assert message in " ".join(spoiled("Deployment", "mlflow", change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["metadata"].update(name="MLflow_1"), "its name is none that Kubernetes takes"),
+        (lambda m: m["spec"]["selector"]["matchLabels"].update(x="y"), "its selector does not find its own pods"),
+        (lambda m: m["spec"].update(strategy={"type": "Recrate"}), "its strategy is none"),
+        (lambda m: container(m)["volumeMounts"].append({"name": "x", "mountPath": "/x"}), "it mounts no volume of"),
+        (lambda m: container(m)["resources"]["requests"].update(memory="4Gi"), "more memory is requested than"),
+        (lambda m: container(m)["resources"]["limits"].update(memory="3GiB"), "3GiB is no amount"),
+        (lambda m: container(m)["livenessProbe"]["httpGet"].update(port="x"), "livenessProbe asks a port that it has"),
+        (lambda m: container(m)["startupProbe"].update(successThreshold=2), "another successThreshold than 1"),
+        (lambda m: container(m)["command"].append("--x=$(NOWHERE)"), "a variable that nothing sets: NOWHERE"),
+    ],
+)
+def test_a_deployment_that_the_api_server_would_refuse_is_told(change: Callable[[Any], object], message: str) -> None:
+    assert message in " ".join(spoiled("Deployment", "mlflow", change))
+
+
+@pytest.mark.parametrize(
+    ("kind", "called", "change", "message"),
+    [
+        ("Job", "mlflow-migrate-3-17-2", lambda m: pod(m).update(restartPolicy="Always"), "is not restarted for ever"),
+        ("Service", "mlflow", lambda m: m["spec"]["ports"][0].update(port=70_000), "a port is none"),
+        ("Namespace", "vicur", lambda m: m["metadata"]["labels"].update({f"{PSA}/warn-version": "1.32"}), "1.32"),
+        (
+            "ResourceQuota",
+            "vicur",
+            lambda m: m["spec"]["hard"].update({"nvidia.com/gpu": "2"}),
+            "no resource of a quota",
+        ),
+        ("LimitRange", "vicur", lambda m: m["spec"]["limits"][0]["default"].update(memory="1Mi"), "more memory is"),
+        (
+            "ClusterQueue",
+            "vicur-gpu",
+            lambda m: m["spec"]["resourceGroups"][0]["coveredResources"].remove("memory"),
+            "they wait for ever: memory",
+        ),
+        (
+            "PersistentVolumeClaim",
+            "vicur-models",
+            lambda m: m["spec"].update(accessModes=["ReadWriteOnce"]),
+            "pods of several nodes mount it",
+        ),
+    ],
+)
+def test_an_object_that_would_be_refused_or_never_be_admitted_is_told(
+    kind: str, called: str, change: Callable[[Any], object], message: str
+) -> None:
+    assert message in " ".join(spoiled(kind, called, change))
 
 
 @pytest.mark.parametrize(

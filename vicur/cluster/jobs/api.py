@@ -27,6 +27,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 _IN_TROUBLE = (429, 500, 502, 503, 504)
+_CONFLICT = 409
 _CONNECT_SECONDS = 10.0
 
 
@@ -40,6 +41,7 @@ class Pace:
         longest_wait: the most that they come to.
         patience: seconds that the server may be in trouble.
         goodbye: seconds that the removal of a job is waited for.
+        silence: seconds without a line of the log after which it is asked for again.
     """
 
     tick: float = 10.0
@@ -47,6 +49,7 @@ class Pace:
     longest_wait: float = 30.0
     patience: float = 600.0
     goodbye: float = 20.0
+    silence: float = 300.0
 
 
 class Api:
@@ -130,11 +133,10 @@ class Api:
                     **self._kind, body=dict(manifest), field_validation="Strict", _request_timeout=self._timeout()
                 ),
                 absent=(),
+                conflict=True,
             )
-        except ApiException as error:
-            if error.status == 409:
-                return None
-            raise
+        except ApiException:
+            return None
         return made
 
     def patch(self, name: str, change: Mapping[str, Any]) -> Json | None:
@@ -162,14 +164,15 @@ class Api:
                     **self._kind, name=name, body=options, _request_timeout=self._timeout()
                 ),
                 patience=patience,
+                conflict=True,
             )
         except ApiException as error:
-            if error.status != 409:
-                raise
+            log.debug("%s is another by now: %s", name, error)
 
-    def pods(self, job: str) -> list[Json]:
+    def pods(self, job: str, patience: float | None = None) -> list[Json]:
         """The pods of a job, by node."""
-        found = self._listed(self._core.list_namespaced_pod, label_selector=f"jobset.sigs.k8s.io/jobset-name={job}")
+        selector = f"jobset.sigs.k8s.io/jobset-name={job}"
+        found = self._listed(self._core.list_namespaced_pod, patience, label_selector=selector)
         return sorted(found, key=lambda pod: (node_of(pod), pod["metadata"].get("creationTimestamp") or ""))
 
     def pod(self, name: str) -> Json | None:
@@ -180,7 +183,7 @@ class Api:
 
     def events(self, selector: str = "") -> list[Json]:
         """Events of the namespace that the field selector names, the latest last."""
-        return sorted(self._listed(self._core.list_namespaced_event, field_selector=selector), key=_when)
+        return sorted(self._listed(self._core.list_namespaced_event, None, field_selector=selector), key=_when)
 
     def tail(self, pod: str, container: str, lines: int) -> str:
         """The last lines of a pod's log; what it says where there is none."""
@@ -195,7 +198,7 @@ class Api:
     def follow(
         self, pod: str, container: str, *, lines: int | None = None, follow: bool = True
     ) -> Generator[bytes, None, None]:
-        """A pod's log as it grows, with a time before each line. It ends with the pod, or where the connection is lost.
+        """A pod's log as it grows, with a time before each line. It ends with the pod, or where the connection is lost or long silent.
 
         Raises:
             ApiException: where there is no log yet.
@@ -203,8 +206,16 @@ class Api:
         options: Json = {"timestamps": True} if follow else {}
         if lines is not None:
             options["tail_lines"] = lines
+        # A connection whose other end is gone without a word looks like a pod that has nothing to say.
+        timeout = (_CONNECT_SECONDS, self.pace.silence) if follow else self._timeout()
         answer = self._core.read_namespaced_pod_log(
-            pod, self.namespace, container=container, follow=follow, _preload_content=False, **options
+            pod,
+            self.namespace,
+            container=container,
+            follow=follow,
+            _preload_content=False,
+            _request_timeout=timeout,
+            **options,
         )
         try:
             yield from answer.stream(decode_content=False)
@@ -247,12 +258,14 @@ class Api:
             )
         except (ApiException, json.JSONDecodeError, *_connection_errors()) as error:
             log.debug("watching %s ended: %s", name, error)
-            # A server that ends each watch at once is not asked more often than one that keeps them.
-            time.sleep(max(0.0, self.pace.first_wait - (time.monotonic() - started)))
+        # A server that ends each watch at once is not asked more often than one that keeps them.
+        time.sleep(max(0.0, self.pace.first_wait - (time.monotonic() - started)))
 
-    def _listed(self, call: Callable[..., Any], **selectors: str) -> list[Json]:
+    def _listed(self, call: Callable[..., Any], patience: float | None, **selectors: str) -> list[Json]:
         answer = self._asked(
-            lambda: self._plain(call(self.namespace, _request_timeout=self._timeout(), **selectors)), absent=()
+            lambda: self._plain(call(self.namespace, _request_timeout=self._timeout(), **selectors)),
+            absent=(),
+            patience=patience,
         )
         return list((answer or {}).get("items") or [])
 
@@ -264,16 +277,28 @@ class Api:
         return _CONNECT_SECONDS, 3 * _CONNECT_SECONDS
 
     def _asked(
-        self, call: Callable[[], Any], *, absent: tuple[int, ...] = (404,), patience: float | None = None
+        self,
+        call: Callable[[], Any],
+        *,
+        absent: tuple[int, ...] = (404,),
+        patience: float | None = None,
+        conflict: bool = False,
     ) -> Json | None:
         """What the server answers; none where what is asked for is absent.
 
+        Args:
+            call: asks it.
+            absent: statuses that say so.
+            patience: seconds that the server may be in trouble; by default as the pace has it.
+            conflict: whether a conflict is the caller's to handle; else somebody was faster, and it is asked again.
+
         Raises:
             VicurError: where it is in trouble for longer than is waited, or refuses for good.
-            ApiException: for a conflict.
+            ApiException: for a conflict that is the caller's.
         """
         from kubernetes.client import ApiException
 
+        patience = self.pace.patience if patience is None else patience
         until: float | None = None
         wait = self.pace.first_wait
         while True:
@@ -283,17 +308,21 @@ class Api:
             except ApiException as error:
                 if error.status in absent:
                     return None
-                if error.status not in _IN_TROUBLE:
-                    raise _refused(error) or error from error
+                if error.status == _CONFLICT and conflict:
+                    raise
+                if error.status not in (*_IN_TROUBLE, _CONFLICT):
+                    raise _refused(error) from error
                 trouble, asked_for = f"{error.status} {error.reason}", _retry_after(error)
             except _connection_errors() as error:
                 trouble, asked_for = str(error), 0.0
             now = time.monotonic()
-            until = until or now + (self.pace.patience if patience is None else patience)
+            until = until or now + patience
+            if now >= until:
+                raise _unreachable(trouble, patience)
             # Many steps ask the same server: they are not to come back all at once.
             pause = max(asked_for, wait * random.uniform(0.5, 1.0))  # noqa: S311 (no secret, and nothing that is learned)
-            if now + pause > until:
-                raise _unreachable(trouble, self.pace.patience if patience is None else patience)
+            # However long the server would have it wait, it is asked once more before it is given up.
+            pause = min(pause, until - now)
             log.warning("the Kubernetes API is in trouble (%s): asking again in %.0f s", trouble, pause)
             time.sleep(pause)
             wait = min(2 * wait, self.pace.longest_wait)
@@ -324,27 +353,24 @@ def _retry_after(error: Any) -> float:
         return 0.0
 
 
-def _refused(error: Any) -> VicurError | None:
-    """What to do about a refusal; none where it is up to the caller (a conflict, something absent)."""
+def _refused(error: Any) -> VicurError:
+    """What to do about a refusal."""
     try:
         reason = json.loads(error.body)["message"]
     except (ValueError, TypeError, KeyError):
-        reason = str(error.reason)
+        reason = f"{error.status} {error.reason}"
     # An admission webhook, of Kubeflow Trainer or of the cluster's own, also says "forbidden".
     denied = "admission webhook" in reason
     if error.status in (401, 403) and not denied:
-        return VicurError(
-            f"the cluster does not allow it ({reason}).",
-            where="cluster",
-            remedy="Give the step's service account the Role of k8s/base/access/training.yaml.",
-        )
-    if error.status in (400, 422) or denied:
-        return VicurError(
-            f"the cluster refuses it ({reason}).",
-            where="cluster",
-            remedy="Correct the setting that it names, or the training runtime (k8s/base/training).",
-        )
-    return None
+        problem = "does not allow it"
+        remedy = "Give the step's service account the Role of k8s/base/access/training.yaml."
+    elif error.status == 404:
+        problem = "has no such place"
+        remedy = "Correct the namespace, or install Kubeflow Trainer 2."
+    else:
+        problem = "refuses it"
+        remedy = "Correct the setting that it names, or the training runtime (k8s/base/training)."
+    return VicurError(f"the cluster {problem} ({reason}).", where="cluster", remedy=remedy)
 
 
 def _unreachable(trouble: str, patience: float) -> VicurError:

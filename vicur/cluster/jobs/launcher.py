@@ -22,6 +22,7 @@ from vicur.cluster.jobs.state import Phase, Standing, standing
 from vicur.cluster.jobs.stopping import Stopping
 from vicur.config.pools import PoolsConfig
 from vicur.errors import VicurError
+from vicur.termination import EXIT_CODE
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def run_job(
         is_done: whether that is there already: an earlier attempt was killed between its job's end and its own.
         tell: is told how far the job is.
         print_line: is given each line of node 0's log.
-        ended: is given the job's pods before they are removed with it.
+        ended: is given the job's pods, as they were before they were removed with it. Comes last: what it asks of others keeps no GPU.
         limits: how long it may take; by default as ``pool`` has it.
 
     Returns:
@@ -88,25 +89,36 @@ def run_job(
     with Stopping() as stopping:
         try:
             if not is_done():
-                job = _have_job(api, request, pool, tell)
+                limits = limits or Limits.of(pool)
+                job = _have_job(api, request, pool, tell, limits.starting)
                 with LogStream(api, request.name, print_line) as stream:
-                    _Follower(api, job, pool, limits or Limits.of(pool), tell).follow()
+                    _Follower(api, job, pool, limits, tell).follow()
                     stream.drain(_DRAIN_SECONDS)
             return collect()
         finally:
             stopping.no_more()
-            _tell_of_pods(api, request, ended)
+            pods = _own_pods(api, request)
             _remove(api, request)
+            if pods is not None:
+                _tell_of_pods(pods, request, ended)
 
 
-def _tell_of_pods(api: Api, request: JobRequest, ended: Callable[[list[Json]], object]) -> None:
-    """What goes wrong is told, and changes nothing of how the step ends."""
+def _own_pods(api: Api, request: JobRequest) -> list[Json] | None:
+    """The job's pods; none where there is no job, or the server does not say."""
     try:
         job = api.job(request.name, api.pace.goodbye)
-        if job is not None and is_own(job, request):
-            ended(api.pods(request.name))
+        return api.pods(request.name, api.pace.goodbye) if job is not None and is_own(job, request) else None
     except VicurError as error:
         log.warning("the pods of TrainJob %s are not known: %s", request.name, error)
+        return None
+
+
+def _tell_of_pods(pods: list[Json], request: JobRequest, ended: Callable[[list[Json]], object]) -> None:
+    """What goes wrong is told, and changes nothing of how the step ends."""
+    try:
+        ended(pods)
+    except Exception as error:  # noqa: BLE001 (the server that it is told to may refuse it in words of its own)
+        log.warning("what the pods of TrainJob %s have used is not recorded: %s", request.name, error)
 
 
 def is_own(job: Mapping[str, Any], request: JobRequest) -> bool:
@@ -116,8 +128,12 @@ def is_own(job: Mapping[str, Any], request: JobRequest) -> bool:
     return ours and (job["metadata"].get("annotations") or {}).get(WORK) == request.work
 
 
-def _have_job(api: Api, request: JobRequest, pool: PoolsConfig, tell: Callable[[str], object]) -> Json:
-    """The job: that of an earlier attempt where there is one that still may do, else a new one."""
+def _have_job(api: Api, request: JobRequest, pool: PoolsConfig, tell: Callable[[str], object], patience: float) -> Json:
+    """The job: that of an earlier attempt where there is one that still may do, else a new one.
+
+    Raises:
+        VicurError: where the name is another's, or an earlier attempt's job is not gone within ``patience`` seconds.
+    """
     name = request.name
     while True:
         job = api.job(name)
@@ -129,6 +145,8 @@ def _have_job(api: Api, request: JobRequest, pool: PoolsConfig, tell: Callable[[
             # Taken just now, or by a request of ours whose answer was lost.
             job = api.job(name)
         if job is None:
+            # A quota that was changed meanwhile is a conflict too.
+            time.sleep(_GONE_LOOK_SECONDS)
             continue
         if not is_own(job, request):
             raise VicurError(
@@ -141,7 +159,7 @@ def _have_job(api: Api, request: JobRequest, pool: PoolsConfig, tell: Callable[[
             return _adopted(api, job, request)
         # An earlier attempt has given it up, and was killed before it was gone.
         tell(f"waits until the TrainJob {name} of an earlier attempt is gone")
-        _remove(api, request, until_gone=True)
+        _make_way(api, request, patience)
 
 
 def _adopted(api: Api, job: Json, request: JobRequest) -> Json:
@@ -152,29 +170,43 @@ def _adopted(api: Api, job: Json, request: JobRequest) -> Json:
     return job
 
 
-def _remove(api: Api, request: JobRequest, *, until_gone: bool = False) -> None:
-    """Has the job removed, and waits for it. What goes wrong is told, and changes nothing of how the step ends.
+def _make_way(api: Api, request: JobRequest, seconds: float) -> None:
+    """Has an earlier attempt's job removed, and waits for it: its pods write a checkpoint before they end.
 
-    Args:
-        api: the cluster.
-        request: the job's.
-        until_gone: whether to wait for as long as it takes: its pods write a checkpoint before they end.
+    Raises:
+        VicurError: where it is not gone in time, as when its pods were on a node that is lost.
     """
-    name = request.name
-    deadline = time.monotonic() + api.pace.goodbye
-    patience = api.pace.patience if until_gone else api.pace.goodbye
+    if not _is_removed(api, request, seconds, api.pace.patience):
+        raise VicurError(
+            f"of an earlier attempt is still being removed after {seconds / 3600:.4g} h.",
+            where=f"TrainJob {api.namespace}/{request.name}",
+            remedy="See which of its pods do not end (kubectl get pods): one on a node that is lost goes with the node's entry.",
+            exit_code=EXIT_CODE,
+            retryable=True,
+        )
+
+
+def _remove(api: Api, request: JobRequest) -> None:
+    """Has the job removed, and waits for it a little. What goes wrong is told, and changes nothing of how the step ends."""
     try:
-        while (job := api.job(name, patience)) is not None and is_own(job, request):
-            if "deletionTimestamp" not in job["metadata"]:
-                api.delete(name, job["metadata"]["uid"], patience)
-            elif time.monotonic() > deadline and not until_gone:
-                log.info("TrainJob %s is being removed: its pods still write their checkpoint", name)
-                return
-            time.sleep(_GONE_LOOK_SECONDS)
+        if not _is_removed(api, request, api.pace.goodbye, api.pace.goodbye):
+            log.info("TrainJob %s is being removed: its pods still write their checkpoint", request.name)
     except VicurError as error:
-        log.warning("TrainJob %s may still be there (vicur cluster reap removes it): %s", name, error)
-        if until_gone:
-            raise
+        log.warning("TrainJob %s may still be there (vicur cluster reap removes it): %s", request.name, error)
+
+
+def _is_removed(api: Api, request: JobRequest, seconds: float, patience: float) -> bool:
+    """Has the job removed. Says whether it is gone, for which it waits so many seconds; ``patience`` is for a server in trouble."""
+    begun = time.monotonic()
+    while (job := api.job(request.name, patience)) is not None and is_own(job, request):
+        if "deletionTimestamp" not in job["metadata"]:
+            api.delete(request.name, job["metadata"]["uid"], patience)
+        waited = time.monotonic() - begun
+        if waited > seconds:
+            return False
+        # What takes long is looked at less often.
+        time.sleep(min(_GONE_LOOK_SECONDS + waited / 10, api.pace.tick))
+    return True
 
 
 @dataclass
@@ -251,11 +283,10 @@ class _Follower:
         return str(own[-1]["message"]) if own else ""
 
     def _keep_time(self, phase: Phase) -> None:
-        """Ends a job that has been in a phase for too long. One that goes back to the queue starts anew."""
+        """Ends a job that has been in a phase for too long."""
         now = time.monotonic()
-        for later in tuple(self._since):
-            if _ORDER.index(later) > _ORDER.index(phase):
-                del self._since[later]
+        for over in _OVER[phase]:
+            self._since.pop(over, None)
         since = self._since.setdefault(phase, now)
         seconds, setting = {
             Phase.QUEUED: (self.limits.queued, "cluster.jobs.queue_hours"),
@@ -276,4 +307,10 @@ class _Follower:
             log.warning("what the pods said cannot be read: %s", error)
 
 
-_ORDER = (Phase.QUEUED, Phase.STARTING, Phase.RUNNING)
+_OVER = {
+    Phase.QUEUED: (Phase.STARTING, Phase.RUNNING),
+    Phase.STARTING: (Phase.QUEUED,),
+    Phase.RUNNING: (Phase.QUEUED, Phase.STARTING),
+}
+"""Whose times end with a phase. Each wait and each start counts by itself: a job that loses a node after hours is not late to start, and is
+to fail with the node's reason. The time that it may run goes on meanwhile."""

@@ -88,11 +88,15 @@ def bad_ends(pods: Sequence[Json]) -> list[PodEnd]:
 
 def _bad_end(pod: Json) -> PodEnd | None:
     status = pod["status"]
-    stopped = next(filter(None, (each["state"].get("terminated") for each in _containers(pod))), None)
+    ended = [stopped for each in _containers(pod) if (stopped := each["state"].get("terminated"))]
+    # A proxy beside the training may have ended well.
+    stopped = max(ended, key=lambda each: bool(each["exitCode"]), default=None)
     disrupted = any(
         each["type"] == "DisruptionTarget" and each["status"] == "True" for each in status.get("conditions") or ()
     )
     disrupted = disrupted or status.get("reason") in ("Evicted", "NodeLost", "Preempting", "Shutdown", "Terminated")
+    # A kubelet that turns a pod away (``UnexpectedAdmissionError``, ``OutOfcpu``) starts no container of it.
+    disrupted = disrupted or not status.get("containerStatuses")
     if status.get("phase") != "Failed" and not (stopped and stopped["exitCode"]):
         return None
     reason = status.get("reason") or (stopped or {}).get("reason") or "Failed"
