@@ -24,6 +24,10 @@ from vicur.errors import VicurError
         ({"node_selector": {"a b": "x"}}, "node_selector.a b"),
         ({"steps": {"cpu": True}}, "steps.cpu"),
         ({"steps": {"cpu": 0}}, "steps.cpu"),
+        ({"steps": {"cpu": float("inf")}}, "steps.cpu"),
+        ({"steps": {"cpu": float("nan")}}, "steps.cpu"),
+        ({"tolerations": [{"key": "no key", "operator": "Exists"}]}, "tolerations.0.key"),
+        ({"tolerations": [{"key": "gpu", "value": "no value"}]}, "tolerations.0.value"),
     ],
 )
 def test_what_no_pod_can_have_is_refused(settings: dict[str, Any], names: str) -> None:
