@@ -143,7 +143,9 @@ def test_a_package_without_gpus_gets_none_by_a_form() -> None:
 
 def test_a_package_for_several_nodes_does_not_train_on_one_without_an_end_and_past_the_queue() -> None:
     preset = {**PRESET, "cluster": {"nodes": 2, "queue": "gpus"}}
-    with pytest.raises(VicurError, match=r"nodes: one node is asked for, and the package is for several.*cluster\.nodes=1"):
+    with pytest.raises(
+        VicurError, match=r"nodes: one node is asked for, and the package is for several.*cluster\.nodes=1"
+    ):
         resolved(preset, Request(nodes=1))
     assert resolved(preset, Request(nodes=3)).cluster.nodes == 3
 
