@@ -116,8 +116,14 @@ def test_secrets_are_named_and_each_goes_to_the_steps_that_need_it(package: Any)
     assert holders["vicur-cue"] == {"exec-preflight", "exec-extract"}
     assert holders["vicur-webhook"] == {"exec-outcome"}
     assert holders["vicur-s3"] == holders["vicur-mlflow"] == set(platform)
+
+
+def test_each_step_that_reads_a_folder_sees_what_the_first_one_saw(package: Any) -> None:
+    """A dataset below /models would else be found by the first step, and be missing in the next."""
+    _, platform = package
     assert {name for name, pod in platform.items() if "pvcMount" in pod} == {
         "exec-preflight",
+        "exec-prepare",
         "exec-base",
         "exec-train",
     }
