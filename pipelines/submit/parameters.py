@@ -70,7 +70,7 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
                 f"{head} holds no settings of its own.", where=f"--param {assignment}", remedy=f"Write {head}=value."
             )
         section = values.get(head, copy.deepcopy(declared[head].get("defaultValue") or {}))
-        values[head] = read_overrides([f"{field}={text}"], section)
+        values[head] = read_overrides([f"{field}={text}"], section, "--param")
     _refuse_missing(values, declared)
     return values
 

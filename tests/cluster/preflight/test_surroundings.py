@@ -282,6 +282,7 @@ def test_a_model_that_ships_and_one_in_a_folder_are_found(tmp_path: Path) -> Non
     assert (finding.status, "it has no *.safetensors" in finding.what) == ("failed", True)
     finding = model("/models/Qwen3-VL-2B-Instruct")
     assert (finding.status, "vicur-models at /models" in finding.remedy) == ("failed", True)
+    assert model("/models/\0").status == "failed"
 
 
 def test_a_model_on_s3_is_looked_for_and_not_downloaded(s3) -> None:

@@ -36,10 +36,10 @@ def _folder(address: str) -> Finding:
     folder = model_folder(address)
     try:
         names = [file.name for file in folder.iterdir()]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return Finding(
             "failed",
-            f"{address} cannot be read ({error.strerror})",
+            f"{address} cannot be read ({getattr(error, 'strerror', None) or error})",
             "Correct base.path; in a cluster, mount the volume with the base weights (vicur-models at /models) and stage them.",
         )
     return _judged(address, names, "Copy the model again, as save_pretrained wrote it.")
