@@ -11,8 +11,8 @@ Place = Literal["anywhere", "evaluation", "training"]
 
 
 _TEN_YEARS = "315360000s"
-"""How long after its first start a step may be tried again, an hour unless it is said. Argo ends attempts that run then, too, so it is longer
-than all attempts with their waits in a queue: each has a time limit of its own."""
+"""How long after its first start a step may be tried again, an hour unless it is said. Argo ends attempts that run then, too, so it is
+longer than all attempts with their waits in a queue: each has a time limit of its own."""
 
 
 class Settle(Protocol):
