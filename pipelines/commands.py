@@ -18,6 +18,15 @@ ConfigArgument = Annotated[
     ),
 ]
 
+PresetArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[CONFIG]",
+        help="Configuration (YAML) that the package holds. Left out: the library's defaults, never configs/local.yaml.",
+        show_default=False,
+    ),
+]
+
 PipelineOption = Annotated[
     Literal["cluster", "distill", "ablation"],
     typer.Option(
@@ -94,7 +103,7 @@ def ablate(
 
 def compile_package(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write (YAML).", show_default=False)],
-    config: ConfigArgument = None,
+    config: PresetArgument = None,
     overrides: SetOption = None,
     image: Annotated[
         str | None, typer.Option("--image", help="Container image of the steps; it holds vicur and what it needs.")

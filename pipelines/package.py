@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -41,16 +42,13 @@ def write_package(
 
     graph = GRAPHS[pipeline]
     codes = code_versions() if versioned else defaultdict(str)
-    with new_file(output) as partial:
+    with tempfile.TemporaryDirectory() as folder, new_file(output) as partial:
         # The compiler goes by the name's ending.
-        file = partial.with_suffix(".yaml")
-        try:
-            compiler.Compiler().compile(
-                graph.build(codes, config), str(file), pipeline_parameters=graph.arguments(config) if config else None
-            )
-            partial.write_text(_without_summary(file.read_text(encoding="utf-8")), encoding="utf-8")
-        finally:
-            file.unlink(missing_ok=True)
+        file = Path(folder) / "package.yaml"
+        compiler.Compiler().compile(
+            graph.build(codes, config), str(file), pipeline_parameters=graph.arguments(config) if config else None
+        )
+        partial.write_text(_without_summary(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _without_summary(package: str) -> str:

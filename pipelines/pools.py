@@ -86,7 +86,8 @@ class InPools:
         if place != "training" or pools.nodes == 1:
             kubernetes.set_timeout(task, hours * _HOUR)
         self._environment(task)
-        if pools.models_claim and task.component_spec.name in ("preflight", "base", "train"):
+        # The steps that read folders, and the first one, which looks for these in their place.
+        if pools.models_claim and task.component_spec.name in ("preflight", "prepare", "base", "train"):
             kubernetes.mount_pvc(task, pools.models_claim, MODELS)
         room = self._room(place)
         task.set_cpu_request(room.cpu).set_cpu_limit(room.cpu)

@@ -10,6 +10,11 @@ Place = Literal["anywhere", "evaluation", "training"]
 """What a step needs: any machine, a GPU to evaluate on, or the GPUs of a training."""
 
 
+_TEN_YEARS = "315360000s"
+"""How long after its first start a step may be tried again, an hour unless it is said. Argo ends attempts that run then, too, so it is
+longer than all attempts with their waits in a queue: each has a time limit of its own."""
+
+
 class Settle(Protocol):
     """Gives a step what every step of its pipeline has."""
 
@@ -35,8 +40,7 @@ def settled(
         caching: whether the platform may take its result from an earlier run.
         place: what it needs; here all run where the platform puts them.
     """
-    # Without a maximum, a step that fails later than an hour after its start is not tried again.
-    task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="604800s")
+    task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration=_TEN_YEARS)
     task.set_caching_options(caching)
     # Not an argument: the platform's cache would never hit.
     kubernetes.use_field_path_as_env(task, "VICUR_RUN_ID", "metadata.labels['pipeline/runid']")

@@ -103,12 +103,16 @@ def database(uri: str) -> Path | None:
         return None
     file = uri.removeprefix(_SQLITE).partition("?")[0]
     if not uri.startswith(_SQLITE) or file in ("", ":memory:"):
-        raise VicurError(
-            "is neither the address of an MLflow server nor a SQLite file.",
-            where=redacted(uri),
-            remedy=f"Give http://host:port, https://host or sqlite:///path/to/mlflow.db (by default {EMBEDDED_URI}).",
-        )
+        raise _no_address(uri)
     return Path(file)
+
+
+def _no_address(uri: str) -> VicurError:
+    return VicurError(
+        "is neither the address of an MLflow server nor a SQLite file.",
+        where=redacted(uri),
+        remedy=f"Give http://host:port, https://host or sqlite:///path/to/mlflow.db (by default {EMBEDDED_URI}).",
+    )
 
 
 def creation_lock(uri: str) -> AbstractContextManager[object]:
@@ -233,8 +237,14 @@ def _without_credentials(uri: str) -> tuple[str, dict[str, str]]:
     """A server's address without user and password, and these under the names of the variables that MLflow reads.
 
     Its client would put the whole address into logs and exceptions.
+
+    Raises:
+        VicurError: for what cannot be taken apart.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise _no_address(uri) from error
     if parts.scheme not in ("http", "https") or parts.username is None:
         return uri, {}
     found = {"MLFLOW_TRACKING_USERNAME": parts.username, "MLFLOW_TRACKING_PASSWORD": parts.password}

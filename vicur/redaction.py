@@ -30,6 +30,11 @@ def redacted(text: str) -> str:
     return _HEADER.sub(rf"\g<name>{_MASK}", text)
 
 
+def sendable(secret: str) -> bool:
+    """Whether a key or token can be sent in a header. A client that is given another complains of it, and shows it."""
+    return re.fullmatch(r"[!-~]+", secret) is not None
+
+
 def redacted_value(name: str, value: object) -> str:
     """Text of a named value: masked whole where the name says that it is a secret, else :func:`redacted`."""
     return _MASK if value is not None and _SECRET_NAME.search(name) else redacted(str(value))

@@ -53,7 +53,12 @@ def s3_client(address: str) -> Any:
             "needs boto3, which is not installed.", where=address, remedy="Install vicur[tracking]."
         ) from error
     with answering(address):
-        return boto3.client("s3", config=Config(retries={"mode": "standard"}))
+        try:
+            return boto3.client("s3", config=Config(retries={"mode": "standard"}))
+        except ValueError as error:  # of an endpoint that is none, and of credentials that are halves
+            raise VicurError(
+                f"S3 cannot be reached ({error}).", where=address, remedy="Correct AWS_ENDPOINT_URL_S3."
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)

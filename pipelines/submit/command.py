@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from vicur_pipelines.commands import ConfigArgument, PipelineOption, write_compiled
+from vicur_pipelines.commands import PipelineOption, PresetArgument, write_compiled
 
 from vicur.commands.common import SetOption
 from vicur.errors import VicurError
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 
 def submit(
-    config: ConfigArgument = None,
+    config: PresetArgument = None,
     overrides: SetOption = None,
     package: Annotated[
         Path | None,
@@ -113,9 +113,9 @@ def submit(
 
     _refuse_mixed(package, config, overrides, image, follow, terminate)
     console = Console()
-    if follow or terminate:
+    if follow is not None or terminate is not None:
         server = connect(endpoint, namespace, token, ca_cert)
-        if terminate:
+        if terminate is not None:
             end(server, terminate)
             typer.echo(f"Run {terminate} is being terminated; its exit step still runs.")
             return
@@ -140,10 +140,13 @@ def _refuse_mixed(
     terminate: str | None,
 ) -> None:
     """Refuses options of which one would be ignored."""
-    run_id = "--follow" if follow else "--terminate" if terminate else None
+    run_id = "--follow" if follow is not None else "--terminate" if terminate is not None else None
     compiled = [name for name, given in (("CONFIG", config), ("--set", overrides), ("--image", image)) if given]
-    if follow and terminate:
+    if follow is not None and terminate is not None:
         raise VicurError("a run is either followed or terminated.", where="--follow", remedy="Give one of the two.")
+    # A variable of a shell that is not set. Without a run to look at, one would be started.
+    if run_id and not (follow or terminate or "").strip():
+        raise VicurError("names no run.", where=run_id, remedy="Give the id of a run, as 'vicur submit' prints it.")
     if run_id and (compiled or package):
         raise VicurError(
             "is for a run that is there, which needs no package.",

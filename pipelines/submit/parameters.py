@@ -21,6 +21,8 @@ Declared = Mapping[str, Mapping[str, Any]]
 _OVERRIDES = "overrides"
 """The parameter of a form that takes any other setting by its dotted name."""
 _SECTIONS = RunConfig.model_fields.keys()
+_WHOLE = ("checkpoints", "data")
+"""Of the settings that are not in the form, those that are given whole: one is no section, the other is replaced as one."""
 
 
 def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, Any]:
@@ -52,7 +54,8 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
             raise VicurError(
                 "is no parameter.", where=f"--param {assignment}", remedy="Write name=value, as in seed=1."
             )
-        if _OVERRIDES in declared and (head == _OVERRIDES or (field and head in _SECTIONS - declared.keys())):
+        beside = head in _SECTIONS - declared.keys() and (field or head in _WHOLE)
+        if _OVERRIDES in declared and (head == _OVERRIDES or beside):
             settings = values.setdefault(_OVERRIDES, copy.deepcopy(declared[_OVERRIDES].get("defaultValue") or {}))
             settings |= _settings(name.strip(), text, assignment)
             continue
@@ -67,7 +70,7 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
                 f"{head} holds no settings of its own.", where=f"--param {assignment}", remedy=f"Write {head}=value."
             )
         section = values.get(head, copy.deepcopy(declared[head].get("defaultValue") or {}))
-        values[head] = read_overrides([f"{field}={text}"], section)
+        values[head] = read_overrides([f"{field}={text}"], section, "--param")
     _refuse_missing(values, declared)
     return values
 

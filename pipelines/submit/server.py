@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vicur.errors import VicurError
-from vicur.redaction import redacted
+from vicur.redaction import redacted, sendable
 
 if TYPE_CHECKING:
     from kfp_server_api import ApiClient, ApiException
@@ -121,8 +120,7 @@ def _garbled(endpoint: str) -> VicurError:
 
 
 def _require_sendable(token: str) -> None:
-    """The client's own complaint would show the token."""
-    if not re.fullmatch(r"[!-~]+", token):
+    if not sendable(token):
         raise VicurError(
             "the token holds blanks, line breaks or letters that no token has.",
             where="--token",

@@ -68,6 +68,14 @@ def test_it_looks_at_the_namespace_that_it_runs_in(tmp_path: Path, monkeypatch: 
     assert looked == ["team-a"]
 
 
+def test_a_pod_without_its_accounts_token_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vicur.first_step.in_cluster", lambda: True)
+    monkeypatch.setattr("vicur.cluster.pods._NAMESPACE", tmp_path / "none")
+    assert "the pod's namespace cannot be read" in said_by(tmp_path, capsys, overrides={"cluster.look": True})
+
+
 def test_what_can_be_trained_is_passed_on(tmp_path: Path) -> None:
     form = {"gpu_count": 8, "nodes": 2}
     first_step(PRESET, defaultdict(str), form, {"step_gpus": str(tmp_path / "gpus")}, str(tmp_path / "checked"))

@@ -41,6 +41,7 @@ class Webhook:
     status: int = 200
     drips: bool = False
     taken: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            hook.paths.append(self.path)
             hook.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(hook.status)
             if hook.status == HTTPStatus.FOUND:
@@ -153,6 +155,14 @@ def test_an_address_that_is_none_fails_nothing(monkeypatch: pytest.MonkeyPatch, 
     words = outcome.record_outcome("SUCCEEDED", None, {}, {})
     assert f"{ADDRESS} is no web address." in words
     assert "hush" not in words
+
+
+def test_a_line_break_at_the_end_of_a_webhooks_secret_is_none_of_it(
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ADDRESS, f"{webhook.address}\n")
+    outcome.record_outcome("SUCCEEDED", None, {}, {})
+    assert webhook.paths == ["/hook?token=hush"]
 
 
 def test_a_webhook_that_leads_elsewhere_has_not_taken_it(webhook: Webhook) -> None:

@@ -111,6 +111,10 @@ def test_an_override_wins_over_the_form() -> None:
         ({"overrides": {"cluster.retries": 5}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster.secrets.storage": "mine"}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster": {"nodes": 2}}}, "is fixed when the package is compiled"),
+        ({"overrides": {"cluster.namespace": "team-a"}}, "is fixed when the package is compiled"),
+        ({"overrides": {"name": "mine"}}, "is fixed when the package is compiled"),
+        ({"gpu_type": ""}, "gpu_type: is empty, and pods have it from the form"),
+        ({"image": ""}, "image: is empty"),
         ({"overrides": {"cluster.node_selector": {}}}, "has a field of its own: fill in node_selector"),
         ({"node_selector": {"pool": "x" * 64}}, r"cluster.node_selector.pool"),
         ({"gpu_count": 99}, "cluster.gpu_count"),
@@ -135,6 +139,15 @@ def test_a_package_without_gpus_gets_none_by_a_form() -> None:
     with pytest.raises(VicurError, match="8 GPUs are asked for, and the package has no step that asks for GPUs"):
         resolved(preset, Request(gpu_count=8))
     assert resolved(preset, Request(gpu_count=0)).cluster.gpu_count == 0
+
+
+def test_a_package_for_several_nodes_does_not_train_on_one_without_an_end_and_past_the_queue() -> None:
+    preset = {**PRESET, "cluster": {"nodes": 2, "queue": "gpus"}}
+    with pytest.raises(
+        VicurError, match=r"nodes: one node is asked for, and the package is for several.*cluster\.nodes=1"
+    ):
+        resolved(preset, Request(nodes=1))
+    assert resolved(preset, Request(nodes=3)).cluster.nodes == 3
 
 
 def test_a_queue_is_named_as_a_label_can_be() -> None:

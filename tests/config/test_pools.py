@@ -29,6 +29,9 @@ from vicur.errors import VicurError
         ({"steps": {"cpu": "4Gi"}}, "steps.cpu"),
         ({"steps": {"memory": "1.5Gi"}}, "steps.memory"),
         ({"gpu_steps": {"memory": "800k"}}, "gpu_steps.memory"),
+        ({"steps": {"cpu": float("nan")}}, "steps.cpu"),
+        ({"tolerations": [{"key": "no key", "operator": "Exists"}]}, "tolerations.0.key"),
+        ({"tolerations": [{"key": "gpu", "value": "no value"}]}, "tolerations.0.value"),
     ],
 )
 def test_what_no_pod_can_have_is_refused(settings: dict[str, Any], names: str) -> None:

@@ -242,6 +242,23 @@ def test_what_no_request_can_pass_stops_the_extraction_at_once(
     assert KEY not in f"{caught.value}{caplog.text}"
 
 
+@pytest.mark.parametrize("key", [f"{KEY}\nx", f"{KEY}ü"])
+def test_a_key_that_cannot_be_sent_is_told_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    monkeypatch.setenv("VICUR_CUE_API_KEY", key)
+    with pytest.raises(VicurError, match="VICUR_CUE_API_KEY: holds blanks, line breaks") as caught:
+        Asking(tmp_path).cues(example())
+    assert KEY not in f"{caught.value}{caplog.text}"
+
+
+def test_a_key_s_line_break_at_its_end_is_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VICUR_CUE_API_KEY", f"{KEY}\n")
+    asking = Asking(tmp_path)
+    assert asking.cues(example()) == ["Seen."]
+    assert asking.asked[0].headers["authorization"] == f"Bearer {KEY}"
+
+
 def test_without_a_key_a_refusal_says_which_variable_holds_it(tmp_path: Path) -> None:
     with pytest.raises(VicurError, match=r"wants a key \(401\)\. Set the variable VICUR_CUE_API_KEY"):
         Asking(tmp_path, lambda _: Reply("no", status=401)).cues(example())

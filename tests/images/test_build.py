@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -120,6 +121,30 @@ def test_what_would_fail_late_or_leave_a_trace_is_refused_with_a_remedy(clone, a
     assert said in done.stderr
     assert "secret" not in done.stderr
     assert not (clone.folder / "arguments").exists()
+
+
+def test_a_wheel_that_cannot_be_read_is_named(clone):
+    house = clone.folder / "house"
+    house.mkdir()
+    (house / "torch-1-py3-none-any.whl").symlink_to(clone.folder / "gone.whl")
+    done = clone.build("cpu", "--base", BASE, "--wheelhouse", str(house))
+    assert done.returncode == 2
+    assert "torch-1-py3-none-any.whl cannot be copied (No such file or directory)" in done.stderr
+    assert not (clone.folder / "arguments").exists()
+
+
+def test_ctrl_c_ends_it_without_a_traceback(clone):
+    (clone.folder / "client").write_text("#!/bin/sh\nkill -INT $PPID\nsleep 5\n")
+    command = [str(clone.folder / "clone" / "images" / "build"), "cpu", "--base", BASE]
+    done = subprocess.run(
+        # A process that ignores the signal, as those in the background of a script do, would hand that on.
+        [*command, "--engine", str(clone.folder / "client")],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_a_folder_without_history_is_refused(clone):

@@ -141,3 +141,9 @@ def test_what_is_no_image_is_refused(image: str, tmp_path: Path) -> None:
     with pytest.raises(VicurError, match="image"):
         write_package(tmp_path / "p.yaml", None, image, versioned=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_takes_no_file_is_told_as_one() -> None:
+    """Such a folder is read-only for everybody, whoever runs the tests."""
+    with pytest.raises(VicurError, match=r"/proc/p\.yaml: cannot be written"):
+        write_package(Path("/proc/p.yaml"), None, None, versioned=False)

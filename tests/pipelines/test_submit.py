@@ -227,7 +227,7 @@ def test_one_setting_of_a_section_keeps_the_others_of_the_package(kfp, submit) -
 
 def test_a_setting_that_is_not_in_the_form_goes_to_its_overrides(kfp, submit) -> None:
     given = ["gpu_count=4", "training.steps=9", "registry.gate.margin=1.0e-2", 'overrides={"base.path": tiny}']
-    given.append("overrides.cluster.look=false")
+    given += ["overrides.cluster.look=false", "checkpoints=s3://team/runs"]
     submit("--no-follow", *[word for each in given for word in ("-p", each)], start=False)
     assert run_of(kfp).runtime_config.parameters == {
         "gpu_count": 4,
@@ -236,6 +236,7 @@ def test_a_setting_that_is_not_in_the_form_goes_to_its_overrides(kfp, submit) ->
             "registry.gate.margin": 0.01,
             "base.path": "tiny",
             "cluster.look": False,
+            "checkpoints": "s3://team/runs",
         },
     }
 
@@ -270,6 +271,7 @@ def test_a_wrong_parameter_is_refused_before_anything_is_sent(
     ("given", "problem"),
     [
         ("trainign.steps=9", "no parameter 'trainign'"),
+        ("training={steps: 9}", "no parameter 'training'"),
         ("training.steps={", "is not YAML"),
         ("overrides=[1]", "is not a mapping"),
     ],
@@ -306,11 +308,14 @@ def test_a_file_that_is_no_package_is_refused(submit, tmp_path, text: str) -> No
         (["--follow", "r", "--package", "p.yaml"], "is for a run that is there"),
         (["--terminate", "r", "--image", "i"], "is for a run that is there"),
         (["--terminate", "r", "--follow", "r"], "either followed or terminated"),
+        (["--terminate", "", "--follow", "r"], "either followed or terminated"),
+        (["--follow", ""], "--follow: names no run"),
+        (["--terminate", " "], "--terminate: names no run"),
     ],
 )
-def test_options_of_which_one_would_be_ignored_are_refused(submit, arguments: list[str], problem: str) -> None:
+def test_options_of_which_one_would_be_ignored_are_refused(kfp, submit, arguments: list[str], problem: str) -> None:
     result = submit(*arguments, start=False)
-    assert result.code == 2
+    assert (result.code, kfp.requests) == (2, [])
     assert problem in result.error
 
 

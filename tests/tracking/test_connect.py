@@ -127,6 +127,7 @@ def test_an_address_that_is_no_mlflow_is_told_as_that() -> None:
         "sqlite:///:memory:",
         "postgresql://127.0.0.1:1/x",
         "nonsense://",
+        "http://[::1",
     ],
 )
 def test_an_address_that_cannot_be_used_is_one_clear_message(uri: str) -> None:

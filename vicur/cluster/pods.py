@@ -20,8 +20,19 @@ def in_cluster() -> bool:
 
 
 def own_namespace() -> str:
-    """The namespace of this process's pod."""
-    return _NAMESPACE.read_text(encoding="utf-8").strip()
+    """The namespace of this process's pod.
+
+    Raises:
+        VicurError: where the pod has no account's token, and with it no word of its namespace.
+    """
+    try:
+        return _NAMESPACE.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise VicurError(
+            f"the pod's namespace cannot be read ({error.strerror}).",
+            where=str(_NAMESPACE),
+            remedy="Let pods have their account's token (automountServiceAccountToken of k8s/base/access).",
+        ) from error
 
 
 def pods_of_run(run_id: str) -> list[dict[str, Any]]:

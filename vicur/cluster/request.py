@@ -11,13 +11,15 @@ from pydantic import Field, field_validator
 from vicur.config.base import Section
 from vicur.config.dataset_reference import dataset_reference
 from vicur.config.methods import METHODS, method_named
-from vicur.config.pools import Toleration
+from vicur.config.pools import PoolsConfig, Toleration
 from vicur.config.run import STEP_SECTIONS, RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
 _FIXED = (
+    "name",
     "tracking",
+    "cluster.namespace",
     "cluster.steps",
     "cluster.gpu_steps",
     "cluster.shared_memory",
@@ -38,7 +40,9 @@ _IN_THE_FORM = ("cluster.image", "cluster.gpu_type", "cluster.node_selector", "c
 
 
 class Request(Section):
-    """The fields of the form. What is empty or left out is as the preset says; an empty selector or list of taints means none."""
+    """The fields of the form. What is empty or left out is as the preset says; an empty selector or list of taints means none, and
+    ``gpu_type`` and ``image`` may not be empty.
+    """
 
     student: str = ""
     """The checkpoint that students start from: a folder that steps can read, as /models/Qwen3-VL-8B-Instruct, or ``tiny``."""
@@ -74,6 +78,14 @@ class Request(Section):
     """Root of everything random."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Any other setting by its dotted name, ``{"training.steps": 50}``; it wins over the fields above."""
+
+    @field_validator("gpu_type", "image")
+    @classmethod
+    def _pods_can_read_it(cls, value: str) -> str:
+        # Without a name for its GPUs, a pod would get none, and train on the processor.
+        if not value:
+            raise ValueError("is empty, and pods have it from the form, not from the preset")
+        return value
 
     @field_validator("overrides")
     @classmethod
@@ -116,19 +128,27 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
     for name, value in request.overrides.items():
         _put(values, name, value)
     config: RunConfig = validated(RunConfig, values, "the run's parameters")
-    _require_pool_as_compiled(validated(RunConfig, dict(preset), "the package").cluster.gpu_count, config)
+    _require_pool_as_compiled(validated(RunConfig, dict(preset), "the package").cluster, config)
     return config
 
 
-def _require_pool_as_compiled(compiled: int, config: RunConfig) -> None:
-    """Whether steps ask for GPUs at all is in the package; how many, the form says.
+def _require_pool_as_compiled(compiled: PoolsConfig, config: RunConfig) -> None:
+    """Whether steps ask for GPUs at all is in the package; how many, the form says. What limits a training is in it too: the training
+    step's own time and queue where it trains itself, none where it waits for a job that has its own.
 
     Raises:
-        VicurError: where the run would train without the GPUs that it asks for, or evaluate on one that it does not.
+        VicurError: where the run would train without the GPUs that it asks for, evaluate on one that it does not, or train past the queue
+            and without an end.
     """
     wanted = config.cluster.gpu_count
-    if bool(wanted) != bool(compiled):
-        has = "steps that ask for GPUs" if compiled else "no step that asks for GPUs"
+    if config.cluster.nodes == 1 < compiled.nodes:
+        raise VicurError(
+            "one node is asked for, and the package is for several: its training step has no time limit and passes the queue by.",
+            where="nodes",
+            remedy="Compile it with cluster.nodes=1; such a package takes several nodes too.",
+        )
+    if bool(wanted) != bool(compiled.gpu_count):
+        has = "steps that ask for GPUs" if compiled.gpu_count else "no step that asks for GPUs"
         raise VicurError(
             f"{wanted} GPUs are asked for, and the package has {has}.",
             where="gpu_count",

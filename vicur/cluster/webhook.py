@@ -26,7 +26,8 @@ def call_webhook(event: Mapping[str, Any]) -> bool:
     Raises:
         VicurError: where it does not take the event.
     """
-    address = os.environ.get(ADDRESS)
+    # Files that secrets are made from end in a line break.
+    address = os.environ.get(ADDRESS, "").strip()
     if not address:
         return False
     if not _is_web_address(address):

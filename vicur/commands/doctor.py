@@ -82,5 +82,5 @@ def _needs(settings: RunConfig, given: list[str]) -> PreflightConfig:
     from vicur.config.validation import validated
 
     values = needs_of(settings).model_dump(mode="json", exclude_none=True)
-    needs: PreflightConfig = validated(PreflightConfig, read_overrides(given, values), "--need")
+    needs: PreflightConfig = validated(PreflightConfig, read_overrides(given, values, "--need"), "--need")
     return needs

@@ -76,7 +76,7 @@ def plan(
 
     settings = configuration(config, overrides)
     named: MethodName = validated(MethodName, method or settings.methods[-1], "--method")
-    assumed = read_overrides(assume or ())
+    assumed = read_overrides(assume or (), option="--assume")
     hardware = {
         "gpu_memory": gpu_memory,
         "peak_tflops": peak_tflops,

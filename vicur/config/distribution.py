@@ -28,7 +28,8 @@ class DistributionConfig(Section):
     @classmethod
     def _number_or_auto(cls, value: Any) -> Any:
         # KFP passes whole numbers as floats.
-        number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 and value == int(value)
+        number = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        number = number and not isinstance(value, bool) and value >= 1
         if not number and value != "auto":
             raise ValueError("input should be a whole number from 1 on, or auto")
         return value

@@ -11,7 +11,8 @@ def _as_written(value: Any) -> Any:
     """``cpu: 2`` is read as a number, and KFP passes whole numbers as floats."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)
+    whole = isinstance(value, int) or value.is_integer()
+    return str(int(value)) if whole else str(value)
 
 
 Cores = Annotated[
@@ -24,10 +25,11 @@ ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9]
 """The name of an object in the cluster; empty for none."""
 QueueName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?)?$")]
 """The name of a queue or a priority, which pods carry as the value of a label: no longer than that may be. Empty for none."""
-LabelKey = Annotated[
-    str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
-]
+_KEY = r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LabelKey = Annotated[str, Field(pattern=rf"^{_KEY}$")]
 """The key of a label: ``gpu``, ``nvidia.com/gpu.product``."""
+TaintKey = Annotated[str, Field(pattern=rf"^({_KEY})?$")]
+"""The key of a taint; empty for every taint."""
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]
 """The value of a label."""
 ImageName = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:/@-]*)?$")]

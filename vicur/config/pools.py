@@ -8,7 +8,17 @@ from pydantic import Field, model_validator
 
 from vicur.config.base import Section
 from vicur.config.jobs import JobsConfig
-from vicur.config.kubernetes import Cores, Duration, ImageName, LabelKey, LabelValue, Memory, ObjectName, QueueName
+from vicur.config.kubernetes import (
+    Cores,
+    Duration,
+    ImageName,
+    LabelKey,
+    LabelValue,
+    Memory,
+    ObjectName,
+    QueueName,
+    TaintKey,
+)
 
 
 class StepResources(Section):
@@ -23,11 +33,11 @@ class StepResources(Section):
 class Toleration(Section):
     """A taint that pods of a pool may be placed in spite of, as Kubernetes has it."""
 
-    key: str = ""
+    key: TaintKey = ""
     """The taint's key; empty with ``Exists`` means every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
     """Whether the key alone counts, or its value too."""
-    value: str = ""
+    value: LabelValue = ""
     """The taint's value, with ``Equal``."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""] = ""
     """What the taint does; empty for every effect."""

@@ -107,15 +107,22 @@ def load_settings(kind: type[S], path: Path | None, overrides: Sequence[str] = (
     return config
 
 
-def read_overrides(overrides: Sequence[str], values: dict[str, Any] | None = None) -> dict[str, Any]:
+def read_overrides(
+    overrides: Sequence[str], values: dict[str, Any] | None = None, option: str = "--set"
+) -> dict[str, Any]:
     """``values`` with settings like ``training.steps=50`` put in.
+
+    Args:
+        overrides: the settings.
+        values: what they are put into; nothing where it is left out.
+        option: the option of the command that they were given with.
 
     Raises:
         VicurError: where an override is not one.
     """
     values = {} if values is None else values
     for override in overrides:
-        _override(values, override)
+        _override(values, override, f"{option} {override}")
     return values
 
 
@@ -140,23 +147,21 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def _override(values: dict[str, Any], override: str, where: str) -> None:
     name, separator, text = override.partition("=")
     *sections, field = name.strip().split(".")
     if not separator or not field or not all(sections):
-        raise VicurError(
-            "is not a setting.", where=f"--set {override}", remedy="Write section.field=value, as in training.steps=50."
-        )
+        raise VicurError("is not a setting.", where=where, remedy="Write section.field=value, as in training.steps=50.")
     for section in sections:
         inner = values.setdefault(section, {})
         if not isinstance(inner, dict):
             raise VicurError(
                 f"{section} holds no settings of its own.",
-                where=f"--set {override}",
+                where=where,
                 remedy="Write section.field=value, as in training.steps=50.",
             )
         values = inner
     try:
         values[field] = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise VicurError("has a value that is not YAML.", where=f"--set {override}", remedy="Quote it.") from error
+        raise VicurError("has a value that is not YAML.", where=where, remedy="Quote it.") from error

@@ -11,7 +11,7 @@ from vicur.config.cues import API_KEY_VARIABLE, EndpointCues
 from vicur.cues.cue_prompt import CUE_PROMPTS, NOTHING
 from vicur.cues.providers import NoCue
 from vicur.errors import VicurError
-from vicur.redaction import redacted
+from vicur.redaction import redacted, sendable
 
 if TYPE_CHECKING:
     from vicur.data.schema import Example
@@ -43,7 +43,7 @@ class CueModel:
         seed: seed of its sampling. It is asked to take the likeliest token each time, and needs none then; some servers draw all the same.
 
     Raises:
-        VicurError: where the client is not installed.
+        VicurError: where the client is not installed, or the key cannot be sent.
     """
 
     def __init__(self, config: EndpointCues, seed: int) -> None:
@@ -58,7 +58,7 @@ class CueModel:
         self._config = config
         self._seed = seed
         self._prompt = CUE_PROMPTS[config.prompt]
-        self._key = os.environ.get(API_KEY_VARIABLE, "")
+        self._key = endpoint_key()
         # Nothing that the environment says of OpenAI's own service concerns this endpoint.
         self._headers: dict[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
         if not self._key:
@@ -145,6 +145,22 @@ class CueModel:
         """The beginning of what a server or library said, without the key."""
         text = " ".join(str(source).split())[:_SHOWN]
         return redacted(text.replace(self._key, "***") if self._key else text)
+
+
+def endpoint_key(variable: str = API_KEY_VARIABLE) -> str:
+    """The endpoint's key, without the line break that files end in; empty where there is none.
+
+    Raises:
+        VicurError: where it can be no key.
+    """
+    key = os.environ.get(variable, "").strip()
+    if key and not sendable(key):
+        raise VicurError(
+            "holds blanks, line breaks or letters that no key has.",
+            where=variable,
+            remedy="Set it to the key alone (in a cluster: secret vicur-cue).",
+        )
+    return key
 
 
 def _cue(content: str | None, finish_reason: str) -> str | NoCue:

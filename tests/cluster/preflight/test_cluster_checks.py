@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from functools import partial
 from pathlib import Path
@@ -39,9 +40,12 @@ def test_without_a_kubeconfig_there_is_no_cluster_and_a_way_to_get_one() -> None
     assert "~/.kube/config" in caught.value.remedy
 
 
-@pytest.mark.parametrize("text", ["not: [a kubeconfig", "{}", "apiVersion: v1\nkind: Config\ncurrent-context: gone\n"])
-def test_a_kubeconfig_that_is_none_is_told(place: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    (place / "kubeconfig").write_text(text)
+@pytest.mark.parametrize(
+    "text",
+    [b"not: [a kubeconfig", b"{}", b"apiVersion: v1\nkind: Config\ncurrent-context: gone\n", b"[]", b"5", b"\xff\xfe"],
+)
+def test_a_kubeconfig_that_is_none_is_told(place: Path, monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+    (place / "kubeconfig").write_bytes(text)
     monkeypatch.setenv("KUBECONFIG", str(place / "kubeconfig"))
     with pytest.raises(NoClusterError, match="no cluster is named"):
         release(Link())
@@ -85,6 +89,19 @@ def test_a_cluster_that_hangs_up_is_no_surprise(place: Path, monkeypatch: pytest
         monkeypatch.setattr("vicur.cluster.preflight.link.TIMEOUT", (0.5, 0.5))
         with pytest.raises(NoClusterError, match="does not answer"):
             release(Link())
+
+
+def test_certificates_that_are_none_are_not_told_as_a_login_that_has_expired(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = json.loads(kubeconfig(f"https://127.0.0.1:{listener.getsockname()[1]}", "t"))
+        config["clusters"][0]["cluster"]["certificate-authority-data"] = "bm9uZQ=="
+        (place / "kubeconfig").write_text(json.dumps(config))
+        monkeypatch.setenv("KUBECONFIG", str(place / "kubeconfig"))
+        with pytest.raises(NoClusterError, match="no connection that can be trusted") as caught:
+            release(Link())
+    assert "certificate-authority" in caught.value.remedy
 
 
 def test_a_cluster_tells_its_release_and_an_old_one_is_refused(kubernetes: KubernetesDouble) -> None:
@@ -208,6 +225,7 @@ def test_a_toleration_matches_as_kubernetes_decides_it(toleration: dict[str, str
         ("16", "8", "ok", "8 nvidia.com/gpu are within the quotas of vicur"),
         ("16", "9", "warning", "has 7 of 16 nvidia.com/gpu left, 8 are asked for"),
         ("4", "0", "failed", "allows 4 nvidia.com/gpu, 8 are asked for"),
+        ("1k", "0", "ok", "are within the quotas"),
     ],
 )
 def test_quotas_leave_room_or_not(kubernetes: KubernetesDouble, hard: str, used: str, status: str, words: str) -> None:

@@ -128,7 +128,8 @@ def test_a_need_that_is_none_is_refused(vicur: Command) -> None:
     result = vicur("doctor", "--need", "pool.gpu=8")
     assert result.code == 2
     assert "pool.gpu" in result.error
-    assert vicur("doctor", "--need", "nonsense").code == 2
+    result = vicur("doctor", "--need", "nonsense")
+    assert (result.code, "--need nonsense: is not a setting" in result.error) == (2, True)
 
 
 def config(cue: str) -> PreflightConfig:

@@ -92,6 +92,35 @@ def test_a_store_that_takes_and_does_not_give_back_is_told_with_the_right_that_l
         assert ("is left there" in finding.what) == (word != "written")
 
 
+def test_a_store_that_answers_is_told_from_one_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, s3) -> None:
+    del s3
+    looks = (bucket, model, lambda address: dataset(RemoteConfig(uri=address)))
+    for status, code, words in (
+        (503, "SlowDown", "The store is in trouble"),
+        (400, "ExpiredToken", "log in again"),
+        (403, "InvalidAccessKeyId", "correct AWS_ACCESS_KEY_ID"),
+        (403, "AccessDenied", "Give these credentials the right s3:"),
+    ):
+        body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+        with serving(lambda *_, answer=(status, body): answer) as address:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
+            findings = [look("s3://runs/a") for look in looks]
+        assert [(each.status, words in each.remedy) for each in findings] == [("failed", True)] * 3, findings
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "no address")
+    for look in (*looks, lambda _: dataset(PinnedConfig(hash=f"{'a' * 32}.dir", remote="s3://runs/dvc"))):
+        with pytest.raises(VicurError, match="AWS_ENDPOINT_URL_S3"):
+            look("s3://runs/a")
+
+
+def test_halves_of_credentials_are_told_as_that(monkeypatch: pytest.MonkeyPatch, s3) -> None:
+    del s3
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test\n")
+    assert "it holds a line break" in bucket("s3://runs").remedy
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(VicurError, match="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        bucket("s3://runs")
+
+
 def test_missing_credentials_and_a_dead_store_are_told_with_what_to_set(monkeypatch: pytest.MonkeyPatch, s3) -> None:
     del s3
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
@@ -206,9 +235,39 @@ def test_a_server_that_is_no_openai_api_is_told(answer, words: str) -> None:
     assert (finding.status, words in finding.what) == ("failed", True)
 
 
-@pytest.mark.parametrize("address", ["cue-model:8000/v1", "file:///etc/passwd", "http://127.0.0.1:9/v1"])
+@pytest.mark.parametrize(
+    "address", ["cue-model:8000/v1", "file:///etc/passwd", "http://127.0.0.1:9/v1", "http://a b/v1", "http://[::1/v1"]
+)
 def test_an_endpoint_that_cannot_be_reached_is_told(address: str) -> None:
     assert cue_endpoint(address, None, "NONE").status == "failed"
+
+
+def test_what_speaks_no_http_is_told_as_no_endpoint() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=lambda: listener.accept()[0].sendall(b"SSH-2.0-OpenSSH_9\r\n\r\n"), daemon=True).start()
+        finding = cue_endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", None, "NONE")
+    assert (finding.status, "does not answer (SSH-2.0" in finding.what) == ("failed", True)
+
+
+def test_a_key_is_not_taken_to_where_an_endpoint_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VICUR_CUE_API_KEY", "cue-key")
+    told: list[str | None] = []
+    with (
+        serving(lambda *each: (told.append(each[3].get("authorization")), (200, {"data": []}))[1]) as elsewhere,
+        serving(lambda *_: (302, {}, {"Location": f"{elsewhere}/v1/models"})) as address,
+    ):
+        finding = cue_endpoint(f"{address}/v1", None, "VICUR_CUE_API_KEY")
+    assert (finding.status, "leads elsewhere (302)" in finding.what, told) == ("failed", True, [])
+
+
+def test_a_key_may_end_in_a_line_break_and_hold_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(openai_double("cue-key", "qwen")) as address:
+        monkeypatch.setenv("VICUR_CUE_API_KEY", "cue-key\n")
+        assert cue_endpoint(f"{address}/v1", "qwen", "VICUR_CUE_API_KEY").status == "ok"
+        monkeypatch.setenv("VICUR_CUE_API_KEY", "cue-key\nx")
+        with pytest.raises(VicurError, match="VICUR_CUE_API_KEY: holds blanks, line breaks") as caught:
+            cue_endpoint(f"{address}/v1", "qwen", "VICUR_CUE_API_KEY")
+    assert "cue-key" not in str(caught.value)
 
 
 # --- models ---
@@ -223,6 +282,7 @@ def test_a_model_that_ships_and_one_in_a_folder_are_found(tmp_path: Path) -> Non
     assert (finding.status, "it has no *.safetensors" in finding.what) == ("failed", True)
     finding = model("/models/Qwen3-VL-2B-Instruct")
     assert (finding.status, "vicur-models at /models" in finding.remedy) == ("failed", True)
+    assert model("/models/\0").status == "failed"
 
 
 def test_a_model_on_s3_is_looked_for_and_not_downloaded(s3) -> None:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import urllib.error
 import urllib.request
+from http.client import HTTPException
+from typing import Any
 
 from vicur.cluster.preflight.finding import Finding
+from vicur.cues.cue_model import endpoint_key
 
 _SECONDS = 15
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Who is led elsewhere would take the key there."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 def cue_endpoint(address: str, model: str | None, key_variable: str) -> Finding:
@@ -19,18 +31,21 @@ def cue_endpoint(address: str, model: str | None, key_variable: str) -> Finding:
         address: its address with its version, ``http://host:8000/v1``.
         model: what it must serve; any where left out.
         key_variable: variable of the environment that holds the key.
+
+    Raises:
+        VicurError: where the key can be none.
     """
     if not address.startswith(("http://", "https://")):
         return Finding("failed", f"{address} is no address", "Write http://host:8000/v1.")
-    key = os.environ.get(key_variable)
+    key = endpoint_key(key_variable)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    request = urllib.request.Request(f"{address.rstrip('/')}/models", headers=headers)  # noqa: S310 (checked above)
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
+        request = urllib.request.Request(f"{address.rstrip('/')}/models", headers=headers)  # noqa: S310 (checked above)
+        with _OPENER.open(request, timeout=_SECONDS) as answer:
             served = [str(each["id"]) for each in json.load(answer)["data"]]
     except urllib.error.HTTPError as error:
         return _refused(address, error.code, key_variable)
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, HTTPException) as error:
         return Finding(
             "failed",
             f"{address} does not answer ({getattr(error, 'reason', error)})",
@@ -54,6 +69,8 @@ def _refused(address: str, status: int, key_variable: str) -> Finding:
             f"{address} refuses the key ({status})",
             f"Set {key_variable} to its key (in a cluster: secret vicur-cue).",
         )
+    if 300 <= status < 400:
+        return Finding("failed", f"{address} leads elsewhere ({status})", "Write the address that it leads to.")
     if status == 404:
         return Finding("failed", f"{address} has no /models (404)", "The address ends in /v1.")
     return Finding(

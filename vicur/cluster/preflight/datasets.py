@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vicur.cluster.preflight.buckets import impatient_client, network_remedy
+from vicur.cluster.preflight.buckets import first_objects
 from vicur.cluster.preflight.finding import Finding
 from vicur.config.data import DataConfig, FolderConfig, PinnedConfig, RemoteConfig
 from vicur.data.folder import EXAMPLES
 from vicur.data.pinned import pinned_files
 from vicur.objects import objects_at
-from vicur.s3 import split_address
 
 
 def dataset(data: DataConfig) -> Finding:
@@ -30,16 +29,10 @@ def dataset(data: DataConfig) -> Finding:
 
 
 def _on_s3(address: str) -> Finding:
-    bucket, prefix = split_address(address)
-    client = impatient_client()
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    start = f"{prefix}/" if prefix else ""
-    try:
-        listed = client.list_objects_v2(Bucket=bucket, Prefix=start, MaxKeys=1).get("Contents", [])
-    except (BotoCoreError, ClientError) as error:
-        return Finding("failed", f"{address}: {str(error).partition(chr(10))[0]}", network_remedy(error))
-    if not listed:
+    found = first_objects(address, 1)
+    if isinstance(found, Finding):
+        return found
+    if not found:
         return Finding("failed", f"{address} holds nothing", "Correct data.uri, or upload the dataset.")
     return Finding("ok", f"{address} holds something")
 

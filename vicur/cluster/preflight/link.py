@@ -53,12 +53,23 @@ class Link:
             kubernetes.client.ApiException: where it refuses.
         """
         import urllib3
+        from kubernetes.client import ApiException
 
         try:
             answer = method(*arguments, _request_timeout=TIMEOUT, **named)
             if answer is None:
                 raise TypeError("nothing came back")
             return answer
+        except ApiException as error:
+            if error.status:
+                raise
+            # The client's way to say that no connection could be trusted.
+            said = str(error.reason).partition("\n")
+            raise NoClusterError(
+                f"no connection that can be trusted ({said[2] or said[0]}).",
+                where=str(self.api().configuration.host),
+                remedy="Correct the certificates in the kubeconfig (certificate-authority, client-certificate).",
+            ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             cause = str(getattr(error, "reason", None) or error).partition("): ")
             raise NoClusterError(
@@ -87,7 +98,8 @@ def _client() -> ApiClient:
         else:
             # The client itself reads the variable once, when it is imported.
             config.load_kube_config(os.environ.get("KUBECONFIG") or None, client_configuration=settings)
-    except (config.ConfigException, yaml.YAMLError, OSError) as error:
+    # The latter are what a file that is no kubeconfig makes of the client.
+    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
         first = str(error).partition("\n")[0].rstrip(".")
         raise NoClusterError(
             f"no cluster is named ({first}).",

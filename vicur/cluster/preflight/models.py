@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 
-from vicur.cluster.preflight.buckets import impatient_client, network_remedy
+from vicur.cluster.preflight.buckets import first_objects
 from vicur.cluster.preflight.finding import Finding
 from vicur.config.base_model import SHIPPED, model_folder
-from vicur.s3 import split_address
 
 _HUB = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SECONDS = 15
+_LISTED = 1000
 _WEIGHTS = ".safetensors"
 _CONFIG = "config.json"
 
@@ -36,27 +36,20 @@ def _folder(address: str) -> Finding:
     folder = model_folder(address)
     try:
         names = [file.name for file in folder.iterdir()]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return Finding(
             "failed",
-            f"{address} cannot be read ({error.strerror})",
+            f"{address} cannot be read ({getattr(error, 'strerror', None) or error})",
             "Correct base.path; in a cluster, mount the volume with the base weights (vicur-models at /models) and stage them.",
         )
     return _judged(address, names, "Copy the model again, as save_pretrained wrote it.")
 
 
 def _on_s3(address: str) -> Finding:
-    bucket, prefix = split_address(address)
-    client = impatient_client()
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    start = f"{prefix}/" if prefix else ""
-    try:
-        listed = client.list_objects_v2(Bucket=bucket, Prefix=start).get("Contents", [])
-    except (BotoCoreError, ClientError) as error:
-        return Finding("failed", f"{address}: {str(error).partition(chr(10))[0]}", network_remedy(error))
-    names = [str(entry["Key"]).removeprefix(start) for entry in listed]
-    return _judged(address, names, "Upload the model there, as save_pretrained wrote it.")
+    found = first_objects(address, _LISTED)
+    if isinstance(found, Finding):
+        return found
+    return _judged(address, found, "Upload the model there, as save_pretrained wrote it.")
 
 
 def _on_the_hub(address: str) -> Finding:

@@ -32,22 +32,25 @@ def quota(link: Link, namespace: str, pool: GpuPool) -> Finding:
 
 def quota_judged(namespace: str, pool: GpuPool, quotas: Sequence[Any]) -> Finding:
     """A finding on quotas (``V1ResourceQuota``)."""
+    from kubernetes.utils import parse_quantity
+
     key, needed = f"requests.{pool.resource}", pool.gpus * pool.nodes
     for each in quotas:
-        hard = (each.status.hard or {}).get(key)
-        if hard is None:
+        if key not in (each.status.hard or {}):
             continue
-        name, used = each.metadata.name, int((each.status.used or {}).get(key, 0))
-        if int(hard) < needed:
+        # Kubernetes writes a thousand as 1k.
+        hard, used = (int(parse_quantity((held or {}).get(key, 0))) for held in (each.status.hard, each.status.used))
+        name = each.metadata.name
+        if hard < needed:
             return Finding(
                 "failed",
                 f"quota {name} of {namespace} allows {hard} {pool.resource}, {needed} are asked for",
                 "Ask for fewer, or have the quota raised.",
             )
-        if int(hard) - used < needed:
+        if hard - used < needed:
             return Finding(
                 "warning",
-                f"quota {name} of {namespace} has {int(hard) - used} of {hard} {pool.resource} left, {needed} are asked for",
+                f"quota {name} of {namespace} has {hard - used} of {hard} {pool.resource} left, {needed} are asked for",
                 "The pods are refused until others end.",
             )
     return Finding("ok", f"{needed} {pool.resource} are within the quotas of {namespace}")

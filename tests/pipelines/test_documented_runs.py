@@ -1,0 +1,70 @@
+"""The runs that README.md and docs/ start are ones that the packages take and the first step lets through."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vicur_pipelines.package import write_package
+from vicur_pipelines.submit.packaged import Package
+from vicur_pipelines.submit.parameters import run_parameters
+
+from vicur.cluster.request import Request, resolved
+from vicur.config.run import RunConfig, load_settings
+from vicur.config.validation import validated
+from vicur.errors import VicurError
+
+REPO = Path(__file__).parents[2]
+PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+_CALL = re.compile(r"^ {4}(?:\.venv/bin/)?((?:vicur submit|kfp .*run submit) .*)$", re.MULTILINE)
+_KINDS = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "LIST": list, "STRUCT": dict}
+_WRONG = "no_such_setting"
+"""What the call that is to fail in the first step sets."""
+
+
+def documented() -> list[tuple[str, list[str]]]:
+    """The calls that start a run, with the page of each."""
+    text = {page.name: page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES}
+    calls = [(page, shlex.split(call, comments=True)) for page, each in text.items() for call in _CALL.findall(each)]
+    return [(page, words) for page, words in calls if not {"--follow", "--terminate"} & set(words)]
+
+
+def configuration(words: list[str]) -> RunConfig:
+    """What the call's package was compiled from; 8b.yaml is compiled from configs/qwen3-vl-8b.yaml on each page that names it."""
+    named = next((word for word in words if word.startswith("configs/")), "configs/qwen3-vl-8b.yaml")
+    settings = [value for option, value in pairwise(words) if option == "--set"]
+    return load_settings(RunConfig, REPO / named, settings)
+
+
+def given(words: list[str], declared: Any) -> dict[str, Any]:
+    """The parameters of a call, as ``vicur`` or ``kfp`` reads them."""
+    if words[0] == "vicur":
+        return run_parameters([value for option, value in pairwise(words) if option == "-p"], declared)
+    pairs = [word.split("=", 1) for word in words[words.index("--package-file") + 2 :]]
+    return {name: json.loads(text) for name, text in pairs}
+
+
+@pytest.mark.parametrize(("page", "words"), documented(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_documented_run_is_taken(page: str, words: list[str], tmp_path: Path) -> None:
+    config = configuration(words)
+    write_package(tmp_path / "package.yaml", config, None, versioned=False, pipeline="cluster")
+    declared = Package.read(tmp_path / "package.yaml").parameters
+    values = given(words, declared)
+    assert all(isinstance(value, _KINDS[declared[name]["parameterType"]]) for name, value in values.items())
+    preset = config.model_dump(mode="json", exclude_none=True)
+    form = {name: field["defaultValue"] for name, field in declared.items()} | values
+    if any(_WRONG in word for word in words):
+        with pytest.raises(VicurError, match=_WRONG):
+            resolved(preset, validated(Request, form, page))
+    else:
+        assert resolved(preset, validated(Request, form, page)).methods
+
+
+def test_runs_are_found_on_the_pages() -> None:
+    assert {"README.md", "submitting.md", "kubernetes.md"} <= {page for page, _ in documented()}
+    assert {words[0] for _, words in documented()} == {"vicur", "kfp"}
