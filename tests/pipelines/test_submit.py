@@ -293,7 +293,13 @@ def test_a_parameter_without_a_default_is_asked_for(submit, kfp, tmp_path, packa
     assert "needs seed, which has no default. Give --param seed=" in " ".join(result.error.split())
 
 
-@pytest.mark.parametrize("text", ["", "a: 1", "[1]", "{", "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a: 1", "[1]", "{", "\0", "1: 2", "pipelineInfo: x\nroot: {dag: {}}", "pipelineInfo: {name: a}\nroot: 5"),
+        "pipelineInfo: {name: a}\nroot: {dag: {}, inputDefinitions: {parameters: {x: 5}}}",
+    ],
+)
 def test_a_file_that_is_no_package_is_refused(submit, tmp_path, text: str) -> None:
     (tmp_path / "p.yaml").write_text(text)
     result = submit("--package", str(tmp_path / "p.yaml"), start=False)
