@@ -128,6 +128,7 @@ def test_overrides_mean_the_same_in_any_order() -> None:
         ({"overrides": {"cluster.secrets.storage": "mine"}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster": {"nodes": 2}}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster.namespace": "team-a"}}, "is fixed when the package is compiled"),
+        ({"overrides": {"cluster.jobs.priority": "urgent"}}, "is fixed when the package is compiled"),
         ({"overrides": {"name": "mine"}}, "is fixed when the package is compiled"),
         ({"gpu_type": ""}, "gpu_type: is empty, and pods have it from the form"),
         ({"image": ""}, "image: is empty"),

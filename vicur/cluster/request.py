@@ -24,6 +24,7 @@ _FIXED = (
     "cluster.gpu_steps",
     "cluster.shared_memory",
     "cluster.queue",
+    "cluster.jobs.priority",
     "cluster.models_claim",
     "cluster.endpoints",
     "cluster.secrets",
