@@ -17,6 +17,7 @@ from vicur_pipelines.submit.server import Server
 from vicur_pipelines.submit.tasks import TaskStates
 
 from vicur.errors import VicurError
+from vicur.redaction import redacted
 
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1Run
@@ -70,7 +71,7 @@ def follow(server: Server, run_id: str, console: Console, poll: float) -> Ending
             run = _look_again(server, run_id, console, poll)
     state = "CANCELED" if canceling and run.state == "FAILED" else str(run.state)
     message = run.error.message if run.error is not None and run.error.message else ""
-    return Ending(state, message, tuple(step.name for step in progress.failed))
+    return Ending(state, redacted(message), tuple(step.name for step in progress.failed))
 
 
 def _show(run: V2beta1Run, states: TaskStates, progress: Progress, view: LiveView | PlainView) -> None:

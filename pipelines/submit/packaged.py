@@ -49,13 +49,11 @@ class Package:
             ) from error
         except (yaml.YAMLError, ValueError):
             documents = []
-        spec = documents[0] if documents and isinstance(documents[0], dict) else {}
-        name = (spec.get("pipelineInfo") or {}).get("name")
-        if not name or "root" not in spec:
+        if not documents or not _is_spec(documents[0]):
             raise VicurError(
                 "is no compiled pipeline.", where=str(path), remedy="Name a YAML file that 'vicur compile' wrote."
             )
-        return cls(path, name, hashlib.sha256(data).hexdigest(), spec)
+        return cls(path, documents[0]["pipelineInfo"]["name"], hashlib.sha256(data).hexdigest(), documents[0])
 
     @property
     def version(self) -> str:
@@ -66,6 +64,20 @@ class Package:
     def parameters(self) -> Mapping[str, Mapping[str, Any]]:
         """Its parameters by name, as the spec declares them."""
         return (self.spec["root"].get("inputDefinitions") or {}).get("parameters") or {}
+
+
+def _is_spec(document: Any) -> bool:
+    """Whether a document is a pipeline spec with a name and steps, as the server reads it."""
+    from google.protobuf.json_format import ParseDict, ParseError
+    from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+
+    if not isinstance(document, dict) or "pipelineInfo" not in document:
+        return False
+    try:
+        spec = ParseDict(document, PipelineSpec(), ignore_unknown_fields=True)
+    except (ParseError, TypeError, AttributeError, ValueError):  # what it makes of keys and values that no JSON has
+        return False
+    return bool(spec.pipeline_info.name) and spec.root.HasField("dag")
 
 
 def step_names(spec: Spec) -> list[str]:

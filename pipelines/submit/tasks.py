@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from vicur.events import Event
+from vicur.redaction import redacted
 
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1PipelineTaskDetail
@@ -59,7 +60,7 @@ def _event(label: str, task: V2beta1PipelineTaskDetail) -> Event | None:
         text = "skipped" if task.state == "SKIPPED" else ""
         return Event(stage=label, status="finished", time=ended or 0.0, text=text, seconds=took)
     if task.state in _ENDED_BADLY:
-        told = task.error.message if task.error is not None and task.error.message else ""
+        told = redacted(task.error.message) if task.error is not None and task.error.message else ""
         text = told or ("terminated" if task.state != "FAILED" else "")
         return Event(stage=label, status="failed", time=ended or 0.0, text=text, seconds=took)
     return None

@@ -95,6 +95,22 @@ def test_an_override_wins_over_the_form() -> None:
     assert (config.seed, config.training.recovery.interval, config.evaluation.decoding.type) == (2, 5, "paper")
 
 
+def test_overrides_mean_the_same_in_any_order() -> None:
+    """Kubeflow Pipelines hands a mapping on in an order of its own."""
+    whole = {"cues.provider": {"type": "annotation"}, "evaluation.decoding.sampling.temperature": 0.5}
+    asked_for = {
+        **whole,
+        "cues.provider.type": "endpoint",
+        "cues.provider.url": "http://cue-model:8000/v1",
+        "cues.provider.model": "qwen",
+        "evaluation.decoding.type": "sampled",
+    }
+    for names in (sorted(asked_for), sorted(asked_for, reverse=True)):
+        config = asked(overrides={name: asked_for[name] for name in names})
+        assert config.cues.provider.model_dump(include={"type", "model"}) == {"type": "endpoint", "model": "qwen"}
+        assert config.evaluation.decoding.sampling.temperature == 0.5
+
+
 @pytest.mark.parametrize(
     ("form", "says"),
     [
@@ -112,6 +128,7 @@ def test_an_override_wins_over_the_form() -> None:
         ({"overrides": {"cluster.secrets.storage": "mine"}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster": {"nodes": 2}}}, "is fixed when the package is compiled"),
         ({"overrides": {"cluster.namespace": "team-a"}}, "is fixed when the package is compiled"),
+        ({"overrides": {"cluster.jobs.priority": "urgent"}}, "is fixed when the package is compiled"),
         ({"overrides": {"name": "mine"}}, "is fixed when the package is compiled"),
         ({"gpu_type": ""}, "gpu_type: is empty, and pods have it from the form"),
         ({"image": ""}, "image: is empty"),

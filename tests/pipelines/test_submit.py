@@ -165,6 +165,14 @@ def test_a_failure_names_the_step_the_reason_and_the_logs(kfp, submit) -> None:
     assert "compare" not in output
 
 
+def test_what_a_failure_says_keeps_its_secrets(kfp, submit) -> None:
+    kfp.error = f"no answer from http://ann:{SECRET}@host"
+    kfp.script = [("FAILED", [node("extract", "FAILED", 3, 5, error={"message": kfp.error})])]
+    result = submit()
+    assert result.output.count("no answer from http://***@host") == 2
+    assert SECRET not in result.output + result.error
+
+
 def test_the_same_package_is_uploaded_once_and_another_gets_a_version_of_its_own(
     kfp, submit, tmp_path, package
 ) -> None:
@@ -293,7 +301,13 @@ def test_a_parameter_without_a_default_is_asked_for(submit, kfp, tmp_path, packa
     assert "needs seed, which has no default. Give --param seed=" in " ".join(result.error.split())
 
 
-@pytest.mark.parametrize("text", ["", "a: 1", "[1]", "{", "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a: 1", "[1]", "{", "\0", "1: 2", "pipelineInfo: x\nroot: {dag: {}}", "pipelineInfo: {name: a}\nroot: 5"),
+        "pipelineInfo: {name: a}\nroot: {dag: {}, inputDefinitions: {parameters: {x: 5}}}",
+    ],
+)
 def test_a_file_that_is_no_package_is_refused(submit, tmp_path, text: str) -> None:
     (tmp_path / "p.yaml").write_text(text)
     result = submit("--package", str(tmp_path / "p.yaml"), start=False)

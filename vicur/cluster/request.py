@@ -24,6 +24,7 @@ _FIXED = (
     "cluster.gpu_steps",
     "cluster.shared_memory",
     "cluster.queue",
+    "cluster.jobs.priority",
     "cluster.models_claim",
     "cluster.endpoints",
     "cluster.secrets",
@@ -125,11 +126,19 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
     _put_teacher(values, request.teacher)
     _put_dataset(values, request.dataset)
     _put_provider(values, request)
-    for name, value in request.overrides.items():
-        _put(values, name, value)
+    for name in sorted(request.overrides, key=_turn):
+        _put(values, name, request.overrides[name])
     config: RunConfig = validated(RunConfig, values, "the run's parameters")
     _require_pool_as_compiled(validated(RunConfig, dict(preset), "the package").cluster, config)
     return config
+
+
+def _turn(name: str) -> tuple[int, bool]:
+    """When an override has its turn, since the platform keeps no order: a section before what is in it, and its type, which drops what it
+    was set to, before all else.
+    """
+    *sections, field = name.split(".")
+    return len(sections), field != "type"
 
 
 def _require_pool_as_compiled(compiled: PoolsConfig, config: RunConfig) -> None:
