@@ -18,7 +18,7 @@ from vicur.training.learner import Learner
 from vicur.training.rollout import build
 from vicur.training.rollout.build import require_engine
 from vicur.training.rollout.describe import describe_student, describe_teacher
-from vicur.training.rollout.gap import engine_gap, require_near
+from vicur.training.rollout.gap import MAX, MEAN, engine_gap, require_near
 from vicur.training.rollout.server import Server
 from vicur.training.rollout.teacher import checkpoint_weights
 from vicur.training.rollout.weights import require_equal, student_weights
@@ -83,6 +83,13 @@ def test_a_gap_that_is_no_number_is_above_every_limit():
     tally = engine_gap(torch.tensor([[float("nan"), 0.0]]), torch.zeros(1, 2), torch.tensor([[True, False]]))
     with pytest.raises(VicurError, match="nan nats"):
         require_near(tally.metrics(), 1e9, 0)
+
+
+def test_a_student_at_fault_is_not_told_as_a_fault_of_the_engine():
+    """Its loss, which is no number either, stops the training."""
+    student = torch.tensor([[float("nan"), -1.0]])
+    tally = engine_gap(torch.tensor([[-1.0, -1.5]]), student, torch.tensor([[True, True]]))
+    assert tally.metrics() == {MEAN: 0.5, MAX: 0.5}
 
 
 def test_without_a_correction_another_engines_log_probabilities_change_no_update(apart_learner):

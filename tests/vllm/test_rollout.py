@@ -40,6 +40,7 @@ def test_each_token_has_the_log_probability_that_the_trainer_gives_it(which: str
     found = apart(training.sampled, case, tmp_path, SAMPLINGS)
     assert max(found["gaps"]) < 1e-4
     assert found["forbidden"] == 0
+    assert found["outside"] == [0, 0, 0]
     assert found["again"]
     assert found["different"] == 20
     assert found["greedy"] == (20, 20)

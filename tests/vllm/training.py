@@ -22,7 +22,7 @@ from vicur.errors import VicurError
 from vicur.modeling import parameter_count
 from vicur.modeling.chat import Prompt
 from vicur.modeling.generation import Response, generate
-from vicur.modeling.scoring import score_responses
+from vicur.modeling.scoring import response_states, score_responses
 from vicur.modeling.vision import encode_images
 from vicur.training.learner import Learner
 from vicur.training.processes import Processes
@@ -61,6 +61,7 @@ def sampled(case: Case, scratch: Path, samplings: list[Sampling]) -> dict[str, A
 
     Returns:
         ``gaps``: for each sampling, the largest difference between the engine's log-probability of a token and the trainer's;
+        ``outside``: for each, how many tokens were drawn that the trainer would not have drawn with it;
         ``forbidden``: how many tokens were drawn that never are; ``again``: whether the same prompts in another order draw the same;
         ``greedy``: prompts whose greedy answers are transformers' own, and all.
     """
@@ -82,6 +83,7 @@ def sampled(case: Case, scratch: Path, samplings: list[Sampling]) -> dict[str, A
     never = set(forbidden.tolist())
     return {
         "gaps": [gap(case, prompts, responses) for responses in drawn],
+        "outside": [outside(case, prompts, *each) for each in zip(drawn, samplings, strict=True)],
         "forbidden": sum(token in never for responses in drawn for r in responses for token in r.ids),
         "again": [r.ids for r in reversed(again)] == [r.ids for r in drawn[0]],
         "greedy": (sum(a.ids == b.ids for a, b in zip(answers, own, strict=True)), len(own)),
@@ -97,6 +99,25 @@ def gap(case: Case, prompts: list[Prompt], responses: list[Response]) -> float:
     scores = score_responses(case.student, batch, encode_images(case.student, batch.pixels), forbidden)
     told = torch.nn.utils.rnn.pad_sequence([torch.tensor(r.logprobs) for r in responses], batch_first=True)
     return float((scores.logprobs_BR - told).abs().max())
+
+
+@torch.no_grad()
+def outside(case: Case, prompts: list[Prompt], responses: list[Response], sampling: Sampling) -> int:
+    """Tokens of responses beyond the likeliest that a sampling leaves, by the trainer's own logits; those at the very edge do not count."""
+    batch = case.chat.collate(prompts, [response.ids for response in responses])
+    states = response_states(case.student, batch, encode_images(case.student, batch.pixels))
+    logits_NV = states.hidden_NH @ states.head_VH.T
+    logits_NV[:, case.chat.forbidden_ids(logits_NV.shape[-1])] = float("-inf")
+    places = [(response.ids, place) for response in responses for place in range(len(response.ids))]
+    for row, (ids, place) in zip(logits_NV, places, strict=True):
+        row[list(set(ids[:place]))] -= sampling.presence_penalty
+    shares_NV = (logits_NV / sampling.temperature).softmax(-1)
+    own_N1 = shares_NV.gather(-1, states.targets_N[:, None])
+    likelier_NV = shares_NV > own_N1 * (1 + 1e-4)
+    beyond_k_N = likelier_NV.sum(-1) >= (sampling.top_k or logits_NV.shape[-1])
+    kept_NV = shares_NV.topk(sampling.top_k, dim=-1).values if sampling.top_k else shares_NV
+    before_N = (shares_NV * likelier_NV).sum(-1) / kept_NV.sum(-1)
+    return int((beyond_k_N | (before_N >= sampling.top_p + 1e-4)).sum())
 
 
 def train(inputs: dict[str, Path], root: Path, settings: list[TrainConfig]) -> list[Path]:

@@ -13,12 +13,14 @@ MEAN, MAX = "rollout/logprob_gap_mean", "rollout/logprob_gap_max"
 def engine_gap(drawn_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Tally:
     """Mean and maximum of |log q(y_n) - log p_theta(y_n)| over tokens, in nats, before the first update on them.
 
+    A student whose own log-probability is no number is at fault itself: such a token does not count here, and the loss tells of it.
+
     Args:
         drawn_BR: log q, of the engine that drew the tokens.
         student_BR: log p_theta, of the trainer's forward.
         mask_BR: true at tokens of a response.
     """
-    apart_N = (drawn_BR - student_BR)[mask_BR].abs()
+    apart_N = (drawn_BR - student_BR)[mask_BR & ~student_BR.isnan()].abs()
     tally = Tally()
     if len(apart_N):
         tally.average(MEAN, float(apart_N.sum()), len(apart_N))
