@@ -6,6 +6,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 
 from vicur.cluster.preflight.finding import Finding
 
@@ -30,7 +31,7 @@ def cue_endpoint(address: str, model: str | None, key_variable: str) -> Finding:
             served = [str(each["id"]) for each in json.load(answer)["data"]]
     except urllib.error.HTTPError as error:
         return _refused(address, error.code, key_variable)
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, OSError, HTTPException) as error:
         return Finding(
             "failed",
             f"{address} does not answer ({getattr(error, 'reason', error)})",

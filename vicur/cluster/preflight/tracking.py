@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -95,6 +96,6 @@ def server_release(uri: str) -> str | None:
     try:
         with urllib.request.urlopen(clean, timeout=_SECONDS) as answer:  # noqa: S310 (the address is http or https by now)
             text = answer.read(64).decode(errors="replace").strip()
-    except (urllib.error.URLError, OSError, ValueError):
+    except (urllib.error.URLError, OSError, ValueError, HTTPException):
         return None
     return text if text[:1].isdigit() else None
