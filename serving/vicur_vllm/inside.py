@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur_vllm.weights import take_weights
 
@@ -32,6 +33,9 @@ class InsideEngine:
         folder: configuration, tokenizer and image processor of the model; no weights.
         arguments: from :func:`~vicur_vllm.arguments.scoring_arguments`.
         cache_bytes: room for keys and values.
+
+    Raises:
+        VicurError: where vLLM does not start, as with too little room.
     """
 
     shared = False
@@ -45,9 +49,17 @@ class InsideEngine:
 
         # vLLM seeds the process's generators; nobody else's draws are to change with it.
         with torch.random.fork_rng(devices=[]):
-            self._llm: Any = LLM(
-                str(folder), kv_cache_memory_bytes=cache_bytes, gpu_memory_utilization=_FREE_SHARE, **arguments
-            )
+            try:
+                self._llm: Any = LLM(
+                    str(folder), kv_cache_memory_bytes=cache_bytes, gpu_memory_utilization=_FREE_SHARE, **arguments
+                )
+            except (ValueError, torch.OutOfMemoryError) as error:
+                raise VicurError(
+                    f"does not start ({' '.join(str(error).split())[:500]}).",
+                    where="vLLM inside the training",
+                    remedy="cache_gb of training.rollout.engine, or of training.teacher.engine, is its room for keys and values: at least "
+                    "that of the longest prompt with its response, and no more than the device has left beside the models.",
+                ) from error
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
         """Takes weights, all of them, and drops whatever was computed with others.

@@ -153,6 +153,17 @@ def faults(base: Path, scratch: Path) -> dict[str, str]:
     return told
 
 
+def refused_start(base: Path, scratch: Path, engine: dict[str, Any]) -> str:
+    """What a training says whose engine does not start."""
+    # It would go before the setting.
+    del os.environ["VLLM_CPU_KVCACHE_SPACE"]
+    try:
+        learner_for(base, work=scratch, rollout={"max_new_tokens": 6, "engine": {"type": "vllm", **engine}})
+    except VicurError as error:
+        return str(error)
+    return "it starts"
+
+
 def scored_by_teachers(base: Path, scratch: Path, engine: dict[str, Any]) -> dict[str, Any]:
     """Steps of a training whose teacher is vLLM's, beside those of one whose teacher is its own; rollouts are vLLM's in the first.
 

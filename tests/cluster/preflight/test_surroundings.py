@@ -19,7 +19,7 @@ from vicur.cluster.preflight.cue_endpoint import cue_endpoint
 from vicur.cluster.preflight.datasets import dataset
 from vicur.cluster.preflight.machine import container_engine, disk, packages
 from vicur.cluster.preflight.models import model
-from vicur.cluster.preflight.tracking import judged, shared_tracking, tracking
+from vicur.cluster.preflight.tracking import judged, server_release, shared_tracking, tracking
 from vicur.config.base_model import model_folder
 from vicur.config.data import DigitScenesConfig, FolderConfig, PinnedConfig, RemoteConfig
 from vicur.config.tracking import TrackingConfig
@@ -324,6 +324,26 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_ways_around_it(monkeypatc
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{free_port()}")
     finding = model(f"hf://org/open@{COMMIT}")
     assert (finding.status, "stage the model on S3" in finding.remedy) == ("failed", True)
+
+
+def test_what_speaks_no_http_is_told_as_what_does_not_answer() -> None:
+    def greet() -> None:
+        while True:
+            try:
+                connection = listener.accept()[0]
+            except OSError:
+                return
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=greet, daemon=True).start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finding = cue_endpoint(f"{address}/v1", None, "VICUR_CUE_API_KEY")
+        assert (finding.status, "does not answer" in finding.what) == ("failed", True)
+        assert server_release(address) is None
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 # --- the dataset ---
