@@ -16,7 +16,7 @@ from tests.cluster.api_server_double import ALWAYS, ApiServerDouble, Fault
 from tests.cluster.launching import JOB, PACE, REQUEST, Launch, api_of
 from vicur.cluster.jobs.launcher import Limits, run_job
 from vicur.cluster.jobs.manifest import train_job
-from vicur.cluster.jobs.names import PART_OF, RUN
+from vicur.cluster.jobs.names import PART_OF, RUN, WORK
 from vicur.cluster.jobs.reaper import reap
 from vicur.config.pools import PoolsConfig
 from vicur.errors import VicurError
@@ -383,6 +383,25 @@ def test_a_job_in_its_queue_is_asked_for_no_more_often_than_the_pace_has_it(laun
         assert server.requests["list", "pods"] <= 9
 
 
+def test_a_busy_server_is_left_alone_for_as_long_as_it_asks() -> None:
+    """It asks for a second; the pace of these tests would have it asked after a fiftieth of one."""
+    with ApiServerDouble(trains, faults=(Fault("create", "", 429),)).serving() as server:
+        started = time.monotonic()
+        api_of(server).create(train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"}))
+        assert time.monotonic() - started > 1.0
+
+
+def test_what_is_removed_is_the_job_that_was_meant_and_its_pods_go_first() -> None:
+    with ApiServerDouble().serving() as server:
+        api = api_of(server)
+        made = api.create(train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"}))
+        api.delete(JOB, "uid-of-an-earlier-one")
+        assert "deletionTimestamp" not in server.jobs[JOB]["metadata"]
+        server.lingering = 0.3
+        api.delete(JOB, made["metadata"]["uid"])
+        assert "deletionTimestamp" in server.jobs[JOB]["metadata"]
+
+
 def test_watches_that_end_at_once_are_not_opened_again_at_once(launch: Launch) -> None:
     def play(server: ApiServerDouble, job: str) -> None:
         time.sleep(2.0)
@@ -489,11 +508,14 @@ def damaged() -> None:
     raise VicurError("the student is damaged.", remedy="Train again.")
 
 
-@pytest.mark.parametrize("taken_from", ["another run", "a person"])
+@pytest.mark.parametrize("taken_from", ["another run", "a person", "other work"])
 def test_a_foreign_job_of_the_same_name_is_left_alone(launch: Launch, taken_from: str) -> None:
     with ApiServerDouble(trains).serving() as server:
         foreign = train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"})
-        foreign["metadata"]["labels"] = {RUN: "run-2"} if taken_from == "another run" else {}
+        if taken_from == "other work":
+            foreign["metadata"]["annotations"] = {WORK: "another key"}
+        else:
+            foreign["metadata"]["labels"] = {RUN: "run-2"} if taken_from == "another run" else {}
         server.put(foreign)
         with pytest.raises(VicurError, match="another's job") as caught:
             launch.run(server)
@@ -565,6 +587,14 @@ def test_the_job_is_one_that_the_installed_trainer_knows(launch: Launch, version
     settings = {"node_selector": {"pool": "a100"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]}
     with ApiServerDouble(trains, version=version).serving() as server:
         assert launch.run(server, **settings) == "student"
+
+
+def test_a_field_that_the_server_does_not_know_is_refused_and_not_dropped() -> None:
+    with ApiServerDouble().serving() as server:
+        wrong = train_job(REQUEST, PoolsConfig(nodes=2), {"podTemplateOverrides"})
+        with pytest.raises(VicurError, match="strict decoding error"):
+            api_of(server).create(wrong)
+        assert server.jobs == {}
 
 
 def test_the_reaper_removes_all_jobs_of_a_run_and_no_other() -> None:
