@@ -21,6 +21,8 @@ from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.rollout.weights import require_equal
 from vicur.training.spread import Spread
 
+_TEACHER = "training.teacher.engine"
+
 
 def require_engine(config: TrainConfig, processes: int) -> None:
     """Refuses an engine that cannot be had here.
@@ -34,10 +36,11 @@ def require_engine(config: TrainConfig, processes: int) -> None:
     """
     require_alone(config, processes)
     require_installed(config)
-    for engine in _engines(config).values():
+    if isinstance(config.rollout.engine, Vllm):
+        _require_exchange(config.rollout.engine)
+    for where, engine in _engines(config).items():
         if engine.placement == "server":
-            _require_exchange(engine)
-            Server(engine).require_ready()
+            Server(engine, where).require_ready()
 
 
 def require_installed(config: TrainConfig) -> None:
@@ -77,7 +80,7 @@ def _engines(config: TrainConfig) -> dict[str, Vllm]:
     """Where vLLM takes part in a training, by the setting that says so."""
     engines = {
         "training.rollout.engine": config.rollout.engine,
-        "training.teacher.engine": getattr(config.effective.teacher, "engine", None),
+        _TEACHER: getattr(config.effective.teacher, "engine", None),
     }
     return {where: engine for where, engine in engines.items() if isinstance(engine, Vllm)}
 
@@ -136,7 +139,7 @@ def build_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Chat, p
         from vicur_vllm.inside import InsideEngine
 
         return VllmTeacher(InsideEngine(folder, describe_teacher(config, folder, chat), _cache_bytes(engine)))
-    server = Server(engine)
+    server = Server(engine, _TEACHER)
     if processes.is_main:
         dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
         require_equal(weight_sums(checkpoint_weights(folder, dtype)), server.held(), f"the teacher at {engine.url}")
@@ -148,7 +151,7 @@ def _cache_bytes(engine: Vllm) -> int:
 
 
 def _require_exchange(engine: Vllm) -> None:
-    if not engine.exchange.is_dir():
+    if engine.placement == "server" and not engine.exchange.is_dir():
         raise VicurError(
             "there is no such folder, and weights are to pass through it.",
             where=f"training.rollout.engine.exchange {engine.exchange}",
