@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur_vllm.weights import take_weights
 
@@ -30,6 +31,9 @@ class InsideEngine:
         folder: configuration, tokenizer and image processor of the model; no weights.
         arguments: from :func:`~vicur_vllm.arguments.scoring_arguments`.
         cache_bytes: room for keys and values.
+
+    Raises:
+        VicurError: where vLLM does not start with them, or in the memory that there is.
     """
 
     shared = False
@@ -43,7 +47,10 @@ class InsideEngine:
 
         # vLLM seeds the process's generators; nobody else's draws are to change with it.
         with torch.random.fork_rng(devices=[]):
-            self._llm: Any = LLM(str(folder), kv_cache_memory_bytes=cache_bytes, **arguments)
+            try:
+                self._llm: Any = LLM(str(folder), kv_cache_memory_bytes=cache_bytes, **arguments)
+            except (ValueError, torch.OutOfMemoryError) as error:
+                raise _unstarted(error, cache_bytes, arguments["max_model_len"]) from error
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
         """Takes weights, all of them, and drops whatever was computed with others.
@@ -81,6 +88,17 @@ class InsideEngine:
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
         cleanup_dist_env_and_memory()
+
+
+def _unstarted(error: Exception, cache_bytes: int, length: int) -> VicurError:
+    # What follows are remedies by vLLM's own flags, which a training does not have.
+    said = str(error).split("\n")[0].split(". ")[0].rstrip(".")
+    return VicurError(
+        f"does not start ({said}).",
+        where="vLLM inside the training",
+        remedy=f"The engine's cache_gb is {cache_bytes / 1e9:g}: raise it where keys and values of {length} tokens, the longest prompt "
+        "with its response, do not fit. Lower it, or set placement to server, where the device's memory is short.",
+    )
 
 
 def _request(prompt: Prompt) -> dict[str, Any]:
