@@ -36,7 +36,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     # Behind a link, it is the folder that the link names: the link stays.
     path = path.resolve()
-    partial = _beside(path, "partial")
+    partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path)
@@ -61,7 +61,7 @@ def new_file(path: Path) -> Iterator[Path]:
         VicurError: where the file cannot be written.
     """
     path = path.absolute()
-    partial = _beside(path, "partial")
+    partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path)
@@ -103,6 +103,11 @@ def sweep_below(folder: Path) -> None:
         name = leftover.name[1:].rpartition(".")[0].rpartition(".")[0]
         if name:
             sweep(leftover.with_name(name))
+
+
+def partial_of(path: Path) -> Path:
+    """Where this process may keep what it writes for ``path`` meanwhile: once it is dead, :func:`sweep` of ``path`` removes it."""
+    return _beside(path, "partial")
 
 
 def _beside(path: Path, state: str) -> Path:

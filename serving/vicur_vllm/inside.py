@@ -35,7 +35,7 @@ class InsideEngine:
         cache_bytes: room for keys and values.
 
     Raises:
-        VicurError: where vLLM does not start, as with too little room.
+        VicurError: where vLLM does not start with them, or in the memory that there is.
     """
 
     shared = False
@@ -54,12 +54,7 @@ class InsideEngine:
                     str(folder), kv_cache_memory_bytes=cache_bytes, gpu_memory_utilization=_FREE_SHARE, **arguments
                 )
             except (ValueError, torch.OutOfMemoryError) as error:
-                raise VicurError(
-                    f"does not start ({' '.join(str(error).split())[:500]}).",
-                    where="vLLM inside the training",
-                    remedy="cache_gb of training.rollout.engine, or of training.teacher.engine, is its room for keys and values: at least "
-                    "that of the longest prompt with its response, and no more than the device has left beside the models.",
-                ) from error
+                raise _unstarted(error, cache_bytes, arguments["max_model_len"]) from error
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
         """Takes weights, all of them, and drops whatever was computed with others.
@@ -97,6 +92,17 @@ class InsideEngine:
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
         cleanup_dist_env_and_memory()
+
+
+def _unstarted(error: Exception, cache_bytes: int, length: int) -> VicurError:
+    # What follows are remedies by vLLM's own flags, which a training does not have.
+    said = str(error).split("\n")[0].split(". ")[0].rstrip(".")
+    return VicurError(
+        f"does not start ({said}).",
+        where="vLLM inside the training",
+        remedy=f"The engine's cache_gb is {cache_bytes / 1e9:g}: raise it where keys and values of {length} tokens, the longest prompt "
+        "with its response, do not fit. Lower it, or set placement to server, where the device's memory is short.",
+    )
 
 
 def _request(prompt: Prompt) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 
-from vicur.config.vllm import KEY_VARIABLE
+from vicur.config.vllm import API_KEY_VARIABLE
 from vicur_vllm.asgi import App, Message, Receive, Send, refuse, replayed, whole_body
 
 METHODS = ("vicur_take_weights", "vicur_held_weights", "vicur_given")
@@ -35,7 +35,7 @@ class RolloutGate:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._key = os.environ.get(KEY_VARIABLE)
+        self._key = os.environ.get(API_KEY_VARIABLE)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Lets a request through, or says why not."""
@@ -46,7 +46,7 @@ class RolloutGate:
         elif _OPEN.get(scope["path"]) != scope["method"]:
             await refuse(send, 404, f"A rollout server has no {scope['method']} {scope['path']}.")
         elif scope["method"] == "POST" and not self._knows(scope):
-            await refuse(send, 401, f"The key is missing or wrong: set {KEY_VARIABLE} as this server has it.")
+            await refuse(send, 401, f"The key is missing or wrong: set {API_KEY_VARIABLE} as this server has it.")
         elif scope["path"] == _CALL:
             await self._call(scope, receive, send)
         else:

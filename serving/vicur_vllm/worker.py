@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from vicur.errors import VicurError
 from vicur.modeling.weight_sums import weight_sums
-from vicur_vllm.weights import held_weights, take_weights
+from vicur_vllm.weights import AWAITED, held_weights, take_weights
 
 EXCHANGE = "exchange"
 """In ``additional_config["vicur"]``: the folder that weights come through."""
@@ -32,7 +32,7 @@ class TakesWeights:
             Sums of what the model computes with now, by the trainer's names.
 
         Raises:
-            VicurError: for a name with a folder in it, and where the model is spread over several devices.
+            VicurError: for a name with a folder in it, where the model is spread over several devices, and at a teacher's server.
         """
         folder = Path(self.vllm_config.additional_config["vicur"][EXCHANGE])
         if Path(name).name != name:
@@ -40,6 +40,12 @@ class TakesWeights:
                 f"{name!r} is no file's name.", where="vicur_take_weights", remedy="Put it into the exchange folder."
             )
         self._require_whole()
+        if self.vllm_config.load_config.load_format != AWAITED:
+            raise VicurError(
+                "this server scores for a teacher, whose weights stay as they are.",
+                where="vicur_take_weights",
+                remedy="Name another server for the rollouts, one that was started without --teacher.",
+            )
         self._vicur_given = name
         return take_weights(self, load_file(folder / name).items())
 

@@ -16,6 +16,7 @@ from vicur.errors import VicurError
 from vicur.stages import sources
 
 TEACHER = {"type": "checkpoint", "path": "teacher"}
+SERVER = {"type": "vllm", "placement": "server", "url": "http://127.0.0.1:8000"}
 
 
 def config(method: str, **settings: Any) -> TrainConfig:
@@ -92,6 +93,12 @@ def test_a_training_with_nothing_left_out_is_the_same_training(method: str) -> N
         ("vicur", {"rollout": {"engine": "vllm", "temperature": 2.5}}, "rollout.temperature", "vLLM draws at 0 and from 0.01"),
         ("vicur", {"rollout": {"engine": "vllm", "temperature": 0.001}}, "rollout.temperature", "vLLM draws at 0 and from 0.01"),
         ("vicur", {"rollout": {"engine": "vllm", "presence_penalty": -3}}, "rollout.presence_penalty", "from -2 to 2"),
+        (
+            "vicur",
+            {"teacher": {"type": "self-frozen", "engine": SERVER}, "rollout": {"engine": {**SERVER, "url": f"{SERVER['url']}/"}}},
+            "teacher.engine",
+            "is given the student's weights, and a teacher keeps its own. Start another with vicur rollout-server --teacher",
+        ),
         ("vicur", {"rollout": {"importance": "truncated"}}, "rollout.importance", "every ratio is 1"),
         (
             "vicur",
@@ -131,8 +138,14 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ({"rollout": {"engine": {"type": "vllm", "placement": "server"}}}, "a server needs its address"),
         ({"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}}, "set placement to server"),
         (
-            {"rollout": {"engine": {"type": "vllm", "placement": "server", "url": "http://ann:hush@host:8000"}}},
-            "url holds a password or a token: leave it out, and set VLLM_API_KEY",
+            {"rollout": {"engine": {**SERVER, "url": "127.0.0.1:8000"}}},
+            "is no address of an API, such as http://127.0.0.1:8000",
+        ),
+        ({"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:eight"}}}, "rollout.engine.url: is no address"),
+        ({"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:8000/ x"}}}, "rollout.engine.url: is no address"),
+        (
+            {"rollout": {"engine": {**SERVER, "url": "http://me:key@127.0.0.1:8000"}}},
+            "a key belongs into the variable VLLM_API_KEY",
         ),
         ({"teacher": {"type": "self-ema", "engine": "vllm"}}, "there is no setting 'teacher.engine'"),
         ({"rollout": {"engine": "sglang"}}, "'transformers', 'vllm'"),

@@ -364,6 +364,7 @@ def test_each_prompt_asks_with_the_question() -> None:
     [
         ({"url": "cue-model:8000/v1"}, "is no address of an API"),
         ({"url": "ftp://cue-model/v1"}, "is no address of an API"),
+        ({"url": "http://cue-model:80a/v1"}, "is no address of an API"),
         ({"url": "http://user:secret@host/v1"}, "a key belongs into the variable VICUR_CUE_API_KEY"),
         ({"url": "http://host/v1?api_key=secret"}, "a key belongs into the variable VICUR_CUE_API_KEY"),
         ({"api_key": "secret"}, "api_key"),

@@ -1,8 +1,5 @@
 """What guards rollouts that another engine draws. vLLM is tested in tests/vllm; here a stand-in draws, and tells what it likes."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 import torch
 from transformers import Qwen3VLForConditionalGeneration
@@ -19,7 +16,6 @@ from vicur.training.rollout import build
 from vicur.training.rollout.build import require_engine
 from vicur.training.rollout.describe import describe_student, describe_teacher
 from vicur.training.rollout.gap import MAX, MEAN, engine_gap, require_near
-from vicur.training.rollout.server import Server
 from vicur.training.rollout.teacher import checkpoint_weights
 from vicur.training.rollout.weights import require_equal, student_weights
 from vicur.training.step import training_step
@@ -176,77 +172,3 @@ def test_maxima_are_those_of_all_parts():
     whole = Tally()
     whole.join(tallies)
     assert whole.metrics() == {"worst": -1.0}
-
-
-@pytest.fixture
-def answering():
-    """Makes servers that answer everything with one status and body; one may promise more bytes than come."""
-    servers = []
-
-    def make(status: int, body: bytes = b"", promised: int | None = None) -> str:
-        class Answer(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body) if promised is None else promised))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.do_GET()
-
-            def log_message(self, *_: object) -> None:
-                """Says nothing."""
-
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Answer))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
-
-    yield make
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def at_server(part: str, url: str, **engine: str) -> TrainConfig:
-    """A training whose rollouts, or whose teacher, are asked of a server."""
-    server = {"type": "vllm", "placement": "server", "url": url, **engine}
-    return TrainConfig.model_validate(
-        {part: {"engine": server, **({"type": "self-frozen"} if part == "teacher" else {})}}
-    )
-
-
-@pytest.mark.parametrize(
-    ("part", "command"),
-    [("rollout", r"vicur rollout-server, and"), ("teacher", r"vicur rollout-server --teacher, and")],
-)
-def test_a_server_that_is_not_there_is_told_by_its_setting(part, command):
-    with pytest.raises(VicurError, match=rf"training\.{part}\.engine\.url .* is not ready .*{command}") as refused:
-        require_engine(at_server(part, "http://127.0.0.1:9"), processes=2)
-    assert refused.value.retryable
-
-
-def test_only_rollouts_need_a_folder_for_weights(answering, tmp_path):
-    url, nowhere = answering(200), str(tmp_path / "none")
-    require_engine(at_server("teacher", url, exchange=nowhere), processes=1)
-    with pytest.raises(VicurError, match=r"training\.rollout\.engine\.exchange .*there is no such folder"):
-        require_engine(at_server("rollout", url, exchange=nowhere), processes=1)
-
-
-@pytest.mark.parametrize(("status", "passes"), [(400, False), (401, False), (429, True), (500, True), (503, True)])
-def test_what_a_server_refuses_for_good_is_not_tried_again(answering, status, passes):
-    server = Server(at_server("rollout", answering(status)).rollout.engine)
-    with pytest.raises(VicurError, match=f"answers /collective_rpc with {status}") as refused:
-        server.held()
-    assert refused.value.retryable is passes
-
-
-def test_a_server_that_breaks_off_or_is_another_is_told(answering):
-    for url, says in (
-        (answering(200, b'{"results": [', promised=900), r"does not answer /collective_rpc \(IncompleteRead"),
-        (answering(200, b"<html>"), "answers /collective_rpc with what is no JSON"),
-        ("http://127.0.0.1:80a0", "does not answer /collective_rpc"),
-    ):
-        with pytest.raises(VicurError, match=says) as refused:
-            Server(at_server("rollout", url).rollout.engine).held()
-        assert refused.value.retryable

@@ -185,3 +185,6 @@ def test_a_teacher_at_a_server_scores_as_the_trainings_own_and_is_the_one_that_w
         another = save_random_base(tmp_path / "another", seed=1)
         with pytest.raises(VicurError, match=r"the teacher at http.*holds other weights than were given"):
             learner_for(another, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
+        rollouts = {**shared, "rollout": {"max_new_tokens": 6, "engine": engine}}
+        with pytest.raises(VicurError, match=r"answers /collective_rpc with 500.*scores for a teacher"):
+            training_step(learner_for(base, work=tmp_path, **rollouts), rows, 0)

@@ -24,7 +24,7 @@ def rollout_server(
     host: Annotated[
         str, typer.Option("--host", help="Where to listen. Whoever reaches it can change its weights.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port.")] = 8000,
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)] = 8000,
     extra: Annotated[
         list[str] | None, typer.Argument(help="After --, more arguments of vllm serve.", metavar="[-- ...]")
     ] = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 
 from vicur.commands.common import ConfigOption, SetOption, configuration
 from vicur.errors import VicurError
+from vicur.ports import require_free
 
 if TYPE_CHECKING:
     from vicur.config.serving import ServerLimits
@@ -61,7 +61,7 @@ def serve(
 
       vicur serve models:/vicur-tiny/3 --port 8001 --limit max_images=1 --limit max_tokens=256
 
-      vicur serve runs/latest/students/vicur --dry-run
+      vicur serve students/vicur --dry-run
 
       vicur serve models:/vicur-2b@champion --host 0.0.0.0 -- --dtype bfloat16 --gpu-memory-utilization 0.9
     """
@@ -71,25 +71,9 @@ def serve(
     command = server_command(folder, name or called, limits, host=host, port=port, extra=extra or [])
     typer.echo(str(command))
     if not dry_run:
-        _require_free(host, port)
+        require_free(host, port, "vicur serve")
         # In this place, not below it: who stops this process stops the server, and gets its exit status.
         os.execve(command.words[0], list(command.words), {**os.environ, **command.environment})  # noqa: S606
-
-
-def _require_free(host: str, port: int) -> None:
-    """Refuses an address that the server could not listen at."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as tried:
-            # As vLLM does: connections that have just ended do not count.
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind(address)
-    except OSError as error:
-        raise VicurError(
-            f"cannot be listened at ({error.strerror}).",
-            where=f"vicur serve, {host}:{port}",
-            remedy="Choose another --port or --host, or stop what listens there.",
-        ) from error
 
 
 def _limits(given: list[str]) -> ServerLimits:

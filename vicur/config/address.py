@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
@@ -16,6 +17,30 @@ DATASET_HASH = r"[0-9a-f]{32}\.dir"
 def _address(text: str) -> str:
     if not re.fullmatch(S3_ADDRESS, text):
         raise ValueError("is no address on S3: write s3://bucket/prefix")
+    return text
+
+
+def http_address(text: str, example: str, key: str) -> str:
+    """``text``, where it is the address of an API and nothing more.
+
+    Args:
+        text: what was given.
+        example: what an address looks like there.
+        key: variable of the environment that a key belongs into.
+
+    Raises:
+        ValueError: where it is not.
+    """
+    try:
+        parts = urlsplit(text)
+        # Reading a port is what checks it; blanks are left to whoever sends the request.
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", text)
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"is no address of an API, such as {example}")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError(f"holds more than an address: a key belongs into the variable {key}")
     return text
 
 

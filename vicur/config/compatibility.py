@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vicur.config.rollout import RolloutEngineConfig
 from vicur.config.sampling import Sampling
 from vicur.config.teacher import OtherCheckpoint, SelfFrozen
 from vicur.config.vllm import Vllm
@@ -206,6 +207,13 @@ def _require_scored_tokens(config: TrainConfig, method: Method) -> None:
                 f"vLLM tells the teacher's log-probabilities of the sampled tokens, and the objective {kind} needs those of others.",
                 f"Set it to local, or choose {' or '.join(_SAMPLED)}.",
             )
+        if _share_a_server(config.rollout.engine, teacher.engine):
+            raise _refusal(
+                config,
+                "teacher.engine",
+                "the server of the rollouts is given the student's weights, and a teacher keeps its own.",
+                "Start another with vicur rollout-server --teacher, and set url to its address.",
+            )
         if config.distribution.teacher_devices == "separate" and teacher.engine.placement == "inside":
             raise _refusal(
                 config,
@@ -213,6 +221,11 @@ def _require_scored_tokens(config: TrainConfig, method: Method) -> None:
                 "vLLM inside the training takes its device.",
                 "Set it to shared, or training.teacher.engine.placement to server.",
             )
+
+
+def _share_a_server(first: RolloutEngineConfig, second: Vllm) -> bool:
+    urls = [each.url.rstrip("/") for each in (first, second) if isinstance(each, Vllm) and each.url is not None]
+    return len(urls) > len(set(urls))
 
 
 def _require_spreadable(config: TrainConfig, method: Method) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from vicur.config.address import http_address
 from vicur.config.base import Section
 from vicur.config.data import SPLITS
 
@@ -56,12 +56,7 @@ class EndpointCues(Section):
     @field_validator("url")
     @classmethod
     def _holds_no_secret(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("is no address of an API, such as http://cue-model:8000/v1")
-        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-            raise ValueError(f"holds more than an address: a key belongs into the variable {API_KEY_VARIABLE}")
-        return url
+        return http_address(url, "http://cue-model:8000/v1", API_KEY_VARIABLE)
 
     def identity(self) -> dict[str, Any]:
         """All but where and how it is asked."""

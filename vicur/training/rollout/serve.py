@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from vicur.child import run_server
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
 from vicur.modeling.chat import Chat
+from vicur.ports import require_free
 from vicur.training.rollout.build import require_vllm
 from vicur.training.rollout.describe import describe_student, describe_teacher
 
@@ -36,9 +36,10 @@ def serve(
         vLLM's exit status.
 
     Raises:
-        VicurError: where vLLM or its plugin is missing.
+        VicurError: where vLLM or its plugin is missing, the address is taken, and where vLLM is killed.
     """
     require_vllm("vicur rollout-server")
+    require_free(host, port, "vicur rollout-server")
     from vicur_vllm.arguments import flags
     from vicur_vllm.worker import EXCHANGE
 
@@ -57,7 +58,4 @@ def serve(
         words = ["--model", str(folder), "--enable-scale-out", *flags(arguments), *extra]
         # What `vllm serve` runs; that command itself asks for a package that vLLM's CPU build does not call itself.
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words]
-        server = subprocess.Popen(command, env={**os.environ, **_ENVIRONMENT})
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda received, _: server.send_signal(received))
-        return server.wait()
+        return run_server(command, {**os.environ, **_ENVIRONMENT})

@@ -17,17 +17,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vicur.config.vllm import KEY_VARIABLE, Vllm
+from vicur.config.vllm import API_KEY_VARIABLE, Vllm
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur.modeling.disk import disk_errors
+from vicur.storage import partial_of, sweep
 
+_STEM = "vicur-weights-"
+"""What the names of files with weights begin with."""
 # Requests that wait for answers at once; the server itself decides how many it works on.
 _WAITING = 256
 
@@ -44,9 +48,8 @@ class Server:
 
     def __init__(self, config: Vllm, *, teacher: bool = False) -> None:
         assert config.url is not None
-        self._part, self._command = (
-            ("teacher", "rollout-server --teacher") if teacher else ("rollout", "rollout-server")
-        )
+        self._setting = f"training.{'teacher' if teacher else 'rollout'}.engine"
+        self._command = "rollout-server --teacher" if teacher else "rollout-server"
         self._url = config.url.rstrip("/")
         self._exchange = config.exchange
         self._patience = config.patience
@@ -60,15 +63,14 @@ class Server:
             Sums of what it holds now.
 
         Raises:
-            VicurError: where it does not take them.
-            OSError: where the exchange folder is full.
+            VicurError: where it does not take them, or the exchange folder does not.
         """
         # Whole in the host's memory: a file of safetensors begins with the places of all.
         kept = {name: weight.detach().cpu().contiguous() for name, weight in weights}
-        file = self._exchange / f"vicur-{uuid.uuid4().hex}.safetensors"
+        self._sweep()
+        file = partial_of(self._exchange / f"{_STEM}{uuid.uuid4().hex}")
         try:
-            with disk_errors(file):
-                save_file(kept, file)
+            self._write(kept, file)
             sums: dict[str, int] = self._call("vicur_take_weights", file.name)
         finally:
             file.unlink(missing_ok=True)
@@ -76,6 +78,25 @@ class Server:
             self._post(f"/reset_{cache}_cache", {})
         self._given = file.name
         return sums
+
+    def _sweep(self) -> None:
+        """Removes what trainings that were killed here have left in the exchange folder: it may be memory."""
+        for left in self._exchange.glob(f".{_STEM}*"):
+            sweep(self._exchange / left.name[1:].partition(".")[0])
+
+    def _write(self, weights: dict[str, Tensor], file: Path) -> None:
+        try:
+            with disk_errors(file):
+                save_file(weights, file)
+        except OSError as error:
+            size = sum(weight.nbytes for weight in weights.values()) / 1e9
+            raise VicurError(
+                f"takes no file of {size:.2g} GB ({error.strerror}), and the weights are to pass through it.",
+                where=f"{self._setting}.exchange {self._exchange}",
+                remedy="Make room there, or name another folder, here and for vicur rollout-server. The training goes on from its "
+                "checkpoint.",
+                retryable=True,
+            ) from error
 
     def held(self) -> dict[str, int]:
         """Sums of the weights that the server holds."""
@@ -105,7 +126,7 @@ class Server:
             with urllib.request.urlopen(f"{self._url}/health", timeout=min(10, self._patience)):  # noqa: S310 (http, see Vllm)
                 return
         except (OSError, HTTPException) as error:
-            raise self._failure(f"is not ready ({error})") from error
+            raise self._failure(f"is not ready ({_said(error)})") from error
 
     def close(self) -> None:
         """Lets go of the connections; the server goes on."""
@@ -135,7 +156,7 @@ class Server:
 
     def _post(self, path: str, content: Mapping[str, Any]) -> Any:
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(KEY_VARIABLE):
+        if key := os.environ.get(API_KEY_VARIABLE):
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(f"{self._url}{path}", json.dumps(content).encode(), headers)  # noqa: S310 (http, see Vllm)
         try:
@@ -148,20 +169,27 @@ class Server:
                 retryable=not refused,
             ) from error
         except (OSError, HTTPException) as error:
-            raise self._failure(f"does not answer {path} ({error})") from error
+            raise self._failure(f"does not answer {path} ({_said(error)})") from error
         try:
             return json.loads(text) if text else None
         except ValueError as error:
-            raise self._failure(f"answers {path} with what is no JSON") from error
+            raise self._failure(
+                f"answers {path} with what is no JSON ({_said(text.decode(errors='replace'))})"
+            ) from error
 
     def _failure(self, problem: str, *, retryable: bool = True) -> VicurError:
         return VicurError(
             f"the server {problem}.",
-            where=f"training.{self._part}.engine.url {self._url}",
+            where=f"{self._setting}.url {self._url}",
             remedy=f"Start it with vicur {self._command}, and with the settings of this training; what it printed says more. The "
             "training goes on from its checkpoint.",
             retryable=retryable,
         )
+
+
+def _said(what: object) -> str:
+    """What went wrong, in one line."""
+    return " ".join(str(what).split())[:500]
 
 
 def _address(encoded: bytes) -> str:
