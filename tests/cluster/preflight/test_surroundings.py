@@ -303,6 +303,8 @@ def test_a_model_on_s3_is_looked_for_and_not_downloaded(s3) -> None:
         ("hf://org/open@v9", None, "failed", "no revision v9"),
         (f"hf://org/gated@{COMMIT}", None, "failed", "HF_TOKEN"),
         (f"hf://org/gated@{COMMIT}", "hub-token", "ok", "weights"),
+        (f"hf://org/gated@{COMMIT}", "hub-token\n", "ok", "weights"),
+        (f"hf://org/gated@{COMMIT}", "hub-token\nx", "failed", "HF_TOKEN"),
         ("hf://org/pickled@main", None, "failed", "no *.safetensors"),
         ("hf://org/nothing@main", None, "failed", "shows no model org/nothing"),
         ("hf://nothing", None, "failed", "Write hf://organisation/name@revision"),

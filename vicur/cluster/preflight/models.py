@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 from vicur.cluster.preflight.buckets import first_objects
@@ -61,7 +60,8 @@ def _on_the_hub(address: str) -> Finding:
 
     name, revision = found["name"], found["revision"]
     try:
-        info = HfApi(token=os.environ.get("HF_TOKEN")).model_info(name, revision=revision, timeout=_SECONDS)
+        # It takes HF_TOKEN without the line break that files end in; a token that cannot be sent would be shown by its complaint.
+        info = HfApi().model_info(name, revision=revision, timeout=_SECONDS)
     except GatedRepoError:
         return Finding(
             "failed", f"{name} is gated", "Accept its terms on the Hub, and set HF_TOKEN to a token of that account."
