@@ -111,6 +111,9 @@ def private_engine() -> Iterator[Engine]:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+            # The engine leaves the network that containers share with the machine mounted.
+            for network in (folder / "exec" / "netns").glob("*"):
+                subprocess.run(["umount", str(network)], check=False)
 
 
 def _wait(engine: Engine, daemon: subprocess.Popen[bytes]) -> None:
