@@ -44,7 +44,7 @@ docker-e2e: $(VENV)/.dev ## Build the cpu image and run the pipeline in it (root
 
 vllm-e2e: $(VLLM)/.vllm ## Hold the students in vLLM against transformers, on a CPU (builds .venv-vllm, 5 GB)
 	$(VLLM)/bin/pytest -n 2 tests/modeling tests/training/test_step.py tests/training/test_loss.py tests/training/test_vision.py
-	$(VLLM_TEST) -rP --show-capture=stdout tests/vllm
+	$(VLLM_TEST) tests/vllm
 
 vllm-slice: $(VLLM)/.vllm # The part of vllm-e2e that CI has time for.
 	$(VLLM_TEST) tests/vllm/test_parity.py tests/vllm/test_limits.py tests/vllm/test_positions.py tests/vllm/test_gate.py \
@@ -52,7 +52,7 @@ vllm-slice: $(VLLM)/.vllm # The part of vllm-e2e that CI has time for.
 	-k "not test_rollout.py or greedy or fault"
 
 vllm-parity: ## Repeat the parity suite in an environment of yours: VLLM_PYTHON=..., see docs/vllm.md
-	$(VLLM_PYTHON) -m pytest -rP --show-capture=stdout -m vllm tests/vllm/test_parity.py
+	$(VLLM_PYTHON) -m pytest -m vllm tests/vllm/test_parity.py
 
 lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
 	$(BIN)/ruff check .

@@ -100,8 +100,9 @@ def _unstarted(error: Exception, cache_bytes: int, length: int) -> VicurError:
     return VicurError(
         f"does not start ({said}).",
         where="vLLM inside the training",
-        remedy=f"The engine's cache_gb is {cache_bytes / 1e9:g}: raise it where keys and values of {length} tokens, the longest prompt "
-        "with its response, do not fit. Lower it, or set placement to server, where the device's memory is short.",
+        remedy=f"Its cache_gb (of training.rollout.engine or training.teacher.engine) is {cache_bytes / 1e9:g}: raise it where keys and "
+        f"values of {length} tokens, the longest prompt with its response, do not fit. Lower it, or set placement to server, where the "
+        "device's memory is short.",
     )
 
 

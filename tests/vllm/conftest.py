@@ -10,8 +10,27 @@ import pytest
 if TYPE_CHECKING:
     from tests.vllm.cases import Case
 
+_VLLM = bool(find_spec("vllm") and find_spec("vicur_vllm"))
 # The project's own environment has neither vLLM nor the plugin.
-collect_ignore_glob = [] if find_spec("vllm") and find_spec("vicur_vllm") else ["test_*.py"]
+collect_ignore_glob = [] if _VLLM else ["test_*.py"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tells how far vLLM and transformers were apart in each test that compares them."""
+    if not _VLLM:
+        return
+    from tests.vllm.parity import PRINTED
+
+    found = [
+        f"{report.nodeid.rpartition('::')[2]}: {line.removeprefix(PRINTED)}"
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for line in report.capstdout.splitlines()
+        if line.startswith(PRINTED)
+    ]
+    if found:
+        terminalreporter.section("vLLM beside transformers")
+        terminalreporter.write_line("\n".join(sorted(found)))
 
 
 @pytest.fixture(scope="session", params=["first", "assistant"])

@@ -11,6 +11,9 @@ from tests.vllm.cases import Request
 from tests.vllm.engine import Answer
 from vicur.modeling.generation import Response
 
+PRINTED = "parity: "
+"""What lines with figures begin with."""
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -37,5 +40,5 @@ def gap(requests: Sequence[Request], answers: Sequence[Answer], expected: Sequen
         )
         if same:
             logprob = max(logprob, float(np.abs(np.subtract(answer.logprobs[:same], response.logprobs[:same])).max()))
-    print(f"{len(differing)} of {len(requests)} requests differ; log-probabilities by {logprob:.1e}")
+    print(f"{PRINTED}{len(differing)} of {len(requests)} requests differ; log-probabilities by {logprob:.1e}")
     return Gap(tuple(differing), logprob)

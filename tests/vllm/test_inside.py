@@ -25,6 +25,6 @@ def test_a_cache_that_is_too_small_or_too_large_is_told_with_the_setting(
     monkeypatch.setattr("vllm.LLM", start)
     with pytest.raises(
         VicurError,
-        match=r"does not start \(No available memory for the cache blocks\)\. .*cache_gb is 0.002: .*of 4096",
+        match=r"does not start \(No available memory for the cache blocks\)\. .*cache_gb .* is 0.002: .*of 4096",
     ):
         InsideEngine(tmp_path, {"max_model_len": 4096}, 2_000_000)

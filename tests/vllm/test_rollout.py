@@ -97,10 +97,10 @@ def test_a_training_whose_engine_is_at_fault_stops_and_leaves_the_student_as_it_
     assert told["room"] == "it starts"
 
 
-def test_too_little_room_for_keys_and_values_is_told_as_a_fault_of_the_setting(base, tmp_path) -> None:  # noqa: F811
+def test_too_little_room_for_keys_and_values_is_told_with_the_setting(base, tmp_path) -> None:  # noqa: F811
     told = apart(training.refused_start, base, tmp_path, {"cache_gb": 1e-5})
     assert told.startswith("vLLM inside the training: does not start (")
-    assert "cache_gb of training.rollout.engine" in told
+    assert "cache_gb (of training.rollout.engine or training.teacher.engine) is 1e-05: raise it" in told
 
 
 def test_a_teacher_in_vllm_scores_as_the_trainings_own(base, tmp_path) -> None:  # noqa: F811
