@@ -19,6 +19,7 @@ from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.training.rollout.build import require_engine
+from vicur.training.rollout.serve import serve
 from vicur.training.rollout.server import Server
 
 WEIGHTS = {"a": torch.ones(50_000)}
@@ -93,6 +94,15 @@ def test_what_killed_trainings_have_left_in_the_exchange_folder_is_removed(tmp_p
     with answering(page('{"results": [{}]}')) as url:
         server_at(url, tmp_path).take(WEIGHTS.items())
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize(("method", "teacher"), [("grpo", "none"), ("vicur", "self-ema")])
+def test_a_server_scores_for_no_teacher_that_changes(method: str, teacher: str, tmp_path: Path) -> None:
+    settings = {"method": method} | ({"teacher": {"type": teacher}} if teacher != "none" else {})
+    with pytest.raises(
+        VicurError, match=rf"the method {method} has no teacher that stays as it is .*type: {teacher}\)"
+    ):
+        serve(TrainConfig.model_validate(settings), tmp_path, "127.0.0.1", 9, (), teacher=True)
 
 
 def training(part: str, url: str, exchange: Path) -> TrainConfig:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vicur.child import run_server
+from vicur.config.teacher import OtherCheckpoint, SelfFrozen
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
+from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
 from vicur.ports import require_free
 from vicur.training.rollout.build import require_vllm
@@ -36,8 +38,10 @@ def serve(
         vLLM's exit status.
 
     Raises:
-        VicurError: where vLLM or its plugin is missing, the address is taken, and where vLLM is killed.
+        VicurError: where there is no such teacher, vLLM or its plugin is missing, the address is taken, and where vLLM is killed.
     """
+    if teacher:
+        _require_lasting_teacher(config)
     require_vllm("vicur rollout-server")
     require_free(host, port, "vicur rollout-server")
     from vicur_vllm.arguments import flags
@@ -59,3 +63,12 @@ def serve(
         # What `vllm serve` runs; that command itself asks for a package that vLLM's CPU build does not call itself.
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words]
         return run_server(command, {**os.environ, **_ENVIRONMENT})
+
+
+def _require_lasting_teacher(config: TrainConfig) -> None:
+    if not isinstance(config.effective.teacher, SelfFrozen | OtherCheckpoint):
+        raise VicurError(
+            f"the method {config.method} has no teacher that stays as it is (training.teacher.type: {config.effective.teacher.type}).",
+            where="vicur rollout-server --teacher",
+            remedy="Name the training's --method, or its configuration: the teachers self-frozen and checkpoint score in vLLM.",
+        )
