@@ -62,6 +62,8 @@ def run_server(command: Sequence[str], environment: Mapping[str, str]) -> int:
 def _end_with_parent() -> None:
     """In the server's process, before it starts: has it told to end where its parent is killed."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # A shell has what it starts in the background ignore Ctrl-C. This process passes it on all the same.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -37,10 +37,11 @@ _PATIENCE = 60.0
 class Command:
     """The command and what runs below it."""
 
-    def __init__(self, folder: Path, seconds: float) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _COMMAND, _SERVER, str(seconds)], cwd=folder, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, folder: Path, seconds: float, *, in_background: bool = False) -> None:
+        command = [sys.executable, "-c", _COMMAND, _SERVER, str(seconds)]
+        # As a shell has what it starts in the background.
+        ignoring = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if in_background else None
+        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, preexec_fn=ignoring)
         wait_until(lambda: (folder / "server").exists())
         self.server, self.below = (int((folder / name).read_text()) for name in ("server", "below"))
 
@@ -74,8 +75,9 @@ def test_its_exit_status_is_passed_on_and_what_it_has_left_is_ended(tmp_path: Pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_who_ends_the_command_ends_the_server(tmp_path: Path, number: signal.Signals) -> None:
-    command = Command(tmp_path, 60)
+@pytest.mark.parametrize("in_background", [False, True])
+def test_who_ends_the_command_ends_the_server(tmp_path: Path, number: signal.Signals, in_background: bool) -> None:
+    command = Command(tmp_path, 60, in_background=in_background)
     command.process.send_signal(number)
     # These few lines end by themselves at SIGTERM alone.
     assert command.ended()[0] == (0 if number == signal.SIGTERM else 130)
