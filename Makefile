@@ -24,7 +24,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout ablation ablation-module compile base teacher constraints constraints-gpu clean
+.PHONY: help run test test-slow test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout ablation ablation-module compile base teacher constraints constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -33,7 +33,10 @@ run: $(VENV)/.run ## Run the whole pipeline on this machine
 	@$(BIN)/vicur run configs/local.yaml
 
 test: $(VENV)/.dev ## Run the tests
-	$(BIN)/pytest -n 2 -m "not browser and not docker and not vllm"
+	$(BIN)/pytest -n 2 -m "not browser and not docker and not vllm and not slow"
+
+test-slow: $(VENV)/.dev ## Run the tests that take long: processes that are killed and go on, whole runs beside one another (10 minutes)
+	$(BIN)/pytest -n 2 -m slow
 
 test-browser: $(VENV)/.dev ## Run the tests that open pages in a headless Chromium (/usr/bin/chromium)
 	$(BIN)/pytest -m browser

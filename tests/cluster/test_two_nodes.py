@@ -17,6 +17,7 @@ from vicur.mlflow_store import connect
 from vicur.step import run_step
 from vicur.termination import EXIT_CODE
 
+pytestmark = pytest.mark.slow
 # What is learned is compared: none of the weights is better than the first.
 SECTION = {**SETTINGS.model_dump(mode="json"), "distribution": {"processes": 1}}
 CLUSTER = {"nodes": 2.0, "gpu_count": 0.0, "image": "vicur-python:test"}

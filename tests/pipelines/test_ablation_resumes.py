@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 
 from tests.pipelines.conftest import Project
 
+pytestmark = pytest.mark.slow
 ARMS = [
     {"name": "a", "about": "one", "method": "opsd"},
     {"name": "b", "about": "other", "method": "vicur"},

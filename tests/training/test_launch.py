@@ -28,6 +28,7 @@ from vicur.termination import EXIT_CODE
 from vicur.training.checkpoint import CHECKSUMS
 from vicur.training.launch import Desk
 
+pytestmark = pytest.mark.slow
 # Every checkpoint is kept, and none is better than the first: what is compared is what was learned.
 KEPT = {**SETTINGS.model_dump(), "keep_checkpoints": 10, "batch_size": 4}
 ONE = {"processes": 1}
