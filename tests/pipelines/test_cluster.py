@@ -260,6 +260,7 @@ def comparison(folder: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text()))
 
 
+@pytest.mark.slow
 def test_it_computes_what_a_run_on_this_machine_does(tmp_path: Path) -> None:
     pools, local = tmp_path / "pools", tmp_path / "local"
     pools.mkdir()
