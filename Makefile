@@ -35,7 +35,7 @@ run: $(VENV)/.run ## Run the whole pipeline on this machine
 test: $(VENV)/.dev ## Run the tests
 	$(BIN)/pytest -n 2 -m "not browser and not docker and not vllm and not slow"
 
-test-slow: $(VENV)/.dev ## Run the tests that take long: processes that are killed and go on, whole runs beside one another (10 minutes)
+test-slow: $(VENV)/.dev ## Run the tests that take long: processes that are killed and go on, whole runs beside one another
 	$(BIN)/pytest -n 2 -m slow
 
 test-browser: $(VENV)/.dev ## Run the tests that open pages in a headless Chromium (/usr/bin/chromium)
