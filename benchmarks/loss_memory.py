@@ -27,7 +27,7 @@ from benchmarks.reporting import report
 from vicur.config.objective import K1, ForwardKl, Jsd, ObjectiveConfig, ReverseKl
 from vicur.modeling.scoring import ResponseStates
 from vicur.modeling.tiles import NEVER
-from vicur.training.loss import Teaching, objective_loss
+from vicur.training.loss import TeacherScores, objective_loss
 from vicur.training.objectives import k1_loss, token_weights, weighted_sum
 
 OBJECTIVES: dict[str, ObjectiveConfig] = {
@@ -68,7 +68,9 @@ def problem(tokens: int, heads: tuple[Tensor, Tensor]) -> Problem:
 
 def tiled(objective: ObjectiveConfig, given: Problem) -> None:
     """The loss as training takes it, and its gradients. For k1 the teacher's log-probabilities are given, in both ways."""
-    taught = Teaching(logprobs_N=given.sampled_N) if objective.type == "k1" else Teaching(states=given.teacher)
+    taught = (
+        TeacherScores(logprobs_N=given.sampled_N) if objective.type == "k1" else TeacherScores(states=given.teacher)
+    )
     objective_loss(objective, given.student, given.weights_BR, given.forbidden, taught=taught).value.backward()
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
 from vicur.config.data import DigitScenesConfig
 from vicur.config.objective import K1, ReverseKl
 from vicur.config.sampling import Sampling

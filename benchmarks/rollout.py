@@ -33,10 +33,10 @@ from vicur.modeling import save_model, with_cue_recovery
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import Response
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
-from vicur.training.processes import Processes
+from vicur.training.parallel import SingleModel
 from vicur.training.rollout import RolloutEngine, TransformersEngine
 from vicur.training.rollout.build import build_engine
-from vicur.training.spread import Single
+from vicur.training.world import World
 
 
 def engines(hidden: int, tokens: int, device: str, work: Path) -> tuple[Chat, RolloutEngine, RolloutEngine]:
@@ -52,8 +52,8 @@ def engines(hidden: int, tokens: int, device: str, work: Path) -> tuple[Chat, Ro
     save_model(backbone, work / "base")
     chat.save(work / "base")
     student = with_cue_recovery(backbone, config.recovery.module, 0, im_start_token_id=chat.start_id).to(device)
-    spread = Single(student, bf16=False)
-    vllm = build_engine(config, work / "base", spread, chat, Processes.alone(device), work)
+    spread = SingleModel(student, bf16=False)
+    vllm = build_engine(config, work / "base", spread, chat, World.alone(device), work)
     return chat, TransformersEngine(spread, chat), vllm
 
 

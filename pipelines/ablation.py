@@ -9,8 +9,8 @@ from vicur_components.ablate.component import ablate as ablate_step
 from vicur_components.evaluate.component import evaluate as evaluate_step
 from vicur_components.outcome.component import outcome as outcome_step
 from vicur_components.train.component import train as train_step
-from vicur_pipelines.groundwork import lay_groundwork
 from vicur_pipelines.settings import settled
+from vicur_pipelines.shared_steps import add_shared_steps
 
 NAME = "vicur-ablation"
 
@@ -62,7 +62,7 @@ def ablation_pipeline(codes: Mapping[str, str], *, retries: int = 2, backoff: st
                 "evaluation": evaluation,
                 "checkpoints": checkpoints,
             }
-            ground = lay_groundwork(settle, codes, sections, shared)
+            ground = add_shared_steps(settle, codes, sections, shared)
             with dsl.ParallelFor(cells, name="each-cell") as cell:
                 trained = settle(
                     train_step(

@@ -7,8 +7,8 @@ from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 from vicur_components.outcome.component import outcome as outcome_step
 from vicur_pipelines.distillation import distillation_steps
-from vicur_pipelines.groundwork import NO_KEYS
 from vicur_pipelines.settings import settled
+from vicur_pipelines.shared_steps import NO_KEYS
 
 NAME = "vicur-distill"
 

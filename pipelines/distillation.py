@@ -10,8 +10,8 @@ from vicur_components.compare.component import compare as compare_step
 from vicur_components.evaluate.component import evaluate as evaluate_step
 from vicur_components.register.component import register as register_step
 from vicur_components.train.component import train as train_step
-from vicur_pipelines.groundwork import Keys, lay_groundwork
 from vicur_pipelines.settings import Settle
+from vicur_pipelines.shared_steps import Keys, add_shared_steps
 
 
 def distillation_steps(
@@ -26,7 +26,7 @@ def distillation_steps(
         shared: arguments that all steps have.
         keys: what each step's inputs hold.
     """
-    ground = lay_groundwork(settle, codes, sections, shared, keys)
+    ground = add_shared_steps(settle, codes, sections, shared, keys)
     with dsl.ParallelFor(sections["methods"], name="each-method") as method:
         trained = settle(
             train_step(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from vicur_pipelines.progress import ablation_steps, expected_steps
 
 from vicur.config.ablation import AblationConfig
-from vicur.config.base import Section
 from vicur.config.run import RunConfig
+from vicur.config.section import Section
 
 if TYPE_CHECKING:
     from kfp.dsl.graph_component import GraphComponent

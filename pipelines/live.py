@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from vicur_pipelines.progress import Progress, Step, duration, now
 
-from vicur.events import Event
+from vicur.stage.events import Event
 
 _GLYPHS = {"pending": "·", "finished": "✓", "reused": "↻", "failed": "✗"}
 _ASCII = {"pending": ".", "finished": "+", "reused": "=", "failed": "x"}

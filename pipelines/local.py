@@ -15,8 +15,8 @@ from pathlib import Path
 from vicur_pipelines.graph import graph_of
 from vicur_pipelines.run_folder import RunFolder
 
-from vicur.lifeline import watch
-from vicur.stages import STAGES
+from vicur.processes.lifeline import watch
+from vicur.stage.table import STAGES
 
 
 def execute(run: RunFolder) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from vicur_pipelines.graph import GRAPHS
 
-from vicur.config.base import Section
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
+from vicur.config.section import Section
 from vicur.config.validation import validated
 from vicur.errors import VicurError
-from vicur.storage import new_file
+from vicur.storage.folders import new_file
 
 
 def write_package(
@@ -35,7 +35,7 @@ def write_package(
     if image is not None:
         if not image:
             raise VicurError("names no image.", where="--image", remedy="Name one, or leave the option out.")
-        validated(PoolsConfig, {"image": image}, "--image")
+        validated(ClusterConfig, {"image": image}, "--image")
         os.environ["VICUR_IMAGE"] = image
     from kfp import compiler
     from vicur_pipelines.local import code_versions

@@ -14,7 +14,7 @@ from kfp.dsl.pipeline_channel import PipelineChannel
 from vicur_pipelines.settings import Place, settled
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
 MODELS = "/models"
@@ -72,7 +72,7 @@ class InPools:
         placement: where the run puts its steps.
     """
 
-    pools: PoolsConfig
+    pools: ClusterConfig
     placement: Placement
 
     def __call__(self, task: dsl.PipelineTask, *, caching: bool = True, place: Place = "anywhere") -> dsl.PipelineTask:

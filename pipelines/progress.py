@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from vicur.config.ablation import AblationConfig
 from vicur.config.run import RunConfig
-from vicur.events import Event
-from vicur.step import step_label
+from vicur.stage.events import Event
+from vicur.steps.stage_step import step_label
 
 State = Literal["pending", "running", "finished", "reused", "failed"]
 

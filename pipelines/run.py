@@ -20,9 +20,9 @@ from vicur_pipelines.supervisor import PIPELINE_LOG, Stopped, supervise
 
 from vicur.config.ablation import AblationConfig
 from vicur.config.run import RunConfig
-from vicur.stage import DEFAULT_CACHE
-from vicur.step import log_file
-from vicur.storage import link_or_copy, new_file, sweep_below
+from vicur.stage.runner import DEFAULT_CACHE
+from vicur.steps.stage_step import log_file
+from vicur.storage.folders import link_or_copy, new_file, sweep_below
 
 
 def run_pipeline(

@@ -22,9 +22,9 @@ from typing import Any
 
 from vicur_pipelines.graph import GRAPHS, graph_of
 
-from vicur.config.base import Section
+from vicur.config.section import Section
 from vicur.errors import VicurError
-from vicur.storage import new_file, unwritable
+from vicur.storage.folders import new_file, unwritable
 
 RUNS = Path("runs")
 LATEST = "latest"

@@ -14,8 +14,8 @@ from types import FrameType
 
 from vicur_pipelines.run_folder import RunFolder
 
-from vicur.events import Event, read_events
-from vicur.threads import limit_threads
+from vicur.processes.threads import limit_threads
+from vicur.stage.events import Event, read_events
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 5.0

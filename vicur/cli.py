@@ -34,7 +34,7 @@ from vicur.commands import (
 )
 from vicur.commands.common import Commands, help_with_examples
 from vicur.errors import VicurError
-from vicur.threads import limit_threads
+from vicur.processes.threads import limit_threads
 
 PLUGINS = "vicur.commands"
 """Entry point group of commands that live outside the library, because what they need may not be imported here (kfp)."""

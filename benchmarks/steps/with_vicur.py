@@ -16,9 +16,9 @@ from vicur.config.training import TrainConfig
 from vicur.data.schema import Example
 from vicur.training import step as step_module
 from vicur.training.examples import TrainingExample, training_examples
-from vicur.training.learner import Learner, build_learner
 from vicur.training.phases import Phases
-from vicur.training.processes import Processes
+from vicur.training.state import TrainState, build_learner
+from vicur.training.world import World
 
 # The tower's pass serves rollout, update and, at first, the teacher; the rollout is what needs it first.
 _PHASES = {"vision": "rollout", "rollout": "rollout", "teacher": "teacher", "update": "student"}
@@ -46,7 +46,7 @@ def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
 
     step_module.Phases = MeteredPhases  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as work:
-        learner = build_learner(config, {"base": base, "teacher": base}, chat, 0, Processes.alone("cpu"), Path(work))
+        learner = build_learner(config, {"base": base, "teacher": base}, chat, 0, World.alone("cpu"), Path(work))
         known = None
         if not first_epoch:
             known = _prepared(asked, learner)
@@ -61,7 +61,7 @@ def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
             assert metrics["response_tokens"] == case.new_tokens
 
 
-def _prepared(asked: Sequence[Example], learner: Learner) -> list[TrainingExample]:
+def _prepared(asked: Sequence[Example], learner: TrainState) -> list[TrainingExample]:
     """Prompts and images, prepared as a training does once for all its epochs."""
     cues = {example.id: str(example.cue) for example in asked}
     return training_examples(asked, cues, learner.chat, learner.config)[0]

@@ -33,7 +33,7 @@ def ablate(
     """
     import shutil
 
-    from vicur.step import run_step
+    from vicur.steps.stage_step import run_step
 
     inputs = {"base": base.path}
     inputs.update({artifact.metadata["subject"]: artifact.path for artifact in evaluations})

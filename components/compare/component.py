@@ -39,7 +39,7 @@ def compare(
     """
     import shutil
 
-    from vicur.step import run_step
+    from vicur.steps.stage_step import run_step
 
     inputs = {"dataset": dataset.path, "cues": cues.path, "base": base.path}
     inputs.update({artifact.metadata["subject"]: artifact.path for artifact in evaluations})

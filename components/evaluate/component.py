@@ -31,7 +31,7 @@ def evaluate(
         metrics: Accuracy, evidence correctness and hint leakage by split.
         given: What the inputs hold, for the platform's cache, which does not look into them.
     """
-    from vicur.step import run_step
+    from vicur.steps.stage_step import run_step
 
     inputs = {"dataset": dataset.path, "model": model.path}
     summary = run_step(

@@ -33,7 +33,7 @@ def extract(
     """
     import shutil
 
-    from vicur.step import run_step
+    from vicur.steps.stage_step import run_step
 
     inputs = {"dataset": dataset.path}
     summary = run_step(

@@ -25,7 +25,7 @@ def outcome(
     """
     from pathlib import Path
 
-    from vicur.outcome import record_outcome
+    from vicur.steps.exit_step import record_outcome
 
     chosen = {"gpu_type": gpu_type, "node_selector": node_selector}
     pool = {**cluster, **{name: value for name, value in chosen.items() if value}}

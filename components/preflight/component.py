@@ -93,7 +93,7 @@ def preflight(
         baseline_key: What the base's evaluation is made of.
         student_key: What the students are made of.
     """
-    from vicur.first_step import first_step
+    from vicur.steps.preflight_step import first_step
 
     form = {
         "student": student,

@@ -25,7 +25,7 @@ def prepare(
         metrics: Number of examples by split.
         given: What the inputs hold, for the platform's cache, which does not look into them.
     """
-    from vicur.step import run_step
+    from vicur.steps.stage_step import run_step
 
     summary = run_step("prepare", config, {}, dataset.path, seed=seed, tracking=tracking, code=code)
     for name, value in summary.metrics.items():

@@ -40,7 +40,7 @@ def register(
     import json
     from pathlib import Path
 
-    from vicur.step import run_step
+    from vicur.steps.stage_step import run_step
 
     chosen = json.loads(Path(comparison.path, "comparison.json").read_text(encoding="utf-8"))["choice"]["method"]
     inputs = {

@@ -41,7 +41,7 @@ def train(
         cluster: Section cluster of the run configuration: with more than one node, the step launches a job and follows it. Empty: trains
             here.
     """
-    from vicur.step import run_step
+    from vicur.steps.stage_step import run_step
 
     inputs = {"dataset": dataset.path, "cues": cues.path, "base": base.path}
     section = {**config, "method": method}

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from vicur.events import Event
 from vicur.redaction import redacted
+from vicur.stage.events import Event
 
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1PipelineTaskDetail

@@ -15,7 +15,7 @@ from vllm.exceptions import VLLMValidationError
 from vllm.renderers.hf import HfRenderer
 from vllm.utils.async_utils import make_async
 
-from vicur.modeling.marks import mark, split_marks
+from vicur.modeling.template_slots import mark, split_marks
 
 MODE = "vicur"
 """What ``--tokenizer-mode`` calls it."""

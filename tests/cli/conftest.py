@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calling import Command, caller
-from vicur.tracking import Tracker
+from vicur.tracking.tracker import Tracker
 
 SMALL = """
 data:
@@ -23,8 +23,8 @@ data:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vicur.session.open_tracker", lambda *_: Tracker())
-    monkeypatch.setattr("vicur.session.finish_pipeline", lambda *_: None)
+    monkeypatch.setattr("vicur.stage.session.open_tracker", lambda *_: Tracker())
+    monkeypatch.setattr("vicur.stage.session.finish_pipeline", lambda *_: None)
     (tmp_path / "small.yaml").write_text(SMALL)
     return tmp_path
 

@@ -10,8 +10,8 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from vicur.clean import Kind, remove, survey
 from vicur.cli import app
+from vicur.commands.disk_usage import Kind, remove, survey
 
 
 def write(path: Path, size: int) -> Path:

@@ -15,7 +15,7 @@ from tests.cli.calling import Command
 from tests.cli.conftest import SMALL
 from vicur.config.methods import METHODS
 from vicur.data import read_examples
-from vicur.storage import tree_sha256
+from vicur.storage.folders import tree_sha256
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from vicur.cluster.jobs.api import Api, Pace
 from vicur.cluster.jobs.launcher import Limits, run_job
 from vicur.cluster.jobs.manifest import JobRequest
 from vicur.cluster.jobs.names import job_name, labels
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
 
 RUN, TASK, WORK = "run-1", "train vicur", "0123abcd"
 JOB = job_name(RUN, TASK, WORK)
@@ -47,7 +47,7 @@ class Launch:
         **settings: Any,
     ) -> Any:
         """Runs the job on the double's cluster."""
-        pool = PoolsConfig.model_validate({"nodes": 2, "gpu_count": 8, **settings})
+        pool = ClusterConfig.model_validate({"nodes": 2, "gpu_count": 8, **settings})
         tell, print_line = self.told.append, self.printed.append
         return run_job(
             api_of(server, pace),

@@ -16,10 +16,10 @@ from vicur.cluster.jobs.exchange import fetch_inputs, fetch_student, has_student
 from vicur.cluster.jobs.task import VARIABLE, NodeTask
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
-from vicur.stage import stage_identity
-from vicur.stages import STAGES
-from vicur.storage import tree_sha256
-from vicur.termination import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE
+from vicur.stage.runner import stage_identity
+from vicur.stage.table import STAGES
+from vicur.storage.folders import tree_sha256
 
 
 @pytest.fixture

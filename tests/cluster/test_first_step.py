@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vicur.config.run import RunConfig
-from vicur.first_step import first_step
+from vicur.steps.preflight_step import first_step
 
 PRESET: dict[str, Any] = RunConfig(
     methods=("vicur",), checkpoints="s3://bucket/runs", cluster={"look": False}
@@ -61,9 +61,11 @@ def test_an_image_without_the_vllm_that_a_training_has_inside_is_refused(
 
 def test_it_looks_at_the_namespace_that_it_runs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
-    monkeypatch.setattr("vicur.first_step.in_cluster", lambda: True)
-    monkeypatch.setattr("vicur.first_step.own_namespace", lambda: "team-a")
-    monkeypatch.setattr("vicur.first_step.run_preflight", lambda needs, _: looked.append(needs.namespace) or "")
+    monkeypatch.setattr("vicur.steps.preflight_step.in_cluster", lambda: True)
+    monkeypatch.setattr("vicur.steps.preflight_step.own_namespace", lambda: "team-a")
+    monkeypatch.setattr(
+        "vicur.steps.preflight_step.run_preflight", lambda needs, _: looked.append(needs.namespace) or ""
+    )
     first_step(PRESET, defaultdict(str), {"overrides": {"cluster.look": True}}, {}, str(tmp_path / "checked"))
     assert looked == ["team-a"]
 
@@ -71,7 +73,7 @@ def test_it_looks_at_the_namespace_that_it_runs_in(tmp_path: Path, monkeypatch: 
 def test_a_pod_without_its_accounts_token_is_told_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vicur.first_step.in_cluster", lambda: True)
+    monkeypatch.setattr("vicur.steps.preflight_step.in_cluster", lambda: True)
     monkeypatch.setattr("vicur.cluster.pods._NAMESPACE", tmp_path / "none")
     assert "the pod's namespace cannot be read" in said_by(tmp_path, capsys, overrides={"cluster.look": True})
 

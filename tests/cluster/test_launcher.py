@@ -18,9 +18,9 @@ from vicur.cluster.jobs.launcher import Limits, run_job
 from vicur.cluster.jobs.manifest import train_job
 from vicur.cluster.jobs.names import PART_OF, RUN, WORK
 from vicur.cluster.jobs.reaper import reap
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
 from vicur.errors import VicurError
-from vicur.termination import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE
 
 ALLOWED = {
     *((verb, "trainer.kubeflow.org", "trainjobs") for verb in ("create", "get", "list", "watch", "patch", "delete")),
@@ -387,14 +387,14 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks() -> None:
     """It asks for a second; the pace of these tests would have it asked after a fiftieth of one."""
     with ApiServerDouble(trains, faults=(Fault("create", "", 429),)).serving() as server:
         started = time.monotonic()
-        api_of(server).create(train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"}))
+        api_of(server).create(train_job(REQUEST, ClusterConfig(nodes=2), {"runtimePatches"}))
         assert time.monotonic() - started > 1.0
 
 
 def test_what_is_removed_is_the_job_that_was_meant_and_its_pods_go_first() -> None:
     with ApiServerDouble().serving() as server:
         api = api_of(server)
-        made = api.create(train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"}))
+        made = api.create(train_job(REQUEST, ClusterConfig(nodes=2), {"runtimePatches"}))
         api.delete(JOB, "uid-of-an-earlier-one")
         assert "deletionTimestamp" not in server.jobs[JOB]["metadata"]
         server.lingering = 0.3
@@ -433,7 +433,7 @@ def test_a_retry_adopts_the_job_of_an_attempt_that_was_cut_off(launch: Launch) -
 def test_an_adopted_job_has_this_attempts_owner(launch: Launch) -> None:
     with ApiServerDouble(lambda *_: None).serving() as server:
         first = replace(REQUEST, owner={"apiVersion": "v1", "kind": "Pod", "name": "attempt-1", "uid": "uid-1"})
-        api_of(server).create(train_job(first, PoolsConfig(nodes=2), {"runtimePatches"}))
+        api_of(server).create(train_job(first, ClusterConfig(nodes=2), {"runtimePatches"}))
         owners = []
 
         def collect() -> None:
@@ -446,7 +446,7 @@ def test_an_adopted_job_has_this_attempts_owner(launch: Launch) -> None:
 
 def test_a_failed_job_of_an_earlier_attempt_is_removed_and_made_anew(launch: Launch) -> None:
     with ApiServerDouble(lambda server, job: server.fail(job), lingering=0.3).serving() as server:
-        api_of(server).create(train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"}))
+        api_of(server).create(train_job(REQUEST, ClusterConfig(nodes=2), {"runtimePatches"}))
         server.until(lambda: "status" in server.jobs[JOB])
         server.play = trains
         assert launch.run(server) == "student"
@@ -458,7 +458,7 @@ def test_what_is_done_already_is_collected_without_a_job() -> None:
         found = run_job(
             api_of(server),
             REQUEST,
-            PoolsConfig(nodes=2),
+            ClusterConfig(nodes=2),
             lambda: "student",
             is_done=lambda: True,
             tell=print,
@@ -497,7 +497,7 @@ def test_what_is_told_of_a_jobs_pods_keeps_no_job_and_changes_nothing(launch: La
 def test_a_job_that_does_not_go_is_not_waited_for_without_an_end(launch: Launch) -> None:
     """Its pods were on a node that is lost."""
     with ApiServerDouble(lambda server, job: server.fail(job), lingering=20).serving() as server:
-        api_of(server).create(train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"}))
+        api_of(server).create(train_job(REQUEST, ClusterConfig(nodes=2), {"runtimePatches"}))
         server.until(lambda: "status" in server.jobs[JOB])
         with pytest.raises(VicurError, match="still being removed") as caught:
             launch.run(server, limits=Limits(None, 0.5, 60))
@@ -511,7 +511,7 @@ def damaged() -> None:
 @pytest.mark.parametrize("taken_from", ["another run", "a person", "other work"])
 def test_a_foreign_job_of_the_same_name_is_left_alone(launch: Launch, taken_from: str) -> None:
     with ApiServerDouble(trains).serving() as server:
-        foreign = train_job(REQUEST, PoolsConfig(nodes=2), {"runtimePatches"})
+        foreign = train_job(REQUEST, ClusterConfig(nodes=2), {"runtimePatches"})
         if taken_from == "other work":
             foreign["metadata"]["annotations"] = {WORK: "another key"}
         else:
@@ -591,7 +591,7 @@ def test_the_job_is_one_that_the_installed_trainer_knows(launch: Launch, version
 
 def test_a_field_that_the_server_does_not_know_is_refused_and_not_dropped() -> None:
     with ApiServerDouble().serving() as server:
-        wrong = train_job(REQUEST, PoolsConfig(nodes=2), {"podTemplateOverrides"})
+        wrong = train_job(REQUEST, ClusterConfig(nodes=2), {"podTemplateOverrides"})
         with pytest.raises(VicurError, match="strict decoding error"):
             api_of(server).create(wrong)
         assert server.jobs == {}
@@ -614,7 +614,7 @@ def test_the_launcher_needs_all_that_its_role_is_to_give(launch: Launch) -> None
         with pytest.raises(VicurError):
             launch.run(server)
         server.until(lambda: server.jobs == {})
-        made = train_job(replace(REQUEST, owner=None), PoolsConfig(nodes=2), {"runtimePatches"})
+        made = train_job(replace(REQUEST, owner=None), ClusterConfig(nodes=2), {"runtimePatches"})
         server.play = lambda *_: None
         api = api_of(server)
         api.create(made)

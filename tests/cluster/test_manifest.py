@@ -14,13 +14,13 @@ from tests.cluster.trainjob_schemas import VERSIONS, problems, schema_of
 from tests.crds import crd_file
 from vicur.cluster.jobs.manifest import POD_COMMAND, train_job
 from vicur.cluster.jobs.names import job_name, label_value
+from vicur.config.cluster import ClusterConfig
 from vicur.config.jobs import JobsConfig
-from vicur.config.pools import PoolsConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
 ROOT = Path(__file__).parents[2]
-POOL = PoolsConfig.model_validate(
+POOL = ClusterConfig.model_validate(
     {
         "nodes": 4,
         "gpu_count": 8,
@@ -48,8 +48,8 @@ def published(name: str) -> Any:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("config", [POOL, PoolsConfig(nodes=2, gpu_count=0)], ids=["pool", "plain"])
-def test_it_is_valid_for_each_trainer(version: str, config: PoolsConfig) -> None:
+@pytest.mark.parametrize("config", [POOL, ClusterConfig(nodes=2, gpu_count=0)], ids=["pool", "plain"])
+def test_it_is_valid_for_each_trainer(version: str, config: ClusterConfig) -> None:
     assert problems(schema_of(version), train_job(REQUEST, config, fields(version))) == []
 
 
@@ -119,7 +119,7 @@ def test_what_the_cluster_goes_by_stands_in_it() -> None:
 
 
 def test_without_a_queue_it_starts_at_once() -> None:
-    job = train_job(REQUEST, PoolsConfig(nodes=2, jobs=JobsConfig(priority="high")), fields("2.3"))
+    job = train_job(REQUEST, ClusterConfig(nodes=2, jobs=JobsConfig(priority="high")), fields("2.3"))
     assert job["spec"]["suspend"] is False
     assert not any("kueue" in label for label in job["metadata"]["labels"])
 

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from tests.cluster.api_server_double import ApiServerDouble, Fault
-from vicur import outcome
 from vicur.cluster.jobs.names import PART_OF, RUN
 from vicur.cluster.usage import GPU_HOURS
 from vicur.cluster.webhook import ADDRESS
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.tracking import RUN_TAG, STAGE_TAG, connect, open_tracker
+from vicur.steps import exit_step as outcome
+from vicur.tracking.tracker import RUN_TAG, STAGE_TAG, connect, open_tracker
 
 POD: dict[str, Any] = {
     "spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "4"}}}]},

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from tests.cluster.api_server_double import ApiServerDouble
 from tests.cluster.kubelet_double import KubeletDouble
 from tests.training.train_once import SETTINGS, tracking, train_once
-from vicur.mlflow_store import connect
-from vicur.step import run_step
-from vicur.termination import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE
+from vicur.steps.stage_step import run_step
+from vicur.tracking.mlflow import connect
 
 pytestmark = pytest.mark.slow
 # What is learned is compared: none of the weights is better than the first.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vicur.cluster.usage import usage_of
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -34,7 +34,7 @@ def test_hours_times_gpus_of_ended_and_running_pods() -> None:
         pod(4, None),  # waits for a node
         pod(1, "2026-01-01T00:00:00Z", "2026-01-01T09:00:00Z", resource="amd.com/gpu"),
     ]
-    usage = usage_of(pods, PoolsConfig(prices={"nvidia.com/gpu": 2.0}), NOW)
+    usage = usage_of(pods, ClusterConfig(prices={"nvidia.com/gpu": 2.0}), NOW)
     assert usage.gpu_hours == pytest.approx(8 * 2.5 + 8 * 1.0)
     assert usage.pods == 3
     assert usage.cost == pytest.approx(56.0)
@@ -44,21 +44,21 @@ def test_hours_times_gpus_of_ended_and_running_pods() -> None:
 def test_a_price_is_that_of_the_pool_before_that_of_the_resource() -> None:
     prices = {"NVIDIA-H100": 3.0, "nvidia.com/gpu": 1.0}
     selector = {"nvidia.com/gpu.product": "NVIDIA-H100"}
-    assert PoolsConfig(prices=prices, node_selector=selector).price() == 3.0
-    assert PoolsConfig(prices=prices).price() == 1.0
+    assert ClusterConfig(prices=prices, node_selector=selector).price() == 3.0
+    assert ClusterConfig(prices=prices).price() == 1.0
 
 
 def test_without_a_price_the_cost_is_unknown_and_said_to_be() -> None:
-    usage = usage_of([pod(1, "2026-01-01T11:00:00Z")], PoolsConfig(), NOW)
+    usage = usage_of([pod(1, "2026-01-01T11:00:00Z")], ClusterConfig(), NOW)
     assert usage.cost is None
     assert usage.words == "1.00 GPU-hours; no price for this pool's GPU is in cluster.prices"
 
 
 def test_jobs_whose_pods_are_gone_count_too() -> None:
-    pool = PoolsConfig(prices={"nvidia.com/gpu": 2.0})
+    pool = ClusterConfig(prices={"nvidia.com/gpu": 2.0})
     usage = usage_of([pod(1, "2026-01-01T11:00:00Z")], pool, NOW, launched=15.0)
     assert (usage.gpu_hours, usage.cost) == (16.0, 32.0)
 
 
 def test_a_pod_without_a_status_counts_nothing() -> None:
-    assert usage_of([{"spec": {}}, {}], PoolsConfig(), NOW).gpu_hours == 0
+    assert usage_of([{"spec": {}}, {}], ClusterConfig(), NOW).gpu_hours == 0

@@ -20,7 +20,7 @@ from vicur_components.train.component import train
 
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.stage import Summary
+from vicur.stage.runner import Summary
 
 COMMON: dict[str, Any] = {"config": {"some": "setting"}, "seed": 3, "tracking": {"experiment": "e"}, "code": "abc"}
 
@@ -42,7 +42,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
-    monkeypatch.setattr("vicur.step.run_step", recorder)
+    monkeypatch.setattr("vicur.steps.stage_step.run_step", recorder)
     return recorder
 
 
@@ -193,7 +193,7 @@ def test_the_exit_step_records_how_the_run_ended(
 ) -> None:
     told: list[tuple[TrackingConfig, str, str, dict[str, float]]] = []
     monkeypatch.setenv("VICUR_RUN_ID", "run-7")
-    monkeypatch.setattr("vicur.outcome.finish_pipeline", lambda *args, metrics: told.append((*args, metrics)))
+    monkeypatch.setattr("vicur.steps.exit_step.finish_pipeline", lambda *args, metrics: told.append((*args, metrics)))
     record = place("record", dsl.Markdown)
     outcome.python_func(status=final(state), tracking={"experiment": "e"}, record=record)
     assert told == [(TrackingConfig(experiment="e"), "run-7", status, {})]
@@ -206,7 +206,7 @@ def test_the_exit_step_records_the_outcome_also_when_tracking_is_down(
     def down(*_: object, **__: object) -> None:
         raise VicurError("MLflow does not answer.", where="http://localhost:1", remedy="Start it.")
 
-    monkeypatch.setattr("vicur.outcome.finish_pipeline", down)
+    monkeypatch.setattr("vicur.steps.exit_step.finish_pipeline", down)
     record = place("record", dsl.Markdown)
     outcome.python_func(status=final("FAILED"), tracking={}, record=record)
     text = Path(record.path).read_text()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
@@ -36,13 +36,13 @@ from vicur.errors import VicurError
 )
 def test_what_no_pod_can_have_is_refused(settings: dict[str, Any], names: str) -> None:
     with pytest.raises(VicurError) as error:
-        validated(PoolsConfig, settings, "cluster")
+        validated(ClusterConfig, settings, "cluster")
     assert str(error.value).startswith(f"cluster: {names}")
 
 
 @pytest.mark.parametrize(("given", "written"), [(2, "2"), (2.0, "2"), (1.5, "1.5"), (0.5, "0.5"), ("500m", "500m")])
 def test_an_amount_may_be_a_number(given: Any, written: str) -> None:
-    assert PoolsConfig.model_validate({"steps": {"cpu": given}}).steps.cpu == written
+    assert ClusterConfig.model_validate({"steps": {"cpu": given}}).steps.cpu == written
 
 
 def test_labels_of_clouds_are_labels() -> None:
@@ -51,4 +51,4 @@ def test_labels_of_clouds_are_labels() -> None:
         "cloud.google.com/gke-accelerator": "nvidia-h100-80gb",
         "x": "",
     }
-    assert PoolsConfig.model_validate({"node_selector": labels}).node_selector == labels
+    assert ClusterConfig.model_validate({"node_selector": labels}).node_selector == labels

@@ -12,8 +12,8 @@ from vicur.config.run import load_config
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.training import TrainConfig, TrainingConfig
 from vicur.config.validation import validated
+from vicur.data.prepare import sources
 from vicur.errors import VicurError
-from vicur.stages import sources
 
 TEACHER = {"type": "checkpoint", "path": "teacher"}
 SERVER = {"type": "vllm", "placement": "server", "url": "http://127.0.0.1:8000"}

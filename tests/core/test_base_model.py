@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vicur.base_model import provide_base
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
 from vicur.errors import VicurError
-from vicur.events import Events
-from vicur.stage import Context
-from vicur.tracking import Tracker
+from vicur.stage.events import Events
+from vicur.stage.runner import Context
+from vicur.tracking.tracker import Tracker
+from vicur.weights.base_model import provide_base
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ sys.exit(3)
 _COMMAND = """
 import os, sys
 from vicur.errors import VicurError
-from vicur.child import run_server
+from vicur.processes.server_process import run_server
 try:
     sys.exit(run_server([sys.executable, "-c", sys.argv[1], sys.argv[2]], dict(os.environ)))
 except VicurError as error:

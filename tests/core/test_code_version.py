@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from vicur.code_version import code_version, modules_behind, undocumented
+from vicur.stage.code_version import code_version, modules_behind, undocumented
 
 FILES = {
     "vicur/__init__.py": '__version__ = "1"\n',
-    "vicur/code_version.py": "",
-    "vicur/events.py": "from vicur.only_watching import show\n",
+    "vicur/stage/__init__.py": "",
+    "vicur/stage/code_version.py": "",
+    "vicur/stage/events.py": "from vicur.only_watching import show\n",
     "vicur/only_watching.py": "def show(): return 1\n",
     "vicur/seeds.py": 'def draw():\n    """Draws."""\n    return 1\n',
     "vicur/data/__init__.py": "from vicur.data.reading import read\nfrom .drawing import draw as draw_scenes\n__all__ = ['read']\n",
@@ -28,7 +29,7 @@ FILES = {
         "import installed.beside\n"
         "import vicur.modeling.chat\n"
         "from vicur.data import read\n"
-        "from vicur.events import Events\n"
+        "from vicur.stage.events import Events\n"
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from vicur.evaluation.evaluate import Evaluated\n"
         "else:\n    from vicur.evaluation.names import NAMES\n"
@@ -53,8 +54,8 @@ FILES = {
 def version_of(folder: Path, module: str = "vicur.training.train") -> str:
     """Runs the real code over a small package of the same name, in a process of its own."""
     real = Path(sys.modules[code_version.__module__].__file__ or "").read_text()
-    (folder / "vicur" / "code_version.py").write_text(real)
-    script = f"from vicur.code_version import code_version; print(code_version({module!r}))"
+    (folder / "vicur" / "stage" / "code_version.py").write_text(real)
+    script = f"from vicur.stage.code_version import code_version; print(code_version({module!r}))"
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, env={"PYTHONPATH": str(folder)}, capture_output=True, text=True
     )
@@ -103,7 +104,7 @@ def test_it_changes_with(package: Path, file: str, text: str) -> None:
     ("file", "text"),
     [
         ("vicur/seeds.py", '# How chance works.\ndef draw():\n    """Draws once."""\n\n    return  1\n'),
-        ("vicur/events.py", "from vicur.only_watching import show\nnew = 1\n"),
+        ("vicur/stage/events.py", "from vicur.only_watching import show\nnew = 1\n"),
         ("vicur/only_watching.py", "def show(): return 2\n"),
         ("vicur/data/drawing.py", "def draw(): return 2\n"),
         ("vicur/data/__init__.py", FILES["vicur/data/__init__.py"] + "from vicur.data.drawing import draw\n"),
@@ -151,9 +152,9 @@ def test_docstrings_anywhere_are_not_code() -> None:
 
 
 def test_training_depends_on_what_it_trains_with_and_not_on_how_data_is_made_or_reported() -> None:
-    behind = modules_behind("vicur.training.distill")
+    behind = modules_behind("vicur.training.train")
     assert {"vicur.training.objectives.sampled", "vicur.modeling.student", "vicur.cues.hints", "vicur.seeds"} <= behind
-    strangers = ("vicur.data.digit_scenes", "vicur.data.prepare", "vicur.cues.extract", "vicur.tracking")
+    strangers = ("vicur.data.digit_scenes", "vicur.data.prepare", "vicur.cues.extract", "vicur.tracking.tracker")
     assert [name for name in behind if name.startswith((*strangers, "vicur.evaluation", "vicur.registry"))] == []
 
 
@@ -168,13 +169,13 @@ def test_an_unknown_module_is_refused() -> None:
 
 def test_asking_for_a_version_imports_no_stage() -> None:
     script = (
-        "import sys; from vicur.code_version import code_version; code_version('vicur.modeling.generation');"
+        "import sys; from vicur.stage.code_version import code_version; code_version('vicur.modeling.generation');"
         "print([m for m in ('torch', 'transformers', 'vicur.modeling') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 def test_training_does_not_depend_on_how_cues_are_audited() -> None:
-    behind = modules_behind("vicur.training.distill")
+    behind = modules_behind("vicur.training.train")
     assert {"vicur.cues.store", "vicur.cues.hints"} <= behind
     assert not behind & {"vicur.cues.audit", "vicur.cues.leaks", "vicur.cues.extract", "vicur.cues.pixels"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vicur.events import Events, read_events
+from vicur.stage.events import Events, read_events
 
 
 def test_events_are_read_from_where_the_last_reading_ended(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_progress_is_told_now_and_then_and_always_at_the_end(tmp_path: Path) -> 
 
 def test_lines_of_processes_side_by_side_do_not_mix(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from vicur.events import Events\n"
+        "import sys; from pathlib import Path; from vicur.stage.events import Events\n"
         "e = Events(sys.argv[2], Path(sys.argv[1]))\n"
         "for n in range(300): e.emit('progress', 'x' * 9000, done=n, total=300)\n"
     )

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from vicur.config.base import Section
+from vicur.config.section import Section
 from vicur.errors import VicurError
-from vicur.events import Event, Events, read_events
-from vicur.stage import Context, Session, Stage, Summary, execute, stage_identity, stage_key
-from vicur.storage import tree_sha256
-from vicur.tracking import Tracker
+from vicur.stage.events import Event, Events, read_events
+from vicur.stage.runner import Context, Session, Stage, Summary, execute, stage_identity, stage_key
+from vicur.storage.folders import tree_sha256
+from vicur.tracking.tracker import Tracker
 
 
 class Settings(Section):
@@ -216,9 +216,9 @@ def test_a_tracker_that_cannot_be_opened_stops_the_stage_before_it_works(
 STAGE_OF_ITS_OWN = """
     import sys, time
     from pathlib import Path
-    from vicur.stage import Session, Stage, Summary, execute
-    from vicur.config.base import Section
-    from vicur.tracking import Tracker
+    from vicur.stage.runner import Session, Stage, Summary, execute
+    from vicur.config.section import Section
+    from vicur.tracking.tracker import Tracker
 
     def work(config, inputs, output, context):
         done = context.work / "done"

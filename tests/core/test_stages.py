@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
 from vicur.config.data import DigitScenesConfig, FolderConfig, PinnedConfig
 from vicur.config.training import TrainConfig
+from vicur.data.prepare import sources
 from vicur.errors import VicurError
-from vicur.stages import STAGES, sources
+from vicur.stage.table import STAGES
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -26,7 +27,7 @@ def test_each_reference_leads_to_its_stage(name: str) -> None:
 
 def test_the_table_imports_no_stage() -> None:
     script = (
-        "import sys, vicur.stages as s; [e.reference.code for e in s.STAGES.values()];"
+        "import sys, vicur.stage.table as s; [e.reference.code for e in s.STAGES.values()];"
         "print([m for m in ('torch', 'transformers', 'mlflow', 'numpy', 'pyarrow') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

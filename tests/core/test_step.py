@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from vicur import stages, step
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
-from vicur.events import read_events
-from vicur.stage import Context, Stage, Summary
-from vicur.step import run_step
-from vicur.tracking import Tracker
+from vicur.stage import table as stages
+from vicur.stage.events import read_events
+from vicur.stage.runner import Context, Stage, Summary
+from vicur.steps import stage_step as step
+from vicur.steps.stage_step import run_step
+from vicur.tracking.tracker import Tracker
 
 
 class Work:
@@ -42,7 +43,7 @@ Work.__module__ = "vicur.seeds"
 def work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Work:
     work = Work()
     monkeypatch.setitem(stages.STAGES, "train", stages.Entry(Stage("train", work, Summary), TrainConfig, ("out",)))
-    monkeypatch.setattr("vicur.session.open_tracker", lambda *_: Tracker())
+    monkeypatch.setattr("vicur.stage.session.open_tracker", lambda *_: Tracker())
     monkeypatch.setenv("VICUR_RUN_ID", "run-1")
     monkeypatch.setenv("VICUR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VICUR_EVENTS", str(tmp_path / "events.jsonl"))
@@ -120,7 +121,7 @@ def test_an_image_with_other_code_is_told(tmp_path: Path, caplog: pytest.LogCapt
 def test_a_step_logs_to_a_file_of_its_own(tmp_path: Path) -> None:
     script = """
         import os, sys
-        from vicur.step import log_to_own_file
+        from vicur.steps.stage_step import log_to_own_file
         print("before", flush=True)
         log_to_own_file("train vicur")
         print("from Python")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from vicur import storage
 from vicur.errors import VicurError
+from vicur.storage import folders as storage
 
 DEAD_PID = 2**22 + 1  # above the kernel's largest
 
@@ -141,7 +141,7 @@ def test_a_whole_tree_is_swept(tmp_path: Path) -> None:
 def test_a_writer_killed_outright_leaves_the_old_folder_whole(tmp_path: Path) -> None:
     old = fill(tmp_path / "out", x="old")
     script = (
-        "import sys, time; from pathlib import Path; from vicur.storage import new_folder\n"
+        "import sys, time; from pathlib import Path; from vicur.storage.folders import new_folder\n"
         "with new_folder(Path(sys.argv[1])) as p:\n"
         "    (p / 'x').write_text('half'); print('writing', flush=True); time.sleep(60)\n"
     )

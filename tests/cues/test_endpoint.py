@@ -18,9 +18,9 @@ from pydantic import TypeAdapter, ValidationError
 from tests.cues.openai_double import Asked, OpenAIDouble, Reply, openai_double
 from tests.moto_s3 import empty_bucket, use_s3
 from vicur.config.cues import CueProviderConfig, CuesConfig, EndpointCues
+from vicur.cues.cue_cache import KEPT_FILE, CueCache
 from vicur.cues.cue_prompt import CUE_PROMPTS, as_text
 from vicur.cues.endpoint import EndpointProvider
-from vicur.cues.kept_cues import KEPT_FILE, KeptCues
 from vicur.cues.providers import NoCue
 from vicur.data.schema import Example
 from vicur.errors import VicurError
@@ -63,7 +63,7 @@ class Asking:
     def cues(self, *examples: Example) -> list[str | NoCue]:
         with openai_double(self.answer) as self.double:
             config = EndpointCues(url=self.double.url, **{"model": "vlm", "retries": 0, **self.settings})
-            return list(EndpointProvider(config, self.seed, KeptCues.at(self.work, self.kept_at)).cues(examples))
+            return list(EndpointProvider(config, self.seed, CueCache.at(self.work, self.kept_at)).cues(examples))
 
     @property
     def asked(self) -> list[Asked]:

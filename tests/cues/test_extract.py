@@ -17,10 +17,10 @@ from vicur.data import Example, read_examples
 from vicur.data.dataset import DatasetWriter
 from vicur.data.digit_scenes import build_pools
 from vicur.errors import VicurError
-from vicur.events import Events, read_events
-from vicur.stage import Context, Session, execute
-from vicur.storage import tree_sha256
-from vicur.tracking import Tracker
+from vicur.stage.events import Events, read_events
+from vicur.stage.runner import Context, Session, execute
+from vicur.storage.folders import tree_sha256
+from vicur.tracking.tracker import Tracker
 
 ANNOTATION = {"provider": {"type": "annotation"}}
 Change = Callable[[Example], Example]

@@ -14,9 +14,9 @@ from vicur.config.cues import CuesConfig
 from vicur.cues import EXTRACT, ExtractSummary, read_cues
 from vicur.data import Example
 from vicur.errors import VicurError
-from vicur.events import Events, read_events
-from vicur.stage import Session, execute
-from vicur.tracking import Tracker
+from vicur.stage.events import Events, read_events
+from vicur.stage.runner import Session, execute
+from vicur.tracking.tracker import Tracker
 
 Answer = Callable[[Example], Reply]
 

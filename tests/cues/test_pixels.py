@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.cues.examples import example
+from vicur.cues.digit_reader import DigitReader, edge_features
 from vicur.cues.grounding import is_grounded
 from vicur.cues.pixels import PixelProvider, ReadScene, parse_question, tell
 from vicur.cues.providers import NoCue
-from vicur.cues.reader import DigitReader, edge_features
 from vicur.data.png import encode_png
 from vicur.data.schema import Example
 from vicur.errors import VicurError

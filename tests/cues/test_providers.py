@@ -10,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from tests.cues.examples import example
 from vicur.config.cues import CueProviderConfig, CuesConfig
 from vicur.cues.providers import NoCue, provider_for
-from vicur.events import Events
-from vicur.stage import Context
-from vicur.tracking import Tracker
+from vicur.stage.events import Events
+from vicur.stage.runner import Context
+from vicur.tracking.tracker import Tracker
 
 
 @pytest.fixture

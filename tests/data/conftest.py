@@ -16,9 +16,9 @@ from tests.data.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.moto_s3 import empty_bucket, use_s3
 from vicur.config.data import DigitScenesConfig, Pool
 from vicur.data import PrepareSummary, prepare
-from vicur.events import Events
-from vicur.stage import Context
-from vicur.storage import files_below
+from vicur.stage.events import Events
+from vicur.stage.runner import Context
+from vicur.storage.folders import files_below
 
 # A busy machine is no fault of the code: examples may take as long as they take.
 settings.register_profile("data", deadline=None)
@@ -110,7 +110,7 @@ def proxy(s3_address: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
     with cutting_proxy(s3_address) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.address)
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        monkeypatch.setattr("vicur.objects._PAUSE", 0.0)
+        monkeypatch.setattr("vicur.storage.object_store._PAUSE", 0.0)
         yield running
 
 

@@ -9,7 +9,7 @@ from tests.data.conftest import png
 from vicur.data import Example, dataset, read_examples, read_manifest, verify
 from vicur.data.dataset import DatasetWriter
 from vicur.errors import VicurError
-from vicur.storage import file_sha256
+from vicur.storage.folders import file_sha256
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_images_are_rgb_of_48_by_32_and_in_the_colours_that_the_scene_states(
 
 
 def test_handwriting_in_the_image_is_that_of_the_stated_digits() -> None:
-    """Drawn without distortion, each cell looks most like the digit image that the scene names for it."""
+    """EngineLogprobs without distortion, each cell looks most like the digit image that the scene names for it."""
     plain = Distortion(rotation=0, shift=0, scale=(100, 100), intensity=(100, 100), noise=0)
     config = SMALL.model_copy(update={"test": Pool(digits_per_class=20, scenes=5, distortion=plain)})
     handwriting = digit_pools(config)["test"]

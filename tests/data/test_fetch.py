@@ -15,9 +15,9 @@ import pytest
 from tests.data.cutting_proxy import CuttingProxy
 from vicur.data.fetch import WantedFile, fetch
 from vicur.errors import VicurError
-from vicur.events import Events, read_events
-from vicur.objects import objects_at
-from vicur.storage import files_below
+from vicur.stage.events import Events, read_events
+from vicur.storage.folders import files_below
+from vicur.storage.object_store import objects_at
 
 MIB = 1 << 20
 BIG = b"".join(hashlib.sha256(n.to_bytes(4, "big")).digest() for n in range(3 * MIB // 32))
@@ -69,7 +69,7 @@ def test_a_connection_that_always_breaks_is_given_up_and_the_next_attempt_goes_o
 ) -> None:
     proxy.cut_after, proxy.cuts = MIB + 5, 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vicur.objects._TRIES", 1)
+        patch.setattr("vicur.storage.object_store._TRIES", 1)
         with pytest.raises(VicurError, match="S3 does not do what is asked") as failed:
             fetch(ALL, objects, tmp_path, Events("prepare", None))
     assert failed.value.retryable
@@ -81,8 +81,8 @@ def test_a_connection_that_always_breaks_is_given_up_and_the_next_attempt_goes_o
 def test_a_download_that_was_killed_goes_on(objects: Any, proxy: CuttingProxy, tmp_path: Path) -> None:
     proxy.halt_after = 2 * MIB + 5
     script = (
-        "import sys; from pathlib import Path; from vicur.data.fetch import *; from vicur.events import Events\n"
-        "from vicur.objects import objects_at\n"
+        "import sys; from pathlib import Path; from vicur.data.fetch import *; from vicur.stage.events import Events\n"
+        "from vicur.storage.object_store import objects_at\n"
         "fetch([WantedFile('big', 'o/big', md5=sys.argv[1])], objects_at('s3://bucket/p'), Path(sys.argv[2]), Events('p', None))\n"
     )
     with subprocess.Popen([sys.executable, "-c", script, md5(BIG), str(tmp_path)]) as running:

@@ -17,8 +17,8 @@ from tests.data.real_dvc import repository_of, run_dvc, with_remote
 from vicur.config.data import DataConfig, FolderConfig, PinnedConfig
 from vicur.data import PREPARE, PrepareSummary, pin, prepare, read_pin, source_inputs
 from vicur.errors import VicurError
-from vicur.stage import stage_identity
-from vicur.storage import files_below, tree_sha256
+from vicur.stage.runner import stage_identity
+from vicur.storage.folders import files_below, tree_sha256
 
 Source = Callable[..., Path]
 NO_HASH = f"{'0' * 32}.dir"

@@ -10,8 +10,8 @@ from tests.data.conftest import SMALL, NoTracker, draw, make_context, row
 from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig
 from vicur.data import PREPARE, PrepareSummary, dvc_hash, prepare, read_examples, read_manifest, source_inputs, verify
 from vicur.errors import VicurError
-from vicur.stage import Session, execute
-from vicur.storage import tree_sha256
+from vicur.stage.runner import Session, execute
+from vicur.storage.folders import tree_sha256
 
 Source = Callable[..., Path]
 

@@ -14,8 +14,8 @@ from tests.data.conftest import make_context, png, row, upload
 from vicur.config.data import FolderConfig, RemoteConfig
 from vicur.data import PREPARE, PrepareSummary, dvc_hash, prepare, source_inputs
 from vicur.errors import VicurError
-from vicur.stage import stage_identity
-from vicur.storage import tree_sha256
+from vicur.stage.runner import stage_identity
+from vicur.storage.folders import tree_sha256
 
 Source = Callable[..., Path]
 

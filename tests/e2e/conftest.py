@@ -17,8 +17,8 @@ from tests.training.factory import SMALL
 from vicur.config.cues import AnnotationCues, CuesConfig
 from vicur.cues import EXTRACT
 from vicur.data import PREPARE
-from vicur.stage import Session, execute
-from vicur.tracking import Tracker
+from vicur.stage.runner import Session, execute
+from vicur.tracking.tracker import Tracker
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "vicur-python-e2e:cpu"

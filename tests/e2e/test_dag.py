@@ -21,8 +21,8 @@ from tests.tracking.server import Server, shared_server
 from tests.training.conftest import curves
 from vicur.config.run import RunConfig
 from vicur.config.tracking import TrackingConfig
-from vicur.mlflow_store import connect
-from vicur.tracking import RUN_TAG, STAGE_TAG
+from vicur.tracking.mlflow import connect
+from vicur.tracking.tracker import RUN_TAG, STAGE_TAG
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 

@@ -47,7 +47,7 @@ def test_the_command_and_the_executor_of_steps_start_with_a_read_only_root(engin
 
 
 def test_it_holds_the_base_that_the_package_ships(engine, image):
-    script = "from vicur.config.base_model import BaseModelConfig as B; from vicur.modeling import load_model"
+    script = "from vicur.config.base import BaseModelConfig as B; from vicur.modeling import load_model"
     count = "print(sum(weight.numel() for weight in load_model(B().folder).parameters()))"
     assert inside(engine, image, "python3", "-c", f"{script}; {count}").strip() == "729760"
 

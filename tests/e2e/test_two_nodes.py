@@ -9,9 +9,9 @@ import pytest
 
 from tests.e2e.nodes import Cluster, assert_alike, ended, learned, start
 from vicur.config.tracking import TrackingConfig
-from vicur.mlflow_store import connect
-from vicur.termination import EXIT_CODE
-from vicur.tracking import STAGE_TAG
+from vicur.processes.signals import EXIT_CODE
+from vicur.tracking.mlflow import connect
+from vicur.tracking.tracker import STAGE_TAG
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 

@@ -9,9 +9,9 @@ from vicur.config.data import DigitScenesConfig, Pool
 from vicur.cues import extract
 from vicur.data import prepare, read_examples
 from vicur.data.schema import Example
-from vicur.events import Events
-from vicur.stage import Context
-from vicur.tracking import Tracker
+from vicur.stage.events import Events
+from vicur.stage.runner import Context
+from vicur.tracking.tracker import Tracker
 
 SMALL = DigitScenesConfig(
     base=Pool(digits_per_class=2, scenes=2),

@@ -13,7 +13,7 @@ from vicur.evaluation.attention import read_attention
 from vicur.evaluation.metrics import read_metrics
 from vicur.evaluation.predictions import read_predictions
 from vicur.modeling import load_model, save_model, with_cue_recovery
-from vicur.storage import tree_sha256
+from vicur.storage.folders import tree_sha256
 
 FAST = EvaluationConfig.model_validate(
     {"decoding": {"type": "greedy", "max_new_tokens": 6}, "max_examples": 7, "batch_size": 4, "attention_samples": 3}

@@ -13,10 +13,10 @@ from vicur.config.sampling import Sampling
 from vicur.data.digit_scenes import vocabulary
 from vicur.errors import VicurError
 from vicur.modeling import bar_images, load_model, save_model, with_cue_recovery
-from vicur.modeling.barring import visual_history
 from vicur.modeling.chat import Chat
 from vicur.modeling.checkpoint import without_cue_recovery
 from vicur.modeling.generation import generate
+from vicur.modeling.image_blocking import visual_history
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.student import cue_recovery_off
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer

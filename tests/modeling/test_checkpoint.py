@@ -32,7 +32,7 @@ from vicur.modeling import (
     with_cue_recovery,
     without_cue_recovery,
 )
-from vicur.storage import tree_sha256
+from vicur.storage.folders import tree_sha256
 
 ROW = chat_row(Picture(), 20, 21, response=(30, 31))
 

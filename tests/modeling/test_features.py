@@ -11,7 +11,7 @@ from vicur.modeling.chat import Pixels
 from vicur.modeling.feature_files import FeatureFiles, tower_sha256
 from vicur.modeling.features import FrozenFeatures
 from vicur.modeling.vision import encode_images
-from vicur.storage import files_below
+from vicur.storage.folders import files_below
 
 
 def image(seed: int) -> Pixels:

@@ -12,8 +12,8 @@ from vicur.config.student import CueRecoverySettings
 from vicur.data.digit_scenes import vocabulary
 from vicur.modeling import with_cue_recovery
 from vicur.modeling.chat import Chat
-from vicur.modeling.drawing import PlainDraws, draw, is_plain
 from vicur.modeling.generation import generate
+from vicur.modeling.sampling import PlainDraws, draw, is_plain
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 from vicur.modeling.vision import encode_images

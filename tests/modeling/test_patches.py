@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from tests.training.factory import scenes
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
 from vicur.modeling.chat import Chat
 from vicur.modeling.patches import PatchCache
 

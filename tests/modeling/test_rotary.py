@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.modeling.factory import Picture, backbone, batch, row
 from vicur.modeling.chat import Pixels
-from vicur.modeling.rotary import mrope_positions
+from vicur.modeling.mrope import mrope_positions
 
 MODEL = backbone(layers=2)
 PARTS = st.lists(st.one_of(st.integers(10, 60), st.builds(Picture, st.integers(1, 4), st.integers(1, 4))), min_size=1)

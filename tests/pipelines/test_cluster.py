@@ -16,11 +16,11 @@ from vicur_pipelines.local import code_versions
 
 from tests.pipelines.small import SMALL, environment, summary, vicur
 from vicur.cluster.request import Request
-from vicur.config.pools import PoolsConfig, StepResources
+from vicur.config.cluster import ClusterConfig, StepResources
 from vicur.config.run import RunConfig
-from vicur.first_step import passed_on
+from vicur.steps.preflight_step import passed_on
 
-POOLS = PoolsConfig(
+POOLS = ClusterConfig(
     gpu_count=4,
     queue="gpu-queue",
     steps=StepResources(cpu="1", memory="2Gi"),
@@ -181,7 +181,7 @@ def test_a_step_that_only_waits_for_a_job_asks_for_little_and_for_no_place_in_th
     nodes: int, room: dict[str, Any]
 ) -> None:
     placed = {"nodes": nodes, "node_selector": {"pool": "a"}, "tolerations": [TAINT]}
-    pools = PoolsConfig.model_validate({**POOLS.model_dump(), **placed})
+    pools = ClusterConfig.model_validate({**POOLS.model_dump(), **placed})
     outputs = passed_on(RunConfig(methods=("vicur",), cluster=pools), code_versions())
     assert {name: outputs[f"step_{name}"] for name in room} == room
 
@@ -199,7 +199,7 @@ def test_in_a_package_for_several_nodes_the_job_waits_in_the_queue_and_its_step_
 
 
 def test_what_waits_in_the_queue_has_the_priority_that_is_named(tmp_path: Path) -> None:
-    pools = PoolsConfig.model_validate({**POOLS.model_dump(), "jobs": {"priority": "vicur-urgent"}})
+    pools = ClusterConfig.model_validate({**POOLS.model_dump(), "jobs": {"priority": "vicur-urgent"}})
     compiler.Compiler().compile(cluster_pipeline(code_versions(), RunConfig(cluster=pools)), str(tmp_path / "p.yaml"))
     _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -227,7 +227,7 @@ from kfp import local
 from vicur_pipelines.cluster import cluster_pipeline
 from vicur_pipelines.local import code_versions
 from vicur.config.run import RunConfig
-from vicur.first_step import passed_on
+from vicur.steps.preflight_step import passed_on
 
 preset, form = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root="outputs", raise_on_error=True)

@@ -21,7 +21,7 @@ from vicur.config.ablation import AblationConfig
 from vicur.config.methods import METHODS
 from vicur.config.run import RunConfig, load_settings
 from vicur.errors import VicurError
-from vicur.stages import STAGES
+from vicur.stage.table import STAGES
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "pipelines" / "compiled"

@@ -11,7 +11,7 @@ from vicur_pipelines.live import LiveView, PlainView, progress_words, view_of
 from vicur_pipelines.progress import Progress, duration, expected_steps
 
 from vicur.config.run import RunConfig
-from vicur.events import Event
+from vicur.stage.events import Event
 
 
 @pytest.fixture(autouse=True)

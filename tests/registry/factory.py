@@ -18,9 +18,9 @@ from vicur.evaluation.compare import compare
 from vicur.modeling import load_model, save_model, with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.registry.register import REGISTER, RegistrationSummary
-from vicur.stage import Session, execute
-from vicur.storage import tree_sha256
-from vicur.tracking import open_tracker
+from vicur.stage.runner import Session, execute
+from vicur.storage.folders import tree_sha256
+from vicur.tracking.tracker import open_tracker
 
 GOOD = Reader("vicur", misreads=0.08, privilege="cue", recovery=True)
 BETTER = Reader("vicur", misreads=0.03, privilege="cue", recovery=True)

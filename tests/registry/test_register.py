@@ -33,7 +33,7 @@ from vicur.data.pin import dvc_hash
 from vicur.errors import VicurError
 from vicur.registry import promote, rollback
 from vicur.registry.versions import get_version
-from vicur.tracking import connect, open_tracker
+from vicur.tracking.tracker import connect, open_tracker
 
 
 @pytest.fixture(params=["embedded", "server"])

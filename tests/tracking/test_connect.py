@@ -15,8 +15,8 @@ from tests.tracking.server import Server, free_port
 from vicur.config.run import load_config
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.mlflow_store import experiment_id
-from vicur.tracking import EMBEDDED_URI, connect, tracking_uri
+from vicur.tracking.mlflow import experiment_id
+from vicur.tracking.tracker import EMBEDDED_URI, connect, tracking_uri
 
 
 def test_the_address_is_the_configurations_then_the_environments_then_the_embedded_stores(
@@ -159,7 +159,7 @@ def test_a_store_of_another_release_is_told_with_the_command_that_upgrades_it(pr
     connect(TrackingConfig())
     with sqlite3.connect(project / "mlflow/mlflow.db") as database:
         database.execute("UPDATE alembic_version SET version_num = 'deadbeef0000'")
-    code = "from vicur.config.tracking import TrackingConfig; from vicur.tracking import connect; connect(TrackingConfig())"
+    code = "from vicur.config.tracking import TrackingConfig; from vicur.tracking.tracker import connect; connect(TrackingConfig())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ)
     assert "VicurError" in done.stderr
     assert "mlflow db upgrade" in done.stderr.splitlines()[-1]
@@ -173,16 +173,14 @@ def test_a_deleted_experiment_is_told_with_the_command_that_restores_it() -> Non
 
 
 def test_tracking_is_imported_without_mlflow() -> None:
-    code = (
-        "import sys, vicur.tracking; assert not any(m.startswith(('mlflow', 'torch', 'pandas')) for m in sys.modules)"
-    )
+    code = "import sys, vicur.tracking.tracker; assert not any(m.startswith(('mlflow', 'torch', 'pandas')) for m in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_missing_package_is_told_with_what_to_install(project: Path) -> None:
     code = (
         "import sys; sys.modules['sqlalchemy'] = None\n"
-        "from vicur.config.tracking import TrackingConfig\nfrom vicur.tracking import connect\n"
+        "from vicur.config.tracking import TrackingConfig\nfrom vicur.tracking.tracker import connect\n"
         "connect(TrackingConfig())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=project)

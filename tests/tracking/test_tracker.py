@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from tests.tracking.server import Server, free_port
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.tracking import RUN_TAG, STAGE_TAG, Tracker, connect, finish_pipeline, open_tracker, pipeline_run
+from vicur.tracking.tracker import RUN_TAG, STAGE_TAG, Tracker, connect, finish_pipeline, open_tracker, pipeline_run
 
 PARENT = "mlflow.parentRunId"
 
@@ -252,7 +252,7 @@ def test_a_platforms_run_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyP
 WORKER = """
 import sys
 from vicur.config.tracking import TrackingConfig
-from vicur.tracking import open_tracker
+from vicur.tracking.tracker import open_tracker
 stage, uri = sys.argv[1], sys.argv[2] or None
 with open_tracker(TrackingConfig(uri=uri, experiment="side by side"), "shared", stage) as tracker:
     tracker.params({"stage": stage})

@@ -11,8 +11,8 @@ from tests.training.train_once import train_once
 from vicur.config.cues import AnnotationCues, CuesConfig
 from vicur.cues import EXTRACT
 from vicur.data import PREPARE
-from vicur.stage import Session, execute
-from vicur.tracking import Tracker
+from vicur.stage.runner import Session, execute
+from vicur.tracking.tracker import Tracker
 
 
 @pytest.fixture(scope="session")

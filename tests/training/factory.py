@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
 from vicur.config.data import DigitScenesConfig, Pool
 from vicur.config.training import TrainConfig
 from vicur.data.digit_scenes import build_pools, vocabulary
@@ -15,8 +15,8 @@ from vicur.modeling import save_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 from vicur.training.examples import TrainingExample, training_examples
-from vicur.training.learner import Learner, build_learner
-from vicur.training.processes import Processes
+from vicur.training.state import TrainState, build_learner
+from vicur.training.world import World
 
 SMALL = DigitScenesConfig(
     base=Pool(digits_per_class=2, scenes=4),
@@ -46,9 +46,9 @@ def learner_for(
     base: Path,
     *,
     work: Path | None = None,
-    processes: Processes | None = None,
+    processes: World | None = None,
     **settings: object,
-) -> Learner:
+) -> TrainState:
     """What the training stage builds, from a base folder. A method whose teacher is to be named gets the one that ships."""
     named = (
         {"teacher": {"type": "checkpoint", "path": BaseModelConfig().folder}}
@@ -67,12 +67,12 @@ def learner_for(
         inputs,
         Chat.load(base),
         seed=0,
-        processes=processes or Processes.alone("cpu"),
+        processes=processes or World.alone("cpu"),
         work=work or base.parent / "work",
     )
 
 
-def taught(learner: Learner) -> list[TrainingExample]:
+def taught(learner: TrainState) -> list[TrainingExample]:
     """The small distillation pool, with what the learner's method teaches with."""
     examples = scenes("distill")
     cues = {example.id: str(example.cue) for example in examples}

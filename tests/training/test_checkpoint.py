@@ -18,9 +18,9 @@ from vicur.training.checkpoint import (
     trained_weights,
     write_checkpoint,
 )
-from vicur.training.processes import Processes
+from vicur.training.world import World
 
-ALONE = Processes.alone("cpu")
+ALONE = World.alone("cpu")
 
 
 def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -6,9 +6,9 @@ import pytest
 
 from tests.training.test_checkpoint import checkpoint_of, trained
 from vicur.errors import VicurError
-from vicur.events import Events
-from vicur.stage import Context
-from vicur.tracking import Tracker
+from vicur.stage.events import Events
+from vicur.stage.runner import Context
+from vicur.tracking.tracker import Tracker
 from vicur.training.checkpoint_store import CheckpointStore
 
 BUCKET = "s3://checkpoints"

@@ -10,8 +10,8 @@ from vicur.cues import read_cues
 from vicur.cues.swap import swapped_cues
 from vicur.errors import VicurError
 from vicur.modeling import load_model
-from vicur.modeling.barring import is_barred
-from vicur.stage import execute
+from vicur.modeling.image_blocking import is_barred
+from vicur.stage.runner import execute
 from vicur.training import TRAIN
 
 

@@ -13,12 +13,12 @@ from vicur.config.cues import AnnotationCues, CuesConfig
 from vicur.config.methods import METHODS
 from vicur.config.training import TrainConfig
 from vicur.cues import EXTRACT
+from vicur.data.prepare import sources
 from vicur.errors import VicurError
 from vicur.modeling import load_model
 from vicur.modeling.chat import Chat
-from vicur.stage import execute
-from vicur.stages import sources
-from vicur.storage import tree_sha256
+from vicur.stage.runner import execute
+from vicur.storage.folders import tree_sha256
 from vicur.training import TRAIN
 from vicur.training.examples import training_examples
 

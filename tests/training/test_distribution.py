@@ -14,18 +14,18 @@ from tests.training.together import CASES, STEPS, Outcome, outcome
 from vicur.config.training import TrainConfig, TrainingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
-from vicur.machines import Machines
 from vicur.modeling import load_model, save_model
-from vicur.training import processes as processes_module
+from vicur.processes.machines import Machines
+from vicur.training import world as processes_module
 from vicur.training.checkpoint import trained_weights
 from vicur.training.course import finished_student
-from vicur.training.distill import require_equal_shares
-from vicur.training.processes import Processes, devices_of, process_count
+from vicur.training.metrics import Metrics
 from vicur.training.step import training_step
-from vicur.training.tally import Tally
+from vicur.training.train import require_equal_shares
+from vicur.training.world import World, devices_of, process_count
 
 STRATEGIES = ("ddp", "fsdp")
-ALONE = Processes.alone("cpu")
+ALONE = World.alone("cpu")
 EXACT = [name for name in CASES if "bf16" not in name]
 
 
@@ -272,7 +272,7 @@ def test_settings_of_memory_and_time_are_no_part_of_what_a_training_is():
 
 
 def test_a_process_takes_every_nth_row_and_hands_over_nothing_but_from_the_first():
-    second = Processes(torch.device("cpu"), torch.device("cpu"), rank=1, count=3)
+    second = World(torch.device("cpu"), torch.device("cpu"), rank=1, count=3)
     assert second.share(list(range(8))) == [1, 4, 7]
     assert second.collect({"weight": torch.ones(2)}) == {}
     assert ALONE.share([1, 2]) == [1, 2]
@@ -282,13 +282,13 @@ def test_a_process_takes_every_nth_row_and_hands_over_nothing_but_from_the_first
 
 
 def test_tallies_of_processes_add_up_to_that_of_the_whole():
-    one, other, nothing = Tally(), Tally(), Tally()
+    one, other, nothing = Metrics(), Metrics(), Metrics()
     one.average("mean", 6, 2)
     other.average("mean", 3, 1)
     nothing.average("mean", 0, 0)
     one.add("sum", 2)
     other.add("sum", 3)
-    whole = Tally()
+    whole = Metrics()
     whole.join([one, other, nothing])
     assert whole.metrics() == {"mean": 3, "sum": 5}
     assert nothing.metrics() == {}

@@ -6,9 +6,9 @@ import pytest
 
 from tests.training.conftest import curves
 from vicur.config.training import TrainConfig
-from vicur.events import Events
-from vicur.stage import Session, execute
-from vicur.tracking import Tracker
+from vicur.stage.events import Events
+from vicur.stage.runner import Session, execute
+from vicur.tracking.tracker import Tracker
 from vicur.training import TRAIN
 
 SHORT = {"steps": 4, "batch_size": 4, "validate_every": 2, "checkpoint_every": 1, "validation_examples": 4}

@@ -21,12 +21,12 @@ from tests.training.conftest import curves
 from tests.training.train_once import SETTINGS, tracking, train_once
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
-from vicur.events import read_events
-from vicur.mlflow_store import connect
-from vicur.s3 import S3Folders
-from vicur.termination import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE
+from vicur.stage.events import read_events
+from vicur.storage.s3 import S3Folders
+from vicur.tracking.mlflow import connect
 from vicur.training.checkpoint import CHECKSUMS
-from vicur.training.launch import Desk
+from vicur.training.workers.launch import WorkerFolder
 
 pytestmark = pytest.mark.slow
 # Every checkpoint is kept, and none is better than the first: what is compared is what was learned.
@@ -180,14 +180,14 @@ def test_a_machine_that_waits_for_others_can_be_stopped_and_leaves_nothing_behin
 
 def torchruns(root: Path) -> list[int]:
     """Ids of the launchers of trainings below ``root``."""
-    return [number for number, words in commands(root).items() if "vicur.torchrun" in words]
+    return [number for number, words in commands(root).items() if "vicur.processes.torchrun" in words]
 
 
 def workers(root: Path) -> list[int]:
     """Ids of the processes that train below ``root``, their launchers apart."""
     launchers = torchruns(root)
     found = commands(root).items()
-    return [number for number, words in found if "vicur.training.worker" in words and number not in launchers]
+    return [number for number, words in found if "vicur.training.workers.worker" in words and number not in launchers]
 
 
 def commands(root: Path) -> dict[int, list[str]]:
@@ -223,7 +223,7 @@ def test_a_full_disk_in_a_worker_is_told_in_words_that_are_not_lost_among_others
 
 
 def test_the_first_worker_that_fails_is_believed_and_the_others_told_apart(tmp_path):
-    desk = Desk(tmp_path)
+    desk = WorkerFolder(tmp_path)
     desk.clear()
     assert desk.room.stat().st_size > 0
     first, other = (VicurError(problem, remedy="Mend it.") for problem in ("holds no weights.", "lost the others."))

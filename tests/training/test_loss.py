@@ -11,7 +11,7 @@ from tests.modeling.output_layers import ALLOWED, FORBIDDEN, drawn, layer
 from vicur.config.objective import K1, K3, ForwardKl, Grpo, Jsd, ReverseKl, Supervised, TopkForwardKl
 from vicur.errors import VicurError
 from vicur.modeling.scoring import ResponseStates
-from vicur.training.loss import Drawn, objective_loss, teaching
+from vicur.training.loss import EngineLogprobs, objective_loss, teaching
 from vicur.training.objectives import token_weights, truncated_ratios
 
 LENGTHS = (4, 0, 2, 6, 1)
@@ -214,7 +214,7 @@ def test_tokens_of_another_engine_weigh_as_its_capped_ratio_says(name):
         FORBIDDEN,
         taught=teaching(objective, states_of(teacher, mask), FORBIDDEN) if name in DISTILLS else None,
         advantages_B=ADVANTAGES,
-        drawn=Drawn(engine_BR, cap=1.5),
+        drawn=EngineLogprobs(engine_BR, cap=1.5),
     )
     ratios_N = apart_BR.exp().clamp(max=1.5)[mask]
     all_student, all_teacher = student.logprobs(), teacher.logprobs().detach()

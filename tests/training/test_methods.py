@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from tests.training.factory import learner_for, taught
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
 from vicur.config.methods import METHODS
 from vicur.config.training import TrainConfig
 from vicur.modeling import load_model, save_model
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
-from vicur.training import attempts as attempts_module
+from vicur.training import batch as attempts_module
 from vicur.training import lesson as lesson_module
 from vicur.training.checkpoint import restore, trained_weights
 from vicur.training.course import finished_student

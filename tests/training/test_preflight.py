@@ -10,12 +10,12 @@ from transformers import Qwen3VLForConditionalGeneration
 from vicur.config.student import CueRecoverySettings
 from vicur.config.training import TrainConfig
 from vicur.data.digit_scenes import vocabulary
+from vicur.data.prepare import sources
 from vicur.errors import VicurError
 from vicur.modeling import load_model, save_model, with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
-from vicur.stage import execute, stage_identity
-from vicur.stages import sources
+from vicur.stage.runner import execute, stage_identity
 from vicur.training import TRAIN
 from vicur.training.preflight import require_fit
 

@@ -17,10 +17,10 @@ from tests.training.conftest import curves
 from tests.training.train_once import SETTINGS, tracking, train_and_exit, train_once
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
-from vicur.mlflow_store import connect
-from vicur.stage import Session, execute
-from vicur.termination import EXIT_CODE
-from vicur.tracking import Tracker
+from vicur.processes.signals import EXIT_CODE
+from vicur.stage.runner import Session, execute
+from vicur.tracking.mlflow import connect
+from vicur.tracking.tracker import Tracker
 from vicur.training import TRAIN
 
 KILLS = 20

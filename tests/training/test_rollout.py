@@ -11,15 +11,15 @@ from vicur.modeling import load_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import Response
 from vicur.modeling.weight_sums import weight_sums
-from vicur.training.learner import Learner
+from vicur.training.metrics import Metrics
 from vicur.training.rollout import build
 from vicur.training.rollout.build import require_engine
 from vicur.training.rollout.describe import describe_student, describe_teacher
 from vicur.training.rollout.gap import MAX, MEAN, engine_gap, require_near
 from vicur.training.rollout.teacher import checkpoint_weights
 from vicur.training.rollout.weights import require_equal, student_weights
+from vicur.training.state import TrainState
 from vicur.training.step import training_step
-from vicur.training.tally import Tally
 
 
 class Apart:
@@ -43,9 +43,9 @@ class Apart:
 def apart_learner(base, monkeypatch):
     """Makes learners whose rollouts come from an engine that is so far apart."""
 
-    def make(apart: float, **settings) -> Learner:
+    def make(apart: float, **settings) -> TrainState:
         monkeypatch.setattr(
-            "vicur.training.learner.build_engine", lambda _, __, spread, chat, *___: Apart(spread, chat, apart)
+            "vicur.training.state.build_engine", lambda _, __, spread, chat, *___: Apart(spread, chat, apart)
         )
         rollout = {"max_new_tokens": 8, "engine": "vllm", **settings.pop("rollout", {})}
         return learner_for(base, rollout=rollout, **settings)
@@ -53,7 +53,7 @@ def apart_learner(base, monkeypatch):
     return make
 
 
-def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
+def weights_of(learner: TrainState) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in learner.student.named_parameters()}
 
 
@@ -167,8 +167,8 @@ def test_an_engine_that_cannot_be_had_is_refused_with_the_remedy(monkeypatch):
 def test_maxima_are_those_of_all_parts():
     tallies = []
     for value in (-3.0, -1.0, -2.0):
-        tallies.append(Tally())
+        tallies.append(Metrics())
         tallies[-1].most("worst", value)
-    whole = Tally()
+    whole = Metrics()
     whole.join(tallies)
     assert whole.metrics() == {"worst": -1.0}

@@ -8,7 +8,7 @@ import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from tests.training.factory import scenes
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.tiny_base import TinyBaseConfig, TinySizes
 from vicur.config.training import TrainConfig

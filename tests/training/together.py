@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.training.factory import learner_for, taught
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
 from vicur.config.distribution import DistributionConfig
 from vicur.training.checkpoint import trained_weights
-from vicur.training.processes import Processes
 from vicur.training.step import training_step
 from vicur.training.trainer import Validation
+from vicur.training.world import World
 
 STEPS = 2
 LORA = {"type": "lora", "rank": 4}
@@ -57,7 +57,7 @@ class Outcome:
     weights: Mapping[str, Tensor]
 
 
-def outcome(name: str, base: Path, processes: Processes, strategy: str = "ddp") -> Outcome:
+def outcome(name: str, base: Path, processes: World, strategy: str = "ddp") -> Outcome:
     """Makes the steps of a case. ``grpo`` starts from a base that is right now and then."""
     settings = {"learning_rate": 1e-3, "distribution": {"strategy": strategy}, **CASES[name]}
     learner = learner_for(BaseModelConfig().folder if name == "grpo" else base, processes=processes, **settings)
@@ -71,7 +71,7 @@ def outcome(name: str, base: Path, processes: Processes, strategy: str = "ddp") 
 
 def main(base: Path, output: Path, strategy: str) -> None:
     torch.set_num_threads(1)
-    processes = Processes.joined(DistributionConfig(strategy=strategy), "cpu")
+    processes = World.joined(DistributionConfig(strategy=strategy), "cpu")
     for name in CASES:
         made = outcome(name, base, processes, strategy)
         if processes.is_main:

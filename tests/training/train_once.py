@@ -6,8 +6,8 @@ from pathlib import Path
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
-from vicur.stage import Session, execute
-from vicur.tracking import Tracker, open_tracker
+from vicur.stage.runner import Session, execute
+from vicur.tracking.tracker import Tracker, open_tracker
 from vicur.training import TRAIN
 
 SETTINGS = TrainConfig(

@@ -8,11 +8,11 @@ from mlflow import MlflowClient
 
 from vicur.config.tracking import TrackingConfig
 from vicur.data.schema import Example
-from vicur.mlflow_store import as_default, experiment_id
 from vicur.registry.lineage import checkpoint_sha256
 from vicur.registry.package import pack
 from vicur.registry.versions import CHAMPION, create_version
-from vicur.tracking import connect
+from vicur.tracking.mlflow import as_default, experiment_id
+from vicur.tracking.tracker import connect
 
 
 def register(student: Path, name: str, folder: Path) -> str:

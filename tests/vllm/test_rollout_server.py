@@ -22,11 +22,11 @@ from vicur.config.sampling import Sampling
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.modeling.generation import generate
-from vicur.training.processes import Processes
+from vicur.training.parallel import SingleModel
 from vicur.training.rollout.server import Server
 from vicur.training.rollout.vllm import VllmEngine
-from vicur.training.spread import Single
 from vicur.training.step import training_step
+from vicur.training.world import World
 
 pytestmark = pytest.mark.vllm
 
@@ -51,7 +51,7 @@ def served(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vll
 @pytest.fixture
 def engine(case: Case, served: Vllm) -> Iterator[VllmEngine]:
     made = VllmEngine(
-        Server(served), Single(case.student, bf16=False), case.chat, Processes.alone("cpu"), torch.float32, "vLLM"
+        Server(served), SingleModel(case.student, bf16=False), case.chat, World.alone("cpu"), torch.float32, "vLLM"
     )
     yield made
     made.close()
@@ -121,7 +121,7 @@ def test_a_server_that_another_training_gives_weights_to_is_told(case: Case, eng
     engine.update(20)
     assert engine.generate([prompt], GREEDY, seed=0, batch_size=1)
     another = VllmEngine(
-        Server(served), Single(case.student, bf16=False), case.chat, Processes.alone("cpu"), torch.float32, "vLLM"
+        Server(served), SingleModel(case.student, bf16=False), case.chat, World.alone("cpu"), torch.float32, "vLLM"
     )
     another.update(0)
     another.close()
@@ -146,7 +146,7 @@ def test_workers_are_asked_for_nothing_else(served: Vllm) -> None:
 
 
 def test_processes_that_share_a_student_share_a_server(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
-    """Replicated and sharded, each asks for its share of the batch; the first sends the weights, which all gather."""
+    """DdpModel and sharded, each asks for its share of the batch; the first sends the weights, which all gather."""
     shared = {**SETTINGS.model_dump(), "steps": 3, "validate_every": 3, "keep": "last"}
     words = ["--set", "training.rollout.max_new_tokens=6", "--", "--kv-cache-memory-bytes", "200000000"]
     ended = {}

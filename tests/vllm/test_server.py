@@ -23,9 +23,9 @@ from tests.vllm.registered import register
 from tests.vllm.serving import Served, serving
 from vicur.config.cues import EndpointCues
 from vicur.config.sampling import Sampling
+from vicur.cues.cue_cache import CueCache
 from vicur.cues.cue_prompt import CUE_PROMPTS
 from vicur.cues.endpoint import EndpointProvider
-from vicur.cues.kept_cues import KeptCues
 from vicur.data.schema import Example
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import Response, generate
@@ -157,7 +157,7 @@ def test_a_cue_provider_gets_its_cues_and_special_tokens_in_questions_are_text(
         for n, text in enumerate(questions)
     ]
     config = EndpointCues(url=f"{served.url}/v1", model=NAME, max_tokens=16, retries=0)
-    provider = EndpointProvider(config, 0, KeptCues.at(tmp_path, None))
+    provider = EndpointProvider(config, 0, CueCache.at(tmp_path, None))
     words = CUE_PROMPTS["v1"]
     chat = Chat.load(student.folder, system=words.system)
     answered = [expected(student, chat, words.asked(e.question), e.images)[0] for e in examples]

@@ -24,12 +24,12 @@ from vicur.modeling.chat import Prompt
 from vicur.modeling.generation import Response, generate
 from vicur.modeling.scoring import response_states, score_responses
 from vicur.modeling.vision import encode_images
-from vicur.training.learner import Learner
-from vicur.training.processes import Processes
+from vicur.training.parallel import SingleModel
 from vicur.training.rollout.describe import describe_student
 from vicur.training.rollout.vllm import VllmEngine
-from vicur.training.spread import Single
+from vicur.training.state import TrainState
 from vicur.training.step import training_step
+from vicur.training.world import World
 
 INSIDE = {"type": "vllm", "cache_gb": 0.2}
 ROOM = 400
@@ -44,7 +44,7 @@ def engine_of(case: Case, scratch: Path) -> Iterator[VllmEngine]:
     arguments = describe_student(config_of(case), case.folder, case.chat, scratch / "description")
     place = InsideEngine(scratch / "description", arguments, 200_000_000)
     engine = VllmEngine(
-        place, Single(case.student, bf16=False), case.chat, Processes.alone("cpu"), torch.float32, "vLLM"
+        place, SingleModel(case.student, bf16=False), case.chat, World.alone("cpu"), torch.float32, "vLLM"
     )
     yield engine
     engine.close()
@@ -201,14 +201,14 @@ def _start_beside_a_training(llm: Any) -> str:
     return "it starts"
 
 
-def _refusal(learner: Learner, rows: list[Any], step: int) -> str:
+def _refusal(learner: TrainState, rows: list[Any], step: int) -> str:
     try:
         return f"no refusal: {training_step(learner, rows, step)}"
     except VicurError as error:
         return str(error)
 
 
-def _copy(learner: Learner) -> dict[str, Tensor]:
+def _copy(learner: TrainState) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in learner.student.named_parameters()}
 
 
@@ -236,7 +236,7 @@ def train_until(inputs: dict[str, Path], root: Path, settings: TrainConfig, step
 
     keep = trainer._keep
 
-    def keep_and_die(learner: Learner, best: Any, progress: Any, store: Any) -> None:
+    def keep_and_die(learner: TrainState, best: Any, progress: Any, store: Any) -> None:
         keep(learner, best, progress, store)
         if progress.step == step:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -16,7 +16,7 @@ from typing import Any
 from vicur.config.data import DataConfig, FolderConfig, RemoteConfig
 from vicur.config.run import RunConfig
 from vicur.data.remote import written_listing
-from vicur.storage import files_below
+from vicur.storage.folders import files_below
 
 KEYS = ("dataset", "cues", "base", "baseline", "student")
 """What has a key: dataset, cues, base model, the base's evaluation, and the students with all that is made of them."""

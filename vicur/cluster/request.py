@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from vicur.config.base import Section
+from vicur.config.cluster import ClusterConfig, Toleration
 from vicur.config.dataset_reference import dataset_reference
 from vicur.config.methods import METHODS, method_named
-from vicur.config.pools import PoolsConfig, Toleration
 from vicur.config.run import STEP_SECTIONS, RunConfig
+from vicur.config.section import Section
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
@@ -141,7 +141,7 @@ def _turn(name: str) -> tuple[int, bool]:
     return len(sections), field != "type"
 
 
-def _require_pool_as_compiled(compiled: PoolsConfig, config: RunConfig) -> None:
+def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> None:
     """Whether steps ask for GPUs at all is in the package; how many, the form says. What limits a training is in it too: the training
     step's own time and queue where it trains itself, none where it waits for a job that has its own.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
-from vicur.s3 import is_s3
+from vicur.storage.s3 import is_s3
 
 
-def require_trainable_on(config: TrainConfig, pool: PoolsConfig) -> None:
+def require_trainable_on(config: TrainConfig, pool: ClusterConfig) -> None:
     """Refuses a training that the nodes of ``pool`` would refuse.
 
     Args:
@@ -19,9 +19,9 @@ def require_trainable_on(config: TrainConfig, pool: PoolsConfig) -> None:
         VicurError: where the nodes lack the GPUs that the processes need, these cannot share the batch, or several would have a vLLM.
     """
     # Imports torch.
-    from vicur.training.distill import require_equal_shares
-    from vicur.training.processes import processes_with
     from vicur.training.rollout.build import require_alone
+    from vicur.training.train import require_equal_shares
+    from vicur.training.world import processes_with
 
     count = processes_with(config.distribution, pool.gpu_count)
     require_equal_shares(config, count * pool.nodes)

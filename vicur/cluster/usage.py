@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
 
 GPU_HOURS = "usage/gpu_hours"
 """The figure in MLflow: of the whole run, and of each training that was a job of its own."""
@@ -38,7 +38,7 @@ class Usage:
         return f"{held}, {self.cost:.2f} {self.currency}"
 
 
-def usage_of(pods: Iterable[Mapping[str, Any]], pool: PoolsConfig, now: datetime, launched: float = 0.0) -> Usage:
+def usage_of(pods: Iterable[Mapping[str, Any]], pool: ClusterConfig, now: datetime, launched: float = 0.0) -> Usage:
     """What pods used until ``now``.
 
     Args:

@@ -40,7 +40,7 @@ def train(
     from vicur.config.run import read_overrides
     from vicur.config.tiny_base import TinyBaseConfig
     from vicur.config.validation import validated
-    from vicur.stages import CHECKPOINT
+    from vicur.stage.table import CHECKPOINT
 
     refuse_to_replace(output, CHECKPOINT, {})
     config: TinyBaseConfig = validated(TinyBaseConfig, read_overrides(overrides or ()), "--set")

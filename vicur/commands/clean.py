@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from vicur.clean import Item
+    from vicur.commands.disk_usage import Item
 
 
 def clean(
@@ -39,7 +39,7 @@ def clean(
 
       vicur clean --all --dry-run
     """
-    from vicur.clean import remove, survey
+    from vicur.commands.disk_usage import remove, survey
 
     items = survey(Path.cwd())
     kinds = {"run": runs or everything, "result": cache or everything, "checkpoints": checkpoints or everything}

@@ -16,7 +16,7 @@ from vicur.errors import VicurError
 
 if TYPE_CHECKING:
     from vicur.config.run import RunConfig
-    from vicur.stage import Summary
+    from vicur.stage.runner import Summary
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,10 +104,11 @@ def run_stage(
         VicurError: for input that the user can mend, with nothing written.
     """
     from vicur.commands.console_events import ConsoleEvents
-    from vicur.session import session_by_hand
-    from vicur.stage import execute
-    from vicur.stages import STAGES, sources
-    from vicur.step import step_label
+    from vicur.data.prepare import sources
+    from vicur.stage.runner import execute
+    from vicur.stage.session import session_by_hand
+    from vicur.stage.table import STAGES
+    from vicur.steps.stage_step import step_label
 
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     paths = {**sources(section), **inputs}

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vicur.events import Events, Status
+from vicur.stage.events import Events, Status
 
 _SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""

@@ -149,7 +149,7 @@ def _file_name(identifier: str) -> str:
 
 def _write_images(example: Example, folder: Path) -> list[str]:
     """Writes the images of an example and returns their paths."""
-    from vicur.storage import new_file
+    from vicur.storage.folders import new_file
 
     paths = []
     for number, image in enumerate(example.images):

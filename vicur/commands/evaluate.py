@@ -28,7 +28,7 @@ def evaluate(
 
       vicur evaluate students/vicur --output evaluations/vicur --set evaluation.max_examples=200
     """
-    from vicur.config.base_model import BaseModelConfig
+    from vicur.config.base import BaseModelConfig
 
     settings = configuration(config, overrides)
     inputs = {"dataset": dataset, "model": BaseModelConfig(path=model).folder}

@@ -45,8 +45,8 @@ def rollout_server(
 
       vicur rollout-server --method opsd -- --gpu-memory-utilization 0.8
     """
-    from vicur.config.base_model import BaseModelConfig
-    from vicur.stages import sources
+    from vicur.config.base import BaseModelConfig
+    from vicur.data.prepare import sources
     from vicur.training.rollout.serve import serve
 
     settings = configuration(config, [*(overrides or ()), f"methods=[{method}]"])

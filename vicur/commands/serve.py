@@ -11,7 +11,7 @@ import typer
 
 from vicur.commands.common import ConfigOption, SetOption, configuration
 from vicur.errors import VicurError
-from vicur.ports import require_free
+from vicur.processes.ports import require_free
 
 if TYPE_CHECKING:
     from vicur.config.serving import ServerLimits
@@ -109,7 +109,7 @@ def _checkpoint(model: str, cache: Path, config: Path | None, overrides: list[st
         folder = Path(model).absolute()
         return folder, folder.name
     from vicur.registry.checkpoints import fetch
-    from vicur.tracking import connect
+    from vicur.tracking.tracker import connect
 
     settings = configuration(config, overrides)
     kept = fetch(connect(settings.tracking), model, cache.absolute())

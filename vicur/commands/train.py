@@ -72,9 +72,9 @@ def train(
 
       vicur train --output students/slow --fork-from s3://bucket/vicur --set training.learning_rate=1e-5
     """
-    from vicur.config.base_model import BaseModelConfig
-    from vicur.machines import Machines
-    from vicur.stages import sources
+    from vicur.config.base import BaseModelConfig
+    from vicur.data.prepare import sources
+    from vicur.processes.machines import Machines
 
     # What other methods of the run cannot take has no part in this training.
     settings = configuration(config, [*(overrides or ()), f"methods=[{method}]"])
@@ -83,7 +83,7 @@ def train(
     typer.echo(f"{method}: {section.description}")
     inputs = {"dataset": dataset, "cues": cues, "base": folder}
     if Machines.from_environment().rank > 0:
-        from vicur.training.distill import assist_training
+        from vicur.training.train import assist_training
 
         typer.echo("This machine takes part in the training; machine 0 keeps its checkpoints and writes the student.")
         assist_training(section, {**sources(section), **inputs}, settings.seed)

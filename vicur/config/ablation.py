@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from vicur.config.base import Section
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
 from vicur.config.evaluation import EvaluationConfig
 from vicur.config.methods import MethodName
 from vicur.config.run import RunName
+from vicur.config.section import Section
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig, TrainingConfig
 from vicur.config.validation import validated

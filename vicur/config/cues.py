@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import http_address
-from vicur.config.base import Section
 from vicur.config.data import SPLITS
+from vicur.config.section import Section
 
 TAUGHT_SPLIT = "distill"
 """The split whose cues a teacher sees: the audit's limits and headline figures are about it."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
-from vicur.config.base import Section
+from vicur.config.section import Section
 
 SPLITS = ("base", "distill", "validation", "test", "ood")
 """Every split there is: what the tiny base model learns from, what students are distilled on, where settings are

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
-from vicur.config.base import Section
+from vicur.config.section import Section
 
 
 class DistributionConfig(Section):
@@ -16,7 +16,7 @@ class DistributionConfig(Section):
     """
 
     processes: int | Literal["auto"] = "auto"
-    """Processes on each machine; ``auto``: one a GPU, and one where there is none."""
+    """World on each machine; ``auto``: one a GPU, and one where there is none."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """Of several processes, ``ddp``: each holds the whole student; ``fsdp``: its weights, gradients and optimizer state, and the weights of
     its teacher, are sharded over all of them (FSDP2)."""

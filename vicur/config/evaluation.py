@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vicur.config.base import Section
 from vicur.config.data import SPLITS
 from vicur.config.sampling import Sampling
+from vicur.config.section import Section
 
 CHOICE_SPLIT = "validation"
 """The split that methods are chosen on."""

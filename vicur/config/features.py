@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from vicur.config.base import Section
+from vicur.config.section import Section
 
 
 class FeatureCacheConfig(Section):

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from vicur.config.base import Section
 from vicur.config.kubernetes import ObjectName, QueueName
+from vicur.config.section import Section
 
 
 class JobsConfig(Section):

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from vicur.config.base import Section
 from vicur.config.objective import K1, Grpo, ObjectiveConfig, Supervised
+from vicur.config.section import Section
 from vicur.config.teacher import NoTeacher, OtherCheckpoint, SelfFrozen, TeacherConfig
 
 MethodName = Literal["opsd", "opsd-cue", "opsd-recovery", "vicur", "opd", "opd-vicur", "grpo", "sft"]

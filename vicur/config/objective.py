@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from vicur.config.base import Section
+from vicur.config.section import Section
 
 
 class K1(Section):

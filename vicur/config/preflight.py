@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from vicur.config.base import Section
+from vicur.config.cluster import Toleration
 from vicur.config.data import DataConfig
 from vicur.config.kubernetes import LabelKey, LabelValue
-from vicur.config.pools import Toleration
+from vicur.config.section import Section
 
 
 class GpuPool(Section):

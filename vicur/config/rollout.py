@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from vicur.config.base import Section
 from vicur.config.sampling import Sampling
+from vicur.config.section import Section
 from vicur.config.vllm import Vllm
 
 

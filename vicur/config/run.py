@@ -11,14 +11,14 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS
-from vicur.config.base import Section
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
+from vicur.config.cluster import ClusterConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
 from vicur.config.evaluation import CompareConfig, EvaluationConfig
 from vicur.config.methods import MethodName
-from vicur.config.pools import PoolsConfig
 from vicur.config.registry import RegistryConfig
+from vicur.config.section import Section
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainingConfig
 from vicur.config.validation import validated
@@ -59,7 +59,7 @@ class RunConfig(Section):
     checkpoints: str = ""
     """Folder or address on S3 (``s3://bucket/prefix``) below which the checkpoints of trainings are kept, each training's by what it is:
     one that is started again on another machine goes on from there. Empty keeps them on the machine that trains."""
-    cluster: PoolsConfig = PoolsConfig()
+    cluster: ClusterConfig = ClusterConfig()
     """Where a cluster runs the steps; a run on this machine does not read it."""
 
     @field_validator("methods")

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from vicur.config.base import Section
+from vicur.config.section import Section
 
 _BASE64 = 4 / 3
 """Characters for a byte of an image."""

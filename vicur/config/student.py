@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vicur.config.base import Section
+from vicur.config.section import Section
 
 
 class CueRecoverySettings(Section):

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from vicur.config.base import Section
-from vicur.config.base_model import model_folder
+from vicur.config.base import model_folder
+from vicur.config.section import Section
 from vicur.config.vllm import Vllm
 
 

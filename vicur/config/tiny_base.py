@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from vicur.config.base import Section
+from vicur.config.section import Section
 
 
 class HintMix(Section):

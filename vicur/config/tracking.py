@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import field_validator
 
-from vicur.config.base import Section
+from vicur.config.section import Section
 from vicur.redaction import redacted
 
 

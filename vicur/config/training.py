@@ -8,17 +8,18 @@ left out (``None``) is as the method has it. :attr:`TrainConfig.effective` is wh
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from vicur.config.base import Section
 from vicur.config.compatibility import require_compatible
 from vicur.config.distribution import DistributionConfig
 from vicur.config.features import FeatureCacheConfig
 from vicur.config.methods import Method, MethodName, TeacherPrivilege, method_named
 from vicur.config.objective import ObjectiveConfig
 from vicur.config.rollout import RolloutConfig
+from vicur.config.section import Section
 from vicur.config.student import RecoveryChoice
 from vicur.config.teacher import TeacherConfig
 from vicur.config.trained import TrainedConfig, WholeModel
@@ -89,7 +90,7 @@ class TrainingConfig(Section):
     max_prompt_tokens: int = Field(default=256, ge=1)
     """Longest prompt of teacher or student. A longer one is skipped and counted, as an example without a hint is."""
     distribution: DistributionConfig = DistributionConfig()
-    """Processes and devices of the training."""
+    """World and devices of the training."""
     mixed_precision: Literal["none", "bf16"] = "none"
     """``bf16`` computes in bfloat16. What is trained stays in float32, with its gradients and its optimizer; what is frozen is held in
     bfloat16. ``none`` computes in float32."""
@@ -151,6 +152,11 @@ class TrainConfig(TrainingConfig):
     def identity(self) -> dict[str, Any]:
         """The settings that what is learned depends on: a checkpoint may go on with others of memory and time, on other processes."""
         return self.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+
+    def inputs(self) -> dict[str, Path]:
+        """Return the teacher's folder if the teacher is another checkpoint."""
+        teacher = self.effective.teacher
+        return {"teacher": teacher.folder} if teacher.type == "checkpoint" else {}
 
     @property
     def effective(self) -> Method:

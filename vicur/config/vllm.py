@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import http_address
-from vicur.config.base import Section
+from vicur.config.section import Section
 
 API_KEY_VARIABLE = "VLLM_API_KEY"
 """Variable of the environment with the key that a server asks for, and that a training shows it."""

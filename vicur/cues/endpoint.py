@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from vicur.config.cues import EndpointCues
+from vicur.cues.cue_cache import CueCache
 from vicur.cues.cue_model import CueModel, NoAnswerError
 from vicur.cues.cue_prompt import CUE_PROMPTS
-from vicur.cues.kept_cues import KeptCues
 from vicur.cues.providers import NoCue
 from vicur.errors import VicurError
 from vicur.seeds import substream
@@ -45,7 +45,7 @@ class EndpointProvider:
     name: str = "endpoint"
     fitted_on: tuple[str, ...] = ()
 
-    def __init__(self, config: EndpointCues, seed: int, kept: KeptCues) -> None:
+    def __init__(self, config: EndpointCues, seed: int, kept: CueCache) -> None:
         self._config = config
         self._model = CueModel(config, substream(seed, "cues", "endpoint") % _SEEDS)
         self._kept = kept

@@ -19,8 +19,8 @@ from vicur.cues.samples import Sample, choose, render_page
 from vicur.cues.store import write_cues, write_jsonl
 from vicur.data import read_examples, read_manifest
 from vicur.errors import VicurError
-from vicur.stage import Context, Stage, Summary
-from vicur.storage import new_folder
+from vicur.stage.runner import Context, Stage, Summary
+from vicur.storage.folders import new_folder
 
 log = logging.getLogger(__name__)
 

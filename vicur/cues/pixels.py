@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Self
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from vicur.cues.digit_reader import DigitReader
 from vicur.cues.grid import Colour, FoundDigit, UnreadableError, cells, decode, find_digits, signal
 from vicur.cues.providers import NoCue
-from vicur.cues.reader import DigitReader
 from vicur.data.rendering import COLOURS
 from vicur.data.scene_text import COLUMN_NAMES, KINDS, ROW_NAMES
 from vicur.errors import VicurError

@@ -18,7 +18,7 @@ from vicur.config.cues import AnnotationCues, CueProviderConfig, EndpointCues, P
 
 if TYPE_CHECKING:
     from vicur.data.schema import Example
-    from vicur.stage import Context
+    from vicur.stage.runner import Context
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def provider_for(config: CueProviderConfig, context: Context) -> CueProvider:
 
             return PixelProvider()
         case EndpointCues():
+            from vicur.cues.cue_cache import CueCache
             from vicur.cues.endpoint import EndpointProvider
-            from vicur.cues.kept_cues import KeptCues
 
-            return EndpointProvider(config, context.seed, KeptCues.at(context.shared, context.shared_at))
+            return EndpointProvider(config, context.seed, CueCache.at(context.shared, context.shared_at))

@@ -14,7 +14,7 @@ from vicur.data.images import UnusableImageError, check_image
 from vicur.data.pin import dvc_hash
 from vicur.data.schema import SCHEMA_VERSION, Example, Manifest, Shard
 from vicur.errors import VicurError
-from vicur.storage import file_sha256
+from vicur.storage.folders import file_sha256
 
 if TYPE_CHECKING:
     from vicur.data.shards import ShardWriter

@@ -12,9 +12,9 @@ from pathlib import Path
 from vicur.data.folder import is_inside
 from vicur.data.pin import file_md5
 from vicur.errors import VicurError
-from vicur.events import Events
-from vicur.objects import Objects
-from vicur.storage import files_below
+from vicur.stage.events import Events
+from vicur.storage.folders import files_below
+from vicur.storage.object_store import Objects
 
 _AT_ONCE = 8
 

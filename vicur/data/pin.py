@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from vicur.errors import VicurError
-from vicur.storage import files_below, new_file
+from vicur.storage.folders import files_below, new_file
 
 _CHUNK = 1 << 20
 

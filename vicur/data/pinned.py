@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vicur.data.fetch import WantedFile, require_paths
 from vicur.errors import VicurError
-from vicur.objects import Objects
+from vicur.storage.object_store import Objects
 
 _LARGEST_LISTING = 256 << 20  # bytes; two million files
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig, ImportConfig, PinnedConfig, RemoteConfig
+from vicur.config.section import Section
 from vicur.data.dataset import MANIFEST, SKIPPED, DatasetWriter, read_manifest, verify
 from vicur.data.fetch import fetch
 from vicur.data.folder import EXAMPLES, SkippedRow, count_rows, examples_file, read_folder
@@ -23,9 +24,9 @@ from vicur.data.pinned import pinned_files
 from vicur.data.remote import remote_files, written_listing
 from vicur.data.schema import Manifest
 from vicur.errors import VicurError
-from vicur.objects import objects_at
-from vicur.stage import Context, Stage, Summary
-from vicur.storage import files_below, new_file
+from vicur.stage.runner import Context, Stage, Summary
+from vicur.storage.folders import files_below, new_file
+from vicur.storage.object_store import objects_at
 
 _SHOWN = 5  # skipped rows in an error message
 
@@ -41,6 +42,17 @@ class PrepareSummary(Summary):
     """Rows of the source that could not be used."""
     skipped_reasons: dict[str, int]
     """How many of them for a fault of which field; empty for a dataset that was prepared elsewhere."""
+
+
+def sources(section: Section) -> dict[str, Path]:
+    """Return the files and folders outside the pipeline that a section names.
+
+    Raises:
+        VicurError: if one of them does not exist.
+    """
+    if isinstance(section, DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig):
+        return source_inputs(section)
+    return section.inputs()
 
 
 def source_inputs(config: DataConfig) -> dict[str, Path]:

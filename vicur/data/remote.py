@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 
 from vicur.data.fetch import WantedFile, require_paths
 from vicur.errors import VicurError
-from vicur.objects import Objects, StoredObject, objects_at
-from vicur.session import scratch_folder
-from vicur.storage import new_file
+from vicur.stage.session import scratch_folder
+from vicur.storage.folders import new_file
+from vicur.storage.object_store import Objects, StoredObject, objects_at
 
 _LISTING = TypeAdapter(list[StoredObject])
 

@@ -12,7 +12,7 @@ from vicur.evaluation.comparison import COMPARISON, Comparison, Evaluation, comp
 from vicur.evaluation.report import ReportInputs, write_report
 from vicur.evaluation.statistics import Difference, paired_difference
 from vicur.evaluation.verdicts import Verdict, percent, points, verdicts
-from vicur.stage import Context, Stage, Summary
+from vicur.stage.runner import Context, Stage, Summary
 
 REPORT = "report.html"
 _STUDENT = ".student"

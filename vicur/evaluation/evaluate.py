@@ -24,7 +24,7 @@ from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
 from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
-from vicur.stage import Context, Stage, Summary
+from vicur.stage.runner import Context, Stage, Summary
 
 # Prompts of so many batches are held at once: enough for prompts of like length to share a batch, little memory.
 _BATCHES_HELD = 16

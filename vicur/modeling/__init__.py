@@ -9,7 +9,6 @@ from __future__ import annotations
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
 
 from vicur.modeling.attention import SinkAttentionMaps, sink_attention
-from vicur.modeling.barring import bar_images
 from vicur.modeling.checkpoint import (
     load_model,
     parameter_count,
@@ -18,6 +17,7 @@ from vicur.modeling.checkpoint import (
     with_cue_recovery,
     without_cue_recovery,
 )
+from vicur.modeling.image_blocking import bar_images
 from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration, Qwen3VLStudentModel
 
 AutoConfig.register(Qwen3VLStudentConfig.model_type, Qwen3VLStudentConfig, exist_ok=True)

@@ -28,9 +28,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vicur.errors import VicurError
-from vicur.modeling.marks import mark, split_marks
+from vicur.modeling.mrope import mrope_positions
 from vicur.modeling.patches import PatchCache
-from vicur.modeling.rotary import mrope_positions
+from vicur.modeling.template_slots import mark, split_marks
 
 _CONTROL = re.compile(r"^<\|.*\|>$")
 

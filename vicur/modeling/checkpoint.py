@@ -21,10 +21,10 @@ from transformers.initialization import no_init_weights
 
 from vicur.config.student import CueRecoverySettings
 from vicur.errors import VicurError
-from vicur.modeling.barring import bar_images, is_barred
 from vicur.modeling.disk import disk_errors
+from vicur.modeling.image_blocking import bar_images, is_barred
 from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration
-from vicur.storage import new_folder
+from vicur.storage.folders import new_folder
 
 _CLASSES: dict[str, type[Qwen3VLForConditionalGeneration]] = {
     Qwen3VLConfig.model_type: Qwen3VLForConditionalGeneration,

@@ -19,7 +19,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.errors import VicurError
 from vicur.modeling.vision import ImageFeatures
-from vicur.storage import files_below, new_file
+from vicur.storage.folders import files_below, new_file
 
 log = logging.getLogger(__name__)
 

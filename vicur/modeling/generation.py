@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
 from vicur.config.sampling import Sampling
-from vicur.modeling.barring import visual_history
 from vicur.modeling.chat import Chat, Prompt
-from vicur.modeling.drawing import PlainDraws, draw, is_plain
+from vicur.modeling.image_blocking import visual_history
+from vicur.modeling.sampling import PlainDraws, draw, is_plain
 from vicur.modeling.scoring import output_input, output_weights, text_config
 from vicur.modeling.vision import Encode, encode_images, encoder_outputs
 from vicur.seeds import numpy_generator

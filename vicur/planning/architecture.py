@@ -14,7 +14,7 @@ from typing import Any
 from transformers import Qwen3VLConfig
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
 
-from vicur.config.base_model import BaseModelConfig
+from vicur.config.base import BaseModelConfig
 from vicur.errors import VicurError
 from vicur.modeling import Qwen3VLStudentConfig
 

@@ -7,10 +7,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vicur.config.base import Section
 from vicur.config.data import DigitScenesConfig
 from vicur.config.methods import MethodName
 from vicur.config.run import RunConfig
+from vicur.config.section import Section
 from vicur.config.student import CueRecoverySettings
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.trained import Lora

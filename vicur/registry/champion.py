@@ -22,12 +22,12 @@ from vicur.errors import VicurError
 from vicur.evaluation.comparison import Evaluation
 from vicur.evaluation.predictions import Prediction, check_response
 from vicur.evaluation.statistics import paired_difference
-from vicur.registry.case import Case
+from vicur.registry.candidate import Candidate
 from vicur.registry.checkpoints import download_checkpoint
 from vicur.registry.gate import AgainstChampion
 from vicur.registry.versions import Version, tag
-from vicur.stage import Context
-from vicur.tracking import Tracker
+from vicur.stage.runner import Context
+from vicur.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +39,7 @@ EVALUATION_FOLDER = "evaluation"
 
 
 def against_champion(
-    client: MlflowClient, champion: Version, case: Case, config: RegistryConfig, context: Context
+    client: MlflowClient, champion: Version, case: Candidate, config: RegistryConfig, context: Context
 ) -> AgainstChampion:
     """Compares the candidate with the champion, by the same bootstrap as with its base.
 
@@ -83,7 +83,7 @@ def keep_answers(client: MlflowClient, version: Version, evaluation: Path, run_i
     tag(client, version, {EVALUATION_RUN_TAG: run_id})
 
 
-def _kept_answers(client: MlflowClient, champion: Version, case: Case, work: Path) -> Sequence[Prediction] | None:
+def _kept_answers(client: MlflowClient, champion: Version, case: Candidate, work: Path) -> Sequence[Prediction] | None:
     from mlflow.exceptions import MlflowException
 
     run_id = champion.tags.get(EVALUATION_RUN_TAG)
@@ -106,7 +106,7 @@ def _kept_answers(client: MlflowClient, champion: Version, case: Case, work: Pat
 
 
 def _ask(
-    client: MlflowClient, champion: Version, case: Case, config: RegistryConfig, context: Context
+    client: MlflowClient, champion: Version, case: Candidate, config: RegistryConfig, context: Context
 ) -> Sequence[Prediction]:
     # Loads torch: a champion whose answers were kept needs none.
     from vicur.evaluation.evaluate import evaluate

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from vicur.errors import VicurError
-from vicur.mlflow_store import answering, as_default
 from vicur.registry.lineage import checkpoint_sha256
 from vicur.registry.package import CHECKPOINT
 from vicur.registry.versions import Version, get_version
-from vicur.storage import new_folder, unwritable
+from vicur.storage.folders import new_folder, unwritable
+from vicur.tracking.mlflow import answering, as_default
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

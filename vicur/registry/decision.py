@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.config.registry import RegistryConfig
 from vicur.errors import VicurError
-from vicur.mlflow_store import creation_lock
-from vicur.registry.case import Case
+from vicur.registry.candidate import Candidate
 from vicur.registry.champion import against_champion
 from vicur.registry.gate import AgainstChampion, GateInputs, GateOutcome, decide
 from vicur.registry.promotion import GATE_TAG, PASSED, REASONS_TAG, former_champion, make_champion
 from vicur.registry.versions import CHAMPION, Version, get_version, tag, version_with_alias
-from vicur.stage import Context
+from vicur.stage.runner import Context
+from vicur.tracking.mlflow import creation_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +22,7 @@ _ATTEMPTS = 5
 
 
 def put_through_gate(
-    client: MlflowClient, version: Version, case: Case, config: RegistryConfig, context: Context
+    client: MlflowClient, version: Version, case: Candidate, config: RegistryConfig, context: Context
 ) -> GateOutcome:
     """Decides and acts on it. Where the champion changes meanwhile (another run was quicker), it decides again.
 
@@ -53,7 +53,7 @@ def put_through_gate(
 def _measured(
     client: MlflowClient,
     version: Version,
-    case: Case,
+    case: Candidate,
     champion: Version | None,
     against: AgainstChampion | None,
 ) -> GateInputs:

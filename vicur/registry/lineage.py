@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 import vicur
-from vicur.code_version import code_version
 from vicur.data.pin import dvc_hash
 from vicur.errors import VicurError
-from vicur.storage import file_sha256, files_below, tree_sha256
+from vicur.stage.code_version import code_version
+from vicur.storage.folders import file_sha256, files_below, tree_sha256
 
 _RECORD = "vicur.json"
 _NOT_MODEL = (_RECORD, "metrics.jsonl")
@@ -153,7 +153,7 @@ def trace(inputs: Mapping[str, Path]) -> Lineage:
         dataset_source=str(_json(inputs["dataset"] / "manifest.json").get("source", {}).get("type", "unknown")),
         cues=record.cues,
         cue_provider=str(_json(inputs["cues"] / "audit.json").get("provider", "unknown")),
-        code=code_version("vicur.training.distill"),
+        code=code_version("vicur.training.train"),
         package=vicur.__version__,
         seed=record.seed,
         training_run=record.mlflow_run_id or "",

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vicur
-from vicur.mlflow_store import environment
-from vicur.storage import link_or_copy
+from vicur.storage.folders import link_or_copy
+from vicur.tracking.mlflow import environment
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from vicur.errors import VicurError
-from vicur.mlflow_store import answering, creation_lock, public_uri
 from vicur.redaction import redacted
 from vicur.registry.versions import CHAMPION, PREVIOUS, Version, get_version, tag, version_with_alias
+from vicur.tracking.mlflow import answering, creation_lock, public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from vicur.data import read_manifest
 from vicur.evaluation.compare import REPORT
-from vicur.registry.case import Case
+from vicur.registry.candidate import Candidate
 from vicur.registry.gate import GateOutcome
 from vicur.registry.pages import run_page, version_page
 from vicur.registry.source import link_to_training
 from vicur.registry.versions import Version
-from vicur.tracking import Tracker, log_dataset
+from vicur.tracking.tracker import Tracker, log_dataset
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NOTE = "mlflow.note.content"
 
 
-def publish(client: MlflowClient, version: Version, case: Case, outcome: GateOutcome, tracker: Tracker) -> None:
+def publish(client: MlflowClient, version: Version, case: Candidate, outcome: GateOutcome, tracker: Tracker) -> None:
     """Publishes the version, with its aliases as they are now.
 
     Args:
@@ -40,7 +40,7 @@ def publish(client: MlflowClient, version: Version, case: Case, outcome: GateOut
         _log_pipeline(client, version, case, outcome, tracker.parent_run_id)
 
 
-def _log_figures_of_model(client: MlflowClient, version: Version, case: Case, run_id: str) -> None:
+def _log_figures_of_model(client: MlflowClient, version: Version, case: Candidate, run_id: str) -> None:
     """Accuracies, tied to the model and the dataset, so that the model's own page shows them."""
     from mlflow.entities import Metric
 
@@ -53,7 +53,7 @@ def _log_figures_of_model(client: MlflowClient, version: Version, case: Case, ru
     )
 
 
-def _log_pipeline(client: MlflowClient, version: Version, case: Case, outcome: GateOutcome, run_id: str) -> None:
+def _log_pipeline(client: MlflowClient, version: Version, case: Candidate, outcome: GateOutcome, run_id: str) -> None:
     """The run of the whole pipeline: accuracies of base and students, the report, the data, and the verdict."""
     from mlflow.entities import Metric
 
@@ -70,6 +70,6 @@ def _log_pipeline(client: MlflowClient, version: Version, case: Case, outcome: G
     client.set_tag(run_id, _NOTE, page)
 
 
-def _log_dataset(client: MlflowClient, case: Case, run_id: str, context: str) -> None:
+def _log_dataset(client: MlflowClient, case: Candidate, run_id: str, context: str) -> None:
     profile = read_manifest(case.dataset).examples
     log_dataset(client, run_id, case.lineage.dataset_source, case.lineage.dataset, context, profile)

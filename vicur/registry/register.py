@@ -18,9 +18,8 @@ from vicur.config.evaluation import REPORT_SPLIT
 from vicur.config.registry import RegistryConfig
 from vicur.data import read_examples
 from vicur.errors import VicurError
-from vicur.mlflow_store import answering, as_default
 from vicur.redaction import redacted_value
-from vicur.registry.case import Case, read_case
+from vicur.registry.candidate import Candidate, read_case
 from vicur.registry.champion import keep_answers
 from vicur.registry.decision import put_through_gate
 from vicur.registry.gate import GateOutcome
@@ -29,8 +28,9 @@ from vicur.registry.pages import version_page
 from vicur.registry.publish import publish
 from vicur.registry.source import link_to_training, training_run
 from vicur.registry.versions import CANDIDATE, CHAMPION, Version, create_version, find_version, get_version
-from vicur.stage import Context, Stage, Summary
-from vicur.tracking import flattened
+from vicur.stage.runner import Context, Stage, Summary
+from vicur.tracking.mlflow import answering, as_default
+from vicur.tracking.tracker import flattened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,7 +93,7 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
     return summary
 
 
-def _version_of(client: MlflowClient, name: str, case: Case, run_id: str, work: Path) -> Version:
+def _version_of(client: MlflowClient, name: str, case: Candidate, run_id: str, work: Path) -> Version:
     """The student's version, created where it has none."""
     found = find_version(client, name, case.lineage.identity())
     if found is not None:
@@ -124,7 +124,7 @@ def _version_of(client: MlflowClient, name: str, case: Case, run_id: str, work: 
     )
 
 
-def _summary(uri: str, version: Version, outcome: GateOutcome, case: Case) -> RegistrationSummary:
+def _summary(uri: str, version: Version, outcome: GateOutcome, case: Candidate) -> RegistrationSummary:
     state = CHAMPION if CHAMPION in version.aliases else CANDIDATE
     said = "" if outcome.passed else f": {outcome.reasons[0]}"
     difference = case.shown.difference

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vicur.errors import VicurError
-from vicur.mlflow_store import public_uri
+from vicur.tracking.mlflow import public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -24,8 +24,8 @@ from torch.distributed.checkpoint.state_dict import (
 
 from vicur.errors import VicurError
 from vicur.modeling.disk import disk_errors
-from vicur.storage import file_sha256
-from vicur.training.processes import Processes
+from vicur.storage.folders import file_sha256
+from vicur.training.world import World
 
 CHECKSUMS = "checksums.json"
 _STATE = "state.json"
@@ -78,11 +78,11 @@ def trained_weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def restore(kept: Mapping[str, Tensor], tensors: Mapping[str, Tensor], processes: Processes) -> None:
+def restore(kept: Mapping[str, Tensor], tensors: Mapping[str, Tensor], processes: World) -> None:
     """Puts kept tensors back, in place.
 
     Args:
-        kept: what :meth:`~vicur.training.processes.Processes.collect` gave; process 0 has it.
+        kept: what :meth:`~vicur.training.world.World.collect` gave; process 0 has it.
         tensors: those of the models, by name.
         processes: all that the models are spread over.
 
@@ -103,7 +103,7 @@ def restore(kept: Mapping[str, Tensor], tensors: Mapping[str, Tensor], processes
     processes.hand_out(kept, tensors)
 
 
-def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, processes: Processes) -> dict[str, Tensor]:
+def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, processes: World) -> dict[str, Tensor]:
     """State of the optimizer by weight, in process 0; its settings come from the configuration."""
     state: Any = get_optimizer_state_dict(model, optimizer, options=_WHOLE).get("state", {})
     moments = {f"{name}.{moment}": value for name, of in state.items() for moment, value in of.items()}
@@ -111,7 +111,7 @@ def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, processe
 
 
 def restore_optimizer(
-    model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], processes: Processes
+    model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], processes: World
 ) -> None:
     """Puts a state from :func:`optimizer_state` back, which process 0 has."""
     moments: dict[str, dict[str, Tensor]] = {}

@@ -18,16 +18,16 @@ from vicur.errors import VicurError
 from vicur.modeling import parameter_count, read_config, save_model
 from vicur.modeling.chat import Chat
 from vicur.seeds import numpy_generator
-from vicur.stage import Context, Summary
-from vicur.storage import tree_sha256
+from vicur.stage.runner import Context, Summary
+from vicur.storage.folders import tree_sha256
 from vicur.training.checkpoint import restore, trained_weights
 from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import PixelStore, TrainingExample, training_examples
-from vicur.training.learner import Learner, build_learner, new_student
-from vicur.training.processes import Processes
-from vicur.training.same_work import require_same_work
-from vicur.training.spread import Sharded
+from vicur.training.parallel import FsdpModel
+from vicur.training.state import TrainState, build_learner, new_student
 from vicur.training.trainer import Validation, fit, write_metrics
+from vicur.training.workers.same_work import require_same_work
+from vicur.training.world import World
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def take_part(
     inputs: Mapping[str, Path],
     output: Path,
     context: Context,
-    processes: Processes,
+    processes: World,
     stop: Path | None = None,
 ) -> TrainSummary | None:
     """Trains one student, as one of ``processes``.
@@ -133,18 +133,18 @@ def take_part(
     )
 
 
-def finished_student(learner: Learner, best: Mapping[str, Tensor], base: Path) -> Qwen3VLForConditionalGeneration:
+def finished_student(learner: TrainState, best: Mapping[str, Tensor], base: Path) -> Qwen3VLForConditionalGeneration:
     """The student as it is saved, in process 0: with its best weights, low-rank updates merged. It learns no more.
 
     Args:
         learner: the student that was trained.
-        best: weights from :meth:`~vicur.training.processes.Processes.collect`.
+        best: weights from :meth:`~vicur.training.world.World.collect`.
         base: what it started from. A sharded student is put together anew, from there and the weights.
     """
     student, adapters = learner.student, learner.adapters
-    if isinstance(learner.spread, Sharded):
+    if isinstance(learner.spread, FsdpModel):
         student, adapters = new_student(learner.config, base, learner.chat, learner.seed, torch.device("cpu"))
-    alone = Processes.alone(str(student.device))
+    alone = World.alone(str(student.device))
     restore(best, trained_weights(student), alone)
     if adapters is not None:
         # In bfloat16, a weight would take none of an update that is small beside it.

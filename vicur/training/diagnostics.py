@@ -13,12 +13,12 @@ from torch.utils.hooks import RemovableHandle
 from vicur.answers import hint_leaks
 from vicur.modeling.positions import CuePositions
 from vicur.modeling.recovery import CueRecovery
-from vicur.training.tally import Tally
+from vicur.training.metrics import Metrics
 
 _SEGMENTS = ("quarter_1", "quarter_2", "quarter_3", "quarter_4")
 
 
-def logprob_gap(teacher_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Tally:
+def logprob_gap(teacher_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Metrics:
     """Teacher minus student log-prob of the sampled tokens, in nats a token: whole response, halves, quarters.
 
     Token n of a response of length N lies in quarter floor(4 n / N). Segments are averaged over all tokens of the batch that lie in them;
@@ -30,16 +30,16 @@ def logprob_gap(teacher_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Tall
     quarter_BR = torch.div(4 * place_BR, length_B1, rounding_mode="floor")
     parts = {"whole": mask_BR, "half_1": mask_BR & (quarter_BR < 2), "half_2": mask_BR & (quarter_BR >= 2)}
     parts |= {name: mask_BR & (quarter_BR == n) for n, name in enumerate(_SEGMENTS)}
-    tally = Tally()
+    tally = Metrics()
     for name, part in parts.items():
         tally.average(f"gap/{name}", float(gap_BR[part].sum()), int(part.sum()))
     return tally
 
 
-def hint_leakage(texts: Sequence[str]) -> Tally:
+def hint_leakage(texts: Sequence[str]) -> Metrics:
     """Responses that hold the whole word "Hint", in any case, and how often they hold it (the paper's two counts)."""
     counts = [hint_leaks(text) for text in texts]
-    tally = Tally()
+    tally = Metrics()
     tally.add("leakage/samples", sum(count > 0 for count in counts))
     tally.add("leakage/occurrences", sum(counts))
     return tally
@@ -74,10 +74,10 @@ def epoch_leakage(
     }
 
 
-def reward_metrics(rewards_GN: Tensor) -> Tally:
+def reward_metrics(rewards_GN: Tensor) -> Metrics:
     """Mean and spread of the rewards of N responses to each of G prompts, and the share of groups that agree: those teach nothing."""
     agree_G = (rewards_GN == rewards_GN[:, :1]).all(dim=-1)
-    tally = Tally()
+    tally = Metrics()
     tally.average("reward/mean", float(rewards_GN.sum()), rewards_GN.numel())
     tally.average("reward/std", float(rewards_GN.std(dim=-1).sum()), len(rewards_GN))
     tally.average("reward/groups_without_signal", int(agree_G.sum()), len(rewards_GN))
@@ -107,9 +107,9 @@ class RecoveryNorms:
         if self._hook is not None:
             self._hook.remove()
 
-    def tally(self) -> Tally:
+    def tally(self) -> Metrics:
         """The mean over sinks and layers; empty where there was none."""
-        tally = Tally()
+        tally = Metrics()
         if self._ratios:
             ratios = torch.cat(self._ratios)
             tally.average("recovery/update_ratio", float(ratios.sum()), len(ratios))

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from vicur.termination import on_sigterm
+from vicur.processes.signals import on_sigterm
 
 
 class Interruption:

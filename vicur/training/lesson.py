@@ -12,19 +12,19 @@ from torch import Tensor
 from vicur.modeling.chat import Batch, Prompt
 from vicur.modeling.scoring import response_states, text_config
 from vicur.modeling.vision import ImageFeatures
-from vicur.training.attempts import Attempts
+from vicur.training.batch import Responses
 from vicur.training.diagnostics import RecoveryNorms, logprob_gap
-from vicur.training.learner import AnyTeacher, Learner
-from vicur.training.loss import Drawn, Loss, Teaching, objective_loss, teaching
+from vicur.training.loss import EngineLogprobs, Loss, TeacherScores, objective_loss, teaching
+from vicur.training.metrics import Metrics
 from vicur.training.objectives import token_weights
 from vicur.training.phases import Phases
 from vicur.training.rollout.gap import engine_gap
-from vicur.training.tally import Tally
+from vicur.training.state import AnyTeacher, TrainState
 from vicur.training.teachers import ModelTeacher
 from vicur.training.vision import SharedFeatures
 
 
-class Lesson:
+class ScoredBatch:
     """The responses of a batch with all that their loss depends on.
 
     Args:
@@ -35,7 +35,7 @@ class Lesson:
     """
 
     def __init__(
-        self, learner: Learner, attempts: Attempts, teacher_features: dict[str, ImageFeatures], phases: Phases
+        self, learner: TrainState, attempts: Responses, teacher_features: dict[str, ImageFeatures], phases: Phases
     ) -> None:
         self.learner = learner
         self.attempts = attempts
@@ -46,7 +46,7 @@ class Lesson:
         self._objective = learner.config.effective.objective
         self._recovery = RecoveryNorms(learner.student)
         # By the first row of a part: what the teacher gives, and what the first update found, with its mask.
-        self._taught: dict[int, Teaching] = {}
+        self._taught: dict[int, TeacherScores] = {}
         self._first: dict[int, tuple[Loss, Tensor]] = {}
 
     def parts(self) -> Iterator[slice]:
@@ -92,9 +92,9 @@ class Lesson:
             self._first[part.start] = (replace(found, value=value.detach()), mask_BR)
         return value, found.told
 
-    def tally(self) -> Tally:
+    def tally(self) -> Metrics:
         """Gap, entropy and the strength of cue recovery in the first update, where there were such."""
-        tally = Tally()
+        tally = Metrics()
         for found, mask_BR in self._first.values():
             tally.average("entropy", float(found.entropy_BR[mask_BR].sum()), int(mask_BR.sum()))
             if found.teacher_BR is not None:
@@ -102,9 +102,9 @@ class Lesson:
         tally.join([self._recovery.tally()])
         return tally
 
-    def engine_gap(self) -> Tally:
+    def engine_gap(self) -> Metrics:
         """How far another engine was from the student that it stood for, in the first update."""
-        tally = Tally()
+        tally = Metrics()
         if self.attempts.elsewhere:
             for start, (found, mask_BR) in self._first.items():
                 drawn_BR = self.attempts.drawn_logprobs(slice(start, start + len(mask_BR))).to(mask_BR.device)
@@ -122,13 +122,13 @@ class Lesson:
         known = self._first.get(part.start)
         return None if known is None else known[0].student_BR
 
-    def _drawn(self, part: slice) -> Drawn | None:
+    def _drawn(self, part: slice) -> EngineLogprobs | None:
         importance = self.learner.config.rollout.importance
         if not self.attempts.elsewhere or importance.type == "none":
             return None
-        return Drawn(self.attempts.drawn_logprobs(part).to(self.learner.processes.device), importance.cap)
+        return EngineLogprobs(self.attempts.drawn_logprobs(part).to(self.learner.processes.device), importance.cap)
 
-    def _teaching(self, teacher: AnyTeacher, part: slice) -> Teaching:
+    def _teaching(self, teacher: AnyTeacher, part: slice) -> TeacherScores:
         """What the teacher gives for some rows. Later updates of the batch learn from the same."""
         known = self._taught.get(part.start)
         if known is not None:
@@ -137,13 +137,13 @@ class Lesson:
         if isinstance(teacher, ModelTeacher):
             made = self._forward(teacher, prompts, part)
         else:
-            made = Teaching(teacher.logprobs(prompts, self.attempts.ids[part]))
+            made = TeacherScores(teacher.logprobs(prompts, self.attempts.ids[part]))
         made = made.to(self.learner.processes.device)
         if self.learner.config.updates_per_batch > 1:
             self._taught[part.start] = made
         return made
 
-    def _forward(self, teacher: ModelTeacher, prompts: Sequence[Prompt], part: slice) -> Teaching:
+    def _forward(self, teacher: ModelTeacher, prompts: Sequence[Prompt], part: slice) -> TeacherScores:
         device = self.learner.processes.teacher_device
         batch, forbidden = self._batch(prompts, part, device), self._forbidden.to(device)
         with teacher.scoring():

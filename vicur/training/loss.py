@@ -28,7 +28,7 @@ from vicur.training.objectives import (
 
 
 @dataclass(frozen=True, eq=False)
-class Teaching:
+class TeacherScores:
     """What an objective takes from the teacher, without gradient.
 
     Attributes:
@@ -41,9 +41,9 @@ class Teaching:
     top: TopTokens | None = None
     states: ResponseStates | None = None
 
-    def to(self, device: torch.device) -> Teaching:
+    def to(self, device: torch.device) -> TeacherScores:
         """The same on another device: the student's, where the teacher has its own."""
-        return Teaching(
+        return TeacherScores(
             None if self.logprobs_N is None else self.logprobs_N.to(device),
             None if self.top is None else self.top.to(device),
             None if self.states is None else self.states.to(device),
@@ -51,7 +51,7 @@ class Teaching:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class EngineLogprobs:
     """What another engine than the trainer drew tokens with.
 
     Attributes:
@@ -83,7 +83,7 @@ class Loss:
 
 
 @torch.no_grad()
-def teaching(objective: ObjectiveConfig, teacher: ResponseStates, forbidden: Tensor) -> Teaching:
+def teaching(objective: ObjectiveConfig, teacher: ResponseStates, forbidden: Tensor) -> TeacherScores:
     """What ``objective`` takes from the teacher.
 
     Args:
@@ -95,12 +95,12 @@ def teaching(objective: ObjectiveConfig, teacher: ResponseStates, forbidden: Ten
         VicurError: where a top-k objective asks for more tokens than the vocabulary has.
     """
     if isinstance(objective, ForwardKl | ReverseKl | Jsd):
-        return Teaching(states=teacher)
+        return TeacherScores(states=teacher)
     arguments = teacher.hidden_NH, teacher.head_VH, teacher.targets_N[:, None], forbidden
     if isinstance(objective, TopkForwardKl):
         top, logprobs_N1 = top_tokens(*arguments, objective.k)
-        return Teaching(logprobs_N1[:, 0], top=top)
-    return Teaching(token_logprobs(*arguments)[0][:, 0])
+        return TeacherScores(logprobs_N1[:, 0], top=top)
+    return TeacherScores(token_logprobs(*arguments)[0][:, 0])
 
 
 def objective_loss(
@@ -109,11 +109,11 @@ def objective_loss(
     weights_BR: Tensor,
     forbidden: Tensor,
     *,
-    taught: Teaching | None = None,
+    taught: TeacherScores | None = None,
     advantages_B: Tensor | None = None,
     old_BR: Tensor | None = None,
     clipped: bool = False,
-    drawn: Drawn | None = None,
+    drawn: EngineLogprobs | None = None,
 ) -> Loss:
     """The loss of some responses.
 
@@ -165,7 +165,9 @@ def objective_loss(
     return _loss(student, loss, student_N, taught.logprobs_N, entropy_N, told | corrected)
 
 
-def _corrected(drawn: Drawn, mask_BR: Tensor, before_N: Tensor, weights_N: Tensor) -> tuple[Tensor, dict[str, float]]:
+def _corrected(
+    drawn: EngineLogprobs, mask_BR: Tensor, before_N: Tensor, weights_N: Tensor
+) -> tuple[Tensor, dict[str, float]]:
     """Weights of tokens that another engine drew, times the ratio of the trainer's probability to its."""
     ratios_N = truncated_ratios(before_N, drawn.logprobs_BR[mask_BR], cap=drawn.cap)
     told = {"rollout/importance": ratios_N.mean(), "rollout/truncated_share": (ratios_N >= drawn.cap).float().mean()}

@@ -15,17 +15,17 @@ from torch.distributed.tensor import DTensor
 
 from vicur.errors import VicurError
 from vicur.modeling.vision import ImageFeatures
-from vicur.training.attempts import references, rollouts
+from vicur.training.batch import references, rollouts
 from vicur.training.examples import TrainingExample
-from vicur.training.learner import Learner
-from vicur.training.lesson import Lesson
+from vicur.training.lesson import ScoredBatch
+from vicur.training.metrics import Metrics
 from vicur.training.phases import Phases
 from vicur.training.rollout.gap import require_near
-from vicur.training.tally import Tally
+from vicur.training.state import TrainState
 from vicur.training.vision import SharedFeatures
 
 
-def training_step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
+def training_step(learner: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
     """Makes step ``step`` (from 0) of the student on ``rows``: one batch, and ``updates_per_batch`` updates. Each process takes its share
     of the rows.
 
@@ -50,7 +50,7 @@ def training_step(learner: Learner, rows: Sequence[TrainingExample], step: int) 
     else:
         attempts = rollouts(learner, rows, seen.detached(), step)
         phases.end("rollout")
-    lesson = Lesson(learner, attempts, _teacher_features(learner, rows, seen, step), phases)
+    lesson = ScoredBatch(learner, attempts, _teacher_features(learner, rows, seen, step), phases)
     phases.end("teacher")
     made: list[dict[str, float]] = []
     for number in range(config.updates_per_batch):
@@ -58,7 +58,7 @@ def training_step(learner: Learner, rows: Sequence[TrainingExample], step: int) 
             seen = learner.vision.of(images)
             phases.end("vision")
         made.append(_update(learner, lesson, seen, step, first=number == 0))
-    tally = Tally()
+    tally = Metrics()
     tally.add("tokens", attempts.tokens)
     tally.join([lesson.tally(), attempts.tally])
     told = _together(learner, tally)
@@ -78,15 +78,15 @@ def _mean(made: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in told.items()}
 
 
-def _together(learner: Learner, mine: Tally) -> dict[str, float]:
+def _together(learner: TrainState, mine: Metrics) -> dict[str, float]:
     """What all processes have counted."""
-    tally = Tally()
+    tally = Metrics()
     tally.join(learner.processes.gather(mine))
     return tally.metrics()
 
 
 def _teacher_features(
-    learner: Learner, rows: Sequence[TrainingExample], seen: SharedFeatures, step: int
+    learner: TrainState, rows: Sequence[TrainingExample], seen: SharedFeatures, step: int
 ) -> dict[str, ImageFeatures]:
     if learner.teacher is None:
         return {}
@@ -94,7 +94,9 @@ def _teacher_features(
     return learner.teacher.features(images, seen.detached(), step)
 
 
-def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int, *, first: bool) -> dict[str, float]:
+def _update(
+    learner: TrainState, lesson: ScoredBatch, seen: SharedFeatures, step: int, *, first: bool
+) -> dict[str, float]:
     """Makes one update of the student; the first on a batch only where its rollouts are the student's.
 
     Returns:
@@ -103,7 +105,7 @@ def _update(learner: Learner, lesson: Lesson, seen: SharedFeatures, step: int, *
     config, optimizer, spread = learner.config, learner.optimizer, learner.spread
     for group in optimizer.param_groups:
         group["lr"] = learner.learning_rate(step)
-    tally = Tally()
+    tally = Metrics()
     for part in (parts := list(lesson.parts())):
         with nullcontext() if part is parts[-1] else spread.accumulating():
             loss, told = lesson.loss(part, seen)

@@ -19,7 +19,7 @@ from vicur.modeling.features import FrozenFeatures
 from vicur.modeling.student import cue_recovery_off
 from vicur.modeling.vision import ImageFeatures, encode_images
 from vicur.training.lora import Adapters
-from vicur.training.spread import Spread
+from vicur.training.parallel import ParallelModel
 
 Features = dict[str, ImageFeatures]
 
@@ -27,7 +27,7 @@ Features = dict[str, ImageFeatures]
 class Teacher(ABC):
     """Scores responses."""
 
-    spreads: tuple[Spread, ...] = ()
+    spreads: tuple[ParallelModel, ...] = ()
     """Its model, where the training holds that."""
 
     @abstractmethod
@@ -61,7 +61,7 @@ class ModelTeacher(Teacher):
         spread: the model, which scores inside :meth:`scoring`.
     """
 
-    def __init__(self, spread: Spread) -> None:
+    def __init__(self, spread: ParallelModel) -> None:
         self.spread = spread
         self.spreads = (spread,)
 
@@ -93,7 +93,7 @@ class FrozenTeacher(ModelTeacher):
 
     def __init__(
         self,
-        spread: Spread,
+        spread: ParallelModel,
         known: FrozenFeatures,
         *,
         begins_as_student: bool,
@@ -128,7 +128,7 @@ class AdapterOffTeacher(FrozenTeacher):
 
     def __init__(
         self,
-        spread: Spread,
+        spread: ParallelModel,
         known: FrozenFeatures,
         adapters: Adapters | None,
         *,
@@ -158,7 +158,9 @@ class AverageTeacher(ModelTeacher):
         student_tower_trained: whether the student's tower is trained, and so averaged too.
     """
 
-    def __init__(self, spread: Spread, trained: Sequence[str], decay: float, *, student_tower_trained: bool) -> None:
+    def __init__(
+        self, spread: ParallelModel, trained: Sequence[str], decay: float, *, student_tower_trained: bool
+    ) -> None:
         super().__init__(spread)
         self._trained = tuple(trained)
         self._decay = decay

@@ -29,7 +29,6 @@ from vicur.cues.hints import Privilege, hint_for, with_hint
 from vicur.data.digit_scenes import DESCRIBE_QUESTION, build_pools, describe, vocabulary
 from vicur.data.rendering import COLOURS, COLUMNS, ROWS
 from vicur.data.schema import Example
-from vicur.events import Events
 from vicur.modeling import parameter_count, save_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
@@ -37,6 +36,7 @@ from vicur.modeling.scoring import score_responses, text_config
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 from vicur.modeling.vision import encode_images
 from vicur.seeds import numpy_generator, substream
+from vicur.stage.events import Events
 from vicur.training.examples import PixelStore
 
 _DIGITS = 10

@@ -20,8 +20,8 @@ from vicur.config.sampling import Sampling
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
-from vicur.stage import Context
-from vicur.termination import asked_to_stop
+from vicur.processes.signals import asked_to_stop
+from vicur.stage.runner import Context
 from vicur.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -34,7 +34,7 @@ from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.diagnostics import epoch_leakage
 from vicur.training.examples import TrainingExample, batch_rows
 from vicur.training.interruption import Interruption
-from vicur.training.learner import Learner
+from vicur.training.state import TrainState
 from vicur.training.step import training_step
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Validation:
     examples: Sequence[Example]
     prompts: Sequence[Prompt]
 
-    def accuracy(self, learner: Learner, step: int = 0) -> float:
+    def accuracy(self, learner: TrainState, step: int = 0) -> float:
         """Greedy accuracy of the student after ``step`` updates. Each process asks its share of the questions."""
         config, processes = learner.config, learner.processes
         learner.engine.update(step)
@@ -68,7 +68,7 @@ class Validation:
 
 
 def fit(
-    learner: Learner,
+    learner: TrainState,
     examples: Sequence[TrainingExample],
     validation: Validation,
     store: CheckpointStore,
@@ -119,7 +119,7 @@ def fit(
     return progress, best if config.keep == "best" else processes.collect(trained_weights(learner.student))
 
 
-def _step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
+def _step(learner: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
     try:
         return training_step(learner, rows, step)
     except FloatingPointError as error:
@@ -131,7 +131,7 @@ def _step(learner: Learner, rows: Sequence[TrainingExample], step: int) -> dict[
 
 
 def _resume_or_begin(
-    learner: Learner, validation: Validation, store: CheckpointStore, context: Context
+    learner: TrainState, validation: Validation, store: CheckpointStore, context: Context
 ) -> tuple[Progress, dict[str, Tensor]]:
     processes, student = learner.processes, learner.student
     found = store.newest() if processes.is_main else None
@@ -148,7 +148,7 @@ def _resume_or_begin(
     return progress, {} if found is None else dict(found.best)
 
 
-def _keep(learner: Learner, best: dict[str, Tensor], progress: Progress, store: CheckpointStore) -> None:
+def _keep(learner: TrainState, best: dict[str, Tensor], progress: Progress, store: CheckpointStore) -> None:
     """Writes a checkpoint. All processes hand over what they have; process 0 writes."""
     processes = learner.processes
     made = Checkpoint(
@@ -164,7 +164,7 @@ def _keep(learner: Learner, best: dict[str, Tensor], progress: Progress, store: 
 
 
 def _validate(
-    learner: Learner, validation: Validation, progress: Progress, best: dict[str, Tensor]
+    learner: TrainState, validation: Validation, progress: Progress, best: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     accuracy = validation.accuracy(learner, progress.step)
     progress.records[-1]["validation_accuracy"] = accuracy

@@ -13,8 +13,8 @@ import torch
 from vicur.modeling.chat import Pixels
 from vicur.modeling.features import FrozenFeatures
 from vicur.modeling.vision import Encode, ImageFeatures, encode_images
+from vicur.training.parallel import ParallelModel
 from vicur.training.recompute import Recomputation
-from vicur.training.spread import Spread
 
 
 class SharedFeatures:
@@ -56,7 +56,7 @@ class StudentVision:
         frozen: features of its tower where that is not trained: it encodes an image once a run.
     """
 
-    def __init__(self, spread: Spread, recomputation: Recomputation, frozen: FrozenFeatures | None) -> None:
+    def __init__(self, spread: ParallelModel, recomputation: Recomputation, frozen: FrozenFeatures | None) -> None:
         self._spread = spread
         self._recomputation = recomputation
         self._frozen = frozen

@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from vicur.errors import VicurError
-from vicur.storage import file_sha256
+from vicur.storage.folders import file_sha256
 from vicur.weights.record import Record, is_kept, record_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

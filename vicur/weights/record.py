@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vicur.errors import VicurError
-from vicur.storage import file_sha256, files_below
+from vicur.storage.folders import file_sha256, files_below
 
 RECORD = "vicur-model.json"
 """The record's name in the model's folder. It is written last: a folder without it is not staged."""

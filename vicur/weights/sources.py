@@ -10,7 +10,7 @@ from typing import Protocol
 
 from vicur.errors import VicurError
 from vicur.redaction import redacted
-from vicur.s3 import S3Folders, is_s3, split_address
+from vicur.storage.s3 import S3Folders, is_s3, split_address
 from vicur.weights.record import RECORD, Record, parse_record, read_record, record_of, refuse_difference
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

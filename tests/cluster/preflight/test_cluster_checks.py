@@ -18,7 +18,7 @@ from vicur.cluster.preflight.interfaces import ARGO, KUEUE, TRAINER, interface, 
 from vicur.cluster.preflight.link import Link, NoClusterError
 from vicur.cluster.preflight.pool import gpu_pool
 from vicur.cluster.preflight.room import queue, quota
-from vicur.config.pools import Toleration
+from vicur.config.cluster import Toleration
 from vicur.config.preflight import GpuPool
 
 TOLERATED = (Toleration(key="nvidia.com/gpu", operator="Exists"),)

@@ -20,7 +20,7 @@ from vicur.cluster.preflight.datasets import dataset
 from vicur.cluster.preflight.machine import container_engine, disk, packages
 from vicur.cluster.preflight.models import model
 from vicur.cluster.preflight.tracking import judged, server_release, shared_tracking, tracking
-from vicur.config.base_model import model_folder
+from vicur.config.base import model_folder
 from vicur.config.data import DigitScenesConfig, FolderConfig, PinnedConfig, RemoteConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import Field
 
 from vicur.errors import VicurError
-from vicur.stage import Context, Stage, Summary
+from vicur.stage.runner import Context, Stage, Summary
 
 
 class FakeSummary(Summary):
@@ -108,19 +108,19 @@ def __getattr__(name: str) -> Any:
 
 def install() -> None:
     """Replaces the stages, their code versions and the tracking of this process."""
-    import vicur.outcome
-    import vicur.session
-    import vicur.stage
-    import vicur.stages
-    from vicur.tracking import Tracker
+    import vicur.stage.runner
+    import vicur.stage.session
+    import vicur.stage.table
+    import vicur.steps.exit_step
+    from vicur.tracking.tracker import Tracker
 
     def finish(_: Any, run_id: str, status: str, **_figures: object) -> None:
         with (Path(os.environ["FAKE_CALLS"]) / "finish").open("a") as stream:
             stream.write(f"{run_id} {status}\n")
 
-    vicur.stage.code_version = lambda _: "fake"
-    vicur.session.open_tracker = lambda *_: Tracker()
-    vicur.outcome.finish_pipeline = finish
-    for name, entry in vicur.stages.STAGES.items():
+    vicur.stage.runner.code_version = lambda _: "fake"
+    vicur.stage.session.open_tracker = lambda *_: Tracker()
+    vicur.steps.exit_step.finish_pipeline = finish
+    for name, entry in vicur.stage.table.STAGES.items():
         reference = replace(entry.reference, module="fake_stages", constant=name)
-        vicur.stages.STAGES[name] = replace(entry, reference=reference)
+        vicur.stage.table.STAGES[name] = replace(entry, reference=reference)

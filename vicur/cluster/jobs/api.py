@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vicur.cluster.jobs.manifest import GROUP, PLURAL, VERSION
 from vicur.errors import VicurError
-from vicur.termination import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vicur.errors import VicurError
-from vicur.s3 import S3Folders, is_s3
-from vicur.storage import tree_sha256
-from vicur.termination import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE
+from vicur.storage.folders import tree_sha256
+from vicur.storage.s3 import S3Folders, is_s3
 
 log = logging.getLogger(__name__)
 

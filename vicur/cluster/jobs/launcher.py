@@ -18,11 +18,11 @@ from vicur.cluster.jobs.manifest import JobRequest, train_job
 from vicur.cluster.jobs.names import RUN, TASK, WORK
 from vicur.cluster.jobs.pod_log import LogStream
 from vicur.cluster.jobs.report import failure, out_of_time, tell_of
-from vicur.cluster.jobs.state import Phase, Standing, standing
+from vicur.cluster.jobs.state import JobStatus, Phase, standing
 from vicur.cluster.jobs.stopping import Stopping
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
 from vicur.errors import VicurError
-from vicur.termination import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Limits:
     running: float
 
     @classmethod
-    def of(cls, pool: PoolsConfig) -> Limits:
+    def of(cls, pool: ClusterConfig) -> Limits:
         """As the configuration has them."""
         queued = None if pool.jobs.queue_hours is None else pool.jobs.queue_hours * 3600
         return cls(queued, pool.jobs.start_minutes * 60, pool.training_timeout_hours * 3600)
@@ -58,7 +58,7 @@ class Limits:
 def run_job(
     api: Api,
     request: JobRequest,
-    pool: PoolsConfig,
+    pool: ClusterConfig,
     collect: Callable[[], T],
     *,
     is_done: Callable[[], bool] = lambda: False,
@@ -128,7 +128,9 @@ def is_own(job: Mapping[str, Any], request: JobRequest) -> bool:
     return ours and (job["metadata"].get("annotations") or {}).get(WORK) == request.work
 
 
-def _have_job(api: Api, request: JobRequest, pool: PoolsConfig, tell: Callable[[str], object], patience: float) -> Json:
+def _have_job(
+    api: Api, request: JobRequest, pool: ClusterConfig, tell: Callable[[str], object], patience: float
+) -> Json:
     """The job: that of an earlier attempt where there is one that still may do, else a new one.
 
     Raises:
@@ -215,7 +217,7 @@ class _Follower:
 
     api: Api
     job: Json
-    pool: PoolsConfig
+    pool: ClusterConfig
     limits: Limits
     tell: Callable[[str], object]
     _since: dict[Phase, float] = field(default_factory=dict)
@@ -264,7 +266,7 @@ class _Follower:
         self._seen = pods or self._seen
         return pods
 
-    def _say(self, now: Standing) -> None:
+    def _say(self, now: JobStatus) -> None:
         """Tells what is new, and from time to time what is not: a long wait is to be seen."""
         words = now.words
         if now.phase is Phase.QUEUED and (why := self._queue_says()):

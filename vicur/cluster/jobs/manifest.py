@@ -8,7 +8,7 @@ from typing import Any
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE, WORK
 from vicur.cluster.jobs.overrides import overrides
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
 
 GROUP = "trainer.kubeflow.org"
 VERSION = "v1alpha1"
@@ -40,7 +40,7 @@ class JobRequest:
     owner: Mapping[str, Any] | None = None
 
 
-def train_job(request: JobRequest, pool: PoolsConfig, fields: Collection[str]) -> dict[str, Any]:
+def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str]) -> dict[str, Any]:
     """The manifest of a TrainJob.
 
     Args:
@@ -83,6 +83,6 @@ def train_job(request: JobRequest, pool: PoolsConfig, fields: Collection[str]) -
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "TrainJob", "metadata": metadata, "spec": spec}
 
 
-def _queue(pool: PoolsConfig) -> dict[str, str]:
+def _queue(pool: ClusterConfig) -> dict[str, str]:
     named = {QUEUE: pool.queue, PRIORITY: pool.jobs.priority if pool.queue else ""}
     return {label: value for label, value in named.items() if value}

@@ -17,13 +17,13 @@ from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
-from vicur.events import Events
-from vicur.machines import Machines
-from vicur.session import session_from_environment
-from vicur.stage import execute, stage_identity, stage_key
-from vicur.stages import STAGES
-from vicur.termination import EXIT_CODE
-from vicur.tracking import flattened
+from vicur.processes.machines import Machines
+from vicur.processes.signals import EXIT_CODE
+from vicur.stage.events import Events
+from vicur.stage.runner import execute, stage_identity, stage_key
+from vicur.stage.session import session_from_environment
+from vicur.stage.table import STAGES
+from vicur.tracking.tracker import flattened
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def _take_part(task: NodeTask) -> None:
         _require_same(task.identity, found)
         if machines.rank > 0:
             # Imports torch.
-            from vicur.training.distill import assist_training
+            from vicur.training.train import assist_training
 
             assist_training(section, inputs, task.seed)
             return

@@ -10,8 +10,8 @@ from vicur.cluster.jobs.api import Api
 from vicur.cluster.jobs.overrides import NODE
 from vicur.cluster.jobs.state import PodEnd, bad_ends, conditions
 from vicur.errors import VicurError
+from vicur.processes.signals import EXIT_CODE
 from vicur.redaction import redacted
-from vicur.termination import EXIT_CODE
 
 log = logging.getLogger(__name__)
 

@@ -23,14 +23,14 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobStatus:
     """How far a job is, and in words."""
 
     phase: Phase
     words: str
 
 
-def standing(job: Json, pods: Sequence[Json], nodes: int, queue: str) -> Standing:
+def standing(job: Json, pods: Sequence[Json], nodes: int, queue: str) -> JobStatus:
     """How far a job is.
 
     Args:
@@ -41,16 +41,16 @@ def standing(job: Json, pods: Sequence[Json], nodes: int, queue: str) -> Standin
     """
     said = conditions(job)
     if "Failed" in said:
-        return Standing(Phase.FAILED, f"failed ({_reason(said['Failed'])})")
+        return JobStatus(Phase.FAILED, f"failed ({_reason(said['Failed'])})")
     if "Complete" in said:
-        return Standing(Phase.COMPLETE, "complete")
+        return JobStatus(Phase.COMPLETE, "complete")
     if job["spec"].get("suspend"):
-        return Standing(Phase.QUEUED, f"waits in the queue {queue}" if queue else "is suspended")
+        return JobStatus(Phase.QUEUED, f"waits in the queue {queue}" if queue else "is suspended")
     running = sum(pod["status"].get("phase") in ("Running", "Succeeded") for pod in pods)
     if running < nodes:
         hindered = "; ".join(filter(None, map(_hindrance, pods)))
-        return Standing(Phase.STARTING, f"{running} of {nodes} nodes run" + (f" ({hindered})" if hindered else ""))
-    return Standing(Phase.RUNNING, f"all {nodes} nodes run")
+        return JobStatus(Phase.STARTING, f"{running} of {nodes} nodes run" + (f" ({hindered})" if hindered else ""))
+    return JobStatus(Phase.RUNNING, f"all {nodes} nodes run")
 
 
 def conditions(job: Json) -> dict[str, Json]:

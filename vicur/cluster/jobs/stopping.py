@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from types import FrameType, TracebackType
 
-from vicur.termination import asked_to_stop, on_sigterm
+from vicur.processes.signals import asked_to_stop, on_sigterm
 
 
 class _Stopped(BaseException):

@@ -10,21 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vicur.cluster.jobs.context import JobContext
 from vicur.cluster.jobs.exchange import fetch_student, has_student, send_inputs
 from vicur.cluster.jobs.launcher import run_job
 from vicur.cluster.jobs.manifest import JobRequest
 from vicur.cluster.jobs.names import job_name, labels
-from vicur.cluster.jobs.site import Site
 from vicur.cluster.jobs.stopping import Stopping
 from vicur.cluster.jobs.task import VARIABLE, NodeTask
 from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.cluster.usage import GPU_HOURS, usage_of
-from vicur.config.pools import PoolsConfig
+from vicur.config.cluster import ClusterConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
 from vicur.redaction import redacted
-from vicur.stage import Context, KeptSummary, Stage, stage_key
-from vicur.stages import STAGES
+from vicur.stage.runner import Context, KeptSummary, Stage, stage_key
+from vicur.stage.table import STAGES
 
 # Where the step's servers are, and which MLflow run is its own: the nodes use the same.
 _PASSED_ON = (
@@ -44,7 +44,7 @@ def launch_training(
     output: Path,
     context: Context,
     *,
-    pool: PoolsConfig,
+    pool: ClusterConfig,
     tracking: TrackingConfig,
     checkpoints: str,
 ) -> KeptSummary:
@@ -65,7 +65,7 @@ def launch_training(
     root = checkpoints.rstrip("/")
     require_common_place(root)
     _require_trainable(config, inputs, pool)
-    site = Site.of(pool.image)
+    site = JobContext.of(pool.image)
     work = stage_key(context.identity)
     place = f"{root}/{work}"
     collect = partial(fetch_student, place, output)
@@ -104,7 +104,7 @@ def launch_training(
     return KeptSummary.model_validate(summary)
 
 
-def _record_usage(context: Context, pool: PoolsConfig, pods: list[dict[str, Any]]) -> None:
+def _record_usage(context: Context, pool: ClusterConfig, pods: list[dict[str, Any]]) -> None:
     """For the exit step, which comes when the pods are gone. Each attempt adds what its own pods have used."""
     context.tracker.metrics({GPU_HOURS: usage_of(pods, pool, datetime.now(UTC)).gpu_hours})
 
@@ -119,7 +119,7 @@ class LaunchedTraining:
         checkpoints: address on S3 below which trainings keep their checkpoints.
     """
 
-    pool: PoolsConfig
+    pool: ClusterConfig
     tracking: TrackingConfig
     checkpoints: str
     name: str = "train"
@@ -137,7 +137,7 @@ class LaunchedTraining:
         return Stage(self.name, launch, KeptSummary)
 
 
-def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], pool: PoolsConfig) -> None:
+def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], pool: ClusterConfig) -> None:
     """What the nodes would find wrong is told before they are asked for: that may be many hours later.
 
     Raises:

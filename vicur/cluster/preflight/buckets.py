@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vicur.cluster.preflight.finding import Finding
 from vicur.errors import VicurError
-from vicur.s3 import split_address
+from vicur.storage.s3 import split_address
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

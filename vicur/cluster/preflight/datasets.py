@@ -9,7 +9,7 @@ from vicur.cluster.preflight.finding import Finding
 from vicur.config.data import DataConfig, FolderConfig, PinnedConfig, RemoteConfig
 from vicur.data.folder import EXAMPLES
 from vicur.data.pinned import pinned_files
-from vicur.objects import objects_at
+from vicur.storage.object_store import objects_at
 
 
 def dataset(data: DataConfig) -> Finding:

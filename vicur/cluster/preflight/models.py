@@ -6,7 +6,7 @@ import re
 
 from vicur.cluster.preflight.buckets import first_objects
 from vicur.cluster.preflight.finding import Finding
-from vicur.config.base_model import SHIPPED, model_folder
+from vicur.config.base import SHIPPED, model_folder
 
 _HUB = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vicur.cluster.preflight.finding import Finding
 from vicur.cluster.preflight.interfaces import refused
 from vicur.cluster.preflight.link import Link
-from vicur.config.pools import Toleration
+from vicur.config.cluster import Toleration
 from vicur.config.preflight import GpuPool
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from vicur.cluster.preflight.finding import Finding
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.mlflow_store import database, public_address, tracking_uri
+from vicur.tracking.mlflow import database, public_address, tracking_uri
 
 OLDEST = (3, 5)
 """Oldest release of a server that is known to have what is used of it."""
@@ -25,7 +25,7 @@ def tracking(config: TrackingConfig) -> Finding:
     Raises:
         VicurError: where the server does not answer or refuses, or the store cannot be opened.
     """
-    from vicur.mlflow_store import connect
+    from vicur.tracking.mlflow import connect
 
     address, file = public_address(config), database(tracking_uri(config))
     if file is not None and not file.exists():

@@ -14,7 +14,7 @@ from vicur.evaluation.ablation.plots import plots_of
 from vicur.evaluation.ablation.results import results_of
 from vicur.evaluation.ablation.verdicts import sentence
 from vicur.evaluation.statistics import Difference
-from vicur.stage import Context, Stage, Summary
+from vicur.stage.runner import Context, Stage, Summary
 
 RESULTS = "ablation.json"
 PAGE = "results.md"

@@ -33,7 +33,7 @@ from vicur.evaluation.report.results import (
     result_tables,
 )
 from vicur.evaluation.verdicts import Verdict, interval, percent, points
-from vicur.storage import new_file
+from vicur.storage.folders import new_file
 
 _SHOWN_AT_ONCE = 8
 _TEMPLATES = Path(__file__).with_name("templates")

@@ -12,14 +12,14 @@ from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
 from vicur.modeling.weight_sums import weight_sums
-from vicur.training.processes import Processes
+from vicur.training.parallel import ParallelModel
 from vicur.training.rollout.describe import describe_student, describe_teacher
 from vicur.training.rollout.engine import RolloutEngine, TransformersEngine
 from vicur.training.rollout.server import Server
 from vicur.training.rollout.teacher import VllmTeacher, checkpoint_weights
 from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.rollout.weights import require_equal
-from vicur.training.spread import Spread
+from vicur.training.world import World
 
 
 def require_engine(config: TrainConfig, processes: int) -> None:
@@ -93,7 +93,7 @@ def require_vllm(where: str) -> None:
 
 
 def build_engine(
-    config: TrainConfig, base: Path, spread: Spread, chat: Chat, processes: Processes, work: Path
+    config: TrainConfig, base: Path, spread: ParallelModel, chat: Chat, processes: World, work: Path
 ) -> RolloutEngine:
     """The engine of a training. vLLM has no weights until it is first asked to update them.
 
@@ -118,7 +118,7 @@ def build_engine(
     return VllmEngine(inside, spread, chat, processes, dtype, "vLLM inside the training")
 
 
-def build_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Chat, processes: Processes) -> VllmTeacher:
+def build_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Chat, processes: World) -> VllmTeacher:
     """A teacher in vLLM, with the weights of the checkpoint in ``folder``.
 
     Raises:

@@ -10,7 +10,7 @@ from vicur.config.sampling import Sampling
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import Response, generate
 from vicur.modeling.vision import Encode
-from vicur.training.spread import Spread
+from vicur.training.parallel import ParallelModel
 
 
 class RolloutEngine(Protocol):
@@ -59,7 +59,7 @@ class TransformersEngine:
         chat: its chat.
     """
 
-    def __init__(self, spread: Spread, chat: Chat) -> None:
+    def __init__(self, spread: ParallelModel, chat: Chat) -> None:
         self._spread = spread
         self._chat = chat
 

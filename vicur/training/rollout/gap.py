@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from vicur.errors import VicurError
-from vicur.training.tally import Tally
+from vicur.training.metrics import Metrics
 
 MEAN, MAX = "rollout/logprob_gap_mean", "rollout/logprob_gap_max"
 
 
-def engine_gap(drawn_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Tally:
+def engine_gap(drawn_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Metrics:
     """Mean and maximum of |log q(y_n) - log p_theta(y_n)| over tokens, in nats, before the first update on them.
 
     A student whose own log-probability is no number is at fault itself: such a token does not count here, and the loss tells of it.
@@ -21,7 +21,7 @@ def engine_gap(drawn_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Tally:
         mask_BR: true at tokens of a response.
     """
     apart_N = (drawn_BR - student_BR)[mask_BR & ~student_BR.isnan()].abs()
-    tally = Tally()
+    tally = Metrics()
     if len(apart_N):
         tally.average(MEAN, float(apart_N.sum()), len(apart_N))
         tally.most(MAX, float(apart_N.max()))

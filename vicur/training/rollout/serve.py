@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from vicur.child import run_server
 from vicur.config.teacher import OtherCheckpoint, SelfFrozen
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
-from vicur.ports import require_free
+from vicur.processes.ports import require_free
+from vicur.processes.server_process import run_server
 from vicur.training.rollout.build import require_vllm
 from vicur.training.rollout.describe import describe_student, describe_teacher
 

@@ -28,7 +28,7 @@ from vicur.config.vllm import API_KEY_VARIABLE, Vllm
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur.modeling.disk import disk_errors
-from vicur.storage import partial_of, sweep
+from vicur.storage.folders import partial_of, sweep
 
 _STEM = "vicur-weights-"
 """What the names of files with weights begin with."""

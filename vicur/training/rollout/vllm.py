@@ -14,9 +14,9 @@ from vicur.modeling.generation import Response
 from vicur.modeling.vision import Encode
 from vicur.modeling.weight_sums import summed
 from vicur.seeds import substream
-from vicur.training.processes import Processes
+from vicur.training.parallel import ParallelModel
 from vicur.training.rollout.weights import require_equal, student_weights
-from vicur.training.spread import Spread
+from vicur.training.world import World
 
 
 class Place(Protocol):
@@ -51,7 +51,7 @@ class VllmEngine:
     """
 
     def __init__(
-        self, place: Place, spread: Spread, chat: Chat, processes: Processes, dtype: torch.dtype, name: str
+        self, place: Place, spread: ParallelModel, chat: Chat, processes: World, dtype: torch.dtype, name: str
     ) -> None:
         self._place = place
         self._spread = spread

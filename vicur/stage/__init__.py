@@ -1,0 +1,1 @@
+"""Stages: how one is declared, run, cached and resumed."""

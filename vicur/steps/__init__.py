@@ -1,0 +1,1 @@
+"""Functions that pipeline components call: the stage step, the preflight step and the exit step."""

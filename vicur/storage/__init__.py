@@ -1,0 +1,1 @@
+"""Local folders, S3 and object stores. A folder that exists is complete."""

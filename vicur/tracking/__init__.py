@@ -1,0 +1,1 @@
+"""Log parameters, metrics and files to MLflow and to local JSON lines."""

@@ -1,0 +1,1 @@
+"""The processes of a distributed training: launch, follow and stop them."""
