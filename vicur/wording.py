@@ -37,8 +37,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def points(difference: float, digits: int = 1) -> str:
+def points(difference: float) -> str:
     """Write a difference of shares in percentage points, with its sign: ``+8.0``, ``−2.0``."""
+    # Two decimals if one would round a difference to zero.
+    digits = 2 if difference and abs(difference) < 0.0005 else 1
     return f"{100 * difference:+.{digits}f}".replace("-", "−")
 
 
