@@ -70,9 +70,9 @@ def run_step(
             events.emit("failed", str(error), retryable=False)
             raise
         if pool.nodes > 1:
-            from vicur.cluster.jobs.training import LaunchedTraining
+            from vicur.cluster.jobs.training import TrainJobStage
 
-            launched = LaunchedTraining(pool, tracked, checkpoints)
+            launched = TrainJobStage(pool, tracked, checkpoints)
             return execute(launched, section, paths, Path(output), session, events=events)
         return execute(stage, section, paths, Path(output), session, events=events)
     except VicurError as error:
