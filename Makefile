@@ -1,5 +1,6 @@
-# Everything runs in .venv, which the first command builds. Prerequisites: Python 3.11, make and git.
-PYTHON ?= python3.11
+# Everything runs in .venv, which the first command builds. Prerequisites: Python 3.11, 3.12 or 3.13 with its venv module, make and git.
+# The first interpreter that starts: pyenv's shims exist for versions that are not active.
+PYTHON ?= $(shell for v in 3.11 3.12 3.13; do python$$v -c '' 2>/dev/null && echo python$$v && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 # TRL needs torchvision, which needs a different build of torch.
@@ -24,7 +25,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-slow test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout ablation ablation-module compile base teacher constraints constraints-gpu clean
+.PHONY: help run test test-slow test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout ablation ablation-module compile base teacher constraints constraints-check constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -110,8 +111,13 @@ teacher: $(VENV)/.run ## Retrain the larger tiny model in vicur/modeling/tiny/te
 	rm -rf vicur/modeling/tiny/teacher && mv .vicur/teacher vicur/modeling/tiny/teacher
 
 constraints: $(VENV)/.uv ## Update constraints.txt and the constraints of images and benchmarks from pyproject.toml
-	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml \
-	| sed 's/+cpu//' > constraints.txt.new && mv constraints.txt.new constraints.txt
+	# torch pins the CUDA packages of its own build; listing them here would pin them for CPU builds too.
+	cp constraints.txt constraints.txt.new
+	$(UV_ENV) $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --all-extras --no-annotate --no-header \
+	pyproject.toml --output-file constraints.txt.new
+	sed -E -e '/^(cuda-|nvidia-|triton==)/d' -e "/== '(win32|emscripten)'$$/d" -e 's/^(torch==[0-9.]+)(\+cpu)?( ;.*)?$$/\1/' \
+	constraints.txt.new | uniq > constraints.txt
+	rm constraints.txt.new
 	grep -v '^torch==' constraints.txt > constraints-bench.txt.new
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --constraint constraints-bench.txt.new \
 	--override benchmarks/requirements.in pyproject.toml benchmarks/requirements.in --output-file constraints-bench.txt
@@ -122,6 +128,11 @@ constraints: $(VENV)/.uv ## Update constraints.txt and the constraints of images
 	$(MAKE) constraints-gpu
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header images/tools.in --output-file images/tools.txt
 
+constraints-check: $(VENV)/.uv ## Check that constraints.txt fits Python 3.11, 3.12 and 3.13
+	@for version in 3.11 3.12 3.13; do \
+	  $(UV_ENV) $(BIN)/uv pip compile --quiet --python-version $$version --all-extras -c constraints.txt pyproject.toml --output-file /dev/null \
+	  && echo "constraints.txt resolves for Python $$version" || exit 1; done
+
 constraints-gpu: $(VENV)/.uv ## Update constraints-gpu.txt: the releases in constraints.txt with PyTorch's CUDA build
 	$(UV_ENV) UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	--no-annotate --no-header --extra pipeline --extra tracking --constraint constraints.txt pyproject.toml --output-file constraints-gpu.txt
@@ -130,7 +141,14 @@ clean: $(VENV)/.run ## List disk usage
 	@$(BIN)/vicur clean
 
 $(VENV)/.uv:
-	@echo "Building the environment in $(VENV)"
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "Error: found no Python 3.11, 3.12 or 3.13. Install one of them with its venv module (Debian and Ubuntu: apt install python3-venv)," \
+	  "or name its interpreter: make $(or $(MAKECMDGOALS),run) PYTHON=/path/to/python3.12" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "Error: $(PYTHON) is not Python 3.11, 3.12 or 3.13. Name another interpreter: make $(or $(MAKECMDGOALS),run) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Error: $(PYTHON) has no venv module. On Debian and Ubuntu: apt install $(notdir $(PYTHON))-venv" >&2; exit 1; }
+	@echo "Building the environment in $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
 	@touch $@
