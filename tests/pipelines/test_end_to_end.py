@@ -63,7 +63,8 @@ def test_tracking_has_the_run_its_steps_and_how_it_ended(project: Path, monkeypa
     monkeypatch.chdir(project)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     from vicur.config.tracking import TrackingConfig
-    from vicur.tracking.tracker import RUN_TAG, STAGE_TAG, connect
+    from vicur.tracking.mlflow import connect
+    from vicur.tracking.runs import RUN_TAG, STAGE_TAG
 
     client = connect(TrackingConfig())
     run_id = (project / "runs" / "latest").readlink().name
