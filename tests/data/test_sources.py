@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
+from vicur.cluster.preflight.datasets import dataset
 
 from tests.data.conftest import make_session
 from vicur.cluster.keys import step_keys
-from vicur.cluster.preflight.datasets import dataset
 from vicur.config.data import SourceConfig
 from vicur.config.run import RunConfig
 from vicur.data import PREPARE, SOURCES, Example, Source, read_examples, sources, stage_inputs

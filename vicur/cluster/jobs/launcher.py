@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Json = dict[str, Any]
 
-_DRAIN_SECONDS = 5.0
 _DELETION_POLL_SECONDS = 0.2
 
 
@@ -67,7 +66,7 @@ def run_job(
                 job = _create_or_adopt(api, request, pool, report, limits.starting)
                 with LogStream(api, request.name, print_line) as stream:
                     JobMonitor(api, job, pool, limits, report).wait()
-                    stream.drain(_DRAIN_SECONDS)
+                    stream.drain()
             return collect()
         finally:
             stopping.no_more()

@@ -17,7 +17,6 @@ from vicur.errors import VicurError
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.5
 _DRAIN_POLL_SECONDS = 0.05
 _FRACTION = 9
 _STAMP = re.compile(r"(?P<seconds>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.(?P<fraction>\d+))?(?P<offset>Z|[+-]\d\d:\d\d)")
@@ -48,22 +47,23 @@ class LogStream:
         self._closed.set()
         self._wake.set()
 
-    def drain(self, seconds: float) -> None:
-        """Wait until all lines are printed, at most for ``seconds``. Call this once the node has ended."""
+    def drain(self) -> None:
+        """Wait until all lines are printed, at most for ``timing.log_drain``. Call this once the node has ended."""
         called = time.monotonic()
         self._wake.set()
-        while self._complete_at < called and time.monotonic() < called + seconds:
+        while self._complete_at < called and time.monotonic() < called + self._api.timing.log_drain:
             time.sleep(_DRAIN_POLL_SECONDS)
 
     def _run(self) -> None:
-        pause = _POLL_SECONDS
+        timing = self._api.timing
+        pause = timing.log_poll
         while not self._closed.is_set():
             self._wake.clear()
             started, before = time.monotonic(), dict(self._last)
             if self._follow_all():
                 self._complete_at = started
             # Poll less often while nothing is new: a job may wait in its queue for days.
-            pause = _POLL_SECONDS if self._last != before else min(2 * pause, max(_POLL_SECONDS, self._api.timing.poll))
+            pause = timing.log_poll if self._last != before else min(2 * pause, max(timing.log_poll, timing.poll))
             self._wake.wait(pause)
 
     def _follow_all(self) -> bool:

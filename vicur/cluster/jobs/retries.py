@@ -32,7 +32,9 @@ class Timing:
         longest_retry: longest pause between two retries.
         give_up: time that the server may be unavailable before the step fails.
         deletion: time to wait for a deleted job to disappear.
+        log_poll: shortest time between two looks for new pods to read logs from.
         log_idle: time without a log line after which the log is requested again.
+        log_drain: time to wait for the last lines of a job that has ended.
     """
 
     poll: float = 10.0
@@ -40,7 +42,9 @@ class Timing:
     longest_retry: float = 30.0
     give_up: float = 600.0
     deletion: float = 20.0
+    log_poll: float = 0.5
     log_idle: float = 300.0
+    log_drain: float = 5.0
 
 
 def call_with_retries(
