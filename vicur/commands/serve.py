@@ -77,15 +77,10 @@ def serve(
 
 
 def _limits(given: list[str]) -> ServerLimits:
+    from vicur.config.loading import load_overrides
     from vicur.config.serving import ServerLimits
-    from vicur.config.validation import validated
 
-    pairs = [text.partition("=") for text in given]
-    wrong = next((name for name, equals, _ in pairs if not equals), None)
-    if wrong is not None:
-        raise VicurError(f"{wrong!r} has no value.", where="--limit", remedy="Write NAME=VALUE.")
-    limits: ServerLimits = validated(ServerLimits, {name: value for name, _, value in pairs}, "--limit")
-    return limits
+    return load_overrides(ServerLimits, given, "--limit")
 
 
 def _server_command(*, starts: bool) -> Callable[..., ServerCommand]:

@@ -12,6 +12,7 @@ from vicur.config.methods import MethodName
 from vicur.config.recovery import CueRecoverySettings
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
+from vicur.config.sources import Sources
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.trained import Lora
 from vicur.config.validation import validated
@@ -203,6 +204,7 @@ def plan_input(
     *,
     assumed: Mapping[str, Any] | None = None,
     hardware: Mapping[str, Any] | None = None,
+    where: str | Sources = "the plan",
 ) -> PlanInput:
     """The plan's input for training one method of a run: the only place that reads a run's configuration.
 
@@ -211,6 +213,7 @@ def plan_input(
         method: which of its methods.
         assumed: fields of :class:`PlanInput` that the configuration does not hold, or to be taken instead of its own.
         hardware: fields of :class:`Hardware`.
+        where: where ``assumed`` and ``hardware`` come from, for error messages.
 
     Raises:
         VicurError: where a field is unknown or wrong, or they do not go together.
@@ -246,7 +249,7 @@ def plan_input(
         fields["teacher_model"] = str(chosen.teacher.folder)
     if isinstance(data, DigitScenesConfig):
         fields["examples"] = data.distill.scenes * data.distill.questions
-    made: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, "the plan")
+    made: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, where)
     return made
 
 
