@@ -111,12 +111,12 @@ def test_a_number_other_than_the_answer_is_not_a_leak(stated: int, answer: int) 
 @pytest.mark.parametrize(
     ("question", "answer", "cue", "rule"),
     [
-        ("Find x.", "12", "x = 12", "posed"),
-        ("Find the value of x.", "12", "The segment x is 12.", "posed"),
-        ("What is the length of AB?", "5", "The length of AB is 5.", "posed"),
-        ("How many dogs are in the picture?", "3", "There are three dogs on the grass.", "posed"),
-        ("How many dogs are in the picture?", "3", "Number of dogs: 3", "posed"),
-        ("How many even digits are in the top row?", "0", "0 of them are even.", "posed"),
+        ("Find x.", "12", "x = 12", "asked"),
+        ("Find the value of x.", "12", "The segment x is 12.", "asked"),
+        ("What is the length of AB?", "5", "The length of AB is 5.", "asked"),
+        ("How many dogs are in the picture?", "3", "There are three dogs on the grass.", "asked"),
+        ("How many dogs are in the picture?", "3", "Number of dogs: 3", "asked"),
+        ("How many even digits are in the top row?", "0", "0 of them are even.", "asked"),
         ("Which is larger, the red digit or the blue digit?", "7", "The red digit is larger.", "judged"),
         ("Is the red digit larger than the blue digit?", "yes", "Red is larger.", "judged"),
         ("What is the total?", "12", "7 + 5 = 12", "computed"),

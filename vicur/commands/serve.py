@@ -109,7 +109,7 @@ def _checkpoint(model: str, cache: Path, config: Path | None, overrides: list[st
         folder = Path(model).absolute()
         return folder, folder.name
     from vicur.registry.checkpoints import fetch
-    from vicur.tracking.tracker import connect
+    from vicur.tracking.mlflow import connect
 
     settings = configuration(config, overrides)
     kept = fetch(connect(settings.tracking), model, cache.absolute())

@@ -22,7 +22,7 @@ from transformers import Cache, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers import initialization as init
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel, Qwen3VLTextModel
 
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling.positions import PADDING, CuePositions, find_sequences, locate
 from vicur.modeling.recovery import CueRecovery, SinkAttention
