@@ -135,6 +135,7 @@ def test_annotation_returns_the_datasets_cues(dataset: Path, tmp_path: Path) -> 
     assert (summary.grounded_share, summary.answer_leak_share) == (1, 0)
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_a_new_provider_is_audited_under_its_type(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,8 +154,9 @@ def test_a_new_provider_is_audited_under_its_type(
             assert self.fitted
             return (f"{one.cue} Answer: {one.answer}" for one in examples)
 
-    monkeypatch.setattr(
-        "vicur.cues.extract.provider_for", lambda config, _: Oracle() if config.type == "oracle" else None
+    # The name vicur.cues.extract is the function, not its module.
+    monkeypatch.setitem(
+        extract.__globals__, "provider_for", lambda config, _: Oracle() if config.type == "oracle" else None
     )
     config = CuesConfig(max_leak_share=1).model_copy(update={"provider": OracleCues()})
     summary, output = run(dataset, tmp_path, config)

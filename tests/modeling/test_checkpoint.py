@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,9 +189,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "student"
+    save_model(student(), folder)
+    return folder
+
+
 @pytest.mark.parametrize("name", DAMAGES)
-def test_an_invalid_checkpoint_is_rejected(tmp_path: Path, name: str) -> None:
-    save_model(student(), tmp_path / "student")
+def test_an_invalid_checkpoint_is_rejected(saved: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(saved, tmp_path / "student")
     damage, message = DAMAGES[name]
     damage(tmp_path / "student")
     with pytest.raises(VicurError, match=message) as raised:

@@ -88,7 +88,7 @@ def test_the_seed_determines_the_sampled_tokens(model, chat, prompts):
 @pytest.fixture(scope="module")
 def many_prompts(prompts):
     """Many prompts, and a temperature at which random weights end some responses early and some never."""
-    return [prompts[n % 3] for n in range(24)], Sampling(temperature=3.0, max_new_tokens=40)
+    return [prompts[n % 3] for n in range(24)], Sampling(temperature=3.0, max_new_tokens=28)
 
 
 def test_sampled_tokens_do_not_depend_on_the_batch_or_dropped_rows(model, chat, many_prompts, monkeypatch):
