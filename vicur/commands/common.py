@@ -113,14 +113,14 @@ def run_stage(
         VicurError: for input that the user can mend, with nothing written.
     """
     from vicur.commands.console_events import ConsoleEvents
-    from vicur.data.prepare import sources
+    from vicur.data.sources import stage_inputs
     from vicur.stage.runner import execute
     from vicur.stage.session import command_session
     from vicur.stage.table import STAGES
     from vicur.steps.stage_step import step_label
 
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    paths = {**sources(section), **inputs}
+    paths = {**stage_inputs(section), **inputs}
     refuse_to_replace(output, STAGES[name].outputs, paths)
     with (
         command_session(

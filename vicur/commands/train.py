@@ -72,7 +72,6 @@ def train(
 
       vicur train --output students/slow --fork-from s3://bucket/vicur --set training.learning_rate=1e-5
     """
-    from vicur.data.prepare import sources
     from vicur.processes.machines import Machines
 
     # The configuration's other methods are left out: settings that they cannot have do not matter for this one.
@@ -89,7 +88,7 @@ def train(
         from vicur.training.train import assist_training
 
         typer.echo("This machine takes part in the training; machine 0 keeps its checkpoints and writes the student.")
-        assist_training(section, {**sources(section), **inputs}, settings.seed)
+        assist_training(section, {**section.inputs(), **inputs}, settings.seed)
         return
     run_stage(
         "train",
