@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.modeling import save_model
 from vicur.planning import PlanInput
 

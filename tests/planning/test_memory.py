@@ -15,7 +15,7 @@ from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextDecoderLayer
 
 from tests.planning.factory import IMAGE_TOKENS, MERGE, PATCH, PROMPT, RESPONSE, plan_of, save_midsize
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.modeling import load_model, with_cue_recovery
 from vicur.modeling.chat import Pixels
 from vicur.modeling.divergence import weighted_divergence

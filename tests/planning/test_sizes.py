@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling import load_model, parameter_count, with_cue_recovery
 from vicur.planning.architecture import architecture_of, published_config, published_sizes

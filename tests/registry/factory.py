@@ -9,9 +9,9 @@ import torch
 
 from tests.evaluation.conftest import context
 from tests.evaluation.factory import BASE, Reader, write_evaluation
-from vicur.config.evaluation import CompareConfig
+from vicur.config.comparison import ComparisonConfig
+from vicur.config.recovery import CueRecoverySettings
 from vicur.config.registry import RegistryConfig
-from vicur.config.student import CueRecoverySettings
 from vicur.config.tracking import TrackingConfig
 from vicur.data import read_examples
 from vicur.evaluation.compare import compare
@@ -76,7 +76,7 @@ def registration_inputs(
     }
     inputs["comparison"].mkdir()
     compared = {**data, "base": inputs["base_evaluation"], reader.method: inputs["evaluation"]}
-    compare(CompareConfig(resamples=1000, cards=3), compared, inputs["comparison"], context(root))
+    compare(ComparisonConfig(resamples=1000, cards=3), compared, inputs["comparison"], context(root))
     return inputs
 
 

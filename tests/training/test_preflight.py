@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import Qwen3VLForConditionalGeneration
 
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.config.training import TrainConfig
 from vicur.data.digit_scenes import vocabulary
 from vicur.data.prepare import sources

@@ -109,7 +109,7 @@ def _cause(pair: PairComparison, outcome: str, *, with_cue: bool) -> str:
     # An effect can be attributed to a setting only if it is the only one that differs.
     if others:
         together = "the two together, not of either" if len(others) == 1 else "all of them together, not of any one"
-        return f"They differ in {', '.join(others)} and in {last}: this is the effect of {together}."
+        return f"They differ in {', '.join(others)} and {last}: this is the effect of {together}."
     effect = "the cue as privilege" if last == "privilege" and with_cue else _effect_of(last)
     if outcome == "tie":
         return f"They differ in {last} alone: no effect of {effect} was measured."

@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 
 from vicur.config.data import DigitScenesConfig
 from vicur.config.methods import MethodName
+from vicur.config.recovery import CueRecoverySettings
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
-from vicur.config.student import CueRecoverySettings
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.trained import Lora
 from vicur.config.validation import validated

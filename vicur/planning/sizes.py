@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.modeling import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration
 
 

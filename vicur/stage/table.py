@@ -10,9 +10,10 @@ from typing import Any
 
 from vicur.config.ablation import Analysis
 from vicur.config.base import BaseModelConfig
+from vicur.config.comparison import ComparisonConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig
-from vicur.config.evaluation import CompareConfig, EvaluationConfig
+from vicur.config.evaluation import EvaluationConfig
 from vicur.config.registry import RegistryConfig
 from vicur.config.training import TrainConfig
 from vicur.stage.runner import StageReference
@@ -67,7 +68,7 @@ STAGES = {
         ),
         Entry(
             StageReference("compare", "vicur.evaluation.compare", "COMPARE"),
-            CompareConfig,
+            ComparisonConfig,
             ("comparison.json", "report.html"),
         ),
         Entry(

@@ -117,8 +117,7 @@ class Chart:
     x: Scale
     y: Scale
     lines: tuple[Line, ...]
-    quiet: bool
-    """Whether every value is zero."""
+    all_zero: bool
 
 
 def read_history(folder: Path) -> History:
@@ -173,7 +172,7 @@ def _chart(panel: Panel, models: Sequence[ReportModel], histories: Mapping[str, 
     y = round_scale(values, include=panel.include)
     # With several lines per model, only the running means remain readable.
     raw = len(panel.keys) == 1
-    return Chart(panel, x, y, tuple(_laid_out(line, x, y, raw=raw) for line in lines), quiet=not any(values))
+    return Chart(panel, x, y, tuple(_laid_out(line, x, y, raw=raw) for line in lines), all_zero=not any(values))
 
 
 def _points(history: History, key: str) -> tuple[tuple[int, float], ...]:

@@ -98,9 +98,7 @@ def result_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list
         rows = [ResultRow(models[0], comparison.base_accuracy[split], None, None, None)]
         for model in models[1:]:
             compared = comparison.students[model.name].splits[split]
-            rows.append(
-                ResultRow(model, compared.accuracy, compared.difference, compared.fixed, compared.broken)
-            )
+            rows.append(ResultRow(model, compared.accuracy, compared.difference, compared.fixed, compared.broken))
         any_student = next(iter(comparison.students.values())).splits[split]
         title = SPLIT_TITLES.get(split, split)
         chosen_here = split == comparison.choice.split
