@@ -42,7 +42,7 @@ Work.__module__ = "vicur.seeds"
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Work:
     work = Work()
-    monkeypatch.setitem(stages.STAGES, "train", stages.Entry(Stage("train", work, Summary), TrainConfig, ("out",)))
+    monkeypatch.setitem(stages.STAGES, "train", stages.StageEntry(Stage("train", work, Summary), TrainConfig, ("out",)))
     monkeypatch.setattr("vicur.stage.session.open_tracker", lambda *_: Tracker())
     monkeypatch.setenv("VICUR_RUN_ID", "run-1")
     monkeypatch.setenv("VICUR_CACHE", str(tmp_path / "cache"))

@@ -121,9 +121,7 @@ def test_other_differing_settings_are_named_next_to_privilege_and_module(
     assert differ[frozenset(("opsd", "opsd-longer"))] == ["other settings"]
     assert differ[frozenset(("opsd", "grpo"))] == ["privilege", "teacher", "objective"]
     texts = sentences(result)
-    assert any(
-        "in privilege, teacher and objective: this is the effect of all of them together" in t for t in texts
-    )
+    assert any("in privilege, teacher and objective: this is the effect of all of them together" in t for t in texts)
     assert any(
         "They differ in other settings alone: this is the effect of those settings in this run." in t for t in texts
     )

@@ -20,7 +20,7 @@ from vicur.modeling.chat import Chat
 from vicur.registry.register import REGISTER, RegistrationSummary
 from vicur.stage.runner import Session, execute
 from vicur.storage.folders import tree_sha256
-from vicur.tracking.tracker import open_tracker
+from vicur.tracking.runs import open_tracker
 
 GOOD = Reader("vicur", misreads=0.08, privilege="cue", recovery=True)
 BETTER = Reader("vicur", misreads=0.03, privilege="cue", recovery=True)

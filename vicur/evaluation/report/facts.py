@@ -64,16 +64,16 @@ def cue_facts(folder: Path) -> Facts:
     """Describe the provider of the cues and the result of their audit."""
     audit = Audit.model_validate_json((folder / AUDIT_FILE).read_text(encoding="utf-8"))
     # Only the cues of the distillation split reach a teacher.
-    taught = audit.taught
-    rows = [("provider", audit.provider), ("cues for training", f"{taught.cues:,}")]
+    cues = audit.distill
+    rows = [("provider", audit.provider), ("cues for training", f"{cues.cues:,}")]
     shares = (
-        ("grounded", taught.grounded_share),
-        ("with the answer", taught.answer_leak_share),
-        ("skipped", taught.skipped_share),
+        ("grounded", cues.grounded_share),
+        ("with the answer", cues.answer_leak_share),
+        ("skipped", cues.skipped_share),
     )
     rows += [(name, percent(share)) for name, share in shares if share is not None]
-    if taught.mean_words is not None:
-        rows.append(("mean length", f"{taught.mean_words:.1f} words"))
+    if cues.mean_words is not None:
+        rows.append(("mean length", f"{cues.mean_words:.1f} words"))
     return Facts("Cues", tuple(rows))
 
 
