@@ -15,7 +15,7 @@ from vllm.exceptions import VLLMValidationError
 from vllm.renderers.hf import HfRenderer
 from vllm.utils.async_utils import make_async
 
-from vicur.modeling.template_slots import mark, split_marks
+from vicur.modeling.template_slots import slot, split_slots
 
 MODE = "vicur"
 """Value of ``--tokenizer-mode`` that selects :class:`StudentRenderer`."""
@@ -32,41 +32,41 @@ of an ``image_pil``, and a ``uuid`` refers to a cached image that another client
 
 
 class StudentRenderer(HfRenderer):
-    """Render the template around markers and tokenize each text separately, as :class:`vicur.modeling.chat.Chat` does."""
+    """Render the template around slots and tokenize each text separately, as :class:`vicur.modeling.chat.Chat` does."""
 
     def __init__(self, config: VllmConfig, tokenizer: Any) -> None:
         super().__init__(config, tokenizer)
         self._tokenized_async = make_async(self._tokenized, executor=self._executor)
 
     def render_messages(self, messages: Sequence[Mapping[str, Any]], params: Any) -> tuple[list[Any], Any]:
-        marked, texts = self._marked(messages, params)
-        conversation, prompt = super().render_messages(marked, _as_text(params))
+        slotted, texts = self._with_slots(messages, params)
+        conversation, prompt = super().render_messages(slotted, _as_text(params))
         return _restored(conversation, texts), self._tokenized(prompt, texts)
 
     async def render_messages_async(self, messages: Sequence[Mapping[str, Any]], params: Any) -> tuple[list[Any], Any]:
-        marked, texts = self._marked(messages, params)
-        conversation, prompt = await super().render_messages_async(marked, _as_text(params))
+        slotted, texts = self._with_slots(messages, params)
+        conversation, prompt = await super().render_messages_async(slotted, _as_text(params))
         return _restored(conversation, texts), await self._tokenized_async(prompt, texts)
 
-    def _marked(self, messages: Sequence[Mapping[str, Any]], params: Any) -> tuple[list[Any], list[str]]:
-        """Replace the texts of messages by markers, and return the messages and the texts.
+    def _with_slots(self, messages: Sequence[Mapping[str, Any]], params: Any) -> tuple[list[Any], list[str]]:
+        """Replace the texts of messages by slots, and return the messages and the texts.
 
         Raises:
             VLLMValidationError: if other values that the template renders (roles, tools) contain a control token.
         """
         texts: list[str] = []
-        marked = [_with_marks(message, texts) for message in messages]
+        slotted = [_message_with_slots(message, texts) for message in messages]
         around = [{name: value for name, value in message.items() if name != "content"} for message in messages]
         written = json.dumps([around, params.chat_template_kwargs], ensure_ascii=False, default=str)
         control = next((token for token in self.get_tokenizer().added_tokens_encoder if token in written), None)
         if control is not None:
             raise VLLMValidationError(f"The control token {control} is only allowed in the content of messages.")
-        return marked, texts
+        return slotted, texts
 
     def _tokenized(self, prompt: dict[str, Any], texts: Sequence[str]) -> dict[str, Any]:
         tokenizer = self.get_tokenizer()
         ids: list[int] = []
-        for piece in split_marks(prompt["prompt"]):
+        for piece in split_slots(prompt["prompt"]):
             # An integer is the index of a user's text, in which special tokens are split into ordinary ones.
             text, is_user_text = (texts[piece], True) if isinstance(piece, int) else (piece, False)
             ids += tokenizer(text, add_special_tokens=False, split_special_tokens=is_user_text)["input_ids"]
@@ -77,23 +77,23 @@ def _as_text(params: Any) -> Any:
     return replace(params, chat_template_kwargs={**params.chat_template_kwargs, "tokenize": False})
 
 
-def _marked_text(text: str, texts: list[str]) -> str:
+def _slot_for(text: str, texts: list[str]) -> str:
     texts.append(text)
-    return mark(len(texts) - 1)
+    return slot(len(texts) - 1)
 
 
-def _with_marks(message: Mapping[str, Any], texts: list[str]) -> dict[str, Any]:
+def _message_with_slots(message: Mapping[str, Any], texts: list[str]) -> dict[str, Any]:
     content = message.get("content")
     if content is None:
         return dict(message)
     if isinstance(content, str):
-        return {**message, "content": _marked_text(content, texts)}
-    return {**message, "content": [_part_with_marks(part, texts) for part in content]}
+        return {**message, "content": _slot_for(content, texts)}
+    return {**message, "content": [_part_with_slots(part, texts) for part in content]}
 
 
-def _part_with_marks(part: Any, texts: list[str]) -> Any:
+def _part_with_slots(part: Any, texts: list[str]) -> Any:
     if isinstance(part, str):
-        return _marked_text(part, texts)
+        return _slot_for(part, texts)
     kind = part.get("type")
     field = _FIELDS.get(kind) if isinstance(kind, str) else None
     if field is None:
@@ -108,13 +108,13 @@ def _part_with_marks(part: Any, texts: list[str]) -> Any:
             parameter="content",
         )
     text = part.get(field)
-    return {**part, field: _marked_text(text, texts)} if kind != "image_url" and isinstance(text, str) else part
+    return {**part, field: _slot_for(text, texts)} if kind != "image_url" and isinstance(text, str) else part
 
 
 def _restored(value: Any, texts: Sequence[str]) -> Any:
-    """Replace markers by the texts again, because a response may echo the last message."""
+    """Replace slots by the texts again, because a response may echo the last message."""
     if isinstance(value, str):
-        return "".join(texts[piece] if isinstance(piece, int) else piece for piece in split_marks(value))
+        return "".join(texts[piece] if isinstance(piece, int) else piece for piece in split_slots(value))
     if isinstance(value, list):
         return [_restored(each, texts) for each in value]
     if isinstance(value, dict):

@@ -62,7 +62,7 @@ def dataset_facts(folder: Path) -> Facts:
 def cue_facts(folder: Path) -> Facts:
     """Where the cues come from, and what their audit found."""
     audit = Audit.model_validate_json((folder / AUDIT_FILE).read_text(encoding="utf-8"))
-    taught = audit.taught
+    taught = audit.distill
     rows = [("provider", audit.provider), ("cues that teach", f"{taught.cues:,}")]
     shares = (
         ("grounded", taught.grounded_share),
