@@ -44,7 +44,7 @@ class StudentImages(ImageMediaIO):
         try:
             check_image(data, self._limits.max_image_pixels)
         except UnusableImageError as error:
-            raise _invalid(f"An image of the request cannot be used: it {error.reason}.") from error
+            raise _invalid(f"An image of the request cannot be used ({error.reason}).") from error
         with Image.open(io.BytesIO(data)) as opened:
             # Copy only the pixels, because vLLM would later rotate the image by its EXIF tag.
             pixels = Image.new("RGB", opened.size)
