@@ -107,8 +107,7 @@ def run_stage(
     from vicur.data.prepare import sources
     from vicur.stage.runner import execute
     from vicur.stage.session import session_by_hand
-    from vicur.stage.table import STAGES
-    from vicur.steps.stage_step import step_label
+    from vicur.stage.table import STAGES, step_label
 
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     paths = {**sources(section), **inputs}

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS
 from vicur.config.base import BaseModelConfig
+from vicur.config.cells import Cell
 from vicur.config.cluster import ClusterConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
@@ -26,9 +27,6 @@ from vicur.errors import VicurError
 
 S = TypeVar("S", bound=Section)
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
-
-STEP_SECTIONS = ("data", "cues", "base", "training", "evaluation", "comparison", "registry", "cluster")
-"""The sections that the steps of a pipeline take."""
 
 
 class RunConfig(Section):
@@ -83,6 +81,23 @@ class RunConfig(Section):
         for name in self.methods:
             self.training.for_method(name)
         return self
+
+    def cells(self) -> list[Cell]:
+        """Return one cell per method.
+
+        Raises:
+            VicurError: if the settings of a method are wrong or do not go together.
+        """
+        return [
+            Cell(
+                subject=name,
+                student=name,
+                seed=self.seed,
+                training=self.training.for_method(name),
+                evaluation=self.evaluation,
+            )
+            for name in self.methods
+        ]
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
