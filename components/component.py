@@ -15,12 +15,10 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 from vicur_components.image import IMAGE
 
-from vicur.stage.code_version import undocumented
+from vicur.stage.code_version import without_docstrings
 
 
-def component(
-    function: Callable[..., None] | None = None, *, outputs: Mapping[str, type] | None = None
-) -> Any:
+def component(function: Callable[..., None] | None = None, *, outputs: Mapping[str, type] | None = None) -> Any:
     """Make a component of a function, as ``dsl.component`` does.
 
     Args:
@@ -53,7 +51,7 @@ def _expanded_signature(function: Callable[..., None], outputs: Mapping[str, typ
 
 
 def _embedded_source(source: str, outputs: Mapping[str, type]) -> str:
-    tree = undocumented(source)
+    tree = without_docstrings(source)
     if outputs:
         (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
         function.args.kwarg = None

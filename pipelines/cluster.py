@@ -76,11 +76,13 @@ def cluster_pipeline(code_versions: Mapping[str, str], preset: RunConfig) -> Gra
             image: Container image of the steps.
             registered_model: Name of the registered model in MLflow.
             gate_margin: Smallest gain in accuracy over the base that makes a student champion, as a share (0.02 is two points).
-            seed: Root seed.
+            seed: Root seed of all random draws.
             overrides: Any other setting by its dotted name, such as {"training.steps": 50}. The first step checks them.
         """
         configure = ConfigurePoolTask(pool, Placement(image, gpu_type, node_selector, tolerations))
-        ended = outcome(tracking=compact(preset.tracking), cluster=prices, gpu_type=gpu_type, node_selector=node_selector)
+        ended = outcome(
+            tracking=compact(preset.tracking), cluster=prices, gpu_type=gpu_type, node_selector=node_selector
+        )
         with dsl.ExitHandler(configure(ended, EXIT), name="run"):
             checked = configure(
                 preflight(

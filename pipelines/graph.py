@@ -80,7 +80,9 @@ def add_graph(configure: ConfigureTask, config: PipelineConfig, values: Mapping[
     if "ablate" in graph.steps:
         graph.add("ablate", ablate, base=baseline, **collected())
     else:
-        comparison = graph.add("compare", compare, dataset=dataset, cues=cues, base=baseline, **collected())["comparison"]
+        comparison = graph.add("compare", compare, dataset=dataset, cues=cues, base=baseline, **collected())[
+            "comparison"
+        ]
         graph.add(
             "register",
             register,

@@ -46,7 +46,7 @@ def distill_pipeline(code_versions: Mapping[str, str]) -> GraphComponent:
         Args:
             methods: Methods to train a student with, side by side: opsd, opsd-cue, opsd-recovery, vicur, opd, opd-vicur, grpo, sft. The
                 best is registered.
-            seed: Root seed.
+            seed: Root seed of all random draws.
             data: Source of the dataset. Settings that a section leaves out have the library's defaults.
             cues: Source of the visual cues, and the audit's limits.
             base: The model that students start from.

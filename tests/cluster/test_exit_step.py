@@ -21,7 +21,8 @@ from vicur.cluster.webhook import ADDRESS
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 from vicur.steps import exit_step
-from vicur.tracking.tracker import RUN_TAG, STAGE_TAG, connect, open_tracker
+from vicur.tracking.mlflow import connect
+from vicur.tracking.runs import RUN_TAG, STAGE_TAG, open_tracker
 
 POD: dict[str, Any] = {
     "spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "4"}}}]},

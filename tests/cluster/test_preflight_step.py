@@ -101,9 +101,7 @@ TAINT = {"key": "gpu", "operator": "Exists", "value": "", "effect": "NoSchedule"
     ("nodes", "resources"),
     [(1, ("4", "16", "128Gi", {"pool": "a"}, [TAINT])), (2, ("0", "1", "2Gi", {}, []))],
 )
-def test_a_step_that_waits_for_a_job_on_other_nodes_needs_few_resources(
-    nodes: int, resources: tuple[Any, ...]
-) -> None:
+def test_a_step_that_waits_for_a_job_on_other_nodes_needs_few_resources(nodes: int, resources: tuple[Any, ...]) -> None:
     pool = {
         "nodes": nodes,
         "gpu_count": 4,

@@ -91,7 +91,9 @@ def test_an_empty_selector_and_no_taints_are_an_answer() -> None:
 
 
 def test_an_override_wins_over_the_form() -> None:
-    config = requested(seed=1, overrides={"seed": 2, "training.recovery.interval": 5, "evaluation.decoding.type": "paper"})
+    config = requested(
+        seed=1, overrides={"seed": 2, "training.recovery.interval": 5, "evaluation.decoding.type": "paper"}
+    )
     assert (config.seed, config.training.recovery.interval, config.evaluation.decoding.type) == (2, 5, "paper")
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from tests.artifacts import FileArtifact, LoggedMetrics, artifacts
 from tests.cluster.api_server_double import ApiServerDouble
 from tests.cluster.kubelet_double import KubeletDouble
 from tests.training.train_once import SETTINGS, tracking, train_once
-from tests.artifacts import FileArtifact, LoggedMetrics, artifacts
 from vicur.processes.signals import EXIT_CODE
 from vicur.steps.stage_step import run_step
 from vicur.tracking.mlflow import connect
@@ -108,8 +108,8 @@ def test_what_cannot_be_trained_is_refused_before_a_node_is_asked_for(inputs, se
 
 
 def test_several_nodes_need_an_address_that_all_reach(inputs, server, tmp_path, capfd):
+    parameters = {"config": SECTION, "checkpoints": str(tmp_path), "cluster": CLUSTER}
     with pytest.raises(SystemExit):
-        parameters = {"config": SECTION, "checkpoints": str(tmp_path), "cluster": CLUSTER}
         run_step("train", parameters, artifacts(inputs), FileArtifact(str(tmp_path / "student")), LoggedMetrics())
     assert "Name an address on S3" in capfd.readouterr().err
     assert server.created == []

@@ -44,9 +44,7 @@ def test_base_reads_no_artifact(recorder: Recorder, artifact: Artifacts) -> None
 
 def test_extract_shows_its_page_of_samples(recorder: Recorder, artifact: Artifacts) -> None:
     samples, metrics = artifact("samples"), artifact("m", dsl.Metrics)
-    extract.python_func(
-        step=STEP, dataset=artifact("dataset"), cues=artifact("cues"), samples=samples, metrics=metrics
-    )
+    extract.python_func(step=STEP, dataset=artifact("dataset"), cues=artifact("cues"), samples=samples, metrics=metrics)
     assert (recorder.name, recorder.step, recorder.inputs) == ("extract", STEP, {"dataset": "dataset"})
     assert Path(samples.path).read_text() == "<p>samples.html</p>"
 

@@ -12,7 +12,7 @@ from vicur.config.run import load_config
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.training import TrainConfig, TrainingConfig
 from vicur.config.validation import validated
-from vicur.data.prepare import sources
+from vicur.data.sources import stage_inputs
 from vicur.errors import VicurError
 
 TEACHER = {"type": "checkpoint", "path": "teacher"}
@@ -179,8 +179,8 @@ def test_a_setting_that_one_method_of_a_run_cannot_take_is_set_for_the_others_al
 
 
 def test_another_checkpoint_is_an_input_of_the_training() -> None:
-    assert sources(config("opd", teacher=TEACHER)) == {"teacher": Path("teacher")}
-    assert sources(config("vicur")) == sources(config("grpo")) == {}
+    assert stage_inputs(config("opd", teacher=TEACHER)) == {"teacher": Path("teacher")}
+    assert stage_inputs(config("vicur")) == stage_inputs(config("grpo")) == {}
 
 
 def test_what_an_engine_takes_of_memory_and_where_it_is_does_not_make_another_training() -> None:

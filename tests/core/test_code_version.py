@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vicur.stage.code_version import code_version, modules_behind, undocumented
+from vicur.stage.code_version import code_version, modules_behind, without_docstrings
 
 FILES = {
     "vicur/__init__.py": '__version__ = "1"\n',
@@ -147,8 +147,8 @@ def test_docstrings_anywhere_are_not_code() -> None:
         '"""M."""\nclass A:\n    """A."""\n    x: int = 1\n    """X."""\n'
         '    def f(self):\n        """F."""\n        return "text"\n'
     )
-    assert ast.dump(undocumented(plain)) == ast.dump(undocumented(documented))
-    assert ast.dump(undocumented(plain)) != ast.dump(undocumented(plain.replace("'text'", "'other'")))
+    assert ast.dump(without_docstrings(plain)) == ast.dump(without_docstrings(documented))
+    assert ast.dump(without_docstrings(plain)) != ast.dump(without_docstrings(plain.replace("'text'", "'other'")))
 
 
 def test_training_depends_on_what_it_trains_with_and_not_on_how_data_is_made_or_reported() -> None:

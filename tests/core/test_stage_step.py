@@ -108,9 +108,7 @@ def test_a_wrong_setting_fails_the_step_and_is_named(
 
 
 @pytest.mark.usefixtures("stage")
-def test_an_unknown_parameter_fails_the_step_and_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_parameter_fails_the_step_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run(tmp_path, sead=3)
     assert "sead" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from vicur.config.run import RunConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.stage.table import step_labels
 from vicur.tracking.mlflow import connect
-from vicur.tracking.tracker import RUN_TAG, STAGE_TAG
+from vicur.tracking.runs import RUN_TAG, STAGE_TAG
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 

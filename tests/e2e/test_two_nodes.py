@@ -11,7 +11,7 @@ from tests.e2e.nodes import Cluster, assert_alike, ended, learned, start
 from vicur.config.tracking import TrackingConfig
 from vicur.processes.signals import EXIT_CODE
 from vicur.tracking.mlflow import connect
-from vicur.tracking.tracker import STAGE_TAG
+from vicur.tracking.runs import STAGE_TAG
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 

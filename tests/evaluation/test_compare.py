@@ -7,7 +7,7 @@ import pytest
 
 from tests.evaluation.conftest import context
 from tests.evaluation.factory import BASE, OPSD, VICUR, Reader, comparison_inputs, write_evaluation
-from vicur.config.evaluation import CompareConfig
+from vicur.config.comparison import ComparisonConfig
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.evaluation import COMPARE, compare
@@ -15,7 +15,7 @@ from vicur.evaluation.comparison import Comparison, Evaluation, compare_models
 from vicur.evaluation.statistics import Difference, paired_difference
 from vicur.evaluation.verdicts import points, verdicts
 
-CONFIG = CompareConfig(resamples=1000, cards=8)
+CONFIG = ComparisonConfig(resamples=1000, cards=8)
 
 
 def comparison(held_out: list[Example], folder: Path, *students: Reader, base: Reader = BASE) -> Comparison:

@@ -6,7 +6,7 @@ import torch
 
 from tests.evaluation.conftest import context
 from vicur.config.evaluation import EvaluationConfig
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.evaluation import EVALUATE, evaluate
 from vicur.evaluation.attention import read_attention

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.answers.examples import example
 from tests.evaluation.conftest import context
 from tests.evaluation.factory import OPSD, VICUR, comparison_inputs
-from vicur.config.evaluation import CompareConfig
+from vicur.config.comparison import ComparisonConfig
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.evaluation import compare
@@ -58,7 +58,7 @@ class Outline(HTMLParser):
 def html(compared: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("report")
     (folder / "output").mkdir()
-    compare(CompareConfig(resamples=1000, cards=12), compared, folder / "output", context(folder))
+    compare(ComparisonConfig(resamples=1000, cards=12), compared, folder / "output", context(folder))
     return (folder / "output" / "report.html").read_text(encoding="utf-8")
 
 
@@ -107,7 +107,7 @@ def test_what_data_say_stays_text(
     inputs = comparison_inputs(tmp_path / "in", dataset, cues, held_out, [VICUR])
     record = inputs["vicur.student"] / "vicur.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "best_step": evil}))
-    compare(CompareConfig(resamples=1000, cards=4, title=evil), inputs, output, context(tmp_path))
+    compare(ComparisonConfig(resamples=1000, cards=4, title=evil), inputs, output, context(tmp_path))
     html = (output / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in html
     assert "<img src=x" not in html
@@ -128,7 +128,7 @@ def test_a_run_without_the_module_says_why_there_is_no_attention(
     dataset: Path, cues: Path, held_out: list[Example], output: Path, tmp_path: Path
 ) -> None:
     inputs = comparison_inputs(tmp_path / "in", dataset, cues, held_out, [OPSD])
-    compare(CompareConfig(resamples=1000), inputs, output, context(tmp_path))
+    compare(ComparisonConfig(resamples=1000), inputs, output, context(tmp_path))
     html = (output / "report.html").read_text(encoding="utf-8")
     assert "No student of this run has the cue recovery module" in html
     assert 'class="overlay"' not in html
@@ -139,7 +139,7 @@ def test_students_without_training_records_have_no_curves(
 ) -> None:
     inputs = comparison_inputs(tmp_path / "in", dataset, cues, held_out, [OPSD])
     del inputs["opsd.student"]
-    compare(CompareConfig(resamples=1000, cards=0), inputs, output, context(tmp_path))
+    compare(ComparisonConfig(resamples=1000, cards=0), inputs, output, context(tmp_path))
     html = (output / "report.html").read_text(encoding="utf-8")
     assert 'id="curves"' not in html
     assert 'id="samples"' not in html

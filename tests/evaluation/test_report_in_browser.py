@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.evaluation.conftest import context
-from vicur.config.evaluation import CompareConfig
+from vicur.config.comparison import ComparisonConfig
 from vicur.evaluation import compare
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 def report(compared: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     (folder / "output").mkdir()
-    compare(CompareConfig(resamples=1000, cards=24), compared, folder / "output", context(folder))
+    compare(ComparisonConfig(resamples=1000, cards=24), compared, folder / "output", context(folder))
     return folder / "output" / "report.html"
 
 

@@ -16,7 +16,7 @@ from transformers import Qwen3VLConfig
 
 from tests.golden.__main__ import main
 from tests.golden.compare import compare
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling.reference import student_from_reference, student_name
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, with_cue_recovery
 
 PAD, IM_START, IM_END, VISION_START, VISION_END, IMAGE, VIDEO = range(7)

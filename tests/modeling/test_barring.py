@@ -92,7 +92,7 @@ def test_generation_scores_its_tokens_as_a_plain_forward_does(sink: Literal["fir
     torch.manual_seed(0)
     model = Qwen3VLForConditionalGeneration(tiny_config(chat.tokenizer)).eval()
     if sink is not None:
-        from vicur.config.student import CueRecoverySettings
+        from vicur.config.recovery import CueRecoverySettings
 
         model = with_cue_recovery(model, CueRecoverySettings(interval=2, sink=sink), 0, im_start_token_id=chat.start_id)
         for attention in model.model.cue_recovery.attentions().values():

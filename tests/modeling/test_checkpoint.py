@@ -21,7 +21,7 @@ from transformers import (
 
 from tests.full_disk import full_disk
 from tests.modeling.factory import IM_START, Picture, backbone, batch, chat_row, fresh_student, student
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling import (
     Qwen3VLStudentConfig,

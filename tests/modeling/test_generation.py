@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from transformers import Qwen3VLForConditionalGeneration
 
 from tests.modeling.test_chat import png
+from vicur.config.recovery import CueRecoverySettings
 from vicur.config.sampling import Sampling
-from vicur.config.student import CueRecoverySettings
 from vicur.data.digit_scenes import vocabulary
 from vicur.modeling import with_cue_recovery
 from vicur.modeling.chat import Chat

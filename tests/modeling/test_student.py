@@ -27,7 +27,7 @@ from tests.modeling.factory import (
     row,
     student,
 )
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling import (
     Qwen3VLStudentForConditionalGeneration,

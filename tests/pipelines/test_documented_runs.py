@@ -29,8 +29,8 @@ _WRONG = "no_such_setting"
 
 def documented() -> list[tuple[str, list[str]]]:
     """The calls that start a run, with the page of each."""
-    text = {page.name: page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES}
-    calls = [(page, shlex.split(call, comments=True)) for page, each in text.items() for call in _CALL.findall(each)]
+    text = [(page.name, page.read_text(encoding="utf-8").replace("\\\n", " ")) for page in PAGES]
+    calls = [(page, shlex.split(call, comments=True)) for page, each in text for call in _CALL.findall(each)]
     return [(page, words) for page, words in calls if not {"--follow", "--terminate"} & set(words)]
 
 

@@ -129,7 +129,9 @@ def test_a_package_of_an_ablation_holds_its_arms_and_seeds(tmp_path: Path) -> No
     assert all("description" in value for value in form.values())
 
 
-@pytest.mark.parametrize(("pipeline", "file"), [("ablation", "ablation.yaml"), ("distill", "local.yaml"), ("cluster", "qwen3-vl-8b.yaml")])
+@pytest.mark.parametrize(
+    ("pipeline", "file"), [("ablation", "ablation.yaml"), ("distill", "local.yaml"), ("cluster", "qwen3-vl-8b.yaml")]
+)
 def test_the_arguments_of_a_package_fit_into_a_pods_environment(pipeline: str, file: str, tmp_path: Path) -> None:
     """Argo passes them twice, and a template may have 128 KiB."""
     config = load_settings(PIPELINES[pipeline].config, ROOT / "configs" / file)

@@ -9,9 +9,9 @@ import torch
 
 from tests.evaluation.conftest import context
 from tests.evaluation.factory import BASE, Reader, write_evaluation
-from vicur.config.evaluation import CompareConfig
+from vicur.config.comparison import ComparisonConfig
+from vicur.config.recovery import CueRecoverySettings
 from vicur.config.registry import RegistryConfig
-from vicur.config.student import CueRecoverySettings
 from vicur.config.tracking import TrackingConfig
 from vicur.data import read_examples
 from vicur.evaluation.compare import compare
@@ -20,7 +20,7 @@ from vicur.modeling.chat import Chat
 from vicur.registry.register import REGISTER, RegistrationSummary
 from vicur.stage.runner import Session, execute
 from vicur.storage.folders import tree_sha256
-from vicur.tracking.tracker import open_tracker
+from vicur.tracking.runs import open_tracker
 
 GOOD = Reader("vicur", misreads=0.08, privilege="cue", recovery=True)
 BETTER = Reader("vicur", misreads=0.03, privilege="cue", recovery=True)
@@ -76,7 +76,7 @@ def registration_inputs(
     }
     inputs["comparison"].mkdir()
     compared = {**data, "base": inputs["base_evaluation"], reader.method: inputs["evaluation"]}
-    compare(CompareConfig(resamples=1000, cards=3), compared, inputs["comparison"], context(root))
+    compare(ComparisonConfig(resamples=1000, cards=3), compared, inputs["comparison"], context(root))
     return inputs
 
 

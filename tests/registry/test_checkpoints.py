@@ -17,7 +17,7 @@ from vicur.errors import VicurError
 from vicur.modeling import load_model
 from vicur.registry.checkpoints import fetch
 from vicur.registry.lineage import checkpoint_sha256
-from vicur.tracking.tracker import connect
+from vicur.tracking.mlflow import connect
 
 
 @pytest.fixture(params=["embedded", "server"])

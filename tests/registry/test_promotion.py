@@ -16,7 +16,7 @@ from vicur.errors import VicurError
 from vicur.registry import promote, rollback
 from vicur.registry.promotion import AUDIT_TAG, GATE_TAG, PASSED, REASONS_TAG, STANDING_TAG, make_champion
 from vicur.registry.versions import get_version, version_with_alias
-from vicur.tracking.tracker import connect
+from vicur.tracking.mlflow import connect
 
 
 @pytest.fixture(params=["embedded", "server"])

@@ -33,7 +33,8 @@ from vicur.data.pin import dvc_hash
 from vicur.errors import VicurError
 from vicur.registry import promote, rollback
 from vicur.registry.versions import get_version
-from vicur.tracking.tracker import connect, open_tracker
+from vicur.tracking.mlflow import connect
+from vicur.tracking.runs import open_tracker
 
 
 @pytest.fixture(params=["embedded", "server"])
@@ -429,7 +430,7 @@ def test_a_checkpoint_that_was_never_distilled_is_refused(students: Make, base_m
 
 def test_without_an_mlflow_the_student_is_not_registered_and_the_remedy_told(students: Make) -> None:
     uri = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(VicurError, match=r"MLflow does not answer.*Start the server"):
+    with pytest.raises(VicurError, match=r"MLflow does not respond.*Start the server"):
         run_register(students(GOOD), tracking=TrackingConfig(uri=uri))
     assert not Path("registered/run-1").exists()
 
@@ -447,7 +448,7 @@ def test_a_server_that_dies_on_the_way_is_told_as_that(
     monkeypatch.setattr(MlflowClient, "log_model_artifacts", and_gone)
     tracking = TrackingConfig(uri=server.uri, experiment=tmp_path.name)
     try:
-        with pytest.raises(VicurError, match="MLflow does not answer") as caught:
+        with pytest.raises(VicurError, match="MLflow does not respond") as caught:
             run_register(students(GOOD), config=config_for(tmp_path), tracking=tracking)
     finally:
         monkeypatch.undo()

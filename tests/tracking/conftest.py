@@ -8,7 +8,7 @@ import pytest
 
 from tests.tracking.server import ENVIRONMENT, Server, shared_server
 from vicur.config.tracking import TrackingConfig
-from vicur.tracking.tracker import connect
+from vicur.tracking.mlflow import connect
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from tests.tracking.server import Server, free_port
 from vicur.config.run import load_config
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.tracking.mlflow import experiment_id
-from vicur.tracking.tracker import EMBEDDED_URI, connect, tracking_uri
+from vicur.tracking.mlflow import EMBEDDED_URI, connect, tracking_uri
+from vicur.tracking.runs import experiment_id
 
 
 def test_the_address_is_the_configurations_then_the_environments_then_the_embedded_stores(
@@ -58,7 +58,7 @@ def test_a_server_gives_its_own_experiments(server: Server) -> None:
 
 def test_a_dead_server_is_told_quickly_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret@127.0.0.1:{free_port()}")
-    with pytest.raises(VicurError, match=r"does not answer \(Connection refused\)\. Start the server") as caught:
+    with pytest.raises(VicurError, match=r"does not respond \(Connection refused\)\. Start the server") as caught:
         connect(TrackingConfig())
     assert caught.value.retryable
     assert "secret" not in str(caught.value)
@@ -91,7 +91,7 @@ def test_user_and_password_of_the_address_are_sent_and_appear_nowhere(monkeypatc
     server = answer(401, b'{"error_code": "UNAUTHENTICATED", "message": "who are you?"}')
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:s%40cret@127.0.0.1:{server.server_port}")
     try:
-        with pytest.raises(VicurError, match=r"refuses the user.*MLFLOW_TRACKING_USERNAME") as caught:
+        with pytest.raises(VicurError, match=r"rejected the credentials.*MLFLOW_TRACKING_USERNAME") as caught:
             connect(TrackingConfig())
     finally:
         server.shutdown()
@@ -159,7 +159,7 @@ def test_a_store_of_another_release_is_told_with_the_command_that_upgrades_it(pr
     connect(TrackingConfig())
     with sqlite3.connect(project / "mlflow/mlflow.db") as database:
         database.execute("UPDATE alembic_version SET version_num = 'deadbeef0000'")
-    code = "from vicur.config.tracking import TrackingConfig; from vicur.tracking.tracker import connect; connect(TrackingConfig())"
+    code = "from vicur.config.tracking import TrackingConfig; from vicur.tracking.mlflow import connect; connect(TrackingConfig())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ)
     assert "VicurError" in done.stderr
     assert "mlflow db upgrade" in done.stderr.splitlines()[-1]
@@ -180,7 +180,7 @@ def test_tracking_is_imported_without_mlflow() -> None:
 def test_a_missing_package_is_told_with_what_to_install(project: Path) -> None:
     code = (
         "import sys; sys.modules['sqlalchemy'] = None\n"
-        "from vicur.config.tracking import TrackingConfig\nfrom vicur.tracking.tracker import connect\n"
+        "from vicur.config.tracking import TrackingConfig\nfrom vicur.tracking.mlflow import connect\n"
         "connect(TrackingConfig())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=project)

@@ -14,7 +14,9 @@ from mlflow.exceptions import MlflowException
 from tests.tracking.server import Server, free_port
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.tracking.tracker import RUN_TAG, STAGE_TAG, Tracker, connect, finish_pipeline, open_tracker, pipeline_run
+from vicur.tracking.mlflow import connect
+from vicur.tracking.runs import RUN_TAG, STAGE_TAG, finish_pipeline, open_tracker, pipeline_run
+from vicur.tracking.tracker import Tracker
 
 PARENT = "mlflow.parentRunId"
 
@@ -243,7 +245,7 @@ def test_a_nested_run_that_several_stages_inherit_gets_them_as_its_children(
 @pytest.mark.usefixtures("platform")
 def test_a_platforms_run_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
-    with pytest.raises(VicurError, match="does not have what was asked for"):
+    with pytest.raises(VicurError, match="does not have the requested object"):
         open_tracker(TrackingConfig(), "r", "train")
 
 
@@ -252,7 +254,7 @@ def test_a_platforms_run_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyP
 WORKER = """
 import sys
 from vicur.config.tracking import TrackingConfig
-from vicur.tracking.tracker import open_tracker
+from vicur.tracking.runs import open_tracker
 stage, uri = sys.argv[1], sys.argv[2] or None
 with open_tracker(TrackingConfig(uri=uri, experiment="side by side"), "shared", stage) as tracker:
     tracker.params({"stage": stage})
@@ -276,7 +278,7 @@ def test_steps_side_by_side_share_one_parent_and_lose_nothing(kind: str, request
     for worker, (_, errors) in zip(workers, outputs, strict=True):
         assert worker.returncode == 0, errors.decode()
         assert b"WARNING" not in errors, errors.decode()
-        assert b"takes nothing" not in errors, errors.decode()
+        assert b"is unavailable" not in errors, errors.decode()
     assert len({out for out, _ in outputs}) == 1
     config = TrackingConfig(uri=uri or None, experiment="side by side")
     client = connect(config)
@@ -321,7 +323,7 @@ def test_a_server_that_goes_away_and_comes_back_costs_a_warning_and_no_figure(
         finally:
             server.start()
     assert [m.value for m in tracker.client.get_metric_history(tracker.run_id, "loss")] == [1.0, 2.0]
-    assert [r.message for r in caplog.records if "takes nothing" in r.message] == [caplog.records[0].message]
+    assert [r.message for r in caplog.records if "is unavailable" in r.message] == [caplog.records[0].message]
 
 
 def test_a_server_that_stays_away_does_not_fail_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

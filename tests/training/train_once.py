@@ -7,7 +7,8 @@ from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.stage.runner import Session, execute
-from vicur.tracking.tracker import Tracker, open_tracker
+from vicur.tracking.runs import open_tracker
+from vicur.tracking.tracker import Tracker
 from vicur.training import TRAIN
 
 SETTINGS = TrainConfig(

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from vicur.config.recovery import CueRecoverySettings
 from vicur.config.sampling import Sampling
-from vicur.config.student import CueRecoverySettings
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, read_config, save_model, with_cue_recovery
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import Response, generate

@@ -11,8 +11,8 @@ from vicur.data.schema import Example
 from vicur.registry.lineage import checkpoint_sha256
 from vicur.registry.package import pack
 from vicur.registry.versions import CHAMPION, create_version
-from vicur.tracking.mlflow import as_default, experiment_id
-from vicur.tracking.tracker import connect
+from vicur.tracking.mlflow import as_default, connect
+from vicur.tracking.runs import experiment_id
 
 
 def register(student: Path, name: str, folder: Path) -> str:

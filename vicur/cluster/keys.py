@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from vicur.config.cells import Cell
-from vicur.config.data import FolderConfig, RemoteConfig
+from vicur.config.data import SourceConfig
 from vicur.config.section import Section
-from vicur.data.remote import written_listing
+from vicur.data.sources import source_of
 from vicur.stage.table import PipelineConfig, PipelineStep, steps_of
-from vicur.storage.folders import files_below
+from vicur.storage.folders import folder_listing
 
 
 def cache_keys(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict[str, str]:
@@ -56,19 +55,8 @@ def _key(*parts: Any) -> str:
 
 
 def _content(section: Section) -> Any:
-    """Return a fingerprint of the files that a section names; a hash or a generated dataset is in the settings already."""
-    if isinstance(section, RemoteConfig):
-        return written_listing(section.uri).read_text(encoding="utf-8")
-    folders = [section.path] if isinstance(section, FolderConfig) else section.inputs().values()
-    return [_files(folder) for folder in folders]
-
-
-def _files(folder: Path) -> list[list[Any]] | None:
-    """Return names, sizes and times of the files in a folder, or ``None`` if this machine does not see the folder."""
-    if not folder.is_dir():
-        return None
+    """Return a value that changes with the files behind an unchanged section."""
+    if isinstance(section, SourceConfig):
+        return source_of(section).cache_token(section)
     # Many gigabytes of weights take too long to hash.
-    stats = {path: path.stat() for path in files_below(folder)}
-    return [
-        [path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in sorted(stats.items())
-    ]
+    return [folder_listing(folder) for folder in section.inputs().values()]

@@ -157,7 +157,8 @@ def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> Non
     requested = config.cluster.gpu_count
     if config.cluster.nodes == 1 < compiled.nodes:
         raise VicurError(
-            f"1 node is requested, but the package was compiled for {compiled.nodes}: its training step has no time limit and bypasses the queue.",
+            f"1 node is requested, but the package was compiled for {compiled.nodes}: its training step has no time limit and "
+            "bypasses the queue.",
             where="nodes",
             remedy="Compile it with cluster.nodes=1; that package takes several nodes, too.",
         )

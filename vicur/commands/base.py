@@ -40,9 +40,9 @@ def train(
     from vicur.config.run import read_overrides
     from vicur.config.tiny_base import TinyBaseConfig
     from vicur.config.validation import validated
-    from vicur.stage.table import CHECKPOINT
+    from vicur.stage.table import MODEL_FILES
 
-    refuse_to_replace(output, CHECKPOINT, {})
+    refuse_to_replace(output, MODEL_FILES, {})
     config: TinyBaseConfig = validated(TinyBaseConfig, read_overrides(overrides or ()), "--set")
     from vicur.training.tiny_base import train_tiny_base
 

@@ -104,16 +104,16 @@ def run_stage(
         VicurError: for input that the user can mend, with nothing written.
     """
     from vicur.commands.console_events import ConsoleEvents
-    from vicur.data.prepare import sources
+    from vicur.data.sources import stage_inputs
     from vicur.stage.runner import execute
-    from vicur.stage.session import session_by_hand
+    from vicur.stage.session import command_session
     from vicur.stage.table import STAGES, step_label
 
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    paths = {**sources(section), **inputs}
-    refuse_to_replace(output, STAGES[name].writes, paths)
+    paths = {**stage_inputs(section), **inputs}
+    refuse_to_replace(output, STAGES[name].outputs, paths)
     with (
-        session_by_hand(
+        command_session(
             run_id, config.seed, config.tracking, cache=cache, checkpoints=checkpoints, fork_from=fork_from
         ) as session,
         ConsoleEvents(step_label(name, subject)) as events,

@@ -37,7 +37,7 @@ def promote(
     """
     settings = configuration(config, overrides)
     from vicur.registry.promotion import promote as move
-    from vicur.tracking.tracker import connect
+    from vicur.tracking.mlflow import connect
 
     _tell(move(connect(settings.tracking), model or settings.registry.model, version, reason=reason, force=force))
 
@@ -55,7 +55,7 @@ def rollback(
     """
     settings = configuration(config, overrides)
     from vicur.registry.promotion import rollback as move
-    from vicur.tracking.tracker import connect
+    from vicur.tracking.mlflow import connect
 
     _tell(move(connect(settings.tracking), model or settings.registry.model, reason=reason))
 

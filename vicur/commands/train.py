@@ -73,7 +73,6 @@ def train(
       vicur train --output students/slow --fork-from s3://bucket/vicur --set training.learning_rate=1e-5
     """
     from vicur.config.base import BaseModelConfig
-    from vicur.data.prepare import sources
     from vicur.processes.machines import Machines
 
     # What other methods of the run cannot take has no part in this training.
@@ -86,7 +85,7 @@ def train(
         from vicur.training.train import assist_training
 
         typer.echo("This machine takes part in the training; machine 0 keeps its checkpoints and writes the student.")
-        assist_training(section, {**sources(section), **inputs}, settings.seed)
+        assist_training(section, {**section.inputs(), **inputs}, settings.seed)
         return
     run_stage(
         "train",

@@ -14,9 +14,10 @@ from vicur.config.address import S3_ADDRESS
 from vicur.config.base import BaseModelConfig
 from vicur.config.cells import Cell
 from vicur.config.cluster import ClusterConfig
+from vicur.config.comparison import ComparisonConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
-from vicur.config.evaluation import CompareConfig, EvaluationConfig
+from vicur.config.evaluation import EvaluationConfig
 from vicur.config.methods import MethodName
 from vicur.config.registry import RegistryConfig
 from vicur.config.section import Section
@@ -48,7 +49,7 @@ class RunConfig(Section):
     """Distillation settings that all methods share."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How base and students are evaluated."""
-    comparison: CompareConfig = CompareConfig()
+    comparison: ComparisonConfig = ComparisonConfig()
     """How they are compared."""
     registry: RegistryConfig = RegistryConfig()
     """Registered model and gate."""

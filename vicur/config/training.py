@@ -18,9 +18,9 @@ from vicur.config.distribution import DistributionConfig
 from vicur.config.features import FeatureCacheConfig
 from vicur.config.methods import Method, MethodName, TeacherPrivilege, method_named
 from vicur.config.objective import ObjectiveConfig
+from vicur.config.recovery import RecoveryChoice
 from vicur.config.rollout import RolloutConfig
 from vicur.config.section import Section
-from vicur.config.student import RecoveryChoice
 from vicur.config.teacher import TeacherConfig
 from vicur.config.trained import TrainedConfig, WholeModel
 from vicur.config.validation import validated

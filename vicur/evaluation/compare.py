@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from vicur.config.evaluation import REPORT_SPLIT, CompareConfig
+from vicur.config.comparison import ComparisonConfig
+from vicur.config.evaluation import REPORT_SPLIT
 from vicur.errors import VicurError
 from vicur.evaluation.comparison import COMPARISON, Comparison, Evaluation, compare_models
 from vicur.evaluation.report import ReportInputs, write_report
@@ -40,7 +41,7 @@ class ComparisonFile(Comparison):
     verdicts: list[Verdict]
 
 
-def compare(config: CompareConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> CompareSummary:
+def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> CompareSummary:
     """Compares one or more students with their base.
 
     Args:

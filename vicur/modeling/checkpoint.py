@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.initialization import no_init_weights
 
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling.disk import disk_errors
 from vicur.modeling.image_blocking import bar_images, is_barred

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from transformers import Qwen3VLConfig
 
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration
 

@@ -22,7 +22,7 @@ from transformers import Cache, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers import initialization as init
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel, Qwen3VLTextModel
 
-from vicur.config.student import CueRecoverySettings
+from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling.positions import PADDING, CuePositions, find_sequences, locate
 from vicur.modeling.recovery import CueRecovery, SinkAttention
@@ -36,7 +36,7 @@ class Qwen3VLStudentConfig(Qwen3VLConfig):
     """Configuration of a student with cue recovery; one without is a plain ``Qwen3VLConfig``.
 
     Args:
-        cue_recovery: fields of :class:`~vicur.config.student.CueRecoverySettings`; left out, the defaults.
+        cue_recovery: fields of :class:`~vicur.config.recovery.CueRecoverySettings`; left out, the defaults.
         im_start_token_id: id of ``<|im_start|>``; needed for sink ``assistant``.
     """
 

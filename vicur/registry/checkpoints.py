@@ -19,7 +19,7 @@ from vicur.registry.lineage import checkpoint_sha256
 from vicur.registry.package import CHECKPOINT
 from vicur.registry.versions import Version, get_version
 from vicur.storage.folders import new_folder, unwritable
-from vicur.tracking.mlflow import answering, as_default
+from vicur.tracking.mlflow import as_default, mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,7 +65,7 @@ def fetch(client: MlflowClient, address: str, cache: Path) -> Kept:
             where=address,
             remedy="Write models:/NAME@ALIAS or models:/NAME/NUMBER.",
         )
-    with answering(client.tracking_uri), as_default(client):
+    with mlflow_errors(client.tracking_uri), as_default(client):
         version = get_version(client, found["model"], found["alias"] or found["number"])
         return _kept(client, version, cache)
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from vicur.errors import VicurError
 from vicur.redaction import redacted
 from vicur.registry.versions import CHAMPION, PREVIOUS, Version, get_version, tag, version_with_alias
-from vicur.tracking.mlflow import answering, creation_lock, public_uri
+from vicur.tracking.mlflow import creation_lock, mlflow_errors, public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,7 +59,7 @@ def promote(client: MlflowClient, name: str, version: str, *, reason: str = "", 
     Raises:
         VicurError: where there is no such version, or it needs ``force``.
     """
-    with answering(client.tracking_uri), creation_lock(client.tracking_uri):
+    with mlflow_errors(client.tracking_uri), creation_lock(client.tracking_uri):
         found = get_version(client, name, version)
         champion = version_with_alias(client, name, CHAMPION)
         if champion is not None and champion.number == found.number:
@@ -121,7 +121,7 @@ def rollback(client: MlflowClient, name: str, *, reason: str = "") -> Move:
         VicurError: where there is no champion, or none before it that still exists.
     """
     reason = redacted(reason.strip()) or "no reason given"
-    with answering(client.tracking_uri), creation_lock(client.tracking_uri):
+    with mlflow_errors(client.tracking_uri), creation_lock(client.tracking_uri):
         champion = version_with_alias(client, name, CHAMPION)
         where = f"model {name}, {public_uri(client)}"
         if champion is None:

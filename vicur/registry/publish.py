@@ -12,7 +12,8 @@ from vicur.registry.gate import GateOutcome
 from vicur.registry.pages import run_page, version_page
 from vicur.registry.source import link_to_training
 from vicur.registry.versions import Version
-from vicur.tracking.tracker import Tracker, log_dataset
+from vicur.tracking.records import log_dataset
+from vicur.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

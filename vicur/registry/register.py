@@ -29,8 +29,8 @@ from vicur.registry.publish import publish
 from vicur.registry.source import link_to_training, training_run
 from vicur.registry.versions import CANDIDATE, CHAMPION, Version, create_version, find_version, get_version
 from vicur.stage.runner import Context, Stage, Summary
-from vicur.tracking.mlflow import answering, as_default
-from vicur.tracking.tracker import flattened
+from vicur.tracking.mlflow import as_default, mlflow_errors
+from vicur.tracking.records import flattened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,7 +80,7 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
             remedy="Set a tracking URI, or leave it out to use the embedded store.",
         )
     case = read_case(inputs)
-    with answering(client.tracking_uri), as_default(client):
+    with mlflow_errors(client.tracking_uri), as_default(client):
         version = _version_of(client, config.model, case, run_id, context.work)
         client.set_registered_model_alias(config.model, CANDIDATE, version.number)
         keep_answers(client, version, case.evaluation, run_id)

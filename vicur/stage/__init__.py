@@ -1,1 +1,1 @@
-"""Stages: how one is declared, run, cached and resumed."""
+"""Stages of the pipeline: their table (``table``), running and caching (``runner``, ``cache``), sessions, events and code versions."""

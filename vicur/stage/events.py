@@ -1,7 +1,6 @@
-"""What a stage tells while it works: one JSON line an event, for the live view and for whoever reads the log later.
+"""Progress events of a stage: one JSON object a line, read by the live view and kept as the run's event log.
 
-A stage's process appends to the file that ``VICUR_EVENTS`` names (the local run sets it) and logs the same through
-``logging``; nothing here knows who reads it.
+A stage appends to the file named by ``VICUR_EVENTS``, which the local run sets, and logs the same through ``logging``.
 """
 
 from __future__ import annotations
@@ -24,26 +23,26 @@ class Event(BaseModel):
     """One line of the event log."""
 
     stage: str
-    """Label of the step: the stage's name, with its method where it has one (``train vicur``)."""
+    """Label of the step: the stage's name, followed by its method if it has one (``train vicur``)."""
     status: Status
     time: float
     """Seconds since the epoch."""
     text: str = ""
-    """Key figure of a finished step, a progress line, or what went wrong."""
+    """Key figure of a finished step, progress message or error message."""
     done: int | None = None
     total: int | None = None
     seconds: float | None = None
-    """How long a step that has ended took."""
+    """Duration of a step that has ended."""
     output: str | None = None
-    """Where the result of a step that has ended well lies."""
+    """Path of the result of a successful step."""
     summary: dict[str, Any] | None = None
-    """The stage's summary, where it has ended well."""
+    """Summary of a successful step."""
     retryable: bool | None = None
-    """Whether doing a failed step again may help."""
+    """Whether a retry of a failed step may succeed."""
 
 
 class Events:
-    """Appends the events of one stage to a file, or only logs them where there is none."""
+    """Writes the events of one stage to the log and, if a path is given, to the event file."""
 
     def __init__(self, stage: str, path: Path | None) -> None:
         self.stage = stage
@@ -52,17 +51,18 @@ class Events:
 
     @classmethod
     def from_environment(cls, stage: str) -> Events:
-        """Events for ``stage`` in the file that ``VICUR_EVENTS`` names, if it names one."""
+        """Create the events of ``stage``, written to the file in ``VICUR_EVENTS`` if that is set."""
         path = os.environ.get("VICUR_EVENTS")
         return cls(stage, Path(path) if path else None)
 
     def emit(self, status: Status, text: str = "", **fields: Any) -> None:
-        """Records an event. A line is appended in one system call, so that steps side by side do not mix."""
+        """Record an event."""
         event = Event(stage=self.stage, status=status, time=time.time(), text=text, **fields)
         log.info("%s: %s %s", self.stage, status, text)
         if self._path is None:
             return
         line = event.model_dump_json(exclude_none=True) + "\n"
+        # One write() to a file opened with O_APPEND is atomic: the lines of concurrent steps do not mix.
         stream = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(stream, line.encode())
@@ -70,7 +70,7 @@ class Events:
             os.close(stream)
 
     def progress(self, done: int, total: int, text: str = "") -> None:
-        """Records progress, at most twice a second; the last step is always told."""
+        """Record progress, at most twice a second. The last step is always recorded."""
         now = time.monotonic()
         if done < total and now - self._last_progress < 0.5:
             return
@@ -79,11 +79,12 @@ class Events:
 
 
 def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
-    """Whole lines of the event log from byte ``offset`` on, and the offset to go on from."""
+    """Read the complete lines of the event log from byte ``offset`` on. Return them with the offset for the next call."""
     if not path.exists():
         return [], offset
     with path.open("rb") as stream:
         stream.seek(offset)
         data = stream.read()
+    # The last line may still be incomplete. It is left for the next call.
     end = data.rfind(b"\n") + 1
     return [Event.model_validate(json.loads(line)) for line in data[:end].splitlines() if line], offset + end

@@ -1,12 +1,11 @@
-"""What surrounds a stage, from what its caller knows and what the environment says.
+"""Create a stage's session from the configuration and the environment.
 
-The local run sets these variables for the steps that it starts; a cluster sets those that apply to it; a command typed
-by hand has none of them:
+The local run sets these variables for its steps and a cluster sets those that apply to it. A command typed by hand has none:
 
-- ``VICUR_RUN_ID``: the pipeline run that the stage belongs to
-- ``VICUR_CACHE``: folder that results are kept in for reuse; unset or empty keeps nothing
-- ``VICUR_SCRATCH``: folder for the work in progress of stages whose results are not kept
-- ``VICUR_EVENTS``: file that progress is told in
+- ``VICUR_RUN_ID``: pipeline run that the stage belongs to
+- ``VICUR_CACHE``: folder of reusable results; unset or empty disables the cache
+- ``VICUR_SCRATCH``: folder for temporary files of stages that run without a cache
+- ``VICUR_EVENTS``: file that progress is written to
 - ``VICUR_LOGS``: folder in which each step writes its own log
 """
 
@@ -20,17 +19,18 @@ from pathlib import Path
 
 from vicur.config.tracking import TrackingConfig
 from vicur.stage.runner import DEFAULT_CACHE, DEFAULT_SCRATCH, Session
-from vicur.tracking.tracker import Status, Tracker, finish_pipeline, open_tracker
+from vicur.tracking.runs import finish_pipeline, open_tracker
+from vicur.tracking.tracker import Status, Tracker
 
 
 def session_from_environment(seed: int, tracking: TrackingConfig, checkpoints: str = "") -> Session:
-    """The session of a pipeline step.
+    """Create the session of a pipeline step.
 
     Args:
         seed: root seed of the run.
-        tracking: where the run is tracked.
-        checkpoints: folder or address on S3 below which checkpoints are kept, each stage's under its key; empty keeps them in its
-            scratch space alone.
+        tracking: tracking section of the configuration.
+        checkpoints: folder or S3 address below which each stage stores its checkpoints under its key; empty stores them in the
+            stage's scratch space only.
     """
     run_id = run_id_from_environment()
     cache = os.environ.get("VICUR_CACHE")
@@ -49,7 +49,7 @@ def _below(root: str) -> Callable[[str], str]:
 
 
 @contextmanager
-def session_by_hand(
+def command_session(
     run_id: str,
     seed: int,
     tracking: TrackingConfig,
@@ -58,15 +58,15 @@ def session_by_hand(
     checkpoints: str | None = None,
     fork_from: str | None = None,
 ) -> Iterator[Session]:
-    """The session of a stage that is run by a command: it shares the pipeline's cache, and its MLflow run ends with it.
+    """Create the session of a stage that a command runs. It shares the pipeline's cache and closes its MLflow run at the end.
 
     Args:
-        run_id: name of the run that the stage is tracked in.
+        run_id: name of the run.
         seed: root seed.
-        tracking: where to track.
-        cache: whether to reuse and keep results.
-        checkpoints: folder or address on S3 that the stage keeps its checkpoints at.
-        fork_from: checkpoints of another training that it begins with.
+        tracking: tracking section of the configuration.
+        cache: whether to reuse and store results.
+        checkpoints: folder or S3 address of the stage's checkpoints.
+        fork_from: checkpoints of another training to start from.
     """
     opened: list[Tracker] = []
 
@@ -92,10 +92,10 @@ def session_by_hand(
 
 
 def run_id_from_environment() -> str:
-    """Id of the pipeline run that this process belongs to."""
+    """Return the id of this process's pipeline run, or ``unnamed``."""
     return os.environ.get("VICUR_RUN_ID") or "unnamed"
 
 
 def scratch_folder() -> Path:
-    """Folder for the work in progress of a process that keeps no results."""
+    """Return the folder for temporary files of a process without a cache."""
     return Path(os.environ.get("VICUR_SCRATCH") or Path(tempfile.gettempdir()) / "vicur")

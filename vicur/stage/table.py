@@ -1,6 +1,7 @@
-"""The stages by name: where each is defined and which section of the configuration it takes.
+"""The table of stages: each with its module, its configuration section and its outputs, declared once.
 
-Nothing heavy is imported here. A step or command whose result can be reused never imports its stage.
+Commands, pipeline steps and the pipeline's graph derive from this table. It imports nothing heavy: a step or command that reuses a
+result never imports the stage itself.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Any, Literal
 from vicur.config.ablation import AblationConfig, Analysis
 from vicur.config.base import BaseModelConfig
 from vicur.config.cells import Cell
+from vicur.config.comparison import ComparisonConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig
-from vicur.config.evaluation import CompareConfig, EvaluationConfig
+from vicur.config.evaluation import EvaluationConfig
 from vicur.config.registry import RegistryConfig
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
@@ -23,15 +25,22 @@ from vicur.stage.runner import StageReference
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A stage, the type of its section, and the names of what it writes: its marker, which is always there, first."""
+class StageEntry:
+    """Declaration of a stage.
+
+    Attributes:
+        reference: the stage's name, module and constant.
+        section: type of its configuration section.
+        outputs: glob patterns of the files that it writes. The first file is always written, and marks the folder as an output.
+    """
 
     reference: StageReference
     section: Any
-    writes: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
-CHECKPOINT = (
+# Files of a student or base model, as save_pretrained of any supported model and processor writes them.
+MODEL_FILES = (
     "vicur.json",
     "vicur-model.json",
     "model*.safetensors",
@@ -46,40 +55,39 @@ CHECKPOINT = (
     "merges.txt",
     "chat_template.jinja",
 )
-"""What a folder with a student or a base holds."""
-
 
 STAGES = {
     entry.reference.name: entry
     for entry in (
-        Entry(
+        StageEntry(
             StageReference("prepare", "vicur.data.prepare", "PREPARE"),
             DataConfig,
             ("manifest.json", "README.md", "skipped.jsonl", "*-[0-9][0-9][0-9][0-9][0-9].parquet"),
         ),
-        Entry(
+        StageEntry(
             StageReference("extract", "vicur.cues.extract", "EXTRACT"),
             CuesConfig,
             ("cues.parquet", "audit.json", "samples.html", "skipped.jsonl"),
         ),
-        Entry(StageReference("base", "vicur.weights.base_model", "BASE_MODEL"), BaseModelConfig, CHECKPOINT),
-        Entry(StageReference("train", "vicur.training.train", "TRAIN"), TrainConfig, CHECKPOINT),
-        Entry(
+        StageEntry(StageReference("base", "vicur.weights.base_model", "BASE_MODEL"), BaseModelConfig, MODEL_FILES),
+        StageEntry(StageReference("train", "vicur.training.train", "TRAIN"), TrainConfig, MODEL_FILES),
+        StageEntry(
             StageReference("evaluate", "vicur.evaluation.evaluate", "EVALUATE"),
             EvaluationConfig,
             ("metrics.json", "predictions.parquet", "attention.json"),
         ),
-        Entry(
+        StageEntry(
             StageReference("compare", "vicur.evaluation.compare", "COMPARE"),
-            CompareConfig,
+            ComparisonConfig,
             ("comparison.json", "report.html"),
         ),
-        Entry(
+        StageEntry(
             StageReference("ablate", "vicur.evaluation.ablation.ablate", "ABLATE"),
             Analysis,
             ("ablation.json", "results.md", "results/*.svg"),
         ),
-        Entry(
+        StageEntry(
+            # Never reused: the result depends on the registry's champion, not only on the inputs.
             StageReference("register", "vicur.registry.register", "REGISTER", reusable=False),
             RegistryConfig,
             ("registration.json",),

@@ -21,7 +21,8 @@ from vicur.redaction import redacted
 from vicur.stage.events import Events
 from vicur.stage.session import run_id_from_environment
 from vicur.steps.stage_step import log_to_own_file
-from vicur.tracking.tracker import Status, finish_pipeline, metric_total
+from vicur.tracking.runs import finish_pipeline, metric_total
+from vicur.tracking.tracker import Status
 
 log = logging.getLogger(__name__)
 

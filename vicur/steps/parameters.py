@@ -72,7 +72,9 @@ def pipeline_parameters(
     steps = steps_of(config)
     shared = {step.parameter: compact(_shared(step, config, code_versions, keys)) for step in steps}
     per_cell = [step for step in steps if step.cell_name]
-    cells = [{step.name: compact(_of_cell(step, cell, config, shared, keys)) for step in per_cell} for cell in config.cells()]
+    cells = [
+        {step.name: compact(_of_cell(step, cell, config, shared, keys)) for step in per_cell} for cell in config.cells()
+    ]
     return {**shared, "cells": cells}
 
 

@@ -98,7 +98,7 @@ def training_resources(config: RunConfig) -> dict[str, Any]:
     pool = config.cluster
     if pool.nodes > 1:
         # The training is a job on other nodes, and this pod only waits for it.
-        values = ("0", pool.steps.cpu, pool.steps.memory, {}, [])
+        values: tuple[Any, ...] = ("0", pool.steps.cpu, pool.steps.memory, {}, [])
     else:
         selector, tolerations = dict(pool.node_selector), [taint.model_dump(mode="json") for taint in pool.tolerations]
         values = (str(pool.gpu_count), pool.gpu_steps.cpu, pool.gpu_steps.memory, selector, tolerations)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from vicur.config.validation import validated
-from vicur.data.prepare import sources
+from vicur.data.sources import stage_inputs
 from vicur.errors import VicurError
 from vicur.stage.events import Events, read_events
 from vicur.stage.runner import Summary, execute
@@ -62,7 +62,9 @@ def run_step(
     label = step_label(name, subject)
     log_to_own_file(label)
     try:
-        summary = _execute(name, label, step, cell, {key: Path(each.path) for key, each in inputs.items()}, Path(output.path))
+        summary = _execute(
+            name, label, step, cell, {key: Path(each.path) for key, each in inputs.items()}, Path(output.path)
+        )
     except VicurError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -102,7 +104,7 @@ def _execute(
     try:
         parameters = merged_parameters(step, cell)
         section = validated(STAGES[name].section, parameters.config, name)
-        paths = {**sources(section), **inputs}
+        paths = {**stage_inputs(section), **inputs}
     except VicurError as error:
         events.emit("failed", str(error), retryable=False)
         raise

@@ -19,7 +19,7 @@ from vicur.errors import VicurError
 from vicur.stage.runner import Context
 from vicur.storage.folders import new_folder
 from vicur.storage.s3 import S3Folders, is_s3
-from vicur.tracking.tracker import flattened
+from vicur.tracking.records import flattened
 from vicur.training.checkpoint import CHECKSUMS, Checkpoint, read_checkpoint, write_checkpoint
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from vicur.stage.events import Events
 from vicur.stage.runner import execute, stage_identity, stage_key
 from vicur.stage.session import session_from_environment
 from vicur.stage.table import STAGES
-from vicur.tracking.tracker import flattened
+from vicur.tracking.records import flattened
 
 log = logging.getLogger(__name__)
 

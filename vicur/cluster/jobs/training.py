@@ -23,7 +23,7 @@ from vicur.config.cluster import ClusterConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
 from vicur.redaction import redacted
-from vicur.stage.runner import Context, KeptSummary, Stage, stage_key
+from vicur.stage.runner import CachedSummary, Context, Stage, stage_key
 from vicur.stage.table import STAGES
 
 # Where the step's servers are, and which MLflow run is its own: the nodes use the same.
@@ -47,7 +47,7 @@ def launch_training(
     pool: ClusterConfig,
     tracking: TrackingConfig,
     checkpoints: str,
-) -> KeptSummary:
+) -> CachedSummary:
     """Trains one student on several nodes.
 
     Args:
@@ -101,7 +101,7 @@ def launch_training(
         print_line=partial(print, flush=True),
         ended=partial(_record_usage, context, pool),
     )
-    return KeptSummary.model_validate(summary)
+    return CachedSummary.model_validate(summary)
 
 
 def _record_usage(context: Context, pool: ClusterConfig, pods: list[dict[str, Any]]) -> None:
@@ -123,7 +123,7 @@ class LaunchedTraining:
     tracking: TrackingConfig
     checkpoints: str
     name: str = "train"
-    summary: type[KeptSummary] = KeptSummary
+    summary: type[CachedSummary] = CachedSummary
     reusable: bool = True
 
     @property
@@ -131,10 +131,10 @@ class LaunchedTraining:
         """Version of the code behind the training."""
         return STAGES[self.name].reference.code
 
-    def load(self) -> Stage[KeptSummary]:
+    def load(self) -> Stage[CachedSummary]:
         """The stage whose function launches the training."""
         launch = partial(launch_training, pool=self.pool, tracking=self.tracking, checkpoints=self.checkpoints)
-        return Stage(self.name, launch, KeptSummary)
+        return Stage(self.name, launch, CachedSummary)
 
 
 def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], pool: ClusterConfig) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from vicur.cluster.preflight.finding import Finding
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.tracking.mlflow import database, public_address, tracking_uri
+from vicur.tracking.mlflow import public_address, sqlite_file, tracking_uri
 
 OLDEST = (3, 5)
 """Oldest release of a server that is known to have what is used of it."""
@@ -27,7 +27,7 @@ def tracking(config: TrackingConfig) -> Finding:
     """
     from vicur.tracking.mlflow import connect
 
-    address, file = public_address(config), database(tracking_uri(config))
+    address, file = public_address(config), sqlite_file(tracking_uri(config))
     if file is not None and not file.exists():
         return _to_be_created(file, address)
     try:
@@ -55,7 +55,7 @@ def _to_be_created(file: Path, address: str) -> Finding:
 
 def shared_tracking(config: TrackingConfig) -> Finding:
     """Whether pods can reach what the configuration names: a file on this machine they cannot."""
-    if database(tracking_uri(config)) is None:
+    if sqlite_file(tracking_uri(config)) is None:
         return Finding("ok", f"a server, {public_address(config)}")
     return Finding(
         "failed",

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vicur.config.evaluation import REPORT_SPLIT, CompareConfig
+from vicur.config.comparison import ComparisonConfig
+from vicur.config.evaluation import REPORT_SPLIT
 from vicur.cues import read_cues
 from vicur.data import read_examples
 from vicur.evaluation.attention import read_attention
@@ -64,7 +65,7 @@ class ReportInputs:
     cues: Path
 
 
-def write_report(inputs: ReportInputs, config: CompareConfig, path: Path) -> None:
+def write_report(inputs: ReportInputs, config: ComparisonConfig, path: Path) -> None:
     """Writes the report to ``path``.
 
     Raises:
@@ -75,7 +76,7 @@ def write_report(inputs: ReportInputs, config: CompareConfig, path: Path) -> Non
         partial.write_text(html, encoding="utf-8")
 
 
-def page_context(inputs: ReportInputs, config: CompareConfig) -> dict[str, Any]:
+def page_context(inputs: ReportInputs, config: ComparisonConfig) -> dict[str, Any]:
     """Everything that the templates show."""
     comparison = inputs.comparison
     models = report_models(comparison)

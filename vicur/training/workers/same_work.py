@@ -10,7 +10,7 @@ from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.stage.code_version import code_version
 from vicur.storage.folders import tree_sha256
-from vicur.tracking.tracker import flattened
+from vicur.tracking.records import flattened
 from vicur.training.world import World
 
 _SHOWN = 8

@@ -21,7 +21,7 @@ from vicur.errors import VicurError
 from vicur.processes.lifeline import watch
 from vicur.processes.signals import EXIT_CODE
 from vicur.stage.events import Events
-from vicur.stage.runner import Context, for_the_user
+from vicur.stage.runner import Context, user_error
 from vicur.storage.folders import new_file
 from vicur.tracking.tracker import Tracker
 from vicur.training.course import take_part
@@ -43,7 +43,7 @@ def main(folder: Path) -> int:
     try:
         _train(desk, task)
     except (VicurError, OSError) as error:
-        failure = for_the_user(error, Path(task.output))
+        failure = user_error(error, Path(task.output))
         if not isinstance(failure, VicurError):
             raise
         if not desk.fail(failure):

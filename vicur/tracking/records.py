@@ -1,0 +1,76 @@
+"""Write parameters, metrics, tags and datasets to any MLflow run, in batches that the server accepts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+# MLflow's REST API accepts at most 1,000 metrics, 100 parameters and 100 tags in one log-batch request.
+_METRICS = 500
+_ROWS = 100
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the leaves of nested mappings under dotted names. ``None`` is a leaf; an empty mapping has none."""
+    leaves: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            leaves += flattened(value, f"{prefix}{key}.")
+        else:
+            leaves.append((f"{prefix}{key}", value))
+    return leaves
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    """Log parameters. One that the run has with another value keeps it; the new value becomes a tag ``vicur.changed.<name>``."""
+    from mlflow.entities import Param
+
+    known = client.get_run(run_id).data.params
+    rows = [Param(key, value) for key, value in params.items() if key not in known]
+    for start in range(0, len(rows), _ROWS):
+        client.log_batch(run_id, params=rows[start : start + _ROWS])
+    changed = {f"vicur.changed.{key}": value for key, value in params.items() if known.get(key, value) != value}
+    log_tags(client, run_id, changed)
+
+
+def log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a run."""
+    from mlflow.entities import RunTag
+
+    rows = [RunTag(key, value) for key, value in tags.items()]
+    for start in range(0, len(rows), _ROWS):
+        client.log_batch(run_id, tags=rows[start : start + _ROWS])
+
+
+def log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
+    """Log metrics in one request, which MLflow stores entirely or not at all."""
+    client.log_batch(run_id, metrics=metrics)
+
+
+def batch_size(pending: Sequence[Metric]) -> int:
+    """Return how many of the first metrics fit into one request without splitting a step."""
+    if len(pending) <= _METRICS:
+        return len(pending)
+    cut = _METRICS
+    while cut > 0 and pending[cut].step == pending[cut - 1].step:
+        cut -= 1
+    # A single step with more metrics than a request takes has to be split.
+    return cut or _METRICS
+
+
+def log_dataset(
+    client: MlflowClient, run_id: str, name: str, dvc_hash: str, context: str, profile: Mapping[str, Any] | None
+) -> None:
+    """Record a dataset as an input of a run; see :meth:`vicur.tracking.tracker.Tracker.dataset`."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    digest = dvc_hash.removesuffix(".dir")
+    dataset = Dataset(
+        name, digest, "dvc", json.dumps({"md5": f"{digest}.dir"}), profile=json.dumps(dict(profile or {}))
+    )
+    client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])

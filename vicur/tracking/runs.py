@@ -1,0 +1,193 @@
+"""The MLflow runs of a pipeline run: one for the whole pipeline, and one nested in it for each stage.
+
+Runs are found again by their tags, so a stage that was killed continues in the run that it started.
+
+A platform may have started a run already (``MLFLOW_RUN_ID``). Kubeflow Pipelines starts one for each step, nested in the
+pipeline's: the stage logs to it and leaves its status to the platform. A platform run that is not nested represents the whole
+pipeline, and the stages are nested in it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vicur.config.tracking import TrackingConfig
+from vicur.errors import VicurError
+from vicur.redaction import redacted
+from vicur.tracking.mlflow import connect, creation_lock, mlflow_errors, public_address, sqlite_file
+from vicur.tracking.records import log_tags
+from vicur.tracking.tracker import Status, Tracker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RUN_TAG = "vicur.run_id"
+STAGE_TAG = "vicur.stage"
+_PIPELINE = "pipeline"
+_PARENT_TAG = "mlflow.parentRunId"
+_NAME_TAG = "mlflow.runName"
+# Guards against a cycle of parent tags.
+_MAX_DEPTH = 32
+
+
+def open_tracker(config: TrackingConfig, run_id: str, stage: str, jsonl: Path | None = None) -> Tracker:
+    """Open a tracker for ``stage`` of the pipeline run ``run_id``.
+
+    Raises:
+        VicurError: if MLflow does not respond.
+    """
+    client = connect(config)
+    with mlflow_errors(client.tracking_uri):
+        address = public_address(config)
+        parent = pipeline_run(client, config, run_id)
+        injected = _injected(client)
+        if injected is not None and _is_for(injected, stage):
+            log_tags(client, injected.info.run_id, {RUN_TAG: run_id, STAGE_TAG: stage})
+            return Tracker(jsonl, client, injected.info.run_id, parent, joined=True, uri=address)
+        experiment = client.get_run(parent).info.experiment_id
+        keys = {RUN_TAG: run_id, STAGE_TAG: stage, _PARENT_TAG: parent}
+        with creation_lock(client.tracking_uri):
+            return Tracker(
+                jsonl, client, find_or_start(client, experiment, keys, {_NAME_TAG: stage}), parent, uri=address
+            )
+
+
+def pipeline_run(client: MlflowClient, config: TrackingConfig, run_id: str) -> str:
+    """Return the id of the MLflow run of the whole pipeline: the platform's if it started one, else an existing or new one."""
+    injected = _injected(client)
+    if injected is not None:
+        root = _root(client, injected)
+        if RUN_TAG not in root.data.tags:
+            log_tags(client, root.info.run_id, {RUN_TAG: run_id, STAGE_TAG: _PIPELINE})
+        return str(root.info.run_id)
+    keys = {RUN_TAG: run_id, STAGE_TAG: _PIPELINE}
+    with creation_lock(client.tracking_uri):
+        return find_or_start(client, experiment_id(client, config), keys, {_NAME_TAG: run_id})
+
+
+def finish_pipeline(
+    config: TrackingConfig, run_id: str, status: Status, metrics: Mapping[str, float] | None = None
+) -> None:
+    """Log ``metrics`` to the MLflow run of the whole pipeline, and close it unless it belongs to the platform.
+
+    Raises:
+        VicurError: if MLflow does not respond.
+    """
+    client = connect(config)
+    with mlflow_errors(client.tracking_uri):
+        run = pipeline_run(client, config, run_id)
+        for name, value in (metrics or {}).items():
+            client.log_metric(run, name, value)
+        if _injected(client) is None:
+            client.set_terminated(run, status)
+
+
+def metric_total(config: TrackingConfig, run_id: str, name: str) -> float:
+    """Return the sum of all values of a metric over the stages of a pipeline run.
+
+    Raises:
+        VicurError: if MLflow does not respond.
+    """
+    client = connect(config)
+    with mlflow_errors(client.tracking_uri):
+        pipeline = pipeline_run(client, config, run_id)
+        experiment = client.get_run(pipeline).info.experiment_id
+        stages = client.search_runs([experiment], f"tags.`{_PARENT_TAG}` = '{pipeline}'")
+        logged = [each for run in stages for each in client.get_metric_history(run.info.run_id, name)]
+    return float(sum(each.value for each in logged))
+
+
+def experiment_id(client: MlflowClient, config: TrackingConfig) -> str:
+    """Return the id of the run's experiment, which is created if it does not exist.
+
+    A platform's experiment (``MLFLOW_EXPERIMENT_ID``) takes precedence. Artifacts of an embedded store are stored in ``artifacts``
+    next to its database.
+
+    Raises:
+        VicurError: if the experiment has been deleted.
+    """
+    if injected := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return injected
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(config.experiment)
+    if experiment is None:
+        file = sqlite_file(client.tracking_uri)
+        location = None if file is None else (file.parent / "artifacts").absolute().as_uri()
+        try:
+            return str(client.create_experiment(config.experiment, artifact_location=location))
+        except MlflowException as error:
+            # Another process may have created it in between.
+            experiment = client.get_experiment_by_name(config.experiment)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
+                raise
+    if experiment.lifecycle_stage != "active":
+        raise VicurError(
+            f"the experiment {config.experiment!r} has been deleted.",
+            where=redacted(client.tracking_uri),
+            remedy=f"Restore it (`mlflow experiments restore -x {experiment.experiment_id}`), or choose another name "
+            "(tracking.experiment).",
+        )
+    return str(experiment.experiment_id)
+
+
+def find_or_start(client: MlflowClient, experiment: str, keys: Mapping[str, str], tags: Mapping[str, str]) -> str:
+    """Return the id of the run with the tags ``keys``, set to running again, or of a new run with ``keys`` and ``tags``."""
+    existing = _runs_with(client, experiment, keys)
+    if existing:
+        client.update_run(existing[0], status="RUNNING")
+        return existing[0]
+    mine = client.create_run(experiment, tags={**keys, **_author(), **tags}).info.run_id
+    # A server has no lock. Two processes that create the run at once see each other's afterwards: both use the earlier
+    # run, and the process with the later one deletes its own.
+    first = _runs_with(client, experiment, keys)[0]
+    if first != mine:
+        client.delete_run(mine)
+    return first
+
+
+def _runs_with(client: MlflowClient, experiment: str, keys: Mapping[str, str]) -> list[str]:
+    condition = " and ".join(f"tags.`{key}` = '{_quotable(value)}'" for key, value in keys.items())
+    runs = client.search_runs(
+        [experiment], filter_string=condition, max_results=10, order_by=["attributes.start_time ASC"]
+    )
+    return [run.info.run_id for run in sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))]
+
+
+def _quotable(value: str) -> str:
+    if "'" in value:
+        raise ValueError(f"{value!r} contains a quote, which MLflow's search cannot escape")
+    return value
+
+
+def _author() -> dict[str, str]:
+    try:
+        return {"mlflow.user": getpass.getuser()}
+    except (KeyError, OSError):
+        # The user id of a container may have no name.
+        return {}
+
+
+def _injected(client: MlflowClient) -> Run | None:
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    return client.get_run(run_id) if run_id else None
+
+
+def _is_for(run: Run, stage: str) -> bool:
+    """Whether the platform's run is for this stage alone: it is nested, and no other stage has logged to it."""
+    return _PARENT_TAG in run.data.tags and run.data.tags.get(STAGE_TAG, stage) == stage
+
+
+def _root(client: MlflowClient, run: Run) -> Run:
+    # Loops and nested pipelines have runs between the pipeline's and the step's.
+    for _ in range(_MAX_DEPTH):
+        parent = run.data.tags.get(_PARENT_TAG)
+        if parent is None:
+            break
+        run = client.get_run(parent)
+    return run
