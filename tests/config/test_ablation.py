@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vicur.config.ablation import AblationConfig, arm_and_seed
-from vicur.config.run import load_settings
+from vicur.config.loading import load_settings
 from vicur.errors import VicurError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("ablation*.yaml"))

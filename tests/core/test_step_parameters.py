@@ -14,8 +14,9 @@ from vicur.cluster.keys import cache_keys
 from vicur.config.ablation import AblationConfig
 from vicur.config.cells import Cell
 from vicur.config.compact import compact
+from vicur.config.loading import load_settings
 from vicur.config.methods import METHODS
-from vicur.config.run import RunConfig, load_settings
+from vicur.config.run import RunConfig
 from vicur.config.section import Section
 from vicur.errors import VicurError
 from vicur.stage import table

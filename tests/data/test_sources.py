@@ -61,7 +61,7 @@ def quiz(tmp_path: Path) -> QuizConfig:
     return QuizConfig(file=tmp_path / "quiz.txt")
 
 
-CODES = dict.fromkeys(("prepare", "extract", "base", "evaluate", "train", "compare"), "code")
+CODES = dict.fromkeys(("prepare", "extract", "base", "evaluate", "train", "compare", "register"), "code")
 
 
 @pytest.mark.usefixtures("registered")

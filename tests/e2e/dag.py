@@ -33,7 +33,7 @@ def main() -> None:
     from kfp import local
     from vicur_pipelines.local import arguments, build
 
-    from vicur.config.run import load_config
+    from vicur.config.loading import load_config
 
     config = load_config(asked.config)
     asked.outputs.mkdir()

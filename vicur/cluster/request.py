@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, field_validator
 
 from vicur.config.cluster import ClusterConfig, Toleration
 from vicur.config.dataset_reference import dataset_reference
+from vicur.config.loading import put, turn
 from vicur.config.methods import METHODS, method_named
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
@@ -118,13 +119,13 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
     # Fields and overrides change single settings of a section, so all sections must be spelled out.
     values = compiled.model_dump(mode="json", exclude_none=True)
     for name, value in _settings(request).items():
-        _put(values, name, value)
+        put(values, name, value, name)
     _put_teacher(values, request.teacher)
     if request.dataset:
         values["data"] = dataset_reference(request.dataset).model_dump(mode="json")
     _put_provider(values, request)
-    for name in sorted(request.overrides, key=_order):
-        _put(values, name, request.overrides[name])
+    for name in sorted(request.overrides, key=turn):
+        put(values, name, request.overrides[name], f"overrides, {name}")
     config: RunConfig = validated(RunConfig, values, "the run's parameters")
     _require_pool_as_compiled(compiled.cluster, config)
     return config
@@ -138,13 +139,6 @@ def _overlap(name: str, other: str) -> bool:
 def _keeps_its_settings(section: str) -> bool:
     """Return whether ``section`` has settings that an override of the whole section would lose; ``data`` is meant to be replaced."""
     return section != "data" and isinstance(getattr(RunConfig(), section, None), Section)
-
-
-def _order(name: str) -> tuple[int, bool]:
-    # The platform does not keep the order of a mapping: apply a section before its fields, and first of those its type, which drops the
-    # settings of another type.
-    *sections, field = name.split(".")
-    return len(sections), field != "type"
 
 
 def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> None:
@@ -195,7 +189,7 @@ def _put_teacher(values: dict[str, Any], teacher: str) -> None:
     """Give the teacher to the methods that have one."""
     for name in values["methods"] if teacher else ():
         if name in METHODS and method_named(name).teacher.type != "none":
-            _put(values, f"training.per_method.{name}.teacher", {"type": "checkpoint", "path": teacher})
+            put(values, f"training.per_method.{name}.teacher", {"type": "checkpoint", "path": teacher}, "teacher")
 
 
 def _put_provider(values: dict[str, Any], request: Request) -> None:
@@ -205,21 +199,4 @@ def _put_provider(values: dict[str, Any], request: Request) -> None:
         provider = {"type": request.cue_provider}
     if request.cue_endpoint:
         provider = {**provider, "url": request.cue_endpoint}
-    _put(values, "cues.provider", provider)
-
-
-def _put(values: dict[str, Any], name: str, value: Any) -> None:
-    *sections, field = name.split(".")
-    for depth, section in enumerate(sections):
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise VicurError(
-                f"{'.'.join(sections[: depth + 1])} is a single value and has no settings.",
-                where=f"overrides, {name}",
-                remedy="Write section.field, such as training.steps.",
-            )
-        values = inner
-    if field == "type" and values.get("type") != value:
-        # Settings of another type do not apply.
-        values.clear()
-    values[field] = value
+    put(values, "cues.provider", provider, "cue_provider")
