@@ -119,7 +119,7 @@ def test_overrides_mean_the_same_in_any_order() -> None:
         ({"methods": ["vicar"]}, "vicar"),
         ({"overrides": {"training.stepz": 5}}, "there is no setting 'training.stepz'"),
         ({"overrides": {"training..steps": 5}}, "is not a setting"),
-        ({"overrides": {"seed.deep": 5}}, "seed is a single value and has no settings"),
+        ({"overrides": {"seed.deep": 5}}, "seed is a single value and has no setting"),
         ({"overrides": {"tracking.experiment": "x"}}, "is fixed in the package"),
         ({"node_selector": {"gpu": "NVIDIA H100"}}, "cluster.node_selector.gpu"),
         ({"node_selector": {"": "h100"}}, "cluster.node_selector"),
