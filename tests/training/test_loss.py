@@ -193,7 +193,7 @@ def test_a_later_update_is_judged_by_the_log_probabilities_that_sampled():
 
 def test_more_top_tokens_than_the_vocabulary_has_are_refused():
     _, teacher = pair()
-    with pytest.raises(VicurError, match="take forward_kl"):
+    with pytest.raises(VicurError, match="use forward_kl"):
         teaching(TopkForwardKl(k=1000), states_of(teacher, mask_of(LENGTHS)), FORBIDDEN)
 
 

@@ -141,7 +141,9 @@ def _violation(limit: Limit, rows: Sequence[AuditedCue]) -> str:
         "max_ungrounded_share": "of the cues disagree with the dataset's knowledge of the image",
         "max_leak_share": "of the cues give the answer away",
     }[limit.setting]
-    lines = [f"{percent(limit.share or 0.0)} {problem} (cues.{limit.setting} allows {percent(limit.limit)}):"]
+    allowed = f"cues.{limit.setting} allows {percent(limit.limit)}"
+    # The number says more than a share that rounds to 0.0 %.
+    lines = [f"{percent(limit.share or 0.0)} {problem} ({len(rows):,} in total; {allowed}):"]
     lines += [f"  {row.example_id}: {_fault(row, limit)}" for row in rows[:_SHOWN]]
     lines += [f"  and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
     return "\n".join(lines)
