@@ -21,7 +21,7 @@ def test_without_the_plugin_the_error_says_what_to_install(vicur: Command, optio
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
-        ("max_images", "'max_images' has no value"),
+        ("max_images", "--limit max_images: the setting has no value"),
         ("max_pictures=1", "there is no setting 'max_pictures'"),
         ("max_images=many", "max_images"),
         ("max_tokens=0", "max_tokens"),

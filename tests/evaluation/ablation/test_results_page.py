@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from vicur.config.ablation import AblationConfig
-from vicur.config.run import load_settings
+from vicur.config.loading import load_settings
 from vicur.evaluation.ablation.page import page_of
 from vicur.evaluation.ablation.plots import Plot
 from vicur.evaluation.ablation.results import AblationResults, ArmResult, ContrastResult, SeedStatistics
