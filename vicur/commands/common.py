@@ -116,8 +116,7 @@ def run_stage(
     from vicur.data.sources import stage_inputs
     from vicur.stage.runner import execute
     from vicur.stage.session import command_session
-    from vicur.stage.table import STAGES
-    from vicur.steps.stage_step import step_label
+    from vicur.stage.table import STAGES, step_label
 
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     paths = {**stage_inputs(section), **inputs}
