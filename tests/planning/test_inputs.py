@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vicur.config.run import load_config
+from vicur.config.loading import load_config
 from vicur.errors import VicurError
 from vicur.planning import plan_input
 from vicur.planning.inputs import setting

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from vicur.config.run import load_config
+from vicur.config.loading import load_config
 from vicur.planning import Plan, PlanInput, make_plan, plan_input, plan_record, show_plan
 from vicur.planning.memory import peak, student_memory
 from vicur.planning.model import models_of

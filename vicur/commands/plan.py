@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,15 @@ from vicur.commands.common import ConfigOption, SetOption, configuration
 
 DOES_NOT_FIT = 3
 """Exit status if the run does not fit."""
+_PLACES = {
+    "gpus": "--gpus",
+    "teacher_gpus": "--teacher-gpus",
+    "examples": "--examples",
+    "hardware.gpu_memory": "--gpu-memory",
+    "hardware.peak_tflops": "--peak-tflops",
+    "hardware.utilisation": "--utilisation",
+    "hardware.bandwidth": "--bandwidth",
+}
 
 
 def plan(
@@ -73,23 +82,26 @@ def plan(
 
     from rich.console import Console
 
+    from vicur.config.loading import overridden, read_overrides
     from vicur.config.methods import MethodName
-    from vicur.config.run import read_overrides
+    from vicur.config.sources import Sources
     from vicur.config.validation import validated
     from vicur.planning import make_plan, plan_input, plan_record, show_plan
 
     settings = configuration(config, overrides)
     name: MethodName = validated(MethodName, method or settings.methods[-1], "--method")
-    assumptions = read_overrides(assume or (), option="--assume")
     hardware = {
         "gpu_memory": gpu_memory,
         "peak_tflops": peak_tflops,
         "utilisation": utilisation,
         "bandwidth": bandwidth,
-        **assumptions.pop("hardware", {}),
     }
-    options = {"gpus": gpus, "teacher_gpus": teacher_gpus, **({"examples": examples} if examples else {})}
-    result = make_plan(plan_input(settings, name, assumed={**options, **assumptions}, hardware=hardware))
+    options: dict[str, Any] = {"gpus": gpus, "teacher_gpus": teacher_gpus, "hardware": hardware}
+    if examples is not None:
+        options["examples"] = examples
+    sources = Sources("vicur plan", overrides={**_PLACES, **overridden(assume or (), "--assume")})
+    assumed = read_overrides(assume or (), options, "--assume")
+    result = make_plan(plan_input(settings, name, assumed=assumed, where=sources))
     show_plan(result, Console())
     if json_file is not None:
         json_file.write_text(json.dumps(plan_record(result), indent=1) + "\n", encoding="utf-8")

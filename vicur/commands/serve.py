@@ -84,17 +84,10 @@ def serve(
 
 
 def _limits(options: list[str]) -> ServerLimits:
+    from vicur.config.loading import load_overrides
     from vicur.config.serving import ServerLimits
-    from vicur.config.validation import validated
 
-    pairs = [text.partition("=") for text in options]
-    incomplete = next((name for name, equals, _ in pairs if not equals), None)
-    if incomplete is not None:
-        raise VicurError(
-            f"{incomplete!r} has no value.", where="--limit", remedy=f"Write --limit {incomplete or 'NAME'}=VALUE."
-        )
-    limits: ServerLimits = validated(ServerLimits, {name: value for name, _, value in pairs}, "--limit")
-    return limits
+    return load_overrides(ServerLimits, options, "--limit")
 
 
 def _server_command(*, starts: bool) -> Callable[..., ServerCommand]:

@@ -12,6 +12,7 @@ from vicur.config.methods import MethodName
 from vicur.config.recovery import CueRecoverySettings
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
+from vicur.config.sources import Sources
 from vicur.config.teacher import NoTeacher, OtherCheckpoint, SelfAdapterOff, SelfEma, SelfFrozen, TeacherConfig
 from vicur.config.trained import Lora
 from vicur.config.validation import validated
@@ -200,6 +201,7 @@ def plan_input(
     *,
     assumed: Mapping[str, Any] | None = None,
     hardware: Mapping[str, Any] | None = None,
+    where: str | Sources = "vicur plan",
 ) -> PlanInput:
     """Return the plan's inputs for training one method of a run.
 
@@ -208,6 +210,7 @@ def plan_input(
         method: the method to plan for.
         assumed: fields of :class:`PlanInput` that the configuration does not have or that override its values.
         hardware: fields of :class:`Hardware`.
+        where: where ``assumed`` and ``hardware`` come from, for error messages.
 
     Raises:
         VicurError: if a field is unknown or invalid, or if fields contradict each other.
@@ -241,7 +244,7 @@ def plan_input(
         fields["lora_rank"] = training.trained.rank
     if isinstance(data, DigitScenesConfig):
         fields["examples"] = data.distill.scenes * data.distill.questions
-    plan: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, "vicur plan")
+    plan: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, where)
     return plan
 
 
