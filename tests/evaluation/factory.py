@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vicur.config.evaluation import GreedyDecoding
-from vicur.data.scene_text import Scene, askable
+from vicur.data.scene_text import Scene, candidate_questions
 from vicur.data.schema import Example
 from vicur.evaluation.attention import AttentionSample, ImageAttention, SinkAttentionRecord, write_attention
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, measure, write_metrics
@@ -84,7 +84,7 @@ def _misread(example: Example, chance: float, rng: np.random.Generator) -> Scene
 
 def _answer_to(example: Example, seen: Scene) -> str:
     """The reference response to the example's question about the scene that was seen."""
-    for asked in askable(seen, example.kind):
+    for asked in candidate_questions(seen, example.kind):
         question = asked.question()
         if question.question == example.question:
             return question.reference

@@ -176,11 +176,11 @@ def test_what_training_never_samples_is_never_answered(client: openai.OpenAI, st
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (picture(0, 300, 200), "300 x 200 pixels, and 40000 pixels are allowed"),
-        (picture(0, 390, 1), "a side may be 200 times the other"),
-        (b"no picture", "is no image"),
+        (picture(0, 300, 200), "300 x 200 pixels, but at most 40000 are allowed"),
+        (picture(0, 390, 1), "one side may be at most 200 times the other"),
+        (b"no picture", "is not an image"),
         (b"", "is an empty file"),
-        (picture()[:200], "is a broken image"),
+        (picture()[:200], "is a damaged image"),
         (picture(kind="GIF", mode="P"), "is a GIF file"),
         (b"\0" * 60_001, "more than 60000 bytes"),
     ],
