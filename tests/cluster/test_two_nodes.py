@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from tests.artifacts import FileArtifact, LoggedMetrics, artifacts
 from tests.cluster.api_server_double import ApiServerDouble
 from tests.cluster.kubelet_double import KubeletDouble
 from tests.training.train_once import SETTINGS, tracking, train_once
@@ -35,17 +36,14 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
 
 
 def step(inputs: dict[str, Path], root: Path, bucket: Any, **section: Any) -> Any:
-    return run_step(
-        "train",
-        {**SECTION, **section},
-        {name: str(path) for name, path in inputs.items()},
-        str(root / "student"),
-        seed=0,
-        tracking=tracking(root).model_dump(mode="json"),
-        subject="vicur",
-        checkpoints=f"s3://{bucket.name}/checkpoints",
-        cluster=CLUSTER,
-    )
+    parameters = {
+        "config": {**SECTION, **section},
+        "tracking": tracking(root).model_dump(mode="json"),
+        "checkpoints": f"s3://{bucket.name}/checkpoints",
+        "cluster": CLUSTER,
+    }
+    student = FileArtifact(str(root / "student"))
+    return run_step("train", parameters, artifacts(inputs), student, LoggedMetrics(), {"subject": "vicur"})
 
 
 def assert_learned_as_one(student: Path, alone: Path) -> None:
@@ -110,16 +108,8 @@ def test_what_cannot_be_trained_is_refused_before_a_node_is_asked_for(inputs, se
 
 
 def test_several_nodes_need_an_address_that_all_reach(inputs, server, tmp_path, capfd):
+    parameters = {"config": SECTION, "checkpoints": str(tmp_path), "cluster": CLUSTER}
     with pytest.raises(SystemExit):
-        run_step(
-            "train",
-            SECTION,
-            {name: str(path) for name, path in inputs.items()},
-            str(tmp_path / "student"),
-            seed=0,
-            tracking={},
-            checkpoints=str(tmp_path),
-            cluster=CLUSTER,
-        )
+        run_step("train", parameters, artifacts(inputs), FileArtifact(str(tmp_path / "student")), LoggedMetrics())
     assert "Name an address on S3" in capfd.readouterr().err
     assert server.created == []

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from vicur.config.loading import load_config
 from vicur.config.methods import METHODS, method_named
-from vicur.config.run import load_config
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.training import TrainConfig, TrainingConfig
 from vicur.config.validation import validated
@@ -124,7 +124,7 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ({"objective": {"type": "jsd", "beta": 1}}, "objective.beta"),
         ({"objective": {"type": "topk_forward_kl", "k": 0}}, "objective.k"),
         ({"objective": {"type": "k2"}}, "'k3'"),
-        ({"teacher": {"type": "self-ema", "decay": 1}}, "less than 1"),
+        ({"teacher": {"type": "self-ema", "decay": 1}}, "below 1, not 1"),
         ({"teacher": {"type": "bigger"}}, "'self-adapter-off', 'checkpoint', 'none'"),
         ({"trained": {"type": "lora", "rank": 0}}, "trained.rank"),
         (
@@ -133,8 +133,8 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ),
         ({"trained": {"type": "lora", "projections": ["lm_head"]}}, "'q_proj'"),
         ({"trained": {"type": "recovery", "vision": True}}, "no setting 'trained.vision'"),
-        ({"privilege": "solution"}, "'answer', 'rationale', 'cue' or 'none'"),
-        ({"micro_batch_size": 0}, "micro_batch_size: "),
+        ({"privilege": "solution"}, "one of 'answer', 'rationale', 'cue', 'none', not 'solution'"),
+        ({"micro_batch_size": 0}, "micro_batch_size must be a whole number of at least 1, not 0"),
         ({"rollout": {"engine": {"type": "vllm", "placement": "server"}}}, "a server needs its address"),
         ({"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}}, "set placement to server"),
         (
@@ -143,11 +143,11 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ),
         (
             {"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:eight"}}},
-            "rollout.engine.url: is not the address",
+            "rollout.engine.url is not the address",
         ),
         (
             {"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:8000/ x"}}},
-            "rollout.engine.url: is not the address",
+            "rollout.engine.url is not the address",
         ),
         (
             {"rollout": {"engine": {**SERVER, "url": "http://me:key@127.0.0.1:8000"}}},
@@ -155,9 +155,9 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ),
         ({"teacher": {"type": "self-ema", "engine": "vllm"}}, "there is no setting 'teacher.engine'"),
         ({"rollout": {"engine": "sglang"}}, "'transformers', 'vllm'"),
-        ({"per_method": {"opds": {}}}, "per_method.opds"),
-        ({"per_method": {"opsd": {"stepz": 1}}}, "there is no setting 'stepz' that opsd could have"),
-        ({"per_method": {"opsd": {"per_method": {}}}}, "there is no setting 'per_method'"),
+        ({"per_method": {"opds": {}}}, "each name in per_method must be one of"),
+        ({"per_method": {"opsd": {"stepz": 1}}}, "there is no setting opsd.stepz. Did you mean 'steps'?"),
+        ({"per_method": {"opsd": {"per_method": {}}}}, "there is no setting opsd.per_method."),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[str, Any], words: str) -> None:

@@ -31,18 +31,16 @@ def main() -> None:
         # Components read it when they are imported.
         os.environ["VICUR_IMAGE"] = asked.image
     from kfp import local
-    from vicur_pipelines.graph import graph_of
-    from vicur_pipelines.local import code_versions
+    from vicur_pipelines.local import arguments, build
 
-    from vicur.config.run import load_config
+    from vicur.config.loading import load_config
 
     config = load_config(asked.config)
-    graph = graph_of(config)
     asked.outputs.mkdir()
     # The image's user is nobody whom this machine knows.
     asked.outputs.chmod(0o777)
     local.init(_runner(asked.image), pipeline_root=str(asked.outputs.absolute()), raise_on_error=True)
-    graph.build(code_versions(), config, retries=0)(**graph.arguments(config))
+    build(config, retries=0)(**arguments(config))
 
 
 def _runner(image: str | None) -> object:

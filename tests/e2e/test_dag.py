@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 from safetensors.torch import load_file
-from vicur_pipelines.progress import expected_steps
 
 from tests.e2e.engine import Engine
 from tests.pipelines.small import SMALL
@@ -21,6 +20,7 @@ from tests.tracking.server import Server, shared_server
 from tests.training.conftest import curves
 from vicur.config.run import RunConfig
 from vicur.config.tracking import TrackingConfig
+from vicur.stage.table import step_labels
 from vicur.tracking.mlflow import connect
 from vicur.tracking.runs import RUN_TAG, STAGE_TAG
 
@@ -41,7 +41,7 @@ CONFIG: dict[str, Any] = {
     "evaluation": {"decoding": {"type": "greedy", "max_new_tokens": 40}, "attention_samples": 1},
     "comparison": {"resamples": 1000, "cards": 2},
 }
-STEPS = expected_steps(RunConfig.model_validate(CONFIG))
+STEPS = step_labels(RunConfig.model_validate(CONFIG))
 # Files of figures, and how many of each a run writes.
 FIGURES = {"manifest.json": 1, "audit.json": 1, "metrics.json": 1 + len(CONFIG["methods"]), "comparison.json": 1}
 

@@ -15,7 +15,8 @@ from vicur_pipelines.submit.packaged import Package
 from vicur_pipelines.submit.parameters import run_parameters
 
 from vicur.cluster.request import Request, resolved
-from vicur.config.run import RunConfig, load_settings
+from vicur.config.loading import load_settings
+from vicur.config.run import RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 

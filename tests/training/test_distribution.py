@@ -244,7 +244,7 @@ def test_machines_that_are_told_apart_wrongly_are_refused(monkeypatch, variables
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, float("inf"), True, "two", None, "2"])
 def test_a_number_of_processes_that_is_none_is_refused_in_plain_words(value):
-    with pytest.raises(VicurError, match=r"distribution.processes: input should be a whole number from 1 on, or auto"):
+    with pytest.raises(VicurError, match=r"distribution.processes must be a whole number of at least 1, or 'auto'"):
         validated(TrainingConfig, {"distribution": {"processes": value}}, "training")
 
 

@@ -71,7 +71,7 @@ def test_a_teacher_that_sees_other_patches_is_refused(base, teacher):
 
 def test_a_teacher_that_is_no_model_is_refused(base, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(VicurError, match="no readable model configuration"):
+    with pytest.raises(VicurError, match="not a readable model configuration"):
         opd(base, tmp_path / "empty")
 
 

@@ -138,7 +138,7 @@ def test_weights_of_a_checkpoint_are_read_or_what_is_wrong_with_them_is_told(bas
     sums = weight_sums(checkpoint_weights(base, torch.float32))
     model = load_model(base)
     assert sums == weight_sums(student_weights(model, torch.float32))
-    with pytest.raises(VicurError, match="holds no weights"):
+    with pytest.raises(VicurError, match="has no weights"):
         next(checkpoint_weights(tmp_path, torch.float32))
     whole = (base / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])

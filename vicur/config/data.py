@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
 from vicur.config.section import Section
 
-SPLITS = ("base", "distill", "validation", "test", "ood")
+Split = Literal["base", "distill", "validation", "test", "ood"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 """All splits: the tiny base model is trained on ``base``, students on ``distill``; settings are chosen on ``validation``; gate and report
 use ``test``, and ``ood`` has the same questions about harder images."""
 

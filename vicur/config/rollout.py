@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from vicur.config.sampling import Sampling
 from vicur.config.section import Section
@@ -43,18 +43,13 @@ class RolloutConfig(Sampling):
     """How rollouts are drawn, and by what."""
 
     engine: RolloutEngineConfig = TransformersRollouts()
-    """What draws them; its name alone stands for its defaults."""
+    """What draws them."""
     importance: ImportanceConfig = NoCorrection()
     """Correction for the distance between another engine and the trainer, in objectives that are policy gradients."""
     max_logprob_gap: float = Field(default=0.1, gt=0)
     """Largest mean over the tokens of a step of the absolute difference between another engine's log-probabilities and the trainer's, in
     nats. Above it the training stops: what the engine samples is no longer the student. In float32 the gap is below 1e-5, in bfloat16 some
     hundredths."""
-
-    @field_validator("engine", "importance", mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"type": value} if isinstance(value, str) else value
 
     @property
     def elsewhere(self) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from vicur.config.base import model_folder
 from vicur.config.section import Section
@@ -26,13 +26,8 @@ class _Apart(Section):
     """A teacher that never changes, wherever it is."""
 
     engine: TeacherEngineConfig = LocalScoring()
-    """What it scores with; its name alone stands for its defaults. vLLM tells the log-probabilities of the tokens that were sampled, hence
+    """What it scores with. vLLM tells the log-probabilities of the tokens that were sampled, hence
     for the objectives ``k1`` and ``k3`` alone."""
-
-    @field_validator("engine", mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"type": value} if isinstance(value, str) else value
 
 
 class SelfFrozen(_Apart):

@@ -21,10 +21,12 @@ from vicur.config.objective import ObjectiveConfig
 from vicur.config.recovery import RecoveryChoice
 from vicur.config.rollout import RolloutConfig
 from vicur.config.section import Section
+from vicur.config.sources import Sources
 from vicur.config.teacher import TeacherConfig
 from vicur.config.trained import TrainedConfig, WholeModel
 from vicur.config.validation import validated
 from vicur.config.vllm import Vllm
+from vicur.wording import did_you_mean
 
 
 class TrainingConfig(Section):
@@ -105,9 +107,10 @@ class TrainingConfig(Section):
     @classmethod
     def _own_settings_exist(cls, per_method: dict[MethodName, dict[str, Any]]) -> dict[MethodName, dict[str, Any]]:
         for name, own in per_method.items():
-            unknown = sorted(own.keys() - (TrainingConfig.model_fields.keys() - {"per_method"}))
+            known = TrainingConfig.model_fields.keys() - {"per_method"}
+            unknown = sorted(own.keys() - known)
             if unknown:
-                raise ValueError(f"there is no setting {unknown[0]!r} that {name} could have")
+                raise ValueError(f"there is no setting {name}.{unknown[0]}.{did_you_mean(unknown[0], known)}")
         return per_method
 
     def for_method(self, name: str) -> TrainConfig:
@@ -116,7 +119,9 @@ class TrainingConfig(Section):
         Raises:
             VicurError: where they are wrong, or do not go together.
         """
-        config: TrainConfig = validated(TrainConfig, {**self.model_dump(), "method": name}, f"training, method {name}")
+        # The shared settings are valid by themselves: what is wrong now was set for this method.
+        sources = Sources("", within=f"training.per_method.{name}", options={"method": "--method"})
+        config: TrainConfig = validated(TrainConfig, {**self.model_dump(), "method": name}, sources)
         return config
 
 

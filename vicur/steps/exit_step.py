@@ -34,7 +34,7 @@ _STATES: dict[str, Status] = {
 }
 
 
-def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any], pool: Mapping[str, Any]) -> str:
+def run_exit_step(state: str, message: str | None, tracking: Mapping[str, Any], pool: Mapping[str, Any]) -> str:
     """Closes the run's MLflow run with its true status, tells the event log and the webhook, and returns the outcome in words.
 
     In a cluster, training jobs that the run has left are removed, and the GPU-hours of its pods and their cost are recorded too. Who does

@@ -14,7 +14,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from vicur.config.teacher import TeacherEngineConfig
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
-from vicur.modeling import Qwen3VLStudentForConditionalGeneration, bar_images, load_model, with_cue_recovery
+from vicur.modeling import Qwen3VLStudentForConditionalGeneration, block_images, load_model, with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.features import FrozenFeatures
 from vicur.training.lora import Adapters
@@ -103,7 +103,7 @@ def build_learner(
     room = config.features.model_copy(update={"disk_gb": config.features.disk_gb / processes.count})
 
     def known(model: Qwen3VLForConditionalGeneration) -> FrozenFeatures:
-        return FrozenFeatures.kept(model, room, work / "features")
+        return FrozenFeatures.cached(model, room, work / "features")
 
     spreads = ParallelPlan.of(config, processes)
     teachers = _Teachers(config, inputs, spreads, known, chat, processes)
@@ -152,7 +152,7 @@ def new_student(
     if config.effective.recovery and not isinstance(student, Qwen3VLStudentForConditionalGeneration):
         student = with_cue_recovery(student, config.recovery.module, seed, im_start_token_id=chat.start_id)
     if config.bar_images:
-        bar_images(student)
+        block_images(student)
     adapters = _choose_trained(student, config, seed)
     if config.mixed_precision == "bf16":
         for weight in student.parameters():

@@ -267,7 +267,7 @@ def test_a_key_may_end_in_a_line_break_and_hold_none(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("VICUR_CUE_API_KEY", "cue-key\n")
         assert cue_endpoint(f"{address}/v1", "qwen", "VICUR_CUE_API_KEY").status == "ok"
         monkeypatch.setenv("VICUR_CUE_API_KEY", "cue-key\nx")
-        with pytest.raises(VicurError, match="VICUR_CUE_API_KEY: holds blanks, line breaks") as caught:
+        with pytest.raises(VicurError, match="VICUR_CUE_API_KEY: the key contains spaces, line breaks") as caught:
             cue_endpoint(f"{address}/v1", "qwen", "VICUR_CUE_API_KEY")
     assert "cue-key" not in str(caught.value)
 

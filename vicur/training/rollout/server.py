@@ -110,7 +110,7 @@ class Server:
             VicurError: where the server does not, or no longer holds the weights that this process gave it.
         """
         answers = list(self._threads.map(self._ask, prompts, parameters))
-        if self._given is not None and self._given != self._call("vicur_given"):
+        if self._given is not None and self._given != self._call("vicur_weights_file"):
             raise self._failure(
                 "holds other weights than this training gave it: it was started anew, or another training gives it weights, too"
             )

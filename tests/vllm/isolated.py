@@ -1,4 +1,4 @@
-"""Runs a function in a process of its own: vLLM takes its settings from the environment, and leaves much behind."""
+"""Run a function in a separate process, because vLLM is configured by environment variables and leaves global state behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unittest import mock
 from tests.vllm.engine import ENVIRONMENT
 
 
-def apart(function: Callable[..., Any], *args: Any) -> Any:
-    """What ``function`` gives, or raises."""
+def isolated(function: Callable[..., Any], *args: Any) -> Any:
+    """Return what ``function`` returns in a new process, or raise its exception."""
     with mock.patch.dict("os.environ", ENVIRONMENT), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args).result()

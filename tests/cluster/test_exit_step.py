@@ -20,7 +20,7 @@ from vicur.cluster.usage import GPU_HOURS
 from vicur.cluster.webhook import ADDRESS
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.steps import exit_step as outcome
+from vicur.steps import exit_step
 from vicur.tracking.mlflow import connect
 from vicur.tracking.runs import RUN_TAG, STAGE_TAG, open_tracker
 
@@ -89,8 +89,8 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def pods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServerDouble]:
     """A stand-in for the cluster, which cannot be had here: the run had one pod with four GPUs for two hours."""
-    monkeypatch.setattr(outcome, "in_cluster", lambda: True)
-    monkeypatch.setattr(outcome, "pods_of_run", lambda run_id: [POD] if run_id == "run-1" else [])
+    monkeypatch.setattr(exit_step, "in_cluster", lambda: True)
+    monkeypatch.setattr(exit_step, "pods_of_run", lambda run_id: [POD] if run_id == "run-1" else [])
     with ApiServerDouble().serving() as server:
         (tmp_path / "jobs.kubeconfig").write_text(server.kubeconfig())
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "jobs.kubeconfig"))
@@ -107,7 +107,7 @@ def tracked() -> Any:
 
 @pytest.mark.usefixtures("pods")
 def test_mlflow_and_webhook_learn_state_gpu_hours_and_cost(webhook: Webhook) -> None:
-    words = outcome.record_outcome("SUCCEEDED", None, {}, {"prices": {"nvidia.com/gpu": 2.5}})
+    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {"prices": {"nvidia.com/gpu": 2.5}})
     assert words == "The run ended: succeeded. It used 8.00 GPU-hours, 20.00 USD."
     run = tracked()
     assert run.info.status == "FINISHED"
@@ -124,21 +124,21 @@ def test_what_the_jobs_of_trainings_used_is_counted_too() -> None:
             tracker.metrics({GPU_HOURS: hours})
     with open_tracker(config, "run-2", "train vicur") as tracker:
         tracker.metrics({GPU_HOURS: 100.0})
-    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
     assert "It used 20.00 GPU-hours;" in words
 
 
 def test_on_a_laptop_there_is_nothing_to_count_and_nobody_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ADDRESS, raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert outcome.record_outcome("FAILED", "train failed", {}, {}) == "The run ended: failed. train failed"
+    assert exit_step.run_exit_step("FAILED", "train failed", {}, {}) == "The run ended: failed. train failed"
     assert tracked().info.status == "FAILED"
     assert tracked().data.metrics == {}
 
 
 def test_a_webhook_that_refuses_fails_nothing_and_its_address_stays_secret(webhook: Webhook) -> None:
     webhook.status = 500
-    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
     assert "The webhook could not be told: the webhook did not take the outcome (HTTP 500)." in words
     assert "hush" not in words
     assert tracked().info.status == "FINISHED"
@@ -146,14 +146,14 @@ def test_a_webhook_that_refuses_fails_nothing_and_its_address_stays_secret(webho
 
 @pytest.mark.parametrize(("state", "status"), [("CANCELED", "KILLED"), ("CACHED", "FINISHED"), ("UNKNOWN", "FAILED")])
 def test_every_word_for_an_end_is_known(state: str, status: str) -> None:
-    outcome.record_outcome(state, None, {}, {})
+    exit_step.run_exit_step(state, None, {}, {})
     assert tracked().info.status == status
 
 
 @pytest.mark.parametrize("address", ["http://[::1", "ftp://host/hush"])
 def test_an_address_that_is_none_fails_nothing(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv(ADDRESS, address)
-    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
     assert f"{ADDRESS} is no web address." in words
     assert "hush" not in words
 
@@ -162,23 +162,23 @@ def test_a_line_break_at_the_end_of_a_webhooks_secret_is_none_of_it(
     webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ADDRESS, f"{webhook.address}\n")
-    outcome.record_outcome("SUCCEEDED", None, {}, {})
+    exit_step.run_exit_step("SUCCEEDED", None, {}, {})
     assert webhook.paths == ["/hook?token=hush"]
 
 
 def test_a_webhook_that_leads_elsewhere_has_not_taken_it(webhook: Webhook) -> None:
     webhook.status = HTTPStatus.FOUND
-    assert "did not take the outcome (HTTP 302)" in outcome.record_outcome("SUCCEEDED", None, {}, {})
+    assert "did not take the outcome (HTTP 302)" in exit_step.run_exit_step("SUCCEEDED", None, {}, {})
 
 
 def test_a_webhook_that_never_comes_to_an_end_holds_nothing(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     webhook.drips = True
     monkeypatch.setattr("vicur.cluster.webhook._SECONDS", 1)
-    assert "did not take the outcome (no answer in 1 s)" in outcome.record_outcome("SUCCEEDED", None, {}, {})
+    assert "did not take the outcome (no answer in 1 s)" in exit_step.run_exit_step("SUCCEEDED", None, {}, {})
 
 
 def test_a_failures_message_keeps_its_secrets(webhook: Webhook) -> None:
-    words = outcome.record_outcome("FAILED", "GET https://ann:hush@host/x?token=hush refused", {}, {})
+    words = exit_step.run_exit_step("FAILED", "GET https://ann:hush@host/x?token=hush refused", {}, {})
     assert "GET https://***@host/x?token=*** refused" in words
     assert "hush" not in words + json.dumps(webhook.taken)
 
@@ -187,8 +187,8 @@ def test_what_nobody_foresaw_keeps_nobody_from_being_told(webhook: Webhook, monk
     def surprise(*_: object) -> None:
         raise TypeError("a pod without a spec")
 
-    monkeypatch.setattr(outcome, "_usage", surprise)
-    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    monkeypatch.setattr(exit_step, "_usage", surprise)
+    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
     assert "Its GPU-hours could not be counted (TypeError: the step's log has more)." in words
     assert tracked().info.status == "FINISHED"
     assert [each["state"] for each in webhook.taken] == ["SUCCEEDED"]
@@ -196,7 +196,7 @@ def test_what_nobody_foresaw_keeps_nobody_from_being_told(webhook: Webhook, monk
 
 def test_a_webhook_that_is_not_there_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ADDRESS, "http://127.0.0.1:9/hook?token=hush")
-    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
     assert "The webhook could not be told" in words
     assert "hush" not in words
 
@@ -206,8 +206,8 @@ def test_an_api_that_refuses_is_told_and_the_outcome_recorded(monkeypatch: pytes
     def refuse(_: str) -> None:
         raise VicurError("the run's pods cannot be listed (Forbidden).", remedy="Give the steps a Role.")
 
-    monkeypatch.setattr(outcome, "pods_of_run", refuse)
-    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    monkeypatch.setattr(exit_step, "pods_of_run", refuse)
+    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
     assert "Its GPU-hours could not be counted: the run's pods cannot be listed (Forbidden)." in words
     assert tracked().info.status == "FINISHED"
 
@@ -215,12 +215,12 @@ def test_an_api_that_refuses_is_told_and_the_outcome_recorded(monkeypatch: pytes
 def test_training_jobs_that_the_run_has_left_are_removed(pods: ApiServerDouble) -> None:
     for name, run in {"left": "run-1", "other": "run-2"}.items():
         pods.put({"metadata": {"name": name, "labels": {PART_OF: "vicur", RUN: run}}, "spec": {}})
-    outcome.record_outcome("CANCELLED", None, {}, {})
+    exit_step.run_exit_step("CANCELLED", None, {}, {})
     pods.until(lambda: list(pods.jobs) == ["other"])
 
 
 def test_rights_that_are_missing_are_told(pods: ApiServerDouble) -> None:
     pods.faults.append(Fault("list", "trainjobs", 403))
-    words = outcome.record_outcome("SUCCEEDED", None, {}, {})
+    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
     assert "What its trainings left could not be removed: cluster: the cluster does not allow it" in words
     assert tracked().info.status == "FINISHED"
