@@ -74,7 +74,7 @@ def test_what_is_missing_of_an_input_is_uploaded_again(folder, root, bucket, tmp
 def test_an_input_that_is_not_whole_is_not_read(folder, root, bucket, tmp_path):
     places = sent(root, folder)
     bucket.Object(next(key for key in keys(bucket) if key.endswith("whole"))).delete()
-    with pytest.raises(VicurError, match="does not exist or is not whole"):
+    with pytest.raises(VicurError, match="does not exist or is incomplete"):
         fetch_inputs(places, tmp_path / "there")
 
 
