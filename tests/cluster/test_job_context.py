@@ -76,4 +76,4 @@ def test_the_command_reaps_a_run(server):
     said = CliRunner().invoke(app, ["reap", "--run", "run-1"])
     assert said.stdout == "Removed TrainJob left\n"
     server.until(lambda: server.jobs == {})
-    assert "has left no training job" in CliRunner().invoke(app, ["reap"], env={"VICUR_RUN_ID": "run-1"}).stdout
+    assert "has no training jobs left" in CliRunner().invoke(app, ["reap"], env={"VICUR_RUN_ID": "run-1"}).stdout
