@@ -52,13 +52,13 @@ def own_data(*more: str) -> list[str]:
 
 
 def test_a_dataset_is_prepared_verified_pinned_and_shown(dataset: Path, project: Path, vicur: Command) -> None:
-    assert "is whole" in vicur("data", "verify").output
+    assert "is intact" in vicur("data", "verify").output
     assert vicur("data", "pin").code == 0
     assert yaml.safe_load((project / "data.dvc").read_text())["outs"][0]["path"] == "data"
     assert vicur("data", "verify", "--pin", "data.dvc").code == 0
-    assert "It is the dataset that data.dvc names" in vicur("data", "prepare", "--config", "small.yaml").output
+    assert "It matches the hash in data.dvc" in vicur("data", "prepare", "--config", "small.yaml").output
     other = vicur("data", "prepare", "--config", "small.yaml", "--set", "seed=1")
-    assert "It is not the dataset that data.dvc names" in other.output
+    assert "It does not match the hash in data.dvc" in other.output
     assert vicur("data", "prepare", "--config", "small.yaml").code == 0
     shown = vicur("data", "show", "--split", "distill", "-n", "2", "--images", "images")
     assert shown.output.count("question ") == 2

@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.conftest import make_session
 from vicur.cluster.keys import cache_keys
-from vicur.cluster.preflight.datasets import dataset
+from vicur.cluster.preflight.checks.dataset import dataset
 from vicur.config.data import SourceConfig
 from vicur.config.run import RunConfig
 from vicur.data import PREPARE, SOURCES, Example, Source, read_examples, sources, stage_inputs

@@ -58,15 +58,15 @@ def reap(
 
       vicur cluster reap --run "$RUN_ID" --namespace vicur
     """
-    from vicur.cluster.jobs.api import Api
+    from vicur.cluster.jobs.api import KubernetesApi
+    from vicur.cluster.jobs.cleanup import delete_jobs
     from vicur.cluster.jobs.client import connect
-    from vicur.cluster.jobs.reaper import reap as reap_run
 
     run = run or os.environ.get("VICUR_RUN_ID", "")
     if not run:
         raise VicurError(
             "no run is given, and VICUR_RUN_ID is not set.", where="--run", remedy="Give the id of the pipeline run."
         )
-    client, here = connect()
-    names = reap_run(Api(client, namespace or here.namespace), run)
+    client, location = connect()
+    names = delete_jobs(KubernetesApi(client, namespace or location.namespace), run)
     typer.echo("\n".join(f"Removed TrainJob {name}" for name in names) or f"Run {run} has no training jobs left.")

@@ -9,7 +9,7 @@ import typer
 from vicur.commands.common import ConfigOption, SetOption, configuration
 
 if TYPE_CHECKING:
-    from vicur.cluster.preflight.finding import Scope
+    from vicur.cluster.preflight import Scope
     from vicur.config.preflight import PreflightConfig
     from vicur.config.run import RunConfig
 

@@ -1,4 +1,4 @@
-"""Folders and files are whole or absent, whatever happens to their writer."""
+"""Folders and files are complete or absent, whatever happens to their writer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vicur.errors import VicurError
-from vicur.storage import folders as storage
+from vicur.storage import folders
 
 DEAD_PID = 2**22 + 1  # above the kernel's largest
 
@@ -25,12 +25,12 @@ def fill(folder: Path, **files: str) -> Path:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {p.relative_to(folder).as_posix(): p.read_text() for p in storage.files_below(folder)}
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in folders.files_below(folder)}
 
 
-def stop_after(file: Path) -> None:
+def fail_after(file: Path) -> None:
     file.write_text("half")
-    raise VicurError("is torn.", remedy="Replace it.")
+    raise VicurError("is truncated.", remedy="Replace it.")
 
 
 def names(folder: Path) -> list[str]:
@@ -44,32 +44,32 @@ def leftover(path: Path, state: str, pid: int = DEAD_PID) -> Path:
 @pytest.fixture(params=["swap", "two renames"])
 def renaming(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "two renames":
-        monkeypatch.setattr(storage, "_exchange", lambda *_: False)
+        monkeypatch.setattr(folders, "_exchange", lambda *_: False)
     return str(request.param)
 
 
-def test_a_new_folder_appears_whole(tmp_path: Path) -> None:
-    with storage.new_folder(tmp_path / "a" / "b") as partial:
+def test_a_new_folder_appears_complete(tmp_path: Path) -> None:
+    with folders.new_folder(tmp_path / "a" / "b") as partial:
         fill(partial, x="1")
         assert not (tmp_path / "a" / "b").exists()
     assert contents(tmp_path / "a" / "b") == {"x": "1"}
 
 
 @pytest.mark.usefixtures("renaming")
-def test_a_new_folder_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_new_folder_replaces_the_old_one_without_leftovers(tmp_path: Path) -> None:
     old = fill(tmp_path / "out", x="old", gone="old")
-    with storage.new_folder(old) as partial:
+    with folders.new_folder(old) as partial:
         fill(partial, x="new")
         assert contents(old) == {"x": "old", "gone": "old"}
     assert contents(old) == {"x": "new"}
     assert names(tmp_path) == ["out"]
 
 
-def test_behind_a_link_the_folder_that_it_names_is_replaced(tmp_path: Path) -> None:
+def test_replacing_a_symbolic_link_replaces_its_target(tmp_path: Path) -> None:
     (tmp_path / "disk" / "real").mkdir(parents=True)
     (tmp_path / "disk" / "real" / "old").write_text("old")
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "real")
-    with storage.new_folder(tmp_path / "link") as partial:
+    with folders.new_folder(tmp_path / "link") as partial:
         (partial / "new").write_text("new")
     assert (tmp_path / "link").is_symlink()
     assert [path.name for path in (tmp_path / "disk" / "real").iterdir()] == ["new"]
@@ -77,19 +77,17 @@ def test_behind_a_link_the_folder_that_it_names_is_replaced(tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["real"]
 
 
-def test_a_failed_writer_leaves_the_old_folder_alone(tmp_path: Path) -> None:
+def test_a_failed_writer_leaves_the_old_folder_untouched(tmp_path: Path) -> None:
     old = fill(tmp_path / "out", x="old")
-    with pytest.raises(VicurError), storage.new_folder(old) as partial:
-        stop_after(partial / "x")
+    with pytest.raises(VicurError), folders.new_folder(old) as partial:
+        fail_after(partial / "x")
     assert contents(old) == {"x": "old"}
     assert names(tmp_path) == ["out"]
 
 
-def test_two_renames_put_the_old_folder_back_when_the_second_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_old_folder_is_restored_if_the_second_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = fill(tmp_path / "out", x="old")
-    monkeypatch.setattr(storage, "_exchange", lambda *_: False)
+    monkeypatch.setattr(folders, "_exchange", lambda *_: False)
     rename = Path.rename
 
     def full_disk(self: Path, target: Path) -> Path:
@@ -98,26 +96,26 @@ def test_two_renames_put_the_old_folder_back_when_the_second_fails(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", full_disk)
-    with pytest.raises(OSError, match="No space"), storage.new_folder(old) as partial:
+    with pytest.raises(OSError, match="No space"), folders.new_folder(old) as partial:
         fill(partial, x="new")
     assert contents(old) == {"x": "old"}
 
 
-def test_a_kill_between_two_renames_is_mended_by_the_next_writer(tmp_path: Path) -> None:
+def test_the_next_writer_repairs_a_kill_between_two_renames(tmp_path: Path) -> None:
     path = tmp_path / "out"
     fill(leftover(path, "old"), x="old")
     fill(leftover(path, "partial"), x="new")
-    storage.sweep(path)
+    folders.sweep(path)
     assert contents(path) == {"x": "old"}
     assert names(tmp_path) == ["out"]
 
 
-def test_what_a_killed_writer_left_is_swept_and_a_living_writers_is_not(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writers_are_removed_and_those_of_running_ones_kept(tmp_path: Path) -> None:
     path = fill(tmp_path / "out", x="old")
     dead, alive = fill(leftover(path, "partial")), fill(leftover(path, "partial", os.getppid()))
     elsewhere = fill(path.with_name(".out.another-machine-77.partial"))
     other = fill(path.with_name(".out.keep"))
-    with storage.new_folder(path) as partial:
+    with folders.new_folder(path) as partial:
         fill(partial, x="new")
     assert not dead.exists()
     assert alive.exists()
@@ -125,20 +123,20 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_writers_is_not(tmp_path
     assert other.exists()
 
 
-def test_a_whole_tree_is_swept(tmp_path: Path) -> None:
+def test_leftovers_anywhere_in_a_tree_are_removed(tmp_path: Path) -> None:
     deep = tmp_path / "train"
     whole = fill(deep / "k1", x="1")
     for path in (deep / "k1", deep / "k2", tmp_path / "file.json"):
         fill(leftover(path, "partial"), x="half")
     fill(leftover(deep / "k3", "old"), x="old")
     fill(tmp_path / ".partial")
-    storage.sweep_below(tmp_path)
+    folders.sweep_below(tmp_path)
     assert contents(tmp_path) == {"train/k1/x": "1", "train/k3/x": "old"}
     assert whole.is_dir()
     assert (tmp_path / ".partial").is_dir()
 
 
-def test_a_writer_killed_outright_leaves_the_old_folder_whole(tmp_path: Path) -> None:
+def test_killing_a_writer_leaves_the_old_folder_complete(tmp_path: Path) -> None:
     old = fill(tmp_path / "out", x="old")
     script = (
         "import sys, time; from pathlib import Path; from vicur.storage.folders import new_folder\n"
@@ -150,7 +148,7 @@ def test_a_writer_killed_outright_leaves_the_old_folder_whole(tmp_path: Path) ->
         writer.stdout.readline()
         writer.send_signal(signal.SIGKILL)
     assert contents(old) == {"x": "old"}
-    with storage.new_folder(old) as partial:
+    with folders.new_folder(old) as partial:
         fill(partial, x="new")
     assert contents(old) == {"x": "new"}
     assert names(tmp_path) == ["out"]
@@ -158,49 +156,49 @@ def test_a_writer_killed_outright_leaves_the_old_folder_whole(tmp_path: Path) ->
 
 def test_a_folder_never_replaces_a_file(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(VicurError, match="a file has this name"), storage.new_folder(tmp_path / "README.md"):
+    with pytest.raises(VicurError, match="a file has this name"), folders.new_folder(tmp_path / "README.md"):
         pass
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
-def test_an_unwritable_place_is_told_with_its_path_and_a_remedy(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_reported_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for write in (storage.new_folder, storage.new_file):
+    for write in (folders.new_folder, folders.new_file):
         with pytest.raises(VicurError) as caught, write(tmp_path / "file" / "out"):
             pass
         assert str(tmp_path / "file" / "out") in str(caught.value)
         assert "Choose a folder" in caught.value.remedy
 
 
-def test_a_new_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_new_file_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a" / "f.json"
-    with storage.new_file(path) as partial:
+    with folders.new_file(path) as partial:
         partial.write_text("1")
-    with pytest.raises(VicurError), storage.new_file(path) as partial:
-        stop_after(partial)
+    with pytest.raises(VicurError), folders.new_file(path) as partial:
+        fail_after(partial)
     assert path.read_text() == "1"
     assert names(tmp_path / "a") == ["f.json"]
 
 
-def test_a_linked_copy_shares_bytes_and_falls_back_to_copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_linked_copy_shares_bytes_or_falls_back_to_copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = fill(tmp_path / "source", x="1")
     fill(source / "deep", y="2")
-    storage.link_or_copy(source, tmp_path / "linked")
+    folders.link_or_copy(source, tmp_path / "linked")
     assert (tmp_path / "linked" / "deep" / "y").samefile(source / "deep" / "y")
 
     def crosses_devices(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", crosses_devices)
-    storage.link_or_copy(source, tmp_path / "copied")
+    folders.link_or_copy(source, tmp_path / "copied")
     assert not (tmp_path / "copied" / "x").samefile(source / "x")
     assert contents(tmp_path / "copied") == contents(tmp_path / "linked") == {"x": "1", "deep/y": "2"}
 
 
-def test_a_trees_hash_sees_names_and_bytes_and_nothing_else(tmp_path: Path) -> None:
-    base = storage.tree_sha256(fill(tmp_path / "a", x="1", y="2"))
-    assert storage.tree_sha256(fill(tmp_path / "b", y="2", x="1")) == base
-    assert storage.tree_sha256(fill(tmp_path / "c", x="2", y="1")) != base
-    assert storage.tree_sha256(fill(tmp_path / "d", x="1", z="2")) != base
+def test_the_hash_of_a_tree_depends_on_names_and_bytes_only(tmp_path: Path) -> None:
+    base = folders.tree_sha256(fill(tmp_path / "a", x="1", y="2"))
+    assert folders.tree_sha256(fill(tmp_path / "b", y="2", x="1")) == base
+    assert folders.tree_sha256(fill(tmp_path / "c", x="2", y="1")) != base
+    assert folders.tree_sha256(fill(tmp_path / "d", x="1", z="2")) != base
     with pytest.raises(VicurError, match="does not exist"):
-        storage.tree_sha256(tmp_path / "nowhere")
+        folders.tree_sha256(tmp_path / "nowhere")

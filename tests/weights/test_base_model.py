@@ -1,4 +1,4 @@
-"""The base model is checked and provided before anything else needs it."""
+"""The base model is checked and copied before any other step needs it."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def provide(source: Path, output: Path, context: Context) -> str:
     return provide_base(BaseModelConfig(path=str(source)), {"source": source}, output, context).key_figure
 
 
-def test_it_counts_parameters_without_loading_the_model(model: Path, tmp_path: Path, context: Context) -> None:
+def test_parameters_are_counted_without_loading_the_model(model: Path, tmp_path: Path, context: Context) -> None:
     assert provide(model, tmp_path / "out", context) == "1.02 k parameters"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in model.iterdir())
     assert (tmp_path / "out" / "model-1.safetensors").samefile(model / "model-1.safetensors")
 
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
-def test_what_is_missing_is_named(model: Path, tmp_path: Path, context: Context, missing: str) -> None:
+def test_a_missing_file_is_reported(model: Path, tmp_path: Path, context: Context, missing: str) -> None:
     (model / missing).unlink()
     with pytest.raises(VicurError, match=missing):
         provide(model, tmp_path / "out", context)
 
 
-def test_a_folder_without_weights_is_no_model(model: Path, tmp_path: Path, context: Context) -> None:
+def test_a_folder_without_weights_is_rejected(model: Path, tmp_path: Path, context: Context) -> None:
     for file in model.glob("*.safetensors"):
         file.unlink()
     with pytest.raises(VicurError, match="safetensors"):
@@ -60,12 +60,12 @@ def test_a_folder_without_weights_is_no_model(model: Path, tmp_path: Path, conte
 @pytest.mark.parametrize(
     "content", [b"", b"short", b"\xff" * 8, b"\x02" + b"\0" * 7 + b"{]", b"\x02" + b"\0" * 7 + b"[]"]
 )
-def test_torn_weights_are_named(model: Path, tmp_path: Path, context: Context, content: bytes) -> None:
+def test_truncated_weights_are_reported_by_file(model: Path, tmp_path: Path, context: Context, content: bytes) -> None:
     (model / "model-2.safetensors").write_bytes(content)
     with pytest.raises(VicurError, match=r"model-2\.safetensors"):
         provide(model, tmp_path / "out", context)
 
 
-def test_the_model_that_ships_with_the_package_is_one(tmp_path: Path, context: Context) -> None:
+def test_the_model_that_ships_with_the_package_is_complete(tmp_path: Path, context: Context) -> None:
     folder = BaseModelConfig().folder
     assert provide(folder, tmp_path / "out", context).endswith("k parameters")
