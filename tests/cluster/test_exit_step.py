@@ -222,5 +222,5 @@ def test_training_jobs_that_the_run_has_left_are_removed(pods: ApiServerDouble) 
 def test_rights_that_are_missing_are_told(pods: ApiServerDouble) -> None:
     pods.faults.append(Fault("list", "trainjobs", 403))
     words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
-    assert "What its trainings left could not be removed: cluster: the cluster does not allow it" in words
+    assert "What its trainings left could not be removed: cluster: the cluster denied the request" in words
     assert tracked().info.status == "FINISHED"
