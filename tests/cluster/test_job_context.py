@@ -76,4 +76,4 @@ def test_reap_command_deletes_the_jobs_of_a_run(server):
     result = CliRunner().invoke(app, ["reap", "--run", "run-1"])
     assert result.stdout == "Removed TrainJob left\n"
     server.until(lambda: server.jobs == {})
-    assert "has left no training job" in CliRunner().invoke(app, ["reap"], env={"VICUR_RUN_ID": "run-1"}).stdout
+    assert "has no training jobs left" in CliRunner().invoke(app, ["reap"], env={"VICUR_RUN_ID": "run-1"}).stdout
