@@ -10,6 +10,7 @@ from vicur_pipelines.table import PIPELINES
 
 from vicur.config.cluster import ClusterConfig
 from vicur.config.section import Section
+from vicur.config.sources import Sources
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.stage.table import STAGES
@@ -35,7 +36,7 @@ def write_package(
     if image is not None:
         if not image:
             raise VicurError("names no image.", where="--image", remedy="Name one, or leave the option out.")
-        validated(ClusterConfig, {"image": image}, "--image")
+        validated(ClusterConfig, {"image": image}, Sources("--image", options={"image": "--image"}))
         os.environ["VICUR_IMAGE"] = image
     from kfp import compiler
     from vicur_pipelines.local import code_versions
