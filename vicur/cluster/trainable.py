@@ -19,13 +19,13 @@ def require_trainable_on(config: TrainConfig, pool: ClusterConfig) -> None:
         VicurError: where the nodes lack the GPUs that the processes need, these cannot share the batch, or several would have a vLLM.
     """
     # Imports torch.
-    from vicur.training.rollout.build import require_alone
+    from vicur.training.rollout.build import require_single_process
     from vicur.training.train import require_equal_shares
-    from vicur.training.world import processes_with
+    from vicur.training.world import processes_per_machine
 
-    count = processes_with(config.distribution, pool.gpu_count)
+    count = processes_per_machine(config.distribution, pool.gpu_count)
     require_equal_shares(config, count * pool.nodes)
-    require_alone(config, count * pool.nodes)
+    require_single_process(config, count * pool.nodes)
 
 
 def require_common_place(checkpoints: str) -> None:

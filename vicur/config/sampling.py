@@ -1,4 +1,4 @@
-"""How responses are drawn, in training and in evaluation."""
+"""How responses are sampled, in training and evaluation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from vicur.config.section import Section
 
 
 class Sampling(Section):
-    """How tokens are drawn."""
+    """Sampling parameters."""
 
     temperature: float = Field(default=1.0, ge=0)
-    """Divides the logits; 0 takes the likeliest token."""
+    """Divides the logits; 0 selects the most likely token."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Smallest share of probability, likeliest first, that tokens are drawn from."""
+    """Sample from the smallest set of most likely tokens whose probabilities add up to this."""
     top_k: int = Field(default=0, ge=0)
-    """Number of likeliest tokens that tokens are drawn from; 0 for all."""
+    """Sample from this many of the most likely tokens; 0 for all."""
     presence_penalty: float = 0.0
-    """Taken off the logits of tokens that the response holds already."""
+    """Subtracted from the logits of tokens that the response contains already."""
     max_new_tokens: int = Field(default=40, ge=1)
-    """Longest response, its end of turn included."""
+    """Longest response, including its end-of-turn token."""

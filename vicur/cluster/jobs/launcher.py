@@ -19,10 +19,9 @@ from vicur.cluster.jobs.names import RUN, TASK, WORK
 from vicur.cluster.jobs.pod_log import LogStream
 from vicur.cluster.jobs.report import failure, out_of_time, tell_of
 from vicur.cluster.jobs.state import JobStatus, Phase, standing
-from vicur.cluster.jobs.stopping import Stopping
 from vicur.config.cluster import ClusterConfig
 from vicur.errors import VicurError
-from vicur.processes.signals import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE, StopOnSigterm
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ def run_job(
     Raises:
         VicurError: where the job does not end well, with an exit status of 75 where a retry goes on.
     """
-    with Stopping() as stopping:
+    with StopOnSigterm() as stopping:
         try:
             if not is_done():
                 limits = limits or Limits.of(pool)
@@ -96,7 +95,7 @@ def run_job(
                     stream.drain(_DRAIN_SECONDS)
             return collect()
         finally:
-            stopping.no_more()
+            stopping.ignore_signals()
             pods = _own_pods(api, request)
             _remove(api, request)
             if pods is not None:

@@ -11,14 +11,13 @@ from typing import Any
 
 from vicur.cluster.jobs.exchange import fetch_inputs, send_student
 from vicur.cluster.jobs.report import WRONG_INPUT
-from vicur.cluster.jobs.stopping import Stopping
 from vicur.cluster.jobs.task import NodeTask
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.processes.machines import Machines
-from vicur.processes.signals import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE, StopOnSigterm
 from vicur.stage.events import Events
 from vicur.stage.runner import execute, stage_identity, stage_key
 from vicur.stage.session import session_from_environment
@@ -53,7 +52,7 @@ def _take_part(task: NodeTask) -> None:
     parent = os.environ.get("VICUR_SCRATCH")
     with tempfile.TemporaryDirectory(prefix="vicur-node-", dir=parent) as scratch:
         folder = Path(scratch)
-        with Stopping():
+        with StopOnSigterm():
             inputs = fetch_inputs(task.inputs, folder / "inputs")
             found = stage_identity(STAGES["train"].reference, section, inputs, task.seed)
         _require_same(task.identity, found)
@@ -67,7 +66,7 @@ def _take_part(task: NodeTask) -> None:
         student = folder / "student"
         events = Events.from_environment(task.label)
         summary = execute(STAGES["train"].reference, section, inputs, student, session, events=events)
-        with Stopping():
+        with StopOnSigterm():
             send_student(f"{task.checkpoints}/{stage_key(found)}", student, summary.model_dump(mode="json"))
 
 

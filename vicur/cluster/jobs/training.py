@@ -15,13 +15,13 @@ from vicur.cluster.jobs.exchange import fetch_student, has_student, send_inputs
 from vicur.cluster.jobs.launcher import run_job
 from vicur.cluster.jobs.manifest import JobRequest
 from vicur.cluster.jobs.names import job_name, labels
-from vicur.cluster.jobs.stopping import Stopping
 from vicur.cluster.jobs.task import VARIABLE, NodeTask
 from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.cluster.usage import GPU_HOURS, usage_of
 from vicur.config.cluster import ClusterConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
+from vicur.processes.signals import StopOnSigterm
 from vicur.redaction import redacted
 from vicur.stage.runner import CachedSummary, Context, Stage, stage_key
 from vicur.stage.table import STAGES
@@ -69,7 +69,7 @@ def launch_training(
     work = stage_key(context.identity)
     place = f"{root}/{work}"
     collect = partial(fetch_student, place, output)
-    with Stopping():
+    with StopOnSigterm():
         sent = send_inputs(root, inputs, context.identity["inputs"], pool.jobs.shared_folders)
     label = context.events.stage
     task = NodeTask(
