@@ -1,20 +1,21 @@
-# Everything runs in .venv, which the first command builds. Python 3.11, make and git are all that is needed beforehand.
-PYTHON ?= python3.11
+# Everything runs in .venv, which the first command builds. Prerequisites: Python 3.11, 3.12 or 3.13 with its venv module, make and git.
+# The first interpreter that starts: pyenv's shims exist for versions that are not active.
+PYTHON ?= $(shell for v in 3.11 3.12 3.13; do python$$v -c '' 2>/dev/null && echo python$$v && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# TRL needs torchvision, which needs another build of torch.
+# TRL needs torchvision, which needs a different build of torch.
 BENCH := .venv-bench
-# vLLM pins releases of transformers and others that the rest of this project is ahead of.
+# vLLM pins older releases of transformers and other packages than this project uses.
 VLLM := .venv-vllm
 VLLM_PYTHON ?= $(VLLM)/bin/python
-# A file's tests share a server or a student.
+# One file per worker: the tests of a file share a server or a student.
 VLLM_TEST := $(VLLM)/bin/pytest -n 2 --dist loadfile -m vllm
-# One thread a process: on few cores, OpenMP's threads of several processes spin against each other.
+# One thread per process: on few cores, spinning OpenMP threads of several processes slow each other down.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export DVC_NO_ANALYTICS ?= 1
-# uv reads its own settings only; pip's go on to it.
+# uv ignores pip's settings; pass them on.
 UV_ENV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" UV_HTTP_TIMEOUT=$(or $(PIP_DEFAULT_TIMEOUT),60)
 ifneq ($(PIP_INDEX_URL),)
 UV_ENV += UV_DEFAULT_INDEX="$(PIP_INDEX_URL)"
@@ -24,7 +25,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-slow test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout ablation ablation-module compile base teacher constraints constraints-gpu clean
+.PHONY: help run test test-slow test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout ablation ablation-module compile base teacher constraints constraints-check constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -35,53 +36,53 @@ run: $(VENV)/.run ## Run the whole pipeline on this machine
 test: $(VENV)/.dev ## Run the tests
 	$(BIN)/pytest -n 2 -m "not browser and not docker and not vllm and not slow"
 
-test-slow: $(VENV)/.dev ## Run the tests that take long: processes that are killed and go on, whole runs beside one another
+test-slow: $(VENV)/.dev ## Run the slow tests: killing and resuming processes, complete pipeline runs
 	$(BIN)/pytest -n 2 -m slow
 
-test-browser: $(VENV)/.dev ## Run the tests that open pages in a headless Chromium (/usr/bin/chromium)
+test-browser: $(VENV)/.dev ## Run the browser tests in a headless Chromium (/usr/bin/chromium)
 	$(BIN)/pytest -m browser
 
-docker-e2e: $(VENV)/.dev ## Build the cpu image and run the pipeline in it (root; installs docker.io and mmdebstrap on Debian; 15 minutes)
+docker-e2e: $(VENV)/.dev ## Build the cpu image and run the pipeline in it (needs root; installs docker.io and mmdebstrap on Debian; 15 minutes)
 	tests/e2e/install-engine
 	$(BIN)/pytest -n 0 -m docker tests/e2e
 
-vllm-e2e: $(VLLM)/.vllm ## Hold the students in vLLM against transformers, on a CPU (builds .venv-vllm, 5 GB)
+vllm-e2e: $(VLLM)/.vllm ## Compare students in vLLM with transformers, on a CPU (builds .venv-vllm, 5 GB)
 	$(VLLM)/bin/pytest -n 2 tests/modeling tests/training/test_step.py tests/training/test_loss.py tests/training/test_vision.py
 	$(VLLM_TEST) tests/vllm
 
-vllm-slice: $(VLLM)/.vllm # The part of vllm-e2e that CI has time for.
+vllm-slice: $(VLLM)/.vllm # The subset of vllm-e2e that runs in CI.
 	$(VLLM_TEST) tests/vllm/test_parity.py tests/vllm/test_limits.py tests/vllm/test_positions.py tests/vllm/test_gate.py \
 	tests/vllm/test_rollout_gate.py tests/vllm/test_rollout.py \
 	-k "not test_rollout.py or greedy or fault"
 
-vllm-parity: ## Repeat the parity suite in an environment of yours: VLLM_PYTHON=..., see docs/vllm.md
+vllm-parity: ## Run the parity tests in your own environment: VLLM_PYTHON=..., see docs/vllm.md
 	$(VLLM_PYTHON) -m pytest -m vllm tests/vllm/test_parity.py
 
-lint: $(VENV)/.dev ## Check style, types and the direction of dependencies
+lint: $(VENV)/.dev ## Check style, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=serving $(BIN)/lint-imports
 	$(BIN)/hadolint images/Containerfile images/Containerfile.serving
 
-k8s: $(VENV)/.dev ## Render the overlays of k8s/ and check them (needs kubectl and ../shared/crds, or VICUR_CRDS)
+k8s: $(VENV)/.dev ## Render and validate the overlays in k8s/ (needs kubectl and ../shared/crds, or VICUR_CRDS)
 	$(BIN)/python -m tests.k8s
 
-bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks; rows go to .vicur/bench (builds .venv-bench, 6 GB, for TRL)
+bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks and write results to .vicur/bench (builds .venv-bench, 6 GB, for TRL)
 	@mkdir -p .vicur/bench
 	$(BIN)/python -m benchmarks.cue_recovery --json .vicur/bench/cue_recovery.json
 	$(BIN)/python -m benchmarks.loss_memory --json .vicur/bench/loss_memory.json
 	$(BIN)/python -m benchmarks.objective_noise
 	$(BENCH)/bin/python -m benchmarks.train_step --json .vicur/bench/train_step.json
 
-bench-rollout: $(VLLM)/.vllm ## Measure rollouts by both engines (builds .venv-vllm, 5 GB)
+bench-rollout: $(VLLM)/.vllm ## Benchmark rollouts with both engines (builds .venv-vllm, 5 GB)
 	@mkdir -p .vicur/bench
 	$(VLLM)/bin/python -m benchmarks.rollout --hidden 96 512 --json .vicur/bench/rollout.json
 
 ablation: $(VENV)/.run ## Train all arms with all seeds and write docs/results.md (under an hour on two cores)
 	@$(BIN)/vicur ablate configs/ablation.yaml --results docs/results.md
 
-ablation-module: $(VENV)/.run .vicur/bases/deep .vicur/bases/long ## Look for a regime in which cue recovery helps (many hours)
+ablation-module: $(VENV)/.run .vicur/bases/deep .vicur/bases/long ## Search for a regime in which cue recovery helps (many hours)
 	@$(BIN)/vicur ablate configs/ablation-module.yaml --results docs/results-module.md
 	@$(BIN)/vicur ablate configs/ablation-module.yaml --set name=ablation-module-deep --set base.path=.vicur/bases/deep \
 	--results docs/results-module-deep.md
@@ -95,23 +96,28 @@ ablation-module: $(VENV)/.run .vicur/bases/deep .vicur/bases/long ## Look for a 
 .vicur/bases/long: | $(VENV)/.run
 	$(BIN)/vicur base train $@ --set together=5 --set steps=2400
 
-compile: $(VENV)/.dev ## Compile the pipelines' packages for a cluster
+compile: $(VENV)/.dev ## Compile the pipeline packages in pipelines/compiled
 	$(BIN)/vicur compile --unversioned --pipeline distill --output pipelines/compiled/distill.yaml
 	$(BIN)/vicur compile --unversioned --pipeline ablation --output pipelines/compiled/ablation.yaml
 	$(BIN)/vicur compile --unversioned --pipeline cluster --output pipelines/compiled/cluster.yaml
 
-base: $(VENV)/.run ## Train the tiny base model that ships in vicur/modeling/tiny/base again
+base: $(VENV)/.run ## Retrain the tiny base model in vicur/modeling/tiny/base
 	rm -rf .vicur/base && $(BIN)/vicur base train .vicur/base
 	rm -rf vicur/modeling/tiny/base && mv .vicur/base vicur/modeling/tiny/base
 
-teacher: $(VENV)/.run ## Train the larger tiny model that ships in vicur/modeling/tiny/teacher again
+teacher: $(VENV)/.run ## Retrain the larger tiny model in vicur/modeling/tiny/teacher
 	rm -rf .vicur/teacher && $(BIN)/vicur base train .vicur/teacher --set steps=1600 --set vision_steps=400 --set scenes=3350 \
 	--set 'pools=[base, distill]' --set 'sizes={hidden_size: 128, heads: 4, layers: 6, intermediate_size: 384}'
 	rm -rf vicur/modeling/tiny/teacher && mv .vicur/teacher vicur/modeling/tiny/teacher
 
-constraints: $(VENV)/.uv ## Resolve constraints.txt and those of the images and benchmarks anew from pyproject.toml
-	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml \
-	| sed 's/+cpu//' > constraints.txt.new && mv constraints.txt.new constraints.txt
+constraints: $(VENV)/.uv ## Update constraints.txt and the constraints of images and benchmarks from pyproject.toml
+	# torch pins the CUDA packages of its own build; listing them here would pin them for CPU builds too.
+	cp constraints.txt constraints.txt.new
+	$(UV_ENV) $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --all-extras --no-annotate --no-header \
+	pyproject.toml --output-file constraints.txt.new
+	sed -E -e '/^(cuda-|nvidia-|triton==)/d' -e "/== '(win32|emscripten)'$$/d" -e 's/^(torch==[0-9.]+)(\+cpu)?( ;.*)?$$/\1/' \
+	constraints.txt.new | uniq > constraints.txt
+	rm constraints.txt.new
 	grep -v '^torch==' constraints.txt > constraints-bench.txt.new
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --constraint constraints-bench.txt.new \
 	--override benchmarks/requirements.in pyproject.toml benchmarks/requirements.in --output-file constraints-bench.txt
@@ -122,15 +128,27 @@ constraints: $(VENV)/.uv ## Resolve constraints.txt and those of the images and 
 	$(MAKE) constraints-gpu
 	$(UV_ENV) $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header images/tools.in --output-file images/tools.txt
 
-constraints-gpu: $(VENV)/.uv ## Resolve constraints-gpu.txt anew: the releases of constraints.txt with PyTorch's build for CUDA
+constraints-check: $(VENV)/.uv ## Check that constraints.txt fits Python 3.11, 3.12 and 3.13
+	@for version in 3.11 3.12 3.13; do \
+	  $(UV_ENV) $(BIN)/uv pip compile --quiet --python-version $$version --all-extras -c constraints.txt pyproject.toml --output-file /dev/null \
+	  && echo "constraints.txt resolves for Python $$version" || exit 1; done
+
+constraints-gpu: $(VENV)/.uv ## Update constraints-gpu.txt: the releases in constraints.txt with PyTorch's CUDA build
 	$(UV_ENV) UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	--no-annotate --no-header --extra pipeline --extra tracking --constraint constraints.txt pyproject.toml --output-file constraints-gpu.txt
 
-clean: $(VENV)/.run ## Say what takes disk here
+clean: $(VENV)/.run ## List disk usage
 	@$(BIN)/vicur clean
 
 $(VENV)/.uv:
-	@echo "Building the environment in $(VENV)"
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "Error: found no Python 3.11, 3.12 or 3.13. Install one of them with its venv module (Debian and Ubuntu: apt install python3-venv)," \
+	  "or name its interpreter: make $(or $(MAKECMDGOALS),run) PYTHON=/path/to/python3.12" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "Error: $(PYTHON) is not Python 3.11, 3.12 or 3.13. Name another interpreter: make $(or $(MAKECMDGOALS),run) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Error: $(PYTHON) has no venv module. On Debian and Ubuntu: apt install $(notdir $(PYTHON))-venv" >&2; exit 1; }
+	@echo "Building the environment in $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
 	@touch $@
@@ -143,7 +161,7 @@ $(VENV)/.dev: $(VENV)/.run
 	@$(INSTALL) -e '.[dev]'
 	@touch $@
 
-# With pip, not uv: where torch's wheels lie on this machine's disk, it is pip's configuration that says so.
+# Uses pip instead of uv, to respect a local wheel folder in pip's configuration.
 $(BENCH)/.bench: pyproject.toml constraints-bench.txt
 	@echo "Building the environment of the benchmarks in $(BENCH)"
 	@$(PYTHON) -m venv $(BENCH)

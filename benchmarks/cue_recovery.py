@@ -32,7 +32,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 from benchmarks.reporting import report
 from vicur.modeling.positions import CuePositions
 from vicur.modeling.recovery import CueRecovery
-from vicur.modeling.student import recover_between
+from vicur.modeling.student import register_recovery_hooks
 
 LAYERS = 5
 PROMPTS = ((88, 64), (1821, 1782))
@@ -118,7 +118,7 @@ def measure(hidden: int, prompts: tuple[tuple[int, int], ...], repeats: int, dev
         **WIDTHS[hidden],
     )
     model = Qwen3VLTextModel._from_config(config, dtype=dtype).to(device).eval()
-    recover_between(model)
+    register_recovery_hooks(model)
     module = CueRecovery(hidden, config.num_attention_heads, config.rms_norm_eps, (0,))
     module.initialise(0.02, seed=0)
     torch.nn.init.normal_(module.attentions()[0].o_proj.weight, std=0.02)

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
 from torch.profiler import ProfilerActivity, profile
+from vicur.training.loss import TeacherScores, objective_loss
 
 from benchmarks.reporting import report
 from vicur.config.objective import K1, ForwardKl, Jsd, ObjectiveConfig, ReverseKl
 from vicur.modeling.scoring import ResponseStates
-from vicur.modeling.tiles import NEVER
-from vicur.training.loss import TeacherScores, objective_loss
+from vicur.modeling.tiles import MASKED_LOGIT
 from vicur.training.objectives import k1_loss, token_weights, weighted_sum
 
 OBJECTIVES: dict[str, ObjectiveConfig] = {
@@ -90,7 +90,7 @@ def dense(objective: ObjectiveConfig, given: Problem) -> None:
 
 def dense_logprobs(states: ResponseStates, forbidden: Tensor) -> Tensor:
     """Log-probabilities of the whole vocabulary at each token [N, V]."""
-    return (states.hidden_NH @ states.head_VH.t()).index_fill(1, forbidden, NEVER).log_softmax(-1)
+    return (states.hidden_NH @ states.head_VH.t()).index_fill(1, forbidden, MASKED_LOGIT).log_softmax(-1)
 
 
 def dense_divergence(objective: ObjectiveConfig, student_NV: Tensor, teacher_NV: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from vicur.training.loss import objective_loss, teaching
 
 from vicur.config.base import BaseModelConfig
 from vicur.config.data import DigitScenesConfig
@@ -29,7 +30,6 @@ from vicur.modeling.generation import generate
 from vicur.modeling.scoring import response_states, text_config
 from vicur.modeling.vision import encode_images
 from vicur.training.examples import TrainingExample, batch_rows, training_examples
-from vicur.training.loss import objective_loss, teaching
 from vicur.training.objectives import token_weights
 
 

@@ -1,4 +1,4 @@
-"""Stops the build of an image that got another PyTorch than it is for: ``python check_torch.py cpu|gpu``."""
+"""Fails the image build if the wrong PyTorch variant is installed: ``python check_torch.py cpu|gpu``."""
 
 import sys
 
@@ -7,11 +7,11 @@ import torch
 
 def main() -> None:
     """Entry point."""
-    asked, found = sys.argv[1], "gpu" if torch.version.cuda else "cpu"
-    if asked != found:
+    flavor, found = sys.argv[1], "gpu" if torch.version.cuda else "cpu"
+    if flavor != found:
         sys.exit(
-            f"Error: PyTorch {torch.__version__} is a build for the {found}, and this is the {asked} image. Give the {asked} image's build "
-            "by the wheelhouse, or by PyTorch's own index (--extra-index-url); docs/images.md."
+            f"Error: PyTorch {torch.__version__} is a {found} build, but this is the {flavor} image. Add the {flavor} build to the "
+            "wheelhouse, or use PyTorch's index (--extra-index-url); see docs/images.md."
         )
 
 

@@ -95,7 +95,7 @@ def ablate(
     from vicur_pipelines.run import run_pipeline
 
     from vicur.config.ablation import AblationConfig
-    from vicur.config.run import load_settings
+    from vicur.config.loading import load_settings
 
     settings = load_settings(AblationConfig, config, overrides or ())
     raise typer.Exit(run_pipeline(settings, new=new, copy_to=results))
@@ -146,7 +146,7 @@ def write_compiled(
     from vicur_pipelines.graph import GRAPHS
     from vicur_pipelines.package import write_package
 
-    from vicur.config.run import load_settings
+    from vicur.config.loading import load_settings
 
     settings = load_settings(GRAPHS[pipeline].config, config, overrides or ()) if config or overrides else None
     write_package(output, settings, image, versioned, pipeline)

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from rich.table import Table
 from vicur_pipelines.progress import Progress, Step
 
+from vicur.wording import estimate, percent
+
 Status = Literal["succeeded", "failed", "stopped"]
 
 
@@ -187,9 +189,7 @@ def results_table(evaluation: EvaluationRecord, chosen: str | None) -> Table:
     table.add_column("")
     table.add_row("base", _percent(evaluation.base["test"]), _percent(evaluation.base["ood"]), "", "")
     for method, student in evaluation.students.items():
-        difference = student.difference
-        interval = f"[{_points(difference['low'])}, {_points(difference['high'])}]"
-        change = f"{_points(difference['mean'])} {interval}"
+        change = estimate(**student.difference)
         mark = "best on validation" if method == chosen and len(evaluation.students) > 1 else ""
         table.add_row(method, _percent(student.test), _percent(student.ood), change, mark)
     return table
@@ -205,8 +205,7 @@ def ablation_table(ablation: AblationRecord) -> Table:
     table.add_row("base", _percent(ablation.base["test"]), _percent(ablation.base.get("ood")), "")
     for name, arm in ablation.arms.items():
         spread = (_spread(arm, "test"), _spread(arm, "ood"))
-        interval = f"[{_points(arm.difference['low'])}, {_points(arm.difference['high'])}]"
-        table.add_row(name, *spread, f"{_points(arm.difference['mean'])} {interval}")
+        table.add_row(name, *spread, estimate(**arm.difference))
     return table
 
 
@@ -215,8 +214,4 @@ def _spread(arm: ArmRecord, split: str) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f} %"
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}"
+    return "" if share is None else percent(share)

@@ -47,3 +47,8 @@ def points(difference: float) -> str:
 def interval(low: float, high: float, confidence: float) -> str:
     """Write a confidence interval in percentage points: ``95 % interval +5.2 to +10.8``."""
     return f"{100 * confidence:g} % interval {points(low)} to {points(high)}"
+
+
+def estimate(mean: float, low: float, high: float) -> str:
+    """Write a difference with its interval in percentage points, for tables: ``+8.0 [+5.2, +10.8]``."""
+    return f"{points(mean)} [{points(low)}, {points(high)}]"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from vicur.training.phases import Phases
 
 from benchmarks.steps.case import LEARNING_RATE, Case, EndlessChat, questions
 from benchmarks.steps.meter import Meter
@@ -16,7 +17,6 @@ from vicur.config.training import TrainConfig
 from vicur.data.schema import Example
 from vicur.training import step as step_module
 from vicur.training.examples import TrainingExample, training_examples
-from vicur.training.phases import Phases
 from vicur.training.state import TrainState, build_learner
 from vicur.training.world import World
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from vicur.config.run import RunConfig, read_overrides
+from vicur.config.loading import read_overrides
+from vicur.config.run import RunConfig
 from vicur.errors import VicurError
 from vicur.redaction import redacted
 

@@ -23,7 +23,7 @@ from vllm.sequence import IntermediateTensors
 
 from vicur.modeling.positions import CuePositions
 from vicur.modeling.recovery import CueRecovery
-from vicur.modeling.student import Qwen3VLStudentConfig, cue_recovery_of
+from vicur.modeling.student import Qwen3VLStudentConfig, build_cue_recovery
 from vicur_vllm.limits import require_backend, require_limits
 from vicur_vllm.positions import AttentionMetadata, ForwardTokens, forward_positions, tokens_of
 from vicur_vllm.prompts import StudentMultiModalProcessor, StudentProcessingInfo
@@ -43,7 +43,7 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
         require_limits(vllm_config)
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         config: Qwen3VLStudentConfig = vllm_config.model_config.hf_config
-        self.cue_recovery: CueRecovery = cue_recovery_of(config)
+        self.cue_recovery: CueRecovery = build_cue_recovery(config)
         # Sink "assistant": the last turn of a prompt. None can begin in a response, see compute_logits.
         self._start_id = config.im_start_token_id if config.recovery_settings.sink == "assistant" else None
         # The tokens that the next forward is about, and where cue recovery acts in the one that is under way.

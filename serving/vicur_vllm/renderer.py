@@ -15,7 +15,7 @@ from vllm.exceptions import VLLMValidationError
 from vllm.renderers.hf import HfRenderer
 from vllm.utils.async_utils import make_async
 
-from vicur.modeling.template_slots import mark, split_marks
+from vicur.modeling.template_slots import slot, split_slots
 
 MODE = "vicur"
 """What ``--tokenizer-mode`` calls it."""
@@ -69,7 +69,7 @@ class StudentRenderer(HfRenderer):
         """A rendered prompt as token ids."""
         tokenizer = self.get_tokenizer()
         ids: list[int] = []
-        for piece in split_marks(prompt["prompt"]):
+        for piece in split_slots(prompt["prompt"]):
             text, spelled = (texts[piece], True) if isinstance(piece, int) else (piece, False)
             ids += tokenizer(text, add_special_tokens=False, split_special_tokens=spelled)["input_ids"]
         return {**{name: value for name, value in prompt.items() if name != "prompt"}, "prompt_token_ids": ids}
@@ -82,7 +82,7 @@ def _as_text(params: Any) -> Any:
 
 def _marked_text(text: str, texts: list[str]) -> str:
     texts.append(text)
-    return mark(len(texts) - 1)
+    return slot(len(texts) - 1)
 
 
 def _with_marks(message: Mapping[str, Any], texts: list[str]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _part_with_marks(part: Any, texts: list[str]) -> Any:
 def _restored(value: Any, texts: Sequence[str]) -> Any:
     """What was parsed, with the texts in place of their marks: a request may ask for its last message back."""
     if isinstance(value, str):
-        return "".join(texts[piece] if isinstance(piece, int) else piece for piece in split_marks(value))
+        return "".join(texts[piece] if isinstance(piece, int) else piece for piece in split_slots(value))
     if isinstance(value, list):
         return [_restored(each, texts) for each in value]
     if isinstance(value, dict):

@@ -1,10 +1,10 @@
-"""Examples in one line."""
+"""Short construction of examples."""
 
 from vicur.data.schema import Example
 
 
 def example(answer: str, choices: tuple[str, ...] = (), **metadata: object) -> Example:
-    """An example of which only what is asked for matters; not validated, so that any text may be tried."""
+    """Build an example from the fields that a test needs. Not validated, so that it accepts any text."""
     return Example.model_construct(
         id="1",
         images=(b"png",),

@@ -40,7 +40,7 @@ from vicur.errors import VicurError
         ("60^\\circ", "60"),
     ],
 )
-def test_equal_answers_in_different_clothes_are_equal(gold: str, stated: str) -> None:
+def test_equivalent_notations_are_equal(gold: str, stated: str) -> None:
     assert same_answer(gold, stated)
     assert is_correct(f"Answer: {stated}", example(gold))
 
@@ -82,7 +82,7 @@ def test_another_choice_is_wrong(stated: str) -> None:
     assert not is_correct(f"Answer: {stated}", example("B", ("5", "7", "9")))
 
 
-def test_the_text_of_a_choice_goes_before_its_letter() -> None:
+def test_the_text_of_a_choice_takes_precedence_over_its_letter() -> None:
     shuffled = example("A", ("B", "A"))
     assert is_correct("Answer: A", shuffled)
     assert not is_correct("Answer: B", shuffled)
@@ -117,8 +117,8 @@ def test_broken_formulas_can_be_checked(gold: str, stated: str) -> None:
 
 
 @pytest.mark.parametrize("stated", ["7 7", "7 and 5", "der", "", "12 .", "7 of them"])
-def test_what_is_no_formula_is_not_asked_about(stated: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vicur.answers.correct.math_equal", lambda *_: pytest.fail("asked"))
+def test_text_is_not_sent_to_the_math_worker(stated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vicur.answers.correct.math_equal", lambda *_: pytest.fail("called"))
     assert not same_answer("14", stated)
 
 
@@ -129,12 +129,12 @@ class TestMathWorker:
         yield worker
         worker.close()
 
-    def test_a_question_that_hangs_is_ended_in_time_and_the_next_one_is_answered(self, worker: MathWorker) -> None:
+    def test_a_comparison_that_hangs_is_stopped_and_the_next_one_works(self, worker: MathWorker) -> None:
         assert worker.equal("1/2", "\\frac{1}{2}")
         assert not worker.equal("1", "\\frac{(10^9)!}{(10^9)!}")
         assert worker.equal("1/2", "\\frac{1}{2}")
 
-    def test_it_answers_off_the_main_thread(self, worker: MathWorker) -> None:
+    def test_it_works_outside_the_main_thread(self, worker: MathWorker) -> None:
         answers: list[bool] = []
         threads = [threading.Thread(target=lambda: answers.append(worker.equal("x+1", "1+x"))) for _ in range(4)]
         for thread in threads:
@@ -151,7 +151,9 @@ class TestMathWorker:
         assert not worker.equal("1/2", "\\frac{1}{2}")
         assert worker.equal("1/2", "\\frac{1}{2}")
 
-    def test_a_worker_that_cannot_start_says_so(self, worker: MathWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_worker_that_cannot_start_raises_an_error(
+        self, worker: MathWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("sys.executable", "/bin/false")
-        with pytest.raises(VicurError, match="does not start"):
+        with pytest.raises(VicurError, match="did not start"):
             worker.equal("1", "2")

@@ -32,7 +32,7 @@ def row() -> Example:
         ("The top row contains 3, 7, and 1.", row()),
     ],
 )
-def test_right_evidence_is_right_whatever_the_answer(response: str, truth: Example) -> None:
+def test_correct_evidence_is_accepted_whatever_the_answer(response: str, truth: Example) -> None:
     assert evidence_is_right(response, truth) is True
 
 
@@ -54,7 +54,7 @@ def test_right_evidence_is_right_whatever_the_answer(response: str, truth: Examp
         ("The top row holds 3, 7.", row()),
     ],
 )
-def test_missing_or_contradicted_evidence_is_wrong(response: str, truth: Example) -> None:
+def test_missing_or_contradicted_evidence_is_rejected(response: str, truth: Example) -> None:
     assert evidence_is_right(response, truth) is False
 
 
@@ -69,7 +69,7 @@ def test_evidence_may_be_words() -> None:
 @pytest.mark.parametrize(
     "metadata", [{}, {"evidence": []}, {"evidence": None}, {"evidence": "none"}, {"evidence": [3]}]
 )
-def test_an_example_without_evidence_has_none_to_be_right_about(metadata: dict[str, object]) -> None:
+def test_without_listed_evidence_the_result_is_none(metadata: dict[str, object]) -> None:
     assert evidence_is_right("The red digit is 7.", example("7", **metadata)) is None
 
 

@@ -31,7 +31,7 @@ from vicur.answers import extract_answer
         ("The answer is “seven”.", "seven"),
     ],
 )
-def test_the_last_stated_answer_is_found(response: str, answer: str) -> None:
+def test_the_last_stated_answer_is_extracted(response: str, answer: str) -> None:
     assert extract_answer(response) == answer
 
 
@@ -48,7 +48,7 @@ def test_the_last_stated_answer_is_found(response: str, answer: str) -> None:
         "<answer></answer>",
     ],
 )
-def test_no_answer_is_made_up(response: str) -> None:
+def test_without_a_stated_answer_the_result_is_none(response: str) -> None:
     assert extract_answer(response) is None
 
 
@@ -84,5 +84,5 @@ def test_any_text_gives_a_clean_answer_or_none(response: str) -> None:
     assert answer is None or (answer and answer == answer.strip())
 
 
-def test_long_responses_take_no_time() -> None:
+def test_long_responses_are_handled_quickly() -> None:
     assert extract_answer("Answer: " * 20_000 + "{" * 20_000 + "\\boxed{" * 500) is not None

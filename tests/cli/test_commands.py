@@ -133,7 +133,8 @@ def test_an_unknown_method_is_refused_with_the_known_ones(dataset: Path, project
     assert dataset.is_dir()
     result = vicur("train", "--method", "grpoo", "-o", "students/x")
     assert result.code == 2
-    assert "methods.0" in result.error
+    assert "--method must be one of" in result.error
+    assert "Did you mean 'grpo'?" in result.error
     assert all(f"'{method}'" in result.error for method in METHODS)
     assert not (project / "students").exists()
 

@@ -1,4 +1,4 @@
-"""``vicur plan`` tells by its exit status whether a training fits."""
+"""The exit status of ``vicur plan`` reports whether the run fits."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from tests.cli.calling import Command
 CONFIG = str(Path(__file__).parents[2] / "configs/qwen3-vl-8b.yaml")
 
 
-def test_what_fits_exits_with_0(vicur: Command) -> None:
+def test_a_run_that_fits_exits_with_0(vicur: Command) -> None:
     result = vicur("plan", "--gpu-memory", "8")
     assert result.code == 0, result.error
-    assert "It fits." in result.output
+    assert "The run fits." in result.output
 
 
-def test_what_does_not_fit_exits_with_3_and_says_what_to_change(project: Path, vicur: Command) -> None:
+def test_a_run_that_does_not_fit_exits_with_3_and_suggests_settings_that_fit(project: Path, vicur: Command) -> None:
     whole = ["--set", "training.distribution.strategy=ddp"]
     result = vicur("plan", "--config", CONFIG, "--gpus", "8", "--gpu-memory", "80", *whole, "--json", "plan.json")
     assert result.code == 3
-    assert "It does not fit." in result.output
+    assert "The run does not fit." in result.output
     record = json.loads((project / "plan.json").read_text())
     assert record["fits"] is False
-    # What it says can be given to it.
+    # The suggested settings are valid arguments of the command.
     options = [word for change in record["way_to_fit"] for word in change.split()]
     again = vicur("plan", "--config", CONFIG, "--gpus", "8", "--gpu-memory", "80", *options)
     assert again.code == 0
-    assert "It fits." in again.output
+    assert "The run fits." in again.output
 
 
-def test_wrong_input_exits_with_2_and_says_why(vicur: Command) -> None:
+def test_invalid_input_exits_with_2_and_names_the_option(vicur: Command) -> None:
     unknown = vicur("plan", "--assume", "microbatch=1")
     assert (unknown.code, "microbatch" in unknown.error) == (2, True)
     method = vicur("plan", "--method", "grpoo")
@@ -39,7 +39,7 @@ def test_wrong_input_exits_with_2_and_says_why(vicur: Command) -> None:
     assert (model.code, "/models/mine" in model.error) == (2, True)
 
 
-def test_hardware_can_be_assumed(project: Path, vicur: Command) -> None:
+def test_assumptions_about_the_hardware_can_be_set(project: Path, vicur: Command) -> None:
     result = vicur("plan", "--utilisation", "0.2", "--assume", "hardware.headroom=0.5", "--json", "plan.json")
     assert result.code == 0
     record = json.loads((project / "plan.json").read_text())

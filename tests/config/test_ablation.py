@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vicur.config.ablation import AblationConfig, arm_and_seed
-from vicur.config.run import load_settings
+from vicur.config.loading import load_settings
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 

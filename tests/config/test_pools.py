@@ -21,7 +21,7 @@ from vicur.errors import VicurError
         ({"jobs": {"priority": "p" * 64}}, "jobs.priority"),
         ({"jobs": {"runtime": "Vicur_Torch"}}, "jobs.runtime"),
         ({"node_selector": {"gpu": "NVIDIA H100"}}, "node_selector.gpu"),
-        ({"node_selector": {"a b": "x"}}, "node_selector.a b"),
+        ({"node_selector": {"a b": "x"}}, "each name in node_selector"),
         ({"steps": {"cpu": True}}, "steps.cpu"),
         ({"steps": {"cpu": 0}}, "steps.cpu"),
         ({"steps": {"cpu": 0.0}}, "steps.cpu"),
@@ -30,8 +30,8 @@ from vicur.errors import VicurError
         ({"steps": {"memory": "1.5Gi"}}, "steps.memory"),
         ({"gpu_steps": {"memory": "800k"}}, "gpu_steps.memory"),
         ({"steps": {"cpu": float("nan")}}, "steps.cpu"),
-        ({"tolerations": [{"key": "no key", "operator": "Exists"}]}, "tolerations.0.key"),
-        ({"tolerations": [{"key": "gpu", "value": "no value"}]}, "tolerations.0.value"),
+        ({"tolerations": [{"key": "no key", "operator": "Exists"}]}, "tolerations[0].key"),
+        ({"tolerations": [{"key": "gpu", "value": "no value"}]}, "tolerations[0].value"),
     ],
 )
 def test_what_no_pod_can_have_is_refused(settings: dict[str, Any], names: str) -> None:

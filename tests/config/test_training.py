@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from vicur.config.loading import load_config
 from vicur.config.methods import METHODS, method_named
-from vicur.config.run import load_config
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.training import TrainConfig, TrainingConfig
 from vicur.config.validation import validated
-from vicur.data.prepare import sources
+from vicur.data.sources import stage_inputs
 from vicur.errors import VicurError
 
 TEACHER = {"type": "checkpoint", "path": "teacher"}
@@ -124,7 +124,7 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ({"objective": {"type": "jsd", "beta": 1}}, "objective.beta"),
         ({"objective": {"type": "topk_forward_kl", "k": 0}}, "objective.k"),
         ({"objective": {"type": "k2"}}, "'k3'"),
-        ({"teacher": {"type": "self-ema", "decay": 1}}, "less than 1"),
+        ({"teacher": {"type": "self-ema", "decay": 1}}, "below 1, not 1"),
         ({"teacher": {"type": "bigger"}}, "'self-adapter-off', 'checkpoint', 'none'"),
         ({"trained": {"type": "lora", "rank": 0}}, "trained.rank"),
         (
@@ -133,25 +133,25 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ),
         ({"trained": {"type": "lora", "projections": ["lm_head"]}}, "'q_proj'"),
         ({"trained": {"type": "recovery", "vision": True}}, "no setting 'trained.vision'"),
-        ({"privilege": "solution"}, "'answer', 'rationale', 'cue' or 'none'"),
-        ({"micro_batch_size": 0}, "micro_batch_size: "),
+        ({"privilege": "solution"}, "one of 'answer', 'rationale', 'cue', 'none', not 'solution'"),
+        ({"micro_batch_size": 0}, "micro_batch_size must be a whole number of at least 1, not 0"),
         ({"rollout": {"engine": {"type": "vllm", "placement": "server"}}}, "a server needs its address"),
         ({"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}}, "set placement to server"),
         (
             {"rollout": {"engine": {**SERVER, "url": "127.0.0.1:8000"}}},
             "is no address of an API, such as http://127.0.0.1:8000",
         ),
-        ({"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:eight"}}}, "rollout.engine.url: is no address"),
-        ({"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:8000/ x"}}}, "rollout.engine.url: is no address"),
+        ({"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:eight"}}}, "rollout.engine.url is no address"),
+        ({"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:8000/ x"}}}, "rollout.engine.url is no address"),
         (
             {"rollout": {"engine": {**SERVER, "url": "http://me:key@127.0.0.1:8000"}}},
             "a key belongs into the variable VLLM_API_KEY",
         ),
         ({"teacher": {"type": "self-ema", "engine": "vllm"}}, "there is no setting 'teacher.engine'"),
         ({"rollout": {"engine": "sglang"}}, "'transformers', 'vllm'"),
-        ({"per_method": {"opds": {}}}, "per_method.opds"),
-        ({"per_method": {"opsd": {"stepz": 1}}}, "there is no setting 'stepz' that opsd could have"),
-        ({"per_method": {"opsd": {"per_method": {}}}}, "there is no setting 'per_method'"),
+        ({"per_method": {"opds": {}}}, "each name in per_method must be one of"),
+        ({"per_method": {"opsd": {"stepz": 1}}}, "there is no setting opsd.stepz. Did you mean 'steps'?"),
+        ({"per_method": {"opsd": {"per_method": {}}}}, "there is no setting opsd.per_method."),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[str, Any], words: str) -> None:
@@ -179,8 +179,8 @@ def test_a_setting_that_one_method_of_a_run_cannot_take_is_set_for_the_others_al
 
 
 def test_another_checkpoint_is_an_input_of_the_training() -> None:
-    assert sources(config("opd", teacher=TEACHER)) == {"teacher": Path("teacher")}
-    assert sources(config("vicur")) == sources(config("grpo")) == {}
+    assert stage_inputs(config("opd", teacher=TEACHER)) == {"teacher": Path("teacher")}
+    assert stage_inputs(config("vicur")) == stage_inputs(config("grpo")) == {}
 
 
 def test_what_an_engine_takes_of_memory_and_where_it_is_does_not_make_another_training() -> None:

@@ -1,36 +1,19 @@
-"""The wheel holds every package and every data file of the repository."""
+"""The wheel holds every module and every data file of the repository."""
 
-import subprocess
-import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-FOLDERS = {"vicur": "vicur", "components": "vicur_components", "pipelines": "vicur_pipelines"}
+from tests.wheel import FOLDERS, ROOT, build_wheel
 
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, tracked.split("\0")):
-        if (
-            name.split("/")[0] in {*FOLDERS, "setup.py", "pyproject.toml", "README.md", "LICENSE"}
-            and (ROOT / name).is_file()
-        ):
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-c", "from setuptools import build_meta; print(build_meta.build_wheel('.'))"]
-    built = subprocess.run(command, cwd=source, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
-    return set(zipfile.ZipFile(source / built).namelist())
+    return set(zipfile.ZipFile(build_wheel(tmp_path_factory.mktemp("wheel"))).namelist())
 
 
 @pytest.mark.parametrize(("folder", "package"), FOLDERS.items())
-def test_the_wheel_holds_every_package(names, folder, package):
+def test_the_wheel_holds_every_module(names, folder, package):
     found = [p.relative_to(ROOT / folder).as_posix() for p in (ROOT / folder).rglob("*.py")]
     assert {f"{package}/{name}" for name in found} <= names
 

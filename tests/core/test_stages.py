@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from vicur.config.base import BaseModelConfig
 from vicur.config.data import DigitScenesConfig, FolderConfig, PinnedConfig
 from vicur.config.training import TrainConfig
-from vicur.data.prepare import sources
+from vicur.data.sources import stage_inputs
 from vicur.errors import VicurError
 from vicur.stage.table import STAGES
 
@@ -41,9 +41,9 @@ def test_stages_depend_on_their_own_code() -> None:
 
 def test_folders_that_a_section_names_are_inputs(tmp_path: Path) -> None:
     (tmp_path / "examples.jsonl").write_text("{}\n")
-    assert sources(FolderConfig(path=tmp_path)) == {"source": tmp_path}
-    assert sources(BaseModelConfig(path=str(tmp_path))) == {"source": tmp_path}
-    assert sources(DigitScenesConfig()) == sources(TrainConfig()) == {}
-    assert sources(PinnedConfig(hash=f"{'0' * 32}.dir", remote="s3://bucket/dvc")) == {}
+    assert stage_inputs(FolderConfig(path=tmp_path)) == {"source": tmp_path}
+    assert stage_inputs(BaseModelConfig(path=str(tmp_path))) == {"source": tmp_path}
+    assert stage_inputs(DigitScenesConfig()) == stage_inputs(TrainConfig()) == {}
+    assert stage_inputs(PinnedConfig(hash=f"{'0' * 32}.dir", remote="s3://bucket/dvc")) == {}
     with pytest.raises(VicurError):
-        sources(FolderConfig(path=tmp_path / "nowhere"))
+        stage_inputs(FolderConfig(path=tmp_path / "nowhere"))

@@ -79,7 +79,7 @@ def test_a_wrong_setting_ends_the_step_with_its_name(
     with pytest.raises(SystemExit) as caught:
         run(tmp_path, method="grpoo")
     assert caught.value.code == 2
-    assert "method: input should be 'opsd'" in capsys.readouterr().err
+    assert "method must be one of 'opsd'" in capsys.readouterr().err
     assert work.calls == []
     assert [(stage, retryable) for stage, _, retryable in failures(tmp_path)] == [("train vicur", False)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vicur.wording import did_you_mean, differences, interval, listed, percent, points
+from vicur.wording import did_you_mean, differences, estimate, interval, listed, percent, points
 
 
 @pytest.mark.parametrize(
@@ -28,5 +28,12 @@ def test_a_similar_name_is_suggested_and_a_strange_one_is_not():
 
 def test_shares_are_written_with_one_decimal_and_differences_with_their_sign():
     assert percent(0.7391) == "73.9 %"
-    assert [points(0.08), points(-0.02), points(0.0003), points(0.0)] == ["+8.0", "−2.0", "+0.03", "+0.0"]
+    assert [points(0.08), points(-0.02), points(0.0003), points(-0.0001), points(0.0)] == [
+        "+8.0",
+        "−2.0",
+        "+0.03",
+        "−0.01",
+        "+0.0",
+    ]
     assert interval(-0.04, 0.108, 0.95) == "95 % interval −4.0 to +10.8"
+    assert estimate(0.08, -0.0002, 0.108) == "+8.0 [−0.02, +10.8]"

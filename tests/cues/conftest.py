@@ -1,4 +1,4 @@
-"""Digit scenes in memory, made once for all tests of this folder."""
+"""Digit scenes, generated once for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SMALL = DigitScenesConfig(
 
 @pytest.fixture(scope="session")
 def scenes() -> dict[str, list[Example]]:
-    """Examples by split of a small dataset of digit scenes."""
+    """Examples of a small dataset of digit scenes, by split."""
     return build_pools(SMALL, seed=0)
 
 
 @pytest.fixture(scope="session")
 def provider(scenes: dict[str, list[Example]]) -> PixelProvider:
-    """The pixels provider, fitted on that dataset."""
+    """The pixels provider, fitted on ``scenes``."""
     fitted = PixelProvider()
     fitted.fit(example for split in fitted.fitted_on for example in scenes[split])
     return fitted

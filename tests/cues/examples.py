@@ -1,4 +1,4 @@
-"""Examples in one line."""
+"""Short construction of examples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEFT_COLUMN = [{"subject": "left column", "value": [7, 5]}]
 def example(
     question: str = "?", answer: str = "12", *, choices: tuple[str, ...] = (), cue: str | None = None, **metadata: Any
 ) -> Example:
-    """An example of which only what is asked for matters. Not validated: an audit must bear any text."""
+    """Build an example from the fields that a test needs. Not validated, because the audit must accept any text."""
     return Example.model_construct(
         id="one",
         images=(),

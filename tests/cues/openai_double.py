@@ -1,6 +1,6 @@
-"""A double of an OpenAI-compatible server (as vLLM's), in this process.
+"""In-process double of an OpenAI-compatible server such as vLLM's.
 
-It holds each request against the types of OpenAI's own client and makes its answers of them; what it answers, a test decides.
+Validates each request against the types of OpenAI's client and builds replies from them. Each test defines the content of the replies.
 """
 
 from __future__ import annotations
@@ -23,18 +23,12 @@ _REQUEST = TypeAdapter(with_config(extra="forbid")(CompletionCreateParamsNonStre
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request.
-
-    Attributes:
-        body: its JSON.
-        headers: in lower case.
-        number: of its example's requests, from 1.
-    """
+class ReceivedRequest:
+    """A request that the double received."""
 
     body: dict[str, Any]
-    headers: dict[str, str]
-    number: int
+    headers: dict[str, str]  # names in lower case
+    number: int  # 1 for the first request with this body
 
     @property
     def text(self) -> str:
@@ -51,28 +45,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the double answers.
+    """A reply of the double."""
 
-    Attributes:
-        content: the model's text.
-        finish_reason: why it ended.
-        status: HTTP status; other than 200, ``content`` is the error's message.
-        headers: of the answer.
-        after: seconds to wait before it.
-        drop: close the connection without an answer.
-        raw: body to send in place of one that the API would give.
-    """
-
-    content: str | None = None
+    content: str | None = None  # the model's text or, with a status other than 200, the error message
     finish_reason: str = "stop"
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    after: float = 0.0
-    drop: bool = False
-    raw: bytes | None = None
+    after: float = 0.0  # delay in seconds
+    drop: bool = False  # close the connection without a reply
+    raw: bytes | None = None  # body that replaces the one of the API
 
     def body(self, model: str) -> bytes:
-        """The answer's body."""
         if self.raw is not None:
             return self.raw
         if self.status != 200:
@@ -89,32 +72,25 @@ class Reply:
 
 
 class OpenAIDouble(ThreadingHTTPServer):
-    """The server.
-
-    Attributes:
-        answer: says what to reply to a request.
-        asked: all requests, as they came.
-        most_at_once: how many were under way at the same time.
-    """
+    """The server. Records all requests and the largest number of concurrent ones."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, answer: Callable[[Asked], Reply]) -> None:
+    def __init__(self, reply_to: Callable[[ReceivedRequest], Reply]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.answer = answer
-        self.asked: list[Asked] = []
-        self.most_at_once = 0
-        self.at_once = 0
+        self.reply_to = reply_to
+        self.requests: list[ReceivedRequest] = []
+        self.most_concurrent = 0
+        self.concurrent = 0
         self.lock = threading.Lock()
 
     @property
     def url(self) -> str:
-        """Address of its API."""
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, *_: object) -> None:
-        """A client that has gone is no fault."""
+        """Ignore clients that close the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -130,17 +106,17 @@ class _Handler(BaseHTTPRequestHandler):
         _REQUEST.validate_python(body)
         headers = {name.lower(): value for name, value in self.headers.items()}
         with double.lock:
-            number = 1 + sum(earlier.body == body for earlier in double.asked)
-            asked = Asked(body, headers, number)
-            double.asked.append(asked)
-            double.at_once += 1
-            double.most_at_once = max(double.most_at_once, double.at_once)
+            number = 1 + sum(earlier.body == body for earlier in double.requests)
+            request = ReceivedRequest(body, headers, number)
+            double.requests.append(request)
+            double.concurrent += 1
+            double.most_concurrent = max(double.most_concurrent, double.concurrent)
         try:
-            reply = double.answer(asked)
+            reply = double.reply_to(request)
             time.sleep(reply.after)
         finally:
             with double.lock:
-                double.at_once -= 1
+                double.concurrent -= 1
         if reply.drop:
             self.close_connection = True
             return
@@ -157,9 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def openai_double(answer: Callable[[Asked], Reply]) -> Iterator[OpenAIDouble]:
-    """Runs the double."""
-    with OpenAIDouble(answer) as double:
+def openai_double(reply_to: Callable[[ReceivedRequest], Reply]) -> Iterator[OpenAIDouble]:
+    """Run the double in a thread."""
+    with OpenAIDouble(reply_to) as double:
         thread = threading.Thread(target=double.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""The audit's figures and limits."""
+"""Figures and limits of the audit."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ LEAK = f"{TRUE} 7 plus 5 is 12."
 
 def rows_of(*cues: str | NoCue, split: str = "distill", kind: str = "sum", **metadata: Any) -> list[AuditedCue]:
     known = {"evidence": LEFT_COLUMN, "kind": kind, **metadata}
-    asked = [example(QUESTION, **known).model_copy(update={"id": str(i), "split": split}) for i in range(len(cues))]
-    return [audit_cue(one, cue) for one, cue in zip(asked, cues, strict=True)]
+    examples = [example(QUESTION, **known).model_copy(update={"id": str(i), "split": split}) for i in range(len(cues))]
+    return [audit_cue(one, cue) for one, cue in zip(examples, cues, strict=True)]
 
 
 def audited(rows: list[AuditedCue], **settings: Any) -> Audit:
-    return summarize(rows, "test", "none", CuesConfig.model_validate(settings))
+    return summarize(rows, "none", CuesConfig.model_validate(settings))
 
 
-def test_shares_are_of_the_cues_and_skips_of_the_examples() -> None:
-    figures = audited(rows_of(TRUE, FALSE, LEAK, TRUE, NoCue("dark"))).taught
+def test_shares_use_cues_and_the_skipped_share_uses_examples() -> None:
+    figures = audited(rows_of(TRUE, FALSE, LEAK, TRUE, NoCue("dark"))).distill
     assert (figures.examples, figures.cues, figures.skipped) == (5, 4, 1)
     assert figures.skipped_share == 1 / 5
     assert figures.grounded_share == 3 / 4
@@ -38,15 +38,15 @@ def test_shares_are_of_the_cues_and_skips_of_the_examples() -> None:
     assert figures.longest_words == 12
 
 
-def test_nothing_known_and_nothing_there_have_no_share() -> None:
-    unknown = audited(rows_of(TRUE, evidence=[])).taught
+def test_a_share_with_an_empty_denominator_is_none() -> None:
+    unknown = audited(rows_of(TRUE, evidence=[])).distill
     assert unknown.grounded_share is None
     assert unknown.answer_leak_share == 0
-    empty = audited(rows_of(NoCue("dark"))).taught
+    empty = audited(rows_of(NoCue("dark"))).distill
     assert (empty.grounded_share, empty.answer_leak_share, empty.mean_words) == (None, None, None)
 
 
-def test_figures_are_broken_down_by_split_and_kind_with_what_was_found() -> None:
+def test_figures_rules_and_reasons_are_counted_by_split_and_kind() -> None:
     rows = [
         *rows_of(TRUE, LEAK, kind="sum"),
         *rows_of(FALSE, kind="difference"),
@@ -65,7 +65,7 @@ def test_figures_are_broken_down_by_split_and_kind_with_what_was_found() -> None
     ("setting", "bad"),
     [("max_ungrounded_share", FALSE), ("max_leak_share", LEAK), ("max_skipped_share", NoCue("dark"))],
 )
-def test_a_limit_holds_up_to_and_including_its_value(setting: str, bad: str | NoCue) -> None:
+def test_a_limit_includes_its_value(setting: str, bad: str | NoCue) -> None:
     rows = rows_of(TRUE, TRUE, TRUE, bad)
     for limit, passed in [(0.24, False), (0.25, True), (1.0, True)]:
         of_setting = {one.setting: one for one in audited(rows, **{setting: limit}).limits}[setting]
@@ -73,14 +73,14 @@ def test_a_limit_holds_up_to_and_including_its_value(setting: str, bad: str | No
         assert of_setting.share == 0.25
 
 
-def test_limits_are_about_the_split_that_teaches() -> None:
+def test_limits_apply_to_the_distillation_split_only() -> None:
     rows = [*rows_of(TRUE), *rows_of(FALSE, LEAK, NoCue("dark"), split="ood")]
     audit = audited(rows, max_ungrounded_share=0, max_leak_share=0, max_skipped_share=0)
     assert all(limit.passed for limit in audit.limits)
     assert not any(offenders(rows, limit) for limit in audit.limits)
 
 
-def test_the_rows_that_count_against_a_limit_are_named() -> None:
+def test_offenders_are_the_rows_that_count_against_a_limit() -> None:
     rows = rows_of(TRUE, FALSE, LEAK, NoCue("dark"))
     wrong = {limit.setting: [row.example_id for row in offenders(rows, limit)] for limit in audited(rows).limits}
     assert wrong == {"max_ungrounded_share": ["1"], "max_leak_share": ["2"], "max_skipped_share": ["3"]}

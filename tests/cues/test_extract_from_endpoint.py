@@ -1,4 +1,4 @@
-"""The extraction stage with a model behind an endpoint: its cues are audited and limited as all others are."""
+"""The extraction stage with a model behind an endpoint: audit, limits and resuming."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cues.openai_double import Asked, Reply, openai_double
+from tests.cues.openai_double import ReceivedRequest, Reply, openai_double
 from tests.cues.test_extract import dataset_of
 from vicur.config.cues import CuesConfig
 from vicur.cues import EXTRACT, ExtractSummary, read_cues
@@ -34,11 +34,11 @@ def dataset(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -
 def run(
     dataset: Path, examples: list[Example], folder: Path, answer: Answer, **limits: float
 ) -> tuple[ExtractSummary, int]:
-    """Runs the stage in ``folder``; what comes back is its summary, and how many requests it took."""
+    """Run the stage in ``folder`` and return its summary and the number of requests."""
 
-    def reply(asked: Asked) -> Reply:
-        [(_, image)] = asked.images
-        return answer(next(one for one in examples if one.images == (image,) and one.question in asked.text))
+    def reply(request: ReceivedRequest) -> Reply:
+        [(_, image)] = request.images
+        return answer(next(one for one in examples if one.images == (image,) and one.question in request.text))
 
     with openai_double(reply) as double:
         provider = {"type": "endpoint", "url": double.url, "model": "vlm", "retries": 0, "concurrency": 4}
@@ -48,19 +48,17 @@ def run(
         try:
             summary = execute(EXTRACT, config, {"dataset": dataset}, folder / "cues", session, events=events)
         finally:
-            asked = len(double.asked)
-    return summary, asked
+            requests = len(double.requests)
+    return summary, requests
 
 
 def own_cue(example: Example) -> Reply:
     return Reply(example.cue)
 
 
-def test_cues_of_a_model_are_audited_and_tell_their_progress(
-    dataset: Path, examples: list[Example], tmp_path: Path
-) -> None:
-    summary, asked = run(dataset, examples, tmp_path, own_cue)
-    assert asked == 46
+def test_cues_of_a_model_are_audited_with_progress(dataset: Path, examples: list[Example], tmp_path: Path) -> None:
+    summary, requests = run(dataset, examples, tmp_path, own_cue)
+    assert requests == 46
     assert summary.provider == "endpoint"
     assert summary.key_figure == "40 cues, 100.0 % grounded, 0.0 % leak the answer"
     assert read_cues(tmp_path / "cues") == {one.id: one.cue for one in examples}
@@ -77,11 +75,11 @@ def test_cues_of_a_model_are_audited_and_tell_their_progress(
     ("wrong", "message"),
     [
         (lambda one: Reply(f"{one.cue} The answer is {one.answer}."), "of the cues give the answer away"),
-        (lambda _: Reply("The left column holds 0 and 0."), "of the cues disagree with what the dataset knows"),
+        (lambda _: Reply("The left column holds 0 and 0."), "of the cues disagree with the dataset"),
         (lambda _: Reply("too long", status=400), r"the endpoint refused the request \(status 400\)"),
     ],
 )
-def test_a_model_that_does_badly_fails_the_stage(
+def test_cues_over_a_limit_fail_the_stage(
     dataset: Path, examples: list[Example], tmp_path: Path, wrong: Answer, message: str
 ) -> None:
     bad = {one.id for one in examples[::5]}
@@ -103,28 +101,24 @@ def test_skipped_examples_count_against_their_limit_and_are_listed(
     assert json.loads(line)["reason"] == "the endpoint answered with status 500"
 
 
-def test_an_extraction_whose_endpoint_goes_down_goes_on_when_it_is_back(
-    dataset: Path, examples: list[Example], tmp_path: Path
-) -> None:
+def test_extraction_resumes_after_the_endpoint_was_down(dataset: Path, examples: list[Example], tmp_path: Path) -> None:
     early = {one.id for one in examples[:20]}
-    with pytest.raises(VicurError, match="gives no answers") as caught:
+    with pytest.raises(VicurError, match="did not answer") as caught:
         run(dataset, examples, tmp_path, lambda one: own_cue(one) if one.id in early else Reply("down", status=503))
     assert caught.value.retryable
     assert not (tmp_path / "cues").exists()
-    summary, asked = run(dataset, examples, tmp_path, own_cue)
-    assert asked == 26
+    summary, requests = run(dataset, examples, tmp_path, own_cue)
+    assert requests == 26
     assert summary.cues == {"distill": 40, "test": 6}
     assert summary.skipped == {"distill": 0, "test": 0}
 
 
-def test_cues_that_were_rejected_are_not_asked_for_again_under_another_limit(
-    dataset: Path, examples: list[Example], tmp_path: Path
-) -> None:
+def test_rejected_cues_are_reused_under_another_limit(dataset: Path, examples: list[Example], tmp_path: Path) -> None:
     def leaky(one: Example) -> Reply:
         return Reply(f"{one.cue} The answer is {one.answer}.") if one.id == examples[0].id else own_cue(one)
 
     with pytest.raises(VicurError, match="of the cues give the answer away"):
         run(dataset, examples, tmp_path, leaky)
-    summary, asked = run(dataset, examples, tmp_path, leaky, max_leak_share=0.1)
-    assert asked == 0
+    summary, requests = run(dataset, examples, tmp_path, leaky, max_leak_share=0.1)
+    assert requests == 0
     assert summary.answer_leak_share == pytest.approx(1 / 40)

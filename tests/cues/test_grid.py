@@ -1,4 +1,4 @@
-"""Finding the grid: rows, columns and colours from pixels alone."""
+"""Detection of the grid: rows, columns and colours from pixels alone."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from vicur.data.schema import Example
 PALETTE: dict[str, Colour] = {name: (r - 30, g - 30, b - 30) for name, (r, g, b) in COLOURS.items()}
 
 
-def drawn(layout: list[list[str]], cell: int = 16) -> NDArray[np.int64]:
-    """Bars of the named colours in an even grid, on a dark and noisy background."""
+def picture(layout: list[list[str]], cell: int = 16) -> NDArray[np.int64]:
+    """Draw bars of the named colours in an even grid on a dark, noisy background."""
     rng = np.random.default_rng(0)
     image = rng.integers(16, 45, (len(layout) * cell, len(layout[0]) * cell, 3))
     for row, names in enumerate(layout):
@@ -39,55 +39,51 @@ def drawn(layout: list[list[str]], cell: int = 16) -> NDArray[np.int64]:
     ],
 )
 @pytest.mark.parametrize("cell", [16, 24, 40])
-def test_rows_columns_and_colours_are_found_whatever_the_grid_and_its_size(layout: list[list[str]], cell: int) -> None:
-    found = find_digits(drawn(layout, cell), PALETTE)
+def test_grids_of_any_shape_and_size_are_detected(layout: list[list[str]], cell: int) -> None:
+    found = find_digits(picture(layout, cell), PALETTE)
     assert [[digit.colour for digit in line] for line in found] == layout
     assert all(digit.patch.shape == (PATCH, PATCH) for line in found for digit in line)
 
 
-def test_a_digit_is_cut_out_centred_wherever_it_stands_in_its_cell() -> None:
-    image = drawn([["red", "green", "blue"], ["yellow", "purple", "orange"]])
+def test_patches_are_centred_on_the_digit() -> None:
+    image = picture([["red", "green", "blue"], ["yellow", "purple", "orange"]])
     moved = image.copy()
     moved[0:16, 0:16] = np.roll(image[0:16, 0:16], (2, -2), axis=(0, 1))
     before, after = (find_digits(pixels, PALETTE)[0][0].patch.astype(int) for pixels in (image, moved))
     assert np.abs(before - after)[4:12, 4:12].max() < 40
 
 
-def test_scenes_are_found_with_the_colours_that_they_have(
-    scenes: dict[str, list[Example]], provider: PixelProvider
-) -> None:
-    for asked in scenes["test"]:
-        found = find_digits(decode(asked.images[0]), provider.palette)
-        assert [[digit.colour for digit in line] for line in found] == asked.metadata["scene"]["colours"]
+def test_the_colours_of_scenes_are_detected(scenes: dict[str, list[Example]], provider: PixelProvider) -> None:
+    for scene in scenes["test"]:
+        found = find_digits(decode(scene.images[0]), provider.palette)
+        assert [[digit.colour for digit in line] for line in found] == scene.metadata["scene"]["colours"]
 
 
-def test_scenes_are_found_in_a_larger_picture_of_them(
-    scenes: dict[str, list[Example]], provider: PixelProvider
-) -> None:
-    asked = scenes["test"][0]
-    large = Image.open(io.BytesIO(asked.images[0])).resize((48 * 5, 32 * 5), Image.Resampling.BICUBIC)
+def test_enlarged_scenes_are_detected(scenes: dict[str, list[Example]], provider: PixelProvider) -> None:
+    scene = scenes["test"][0]
+    large = Image.open(io.BytesIO(scene.images[0])).resize((48 * 5, 32 * 5), Image.Resampling.BICUBIC)
     found = find_digits(np.asarray(large, dtype=np.int64), provider.palette)
-    assert [[digit.colour for digit in line] for line in found] == asked.metadata["scene"]["colours"]
+    assert [[digit.colour for digit in line] for line in found] == scene.metadata["scene"]["colours"]
 
 
-def test_an_even_image_holds_no_digits() -> None:
+def test_a_uniform_image_is_unreadable() -> None:
     with pytest.raises(UnreadableError, match="nothing stands out"):
         find_digits(np.full((32, 48, 3), 30), PALETTE)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 6), (7, 100)])
-def test_an_image_too_small_for_digits_holds_none(size: tuple[int, int]) -> None:
+def test_an_image_too_small_for_digits_is_unreadable(size: tuple[int, int]) -> None:
     with pytest.raises(UnreadableError):
         find_digits(np.random.default_rng(0).integers(0, 255, (*size, 3)), PALETTE)
 
 
 @pytest.mark.parametrize("image", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
-def test_bytes_that_are_no_image_cannot_be_decoded(image: bytes) -> None:
+def test_invalid_image_bytes_are_unreadable(image: bytes) -> None:
     with pytest.raises(UnreadableError, match="cannot be decoded"):
         decode(image)
 
 
-def test_a_huge_image_is_not_even_decoded() -> None:
+def test_a_huge_image_is_rejected_before_decoding() -> None:
     buffer = io.BytesIO()
     Image.new("1", (4000, 10)).save(buffer, "PNG")
     with pytest.raises(UnreadableError, match="pixels wide or high"):

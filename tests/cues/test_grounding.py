@@ -1,4 +1,4 @@
-"""Grounding: cues against what the dataset knows of its images."""
+"""Grounding: cues compared with the dataset's knowledge of its images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vicur.data.schema import Example
 
 
 def test_the_datasets_own_cues_are_grounded(scenes: dict[str, list[Example]]) -> None:
-    for asked in scenes["distill"]:
-        assert asked.cue is not None
-        assert is_grounded(asked.cue, asked) is True
+    for scene_example in scenes["distill"]:
+        assert scene_example.cue is not None
+        assert is_grounded(scene_example.cue, scene_example) is True
 
 
 def test_the_cue_of_another_scene_is_seldom_grounded(scenes: dict[str, list[Example]]) -> None:
@@ -40,16 +40,16 @@ def test_a_single_wrong_value_makes_a_cue_ungrounded(first: int, second: int) ->
         "",
     ],
 )
-def test_evidence_that_is_left_out_swapped_or_contradicted_is_not_grounded(cue: str) -> None:
+def test_missing_swapped_or_contradicted_evidence_is_not_grounded(cue: str) -> None:
     assert is_grounded(cue, example(evidence=RED_AND_BLUE)) is False
 
 
 def test_a_false_statement_about_another_part_of_the_scene_counts() -> None:
     scene = {"digits": [[7, 1, 2], [5, 3, 4]], "colours": [["red", "green", "blue"], ["yellow", "purple", "orange"]]}
-    asked = example(evidence=LEFT_COLUMN, scene=scene)
-    assert is_grounded("The left column holds 7 and 5. The top row holds 7, 1 and 2.", asked) is True
-    assert is_grounded("The left column holds 7 and 5. The top row holds 7, 1 and 9.", asked) is False
+    scene_example = example(evidence=LEFT_COLUMN, scene=scene)
+    assert is_grounded("The left column holds 7 and 5. The top row holds 7, 1 and 2.", scene_example) is True
+    assert is_grounded("The left column holds 7 and 5. The top row holds 7, 1 and 9.", scene_example) is False
 
 
-def test_nothing_is_said_of_an_image_that_nothing_is_known_of() -> None:
+def test_without_truth_the_result_is_none() -> None:
     assert is_grounded("The left column holds 7 and 5.", example()) is None

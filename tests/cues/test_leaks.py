@@ -1,4 +1,4 @@
-"""Leaks: the answer as a conclusion, and not the answer as evidence."""
+"""Leaks: the answer stated as a conclusion is one, the answer stated as evidence is not."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ def scene_of(digits: list[int], colours: list[str]) -> Scene:
 
 
 def examples_of(scene: Scene, kind: str) -> list[tuple[Example, str, str]]:
-    """Each question of a kind as an example, with its cue and its step."""
+    """Return each question of a kind as an example, with its cue and its reasoning step."""
     return [
         (example(q.question, q.answer, evidence=list(q.evidence), scene=scene.as_metadata()), q.cue, q.step)
-        for q in (asked.question() for asked in askable(scene, kind))
+        for q in (one.question() for one in askable(scene, kind))
     ]
 
 
 @settings(deadline=None)
 @given(digits, orders, st.sampled_from(sorted(KINDS)))
-def test_evidence_is_never_a_leak_even_where_it_is_the_answer(digits: list[int], colours: list[str], kind: str) -> None:
-    for asked, cue, _ in examples_of(scene_of(digits, colours), kind):
-        assert find_leak(cue, asked) is None
+def test_evidence_is_never_a_leak_even_if_it_is_the_answer(digits: list[int], colours: list[str], kind: str) -> None:
+    for posed, cue, _ in examples_of(scene_of(digits, colours), kind):
+        assert find_leak(cue, posed) is None
 
 
 @settings(deadline=None)
 @given(digits, orders, st.sampled_from(sorted(KINDS)), digits)
-def test_misread_evidence_is_no_leak(digits: list[int], colours: list[str], kind: str, misread: list[int]) -> None:
+def test_misread_evidence_is_not_a_leak(digits: list[int], colours: list[str], kind: str, misread: list[int]) -> None:
     wrong = scene_of(misread, colours)
-    for (asked, _, _), (_, cue, _) in zip(
+    for (posed, _, _), (_, cue, _) in zip(
         examples_of(scene_of(digits, colours), kind), examples_of(wrong, kind), strict=False
     ):
-        if cue.split(" is ")[0] == asked.metadata["evidence"][0]["subject"]:
-            assert find_leak(cue, asked) is None
+        if cue.split(" is ")[0] == posed.metadata["evidence"][0]["subject"]:
+            assert find_leak(cue, posed) is None
 
 
 @settings(deadline=None)
 @given(digits, orders, st.sampled_from(sorted(KINDS)))
-def test_the_step_of_reasoning_is_always_a_leak(digits: list[int], colours: list[str], kind: str) -> None:
-    for asked, cue, step in examples_of(scene_of(digits, colours), kind):
-        assert find_leak(step, asked) is not None
-        assert find_leak(f"{cue} {step}", asked) is not None
+def test_a_reasoning_step_is_always_a_leak(digits: list[int], colours: list[str], kind: str) -> None:
+    for posed, cue, step in examples_of(scene_of(digits, colours), kind):
+        assert find_leak(step, posed) is not None
+        assert find_leak(f"{cue} {step}", posed) is not None
 
 
 @settings(deadline=None)
@@ -85,27 +85,27 @@ def test_the_step_of_reasoning_is_always_a_leak(digits: list[int], colours: list
         ]
     ),
 )
-def test_a_conclusion_is_a_leak_wherever_it_stands(
+def test_a_conclusion_is_a_leak_before_and_after_the_cue(
     digits: list[int], colours: list[str], kind: str, conclusion: str
 ) -> None:
-    for asked, cue, _ in examples_of(scene_of(digits, colours), kind):
-        said = conclusion.format(asked.answer)
-        assert find_leak(f"{cue} {said}", asked) is not None, said
-        assert find_leak(f"{said} {cue}", asked) is not None, said
+    for posed, cue, _ in examples_of(scene_of(digits, colours), kind):
+        stated = conclusion.format(posed.answer)
+        assert find_leak(f"{cue} {stated}", posed) is not None, stated
+        assert find_leak(f"{stated} {cue}", posed) is not None, stated
 
 
 @settings(deadline=None)
 @given(st.text(), st.text(), st.text(), st.lists(st.text(), max_size=4), st.booleans())
-def test_no_text_is_too_strange(cue: str, question: str, answer: str, choices: list[str], known: bool) -> None:
+def test_any_text_is_accepted(cue: str, question: str, answer: str, choices: list[str], known: bool) -> None:
     metadata = {"evidence": RED_AND_BLUE} if known else {}
     find_leak(cue, example(question, answer, choices=tuple(choices), **metadata))
 
 
 @settings(deadline=None)
 @given(st.integers(0, 99), st.integers(0, 99))
-def test_another_number_than_the_answer_is_no_leak(said: int, answer: int) -> None:
-    asked = example("What is the sum of the left column?", str(answer), evidence=LEFT_COLUMN)
-    assert (find_leak(f"Answer: {said}", asked) is not None) == (said == answer)
+def test_a_number_other_than_the_answer_is_not_a_leak(stated: int, answer: int) -> None:
+    posed = example("What is the sum of the left column?", str(answer), evidence=LEFT_COLUMN)
+    assert (find_leak(f"Answer: {stated}", posed) is not None) == (stated == answer)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_another_number_than_the_answer_is_no_leak(said: int, answer: int) -> No
         ("Which animal is on the left?", "dog", "The answer is dog.", "announced"),
     ],
 )
-def test_rules_hold_for_free_text_without_known_evidence(question: str, answer: str, cue: str, rule: str) -> None:
+def test_rules_apply_to_free_text_without_known_evidence(question: str, answer: str, cue: str, rule: str) -> None:
     leak = find_leak(cue, example(question, answer))
     assert leak is not None
     assert leak.rule == rule
@@ -145,7 +145,7 @@ def test_rules_hold_for_free_text_without_known_evidence(question: str, answer: 
         ("What is the total?", "", "Anything."),
     ],
 )
-def test_descriptions_are_no_leaks(question: str, answer: str, cue: str) -> None:
+def test_descriptions_are_not_leaks(question: str, answer: str, cue: str) -> None:
     assert find_leak(cue, example(question, answer)) is None
 
 
@@ -174,15 +174,15 @@ def test_the_answer_beyond_the_listed_evidence_is_a_leak(cue: str) -> None:
     ],
 )
 def test_a_choice_is_given_away_by_its_letter_or_its_text(answer: str, cue: str, leaks: bool) -> None:
-    asked = example("What animal is it?", answer, choices=("cat", "dog"))
-    assert (find_leak(cue, asked) is not None) == leaks
+    posed = example("What animal is it?", answer, choices=("cat", "dog"))
+    assert (find_leak(cue, posed) is not None) == leaks
 
 
 @pytest.mark.parametrize(
     "unit", ["12 is ", "7 plus ", "the sum of ", "red digit is 7 and the ", "therefore 13 ", "\n\n "]
 )
-def test_long_texts_take_no_longer_than_their_length(unit: str) -> None:
-    asked = example("What is the sum of the red digit and the blue digit?", "12", evidence=RED_AND_BLUE)
+def test_matching_takes_linear_time(unit: str) -> None:
+    posed = example("What is the sum of the red digit and the blue digit?", "12", evidence=RED_AND_BLUE)
     started = time.process_time()
-    find_leak(unit * (20_000 // len(unit)), asked)
+    find_leak(unit * (20_000 // len(unit)), posed)
     assert time.process_time() - started < 2

@@ -1,4 +1,4 @@
-"""The pixels provider: a cue is a function of image and question, and says what the question asks for."""
+"""The pixels provider: cues are a function of image and question."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from tests.cues.examples import example
 from vicur.cues.digit_reader import DigitReader, edge_features
 from vicur.cues.grounding import is_grounded
-from vicur.cues.pixels import PixelProvider, ReadScene, parse_question, tell
+from vicur.cues.pixels import PixelProvider, RecognizedScene, cue_for, parse_question
 from vicur.cues.providers import NoCue
 from vicur.data.png import encode_png
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 
-SCENE = ReadScene(((3, 7, 1), (5, 0, 9)), (("red", "green", "blue"), ("yellow", "purple", "orange")))
+SCENE = RecognizedScene(((3, 7, 1), (5, 0, 9)), (("red", "green", "blue"), ("yellow", "purple", "orange")))
 
 
 @pytest.mark.parametrize(
@@ -31,68 +31,66 @@ SCENE = ReadScene(((3, 7, 1), (5, 0, 9)), (("red", "green", "blue"), ("yellow", 
         ("  how many EVEN digits\nare in the bottom row? ", "The bottom row holds 5, 0 and 9."),
     ],
 )
-def test_the_cue_is_the_evidence_that_the_question_asks_for(question: str, cue: str) -> None:
-    asked = parse_question(question)
-    assert asked is not None
-    assert tell(asked, SCENE) == cue
+def test_the_cue_is_the_evidence_that_the_question_needs(question: str, cue: str) -> None:
+    posed = parse_question(question)
+    assert posed is not None
+    assert cue_for(posed, SCENE) == cue
 
 
 @pytest.mark.parametrize(
     "question", ["", "What is this?", "What is the sum of the upper column?", "Describe the image."]
 )
-def test_other_questions_are_not_understood(question: str) -> None:
+def test_other_questions_are_not_parsed(question: str) -> None:
     assert parse_question(question) is None
 
 
-def test_every_question_of_the_dataset_is_understood_and_told_in_its_words(scenes: dict[str, list[Example]]) -> None:
-    for asked in (one for examples in scenes.values() for one in examples):
-        scene = asked.metadata["scene"]
-        known = ReadScene(*(tuple(map(tuple, scene[name])) for name in ("digits", "colours")))
-        parsed = parse_question(asked.question)
+def test_every_question_of_the_dataset_gives_the_annotated_cue(scenes: dict[str, list[Example]]) -> None:
+    for posed in (one for examples in scenes.values() for one in examples):
+        scene = posed.metadata["scene"]
+        known = RecognizedScene(*(tuple(map(tuple, scene[name])) for name in ("digits", "colours")))
+        parsed = parse_question(posed.question)
         assert parsed is not None
-        assert parsed[0] == asked.kind
-        assert tell(parsed, known) == asked.cue
+        assert parsed[0] == posed.kind
+        assert cue_for(parsed, known) == posed.cue
 
 
 @pytest.mark.parametrize(("split", "least"), [("distill", 0.85), ("validation", 0.75), ("test", 0.75), ("ood", 0.5)])
 def test_most_cues_are_grounded(
     scenes: dict[str, list[Example]], provider: PixelProvider, split: str, least: float
 ) -> None:
-    cues = [(provider.cue(asked), asked) for asked in scenes[split]]
-    told = [(cue, asked) for cue, asked in cues if isinstance(cue, str)]
-    assert len(told) >= 0.9 * len(cues)
-    assert sum(is_grounded(cue, asked) is True for cue, asked in told) >= least * len(told)
+    cues = [(provider.cue(posed), posed) for posed in scenes[split]]
+    cues_with_text = [(cue, posed) for cue, posed in cues if isinstance(cue, str)]
+    assert len(cues_with_text) >= 0.9 * len(cues)
+    assert sum(is_grounded(cue, posed) is True for cue, posed in cues_with_text) >= least * len(cues_with_text)
 
 
-def test_image_and_question_are_all_that_is_looked_at(
-    scenes: dict[str, list[Example]], provider: PixelProvider
-) -> None:
-    for asked in [*scenes["distill"][:60], *scenes["test"][:30]]:
+def test_the_cue_depends_on_image_and_question_only(scenes: dict[str, list[Example]], provider: PixelProvider) -> None:
+    for posed in [*scenes["distill"][:60], *scenes["test"][:30]]:
         blank = Example(
             id="other",
-            images=asked.images,
-            question=asked.question,
+            images=posed.images,
+            question=posed.question,
             answer="?",
             source="other",
             split="test",
             metadata={},
         )
-        assert provider.cue(blank) == provider.cue(asked)
+        assert provider.cue(blank) == provider.cue(posed)
 
 
 def test_another_image_gives_another_cue(scenes: dict[str, list[Example]], provider: PixelProvider) -> None:
-    asked = scenes["test"][0]
+    posed = scenes["test"][0]
     images = {other.images[0] for other in scenes["test"]}
-    cues = {provider.cue(asked.model_copy(update={"images": (image,)})) for image in images}
+    cues = {provider.cue(posed.model_copy(update={"images": (image,)})) for image in images}
     assert len(cues) > 5
 
 
 def test_fitting_again_gives_the_same_cues(scenes: dict[str, list[Example]], provider: PixelProvider) -> None:
     again = PixelProvider()
-    again.fit(asked for split in again.fitted_on for asked in scenes[split])
+    again.fit(posed for split in again.fitted_on for posed in scenes[split])
     assert again.fingerprint == provider.fingerprint
-    assert [again.cue(asked) for asked in scenes["validation"]] == [
-        provider.cue(asked) for asked in scenes["validation"]
+    assert [again.cue(posed) for posed in scenes["validation"]] == [
+        provider.cue(posed) for posed in scenes["validation"]
     ]
 
 
@@ -104,7 +102,7 @@ def test_other_training_scenes_give_another_fingerprint(
     assert other.fingerprint != provider.fingerprint
 
 
-def test_only_scenes_whose_truth_is_a_grid_are_learned_from(scenes: dict[str, list[Example]]) -> None:
+def test_fitting_skips_scenes_without_a_valid_grid(scenes: dict[str, list[Example]]) -> None:
     wrong: list[object] = [
         None,
         "a grid",
@@ -122,8 +120,8 @@ def test_only_scenes_whose_truth_is_a_grid_are_learned_from(scenes: dict[str, li
     PixelProvider().fit([*examples, first])
 
 
-def test_cues_before_fitting_are_a_defect(scenes: dict[str, list[Example]]) -> None:
-    with pytest.raises(RuntimeError, match="fit the provider"):
+def test_cues_before_fitting_raise_runtimeerror(scenes: dict[str, list[Example]]) -> None:
+    with pytest.raises(RuntimeError, match=r"call fit\(\)"):
         PixelProvider().cue(scenes["base"][0])
 
 
@@ -136,18 +134,16 @@ def test_cues_before_fitting_are_a_defect(scenes: dict[str, list[Example]]) -> N
         ((encode_png(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)),), "grid|digits"),
     ],
 )
-def test_what_cannot_be_read_has_no_cue_and_a_reason(
+def test_an_unreadable_image_gives_a_reason_instead_of_a_cue(
     provider: PixelProvider, images: tuple[bytes, ...], reason: str
 ) -> None:
-    asked = example("What is the sum of the left column?").model_copy(update={"images": images})
-    cue = provider.cue(asked)
+    posed = example("What is the sum of the left column?").model_copy(update={"images": images})
+    cue = provider.cue(posed)
     assert isinstance(cue, NoCue)
     assert re.search(reason, cue.reason)
 
 
-def test_a_question_that_is_not_understood_has_no_cue(
-    scenes: dict[str, list[Example]], provider: PixelProvider
-) -> None:
+def test_an_unknown_question_has_no_cue(scenes: dict[str, list[Example]], provider: PixelProvider) -> None:
     cue = provider.cue(scenes["test"][0].model_copy(update={"question": "What is this?"}))
     assert isinstance(cue, NoCue)
 

@@ -1,14 +1,16 @@
-"""Providers by configuration, and the annotation provider."""
+"""Creation of providers from their configuration, and the annotation provider."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from tests.cues.examples import example
-from vicur.config.cues import CueProviderConfig, CuesConfig
+from vicur.config.cues import CueProviderConfig, CuesConfig, EndpointCues
+from vicur.config.section import Section
 from vicur.cues.providers import NoCue, provider_for
 from vicur.stage.events import Events
 from vicur.stage.runner import Context
@@ -20,20 +22,32 @@ def context(tmp_path: Path) -> Context:
     return Context("run", 0, Tracker(), Events("extract", None), tmp_path / "key.work")
 
 
-@pytest.mark.parametrize(
-    "settings", [{"type": "annotation"}, {"type": "pixels"}, {"type": "endpoint", "url": "http://a/v1", "model": "vlm"}]
-)
-def test_a_provider_is_named_by_its_type(settings: dict[str, str], context: Context) -> None:
-    config: CueProviderConfig = TypeAdapter(CueProviderConfig).validate_python(settings)
-    assert provider_for(config, context).name == settings["type"]
+@pytest.mark.parametrize("section", get_args(get_args(CueProviderConfig)[0]))
+def test_every_type_of_provider_can_be_created_from_its_section(section: type[Section], context: Context) -> None:
+    values = {"url": "http://a/v1", "model": "vlm"} if section is EndpointCues else {}
+    provider = provider_for(section.model_validate(values), context)  # type: ignore[arg-type]
+    assert set(provider.fitted_on) <= {"base", "distill"}
+    assert callable(provider.fit)
+    assert callable(provider.cues)
 
 
-def test_an_unknown_provider_is_refused() -> None:
+class OracleCues(Section):
+    """A section without a provider."""
+
+    type: Literal["oracle"] = "oracle"
+
+
+def test_a_section_without_a_provider_is_an_error(context: Context) -> None:
+    with pytest.raises(AssertionError, match="OracleCues"):
+        provider_for(OracleCues(), context)  # type: ignore[arg-type]
+
+
+def test_an_unknown_provider_is_rejected() -> None:
     with pytest.raises(ValidationError, match="'annotation', 'pixels', 'endpoint'"):
         CuesConfig.model_validate({"provider": {"type": "oracle"}})
 
 
-def test_annotation_takes_the_examples_own_cue(context: Context) -> None:
+def test_annotation_returns_the_examples_cue(context: Context) -> None:
     provider = provider_for(CuesConfig.model_validate({"provider": {"type": "annotation"}}).provider, context)
     provider.fit([])
     first, *others = provider.cues([example(cue="Two chords."), example(cue=None), example(cue=" \n")])
@@ -49,6 +63,6 @@ def test_annotation_takes_the_examples_own_cue(context: Context) -> None:
         (["distill", "test", "distill"], "names a split twice"),
     ],
 )
-def test_splits_that_make_no_sense_are_refused_with_the_reason(splits: list[str], reason: str) -> None:
+def test_invalid_splits_are_rejected_with_the_reason(splits: list[str], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         CuesConfig.model_validate({"splits": splits})

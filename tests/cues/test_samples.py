@@ -1,4 +1,4 @@
-"""The page of samples: what is on it, and that nothing from a dataset gets out of its place."""
+"""The page of samples: its content, and the escaping of text from the dataset."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def encoded(size: tuple[int, int], kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def asked(number: int, kind: str = "sum", image: bytes | None = None) -> Example:
+def posed(number: int, kind: str = "sum", image: bytes | None = None) -> Example:
     images = (encoded((48, 32)) if image is None else image,)
     made = example(QUESTION, evidence=LEFT_COLUMN, kind=kind)
     return made.model_copy(update={"id": f"example-{number}", "images": images})
@@ -37,8 +37,8 @@ def page_of(pairs: list[tuple[Example, str | NoCue]], count: int = 72) -> tuple[
     return render_page(samples, audited(rows)), samples
 
 
-def test_faults_stand_first_and_every_mark_is_shown() -> None:
-    page, _ = page_of([(asked(0), TRUE), (asked(1), NoCue("dark")), (asked(2), LEAK), (asked(3), FALSE)])
+def test_faults_come_first_and_every_mark_is_shown() -> None:
+    page, _ = page_of([(posed(0), TRUE), (posed(1), NoCue("dark")), (posed(2), LEAK), (posed(3), FALSE)])
     marks = re.findall(r'<article class="sample" data-mark="(\w+)">', page)
     assert marks == ["ungrounded", "leaks", "skipped", "fine"]
     assert "gives the answer away (computed): 7 plus 5 is 12" in page
@@ -48,7 +48,7 @@ def test_faults_stand_first_and_every_mark_is_shown() -> None:
 
 def test_a_page_of_many_faults_still_shows_good_cues_and_all_kinds() -> None:
     kinds = ["sum", "difference", "count"]
-    pairs = [(asked(i, kinds[i % 3]), FALSE if i < 300 else TRUE) for i in range(400)]
+    pairs = [(posed(i, kinds[i % 3]), FALSE if i < 300 else TRUE) for i in range(400)]
     _, samples = page_of(pairs, 20)
     assert len(samples) == 20
     assert {sample.mark for sample in samples} == {"ungrounded", "fine"}
@@ -56,14 +56,14 @@ def test_a_page_of_many_faults_still_shows_good_cues_and_all_kinds() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
-def test_no_more_than_asked_for_are_shown(count: int) -> None:
-    pairs: list[tuple[Example, str | NoCue]] = [(asked(0), TRUE), (asked(1), FALSE), (asked(2), NoCue("dark"))]
+def test_no_more_samples_than_requested_are_shown(count: int) -> None:
+    pairs: list[tuple[Example, str | NoCue]] = [(posed(0), TRUE), (posed(1), FALSE), (posed(2), NoCue("dark"))]
     page, samples = page_of(pairs, count)
     assert len(samples) == min(count, 3)
-    assert ("None were asked for." in page) == (count == 0)
+    assert ("No samples were requested" in page) == (count == 0)
 
 
-def test_texts_of_a_dataset_cannot_become_markup() -> None:
+def test_text_from_a_dataset_is_escaped() -> None:
     made = Example(
         id=ATTACK,
         images=(encoded((48, 32)),),
@@ -75,13 +75,13 @@ def test_texts_of_a_dataset_cannot_become_markup() -> None:
         metadata={"kind": ATTACK, "evidence": [{"subject": ATTACK, "value": ATTACK}]},
     )
     for cue in (f"Therefore {ATTACK}", NoCue(ATTACK)):
-        page, _ = page_of([(made, cue), (asked(1), TRUE)])
+        page, _ = page_of([(made, cue), (posed(1), TRUE)])
         assert "<script" not in page
         assert "&lt;script&gt;" in page
 
 
-def test_the_page_needs_nothing_but_itself() -> None:
-    page, _ = page_of([(asked(0), TRUE), (asked(1), FALSE)])
+def test_the_page_is_self_contained() -> None:
+    page, _ = page_of([(posed(0), TRUE), (posed(1), FALSE)])
     links = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert links
     assert all(link.startswith("data:") for link in links)
@@ -89,9 +89,9 @@ def test_the_page_needs_nothing_but_itself() -> None:
     assert "@import" not in page
 
 
-def test_a_small_image_is_shown_as_it_is_and_a_large_one_scaled_down() -> None:
+def test_small_images_are_embedded_unchanged_and_large_ones_scaled_down() -> None:
     small, large = encoded((48, 32)), encoded((3000, 2000), "JPEG")
-    page, samples = page_of([(asked(0, image=small), TRUE), (asked(1, image=large), TRUE)])
+    page, samples = page_of([(posed(0, image=small), TRUE), (posed(1, image=large), TRUE)])
     assert base64.b64encode(small).decode() in page
     assert [sample.pixelated for sample in samples] == [True, False]
     uri = samples[1].images[0]
@@ -100,11 +100,11 @@ def test_a_small_image_is_shown_as_it_is_and_a_large_one_scaled_down() -> None:
     assert max(shown.size) == 384
 
 
-def test_an_image_that_cannot_be_shown_is_said_to_be_so() -> None:
-    page, _ = page_of([(asked(0, image=b"broken"), TRUE)])
+def test_an_undecodable_image_is_reported_on_the_page() -> None:
+    page, _ = page_of([(posed(0, image=b"broken"), TRUE)])
     assert "This image cannot be shown." in page
 
 
-def test_the_same_samples_make_the_same_page() -> None:
-    pairs: list[tuple[Example, str | NoCue]] = [(asked(0), TRUE), (asked(1), FALSE)]
+def test_rendering_is_deterministic() -> None:
+    pairs: list[tuple[Example, str | NoCue]] = [(posed(0), TRUE), (posed(1), FALSE)]
     assert page_of(pairs)[0] == page_of(pairs)[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cues.test_audit import FALSE, LEAK, TRUE
-from tests.cues.test_samples import ATTACK, asked, page_of
+from tests.cues.test_samples import ATTACK, page_of, posed
 from vicur.cues.providers import NoCue
 
 if TYPE_CHECKING:
@@ -22,33 +22,33 @@ QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 
 @pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["wide", "narrow"])
 def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
-    """The page, open; the test fails if the browser's console has anything to say."""
+    """The opened page. The test fails if the browser logs anything to its console."""
     from playwright.sync_api import sync_playwright
 
-    pairs = [(asked(i), cue) for i, cue in enumerate([TRUE, FALSE, LEAK, NoCue("dark"), f"{TRUE} {ATTACK}"])]
+    pairs = [(posed(i), cue) for i, cue in enumerate([TRUE, FALSE, LEAK, NoCue("dark"), f"{TRUE} {ATTACK}"])]
     file = tmp_path / "samples.html"
     file.write_text(page_of(pairs)[0], encoding="utf-8")
     width, scheme = request.param
-    said: list[str] = []
+    messages: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         opened = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        opened.on("console", lambda message: said.append(message.text))
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.on("dialog", lambda dialog: said.append(dialog.message))
+        opened.on("console", lambda message: messages.append(message.text))
+        opened.on("pageerror", lambda error: messages.append(str(error)))
+        opened.on("dialog", lambda dialog: messages.append(dialog.message))
         opened.goto(file.as_uri())
         yield opened
         browser.close()
-    assert said == []
+    assert messages == []
 
 
-def test_images_load_and_nothing_sticks_out(page: Page) -> None:
+def test_images_load_and_the_page_does_not_overflow(page: Page) -> None:
     widths = page.eval_on_selector_all(".sample img", "images => images.map(image => image.naturalWidth)")
     assert widths == [48] * 5
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_samples_can_be_filtered_by_what_is_wrong_with_them(page: Page) -> None:
+def test_samples_can_be_filtered_by_mark(page: Page) -> None:
     assert page.locator(".sample:visible").count() == 5
     page.get_by_label("not grounded").check(force=True)
     shown = page.locator(".sample:visible")

@@ -1,4 +1,4 @@
-"""Taking a cue apart: clauses, subjects and values."""
+"""Parsing cues into clauses, subjects and values."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def listed(values: list[str]) -> str:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(subjects, st.sampled_from(["is", "holds", "shows"]), value_lists), min_size=1, max_size=3))
-def test_statements_joined_into_a_sentence_are_found_again(said: list[tuple[str, str, list[str]]]) -> None:
-    sentence = " and ".join(f"the {subject} {verb} {listed(values)}" for subject, verb, values in said)
-    found = [statement(clause) for clause in clauses(canonical(f"{sentence.capitalize()}."))]
-    assert found == [Statement(subject, tuple(values)) for subject, _, values in said]
+def test_statements_joined_into_a_sentence_are_parsed_back(parts: list[tuple[str, str, list[str]]]) -> None:
+    sentence = " and ".join(f"the {subject} {verb} {listed(values)}" for subject, verb, values in parts)
+    parsed = [statement(clause) for clause in clauses(canonical(f"{sentence.capitalize()}."))]
+    assert parsed == [Statement(subject, tuple(values)) for subject, _, values in parts]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_statement_is_a_subject_a_verb_and_values(text: str, subject: str, val
 
 
 @pytest.mark.parametrize("text", ["Two digits.", "The left column holds 7 and 5, so 12", "7 plus 5 is 12"])
-def test_more_than_a_list_of_values_is_no_statement(text: str) -> None:
+def test_text_beyond_a_list_of_values_is_not_a_statement(text: str) -> None:
     assert [statement(clause) for clause in clauses(canonical(text))] == [None]
 
 
@@ -81,18 +81,18 @@ def test_more_than_a_list_of_values_is_no_statement(text: str) -> None:
         ("one-way", "one-way"),
     ],
 )
-def test_texts_that_mean_the_same_look_the_same(text: str, same: str) -> None:
+def test_equivalent_texts_have_the_same_canonical_form(text: str, same: str) -> None:
     assert canonical(text) == same
 
 
 @settings(deadline=None)
 @given(st.text())
-def test_no_text_is_too_strange(text: str) -> None:
+def test_any_text_is_accepted(text: str) -> None:
     for clause in clauses(canonical(text)):
         statement(clause)
 
 
-def test_truth_is_the_stated_evidence_and_the_grid_of_a_scene() -> None:
+def test_truths_are_the_listed_evidence_and_the_grid_of_a_scene() -> None:
     scene = {"digits": [[7, 1, 2], [5, 3, 4]], "colours": [["red", "green", "blue"], ["yellow", "purple", "orange"]]}
     known = truths(example(evidence=LEFT_COLUMN, scene=scene))
     assert known["left column"] == ("7", "5")
@@ -101,11 +101,11 @@ def test_truth_is_the_stated_evidence_and_the_grid_of_a_scene() -> None:
     assert len(known) == 3 + 2 + 6
 
 
-def test_scenes_that_are_no_grid_of_ours_give_what_they_can() -> None:
+def test_scenes_of_another_shape_give_the_parts_that_have_names() -> None:
     assert truths(example(scene={"digits": [[7]], "colours": [["red"]]})) == {"red digit": ("7",)}
     assert truths(example(scene="a park")) == {}
     assert truths(example(scene={"digits": None})) == {}
 
 
-def test_evidence_without_a_subject_or_a_value_is_passed_over() -> None:
+def test_evidence_without_a_subject_or_a_value_is_skipped() -> None:
     assert stated_evidence(example(evidence=[{"subject": "", "value": 1}, {"subject": "sky"}, "sky"])) == {}

@@ -1,4 +1,4 @@
-"""False cues: to the point, never one's own."""
+"""Swapped cues: relevant, but never the example's own."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ POOL = scenes("distill")
 OWN = {example.id: str(example.cue) for example in POOL}
 
 
-def asked(cues: list[str], question: str = "What is it?") -> tuple[list[Example], dict[str, str]]:
-    """Examples of one question with these cues."""
+def posed(cues: list[str], question: str = "What is it?") -> tuple[list[Example], dict[str, str]]:
+    """Return examples of one question with these cues."""
     examples = [POOL[0].model_copy(update={"id": f"e{n}", "question": question}) for n in range(len(cues))]
     return examples, dict(zip((example.id for example in examples), cues, strict=True))
 
 
 @given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=40), st.integers(0, 5))
-def test_nobody_keeps_a_cue_and_all_cues_are_handed_on(cues: list[str], seed: int) -> None:
-    examples, own = asked(cues)
+def test_no_example_keeps_its_cue_and_every_cue_is_used(cues: list[str], seed: int) -> None:
+    examples, own = posed(cues)
     swapped = swapped_cues(examples, own, seed)
     if 2 * max(Counter(cues).values()) > len(cues):
         assert swapped == {}
@@ -35,18 +35,18 @@ def test_nobody_keeps_a_cue_and_all_cues_are_handed_on(cues: list[str], seed: in
 def test_a_cue_comes_from_an_example_with_the_same_question() -> None:
     swapped = swapped_cues(POOL, OWN, seed=0)
     question = {example.id: example.question for example in POOL}
-    told = {(question[key], cue) for key, cue in OWN.items()}
+    pairs = {(question[key], cue) for key, cue in OWN.items()}
     assert swapped
-    assert all((question[key], cue) in told for key, cue in swapped.items())
+    assert all((question[key], cue) in pairs for key, cue in swapped.items())
 
 
-def test_the_same_seed_swaps_the_same_and_another_does_not() -> None:
-    examples, own = asked([f"cue {n}" for n in range(30)])
+def test_the_seed_determines_the_swap() -> None:
+    examples, own = posed([f"cue {n}" for n in range(30)])
     assert swapped_cues(examples, own, 1) == swapped_cues(examples, own, 1)
     assert swapped_cues(examples, own, 1) != swapped_cues(examples, own, 2)
 
 
 def test_an_example_without_a_cue_gets_none() -> None:
-    examples, own = asked(["a", "b", "c", "d"])
+    examples, own = posed(["a", "b", "c", "d"])
     del own["e0"]
     assert "e0" not in swapped_cues(examples, own, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.moto_s3 import empty_bucket, use_s3
 from vicur.config.data import DigitScenesConfig, Pool
 from vicur.data import PrepareSummary, prepare
 from vicur.stage.events import Events
-from vicur.stage.runner import Context
+from vicur.stage.runner import Context, Session
 from vicur.storage.folders import files_below
 
 # A busy machine is no fault of the code: examples may take as long as they take.
@@ -44,6 +45,16 @@ def make_context(work: Path, seed: int = 0) -> Context:
     """A context that only holds the seed and a work folder."""
     work.mkdir(parents=True, exist_ok=True)
     return Context(run_id="test", seed=seed, tracker=NoTracker(), events=Events("prepare", None), work=work)
+
+
+@contextmanager
+def _no_tracker(_label: str) -> Iterator[NoTracker]:
+    yield NoTracker()
+
+
+def make_session(folder: Path) -> Session:
+    """A session without cache and tracking."""
+    return Session(run_id="test", seed=0, cache=None, scratch=folder / "scratch", tracker=_no_tracker)
 
 
 def draw(folder: Path, config: DigitScenesConfig = SMALL, seed: int = 0) -> PrepareSummary:

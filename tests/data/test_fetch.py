@@ -70,7 +70,7 @@ def test_a_connection_that_always_breaks_is_given_up_and_the_next_attempt_goes_o
     proxy.cut_after, proxy.cuts = MIB + 5, 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vicur.storage.object_store._TRIES", 1)
-        with pytest.raises(VicurError, match="S3 does not do what is asked") as failed:
+        with pytest.raises(VicurError, match="S3 request failed") as failed:
             fetch(ALL, objects, tmp_path, Events("prepare", None))
     assert failed.value.retryable
     proxy.asked.clear()

@@ -207,5 +207,5 @@ def test_a_folder_needs_one_examples_file(tmp_path: Path, files: list[str], mess
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(VicurError, match=r"none: is no folder\. Set data\.path"):
+    with pytest.raises(VicurError, match=r"none: is not a folder\. Set data\.path"):
         _read(tmp_path / "none")

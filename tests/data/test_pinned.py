@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from tests.data.conftest import make_context, row, upload
 from tests.data.real_dvc import repository_of, run_dvc, with_remote
 from vicur.config.data import DataConfig, FolderConfig, PinnedConfig
-from vicur.data import PREPARE, PrepareSummary, pin, prepare, read_pin, source_inputs
+from vicur.data import PREPARE, PrepareSummary, pin, prepare, read_pin, stage_inputs
 from vicur.errors import VicurError
 from vicur.stage.runner import stage_identity
 from vicur.storage.folders import files_below, tree_sha256
@@ -26,7 +26,7 @@ NO_HASH = f"{'0' * 32}.dir"
 
 def prepared(config: DataConfig, output: Path) -> PrepareSummary:
     output.mkdir(parents=True)
-    return prepare(config, source_inputs(config), output, make_context(output.parent / "work"))
+    return prepare(config, stage_inputs(config), output, make_context(output.parent / "work"))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_the_hash_alone_says_what_the_dataset_is(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     here, there = (PinnedConfig(hash=NO_HASH, remote=remote) for remote in ("s3://bucket/a", "/mnt/dvc"))
     other = PinnedConfig(hash=f"{'1' * 32}.dir", remote="/mnt/dvc")
-    of = [stage_identity(PREPARE, config, source_inputs(config), 0) for config in (here, there, other)]
+    of = [stage_identity(PREPARE, config, stage_inputs(config), 0) for config in (here, there, other)]
     assert of[0] == of[1] != of[2]
 
 
@@ -181,8 +181,8 @@ MD5 = "0" * 32
         ({"md5": MD5}, "no listing of a folder"),
         (b"[", "no listing of a folder"),
         (b"\xff", "no listing of a folder"),
-        ([], "holds neither a prepared dataset"),
-        ([{"md5": MD5, "relpath": "deep/manifest.json"}], "holds neither a prepared dataset"),
+        ([], "contains neither a prepared dataset"),
+        ([{"md5": MD5, "relpath": "deep/manifest.json"}], "contains neither a prepared dataset"),
     ],
 )
 def test_an_unsafe_or_foreign_listing_is_refused_before_anything_is_fetched(
@@ -207,7 +207,7 @@ def test_a_prepared_dataset_is_verified_before_it_is_taken(small: Path, tmp_path
 
 
 def test_a_remote_that_is_not_mounted_is_told(tmp_path: Path) -> None:
-    with pytest.raises(VicurError, match=r"none: is no folder\. Correct the path, or mount the storage"):
+    with pytest.raises(VicurError, match=r"none: is not a folder\. Correct the path, or mount the storage"):
         prepared(PinnedConfig(hash=NO_HASH, remote=str(tmp_path / "none")), tmp_path / "data")
 
 

@@ -1,16 +1,15 @@
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tests.data.conftest import SMALL, NoTracker, draw, make_context, row
+from tests.data.conftest import SMALL, draw, make_context, make_session, row
 from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig
-from vicur.data import PREPARE, PrepareSummary, dvc_hash, prepare, read_examples, read_manifest, source_inputs, verify
+from vicur.data import PREPARE, PrepareSummary, dvc_hash, prepare, read_examples, read_manifest, stage_inputs, verify
 from vicur.errors import VicurError
-from vicur.stage.runner import Session, execute
+from vicur.stage.runner import execute
 from vicur.storage.folders import tree_sha256
 
 Source = Callable[..., Path]
@@ -19,16 +18,7 @@ Source = Callable[..., Path]
 def _import(folder: Path, output: Path, **settings: float) -> PrepareSummary:
     config = FolderConfig(path=folder, **settings)
     output.mkdir()
-    return prepare(config, source_inputs(config), output, make_context(output.parent / "work"))
-
-
-@contextmanager
-def _no_tracker(_label: str) -> Iterator[NoTracker]:
-    yield NoTracker()
-
-
-def _session(tmp_path: Path) -> Session:
-    return Session(run_id="r", seed=0, cache=None, scratch=tmp_path / "scratch", tracker=_no_tracker)
+    return prepare(config, stage_inputs(config), output, make_context(output.parent / "work"))
 
 
 def test_the_type_chooses_the_source() -> None:
@@ -100,7 +90,7 @@ def test_too_many_skipped_rows_fail_the_stage_with_the_reasons(source: Source, t
     with pytest.raises(VicurError) as caught:
         _import(folder, tmp_path / "data")
     message = str(caught.value)
-    assert "examples.jsonl: 1 of 41 rows cannot be used (max_skipped_share allows 2.0%)" in message
+    assert "examples.jsonl: 1 of 41 rows cannot be used; data.max_skipped_share=0.02 allows 2.0 %" in message
     assert "examples.jsonl:row 41:question: is blank. Fill the field in." in message
     assert "raise data.max_skipped_share" in message
     assert len((tmp_path / "work" / "skipped.jsonl").read_text().splitlines()) == 1
@@ -108,7 +98,7 @@ def test_too_many_skipped_rows_fail_the_stage_with_the_reasons(source: Source, t
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [([], r"examples\.jsonl: holds no rows\."), ([b"{"], r"1 of 1 rows cannot be used")],
+    [([], r"examples\.jsonl: has no rows\."), ([b"{"], r"1 of 1 rows cannot be used")],
 )
 def test_a_source_without_a_usable_row_fails(source: Source, tmp_path: Path, rows: list[bytes], message: str) -> None:
     with pytest.raises(VicurError, match=message):
@@ -116,18 +106,18 @@ def test_a_source_without_a_usable_row_fails(source: Source, tmp_path: Path, row
 
 
 def test_a_failure_leaves_the_former_dataset_as_it_was(source: Source, tmp_path: Path) -> None:
-    session = _session(tmp_path)
+    session = make_session(tmp_path)
     good = FolderConfig(path=source(row("a"), name="good"))
     bad = FolderConfig(path=source(row("a", images=["no.png"]), name="bad"))
     data = tmp_path / "data"
-    execute(PREPARE, good, source_inputs(good), data, session)
+    execute(PREPARE, good, stage_inputs(good), data, session)
     before = tree_sha256(data)
     with pytest.raises(VicurError, match=r"there is no file 'no\.png'"):
-        execute(PREPARE, bad, source_inputs(bad), data, session)
+        execute(PREPARE, bad, stage_inputs(bad), data, session)
     assert tree_sha256(data) == before
     assert [path.name for path in tmp_path.iterdir() if "data" in path.name] == ["data"]
 
 
 def test_a_source_that_is_not_there_fails_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(VicurError, match=r"none: is no folder\. Set data\.path"):
-        source_inputs(FolderConfig(path=tmp_path / "none"))
+    with pytest.raises(VicurError, match=r"none: is not a folder\. Set data\.path"):
+        stage_inputs(FolderConfig(path=tmp_path / "none"))

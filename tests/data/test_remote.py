@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tests.data.conftest import make_context, png, row, upload
 from vicur.config.data import FolderConfig, RemoteConfig
-from vicur.data import PREPARE, PrepareSummary, dvc_hash, prepare, source_inputs
+from vicur.data import PREPARE, PrepareSummary, dvc_hash, prepare, stage_inputs
 from vicur.errors import VicurError
 from vicur.stage.runner import stage_identity
 from vicur.storage.folders import tree_sha256
@@ -27,11 +27,11 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def prepared(config: RemoteConfig | FolderConfig, output: Path) -> PrepareSummary:
     output.mkdir(parents=True)
-    return prepare(config, source_inputs(config), output, make_context(output.parent / "work"))
+    return prepare(config, stage_inputs(config), output, make_context(output.parent / "work"))
 
 
 def identity(config: RemoteConfig) -> dict[str, Any]:
-    return stage_identity(PREPARE, config, source_inputs(config), 0)
+    return stage_identity(PREPARE, config, stage_inputs(config), 0)
 
 
 def test_a_source_on_s3_gives_the_same_bytes_as_the_folder(source: Source, bucket: Any, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_hash_is_the_identity_and_is_held_against_what_is_fetched(
     # A file of the right size and the wrong bytes: the next attempt in the same work folder must not keep it.
     image = (folder / "a.png").read_bytes()
     bucket.put_object(Key="mine/a.png", Body=image[:-1] + b"?")
-    with pytest.raises(VicurError, match=r"s3://bucket/mine: has hash \w+\.dir, and data\.hash names \w+\.dir"):
+    with pytest.raises(VicurError, match=r"s3://bucket/mine: has hash \w+\.dir, but data\.hash is \w+\.dir"):
         prepared(config, tmp_path / "again" / "data")
     bucket.put_object(Key="mine/a.png", Body=image)
     assert prepared(config, tmp_path / "again" / "mended").examples == {"test": 1}
@@ -87,7 +87,7 @@ def test_a_hash_is_the_identity_and_is_held_against_what_is_fetched(
 
 def test_data_that_change_between_listing_and_fetching_are_refused(source: Source, bucket: Any, tmp_path: Path) -> None:
     config = RemoteConfig(uri=upload(source(row("a")), bucket, "mine"))
-    inputs = source_inputs(config)
+    inputs = stage_inputs(config)
     bucket.put_object(Key="mine/a.png", Body=png(colour=(1, 2, 3)))
     (tmp_path / "data").mkdir()
     with pytest.raises(VicurError, match=r"mine/a\.png: was changed while it was being fetched"):
@@ -98,7 +98,7 @@ def test_data_that_change_between_listing_and_fetching_are_refused(source: Sourc
     ("keys", "message"),
     [
         ((), r"s3://bucket/mine: holds nothing\. Correct data\.uri"),
-        (("other.txt",), "holds neither a prepared dataset"),
+        (("other.txt",), "contains neither a prepared dataset"),
         (("examples.jsonl", "../escaped"), "'../escaped', which is not a path inside"),
         (("examples.jsonl", "a//b"), "'a//b', which is not a path inside"),
     ],
@@ -117,7 +117,7 @@ def test_an_address_without_a_dataset_is_refused(
 @pytest.mark.usefixtures("bucket")
 def test_a_bucket_that_is_not_there_is_told_before_anything_runs() -> None:
     with pytest.raises(VicurError, match="NoSuchBucket") as refused:
-        source_inputs(RemoteConfig(uri="s3://elsewhere/x"))
+        stage_inputs(RemoteConfig(uri="s3://elsewhere/x"))
     assert not refused.value.retryable
 
 

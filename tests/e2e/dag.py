@@ -34,7 +34,7 @@ def main() -> None:
     from vicur_pipelines.graph import graph_of
     from vicur_pipelines.local import code_versions
 
-    from vicur.config.run import load_config
+    from vicur.config.loading import load_config
 
     config = load_config(asked.config)
     graph = graph_of(config)

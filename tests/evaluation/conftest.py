@@ -23,7 +23,7 @@ SMALL = DigitScenesConfig(
 
 
 def context(folder: Path) -> Context:
-    """A context that logs nowhere but to events in ``folder``."""
+    """Return a context that logs only events, in ``folder``."""
     return Context("run", 0, Tracker(), Events("stage", folder / "events.jsonl"), folder)
 
 
@@ -38,7 +38,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cues(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its annotated cues."""
+    """Annotated cues of the dataset."""
     folder = tmp_path_factory.mktemp("cues")
     (folder / "cues").mkdir()
     extract(CuesConfig(provider=AnnotationCues()), {"dataset": dataset}, folder / "cues", context(folder))
@@ -47,7 +47,7 @@ def cues(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def held_out(dataset: Path) -> list[Example]:
-    """Its validation, test and out-of-domain questions."""
+    """The validation, test and out-of-domain questions of the dataset."""
     return [e for split in ("validation", "test", "ood") for e in read_examples(dataset, split)]
 
 
@@ -67,7 +67,7 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """An empty folder for a stage to fill."""
+    """An empty output folder for a stage."""
     folder = tmp_path / "output"
     folder.mkdir()
     return folder

@@ -1,6 +1,6 @@
-"""Makes what the comparison stage reads without training anything: real digit scenes, simulated readers of them.
+"""Inputs of the comparison stage without any training: real digit scenes, answered by simulated models.
 
-A simulated model misreads each digit with a chance of its own and then reasons without fault, as the tiny student does.
+A simulated model misreads each digit with some probability and then reasons correctly, as the tiny student does.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ class Reader:
 
     Attributes:
         method: ``base`` or a student's method.
-        misreads: chance that a digit is misread.
-        copies: chance that the answer is right whatever was read.
-        leaks: chance that the response speaks of a hint.
-        privilege: what its teacher knew.
+        misreads: probability of misreading a digit.
+        copies: probability of a correct answer regardless of the digits read.
+        leaks: probability that the response mentions a hint.
+        privilege: privilege of its teacher.
         recovery: whether it has the cue recovery module.
+        facts: further fields of its facts.
     """
 
     method: str
@@ -48,7 +49,7 @@ class Reader:
 
     @property
     def model(self) -> ModelFacts:
-        """Its facts, as an evaluation has them."""
+        """The description that an evaluation would record."""
         module = {"interval": 2, "sink": "first", "num_heads": None} if self.recovery else None
         facts = {
             "privilege": self.privilege,
@@ -58,7 +59,7 @@ class Reader:
         return ModelFacts(method=self.method, **{**facts, **self.facts})
 
     def predict(self, example: Example, seed: int = 0) -> Prediction:
-        """Answers one question about a digit scene."""
+        """Answer one question about a digit scene."""
         rng = numpy_generator(seed, self.method, example.id)
         response = _answer_to(example, _misread(example, self.misreads, rng))
         if rng.random() < self.copies:
@@ -83,9 +84,9 @@ def _misread(example: Example, chance: float, rng: np.random.Generator) -> Scene
 
 
 def _answer_to(example: Example, seen: Scene) -> str:
-    """The reference response to the example's question about the scene that was seen."""
-    for asked in askable(seen, example.kind):
-        question = asked.question()
+    """Return the reference response to the example's question for the scene as it was read."""
+    for template in askable(seen, example.kind):
+        question = template.question()
         if question.question == example.question:
             return question.reference
     return "The two are equal."
@@ -94,7 +95,7 @@ def _answer_to(example: Example, seen: Scene) -> str:
 def write_evaluation(
     reader: Reader, examples: Sequence[Example], folder: Path, *, attention: int = 4, seed: int = 0
 ) -> Path:
-    """Writes the folder of the evaluate stage for a simulated model."""
+    """Write the output folder of the evaluate stage for a simulated model."""
     folder.mkdir(parents=True)
     predictions = [reader.predict(example, seed) for example in examples]
     splits = dict.fromkeys(p.split for p in predictions)
@@ -118,7 +119,7 @@ def _attention_to(example: Example, seed: int) -> AttentionSample:
 
 
 def write_student(reader: Reader, folder: Path, *, steps: int = 200, seed: int = 0) -> Path:
-    """Writes what the report reads of a student's folder: training curves and the record of its making."""
+    """Write the files of a student's folder that the report reads: training metrics and training record."""
     folder.mkdir(parents=True)
     rng = numpy_generator(seed, "history", reader.method)
     gain = 0.6 * (0.19 - reader.misreads)
@@ -172,14 +173,9 @@ def write_student(reader: Reader, folder: Path, *, steps: int = 200, seed: int =
 def comparison_inputs(
     root: Path, dataset: Path, cues: Path, examples: Sequence[Example], students: Sequence[Reader] = (OPSD, VICUR)
 ) -> dict[str, Path]:
-    """Inputs of the compare stage: evaluations and students below ``root``.
+    """Write evaluations and students into ``root`` and return the inputs of the compare stage.
 
-    Args:
-        root: an empty folder.
-        dataset: a prepared dataset of digit scenes.
-        cues: its extracted cues.
-        examples: its validation, test and ood examples.
-        students: the simulated students.
+    ``examples`` are the validation, test and ood examples of the dataset.
     """
     inputs = {"dataset": dataset, "cues": cues, "base": write_evaluation(BASE, examples, root / "base")}
     for student in students:

@@ -1,4 +1,7 @@
+"""The evaluate stage with a real tiny model."""
+
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,10 +11,10 @@ from tests.evaluation.conftest import context
 from vicur.config.evaluation import EvaluationConfig
 from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
-from vicur.evaluation import EVALUATE, evaluate
-from vicur.evaluation.attention import read_attention
-from vicur.evaluation.metrics import read_metrics
-from vicur.evaluation.predictions import read_predictions
+from vicur.evaluation import EVALUATE, EvaluateSummary, evaluate
+from vicur.evaluation.attention import SinkAttentionRecord, read_attention
+from vicur.evaluation.metrics import EvaluationMetrics, read_metrics
+from vicur.evaluation.predictions import Prediction, read_predictions
 from vicur.modeling import load_model, save_model, with_cue_recovery
 from vicur.storage.folders import tree_sha256
 
@@ -20,9 +23,39 @@ FAST = EvaluationConfig.model_validate(
 )
 
 
-@pytest.fixture(scope="session")
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation and its files."""
+
+    folder: Path
+    summary: EvaluateSummary
+
+    @property
+    def metrics(self) -> EvaluationMetrics:
+        return read_metrics(self.folder)
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        return read_predictions(self.folder)
+
+    @property
+    def attention(self) -> SinkAttentionRecord | None:
+        return read_attention(self.folder)
+
+    @property
+    def responses(self) -> list[str]:
+        return [p.response for p in self.predictions]
+
+
+def run(dataset: Path, model: Path, folder: Path, config: EvaluationConfig = FAST) -> Evaluated:
+    output = folder / "output"
+    output.mkdir(parents=True)
+    return Evaluated(output, evaluate(config, {"dataset": dataset, "model": model}, output, context(folder)))
+
+
+@pytest.fixture(scope="module")
 def student(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A student with a cue recovery module that does something."""
+    """A student whose cue recovery module changes its responses."""
     folder = tmp_path_factory.mktemp("student") / "student"
     model = with_cue_recovery(load_model(base_model), CueRecoverySettings(interval=2), 0)
     with torch.no_grad():
@@ -32,33 +65,37 @@ def student(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_base_is_evaluated_on_every_split(dataset: Path, base_model: Path, output: Path, tmp_path: Path) -> None:
-    summary = evaluate(FAST, {"dataset": dataset, "model": base_model}, output, context(tmp_path))
-    metrics, rows = read_metrics(output), read_predictions(output)
-    assert summary.examples == {"validation": 7, "test": 7, "ood": 7}
+@pytest.fixture(scope="module")
+def of_base(dataset: Path, base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """The evaluation of the base."""
+    return run(dataset, base_model, tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def of_student(dataset: Path, student: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """The evaluation of the student."""
+    return run(dataset, student, tmp_path_factory.mktemp("student"))
+
+
+def test_a_base_is_evaluated_on_every_split_without_sink_attention(of_base: Evaluated) -> None:
+    metrics, rows = of_base.metrics, of_base.predictions
+    assert of_base.summary.examples == {"validation": 7, "test": 7, "ood": 7}
     assert [p.split for p in rows] == ["validation"] * 7 + ["test"] * 7 + ["ood"] * 7
-    assert summary.method == metrics.model.method == "base"
+    assert of_base.summary.method == metrics.model.method == "base"
     assert metrics.model.cue_recovery is None
     assert metrics.decoding["temperature"] == 0
-    assert summary.metrics["test/accuracy"] == metrics.splits["test"].accuracy
+    assert of_base.summary.metrics["test/accuracy"] == metrics.splits["test"].accuracy
     assert 0 < rows[0].tokens <= 6
-    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (of_base.folder.parent / "events.jsonl").read_text().splitlines()]
     assert (events[-1]["done"], events[-1]["total"]) == (21, 21)
+    assert of_base.attention is None
 
 
-def test_a_base_has_no_sink_attention(dataset: Path, base_model: Path, output: Path, tmp_path: Path) -> None:
-    evaluate(FAST, {"dataset": dataset, "model": base_model}, output, context(tmp_path))
-    assert read_attention(output) is None
-
-
-def test_a_students_sink_attention_covers_the_image(dataset: Path, student: Path, output: Path, tmp_path: Path) -> None:
-    summary = evaluate(FAST, {"dataset": dataset, "model": student}, output, context(tmp_path))
-    metrics, record = read_metrics(output), read_attention(output)
-    assert summary.method == "vicur"
-    assert (metrics.model.privilege, metrics.model.cue_recovery) == (
-        "cue",
-        {"interval": 2, "sink": "first", "num_heads": None},
-    )
+def test_the_sink_attention_of_a_student_covers_images_of_different_scenes(of_student: Evaluated) -> None:
+    assert of_student.summary.method == "vicur"
+    model = of_student.metrics.model
+    assert (model.privilege, model.cue_recovery) == ("cue", {"interval": 2, "sink": "first", "num_heads": None})
+    record = of_student.attention
     assert record is not None
     assert (record.sink, len(record.samples)) == ("first", 3)
     for sample in record.samples:
@@ -67,38 +104,25 @@ def test_a_students_sink_attention_covers_the_image(dataset: Path, student: Path
         for weights in image.layers.values():
             assert len(weights) == 6
             assert sum(weights) == pytest.approx(1, abs=1e-3)
-
-
-def test_samples_come_from_different_scenes(dataset: Path, student: Path, output: Path, tmp_path: Path) -> None:
-    evaluate(FAST, {"dataset": dataset, "model": student}, output, context(tmp_path))
-    groups = {p.example_id: p.group for p in read_predictions(output)}
-    record = read_attention(output)
-    assert record is not None
+    groups = {p.example_id: p.group for p in of_student.predictions}
     assert len({groups[s.example_id] for s in record.samples}) == 3
 
 
-def test_the_same_evaluation_gives_the_same_bytes(dataset: Path, student: Path, tmp_path: Path) -> None:
-    hashes = set()
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        evaluate(FAST, {"dataset": dataset, "model": student}, tmp_path / name, context(tmp_path))
-        hashes.add(tree_sha256(tmp_path / name))
-    assert len(hashes) == 1
+def test_repeating_an_evaluation_gives_the_same_bytes(
+    dataset: Path, student: Path, of_student: Evaluated, tmp_path: Path
+) -> None:
+    assert tree_sha256(run(dataset, student, tmp_path).folder) == tree_sha256(of_student.folder)
 
 
-def test_drawn_answers_follow_the_seed(dataset: Path, base_model: Path, tmp_path: Path) -> None:
+def test_sampled_responses_depend_on_the_seed_alone(dataset: Path, base_model: Path, tmp_path: Path) -> None:
     sampled = {"type": "sampled", "sampling": {"temperature": 1.0, "max_new_tokens": 6}}
-    drawn = FAST.model_copy(update={"decoding": EvaluationConfig.model_validate({"decoding": sampled}).decoding})
-    answers = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        evaluate(drawn, {"dataset": dataset, "model": base_model}, tmp_path / name, context(tmp_path))
-        answers.append([p.response for p in read_predictions(tmp_path / name)])
-    assert answers[0] == answers[1]
-    assert len(set(answers[0])) > 7
+    config = FAST.model_copy(update={"decoding": EvaluationConfig.model_validate({"decoding": sampled}).decoding})
+    first, second = (run(dataset, base_model, tmp_path / name, config).responses for name in ("one", "two"))
+    assert first == second
+    assert len(set(first)) > 7
 
 
-def test_the_papers_settings_go_by_one_name() -> None:
+def test_the_paper_decoding_has_the_settings_of_the_paper() -> None:
     config = EvaluationConfig.model_validate({"decoding": {"type": "paper"}})
     sampling = config.decoding.sampling
     assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0.7, 0.8, 20)
@@ -106,59 +130,50 @@ def test_the_papers_settings_go_by_one_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("splits", "problem"),
-    [(["validation"], "has no 'test'"), (["test", "train"], "'train', which is none of"), (["test", "test"], "twice")],
+    ("splits", "rejected"),
+    [(["validation"], "'test'"), (["test", "train"], "'train'"), (["test", "test"], "twice")],
 )
-def test_splits_that_make_no_report_are_refused(splits: list[str], problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
+def test_splits_that_cannot_be_reported_are_refused(splits: list[str], rejected: str) -> None:
+    with pytest.raises(ValueError, match=rejected):
         EvaluationConfig.model_validate({"splits": splits})
 
 
-def test_a_dataset_without_test_questions_is_refused(
-    dataset: Path, base_model: Path, output: Path, tmp_path: Path
-) -> None:
+def test_a_dataset_without_test_questions_is_refused(dataset: Path, base_model: Path, tmp_path: Path) -> None:
     manifest = json.loads((dataset / "manifest.json").read_text())
     manifest["shards"] = [s for s in manifest["shards"] if s["split"] != "test"]
     del manifest["examples"]["test"]
-    (tmp_path / "poor").mkdir()
-    (tmp_path / "poor" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "incomplete").mkdir()
+    (tmp_path / "incomplete" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(VicurError, match="no examples of split 'test'"):
-        evaluate(FAST, {"dataset": tmp_path / "poor", "model": base_model}, output, context(tmp_path))
+        run(tmp_path / "incomplete", base_model, tmp_path)
 
 
-def test_a_gpu_that_is_not_there_is_refused(dataset: Path, base_model: Path, output: Path, tmp_path: Path) -> None:
+def test_cuda_on_a_machine_without_a_gpu_is_refused(dataset: Path, base_model: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
-    config = FAST.model_copy(update={"device": "cuda"})
+        pytest.skip("this machine has a GPU")
     with pytest.raises(VicurError, match="no GPU"):
-        evaluate(config, {"dataset": dataset, "model": base_model}, output, context(tmp_path))
+        run(dataset, base_model, tmp_path, FAST.model_copy(update={"device": "cuda"}))
 
 
-def test_a_damaged_record_of_a_student_is_named(dataset: Path, student: Path, output: Path, tmp_path: Path) -> None:
+def test_a_damaged_training_record_is_refused(dataset: Path, student: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     for file in student.iterdir():
         (broken / file.name).write_bytes(file.read_bytes())
     (broken / "vicur.json").write_text("{")
     with pytest.raises(VicurError, match=r"vicur\.json"):
-        evaluate(FAST, {"dataset": dataset, "model": broken}, output, context(tmp_path))
+        run(dataset, broken, tmp_path)
 
 
-def test_the_stage_goes_by_its_name() -> None:
+def test_the_stage_has_a_name_and_a_code_version() -> None:
     assert EVALUATE.name == "evaluate"
     assert len(EVALUATE.code) == 16
 
 
-def test_with_the_module_off_a_student_answers_as_its_backbone(
-    dataset: Path, base_model: Path, student: Path, output: Path, tmp_path: Path
+def test_with_its_module_off_a_student_responds_like_its_backbone(
+    dataset: Path, student: Path, of_base: Evaluated, of_student: Evaluated, tmp_path: Path
 ) -> None:
-    off = FAST.model_copy(update={"cue_recovery": False})
-    evaluate(off, {"dataset": dataset, "model": student}, output, context(tmp_path))
-    assert read_metrics(output).model.cue_recovery is None
-    assert read_attention(output) is None
-    answers = {}
-    for name, model in (("student", student), ("base", base_model)):
-        (tmp_path / name).mkdir()
-        evaluate(FAST, {"dataset": dataset, "model": model}, tmp_path / name, context(tmp_path))
-        answers[name] = [p.response for p in read_predictions(tmp_path / name)]
-    assert [p.response for p in read_predictions(output)] == answers["base"] != answers["student"]
+    off = run(dataset, student, tmp_path, FAST.model_copy(update={"cue_recovery": False}))
+    assert off.metrics.model.cue_recovery is None
+    assert off.attention is None
+    assert off.responses == of_base.responses != of_student.responses

@@ -10,7 +10,7 @@ from vicur.evaluation.predictions import Prediction, check_response, read_predic
 
 
 def answered(correct: bool, evidence: bool | None = None, **fields: object) -> Prediction:
-    """A prediction of which only what is asked for matters."""
+    """Return a prediction with defaults for all other fields."""
     known = {"example_id": "1", "split": "test", "group": "a", "kind": "sum", "question": "?", "answer": "12"}
     known |= {"response": "Answer: 12", "extracted": "12", "hint_leaks": 0, "words": 2, "tokens": 4, "finished": True}
     return Prediction.model_validate({**known, "correct": correct, "evidence_right": evidence, **fields})
@@ -24,7 +24,7 @@ def test_a_response_is_checked_for_answer_evidence_leakage_and_length(held_out: 
     assert (copied.correct, copied.evidence_right, copied.hint_leaks, copied.words) == (True, False, 1, 6)
 
 
-def test_predictions_survive_the_file_and_give_the_same_bytes(tmp_path: Path, held_out: list[Example]) -> None:
+def test_predictions_round_trip_and_give_the_same_bytes(tmp_path: Path, held_out: list[Example]) -> None:
     rows = [BASE.predict(example) for example in held_out[:50]] + [answered(correct=False, extracted=None)]
     files = []
     for name in ("one", "two"):
@@ -35,20 +35,20 @@ def test_predictions_survive_the_file_and_give_the_same_bytes(tmp_path: Path, he
     assert files[0] == files[1]
 
 
-def test_text_that_is_no_text_can_be_stored(tmp_path: Path) -> None:
+def test_text_that_is_not_valid_unicode_can_be_stored(tmp_path: Path) -> None:
     write_predictions([answered(correct=False, response="\ud800 \0 <b>")], tmp_path)
     assert read_predictions(tmp_path)[0].response == "? \0 <b>"
 
 
-@pytest.mark.parametrize("content", [None, b"no parquet"])
-def test_a_missing_or_damaged_file_is_named(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [None, b"not parquet"])
+def test_a_missing_or_damaged_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "predictions.parquet").write_bytes(content)
     with pytest.raises(VicurError, match=r"predictions\.parquet"):
         read_predictions(tmp_path)
 
 
-def test_figures_are_counted_by_kind_and_evidence() -> None:
+def test_metrics_are_broken_down_by_kind_and_evidence() -> None:
     rows = [
         answered(correct=True, evidence=True),
         answered(correct=True, evidence=False, group="b", hint_leaks=3),
@@ -56,11 +56,11 @@ def test_figures_are_counted_by_kind_and_evidence() -> None:
         answered(correct=False, evidence=False, finished=False),
         answered(correct=True, kind="largest"),
     ]
-    found = measure(rows)
-    assert (found.examples, found.groups, found.accuracy) == (5, 2, 0.6)
-    assert {kind: m.accuracy for kind, m in found.by_kind.items()} == {"sum": 2 / 3, "largest": 0.5}
-    assert found.evidence is not None
-    assert found.evidence.model_dump() == {
+    metrics = measure(rows)
+    assert (metrics.examples, metrics.groups, metrics.accuracy) == (5, 2, 0.6)
+    assert {kind: m.accuracy for kind, m in metrics.by_kind.items()} == {"sum": 2 / 3, "largest": 0.5}
+    assert metrics.evidence is not None
+    assert metrics.evidence.model_dump() == {
         "examples": 4,
         "right": 0.5,
         "both_right": 0.25,
@@ -68,15 +68,15 @@ def test_figures_are_counted_by_kind_and_evidence() -> None:
         "evidence_only": 0.25,
         "both_wrong": 0.25,
     }
-    assert (found.hint_leakage.samples, found.hint_leakage.occurrences) == (1, 3)
-    assert (found.mean_words, found.unfinished_share) == (2.4, 0.2)
+    assert (metrics.hint_leakage.samples, metrics.hint_leakage.occurrences) == (1, 3)
+    assert (metrics.mean_words, metrics.unfinished_share) == (2.4, 0.2)
 
 
-def test_without_evidence_there_are_no_figures_about_it() -> None:
+def test_examples_without_evidence_have_no_evidence_metrics() -> None:
     assert measure([answered(correct=True)]).evidence is None
 
 
-def test_simulated_readers_are_as_good_as_their_eyes(held_out: list[Example]) -> None:
+def test_simulated_readers_are_as_accurate_as_their_misreading_allows(held_out: list[Example]) -> None:
     accuracy = {r.method: measure([r.predict(e) for e in held_out]).accuracy for r in (BASE, OPSD, VICUR)}
     assert 0.6 < accuracy["base"] < 0.8
     assert accuracy["vicur"] > accuracy["base"] + 0.05

@@ -1,3 +1,5 @@
+"""The report: its HTML, and the parts that it is made of."""
+
 import json
 import re
 from html.parser import HTMLParser
@@ -27,7 +29,7 @@ _VOID = {"meta", "link", "img", "br", "circle", "line", "rect", "path"}
 
 
 class Outline(HTMLParser):
-    """Collects what a page loads, its ids, its images, and elements that are not closed."""
+    """Collects the addresses, ids and images of a page, and elements that are not closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ def html(compared: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     return (folder / "output" / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_page_needs_nothing_but_itself(html: str) -> None:
+def test_the_page_is_self_contained(html: str) -> None:
     outline = Outline()
     outline.feed(html)
     assert all(address.startswith(("data:", "#")) for address in outline.addresses)
@@ -70,7 +72,7 @@ def test_the_page_needs_nothing_but_itself(html: str) -> None:
     assert not re.search(r"@import|url\((?!data:)|https?://(?!www\.w3\.org)", html)
 
 
-def test_the_page_is_sound_and_accessible(html: str) -> None:
+def test_the_page_is_well_formed_and_accessible(html: str) -> None:
     outline = Outline()
     outline.feed(html)
     assert outline.unclosed == []
@@ -80,16 +82,16 @@ def test_the_page_is_sound_and_accessible(html: str) -> None:
     assert outline.headers_without_scope == 0
 
 
-def test_the_page_tells_what_was_found(html: str) -> None:
+def test_the_page_shows_verdicts_tables_cards_and_heat_maps(html: str) -> None:
     for text in ("vicur answers", "opsd and its base", "was not measured", "Out of domain", "Column sum"):
         assert text in html
     assert html.count('class="card"') == 12
     assert html.count('class="overlay"') == 4 * 3
     assert "Gap by quarter: vicur" in html
-    assert "cannot depend on what is asked" in html
+    assert "cannot depend on the question" in html
 
 
-def test_what_data_say_stays_text(
+def test_markup_in_data_is_escaped(
     dataset: Path, cues: Path, held_out: list[Example], output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evil = "</script><script>alert(1)</script>\"'<img src=x onerror=alert(2)>&amp;{{ 7*7 }}"
@@ -118,13 +120,13 @@ def test_what_data_say_stays_text(
 
 
 @given(st.recursive(st.one_of(st.text(), st.floats(allow_nan=False), st.none()), st.lists, max_leaves=5))
-def test_json_in_the_page_cannot_end_its_element(value: object) -> None:
+def test_embedded_json_cannot_close_its_element(value: object) -> None:
     text = json_data(value)
     assert json.loads(text) == value
     assert not set("<>&\u2028\u2029") & set(text)
 
 
-def test_a_run_without_the_module_says_why_there_is_no_attention(
+def test_a_run_without_the_module_explains_the_missing_attention(
     dataset: Path, cues: Path, held_out: list[Example], output: Path, tmp_path: Path
 ) -> None:
     inputs = comparison_inputs(tmp_path / "in", dataset, cues, held_out, [OPSD])
@@ -134,7 +136,7 @@ def test_a_run_without_the_module_says_why_there_is_no_attention(
     assert 'class="overlay"' not in html
 
 
-def test_students_without_training_records_have_no_curves(
+def test_students_without_training_metrics_have_no_curves(
     dataset: Path, cues: Path, held_out: list[Example], output: Path, tmp_path: Path
 ) -> None:
     inputs = comparison_inputs(tmp_path / "in", dataset, cues, held_out, [OPSD])
@@ -148,10 +150,10 @@ def test_students_without_training_records_have_no_curves(
 class TestScales:
     @given(st.lists(st.floats(-1e6, 1e6), max_size=20))
     @tried_example([15001.0, -1e-05])
-    def test_a_scale_holds_its_values_between_round_ticks(self, values: list[float]) -> None:
+    def test_a_scale_covers_its_values_with_round_ticks(self, values: list[float]) -> None:
         scale = round_scale(values)
         assert scale.low < scale.high
-        # What lies a billionth of a step beside a tick lies on it.
+        # A value within a billionth of a step of a tick counts as on the tick.
         slack = 1e-8 * (scale.high - scale.low)
         assert all(scale.low - slack <= v <= scale.high + slack for v in values)
         assert 2 <= len(scale.ticks) <= 7
@@ -161,7 +163,7 @@ class TestScales:
         assert round_scale([0.61, 0.74]).ticks == (0.6, 0.65, 0.7, 0.75)
         assert round_scale([-2.3, 13.8], include=(0,)).ticks == (-10.0, 0.0, 10.0, 20.0)
 
-    def test_a_path_breaks_where_there_is_no_value(self) -> None:
+    def test_a_missing_value_interrupts_a_path(self) -> None:
         assert path([(0, 0), (50, 100), (60, None), (70, 25)]) == "M0 100L50 0M70 75"
 
 
@@ -170,7 +172,7 @@ class TestCurves:
     def model(self) -> ReportModel:
         return ReportModel("vicur", 1, VICUR.model, chosen=True)
 
-    def test_records_of_one_step_are_one_and_what_is_not_finite_is_left_out(self, tmp_path: Path) -> None:
+    def test_records_of_one_step_are_merged_and_non_finite_values_are_dropped(self, tmp_path: Path) -> None:
         lines = [{"step": 2, "loss": 0.5}, {"step": 1, "loss": None}, {"step": 2, "validation_accuracy": 0.7}]
         (tmp_path / "metrics.jsonl").write_text(
             "\n".join(json.dumps(line) for line in lines) + '\n{"step": 3, "loss": NaN}'
@@ -182,7 +184,7 @@ class TestCurves:
         ]
 
     @pytest.mark.parametrize("line", ["{", "[]", '{"loss": 1}', '{"step": "x"}'])
-    def test_a_damaged_record_is_named_with_its_line(self, tmp_path: Path, line: str) -> None:
+    def test_a_damaged_record_is_refused_with_its_line(self, tmp_path: Path, line: str) -> None:
         (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n')
         with pytest.raises(VicurError, match=r"metrics\.jsonl:2"):
             read_history(tmp_path)
@@ -195,19 +197,19 @@ class TestCurves:
         assert {value for _, value in line.points} == {0.5}
         assert line.points[-1][0] == 10_000
 
-    def test_figures_that_are_missing_leave_their_charts_out(self, model: ReportModel) -> None:
-        drawn = charts([model], {"vicur": [{"step": 0.0, "entropy": 1.0}, {"step": 1.0, "entropy": 0.5}]})
-        assert [chart.panel.title for chart in drawn] == ["Entropy"]
+    def test_charts_without_metrics_are_omitted(self, model: ReportModel) -> None:
+        shown = charts([model], {"vicur": [{"step": 0.0, "entropy": 1.0}, {"step": 1.0, "entropy": 0.5}]})
+        assert [chart.panel.title for chart in shown] == ["Entropy"]
         assert charts([model], {"vicur": []}) == []
 
-    def test_silence_is_told_from_leakage(self, model: ReportModel) -> None:
-        (quiet,) = charts([model], {"vicur": [{"step": 1.0, "leakage/samples": 0.0}]})
-        (loud,) = charts([model], {"vicur": [{"step": 1.0, "leakage/samples": 2.0}]})
-        assert (quiet.quiet, loud.quiet) == (True, False)
+    def test_a_chart_of_zeros_is_marked_as_such(self, model: ReportModel) -> None:
+        (zero,) = charts([model], {"vicur": [{"step": 1.0, "leakage/samples": 0.0}]})
+        (leaking,) = charts([model], {"vicur": [{"step": 1.0, "leakage/samples": 2.0}]})
+        assert (zero.all_zero, leaking.all_zero) == (True, False)
 
 
 class TestImages:
-    def test_small_images_keep_their_bytes_and_show_their_pixels(self, held_out: list[Example]) -> None:
+    def test_small_images_are_embedded_unchanged_and_pixelated(self, held_out: list[Example]) -> None:
         image = page_image(held_out[0].images[0])
         assert image is not None
         assert (image.width, image.height, image.pixelated) == (48, 32, True)
@@ -223,11 +225,11 @@ class TestImages:
         assert image is not None
         assert (image.width, image.height, image.pixelated) == (512, 256, False)
 
-    def test_an_image_that_cannot_be_read_is_left_out(self) -> None:
-        assert page_image(b"no image") is None
+    def test_an_image_that_cannot_be_decoded_is_omitted(self) -> None:
+        assert page_image(b"not an image") is None
 
 
-def test_heat_is_relative_to_the_strongest_token_and_shares_are_percent(held_out: list[Example]) -> None:
+def test_heat_is_relative_to_the_strongest_token_and_shares_are_in_percent(held_out: list[Example]) -> None:
     shown = example("7").model_copy(update={"id": "e", "images": held_out[0].images})
     weights = {0: [0.5, 0.25, 0.25, 0.0], 2: [0.0, 0.5, 0.25, 0.25]}
     sample = AttentionSample(example_id="e", images=[ImageAttention(rows=2, columns=2, layers=weights)])

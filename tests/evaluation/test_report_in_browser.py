@@ -1,4 +1,4 @@
-"""Opens the report in a headless Chromium, as whoever gets it by mail would."""
+"""Open the report as a file in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# Milliseconds: a busy machine takes its time.
+# Milliseconds. Generous, since a busy machine may be slow.
 _PATIENCE = 120_000
 
 
@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        pytest.fail("no chromium found: install it (apt-get install chromium) or leave the browser tests out")
+        pytest.fail("no Chromium found: install it (apt-get install chromium) or deselect the browser tests")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS, timeout=_PATIENCE)
         yield browser
@@ -54,24 +54,24 @@ def report(compared: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def page(browser: Browser, report: Path) -> Iterator[Page]:
-    """The report, opened; what it complains about or asks the network for fails the test."""
+    """The open report. Messages on its console and network requests fail the test."""
     page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page.set_default_timeout(_PATIENCE)
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: complaints.append(request.url) if not _is_own(request.url, report) else None)
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: problems.append(request.url) if not _is_own(request.url, report) else None)
     page.goto(report.as_uri())
     yield page
     page.close()
-    assert complaints == []
+    assert problems == []
 
 
 def _is_own(url: str, report: Path) -> bool:
     return url.startswith("data:") or url.split("#")[0] == report.as_uri()
 
 
-def test_verdict_and_tables_are_there(page: Page) -> None:
+def test_verdict_and_tables_are_visible(page: Page) -> None:
     assert "vicur answers" in page.locator("h1").inner_text()
     assert page.locator("#results table").count() == 5
     for row in ("base", "opsd", "vicur"):
@@ -89,7 +89,7 @@ def test_kinds_switch_between_splits(page: Page) -> None:
     assert [tables.nth(n).is_visible() for n in range(3)] == [False, True, False]
 
 
-def test_curves_are_drawn_and_read_out_under_the_pointer(page: Page) -> None:
+def test_curves_are_drawn_and_can_be_read_with_the_pointer(page: Page) -> None:
     charts = page.locator("[data-chart]")
     assert charts.count() == 12
     assert all(charts.nth(n).locator("path.line").first.bounding_box() for n in range(12))
@@ -105,7 +105,7 @@ def test_curves_are_drawn_and_read_out_under_the_pointer(page: Page) -> None:
     assert charts.first.locator("[data-readout]").inner_text() == ""
 
 
-def test_curves_are_read_out_from_the_keyboard(page: Page) -> None:
+def test_curves_can_be_read_with_the_keyboard(page: Page) -> None:
     surface = page.locator("[data-chart] .surface").first
     surface.focus()
     page.keyboard.press("Home")
@@ -131,10 +131,10 @@ def test_cards_are_filtered_by_outcome_student_and_kind(page: Page) -> None:
     page.locator("[data-filter=outcome] button", has_text="All").click()
     page.locator("select[data-filter=kind]").select_option("colour_sum")
     assert set(visible.evaluate_all("cards => cards.map(c => c.dataset.kind)")) == {"colour_sum"}
-    assert "of 24 drawn" in page.locator("#shown").inner_text()
+    assert "24 in all" in page.locator("#shown").inner_text()
 
 
-def test_sink_attention_lies_over_the_image_layer_by_layer(page: Page) -> None:
+def test_sink_attention_overlays_the_image_for_each_layer(page: Page) -> None:
     view = page.locator("[data-heat]").first
     view.scroll_into_view_if_needed()
     heat = view.locator(".heat-image").first
@@ -147,7 +147,7 @@ def test_sink_attention_lies_over_the_image_layer_by_layer(page: Page) -> None:
     assert heat.locator(".overlay:visible").get_attribute("data-layer") == "2"
 
 
-def test_the_theme_can_be_changed(page: Page) -> None:
+def test_the_theme_can_be_switched(page: Page) -> None:
     background = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(background)
     page.get_by_role("button", name="Change between light and dark").click()
@@ -167,14 +167,14 @@ def test_the_page_fits_every_screen(browser: Browser, report: Path, width: int, 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_background(browser: Browser, report: Path, scheme: str) -> None:
+def test_text_has_enough_contrast(browser: Browser, report: Path, scheme: str) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(report.as_uri())
     assert page.evaluate(_LOW_CONTRAST) == []
     page.close()
 
 
-def test_everything_can_be_read_without_the_script(browser: Browser, report: Path) -> None:
+def test_everything_is_readable_without_the_script(browser: Browser, report: Path) -> None:
     closed = browser.new_context(java_script_enabled=False)
     page = closed.new_page()
     page.goto(report.as_uri())

@@ -24,7 +24,7 @@ def test_the_mean_is_the_difference_in_accuracy_and_bounds_are_shares(table: Row
 
 @given(rows)
 @settings(deadline=None, max_examples=50)
-def test_identical_answers_differ_by_exactly_nothing(table: Rows) -> None:
+def test_identical_answers_have_a_difference_of_exactly_zero(table: Rows) -> None:
     several = [*table, (True, True, "another"), (False, False, "third")]
     found = difference([(a, a, group) for a, _, group in several])
     assert (found.mean, found.low, found.high) == (0, 0, 0)
@@ -41,13 +41,13 @@ def test_the_order_of_rows_does_not_matter(table: Rows, random: object) -> None:
 
 @given(rows)
 @settings(deadline=None, max_examples=50)
-def test_swapping_the_models_turns_the_sign(table: Rows) -> None:
+def test_swapping_the_models_reverses_the_sign(table: Rows) -> None:
     there, back = difference(table), difference([(b, a, group) for a, b, group in table])
     assert [there.mean, there.low, there.high] == pytest.approx([-back.mean, -back.high, -back.low])
     assert there.reversed.mean == -there.mean
 
 
-def test_a_clear_gain_is_better_a_clear_loss_worse_and_a_balance_a_tie() -> None:
+def test_a_clear_gain_is_better_a_clear_loss_worse_and_a_balanced_result_a_tie() -> None:
     groups = [f"scene {n // 3}" for n in range(300)]
     right, wrong = [True] * 300, [False] * 300
     assert paired_difference(right, wrong, groups, seed=0).verdict == "better"
@@ -59,7 +59,7 @@ def test_a_clear_gain_is_better_a_clear_loss_worse_and_a_balance_a_tie() -> None
     assert balanced.verdict == "tie"
 
 
-def test_one_group_tells_nothing_about_others() -> None:
+def test_a_single_group_gives_the_widest_interval() -> None:
     assert paired_difference([True] * 9, [False] * 9, ["a"] * 9, seed=0) == Difference(mean=1, low=-1, high=1)
 
 
@@ -72,7 +72,7 @@ def test_dependent_questions_widen_the_interval() -> None:
     assert together.high - together.low > 1.5 * (alone.high - alone.low)
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_true_difference_at_its_confidence_level() -> None:
     rng = np.random.default_rng(1)
     groups = [str(n // 2) for n in range(200)]
     covered = 0
@@ -84,7 +84,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 
 @pytest.mark.parametrize(("a", "b", "groups"), [([], [], []), ([True], [True, False], ["a"]), ([True], [True], [])])
-def test_rows_that_cannot_be_paired_are_refused(a: list[bool], b: list[bool], groups: list[str]) -> None:
+def test_rows_of_different_lengths_are_refused(a: list[bool], b: list[bool], groups: list[str]) -> None:
     with pytest.raises(ValueError, match="cannot be paired"):
         paired_difference(a, b, groups, seed=0)
 
@@ -99,7 +99,7 @@ def over_seeds(correct: list[list[bool]], reference: list[list[bool]], groups: l
     return paired_difference_over_seeds(np.array(correct), np.array(reference), groups, seed=seed, resamples=2000)
 
 
-def test_the_mean_over_seeds_is_that_of_all_answers_and_one_reference_stands_for_every_seed() -> None:
+def test_the_mean_over_seeds_is_over_all_answers_and_a_single_reference_serves_every_seed() -> None:
     found = over_seeds([[True, True, False], [True, False, False]], [[False, True, False]], ["a", "b", "c"])
     assert found.mean == pytest.approx(3 / 6 - 1 / 3)
     both = over_seeds([[True, True, False], [True, False, False]], [[False, True, False]] * 2, ["a", "b", "c"])
@@ -118,7 +118,7 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     assert disagreeing.high > 0.9
 
 
-def test_with_one_seed_scenes_alone_are_resampled() -> None:
+def test_with_one_seed_only_scenes_are_resampled() -> None:
     groups = [f"scene {n // 3}" for n in range(300)]
     right, wrong = [n % 4 != 0 for n in range(300)], [n % 4 == 1 for n in range(300)]
     crossed = over_seeds([right], [wrong], groups)
@@ -127,6 +127,6 @@ def test_with_one_seed_scenes_alone_are_resampled() -> None:
     assert (crossed.low, crossed.high) == pytest.approx((plain.low, plain.high), abs=0.01)
 
 
-def test_arms_of_unequal_questions_are_no_pair() -> None:
+def test_arms_with_different_numbers_of_questions_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be paired"):
         over_seeds([[True, False]], [[True]], ["a", "b"])

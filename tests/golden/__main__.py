@@ -1,4 +1,4 @@
-"""``python -m tests.golden PREFIX``: exits 0 only if our student agrees with the golden model at that prefix."""
+"""Compare our student with a golden model: ``python -m tests.golden PREFIX``. Exits with 0 if they agree."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from vicur.errors import VicurError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the largest differences from a golden model and returns the exit status."""
+    """Print the largest differences from a golden model."""
     parser = argparse.ArgumentParser(prog="python -m tests.golden", description=main.__doc__)
-    parser.add_argument("prefix", type=Path, help="what the golden model's three files begin with")
+    parser.add_argument("prefix", type=Path, help="common prefix of the golden model's three files")
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
-        found = compare(parser.parse_args(arguments).prefix)
+        differences = compare(parser.parse_args(arguments).prefix)
     except VicurError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    print(f"largest logit difference, module on   {found.with_module:.2e}  (at most {TOLERANCE:.0e})")
-    print(f"largest logit difference, module off  {found.without_module:.2e}  (at most {TOLERANCE:.0e})")
-    print(f"likeliest tokens that differ          {found.argmax}")
-    print(f"generated tokens that differ          {found.generated}")
-    print("agrees" if found.agree else "DOES NOT AGREE")
-    return 0 if found.agree else 1
+    print(f"largest logit difference, module on   {differences.with_module:.2e}  (at most {TOLERANCE:.0e})")
+    print(f"largest logit difference, module off  {differences.without_module:.2e}  (at most {TOLERANCE:.0e})")
+    print(f"likeliest tokens that differ          {differences.argmax}")
+    print(f"generated tokens that differ          {differences.generated}")
+    print("agrees" if differences.agree else "DOES NOT AGREE")
+    return 0 if differences.agree else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs our student on the weights and inputs of a golden model, and measures how far its outputs are from the recorded ones."""
+"""Run our student with the weights and inputs of a golden model, and compare its outputs with the recorded ones."""
 
 from __future__ import annotations
 
@@ -31,33 +31,26 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class Differences:
-    """Largest differences from a golden model's outputs.
+    """Differences from a golden model's outputs."""
 
-    Attributes:
-        with_module: of the last positions' logits.
-        without_module: of the same with the module taken out.
-        argmax: number of tokens whose likeliest successor differs; padding and sinks are left out.
-        generated: number of greedily generated tokens that differ.
-    """
-
-    with_module: float
-    without_module: float
-    argmax: int
-    generated: int
+    with_module: float  # largest difference of the last positions' logits
+    without_module: float  # the same without the module
+    argmax: int  # number of tokens with a different most likely successor, without padding and sinks
+    generated: int  # number of greedily generated tokens that differ
 
     @property
     def agree(self) -> bool:
-        """Whether both logits agree to ``TOLERANCE`` and the tokens are the same."""
+        """Whether both logits agree within ``TOLERANCE`` and all tokens are equal."""
         close = self.with_module <= TOLERANCE and self.without_module <= TOLERANCE
         return close and self.argmax == 0 and self.generated == 0
 
 
 @torch.no_grad()
 def compare(prefix: Path) -> Differences:
-    """Compares with the golden model at ``prefix``.
+    """Compare with the golden model at ``prefix``.
 
     Raises:
-        VicurError: where a file is missing or damaged, or the weights do not fit.
+        VicurError: if a file is missing or damaged, or the weights do not fit.
     """
     fields, weights, io = _read(prefix)
     config = Qwen3VLConfig(**{name: fields[name] for name in _FIELDS if name in fields})
@@ -66,7 +59,7 @@ def compare(prefix: Path) -> Differences:
     inputs["mm_token_type_ids"] = (io["input_ids"] == config.image_token_id).int()
     logits_BTV = student(**inputs).logits
     token_BT = io["attention_mask"].bool()
-    # A module on the last layer, which we drop, changes what follows its sink and nothing else.
+    # The golden model has a module on the last layer, which ours drops; it changes the logits at its sink only.
     behind_sink_BT = token_BT & (io["attention_mask"].cumsum(-1) > 1)
     generated = student.generate(
         **inputs, do_sample=False, max_new_tokens=io["generated"].shape[1] - token_BT.shape[1], eos_token_id=None
@@ -85,7 +78,7 @@ def _read(prefix: Path) -> tuple[dict[str, object], dict[str, Tensor], dict[str,
         return fields, load_file(f"{prefix}_weights.safetensors"), load_file(f"{prefix}_io.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise VicurError(
-            f"is no golden model ({error}).",
+            f"there is no golden model with this prefix ({error}).",
             where=str(prefix),
             remedy="Pass the common prefix of its _config.json, _weights.safetensors and _io.safetensors.",
         ) from error

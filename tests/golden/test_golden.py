@@ -1,12 +1,10 @@
-"""Our student agrees with the published implementation's recorded outputs."""
+"""Our student agrees with the recorded outputs of the published implementation."""
 
 from __future__ import annotations
 
 import json
 import logging
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,67 +19,64 @@ from vicur.errors import VicurError
 from vicur.modeling.reference import student_from_reference, student_name
 
 PREFIX = Path(__file__).parent / "data" / "sinktrack_a"
-REPOSITORY = Path(__file__).parents[2]
 
 
 def copy_to(folder: Path) -> Path:
-    """Prefix of a copy that may be spoiled."""
+    """Return the prefix of a copy that a test may modify."""
     for file in PREFIX.parent.glob(f"{PREFIX.name}_*"):
         shutil.copy(file, folder / file.name)
     return folder / PREFIX.name
 
 
-def spoil(prefix: Path, part: str, name: str, change: float) -> None:
+def damage(prefix: Path, part: str, name: str, change: float) -> None:
     path = f"{prefix}_{part}.safetensors"
     tensors = load_file(path)
     tensors[name] = tensors[name] + change
     save_file(tensors, path)
 
 
-def test_our_student_agrees_with_the_published_one() -> None:
-    found = compare(PREFIX)
-    assert found.with_module < 1e-5
-    assert found.without_module < 1e-5
-    assert (found.argmax, found.generated) == (0, 0)
+def test_our_student_agrees_with_the_published_implementation() -> None:
+    differences = compare(PREFIX)
+    assert differences.with_module < 1e-5
+    assert differences.without_module < 1e-5
+    assert (differences.argmax, differences.generated) == (0, 0)
 
 
-def test_the_golden_module_is_seen_in_the_logits() -> None:
+def test_the_golden_module_changes_the_logits() -> None:
     recorded = load_file(f"{PREFIX}_io.safetensors")
     assert (recorded["logits_last"] - recorded["logits_no_sink_last"]).abs().max() > 1e-2
 
 
-def test_the_command_prints_the_differences_and_exits_with_0() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.golden", str(PREFIX)], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "module on" in done.stdout
-    assert "module off" in done.stdout
-    assert done.stdout.endswith("agrees\n")
+def test_the_command_prints_the_differences_and_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(PREFIX)]) == 0
+    printed = capsys.readouterr().out
+    assert "module on" in printed
+    assert "module off" in printed
+    assert printed.endswith("agrees\n")
 
 
 @pytest.mark.parametrize("name", ["logits_last", "logits_no_sink_last"])
-def test_a_difference_in_the_logits_is_a_failure(tmp_path: Path, name: str) -> None:
+def test_different_logits_fail_the_comparison(tmp_path: Path, name: str) -> None:
     prefix = copy_to(tmp_path)
-    spoil(prefix, "io", name, 2e-4)
+    damage(prefix, "io", name, 2e-4)
     assert main([str(prefix)]) == 1
 
 
-def test_a_difference_in_the_generated_tokens_is_a_failure(tmp_path: Path) -> None:
+def test_different_generated_tokens_fail_the_comparison(tmp_path: Path) -> None:
     prefix = copy_to(tmp_path)
-    spoil(prefix, "io", "generated", 1)
+    damage(prefix, "io", "generated", 1)
     assert main([str(prefix)]) == 1
 
 
-def test_other_module_weights_are_a_failure(tmp_path: Path) -> None:
+def test_different_module_weights_fail_the_comparison(tmp_path: Path) -> None:
     prefix = copy_to(tmp_path)
-    spoil(prefix, "weights", "model.language_model.sink_cross_attns.5.v_proj.weight", 0.05)
+    damage(prefix, "weights", "model.language_model.sink_cross_attns.5.v_proj.weight", 0.05)
     assert main([str(prefix)]) == 1
 
 
-def test_a_missing_file_is_one_clear_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none")]) == 2
-    assert "is no golden model" in capsys.readouterr().err
+    assert "no golden model" in capsys.readouterr().err
 
 
 def test_reference_names_are_mapped() -> None:
@@ -94,7 +89,7 @@ def test_reference_names_are_mapped() -> None:
 
 
 def shortened(layers: int) -> tuple[Qwen3VLConfig, dict[str, torch.Tensor]]:
-    """The golden model's first decoder layers."""
+    """Return the golden model's first decoder layers."""
     fields = json.loads(Path(f"{PREFIX}_config.json").read_text())
     text = {**fields["text_config"], "num_hidden_layers": layers}
     config = Qwen3VLConfig(text_config=text, vision_config=fields["vision_config"], tie_word_embeddings=True)
@@ -111,9 +106,9 @@ def test_a_module_on_the_last_layer_is_dropped_with_a_warning(caplog: pytest.Log
     assert list(student.model.cue_recovery.attentions()) == [0]
 
 
-def test_modules_kept_draw_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_module_that_is_not_dropped_causes_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     student_from_reference(*shortened(7), CueRecoverySettings())
-    assert "dropped" not in caplog.text
+    assert "Dropped" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -125,7 +120,7 @@ def test_modules_kept_draw_no_warning(caplog: pytest.LogCaptureFixture) -> None:
         ("model.language_model.sink_cross_attns.0.gate.weight", torch.ones(64)),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(name: str, replacement: torch.Tensor | None) -> None:
+def test_weights_that_do_not_fit_are_rejected(name: str, replacement: torch.Tensor | None) -> None:
     config, weights = shortened(7)
     weights.pop(name, None)
     if replacement is not None:

@@ -66,7 +66,7 @@ def test_what_is_built_is_the_commit_and_not_the_files_beside_it(clone):
     (checkout / ".env").write_text("PASSWORD=1")
     (checkout / "vicur" / "notes.py").write_text("")
     done = clone.build("cpu", "--base", BASE)
-    assert "not committed" in done.stderr
+    assert "uncommitted" in done.stderr
     assert (clone.folder / "README.md").read_text() == committed
     assert {"images/Containerfile", "constraints-gpu.txt", "vicur/cli.py"} <= clone.files
     assert not {".env", "vicur/notes.py"} & clone.files
@@ -103,15 +103,15 @@ def test_wheels_and_certificates_reach_the_build_alone(clone):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--base", "python:3.11-slim"], "Name it by digest"),
-        (["--base", "python:latest"], "Name it by digest"),
+        (["--base", "python:3.11-slim"], "Use a digest"),
+        (["--base", "python:latest"], "Use a digest"),
         (["--base", BASE, "--index-url", "https://me:secret@index.example.com/simple"], "--wheelhouse and --offline"),
         (
             ["--base", BASE, "--extra-index-url", "https://index.example.com/?token=secret"],
             "--wheelhouse and --offline",
         ),
-        (["--base", BASE, "--offline"], "Give a --wheelhouse"),
-        (["--base", BASE, "--wheelhouse", "nowhere"], "holds no wheels"),
+        (["--base", BASE, "--offline"], "requires --wheelhouse"),
+        (["--base", BASE, "--wheelhouse", "nowhere"], "contains no wheels"),
         (["--base", BASE, "--ca-bundle", "nowhere.pem"], "is not a file"),
     ],
 )

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def pins(name: str) -> dict[str, str]:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    return dict(line.partition(" ;")[0].split("==") for line in lines if line and not line.startswith("#"))
 
 
 def imported(folder: str) -> Iterator[str]:

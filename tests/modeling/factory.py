@@ -1,4 +1,4 @@
-"""A tiny Qwen3-VL with random weights, and batches for it, built from token ids: no download, no tokenizer."""
+"""A tiny Qwen3-VL with random weights, and batches of token ids for it, without a download or a tokenizer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PATCH, _MERGE = 4, 2
 
 
 def backbone(*, seed: int = 0, layers: int = 6, tied: bool = True) -> Qwen3VLForConditionalGeneration:
-    """A Qwen3-VL with about 0.2 M random weights, in evaluation mode."""
+    """Return a Qwen3-VL with about 0.2 M random weights, in evaluation mode."""
     text = {
         "vocab_size": 64,
         "hidden_size": HIDDEN,
@@ -72,7 +72,7 @@ def fresh_student(
     sink: Literal["first", "assistant"] = "first",
     seed: int = 0,
 ) -> Qwen3VLStudentForConditionalGeneration:
-    """A student whose module adds nothing yet."""
+    """Return a student with a new module, which adds nothing."""
     settings = CueRecoverySettings(interval=interval, sink=sink)
     return with_cue_recovery(base or backbone(), settings, seed, im_start_token_id=IM_START)
 
@@ -80,18 +80,18 @@ def fresh_student(
 def student(
     sink: Literal["first", "assistant"] = "first", *, interval: int = 2
 ) -> Qwen3VLStudentForConditionalGeneration:
-    """A student whose module changes its sinks a good deal, as after training."""
-    made = fresh_student(interval=interval, sink=sink)
+    """Return a student whose module has a large effect on its sinks, as after training."""
+    model = fresh_student(interval=interval, sink=sink)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for attention in made.model.cue_recovery.attentions().values():
+        for attention in model.model.cue_recovery.attentions().values():
             attention.o_proj.weight.copy_(torch.randn(HIDDEN, HIDDEN, generator=generator) * 0.3)
-    return made
+    return model
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A random image, so many visual tokens high and wide."""
+    """A random image. Height and width are in visual tokens."""
 
     height: int = 2
     width: int = 3
@@ -110,7 +110,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence: ids, types and the images of its visual tokens."""
+    """Ids, types and images of one sequence."""
 
     ids: list[int]
     types: list[int]
@@ -118,7 +118,7 @@ class Row:
 
 
 def row(*parts: int | Picture) -> Row:
-    """A sequence of token ids and images, which are framed as Qwen's template does."""
+    """Return a sequence of token ids and images, framed as in Qwen's template."""
     ids: list[int] = []
     types: list[int] = []
     for part in parts:
@@ -133,12 +133,12 @@ def row(*parts: int | Picture) -> Row:
 
 
 def chat_row(*question: int | Picture, response: Sequence[int] = ()) -> Row:
-    """A user turn, the assistant's header and a response."""
+    """Return a user turn, the assistant's header and a response."""
     return row(IM_START, USER, *question, IM_END, IM_START, ASSISTANT, *response)
 
 
 def batch(rows: Sequence[Row], padding: Literal["left", "right"] = "left", width: int = 0) -> dict[str, Any]:
-    """Arguments of a forward over ``rows``, padded to the longest or to ``width``."""
+    """Return the arguments of a forward over ``rows``, padded to the longest or to ``width``."""
     width = max(width, *(len(r.ids) for r in rows))
 
     def padded(values: list[int]) -> list[int]:
@@ -164,7 +164,7 @@ def logprobs(
     padding: Literal["left", "right"] = "left",
     width: int = 0,
 ) -> list[Tensor]:
-    """Log-probs of each row's tokens, padding cut off [tokens, V]."""
+    """Return log-probs of each row's tokens without padding [tokens, V]."""
     arguments = batch(rows, padding, width)
     found = model(**arguments).logits.log_softmax(-1)
     return [found[n][arguments["attention_mask"][n].bool()] for n in range(len(rows))]

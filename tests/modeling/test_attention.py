@@ -1,4 +1,4 @@
-"""What the sink looks at is read without changing the forward, and laid out on the images."""
+"""Attention maps of the sink, mapped to the images and recorded without changing the forward."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEXT = chat_row(26, 27)
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
-def test_attention_of_each_row_is_laid_out_on_its_images(padding: str) -> None:
+def test_attention_is_mapped_to_the_images_of_each_row(padding: str) -> None:
     made = student()
     maps = sink_attention(made, batch([TEXT, LONG, SEVERAL], padding))
     assert list(maps.weights) == [0, 2, 4]
@@ -28,7 +28,7 @@ def test_attention_of_each_row_is_laid_out_on_its_images(padding: str) -> None:
         torch.testing.assert_close(total, torch.ones(3, HEADS))
 
 
-def test_weights_stand_at_their_tokens_row_and_column() -> None:
+def test_weights_are_at_the_row_and_column_of_their_token() -> None:
     maps = sink_attention(student(), batch([LONG, SEVERAL]))
     image = maps.images(0)[0]
     for token, (number, frame, height, width) in enumerate(maps.places_BN4[0, :6].tolist()):
@@ -38,7 +38,7 @@ def test_weights_stand_at_their_tokens_row_and_column() -> None:
     assert maps.places_BN4[0, 6].tolist() == [-1] * 4
 
 
-def test_reading_leaves_nothing_behind() -> None:
+def test_recording_changes_no_output_and_removes_its_hooks() -> None:
     made, arguments = student(), batch([LONG])
     with torch.no_grad():
         before = made(**arguments).logits
@@ -53,9 +53,9 @@ def test_a_batch_without_images_has_empty_maps() -> None:
     assert maps.images(0) == []
 
 
-def test_a_pack_is_refused() -> None:
+def test_a_packed_row_is_rejected() -> None:
     arguments = batch([LONG])
     arguments.pop("attention_mask")
     arguments["sequence_ids"] = torch.arange(arguments["input_ids"].shape[1])[None] // 7
-    with pytest.raises(ValueError, match="one sequence a row"):
+    with pytest.raises(ValueError, match="one sequence per row"):
         sink_attention(student(), arguments)

@@ -1,4 +1,4 @@
-"""Features that are kept: those of the right tower, to the last bit, within their room, and never from a damaged file."""
+"""Cached image features: bit-identical, of the right tower, within their limits, and never from a damaged file."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def image(seed: int) -> Pixels:
 
 
 IMAGES = [image(n) for n in range(4)]
-# What the features of one image take: 6 visual tokens of the vision tower, and as many for its one deepstack layer.
+# Bytes of the features of one image: 6 visual tokens of the vision tower, and as many of its one deepstack layer.
 SIZE = 2 * 6 * 64 * 4
 
 
@@ -31,17 +31,17 @@ def model():
 
 @pytest.fixture
 def calls(model):
-    """Images that the tower encodes, a number a call."""
-    seen: list[int] = []
+    """Number of images that the tower encodes in each call."""
+    encoded: list[int] = []
     hook = model.model.visual.register_forward_hook(
-        lambda _module, _args, kwargs, _out: seen.append(len(kwargs["grid_thw"])), with_kwargs=True
+        lambda _module, _args, kwargs, _out: encoded.append(len(kwargs["grid_thw"])), with_kwargs=True
     )
-    yield seen
+    yield encoded
     hook.remove()
 
 
-def files(model, folder: Path, room: int = 1 << 20) -> FeatureFiles:
-    return FeatureFiles(folder, tower_sha256(model), room)
+def files(model, folder: Path, limit: int = 1 << 20) -> FeatureFiles:
+    return FeatureFiles(folder, tower_sha256(model), limit)
 
 
 def same(first, second) -> bool:
@@ -49,7 +49,7 @@ def same(first, second) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_features_do_not_depend_on_the_batch_in_which_an_image_came_first(model):
+def test_features_do_not_depend_on_the_batch(model):
     together, alone = FrozenFeatures(model).of(IMAGES), FrozenFeatures(model).of(IMAGES[2:3])
     assert same(together[IMAGES[2].key], alone[IMAGES[2].key])
     with torch.no_grad():
@@ -57,32 +57,32 @@ def test_features_do_not_depend_on_the_batch_in_which_an_image_came_first(model)
     assert torch.allclose(together[IMAGES[2].key].tokens_NH, plain[IMAGES[2].key].tokens_NH, atol=1e-5)
 
 
-def test_memory_holds_what_was_used_last(model, calls):
-    kept = FrozenFeatures(model, max_bytes=2 * SIZE)
-    kept.of(IMAGES[:2])
-    kept.of(IMAGES[:1])
-    kept.of(IMAGES[2:3])  # takes the place of image 1
+def test_memory_evicts_the_least_recently_used_features(model, calls):
+    cache = FrozenFeatures(model, max_bytes=2 * SIZE)
+    cache.of(IMAGES[:2])
+    cache.of(IMAGES[:1])
+    cache.of(IMAGES[2:3])  # evicts image 1
     assert calls == [1] * 3
-    kept.of([IMAGES[0], IMAGES[2]])
+    cache.of([IMAGES[0], IMAGES[2]])
     assert calls == [1] * 3
-    kept.of(IMAGES[1:2])
+    cache.of(IMAGES[1:2])
     assert calls == [1] * 4
 
 
-def test_a_batch_larger_than_memory_is_answered_whole(model, calls):
-    made = FrozenFeatures(model, max_bytes=SIZE).of([*IMAGES, IMAGES[0]])
-    assert list(made) == [i.key for i in IMAGES]
+def test_a_batch_larger_than_memory_is_returned_completely(model, calls):
+    features = FrozenFeatures(model, max_bytes=SIZE).of([*IMAGES, IMAGES[0]])
+    assert list(features) == [i.key for i in IMAGES]
     assert calls == [1] * 4
 
 
-def test_what_leaves_memory_is_found_on_disk_bit_for_bit(model, calls, tmp_path):
+def test_evicted_features_are_read_from_disk_bit_for_bit(model, calls, tmp_path):
     first = FrozenFeatures(model, 0, files(model, tmp_path)).of(IMAGES)
     second = FrozenFeatures(model, 0, files(model, tmp_path)).of(IMAGES)
     assert calls == [1] * 4
     assert all(same(first[i.key], second[i.key]) for i in IMAGES)
 
 
-def test_files_of_another_tower_are_not_taken(model, tmp_path):
+def test_files_of_another_tower_are_not_used(model, tmp_path):
     other = backbone(seed=1)
     FrozenFeatures(model, files=files(model, tmp_path)).of(IMAGES)
     found = FrozenFeatures(other, files=files(other, tmp_path)).of(IMAGES)[IMAGES[0].key]
@@ -91,7 +91,7 @@ def test_files_of_another_tower_are_not_taken(model, tmp_path):
     assert same(found, own)
 
 
-def test_a_tower_is_told_apart_by_a_single_bit_and_not_by_the_text_backbone(model):
+def test_the_tower_hash_changes_with_one_bit_but_not_with_the_text_backbone(model):
     other = backbone()
     assert tower_sha256(model) == tower_sha256(other)
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_a_tower_is_told_apart_by_a_single_bit_and_not_by_the_text_backbone(mode
 
 
 @pytest.mark.parametrize("harm", ["flipped", "cut", "empty"])
-def test_a_damaged_file_is_passed_over_with_a_warning_and_written_again(model, calls, tmp_path, caplog, harm):
+def test_a_damaged_file_is_replaced_with_a_warning(model, calls, tmp_path, caplog, harm):
     whole = FrozenFeatures(model, files=files(model, tmp_path)).of(IMAGES[:1])[IMAGES[0].key]
     (path,) = files_below(tmp_path)
     data = bytearray(path.read_bytes())
@@ -118,24 +118,24 @@ def test_a_damaged_file_is_passed_over_with_a_warning_and_written_again(model, c
     assert calls == [1, 1]
 
 
-def test_files_take_no_more_than_their_room_in_this_process_and_the_next(model, calls, tmp_path):
-    room = 2 * SIZE + 1024  # and their headers
+def test_files_never_exceed_their_limit_across_processes(model, calls, tmp_path):
+    limit = 2 * SIZE + 1024  # and their headers
     for _ in range(2):
-        FrozenFeatures(model, 0, files(model, tmp_path, room)).of(IMAGES)
-        assert 0 < sum(path.stat().st_size for path in files_below(tmp_path)) <= room
+        FrozenFeatures(model, 0, files(model, tmp_path, limit)).of(IMAGES)
+        assert 0 < sum(path.stat().st_size for path in files_below(tmp_path)) <= limit
     assert calls == [1] * 4 + [1] * 2
 
 
-def test_a_disk_that_takes_no_files_costs_time_alone(model, calls, tmp_path, caplog):
+def test_an_unwritable_disk_disables_the_file_cache(model, calls, tmp_path, caplog):
     (tmp_path / "features").write_text("in the way")
-    made = FrozenFeatures(model, 0, files(model, tmp_path / "features")).of(IMAGES)
-    assert len(made) == 4
+    features = FrozenFeatures(model, 0, files(model, tmp_path / "features")).of(IMAGES)
+    assert len(features) == 4
     assert calls == [1] * 4
-    assert caplog.text.count("no longer kept on disk") == 1
+    assert caplog.text.count("Cannot write image features to disk") == 1
 
 
-def test_settings_give_the_room(model, tmp_path):
-    FrozenFeatures.kept(model, FeatureCacheConfig(disk_gb=0), tmp_path).of(IMAGES)
+def test_the_settings_set_the_size_of_the_file_cache(model, tmp_path):
+    FrozenFeatures.cached(model, FeatureCacheConfig(disk_gb=0), tmp_path).of(IMAGES)
     assert not files_below(tmp_path)
-    FrozenFeatures.kept(model, FeatureCacheConfig(disk_gb=4 * SIZE / 1e9), tmp_path).of(IMAGES)
+    FrozenFeatures.cached(model, FeatureCacheConfig(disk_gb=4 * SIZE / 1e9), tmp_path).of(IMAGES)
     assert 1 <= len(files_below(tmp_path)) <= 4

@@ -1,4 +1,4 @@
-"""Generation: transformers' tokens when greedy, sound truncation, the same answers in any batch."""
+"""Generation: agreement with transformers, truncation, and independence from the batch."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from vicur.data.digit_scenes import vocabulary
 from vicur.modeling import with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
-from vicur.modeling.sampling import PlainDraws, draw, is_plain
+from vicur.modeling.sampling import PlainSampler, is_plain, sample
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 from vicur.modeling.vision import encode_images
@@ -52,7 +52,7 @@ def prompts(chat):
     return [chat.prompt(q, i) for q, i in zip(QUESTIONS, images, strict=True)]
 
 
-def test_greedy_tokens_are_those_of_transformers_generate(model, chat, prompts):
+def test_greedy_tokens_equal_those_of_transformers_generate(model, chat, prompts):
     ours = generate(model, chat, prompts, Sampling(temperature=0, max_new_tokens=8), seed=0)
     batch = chat.collate(prompts)
     theirs = model.generate(
@@ -67,11 +67,11 @@ def test_greedy_tokens_are_those_of_transformers_generate(model, chat, prompts):
         eos_token_id=chat.end_id,
         pad_token_id=chat.pad_id,
     )
-    for answer, row in zip(ours, theirs[:, batch.prompt_length :].tolist(), strict=True):
-        assert list(answer.ids) == row[: len(answer.ids)]
+    for response, row in zip(ours, theirs[:, batch.prompt_length :].tolist(), strict=True):
+        assert list(response.ids) == row[: len(response.ids)]
 
 
-def test_greedy_answers_do_not_depend_on_the_batch_or_its_order(model, chat, prompts):
+def test_greedy_responses_do_not_depend_on_the_batch_or_its_order(model, chat, prompts):
     sampling = Sampling(temperature=0, max_new_tokens=6)
     together = generate(model, chat, prompts, sampling, seed=0)
     alone = [generate(model, chat, [p], sampling, seed=0)[0] for p in prompts]
@@ -79,29 +79,29 @@ def test_greedy_answers_do_not_depend_on_the_batch_or_its_order(model, chat, pro
     assert [a.ids for a in together] == [a.ids for a in alone] == [a.ids for a in backwards]
 
 
-def test_a_seed_gives_the_same_draws_and_another_seed_others(model, chat, prompts):
+def test_the_seed_determines_the_sampled_tokens(model, chat, prompts):
     sampling = Sampling(max_new_tokens=8)
     first, second, other = (generate(model, chat, prompts, sampling, seed=s) for s in (1, 1, 2))
     assert [a.ids for a in first] == [a.ids for a in second] != [a.ids for a in other]
 
 
 @pytest.fixture(scope="module")
-def endless(prompts):
-    """Many prompts, and sampling so free that random weights end some responses early and some never."""
-    return [prompts[n % 3] for n in range(24)], Sampling(temperature=3.0, max_new_tokens=40)
+def many_prompts(prompts):
+    """Many prompts, and a temperature at which random weights end some responses early and some never."""
+    return [prompts[n % 3] for n in range(24)], Sampling(temperature=3.0, max_new_tokens=28)
 
 
-def test_what_a_prompt_draws_does_not_depend_on_the_batch_and_on_what_was_dropped_from_it(
-    model, chat, endless, monkeypatch
-):
-    many, sampling = endless
+def test_sampled_tokens_do_not_depend_on_the_batch_or_dropped_rows(model, chat, many_prompts, monkeypatch):
+    many, sampling = many_prompts
     dropped = generate(model, chat, many, sampling, seed=3)
     monkeypatch.setattr("vicur.modeling.generation._DROP_AT", -1.0)
     whole = generate(model, chat, many, sampling, seed=3)
     parts = [
-        answer
+        response
         for rows in (range(0, 24, 2), range(1, 24, 2))
-        for answer in generate(model, chat, [many[n] for n in rows], sampling, seed=3, streams=list(rows), batch_size=5)
+        for response in generate(
+            model, chat, [many[n] for n in rows], sampling, seed=3, streams=list(rows), batch_size=5
+        )
     ]
     shuffled = [parts[n // 2 + (n % 2) * 12] for n in range(24)]
     assert [a.ids for a in dropped] == [a.ids for a in whole] == [a.ids for a in shuffled]
@@ -110,43 +110,43 @@ def test_what_a_prompt_draws_does_not_depend_on_the_batch_and_on_what_was_droppe
         assert first.logprobs == pytest.approx(second.logprobs, abs=1e-5)
 
 
-def test_recorded_logprobs_are_those_of_the_training_forward(model, chat, endless):
-    many, sampling = endless
+def test_recorded_logprobs_equal_those_of_the_training_forward(model, chat, many_prompts):
+    many, sampling = many_prompts
     mixed = [*many, chat.prompt("What is 7?", [])]  # prompts of four lengths, one without an image
-    answers = generate(model, chat, mixed, sampling, seed=3)
-    assert len({len(answer.ids) for answer in answers}) > 3  # rows ended and were dropped at different times
-    ids = [answer.ids for answer in answers]
+    responses = generate(model, chat, mixed, sampling, seed=3)
+    assert len({len(response.ids) for response in responses}) > 3  # rows ended and were dropped at different times
+    ids = [response.ids for response in responses]
     forbidden = chat.forbidden_ids(model.config.text_config.vocab_size)
     batch = chat.collate([*mixed, mixed[0]], [*ids, ()])  # an empty response has no part in it
     with torch.no_grad():
         scored = score_responses(model, batch, encode_images(model, batch.pixels), forbidden).logprobs_BR
-    for answer, row in zip(answers, scored, strict=False):
-        assert answer.logprobs == pytest.approx(row[: len(answer.ids)].tolist(), abs=2e-5)
+    for response, row in zip(responses, scored, strict=False):
+        assert response.logprobs == pytest.approx(row[: len(response.ids)].tolist(), abs=2e-5)
     assert not scored[-1].any()
 
 
-def test_prompts_without_images_share_a_batch_with_others(model, chat, prompts):
+def test_prompts_with_and_without_images_share_a_batch(model, chat, prompts):
     sampling = Sampling(temperature=0, max_new_tokens=4)
     mixed = [prompts[0], chat.prompt("What is 7?", []), prompts[1]]
     together = generate(model, chat, mixed, sampling, seed=0)
     assert [a.ids for a in together] == [generate(model, chat, [p], sampling, seed=0)[0].ids for p in mixed]
 
 
-def test_known_features_are_taken_in_place_of_the_tower(model, chat, prompts):
-    sampling, asked = Sampling(temperature=0, max_new_tokens=4), []
+def test_given_features_replace_the_vision_tower(model, chat, prompts):
+    sampling, encoded = Sampling(temperature=0, max_new_tokens=4), []
     features = encode_images(model, [image for prompt in prompts for image in prompt.pixels])
 
     def encode(images):
-        asked.append([image.key for image in images])
+        encoded.append([image.key for image in images])
         return features
 
     known = generate(model, chat, prompts, sampling, seed=0, batch_size=2, encode=encode)
     assert [a.ids for a in known] == [a.ids for a in generate(model, chat, prompts, sampling, seed=0, batch_size=2)]
-    assert sorted(map(len, asked)) == [1, 2]
+    assert sorted(map(len, encoded)) == [1, 2]
 
 
-def test_ended_rows_are_dropped_from_the_batch(model, chat, endless, monkeypatch):
-    many, sampling = endless
+def test_finished_rows_are_dropped_from_the_batch(model, chat, many_prompts, monkeypatch):
+    many, sampling = many_prompts
     sizes = []
     forward = type(model.model).forward
 
@@ -155,93 +155,93 @@ def test_ended_rows_are_dropped_from_the_batch(model, chat, endless, monkeypatch
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(type(model.model), "forward", watched)
-    answers = generate(model, chat, many, sampling, seed=3)
-    lengths = sorted(len(answer.ids) for answer in answers)
+    responses = generate(model, chat, many, sampling, seed=3)
+    lengths = sorted(len(response.ids) for response in responses)
     half = lengths[len(lengths) // 2]
     assert sizes[: lengths[0]] == [24] * lengths[0]
     assert all(size <= 12 for size in sizes[half:])
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_a_response_of_one_token_is_one(model, chat, prompts):
-    answers = generate(model, chat, prompts, Sampling(max_new_tokens=1), seed=0)
-    assert [len(answer.ids) for answer in answers] == [1, 1, 1]
+def test_a_response_can_be_limited_to_one_token(model, chat, prompts):
+    responses = generate(model, chat, prompts, Sampling(max_new_tokens=1), seed=0)
+    assert [len(response.ids) for response in responses] == [1, 1, 1]
 
 
-def test_text_without_images_is_answered_too(model, chat):
-    (answer,) = generate(
+def test_generation_works_without_images(model, chat):
+    (response,) = generate(
         model, chat, [chat.prompt("What is 7?", [])], Sampling(temperature=0, max_new_tokens=3), seed=0
     )
-    assert 1 <= len(answer.ids) <= 3
+    assert 1 <= len(response.ids) <= 3
 
 
 NOTHING = torch.tensor([], dtype=torch.long)
 
 
-def drawn(logits, **settings):
+def sampled(logits, **settings):
     rows = torch.tensor([logits]).repeat(400, 1)
-    return set(draw(rows, NOTHING, Sampling(**settings), None, torch.arange(400) / 400)[0].tolist())
+    return set(sample(rows, NOTHING, Sampling(**settings), None, torch.arange(400) / 400)[0].tolist())
 
 
-def test_top_k_draws_from_the_likeliest_only():
-    assert drawn([1.0, 0.9, 0.8, 0.0], top_k=2) == {0, 1}
+def test_top_k_samples_from_the_most_likely_tokens():
+    assert sampled([1.0, 0.9, 0.8, 0.0], top_k=2) == {0, 1}
 
 
-def test_top_p_keeps_the_token_that_crosses_the_share_and_no_more():
+def test_top_p_keeps_the_token_that_crosses_the_threshold():
     probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().tolist()
-    assert drawn(probabilities, top_p=0.6) == {0, 1}
-    assert drawn(probabilities, top_p=0.05) == {0}
+    assert sampled(probabilities, top_p=0.6) == {0, 1}
+    assert sampled(probabilities, top_p=0.05) == {0}
 
 
-def test_truncation_leaves_the_proportions_of_what_it_keeps():
+def test_truncation_preserves_the_proportions_of_the_remaining_tokens():
     probabilities = torch.tensor([0.2, 0.1, 0.4, 0.3])
     rows, numbers = probabilities.log().repeat(1000, 1), (torch.arange(1000) + 0.5) / 1000
     for sampling in (Sampling(top_k=3), Sampling(top_p=0.85), Sampling(top_k=3, top_p=0.95)):
-        counts = torch.bincount(draw(rows.clone(), NOTHING, sampling, None, numbers)[0], minlength=4)
+        counts = torch.bincount(sample(rows.clone(), NOTHING, sampling, None, numbers)[0], minlength=4)
         assert counts.tolist() == pytest.approx([1000 * p / 0.9 for p in (0.2, 0.0, 0.4, 0.3)], abs=1)
 
 
-def test_temperature_sharpens_or_flattens():
+def test_temperature_sharpens_the_distribution():
     probabilities = torch.tensor([0.8, 0.2])
     rows, numbers = probabilities.log().repeat(1000, 1), (torch.arange(1000) + 0.5) / 1000
-    counts = torch.bincount(draw(rows, NOTHING, Sampling(temperature=0.5), None, numbers)[0])
+    counts = torch.bincount(sample(rows, NOTHING, Sampling(temperature=0.5), None, numbers)[0])
     assert counts.tolist() == pytest.approx([1000 * 0.64 / 0.68, 1000 * 0.04 / 0.68], abs=1)
 
 
 @pytest.mark.parametrize("count", [513, 1024, 1300])
-def test_a_large_vocabulary_is_drawn_from_as_a_small_one_is(count):
+def test_sampling_by_blocks_inverts_the_whole_distribution(count):
     generator = torch.Generator().manual_seed(count)
     logits = 4 * torch.randn(200, count, generator=generator)
     numbers = torch.rand(200, generator=generator, dtype=torch.float64)
     forbidden = torch.arange(500, 600).clamp(max=count - 1)
     masked = logits.index_fill(-1, forbidden, float("-inf")).double()
     expected = torch.searchsorted(masked.softmax(-1).cumsum(-1), numbers[:, None], right=True)[:, 0]
-    tokens, logprobs = draw(logits, forbidden, Sampling(), None, numbers)
-    assert (tokens == expected).float().mean() > 0.98  # sums in float32 may move a number that lies on an edge
+    tokens, logprobs = sample(logits, forbidden, Sampling(), None, numbers)
+    assert (tokens == expected).float().mean() > 0.98  # float32 sums may move a number across an edge
     assert not set(tokens.tolist()) & set(forbidden.tolist())
     assert torch.allclose(logprobs.double(), masked.log_softmax(-1).gather(-1, tokens[:, None])[:, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [94, 8192, 20_000])
-def test_drawing_from_states_tile_by_tile_is_drawing_from_their_logits(count):
+def test_sampling_from_states_in_tiles_equals_sampling_from_logits(count):
     generator = torch.Generator().manual_seed(count)
     hidden, head = (torch.randn(rows, 8, generator=generator) for rows in (200, count))
     # A whole tile of the largest, and the likeliest ids of some rows.
     forbidden = torch.cat([torch.tensor([0, 7]), torch.arange(8192, 16_384)[: max(0, count - 8192)]])
     numbers = torch.rand(200, generator=generator, dtype=torch.float64)
-    expected, logprobs = draw(hidden @ head.t(), forbidden, Sampling(), None, numbers)
-    plain = PlainDraws(head, forbidden, rows=200)
-    plain.draw(hidden.flip(0), numbers)  # what was drawn before leaves no trace
-    tokens, recorded = plain.draw(hidden, numbers)
+    expected, logprobs = sample(hidden @ head.t(), forbidden, Sampling(), None, numbers)
+    plain = PlainSampler(head, forbidden, rows=200)
+    plain.sample(hidden.flip(0), numbers)  # earlier samples leave no trace
+    tokens, recorded = plain.sample(hidden, numbers)
     same = tokens == expected
-    assert same.float().mean() > 0.98  # sums in float32 may move a number that lies on an edge
+    assert same.float().mean() > 0.98  # float32 sums may move a number across an edge
     assert not torch.isin(tokens, forbidden).any()
     assert torch.allclose(recorded[same], logprobs[same], atol=1e-5)
-    fewer, _ = plain.draw(hidden[150:], numbers[150:])
+    fewer, _ = plain.sample(hidden[150:], numbers[150:])
     assert torch.equal(fewer, tokens[150:])
 
 
-def test_only_what_is_drawn_as_it_is_is_drawn_from_states():
+def test_is_plain_only_without_temperature_truncation_and_penalty():
     assert is_plain(Sampling(), 10)
     assert is_plain(Sampling(top_k=10), 10)
     for other in ({"temperature": 0.9}, {"temperature": 0}, {"top_k": 9}, {"top_p": 0.9}, {"presence_penalty": 0.1}):
@@ -249,24 +249,24 @@ def test_only_what_is_drawn_as_it_is_is_drawn_from_states():
 
 
 @pytest.mark.parametrize("count", [5, 1300])
-def test_a_number_just_below_one_draws_a_token_that_can_be_drawn(count):
+def test_a_random_number_just_below_one_gives_an_allowed_token(count):
     number = torch.tensor([1 - 2.0**-53], dtype=torch.float64)
-    token, _ = draw(torch.zeros(1, count), torch.arange(3, count), Sampling(), None, number)
+    token, _ = sample(torch.zeros(1, count), torch.arange(3, count), Sampling(), None, number)
     assert token.tolist() == [2]
 
 
-def test_presence_penalty_moves_a_tie_away_from_what_was_said():
+def test_presence_penalty_lowers_tokens_that_were_used():
     seen = torch.tensor([[True, False]])
-    token, _ = draw(
+    token, _ = sample(
         torch.tensor([[1.0, 0.9]]), NOTHING, Sampling(temperature=0, presence_penalty=0.5), seen, torch.zeros(1)
     )
     assert token.tolist() == [1]
 
 
-def test_numbers_spread_evenly_draw_each_token_as_often_as_it_is_likely():
+def test_evenly_spaced_numbers_reproduce_the_probabilities():
     probabilities = torch.tensor([0.5, 0.0, 0.3, 0.2])
     rows, numbers = probabilities.log().repeat(1000, 1), (torch.arange(1000) + 0.5) / 1000
-    tokens, _ = draw(rows, NOTHING, Sampling(), None, numbers)
+    tokens, _ = sample(rows, NOTHING, Sampling(), None, numbers)
     assert torch.bincount(tokens, minlength=4).tolist() == [500, 0, 300, 200]
 
 
@@ -276,10 +276,10 @@ def test_numbers_spread_evenly_draw_each_token_as_often_as_it_is_likely():
     st.integers(0, 8),
     st.floats(0, 1, exclude_max=True),
 )
-def test_recorded_logprobs_are_those_of_the_masked_untempered_distribution(logits, top_p, top_k, number):
+def test_logprobs_are_of_the_masked_untempered_distribution(logits, top_p, top_k, number):
     row, forbidden = torch.tensor([logits]), torch.tensor([0])
     sampling = Sampling(temperature=0.5, top_p=top_p, top_k=top_k)
-    token, logprob = draw(row.clone(), forbidden, sampling, None, torch.tensor([number]))
+    token, logprob = sample(row.clone(), forbidden, sampling, None, torch.tensor([number]))
     assert token.item() != 0
     expected = row.masked_fill(torch.arange(len(logits)) == 0, float("-inf")).log_softmax(-1)[0, token]
     assert logprob.item() == pytest.approx(expected.item(), abs=1e-5)

@@ -1,4 +1,4 @@
-"""Patches of images are made when they are needed: holding those of a dataset would take a hundred times its memory."""
+"""Patches are made on demand, because those of a dataset would take a hundred times its memory."""
 
 import io
 
@@ -11,7 +11,7 @@ from vicur.modeling.chat import Chat
 from vicur.modeling.patches import PatchCache
 
 
-def test_patches_that_were_not_used_for_long_are_made_again_and_are_the_same():
+def test_least_recently_used_patches_are_evicted_and_made_again():
     cache, made = PatchCache(max_bytes=2 * 40), []
 
     def patches(key: str) -> torch.Tensor:
@@ -27,14 +27,14 @@ def test_patches_that_were_not_used_for_long_are_made_again_and_are_the_same():
     assert made == ["a", "bb", "ccc", "bb"]
 
 
-def test_patches_larger_than_all_room_are_given_and_not_kept():
+def test_patches_larger_than_the_cache_are_returned_but_not_cached():
     cache, made = PatchCache(max_bytes=8), []
     for _ in range(2):
         assert cache.get("key", lambda: made.append("key") or torch.ones(4)).tolist() == [1, 1, 1, 1]
     assert made == ["key", "key"]
 
 
-def test_a_prompt_holds_no_patches():
+def test_pixels_hold_no_patches_themselves():
     chat = Chat.load(BaseModelConfig().folder)
     picture = io.BytesIO()
     Image.new("RGB", (256, 256)).save(picture, "PNG")
@@ -45,11 +45,11 @@ def test_a_prompt_holds_no_patches():
     assert torch.equal(pixels.patches(), first)
 
 
-def test_an_image_that_comes_again_is_prepared_once(monkeypatch):
+def test_an_image_is_processed_once(monkeypatch):
     chat = Chat.load(BaseModelConfig().folder)
-    prepared = []
+    processed = []
     real = chat._prepared
-    monkeypatch.setattr(chat, "_prepared", lambda image: prepared.append(image) or real(image))
+    monkeypatch.setattr(chat, "_prepared", lambda image: processed.append(image) or real(image))
     pixels = chat.pixels(scenes("distill")[0].images[0])
     assert pixels.patches() is pixels.patches()
-    assert len(prepared) == 1
+    assert len(processed) == 1

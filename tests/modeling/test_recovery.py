@@ -1,4 +1,4 @@
-"""The folded attention is the published one, in value and in gradient."""
+"""The folded attention equals the published formulation, in values and gradients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def made(seed: int = 0, hidden: int = HIDDEN, heads: int = HEADS) -> CueRecovery
 
 
 def published(module: CueRecovery, layer: int, hidden_BTH: Tensor, sequences: list[tuple[int, list[int]]]) -> Tensor:
-    """The paper's formulation, one sequence after the other: normed states, projected keys and values, multi-head attention."""
+    """Compute the paper's formulation in a loop over sequences: normed states, projected keys and values, multi-head attention."""
     attention = module.attentions()[layer]
     flat = hidden_BTH.flatten(0, 1)
     out = flat.clone()
@@ -47,7 +47,7 @@ def positions_of(sequences: list[tuple[int, list[int]]]) -> CuePositions:
 RAGGED = [(1, [3, 4, 5, 6, 7]), (21, [23, 25]), (33, [34])]
 
 
-def test_folded_attention_is_the_published_one() -> None:
+def test_folded_attention_equals_the_published_formulation() -> None:
     module, hidden = made(), torch.randn(3, 12, HIDDEN, generator=torch.Generator().manual_seed(2))
     for layer in (0, 5):
         ours = module(positions_of(RAGGED), layer, hidden)
@@ -55,7 +55,7 @@ def test_folded_attention_is_the_published_one() -> None:
         assert (ours - hidden).abs().max() > 0.1
 
 
-def test_gradients_are_the_published_ones() -> None:
+def test_gradients_equal_those_of_the_published_formulation() -> None:
     module, hidden = made(), torch.randn(3, 12, HIDDEN, generator=torch.Generator().manual_seed(2)).requires_grad_()
     probe = torch.randn(3, 12, HIDDEN, generator=torch.Generator().manual_seed(3))
     leaves = [hidden, *module.layers["5"].parameters(), module.query_norm.weight, module.visual_norm.weight]
@@ -81,12 +81,12 @@ def test_only_sinks_are_changed() -> None:
     assert changed.tolist() == [1, 21, 33]
 
 
-def test_a_layer_without_attention_gives_the_states_themselves() -> None:
+def test_a_layer_without_attention_returns_its_input() -> None:
     hidden = torch.randn(3, 12, HIDDEN)
     assert made()(positions_of(RAGGED), 3, hidden) is hidden
 
 
-def test_sequences_do_not_see_each_other() -> None:
+def test_sequences_do_not_affect_each_other() -> None:
     module, hidden = made(), torch.randn(3, 12, HIDDEN)
     together = module(positions_of(RAGGED), 0, hidden).flatten(0, 1)
     for sink, visual in RAGGED:
@@ -120,7 +120,7 @@ def test_initial_weights_depend_on_the_seed_and_the_output_is_zero() -> None:
     assert not torch.equal(first.attentions()[0].key_weight, first.attentions()[5].key_weight)
 
 
-def test_nothing_of_the_size_of_projected_keys_is_kept_for_backward() -> None:
+def test_backward_saves_no_projected_keys() -> None:
     tokens, hidden_size = 200, 64
     attention = SinkAttention(hidden_size, 4)
     for parameter in attention.parameters():

@@ -1,4 +1,4 @@
-"""The student as a whole: what cue recovery changes, what it leaves alone, and that no way of computing it changes it."""
+"""The whole student: the effect of cue recovery, and the agreement of all ways to compute it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
 
 
-def test_a_new_student_is_exactly_its_backbone() -> None:
+def test_a_new_student_equals_its_backbone_exactly() -> None:
     base = backbone()
     for sink in SINKS:
         made = fresh_student(base, sink=sink)
@@ -64,7 +64,7 @@ def test_a_new_student_is_exactly_its_backbone() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @torch.no_grad()
-def test_a_loaded_backbone_and_its_student_agree_in_its_own_dtype(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_a_loaded_backbone_and_its_student_agree_in_either_dtype(tmp_path: Path, dtype: torch.dtype) -> None:
     save_model(backbone(), tmp_path)
     base = load_model(tmp_path, dtype=dtype)
     made = fresh_student(base)
@@ -72,7 +72,7 @@ def test_a_loaded_backbone_and_its_student_agree_in_its_own_dtype(tmp_path: Path
     assert made.lm_head.weight is made.get_input_embeddings().weight
 
 
-def test_a_new_student_learns_from_its_first_step() -> None:
+def test_the_output_projection_has_a_gradient_at_the_first_step() -> None:
     made = fresh_student()
     made(**batch(ROWS)).logits.square().mean().backward()
     for attention in made.model.cue_recovery.attentions().values():
@@ -80,7 +80,7 @@ def test_a_new_student_learns_from_its_first_step() -> None:
 
 
 @pytest.mark.parametrize("sink", SINKS)
-def test_every_module_weight_gets_a_gradient_once_the_output_is_not_zero(sink: Sink) -> None:
+def test_all_module_weights_get_gradients_once_the_output_is_nonzero(sink: Sink) -> None:
     made = student(sink)
     made(**batch([LONG])).logits.log_softmax(-1)[0, -3:, 7].sum().backward()
     for name, parameter in made.model.cue_recovery.named_parameters():
@@ -89,7 +89,7 @@ def test_every_module_weight_gets_a_gradient_once_the_output_is_not_zero(sink: S
 
 
 @pytest.mark.parametrize("sink", SINKS)
-def test_the_module_changes_what_follows_its_sink(sink: Sink) -> None:
+def test_the_module_changes_the_tokens_from_its_sink_on(sink: Sink) -> None:
     made = student(sink)
     with_module, without = logprobs(made, [LONG])[0], logprobs(without_cue_recovery(made), [LONG])[0]
     header = max(n for n, token in enumerate(LONG.ids) if token == IM_START)
@@ -100,7 +100,7 @@ def test_the_module_changes_what_follows_its_sink(sink: Sink) -> None:
 
 @pytest.mark.parametrize("padding", ["left", "right"])
 @pytest.mark.parametrize("sink", SINKS)
-def test_padding_and_company_change_no_logprob(sink: Sink, padding: Literal["left", "right"]) -> None:
+def test_padding_and_other_rows_change_no_logprob(sink: Sink, padding: Literal["left", "right"]) -> None:
     made = student(sink)
     together = logprobs(made, ROWS, padding, width=30)
     for number, alone in enumerate(ROWS):
@@ -115,7 +115,7 @@ def test_attention_implementations_agree(attention: str) -> None:
         close(found, logprobs(student(), [ROWS[number]])[0])
 
 
-def test_text_only_rows_are_untouched_alone_and_in_company() -> None:
+def test_rows_without_images_equal_the_backbone() -> None:
     made = student()
     base = without_cue_recovery(made)
     with torch.no_grad():
@@ -161,20 +161,20 @@ def test_a_video_reaches_the_sink_of_its_row(sink: Sink) -> None:
 
 
 @pytest.mark.parametrize("sink", SINKS)
-def test_a_turn_start_in_user_text_is_text(sink: Sink) -> None:
+def test_a_turn_start_in_user_text_is_not_a_sink(sink: Sink) -> None:
     made = student(sink)
-    spoiled = chat_row(Picture(seed=1), 20, IM_START, 21, IM_END, IM_START)
-    assert IM_START in spoiled.ids[1:-2]
-    arguments = batch([spoiled])
-    header = len(spoiled.ids) - 2
+    attack = chat_row(Picture(seed=1), 20, IM_START, 21, IM_END, IM_START)
+    assert IM_START in attack.ids[1:-2]
+    arguments = batch([attack])
+    header = len(attack.ids) - 2
     positions = made.model.cue_positions(**arguments)
     assert positions is not None
     assert positions.sinks_S.tolist() == [0 if sink == "first" else header]
     for padding in ("left", "right"):
-        close(logprobs(made, [spoiled, LONG], padding)[0], logprobs(made, [spoiled])[0])
+        close(logprobs(made, [attack, LONG], padding)[0], logprobs(made, [attack])[0])
 
 
-def test_the_assistant_sink_has_seen_the_question_and_the_first_has_not() -> None:
+def test_the_assistant_sink_depends_on_the_question_and_the_first_does_not() -> None:
     other = chat_row(Picture(2, 3, seed=1), 28, 29, 22, response=(30, 31, 32))
     for sink in SINKS:
         made = student(sink)
@@ -205,7 +205,7 @@ def test_the_last_layer_gets_no_module(layers: int, interval: int, expected: lis
 
 
 def _cached_logits(made: Qwen3VLStudentForConditionalGeneration, rows: list[Row], prompt: int, cache: Any) -> Tensor:
-    """Log-probs of left-padded rows [B, T, V], the first ``prompt`` columns in one forward and the others one by one."""
+    """Return log-probs of left-padded rows [B, T, V], with ``prompt`` columns in the first forward and one in each other."""
     arguments = batch(rows)
     ids, mask, types = (arguments.pop(k) for k in ("input_ids", "attention_mask", "mm_token_type_ids"))
     grids = arguments.get("image_grid_thw")
@@ -227,7 +227,7 @@ def _cached_logits(made: Qwen3VLStudentForConditionalGeneration, rows: list[Row]
 
 @pytest.mark.parametrize("sink", SINKS)
 @torch.no_grad()
-def test_a_cached_loop_gives_the_logprobs_of_a_plain_forward(sink: Sink) -> None:
+def test_decoding_with_a_cache_gives_the_logprobs_of_a_plain_forward(sink: Sink) -> None:
     made = student(sink)
     rows = [
         chat_row(Picture(seed=1), 20, response=(30, 31, 32)),
@@ -268,7 +268,7 @@ def test_generate_gives_the_logprobs_of_a_plain_forward(sink: Sink, cache: str |
 
 
 @torch.no_grad()
-def test_an_image_that_was_encoded_before_gives_the_same() -> None:
+def test_precomputed_image_features_give_the_same_logprobs() -> None:
     made, arguments = student(), batch([LONG, SEVERAL])
     direct = made(**arguments).logits
     features = made.model.get_image_features(
@@ -278,7 +278,7 @@ def test_an_image_that_was_encoded_before_gives_the_same() -> None:
 
 
 @torch.no_grad()
-def test_a_static_cache_is_prefilled_as_a_dynamic_one() -> None:
+def test_static_and_dynamic_caches_agree() -> None:
     made, rows = student(), [LONG]
     static = StaticCache(config=made.config.text_config, max_cache_len=40)
     dynamic = DynamicCache(config=made.config.text_config)
@@ -293,7 +293,7 @@ def _prefilled(made: Qwen3VLStudentForConditionalGeneration, r: Row) -> DynamicC
 
 
 @torch.no_grad()
-def test_an_image_on_top_of_a_cache_is_refused() -> None:
+def test_an_image_after_a_cached_prefix_is_rejected() -> None:
     made = student()
     later = batch([row(Picture(), 20)])
     later["attention_mask"] = torch.ones(1, len(TEXT.ids) + later["input_ids"].shape[1])
@@ -302,7 +302,7 @@ def test_an_image_on_top_of_a_cache_is_refused() -> None:
 
 
 @torch.no_grad()
-def test_chunked_prefill_is_refused_where_it_would_split_the_image() -> None:
+def test_chunked_prefill_that_splits_the_image_is_rejected() -> None:
     made = student()
     made.generation_config.pad_token_id = PAD
     with pytest.raises(VicurError, match="Prefill the prompt at once"):
@@ -310,7 +310,7 @@ def test_chunked_prefill_is_refused_where_it_would_split_the_image() -> None:
 
 
 @torch.no_grad()
-def test_a_new_turn_on_a_cache_agrees_for_the_first_sink_and_is_refused_for_the_assistants() -> None:
+def test_a_new_turn_on_a_cache_works_with_the_first_sink_only() -> None:
     turn = [IM_END, IM_START, 8, 25, IM_END, IM_START, 9]
     whole = Row(LONG.ids + turn, LONG.types + [0] * len(turn), LONG.pictures)
     for sink in SINKS:
@@ -333,7 +333,7 @@ def test_a_new_turn_on_a_cache_agrees_for_the_first_sink_and_is_refused_for_the_
 
 
 def _gradients(made: Qwen3VLStudentForConditionalGeneration, *batches: dict[str, Any]) -> dict[str, Tensor]:
-    """Gradients of a loss over several batches whose forwards are all done before the backward."""
+    """Return gradients of a loss over several batches, with all forwards before the backward."""
     made.zero_grad()
     losses = [made(**arguments, use_cache=False).logits.log_softmax(-1)[..., 11:14].mean() for arguments in batches]
     torch.stack(losses).sum().backward()
@@ -342,7 +342,7 @@ def _gradients(made: Qwen3VLStudentForConditionalGeneration, *batches: dict[str,
 
 @pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("sink", SINKS)
-def test_gradient_checkpointing_changes_no_gradient_even_with_forwards_in_between(sink: Sink, reentrant: bool) -> None:
+def test_gradient_checkpointing_changes_no_gradient_with_interleaved_forwards(sink: Sink, reentrant: bool) -> None:
     made = student(sink).train()
     batches = batch([LONG, TEXT]), batch([SHORT, SEVERAL], "right")
     plain = _gradients(made, *batches)
@@ -354,7 +354,7 @@ def test_gradient_checkpointing_changes_no_gradient_even_with_forwards_in_betwee
         torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_micro_batches_add_up_to_their_gradients_apart() -> None:
+def test_gradients_of_micro_batches_add_up() -> None:
     made = student()
     batches = batch([LONG]), batch([SEVERAL])
     together, apart = _gradients(made, *batches), [_gradients(made, b) for b in batches]
@@ -363,7 +363,7 @@ def test_micro_batches_add_up_to_their_gradients_apart() -> None:
 
 
 @torch.no_grad()
-def test_a_deep_copy_has_a_module_of_its_own() -> None:
+def test_a_deep_copy_does_not_share_the_module() -> None:
     made = student()
     before = logprobs(made, [LONG])[0]
     copied = copy.deepcopy(made)
@@ -377,10 +377,10 @@ def test_a_deep_copy_has_a_module_of_its_own() -> None:
 # Packs
 
 
-@pytest.mark.parametrize("told_by", ["positions", "full mask"])
+@pytest.mark.parametrize("source", ["positions", "full mask"])
 @pytest.mark.parametrize("sink", SINKS)
 @torch.no_grad()
-def test_a_pack_gives_the_logprobs_of_its_sequences_apart(sink: Sink, told_by: str) -> None:
+def test_a_pack_gives_the_logprobs_of_its_separate_sequences(sink: Sink, source: str) -> None:
     made = student(sink)
     parts = [batch([r]) for r in ROWS]
     positions = [
@@ -390,7 +390,7 @@ def test_a_pack_gives_the_logprobs_of_its_sequences_apart(sink: Sink, told_by: s
     lengths = [p["input_ids"].shape[1] for p in parts]
     rope = torch.cat(positions, dim=-1)
     number = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor(lengths))
-    if told_by == "positions":
+    if source == "positions":
         text = torch.cat([torch.arange(n) for n in lengths])[None, None]
         layout = {"position_ids": torch.cat([text, rope])}
     else:
@@ -416,23 +416,25 @@ def test_a_pack_gives_the_logprobs_of_its_sequences_apart(sink: Sink, told_by: s
     ("settings", "layers", "message"),
     [
         ({"num_heads": 5}, 4, "5 heads do not divide the hidden size 64"),
-        ({}, 1, "a single decoder layer"),
+        ({}, 1, "at least 2 decoder layers"),
         ({"sink": "assistant"}, 4, "needs the id of <|im_start|>"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], layers: int, message: str) -> None:
+def test_settings_that_do_not_fit_the_backbone_are_rejected(
+    settings: dict[str, Any], layers: int, message: str
+) -> None:
     with pytest.raises(VicurError, match=message.replace("|", r"\|")):
         with_cue_recovery(backbone(layers=layers), CueRecoverySettings(**settings), seed=0)
 
 
-def test_other_numbers_of_heads_are_possible() -> None:
+def test_the_number_of_heads_can_be_set() -> None:
     made = with_cue_recovery(backbone(), CueRecoverySettings(num_heads=8), seed=0)
     assert {a.num_heads for a in made.model.cue_recovery.attentions().values()} == {8}
     logprobs(made, [LONG])
 
 
 @pytest.mark.parametrize("sink", SINKS)
-def test_embeddings_without_types_or_ids_are_refused_where_positions_would_be_a_guess(sink: Sink) -> None:
+def test_embeddings_without_types_or_ids_are_rejected(sink: Sink) -> None:
     made, arguments = student(sink), batch([LONG])
     arguments["inputs_embeds"] = made.get_input_embeddings()(arguments.pop("input_ids"))
     types = arguments.pop("mm_token_type_ids")

@@ -38,10 +38,10 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "VICUR_"))}
 
 
-def vicur(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command with its real stages, away from this process's own run and tracking."""
+def vicur(folder: Path, *arguments: str, python: Path | str = sys.executable) -> subprocess.CompletedProcess[str]:
+    """Run a command with its real stages, away from this process's own run and tracking."""
     return subprocess.run(
-        [sys.executable, "-m", "vicur", *arguments],
+        [python, "-m", "vicur", *arguments],
         cwd=folder,
         env=environment(),
         capture_output=True,

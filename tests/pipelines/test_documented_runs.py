@@ -15,7 +15,8 @@ from vicur_pipelines.submit.packaged import Package
 from vicur_pipelines.submit.parameters import run_parameters
 
 from vicur.cluster.request import Request, resolved
-from vicur.config.run import RunConfig, load_settings
+from vicur.config.loading import load_settings
+from vicur.config.run import RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
@@ -29,8 +30,8 @@ _WRONG = "no_such_setting"
 
 def documented() -> list[tuple[str, list[str]]]:
     """The calls that start a run, with the page of each."""
-    text = {page.name: page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES}
-    calls = [(page, shlex.split(call, comments=True)) for page, each in text.items() for call in _CALL.findall(each)]
+    text = [(page.name, page.read_text(encoding="utf-8").replace("\\\n", " ")) for page in PAGES]
+    calls = [(page, shlex.split(call, comments=True)) for page, each in text for call in _CALL.findall(each)]
     return [(page, words) for page, words in calls if not {"--follow", "--terminate"} & set(words)]
 
 

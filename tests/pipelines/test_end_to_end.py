@@ -1,7 +1,8 @@
-"""The whole pipeline with its real stages, on little data and for a few steps."""
+"""The whole pipeline with its real stages, on little data and for a few steps, from the installed wheel in an empty folder."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 
 from tests.pipelines.small import SMALL, summary, vicur
 from tests.training.factory import save_random_base
+from tests.wheel import build_wheel, install
 
 CONFIG = {
     "name": "small",
@@ -20,11 +22,18 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment that has the wheel and cannot import from a clone."""
+    folder = tmp_path_factory.mktemp("installed")
+    return install(build_wheel(folder), folder / "environment")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Path:
     folder = tmp_path_factory.mktemp("project")
     save_random_base(folder / "base")
     (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG))
-    run = vicur(folder, "run", "small.yaml")
+    run = vicur(folder, "run", "small.yaml", python=installed)
     assert run.returncode == 0, run.stdout + run.stderr
     return folder
 
@@ -69,9 +78,16 @@ def test_tracking_has_the_run_its_steps_and_how_it_ended(project: Path, monkeypa
     assert set(status.values()) == {"FINISHED"}
 
 
-def test_the_same_run_again_reuses_all_work_and_finds_its_version(project: Path) -> None:
+def test_the_installed_package_comes_from_no_clone(installed: Path, tmp_path: Path) -> None:
+    modules = "vicur, vicur_components, vicur_pipelines"
+    script = f"import {modules}; print(*(m.__file__ for m in ({modules})))"
+    found = subprocess.run([installed, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert all(Path(file).is_relative_to(installed.parents[1]) for file in found.split())
+
+
+def test_the_same_run_again_reuses_all_work_and_finds_its_version(project: Path, installed: Path) -> None:
     first = summary(project)
-    again = vicur(project, "run", "small.yaml")
+    again = vicur(project, "run", "small.yaml", python=installed)
     assert again.returncode == 0, again.stdout
     told = summary(project)
     assert told["run_id"] != first["run_id"]

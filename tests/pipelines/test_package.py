@@ -18,8 +18,9 @@ from vicur_pipelines.local import code_versions
 from vicur_pipelines.package import write_package
 
 from vicur.config.ablation import AblationConfig
+from vicur.config.loading import load_settings
 from vicur.config.methods import METHODS
-from vicur.config.run import RunConfig, load_settings
+from vicur.config.run import RunConfig
 from vicur.errors import VicurError
 from vicur.stage.table import STAGES
 

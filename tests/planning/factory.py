@@ -1,4 +1,4 @@
-"""A Qwen3-VL of a few million random weights, large enough that what a plan leaves out does not show, and plans for it."""
+"""A Qwen3-VL of a few million random weights and plans for it. It is large enough to make what a plan neglects negligible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROMPT, RESPONSE = 48, 80
 
 
 def midsize_config() -> Qwen3VLConfig:
-    """Hidden 256, six decoder layers with grouped keys and values, a tower of three blocks."""
+    """Return a configuration with hidden size 256, six decoder layers with grouped-query attention and three vision blocks."""
     return Qwen3VLConfig(
         text_config={
             "vocab_size": 512,
@@ -55,15 +55,15 @@ def midsize_config() -> Qwen3VLConfig:
 
 
 def save_midsize(folder: Path) -> Path:
-    """A checkpoint of it."""
+    """Save a checkpoint with random weights."""
     torch.manual_seed(0)
     save_model(Qwen3VLForConditionalGeneration(midsize_config()), folder)
     return folder
 
 
 def plan_of(student: str | Path, **fields: Any) -> PlanInput:
-    """A plan's input with short sequences, and cue recovery at every second layer."""
-    given = {
+    """Return a plan's input with short sequences and cue recovery at every second layer."""
+    values = {
         "student": str(student),
         "recovery": CueRecoverySettings(interval=2),
         "steps": 7,
@@ -73,4 +73,4 @@ def plan_of(student: str | Path, **fields: Any) -> PlanInput:
         "image_tokens": IMAGE_TOKENS,
         **fields,
     }
-    return PlanInput.model_validate(given)
+    return PlanInput.model_validate(values)

@@ -1,6 +1,6 @@
-"""Operations are those that torch counts on the real model; steps and epochs are the trainer's.
+"""Planned operations agree with PyTorch's counter on the real model, and epochs with the trainer's batches.
 
-Attention is counted as plain products (the math backend): torch knows no operations of the CPU's fused kernel.
+Attention runs with the math backend, because PyTorch's counter does not know the fused CPU kernel.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def model() -> Qwen3VLForConditionalGeneration:
     return Qwen3VLForConditionalGeneration(midsize_config())
 
 
-def test_text_operations_are_those_that_torch_counts(model: Qwen3VLForConditionalGeneration) -> None:
+def test_text_operations_match_the_flop_counter(model: Qwen3VLForConditionalGeneration) -> None:
     ids = torch.full((1, TOKENS), 20)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         hidden = model.model.language_model(input_ids=ids, use_cache=False)[0]
@@ -58,43 +58,42 @@ def test_text_operations_are_those_that_torch_counts(model: Qwen3VLForConditiona
     assert 2 * text_flops(MIDSIZE, SIZES, TOKENS) == pytest.approx(backward, rel=0.01)
 
 
-def test_the_output_layers_operations_are_those_that_torch_counts(model: Qwen3VLForConditionalGeneration) -> None:
+def test_operations_of_the_output_layer_match_the_flop_counter(model: Qwen3VLForConditionalGeneration) -> None:
     with FlopCounterMode(display=False) as counter:
         model.lm_head(torch.randn(1, RESPONSE, 256))
     assert head_flops(MIDSIZE, RESPONSE) == counter.get_total_flops()
 
 
 @torch.no_grad()
-def test_vision_operations_are_those_that_torch_counts(model: Qwen3VLForConditionalGeneration) -> None:
+def test_vision_operations_match_the_flop_counter(model: Qwen3VLForConditionalGeneration) -> None:
     grid = torch.tensor([[1, 4 * MERGE, IMAGE_TOKENS // 4 * MERGE]])
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.model.get_image_features(torch.randn(IMAGE_TOKENS * MERGE**2, 96), grid)
     assert vision_flops(plan(), MIDSIZE, SIZES) == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
-def test_cue_recovery_is_a_small_share_of_a_prompt() -> None:
-    given = plan_of("midsize")
-    share = recovery_flops(given, MIDSIZE) / text_flops(MIDSIZE, SIZES, PROMPT)
+def test_cue_recovery_costs_a_small_share_of_prefill() -> None:
+    share = recovery_flops(plan_of("midsize"), MIDSIZE) / text_flops(MIDSIZE, SIZES, PROMPT)
     assert 0 < share < 0.1
     assert recovery_flops(plan(), MIDSIZE) == 0
 
 
-def test_a_backward_is_two_forwards_and_checkpointing_adds_one() -> None:
+def test_backward_costs_two_forwards_and_checkpointing_one_more() -> None:
     lengths = longest_lengths(plan())
-    kept = step_work(plan(), MODELS, lengths)
-    again = step_work(plan(gradient_checkpointing=True), MODELS, lengths)
-    assert kept.backward == 2 * kept.forward
-    assert again.forward == 2 * kept.forward
-    assert again.backward == kept.backward
-    assert kept.forward == plan().sequences * text_flops(MIDSIZE, SIZES, TOKENS)
+    saved = step_work(plan(), MODELS, lengths)
+    recomputed = step_work(plan(gradient_checkpointing=True), MODELS, lengths)
+    assert saved.backward == 2 * saved.forward
+    assert recomputed.forward == 2 * saved.forward
+    assert recomputed.backward == saved.backward
+    assert saved.forward == plan().sequences * text_flops(MIDSIZE, SIZES, TOKENS)
 
 
-def test_frozen_weights_save_the_backwards_second_half() -> None:
+def test_frozen_weights_halve_the_backward() -> None:
     lengths = longest_lengths(plan())
     assert step_work(plan(trained="lora"), MODELS, lengths).backward == step_work(plan(), MODELS, lengths).forward
 
 
-def test_a_divergence_projects_the_teachers_states_in_the_loss_rather_than_before() -> None:
+def test_the_output_layer_of_the_teacher_is_counted_once_for_a_divergence() -> None:
     lengths = longest_lengths(plan())
     k1, divergence = (step_work(plan(objective=o), MODELS, lengths) for o in ("k1", "forward_kl"))
     projected = plan().sequences * head_flops(MIDSIZE, RESPONSE)
@@ -103,47 +102,44 @@ def test_a_divergence_projects_the_teachers_states_in_the_loss_rather_than_befor
 
 
 def test_supervised_training_has_no_rollouts() -> None:
-    given = plan(objective="supervised", teacher="none")
-    models = Models(MIDSIZE, SIZES, MIDSIZE, None)
-    work, seconds = (
-        step_work(given, models, longest_lengths(given)),
-        step_seconds(given, models, longest_lengths(given)),
-    )
+    supervised = plan(objective="supervised", teacher="none")
+    models, lengths = Models(MIDSIZE, SIZES, MIDSIZE, None), longest_lengths(supervised)
+    work, seconds = step_work(supervised, models, lengths), step_seconds(supervised, models, lengths)
     assert (work.rollout, work.teacher, seconds.rollout, seconds.teacher) == (0, 0, 0, 0)
     assert seconds.validation > 0
 
 
 def test_operations_grow_with_rollouts_and_lengths() -> None:
-    given, more = plan(), plan(rollouts=5)
-    lengths = longest_lengths(given)
-    assert step_work(more, MODELS, lengths).forward == 5 * step_work(given, MODELS, lengths).forward
-    assert step_work(more, MODELS, lengths).vision == step_work(given, MODELS, lengths).vision
-    assert step_work(given, MODELS, expected_lengths(given)).total < step_work(given, MODELS, lengths).total
+    one, five = plan(), plan(rollouts=5)
+    lengths = longest_lengths(one)
+    assert step_work(five, MODELS, lengths).forward == 5 * step_work(one, MODELS, lengths).forward
+    assert step_work(five, MODELS, lengths).vision == step_work(one, MODELS, lengths).vision
+    assert step_work(one, MODELS, expected_lengths(one)).total < step_work(one, MODELS, lengths).total
 
 
-def test_decoding_is_bound_by_memory_and_waits_for_the_longest_row() -> None:
-    # Bandwidth of 10^-6 TB/s: a step reads all weights of the text model, 4 bytes each, and takes so many microseconds.
+def test_decoding_is_memory_bound_and_lasts_as_long_as_the_longest_response() -> None:
+    # At 10^-6 TB/s reading the weights of the text model (4 bytes each) takes one microsecond per byte and dominates.
     hardware = Hardware(bandwidth=1e-6, bandwidth_utilisation=1, decode_overhead_ms=0, peak_tflops=1e9)
-    given = plan(hardware=hardware, mean_response_tokens=1)
-    seconds = step_seconds(given, MODELS, expected_lengths(given))
+    slow = plan(hardware=hardware, mean_response_tokens=1)
+    seconds = step_seconds(slow, MODELS, expected_lengths(slow))
     weights = RESPONSE * (SIZES.total - SIZES.vision) * 4 / 1e6
     assert seconds.rollout == pytest.approx(weights, rel=0.01)
-    slower = given.model_copy(update={"rollout_batch_size": 1})
+    slower = slow.model_copy(update={"rollout_batch_size": 1})
     assert step_seconds(slower, MODELS, expected_lengths(slower)).rollout == pytest.approx(4 * weights, rel=0.01)
 
 
-def test_a_decoding_step_takes_its_overhead_at_least() -> None:
-    given = plan(hardware=Hardware(decode_overhead_ms=25))
-    assert step_seconds(given, MODELS, longest_lengths(given)).rollout == pytest.approx(RESPONSE * 0.025, rel=0.01)
+def test_a_decoding_step_takes_at_least_the_overhead() -> None:
+    fast = plan(hardware=Hardware(decode_overhead_ms=25))
+    assert step_seconds(fast, MODELS, longest_lengths(fast)).rollout == pytest.approx(RESPONSE * 0.025, rel=0.01)
 
 
-def test_epochs_are_the_trainers() -> None:
+def test_epochs_match_the_batches_of_the_trainer() -> None:
     examples, batch, steps = 30, 8, 11
-    taken = Counter(row for step in range(steps) for row in batch_rows(examples, batch, 0, step))
-    found = epochs(steps, batch, examples)
-    assert sum(taken.values()) / examples == found
-    assert {min(taken.values()), max(taken.values())} <= {int(found), int(found) + 1}
+    uses = Counter(row for step in range(steps) for row in batch_rows(examples, batch, 0, step))
+    planned = epochs(steps, batch, examples)
+    assert sum(uses.values()) / examples == planned
+    assert {min(uses.values()), max(uses.values())} <= {int(planned), int(planned) + 1}
 
 
-def test_the_papers_epochs_are_55_steps() -> None:
+def test_275_steps_are_the_five_epochs_of_the_paper() -> None:
     assert epochs(275, 128, 55 * 128) == 5

@@ -1,4 +1,4 @@
-"""A run's configuration becomes a plan's input in one place, and what does not go together is refused."""
+"""A run's configuration is converted to a plan's input, and contradictory inputs are rejected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vicur.config.run import load_config
+from vicur.config.loading import load_config
 from vicur.errors import VicurError
 from vicur.planning import plan_input
 from vicur.planning.inputs import setting
@@ -16,7 +16,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.parametrize("size", ["2B", "4B", "8B", "32B"])
-def test_the_shipped_configurations_hold_the_papers_settings(size: str) -> None:
+def test_the_shipped_configurations_have_the_settings_of_the_paper(size: str) -> None:
     config = load_config(CONFIGS / f"qwen3-vl-{size.lower()}.yaml")
     plan = plan_input(config, "vicur", assumed={"examples": 55 * 128})
     assert plan.student.endswith(f"Qwen3-VL-{size}-Instruct")
@@ -28,13 +28,13 @@ def test_the_shipped_configurations_hold_the_papers_settings(size: str) -> None:
     assert (config.data.type, config.cues.provider.type) == ("folder", "annotation")
 
 
-def test_a_method_decides_about_cue_recovery() -> None:
+def test_the_method_determines_whether_there_is_cue_recovery() -> None:
     config = load_config(None)
     assert plan_input(config, "opsd").recovery is None
     assert plan_input(config, "vicur").recovery == config.training.recovery.module
 
 
-def test_teacher_rollouts_and_what_is_trained_are_those_of_the_method() -> None:
+def test_teacher_rollouts_and_trained_weights_follow_the_method() -> None:
     stronger = load_config(None, ["methods=[opd]", "training.teacher={type: checkpoint, path: /models/Qwen3-VL-8B}"])
     plan = plan_input(stronger, "opd")
     assert (plan.teacher, plan.teacher_model, plan.recovery) == ("checkpoint", "/models/Qwen3-VL-8B", None)
@@ -46,43 +46,43 @@ def test_teacher_rollouts_and_what_is_trained_are_those_of_the_method() -> None:
     assert (plan.trained, plan.lora_rank, plan.train_vision, plan.teacher) == ("lora", 8, False, "adapter_off")
 
 
-def test_examples_of_digit_scenes_are_known() -> None:
+def test_the_number_of_examples_is_known_for_digit_scenes_only() -> None:
     config = load_config(None)
     assert plan_input(config, "vicur").examples == config.data.distill.scenes * config.data.distill.questions  # type: ignore[union-attr]
     assert plan_input(load_config(CONFIGS / "qwen3-vl-8b.yaml"), "vicur").examples is None
 
 
-def test_assumptions_win_over_the_configuration() -> None:
+def test_assumptions_override_the_configuration() -> None:
     plan = plan_input(load_config(None), "vicur", assumed={"student": "8B", "steps": 3}, hardware={"gpu_memory": 40})
     assert (plan.student, plan.steps, plan.hardware.gpu_memory) == ("8B", 3, 40)
 
 
-def test_shares_of_a_batch_are_rounded_up_and_never_exceed_it() -> None:
+def test_batch_shares_are_rounded_up_and_limit_the_micro_batch() -> None:
     plan = plan_input(load_config(None), "vicur", assumed={"batch_size": 10, "gpus": 4, "micro_batch_size": 8})
     assert (plan.sequences_a_gpu, plan.micro_batch, plan.rollout_batch) == (3, 3, 3)
 
 
 @pytest.mark.parametrize(
-    ("assumed", "words"),
+    ("assumed", "message"),
     [
         ({"microbatch": 1}, "no setting 'microbatch'"),
         ({"strategy": "tp"}, "strategy"),
         ({"teacher": "checkpoint"}, "teacher_model"),
         ({"teacher": "adapter_off"}, "lora"),
-        ({"teacher": "none", "teacher_gpus": 1}, "no weights of its own"),
-        ({"gpus": 4, "teacher_gpus": 2}, "set teacher_gpus to 4 or 0"),
+        ({"teacher": "none", "teacher_gpus": 1}, "teacher 'none' has no separate weights"),
+        ({"gpus": 4, "teacher_gpus": 2}, "Set teacher_gpus to 4 "),
         ({"trained": "recovery", "recovery": None}, "cue recovery"),
-        ({"mean_response_tokens": 5000}, "mean_response_tokens = 5000 is above"),
+        ({"mean_response_tokens": 5000}, "mean_response_tokens is 5000, which exceeds"),
         ({"gpus": 0}, "gpus"),
     ],
 )
-def test_what_does_not_go_together_is_refused_with_the_reason(assumed: dict[str, Any], words: str) -> None:
-    with pytest.raises(VicurError, match=words):
+def test_contradictory_inputs_are_rejected_with_the_reason(assumed: dict[str, Any], message: str) -> None:
+    with pytest.raises(VicurError, match=message):
         plan_input(load_config(None), "vicur", assumed=assumed)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "written"),
+    ("field", "value", "arguments"),
     [
         ("gpus", 16, "--gpus 16"),
         ("teacher_gpus", 4, "--teacher-gpus 4"),
@@ -93,5 +93,5 @@ def test_what_does_not_go_together_is_refused_with_the_reason(assumed: dict[str,
         ("image_tokens", 64, "--assume image_tokens=64"),
     ],
 )
-def test_a_change_is_written_as_the_command_takes_it(field: str, value: object, written: str) -> None:
-    assert setting(field, value) == written
+def test_a_change_is_shown_as_command_line_arguments(field: str, value: object, arguments: str) -> None:
+    assert setting(field, value) == arguments

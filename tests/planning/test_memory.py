@@ -1,4 +1,4 @@
-"""The memory model agrees with what real weights, gradients, optimizer states and activations take."""
+"""Planned memory agrees with real weights, gradients, optimizer states and activations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from vicur.planning.model import models_of
 from vicur.training.objectives import forward_kl
 
 ROWS = 4
-# What a plan leaves out: indices of visual tokens, small reductions. Less at real sizes, where states are wider.
+# The plan neglects indices of visual tokens and small reductions, which matter less at real sizes.
 TOLERANCE = 0.02
 GIB = 2**30
 
@@ -50,12 +50,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_midsize(tmp_path_factory.mktemp("midsize"))
 
 
-def made(folder: Path, *, recovery: bool = True) -> Qwen3VLForConditionalGeneration:
+def student_of(folder: Path, *, recovery: bool = True) -> Qwen3VLForConditionalGeneration:
     base = load_model(folder).train()
     return with_cue_recovery(base, CueRecoverySettings(interval=2), seed=0) if recovery else base
 
 
-def pictures() -> list[Pixels]:
+def random_images() -> list[Pixels]:
     height, width = 4, IMAGE_TOKENS // 4
     grid = (1, height * MERGE, width * MERGE)
     shape = (IMAGE_TOKENS * MERGE**2, 3 * 2 * PATCH**2)
@@ -63,7 +63,7 @@ def pictures() -> list[Pixels]:
 
 
 def batch() -> dict[str, Any]:
-    """Rows of the longest prompt and response, one of them padded, as real batches are."""
+    """Return a batch of rows of maximum length, one of them padded, so that the mask is needed as in real batches."""
     tokens = PROMPT + RESPONSE
     ids = torch.full((ROWS, tokens), 20)
     ids[:, 1], ids[:, 2 + IMAGE_TOKENS] = 3, 4
@@ -73,23 +73,23 @@ def batch() -> dict[str, Any]:
     return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == 5).long(), "use_cache": False}
 
 
-def kept_bytes(model: nn.Module, forward: Callable[[], Sequence[Tensor]]) -> int:
-    """Bytes of the tensors that autograd saves in ``forward`` and of its outputs, shared storages once, weights not at all."""
+def saved_bytes(model: nn.Module, forward: Callable[[], Sequence[Tensor]]) -> int:
+    """Return the bytes of the outputs of ``forward`` and of the tensors that autograd saves in it, without weights."""
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
-    kept: dict[int, Tensor] = {}
+    saved: dict[int, Tensor] = {}  # by storage, so that shared storages count once
 
     def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor
+        saved[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         for tensor in forward():
             pack(tensor)
-    return sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights)
+    return sum(tensor.untyped_storage().nbytes() for key, tensor in saved.items() if key not in weights)
 
 
 def text_forward(model: Qwen3VLForConditionalGeneration) -> Callable[[], tuple[Tensor]]:
-    images = pictures()
+    images = random_images()
     with torch.no_grad():
         features: dict[str, ImageFeatures] = encode_images(model, images)
     grids = torch.tensor([image.grid for image in images])
@@ -97,8 +97,8 @@ def text_forward(model: Qwen3VLForConditionalGeneration) -> Callable[[], tuple[T
     return lambda: (model.model(**batch(), **encoded)[0],)
 
 
-def test_weights_gradients_and_optimizer_take_what_the_plan_says(folder: Path) -> None:
-    student = made(folder)
+def test_weights_gradients_and_optimizer_states_match_to_the_byte(folder: Path) -> None:
+    student = student_of(folder)
     optimizer = torch.optim.AdamW(student.parameters())
     for parameter in student.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -115,8 +115,8 @@ def test_weights_gradients_and_optimizer_take_what_the_plan_says(folder: Path) -
     assert planned[Part.OPTIMIZER] == total(moments)
 
 
-def test_a_frozen_tower_has_no_gradient_and_no_optimizer_state(folder: Path) -> None:
-    student = made(folder)
+def test_a_frozen_vision_tower_has_no_gradients(folder: Path) -> None:
+    student = student_of(folder)
     student.model.visual.requires_grad_(requires_grad=False)
     trained = sum(p.numel() for p in student.parameters() if p.requires_grad)
     plan = plan_of(folder, train_vision=False)
@@ -124,18 +124,18 @@ def test_a_frozen_tower_has_no_gradient_and_no_optimizer_state(folder: Path) -> 
 
 
 @pytest.mark.parametrize("recovery", [False, True])
-def test_activations_of_the_text_backbone_are_those_that_autograd_saves(folder: Path, recovery: bool) -> None:
-    student = made(folder, recovery=recovery)
-    measured = kept_bytes(student, text_forward(student))
+def test_text_activations_match_what_autograd_saves(folder: Path, recovery: bool) -> None:
+    student = student_of(folder, recovery=recovery)
+    measured = saved_bytes(student, text_forward(student))
     plan = plan_of(folder, **({} if recovery else {"recovery": None}))
     assert text_activations(plan, models_of(plan))[0] == pytest.approx(measured, rel=TOLERANCE)
 
 
-def test_under_autocast_they_are_too_apart_from_the_copies_of_the_weights(folder: Path) -> None:
-    student = made(folder, recovery=False)
+def test_text_activations_match_under_autocast_without_the_cast_weights(folder: Path) -> None:
+    student = student_of(folder, recovery=False)
     forward = text_forward(student)
     with torch.autocast("cpu", torch.bfloat16):
-        measured = kept_bytes(student, forward)
+        measured = saved_bytes(student, forward)
     plan = plan_of(folder, recovery=None, mixed_precision="bf16")
     models = models_of(plan)
     copies = 2 * models.sizes.text_layers * models.sizes.text_linear
@@ -143,8 +143,8 @@ def test_under_autocast_they_are_too_apart_from_the_copies_of_the_weights(folder
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_forward_and_backward_reach_the_level_that_is_planned(folder: Path, checkpointing: bool) -> None:
-    student = made(folder)
+def test_peak_of_forward_and_backward_matches(folder: Path, checkpointing: bool) -> None:
+    student = student_of(folder)
     if checkpointing:
         student.activation_checkpointing_enable()
     for parameter in student.parameters():
@@ -152,12 +152,12 @@ def test_forward_and_backward_reach_the_level_that_is_planned(folder: Path, chec
     forward = text_forward(student)
     with LiveBytes() as live:
         (hidden_BTH,) = forward()
-        kept = live.now
+        saved = live.now
         hidden_BTH.backward(torch.ones_like(hidden_BTH))
     plan = plan_of(folder, gradient_checkpointing=checkpointing)
     planned, extra = text_activations(plan, models_of(plan))
-    assert planned == pytest.approx(kept, rel=TOLERANCE)
-    # Above rather than below: what the last norm kept is gone by the time that the layers' backward is at its height.
+    assert planned == pytest.approx(saved, rel=TOLERANCE)
+    # The plan is slightly above: what the last norm saved is freed before the backward of the layers reaches its peak.
     assert live.peak <= planned + extra <= 1.06 * live.peak
 
 
@@ -165,36 +165,36 @@ def drop_gradient(parameter: Tensor) -> None:
     parameter.grad = None
 
 
-def test_activations_of_the_vision_tower_are_those_that_autograd_saves(folder: Path) -> None:
-    student = made(folder)
-    images = pictures()
+def test_vision_activations_match_what_autograd_saves(folder: Path) -> None:
+    student = student_of(folder)
+    images = random_images()
 
     def forward() -> list[Tensor]:
         return [t for f in encode_images(student, images).values() for t in (f.tokens_NH, *f.deepstack_NH)]
 
-    measured = kept_bytes(student, forward)
+    measured = saved_bytes(student, forward)
     plan = plan_of(folder)
     assert vision_activations(plan, models_of(plan))[0] == pytest.approx(measured, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("mixed_precision", ["none", "bf16"])
 @torch.no_grad()
-def test_the_kv_cache_takes_what_the_plan_says(folder: Path, mixed_precision: str) -> None:
-    student = made(folder)
+def test_kv_cache_matches_to_the_byte(folder: Path, mixed_precision: str) -> None:
+    student = student_of(folder)
     cache = DynamicCache(config=student.config.text_config)
     ids = torch.full((ROWS, PROMPT + RESPONSE), 20)
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision == "bf16"):
         student.model.language_model(input_ids=ids, past_key_values=cache, use_cache=True)
     measured = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
     plan = plan_of(folder, mixed_precision=mixed_precision)
-    # One layer more is planned: its old cache stands beside the new one while a token is appended.
+    # One more layer is planned: its old cache is freed after the new one was allocated.
     layers = student.config.text_config.num_hidden_layers
     planned = student_memory(plan, models_of(plan))[Phase.ROLLOUT][Part.KV_CACHE]
     assert planned * layers == measured * (layers + 1)
 
 
 @pytest.mark.parametrize("objective", ["k1", "forward_kl"])
-def test_the_loss_stays_below_what_is_planned_for_it(folder: Path, objective: str) -> None:
+def test_the_loss_stays_within_its_planned_memory(folder: Path, objective: str) -> None:
     tokens, sizes = ROWS * RESPONSE, TileSizes.suited_to(torch.device("cuda"))
     states = ResponseStates(
         torch.randn(tokens, 256, requires_grad=True),
@@ -212,12 +212,12 @@ def test_the_loss_stays_below_what_is_planned_for_it(folder: Path, objective: st
             weighted_divergence(states, states, forward_kl, weights_N, forbidden, sizes).loss.backward()
     plan = plan_of(folder, objective=objective)
     planned = loss_bytes(plan, models_of(plan))
-    given = (2 if objective == "forward_kl" else 1) * tokens * 256 * 4
-    assert 0.5 * planned < live.peak + given <= planned
+    inputs = (2 if objective == "forward_kl" else 1) * tokens * 256 * 4
+    assert 0.5 * planned < live.peak + inputs <= planned
 
 
 def plan_8b(**fields: Any) -> PlanInput:
-    given = {
+    values = {
         "student": "8B",
         "steps": 275,
         "batch_size": 128,
@@ -230,22 +230,22 @@ def plan_8b(**fields: Any) -> PlanInput:
         "micro_batch_size": 1,
         **fields,
     }
-    return PlanInput.model_validate(given)
+    return PlanInput.model_validate(values)
 
 
-def test_sharding_divides_weights_and_optimizer_by_the_gpus() -> None:
+def test_sharding_divides_weights_and_optimizer_by_the_number_of_gpus() -> None:
     alone, shared = plan_8b(gpus=1, batch_size=16), plan_8b()
     models = models_of(alone)
     one = student_memory(alone, models)[Phase.UPDATE]
     eight = student_memory(shared, models)[Phase.UPDATE]
     for part in (Part.WEIGHTS, Part.OPTIMIZER):
         assert eight[part] == one[part] // 8
-    # A tower that is not trained is on every GPU, since each encodes what it needs when it needs it.
+    # The frozen vision tower of the teacher is not sharded.
     tower = 2 * models.sizes.vision
     assert eight[Part.TEACHER] == tower + (one[Part.TEACHER] - tower) // 8
 
 
-def test_a_frozen_tower_of_the_student_is_not_sharded() -> None:
+def test_a_frozen_vision_tower_of_the_student_is_not_sharded() -> None:
     alone, shared = plan_8b(gpus=1, batch_size=16, train_vision=False), plan_8b(train_vision=False)
     models = models_of(alone)
     one, eight = (student_memory(plan, models)[Phase.UPDATE][Part.WEIGHTS] for plan in (alone, shared))
@@ -253,14 +253,11 @@ def test_a_frozen_tower_of_the_student_is_not_sharded() -> None:
     assert eight == tower + (one - tower) // 8
 
 
-def test_ddp_on_several_gpus_holds_everything_on_each() -> None:
-    alone, shared = (
-        plan_8b(gpus=1, batch_size=16, strategy="ddp"),
-        plan_8b(strategy="ddp"),
-    )
+def test_ddp_replicates_everything_on_each_gpu() -> None:
+    alone, shared = plan_8b(gpus=1, batch_size=16, strategy="ddp"), plan_8b(strategy="ddp")
     models = models_of(alone)
     one, eight = student_memory(alone, models), student_memory(shared, models)
-    # Buckets stay where gradients that nobody exchanges are cleared.
+    # A single GPU frees its gradients after the update, DDP keeps them in its buckets.
     assert Part.GRADIENTS not in one[Phase.ROLLOUT]
     assert eight[Phase.ROLLOUT].pop(Part.GRADIENTS) == one[Phase.UPDATE][Part.GRADIENTS]
     assert one == eight
@@ -279,21 +276,21 @@ def test_ddp_on_several_gpus_holds_everything_on_each() -> None:
         ({"teacher": "checkpoint", "teacher_model": "32B"}, Phase.TEACHER),
     ],
 )
-def test_what_costs_memory_costs_memory(change: dict[str, Any], phase: Phase) -> None:
+def test_costly_settings_raise_the_memory_of_their_phase(change: dict[str, Any], phase: Phase) -> None:
     before, after = plan_8b(), plan_8b(**change)
     less = student_memory(before, models_of(before))[phase]
     more = student_memory(after, models_of(after))[phase]
     assert sum(more.values()) > sum(less.values())
 
 
-def test_adapters_train_little_and_their_teacher_needs_no_weights() -> None:
+def test_lora_with_an_adapter_off_teacher_needs_no_teacher_weights_and_a_small_optimizer() -> None:
     plan = plan_8b(trained="lora", teacher="adapter_off", train_vision=False)
     memory = student_memory(plan, models_of(plan))[Phase.UPDATE]
     assert Part.TEACHER not in memory
     assert memory[Part.OPTIMIZER] < GIB
 
 
-def test_a_teacher_on_gpus_of_its_own_leaves_the_students() -> None:
+def test_a_teacher_on_separate_gpus_takes_no_memory_of_the_student() -> None:
     plan = plan_8b(gpus=4, teacher_gpus=4, teacher="checkpoint", teacher_model="32B")
     models = models_of(plan)
     student, teacher = student_memory(plan, models), teacher_memory(plan, models)
@@ -312,10 +309,10 @@ def test_the_peak_is_the_highest_phase() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7])
-def test_footprints_of_any_number_of_rows_follow_from_two(rows: int) -> None:
+def test_the_extrapolated_footprint_matches_a_measured_one(rows: int) -> None:
     config, precision = architecture_of("tiny").text, Precision(torch.float32)
     config._attn_implementation = "sdpa"
-    found = decoder_layer_footprint(config, rows, 30, precision)
+    extrapolated = decoder_layer_footprint(config, rows, 30, precision)
     with FakeTensorMode(), torch.enable_grad():
         layer = Qwen3VLTextDecoderLayer(config, layer_idx=0)
         hidden_BTH = torch.empty(rows, 30, config.hidden_size, requires_grad=True)
@@ -323,8 +320,8 @@ def test_footprints_of_any_number_of_rows_follow_from_two(rows: int) -> None:
         mask_B1TT = torch.ones(rows, 1, 30, 30, dtype=torch.bool)
         with LiveBytes() as live:
             out = layer(hidden_BTH, position_embeddings=(angles_BTD, angles_BTD), attention_mask=mask_B1TT)
-            assert found.kept == live.now
+            assert extrapolated.saved == live.now
             del out
         with LiveBytes() as live, torch.no_grad():
             layer(hidden_BTH, position_embeddings=(angles_BTD, angles_BTD), attention_mask=mask_B1TT)
-            assert found.forward_peak == live.peak
+            assert extrapolated.forward_peak == live.peak

@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from tests.tracking.server import Server, free_port
-from vicur.config.run import load_config
+from vicur.config.loading import load_config
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 from vicur.tracking.mlflow import EMBEDDED_URI, connect, tracking_uri

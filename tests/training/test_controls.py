@@ -10,7 +10,7 @@ from vicur.cues import read_cues
 from vicur.cues.swap import swapped_cues
 from vicur.errors import VicurError
 from vicur.modeling import load_model
-from vicur.modeling.image_blocking import is_barred
+from vicur.modeling.image_blocking import blocks_images
 from vicur.stage.runner import execute
 from vicur.training import TRAIN
 
@@ -46,5 +46,5 @@ def test_a_hint_without_a_cue_has_none_to_swap():
 
 def test_a_student_is_barred_as_its_training_says_and_its_teacher_is_not(inputs, session, tmp_path):
     execute(TRAIN, config(bar_images=True), inputs, tmp_path / "barred", session)
-    assert is_barred(load_model(tmp_path / "barred").config)
-    assert not is_barred(load_model(inputs["base"]).config)
+    assert blocks_images(load_model(tmp_path / "barred").config)
+    assert not blocks_images(load_model(inputs["base"]).config)

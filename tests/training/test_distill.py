@@ -13,7 +13,7 @@ from vicur.config.cues import AnnotationCues, CuesConfig
 from vicur.config.methods import METHODS
 from vicur.config.training import TrainConfig
 from vicur.cues import EXTRACT
-from vicur.data.prepare import sources
+from vicur.data.sources import stage_inputs
 from vicur.errors import VicurError
 from vicur.modeling import load_model
 from vicur.modeling.chat import Chat
@@ -54,7 +54,7 @@ def test_every_method_gives_a_student_that_loads_and_says_how_it_was_made(method
         else {}
     )
     config = TrainConfig(method=method, steps=1, batch_size=4, rollout={"max_new_tokens": 40}, **named)
-    summary = execute(TRAIN, config, {**sources(config), **inputs}, tmp_path / "student", session)
+    summary = execute(TRAIN, config, {**stage_inputs(config), **inputs}, tmp_path / "student", session)
     plain = type(load_model(tmp_path / "student")) is Qwen3VLForConditionalGeneration
     assert plain == (not config.effective.recovery)
     assert summary.method == method

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from vicur.training.course import finished_student
 
 from tests.training.factory import learner_for, taught
 from tests.training.together import CASES, STEPS, Outcome, outcome
@@ -18,7 +19,6 @@ from vicur.modeling import load_model, save_model
 from vicur.processes.machines import Machines
 from vicur.training import world as processes_module
 from vicur.training.checkpoint import trained_weights
-from vicur.training.course import finished_student
 from vicur.training.metrics import Metrics
 from vicur.training.step import training_step
 from vicur.training.train import require_equal_shares
@@ -244,7 +244,7 @@ def test_machines_that_are_told_apart_wrongly_are_refused(monkeypatch, variables
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, float("inf"), True, "two", None, "2"])
 def test_a_number_of_processes_that_is_none_is_refused_in_plain_words(value):
-    with pytest.raises(VicurError, match=r"distribution.processes: input should be a whole number from 1 on, or auto"):
+    with pytest.raises(VicurError, match=r"distribution.processes must be a whole number of at least 1, or 'auto'"):
         validated(TrainingConfig, {"distribution": {"processes": value}}, "training")
 
 

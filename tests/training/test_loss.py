@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vicur.training.loss import EngineLogprobs, objective_loss, teaching
 
-from tests.modeling.output_layers import ALLOWED, FORBIDDEN, drawn, layer
+from tests.modeling.output_layers import ALLOWED, FORBIDDEN, layer, sampled_ids
 from vicur.config.objective import K1, K3, ForwardKl, Grpo, Jsd, ReverseKl, Supervised, TopkForwardKl
 from vicur.errors import VicurError
 from vicur.modeling.scoring import ResponseStates
-from vicur.training.loss import EngineLogprobs, objective_loss, teaching
 from vicur.training.objectives import token_weights, truncated_ratios
 
 LENGTHS = (4, 0, 2, 6, 1)
@@ -67,7 +67,7 @@ def mask_of(lengths, padding=0):
 
 
 def states_of(made, mask):
-    return ResponseStates(made.hidden_NH, drawn(9, TOKENS), mask, made.weight_VH)
+    return ResponseStates(made.hidden_NH, sampled_ids(9, TOKENS), mask, made.weight_VH)
 
 
 def rows_of(states, rows):
@@ -106,7 +106,7 @@ def test_loss_and_gradients_are_those_of_float64_autograd_over_all_logits(name):
     student, teacher = pair()
     mask = mask_of(LENGTHS)
     made = loss_of(name, states_of(student, mask), states_of(teacher, mask))
-    targets = drawn(9, TOKENS)[:, None]
+    targets = sampled_ids(9, TOKENS)[:, None]
     all_student, all_teacher = student.logprobs(), teacher.logprobs().detach()
     s, t = (logprobs.gather(1, targets)[:, 0] for logprobs in (all_student, all_teacher))
     advantages = ADVANTAGES[:, None].expand(mask.shape)[mask]
@@ -134,7 +134,7 @@ def test_scores_beside_the_loss_are_padded_as_the_batch_is(name):
     student, teacher = pair()
     mask = mask_of(LENGTHS, padding=2)
     made = loss_of(name, states_of(student, mask), states_of(teacher, mask))
-    wanted = student.logprobs().gather(1, drawn(9, TOKENS)[:, None])[:, 0]
+    wanted = student.logprobs().gather(1, sampled_ids(9, TOKENS)[:, None])[:, 0]
     assert torch.allclose(made.student_BR[mask], wanted, atol=1e-12)
     assert not made.student_BR[~mask].any()
     assert not made.student_BR.requires_grad
@@ -193,7 +193,7 @@ def test_a_later_update_is_judged_by_the_log_probabilities_that_sampled():
 
 def test_more_top_tokens_than_the_vocabulary_has_are_refused():
     _, teacher = pair()
-    with pytest.raises(VicurError, match="take forward_kl"):
+    with pytest.raises(VicurError, match="use forward_kl"):
         teaching(TopkForwardKl(k=1000), states_of(teacher, mask_of(LENGTHS)), FORBIDDEN)
 
 
@@ -218,7 +218,7 @@ def test_tokens_of_another_engine_weigh_as_its_capped_ratio_says(name):
     )
     ratios_N = apart_BR.exp().clamp(max=1.5)[mask]
     all_student, all_teacher = student.logprobs(), teacher.logprobs().detach()
-    s, t = (logprobs.gather(1, drawn(9, TOKENS)[:, None])[:, 0] for logprobs in (all_student, all_teacher))
+    s, t = (logprobs.gather(1, sampled_ids(9, TOKENS)[:, None])[:, 0] for logprobs in (all_student, all_teacher))
     advantages = ADVANTAGES[:, None].expand(mask.shape)[mask]
     terms = ratios_N * OBJECTIVES[name][1](At(all_student, all_teacher, s, t, advantages))
     wanted = sum(part.mean() for part in terms.split(LENGTHS) if len(part)) / len(LENGTHS)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from vicur.training.course import finished_student
 
 from tests.training.factory import learner_for, taught
 from vicur.config.base import BaseModelConfig
@@ -15,7 +16,6 @@ from vicur.modeling.vision import encode_images
 from vicur.training import batch as attempts_module
 from vicur.training import lesson as lesson_module
 from vicur.training.checkpoint import restore, trained_weights
-from vicur.training.course import finished_student
 from vicur.training.step import training_step
 
 SHIPPED = BaseModelConfig().folder

@@ -10,7 +10,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from vicur.config.recovery import CueRecoverySettings
 from vicur.config.training import TrainConfig
 from vicur.data.digit_scenes import vocabulary
-from vicur.data.prepare import sources
+from vicur.data.sources import stage_inputs
 from vicur.errors import VicurError
 from vicur.modeling import load_model, save_model, with_cue_recovery
 from vicur.modeling.chat import Chat
@@ -30,7 +30,7 @@ def teacher(base, tmp_path) -> Path:
 
 def check(base: Path, **settings: object) -> None:
     config = TrainConfig.model_validate(settings)
-    require_fit(config, {**sources(config), "base": base}, Chat.load(base))
+    require_fit(config, {**stage_inputs(config), "base": base}, Chat.load(base))
 
 
 def opd(base: Path, teacher: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_teacher_that_sees_other_patches_is_refused(base, teacher):
 
 def test_a_teacher_that_is_no_model_is_refused(base, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(VicurError, match="no readable model configuration"):
+    with pytest.raises(VicurError, match="not a readable model configuration"):
         opd(base, tmp_path / "empty")
 
 
@@ -100,13 +100,13 @@ def test_the_stage_refuses_before_it_loads_a_model(inputs, session, teacher, tmp
     shutil.copytree(inputs["base"], base)
     (base / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(VicurError, match="gives probabilities to 1000 tokens"):
-        execute(TRAIN, config, {**inputs, **sources(config), "base": base}, tmp_path / "out", session)
+        execute(TRAIN, config, {**inputs, **stage_inputs(config), "base": base}, tmp_path / "out", session)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_teacher_counts_by_its_bytes(inputs, teacher):
     config = TrainConfig.model_validate({"method": "opd", "teacher": {"type": "checkpoint", "path": teacher}})
-    paths = {**sources(config), **inputs}
+    paths = {**stage_inputs(config), **inputs}
     before = stage_identity(TRAIN, config, paths, 0)
     (teacher / "model.safetensors").write_bytes(b"other weights")
     after = stage_identity(TRAIN, config, paths, 0)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers import Qwen3VLForConditionalGeneration
+from vicur.training.rollout.gap import MAX, MEAN, engine_gap, require_near
 
 from tests.training.factory import learner_for, taught
 from vicur.config.training import TrainConfig
@@ -15,7 +16,6 @@ from vicur.training.metrics import Metrics
 from vicur.training.rollout import build
 from vicur.training.rollout.build import require_engine
 from vicur.training.rollout.describe import describe_student, describe_teacher
-from vicur.training.rollout.gap import MAX, MEAN, engine_gap, require_near
 from vicur.training.rollout.teacher import checkpoint_weights
 from vicur.training.rollout.weights import require_equal, student_weights
 from vicur.training.state import TrainState
@@ -138,7 +138,7 @@ def test_weights_of_a_checkpoint_are_read_or_what_is_wrong_with_them_is_told(bas
     sums = weight_sums(checkpoint_weights(base, torch.float32))
     model = load_model(base)
     assert sums == weight_sums(student_weights(model, torch.float32))
-    with pytest.raises(VicurError, match="holds no weights"):
+    with pytest.raises(VicurError, match="has no weights"):
         next(checkpoint_weights(tmp_path, torch.float32))
     whole = (base / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])

@@ -160,7 +160,7 @@ def test_a_cue_provider_gets_its_cues_and_special_tokens_in_questions_are_text(
     provider = EndpointProvider(config, 0, CueCache.at(tmp_path, None))
     words = CUE_PROMPTS["v1"]
     chat = Chat.load(student.folder, system=words.system)
-    answered = [expected(student, chat, words.asked(e.question), e.images)[0] for e in examples]
+    answered = [expected(student, chat, words.render(e.question), e.images)[0] for e in examples]
     for cue, response in zip(provider.cues(examples), answered, strict=True):
         # A cue that is cut off is none.
         finished = response.ids[-1] == chat.end_id

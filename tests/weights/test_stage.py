@@ -98,7 +98,7 @@ def test_what_is_no_model_is_not_put_in_its_place(tmp_path: Path, spoil: Any, me
     ("source", "says"),
     [
         ("https://ann:hush@host/model", "https://***@host/model: is neither a folder"),
-        ("s3://key:hush@bucket/model", "s3://***@bucket/model: is no address on S3"),
+        ("s3://key:hush@bucket/model", "s3://***@bucket/model: is not an S3 address"),
         ("s3://bucket", "names a bucket and no model in it"),
         ("", "an empty name: is neither a folder"),
     ],

@@ -1,6 +1,6 @@
-"""Final answers: extracting and checking them, the evidence that a response states, and hint leakage.
+"""Extraction and checking of final answers and evidence, and detection of hint leakage.
 
-Training (accuracy of rollouts) and evaluation use the same functions. They take any text and never fail on it.
+Training (rollout accuracy) and evaluation call the same functions. They accept any text and never raise because of it.
 """
 
 from vicur.answers.correct import is_correct

@@ -1,4 +1,4 @@
-"""Checks a response against an example's answer."""
+"""Check a response against an example's answer."""
 
 from __future__ import annotations
 
@@ -27,14 +27,12 @@ _MAX_FORMULA = 300
 
 
 def is_correct(response: str, example: Example) -> bool:
-    """Whether the final answer of ``response`` is the one of ``example``; ``False`` where it states none.
+    """Return whether the final answer of ``response`` matches that of ``example``. A response without a final answer is incorrect.
 
-    Args:
-        response: any text.
-        example: its ``answer`` is the truth: text, number or formula, or, of ``choices``, one of them or its letter.
+    The example's ``answer`` is a text, number or formula; with ``choices``, the text or letter of one of them.
 
     Raises:
-        VicurError: where the environment cannot run math-verify; never because of the text.
+        VicurError: if math-verify cannot run in this environment.
     """
     stated = extract_answer(response)
     if stated is None:
@@ -45,12 +43,7 @@ def is_correct(response: str, example: Example) -> bool:
 
 
 def same_answer(gold: str, stated: str) -> bool:
-    """Whether two short answers are the same text, the same quantity or equal formulas.
-
-    Args:
-        gold: the true answer.
-        stated: the answer to check.
-    """
+    """Return whether two short answers are the same text, the same quantity or equal formulas."""
     if normal_text(gold) == normal_text(stated):
         return bool(normal_text(gold)) or gold.strip() == stated.strip()
     left, right = quantity(gold), quantity(stated)
@@ -60,27 +53,28 @@ def same_answer(gold: str, stated: str) -> bool:
 
 
 def is_formula(text: str) -> bool:
-    """Whether ``text`` reads as mathematics: something to compute, and no words, which sympy would take for products."""
+    """Return whether ``text`` reads as mathematics: it has something to compute and no words."""
     if len(text) > _MAX_FORMULA or not (_COMPUTABLE.search(text) or quantity(text)):
         return False
+    # sympy would parse other words as products of variables.
     bare = _LATEX_COMMAND.sub(" ", _LATEX_TEXT.sub(" ", text))
     return all(word.lower() in _FUNCTIONS for word in _WORD.findall(bare))
 
 
 def _same_choice(gold: str, stated: str, choices: Sequence[str]) -> bool:
-    """Whether both name the same choice, each by its text or by its letter."""
     right = _choice(gold, choices)
     if right is None:
         return same_answer(gold, stated)
     named = _choice(stated, choices)
     if named is None:
-        # A value written in another way, unless it is that of another choice as well ("0.5" among "1/2" and "2/4").
+        # The same value in another notation, unless several choices have that value ("0.5" with "1/2" and "2/4").
         return [i for i, choice in enumerate(choices) if same_answer(choice, stated)] == [right]
     return named == right or normal_text(choices[named]) == normal_text(choices[right])
 
 
 def _choice(text: str, choices: Sequence[str]) -> int | None:
-    """Index of the choice that ``text`` names: by its text (choices may be letters themselves), else by its letter."""
+    """Return the index of the choice that ``text`` names."""
+    # Texts take precedence over letters, because choices may be letters themselves.
     for index, choice in enumerate(choices):
         if normal_text(choice) == normal_text(text):
             return index

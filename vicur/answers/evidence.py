@@ -1,4 +1,4 @@
-"""Evidence: what a response says it sees, held against what the example says is there."""
+"""Compare the evidence that a response states with the evidence listed in the example."""
 
 from __future__ import annotations
 
@@ -24,18 +24,11 @@ _NOT_ABOUT_IT = re.compile(r"\b(?:of|between|from|than|to|with|plus|minus|times|
 
 
 def evidence_is_right(response: str, example: Example) -> bool | None:
-    """Whether ``response`` states every piece of evidence of ``example`` and contradicts none.
+    """Return whether ``response`` states every piece of evidence of ``example`` and contradicts none.
 
-    A statement is "<subject> <verb> <values>" ("the red digit is 7", "the left column holds 7 and 5"); the values of a
-    list count in reading order. What is said of a compound ("the sum of the red digit and the blue digit is 12") states
-    nothing about its parts.
-
-    Args:
-        response: any text.
-        example: its ``metadata["evidence"]`` lists ``{"subject": str, "value": value or list of values}``.
-
-    Returns:
-        ``None`` where the example states no evidence.
+    A statement has the form "<subject> <verb> <values>" ("the red digit is 7", "the left column holds 7 and 5"), with the values of a list
+    in reading order. ``metadata["evidence"]`` lists ``{"subject": str, "value": value or list of values}``; without it, the result is
+    ``None``.
     """
     evidence = [e for e in example.metadata.get("evidence") or () if isinstance(e, dict) and e.get("subject")]
     if not evidence:
@@ -58,10 +51,11 @@ def _normal(item: str) -> str:
 
 
 def _statements(response: str, subject: str) -> Iterator[str]:
-    """What follows each "<subject> <verb>" in ``response``, to the end of the sentence."""
+    """Yield the text after each "<subject> <verb>" in ``response``, up to the end of the sentence."""
     pattern = re.compile(rf"\b{re.escape(subject.casefold())}\s+{_VERB}\s+")
     for sentence in _SENTENCE.split(response.casefold()):
         for match in pattern.finditer(sentence):
+            # "The sum of the red digit and the blue digit is 12" says nothing about the value of either digit.
             before = sentence[: match.start()].removesuffix("the ")
             joined = _CONJUNCTION.search(before)
             compound = joined is not None and _HAS_VERB.search(before) is None
@@ -70,7 +64,7 @@ def _statements(response: str, subject: str) -> Iterator[str]:
 
 
 def _says(text: str, expected: list[str]) -> bool:
-    """Whether ``text`` begins with the expected values; of numbers, with no other number in their list."""
+    """Return whether ``text`` starts with the expected values. A list of numbers must not contain any other number."""
     if all(_NUMBER.fullmatch(value) for value in expected):
         match = _LIST.match(text)
         items = [_normal(item) for item in re.findall(_ITEM, match[0]) if item != "and"] if match else []

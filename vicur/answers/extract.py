@@ -1,10 +1,10 @@
-"""Finds the final answer in a response."""
+"""Extract the final answer from a response."""
 
 from __future__ import annotations
 
 import re
 
-# What a reasoning model thinks aloud is not its answer; a thought that never ends hides no answer either.
+# The chain of thought does not count as the answer. If it never ends, the whole response is searched.
 _THOUGHT_END = "</think>"
 _MARKER = re.compile(
     r"""
@@ -20,23 +20,17 @@ _MARKER = re.compile(
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _TAG = re.compile(r"<answer>", re.IGNORECASE)
 _TAG_END = re.compile(r"</answer>", re.IGNORECASE)
-# A full stop ends an answer where a space or nothing follows: not the point of "3.5".
+# Requires a space or the end of the text, so that the decimal point of "3.5" does not end the answer.
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _BARE_WORDS = 3
 _MAX_LENGTH = 2000
 
 
 def extract_answer(response: str) -> str | None:
-    r"""The final answer that ``response`` states, or ``None``.
+    r"""Return the final answer that ``response`` states, without surrounding markup, or ``None``.
 
-    The last of these counts: ``Answer: X`` (also "the answer is X"), ``\boxed{X}``, ``<answer>X</answer>``. A response
-    of up to three words without any of them is itself the answer.
-
-    Args:
-        response: any text.
-
-    Returns:
-        The answer without the markup around it; never empty.
+    The last of these forms counts: ``Answer: X`` (also "the answer is X"), ``\boxed{X}``, ``<answer>X</answer>``. A response of up to
+    three words without any of them is itself the answer.
     """
     text = response.rpartition(_THOUGHT_END)[2]
     found = [(m.end(), read) for pattern, read in _READERS for m in pattern.finditer(text)]
@@ -49,7 +43,7 @@ def extract_answer(response: str) -> str | None:
 
 
 def _after_marker(rest: str) -> str:
-    """What follows a marker to the end of its sentence and line; the next line where nothing follows on this one."""
+    """Return the text after a marker up to the end of its sentence and line, or the next line if this one is empty."""
     line = next((line for line in rest.split("\n", 3)[:3] if line.strip(" \t*_")), "")
     if box := _BOX.search(line):
         return _inside_braces(line[box.end() :])
@@ -57,7 +51,7 @@ def _after_marker(rest: str) -> str:
 
 
 def _inside_braces(rest: str) -> str:
-    """What stands before the brace that closes an already opened one; nothing where none does."""
+    """Return the text before the brace that closes an already opened one, or an empty string if it is never closed."""
     depth = 1
     for position, character in enumerate(rest):
         depth += (character == "{") - (character == "}")
@@ -74,8 +68,9 @@ _READERS = ((_MARKER, _after_marker), (_BOX, _inside_braces), (_TAG, _inside_tag
 
 
 def _without_markup(answer: str) -> str:
-    """``answer`` without emphasis, quotes, dollars of a formula and the full stop around it."""
+    """Strip emphasis, quotes, formula delimiters and the full stop around ``answer``."""
     answer = answer.strip()
+    # Markup nests in any order ("**$x$.**"), so strip until nothing changes.
     previous = None
     while answer != previous:
         previous = answer

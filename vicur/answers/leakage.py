@@ -1,4 +1,4 @@
-"""Hint leakage: responses that speak of a hint that only the teacher was shown."""
+"""Hint leakage: responses that mention the hint, which only the teacher's prompt contains."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _HINT = re.compile(r"\bhint\b", re.IGNORECASE)
 
 
 def hint_leaks(response: str) -> int:
-    """How often the whole word "Hint", in any case, stands in ``response`` (arXiv 2606.05718, diagnostics)."""
+    """Count occurrences of the whole word "Hint" in ``response``, ignoring case (arXiv 2606.05718, diagnostics)."""
     return sum(1 for _ in _HINT.finditer(response))

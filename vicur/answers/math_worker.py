@@ -1,7 +1,6 @@
-"""The process behind :mod:`vicur.answers.mathematics`: reads ``[gold, candidate]``, answers ``true`` or ``false``.
-``false``.
+"""Worker process of :mod:`vicur.answers.mathematics`: reads ``[gold, candidate]`` lines and writes ``true`` or ``false``.
 
-Run as ``python -m vicur.answers.math_worker DEADLINE``. It ends with its standard input, or at a deadline missed.
+Run as ``python -m vicur.answers.math_worker DEADLINE``. It exits at the end of standard input, or if a comparison exceeds the deadline.
 """
 
 from __future__ import annotations
@@ -21,26 +20,27 @@ _PERCENT = re.compile(r"(?<!\\)%")
 
 
 def _expressions(text: str) -> list[object]:
-    """The expressions that math-verify reads in ``text`` taken whole; none where it finds text only."""
-    # Inside a box the whole text is the expression: elsewhere math-verify would take the last number that it finds.
-    # A bare percent sign would begin a comment.
+    """Parse all of ``text`` with math-verify. The list is empty if it contains only words."""
+    # math-verify takes the whole content of a box as the expression; outside a box it would pick the last number.
+    # An unescaped percent sign would start a LaTeX comment.
     boxed = "\\boxed{" + _PERCENT.sub(r"\\%", text) + "}"
     return [e for e in parse(boxed, parsing_timeout=None) if not isinstance(e, str)]
 
 
 def equal(gold: str, candidate: str) -> bool:
-    """Whether two formulas are equal by math-verify, however long that takes."""
+    """Return whether math-verify considers two formulas equal, without a time limit."""
     left, right = _expressions(gold), _expressions(candidate)
     return bool(left and right) and bool(verify(left, right, timeout_seconds=None))
 
 
 def main() -> None:
-    """Answers questions until there are no more."""
+    """Answer comparison requests until standard input ends."""
     deadline = float(sys.argv[1])
     with contextlib.suppress(ValueError, OSError):
-        # A tower of powers ends in MemoryError, not in the machine's swap.
+        # A tower of powers then raises MemoryError instead of filling the machine's swap.
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    # Warm up: the first comparison takes longer, which must not count against the deadline of a request.
     equal("1", "1")
     print("ready", flush=True)
     for line in sys.stdin:
@@ -48,7 +48,7 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_PROF, deadline)
         try:
             result = equal(gold, candidate)
-        except Exception:  # noqa: BLE001 (whatever sympy raises on a formula, it isn't equal)
+        except Exception:  # noqa: BLE001 (sympy may raise anything on a malformed formula)
             result = False
         signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps(result), flush=True)

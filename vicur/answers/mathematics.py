@@ -1,9 +1,8 @@
-"""Asks math-verify whether two formulas are equal, in a worker process that a deadline ends.
+"""Compare formulas with math-verify in a worker process that is killed when a comparison exceeds its deadline.
 
-math-verify limits its time with a signal handler, which works on the main thread only and waits while C code computes
-(``9**9**9`` hangs it). Here a worker of its own sets a timer before each question and keeps the signal's default
-action: the system ends the process, whatever it is in. The next question starts a new worker. The timer counts the
-worker's own CPU time, so that what is found equal does not depend on how busy the machine is.
+math-verify limits its time with a signal handler, which works on the main thread only and cannot interrupt C code (``9**9**9`` hangs
+it). The worker instead sets a timer before each comparison and keeps the signal's default action, so the kernel ends the process
+wherever it is; the next comparison starts a new worker.
 """
 
 from __future__ import annotations
@@ -21,15 +20,12 @@ from vicur.errors import VicurError
 
 log = logging.getLogger(__name__)
 
+# CPU time of the worker, so that results do not depend on how busy the machine is.
 DEADLINE_SECONDS = 5.0
 
 
 class MathWorker:
-    """A process that compares formulas, started at the first question. Threads may share it.
-
-    Args:
-        deadline: seconds of CPU time that a question may take.
-    """
+    """A process that compares formulas, started on first use. Thread-safe."""
 
     def __init__(self, deadline: float = DEADLINE_SECONDS) -> None:
         self.deadline = deadline
@@ -37,10 +33,10 @@ class MathWorker:
         self._lock = threading.Lock()
 
     def equal(self, gold: str, candidate: str) -> bool:
-        """Whether ``candidate`` is the same expression as ``gold``; ``False`` also where that cannot be told in time.
+        """Return whether two formulas are equal. A comparison that exceeds the deadline counts as unequal.
 
         Raises:
-            VicurError: where the worker cannot be started.
+            VicurError: if the worker cannot be started.
         """
         with self._lock:
             process = self._process if self._process is not None else self._start()
@@ -48,9 +44,10 @@ class MathWorker:
                 reply = _ask(process, json.dumps([gold, candidate]))
             except BrokenPipeError:
                 reply = ""
+            # The worker writes nothing if it dies.
             if not reply:
                 log.info(
-                    "comparing %.80r and %.80r took more than %g s of CPU time: not equal",
+                    "Comparing %.80r and %.80r took more than %g s of CPU time; they count as unequal",
                     gold,
                     candidate,
                     self.deadline,
@@ -59,7 +56,7 @@ class MathWorker:
             return reply == "true"
 
     def close(self) -> None:
-        """Ends the worker, if one runs."""
+        """Stop the worker if it is running."""
         with self._lock:
             self._stop()
 
@@ -70,9 +67,9 @@ class MathWorker:
         if process.stdout is None or process.stdout.readline().strip() != "ready":
             self._stop()
             raise VicurError(
-                "the worker that compares formulas does not start.",
+                "the worker process that compares formulas did not start.",
                 where="vicur.answers.math_worker",
-                remedy="Run `python -c 'import math_verify'` in this environment to see what is missing.",
+                remedy="Run `python -c 'import math_verify'` in this environment to find out what is missing.",
             )
         return process
 
@@ -83,13 +80,14 @@ class MathWorker:
             self._process = None
 
     def forget(self) -> None:
-        """Leaves the worker to the parent: a forked child must not share its pipes."""
+        # Called in a forked child, which must not share the parent's worker. The lock may be held by a thread that the
+        # child does not have.
         self._process = None
         self._lock = threading.Lock()
 
 
 def _ask(process: subprocess.Popen[str], question: str) -> str:
-    """One line to the worker and the line that it answers; empty where it ended instead."""
+    """Send one line to the worker and return its reply, empty if the worker died."""
     if process.stdin is None or process.stdout is None:
         return ""
     process.stdin.write(question + "\n")
@@ -104,5 +102,5 @@ os.register_at_fork(after_in_child=_worker.forget)
 
 @lru_cache(maxsize=4096)
 def math_equal(gold: str, candidate: str) -> bool:
-    """Whether two short formulas are equal by math-verify, in the process's own worker. Answers are remembered."""
+    """Return whether two short formulas are equal, using this process's shared worker. Results are cached."""
     return _worker.equal(gold, candidate)

@@ -1,4 +1,4 @@
-"""Normal forms of short answers: text without case, articles and punctuation, and quantities as a number and a unit."""
+"""Normal forms of short answers: text without case, articles and punctuation; quantities as a number and a unit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _NUMBER_WORDS = {word: str(number) for number, word in enumerate(_WORDS)}
 _ARTICLES = re.compile(r"^(?:(?:the|an|a)\s+)+(?=\S)")
 _SPACE = re.compile(r"\s+")
-# Not the point of ".5", and an exclamation mark after a letter only: "5!" is another number than "5".
+# Keeps the point of ".5", and strips exclamation marks only after a letter: "5!" is a different number than "5".
 _OUTER = re.compile(r"^[\s,;:?*_`]+|[\s.,;:?*_`]+$|(?<=[^\W\d_])!+$")
 _QUOTED = re.compile(r"""(["'])(.*)\1|[“‘«](.*)[”’»]""", re.DOTALL)
 
@@ -34,13 +34,13 @@ _NOT_UNITS = frozenset({"sin", "cos", "tan", "log", "exp", "sqrt", "alpha", "bet
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number with the unit that stands beside it (``cm``, ``%``, ``$``, ``apples``), or with none."""
+    """A number with its unit (``cm``, ``%``, ``$``, ``apples``), which may be empty."""
 
     number: Fraction
     unit: str
 
     def agrees(self, other: Quantity) -> bool:
-        """Same number and same unit.
+        """Return whether number and unit are the same.
 
         A unit may be left out, a variable may not: ``12 cm`` agrees with ``12``, ``3x`` does not agree with ``3``.
         A percentage agrees with its number and with its fraction: ``50 %`` with ``50`` and with ``0.5``.
@@ -54,8 +54,9 @@ class Quantity:
 
 
 def normal_text(text: str) -> str:
-    """``text`` in lower case and compatibility form, number words as digits, without article and outer punctuation."""
+    """Normalize ``text``: lower case, NFKC, number words as digits, without leading articles and outer punctuation."""
     text = _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    # Quotes and punctuation nest in any order, so strip until nothing changes.
     previous = None
     while text != previous:
         previous = text
@@ -67,7 +68,7 @@ def normal_text(text: str) -> str:
 
 
 def quantity(text: str) -> Quantity | None:
-    """The number and unit that ``text`` is, whole; ``None`` where it is anything else.
+    """Parse ``text`` as a number with an optional unit, or return ``None`` if it contains anything else.
 
     ``1,000``, ``-3.5 cm``, ``3/4``, ``$20`` and ``50 %`` are quantities; ``x = 5``, ``2 + 3`` and ``3 or 4`` are not.
     """

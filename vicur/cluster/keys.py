@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from vicur.config.data import DataConfig, FolderConfig, RemoteConfig
 from vicur.config.run import RunConfig
-from vicur.data.remote import written_listing
-from vicur.storage.folders import files_below
+from vicur.data.sources import source_of
+from vicur.storage.folders import folder_listing
 
 KEYS = ("dataset", "cues", "base", "baseline", "student")
 """What has a key: dataset, cues, base model, the base's evaluation, and the students with all that is made of them."""
@@ -30,13 +28,13 @@ def step_keys(config: RunConfig, codes: Mapping[str, str]) -> dict[str, str]:
         codes: code version of each stage.
     """
     seed = config.seed
-    dataset = _key(config.data.identity(), _dataset(config.data), codes["prepare"], seed)
+    dataset = _key(config.data.identity(), source_of(config.data).cache_token(config.data), codes["prepare"], seed)
     cues = _key(dataset, config.cues.identity(), codes["extract"], seed)
-    base = _key(config.base.identity(), _content(config.base.folder), codes["base"], seed)
+    base = _key(config.base.identity(), folder_listing(config.base.folder), codes["base"], seed)
     baseline = _key(dataset, base, config.evaluation.identity(), codes["evaluate"], seed)
     trainings = [config.training.for_method(name) for name in config.methods]
     teachers = [
-        _content(training.effective.teacher.folder)
+        folder_listing(training.effective.teacher.folder)
         for training in trainings
         if training.effective.teacher.type == "checkpoint"
     ]
@@ -47,22 +45,3 @@ def step_keys(config: RunConfig, codes: Mapping[str, str]) -> dict[str, str]:
 
 def _key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def _dataset(data: DataConfig) -> Any:
-    """What lies where the dataset is; a hash or a drawn dataset is in the settings already."""
-    if isinstance(data, RemoteConfig):
-        return written_listing(data.uri).read_text(encoding="utf-8")
-    return _content(data.path) if isinstance(data, FolderConfig) else None
-
-
-def _content(folder: Path | None) -> list[list[Any]] | None:
-    """Names, sizes and times of the files in a folder: weights of many gigabytes are not read for a key. ``None`` for one that only the
-    steps see.
-    """
-    if folder is None or not folder.is_dir():
-        return None
-    stats = {path: path.stat() for path in files_below(folder)}
-    return [
-        [path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in sorted(stats.items())
-    ]

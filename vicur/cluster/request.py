@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from vicur.config.cluster import ClusterConfig, Toleration
 from vicur.config.dataset_reference import dataset_reference
+from vicur.config.loading import put, turn
 from vicur.config.methods import METHODS, method_named
 from vicur.config.run import STEP_SECTIONS, RunConfig
 from vicur.config.section import Section
@@ -122,23 +123,15 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
     """
     values = copy.deepcopy(dict(preset))
     for name, value in _settings(request).items():
-        _put(values, name, value)
+        put(values, name, value, name)
     _put_teacher(values, request.teacher)
     _put_dataset(values, request.dataset)
     _put_provider(values, request)
-    for name in sorted(request.overrides, key=_turn):
-        _put(values, name, request.overrides[name])
+    for name in sorted(request.overrides, key=turn):
+        put(values, name, request.overrides[name], f"overrides, {name}")
     config: RunConfig = validated(RunConfig, values, "the run's parameters")
     _require_pool_as_compiled(validated(RunConfig, dict(preset), "the package").cluster, config)
     return config
-
-
-def _turn(name: str) -> tuple[int, bool]:
-    """When an override has its turn, since the platform keeps no order: a section before what is in it, and its type, which drops what it
-    was set to, before all else.
-    """
-    *sections, field = name.split(".")
-    return len(sections), field != "type"
 
 
 def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> None:
@@ -190,7 +183,7 @@ def _put_teacher(values: dict[str, Any], teacher: str) -> None:
     """To the methods that have a teacher: one that learns from rewards has no use for it."""
     for name in values.get("methods", ()) if teacher else ():
         if name in METHODS and method_named(name).teacher.type != "none":
-            _put(values, f"training.per_method.{name}.teacher", {"type": "checkpoint", "path": teacher})
+            put(values, f"training.per_method.{name}.teacher", {"type": "checkpoint", "path": teacher}, "teacher")
 
 
 def _put_dataset(values: dict[str, Any], dataset: str) -> None:
@@ -206,21 +199,4 @@ def _put_provider(values: dict[str, Any], request: Request) -> None:
     if request.cue_endpoint:
         provider = {**provider, "url": request.cue_endpoint}
     if provider:
-        _put(values, "cues.provider", provider)
-
-
-def _put(values: dict[str, Any], name: str, value: Any) -> None:
-    *sections, field = name.split(".")
-    for depth, section in enumerate(sections):
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise VicurError(
-                f"{'.'.join(sections[: depth + 1])} holds no settings of its own.",
-                where=f"overrides, {name}",
-                remedy="Write section.field, as in training.steps.",
-            )
-        values = inner
-    if field == "type" and values.get("type") != value:
-        # What another kind was set to says nothing of this one.
-        values.clear()
-    values[field] = value
+        put(values, "cues.provider", provider, "cue_provider")

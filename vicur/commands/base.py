@@ -37,13 +37,12 @@ def train(
     """
     from vicur.commands.common import refuse_to_replace
     from vicur.commands.console_events import ConsoleEvents
-    from vicur.config.run import read_overrides
+    from vicur.config.loading import load_overrides
     from vicur.config.tiny_base import TinyBaseConfig
-    from vicur.config.validation import validated
     from vicur.stage.table import MODEL_FILES
 
     refuse_to_replace(output, MODEL_FILES, {})
-    config: TinyBaseConfig = validated(TinyBaseConfig, read_overrides(overrides or ()), "--set")
+    config = load_overrides(TinyBaseConfig, overrides or (), "--set")
     from vicur.training.tiny_base import train_tiny_base
 
     with ConsoleEvents("base") as events:

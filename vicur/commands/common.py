@@ -68,11 +68,20 @@ LOCAL = Path("configs/local.yaml")
 """Configuration of the commands that name none, where there is one: in the repository they all mean the run of ``make run``."""
 
 
-def configuration(path: Path | None, overrides: list[str] | None) -> RunConfig:
-    """The run configuration that a command's options name."""
-    from vicur.config.run import load_config
+def configuration(
+    path: Path | None, overrides: list[str] | None, options: Mapping[str, tuple[str, Any]] | None = None
+) -> RunConfig:
+    """Load the run configuration that a command's options name.
 
-    return load_config(LOCAL if path is None and LOCAL.is_file() else path, overrides or ())
+    Args:
+        path: value of ``--config``.
+        overrides: values of ``--set``.
+        options: settings that the command has an option for, such as ``{"base.path": ("--base", base)}``. ``None`` leaves one out.
+    """
+    from vicur.config.loading import load_config
+
+    given = {name: (option, value) for name, (option, value) in (options or {}).items() if value is not None}
+    return load_config(LOCAL if path is None and LOCAL.is_file() else path, overrides or (), given)
 
 
 def run_stage(
@@ -104,14 +113,14 @@ def run_stage(
         VicurError: for input that the user can mend, with nothing written.
     """
     from vicur.commands.console_events import ConsoleEvents
-    from vicur.data.prepare import sources
+    from vicur.data.sources import stage_inputs
     from vicur.stage.runner import execute
     from vicur.stage.session import command_session
     from vicur.stage.table import STAGES
     from vicur.steps.stage_step import step_label
 
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    paths = {**sources(section), **inputs}
+    paths = {**stage_inputs(section), **inputs}
     refuse_to_replace(output, STAGES[name].outputs, paths)
     with (
         command_session(

@@ -77,10 +77,8 @@ def _needs(settings: RunConfig, given: list[str]) -> PreflightConfig:
         VicurError: where something given is unknown or wrong.
     """
     from vicur.cluster.preflight import needs_of
+    from vicur.config.loading import load_overrides
     from vicur.config.preflight import PreflightConfig
-    from vicur.config.run import read_overrides
-    from vicur.config.validation import validated
 
     values = needs_of(settings).model_dump(mode="json", exclude_none=True)
-    needs: PreflightConfig = validated(PreflightConfig, read_overrides(given, values, "--need"), "--need")
-    return needs
+    return load_overrides(PreflightConfig, given, "--need", values)

@@ -29,8 +29,11 @@ def evaluate(
       vicur evaluate students/vicur --output evaluations/vicur --set evaluation.max_examples=200
     """
     from vicur.config.base import BaseModelConfig
+    from vicur.config.sources import Sources
+    from vicur.config.validation import validated
 
     settings = configuration(config, overrides)
-    inputs = {"dataset": dataset, "model": BaseModelConfig(path=model).folder}
+    named: BaseModelConfig = validated(BaseModelConfig, {"path": model}, Sources("MODEL", options={"path": "MODEL"}))
+    inputs = {"dataset": dataset, "model": named.folder}
     subject = Path(model).name
     run_stage("evaluate", settings.evaluation, inputs, output, settings, subject=subject, cache=cache)

@@ -1,61 +1,74 @@
-"""``vicur plan``: what a training takes, before it is started."""
+"""``vicur plan``: estimate memory and time of a training run before it starts."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vicur.commands.common import ConfigOption, SetOption, configuration
 
 DOES_NOT_FIT = 3
-"""Exit status where the plan does not fit."""
+"""Exit status if the run does not fit."""
+_PLACES = {
+    "gpus": "--gpus",
+    "teacher_gpus": "--teacher-gpus",
+    "examples": "--examples",
+    "hardware.gpu_memory": "--gpu-memory",
+    "hardware.peak_tflops": "--peak-tflops",
+    "hardware.utilisation": "--utilisation",
+    "hardware.bandwidth": "--bandwidth",
+}
 
 
 def plan(
     config: ConfigOption = None,
     overrides: SetOption = None,
     method: Annotated[
-        str | None, typer.Option("--method", "-m", help="Which method; the configuration's last if left out.")
+        str | None, typer.Option("--method", "-m", help="Method to plan for. Default: the last of the configuration.")
     ] = None,
-    gpus: Annotated[int, typer.Option("--gpus", min=1, help="GPUs of the student.")] = 1,
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="Number of GPUs for the student.")] = 1,
     teacher_gpus: Annotated[
-        int, typer.Option("--teacher-gpus", min=0, help="GPUs of the teacher alone; 0 puts it beside the student.")
+        int,
+        typer.Option(
+            "--teacher-gpus", min=0, help="Number of GPUs for the teacher only, as --gpus; 0: on the student's GPUs."
+        ),
     ] = 0,
-    gpu_memory: Annotated[float, typer.Option("--gpu-memory", help="Memory of a GPU, GiB.")] = 80.0,
+    gpu_memory: Annotated[float, typer.Option("--gpu-memory", help="Memory of one GPU in GiB.")] = 80.0,
     peak_tflops: Annotated[
         float,
-        typer.Option("--peak-tflops", help="Dense bfloat16 peak of a GPU, 10^12 operations a second (H100, H200)."),
+        typer.Option("--peak-tflops", help="Dense bfloat16 peak of one GPU in TFLOPS (default: H100, H200)."),
     ] = 989.0,
     utilisation: Annotated[
-        float, typer.Option("--utilisation", help="Share of the peak that forward, backward and scoring reach.")
+        float, typer.Option("--utilisation", help="Share of the peak that training, scoring and prefill reach.")
     ] = 0.4,
     bandwidth: Annotated[
-        float, typer.Option("--bandwidth", help="Memory bandwidth of a GPU, TB/s (H100; H200 has 4.8, A100 2.04).")
+        float,
+        typer.Option("--bandwidth", help="Memory bandwidth of one GPU in TB/s (default: H100; H200: 4.8, A100: 2.04)."),
     ] = 3.35,
     examples: Annotated[
         int | None,
-        typer.Option("--examples", min=1, help="Examples to distil on, where the configuration does not say."),
+        typer.Option("--examples", min=1, help="Number of training examples, if the configuration does not say."),
     ] = None,
     assume: Annotated[
         list[str] | None,
         typer.Option(
             "--assume",
             metavar="FIELD=VALUE",
-            help="Any other assumption: a field of PlanInput or hardware.FIELD (docs/planning.md lists them).",
+            help="Set any other assumption, e.g. image_tokens=64 or hardware.headroom=0.2 (see docs/planning.md). Repeatable.",
         ),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the plan as JSON too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the plan as JSON.")
     ] = None,
 ) -> None:
-    """Say what a training takes of each GPU, how long it runs, and what to change where it does not fit.
+    """Estimate the memory of each GPU and the time of a training run, and suggest settings that make it fit.
 
-    Nothing is loaded, downloaded or trained: parameters are counted on the meta device, activations with tensors that have no data. The
-    base model need not be on this machine if its name holds a published size.
+    Nothing is loaded, downloaded or trained: parameters are counted on PyTorch's meta device, activations on tensors without data. The
+    base model does not have to be on this machine if the name of its folder contains a published size (2B, 4B, 8B or 32B).
 
-    Exit status: 0 where it fits, 3 where it does not, 2 for wrong input.
+    Exit status: 0 if the run fits, 3 if it does not, 2 for invalid input.
 
     [bold]Examples[/bold]
 
@@ -69,25 +82,28 @@ def plan(
 
     from rich.console import Console
 
+    from vicur.config.loading import overridden, read_overrides
     from vicur.config.methods import MethodName
-    from vicur.config.run import read_overrides
+    from vicur.config.sources import Sources
     from vicur.config.validation import validated
     from vicur.planning import make_plan, plan_input, plan_record, show_plan
 
     settings = configuration(config, overrides)
-    named: MethodName = validated(MethodName, method or settings.methods[-1], "--method")
-    assumed = read_overrides(assume or (), option="--assume")
+    name: MethodName = validated(MethodName, method or settings.methods[-1], "--method")
     hardware = {
         "gpu_memory": gpu_memory,
         "peak_tflops": peak_tflops,
         "utilisation": utilisation,
         "bandwidth": bandwidth,
-        **assumed.pop("hardware", {}),
     }
-    assumed = {"gpus": gpus, "teacher_gpus": teacher_gpus, **({"examples": examples} if examples else {}), **assumed}
-    made = make_plan(plan_input(settings, named, assumed=assumed, hardware=hardware))
-    show_plan(made, Console())
+    options: dict[str, Any] = {"gpus": gpus, "teacher_gpus": teacher_gpus, "hardware": hardware}
+    if examples is not None:
+        options["examples"] = examples
+    sources = Sources("vicur plan", overrides={**_PLACES, **overridden(assume or (), "--assume")})
+    assumed = read_overrides(assume or (), options, "--assume")
+    result = make_plan(plan_input(settings, name, assumed=assumed, where=sources))
+    show_plan(result, Console())
     if json_file is not None:
-        json_file.write_text(json.dumps(plan_record(made), indent=1) + "\n", encoding="utf-8")
-    if not made.fits:
+        json_file.write_text(json.dumps(plan_record(result), indent=1) + "\n", encoding="utf-8")
+    if not result.fits:
         raise typer.Exit(DOES_NOT_FIT)

@@ -44,14 +44,12 @@ def rollout_server(
 
       vicur rollout-server --method opsd -- --gpu-memory-utilization 0.8
     """
-    from vicur.config.base import BaseModelConfig
-    from vicur.data.prepare import sources
     from vicur.training.rollout.serve import serve
 
-    settings = configuration(config, [*(overrides or ()), f"methods=[{method}]"])
-    folder: Path = (BaseModelConfig(path=base) if base else settings.base).folder
+    settings = configuration(config, overrides, {"methods": ("--method", [method]), "base.path": ("--base", base)})
+    folder: Path = settings.base.folder
     section = settings.training.for_method(method)
     if teacher:
         # A self-frozen teacher is the base.
-        folder = sources(section).get("teacher", folder)
+        folder = section.inputs().get("teacher", folder)
     raise typer.Exit(serve(section, folder, host, port, extra or (), teacher=teacher))

@@ -1,4 +1,4 @@
-"""``vicur serve``: answers of a registered student behind an OpenAI-compatible API, by vLLM."""
+"""``vicur serve``: serve a student with vLLM behind an OpenAI-compatible API."""
 
 from __future__ import annotations
 
@@ -18,42 +18,49 @@ if TYPE_CHECKING:
     from vicur_vllm import ServerCommand
 
 _LOOPBACK = "127.0.0.1"
-_KEPT = Path(".vicur/served")
+_CACHE = Path(".vicur/served")
 
 
 def serve(
     model: Annotated[
-        str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/NUMBER, or a folder.", show_default=False)
+        str,
+        typer.Argument(
+            help="Student to serve: models:/NAME@ALIAS, models:/NAME/VERSION, or a checkpoint folder.",
+            show_default=False,
+        ),
     ],
     extra: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="Further arguments of 'vllm serve'.")
+        list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="Additional arguments for 'vllm serve'.")
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Where to listen; 0.0.0.0 on a cluster.")] = _LOOPBACK,
+    host: Annotated[str, typer.Option("--host", help="Address to bind to; 0.0.0.0 on a cluster.")] = _LOOPBACK,
     port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)] = 8000,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="What requests call the model; the registered model's or the folder's name."),
+        typer.Option(
+            "--name", help="Model name in requests. Default: the name of the registered model or of the folder."
+        ),
     ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
             "--limit",
             metavar="NAME=VALUE",
-            help="Bound of requests; may be given several times: max_model_len, max_tokens, max_images, max_image_pixels, "
-            "max_image_bytes, max_request_bytes, max_choices, max_requests.",
+            help="Set a limit on requests: max_model_len, max_tokens, max_images, max_image_pixels, max_image_bytes, "
+            "max_request_bytes, max_choices or max_requests. Repeatable.",
         ),
     ] = None,
-    cache: Annotated[Path, typer.Option("--cache", help="Where fetched checkpoints are kept.")] = _KEPT,
+    cache: Annotated[Path, typer.Option("--cache", help="Folder that caches downloaded checkpoints.")] = _CACHE,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Fetch and check the checkpoint, print the command, and start nothing.")
+        bool,
+        typer.Option("--dry-run", help="Download and check the checkpoint and print the command, without starting it."),
     ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
     """Serve a student with vLLM.
 
-    A registered version is fetched, checked against the checksum that its registration recorded, and kept. The server then takes this
-    process's place: signals and exit status are its own. A key for clients is taken from VLLM_API_KEY.
+    A registered version is downloaded to the cache and verified against the checksum in the registry. The server then replaces this
+    process, so that it receives signals and sets the exit status. Set VLLM_API_KEY to require an API key from clients.
 
     [bold]Examples[/bold]
 
@@ -67,44 +74,39 @@ def serve(
     """
     limits = _limits(limit or [])
     server_command = _server_command(starts=not dry_run)
-    folder, called = _checkpoint(model, cache, config, overrides)
-    command = server_command(folder, name or called, limits, host=host, port=port, extra=extra or [])
+    folder, default_name = _checkpoint(model, cache, config, overrides)
+    command = server_command(folder, name or default_name, limits, host=host, port=port, extra=extra or [])
     typer.echo(str(command))
     if not dry_run:
         require_free_port(host, port, "vicur serve")
-        # In this place, not below it: who stops this process stops the server, and gets its exit status.
+        # Replace this process instead of starting a child, so that signals reach the server and its exit status is ours.
         os.execve(command.words[0], list(command.words), {**os.environ, **command.environment})  # noqa: S606
 
 
-def _limits(given: list[str]) -> ServerLimits:
+def _limits(options: list[str]) -> ServerLimits:
+    from vicur.config.loading import load_overrides
     from vicur.config.serving import ServerLimits
-    from vicur.config.validation import validated
 
-    pairs = [text.partition("=") for text in given]
-    wrong = next((name for name, equals, _ in pairs if not equals), None)
-    if wrong is not None:
-        raise VicurError(f"{wrong!r} has no value.", where="--limit", remedy="Write NAME=VALUE.")
-    limits: ServerLimits = validated(ServerLimits, {name: value for name, _, value in pairs}, "--limit")
-    return limits
+    return load_overrides(ServerLimits, options, "--limit")
 
 
 def _server_command(*, starts: bool) -> Callable[..., ServerCommand]:
-    """What makes the command, from vLLM's plugin; where it is to be started, vLLM has to be there too."""
     try:
         from vicur_vllm import require_version, server_command
     except ModuleNotFoundError as error:
         raise VicurError(
-            "the plugin for vLLM is not installed (vicur-vllm).",
+            "the vLLM plugin vicur-vllm is not installed.",
             where="vicur serve",
-            remedy="Install vLLM and, from a checkout of this repository, the plugin: pip install 'vllm>=0.32,<0.33' ./serving",
+            remedy="In a checkout of this repository, install vLLM and the plugin: pip install 'vllm>=0.32,<0.33' ./serving",
         ) from error
+    # --dry-run prints the command on machines without vLLM, too.
     if starts:
         require_version()
     return server_command
 
 
 def _checkpoint(model: str, cache: Path, config: Path | None, overrides: list[str] | None) -> tuple[Path, str]:
-    """The folder to serve, and what the model is called."""
+    """Return the folder to serve and the default name of the model."""
     if not model.startswith("models:"):
         folder = Path(model).absolute()
         return folder, folder.name
@@ -112,7 +114,10 @@ def _checkpoint(model: str, cache: Path, config: Path | None, overrides: list[st
     from vicur.tracking.mlflow import connect
 
     settings = configuration(config, overrides)
-    kept = fetch(connect(settings.tracking), model, cache.absolute())
-    done = "fetched" if kept.fetched else "kept"
-    typer.echo(f"{kept.version}: {done}, and what was registered ({kept.folder.name[:12]})", err=True)
-    return kept.folder, kept.version.model
+    checkpoint = fetch(connect(settings.tracking), model, cache.absolute())
+    source = "downloaded" if checkpoint.fetched else "cached"
+    typer.echo(
+        f"{checkpoint.version}: {source} checkpoint matches the registered checksum ({checkpoint.folder.name[:12]})",
+        err=True,
+    )
+    return checkpoint.folder, checkpoint.version.model

@@ -73,21 +73,23 @@ def train(
 
       vicur train --output students/slow --fork-from s3://bucket/vicur --set training.learning_rate=1e-5
     """
-    from vicur.config.base import BaseModelConfig
-    from vicur.data.prepare import sources
     from vicur.processes.machines import Machines
 
-    # With this method alone: settings that the configuration's other methods reject are none of this training's business.
-    settings = configuration(config, [*(overrides or ()), f"methods=[{method}]"])
-    folder = (BaseModelConfig(path=base) if base else settings.base).folder
+    # The configuration's other methods are left out: settings that they cannot have do not matter for this one.
+    options = {
+        "methods": ("--method", [method]),
+        "base.path": ("--base", base),
+        "checkpoints": ("--checkpoints", checkpoints),
+    }
+    settings = configuration(config, overrides, options)
     section = settings.training.for_method(method)
     typer.echo(f"{method}: {section.description}")
-    inputs = {"dataset": dataset, "cues": cues, "base": folder}
+    inputs = {"dataset": dataset, "cues": cues, "base": settings.base.folder}
     if Machines.from_environment().rank > 0:
         from vicur.training.train import assist_training
 
         typer.echo("This machine takes part in the training. Machine 0 writes checkpoints and the student.")
-        assist_training(section, {**sources(section), **inputs}, settings.seed)
+        assist_training(section, {**section.inputs(), **inputs}, settings.seed)
         return
     run_stage(
         "train",

@@ -21,7 +21,7 @@ from vicur.errors import VicurError
 BASE = "base"
 """The model that all students start from, as one side of a contrast."""
 # Models are compared question by question.
-_SAME_FOR_ALL = ("splits", "decoding", "max_examples")
+_SAME_FOR_ALL = ("splits", "sets", "decoding", "max_examples")
 
 
 class Arm(Section):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from vicur.config.allowed import Form
 from vicur.config.jobs import JobsConfig
 from vicur.config.kubernetes import (
     Cores,
@@ -73,7 +74,9 @@ class ClusterConfig(Section):
 
     image: ImageName = ""
     """Container image of the steps; empty for the one that this release names."""
-    gpu_type: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
+    gpu_type: Annotated[str, Form("the resource name of a GPU, such as nvidia.com/gpu")] = Field(
+        default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$"
+    )
     """The resource that a GPU is, as nodes advertise it."""
     gpu_count: int = Field(default=1, ge=0, le=16)
     """GPUs of a training on each node; 0 trains on the processor."""
@@ -116,7 +119,9 @@ class ClusterConfig(Section):
     prices: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """What an hour of one GPU costs, in ``currency``: by the value of a label in ``node_selector`` (``NVIDIA-H100-80GB-HBM3``), else by
     ``gpu_type``. Without a price, a run's cost is left out and said to be unknown."""
-    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    currency: Annotated[str, Form("a currency code of three capital letters, such as USD")] = Field(
+        default="USD", pattern=r"^[A-Z]{3}$"
+    )
     """Currency of ``prices``."""
 
     def price(self) -> float | None:

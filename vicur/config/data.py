@@ -19,6 +19,12 @@ chosen, where the gate and the report look, and the same questions on a harder d
 _IMAGES_PER_CLASS = 174
 
 
+class SourceConfig(Section):
+    """A source of the dataset. Each has a class in :mod:`vicur.data.sources` that reads it."""
+
+    type: str
+
+
 class Distortion(Section):
     """How far a drawn digit may stray from its handwriting. Whole numbers only: rendering is exact."""
 
@@ -59,7 +65,7 @@ class Pool(Section):
     """How the digits are drawn."""
 
 
-class DigitScenesConfig(Section):
+class DigitScenesConfig(SourceConfig):
     """The embedded dataset: scenes of six coloured handwritten digits and questions about them."""
 
     type: Literal["digit_scenes"] = "digit_scenes"
@@ -99,7 +105,7 @@ class DigitScenesConfig(Section):
         return self
 
 
-class ImportConfig(Section):
+class ImportConfig(SourceConfig):
     """How the rows of a source that is not ours are read."""
 
     max_skipped_share: float = Field(0.02, ge=0, le=1)
@@ -114,6 +120,10 @@ class FolderConfig(ImportConfig):
     type: Literal["folder"] = "folder"
     path: Path
     """Folder that holds the examples file. Images are named relative to it."""
+
+    def inputs(self) -> dict[str, Path]:
+        """Return the folder."""
+        return {"source": self.path}
 
 
 class PinnedConfig(ImportConfig):

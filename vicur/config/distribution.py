@@ -31,5 +31,5 @@ class DistributionConfig(Section):
         number = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         number = number and not isinstance(value, bool) and value >= 1
         if not number and value != "auto":
-            raise ValueError("must be a whole number of at least 1, or auto")
+            raise ValueError("must be a whole number of at least 1, or 'auto'")
         return value

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from vicur.config.data import SPLITS
 from vicur.config.sampling import Sampling
 from vicur.config.section import Section
+from vicur.config.validation import validated
+from vicur.wording import listed
 
 CHOICE_SPLIT = "validation"
 """The split that methods are chosen on."""
@@ -52,11 +56,58 @@ Decoding = Annotated[GreedyDecoding | PaperDecoding | SampledDecoding, Field(dis
 """How responses are decoded, chosen by ``type``."""
 
 
+class EvaluationSetConfig(Section):
+    """Settings of a named evaluation set: questions that are answered and reported next to the dataset's splits.
+
+    A subclass gives ``type`` a literal with a default and is listed in :data:`SET_CONFIGS`. Its questions are read by the
+    class of the same ``type`` in :mod:`vicur.evaluation.sets`.
+    """
+
+    type: str
+    """Type of the set."""
+    name: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9_-]{0,40})?$")
+    """Name of the set in metrics, predictions and the report. Empty uses the type as the name."""
+
+    @property
+    def label(self) -> str:
+        """Name of the set."""
+        return self.name or self.type
+
+
+SET_CONFIGS: tuple[type[EvaluationSetConfig], ...] = ()
+"""The settings of every type of evaluation set."""
+
+
+def _evaluation_set(value: Any) -> EvaluationSetConfig:
+    # A discriminated union of pydantic needs at least one member, and so far there is none: look the type up instead.
+    types = {kind.model_fields["type"].default: kind for kind in SET_CONFIGS}
+    values = {"type": value} if isinstance(value, str) else value
+    if isinstance(values, EvaluationSetConfig):
+        known, chosen = type(values) in SET_CONFIGS, values.type
+    else:
+        chosen = str(values.get("type") or "") if isinstance(values, Mapping) else ""
+        known = chosen in types
+    if not known:
+        names = listed(types, shown=20) or "none"
+        raise ValueError(f"type {chosen!r} is not a type of evaluation set (available: {names})")
+    if isinstance(values, EvaluationSetConfig):
+        return values
+    result: EvaluationSetConfig = validated(types[chosen], values, f"evaluation.sets, {chosen}")
+    return result
+
+
+EvaluationSets = tuple[Annotated[SerializeAsAny[EvaluationSetConfig], BeforeValidator(_evaluation_set)], ...]
+"""Evaluation sets, each chosen by ``type``."""
+
+
 class EvaluationConfig(Section):
     """Settings of the stage that evaluates one model."""
 
     splits: tuple[str, ...] = (CHOICE_SPLIT, REPORT_SPLIT, "ood")
     """Splits to answer. One that the dataset lacks is left out, except ``test``."""
+    # Left out of identities if empty, so that evaluations without sets keep their cache keys.
+    sets: EvaluationSets = Field(default=(), exclude_if=lambda sets: not sets)
+    """Named evaluation sets to answer and report next to the splits."""
     decoding: Decoding = GreedyDecoding()
     """How responses are decoded."""
     batch_size: int = Field(default=128, ge=1)
@@ -82,4 +133,14 @@ class EvaluationConfig(Section):
             raise ValueError(f"splits has no {REPORT_SPLIT!r}, and that is what results are reported on")
         if len(set(self.splits)) < len(self.splits):
             raise ValueError("splits names a split twice")
+        labels = [each.label for each in self.sets]
+        for label in labels:
+            # Predictions of splits and sets are stored in one file and distinguished by this name alone.
+            if label in SPLITS or labels.count(label) > 1:
+                taken = "a split of the dataset" if label in SPLITS else "another evaluation set"
+                raise ValueError(f"sets: the name {label!r} is taken by {taken}; give the set a different name")
         return self
+
+    def inputs(self) -> dict[str, Path]:
+        """Return the files and folders that the evaluation sets read, under ``<name of the set>/<key>``."""
+        return {f"{each.label}/{key}": path for each in self.sets for key, path in each.inputs().items()}

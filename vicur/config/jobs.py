@@ -33,5 +33,5 @@ class JobsConfig(Section):
     @classmethod
     def _are_absolute(cls, folders: tuple[str, ...]) -> tuple[str, ...]:
         if not all(folder.startswith("/") and folder.strip("/") for folder in folders):
-            raise ValueError("input should be absolute paths below the root")
+            raise ValueError("must be absolute paths of folders, such as /models")
         return folders

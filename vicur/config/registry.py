@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from vicur.config.allowed import Form
 from vicur.config.section import Section
 
 
@@ -22,7 +25,9 @@ class GateConfig(Section):
 class RegistryConfig(Section):
     """Registered model and gate."""
 
-    model: str = Field(default="vicur-student", pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$", max_length=200)
+    model: Annotated[str, Form("a name of letters, digits, spaces, dashes, dots and underscores, at most 200")] = Field(
+        default="vicur-student", pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$", max_length=200
+    )
     """Name of the registered model. One for each line of students that compete for being champion."""
     gate: GateConfig = GateConfig()
     """What makes a candidate champion."""

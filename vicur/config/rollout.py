@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from vicur.config.sampling import Sampling
 from vicur.config.section import Section
@@ -43,17 +43,12 @@ class RolloutConfig(Sampling):
     """How rollouts are sampled, and by which engine."""
 
     engine: RolloutEngineConfig = TransformersRollouts()
-    """Rollout engine. A name alone selects it with its defaults."""
+    """Rollout engine."""
     importance: ImportanceConfig = NoCorrection()
     """Importance correction for rollouts of another engine, in objectives that are policy gradients."""
     max_logprob_gap: float = Field(default=0.1, gt=0)
     """Largest mean absolute difference, over the tokens of a step, between the engine's and the trainer's log-probabilities, in nats. The
     training fails above it, since it would no longer be on policy. Typical gaps: below 1e-5 in float32, some hundredths in bfloat16."""
-
-    @field_validator("engine", "importance", mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"type": value} if isinstance(value, str) else value
 
     @property
     def is_external(self) -> bool:

@@ -1,16 +1,14 @@
-"""The configuration of a whole run: one section a stage, read from YAML with overrides from the command line."""
+"""The configuration of a whole run: one section a stage."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Self
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS
+from vicur.config.allowed import Form
 from vicur.config.base import BaseModelConfig
 from vicur.config.cluster import ClusterConfig
 from vicur.config.comparison import ComparisonConfig
@@ -22,11 +20,12 @@ from vicur.config.registry import RegistryConfig
 from vicur.config.section import Section
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainingConfig
-from vicur.config.validation import validated
-from vicur.errors import VicurError
 
-S = TypeVar("S", bound=Section)
-RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+RunName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$"),
+    Form("a name of at most 41 lower-case letters, digits and dashes"),
+]
 
 STEP_SECTIONS = ("data", "cues", "base", "training", "evaluation", "comparison", "registry", "cluster")
 """The sections that the steps of a pipeline take."""
@@ -76,7 +75,7 @@ class RunConfig(Section):
     @classmethod
     def _on_s3_or_in_a_folder(cls, checkpoints: str) -> str:
         if "://" in checkpoints and not re.fullmatch(S3_ADDRESS, checkpoints):
-            raise ValueError("is neither a folder nor an address on S3, s3://bucket/prefix")
+            raise ValueError("is neither a folder nor an S3 address (s3://bucket/prefix)")
         return checkpoints
 
     @model_validator(mode="after")
@@ -84,85 +83,3 @@ class RunConfig(Section):
         for name in self.methods:
             self.training.for_method(name)
         return self
-
-
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a run's configuration, as :func:`load_settings` does."""
-    return load_settings(RunConfig, path, overrides)
-
-
-def load_settings(kind: type[S], path: Path | None, overrides: Sequence[str] = ()) -> S:
-    """Reads a configuration.
-
-    Args:
-        kind: what it configures.
-        path: a YAML file; ``None`` for the defaults.
-        overrides: settings like ``training.steps=50``; values are read as YAML.
-
-    Raises:
-        VicurError: where the file cannot be read, or a setting is unknown or wrong.
-    """
-    values = read_overrides(overrides, _read(path) if path is not None else {})
-    where = str(path) if path is not None else "the defaults"
-    config: S = validated(kind, values, f"{where} with --set" if overrides else where)
-    return config
-
-
-def read_overrides(
-    overrides: Sequence[str], values: dict[str, Any] | None = None, option: str = "--set"
-) -> dict[str, Any]:
-    """``values`` with settings like ``training.steps=50`` put in.
-
-    Args:
-        overrides: the settings.
-        values: what they are put into; nothing where it is left out.
-        option: the option of the command that they were given with.
-
-    Raises:
-        VicurError: where an override is not one.
-    """
-    values = {} if values is None else values
-    for override in overrides:
-        _override(values, override, f"{option} {override}")
-    return values
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise VicurError(
-            f"cannot be read ({error.strerror}).", where=str(path), remedy="Name a configuration file, as in configs/."
-        ) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, dates that are none
-        mark = getattr(error, "problem_mark", None)
-        row = f": row {mark.line + 1}" if mark is not None else ""
-        reason = getattr(error, "problem", None) or type(error).__name__
-        raise VicurError(f"is not YAML ({reason}).", where=f"{path}{row}", remedy="Correct it.") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise VicurError(
-            "holds no settings.", where=str(path), remedy="Write sections as 'name: value', as in configs/local.yaml."
-        )
-    return values
-
-
-def _override(values: dict[str, Any], override: str, where: str) -> None:
-    name, separator, text = override.partition("=")
-    *sections, field = name.strip().split(".")
-    if not separator or not field or not all(sections):
-        raise VicurError("is not a setting.", where=where, remedy="Write section.field=value, as in training.steps=50.")
-    for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise VicurError(
-                f"{section} holds no settings of its own.",
-                where=where,
-                remedy="Write section.field=value, as in training.steps=50.",
-            )
-        values = inner
-    try:
-        values[field] = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise VicurError("has a value that is not YAML.", where=where, remedy="Quote it.") from error

@@ -1,20 +1,31 @@
-"""What every configuration section has in common."""
+"""The base class of all configuration sections."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from vicur.config.schema import fields_with_choices, with_types
 
 
 class Section(BaseModel):
-    """A frozen, fully validated group of settings; an unknown key is an error, not a typo that goes unnoticed."""
+    """A frozen, fully validated group of settings. Unknown keys are errors, so that a typo does not go unnoticed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_bare_names(cls, values: Any) -> Any:
+        """Read ``objective: k1`` as ``objective: {type: k1}``, for every field whose ``type`` chooses its section."""
+        if not isinstance(values, dict):
+            return values
+        kinds = fields_with_choices(cls)
+        return {name: with_types(kinds[name], each) if name in kinds else each for name, each in values.items()}
+
     def identity(self) -> dict[str, Any]:
-        """The settings that a stage's result depends on, as JSON: its cache and its checkpoints know it by them."""
+        """Return the settings that a stage's result depends on, as JSON. They are part of its cache key and identify its checkpoints."""
         return self.model_dump(mode="json")
 
     def inputs(self) -> dict[str, Path]:

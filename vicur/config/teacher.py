@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from vicur.config.base import model_folder
 from vicur.config.section import Section
@@ -26,13 +26,7 @@ class _FrozenTeacher(Section):
     """A teacher whose weights never change, so that any engine can hold them."""
 
     engine: TeacherEngineConfig = LocalScoring()
-    """Scoring engine. A name alone selects it with its defaults. vLLM returns log-probabilities of the sampled tokens only, which suffices
-    for the objectives ``k1`` and ``k3``."""
-
-    @field_validator("engine", mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"type": value} if isinstance(value, str) else value
+    """Scoring engine. vLLM returns log-probabilities of the sampled tokens only, which suffices for the objectives ``k1`` and ``k3``."""
 
 
 class SelfFrozen(_FrozenTeacher):

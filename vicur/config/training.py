@@ -20,6 +20,7 @@ from vicur.config.objective import ObjectiveConfig
 from vicur.config.recovery import RecoveryChoice
 from vicur.config.rollout import RolloutConfig
 from vicur.config.section import Section
+from vicur.config.sources import Sources
 from vicur.config.teacher import TeacherConfig
 from vicur.config.trained import TrainedConfig, WholeModel
 from vicur.config.validation import validated
@@ -108,7 +109,7 @@ class TrainingConfig(Section):
         known = TrainingConfig.model_fields.keys() - {"per_method"}
         for name, settings in per_method.items():
             for setting in sorted(settings.keys() - known):
-                raise ValueError(f"there is no setting {setting!r} for {name}.{did_you_mean(setting, known)}")
+                raise ValueError(f"there is no setting {name}.{setting}.{did_you_mean(setting, known)}")
         return per_method
 
     def for_method(self, name: str) -> TrainConfig:
@@ -117,7 +118,9 @@ class TrainingConfig(Section):
         Raises:
             VicurError: if they are invalid or contradict each other.
         """
-        config: TrainConfig = validated(TrainConfig, {**self.model_dump(), "method": name}, f"training, method {name}")
+        # The shared settings are valid by themselves: what is wrong now was set for this method.
+        sources = Sources("", within=f"training.per_method.{name}", options={"method": "--method"})
+        config: TrainConfig = validated(TrainConfig, {**self.model_dump(), "method": name}, sources)
         return config
 
 

@@ -1,70 +1,73 @@
-"""Turns what pydantic says of a wrong configuration into what its author can act on."""
+"""Turn pydantic's errors into messages for the author of a configuration.
+
+Each message is a sentence with the setting as it was typed, the value that was given and what is allowed. None of pydantic's own wording
+is used: a message that pydantic gains or rewords in another version still comes out as one of these sentences.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from vicur.config.problems import Problem, problem_of
+from vicur.config.schema import with_types
+from vicur.config.sources import Sources
 from vicur.errors import VicurError
-from vicur.redaction import redacted
 
 _SHOWN = 5
 
 
-def validated(kind: Any, values: Any, where: str) -> Any:
-    """``values`` as a ``kind``.
+def validated(kind: Any, values: Any, where: str | Sources) -> Any:
+    """Return ``values`` as a ``kind``.
 
     Args:
         kind: the section, or union of sections, to validate against.
-        values: what was read.
-        where: the file or argument that they came from, for the message.
+        values: what was read. A bare name stands for the section that it chooses.
+        where: the file or argument that the values come from, or the source of each setting.
 
     Raises:
-        VicurError: naming each field that is wrong.
+        VicurError: if a setting is unknown, missing or wrong.
     """
+    sources = where if isinstance(where, Sources) else Sources(where)
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return TypeAdapter(kind).validate_python(with_types(kind, values))
     except ValidationError as error:
-        raise invalid(error, where, values) from error
+        raise invalid(error, sources, kind, values) from error
+    except VicurError as error:
+        # A section's check of settings that do not go together does not know where they were given.
+        subject = (error.where or error.problem).split()[0].rstrip(",:").split(".")
+        place = sources.place(subject) if sources.is_read else None
+        if place is None:
+            raise
+        where = ", ".join(filter(None, (place, error.where)))
+        raise VicurError(error.problem, where=where, remedy=error.remedy, exit_code=error.exit_code) from error
 
 
-def invalid(error: ValidationError, where: str, values: Any = None) -> VicurError:
-    """The error to raise where ``values`` from ``where`` do not validate."""
-    problems = error.errors(include_url=False)
-    lines = [_sentence(problem, values) for problem in problems[:_SHOWN]]
+def invalid(error: ValidationError, sources: Sources, kind: Any, values: Any = None) -> VicurError:
+    """Return the error to raise for ``values`` that are not a ``kind``."""
+    errors = error.errors(include_url=False)
+    # pydantic calls a list too short if one of its items is wrong.
+    inner = {each["loc"][:-1] for each in errors}
+    errors = [each for each in errors if each["type"] != "too_short" or each["loc"] not in inner]
+    # Each member of a plain union reports the same setting, in the same words.
+    problems = list(dict.fromkeys(problem_of(each, kind, values, sources) for each in errors))
+    if len(problems) == 1:
+        (only,) = problems
+        fallback = "Correct the setting." if only.place else "Correct the option."
+        return VicurError(only.sentence, where=only.place or None, remedy=only.hint or only.remedy or fallback)
+    lines = [_line(each, sources.where, first=not place) for place, each in enumerate(problems[:_SHOWN])]
     if len(problems) > _SHOWN:
-        lines.append(f"and {len(problems) - _SHOWN} more")
-    remedy = "Correct the setting." if len(problems) == 1 else "Correct these settings."
-    return VicurError("; ".join(lines) + ".", where=where, remedy=remedy)
+        lines.append(f"{len(problems) - _SHOWN} more settings are wrong.")
+    return VicurError(" ".join(lines), where=sources.where or None, remedy="Correct these settings.")
 
 
-def _sentence(problem: Any, values: Any) -> str:
-    field = _setting(problem["loc"], values)
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        return f"there is no setting {field!r}"
-    if problem["type"] == "missing":
-        return f"{field} is missing"
-    if problem["type"] == "union_tag_not_found":
-        return f"{field} needs its setting {problem['ctx']['discriminator']}, which says what its other settings are"
-    if problem["type"] == "tuple_type":
-        return f"{field} wants a list, as in [a, b] (given: {problem['input']!r})"
-    given = problem["input"]
-    shown = f" (given: {redacted(repr(given))})" if isinstance(given, str | int | float | bool) else ""
-    return f"{field or 'the configuration'}: {message[:1].lower()}{message[1:]}{shown}"
-
-
-def _setting(location: Sequence[str | int], values: Any) -> str:
-    """The dotted name of a setting, as it is written. pydantic puts the kind of a section that has several between it and its fields."""
-    parts, here = [], values
-    for part in location:
-        if isinstance(here, Mapping) and part not in here and here.get("type") == part:
-            continue
-        parts.append(str(part))
-        try:
-            here = here[part]
-        except (LookupError, TypeError):
-            here = None
-    return ".".join(parts)
+def _line(problem: Problem, where: str, *, first: bool) -> str:
+    """Return one of several problems, with its place if that says more than ``where``."""
+    sentence = problem.sentence
+    if not first and sentence.startswith(("there ", "each ")):
+        sentence = sentence[0].upper() + sentence[1:]
+    place = (problem.place or where).removeprefix(f"{where}, ")
+    if place != where:
+        sentence = f"{sentence.removesuffix('.')} ({place})."
+    return f"{sentence} {problem.hint}".rstrip()

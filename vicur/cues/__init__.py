@@ -1,4 +1,4 @@
-"""Visual cues: what makes them, how a teacher is hinted with them, and the audit of every one."""
+"""Visual cues: providers that make them, hints that carry them to the teacher, and the audit of every cue."""
 
 from vicur.cues.extract import EXTRACT, ExtractSummary, extract
 from vicur.cues.store import read_cues

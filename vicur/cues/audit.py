@@ -1,4 +1,4 @@
-"""The audit: what is wrong with cues, counted by split and by kind of question, and held against limits."""
+"""The cue audit: problems of cues, counted by split and by kind of question, and compared with the configured limits."""
 
 from __future__ import annotations
 
@@ -18,31 +18,21 @@ from vicur.data.schema import Example
 
 @dataclass(frozen=True)
 class AuditedCue:
-    """One example with its cue, or with the reason why it has none, and what the audit says of it.
-
-    Attributes:
-        example_id, split, kind: the example's.
-        cue: the text; ``None`` where the example was skipped.
-        skipped: why there is no cue.
-        grounded: whether it agrees with what the dataset knows to be in the image; ``None`` where nothing is known.
-        leak: how it gives the answer away, if it does.
-        reasoning: its words that belong to a solution, not to a description.
-        words: its length.
-    """
+    """One example with its cue, or with the reason for having none, and the audit's findings."""
 
     example_id: str
     split: str
     kind: str
-    cue: str | None
-    skipped: str | None = None
-    grounded: bool | None = None
+    cue: str | None  # None if the example was skipped
+    skipped: str | None = None  # reason for having no cue
+    grounded: bool | None = None  # None if the dataset does not know the image's content
     leak: Leak | None = None
-    reasoning: tuple[str, ...] = ()
+    reasoning: tuple[str, ...] = ()  # words of the cue that belong to a solution
     words: int = 0
 
 
 class Figures(BaseModel):
-    """What the audit counts over a set of examples. A share of nothing is ``None``."""
+    """Counts and shares over a set of examples. A share with an empty denominator is ``None``."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
@@ -50,25 +40,25 @@ class Figures(BaseModel):
     cues: int
     skipped: int
     with_truth: int
-    """Cues of examples whose dataset knows what is in the image."""
+    """Cues of examples for which the dataset knows the image's content."""
     ungrounded: int
     leaking: int
     reasoning: int
     """Cues with words that belong to a solution."""
     grounded_share: float | None
-    """Of the cues with truth."""
+    """Share of the cues with truth."""
     answer_leak_share: float | None
-    """Of the cues."""
+    """Share of the cues."""
     reasoning_share: float | None
-    """Of the cues."""
+    """Share of the cues."""
     skipped_share: float | None
-    """Of the examples."""
+    """Share of the examples."""
     mean_words: float | None
     longest_words: int
 
 
 class SplitAudit(BaseModel):
-    """The figures of a split: as a whole and by kind of question, and how often which rule or reason applied."""
+    """Figures of one split, in total and by kind of question, and how often each rule or reason applied."""
 
     all: Figures
     kinds: dict[str, Figures]
@@ -78,7 +68,7 @@ class SplitAudit(BaseModel):
 
 
 class Limit(BaseModel):
-    """A limit of the configuration and the share that it holds for (``None``: of nothing)."""
+    """A configured limit and the measured share, which is ``None`` if its denominator is empty."""
 
     setting: str
     limit: float
@@ -87,7 +77,7 @@ class Limit(BaseModel):
 
 
 class Audit(BaseModel):
-    """The whole audit (``audit.json``)."""
+    """The whole audit, written to ``audit.json``."""
 
     provider: str
     fingerprint: str
@@ -96,13 +86,13 @@ class Audit(BaseModel):
     splits: dict[str, SplitAudit]
 
     @property
-    def taught(self) -> Figures:
-        """The figures of the cues that teach."""
+    def distill(self) -> Figures:
+        """Figures of the distillation split, whose cues the teacher sees."""
         return self.splits[self.taught_split].all
 
 
 def audit_cue(example: Example, cue: str | NoCue) -> AuditedCue:
-    """Looks at the cue of one example."""
+    """Audit the cue of one example."""
     if isinstance(cue, NoCue):
         return AuditedCue(example.id, example.split, example.kind, cue=None, skipped=cue.reason)
     return AuditedCue(
@@ -117,18 +107,18 @@ def audit_cue(example: Example, cue: str | NoCue) -> AuditedCue:
     )
 
 
-def summarize(rows: Iterable[AuditedCue], provider: str, fingerprint: str, config: CuesConfig) -> Audit:
-    """Counts over all audited cues, and compares the taught split's with the limits."""
+def summarize(rows: Iterable[AuditedCue], fingerprint: str, config: CuesConfig) -> Audit:
+    """Aggregate all audited cues and compare the distillation split with the limits."""
     by_split: dict[str, list[AuditedCue]] = {}
     for row in rows:
         by_split.setdefault(row.split, []).append(row)
     splits = {split: _audit_split(by_split[split]) for split in config.splits if split in by_split}
     limits = _limits(splits[TAUGHT_SPLIT].all, config)
-    return Audit(provider=provider, fingerprint=fingerprint, limits=limits, splits=splits)
+    return Audit(provider=config.provider.type, fingerprint=fingerprint, limits=limits, splits=splits)
 
 
 def offenders(rows: Sequence[AuditedCue], limit: Limit) -> list[AuditedCue]:
-    """The taught rows that count against a limit."""
+    """Return the rows of the distillation split that count against a limit."""
     counts: Mapping[str, list[AuditedCue]] = {
         "max_skipped_share": [row for row in rows if row.skipped is not None],
         "max_ungrounded_share": [row for row in rows if row.grounded is False],
@@ -172,12 +162,12 @@ def _figures(rows: Sequence[AuditedCue]) -> Figures:
     )
 
 
-def _limits(taught: Figures, config: CuesConfig) -> list[Limit]:
-    ungrounded = _share(taught.ungrounded, taught.with_truth)
+def _limits(distill: Figures, config: CuesConfig) -> list[Limit]:
+    ungrounded = _share(distill.ungrounded, distill.with_truth)
     shares = {
-        "max_skipped_share": (config.max_skipped_share, taught.skipped_share),
+        "max_skipped_share": (config.max_skipped_share, distill.skipped_share),
         "max_ungrounded_share": (config.max_ungrounded_share, ungrounded),
-        "max_leak_share": (config.max_leak_share, taught.answer_leak_share),
+        "max_leak_share": (config.max_leak_share, distill.answer_leak_share),
     }
     return [
         Limit(setting=setting, limit=limit, share=share, passed=share is None or share <= limit)
@@ -186,7 +176,7 @@ def _limits(taught: Figures, config: CuesConfig) -> list[Limit]:
 
 
 def _counted(items: Iterable[str]) -> dict[str, int]:
-    """How often each item occurs, the most frequent first."""
+    """Count each item, most frequent first."""
     return dict(sorted(Counter(items).items(), key=lambda entry: (-entry[1], entry[0])))
 
 

@@ -1,7 +1,6 @@
-"""Cues that were paid for once: one line a cue, as they come, so that an extraction that was interrupted, or is run anew, goes on.
+"""Cache of cues from an endpoint, written one line per cue as they arrive, so that an interrupted extraction resumes where it stopped.
 
-On S3, which has no appending, they lie in batches that are written once. A process that is killed loses those of a batch that was not
-sent yet.
+On S3, which cannot append, cues are stored in batches that are written once. A killed process loses the cues of its last unsent batch.
 """
 
 from __future__ import annotations
@@ -22,49 +21,33 @@ from vicur.storage.s3 import S3Folders, is_s3
 
 log = logging.getLogger(__name__)
 
-KEPT_FILE = "endpoint-cues.jsonl"
+CACHE_FILE = "endpoint-cues.jsonl"
+# A batch is sent when it has this many cues or this much time has passed.
 _BATCH = 256
 _SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class CueBatches:
-    """Batches of cues on S3, each named by what it holds.
-
-    Attributes:
-        folders: where; each folder is a batch, and its marker the file of cues.
-    """
+    """Batches of cues on S3, each a folder named by the hash of its content, which is stored as the marker of the folder."""
 
     folders: S3Folders
 
     def all(self) -> Iterator[bytes]:
-        """What each batch holds.
-
-        Raises:
-            VicurError: where S3 does not answer or refuses.
-        """
+        """Yield the content of each batch."""
         for name in self.folders.names():
             yield self.folders.read_marker(name) or b""
 
     def add(self, content: bytes) -> None:
-        """Writes one more.
-
-        Raises:
-            VicurError: where S3 does not answer or refuses.
-        """
+        """Write a batch."""
         self.folders.mark(hashlib.sha256(content).hexdigest()[:32], content)
 
 
 class CueCache:
-    """Cues by what was asked. Leaving it as a context sends what was not sent yet.
-
-    Args:
-        file: where they are kept on this machine; it is made with the first.
-        batches: where they are sent to as well, to outlive it.
-        seconds: longest time that a cue waits for others to be sent with.
+    """Cues by hash of their request. On exit from its context, it sends the cues that have not been sent yet.
 
     Raises:
-        VicurError: where S3 does not answer or refuses.
+        VicurError: from the constructor and all methods, if S3 does not respond or refuses a request.
     """
 
     def __init__(self, file: Path, batches: CueBatches | None = None, seconds: float = _SECONDS) -> None:
@@ -78,19 +61,16 @@ class CueCache:
         if file.exists():
             self._cues.update(_entries(file.read_bytes()))
             if not file.read_bytes().endswith(b"\n"):
-                self._append("\n")  # The last line was cut off: the next is to stand alone.
+                # A killed writer cut off the last line. Terminate it, so that the next cue starts a new line.
+                self._append("\n")
 
     @classmethod
     def at(cls, folder: Path, address: str | None) -> CueCache:
-        """Those in a folder of this machine, and at an address that outlives it: another folder, or one on S3.
-
-        Raises:
-            VicurError: for an address that cannot be used.
-        """
+        """Open the cache in a local folder and, if given, at a persistent address: another folder or one on S3."""
         on_s3 = address is not None and is_s3(address)
-        kept = folder if address is None or on_s3 else Path(address)
-        kept.mkdir(parents=True, exist_ok=True)
-        return cls(kept / KEPT_FILE, CueBatches(S3Folders.at(str(address), KEPT_FILE)) if on_s3 else None)
+        local = folder if address is None or on_s3 else Path(address)
+        local.mkdir(parents=True, exist_ok=True)
+        return cls(local / CACHE_FILE, CueBatches(S3Folders.at(str(address), CACHE_FILE)) if on_s3 else None)
 
     def __enter__(self) -> CueCache:
         return self
@@ -104,18 +84,14 @@ class CueCache:
         except VicurError as unsent:
             if error is None:
                 raise
-            log.warning("the newest cues stay on this machine: %s", unsent)
+            log.warning("The newest cues could not be sent to S3 and remain on this machine only: %s", unsent)
 
     def get(self, request: str) -> str | None:
-        """The cue that was given for a request, if one was."""
+        """Return the cached cue of a request, if any."""
         return self._cues.get(request)
 
-    def keep(self, request: str, cue: str) -> None:
-        """Writes a cue down before anything else is done with it. Several threads may do so at once.
-
-        Raises:
-            VicurError: where S3 does not answer or refuses.
-        """
+    def put(self, request: str, cue: str) -> None:
+        """Store a cue. Thread-safe."""
         line = json.dumps({"request": request, "cue": cue}, ensure_ascii=False) + "\n"
         with self._lock:
             self._cues[request] = cue
@@ -131,7 +107,7 @@ class CueCache:
         self._sent_at = time.monotonic()
 
     def _append(self, text: str) -> None:
-        """In one system call, so that a line is whole or the last."""
+        # One system call per line, so that a kill can cut off the last line only.
         stream = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(stream, text.encode())
@@ -140,7 +116,7 @@ class CueCache:
 
 
 def _entries(content: bytes) -> Iterator[tuple[str, str]]:
-    """Requests and cues. A line that a killed writer cut off is passed over."""
+    """Parse requests and cues, skipping lines that a killed writer cut off."""
     for line in content.splitlines():
         try:
             entry = json.loads(line)

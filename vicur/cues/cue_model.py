@@ -1,4 +1,4 @@
-"""One question to a vision-language model behind an OpenAI-compatible endpoint, and what its answer means."""
+"""Client of a vision-language model behind an OpenAI-compatible endpoint: one request per example, and the interpretation of its reply."""
 
 from __future__ import annotations
 
@@ -18,32 +18,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 300  # characters of what a server says
+_EXCERPT = 300  # characters of a server's reply in a message
 
 
-class NoAnswerError(Exception):
-    """No answer after all retries. Whether the endpoint or the example is to blame cannot be told from one.
-
-    Args:
-        reason: what happened, the same for all examples that it happens to.
-        detail: what the server or the connection said.
-    """
+class NoCompletionError(Exception):
+    """The endpoint gave no reply after all retries. One failure does not show whether the endpoint or the example is at fault."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.detail = detail
+        self.reason = reason  # equal for equal causes, so that reasons can be counted
+        self.detail = detail  # what the server or the connection reported
 
 
 class CueModel:
-    """The model that is asked. Several threads may ask at once.
-
-    Args:
-        config: which model, where, and how patiently.
-        seed: seed of its sampling. It is asked to take the likeliest token each time, and needs none then; some servers draw all the same.
+    """Client of the model that writes cues. Thread-safe.
 
     Raises:
-        VicurError: where the client is not installed, or the key cannot be sent.
+        VicurError: if the client library is not installed, or the key contains characters that cannot be sent.
     """
 
     def __init__(self, config: EndpointCues, seed: int) -> None:
@@ -51,15 +42,14 @@ class CueModel:
             from openai import Omit, OpenAI
         except ImportError as error:
             raise VicurError(
-                "needs the client of the OpenAI API, which is not installed.",
-                where="cues.provider",
+                "cues.provider=endpoint needs the OpenAI client library, which is not installed.",
                 remedy="Install vicur[endpoint].",
             ) from error
         self._config = config
-        self._seed = seed
+        self._seed = seed  # for servers that sample even at temperature 0
         self._prompt = CUE_PROMPTS[config.prompt]
         self._key = endpoint_key()
-        # Nothing that the environment says of OpenAI's own service concerns this endpoint.
+        # Without these, the client would send OPENAI_* settings from the environment to this endpoint.
         self._headers: dict[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
         if not self._key:
             self._headers["Authorization"] = Omit()
@@ -68,9 +58,9 @@ class CueModel:
         )
 
     def request(self, example: Example) -> dict[str, Any]:
-        """What is sent for an example: its images and its question, and nothing else of it."""
+        """Build the request for an example. It contains the images and the question, never the answer."""
         images = [{"type": "image_url", "image_url": {"url": _data_url(image)}} for image in example.images]
-        text = {"type": "text", "text": self._prompt.asked(example.question)}
+        text = {"type": "text", "text": self._prompt.render(example.question)}
         return {
             "model": self._config.model,
             "messages": [
@@ -82,91 +72,94 @@ class CueModel:
             "seed": self._seed,
         }
 
-    def ask(self, request: dict[str, Any], example_id: str) -> str | NoCue:
-        """Sends a request.
-
-        Args:
-            request: what :meth:`request` made.
-            example_id: the example, for the log.
+    def complete(self, request: dict[str, Any], example_id: str) -> str | NoCue:
+        """Send a request from :meth:`request` and return the cue.
 
         Raises:
-            NoAnswerError: where none has come after all retries.
-            VicurError: where none will come to any request: a wrong key, address or model.
+            NoCompletionError: if there is no reply after all retries.
+            VicurError: if every request would fail, because of a wrong key, address or model.
         """
         import openai
 
         try:
             completion = self._client.chat.completions.create(**request, extra_headers=self._headers)
         except openai.APIStatusError as error:
-            return self._refused(error.status_code, self._said(error), example_id)
+            return self._status_error(error.status_code, self._excerpt(error), example_id)
         except openai.APITimeoutError as error:
-            raise NoAnswerError(f"no answer came within {self._config.timeout:g} s", self._said(error)) from error
+            reason = f"no answer came within {self._config.timeout:g} s"
+            raise NoCompletionError(reason, self._excerpt(error)) from error
         except openai.APIConnectionError as error:
-            raise NoAnswerError("the endpoint could not be reached", self._said(error.__cause__ or error)) from error
+            reason = "the endpoint could not be reached"
+            raise NoCompletionError(reason, self._excerpt(error.__cause__ or error)) from error
         except (openai.OpenAIError, ValueError) as error:
-            raise self._foreign(self._said(error)) from error
+            raise self._not_openai(self._excerpt(error)) from error
+        # Some servers reply to a wrong path with a page and status 200, which the client passes through as text.
         if not isinstance(completion, openai.types.chat.ChatCompletion) or not completion.choices:
-            raise self._foreign(self._said(completion))
+            raise self._not_openai(self._excerpt(completion))
         [choice, *_] = completion.choices
         return _cue(choice.message.content, choice.finish_reason)
 
     def close(self) -> None:
-        """Ends what is under way as soon as it can be, and sends nothing any more."""
+        """Abort running requests as soon as possible and refuse new ones."""
         self._client.close()
 
-    def _refused(self, status: int, said: str, example_id: str) -> NoCue:
-        """What a status means that is still there after all retries."""
+    def _status_error(self, status: int, detail: str, example_id: str) -> NoCue:
+        """Return or raise the outcome of a status that persists after all retries."""
         where = self._config.url
         if status in (401, 403):
+            problem = f"the endpoint rejects the key (status {status})."
+            if not self._key:
+                problem = f"the endpoint requires a key (status {status}), but {API_KEY_VARIABLE} is not set."
             raise VicurError(
-                f"refuses the key ({status})." if self._key else f"wants a key ({status}).",
+                problem,
                 where=where,
-                remedy=f"Set the variable {API_KEY_VARIABLE} to a key of the endpoint (in a cluster: secret vicur-cue).",
+                remedy=f"Set the environment variable {API_KEY_VARIABLE} to a valid key (in a cluster: in the secret vicur-cue).",
             )
         if status == 404:
             raise VicurError(
-                f"does not serve {self._config.model!r} ({status}: {said}).",
+                f"the endpoint does not serve the model {self._config.model!r} (status {status}: {detail}).",
                 where=where,
-                remedy="Correct cues.provider.model, or the address: it ends in /v1 as a rule.",
+                remedy="Correct cues.provider.model or cues.provider.url, which usually ends in /v1.",
             )
         if status in (408, 409, 429) or status >= 500:
-            raise NoAnswerError(f"the endpoint answered with status {status}", said)
-        log.warning("%s: the endpoint refuses its request (%d: %s)", example_id, status, said)
+            raise NoCompletionError(f"the endpoint answered with status {status}", detail)
+        # Any other 4xx is about this request (an image that is too large, say), so only this example is skipped.
+        log.warning("%s: the endpoint rejected the request (status %d: %s)", example_id, status, detail)
         return NoCue(f"the endpoint refused the request (status {status})")
 
-    def _foreign(self, said: str) -> VicurError:
+    def _not_openai(self, detail: str) -> VicurError:
         return VicurError(
-            f"does not answer as the OpenAI API does ({said}).",
+            f"the reply is not one of the OpenAI API ({detail}).",
             where=self._config.url,
-            remedy="Correct cues.provider.url: it ends in /v1 as a rule.",
+            remedy="Correct cues.provider.url, which usually ends in /v1.",
         )
 
-    def _said(self, source: object) -> str:
-        """The beginning of what a server or library said, without the key."""
-        text = " ".join(str(source).split())[:_SHOWN]
+    def _excerpt(self, source: object) -> str:
+        """Return the beginning of a reply or error, with the key redacted."""
+        text = " ".join(str(source).split())[:_EXCERPT]
         return redacted(text.replace(self._key, "***") if self._key else text)
 
 
 def endpoint_key(variable: str = API_KEY_VARIABLE) -> str:
-    """The endpoint's key, without the line break that files end in; empty where there is none.
+    """Return the endpoint's key from the environment, stripped of whitespace, or an empty string.
 
     Raises:
-        VicurError: where it can be no key.
+        VicurError: if it contains characters that cannot be sent in a header.
     """
     key = os.environ.get(variable, "").strip()
     if key and not sendable(key):
         raise VicurError(
-            "holds blanks, line breaks or letters that no key has.",
+            "the key contains spaces, line breaks or non-ASCII characters.",
             where=variable,
-            remedy="Set it to the key alone (in a cluster: secret vicur-cue).",
+            remedy="Set the variable to the key alone (in a cluster: in the secret vicur-cue).",
         )
     return key
 
 
 def _cue(content: str | None, finish_reason: str) -> str | NoCue:
-    # Models that think aloud end with what they mean to say. JSON can spell half a character, which no file can hold.
-    said = (content or "").rpartition("</think>")[2].encode("utf-8", "replace").decode()
-    text = " ".join(said.split())
+    # Keep what follows the chain of thought. JSON may escape a lone surrogate, which cannot be written to a file.
+    reply = (content or "").rpartition("</think>")[2].encode("utf-8", "replace").decode()
+    text = " ".join(reply.split())
     if finish_reason == "length":
         return NoCue("the model's answer was cut off at max_tokens")
     if finish_reason == "content_filter":

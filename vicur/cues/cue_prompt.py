@@ -1,7 +1,7 @@
-"""The words that a vision-language model is asked for a visual cue with, by version.
+"""Prompts that request a visual cue from a vision-language model, by version.
 
-A version is never changed, since cues that were made with it go by its name: a better wording is a new one. The model is told the
-question, which a cue must fit, and not the answer, which a cue must not depend on.
+A version never changes, because cached cues are keyed by it; better wording is a new version. The model gets the question, which the cue
+must fit, but not the answer, which the cue must not depend on.
 """
 
 from __future__ import annotations
@@ -9,28 +9,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# Of control tokens as Qwen's and Llama's, and of the places that other models have for what is not text.
+# Start of a control token (as in Qwen and Llama) or of another model's image, video or audio placeholder.
 _OPENING = re.compile(r"<(?=\||/?(?:image|img|video|audio))", re.IGNORECASE)
 
+# The model's reply if the image shows nothing relevant to the question.
 NOTHING = "NONE"
-"""What the model is to write where the image shows nothing that the question asks about."""
 
 
 @dataclass(frozen=True)
 class CuePrompt:
-    """A version of the words.
-
-    Attributes:
-        system: the system message.
-        user: the user's text, below the images, with ``{question}`` in it.
-    """
+    """One version of the prompt."""
 
     system: str
-    user: str
+    user: str  # follows the images; contains the placeholder {question}
 
-    def asked(self, question: str) -> str:
-        """The user's text for a question."""
-        return self.user.replace("{question}", as_text(question))
+    def render(self, question: str) -> str:
+        """Return the user's text for a question."""
+        return self.user.replace("{question}", escape_control_tokens(question))
 
 
 CUE_PROMPTS = {
@@ -48,14 +43,10 @@ CUE_PROMPTS = {
         ),
     )
 }
-"""By version."""
 
 
-def as_text(text: str) -> str:
-    """A user's text without anything that an endpoint would read a control token or the place of an image out of.
-
-    An endpoint turns the whole conversation into tokens itself. ``<|im_end|>`` in a question would end the turn, and ``<|image_pad|>`` or
-    ``<image>`` stand for an image that is not there (vLLM counts such places in the text). With a space in it, it is what the user
-    wrote: text.
-    """
+def escape_control_tokens(text: str) -> str:
+    """Return ``text`` with a space inside anything that an endpoint would parse as a control token or an image placeholder."""
+    # The endpoint tokenizes the rendered conversation itself: <|im_end|> in a question would end the turn, and
+    # <|image_pad|> or <image> would refer to a missing image (vLLM counts these placeholders in the text).
     return _OPENING.sub("< ", text).replace("|>", "| >")

@@ -1,8 +1,8 @@
-"""The extraction stage: gives examples their visual cues, and audits every one of them.
+"""The extraction stage: get a visual cue for each example and audit all of them.
 
-Reads a dataset, writes ``cues.parquet`` (what teachers are hinted with), ``skipped.jsonl``, ``audit.json`` and
-``samples.html`` (the audit for people). Cues are extracted for the distillation split, which is what teaches, and for
-the held-out splits, which show how a provider does on images it has not met. Limits are about the former.
+Reads a dataset and writes ``cues.parquet`` (the cues for the teacher's hints), ``skipped.jsonl``, ``audit.json`` and ``samples.html``
+(the audit for people). Cues are extracted for the distillation split, which is trained on, and for the held-out splits, which show how
+a provider does on images that it was not fitted on. The limits apply to the distillation split.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vicur.data import read_examples, read_manifest
 from vicur.errors import VicurError
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.storage.folders import new_folder
+from vicur.wording import percent
 
 log = logging.getLogger(__name__)
 
@@ -33,37 +34,28 @@ _KIND_METRICS = ("grounded_share", "answer_leak_share")
 
 
 class ExtractSummary(Summary):
-    """What came of an extraction. Shares without a split are those of the split that teaches."""
+    """Summary of an extraction. Shares without a split are those of the distillation split."""
 
     provider: str
-    """Provider that made the cues."""
     cues: dict[str, int]
     """Cues by split."""
     skipped: dict[str, int]
     """Examples without a cue, by split."""
     grounded_share: float | None
-    """Share of the cues that agree with what the dataset knows to be in the image; ``None`` where it knows nothing."""
+    """Share of the cues that agree with the dataset's knowledge of the image; ``None`` if it has none."""
     answer_leak_share: float
     """Share of the cues that give the answer away."""
     reasoning_share: float
     """Share of the cues with words that belong to a solution."""
     mean_words: float
-    """Mean length of a cue."""
     by_split: dict[str, Figures]
-    """The audit's figures of each split."""
 
 
 def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> ExtractSummary:
-    """Extracts and audits cues.
-
-    Args:
-        config: provider, splits and limits.
-        inputs: ``dataset``.
-        output: folder for the cues and their audit.
-        context: run, tracker and progress; cues that are over a limit stay in its work folder, to be looked at.
+    """Extract and audit cues of the input ``dataset``.
 
     Raises:
-        VicurError: for a dataset that the provider cannot work with, and for cues that are over a limit.
+        VicurError: if the provider cannot work with the dataset, or if the cues exceed a limit.
     """
     dataset = inputs["dataset"]
     provider = provider_for(config.provider, context)
@@ -75,7 +67,7 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
     rows, samples = _extract_all(
         provider, dataset, [split for split in config.splits if split in splits], config, context
     )
-    audit = summarize(rows, provider.name, provider.fingerprint, config)
+    audit = summarize(rows, provider.fingerprint, config)
     if not all(limit.passed for limit in audit.limits):
         raise _rejected(rows, samples, audit, context)
     _write(rows, samples, audit, output)
@@ -88,13 +80,13 @@ EXTRACT = Stage("extract", extract, ExtractSummary)
 
 
 def _splits(dataset: Path) -> list[str]:
-    """The splits that the dataset has examples in."""
+    """Return the non-empty splits of the dataset."""
     splits = [split for split, count in read_manifest(dataset).examples.items() if count]
     if TAUGHT_SPLIT not in splits:
         raise VicurError(
-            f"has no examples in the split {TAUGHT_SPLIT!r}, and those are the ones that need cues.",
+            f"the dataset has no examples in the split {TAUGHT_SPLIT!r}, whose cues the teacher needs.",
             where=str(dataset),
-            remedy="Give its examples to that split.",
+            remedy=f"Assign examples to the split {TAUGHT_SPLIT!r}.",
         )
     return splits
 
@@ -102,7 +94,7 @@ def _splits(dataset: Path) -> list[str]:
 def _extract_all(
     provider: CueProvider, dataset: Path, splits: Sequence[str], config: CuesConfig, context: Context
 ) -> tuple[list[AuditedCue], list[Sample]]:
-    """Rows of all examples, and some of them to look at. Holds one split's images at a time."""
+    # One split at a time, so that only its images are in memory.
     rows: list[AuditedCue] = []
     samples: list[Sample] = []
     for split in splits:
@@ -113,7 +105,7 @@ def _extract_all(
             audited.append(audit_cue(example, cue))
             context.events.progress(number, len(examples), f"{split} cues")
         rows += audited
-        # Half of the page is for the cues that teach, the other half for all the rest.
+        # The distillation split fills half of the page, all other splits share the rest.
         rest = config.samples // 2 if len(splits) > 1 else 0
         count = config.samples - rest if split == TAUGHT_SPLIT else rest // (len(splits) - 1)
         samples += choose(audited, examples, count)
@@ -127,30 +119,33 @@ def _write(rows: Sequence[AuditedCue], samples: Sequence[Sample], audit: Audit, 
 
 
 def _rejected(rows: Sequence[AuditedCue], samples: Sequence[Sample], audit: Audit, context: Context) -> VicurError:
-    """Keeps what would have been written, with a list of what is wrong, and makes the error that tells of it."""
+    """Write the rejected cues and the list of offenders to the work folder and return the error that reports them."""
     failed = [limit for limit in audit.limits if not limit.passed]
-    kept = context.work / "rejected"
-    with new_folder(kept) as folder:
+    # The work folder outlives a failed stage, so that the rejected cues can be inspected.
+    rejected = context.work / "rejected"
+    with new_folder(rejected) as folder:
         _write(rows, samples, audit, folder)
-        found = ((limit, row) for limit in failed for row in offenders(rows, limit))
-        write_jsonl((_offence(limit, row) for limit, row in found), folder / OFFENDERS_FILE)
+        pairs = ((limit, row) for limit in failed for row in offenders(rows, limit))
+        write_jsonl((_offender_record(limit, row) for limit, row in pairs), folder / OFFENDERS_FILE)
     return VicurError(
-        "\n".join(_complaint(limit, offenders(rows, limit)) for limit in failed) + "\n",
+        "\n".join(_violation(limit, offenders(rows, limit)) for limit in failed) + "\n",
         where=f"cues of the split {TAUGHT_SPLIT!r}",
-        remedy=f"Look at {kept / SAMPLES_FILE} ({OFFENDERS_FILE} beside it lists all of them), then mend the dataset, "
+        remedy=f"Inspect {rejected / SAMPLES_FILE} ({OFFENDERS_FILE} next to it lists all offenders). Then fix the dataset, "
         "choose another cues.provider or raise the limit.",
     )
 
 
-def _complaint(limit: Limit, wrong: Sequence[AuditedCue]) -> str:
-    what = {
+def _violation(limit: Limit, rows: Sequence[AuditedCue]) -> str:
+    problem = {
         "max_skipped_share": "of the examples have no cue",
-        "max_ungrounded_share": "of the cues disagree with what the dataset knows to be in the image",
+        "max_ungrounded_share": "of the cues disagree with the dataset's knowledge of the image",
         "max_leak_share": "of the cues give the answer away",
     }[limit.setting]
-    lines = [f"{_percent(limit.share)} {what} (cues.{limit.setting} allows {_percent(limit.limit)}):"]
-    lines += [f"  {row.example_id}: {_fault(row, limit)}" for row in wrong[:_SHOWN]]
-    lines += [f"  and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+    allowed = f"cues.{limit.setting} allows {percent(limit.limit)}"
+    # The number says more than a share that rounds to 0.0 %.
+    lines = [f"{percent(limit.share or 0.0)} {problem} ({len(rows):,} in total; {allowed}):"]
+    lines += [f"  {row.example_id}: {_fault(row, limit)}" for row in rows[:_SHOWN]]
+    lines += [f"  and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
     return "\n".join(lines)
 
 
@@ -160,7 +155,7 @@ def _fault(row: AuditedCue, limit: Limit) -> str:
     return row.skipped or f'"{row.cue}"'
 
 
-def _offence(limit: Limit, row: AuditedCue) -> dict[str, str | None]:
+def _offender_record(limit: Limit, row: AuditedCue) -> dict[str, str | None]:
     return {
         "limit": limit.setting,
         "example_id": row.example_id,
@@ -171,44 +166,41 @@ def _offence(limit: Limit, row: AuditedCue) -> dict[str, str | None]:
 
 
 def _summary(audit: Audit) -> ExtractSummary:
-    taught = audit.taught
+    distill = audit.distill
     by_split = {split: audited.all for split, audited in audit.splits.items()}
     return ExtractSummary(
-        key_figure=key_figure(taught),
+        key_figure=key_figure(distill),
         metrics=_metrics(audit),
         provider=audit.provider,
         cues={split: figures.cues for split, figures in by_split.items()},
         skipped={split: figures.skipped for split, figures in by_split.items()},
-        grounded_share=taught.grounded_share,
-        answer_leak_share=taught.answer_leak_share or 0.0,
-        reasoning_share=taught.reasoning_share or 0.0,
-        mean_words=taught.mean_words or 0.0,
+        grounded_share=distill.grounded_share,
+        answer_leak_share=distill.answer_leak_share or 0.0,
+        reasoning_share=distill.reasoning_share or 0.0,
+        mean_words=distill.mean_words or 0.0,
         by_split=by_split,
     )
 
 
-def key_figure(taught: Figures) -> str:
-    """The line for whoever follows the run: ``4,050 cues, 99.2 % grounded, 0.0 % leak the answer``."""
-    known = (
-        "no truth to check against" if taught.grounded_share is None else f"{_percent(taught.grounded_share)} grounded"
-    )
-    return f"{taught.cues:,} cues, {known}, {_percent(taught.answer_leak_share)} leak the answer"
+def key_figure(figures: Figures) -> str:
+    """Summarize in one line: ``4,050 cues, 99.2 % grounded, 0.0 % leak the answer``."""
+    share = figures.grounded_share
+    grounded = "no truth to check against" if share is None else f"{percent(share)} grounded"
+    return f"{figures.cues:,} cues, {grounded}, {percent(figures.answer_leak_share or 0.0)} leak the answer"
 
 
 def _metrics(audit: Audit) -> dict[str, float]:
-    """Figures of each split and, of the split that teaches, of each kind, by MLflow's rules for names."""
+    """Return metrics of each split and, for the distillation split, of each kind of question."""
     metrics: dict[str, float] = {}
     for split, audited in audit.splits.items():
-        metrics |= _known(f"cues/{split}", audited.all, _SPLIT_METRICS)
+        metrics |= _present(f"cues/{split}", audited.all, _SPLIT_METRICS)
     for kind, figures in audit.splits[TAUGHT_SPLIT].kinds.items():
-        metrics |= _known(f"cues/{TAUGHT_SPLIT}/{re.sub(r'[^A-Za-z0-9_. -]', '_', kind)}", figures, _KIND_METRICS)
+        # MLflow allows no other characters in names.
+        name = re.sub(r"[^A-Za-z0-9_. -]", "_", kind)
+        metrics |= _present(f"cues/{TAUGHT_SPLIT}/{name}", figures, _KIND_METRICS)
     return metrics
 
 
-def _known(prefix: str, figures: Figures, names: Sequence[str]) -> dict[str, float]:
+def _present(prefix: str, figures: Figures, names: Sequence[str]) -> dict[str, float]:
     values = {name: getattr(figures, name) for name in names}
     return {f"{prefix}/{name}": float(value) for name, value in values.items() if value is not None}
-
-
-def _percent(share: float | None) -> str:
-    return f"{100 * (share or 0.0):.1f} %"

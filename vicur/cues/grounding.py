@@ -1,4 +1,4 @@
-"""Whether a cue agrees with what the dataset knows to be in the image."""
+"""Check whether a cue agrees with the dataset's knowledge of the image."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ if TYPE_CHECKING:
 
 
 def is_grounded(cue: str, example: Example) -> bool | None:
-    """Whether ``cue`` says all the evidence that its question asks for, and nothing of the image that is wrong.
+    """Return whether ``cue`` states all evidence that its question needs and nothing false about the image.
 
-    The evidence is checked by the rule that responses are checked by. Beyond it, no statement about a known part of the
-    image (another row of a scene, say) may be false. What the dataset knows nothing about is left to whoever reads the
-    samples.
-
-    Returns:
-        ``None`` where the example holds no truth to compare with.
+    Returns ``None`` if the example has no truth to compare with. Statements about anything unknown to the dataset are not checked.
     """
     known = truths(example)
     if not known:
         return None
     stated = [s for s in map(statement, clauses(canonical(cue))) if s is not None and s.subject in known]
+    # Beyond the evidence, no other known part of the image (a different row, say) may be misread.
     if any(s.values != known[s.subject] for s in stated):
         return False
+    # Without listed evidence, one true statement about a known part of the image is enough.
     complete = evidence_is_right(cue, example)
     return bool(stated) if complete is None else complete

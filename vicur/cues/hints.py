@@ -6,7 +6,7 @@ The one place that forms it. The paper writes it as ``[Hint]: ...`` in the teach
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, assert_never
 
 if TYPE_CHECKING:
     from vicur.data.schema import Example
@@ -18,28 +18,28 @@ HINT_MARKER = "[Hint]:"
 
 
 def hint_for(privilege: Privilege, example: Example, cue: str | None) -> str | None:
-    """Text of the hint that ``privilege`` gives for an example.
+    """Return the hint text, without its marker, that ``privilege`` gives for an example.
 
-    Args:
-        privilege: which privilege the teacher has.
-        example: the example; its own ``cue`` field is not looked at.
-        cue: the example's cue as a cue provider extracted it, if it has one.
-
-    Returns:
-        The text without its marker, or ``None`` for the privilege ``none`` and for an example that lacks the privilege
-        asked for (such an example cannot be taught: its teacher would be the student).
+    Returns ``None`` for the privilege ``none`` and for an example without the requested privilege, which cannot be trained on because its
+    teacher would equal the student.
     """
-    texts: dict[Privilege, str | None] = {
-        "answer": f"Answer: {example.answer}",
-        "rationale": example.rationale,
-        "cue": cue,
-        "solution": example.metadata.get("reference"),
-        "none": None,
-    }
-    text = texts[privilege]
+    text: str | None
+    match privilege:
+        case "answer":
+            text = f"Answer: {example.answer}"
+        case "rationale":
+            text = example.rationale
+        case "cue":
+            text = cue  # from the cue provider; the example's annotation is not used
+        case "solution":
+            text = example.metadata.get("reference")
+        case "none":
+            text = None
+        case _:
+            assert_never(privilege)
     return (text.strip() or None) if text is not None else None
 
 
 def with_hint(question: str, hint: str | None) -> str:
-    """The teacher's user text: the question, and below it the hint where there is one."""
+    """Return the teacher's user text: the question, followed by the hint if there is one."""
     return question if hint is None else f"{question}\n{HINT_MARKER} {hint}"

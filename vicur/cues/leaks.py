@@ -1,23 +1,21 @@
-"""Whether a cue gives the answer away.
+"""Detect cues that give the answer away.
 
-A cue is to say what is seen and to leave the conclusion to the teacher. The answer may well stand in it, where it is
-evidence: asked for the larger of 7 and 5, "The red digit is 7 and the blue digit is 5" holds the answer 7 and gives
-nothing away that the image does not show. So what counts is how the answer is said. A cue *leaks* if, outside its
-statements of evidence,
+A cue states what the image shows and leaves the conclusion to the teacher. It may contain the answer as evidence: if the question is for
+the larger of 7 and 5, "The red digit is 7 and the blue digit is 5" contains the answer 7 but reveals nothing beyond the image. So it
+matters how the answer is stated. A cue *leaks* if, outside its statements of evidence,
 
-- ``announced``: it speaks of the answer, the solution, the result or a box, and says it ("Answer: 12", "option B");
+- ``announced``: it mentions an answer, solution, result or box together with the answer ("Answer: 12", "option B");
 - ``concluded``: the answer follows a word of consequence ("therefore ... 12", "so 12");
-- ``computed``: it is the outcome of an operation ("7 plus 5 is 12", "7 + 5 = 12", "the sum is 12", "12 in total");
-- ``asked``: it is said of the very thing that the question asks for ("x = 12" where x is to be found, "2 are even"
-  where the even ones are to be counted);
-- ``judged``: the cue compares where the question asks to compare ("the red digit is larger");
-- ``beyond the evidence``: the example lists its evidence, the answer is none of it, and the cue says it all the same.
+- ``computed``: the answer is the outcome of an operation ("7 plus 5 is 12", "7 + 5 = 12", "the sum is 12", "12 in total");
+- ``asked``: the answer is the value of the requested quantity ("x = 12" if the question is for x, "2 are even" if it is for the
+  number of even digits);
+- ``judged``: the cue compares and the question requests a comparison ("the red digit is larger");
+- ``beyond the evidence``: the example lists its evidence, which does not contain the answer, but the cue does.
 
-A statement of evidence is "<subject> <verb> <values>" of a subject that the dataset knows, with as many values as it
-has. A misread value that happens to equal the answer is no leak but an ungrounded cue. Without listed evidence, a
-bare mention of the answer is not a leak: nothing tells it from evidence. Where the rules err, they err towards a
-leak: a description that they take for a conclusion ("the total is 12", read off a receipt) is shown on the page of
-samples.
+A statement of evidence is "<subject> <verb> <values>" about a subject known to the dataset, with the right number of values. A misread
+value that equals the answer by chance is ungrounded, not a leak. Without listed evidence, a bare mention of the answer is not a leak,
+because it cannot be distinguished from evidence. The rules err towards a leak: a description that resembles a conclusion ("the total is
+12", read off a receipt) is shown on the page of samples.
 """
 
 from __future__ import annotations
@@ -35,17 +33,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Leak:
-    """How a cue gives the answer away: the rule above that it breaks, and the clause that breaks it."""
+    """A cue that gives the answer away: the violated rule (listed above) and the clause that violates it."""
 
     rule: str
     clause: str
 
 
+# These patterns match canonical text: lower case, numbers as digits.
 _IS = (
     r"(?:\b(?:is|are|was|be|equals?|gives?|makes?|becomes?|yields?|comes\s+to|adds?\s+up\s+to|amounts\s+to)\b"
     r"|=|:|->|→)"
 )
-# What links two words of one thought; bounded, so that a long text takes no longer than its length.
+# Text between two related words. Bounded, so that matching takes linear time.
 _NEAR = r"[^;]{0,200}?"
 _FILLER = r"(?:(?:to|the|an?|exactly|equal|just|only|always)\s+)*"
 _ANNOUNCEMENT = r"\b(?:answer|solution|result|conclusion|boxed)\b"
@@ -82,12 +81,13 @@ _TAIL = re.compile(r"\s+(?:of|in|on|at|from|between|for|with|that|which|if|when)
 
 
 def find_leak(cue: str, example: Example) -> Leak | None:
-    """The first way in which ``cue`` gives the example's answer away, or ``None``. Never fails, whatever the text."""
+    """Return the first way in which ``cue`` gives the example's answer away, or ``None``. Accepts any text."""
     known = truths(example)
     rest = []
     for clause in clauses(canonical(cue)):
-        said = statement(clause)
-        if said is None or len(said.values) != len(known.get(said.subject, ())):
+        stated = statement(clause)
+        # Evidence cannot leak. Its values need not be right: a misread value is ungrounded instead.
+        if stated is None or len(stated.values) != len(known.get(stated.subject, ())):
             rest.append(clause)
     if not rest:
         return None
@@ -105,7 +105,7 @@ def find_leak(cue: str, example: Example) -> Leak | None:
 
 
 def _broken_rule(clause: str, answer: str | None, letter: str | None, question: str) -> str | None:
-    """The rule that a clause breaks by the way it says the answer, if it does."""
+    """Return the rule that a clause violates, if any."""
     if _ASKS_TO_COMPARE.search(question) and _COMPARES.search(clause):
         return "judged"
     if letter is not None and _letter_pattern(letter).search(clause):
@@ -115,11 +115,11 @@ def _broken_rule(clause: str, answer: str | None, letter: str | None, question: 
     for rule, pattern in _rules(answer):
         if pattern.search(clause):
             return rule
-    return "asked" if any(pattern.search(clause) for pattern in _asked(question, answer)) else None
+    return "asked" if any(pattern.search(clause) for pattern in _answers_question(question, answer)) else None
 
 
 def _answer(example: Example) -> tuple[str | None, str | None]:
-    """The text that says the answer in a canonical cue, and its letter if it is one of several choices."""
+    """Return the answer's canonical text, and its letter if it is one of the choices."""
     letters = [chr(ord("A") + place) for place in range(len(example.choices))]
     if example.answer in example.choices:
         place = example.choices.index(example.answer)
@@ -131,35 +131,35 @@ def _answer(example: Example) -> tuple[str | None, str | None]:
 
 
 def _bare(answer: str) -> str | None:
-    """An answer in canonical form, out of its box and without full stop, if anything is left of it."""
+    """Return an answer in canonical form without box and full stop, or ``None`` if nothing is left."""
     return re.sub(r"^\\boxed\s*\{(.*)\}$", r"\1", canonical(answer)).strip().rstrip(".").strip() or None
 
 
-def _said(answer: str) -> str:
-    """A pattern for the answer as a word of its own: not within a longer word or number, nor as a negative number."""
+def _answer_pattern(answer: str) -> str:
+    """Match the answer as a separate word: not within a longer word or number, and not as a negative number."""
     words = r"\s+".join(re.escape(word) for word in answer.split())
     return rf"(?<![\w.])(?<!(?<!\d)-){words}(?!\w|[.,]\d)"
 
 
 @lru_cache(maxsize=4096)
 def _mention(answer: str) -> re.Pattern[str]:
-    return re.compile(_said(answer))
+    return re.compile(_answer_pattern(answer))
 
 
 @lru_cache(maxsize=4096)
 def _rules(answer: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    said = _said(answer)
+    pattern = _answer_pattern(answer)
     return (
         ("announced", re.compile(_ANNOUNCEMENT)),
-        ("concluded", re.compile(rf"{_CONSEQUENCE}{_NEAR}{said}")),
+        ("concluded", re.compile(rf"{_CONSEQUENCE}{_NEAR}{pattern}")),
         (
             "computed",
             re.compile(
-                rf"{_OPERATION}{_NEAR}{_IS}\s*{_FILLER}{said}"
-                rf"|\b(?:sum|total|difference|product|average|mean)\s+of\s+{said}(?!\s*(?:,|and\b|[-+*/]))"
-                rf"|\b(?:totals?|totalling|totaling|adds?\s+up\s+to|amounts?\s+to)\s+{said}"
-                rf"|{said}\s*{_IS}{_NEAR}{_OPERATION}"
-                rf"|{said}\s+(?:in\s+total|altogether|in\s+all)\b"
+                rf"{_OPERATION}{_NEAR}{_IS}\s*{_FILLER}{pattern}"
+                rf"|\b(?:sum|total|difference|product|average|mean)\s+of\s+{pattern}(?!\s*(?:,|and\b|[-+*/]))"
+                rf"|\b(?:totals?|totalling|totaling|adds?\s+up\s+to|amounts?\s+to)\s+{pattern}"
+                rf"|{pattern}\s*{_IS}{_NEAR}{_OPERATION}"
+                rf"|{pattern}\s+(?:in\s+total|altogether|in\s+all)\b"
             ),
         ),
     )
@@ -167,7 +167,7 @@ def _rules(answer: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 @lru_cache(maxsize=512)
 def _letter_pattern(letter: str) -> re.Pattern[str]:
-    """Says that the choice of this letter is the right one; "option B shows a cat" does not."""
+    """Match clauses that name the choice with this letter as the right one; "option B shows a cat" does not match."""
     link = r"\W*(?:(?:is|the|option|choice)\W+)*"
     return re.compile(
         rf"\b(?:answer|solution|select|choose|pick|boxed|(?:correct|right)\s+(?:option|choice|one)){link}{letter}(?!\w)"
@@ -176,21 +176,24 @@ def _letter_pattern(letter: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=4096)
-def _asked(question: str, answer: str) -> tuple[re.Pattern[str], ...]:
-    """Patterns that say the answer of what the question asks for."""
-    said = _said(answer)
+def _answers_question(question: str, answer: str) -> tuple[re.Pattern[str], ...]:
+    """Return patterns that state the answer as the value or count that the question requests."""
+    stated = _answer_pattern(answer)
     patterns = []
     for match in _ASKS_FOR.finditer(question):
         thing = re.sub(r"^(?:the|an?)\s+", "", match["thing"].strip())
         bare = _OF_WHAT.sub("", thing)
         for name in {n for n in (thing, bare, _TAIL.sub("", thing), _TAIL.sub("", bare)) if n}:
             named = rf"(?<!\w){re.escape(name)}(?!\w)"
-            patterns += [rf"{named}{_NEAR}{_IS}\s*{_FILLER}{said}", rf"{said}\s+(?:is|are|=)\s+(?:the\s+)?{named}"]
+            patterns += [rf"{named}{_NEAR}{_IS}\s*{_FILLER}{stated}", rf"{stated}\s+(?:is|are|=)\s+(?:the\s+)?{named}"]
     for match in _ASKS_TO_COUNT.finditer(question):
         things = match["things"].strip()
         *modifiers, _ = things.split()
         of_them = r"(?:\s+of\s+(?:them|these|those|the\s+\w+(?:\s+\w+)?))?"
-        patterns += [rf"{said}{of_them}\s+{re.escape(things)}(?!\w)", rf"{re.escape(things)}\s*{_IS}\s*{_FILLER}{said}"]
-        patterns += [rf"{said}{of_them}\s+(?:is|are)\s+{re.escape(word)}(?!\w)" for word in modifiers]
-        patterns += [rf"there\s+(?:is|are)\s+{_FILLER}{said}\s+{re.escape(things.split()[-1])}(?!\w)"]
+        patterns += [
+            rf"{stated}{of_them}\s+{re.escape(things)}(?!\w)",
+            rf"{re.escape(things)}\s*{_IS}\s*{_FILLER}{stated}",
+        ]
+        patterns += [rf"{stated}{of_them}\s+(?:is|are)\s+{re.escape(word)}(?!\w)" for word in modifiers]
+        patterns += [rf"there\s+(?:is|are)\s+{_FILLER}{stated}\s+{re.escape(things.split()[-1])}(?!\w)"]
     return tuple(re.compile(pattern) for pattern in patterns)

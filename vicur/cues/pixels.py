@@ -1,8 +1,8 @@
-"""Reads the cue of a digit scene off its pixels.
+"""Read the cue of a digit scene off its pixels.
 
-The cue is a function of image and question alone, S = f(X). What colours there are and what digits look like is learned
-beforehand, from the scenes of the base and distillation pools; what stands where is found in each image. Of what is
-found, the cue tells only what the question asks for, in the words of the dataset's own cues.
+The cue is a function of image and question alone, S = f(X). The colours and the shapes of digits are learned beforehand from scenes of the
+base and distillation pools; the layout is detected in each image. The cue states only the evidence that the question needs, in the
+wording of the dataset's annotations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vicur.cues.digit_reader import DigitReader
-from vicur.cues.grid import Colour, FoundDigit, UnreadableError, cells, decode, find_digits, signal
+from vicur.cues.grid import Colour, DetectedDigit, UnreadableError, cells, decode, find_digits, signal
 from vicur.cues.providers import NoCue
 from vicur.data.rendering import COLOURS
 from vicur.data.scene_text import COLUMN_NAMES, KINDS, ROW_NAMES
@@ -30,27 +30,22 @@ if TYPE_CHECKING:
 
     from vicur.data.schema import Example
 
-# Colours are few and much alike in all scenes: so many suffice to learn them.
+# The few colours look much the same in all scenes, so this many scenes are enough to learn them.
 _PALETTE_SCENES = 300
 
 _SLOT_VALUES = {"column": COLUMN_NAMES, "row": ROW_NAMES, "first": tuple(COLOURS), "second": tuple(COLOURS)}
 
 
 @dataclass(frozen=True)
-class ReadScene:
-    """What was read off an image, row by row.
-
-    Attributes:
-        digits: rows of digits.
-        colours: their colours.
-    """
+class RecognizedScene:
+    """Recognized digits of an image and their colours, row by row."""
 
     digits: tuple[tuple[int, ...], ...]
     colours: tuple[tuple[str, ...], ...]
 
 
 class _Truth(BaseModel):
-    """What the dataset knows of a scene that is learned from: ``metadata["scene"]`` of an example."""
+    """Known content of a training scene: ``metadata["scene"]`` of an example."""
 
     digits: tuple[tuple[Annotated[int, Field(ge=0, le=9)], ...], ...] = Field(min_length=1)
     colours: tuple[tuple[str, ...], ...]
@@ -59,21 +54,20 @@ class _Truth(BaseModel):
     def _is_a_grid(self) -> Self:
         widths = {len(row) for row in (*self.digits, *self.colours)}
         if len(self.digits) != len(self.colours) or len(widths) != 1 or 0 in widths:
-            raise ValueError("digits and colours do not make one grid")
+            raise ValueError("digits and colours must be grids of the same shape")
         return self
 
 
 class PixelProvider:
-    """Cues of digit scenes, from their pixels."""
+    """Cue provider for digit scenes."""
 
-    name: str = "pixels"
     fitted_on: tuple[str, ...] = ("base", "distill")
 
     def __init__(self) -> None:
         self.palette: dict[str, Colour] = {}
         self._reader: DigitReader | None = None
-        self._found: dict[bytes, list[list[FoundDigit]]] = {}
-        self._read: dict[bytes, ReadScene | NoCue] = {}
+        self._detected: dict[bytes, list[list[DetectedDigit]]] = {}
+        self._scenes: dict[bytes, RecognizedScene | NoCue] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -81,10 +75,10 @@ class PixelProvider:
         return self._fitted().fingerprint
 
     def fit(self, examples: Iterable[Example]) -> None:
-        """Learns the colours and the digits from scenes whose truth is known.
+        """Learn the colours and the digits from scenes with known content.
 
         Raises:
-            VicurError: where none of the examples is such a scene.
+            VicurError: if none of the examples is such a scene.
         """
         scenes = dict(scene for scene in map(_scene, examples) if scene is not None)
         self.palette = _learn_palette(list(scenes.items())[:_PALETTE_SCENES])
@@ -93,68 +87,68 @@ class PixelProvider:
         sources: list[bytes] = []
         for image, truth in scenes.items():
             try:
-                found = find_digits(decode(image), self.palette)
+                detected = find_digits(decode(image), self.palette)
             except UnreadableError:
                 continue
-            # Its truth names each patch only where the digits were found where they are.
-            if tuple(tuple(digit.colour for digit in line) for line in found) == truth.colours:
+            # Labels can be assigned to patches only if every digit was detected in its true cell.
+            if tuple(tuple(digit.colour for digit in line) for line in detected) == truth.colours:
                 source = _digest(image)
-                self._found[source] = found
-                patches += [digit.patch for line in found for digit in line]
+                self._detected[source] = detected
+                patches += [digit.patch for line in detected for digit in line]
                 labels += [digit for line in truth.digits for digit in line]
                 sources += [source] * (len(labels) - len(sources))
         if not patches:
             raise VicurError(
-                "holds no digit scenes with known digits and colours to learn from.",
+                "there are no digit scenes with known digits and colours to learn from.",
                 where=f"dataset, splits {' and '.join(self.fitted_on)}",
-                remedy="The provider 'pixels' reads digit scenes only: set cues.provider.type to annotation.",
+                remedy="cues.provider=pixels reads digit scenes only. Set cues.provider=annotation for other datasets.",
             )
         self._reader = DigitReader(np.stack(patches), np.array(labels, dtype=np.uint8), np.array(sources))
 
     def cues(self, examples: Iterable[Example]) -> Iterator[str | NoCue]:
-        """Reads the image of each example, in order."""
+        """Read the image of each example, in order."""
         return map(self.cue, examples)
 
     def cue(self, example: Example) -> str | NoCue:
-        """Reads the example's image and tells what its question asks for. Looks at nothing else of the example."""
-        asked = parse_question(example.question)
-        if asked is None:
+        """Return the cue of an example. Uses nothing but its image and question."""
+        question = parse_question(example.question)
+        if question is None:
             return NoCue("the question is none of those that digit scenes are asked")
         if len(example.images) != 1:
             return NoCue("the example has not exactly one image")
         scene = self._scene_of(example.images[0])
-        return scene if isinstance(scene, NoCue) else tell(asked, scene)
+        return scene if isinstance(scene, NoCue) else cue_for(question, scene)
 
-    def _scene_of(self, image: bytes) -> ReadScene | NoCue:
-        """Reads each distinct image once."""
+    def _scene_of(self, image: bytes) -> RecognizedScene | NoCue:
+        # Many examples share an image: read each once.
         source = _digest(image)
-        if source not in self._read:
+        if source not in self._scenes:
             try:
-                self._read[source] = self._read_scene(image, source)
+                self._scenes[source] = self._read_scene(image, source)
             except UnreadableError as error:
-                self._read[source] = NoCue(str(error))
-        return self._read[source]
+                self._scenes[source] = NoCue(str(error))
+        return self._scenes[source]
 
-    def _read_scene(self, image: bytes, source: bytes) -> ReadScene:
+    def _read_scene(self, image: bytes, source: bytes) -> RecognizedScene:
         reader = self._fitted()
-        found = self._found.get(source) or find_digits(decode(image), self.palette)
-        if len(found) != len(ROW_NAMES) or len(found[0]) != len(COLUMN_NAMES):
+        detected = self._detected.get(source) or find_digits(decode(image), self.palette)
+        if len(detected) != len(ROW_NAMES) or len(detected[0]) != len(COLUMN_NAMES):
             raise UnreadableError(f"no grid of {len(ROW_NAMES)} x {len(COLUMN_NAMES)} digits is found in the image")
-        values = reader.read(np.stack([digit.patch for line in found for digit in line]), source)
+        values = reader.read(np.stack([digit.patch for line in detected for digit in line]), source)
         width = len(COLUMN_NAMES)
-        return ReadScene(
+        return RecognizedScene(
             digits=tuple(tuple(values[start : start + width]) for start in range(0, len(values), width)),
-            colours=tuple(tuple(digit.colour for digit in line) for line in found),
+            colours=tuple(tuple(digit.colour for digit in line) for line in detected),
         )
 
     def _fitted(self) -> DigitReader:
         if self._reader is None:
-            raise RuntimeError("fit the provider before asking it for cues")
+            raise RuntimeError("call fit() before requesting cues")
         return self._reader
 
 
 def parse_question(question: str) -> tuple[str, dict[str, str]] | None:
-    """The kind of a question about digit scenes, and the row, column or colours in it; ``None`` for any other."""
+    """Return the kind of a question about digit scenes and its row, column or colours, or ``None`` for any other question."""
     text = " ".join(question.split()).casefold()
     for kind, pattern in _PATTERNS.items():
         match = pattern.fullmatch(text)
@@ -163,9 +157,9 @@ def parse_question(question: str) -> tuple[str, dict[str, str]] | None:
     return None
 
 
-def tell(asked: tuple[str, Mapping[str, str]], scene: ReadScene) -> str | NoCue:
-    """The cue for a question: the evidence that it asks for."""
-    kind, slots = asked
+def cue_for(question: tuple[str, Mapping[str, str]], scene: RecognizedScene) -> str | NoCue:
+    """Return the cue for a parsed question: the evidence that it needs."""
+    kind, slots = question
     if "column" in slots:
         column = COLUMN_NAMES.index(slots["column"])
         values = tuple(row[column] for row in scene.digits)
@@ -196,7 +190,7 @@ def _digest(image: bytes) -> bytes:
 
 
 def _scene(example: Example) -> tuple[bytes, _Truth] | None:
-    """An example's image and what its metadata say that it shows, where they describe a scene."""
+    """Return an example's image and known content, or ``None`` if its metadata does not describe a scene."""
     if len(example.images) != 1 or "scene" not in example.metadata:
         return None
     try:
@@ -206,7 +200,7 @@ def _scene(example: Example) -> tuple[bytes, _Truth] | None:
 
 
 def _learn_palette(scenes: Iterable[tuple[bytes, _Truth]]) -> dict[str, Colour]:
-    """Mean signal of each colour's ink over all cells that have it."""
+    """Compute the mean signal of each colour's ink over all cells with that colour."""
     totals: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(4, dtype=np.int64))
     for image, truth in scenes:
         try:

@@ -1,18 +1,17 @@
-"""What a cue provider is.
+"""Cue providers: the interface, the registry, and the provider of annotated cues.
 
-A provider turns an example into a visual cue: text that says what is to be seen in the image and is relevant to the
-question. Ideally S = f(X), a function of image and question alone, so that a student can in principle recover all that
-its teacher knows.
+A provider turns an example into a visual cue: text that states what the image shows and is relevant to the question. Ideally S = f(X), a
+function of image and question alone, so that a student can in principle recover everything that its teacher knows.
 
-To add one: write a class that fits :class:`CueProvider`, give it a section in ``vicur.config.cues`` with a ``type``
-of its own, and name both in :func:`provider_for`. The audit holds for every provider alike.
+To add one: write a class that implements :class:`CueProvider`, add a section with a unique ``type`` to ``CueProviderConfig`` in
+``vicur.config.cues``, and map the section to the class in :func:`provider_for`. The audit applies to every provider.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from vicur.config.cues import AnnotationCues, CueProviderConfig, EndpointCues, PixelCues
 
@@ -23,72 +22,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoCue:
-    """An example that a provider has no cue for."""
+    """The outcome of an example without a cue."""
 
-    reason: str
-    """Why, so that equal reasons can be counted: nothing that differs from one example to the next."""
+    reason: str  # equal for equal causes, so that reasons can be counted: no ids, no paths
 
 
 class CueProvider(Protocol):
-    """Makes cues. Deterministic, as far as what it asks is: the same examples give the same cues on every machine."""
+    """Makes cues. The same examples give the same cues on every machine, unless the provider queries something that does not."""
 
-    name: str
-    """What it is called in configuration and results."""
-    fitted_on: tuple[str, ...]
-    """Splits whose examples :meth:`fit` wants to see."""
+    fitted_on: tuple[str, ...]  # splits whose examples are passed to fit()
 
     @property
     def fingerprint(self) -> str:
-        """What the cues depend on beside the example and this project's code: what was fitted, which model is asked."""
+        """Identify everything beyond the example and this code that the cues depend on: fitted state, the queried model."""
         ...
 
     def fit(self, examples: Iterable[Example]) -> None:
-        """Learns from examples, truth included, before the first cue is asked for.
-
-        Raises:
-            VicurError: where the examples do not hold what the provider learns from.
-        """
+        """Learn from examples with their answers. Called once, before :meth:`cues`."""
         ...
 
     def cues(self, examples: Sequence[Example]) -> Iterator[str | NoCue]:
-        """For each example, in order, its cue or why it has none.
+        """Yield for each example, in order, its cue or the reason for having none.
 
         Raises:
-            VicurError: where no cue can be had of anything.
+            VicurError: if no example can get a cue.
         """
         ...
 
 
 class AnnotationProvider:
-    """Takes the cue that the dataset brings along."""
+    """Cue provider that returns the dataset's annotated cues."""
 
-    name: str = "annotation"
     fitted_on: tuple[str, ...] = ()
     fingerprint: str = "dataset"
 
     def fit(self, examples: Iterable[Example]) -> None:
-        """Has nothing to learn."""
+        """Do nothing: annotations need no fitting."""
 
     def cues(self, examples: Sequence[Example]) -> Iterator[str | NoCue]:
-        """The ``cue`` field of each example."""
+        """Return the ``cue`` field of each example."""
         return map(self.cue, examples)
 
     def cue(self, example: Example) -> str | NoCue:
-        """The example's ``cue`` field."""
         cue = (example.cue or "").strip()
         return cue or NoCue("the example has no cue of its own")
 
 
 def provider_for(config: CueProviderConfig, context: Context) -> CueProvider:
-    """The provider that a configuration names, not yet fitted.
-
-    Args:
-        config: which.
-        context: the stage's: seed, and where what has been asked for is kept.
-
-    Raises:
-        VicurError: where the provider needs what is not installed, or the place of kept cues cannot be used.
-    """
+    """Create the configured provider, not yet fitted."""
     match config:
         case AnnotationCues():
             return AnnotationProvider()
@@ -101,3 +82,5 @@ def provider_for(config: CueProviderConfig, context: Context) -> CueProvider:
             from vicur.cues.endpoint import EndpointProvider
 
             return EndpointProvider(config, context.seed, CueCache.at(context.shared, context.shared_at))
+        case _:
+            assert_never(config)

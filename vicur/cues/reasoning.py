@@ -1,15 +1,15 @@
-"""Words that belong to a solution, not to a description.
+"""Words that belong to a solution rather than a description.
 
-A cue says what is to be seen, never a theorem or a step (arXiv 2606.05718, figure 1). The audit counts cues with such
-words and shows them; it does not reject them, since a picture can hold the word itself (a formula on a blackboard).
+A cue states what the image shows, never a theorem or a step (arXiv 2606.05718, figure 1). The audit counts and shows cues with such words
+but does not reject them, because the image may contain the word itself (a formula on a blackboard).
 """
 
 from __future__ import annotations
 
 import re
 
-# Words that pictures show as well (a divided chord, a product on a shelf, times on a clock) count only where they
-# compute.
+# Words that also describe images (a divided chord, a product on a shelf, times on a clock) count only if they
+# describe a computation.
 _REASONING = re.compile(
     r"""\b(?:
         theorems? | lemmas? | axioms? | formulas? | formulae | equations? | identit(?:y|ies) | proofs? |
@@ -25,5 +25,5 @@ _REASONING = re.compile(
 
 
 def reasoning_words(cue: str) -> tuple[str, ...]:
-    """The words of ``cue`` that speak of a solution step, in lower case, each once, in order of appearance."""
+    """Return the solution words of ``cue``, in lower case, without duplicates, in order of appearance."""
     return tuple(dict.fromkeys(match[0].lower() for match in _REASONING.finditer(cue)))

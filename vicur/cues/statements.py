@@ -1,4 +1,4 @@
-"""What a cue says, taken apart: "<subject> <verb> <values>", as in "The left column holds 7 and 5"."""
+"""Parse the statements of a cue: "<subject> <verb> <values>", as in "The left column holds 7 and 5"."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BLANKS = re.compile(r"[^\S\n]+")
 _BLANK_LINE_ENDS = re.compile(r" ?\n ?")
 
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+|(?<!:)\n+(?!(?:is|are|equals)\b|=)")
-# "... 7 and 5 and the right column ...": a new clause begins with an article, a further value does not.
+# In "... 7 and 5 and the right column ...", a new clause starts with an article, another value does not.
 _CLAUSE = re.compile(r"(?:,?\s+(?:and|while|but|whereas)|,)\s+(?=the\s)")
 _STATEMENT = re.compile(
     r"(?:and\s+)?(?:the\s+|an?\s+)?(?P<subject>[^\W\d_][\w' -]*?)"
@@ -38,14 +38,14 @@ _ARTICLE = re.compile(r"^(?:the|an?)\s+")
 
 @dataclass(frozen=True)
 class Statement:
-    """One thing that a cue says: of a subject, its values in reading order (lower case, numbers as digits)."""
+    """A subject and its values in reading order, in lower case, with numbers as digits."""
 
     subject: str
     values: tuple[str, ...]
 
 
 def canonical(text: str) -> str:
-    """``text`` in lower case and compatibility form, number words as digits, without LaTeX's maths marks."""
+    """Normalize ``text``: lower case, NFKC, number words as digits, without LaTeX markup."""
     text = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
     text = _MATHS.sub("", text)
     text = _NUMBER_WORD.sub(lambda match: _NUMBER_WORDS[match[0]], text)
@@ -55,13 +55,13 @@ def canonical(text: str) -> str:
 
 
 def clauses(text: str) -> list[str]:
-    """The clauses of a canonical text, without the punctuation that ends them."""
+    """Split a canonical text into clauses without their final punctuation."""
     parts = (part for sentence in _SENTENCE.split(text) for part in _CLAUSE.split(sentence))
     return [part for part in (part.strip().rstrip(".!?;,").strip() for part in parts) if part]
 
 
 def statement(clause: str) -> Statement | None:
-    """What a clause states, if it is nothing but a subject, a verb and a list of values."""
+    """Parse a clause that consists of exactly a subject, a verb and a list of values; return ``None`` for any other."""
     match = _STATEMENT.fullmatch(clause)
     if match is None:
         return None
@@ -72,12 +72,12 @@ def statement(clause: str) -> Statement | None:
 
 
 def stated_evidence(example: Example) -> dict[str, tuple[str, ...]]:
-    """Values by subject of the evidence that an example says its question asks for (``metadata["evidence"]``)."""
+    """Return the values of an example's listed evidence (``metadata["evidence"]``) by subject."""
     return dict(_evidence(entry) for entry in example.metadata.get("evidence") or () if _is_evidence(entry))
 
 
 def truths(example: Example) -> dict[str, tuple[str, ...]]:
-    """Values by subject of all that the dataset knows to be in the image: stated evidence and a digit scene's grid."""
+    """Return all known content of the image as values by subject: listed evidence and the grid of a digit scene."""
     scene = example.metadata.get("scene")
     return {**(_grid_truths(scene) if isinstance(scene, Mapping) else {}), **stated_evidence(example)}
 
@@ -93,14 +93,14 @@ def _evidence(entry: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
 
 
 def _grid_truths(scene: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Rows, columns and coloured digits of a grid, where the scene has their names."""
+    """Return the rows, columns and coloured digits of a grid, as far as it has the shape whose parts have names."""
     from vicur.data.scene_text import COLUMN_NAMES, ROW_NAMES
 
     digits, colours = scene.get("digits") or [], scene.get("colours") or []
-    found: dict[str, tuple[str, ...]] = {}
+    parts: dict[str, tuple[str, ...]] = {}
     if len(digits) == len(ROW_NAMES) and all(len(row) == len(COLUMN_NAMES) for row in digits):
-        found |= {f"{name} row": tuple(map(str, row)) for name, row in zip(ROW_NAMES, digits, strict=True)}
+        parts |= {f"{name} row": tuple(map(str, row)) for name, row in zip(ROW_NAMES, digits, strict=True)}
         columns = zip(COLUMN_NAMES, zip(*digits, strict=True), strict=True)
-        found |= {f"{name} column": tuple(map(str, column)) for name, column in columns}
+        parts |= {f"{name} column": tuple(map(str, column)) for name, column in columns}
     pairs = zip(chain.from_iterable(colours), chain.from_iterable(digits), strict=False)
-    return found | {f"{colour} digit": (str(digit),) for colour, digit in pairs}
+    return parts | {f"{colour} digit": (str(digit),) for colour, digit in pairs}

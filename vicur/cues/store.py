@@ -1,4 +1,4 @@
-"""The cues as files: ``cues.parquet`` for the stages that follow, ``skipped.jsonl`` for people."""
+"""Files of the extraction stage: ``cues.parquet`` for later stages, ``skipped.jsonl`` for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SKIPPED_FILE = "skipped.jsonl"
 
 
 def write_cues(rows: Iterable[AuditedCue], provider: str, folder: Path) -> None:
-    """Writes those with a cue to the table, the others to the list of what was skipped. Same rows, same bytes."""
+    """Write rows with a cue to the table and the others to the list of skipped examples. Equal rows give equal bytes."""
     import pyarrow as pa
 
     from vicur.data.parquet import write_table
@@ -30,7 +30,7 @@ def write_cues(rows: Iterable[AuditedCue], provider: str, folder: Path) -> None:
             pa.field("kind", pa.string(), nullable=False),
             pa.field("cue", pa.string(), nullable=False),
             pa.field("provider", pa.string(), nullable=False),
-            pa.field("grounded", pa.bool_()),  # null: the dataset does not know
+            pa.field("grounded", pa.bool_()),  # null if the dataset does not know
             pa.field("leaks_answer", pa.bool_(), nullable=False),
             pa.field("leak_rule", pa.string()),
             pa.field("reasoning_words", pa.list_(pa.string()), nullable=False),
@@ -48,10 +48,10 @@ def write_cues(rows: Iterable[AuditedCue], provider: str, folder: Path) -> None:
 
 
 def read_cues(folder: Path) -> dict[str, str]:
-    """The cues that the extraction stage wrote to ``folder``, by example id.
+    """Read the cues that the extraction stage wrote to ``folder``, by example id.
 
     Raises:
-        VicurError: where there are none, or the file is none of ours.
+        VicurError: if the file is missing or not a table of cues.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -59,17 +59,19 @@ def read_cues(folder: Path) -> dict[str, str]:
     file = folder / CUES_FILE
     remedy = "Run 'vicur cues extract' to write it."
     if not file.is_file():
-        raise VicurError("does not exist.", where=str(file), remedy=remedy)
+        raise VicurError("the file does not exist.", where=str(file), remedy=remedy)
     try:
         table = pq.read_table(file, columns=["example_id", "cue"])
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise VicurError(f"holds no cues that can be read ({reason}).", where=str(file), remedy=remedy) from error
+        raise VicurError(
+            f"the file is not a readable table of cues ({reason}).", where=str(file), remedy=remedy
+        ) from error
     return dict(zip(table["example_id"].to_pylist(), table["cue"].to_pylist(), strict=True))
 
 
 def write_jsonl(records: Iterable[dict[str, Any]], file: Path) -> None:
-    """Writes a JSON object a line."""
+    """Write one JSON object per line."""
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     file.write_text("".join(lines), encoding="utf-8")
 

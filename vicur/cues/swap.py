@@ -1,4 +1,4 @@
-"""False cues for a control: each example gets the cue of another one."""
+"""Swapped cues, the control condition: each example gets the cue of another one."""
 
 from __future__ import annotations
 
@@ -10,34 +10,27 @@ from vicur.seeds import numpy_generator
 
 
 def swapped_cues(examples: Sequence[Example], cues: Mapping[str, str], seed: int) -> dict[str, str]:
-    """Cues that are to the point and false: of an example with the same question, and never the example's own words.
+    """Assign to each example a relevant but false cue: the cue of another example with the same question and a different cue.
 
-    The examples of a question are drawn into an order in which those with the same cue stand together, and each takes the cue of the one
-    that stands as many places on as the commonest cue is common: no two such examples share a cue, if that cue is held by no more than
-    half of them.
-
-    Args:
-        examples: the examples whose cues are swapped among each other.
-        cues: cues by example id.
-        seed: root seed of the order.
-
-    Returns:
-        The swapped cues by example id. An example without a cue has none, nor has one whose question leaves no other cue for all.
+    Examples without a cue are left out, as are questions with one cue in more than half of their examples.
     """
-    asked: dict[str, list[str]] = {}
+    by_question: dict[str, list[str]] = {}
     for example in examples:
         if example.id in cues:
-            asked.setdefault(example.question, []).append(example.id)
+            by_question.setdefault(example.question, []).append(example.id)
+    # Shuffle the examples of a question into an order that groups equal cues, then shift it by the count of the most
+    # common cue: no example gets its own cue, provided that no cue belongs to more than half of them.
     swapped: dict[str, str] = {}
-    for question in sorted(asked):
-        ids = asked[question]
+    # Sorted, so that the result does not depend on the order of the examples' questions.
+    for question in sorted(by_question):
+        ids = by_question[question]
         counts = Counter(cues[key] for key in ids)
         step = max(counts.values())
         if 2 * step > len(ids):
             continue
-        draw = numpy_generator(seed, "cues", "swap", question)
-        place = dict(zip(sorted(counts), draw.permutation(len(counts)).tolist(), strict=True))
-        shuffled = [ids[n] for n in draw.permutation(len(ids))]
+        generator = numpy_generator(seed, "cues", "swap", question)
+        place = dict(zip(sorted(counts), generator.permutation(len(counts)).tolist(), strict=True))
+        shuffled = [ids[n] for n in generator.permutation(len(ids))]
         order = sorted(shuffled, key=lambda key: place[cues[key]])
         swapped |= {key: cues[order[(n + step) % len(order)]] for n, key in enumerate(order)}
     return swapped

@@ -2,15 +2,18 @@
 
 from vicur.data.dataset import Verification, read_examples, read_manifest, verify
 from vicur.data.pin import Pin, check_pin, dvc_hash, pin, read_pin, store_if_pinned
-from vicur.data.prepare import PREPARE, PrepareSummary, prepare, source_inputs
+from vicur.data.prepare import PREPARE, PrepareSummary, prepare
 from vicur.data.schema import Example, Manifest
+from vicur.data.sources import SOURCES, Source, stage_inputs
 
 __all__ = [
     "PREPARE",
+    "SOURCES",
     "Example",
     "Manifest",
     "Pin",
     "PrepareSummary",
+    "Source",
     "Verification",
     "check_pin",
     "dvc_hash",
@@ -19,7 +22,7 @@ __all__ = [
     "read_examples",
     "read_manifest",
     "read_pin",
-    "source_inputs",
+    "stage_inputs",
     "store_if_pinned",
     "verify",
 ]

@@ -57,7 +57,7 @@ def examples_file(folder: Path) -> Path:
     found = [folder / name for name in EXAMPLES if (folder / name).is_file()]
     if not found:
         raise VicurError(
-            f"holds neither {EXAMPLES[0]} nor {EXAMPLES[1]}." if folder.is_dir() else "is no folder.",
+            f"holds neither {EXAMPLES[0]} nor {EXAMPLES[1]}." if folder.is_dir() else "is not a folder.",
             where=str(folder),
             remedy="Set data.path to the folder that holds the examples file.",
         )

@@ -1,4 +1,4 @@
-"""Evaluation of one model, comparison of students with their base, and the report."""
+"""Evaluation of one model, comparison of students with their base, report and ablation."""
 
 from vicur.evaluation.compare import COMPARE, CompareSummary, compare
 from vicur.evaluation.evaluate import EVALUATE, EvaluateSummary, evaluate

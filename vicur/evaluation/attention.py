@@ -1,7 +1,7 @@
-"""What a student's sink looked at for a few questions, as ``attention.json``: the report draws it over the images.
+"""Record a student's sink attention for a few questions as ``attention.json``; the report draws it over the images.
 
-A model without the cue recovery module gets no file. Its sink is an ordinary first token: standing before the images,
-it sees none of them, and there is nothing to draw.
+A model without the cue recovery module gets no file. Its sink is an ordinary first token, which precedes the images
+and therefore attends to none of them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from transformers import Qwen3VLForConditionalGeneration
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.evaluation.prompts import prompts_for
-from vicur.evaluation.selection import spread
+from vicur.evaluation.selection import sample_evenly
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, sink_attention
 from vicur.modeling.chat import Chat
 from vicur.modeling.vision import encode_images, encoder_outputs
 
 ATTENTION = "attention.json"
+# Full float precision would make the file ten times larger; the report shows shares with one decimal.
 _DIGITS = 5
 
 
@@ -45,24 +46,24 @@ class SinkAttentionRecord(BaseModel):
     """Content of ``attention.json``."""
 
     sink: Literal["first", "assistant"]
-    """Where the sink stands. ``first`` is before the question, so its attention is the same for every question."""
+    """Position of the sink. ``first`` precedes the question, so its attention is the same for every question."""
     samples: list[AttentionSample]
 
 
 def attention_record(
     model: Qwen3VLForConditionalGeneration, chat: Chat, examples: Sequence[Example], count: int, seed: int
 ) -> SinkAttentionRecord | None:
-    """Reads the sink's attention for ``count`` of the examples, spread over kinds and groups.
+    """Record the sink's attention for ``count`` of the examples, sampled evenly over kinds and groups.
 
-    The same seed chooses the same examples for every model.
-
-    Returns:
-        The record, or ``None`` for a model without the cue recovery module.
+    The same seed samples the same examples for every model. Returns ``None`` for a model without the cue recovery
+    module.
     """
     if not isinstance(model, Qwen3VLStudentForConditionalGeneration):
         return None
-    shown = [e for e in examples if e.images]
-    chosen = spread(shown, count, by=lambda e: e.kind, apart=lambda e: e.group, seed=seed, name="attention")
+    with_images = [e for e in examples if e.images]
+    chosen = sample_evenly(
+        with_images, count, by=lambda e: e.kind, apart=lambda e: e.group, seed=seed, name="attention"
+    )
     samples = [_sample(model, chat, example) for example in chosen]
     return SinkAttentionRecord(sink=model.config.recovery_settings.sink, samples=samples)
 
@@ -82,6 +83,7 @@ def _sample(model: Qwen3VLStudentForConditionalGeneration, chat: Chat, example: 
     )
     images = []
     for weights_LKFYX in maps.images(0):
+        # Mean over heads K. An image has one frame (F = 1), so the sum over frames only drops the axis.
         weights_LYX = weights_LKFYX.mean(1).sum(1)
         _, rows, columns = weights_LYX.shape
         layers = {
@@ -93,17 +95,18 @@ def _sample(model: Qwen3VLStudentForConditionalGeneration, chat: Chat, example: 
 
 
 def write_attention(record: SinkAttentionRecord, folder: Path) -> None:
-    """Writes ``attention.json`` into ``folder``."""
+    """Write ``attention.json`` into ``folder``."""
     (folder / ATTENTION).write_text(record.model_dump_json() + "\n", encoding="utf-8")
 
 
 def read_attention(folder: Path) -> SinkAttentionRecord | None:
-    """The record of the evaluation in ``folder``, or ``None`` where its model has no cue recovery module.
+    """Read the record of the evaluation in ``folder``, or return ``None`` if its model has no cue recovery module.
 
     Raises:
-        VicurError: where the file is damaged.
+        VicurError: if the file is damaged.
     """
     path = folder / ATTENTION
+    # A missing file is not an error: models without the module write none.
     if not path.exists():
         return None
     try:

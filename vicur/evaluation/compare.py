@@ -1,4 +1,4 @@
-"""The comparison stage: students against their base, the better one of them, and the report."""
+"""The comparison stage: compare students with their base, choose the best one, and write the report."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from vicur.errors import VicurError
 from vicur.evaluation.comparison import COMPARISON, Comparison, Evaluation, compare_models
 from vicur.evaluation.report import ReportInputs, write_report
 from vicur.evaluation.statistics import Difference, paired_difference
-from vicur.evaluation.verdicts import Verdict, percent, points, verdicts
+from vicur.evaluation.verdicts import Verdict, verdicts
 from vicur.stage.runner import Context, Stage, Summary
+from vicur.wording import estimate, percent
 
 REPORT = "report.html"
 _STUDENT = ".student"
@@ -21,10 +22,10 @@ _NOT_STUDENTS = ("dataset", "base", "cues")
 
 
 class CompareSummary(Summary):
-    """What the comparison found."""
+    """Accuracies, differences and verdicts of the comparison."""
 
     chosen: str
-    """The better student by validation."""
+    """The student with the best validation accuracy."""
     base: dict[str, float]
     """Accuracy of the base by split."""
     students: dict[str, dict[str, float]]
@@ -32,7 +33,7 @@ class CompareSummary(Summary):
     differences: dict[str, dict[str, Difference]]
     """Difference to the base by method and split."""
     verdicts: list[str]
-    """What it comes to, in sentences; the first is about the chosen student on the test questions."""
+    """The conclusions as sentences. The first is about the chosen student on the test questions."""
 
 
 class ComparisonFile(Comparison):
@@ -42,7 +43,7 @@ class ComparisonFile(Comparison):
 
 
 def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> CompareSummary:
-    """Compares one or more students with their base.
+    """Compare one or more students with their base.
 
     Args:
         config: settings of the bootstrap and of the report.
@@ -52,12 +53,14 @@ def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, 
         context: run, seed and tracker.
 
     Raises:
-        VicurError: where there is no student, or evaluations that cannot be compared.
+        VicurError: if there is no student, or the evaluations cannot be compared.
     """
     methods = [name for name in inputs if name not in _NOT_STUDENTS and not name.endswith(_STUDENT)]
     if not methods:
         raise VicurError(
-            "there is no student to compare.", where="compare", remedy="Train and evaluate a method first."
+            "there is no student to compare with the base.",
+            where="compare",
+            remedy="Train and evaluate a method first, then pass it with --student.",
         )
     base = Evaluation.load(inputs["base"])
     students = {method: Evaluation.load(inputs[method]) for method in methods}
@@ -70,28 +73,29 @@ def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, 
         resamples=config.resamples,
         seed=context.seed,
     )
-    said = verdicts(comparison)
-    record = ComparisonFile(**dict(comparison), verdicts=said)
+    conclusions = verdicts(comparison)
+    record = ComparisonFile(**dict(comparison), verdicts=conclusions)
     (output / COMPARISON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     report = ReportInputs(
         comparison=comparison,
-        verdicts=said,
+        verdicts=conclusions,
         base=base,
         students=students,
         evaluations={method: inputs[method] for method in methods},
+        # Folders of students are optional: without them the report has no training curves.
         folders={m: inputs[f"{m}{_STUDENT}"] for m in methods if f"{m}{_STUDENT}" in inputs},
         dataset=inputs["dataset"],
         cues=inputs["cues"],
     )
     write_report(report, config, output / REPORT)
     context.tracker.artifact(output / REPORT)
-    return _summary(comparison, said)
+    return _summary(comparison, conclusions)
 
 
-def _summary(comparison: Comparison, said: list[Verdict]) -> CompareSummary:
+def _summary(comparison: Comparison, conclusions: list[Verdict]) -> CompareSummary:
     chosen = comparison.choice.method
     differences = {
-        method: {split: found.difference for split, found in student.splits.items()}
+        method: {split: compared.difference for split, compared in student.splits.items()}
         for method, student in comparison.students.items()
     }
     metrics = {
@@ -100,16 +104,20 @@ def _summary(comparison: Comparison, said: list[Verdict]) -> CompareSummary:
         for split, difference in splits.items()
         for suffix, value in (("", difference.mean), ("_low", difference.low), ("_high", difference.high))
     }
-    shown = comparison.students[chosen].splits[REPORT_SPLIT]
-    sure = f"{points(shown.difference.low)} to {points(shown.difference.high)}"
+    reported = comparison.students[chosen].splits[REPORT_SPLIT]
+    difference = reported.difference
+    gain = estimate(difference.mean, difference.low, difference.high)
     return CompareSummary(
-        key_figure=f"{chosen} {percent(shown.accuracy)}, {points(shown.difference.mean)} points on base ({sure})",
+        key_figure=f"{chosen} {percent(reported.accuracy)}, {gain} points compared with base",
         metrics=metrics,
         chosen=chosen,
         base=comparison.base_accuracy,
-        students={m: {s: found.accuracy for s, found in c.splits.items()} for m, c in comparison.students.items()},
+        students={
+            m: {s: compared.accuracy for s, compared in student.splits.items()}
+            for m, student in comparison.students.items()
+        },
         differences=differences,
-        verdicts=[verdict.text for verdict in said],
+        verdicts=[verdict.text for verdict in conclusions],
     )
 
 

@@ -1,4 +1,4 @@
-"""Students against their base and against each other, question by question."""
+"""Compare students with their base and with each other, question by question."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from vicur.errors import VicurError
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, read_metrics
 from vicur.evaluation.predictions import Prediction, read_predictions
 from vicur.evaluation.statistics import Difference
+from vicur.wording import differences, listed
 
 COMPARISON = "comparison.json"
 
 Aspect = Literal["privilege", "cue recovery", "teacher", "objective", "what is trained", "other settings"]
-"""What two students may differ in beside the method's name."""
+"""A respect, other than the method's name, in which two students can differ."""
 Bootstrap = Callable[[Sequence[bool], Sequence[bool], Sequence[str]], Difference]
-"""Difference in accuracy of two models on the same questions, given the questions' groups."""
+"""Computes the difference in accuracy of two models on the same questions from their results and the groups."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What the evaluate stage found for one model."""
+    """Output of the evaluate stage for one model."""
 
     metrics: EvaluationMetrics
     predictions: dict[str, list[Prediction]]
@@ -34,10 +35,10 @@ class Evaluation:
 
     @classmethod
     def load(cls, folder: Path) -> Evaluation:
-        """Reads an evaluation's folder.
+        """Read the folder of an evaluation.
 
         Raises:
-            VicurError: where it is not whole.
+            VicurError: if a file is missing or damaged.
         """
         predictions: dict[str, list[Prediction]] = {}
         for prediction in read_predictions(folder):
@@ -77,7 +78,7 @@ class StudentComparison(BaseModel):
 
 
 class PairComparison(BaseModel):
-    """Two students. Differences are the first one's accuracy minus the second one's."""
+    """Two students. Differences are the accuracy of the first minus that of the second."""
 
     first: str
     second: str
@@ -86,7 +87,7 @@ class PairComparison(BaseModel):
 
 
 class Choice(BaseModel):
-    """The better student, chosen without a look at the test questions."""
+    """The best student, chosen without the test questions."""
 
     method: str
     split: str
@@ -97,7 +98,7 @@ class Choice(BaseModel):
 
 
 class Comparison(BaseModel):
-    """All of ``comparison.json`` but its sentences."""
+    """Content of ``comparison.json`` without the verdicts."""
 
     base: ModelFacts
     base_accuracy: dict[str, float]
@@ -119,19 +120,19 @@ def compare_models(
     resamples: int,
     seed: int,
 ) -> Comparison:
-    """Compares students with their base and with each other.
+    """Compare students with their base and with each other.
 
     Args:
         base: evaluation of the model that the students started from.
         students: their evaluations, by method.
-        bootstrap: gives differences; the other settings are those that it works with, for the record.
-        confidence: level of its intervals.
-        resamples: its resamples.
-        seed: its seed.
+        bootstrap: computes a difference with its interval.
+        confidence: confidence level of ``bootstrap``, recorded in the result.
+        resamples: number of resamples of ``bootstrap``, recorded in the result.
+        seed: seed of ``bootstrap``, recorded in the result.
 
     Raises:
-        VicurError: where a student was evaluated on other questions or with other settings than its base, and where
-            there is nothing to choose the better student by.
+        VicurError: if a student was evaluated on other questions or with other settings than its base, or if there are
+            several students and no validation split to choose by.
     """
     for method, student in students.items():
         require_same_terms(base, student, method)
@@ -157,24 +158,28 @@ def compare_models(
 
 
 def require_same_terms(base: Evaluation, student: Evaluation, method: str) -> None:
-    """Refuses evaluations that cannot be compared question by question.
+    """Check that two evaluations can be compared question by question.
 
     Raises:
-        VicurError: where they are of other questions, or of responses that were decoded otherwise.
+        VicurError: if they cover different questions, or their responses were decoded with different settings.
     """
-    asked = {split: [p.example_id for p in rows] for split, rows in base.predictions.items()}
-    answered = {split: [p.example_id for p in rows] for split, rows in student.predictions.items()}
-    if asked != answered:
+    of_base = {split: [p.example_id for p in rows] for split, rows in base.predictions.items()}
+    of_student = {split: [p.example_id for p in rows] for split, rows in student.predictions.items()}
+    if of_base != of_student:
+        splits = sorted(s for s in of_base.keys() | of_student.keys() if of_base.get(s) != of_student.get(s))
         raise VicurError(
-            "was evaluated on other questions than its base.",
+            f"was evaluated on different questions than its base (split {listed(splits)}).",
             where=f"student {method}",
-            remedy="Evaluate both on the same dataset with the same splits.",
+            remedy="Evaluate both on the same dataset, with the same splits and the same evaluation.max_examples.",
         )
-    if base.metrics.decoding != student.metrics.decoding:
+    changed = differences(
+        base.metrics.decoding, student.metrics.decoding, "{key} is {second}, but {first} for the base"
+    )
+    if changed:
         raise VicurError(
-            f"was decoded with {student.metrics.decoding}, its base with {base.metrics.decoding}.",
+            f"was decoded with different settings than its base: {listed(changed)}.",
             where=f"student {method}",
-            remedy="Evaluate both with the same settings.",
+            remedy="Evaluate both with the same settings in evaluation.decoding.",
         )
 
 
@@ -189,12 +194,13 @@ def _accuracy(predictions: Sequence[Prediction]) -> float:
 def _compare_split(base: list[Prediction], student: list[Prediction], bootstrap: Bootstrap) -> SplitComparison:
     by_kind = {}
     for kind in sorted({p.kind for p in base}):
-        ours, theirs = ([p for p in rows if p.kind == kind] for rows in (student, base))
+        # Both lists hold the same questions in the same order, so the two selections still match row by row.
+        of_student, of_base = ([p for p in rows if p.kind == kind] for rows in (student, base))
         by_kind[kind] = KindComparison(
-            examples=len(ours),
-            accuracy=_accuracy(ours),
-            base_accuracy=_accuracy(theirs),
-            difference=_difference(ours, theirs, bootstrap),
+            examples=len(of_student),
+            accuracy=_accuracy(of_student),
+            base_accuracy=_accuracy(of_base),
+            difference=_difference(of_student, of_base, bootstrap),
         )
     return SplitComparison(
         examples=len(base),
@@ -209,17 +215,18 @@ def _compare_split(base: list[Prediction], student: list[Prediction], bootstrap:
 
 
 def _choose(students: Mapping[str, Evaluation], bootstrap: Bootstrap) -> Choice:
-    """The student with the highest validation accuracy; of equals the smaller, then the first by name."""
     split = CHOICE_SPLIT
     if any(split not in student.predictions for student in students.values()):
         if len(students) > 1:
             raise VicurError(
-                f"the better of {len(students)} students is chosen on split {split!r}, and they have not answered it.",
-                where="evaluation",
-                remedy=f"Give the dataset a {split!r} split and evaluate on it, or train one method.",
+                f"the best of {len(students)} students is chosen on split {split!r}, but not all were evaluated on it.",
+                where="evaluation.splits",
+                remedy=f"Add {split!r} to evaluation.splits (the dataset needs such a split), or train one method.",
             )
+        # A single student needs no choice, so its test accuracy may be recorded without any selection bias.
         split = REPORT_SPLIT
     accuracy = {method: _accuracy(student.predictions[split]) for method, student in students.items()}
+    # Of equally accurate students, prefer the smaller model, then the first name.
     best = min(students, key=lambda m: (-accuracy[m], students[m].metrics.model.parameters, m))
     tied = [
         other
@@ -238,26 +245,27 @@ def _compare_pair(
         model = students[method].metrics.model
         return model.cue_recovery is not None, model.privilege == "cue", choice.accuracy[method]
 
-    # What is under test comes first: the module, the cue, else the better student.
+    # The treatment comes first: the student with the module, else the one with the cue, else the more accurate one.
     first, second = sorted((one, other), key=rank, reverse=True)
     a, b = students[first], students[second]
     return PairComparison(
         first=first,
         second=second,
-        differ_in=_differences(a.metrics.model, b.metrics.model),
+        differ_in=_aspects(a.metrics.model, b.metrics.model),
         splits={split: _difference(a.predictions[split], b.predictions[split], bootstrap) for split in a.predictions},
     )
 
 
-def _differences(a: ModelFacts, b: ModelFacts) -> list[Aspect]:
-    """What two students differ in."""
+def _aspects(a: ModelFacts, b: ModelFacts) -> list[Aspect]:
     named: dict[str, Aspect] = {"teacher": "teacher", "objective": "objective", "trained": "what is trained"}
-    told_apart = {*named, "method", "privilege", "recovery", "per_method"}
-    rest_a, rest_b = ({k: v for k, v in m.training.items() if k not in told_apart} for m in (a, b))
-    found: dict[Aspect, bool] = {
+    # Settings that have an aspect to themselves, or that cannot change a student (the method's name, and settings of
+    # other methods). Whatever is left falls under "other settings".
+    covered = {*named, "method", "privilege", "recovery", "per_method"}
+    rest_a, rest_b = ({k: v for k, v in m.training.items() if k not in covered} for m in (a, b))
+    differs: dict[Aspect, bool] = {
         "privilege": a.privilege != b.privilege,
         "cue recovery": a.cue_recovery != b.cue_recovery,
         **{aspect: a.training.get(key) != b.training.get(key) for key, aspect in named.items()},
         "other settings": rest_a != rest_b,
     }
-    return [aspect for aspect, differs in found.items() if differs]
+    return [aspect for aspect, is_different in differs.items() if is_different]

@@ -19,19 +19,21 @@ from vicur.evaluation.attention import attention_record, write_attention
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, SplitMetrics, measure, write_metrics
 from vicur.evaluation.predictions import Prediction, check_response, write_predictions
 from vicur.evaluation.prompts import prompts_for
+from vicur.evaluation.sets import read_set
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, parameter_count
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
 from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
 from vicur.stage.runner import Context, Stage, Summary
+from vicur.wording import percent
 
-# Prompts of so many batches are held at once: enough for prompts of like length to share a batch, little memory.
-_BATCHES_HELD = 16
+# Batches whose prompts are prepared together: enough for prompts of similar length to share a batch, yet little memory.
+_BATCHES_PER_PART = 16
 
 
 class EvaluateSummary(Summary):
-    """How a model did."""
+    """Accuracy of one model."""
 
     method: str
     """Training method of the student, or ``base``."""
@@ -42,24 +44,25 @@ class EvaluateSummary(Summary):
 
 
 def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> EvaluateSummary:
-    """Evaluates one model.
+    """Evaluate one model.
 
     Args:
-        config: what to answer, and how.
-        inputs: ``dataset`` and ``model`` (a base or a student, with tokenizer and image processor).
+        config: splits, evaluation sets and decoding.
+        inputs: ``dataset``, ``model`` (a base or a student, with tokenizer and image processor), and the inputs of the
+            evaluation sets.
         output: folder for ``metrics.json``, ``predictions.parquet`` and, with cue recovery, ``attention.json``.
         context: run, seed, tracker and events.
 
     Raises:
-        VicurError: for a dataset or a model that cannot be read, and a dataset without test questions.
+        VicurError: if the dataset, an evaluation set or the model cannot be read, or there are no test questions.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    questions = _questions(config, inputs["dataset"])
+    questions = _questions(config, inputs)
     chat = Chat.load(inputs["model"])
     model = load_model(inputs["model"], device=_device(config))
     with nullcontext() if config.cue_recovery else cue_recovery_off(model):
-        predictions = _answer(model, chat, questions, config, context)
+        predictions = _predict(model, chat, questions, config, context)
     metrics = EvaluationMetrics(
         model=_facts(inputs["model"], model, cue_recovery=config.cue_recovery),
         decoding=config.decoding.sampling.model_dump(mode="json"),
@@ -75,71 +78,81 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     return _summary(metrics)
 
 
-def _questions(config: EvaluationConfig, dataset: Path) -> dict[str, list[Example]]:
-    """Questions by split, in the order of the configuration; splits that the dataset lacks are left out."""
-    held = read_manifest(dataset).examples
-    if not held.get(REPORT_SPLIT):
+def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str, list[Example]]:
+    """Return the questions of each split and each evaluation set, in the order of the configuration."""
+    dataset = inputs["dataset"]
+    available = read_manifest(dataset).examples
+    if not available.get(REPORT_SPLIT):
         raise VicurError(
             f"has no examples of split {REPORT_SPLIT!r}, so there is nothing to report.",
             where=str(dataset),
             remedy=f"Give some rows the split {REPORT_SPLIT!r} and prepare the dataset again.",
         )
-    return {split: read_examples(dataset, split)[: config.max_examples] for split in config.splits if held.get(split)}
+    # Splits that the dataset lacks are skipped: the default configuration names all of them, and a user's own dataset
+    # often has no out-of-domain split.
+    questions = {split: read_examples(dataset, split) for split in config.splits if available.get(split)}
+    questions |= {each.label: read_set(each, inputs) for each in config.sets}
+    return {name: examples[: config.max_examples] for name, examples in questions.items()}
 
 
 def _device(config: EvaluationConfig) -> str:
     available = torch.cuda.is_available()
     if config.device == "cuda" and not available:
         raise VicurError(
-            "there is no GPU here.",
+            "is cuda, but this machine has no GPU that torch can use.",
             where="evaluation.device",
-            remedy="Use device: auto, or run on a node with a GPU.",
+            remedy="Set evaluation.device=auto, or run on a node with a GPU.",
         )
     return "cuda" if available and config.device != "cpu" else "cpu"
 
 
-def _answer(
+def _predict(
     model: Qwen3VLForConditionalGeneration,
     chat: Chat,
     questions: Mapping[str, Sequence[Example]],
     config: EvaluationConfig,
     context: Context,
 ) -> list[Prediction]:
-    """Predictions of all splits, in the order of the dataset."""
+    """Return the predictions of all splits and evaluation sets, in the order of ``questions``."""
     total = sum(map(len, questions.values()))
     predictions: list[Prediction] = []
-    held = config.batch_size * _BATCHES_HELD
+    part_size = config.batch_size * _BATCHES_PER_PART
     for split, examples in questions.items():
-        for start in range(0, len(examples), held):
-            part = examples[start : start + held]
-            before, shown = len(predictions), split
+        for start in range(0, len(examples), part_size):
+            part = examples[start : start + part_size]
+            # The lambda binds both as defaults: it is called later, when the loop variables may have changed.
+            before, label = len(predictions), split
             responses = generate(
                 model,
                 chat,
                 prompts_for(chat, part),
                 config.decoding.sampling,
+                # One substream per part: the samples of a split do not depend on which other splits are evaluated.
                 seed=substream(context.seed, "evaluation", split, start),
                 batch_size=config.batch_size,
-                on_progress=lambda done, _, before=before, shown=shown: context.events.progress(  # type: ignore[misc]
-                    before + done, total, shown
+                on_progress=lambda done, _, before=before, label=label: context.events.progress(  # type: ignore[misc]
+                    before + done, total, label
                 ),
             )
             predictions += [
-                check_response(example, r.text, tokens=len(r.ids), finished=r.finished)
+                check_response(example, r.text, tokens=len(r.ids), finished=r.finished, split=split)
                 for example, r in zip(part, responses, strict=True)
             ]
     return predictions
 
 
 def _facts(folder: Path, model: Qwen3VLForConditionalGeneration, *, cue_recovery: bool) -> ModelFacts:
-    """What is known of a model from its folder; a base has no ``vicur.json``."""
     record: dict[str, Any] = {}
     path = folder / "vicur.json"
+    # Only students have a record; a base is described by its checkpoint alone.
     if path.exists():
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise VicurError(f"is no JSON ({error}).", where=str(path), remedy="Train the student again.") from error
+            raise VicurError(
+                f"is not valid JSON ({error}).", where=str(path), remedy="Train the student again."
+            ) from error
+    # A student that is evaluated with its module off counts as a model without one.
     with_module = cue_recovery and isinstance(model, Qwen3VLStudentForConditionalGeneration)
     return ModelFacts(
         method=str(record.get("method", "base")),
@@ -153,7 +166,7 @@ def _facts(folder: Path, model: Qwen3VLForConditionalGeneration, *, cue_recovery
 def _summary(metrics: EvaluationMetrics) -> EvaluateSummary:
     figures = {f"{split}/{name}": value for split, m in metrics.splits.items() for name, value in _figures(m).items()}
     return EvaluateSummary(
-        key_figure=", ".join(f"{split} {100 * m.accuracy:.1f} %" for split, m in metrics.splits.items()),
+        key_figure=", ".join(f"{split} {percent(m.accuracy)}" for split, m in metrics.splits.items()),
         metrics=figures,
         method=metrics.model.method,
         examples={split: m.examples for split, m in metrics.splits.items()},
@@ -168,7 +181,7 @@ def _figures(metrics: SplitMetrics) -> dict[str, float]:
         "hint_leakage_occurrences": float(metrics.hint_leakage.occurrences),
         "mean_tokens": metrics.mean_tokens,
         "unfinished_share": metrics.unfinished_share,
-        **{f"accuracy_{kind}": found.accuracy for kind, found in metrics.by_kind.items()},
+        **{f"accuracy_{kind}": of_kind.accuracy for kind, of_kind in metrics.by_kind.items()},
     }
     if metrics.evidence is not None:
         figures |= {"evidence_right": metrics.evidence.right, "answer_without_evidence": metrics.evidence.answer_only}

@@ -1,4 +1,4 @@
-"""Figures of one evaluated model, from its predictions."""
+"""Metrics of one evaluated model, computed from its predictions."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ METRICS = "metrics.json"
 
 
 class KindMetrics(BaseModel):
-    """Figures of one kind of question."""
+    """Metrics of one kind of question."""
 
     examples: int
     accuracy: float
 
 
 class EvidenceMetrics(BaseModel):
-    """How answers and the evidence stated for them go together, over the examples that hold evidence.
+    """Correctness of answers and of the evidence stated for them, over the examples that have evidence.
 
-    The four shares add up to 1. An answer that is right on wrong evidence was guessed or copied, not seen.
+    The last four shares add up to 1.
     """
 
     examples: int
     right: float
-    """Share of responses whose evidence is right, whatever their answer."""
+    """Share of responses with correct evidence, regardless of their answer."""
     both_right: float
+    # A correct answer on wrong evidence was guessed or copied, not seen.
     answer_only: float
-    """Right answer on wrong or missing evidence."""
+    """Correct answer on wrong or missing evidence."""
     evidence_only: float
-    """Right evidence, wrong answer."""
+    """Correct evidence, wrong answer."""
     both_wrong: float
 
 
@@ -42,38 +43,38 @@ class LeakageMetrics(BaseModel):
     """Hint leakage, in the paper's two counts."""
 
     samples: int
-    """Responses that hold the word "Hint"."""
+    """Responses that contain the word "Hint"."""
     occurrences: int
-    """How often they hold it."""
+    """Occurrences of the word in all responses."""
 
 
 class SplitMetrics(BaseModel):
-    """Figures of one split. Shares are between 0 and 1."""
+    """Metrics of one split. Shares are between 0 and 1."""
 
     examples: int
     groups: int
     accuracy: float
     by_kind: dict[str, KindMetrics]
     evidence: EvidenceMetrics | None
-    """``None`` where no example of the split holds evidence."""
+    """``None`` if no example of the split has evidence."""
     hint_leakage: LeakageMetrics
     mean_words: float
     mean_tokens: float
     unfinished_share: float
-    """Share of responses that were cut off at the longest length."""
+    """Share of responses that were cut off at the maximum length."""
 
 
 class ModelFacts(BaseModel):
-    """What kind of model was evaluated."""
+    """Description of the evaluated model."""
 
     method: str
-    """Training method of a student; ``base`` for a model that was not distilled."""
+    """Training method of a student, or ``base`` for a model that was not distilled."""
     privilege: str | None
-    """What the student's teacher knew; ``None`` for a base."""
+    """Privilege of the student's teacher; ``None`` for a base."""
     training: dict[str, Any] = {}
-    """Settings that the student was trained with, nothing left out; empty for a base."""
+    """All settings that the student was trained with, defaults included; empty for a base."""
     cue_recovery: dict[str, Any] | None
-    """Settings of the cue recovery module; ``None`` for a model without it, and for one that was evaluated with it off."""
+    """Settings of the cue recovery module; ``None`` for a model without one, or evaluated with the module off."""
     parameters: int
 
 
@@ -82,18 +83,19 @@ class EvaluationMetrics(BaseModel):
 
     model: ModelFacts
     decoding: dict[str, Any]
-    """The sampling that was in force."""
+    """Sampling settings of the evaluation."""
     splits: dict[str, SplitMetrics]
+    """By split of the dataset, then by name of evaluation set."""
 
 
 def measure(predictions: Sequence[Prediction]) -> SplitMetrics:
-    """Figures of the predictions of one split.
+    """Compute the metrics of the predictions of one split.
 
     Raises:
-        ValueError: for no predictions.
+        ValueError: if there are no predictions.
     """
     if not predictions:
-        raise ValueError("no predictions to measure")
+        raise ValueError("cannot measure a split without predictions")
     count = len(predictions)
     kinds = sorted({p.kind for p in predictions})
     return SplitMetrics(
@@ -116,6 +118,7 @@ def _kind(predictions: Sequence[Prediction]) -> KindMetrics:
 
 
 def _evidence(predictions: Sequence[Prediction]) -> EvidenceMetrics | None:
+    # Examples without evidence have ``None`` and are left out of the denominators too.
     stated = [(p.correct, bool(p.evidence_right)) for p in predictions if p.evidence_right is not None]
     if not stated:
         return None
@@ -134,15 +137,15 @@ def _evidence(predictions: Sequence[Prediction]) -> EvidenceMetrics | None:
 
 
 def write_metrics(metrics: EvaluationMetrics, folder: Path) -> None:
-    """Writes ``metrics.json`` into ``folder``."""
+    """Write ``metrics.json`` into ``folder``."""
     (folder / METRICS).write_text(metrics.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def read_metrics(folder: Path) -> EvaluationMetrics:
-    """The figures of the evaluation in ``folder``.
+    """Read the metrics of the evaluation in ``folder``.
 
     Raises:
-        VicurError: where the folder holds no whole evaluation.
+        VicurError: if the file is missing or damaged.
     """
     path = folder / METRICS
     try:

@@ -1,4 +1,4 @@
-"""What a model answered to each question, as a parquet file that is the same bytes for the same answers."""
+"""Predictions of a model as a parquet file. The same predictions give the same bytes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ PREDICTIONS = "predictions.parquet"
 
 
 class Prediction(BaseModel, frozen=True):
-    """One question with the model's response and what was found in it."""
+    """A question, the model's response, and the result of checking it."""
 
     example_id: str
     split: str
+    """The split, or the name of the evaluation set, that the question belongs to."""
     group: str
     kind: str
     question: str
@@ -29,27 +30,28 @@ class Prediction(BaseModel, frozen=True):
     """The final answer that the response states."""
     correct: bool
     evidence_right: bool | None
-    """Whether the response states the evidence rightly; ``None`` where the example holds none."""
+    """Whether the response states the evidence correctly; ``None`` if the example has no evidence."""
     hint_leaks: int
     """Occurrences of the word "Hint"."""
     words: int
     tokens: int
     finished: bool
-    """Whether the response reached its end of turn."""
+    """Whether the response ended with its end-of-turn token rather than at the maximum length."""
 
 
-def check_response(example: Example, response: str, *, tokens: int, finished: bool) -> Prediction:
-    """Checks one response against its example.
+def check_response(example: Example, response: str, *, tokens: int, finished: bool, split: str = "") -> Prediction:
+    """Check one response against its example.
 
     Args:
-        example: the question and its answer.
+        example: the question with its reference answer.
         response: the model's text.
-        tokens: its length in tokens.
-        finished: whether it reached its end of turn.
+        tokens: length of the response in tokens.
+        finished: whether the response ended with its end-of-turn token.
+        split: the name to file the prediction under; empty for the example's own split.
     """
     return Prediction(
         example_id=example.id,
-        split=example.split,
+        split=split or example.split,
         group=example.group,
         kind=example.kind,
         question=example.question,
@@ -66,9 +68,10 @@ def check_response(example: Example, response: str, *, tokens: int, finished: bo
 
 
 def write_predictions(predictions: Sequence[Prediction], folder: Path) -> None:
-    """Writes ``predictions.parquet`` into ``folder``, a row a prediction, in their order."""
+    """Write ``predictions.parquet`` into ``folder``, one row per prediction, in their order."""
     import pyarrow as pa
 
+    # An explicit schema: with types inferred from the rows, a column of None only would change its type.
     types = {name: pa.string() for name in Prediction.model_fields}
     types |= dict.fromkeys(("correct", "evidence_right", "finished"), pa.bool_())
     types |= dict.fromkeys(("hint_leaks", "words", "tokens"), pa.int64())
@@ -78,10 +81,10 @@ def write_predictions(predictions: Sequence[Prediction], folder: Path) -> None:
 
 
 def read_predictions(folder: Path) -> list[Prediction]:
-    """Predictions of the evaluation in ``folder``, in their order.
+    """Read the predictions of the evaluation in ``folder``, in their order.
 
     Raises:
-        VicurError: where the folder holds no whole evaluation.
+        VicurError: if the file is missing or damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -96,5 +99,5 @@ def read_predictions(folder: Path) -> list[Prediction]:
 
 
 def _encodable(value: object) -> object:
-    """Text without lone surrogates, which no file format takes."""
+    # A model may generate lone surrogates, which cannot be encoded as UTF-8.
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value

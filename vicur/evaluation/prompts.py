@@ -1,4 +1,4 @@
-"""The prompts that a model is evaluated with: images and question, never a hint."""
+"""Prompts for evaluation: images and question, without a hint."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from vicur.modeling.chat import Chat, Pixels, Prompt
 
 
 def prompts_for(chat: Chat, examples: Sequence[Example]) -> list[Prompt]:
-    """Prompts of ``examples``, in their order. Each distinct image is prepared once.
+    """Build the prompts of ``examples``, in their order. Each distinct image is preprocessed once.
 
     Raises:
-        VicurError: naming the example, where an image cannot be read.
+        VicurError: if an image cannot be read; the message names the example.
     """
-    known: dict[bytes, Pixels] = {}
+    # Keyed by the encoded bytes: all questions about one scene carry their own copy of its image.
+    cache: dict[bytes, Pixels] = {}
     prompts = []
     for example in examples:
         for image in example.images:
-            if image not in known:
-                known[image] = _pixels(chat, image, example)
-        prompts.append(chat.prompt(example.question, [known[image] for image in example.images]))
+            if image not in cache:
+                cache[image] = _pixels(chat, image, example)
+        prompts.append(chat.prompt(example.question, [cache[image] for image in example.images]))
     return prompts
 
 
@@ -29,4 +30,5 @@ def _pixels(chat: Chat, image: bytes, example: Example) -> Pixels:
     try:
         return chat.pixels(image)
     except VicurError as error:
+        # The chat does not know which example an image belongs to.
         raise VicurError(error.problem, where=f"example {example.id}, images", remedy=error.remedy) from error

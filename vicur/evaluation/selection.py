@@ -1,4 +1,4 @@
-"""Chooses a few of many, so that each sort is among them."""
+"""Sample a few items so that every category is represented."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vicur.seeds import numpy_generator
 T = TypeVar("T")
 
 
-def spread(
+def sample_evenly(
     items: Sequence[T],
     count: int,
     *,
@@ -20,29 +20,34 @@ def spread(
     seed: int,
     name: str,
 ) -> list[T]:
-    """Draws ``count`` items, taking turns between the sorts of ``by``.
+    """Sample up to ``count`` items, taking one from each category of ``by`` in turn.
 
     Args:
-        items: what to choose from.
-        count: how many, at most.
-        by: the sort of an item.
-        apart: items that agree in it are taken together only when there is nothing else left (questions of one scene).
+        items: the population.
+        count: the maximum number of items.
+        by: returns the category of an item.
+        apart: items with the same value are sampled together only after all other values are used up (for example
+            several questions about one scene).
         seed: root seed.
-        name: substream of the draw.
+        name: substream of this sample.
 
     Returns:
-        The items in the order in which they were drawn.
+        The items in the order in which they were sampled.
     """
     order = numpy_generator(seed, "selection", name).permutation(len(items))
-    sorts: dict[str, list[T]] = {}
+    categories: dict[str, list[T]] = {}
     for n in order:
-        sorts.setdefault(by(items[n]), []).append(items[n])
-    turns = [item for turn in zip_longest(*(sorts[key] for key in sorted(sorts))) for item in turn if item is not None]
+        categories.setdefault(by(items[n]), []).append(items[n])
+    # Round-robin over the categories in alphabetical order, so that the result does not depend on the order of items
+    # of other categories. Shorter categories run out first and leave None behind.
+    rounds = zip_longest(*(categories[key] for key in sorted(categories)))
+    turns = [item for turn in rounds for item in turn if item is not None]
     first: list[T] = []
-    again: list[T] = []
+    repeats: list[T] = []
     seen: set[Hashable] = set()
     for item in turns:
+        # Without ``apart`` every item gets a key that no other item has.
         key = apart(item) if apart is not None else len(seen)
-        (again if key in seen else first).append(item)
+        (repeats if key in seen else first).append(item)
         seen.add(key)
-    return [*first, *again][:count]
+    return [*first, *repeats][:count]

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from vicur.seeds import numpy_generator
 
-# Resamples are drawn in blocks of about this many indices, to bound memory. Part of the definition: it orders the
-# draws.
+# Resamples are drawn in blocks of about this many indices, to bound memory. Changing the value changes the order of the
+# random draws, and with it the intervals.
 _BLOCK = 4_000_000
 
 
@@ -30,14 +30,15 @@ class Difference(BaseModel, frozen=True):
 
     @property
     def verdict(self) -> Literal["better", "worse", "tie"]:
-        """``tie`` where the interval includes zero, whatever the mean."""
+        """``tie`` if the interval includes zero, whatever the mean."""
+        # A bound of exactly zero is inside the interval.
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "tie"
 
     @property
     def reversed(self) -> Difference:
-        """The same difference, seen from the other model."""
+        """The difference with the two models swapped."""
         return Difference(mean=-self.mean, low=-self.high, high=-self.low)
 
 
@@ -50,10 +51,10 @@ def paired_difference(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> Difference:
-    """Accuracy of one model minus that of another on the same questions, with a percentile interval over resampled
-    groups.
+    """Compute the accuracy of one model minus that of another on the same questions, with a percentile interval.
 
-    The order of the questions does not matter, and the same seed draws the same groups for every pair of models.
+    Groups are resampled. The order of the questions does not matter, and the same seed draws the same groups for every
+    pair of models.
 
     Args:
         correct_N: whether the model answers each question correctly.
@@ -63,11 +64,8 @@ def paired_difference(
         resamples: number of resamples.
         confidence: level of the interval.
 
-    Returns:
-        The difference. A single group says nothing about others: its interval is [-1, 1].
-
     Raises:
-        ValueError: for no questions, or sequences of different lengths.
+        ValueError: if there are no questions, or the sequences differ in length.
     """
     if not len(correct_N) or not len(correct_N) == len(reference_N) == len(groups_N):
         raise ValueError(f"{len(correct_N)}, {len(reference_N)} and {len(groups_N)} rows cannot be paired")
@@ -77,6 +75,8 @@ def paired_difference(
     gain_G = np.zeros_like(size_G)
     np.add.at(gain_G, place_N, gain_N)
     mean = float(gain_N.mean())
+    # Resampling a single group gives the same group again and an interval of width zero. In truth nothing is known about
+    # other groups, so the interval covers every possible difference.
     if len(size_G) == 1:
         return Difference(mean=mean, low=-1.0, high=1.0)
     differences_R = _resampled(gain_G, size_G, resamples, seed)
@@ -86,13 +86,14 @@ def paired_difference(
 
 
 def _resampled(gain_G: NDArray[np.int64], size_G: NDArray[np.int64], resamples: int, seed: int) -> NDArray[np.float64]:
-    """Mean gain a question of each resample [R]."""
+    """Return the mean gain per question of each resample [R]."""
     rng = numpy_generator(seed, "bootstrap")
     rows = max(1, _BLOCK // len(gain_G))
     blocks = []
     for start in range(0, resamples, rows):
-        drawn_RG = rng.integers(0, len(gain_G), size=(min(rows, resamples - start), len(gain_G)))
-        blocks.append(gain_G[drawn_RG].sum(axis=1) / size_G[drawn_RG].sum(axis=1))
+        sampled_RG = rng.integers(0, len(gain_G), size=(min(rows, resamples - start), len(gain_G)))
+        # Groups differ in size: the mean is over questions, so gains and sizes are summed separately.
+        blocks.append(gain_G[sampled_RG].sum(axis=1) / size_G[sampled_RG].sum(axis=1))
     return np.concatenate(blocks)
 
 
@@ -105,22 +106,22 @@ def paired_difference_over_seeds(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> Difference:
-    """Mean accuracy of the models that one recipe makes minus that of another's, with a percentile interval over seeds and groups.
+    """Compute the difference in mean accuracy of two recipes over several seeds, with a percentile interval.
 
-    A recipe makes another model with each seed, and each answers the same questions: seeds and groups are crossed, and both are resampled,
-    each by itself (Owen, The pigeonhole bootstrap, 2007). Models of one seed stay together, as do all answers to a question. With one
-    seed the interval is that of :func:`paired_difference`, about the questions alone.
+    A recipe trains one model per seed, and all models answer the same questions: seeds and groups are crossed, and both
+    are resampled independently (Owen, The pigeonhole bootstrap, 2007). Models of one seed stay together, as do all
+    answers to a question. With one seed, the interval is that of :func:`paired_difference` and covers the questions only.
 
     Args:
         correct_SN: whether the model of each seed answers each question correctly [S, N].
-        reference_SN: the same for what it is compared with [S, N], or for one model [1, N].
+        reference_SN: the same for the recipe that it is compared with [S, N], or for a single model [1, N].
         groups_N: the group of each question.
         seed: root seed; the substream is ``bootstrap, seeds``.
         resamples: number of resamples.
         confidence: level of the interval.
 
     Raises:
-        ValueError: for no questions, or arrays of different shapes.
+        ValueError: if there are no questions, or the shapes differ.
     """
     if correct_SN.size == 0 or correct_SN.shape[1] != len(groups_N) or reference_SN.shape[1] != len(groups_N):
         raise ValueError(f"{correct_SN.shape}, {reference_SN.shape} and {len(groups_N)} rows cannot be paired")
@@ -132,9 +133,10 @@ def paired_difference_over_seeds(
     if len(size_G) == 1:
         return Difference(mean=mean, low=-1.0, high=1.0)
     rng = numpy_generator(seed, "bootstrap", "seeds")
-    drawn_RS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
-    drawn_RG = rng.multinomial(len(size_G), np.full(len(size_G), 1 / len(size_G)), size=resamples)
-    differences_R = ((drawn_RS @ gain_SG) * drawn_RG).sum(axis=1) / (seeds * (drawn_RG @ size_G))
+    # How often each seed and each group occurs in a resample. Products of counts avoid building the resampled arrays.
+    counts_RS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    counts_RG = rng.multinomial(len(size_G), np.full(len(size_G), 1 / len(size_G)), size=resamples)
+    differences_R = ((counts_RS @ gain_SG) * counts_RG).sum(axis=1) / (seeds * (counts_RG @ size_G))
     tail = (1 - confidence) / 2
     low, high = np.quantile(differences_R, [tail, 1 - tail])
     return Difference(mean=mean, low=float(low), high=float(high))

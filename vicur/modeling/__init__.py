@@ -1,7 +1,7 @@
 """The student model, its prompts and its generation.
 
-Importing this package makes students known to transformers: ``AutoConfig``, ``AutoModel`` and ``AutoModelForImageTextToText`` then load
-their folders as they load Qwen3-VL's.
+Importing this package registers students with transformers: ``AutoConfig``, ``AutoModel`` and ``AutoModelForImageTextToText`` then load
+their folders like those of Qwen3-VL.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vicur.modeling.checkpoint import (
     with_cue_recovery,
     without_cue_recovery,
 )
-from vicur.modeling.image_blocking import bar_images
+from vicur.modeling.image_blocking import block_images
 from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration, Qwen3VLStudentModel
 
 AutoConfig.register(Qwen3VLStudentConfig.model_type, Qwen3VLStudentConfig, exist_ok=True)
@@ -29,7 +29,7 @@ __all__ = [
     "Qwen3VLStudentForConditionalGeneration",
     "Qwen3VLStudentModel",
     "SinkAttentionMaps",
-    "bar_images",
+    "block_images",
     "load_model",
     "parameter_count",
     "read_config",

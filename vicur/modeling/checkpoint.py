@@ -1,7 +1,7 @@
-"""Students and their backbones on disk: plain safetensors folders in the layout of ``save_pretrained``.
+"""Load and save students and their backbones as safetensors folders in the layout of ``save_pretrained``.
 
-A student without cue recovery is a Qwen3-VL checkpoint and is saved as one. Only files are read: no pickle is opened, no remote code is
-run, nothing is downloaded. A checkpoint whose weights do not fit its configuration exactly is refused rather than filled up at random.
+A student without cue recovery is saved as a plain Qwen3-VL checkpoint. Loading never opens pickle files, runs remote code or downloads
+anything. A checkpoint whose weights do not fit its configuration exactly is rejected instead of being completed with random weights.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from transformers.initialization import no_init_weights
 from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling.disk import disk_errors
-from vicur.modeling.image_blocking import bar_images, is_barred
+from vicur.modeling.image_blocking import block_images, blocks_images
 from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration
 from vicur.storage.folders import new_folder
+from vicur.wording import listed
 
 _CLASSES: dict[str, type[Qwen3VLForConditionalGeneration]] = {
     Qwen3VLConfig.model_type: Qwen3VLForConditionalGeneration,
     Qwen3VLStudentConfig.model_type: Qwen3VLStudentForConditionalGeneration,
 }
 _RECOVERY_PREFIX = "model.cue_recovery."
-# Files of MLflow's and others' stores travel best below the size at which a proxied upload times out.
+# Larger files risk a timeout when they are uploaded through a proxy, such as MLflow's.
 _SHARD_SIZE = "2GB"
 _RECORD = "vicur.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -40,19 +41,14 @@ _NOT_CHAT = ("config.json", "generation_config.json", "model.safetensors.index.j
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """Numbers of parameters; tied ones count once.
-
-    Attributes:
-        total: of the whole model.
-        cue_recovery: of the cue recovery module, its norms included.
-    """
+    """Number of parameters; tied parameters count once."""
 
     total: int
-    cue_recovery: int
+    cue_recovery: int  # of the cue recovery module, including its norms
 
 
 def parameter_count(model: Qwen3VLForConditionalGeneration) -> ParameterCount:
-    """Counts the parameters of a student or a backbone (on the meta device too)."""
+    """Count the parameters of a student or a backbone, which may be on the meta device."""
     named = dict(model.named_parameters())
     recovery = sum(p.numel() for name, p in named.items() if name.startswith(_RECOVERY_PREFIX))
     return ParameterCount(sum(p.numel() for p in named.values()), recovery)
@@ -61,15 +57,10 @@ def parameter_count(model: Qwen3VLForConditionalGeneration) -> ParameterCount:
 def load_model(
     folder: Path, *, device: str = "cpu", dtype: torch.dtype | None = None
 ) -> Qwen3VLForConditionalGeneration:
-    """Loads a student, with or without cue recovery, or a Qwen3-VL checkpoint. It comes in evaluation mode.
-
-    Args:
-        folder: a folder in the layout of ``save_pretrained``.
-        device: where to put it.
-        dtype: type of its weights; left out, that of the checkpoint.
+    """Load a student, with or without cue recovery, or a Qwen3-VL checkpoint, in evaluation mode and in the checkpoint's dtype by default.
 
     Raises:
-        VicurError: where the folder holds no such checkpoint, or one that is damaged or does not fit its configuration.
+        VicurError: if the folder has no such checkpoint, or one that is damaged or does not fit its configuration.
     """
     kind = _CLASSES[_model_type(folder)]
     weight_files(folder)
@@ -84,47 +75,41 @@ def load_model(
         )
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise VicurError(
-            f"cannot be loaded ({_first_line(error)}).",
+            f"the checkpoint cannot be loaded ({_first_line(error)}).",
             where=str(folder),
             remedy="Copy or download the checkpoint again.",
         ) from error
+    # Mismatches are allowed above only to be reported together here.
     model, report = loaded
     _require_exact_fit(folder, report)
     placed: Qwen3VLForConditionalGeneration = model.to(device).eval()
-    if is_barred(placed.config):
-        bar_images(placed)
+    if blocks_images(placed.config):
+        block_images(placed)
     return placed
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Files that hold the weights of the checkpoint in ``folder``, by name.
+    """Return the weight files of a checkpoint, sorted by name.
 
     Raises:
-        VicurError: where there are none that may be opened.
+        VicurError: if the folder contains no safetensors files.
     """
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
         pickled = any(path.suffix in _PICKLES for path in folder.iterdir())
-        raise VicurError(
-            "holds its weights as pickle files, which can run code." if pickled else "holds no weights.",
-            where=str(folder),
-            remedy="Use a checkpoint with *.safetensors files.",
-        )
-    return found
+        problem = "the weights are pickle files, which can run code." if pickled else "the folder has no weights."
+        raise VicurError(problem, where=str(folder), remedy="Use a checkpoint with *.safetensors files.")
+    return files
 
 
 def read_config(folder: Path) -> Qwen3VLConfig:
-    """Configuration of the checkpoint in ``folder``, without its weights.
-
-    Raises:
-        VicurError: where the folder holds no checkpoint that can be loaded here.
-    """
+    """Read the configuration of a checkpoint without its weights. Raises VicurError like :func:`load_model`."""
     kind: Any = _CLASSES[_model_type(folder)].config_class
     try:
         config: Qwen3VLConfig = kind.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         raise VicurError(
-            f"cannot be read as a model configuration ({_first_line(error)}).",
+            f"the file is not a valid model configuration ({_first_line(error)}).",
             where=str(folder / "config.json"),
             remedy="Copy or download the checkpoint again.",
         ) from error
@@ -132,46 +117,45 @@ def read_config(folder: Path) -> Qwen3VLConfig:
 
 
 def _model_type(folder: Path) -> str:
-    """Model type of the checkpoint in ``folder``: one that can be loaded here."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise VicurError(
-            f"is no readable model configuration ({_first_line(error)}).",
+            f"the file is not a readable model configuration ({_first_line(error)}).",
             where=str(path),
-            remedy="Point to a folder that was written by save_pretrained.",
+            remedy="Use a folder that was written by save_pretrained.",
         ) from error
     if "auto_map" in config:
         raise VicurError(
-            "asks for code of its own to be run, which is never done.",
+            "the checkpoint requires custom code to load, which is never run.",
             where=f"{path}:auto_map",
             remedy="Use a plain Qwen3-VL checkpoint.",
         )
-    found = config.get("model_type")
-    if found not in _CLASSES:
+    model_type = config.get("model_type")
+    if model_type not in _CLASSES:
         raise VicurError(
-            f"has model type {found!r}.",
+            f"the model type is {model_type!r}.",
             where=f"{path}:model_type",
             remedy=f"Use a checkpoint of type {' or '.join(map(repr, _CLASSES))}.",
         )
-    return str(found)
+    return str(model_type)
 
 
 def _require_exact_fit(folder: Path, report: Mapping[str, Any]) -> None:
-    """Raises where weights are missing, left over or of another shape."""
     problems = {
-        "lacks": sorted(report["missing_keys"]),
-        "has others than its configuration says:": sorted(report["unexpected_keys"]),
-        "has in another shape:": sorted(key[0] for key in report["mismatched_keys"]),
+        "lacks weights": sorted(report["missing_keys"]),
+        "has weights that its config.json does not describe": sorted(report["unexpected_keys"]),
+        "has weights of a different shape than its config.json describes": sorted(
+            key[0] for key in report["mismatched_keys"]
+        ),
     }
-    for what, keys in problems.items():
+    for problem, keys in problems.items():
         if keys:
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise VicurError(
-                f"{what} weights {', '.join(keys[:3])}{more}.",
+                f"the checkpoint {problem}: {listed(keys, shown=3)}.",
                 where=str(folder),
-                remedy="Use a whole checkpoint whose config.json belongs to its weights.",
+                remedy="Use a complete checkpoint whose config.json belongs to its weights.",
             )
 
 
@@ -183,20 +167,14 @@ def save_model(
     model: Qwen3VLForConditionalGeneration,
     folder: Path,
     *,
-    chat_folder: Path | None = None,
-    record: Mapping[str, Any] | None = None,
+    chat_folder: Path | None = None,  # a checkpoint whose tokenizer and image processor are copied
+    record: Mapping[str, Any] | None = None,  # provenance, saved as vicur.json
 ) -> None:
-    """Writes a checkpoint, whole or not at all; one that stands at ``folder`` is replaced.
-
-    Args:
-        model: a student or a backbone.
-        folder: where to.
-        chat_folder: a checkpoint whose tokenizer and image processor the new one gets.
-        record: what is known of its making, for ``vicur.json``.
+    """Save a checkpoint atomically, replacing one that exists at ``folder``.
 
     Raises:
-        VicurError: where the folder cannot be written.
-        OSError: where the disk is full.
+        VicurError: if the folder cannot be written.
+        OSError: if the disk is full.
     """
     with new_folder(folder) as partial:
         with disk_errors(folder):
@@ -217,17 +195,12 @@ def with_cue_recovery(
     *,
     im_start_token_id: int | None = None,
 ) -> Qwen3VLStudentForConditionalGeneration:
-    """A student with a copy of the weights of ``model`` and a new cue recovery module, which adds nothing yet.
+    """Return a student with a copy of the weights of ``model`` and a new cue recovery module, which initially adds zero.
 
-    Args:
-        model: the backbone; it is left as it is.
-        settings: the module's settings.
-        seed: root seed of the module's weights.
-        im_start_token_id: id of ``<|im_start|>`` from the tokenizer, for sink ``assistant``; left out, the one in the backbone's
-            configuration.
+    Sink ``assistant`` needs the id of ``<|im_start|>``, unless the backbone's configuration contains it.
 
     Raises:
-        VicurError: where the settings do not fit the backbone.
+        VicurError: if the settings do not fit the backbone.
     """
     config = config_with_cue_recovery(model.config, settings, im_start_token_id=im_start_token_id)
     student: Qwen3VLStudentForConditionalGeneration = _rebuilt(Qwen3VLStudentForConditionalGeneration, config, model)
@@ -238,37 +211,37 @@ def with_cue_recovery(
 def config_with_cue_recovery(
     backbone: Qwen3VLConfig, settings: CueRecoverySettings, *, im_start_token_id: int | None = None
 ) -> Qwen3VLStudentConfig:
-    """Configuration of the student that :func:`with_cue_recovery` makes of a backbone with this one."""
+    """Return the configuration that :func:`with_cue_recovery` gives a student with this backbone."""
     if im_start_token_id is None:
         im_start_token_id = getattr(backbone, "im_start_token_id", None)
-    known = {"cue_recovery": settings.model_dump(), "im_start_token_id": im_start_token_id}
-    return Qwen3VLStudentConfig.from_dict({**_architecture(backbone), **known})
+    added = {"cue_recovery": settings.model_dump(), "im_start_token_id": im_start_token_id}
+    return Qwen3VLStudentConfig.from_dict({**_architecture(backbone), **added})
 
 
 def without_cue_recovery(student: Qwen3VLStudentForConditionalGeneration) -> Qwen3VLForConditionalGeneration:
-    """The student's backbone, with a copy of its weights: a plain Qwen3-VL."""
+    """Return the student's backbone, a plain Qwen3-VL, with a copy of its weights."""
     config = Qwen3VLConfig.from_dict(_architecture(student.config))
     backbone: Qwen3VLForConditionalGeneration = _rebuilt(Qwen3VLForConditionalGeneration, config, student)
     return backbone
 
 
-def _architecture(known: Qwen3VLConfig) -> dict[str, Any]:
-    """A configuration without what belongs to the model's class and to cue recovery."""
-    config: dict[str, Any] = known.to_dict()
+def _architecture(source: Qwen3VLConfig) -> dict[str, Any]:
+    """Return a configuration without the fields of the model's class and of cue recovery."""
+    config: dict[str, Any] = source.to_dict()
     for key in ("model_type", "architectures", "cue_recovery", "im_start_token_id"):
         config.pop(key, None)
     return config
 
 
 def _rebuilt(kind: Any, config: Qwen3VLConfig, source: Qwen3VLForConditionalGeneration) -> Any:
-    """A model of another class with the weights of ``source`` where both have them; the others are not initialised."""
-    # Built in its dtype rather than cast to it: rotary frequencies stay float32, as after from_pretrained.
+    """Return a model of another class with the weights that it shares with ``source``. Other weights are not initialised."""
+    # Build the model in its dtype instead of casting it, so that rotary frequencies stay float32, as after from_pretrained.
     with no_init_weights():
         model = kind._from_config(config, dtype=source.dtype, attn_implementation=source.config._attn_implementation)
     model = model.to(source.device)
     model.load_state_dict(source.state_dict(), strict=False)
     model.tie_weights()
     model.generation_config = copy.deepcopy(source.generation_config)
-    if is_barred(config):
-        bar_images(model)
+    if blocks_images(config):
+        block_images(model)
     return model.train(source.training)

@@ -1,4 +1,4 @@
-"""What a disk says when it takes no weights."""
+"""Conversion of safetensors' disk errors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from safetensors import SafetensorError
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Inside, a disk that refuses what safetensors writes below ``folder`` raises ``OSError``, as it does for other files: safetensors
-    tells what the disk said in words alone.
-    """
+    """Raise ``OSError``, as for other files, if safetensors fails to write below ``folder``."""
     try:
         yield
     except SafetensorError as error:
-        found = re.search(r"\(os error (\d+)\)", str(error))
-        if found is None:
+        # safetensors reports the error number only in its message.
+        match = re.search(r"\(os error (\d+)\)", str(error))
+        if match is None:
             raise
-        number = int(found[1])
+        number = int(match[1])
         raise OSError(number, os.strerror(number), str(folder)) from error

@@ -1,6 +1,6 @@
-"""Features of images on disk: a safetensors file an image, in a folder that belongs to one state of one vision tower.
+"""Image features on disk: one safetensors file per image, in a folder for each state of a vision tower.
 
-A cache and nothing more: a file that is missing or damaged is one that was never written, and a disk that takes no more costs time alone.
+This is a cache: a missing or damaged file counts as absent, and a full disk only costs time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TOKENS, _DEEPSTACK, _SUM = "tokens", "deepstack", "sha256"
 
 
 def tower_sha256(model: Qwen3VLForConditionalGeneration) -> str:
-    """SHA-256 over the vision tower of a model, in hex: its configuration, and its weights by name, type, shape and bytes."""
+    """Hash a model's vision tower: its configuration, and its weights by name, type, shape and bytes."""
     tower = model.model.visual
     digest = hashlib.sha256(json.dumps(tower.config.to_dict(), sort_keys=True, default=str).encode())
     _add_tensors(digest, tower.state_dict())
@@ -35,40 +35,32 @@ def tower_sha256(model: Qwen3VLForConditionalGeneration) -> str:
 
 
 class FeatureFiles:
-    """The files of one tower.
-
-    Nothing is removed to make room: images come round once an epoch, and there a cache that drops what was used longest ago would
-    always have dropped what comes next.
-
-    Args:
-        folder: where the folders of towers lie.
-        tower: hash of the tower, from :func:`tower_sha256`.
-        max_bytes: what the files of this tower may take; beyond it, no more are written.
-    """
+    """Files of one vision tower, identified by :func:`tower_sha256`, in a subfolder of ``folder``."""
 
     def __init__(self, folder: Path, tower: str, max_bytes: int) -> None:
         self._folder = folder / tower
         self._left = max_bytes - sum(file.stat().st_size for file in files_below(self._folder))
 
     def read(self, key: str, device: str) -> ImageFeatures | None:
-        """Features of the image with this key, on ``device``; ``None`` where there is no sound file."""
+        """Return the features of an image on ``device``, or ``None`` if its file is missing or damaged."""
         path = self._path(key)
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-                said = (file.metadata() or {}).get(_SUM)
+                checksum = (file.metadata() or {}).get(_SUM)
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError):
-            said, tensors = None, {}
-        if said != _sha256(tensors) or _TOKENS not in tensors:
-            log.warning("%s is damaged; the image is encoded again", path)
+            checksum, tensors = None, {}
+        if checksum != _sha256(tensors) or _TOKENS not in tensors:
+            log.warning("%s is damaged; encoding the image again", path)
             return None
         layers = tuple(tensors[f"{_DEEPSTACK}.{n}"].to(device) for n in range(len(tensors) - 1))
         return ImageFeatures(tensors[_TOKENS].to(device), layers)
 
     def write(self, key: str, features: ImageFeatures) -> None:
-        """Keeps the features of an image where there is room for them."""
+        """Save the features of an image if there is room for them."""
+        # Never evict: images recur once per epoch, so an LRU cache that is too small would always have evicted the next one.
         if features.size > self._left:
             return
         layers = {f"{_DEEPSTACK}.{n}": layer for n, layer in enumerate(features.deepstack_NH)}
@@ -79,11 +71,11 @@ class FeatureFiles:
                 save_file(tensors, partial, metadata={_SUM: _sha256(tensors)})
             self._left -= path.stat().st_size
         except (OSError, SafetensorError, VicurError) as error:
-            log.warning("features of images are no longer kept on disk: %s", error)
+            log.warning("Cannot write image features to disk; they are cached in memory only from now on: %s", error)
             self._left = 0
 
     def _path(self, key: str) -> Path:
-        # Folders by the first digits stay small: a writer looks through its folder for what killed ones left.
+        # Folders by prefix stay small: each write scans its folder for leftovers of killed writers.
         return self._folder / key[:2] / f"{key}.safetensors"
 
 

@@ -1,7 +1,7 @@
-"""Batched generation with a KV cache, for rollouts and evaluation alike.
+"""Batched generation with a KV cache, for rollouts and evaluation.
 
-The loop is the project's own because it records what training needs: the log-probability of each token under exactly the
-distribution that scoring uses. Greedy, it gives the tokens of transformers' ``generate``.
+A custom loop, because training needs the log-probability of each token under exactly the distribution that scoring uses. Greedy decoding
+gives the same tokens as transformers' ``generate``.
 """
 
 from __future__ import annotations
@@ -18,31 +18,24 @@ from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 from vicur.config.sampling import Sampling
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.image_blocking import visual_history
-from vicur.modeling.sampling import PlainDraws, draw, is_plain
+from vicur.modeling.sampling import PlainSampler, is_plain, sample
 from vicur.modeling.scoring import output_input, output_weights, text_config
 from vicur.modeling.vision import Encode, encode_images, encoder_outputs
 from vicur.seeds import numpy_generator
 
-# Rows that have ended are dropped once they are half of those in the batch: each drop copies what is left of the cache, and so all of them
-# together copy no more than it held.
+# Drop finished rows once at most half of the rows are unfinished. Each drop copies the rest of the cache, so all drops
+# together copy no more than the whole cache once.
 _DROP_AT = 0.5
 
 
 @dataclass(frozen=True)
 class Response:
-    """One response.
+    """One response."""
 
-    Attributes:
-        ids: token ids, with the end of turn where it was reached.
-        text: decoded text.
-        logprobs: log-probability of each token before temperature and truncation.
-        finished: whether the end of turn was reached.
-    """
-
-    ids: tuple[int, ...]
+    ids: tuple[int, ...]  # including the end of turn, if it was reached
     text: str
-    logprobs: tuple[float, ...]
-    finished: bool
+    logprobs: tuple[float, ...]  # before temperature and truncation
+    finished: bool  # whether the end of turn was reached
 
 
 @torch.no_grad()
@@ -54,45 +47,36 @@ def generate(
     *,
     seed: int,
     batch_size: int = 128,
-    encode: Encode | None = None,
-    streams: Sequence[int] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    encode: Encode | None = None,  # by default, runs the model's vision tower
+    streams: Sequence[int] | None = None,  # numbers of the prompts' random streams; by default, their indices
+    on_progress: Callable[[int, int], None] | None = None,  # called with the number of finished prompts and of all
 ) -> list[Response]:
-    """Answers ``prompts``, in their order.
+    """Generate a response to each prompt, in order. Does not change the model's mode (train or eval).
 
-    Args:
-        model: the model; its mode (train or eval) is left as it is.
-        chat: the model's chat.
-        prompts: what to answer.
-        sampling: how tokens are drawn.
-        seed: root of the draws. Each prompt has a stream of its own: what it draws does not depend on the others.
-        batch_size: prompts answered at once.
-        encode: gives the features of a batch's images from the model's vision tower; by default the tower makes them, without a graph.
-        streams: numbers of the prompts' streams; by default their places.
-        on_progress: called with the number of answered prompts and of all after each batch.
+    Each prompt has a separate random stream of the root ``seed``, so its response does not depend on the other prompts.
     """
     forbidden = chat.forbidden_ids(text_config(model).vocab_size).to(model.device)
     encode = partial(encode_images, model) if encode is None else encode
     numbers = range(len(prompts)) if streams is None else streams
-    # Prompts of like length share a batch: less padding.
+    # Batch prompts of similar length, to reduce padding.
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n].ids))
-    answers: dict[int, Response] = {}
+    responses: dict[int, Response] = {}
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         uniforms_BR = _uniforms(seed, [numbers[n] for n in rows], sampling).to(model.device)
-        answered = _generate_batch(model, chat, [prompts[n] for n in rows], sampling, uniforms_BR, forbidden, encode)
-        answers.update(zip(rows, answered, strict=True))
+        finished = _generate_batch(model, chat, [prompts[n] for n in rows], sampling, uniforms_BR, forbidden, encode)
+        responses.update(zip(rows, finished, strict=True))
         if on_progress is not None:
-            on_progress(len(answers), len(prompts))
-    return [answers[n] for n in range(len(prompts))]
+            on_progress(len(responses), len(prompts))
+    return [responses[n] for n in range(len(prompts))]
 
 
 def _uniforms(seed: int, streams: Sequence[int], sampling: Sampling) -> Tensor:
-    """A number for each token of each response [B, R]; none are drawn when greedy."""
+    """Return a random number in [0, 1) for each token of each response [B, R]; zeros for greedy decoding."""
     if sampling.temperature == 0:
         return torch.zeros(len(streams), sampling.max_new_tokens)
-    drawn = [numpy_generator(seed, "generate", number).random(sampling.max_new_tokens) for number in streams]
-    return torch.from_numpy(np.stack(drawn))
+    uniforms = [numpy_generator(seed, "generate", number).random(sampling.max_new_tokens) for number in streams]
+    return torch.from_numpy(np.stack(uniforms))
 
 
 def _generate_batch(
@@ -119,7 +103,7 @@ def _generate_batch(
     rows, width, length = len(prompts), batch.prompt_length, sampling.max_new_tokens
     tokens_BR = torch.full((rows, length), chat.end_id, device=model.device)
     logprobs_BR = torch.zeros(rows, length, device=model.device)
-    # Rows that are being answered, by their place in the batch; what follows is theirs alone.
+    # Indices of the rows that are still in the batch. All tensors below have one entry for each of these rows only.
     places = torch.arange(rows, device=model.device)
     ended = torch.zeros(rows, dtype=torch.bool, device=model.device)
     mask_BT = torch.cat([batch.attention_mask, batch.attention_mask.new_ones(rows, length)], dim=1)
@@ -127,14 +111,15 @@ def _generate_batch(
     next_B = batch.position_ids.amax(dim=(0, 2)) + 1
     vocabulary = text_config(model).vocab_size
     seen_BV = forbidden.new_zeros(rows, vocabulary, dtype=torch.bool) if sampling.presence_penalty else None
-    plain = PlainDraws(output_weights(model), forbidden, rows) if is_plain(sampling, vocabulary) else None
+    # The fast path computes logits in tiles, in a buffer that is reused in every step.
+    plain = PlainSampler(output_weights(model), forbidden, rows) if is_plain(sampling, vocabulary) else None
     for step in range(length):
         hidden_BH, uniforms_B = hidden_BTH[:, -1], uniforms_BR[places, step]
         if plain is None:
-            token_B, logprob_B = draw(model.lm_head(hidden_BH), forbidden, sampling, seen_BV, uniforms_B)
+            token_B, logprob_B = sample(model.lm_head(hidden_BH), forbidden, sampling, seen_BV, uniforms_B)
         else:
-            token_B, logprob_B = plain.draw(output_input(hidden_BH), uniforms_B)
-        # A row that has ended but is not dropped yet draws on; nothing of it is kept.
+            token_B, logprob_B = plain.sample(output_input(hidden_BH), uniforms_B)
+        # Finished rows that are not dropped yet continue to sample; their tokens are overwritten.
         token_B = token_B.masked_fill(ended, chat.end_id)
         tokens_BR[places, step], logprobs_BR[places, step] = token_B, logprob_B
         ended = ended | (token_B == chat.end_id)
@@ -144,11 +129,11 @@ def _generate_batch(
         if seen_BV is not None:
             seen_BV = seen_BV.scatter(-1, token_B[:, None], value=True)
         if open_rows <= _DROP_AT * len(places):
-            kept = (~ended).nonzero()[:, 0]
-            cache.batch_select_indices(kept)
-            places, ended, token_B, next_B = (x[kept] for x in (places, ended, token_B, next_B))
-            mask_BT, types_BT = mask_BT[kept], types_BT[kept]
-            seen_BV = None if seen_BV is None else seen_BV[kept]
+            remaining = (~ended).nonzero()[:, 0]
+            cache.batch_select_indices(remaining)
+            places, ended, token_B, next_B = (x[remaining] for x in (places, ended, token_B, next_B))
+            mask_BT, types_BT = mask_BT[remaining], types_BT[remaining]
+            seen_BV = None if seen_BV is None else seen_BV[remaining]
         hidden_BTH = model.model(
             input_ids=token_B[:, None],
             attention_mask=mask_BT[:, : width + step + 1],

@@ -1,10 +1,10 @@
-"""Barring, an experimental option of a model for one control: its text cannot attend to its images.
+"""Image blocking, an experimental control: text tokens of the model cannot attend to visual tokens.
 
-A visual token is then seen by visual tokens alone. What is in an image can reach a response in one way only, through a cue recovery
-module whose sink reads it: with the module the model can answer, with the module off it must guess. That tells whether the module is
-wired right. A model that is not barred is not touched by anything here.
+Only visual tokens then attend to visual tokens, so image content can reach a response only through a cue recovery module whose sink reads
+it. With the module the model can answer, with the module off it must guess, which shows that the module is wired correctly. Models
+without the option are not affected.
 
-The option stands in the model's configuration (``images_barred``), so a checkpoint keeps it, and ``load_model`` applies it.
+The option ``images_barred`` is part of the model's configuration: checkpoints contain it and ``load_model`` applies it.
 
 Axes: B rows, Q tokens of a forward, T tokens in the cache and of the forward.
 """
@@ -24,46 +24,43 @@ _OPTION = "images_barred"
 _HISTORY = "visual_history_BT"
 
 
-def is_barred(config: PretrainedConfig) -> bool:
-    """Whether a model of this configuration is barred."""
+def blocks_images(config: PretrainedConfig) -> bool:
+    """Return whether a model with this configuration blocks images."""
     return bool(getattr(config, _OPTION, False))
 
 
-def bar_images(model: Qwen3VLForConditionalGeneration) -> None:
-    """Bars all tokens but visual ones from attending to visual tokens, from here on and in what is saved of ``model``."""
+def block_images(model: Qwen3VLForConditionalGeneration) -> None:
+    """Prevent all but visual tokens from attending to visual tokens, in this model and in checkpoints saved from it."""
     setattr(model.config, _OPTION, True)
     backbone = model.model.language_model
-    if _bar not in backbone._forward_pre_hooks.values():
-        backbone.register_forward_pre_hook(_bar, with_kwargs=True)
+    if _block not in backbone._forward_pre_hooks.values():
+        backbone.register_forward_pre_hook(_block, with_kwargs=True)
 
 
 def visual_history(model: Qwen3VLForConditionalGeneration, types_BT: Tensor) -> dict[str, Tensor]:
-    """What a forward that goes on from a cache must be given beside its usual arguments; nothing for a model that is not barred.
+    """Return the extra arguments of a forward that continues from a cache; empty for a model that does not block images.
 
-    Args:
-        model: any model.
-        types_BT: token types of all that is in the cache and of the forward's own tokens, 0 for text.
+    ``types_BT`` are the token types of all tokens in the cache and of the forward, 0 for text.
     """
-    return {_HISTORY: types_BT != 0} if is_barred(model.config) else {}
+    return {_HISTORY: types_BT != 0} if blocks_images(model.config) else {}
 
 
-def _bar(backbone: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Hook before the text backbone: puts a mask that bars in place of the padding mask.
-
-    Raises:
-        VicurError: where the cache holds tokens and nothing tells which are visual, and for attention without a mask.
-    """
+def _block(
+    backbone: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Replace the padding mask by one that also blocks visual tokens. Hook before the text backbone."""
     history_BT = kwargs.pop(_HISTORY, None)
     visual_BT = kwargs.get("visual_pos_masks") if history_BT is None else history_BT
     cache = kwargs.get("past_key_values")
     if visual_BT is None or visual_BT.shape[1] == 0:
         if cache is not None and int(cache.get_seq_length()) > 0:
             raise VicurError(
-                "a barred model that goes on from a cache must know which tokens in it are visual.",
+                "a model that blocks images needs to know which tokens in the cache are visual.",
                 where=_HISTORY,
-                remedy="Generate with vicur.modeling.generation, which tells it.",
+                remedy="Generate with vicur.modeling.generation, which passes this argument.",
             )
         return args, kwargs
+    # With 4 rows, the first are text positions, from which transformers derives the boundaries of a pack.
     embedded_BQH, positions = kwargs["inputs_embeds"], kwargs.get("position_ids")
     packed = positions is not None and positions.ndim == 3 and positions.shape[0] == 4
     mask_B1QT = create_causal_mask(
@@ -76,16 +73,16 @@ def _bar(backbone: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     )
     if not isinstance(mask_B1QT, Tensor) or mask_B1QT.ndim != 4:
         raise VicurError(
-            "this attention takes no mask that bars images.",
+            f"{getattr(backbone.config, '_attn_implementation', None)} attention does not support a mask that blocks images.",
             where="attn_implementation",
-            remedy="Load a barred model with sdpa or eager attention.",
+            remedy="Load the model with sdpa or eager attention.",
         )
-    barred_B1QT = visual_BT[:, None, None, :] & ~visual_BT[:, None, -embedded_BQH.shape[1] :, None]
-    return args, {**kwargs, "attention_mask": _without(mask_B1QT, barred_B1QT)}
+    blocked_B1QT = visual_BT[:, None, None, :] & ~visual_BT[:, None, -embedded_BQH.shape[1] :, None]
+    return args, {**kwargs, "attention_mask": _without(mask_B1QT, blocked_B1QT)}
 
 
-def _without(mask_B1QT: Tensor, barred_B1QT: Tensor) -> Tensor:
-    """A mask with some pairs taken out of it: true where attended, or 0 there and a large negative number elsewhere."""
+def _without(mask_B1QT: Tensor, blocked_B1QT: Tensor) -> Tensor:
+    """Remove pairs of query and key from a boolean or additive mask."""
     if mask_B1QT.dtype == torch.bool:
-        return mask_B1QT & ~barred_B1QT
-    return mask_B1QT.masked_fill(barred_B1QT, torch.finfo(mask_B1QT.dtype).min)
+        return mask_B1QT & ~blocked_B1QT
+    return mask_B1QT.masked_fill(blocked_B1QT, torch.finfo(mask_B1QT.dtype).min)

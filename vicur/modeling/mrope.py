@@ -1,8 +1,8 @@
 """Positions of a prompt's tokens for M-RoPE (arXiv 2409.12191, section 2.1; Qwen3-VL keeps its rule for images).
 
-Text counts up, the same in all three dimensions. An image's tokens share the time at which the image begins, and count rows and columns
-from there; what follows goes on after the longer of its sides. transformers derives the same from a padded batch, row by row; here a
-prompt's positions are made once, however often it is answered and scored.
+Text counts up, equally in all three dimensions. An image's tokens share the time at which the image starts, and count rows and columns
+from there; the following text continues after the longer side. transformers derives the same from a padded batch, row by row; here the
+positions of a prompt are computed once, however often it is used.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 
-def mrope_positions(types: Sequence[int], grids: Sequence[tuple[int, int, int]]) -> Tensor:
-    """Positions in time, height and width of each token [3, T].
-
-    Args:
-        types: 1 at visual tokens, 0 at text. Images do not touch: the chat template frames each.
-        grids: frames, rows and columns of each image, in visual tokens.
-    """
+def mrope_positions(
+    types: Sequence[int],  # 1 at visual tokens, 0 at text
+    grids: Sequence[tuple[int, int, int]],  # frames, rows and columns of each image, in visual tokens
+) -> Tensor:
+    """Compute the positions in time, height and width of each token [3, T]."""
+    # Each run of visual tokens is one image: images are never adjacent, because the chat template frames each.
     images = iter(grids)
     parts, place = [], 0
     for visual, run in groupby(types):

@@ -1,4 +1,4 @@
-"""Patches of images as a vision tower takes them: far larger than the encoded images, so they are made when they are needed."""
+"""Cache of image patches, which are far larger than the encoded images and therefore made on demand."""
 
 from __future__ import annotations
 
@@ -11,25 +11,21 @@ _MAX_BYTES = 1_000_000_000
 
 
 class PatchCache:
-    """Keeps the patches that were used last.
-
-    Args:
-        max_bytes: memory for them.
-    """
+    """Least recently used cache of patches, of at most ``max_bytes``."""
 
     def __init__(self, max_bytes: int = _MAX_BYTES) -> None:
         self._left = max_bytes
-        self._known: OrderedDict[str, Tensor] = OrderedDict()
+        self._cache: OrderedDict[str, Tensor] = OrderedDict()
 
     def get(self, key: str, make: Callable[[], Tensor]) -> Tensor:
-        """The patches of the image with this key [patches, channels * temporal * patch * patch], made where they are not at hand."""
-        known = self._known.get(key)
-        if known is not None:
-            self._known.move_to_end(key)
-            return known
-        made = make()
-        self._known[key] = made
-        self._left -= made.nbytes
-        while self._left < 0 and self._known:
-            self._left += self._known.popitem(last=False)[1].nbytes
-        return made
+        """Return the patches of an image [patches, channels * temporal * patch * patch], calling ``make`` if they are not cached."""
+        cached = self._cache.get(key)
+        if cached is not None:
+            self._cache.move_to_end(key)
+            return cached
+        patches = make()
+        self._cache[key] = patches
+        self._left -= patches.nbytes
+        while self._left < 0 and self._cache:
+            self._left += self._cache.popitem(last=False)[1].nbytes
+        return patches

@@ -26,13 +26,9 @@ from vicur.seeds import torch_generator
 
 
 class SinkAttention(nn.Module):
-    """The attention of the sink tokens at one decoder layer.
+    """Attention of the sink tokens at one decoder layer.
 
-    ``key_weight`` and ``value_weight`` are W_K and W_V [out, in], laid out as in ``nn.Linear`` but never applied as one.
-
-    Args:
-        hidden_size: H.
-        num_heads: K, a divisor of H.
+    ``key_weight`` and ``value_weight`` are W_K and W_V [out, in], with the layout of ``nn.Linear`` but never applied as one.
     """
 
     def __init__(self, hidden_size: int, num_heads: int) -> None:
@@ -44,42 +40,34 @@ class SinkAttention(nn.Module):
         self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
 
     def forward(
-        self, query_SH: Tensor, visual_SNH: Tensor, valid_SN: Tensor, gain_H: Tensor, eps: float
+        self,
+        query_SH: Tensor,  # states of the sinks, normed
+        visual_SNH: Tensor,  # states of the visual tokens, before the norm
+        valid_SN: Tensor,  # false at padding; each sequence has at least one token
+        gain_H: Tensor,  # gain of the visual states' RMS norm
+        eps: float,  # epsilon of that norm
     ) -> tuple[Tensor, Tensor]:
-        """Pools the visual states of each sequence.
+        """Pool the visual states of each sequence.
 
-        Args:
-            query_SH: states of the sinks, normed.
-            visual_SNH: states of the visual tokens, not normed.
-            valid_SN: false at padding; each sequence has a token.
-            gain_H: gain of the visual states' RMS norm.
-            eps: its epsilon.
-
-        Returns:
-            What to add to the sinks [S, H], and the attention weights in float32, zero at padding [S, K, N].
+        Returns the update of the sinks [S, H], and the attention weights in float32, zero at padding [S, K, N].
         """
         heads = (self.num_heads, -1)
         query_SKD = self.q_proj(query_SH).unflatten(-1, heads)
+        # W_K and the norm's gain move into the query, as derived above.
         folded_SKH = torch.einsum("skd,kdh->skh", query_SKD, self.key_weight.unflatten(0, heads))
         folded_SKH = folded_SKH * (gain_H * query_SKD.shape[-1] ** -0.5)
         norm_SN = torch.linalg.vector_norm(visual_SNH, dim=-1, dtype=torch.float32)
         inverse_S1N = torch.rsqrt(norm_SN.square() / visual_SNH.shape[-1] + eps)[:, None]
         scores_SKN = (folded_SKH @ visual_SNH.mT).float() * inverse_S1N
         weights_SKN = scores_SKN.masked_fill(~valid_SN[:, None], float("-inf")).softmax(-1)
+        # W_V and the gain are applied after pooling.
         pooled_SKH = ((weights_SKN * inverse_S1N).to(visual_SNH.dtype) @ visual_SNH) * gain_H
         values_SKD = torch.einsum("skh,kdh->skd", pooled_SKH, self.value_weight.unflatten(0, heads))
         return self.o_proj(values_SKD.flatten(1)), weights_SKN
 
 
 class CueRecovery(nn.Module):
-    """All of a student's sink attentions, and the two norms that they share.
-
-    Args:
-        hidden_size: H of the text backbone.
-        num_heads: heads of each attention.
-        eps: epsilon of the norms.
-        layers: the decoder layers that an attention follows.
-    """
+    """All sink attentions of a student, and the two norms that they share. ``layers`` are the decoder layers that an attention follows."""
 
     def __init__(self, hidden_size: int, num_heads: int, eps: float, layers: tuple[int, ...]) -> None:
         super().__init__()
@@ -88,25 +76,23 @@ class CueRecovery(nn.Module):
         self.layers = nn.ModuleDict({str(layer): SinkAttention(hidden_size, num_heads) for layer in layers})
 
     def attentions(self) -> dict[int, SinkAttention]:
-        """The sink attentions by decoder layer."""
+        """Return the sink attentions by decoder layer."""
         return {int(layer): module for layer, module in self.layers.items() if isinstance(module, SinkAttention)}
 
     @torch.no_grad()
     def initialise(self, std: float, seed: int) -> None:
-        """Draws W_Q, W_K and W_V from N(0, ``std``), from a substream a layer and on the CPU, so that every device gets the same.
-
-        W_O is zero: what a new module adds is exactly nothing, and the student starts as its backbone.
-        """
+        """Sample W_Q, W_K and W_V from N(0, ``std``); set W_O to zero, so that a new module adds exactly nothing."""
         self.query_norm.weight.fill_(1.0)
         self.visual_norm.weight.fill_(1.0)
         for layer, module in self.attentions().items():
+            # A substream per layer, on the CPU, so that every device and subset of layers gets the same weights.
             generator = torch_generator(seed, "cue_recovery", layer)
             for weight in (module.q_proj.weight, module.key_weight, module.value_weight):
                 weight.copy_(torch.randn(weight.shape, generator=generator) * std)
             module.o_proj.weight.zero_()
 
     def forward(self, positions: CuePositions, layer: int, hidden_BTH: Tensor) -> Tensor:
-        """The states after decoder layer ``layer`` with its sinks updated; the states themselves where no attention follows it."""
+        """Return the states after decoder layer ``layer`` with updated sinks, or unchanged if no attention follows the layer."""
         if str(layer) not in self.layers:
             return hidden_BTH
         hidden_XH = hidden_BTH.flatten(0, 1)
@@ -116,5 +102,5 @@ class CueRecovery(nn.Module):
         update_SH, _ = self.layers[str(layer)](
             query_SH, visual_SNH, positions.valid_SN, norm.weight, norm.variance_epsilon
         )
-        # Under autocast the update comes in its precision, and the states are in another.
+        # Under autocast the update has a lower precision than the states.
         return hidden_XH.index_add(0, positions.sinks_S, update_SH.to(hidden_XH.dtype)).view_as(hidden_BTH)

@@ -1,7 +1,7 @@
-"""The log-probabilities of given responses, under the one distribution that rollout, student and teacher share.
+"""Log-probabilities of given responses, under the one distribution that rollout, student and teacher share.
 
-What sampling never draws (``Chat.forbidden_ids``) has no probability anywhere: it is masked and the rest renormalised. Only response
-positions are projected to the vocabulary, in tiles: no tensor [tokens, vocabulary] is ever held.
+Ids that are never sampled (``Chat.forbidden_ids``) are masked everywhere and the rest is renormalised. Only response positions are
+projected to the vocabulary, in tiles, so no tensor [tokens, vocabulary] exists.
 """
 
 from __future__ import annotations
@@ -22,44 +22,32 @@ from vicur.modeling.vision import ImageFeatures, encoder_outputs
 
 @dataclass(frozen=True, eq=False)
 class ResponseStates:
-    """What a forward leaves of a batch's responses, before anything is projected to the vocabulary.
+    """Hidden states of a batch's responses, before the projection to the vocabulary."""
 
-    Attributes:
-        hidden_NH: states that predict the N response tokens, row by row.
-        targets_N: those tokens.
-        mask_BR: true at tokens of a response, false at padding; N of them.
-        head_VH: weights of the model's output layer.
-    """
-
-    hidden_NH: Tensor
-    targets_N: Tensor
-    mask_BR: Tensor
-    head_VH: Tensor
+    hidden_NH: Tensor  # states that predict the N response tokens, row by row
+    targets_N: Tensor  # those tokens
+    mask_BR: Tensor  # true at response tokens, false at padding
+    head_VH: Tensor  # weights of the model's output layer
 
     def to(self, device: torch.device) -> ResponseStates:
-        """The same on another device."""
         return ResponseStates(*(getattr(self, each.name).to(device) for each in fields(self)))
 
     def padded(self, values_N: Tensor) -> Tensor:
-        """Values of the tokens, row by row, as [B, R], zero at padding."""
+        """Arrange values of the tokens as [B, R], with zeros at padding."""
         return values_N.new_zeros(self.mask_BR.shape).masked_scatter(self.mask_BR, values_N)
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of a batch's responses, zero at padding.
-
-    Attributes:
-        logprobs_BR: log-probability of each response token [B, R].
-        entropy_BR: entropy of the distribution that it was drawn from, in nats, without gradient [B, R].
-    """
+    """Scores of a batch's response tokens, zero at padding."""
 
     logprobs_BR: Tensor
-    entropy_BR: Tensor
+    entropy_BR: Tensor  # of the distributions, in nats, without gradient
 
 
 def text_config(model: Qwen3VLForConditionalGeneration) -> Qwen3VLTextConfig:
-    """Configuration of a model's text backbone (transformers types it as any configuration)."""
+    """Return the configuration of a model's text backbone."""
+    # transformers declares it as a generic configuration.
     config = model.config.text_config
     assert isinstance(config, Qwen3VLTextConfig)
     return config
@@ -68,18 +56,8 @@ def text_config(model: Qwen3VLForConditionalGeneration) -> Qwen3VLTextConfig:
 def response_states(
     model: Qwen3VLForConditionalGeneration, batch: Batch, features: Mapping[str, ImageFeatures]
 ) -> ResponseStates:
-    """States before the response tokens of ``batch``, in one plain forward.
-
-    Called below the forward of whatever module shards or replicates the model, so that the output layer's weights are whole.
-
-    Args:
-        model: the student or the teacher.
-        batch: prompts with responses.
-        features: features of the batch's images from this model's vision tower.
-
-    Raises:
-        VicurError: where the output layer is more than a matrix.
-    """
+    """Compute the states that predict the response tokens of ``batch``, in one plain forward."""
+    # Call this inside the forward of a module that shards or replicates the model: the weights are complete only there.
     head_VH = output_weights(model)
     hidden_BTH = model.model(
         input_ids=batch.input_ids,
@@ -97,12 +75,7 @@ def response_states(
 
 
 def token_scores(states: ResponseStates, forbidden: Tensor) -> Scores:
-    """Scores of the response tokens, with their graph.
-
-    Args:
-        states: states of the responses.
-        forbidden: ids that have no probability, sorted.
-    """
+    """Score the response tokens, differentiably. ``forbidden`` ids are sorted and have no probability."""
     logprobs_N1, entropy_N = token_logprobs(states.hidden_NH, states.head_VH, states.targets_N[:, None], forbidden)
     return Scores(states.padded(logprobs_N1[:, 0]), states.padded(entropy_N))
 
@@ -115,22 +88,22 @@ def score_responses(
 
 
 def output_input(hidden_NH: Tensor) -> Tensor:
-    """Hidden states as an output layer would take them under autocast; the tiles are not computed by one."""
+    """Cast hidden states as autocast would for the output layer, because the tiles are computed outside of autocast."""
     device = hidden_NH.device.type
     return hidden_NH.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden_NH
 
 
 def output_weights(model: Qwen3VLForConditionalGeneration) -> Tensor:
-    """Weights of a model's output layer [V, H].
+    """Return the weights of a model's output layer [V, H].
 
     Raises:
-        VicurError: where that is more than a matrix.
+        VicurError: if the layer is more than a matrix.
     """
     head = model.lm_head
     if not isinstance(head, nn.Linear) or head.bias is not None:
         raise VicurError(
-            f"the output layer is a {type(head).__name__} and computes more than a product with its weights.",
+            f"the output layer must be a linear layer without bias, but is a {type(head).__name__}.",
             where="lm_head",
-            remedy="Leave lm_head as it is: adapters belong into the decoder layers.",
+            remedy="Do not modify lm_head. Apply adapters to the decoder layers only.",
         )
     return head.weight

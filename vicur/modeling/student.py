@@ -1,12 +1,12 @@
 """The student: Qwen3-VL with cue recovery between its decoder layers.
 
-transformers' model is subclassed and none of its code is copied. The input of decoder layer l + 1 is the state after layer l and its
-deepstack addition, so a hook before each layer is the place where cue recovery acts. The positions of one forward travel to the hooks
-in the layers' keyword arguments, bound to the module: no state outlives a forward, and several may be under way before a backward.
-The hooks run outside gradient checkpointing, as hooks do in transformers, so a layer that is computed again finds its input there.
+Subclasses transformers' model without copying its code. The input of decoder layer l + 1 is the state after layer l and its deepstack
+addition, so a forward pre-hook on each layer applies cue recovery. The positions of a forward reach the hooks in the layers' keyword
+arguments, bound to the module: no state outlives a forward, and several forwards may precede a backward. The hooks run outside gradient
+checkpointing, as hooks do in transformers, so a recomputed layer gets the same input.
 
-Cue recovery takes part in prefill alone: in a forward without a cache or with an empty one. The whole prompt must be in it. A later
-forward that brings more of the prompt (an image; with sink ``assistant``, a new turn) is refused, since the sink is in the cache by then.
+Cue recovery takes part in prefill only: in a forward without a cache or with an empty one, which must contain the whole prompt. A later
+forward with more of the prompt (an image; with sink ``assistant``, a new turn) is rejected, because the sink is in the cache by then.
 """
 
 from __future__ import annotations
@@ -28,22 +28,17 @@ from vicur.modeling.positions import PADDING, CuePositions, find_sequences, loca
 from vicur.modeling.recovery import CueRecovery, SinkAttention
 
 _RECOVER = "recover_cues"
-# transformers' token types; 0 is text.
+# Token types of transformers; 0 is text.
 IMAGE, VIDEO = 1, 2
 
 
 class Qwen3VLStudentConfig(Qwen3VLConfig):
-    """Configuration of a student with cue recovery; one without is a plain ``Qwen3VLConfig``.
-
-    Args:
-        cue_recovery: fields of :class:`~vicur.config.recovery.CueRecoverySettings`; left out, the defaults.
-        im_start_token_id: id of ``<|im_start|>``; needed for sink ``assistant``.
-    """
+    """Configuration of a student with cue recovery. Without it, a student has a plain ``Qwen3VLConfig``."""
 
     model_type = "qwen3_vl_cue_recovery"
 
-    cue_recovery: dict[str, Any] | None = None
-    im_start_token_id: int | None = None
+    cue_recovery: dict[str, Any] | None = None  # fields of CueRecoverySettings; the defaults if None
+    im_start_token_id: int | None = None  # id of <|im_start|>, required for sink "assistant"
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.cue_recovery = CueRecoverySettings.model_validate(self.cue_recovery or {}).model_dump()
@@ -51,24 +46,24 @@ class Qwen3VLStudentConfig(Qwen3VLConfig):
 
     @property
     def recovery_settings(self) -> CueRecoverySettings:
-        """``cue_recovery``, typed."""
+        """Typed ``cue_recovery``."""
         return CueRecoverySettings.model_validate(self.cue_recovery)
 
 
 class Qwen3VLStudentModel(Qwen3VLModel):
-    """Vision tower and text backbone, with cue recovery in between the layers of the latter."""
+    """Vision tower and text backbone, with cue recovery between the layers of the backbone."""
 
     config: Qwen3VLStudentConfig
     config_class = Qwen3VLStudentConfig
     _no_split_modules = [*Qwen3VLModel._no_split_modules, "SinkAttention"]  # noqa: RUF012 (as transformers has it)
-    # Where sinks and visual tokens are depends on the data.
+    # The positions of sinks and visual tokens depend on the data.
     _can_compile_fullgraph = False
 
     def __init__(self, config: Qwen3VLStudentConfig) -> None:
         super().__init__(config)
-        self.recovers = True
-        self.cue_recovery = cue_recovery_of(config)
-        recover_between(self.language_model)
+        self.recovery_enabled = True
+        self.cue_recovery = build_cue_recovery(config)
+        register_recovery_hooks(self.language_model)
         self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -77,11 +72,12 @@ class Qwen3VLStudentModel(Qwen3VLModel):
             std = self.config.get_text_config().initializer_range
             init.normal_(module.key_weight, std=std)
             init.normal_(module.value_weight, std=std)
-            # What a new module adds is exactly nothing: the student starts as its backbone.
+            # A new module adds exactly nothing, so the student starts equal to its backbone.
             init.zeros_(module.o_proj.weight)
 
     def get_image_features(self, pixel_values: Tensor, image_grid_thw: Tensor | None = None, **kwargs: Any) -> Any:
-        """As transformers has it; what is meant for the decoder layers stays out of the vision tower."""
+        """See transformers."""
+        # transformers passes all keyword arguments to the vision tower, but this one is for the decoder layers.
         kwargs.pop(_RECOVER, None)
         return super().get_image_features(pixel_values, image_grid_thw, **kwargs)
 
@@ -96,11 +92,10 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         sequence_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """As transformers has it, with one argument more.
+        """Run the model like transformers' forward, with the additional argument ``sequence_ids``.
 
-        Args:
-            sequence_ids: which tokens of a pack share a sequence, -1 at padding [B, T]; needed only where neither the attention mask
-                nor the text's positions nor ``cu_seq_lens_q`` tell. It does not mask attention.
+        These are the ids of the sequences of a pack, -1 at padding [B, T]. They are required only if neither the attention mask, nor the
+        text positions, nor ``cu_seq_lens_q`` determine the sequences. They do not mask attention.
         """
         shared: dict[str, Any] = {
             "input_ids": input_ids,
@@ -125,12 +120,12 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         sequence_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> CuePositions | None:
-        """Sinks and visual tokens of a forward with these arguments, or ``None`` where cue recovery takes no part in it.
+        """Return the sinks and visual tokens of a forward with these arguments, or ``None`` if cue recovery takes no part in it.
 
         Raises:
-            VicurError: where the forward continues a prompt whose beginning is in the cache.
+            VicurError: if the forward continues a prompt that is partly in the cache.
         """
-        if not self.recovers:
+        if not self.recovery_enabled:
             return None
         features = _has_features(kwargs)
         headers_BT = self._headers(input_ids)
@@ -143,7 +138,7 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         if visual_BT is None:
             return None
         if input_ids is not None and visual_BT.shape[1] > input_ids.shape[1]:
-            # transformers before 5.20 hands the token types of the whole prompt to the first of its chunks.
+            # With chunked prefill, transformers before 5.20 passes the token types of the whole prompt with the first chunk.
             raise _late_prompt()
         if self.config.recovery_settings.sink == "assistant" and headers_BT is None:
             raise _missing("input_ids")
@@ -155,14 +150,15 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         return locate(sequence_ids, visual_BT & (sequence_ids != PADDING), headers_BT)
 
     def _headers(self, input_ids: Tensor | None) -> Tensor | None:
-        """True where a turn begins [B, T], with sink ``assistant`` and known ids."""
+        """Mark the start of each turn [B, T], or return ``None`` if the sink does not need it or ids are unknown."""
         start = self.config.im_start_token_id
         if self.config.recovery_settings.sink == "first" or input_ids is None or start is None:
             return None
         return torch.eq(input_ids, start)
 
     def _visual(self, input_ids: Tensor | None, types_BT: Tensor | None, features: bool) -> Tensor | None:
-        """True at image and video tokens [B, T], or ``None`` where there are none: by type, else where transformers puts features."""
+        """Mark image and video tokens [B, T], or return ``None`` if there are none."""
+        # Without token types, find them by id, as transformers does to insert features.
         if types_BT is not None:
             return torch.isin(types_BT, types_BT.new_tensor([IMAGE, VIDEO]))
         if not features:
@@ -173,14 +169,14 @@ class Qwen3VLStudentModel(Qwen3VLModel):
 
 
 class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
-    """The student with its output layer: what is trained, saved and generated with."""
+    """The student with its output layer: the model that is trained, saved and generated with."""
 
     config: Qwen3VLStudentConfig
     config_class = Qwen3VLStudentConfig
     _can_compile_fullgraph = False
 
     def __init__(self, config: Qwen3VLStudentConfig) -> None:
-        # Past the parent, which would build a backbone of its own first.
+        # Skip the parent's constructor, which would build a plain backbone first.
         super(Qwen3VLForConditionalGeneration, self).__init__(config)
         self.model = Qwen3VLStudentModel(config)
         text = config.get_text_config()
@@ -190,24 +186,20 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
 
 @contextmanager
 def cue_recovery_off(model: Qwen3VLForConditionalGeneration) -> Iterator[None]:
-    """Inside, a student computes what its backbone computes. A model without the module computes that anyway."""
+    """Disable cue recovery, so that a student computes the same as its backbone. No effect on a model without the module."""
     inner = model.model
     if not isinstance(inner, Qwen3VLStudentModel):
         yield
         return
-    before, inner.recovers = inner.recovers, False
+    before, inner.recovery_enabled = inner.recovery_enabled, False
     try:
         yield
     finally:
-        inner.recovers = before
+        inner.recovery_enabled = before
 
 
-def cue_recovery_of(config: Qwen3VLStudentConfig) -> CueRecovery:
-    """The module of a student of this configuration, its weights not initialised.
-
-    Raises:
-        VicurError: where the settings do not fit the backbone.
-    """
+def build_cue_recovery(config: Qwen3VLStudentConfig) -> CueRecovery:
+    """Build the module of a student with this configuration, with uninitialised weights."""
     text, settings = config.get_text_config(), config.recovery_settings
     heads = settings.num_heads or text.num_attention_heads
     layers = settings.layers(text.num_hidden_layers)
@@ -215,11 +207,11 @@ def cue_recovery_of(config: Qwen3VLStudentConfig) -> CueRecovery:
         raise VicurError(
             f"{heads} heads do not divide the hidden size {text.hidden_size}.",
             where="cue_recovery.num_heads",
-            remedy="Choose a divisor.",
+            remedy=f"Choose a divisor of {text.hidden_size}.",
         )
     if not layers:
         raise VicurError(
-            "a single decoder layer leaves no place for cue recovery.",
+            "cue recovery needs a backbone with at least 2 decoder layers, but this one has 1.",
             where="cue_recovery",
             remedy="Use a backbone with more layers.",
         )
@@ -227,13 +219,13 @@ def cue_recovery_of(config: Qwen3VLStudentConfig) -> CueRecovery:
         raise VicurError(
             "sink 'assistant' needs the id of <|im_start|>.",
             where="im_start_token_id",
-            remedy="Set it in the model's configuration, from the tokenizer.",
+            remedy="Set it in the model's config.json to the tokenizer's id of this token.",
         )
     return CueRecovery(text.hidden_size, heads, text.rms_norm_eps, layers)
 
 
-def recover_between(backbone: Qwen3VLTextModel) -> None:
-    """Lets cue recovery act between the decoder layers of a text backbone: a forward takes it as its argument ``recover_cues``."""
+def register_recovery_hooks(backbone: Qwen3VLTextModel) -> None:
+    """Let a text backbone apply cue recovery between its decoder layers. Its forward then accepts the argument ``recover_cues``."""
     for layer in backbone.layers:
         layer.register_forward_pre_hook(_recover_before, with_kwargs=True)
 
@@ -241,7 +233,7 @@ def recover_between(backbone: Qwen3VLTextModel) -> None:
 def _recover_before(
     layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Hook before a decoder layer: applies what follows the layer before it, and takes the argument out of the layer's sight."""
+    """Apply cue recovery after the previous layer. Hook before a decoder layer, which does not accept the argument itself."""
     recover = kwargs.pop(_RECOVER, None)
     if recover is not None:
         hidden_BTH, *rest = args
@@ -250,7 +242,7 @@ def _recover_before(
 
 
 def _has_features(kwargs: dict[str, Any]) -> bool:
-    """Whether a forward with these arguments brings pixels or features of images or videos."""
+    """Return whether a forward with these arguments contains pixels or features of images or videos."""
     encoded = kwargs.get("mm_encoder_outputs") or {}
     return any(
         value is not None
@@ -260,7 +252,7 @@ def _has_features(kwargs: dict[str, Any]) -> bool:
 
 def _missing(argument: str) -> VicurError:
     return VicurError(
-        f"cue recovery cannot find its positions without {argument}.",
+        f"cue recovery cannot determine its positions without {argument}.",
         where=argument,
         remedy=f"Pass {argument} to the forward.",
     )
@@ -268,7 +260,7 @@ def _missing(argument: str) -> VicurError:
 
 def _late_prompt() -> VicurError:
     return VicurError(
-        "cue recovery needs the whole prompt in one forward, but the cache holds a part of it already.",
+        "cue recovery needs the whole prompt in one forward, but the cache already contains a part of it.",
         where="past_key_values",
-        remedy="Prefill the prompt at once: no chunked prefill (prefill_chunk_size), no cached prefix, no new turn on an old cache.",
+        remedy="Prefill the prompt at once, without chunked prefill (prefill_chunk_size), a cached prefix or a new turn on an old cache.",
     )

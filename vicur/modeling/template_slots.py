@@ -1,23 +1,23 @@
-"""Marks that stand for a user's text while a chat template is rendered around it.
+"""Slots for user text in a rendered chat template.
 
-What a template writes may hold control tokens; what a user wrote may not. Each text is tokenized by itself, with special tokens split.
+The template may contain control tokens; user text must not. Each text is therefore tokenized separately, with special tokens split.
 """
 
 from __future__ import annotations
 
 import re
 
-# Private-use characters. Texts are never searched for them: no text is in what is rendered.
-_MARK = "\ue000{}\ue001"
-_MARKS = re.compile("\ue000(\\d+)\ue001")
+# Private-use characters. User text cannot interfere, because it is not part of the rendered string.
+_SLOT = "\ue000{}\ue001"
+_SLOTS = re.compile("\ue000(\\d+)\ue001")
 
 
-def mark(number: int) -> str:
-    """The mark of a text."""
-    return _MARK.format(number)
+def slot(number: int) -> str:
+    """Return the placeholder of a text."""
+    return _SLOT.format(number)
 
 
-def split_marks(rendered: str) -> list[str | int]:
-    """A rendered template as its own pieces, and between them the numbers of the texts that go there."""
-    # Splitting by a pattern with a group alternates the two.
-    return [int(piece) if index % 2 else piece for index, piece in enumerate(_MARKS.split(rendered))]
+def split_slots(rendered: str) -> list[str | int]:
+    """Split a rendered template into its own pieces and, between them, the numbers of the texts to insert."""
+    # Splitting by a pattern with a group alternates between the two.
+    return [int(piece) if index % 2 else piece for index, piece in enumerate(_SLOTS.split(rendered))]

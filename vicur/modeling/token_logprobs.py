@@ -1,7 +1,7 @@
 """Log-probabilities of given tokens from hidden states, in memory that does not grow with tokens times vocabulary.
 
-The forward passes over the vocabulary once with an online logsumexp; the backward computes each tile of logits again and turns it into
-its gradient at once. Cost: 8 N H V operations with both gradients, against 6 where all logits are kept.
+The forward passes over the vocabulary once with an online logsumexp; the backward computes each tile of logits again and turns it directly
+into its gradient. Cost: 8 N H V operations with both gradients, compared with 6 if all logits are stored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vicur.modeling.tiles import (
     TileSizes,
     accumulation_dtype,
     add_product_,
-    unwritten,
+    empty_gradient,
     vocabulary_tiles,
     without_autocast,
 )
@@ -27,37 +27,25 @@ from vicur.modeling.tiles import (
 
 @dataclass(frozen=True, eq=False)
 class TopTokens:
-    """The likeliest tokens at N places, likeliest first.
-
-    Attributes:
-        ids_NK: their ids.
-        logprobs_NK: their log-probabilities.
-    """
+    """The K most likely tokens at N positions, most likely first."""
 
     ids_NK: Tensor
     logprobs_NK: Tensor
 
     def to(self, device: torch.device) -> TopTokens:
-        """The same on another device."""
         return TopTokens(self.ids_NK.to(device), self.logprobs_NK.to(device))
 
 
 def token_logprobs(
-    hidden_NH: Tensor, weight_VH: Tensor, ids_NK: Tensor, forbidden: Tensor, sizes: TileSizes | None = None
+    hidden_NH: Tensor,  # hidden states, each of which predicts a token
+    weight_VH: Tensor,  # weights of the output layer, which may be tied to the embedding; a plain tensor
+    ids_NK: Tensor,  # ids to score
+    forbidden: Tensor,  # ids that have no probability, sorted [F]; such an id in ids_NK scores -inf
+    sizes: TileSizes | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """log softmax(h_n W^T)[ids_nk], over the vocabulary without the forbidden ids.
+    """Compute log softmax(h_n W^T)[ids_nk], over the vocabulary without the forbidden ids, differentiable in hidden states and weights.
 
-    Differentiable in hidden states and weights. A gradient that is not needed (a frozen output layer, ``no_grad``) is not computed.
-
-    Args:
-        hidden_NH: hidden states that predict a token each.
-        weight_VH: weights of the output layer, which may be the embedding's; a plain tensor.
-        ids_NK: ids to score at each.
-        forbidden: ids that have no probability, sorted [F]; one of them among ``ids_NK`` scores -inf.
-        sizes: tile sizes; those suited to the device where left out.
-
-    Returns:
-        Log-probabilities [N, K], and the entropies of the distributions in nats [N], without gradient; float32, or float64 for float64.
+    Returns log-probabilities [N, K] and the distributions' entropies in nats [N], without gradient; float32, or float64 for float64.
     """
     logprobs_NK, entropy_N = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
         hidden_NH, weight_VH, ids_NK, forbidden, sizes or TileSizes.suited_to(hidden_NH.device)
@@ -74,22 +62,17 @@ def top_tokens(
     k: int,
     sizes: TileSizes | None = None,
 ) -> tuple[TopTokens, Tensor]:
-    """The k likeliest tokens, and the log-probabilities of given ones beside them, without gradient.
-
-    Arguments are those of :func:`token_logprobs`.
-
-    Returns:
-        The likeliest tokens and the log-probabilities of ``ids_NJ``.
+    """Return the k most likely tokens and the log-probabilities of ``ids_NJ``, without gradient. See :func:`token_logprobs`.
 
     Raises:
-        VicurError: where fewer than ``k`` ids have a probability.
+        VicurError: if fewer than ``k`` ids have a probability.
     """
     allowed = len(weight_VH) - len(forbidden)
     if k > allowed:
         raise VicurError(
-            f"{k} likeliest tokens are asked for, and the vocabulary has {allowed} that can be drawn.",
+            f"k is {k}, but the vocabulary has only {allowed} tokens that can be sampled.",
             where="objective.k",
-            remedy=f"Ask for at most {allowed}, or take forward_kl, which sums over all of them.",
+            remedy=f"Set k to at most {allowed}, or use forward_kl, which sums over all tokens.",
         )
     sizes = sizes or TileSizes.suited_to(hidden_NH.device)
     swept = _sweep(hidden_NH, weight_VH, ids_NJ, forbidden, sizes, top=k)
@@ -99,7 +82,7 @@ def top_tokens(
 
 @dataclass(frozen=True, eq=False)
 class _Sweep:
-    """What one pass over the vocabulary finds."""
+    """Results of one pass over the vocabulary."""
 
     logits_NJ: Tensor
     normaliser_N: Tensor
@@ -111,10 +94,9 @@ class _Sweep:
 def _sweep(
     hidden_NH: Tensor, weight_VH: Tensor, ids_NJ: Tensor, forbidden: Tensor, sizes: TileSizes, top: int = 0
 ) -> _Sweep:
-    """Passes over the vocabulary once."""
     count, wide = len(hidden_NH), accumulation_dtype(hidden_NH)
     logits_NJ = hidden_NH.new_empty(ids_NJ.shape, dtype=wide)
-    best = _Best(ids_NJ.new_zeros(count, top), hidden_NH.new_full((count, top), -torch.inf, dtype=wide))
+    best = _TopLogits(ids_NJ.new_zeros(count, top), hidden_NH.new_full((count, top), -torch.inf, dtype=wide))
     softmax = RunningSoftmax(count, logits_NJ)
     with without_autocast(hidden_NH):
         for tile in vocabulary_tiles(len(weight_VH), forbidden, sizes.width(count)):
@@ -129,24 +111,24 @@ def _sweep(
 
 
 @dataclass(frozen=True, eq=False)
-class _Best:
+class _TopLogits:
     """The highest logits so far and their ids."""
 
     ids_NK: Tensor
     logits_NK: Tensor
 
     def add(self, logits_NV: Tensor, rows: slice, start: int) -> None:
-        """Lets a tile's logits of ``rows`` contend; ``start`` is the tile's first id."""
+        """Merge a tile's logits of ``rows``. ``start`` is the tile's first id."""
         k = self.logits_NK.shape[1]
-        found = logits_NV.topk(min(k, logits_NV.shape[1]), dim=-1)
-        contenders_NC = torch.cat([self.logits_NK[rows], found.values], dim=1)
-        ids_NC = torch.cat([self.ids_NK[rows], found.indices + start], dim=1)
-        self.logits_NK[rows], places_NK = contenders_NC.topk(k, dim=-1)
+        highest = logits_NV.topk(min(k, logits_NV.shape[1]), dim=-1)
+        candidates_NC = torch.cat([self.logits_NK[rows], highest.values], dim=1)
+        ids_NC = torch.cat([self.ids_NK[rows], highest.indices + start], dim=1)
+        self.logits_NK[rows], places_NK = candidates_NC.topk(k, dim=-1)
         self.ids_NK[rows] = ids_NC.gather(1, places_NK)
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """d log p(i_k) / dz_v = [v = i_k] - p_v, summed over k with the gradients that come in."""
+    """d log p(i_k) / dz_v = [v = i_k] - p_v, summed over k with the incoming gradients."""
 
     @staticmethod
     def forward(
@@ -167,11 +149,11 @@ class _TokenLogprobs(torch.autograd.Function):
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         wide, sizes = normaliser_N.dtype, ctx.sizes
         hidden_grad_NH = hidden_NH.new_zeros(hidden_NH.shape, dtype=wide) if needs_hidden else None
-        weight_grad_VH = unwritten(weight_VH, weight_VH.dtype, tokens=len(hidden_NH)) if needs_weight else None
+        weight_grad_VH = empty_gradient(weight_VH, weight_VH.dtype, tokens=len(hidden_NH)) if needs_weight else None
         total_N1 = -grad_NK.sum(-1, keepdim=True)
         with without_autocast(hidden_NH):
             for tile in vocabulary_tiles(len(weight_VH), forbidden, sizes.width(len(hidden_NH))):
-                # The whole sum over tokens is done in wide precision before it is rounded to the weights'.
+                # Sum over all tokens in wide precision before rounding to the weights' precision.
                 tile_grad_VH = None if weight_grad_VH is None else weight_grad_VH[tile.ids].to(wide)
                 for rows in sizes.token_tiles(len(hidden_NH)):
                     logits_NV = tile.logits(hidden_NH[rows], weight_VH)

@@ -1,4 +1,4 @@
-"""What a training takes, told before any money is spent: memory of each GPU, operations, hours, and what to change if it does not fit."""
+"""Estimate what a training run needs before it starts: GPU memory, operations and hours, and changes that make it fit."""
 
 from vicur.planning.inputs import Hardware, PlanInput, plan_input
 from vicur.planning.plan import Plan, make_plan

@@ -1,6 +1,6 @@
-"""Which architecture a plan is for: a folder's own, or one that was published, by its size.
+"""Look up the architecture of a model by its checkpoint folder or by a published size such as ``8B``.
 
-``qwen3_vl.json`` holds the published sizes with their source; no weights are read, and nothing is downloaded.
+``qwen3_vl.json`` holds the published sizes with their source. No weights are read and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -24,57 +24,50 @@ _SIZE_IN_NAME = re.compile(r"(?<![0-9.])(\d+B)(?![a-z])", re.IGNORECASE)
 
 @dataclass(frozen=True, eq=False)
 class Architecture:
-    """A backbone to plan for.
+    """A backbone to plan for."""
 
-    Attributes:
-        name: what to call it: the published model, or the folder.
-        config: the backbone's configuration, without cue recovery.
-        absent: the folder that was named and is not here; the published model of its size stands in for it.
-    """
-
-    name: str
-    config: Qwen3VLConfig
+    name: str  # of the published model, or the path of the folder
+    config: Qwen3VLConfig  # of the backbone, without cue recovery
+    # The folder that the user named, if it does not exist and the published model of the same size is used instead.
     absent: str | None = None
 
     @property
     def text(self) -> Qwen3VLTextConfig:
-        """Configuration of the text backbone (transformers types it as any configuration)."""
         config = self.config.text_config
+        # transformers annotates it as PreTrainedConfig.
         assert isinstance(config, Qwen3VLTextConfig)
         return config
 
     @property
     def vision(self) -> Qwen3VLVisionConfig:
-        """Configuration of the vision tower."""
         config = self.config.vision_config
         assert isinstance(config, Qwen3VLVisionConfig)
         return config
 
     @property
     def head_dim(self) -> int:
-        """Numbers of an attention head of the text backbone."""
+        """Size of an attention head of the text backbone."""
         return self.text.head_dim or self.text.hidden_size // self.text.num_attention_heads
 
     @property
     def key_value_heads(self) -> int:
-        """Heads of the text backbone's keys and values."""
         return self.text.num_key_value_heads or self.text.num_attention_heads
 
     @property
-    def patch_numbers(self) -> int:
-        """Numbers of a patch of pixels."""
+    def patch_values(self) -> int:
+        """Number of values in a patch of pixels."""
         patch = self.vision.patch_size
         assert isinstance(patch, int)
         return int(self.vision.in_channels) * int(str(self.vision.temporal_patch_size)) * patch**2
 
 
 def published_sizes() -> dict[str, int]:
-    """Parameters of the published models by size ("2B", ...), tied ones once."""
+    """Return the parameter count of each published model by its size ("2B", ...). Tied parameters count once."""
     return {size: int(entry["parameters"]) for size, entry in _read()["sizes"].items()}
 
 
 def published_config(size: str) -> Qwen3VLConfig:
-    """Configuration of the published Qwen3-VL-Instruct of a size in :func:`published_sizes`."""
+    """Return the configuration of the published Qwen3-VL-Instruct of a size in :func:`published_sizes`."""
     table = _read()
     common, entry = table["common"], table["sizes"][size]
     fields: dict[str, Any] = {name: value for name, value in common.items() if name.endswith("_id")}
@@ -85,27 +78,25 @@ def published_config(size: str) -> Qwen3VLConfig:
 
 
 def architecture_of(model: str) -> Architecture:
-    """The architecture that ``model`` names.
-
-    Args:
-        model: a published size ("8B"), ``tiny``, or a checkpoint's folder. A folder that is not on this machine is taken for the
-            published model whose size stands in its name, so that a cluster's run can be planned on a laptop.
+    """Return the architecture of ``model``: a published size ("8B"), ``tiny``, or a checkpoint folder.
 
     Raises:
-        VicurError: where it names none.
+        VicurError: if the folder does not exist and its name does not contain exactly one published size.
     """
     if model.upper() in published_sizes():
         return Architecture(f"Qwen3-VL-{model.upper()}", published_config(model.upper()))
     path = BaseModelConfig(path=model).folder / "config.json"
     if path.is_file():
         return Architecture(model, _config_in(path))
-    found = [size.upper() for size in _SIZE_IN_NAME.findall(Path(model).name) if size.upper() in published_sizes()]
-    if len(found) == 1:
-        return Architecture(f"Qwen3-VL-{found[0]}", published_config(found[0]), absent=model)
+    # A folder on the cluster can be planned for on a laptop, as long as its name says which published model it holds.
+    sizes = [size.upper() for size in _SIZE_IN_NAME.findall(Path(model).name) if size.upper() in published_sizes()]
+    if len(sizes) == 1:
+        return Architecture(f"Qwen3-VL-{sizes[0]}", published_config(sizes[0]), absent=model)
+    reason = f"contains several published sizes ({', '.join(sizes)})" if sizes else "contains no published size"
     raise VicurError(
-        "is no folder with a config.json, and its name holds no published size.",
+        f"there is no config.json in this folder, and its name {reason}.",
         where=model,
-        remedy=f"Name a checkpoint's folder, or one of {', '.join(published_sizes())}.",
+        remedy=f"Give the path of a checkpoint folder, or one of {', '.join(published_sizes())}.",
     )
 
 
@@ -118,10 +109,16 @@ def _config_in(path: Path) -> Qwen3VLConfig:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise VicurError("is not JSON.", where=str(path), remedy="Copy or download the checkpoint again.") from error
+        raise VicurError(
+            f"the file is not valid JSON ({error}).", where=str(path), remedy="Copy or download the checkpoint again."
+        ) from error
     kind = fields.pop("model_type", None)
     if kind not in (Qwen3VLConfig.model_type, Qwen3VLStudentConfig.model_type):
-        raise VicurError(f"has model type {kind!r}.", where=str(path), remedy="Name a Qwen3-VL checkpoint.")
+        raise VicurError(
+            f"model_type is {kind!r}, but only {Qwen3VLConfig.model_type!r} and {Qwen3VLStudentConfig.model_type!r} can be planned for.",
+            where=str(path),
+            remedy="Use a Qwen3-VL checkpoint.",
+        )
     for ours in ("cue_recovery", "im_start_token_id", "architectures"):
         fields.pop(ours, None)
     config: Qwen3VLConfig = Qwen3VLConfig.from_dict(fields)

@@ -1,12 +1,11 @@
-"""Memory that parts of the model take while they compute, counted on their own code.
+"""Measure how much memory single layers of the model allocate, by running them on fake tensors.
 
-One decoder layer, one block of the vision tower and one cue recovery module run with fake tensors (shapes and types without data:
-``torch._subclasses.FakeTensorMode``), forward and backward, while a dispatch mode adds up the storages that are alive. So the figures
-follow what transformers and autograd really do, in any size, within a second and without memory.
+One decoder layer, one block of the vision tower and one cue recovery module run forward and backward with fake tensors (shapes and dtypes
+without data, ``torch._subclasses.FakeTensorMode``), while a dispatch mode adds up the live storages. The result follows the actual code
+of transformers and autograd at any size, and takes less than a second and no memory.
 
-What stands in for a GPU is torch's CPU path: its attention keeps queries, keys, values, output, log-sums and mask, as CUDA's
-memory-efficient and flash kernels do. The allocator's rounding and the kernels' own workspaces are not seen; the plan's headroom is
-for them.
+PyTorch's CPU kernels represent those of a GPU: their attention saves queries, keys, values, output, log-sum-exp and mask, as CUDA's
+memory-efficient and flash kernels do. Rounding by the allocator and kernel workspaces are not included; ``Hardware.headroom`` covers them.
 
 Axes: B rows, T tokens, H hidden, P patches, D head dimension.
 """
@@ -40,47 +39,36 @@ from vicur.modeling.recovery import CueRecovery
 
 @dataclass(frozen=True)
 class Precision:
-    """In which types a model computes.
-
-    Attributes:
-        weights: type of the weights that the computation reads.
-        autocast: whether float32 weights are cast to bfloat16 on the way (then states between layers are float32).
-    """
+    """Dtypes that a model computes with."""
 
     weights: torch.dtype
-    autocast: bool = False
+    autocast: bool = False  # casts float32 weights to bfloat16; hidden states between layers stay float32
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of a number in the states between layers."""
+        """Bytes per element of the hidden states between layers."""
         return self.weights.itemsize
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a part takes beyond its inputs; weights, their copies and their gradients are not among them.
+    """Bytes that a layer allocates besides its inputs, weights, copies of weights and gradients of weights."""
 
-    Attributes:
-        kept: what stays between forward and backward, its output included.
-        forward_peak: highest level in a forward without graph.
-        backward_peak: highest level in forward and backward.
-    """
-
-    kept: int
-    forward_peak: int
-    backward_peak: int
+    saved: int  # saved between forward and backward, including the output
+    forward_peak: int  # of a forward pass without a graph
+    backward_peak: int  # of a forward and a backward pass
 
     @property
     def backward_extra(self) -> int:
-        """What the backward takes at its height on top of what was kept."""
-        return self.backward_peak - self.kept
+        """Bytes at the peak of the backward pass on top of ``saved``."""
+        return self.backward_peak - self.saved
 
 
 class LiveBytes(TorchDispatchMode):
-    """Adds up the storages that operations under it make, while they live.
+    """Track the bytes of live storages that operations under this mode allocate.
 
     Attributes:
-        events: bytes that were made (positive) and given back (negative), in order.
+        events: allocations (positive) and deallocations (negative) in bytes, in order.
     """
 
     def __init__(self) -> None:
@@ -90,18 +78,18 @@ class LiveBytes(TorchDispatchMode):
 
     @property
     def now(self) -> int:
-        """Bytes alive."""
+        """Bytes that are live now."""
         return sum(self.events)
 
     @property
     def peak(self) -> int:
-        """Most bytes that were alive at once."""
+        """Maximum number of bytes that were live at once."""
         return max(accumulate(self.events), default=0)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         kwargs = kwargs or {}
-        # What an operation is given without being known was there before: its views are no new memory.
+        # Inputs seen for the first time were allocated before this mode was entered: they and their views do not count.
         self._watch((args, kwargs), counted=False)
         out = func(*args, **kwargs)
         self._watch(out, counted=True)
@@ -125,17 +113,11 @@ class LiveBytes(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class _Trace:
-    """What a part allocated and gave back.
+    """Allocations and deallocations of a layer."""
 
-    Attributes:
-        inference: events of a forward without graph.
-        training: events of forward and backward.
-        forward: number of the latter that belong to the forward.
-    """
-
-    inference: tuple[int, ...]
-    training: tuple[int, ...]
-    forward: int
+    inference: tuple[int, ...]  # of a forward pass without a graph
+    training: tuple[int, ...]  # of a forward and a backward pass
+    forward: int  # how many events of ``training`` belong to the forward pass
 
 
 @lru_cache(maxsize=256)
@@ -150,7 +132,8 @@ def _trace(kind: Any, sizes: tuple[Any, ...], rows: int, precision: Precision, *
 def _footprint(
     kind: Any, sizes: tuple[Any, ...], rows: int, precision: Precision, *, trained: bool = True
 ) -> Footprint:
-    """The footprint for ``rows``, from those of two and of three (of one, some copies are none)."""
+    """Extrapolate the footprint of ``rows`` rows linearly from those of 2 and 3 rows."""
+    # Not from 1: some copies are no-ops for a single row, so its events do not correspond to those of more rows.
     two, three = (_trace(kind, sizes, n, precision, trained=trained) for n in (2, 3))
 
     def events(of_two: tuple[int, ...], of_three: tuple[int, ...]) -> list[int]:
@@ -158,7 +141,7 @@ def _footprint(
 
     training = events(two.training, three.training)
     return Footprint(
-        kept=sum(training[: two.forward]),
+        saved=sum(training[: two.forward]),
         forward_peak=max(accumulate(events(two.inference, three.inference)), default=0),
         backward_peak=max(accumulate(training), default=0),
     )
@@ -167,37 +150,36 @@ def _footprint(
 def decoder_layer_footprint(
     config: Qwen3VLTextConfig, rows: int, tokens: int, precision: Precision, *, trained: bool = True
 ) -> Footprint:
-    """One decoder layer over ``rows`` padded sequences of ``tokens``, with the mask that padding needs."""
+    """Return the footprint of a decoder layer for ``rows`` padded sequences of ``tokens`` tokens, with a padding mask."""
     return _footprint(_decoder_layer, (_Frozen(config), tokens), rows, precision, trained=trained)
 
 
 def norm_footprint(config: Qwen3VLTextConfig, rows: int, tokens: int, precision: Precision) -> Footprint:
-    """The norm behind the last decoder layer."""
+    """Return the footprint of the norm after the last decoder layer."""
     return _footprint(_norm, (_Frozen(config), tokens), rows, precision)
 
 
 def vision_block_footprint(
     config: Qwen3VLVisionConfig, images: int, patches: int, precision: Precision, *, trained: bool = True
 ) -> Footprint:
-    """One block of the vision tower over ``images`` of ``patches`` each. They run as one long image: the kernel's memory grows with the
-    patches alone."""
+    """Return the footprint of a block of the vision tower for ``images`` images of ``patches`` patches each."""
     return _footprint(_vision_block, (_Frozen(config), patches), images, precision, trained=trained)
 
 
 def vision_merger_footprint(config: Qwen3VLVisionConfig, images: int, patches: int, precision: Precision) -> Footprint:
-    """One trained merger of patches to visual tokens: the last one, or one of deepstack."""
+    """Return the footprint of a trained patch merger: the final one, or one of deepstack."""
     return _footprint(_vision_merger, (_Frozen(config), patches), images, precision)
 
 
 def recovery_footprint(
     hidden_size: int, heads: int, rows: int, tokens: int, visual_tokens: int, precision: Precision
 ) -> Footprint:
-    """One cue recovery module over ``rows`` sequences of ``tokens``, each with ``visual_tokens``."""
+    """Return the footprint of a cue recovery module for ``rows`` sequences with ``visual_tokens`` visual tokens each."""
     return _footprint(_recovery, (hidden_size, heads, tokens, visual_tokens), rows, precision)
 
 
 class _Frozen:
-    """A configuration as a key of the cache: equal to itself alone, so that a changed one is measured anew."""
+    """Make a configuration hashable by its content, so that it can be a cache key."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -234,6 +216,7 @@ def _vision_block(key: _Frozen, patches: int, images: int, precision: Precision)
     block = Qwen3VLVisionBlock(vision)
     hidden_PH = torch.empty(images * patches, vision.hidden_size, dtype=precision.weights)
     angles_PD = torch.empty(images * patches, vision.hidden_size // vision.num_heads)
+    # All images as one long one: the kernel's memory depends only on the number of patches.
     starts = _Starts(images * patches)
     return block, lambda x: block(x, cu_seqlens=starts, position_embeddings=(angles_PD, angles_PD)), hidden_PH
 
@@ -253,7 +236,7 @@ def _recovery(hidden_size: int, heads: int, tokens: int, visual_tokens: int, row
 
 
 class _Starts:
-    """Boundaries of one image, for attention that asks for its length alone (fake tensors hold no values)."""
+    """Replacement for ``cu_seqlens``, whose values attention reads but fake tensors do not have."""
 
     def __init__(self, patches: int) -> None:
         self._patches = patches
@@ -265,20 +248,19 @@ class _Starts:
         return self
 
     def tolist(self) -> list[int]:
-        """The image's length in patches."""
         return [self._patches]
 
 
 def _with_sdpa(config: Any) -> Any:
-    made = type(config).from_dict(config.to_dict())
-    made._attn_implementation = "sdpa"
-    return made
+    copy = type(config).from_dict(config.to_dict())
+    copy._attn_implementation = "sdpa"
+    return copy
 
 
 def _record(module: nn.Module, forward: Callable[[Tensor], Tensor], states: Tensor, precision: Precision) -> _Trace:
     copies: list[int] = []
     if precision.autocast:
-        # Cast weights live in autocast's cache and in the graph; the plan counts them once for the whole model.
+        # Subtract the cast weights: autocast caches them, and the plan counts them once for the whole model.
         linear = [m for m in module.modules() if isinstance(m, nn.Linear)]
         copies = [-sum(torch.bfloat16.itemsize * p.numel() for m in linear for p in m.parameters())]
     with LiveBytes() as free, torch.no_grad(), _cast(precision):
@@ -291,12 +273,13 @@ def _record(module: nn.Module, forward: Callable[[Tensor], Tensor], states: Tens
     with LiveBytes() as live:
         with _cast(precision):
             out = forward(states)
-        made = len(live.events)
+        forward_events = len(live.events)
         out.backward(torch.empty_like(out))
-    return _Trace((*copies, *free.events), (*copies, *live.events), len(copies) + made)
+    return _Trace((*copies, *free.events), (*copies, *live.events), len(copies) + forward_events)
 
 
 def _drop_gradient(parameter: Tensor) -> None:
+    # The footprint excludes gradients of weights.
     parameter.grad = None
 
 

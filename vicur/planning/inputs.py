@@ -1,9 +1,9 @@
-"""What a plan is made from: one typed model, and the one function that fills it from a run's configuration."""
+"""Inputs of a plan, and the function that derives them from a run's configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, assert_never
 
 from pydantic import Field, model_validator
 
@@ -12,11 +12,12 @@ from vicur.config.methods import MethodName
 from vicur.config.recovery import CueRecoverySettings
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
-from vicur.config.teacher import OtherCheckpoint
+from vicur.config.sources import Sources
+from vicur.config.teacher import NoTeacher, OtherCheckpoint, SelfAdapterOff, SelfEma, SelfFrozen, TeacherConfig
 from vicur.config.trained import Lora
 from vicur.config.validation import validated
 
-# Where a field of the plan's input comes from: an option of the command, or a setting of the run. The others are assumed.
+# Fields of PlanInput that are set by an option of the command or by a setting of the run. All others are set with --assume.
 _OPTIONS = ("gpus", "teacher_gpus")
 _SETTINGS = {
     "micro_batch_size": "training.micro_batch_size",
@@ -28,142 +29,140 @@ _SETTINGS = {
     "train_vision": "training.trained.vision",
     "trained": "training.trained.type",
 }
-_TEACHERS = {
-    "self-frozen": "frozen",
-    "self-ema": "ema",
-    "self-adapter-off": "adapter_off",
-    "checkpoint": "checkpoint",
-    "none": "none",
-}
 
 
 class Hardware(Section):
-    """The GPUs, and how well they are used. The defaults are one NVIDIA H100 SXM and cautious shares of what it can do."""
+    """GPUs and how well they are used. The defaults describe an NVIDIA H100 SXM at conservative utilisation."""
 
     gpu_memory: float = Field(default=80.0, gt=0)
-    """Memory of a GPU in GiB."""
+    """Memory of one GPU in GiB."""
     headroom: float = Field(default=0.1, ge=0, lt=1)
-    """Share of it that is left alone: the CUDA context, communication buffers, kernels' workspaces, fragmentation."""
+    """Share of the memory to leave free for the CUDA context, communication buffers, kernel workspaces and fragmentation."""
     peak_tflops: float = Field(default=989.0, gt=0)
-    """Dense bfloat16 operations a second, in 10^12. H100 and H200: 989; A100: 312."""
+    """Dense bfloat16 peak in TFLOPS. H100 and H200: 989; A100: 312."""
     float32_share: float = Field(default=0.07, gt=0, le=1)
-    """Rate in float32 against that in bfloat16: 67 of 989 on an H100, since torch takes no TF32 unless told to."""
+    """float32 speed relative to bfloat16: 67 of 989 TFLOPS on an H100, since PyTorch does not use TF32 by default."""
     bandwidth: float = Field(default=3.35, gt=0)
     """Memory bandwidth in TB/s. H100 SXM: 3.35; H200: 4.8; A100 80 GB: 2.04."""
     interconnect: float = Field(default=0.3, gt=0)
-    """Bandwidth between GPUs, one way, in TB/s."""
+    """Bandwidth between GPUs in one direction, in TB/s."""
     utilisation: float = Field(default=0.4, gt=0, le=1)
-    """Share of ``peak_tflops`` that forward and backward, scoring and prefill reach."""
+    """Share of ``peak_tflops`` that training, scoring and prefill reach."""
     bandwidth_utilisation: float = Field(default=0.6, gt=0, le=1)
     """Share of ``bandwidth`` that decoding and the optimizer reach."""
     decode_overhead_ms: float = Field(default=25.0, ge=0)
-    """What a decoding step takes at least, in ms: without compiled graphs, Python and kernel launches outweigh the memory traffic of
-    a small model. An estimate: measure yours."""
+    """Minimum time of a decoding step in ms. Without compiled graphs, Python and kernel launches take longer than the memory traffic of a
+    small model. This default is an estimate: measure your own."""
 
 
 class PlanInput(Section):
-    """Everything that a plan depends on."""
+    """Inputs of a plan."""
 
     student: str
-    """Backbone: a published size ("8B"), ``tiny``, or a checkpoint's folder."""
+    """Backbone of the student: a published size ("8B"), ``tiny``, or a checkpoint folder."""
     recovery: CueRecoverySettings | None = None
-    """The student's cue recovery module, if it has one."""
+    """Cue recovery module of the student, or none."""
     trained: Literal["full", "lora", "recovery"] = "full"
-    """What of the backbone is trained: all of it, low-rank updates of its projections, or nothing but cue recovery, which always is."""
+    """Trained weights of the backbone: all (``full``), LoRA adapters (``lora``) or none (``recovery``). Cue recovery is always trained."""
     lora_rank: int = Field(default=16, ge=1)
-    """Rank of the updates. All projections of the decoder layers are taken to have one."""
+    """LoRA rank. The plan assumes an adapter on every linear layer of the decoder."""
     train_vision: bool = True
-    """Whether the vision tower is trained too, or has low-rank updates too."""
+    """Train the vision tower too, or its adapters under ``lora``."""
     teacher: Literal["frozen", "ema", "adapter_off", "checkpoint", "none"] = "frozen"
-    """Who scores: a frozen copy of the student's backbone, a moving average of the student, the student with updates and cue recovery off,
-    another checkpoint, or nobody (grpo, sft)."""
+    """Teacher: a frozen copy of the student's backbone, a moving average of the student (``ema``), the student without adapters and cue
+    recovery (``adapter_off``), another checkpoint, or none (grpo, sft)."""
     teacher_model: str | None = None
-    """The other checkpoint, named as ``student`` is."""
+    """Checkpoint of the teacher if ``teacher`` is ``checkpoint``, in the same form as ``student``."""
 
     steps: int = Field(ge=1)
-    """Batches that the student learns from."""
+    """Training steps."""
     batch_size: int = Field(ge=1)
-    """Prompts a step, on all GPUs together."""
+    """Prompts per step, over all GPUs."""
     rollouts: int = Field(default=1, ge=1)
-    """Rollouts a prompt."""
+    """Rollouts per prompt."""
     updates: int = Field(default=1, ge=1)
-    """Updates a step."""
+    """Optimizer updates per step."""
     examples: int | None = Field(default=None, ge=1)
-    """Examples that students are distilled on; left out, epochs are not told."""
+    """Number of training examples. Without it, the plan does not show epochs."""
     objective: str = "k1"
-    """The training objective, by its type. ``forward_kl``, ``reverse_kl`` and ``jsd`` compare whole distributions, the others some
-    log-probabilities a token; ``supervised`` needs no rollouts."""
+    """Type of the training objective. ``forward_kl``, ``reverse_kl`` and ``jsd`` compare distributions over the whole vocabulary, the
+    others use some log-probabilities per token. ``supervised`` needs no rollouts."""
     max_prompt_tokens: int = Field(ge=1)
-    """Longest prompt, its visual tokens included."""
+    """Longest prompt in tokens, including visual tokens."""
     max_response_tokens: int = Field(ge=1)
-    """Longest response."""
+    """Longest response in tokens."""
     mean_prompt_tokens: int | None = Field(default=None, ge=1)
-    """Mean length of a prompt, for time; left out, half of the longest. Memory is always that of the longest."""
+    """Mean prompt length for the time estimate; half of the longest if not set. Memory is always planned for the longest."""
     mean_response_tokens: int | None = Field(default=None, ge=1)
-    """Mean length of a response, for time; left out, half of the longest. Memory is always that of the longest."""
+    """Mean response length for the time estimate; half of the longest if not set. Memory is always planned for the longest."""
     image_tokens: int = Field(default=392, ge=0)
-    """Visual tokens of a prompt, never more than the longest prompt has. 392 is an image of 401,408 pixels, the paper's largest in
+    """Visual tokens per prompt, at most ``max_prompt_tokens``. 392 corresponds to an image of 401,408 pixels, the largest in the paper's
     evaluation."""
     validate_every: int = Field(default=20, ge=1)
     """Steps between validations."""
     validation_examples: int = Field(default=300, ge=0)
-    """Questions of a validation."""
+    """Questions per validation."""
 
     gpus: int = Field(default=1, ge=1)
-    """GPUs of the student."""
+    """GPUs for the student."""
     teacher_gpus: int = Field(default=0, ge=0)
-    """GPUs that hold the teacher alone, one for each of the student's; 0 puts it beside the student."""
+    """GPUs that hold only the teacher, as many as ``gpus``; 0 puts the teacher on the student's GPUs."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """How several GPUs share: each holds everything (``ddp``), or weights, gradients and optimizer state are cut in parts (``fsdp``)."""
+    """Data parallelism: replicated on every GPU (``ddp``), or weights, gradients and optimizer state sharded over them (``fsdp``)."""
     mixed_precision: Literal["none", "bf16"] = "none"
-    """``bf16`` computes in bfloat16 over float32 weights, gradients and optimizer state; ``none`` computes in float32."""
+    """``bf16`` computes in bfloat16 and keeps weights, gradients and optimizer state in float32; ``none`` computes in float32."""
     gradient_checkpointing: bool = False
-    """Whether a layer's activations are computed again in the backward rather than kept."""
+    """Recompute the activations of each layer in the backward pass instead of saving them."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Rollouts of a GPU that are scored and trained on at once; left out, all of its share of the batch."""
+    """Rollouts that a GPU scores and trains on at once; its whole share of the batch if not set."""
     rollout_batch_size: int | None = Field(default=None, ge=1)
-    """Responses of a GPU that are drawn at once; left out, all of its share of the batch."""
+    """Responses that a GPU samples at once; its whole share of the batch if not set."""
     feature_cache: float = Field(default=1.0, ge=0)
-    """Most that remembered image features of a frozen tower take, in GiB."""
+    """Maximum size of the cache of image features of a frozen vision tower, in GiB."""
     vllm_inside: bool = False
-    """Whether vLLM runs inside the training, for rollouts or a teacher. What it takes is not counted, nor is its speed; a plan says so."""
+    """vLLM runs inside the training process, for rollouts or a teacher. Its memory and its speed are not planned for."""
 
     hardware: Hardware = Hardware()
-    """The GPUs."""
+    """GPUs and their utilisation."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if (self.teacher == "checkpoint") != (self.teacher_model is not None):
-            raise ValueError("teacher 'checkpoint' and teacher_model go together: give both or neither")
+            raise ValueError("teacher_model is required if teacher is 'checkpoint', and not allowed otherwise")
         if self.teacher == "adapter_off" and self.trained == "full":
-            raise ValueError("teacher 'adapter_off' needs a frozen backbone: set trained to 'lora' or 'recovery'")
+            raise ValueError(
+                "teacher 'adapter_off' requires a frozen backbone, but trained is 'full'. Set trained to 'lora' or 'recovery'"
+            )
         if self.teacher_gpus and self.teacher not in ("frozen", "checkpoint"):
             raise ValueError(
-                f"teacher {self.teacher!r} has no weights of its own to put on other GPUs: set teacher_gpus to 0"
+                f"teacher_gpus is {self.teacher_gpus}, but teacher {self.teacher!r} has no separate weights. Set teacher_gpus to 0"
             )
         if self.teacher_gpus not in (0, self.gpus):
             raise ValueError(
-                f"each process has a GPU for its student and one for its teacher: set teacher_gpus to {self.gpus} or 0"
+                f"teacher_gpus is {self.teacher_gpus}, but every process needs one GPU for the student and one for the teacher. "
+                f"Set teacher_gpus to {self.gpus} (as gpus), or to 0 to share the student's GPUs"
             )
         if self.trained == "recovery" and self.recovery is None:
-            raise ValueError("trained 'recovery' needs a method with cue recovery")
+            raise ValueError(
+                "trained is 'recovery', but the method has no cue recovery. Choose a method with cue recovery"
+            )
         for mean, most in (
             ("mean_prompt_tokens", "max_prompt_tokens"),
             ("mean_response_tokens", "max_response_tokens"),
         ):
             value = getattr(self, mean)
             if value is not None and value > getattr(self, most):
-                raise ValueError(f"{mean} = {value} is above {most} = {getattr(self, most)}")
+                raise ValueError(f"{mean} is {value}, which exceeds {most} ({getattr(self, most)})")
         return self
 
     @property
     def sequences(self) -> int:
-        """Rollouts of a step, on all GPUs together."""
+        """Rollouts per step, over all GPUs."""
         return self.batch_size * self.rollouts
 
     @property
     def sequences_a_gpu(self) -> int:
-        """Rollouts of a step on the GPU that has most of them."""
+        """Rollouts per step on the GPU that has the most."""
         return -(-self.sequences // self.gpus)
 
     @property
@@ -173,27 +172,26 @@ class PlanInput(Section):
 
     @property
     def rollout_batch(self) -> int:
-        """Prompts that a GPU answers at once."""
+        """Prompts that a GPU generates responses for at once."""
         return min(self.rollout_batch_size or self.sequences_a_gpu, self.sequences_a_gpu)
 
     @property
     def visual_tokens(self) -> int:
-        """Visual tokens of a prompt."""
+        """Visual tokens per prompt."""
         return min(self.image_tokens, self.max_prompt_tokens)
 
     @property
     def whole_vocabulary(self) -> bool:
-        """Whether the objective compares whole distributions."""
+        """True if the objective compares distributions over the whole vocabulary."""
         return self.objective in ("forward_kl", "reverse_kl", "jsd")
 
     @property
     def on_policy(self) -> bool:
-        """Whether the student learns from its own responses."""
+        """True if the student trains on its own responses."""
         return self.objective != "supervised"
 
     @property
     def sharded(self) -> bool:
-        """Whether the state is cut over several GPUs."""
         return self.strategy == "fsdp" and self.gpus > 1
 
 
@@ -203,17 +201,19 @@ def plan_input(
     *,
     assumed: Mapping[str, Any] | None = None,
     hardware: Mapping[str, Any] | None = None,
+    where: str | Sources = "vicur plan",
 ) -> PlanInput:
-    """The plan's input for training one method of a run: the only place that reads a run's configuration.
+    """Return the plan's inputs for training one method of a run.
 
     Args:
-        config: the run.
-        method: which of its methods.
-        assumed: fields of :class:`PlanInput` that the configuration does not hold, or to be taken instead of its own.
+        config: the run's configuration.
+        method: the method to plan for.
+        assumed: fields of :class:`PlanInput` that the configuration does not have or that override its values.
         hardware: fields of :class:`Hardware`.
+        where: where ``assumed`` and ``hardware`` come from, for error messages.
 
     Raises:
-        VicurError: where a field is unknown or wrong, or they do not go together.
+        VicurError: if a field is unknown or invalid, or if fields contradict each other.
     """
     training, data = config.training.for_method(method), config.data
     chosen = training.effective
@@ -222,7 +222,7 @@ def plan_input(
         "recovery": training.recovery.module if chosen.recovery else None,
         "trained": training.trained.type,
         "train_vision": training.trained.vision,
-        "teacher": _TEACHERS[chosen.teacher.type],
+        **_teacher_fields(chosen.teacher),
         "steps": training.steps,
         "batch_size": training.batch_size,
         "rollouts": training.responses_per_prompt,
@@ -242,16 +242,30 @@ def plan_input(
     }
     if isinstance(training.trained, Lora):
         fields["lora_rank"] = training.trained.rank
-    if isinstance(chosen.teacher, OtherCheckpoint):
-        fields["teacher_model"] = str(chosen.teacher.folder)
     if isinstance(data, DigitScenesConfig):
         fields["examples"] = data.distill.scenes * data.distill.questions
-    made: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, "the plan")
-    return made
+    plan: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, where)
+    return plan
+
+
+def _teacher_fields(teacher: TeacherConfig) -> dict[str, Any]:
+    match teacher:
+        case SelfFrozen():
+            return {"teacher": "frozen"}
+        case SelfEma():
+            return {"teacher": "ema"}
+        case SelfAdapterOff():
+            return {"teacher": "adapter_off"}
+        case OtherCheckpoint():
+            return {"teacher": "checkpoint", "teacher_model": str(teacher.folder)}
+        case NoTeacher():
+            return {"teacher": "none"}
+        case _:
+            assert_never(teacher)
 
 
 def setting(field: str, value: Any) -> str:
-    """How a field of the plan's input is set on the command line."""
+    """Return the command-line arguments that set a field of :class:`PlanInput`."""
     shown = str(value).lower() if isinstance(value, bool) else value
     if field in _OPTIONS:
         return f"--{field.replace('_', '-')} {shown}"

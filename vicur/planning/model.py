@@ -1,4 +1,4 @@
-"""What a plan knows of the models: their configurations, their sizes, and which weights are held in which type."""
+"""Models of a plan: architectures, parameter counts, and the dtypes in which weights are stored and computed."""
 
 from __future__ import annotations
 
@@ -17,26 +17,19 @@ _BFLOAT16 = torch.bfloat16.itemsize
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """Student and teacher of a plan.
-
-    Attributes:
-        student: the student's backbone.
-        sizes: the student's parameters.
-        teacher: the teacher's backbone; the student's own where it is one.
-        teacher_sizes: the teacher's parameters; ``None`` where nobody teaches.
-    """
+    """Student and teacher of a plan."""
 
     student: Architecture
-    sizes: Sizes
-    teacher: Architecture
-    teacher_sizes: Sizes | None
+    sizes: Sizes  # of the student
+    teacher: Architecture  # the student's, unless the teacher is another checkpoint
+    teacher_sizes: Sizes | None  # None without a teacher
 
 
 def models_of(plan: PlanInput) -> Models:
-    """Builds the plan's models on the meta device.
+    """Count the parameters of the plan's models.
 
     Raises:
-        VicurError: where a model is not known.
+        VicurError: if the architecture of a model is not known.
     """
     student = architecture_of(plan.student)
     sizes = model_sizes(student.config, plan.recovery)
@@ -49,7 +42,7 @@ def models_of(plan: PlanInput) -> Models:
 
 
 def trained_parameters(plan: PlanInput, sizes: Sizes) -> int:
-    """Parameters that the optimizer updates."""
+    """Return the number of parameters that the optimizer updates."""
     text, vision = 0, 0
     if plan.trained == "full":
         text, vision = sizes.total - sizes.vision - sizes.recovery, sizes.vision
@@ -59,26 +52,27 @@ def trained_parameters(plan: PlanInput, sizes: Sizes) -> int:
 
 
 def frozen_parameters(plan: PlanInput, sizes: Sizes) -> int:
-    """The student's other parameters, which are held without gradient and optimizer state."""
+    """Return the number of parameters of the student without gradient and optimizer state."""
     if plan.trained == "full":
         return 0 if plan.train_vision else sizes.vision
     return sizes.total - sizes.recovery
 
 
 def compute_bytes(plan: PlanInput) -> int:
-    """Bytes of a number in the type that the plan computes in."""
+    """Return the bytes per element of the compute dtype."""
     return _BFLOAT16 if plan.mixed_precision == "bf16" else _FLOAT32
 
 
 def student_precision(plan: PlanInput) -> Precision:
-    """Types of the student's training forward: bfloat16 is autocast over float32 weights, or what ``fsdp`` gathers."""
+    """Return the dtypes of the student's forward pass in training."""
     if plan.mixed_precision == "none":
         return Precision(torch.float32)
-    # Frozen weights are held in bfloat16; updates beside them change nothing that counts.
+    # Autocast applies only to float32 weights. Frozen weights are bfloat16 (LoRA adapters are too small to matter), and FSDP gathers
+    # bfloat16.
     cast = plan.trained == "full" and not plan.sharded
     return Precision(torch.float32, autocast=True) if cast else Precision(torch.bfloat16)
 
 
 def frozen_precision(plan: PlanInput) -> Precision:
-    """Types of a frozen model's forward: it is held in the type that it computes in."""
+    """Return the dtypes of a frozen model, which is stored in its compute dtype."""
     return Precision(torch.bfloat16 if plan.mixed_precision == "bf16" else torch.float32)

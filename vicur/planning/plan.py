@@ -1,4 +1,4 @@
-"""The plan of a training: what it takes of each GPU, what it computes, and what to change where it does not fit."""
+"""Plan a training run: memory per GPU, operations and time, and changes that make it fit."""
 
 from __future__ import annotations
 
@@ -21,77 +21,54 @@ from vicur.planning.suggest import Change, Suggestion, suggestions, way_to_fit
 
 
 @dataclass(frozen=True)
-class Course:
-    """What a training computes and how long it takes, for given lengths.
-
-    Attributes:
-        lengths: mean lengths of prompts and responses.
-        work: operations of a step.
-        seconds: time of a step's phases.
-        prompt_tokens: tokens of all prompts of the training.
-        response_tokens: tokens of all its responses.
-        hours: its time.
-        gpu_hours: its time on all GPUs, the teacher's own included.
-    """
+class PlannedRun:
+    """Tokens, operations and time of a training run with sequences of certain lengths."""
 
     lengths: Lengths
-    work: Work
-    seconds: Seconds
-    prompt_tokens: int
-    response_tokens: int
+    work: Work  # of one step
+    seconds: Seconds  # of one step
+    prompt_tokens: int  # of the whole run
+    response_tokens: int  # of the whole run
     hours: float
-    gpu_hours: float
+    gpu_hours: float  # including GPUs that hold only the teacher
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A plan.
-
-    Attributes:
-        input: what it was made from.
-        models: student and teacher.
-        student_memory: bytes of one of the student's GPUs.
-        teacher_memory: bytes of one of the teacher's own GPUs; empty where it has none.
-        limit: bytes of a GPU that may be used.
-        epochs: how often each example is taken; ``None`` where their number is not known.
-        validations: validations in all.
-        checkpoint_bytes: size of one checkpoint on disk: weights, best weights, optimizer state.
-        expected: the course at mean lengths.
-        longest: the course where everything is as long as it may get.
-        suggestions: changes that save memory, where it does not fit.
-        way_to_fit: changes that make it fit together; ``None`` where none are known, empty where it fits.
-    """
+    """Plan of a training run."""
 
     input: PlanInput
     models: Models
-    student_memory: Memory
-    teacher_memory: Memory
-    limit: int
-    epochs: float | None
+    student_memory: Memory  # of one GPU of the student
+    teacher_memory: Memory  # of one GPU that holds only the teacher; empty if there are none
+    limit: int  # bytes of a GPU that the run may use
+    epochs: float | None  # None if the number of examples is not known
     validations: int
-    checkpoint_bytes: int
-    expected: Course
-    longest: Course
-    suggestions: tuple[Suggestion, ...]
-    way_to_fit: tuple[Change, ...] | None
+    checkpoint_bytes: int  # of one checkpoint on disk: weights, best weights and optimizer state
+    expected: PlannedRun  # at mean lengths
+    longest: PlannedRun  # at maximum lengths
+    suggestions: tuple[Suggestion, ...]  # single changes that save memory; empty if the run fits
+    way_to_fit: (
+        tuple[Change, ...] | None
+    )  # changes that together make the run fit; None if none are known, empty if it fits
 
     @property
     def fits(self) -> bool:
-        """Whether every GPU holds what it has to."""
+        """True if every GPU stays within the limit."""
         return all(peak(memory)[1] <= self.limit for memory in (self.student_memory, self.teacher_memory) if memory)
 
 
 def make_plan(plan: PlanInput) -> Plan:
-    """Plans a training.
+    """Plan a training run.
 
     Raises:
-        VicurError: where a model is not known.
+        VicurError: if the architecture of a model is not known.
     """
     models = models_of(plan)
     limit = int(plan.hardware.gpu_memory * (1 - plan.hardware.headroom) * 2**30)
 
     def highest(changed: PlanInput) -> int:
-        # No change touches a model's size.
+        # No change affects the size of a model, so `models` is reused.
         return max(peak(m)[1] for m in (student_memory(changed, models), teacher_memory(changed, models)) if m)
 
     fits = highest(plan) <= limit
@@ -106,23 +83,24 @@ def make_plan(plan: PlanInput) -> Plan:
         epochs=None if plan.examples is None else epochs(plan.steps, plan.batch_size, plan.examples),
         validations=validations(plan.steps, plan.validate_every),
         checkpoint_bytes=2 * state[Part.WEIGHTS] + state[Part.OPTIMIZER],
-        expected=_course(plan, models, expected_lengths(plan)),
-        longest=_course(plan, models, longest_lengths(plan)),
+        expected=_planned_run(plan, models, expected_lengths(plan)),
+        longest=_planned_run(plan, models, longest_lengths(plan)),
         suggestions=() if fits else tuple(suggestions(plan, highest, limit)),
         way_to_fit=None if way is None else tuple(way),
     )
 
 
 def epochs(steps: int, batch_size: int, examples: int) -> float:
-    """How often each example is taken: the trainer lays epochs end to end, and a step takes the next ``batch_size`` examples."""
+    """Return how many times the run uses each example."""
+    # Fractional, since the trainer concatenates epochs and a step takes the next batch_size examples across their boundary.
     return steps * batch_size / examples
 
 
-def _course(plan: PlanInput, models: Models, lengths: Lengths) -> Course:
+def _planned_run(plan: PlanInput, models: Models, lengths: Lengths) -> PlannedRun:
     seconds = step_seconds(plan, models, lengths)
     rollouts = plan.steps * plan.sequences
     total = plan.steps * seconds.step + validations(plan.steps, plan.validate_every) * seconds.validation
-    return Course(
+    return PlannedRun(
         lengths=lengths,
         work=step_work(plan, models, lengths),
         seconds=seconds,

@@ -1,4 +1,4 @@
-"""A plan for people (tables in the terminal) and for programs (a record)."""
+"""Print a plan as tables, or convert it to a JSON record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PHASES = {
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
-    """A plan as plain values: bytes, operations, seconds, hours."""
+    """Return a plan as JSON values, in bytes, operations, seconds and hours."""
     memories = {"student": plan.student_memory, "teacher": plan.teacher_memory}
     return {
         "fits": plan.fits,
@@ -62,12 +62,14 @@ def plan_record(plan: Plan) -> dict[str, Any]:
 
 
 def show_plan(plan: Plan, console: Console) -> None:
-    """Prints a plan."""
+    """Print a plan to the terminal."""
     console.print(_models(plan))
     for model in dict.fromkeys((plan.models.student, plan.models.teacher)):
         if model.absent is not None:
             console.print(
-                f"{model.absent} is not here: the published {model.name} stands in.", style="dim", soft_wrap=True
+                f"{model.absent} does not exist on this machine: planning with the published {model.name}.",
+                style="dim",
+                soft_wrap=True,
             )
     kinds = {
         "student": (plan.input.gpus, plan.student_memory),
@@ -75,10 +77,11 @@ def show_plan(plan: Plan, console: Console) -> None:
     }
     for kind, (count, memory) in kinds.items():
         if memory:
-            # A title of the table's own would be broken to its width.
-            console.print(f"Memory of a GPU of the {kind}, GiB ({count} of them)", style="bold", highlight=False)
+            # Not as the table's title, which rich would wrap to the width of the table.
+            gpus = f"each of {count} GPUs" if count > 1 else "the GPU"
+            console.print(f"Memory of {gpus} of the {kind}, GiB", style="bold", highlight=False)
             console.print(_memory(memory, plan.limit))
-    console.print(_course(plan))
+    console.print(_planned_runs(plan))
     for line in _assumptions(plan.input):
         console.print(line, style="dim", soft_wrap=True)
     console.print()
@@ -124,12 +127,12 @@ def _memory(memory: Memory, limit: int) -> Table:
         *(f"[{'red' if size > limit else 'green'}]{_gib(size)}[/]" for size in totals.values()),
         style="bold",
     )
-    table.add_row("may be used", *(_gib(limit),) * len(totals))
+    table.add_row("limit", *(_gib(limit),) * len(totals))
     return table
 
 
-def _course(plan: Plan) -> Table:
-    table = _table("Course", "", "at mean lengths", "at most")
+def _planned_runs(plan: Plan) -> Table:
+    table = _table("Planned run", "", "mean lengths", "maximum lengths")
     both = (plan.expected, plan.longest)
 
     def row(name: str, *cells: str) -> None:
@@ -137,19 +140,19 @@ def _course(plan: Plan) -> Table:
 
     epochs = "" if plan.epochs is None else f" ({plan.epochs:.2f} epochs)"
     row("steps", *(f"{plan.input.steps:,}{epochs}",) * 2)
-    row("sequences a step", *(f"{plan.input.sequences:,}",) * 2)
-    row("mean prompt / response, tokens", *(f"{c.lengths.prompt:,} / {c.lengths.response:,}" for c in both))
+    row("sequences per step", *(f"{plan.input.sequences:,}",) * 2)
+    row("prompt / response, tokens", *(f"{c.lengths.prompt:,} / {c.lengths.response:,}" for c in both))
     row("prompt tokens, millions", *(f"{c.prompt_tokens / 1e6:,.1f}" for c in both))
     row("response tokens, millions", *(f"{c.response_tokens / 1e6:,.1f}" for c in both))
     for field, name in _PHASES.items():
-        row(f"{name}, PFLOP a step", *(f"{getattr(c.work, field) / 1e15:,.3g}" for c in both))
+        row(f"{name}, PFLOP per step", *(f"{getattr(c.work, field) / 1e15:,.3g}" for c in both))
     row("all steps, EFLOP", *(f"{plan.input.steps * c.work.total / 1e18:,.3g}" for c in both))
     for phase in ("vision", "rollout", "teacher", "update"):
-        row(f"{_PHASES.get(phase, phase)}, seconds a step", *(f"{getattr(c.seconds, phase):,.3g}" for c in both))
-    row(f"validation, seconds each ({plan.validations} of them)", *(f"{c.seconds.validation:,.3g}" for c in both))
+        row(f"{_PHASES.get(phase, phase)}, seconds per step", *(f"{getattr(c.seconds, phase):,.3g}" for c in both))
+    row(f"each of {plan.validations} validations, seconds", *(f"{c.seconds.validation:,.3g}" for c in both))
     row("hours", *(f"{c.hours:,.3g}" for c in both))
     table.add_row("GPU-hours", *(f"{c.gpu_hours:,.4g}" for c in both), style="bold")
-    row("a checkpoint on disk, GB", *(f"{plan.checkpoint_bytes / 1e9:,.1f}",) * 2)
+    row("checkpoint on disk, GB", *(f"{plan.checkpoint_bytes / 1e9:,.1f}",) * 2)
     return table
 
 
@@ -157,36 +160,36 @@ def _assumptions(plan: PlanInput) -> Iterator[str]:
     h = plan.hardware
     yield (
         f"Assumed: {h.peak_tflops:g} TFLOPS at {h.utilisation:.0%}, {h.bandwidth:g} TB/s at {h.bandwidth_utilisation:.0%}, at least "
-        f"{h.decode_overhead_ms:g} ms a decoding step, {h.interconnect:g} TB/s between GPUs, {h.headroom:.0%} of memory left alone."
+        f"{h.decode_overhead_ms:g} ms per decoding step, {h.interconnect:g} TB/s between GPUs, {h.headroom:.0%} of memory left free."
     )
     yield (
         f"{plan.strategy if plan.gpus > 1 else 'one GPU'}, mixed precision {plan.mixed_precision}, gradient checkpointing "
         f"{'on' if plan.gradient_checkpointing else 'off'}, micro-batch {plan.micro_batch}, rollout batch {plan.rollout_batch}, "
-        f"trained: {plan.trained}{' and vision tower' if plan.train_vision else ''}, {plan.visual_tokens} visual tokens a prompt. "
-        "Memory is that of the longest sequences."
+        f"trained: {plan.trained}{' and vision tower' if plan.train_vision else ''}, {plan.visual_tokens} visual tokens per prompt. "
+        "Memory is planned for the longest sequences."
     )
     if plan.vllm_inside:
         yield (
-            "Not counted: vLLM inside the training. It holds its model's weights once more, and cache_gb (4 unless set) of keys and values "
-            "in every phase; rollouts are planned as the training's own."
+            "Not included: vLLM inside the training process. In every phase it holds another copy of its model's weights and a KV cache of "
+            "cache_gb (default 4). Rollouts are planned as if the training process generated them."
         )
 
 
 def _verdict(plan: Plan, console: Console) -> None:
     if plan.fits:
-        console.print("It fits.", style="bold green")
+        console.print("The run fits.", style="bold green")
         return
-    console.print("It does not fit.", style="bold red")
-    table = _table("Each change alone, tried", "setting", "saves, GiB", "fits", "price")
-    for found in plan.suggestions:
-        fits = "yes" if found.fits else "no"
-        other = " (another student)" if found.change.alters else ""
-        table.add_row(_set(found.change), _gib(found.saves), fits, found.change.price + other)
+    console.print("The run does not fit.", style="bold red")
+    table = _table("Effect of single changes", "setting", "saves, GiB", "fits", "cost")
+    for suggestion in plan.suggestions:
+        fits = "yes" if suggestion.fits else "no"
+        different = " (changes the student)" if suggestion.change.alters else ""
+        table.add_row(_set(suggestion.change), _gib(suggestion.saves), fits, suggestion.change.price + different)
     console.print(table)
     if plan.way_to_fit is None:
-        console.print("No combination of these fits: take a smaller model, shorter sequences or larger GPUs.")
+        console.print("No combination of these changes fits. Use a smaller model, shorter sequences or larger GPUs.")
         return
-    console.print("It fits with all of these together:", style="bold")
+    console.print("The run fits with all of these settings together:", style="bold")
     console.print(f"  {' '.join(_set(change) for change in plan.way_to_fit)}", soft_wrap=True)
 
 

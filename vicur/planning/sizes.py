@@ -1,4 +1,4 @@
-"""Numbers of parameters by part, counted on the model itself: it is built on the meta device, where weights take no memory."""
+"""Count parameters by part on the model itself, built on the meta device so that weights take no memory."""
 
 from __future__ import annotations
 
@@ -14,49 +14,34 @@ from vicur.modeling import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGen
 
 @dataclass(frozen=True)
 class Sizes:
-    """Parameters of a model by part; tied ones count once.
+    """Parameters of a model by part. Tied parameters count once."""
 
-    Attributes:
-        embedding: the table of input embeddings, which is the output layer too where both are tied.
-        head: the output layer; 0 where it is tied.
-        text_layer: one decoder layer.
-        text_layers: number of decoder layers.
-        text_linear: weights of a decoder layer's linear maps.
-        lora_rank_1: parameters of updates of rank 1 of all linear maps of the decoder layers.
-        vision_lora_rank_1: the same of the vision tower's.
-        vision: the vision tower.
-        vision_block: one block of it.
-        vision_blocks: number of blocks.
-        recovery: cue recovery, norms included.
-        total: all of them.
-    """
-
-    embedding: int
-    head: int
-    text_layer: int
-    text_layers: int
-    text_linear: int
-    lora_rank_1: int
-    vision_lora_rank_1: int
-    vision: int
-    vision_block: int
-    vision_blocks: int
-    recovery: int
+    embedding: int  # input embeddings, and the output layer if it is tied
+    head: int  # output layer; 0 if it is tied
+    text_layer: int  # one decoder layer
+    text_layers: int  # number of decoder layers
+    text_linear: int  # linear layers of one decoder layer
+    lora_rank_1: int  # LoRA adapters of rank 1 on all linear layers of the decoder
+    vision_lora_rank_1: int  # the same for the vision tower
+    vision: int  # vision tower
+    vision_block: int  # one block of the vision tower
+    vision_blocks: int  # number of blocks
+    recovery: int  # cue recovery, including norms
     total: int
 
     @property
     def largest_layer(self) -> int:
-        """The largest part that sharding gathers at once, besides the root."""
+        """Parameters of the largest unit that FSDP gathers besides the root."""
         return max(self.text_layer, self.vision_block)
 
     @property
     def root(self) -> int:
-        """What belongs to no layer: embeddings, output layer, last norm, the vision tower's ends. Sharding gathers it whole."""
+        """Parameters outside of layers: embeddings, output layer, last norm, patch embedding and mergers. FSDP gathers them as one unit."""
         return self.total - self.text_layers * self.text_layer - self.vision_blocks * self.vision_block - self.recovery
 
 
 def model_sizes(config: Qwen3VLConfig, recovery: CueRecoverySettings | None) -> Sizes:
-    """Counts the parameters of a backbone, or of a student with cue recovery."""
+    """Count the parameters of a backbone, with cue recovery if it is configured."""
     with torch.device("meta"):
         model = _model(config, recovery)
     layers = model.model.language_model.layers
@@ -81,8 +66,8 @@ def model_sizes(config: Qwen3VLConfig, recovery: CueRecoverySettings | None) -> 
 
 
 def published_recovery_parameters(config: Qwen3VLConfig, interval: int) -> int:
-    """Parameters of cue recovery as the paper counts them (arXiv 2606.05718): four H x H projections at every ``interval``-th layer from
-    layer 0 on, the last decoder layer included, and no norms. 100.7 M for 2B and 536.9 M for 8B at interval 5."""
+    """Return the parameters of cue recovery as the paper counts them (arXiv 2606.05718): four H x H projections at every ``interval``-th
+    layer from layer 0, including the last decoder layer, without norms. 100.7 M for 2B and 536.9 M for 8B at interval 5."""
     text = config.get_text_config()
     return len(range(0, text.num_hidden_layers, interval)) * 4 * int(text.hidden_size) ** 2
 
@@ -92,7 +77,7 @@ def _model(config: Qwen3VLConfig, recovery: CueRecoverySettings | None) -> Qwen3
         return Qwen3VLForConditionalGeneration(config)
     fields = config.to_dict()
     fields.pop("model_type")
-    # The sink's place changes no size; sink "assistant" would ask for a token id.
+    # The sink position does not affect sizes, and "assistant" would require a token id.
     settings = recovery.model_copy(update={"sink": "first"})
     student: Qwen3VLForConditionalGeneration = Qwen3VLStudentForConditionalGeneration(
         Qwen3VLStudentConfig.from_dict({**fields, "cue_recovery": settings.model_dump()})
@@ -104,8 +89,8 @@ def _linear(module: nn.Module) -> list[nn.Linear]:
     return [m for m in module.modules() if isinstance(m, nn.Linear)]
 
 
-def _rank_1(maps: list[nn.Linear]) -> int:
-    return sum(m.in_features + m.out_features for m in maps)
+def _rank_1(layers: list[nn.Linear]) -> int:
+    return sum(m.in_features + m.out_features for m in layers)
 
 
 def _count(module: nn.Module) -> int:

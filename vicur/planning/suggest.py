@@ -1,4 +1,4 @@
-"""What to change so that a plan fits, each change tried by planning again."""
+"""Suggest changes that make a plan fit. The effect of every change is computed by planning again with it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,20 @@ from pydantic import ValidationError
 
 from vicur.planning.inputs import PlanInput
 
-_HALVED = ("micro_batch_size", "rollout_batch_size")
+_BATCH_SIZES = ("micro_batch_size", "rollout_batch_size")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One setting to change.
+    """Change of one setting."""
 
-    Attributes:
-        field: field of the plan's input.
-        value: its new value.
-        price: what it costs, in words.
-        alters: whether another student comes out of it, rather than the same one computed in another way.
-    """
-
-    field: str
+    field: str  # of PlanInput
     value: Any
-    price: str
-    alters: bool = False
+    price: str  # downside of the change, for people
+    alters: bool = False  # trains a different student, rather than the same one in another way
 
     def apply(self, plan: PlanInput) -> PlanInput | None:
-        """The plan's input with the change; ``None`` where the change does not go with the rest."""
+        """Return the plan's input with this change, or ``None`` if the change contradicts other fields."""
         try:
             return PlanInput.model_validate({**plan.model_dump(), self.field: self.value})
         except ValidationError:
@@ -39,84 +32,78 @@ class Change:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A change and what came of trying it alone.
-
-    Attributes:
-        change: the change.
-        saves: bytes by which the highest level of a GPU falls.
-        fits: whether it is enough.
-    """
+    """Effect of a single change."""
 
     change: Change
-    saves: int
-    fits: bool
+    saves: int  # bytes of peak memory per GPU
+    fits: bool  # the change alone makes the plan fit
 
 
 def suggestions(plan: PlanInput, peak: Callable[[PlanInput], int], limit: int) -> list[Suggestion]:
-    """Changes that lower the highest level of a GPU, those that leave the student as it is first, then by what they save.
+    """Return the changes that lower peak memory, sorted by savings. Changes that alter the student come last.
 
     Args:
-        plan: a plan's input.
-        peak: the highest level of a GPU under an input, in bytes.
-        limit: bytes that may be used.
+        plan: input of the plan.
+        peak: function that returns the peak memory of a GPU in bytes.
+        limit: bytes that a GPU may use.
     """
     before = peak(plan)
-    found = []
+    helpful = []
     for change in _changes(plan):
         changed = change.apply(plan)
         if changed is not None and (after := peak(changed)) < before:
-            found.append(Suggestion(change, before - after, after <= limit))
-    return sorted(found, key=lambda suggestion: (suggestion.change.alters, -suggestion.saves))
+            helpful.append(Suggestion(change, before - after, after <= limit))
+    return sorted(helpful, key=lambda suggestion: (suggestion.change.alters, -suggestion.saves))
 
 
 def way_to_fit(plan: PlanInput, peak: Callable[[PlanInput], int], limit: int) -> list[Change] | None:
-    """Changes that make the plan fit together, none of them needless; ``None`` where all that are known do not suffice.
+    """Return a minimal set of changes that together make the plan fit, or ``None`` if all known changes do not suffice.
 
-    They are added from cheap to dear, each time the first that helps; then each is dropped again that the others can do without, and
-    batches are made as large as they may be.
+    Changes are added greedily from cheap to expensive. Then each change that turns out to be unnecessary is removed, and batch sizes are
+    raised as far as the limit allows.
     """
     chosen: dict[str, Change] = {}
     current = plan
-    while (level := peak(current)) > limit:
-        change, current = _next(current, chosen, peak, level)
+    while (current_peak := peak(current)) > limit:
+        change, current = _next(current, chosen, peak, current_peak)
         if change is None:
             return None
         chosen[change.field] = change
     needed = list(chosen.values())
     for change in list(needed):
         fewer = [other for other in needed if other is not change]
-        if _level(plan, fewer, peak) <= limit:
+        if _peak_with(plan, fewer, peak) <= limit:
             needed = fewer
-    return [_loosened(plan, needed, change, peak, limit) for change in needed]
+    return [_with_largest_batch(plan, needed, change, peak, limit) for change in needed]
 
 
 def _next(
-    plan: PlanInput, chosen: Mapping[str, Change], peak: Callable[[PlanInput], int], level: int
+    plan: PlanInput, chosen: Mapping[str, Change], peak: Callable[[PlanInput], int], current_peak: int
 ) -> tuple[Change | None, PlanInput]:
-    """The first change that lowers the level, and the plan with it. Only GPUs may be doubled again."""
+    """The first change that lowers the peak, and the plan with it."""
     for change in _changes(plan):
+        # Each setting is changed once, except for the number of GPUs, which may be doubled repeatedly.
         changed = change.apply(plan) if change.field == "gpus" or change.field not in chosen else None
-        if changed is not None and peak(changed) < level:
+        if changed is not None and peak(changed) < current_peak:
             return change, changed
     return None, plan
 
 
-def _loosened(
+def _with_largest_batch(
     plan: PlanInput, chosen: Sequence[Change], change: Change, peak: Callable[[PlanInput], int], limit: int
 ) -> Change:
-    """The change with the largest batch, by doubling, that still fits."""
-    if change.field not in _HALVED:
+    if change.field not in _BATCH_SIZES:
         return change
     best = change
     for size in _doublings(plan.sequences_a_gpu):
         larger = Change(change.field, size, change.price)
-        if _level(plan, [larger if other is change else other for other in chosen], peak) > limit:
+        if _peak_with(plan, [larger if other is change else other for other in chosen], peak) > limit:
             break
         best = larger
     return best
 
 
-def _level(plan: PlanInput, changes: Sequence[Change], peak: Callable[[PlanInput], int]) -> int:
+def _peak_with(plan: PlanInput, changes: Sequence[Change], peak: Callable[[PlanInput], int]) -> int:
     for change in changes:
         plan = change.apply(plan) or plan
     return peak(plan)
@@ -130,21 +117,25 @@ def _doublings(most: int) -> Iterator[int]:
 
 
 def _changes(plan: PlanInput) -> list[Change]:
-    """What may be changed, from cheap to dear."""
-    several = plan.gpus > 1
-    candidates = {
-        Change("micro_batch_size", 1, "more passes over the weights a step"): plan.micro_batch > 1,
-        Change("gradient_checkpointing", True, "a forward more a step"): not plan.gradient_checkpointing,
-        Change("mixed_precision", "bf16", "rounding in forward and backward"): plan.mixed_precision == "none",
-        Change("strategy", "fsdp", "traffic between GPUs in every pass"): several and plan.strategy == "ddp",
-        Change("rollout_batch_size", 1, "slower rollouts: a batch after the other"): plan.rollout_batch > 1,
-        Change("gpus", 2 * plan.gpus, "more GPUs"): 2 * plan.gpus <= plan.sequences,
-        Change("teacher_gpus", plan.gpus, "as many GPUs again, for the teacher"): not plan.teacher_gpus,
-        Change("train_vision", False, "the vision tower stays as it is", alters=True): plan.train_vision,
-        Change(
-            "max_response_tokens", max(1, plan.max_response_tokens // 2), "longer responses are cut off", alters=True
-        ): plan.mean_response_tokens is None or plan.mean_response_tokens <= plan.max_response_tokens // 2,
-        Change("trained", "lora", "low-rank updates are trained instead of all weights", alters=True): plan.trained
-        == "full",
-    }
-    return [change for change, offered in candidates.items() if offered]
+    """All changes that apply to the plan, from cheap to expensive."""
+    shorter = max(1, plan.max_response_tokens // 2)
+    longer_mean = plan.mean_response_tokens is not None and plan.mean_response_tokens > plan.max_response_tokens // 2
+    candidates = [
+        (plan.micro_batch > 1, Change("micro_batch_size", 1, "more forward and backward passes per step")),
+        (not plan.gradient_checkpointing, Change("gradient_checkpointing", True, "one more forward pass per step")),
+        (plan.mixed_precision == "none", Change("mixed_precision", "bf16", "rounding errors in forward and backward")),
+        (
+            plan.gpus > 1 and plan.strategy == "ddp",
+            Change("strategy", "fsdp", "communication between GPUs in every pass"),
+        ),
+        (plan.rollout_batch > 1, Change("rollout_batch_size", 1, "slower rollouts in more batches")),
+        (2 * plan.gpus <= plan.sequences, Change("gpus", 2 * plan.gpus, "more GPUs")),
+        (not plan.teacher_gpus, Change("teacher_gpus", plan.gpus, "twice as many GPUs, half of them for the teacher")),
+        (plan.train_vision, Change("train_vision", False, "the vision tower is frozen", alters=True)),
+        (not longer_mean, Change("max_response_tokens", shorter, "longer responses are truncated", alters=True)),
+        (
+            plan.trained == "full",
+            Change("trained", "lora", "LoRA adapters are trained instead of all weights", alters=True),
+        ),
+    ]
+    return [change for applies, change in candidates if applies]

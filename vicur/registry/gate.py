@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from vicur.config.registry import GateConfig
 from vicur.evaluation.statistics import Difference
-from vicur.evaluation.verdicts import interval, percent, points
+from vicur.wording import interval, percent, points
 
 RuleName = Literal["better than base", "not worse than champion", "hint leakage", "no way back"]
 
@@ -113,7 +113,7 @@ def _against_base(inputs: GateInputs, config: GateConfig) -> Rule:
     difference, margin = inputs.against_base, config.margin
     measured = (
         f"{percent(inputs.accuracy)} against {percent(inputs.base_accuracy)} on {inputs.examples} test questions, "
-        f"{points(difference.mean)} points ({interval(difference, inputs.confidence)})"
+        f"{points(difference.mean)} points ({_interval(difference, inputs.confidence)})"
     )
     passed = difference.low > 0 and difference.mean >= margin
     if passed:
@@ -139,7 +139,7 @@ def _against_champion(inputs: GateInputs, config: GateConfig) -> Rule:
         return Rule(name=name, passed=False, reason=reason)
     difference, tolerance = champion.difference, config.champion_tolerance
     on_same = f"on the same {inputs.examples} questions"
-    measured = f"{points(difference.mean)} points ({interval(difference, inputs.confidence)})"
+    measured = f"{points(difference.mean)} points ({_interval(difference, inputs.confidence)})"
     loss = f"a loss of more than {100 * tolerance:g} points"
     passed = difference.high >= 0 and difference.low >= -tolerance
     if passed:
@@ -160,3 +160,7 @@ def _leakage(inputs: GateInputs, config: GateConfig) -> Rule:
     limit = f"the limit of {percent(config.max_leak_share)}"
     reason = f"{counted}, within {limit}." if passed else f"{counted}, above {limit}."
     return Rule(name="hint leakage", passed=passed, reason=reason)
+
+
+def _interval(difference: Difference, confidence: float) -> str:
+    return interval(difference.low, difference.high, confidence)

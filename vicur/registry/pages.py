@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.evaluation.comparison import Comparison
-from vicur.evaluation.verdicts import interval, percent, points
 from vicur.registry.gate import GateOutcome
 from vicur.registry.lineage import Lineage
 from vicur.registry.versions import Version
+from vicur.wording import interval, percent, points
 
 _SHORT = 12
 
@@ -70,7 +70,7 @@ def _accuracies(comparison: Comparison, methods: Sequence[str]) -> list[str]:
         found = comparison.students[method].splits
         difference = found[REPORT_SPLIT].difference
         cells = " | ".join(percent(found[s].accuracy) if s in found else "" for s in splits)
-        said = f"{points(difference.mean)} points ({interval(difference, comparison.confidence)})"
+        said = f"{points(difference.mean)} points ({interval(difference.low, difference.high, comparison.confidence)})"
         rows.append(f"| {method} | {cells} | {said} |")
     return rows
 

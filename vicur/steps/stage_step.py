@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from vicur.config.cluster import ClusterConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.validation import validated
-from vicur.data.prepare import sources
+from vicur.data.sources import stage_inputs
 from vicur.errors import VicurError
 from vicur.stage.events import Events, read_events
 from vicur.stage.runner import Summary, execute
@@ -62,7 +62,7 @@ def run_step(
             log.warning("this image holds other code (%s) than the pipeline was compiled for (%s)", stage.code, code)
         try:
             section = validated(STAGES[name].section, dict(config), name)
-            paths = {**sources(section), **{key: Path(path) for key, path in inputs.items()}}
+            paths = {**stage_inputs(section), **{key: Path(path) for key, path in inputs.items()}}
             tracked = validated(TrackingConfig, dict(tracking), "tracking")
             session = session_from_environment(seed, tracked, checkpoints)
             pool = validated(ClusterConfig, dict(cluster or {}), "cluster")

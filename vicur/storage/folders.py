@@ -16,6 +16,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from vicur.errors import VicurError
 
@@ -188,6 +189,17 @@ def link_or_copy(source: Path, target: Path) -> None:
 def files_below(folder: Path) -> list[Path]:
     """All files below ``folder``, sorted by their relative POSIX path (the same order on every machine)."""
     return sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.relative_to(folder).as_posix())
+
+
+def folder_listing(folder: Path) -> list[list[Any]] | None:
+    """Return name, size and modification time of each file below a folder, or ``None`` if the folder does not exist.
+
+    Use it to notice changes where hashing every byte would take too long.
+    """
+    if not folder.is_dir():
+        return None
+    stats = {path.relative_to(folder).as_posix(): path.stat() for path in files_below(folder)}
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]
 
 
 def file_sha256(path: Path) -> str:

@@ -1,7 +1,6 @@
-"""Objects to read below an address: the files of a folder, or what lies below a prefix on S3.
+"""Read-only access to the objects below an address: a folder, or a prefix on S3.
 
-Nothing is written there. A copy that was cut off goes on at the byte where it stopped, whether the connection broke for a moment or the
-whole process was killed.
+An interrupted copy resumes at the byte where it stopped, whether only the connection broke or the process was killed.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from typing import Any, Protocol
 
 from vicur.errors import VicurError
 from vicur.storage.folders import files_below
-from vicur.storage.s3 import answering, is_s3, s3_client, split_address
+from vicur.storage.s3 import error_code, is_s3, s3_client, s3_errors, split_address
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
-_TRIES = 6  # of a stream that breaks without a byte in between
-_PAUSE = 0.5  # seconds before the second try; it doubles with each
+_TRIES = 6  # in a row without a new byte
+_PAUSE = 0.5  # seconds before the second try; doubles with each
 _ABSENT = ("NoSuchKey", "404")
 _CHANGED = ("PreconditionFailed", "412")
 _PAST_THE_END = ("InvalidRange", "416")
 
-Told = Callable[[int], None]
-"""Is told of bytes as they come. What it raises stops the copying."""
+OnBytes = Callable[[int], None]
+"""Called with the number of bytes received; an exception aborts the copy."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class StoredObject:
     """An object below an address.
 
     Attributes:
-        key: its name below the address.
-        size: its bytes.
-        version: differs when its content does (S3's ETag); empty where that is not known.
+        key: its key relative to the address.
+        size: in bytes.
+        version: changes whenever the content does (S3's ETag); empty if unknown.
     """
 
     key: str
@@ -46,80 +45,80 @@ class StoredObject:
 
 
 class Objects(Protocol):
-    """What lies below an address."""
+    """The objects below an address. Every method raises a :class:`VicurError` if the store cannot be reached or denies access."""
 
     @property
     def address(self) -> str:
-        """Where it is, for people."""
+        """Return the address, for messages."""
         ...
 
     def all(self) -> list[StoredObject]:
-        """Every object, sorted by key.
+        """Return every object, sorted by key."""
+        ...
 
-        Raises:
-            VicurError: where the place does not answer or refuses.
-        """
+    def is_empty(self) -> bool:
+        """Check whether there is no object, without listing all."""
         ...
 
     def read(self, key: str, limit: int) -> bytes | None:
-        """A small object's content; ``None`` where there is no such object.
+        """Return the content of a small object, or ``None`` if it does not exist.
 
         Raises:
-            VicurError: where it has more than ``limit`` bytes, or the place does not answer or refuses.
+            VicurError: if it is larger than ``limit`` bytes.
         """
         ...
 
-    def copy(self, key: str, target: Path, told: Told, version: str = "") -> None:
-        """Copies an object to a file. What the file holds already is taken for the object's beginning: check the result.
+    def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:
+        """Copy an object to a file. Existing content of the file is taken as the object's beginning: verify the result.
 
         Args:
-            key: which object.
-            target: file on this machine.
-            told: is told how many bytes have come.
-            version: the version that is wanted, where it matters.
+            version: version that the object must have, if not empty.
 
         Raises:
-            VicurError: where there is no such object, it has another version, or the place does not answer or refuses.
+            VicurError: if the object does not exist or has another version.
         """
         ...
 
 
-def objects_at(address: str) -> Objects:
-    """What lies below ``s3://bucket/prefix`` or below a folder.
+def objects_at(address: str, *, impatient: bool = False) -> Objects:
+    """Return the objects below ``s3://bucket/prefix`` or below a folder.
+
+    Args:
+        impatient: give up after seconds if S3 does not respond.
 
     Raises:
-        VicurError: for an address that cannot be used.
+        VicurError: if the address is invalid or the folder does not exist.
     """
     if is_s3(address):
-        return S3Objects(address, *split_address(address), s3_client(address))
+        return S3Objects(address, *split_address(address), s3_client(address, impatient=impatient))
     folder = Path(address)
     if not folder.is_dir():
-        raise VicurError("is no folder.", where=address, remedy="Correct the path, or mount the storage.")
+        raise VicurError("is not a folder.", where=address, remedy="Correct the path, or mount the storage.")
     return FolderObjects(folder)
 
 
 @dataclass(frozen=True)
 class FolderObjects:
-    """The files of a folder.
-
-    Attributes:
-        folder: which.
-    """
+    """The files of a folder as objects. They have no version."""
 
     folder: Path
 
     @property
     def address(self) -> str:
-        """Where it is, for people."""
+        """Return the folder's path."""
         return str(self.folder)
 
     def all(self) -> list[StoredObject]:
-        """Every file, sorted by name."""
+        """Return every file, sorted by name."""
         files = files_below(self.folder)
         return [StoredObject(file.relative_to(self.folder).as_posix(), file.stat().st_size) for file in files]
 
+    def is_empty(self) -> bool:
+        """Check whether there is no file."""
+        return not any(path.is_file() for path in self.folder.rglob("*"))
+
     def read(self, key: str, limit: int) -> bytes | None:
-        """A file's content."""
+        """Return the content of a file."""
         try:
             with (self.folder / key).open("rb") as stream:
                 content = stream.read(limit + 1)
@@ -127,26 +126,20 @@ class FolderObjects:
             return None
         return _within(content, limit, f"{self.folder}/{key}")
 
-    def copy(self, key: str, target: Path, told: Told, version: str = "") -> None:  # noqa: ARG002 (files have none)
-        """Copies a file, whole: a disk needs no going on."""
+    def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:  # noqa: ARG002 (no versions)
+        """Copy a file from its beginning: a local copy need not resume."""
         try:
             with (self.folder / key).open("rb") as source, target.open("wb") as copy:
                 while chunk := source.read(_CHUNK):
                     copy.write(chunk)
-                    told(len(chunk))
+                    on_bytes(len(chunk))
         except FileNotFoundError as error:
             raise _absent(f"{self.folder}/{key}") from error
 
 
 @dataclass(frozen=True, eq=False)
 class S3Objects:
-    """The objects below a prefix of a bucket.
-
-    Attributes:
-        address: ``s3://bucket/prefix``.
-        bucket, prefix: its parts.
-        client: a boto3 client of S3.
-    """
+    """The objects below a prefix of a bucket, read with a boto3 client."""
 
     address: str
     bucket: str
@@ -154,89 +147,92 @@ class S3Objects:
     client: Any
 
     def all(self) -> list[StoredObject]:
-        """Every object, sorted by key. The empty objects that some tools make in place of folders are left out."""
+        """Return every object, sorted by key."""
         start = self._key("")
-        with answering(self.address):
+        with s3_errors(self.address):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
-            found = [entry for page in pages for entry in page.get("Contents", [])]
+            entries = [entry for page in pages for entry in page.get("Contents", [])]
         return sorted(
             (
                 StoredObject(entry["Key"].removeprefix(start), int(entry["Size"]), str(entry["ETag"]).strip('"'))
-                for entry in found
+                for entry in entries
+                # Consoles create an empty object in place of a folder.
                 if not (entry["Key"].endswith("/") and entry["Size"] == 0)
             ),
             key=lambda stored: stored.key,
         )
 
+    def is_empty(self) -> bool:
+        """Check whether no key has the prefix."""
+        with s3_errors(self.address):
+            response = self.client.list_objects_v2(Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)
+        return not response.get("Contents")
+
     def read(self, key: str, limit: int) -> bytes | None:
-        """A small object's content."""
-        with answering(f"{self.address}/{key}"):
+        """Return the content of an object."""
+        with s3_errors(f"{self.address}/{key}"):
             try:
                 content: bytes = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read(limit + 1)
             except self.client.exceptions.ClientError as error:
-                if _code(error) in _ABSENT:
+                if error_code(error) in _ABSENT:
                     return None
                 raise
         return _within(content, limit, f"{self.address}/{key}")
 
-    def copy(self, key: str, target: Path, told: Told, version: str = "") -> None:
-        """Copies an object, from the end of ``target`` on."""
+    def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:
+        """Copy an object, starting at the end of ``target``."""
         from botocore.exceptions import HTTPClientError, IncompleteReadError
 
-        tries, held = 0, -1
+        tries, size_before = 0, -1
         while True:
-            begun = target.stat().st_size if target.exists() else 0
-            # A try that brought bytes is progress, and the next one is counted as the first.
-            tries = tries + 1 if begun <= held else 1
-            held = begun
+            size = target.stat().st_size if target.exists() else 0
+            # Only tries that received nothing count towards the limit.
+            tries = tries + 1 if size <= size_before else 1
+            size_before = size
             try:
-                with answering(f"{self.address}/{key}"):
-                    return self._copy_from(begun, key, target, told, version)
+                with s3_errors(f"{self.address}/{key}"):
+                    return self._copy_from(size, key, target, on_bytes, version)
             except VicurError as error:
-                # A stream that breaks is nothing that boto3 tries again; all else it has.
+                # boto3 retries requests, but not a response body that breaks off.
                 if not isinstance(error.__cause__, HTTPClientError | IncompleteReadError) or tries >= _TRIES:
                     raise
                 log.info("%s: %s Trying again", error.where, error.problem)
                 time.sleep(_PAUSE * 2 ** (tries - 1))
 
-    def _copy_from(self, begun: int, key: str, target: Path, told: Told, version: str) -> None:
-        wanted: dict[str, str] = {"Range": f"bytes={begun}-"} if begun else {}
+    def _copy_from(self, start: int, key: str, target: Path, on_bytes: OnBytes, version: str) -> None:
+        conditions: dict[str, str] = {"Range": f"bytes={start}-"} if start else {}
         if version:
-            wanted["IfMatch"] = f'"{version}"'
+            conditions["IfMatch"] = f'"{version}"'
         try:
-            answer = self.client.get_object(Bucket=self.bucket, Key=self._key(key), **wanted)
+            response = self.client.get_object(Bucket=self.bucket, Key=self._key(key), **conditions)
         except self.client.exceptions.ClientError as error:
-            code = _code(error)
+            code = error_code(error)
             if code in _PAST_THE_END:
-                return  # There is no more of it.
+                return  # the file is complete
             if code in _ABSENT:
                 raise _absent(f"{self.address}/{key}") from error
             if code in _CHANGED:
                 raise VicurError(
                     "was changed while it was being fetched.",
                     where=f"{self.address}/{key}",
-                    remedy="Run the step again once nobody writes there.",
+                    remedy="Run the step again when the upload to this address has finished.",
                 ) from error
             raise
-        # A server may have no use for ranges, and begin at the beginning.
-        with target.open("ab" if "ContentRange" in answer else "wb") as file:
-            for chunk in answer["Body"].iter_chunks(_CHUNK):
+        # A server without support for ranges sends the object from its first byte.
+        with target.open("ab" if "ContentRange" in response else "wb") as file:
+            for chunk in response["Body"].iter_chunks(_CHUNK):
                 file.write(chunk)
-                told(len(chunk))
+                on_bytes(len(chunk))
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
 
-def _code(error: Any) -> str:
-    return str(error.response["Error"].get("Code", ""))
-
-
 def _within(content: bytes, limit: int, where: str) -> bytes:
     if len(content) > limit:
-        raise VicurError(f"has more than {limit} bytes.", where=where, remedy="Name the right object.")
+        raise VicurError(f"is larger than {limit} bytes.", where=where, remedy="Name the right object.")
     return content
 
 
 def _absent(where: str) -> VicurError:
-    return VicurError("does not exist.", where=where, remedy="Correct the address, or upload it.")
+    return VicurError("does not exist.", where=where, remedy="Correct the address, or upload the file.")

@@ -1,7 +1,9 @@
-"""Folders on S3 that are whole or absent. S3 has no rename, so a folder is there once its marker is, which is written last.
+"""Folders on S3 that are either complete or absent.
 
-Credentials, region and endpoint come from where boto3 looks for them (``AWS_ENDPOINT_URL``, a service account's role, ...): none
-stands in a configuration.
+S3 cannot rename, so each folder has a marker file that is uploaded last: a folder without its marker does not exist.
+
+Credentials, region and endpoint come from boto3's usual places (``AWS_ENDPOINT_URL``, a service account's role, ...), never from the
+configuration.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +22,74 @@ from vicur.redaction import redacted
 from vicur.storage.folders import files_below, new_folder
 
 _ADDRESS = re.compile(S3_ADDRESS)
-_DELETE_BATCH = 1000
+_DELETE_BATCH = 1000  # the most that S3 accepts in one request
+
+_DENIED = ("AccessDenied", "403")
+_FINAL = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", *_DENIED)
+_REMEDIES = {
+    "NoSuchBucket": "Create the bucket, or correct its name.",
+    "InvalidAccessKeyId": "The access key is unknown there: correct AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL_S3.",
+    "SignatureDoesNotMatch": "The secret key is wrong: correct AWS_SECRET_ACCESS_KEY.",
+    "ExpiredToken": "The session has expired: log in again.",
+}
+_PERMISSIONS = {
+    "ListObjectsV2": "s3:ListBucket",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+    "DeleteObject": "s3:DeleteObject",
+    "DeleteObjects": "s3:DeleteObject",
+}
 
 
 def is_s3(address: str) -> bool:
-    """Whether an address is one of S3."""
+    """Check whether an address starts with ``s3://``."""
     return address.startswith("s3://")
 
 
 def split_address(address: str) -> tuple[str, str]:
-    """Bucket and prefix of ``s3://bucket/prefix``; the prefix has no slash at its ends and may be empty.
+    """Split ``s3://bucket/prefix`` into bucket and prefix. The prefix has no slash at its ends and may be empty.
 
     Raises:
-        VicurError: where the address is none.
+        VicurError: if the address does not have that form.
     """
-    found = _ADDRESS.fullmatch(address)
-    if found is None:
-        raise VicurError("is no address on S3.", where=redacted(address), remedy="Write s3://bucket/prefix.")
-    return found["bucket"], (found["prefix"] or "").strip("/")
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        raise VicurError("is not an S3 address.", where=redacted(address), remedy="Write s3://bucket/prefix.")
+    return match["bucket"], (match["prefix"] or "").strip("/")
 
 
-def s3_client(address: str) -> Any:
-    """A boto3 client of S3; several threads may share it.
+def s3_client(address: str, *, impatient: bool = False) -> Any:
+    """Create a boto3 client for S3. Threads may share it.
+
+    Args:
+        address: named in errors, so that they say what needed S3.
+        impatient: give up after seconds instead of retrying, as a check should.
 
     Raises:
-        VicurError: where boto3 is missing or no region or endpoint can be made out; ``address`` is named as what it was for.
+        VicurError: if boto3 is not installed, or the endpoint, region or profile in the environment is invalid.
     """
     try:
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
     except ImportError as error:
         raise VicurError(
-            "needs boto3, which is not installed.", where=address, remedy="Install vicur[tracking]."
+            "boto3 is needed for S3 and is not installed.", where=address, remedy="Install 'vicur[tracking]'."
         ) from error
-    with answering(address):
-        try:
-            return boto3.client("s3", config=Config(retries={"mode": "standard"}))
-        except ValueError as error:  # of an endpoint that is none, and of credentials that are halves
-            raise VicurError(
-                f"S3 cannot be reached ({error}).", where=address, remedy="Correct AWS_ENDPOINT_URL_S3."
-            ) from error
+    settings: dict[str, Any] = (
+        {"connect_timeout": 5, "read_timeout": 10, "retries": {"total_max_attempts": 1}}
+        if impatient
+        else {"retries": {"mode": "standard"}}
+    )
+    try:
+        # Checks run in threads, and boto3's default session is not thread-safe.
+        create = boto3.session.Session().client if impatient else boto3.client
+        return create("s3", config=Config(**settings))
+    except (BotoCoreError, ValueError) as error:  # ValueError: an invalid endpoint
+        raise VicurError(
+            f"the settings for S3 are invalid ({error}).", where=address, remedy=remedy_for(error, address)
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +98,10 @@ class S3Folders:
 
     Attributes:
         address: ``s3://bucket/prefix``.
-        marker: file that each folder holds and that is written last; a folder without it does not exist.
-        client: a boto3 client of S3.
+        marker: name of the file that is uploaded last to each folder.
+        client: a boto3 client.
+
+    Every method raises a :class:`VicurError` if S3 cannot be reached or denies the request.
     """
 
     address: str
@@ -77,52 +110,35 @@ class S3Folders:
 
     @classmethod
     def at(cls, address: str, marker: str) -> S3Folders:
-        """The folders below ``address``.
-
-        Raises:
-            VicurError: where the address is none, boto3 is missing or no region or endpoint can be made out.
-        """
+        """Return the folders below ``address``, with a new client."""
         split_address(address)
         return cls(address, marker, s3_client(address))
 
     def names(self) -> list[str]:
-        """Names of the folders that are whole, sorted.
-
-        Raises:
-            VicurError: where S3 does not answer or refuses.
-        """
-        with answering(self.address):
+        """Return the names of the complete folders, sorted."""
+        with s3_errors(self.address):
             keys = self._keys("")
         return sorted(key.split("/")[0] for key in keys if key.count("/") == 1 and key.endswith(f"/{self.marker}"))
 
     def read_marker(self, name: str) -> bytes | None:
-        """What the marker of folder ``name`` holds; ``None`` where there is no such folder.
-
-        Raises:
-            VicurError: where S3 does not answer or refuses.
-        """
-        with answering(f"{self.address}/{name}"):
+        """Return the content of a folder's marker, or ``None`` if there is no such folder."""
+        with s3_errors(f"{self.address}/{name}"):
             try:
-                answer = self.client.get_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"))
+                response = self.client.get_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"))
             except self.client.exceptions.NoSuchKey:
                 return None
-            content: bytes = answer["Body"].read()
+            content: bytes = response["Body"].read()
             return content
 
     def put(self, folder: Path, name: str, mark: bytes | None = None) -> None:
-        """Uploads a folder under ``name``, its marker last. What a killed upload left there is removed first.
+        """Upload a folder as ``name``, replacing whatever an earlier or interrupted upload left there.
 
         Args:
-            folder: what to upload.
-            name: what it is called there.
-            mark: what its marker holds, where the folder has none of its own.
-
-        Raises:
-            VicurError: where S3 does not answer or refuses.
+            mark: content of the marker, if ``folder`` does not contain the marker itself.
         """
         self.remove(name)
         files = sorted(files_below(folder), key=lambda file: file == folder / self.marker)
-        with answering(f"{self.address}/{name}"):
+        with s3_errors(f"{self.address}/{name}"):
             for file in files:
                 key = self._key(f"{name}/{file.relative_to(folder).as_posix()}")
                 self.client.upload_file(str(file), self._bucket, key)
@@ -130,52 +146,48 @@ class S3Folders:
                 self.client.put_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"), Body=mark)
 
     def mark(self, name: str, content: bytes) -> None:
-        """Makes a folder that consists of its marker alone.
-
-        Raises:
-            VicurError: where S3 does not answer or refuses.
-        """
-        with answering(f"{self.address}/{name}"):
+        """Create a folder that consists of its marker only."""
+        with s3_errors(f"{self.address}/{name}"):
             self.client.put_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"), Body=content)
 
     def share(self, folder: Path, name: str) -> bool:
-        """Sees to it that a folder is there under a name that tells what it holds (its hash), with an empty marker.
+        """Upload the missing files of a folder whose name identifies its content (a hash), with an empty marker.
 
-        Several may do so at once, and others may read meanwhile: what is there is left, and nothing is removed.
+        Safe for several concurrent writers and readers: existing files are kept and nothing is removed.
 
         Returns:
             Whether anything had to be uploaded.
-
-        Raises:
-            VicurError: where S3 does not answer or refuses.
         """
         files = {file.relative_to(folder).as_posix(): file for file in files_below(folder)}
-        with answering(f"{self.address}/{name}"):
-            there = self._sizes(f"{name}/")
-            wanting = [path for path, file in files.items() if there.get(f"{name}/{path}") != file.stat().st_size]
-            for path in wanting:
+        with s3_errors(f"{self.address}/{name}"):
+            sizes = self._sizes(f"{name}/")
+            missing = [path for path, file in files.items() if sizes.get(f"{name}/{path}") != file.stat().st_size]
+            for path in missing:
                 self.client.upload_file(str(files[path]), self._bucket, self._key(f"{name}/{path}"))
-            if marked := bool(wanting) or f"{name}/{self.marker}" not in there:
+            if incomplete := bool(missing) or f"{name}/{self.marker}" not in sizes:
                 self.client.put_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"), Body=b"")
-        return marked
+        return incomplete
 
     def get(self, name: str, target: Path) -> None:
-        """Downloads folder ``name`` to ``target``, whole or not at all.
+        """Download a folder to ``target``, completely or not at all.
 
         Raises:
-            VicurError: where there is no such folder, a key leads out of ``target``, or S3 does not answer or refuses.
+            VicurError: if there is no complete folder of that name, or one of its keys would be written outside ``target``.
         """
-        with answering(f"{self.address}/{name}"), new_folder(target) as partial:
+        with s3_errors(f"{self.address}/{name}"), new_folder(target) as partial:
             keys = self._keys(f"{name}/")
             if f"{name}/{self.marker}" not in keys:
                 raise VicurError(
-                    "does not exist or is not whole.", where=f"{self.address}/{name}", remedy="Correct the address."
+                    f"does not exist or is incomplete (it has no {self.marker}).",
+                    where=f"{self.address}/{name}",
+                    remedy="Correct the address.",
                 )
             for key in keys:
+                # A key may contain "..": whoever can write to the bucket chooses it.
                 place = (partial / key.removeprefix(f"{name}/")).resolve()
                 if not place.is_relative_to(partial.resolve()):
                     raise VicurError(
-                        "holds a key that leads out of its folder.",
+                        "has a key that leads out of its folder.",
                         where=f"{self.address}/{key}",
                         remedy="Remove that object.",
                     )
@@ -183,12 +195,8 @@ class S3Folders:
                 self.client.download_file(self._bucket, self._key(key), str(place))
 
     def remove(self, name: str) -> None:
-        """Removes a folder, its marker first.
-
-        Raises:
-            VicurError: where S3 does not answer or refuses.
-        """
-        with answering(f"{self.address}/{name}"):
+        """Remove a folder, its marker first, so that readers never see half of it as complete."""
+        with s3_errors(f"{self.address}/{name}"):
             keys = sorted(self._keys(f"{name}/"), key=lambda key: key != f"{name}/{self.marker}")
             if keys and keys[0] == f"{name}/{self.marker}":
                 self.client.delete_object(Bucket=self._bucket, Key=self._key(keys.pop(0)))
@@ -204,32 +212,57 @@ class S3Folders:
         prefix = split_address(self.address)[1]
         return f"{prefix}/{name}" if prefix else name
 
-    def _keys(self, below: str) -> list[str]:
-        """Keys that begin with ``below``, relative to the address."""
-        return list(self._sizes(below))
+    def _keys(self, start: str) -> list[str]:
+        return list(self._sizes(start))
 
-    def _sizes(self, below: str) -> dict[str, int]:
-        """Sizes in bytes of what has a key that begins with ``below``, by key."""
-        start = self._key("")
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start + below)
-        return {entry["Key"].removeprefix(start): entry["Size"] for page in pages for entry in page.get("Contents", [])}
+    def _sizes(self, start: str) -> dict[str, int]:
+        """Return the size in bytes of each object whose key starts with ``start``. Keys are relative to the address."""
+        prefix = self._key("")
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix + start)
+        return {
+            entry["Key"].removeprefix(prefix): entry["Size"] for page in pages for entry in page.get("Contents", [])
+        }
 
 
 @contextmanager
-def answering(where: str) -> Iterator[None]:
-    """Says plainly what S3 would not do. Trying again may help, unless it has refused."""
+def s3_errors(where: str) -> Iterator[None]:
+    """Turn boto3's errors into a :class:`VicurError`, which is retryable unless S3 denied the request."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
     try:
         yield
     except (Boto3Error, BotoCoreError, ClientError) as error:
-        code = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else ""
-        final = code in ("NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
-        final = final or isinstance(error, NoCredentialsError | PartialCredentialsError)
+        no_credentials = isinstance(error, NoCredentialsError | PartialCredentialsError)
         raise VicurError(
-            f"S3 does not do what is asked ({str(error).splitlines()[0]}).",
+            f"the S3 request failed ({str(error).splitlines()[0]}).",
             where=where,
-            remedy="Check the address, the credentials and AWS_ENDPOINT_URL.",
-            retryable=not final,
+            remedy=remedy_for(error, where),
+            retryable=not no_credentials and error_code(error) not in _FINAL,
         ) from error
+
+
+def error_code(error: Exception) -> str:
+    """Return the code of an error response of S3 (``NoSuchKey``), or an empty string for any other error."""
+    # Connection errors of botocore have a response too, which is None.
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def remedy_for(error: Exception, address: str) -> str:
+    """Return what to do about an error of boto3 at ``address``."""
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    if response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "The store has an internal problem: try again, and read its log if it persists."
+    code = error_code(error)
+    if code in _DENIED and (permission := _PERMISSIONS.get(getattr(error, "operation_name", ""))):
+        return f"Grant these credentials the permission {permission} on {address.removeprefix('s3://')}."
+    if code:
+        return _REMEDIES.get(code, "Check the address, the credentials and AWS_ENDPOINT_URL_S3.")
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (in a cluster: secret vicur-s3)."
+    if "Invalid header value" in str(error):
+        return "Set AWS_ACCESS_KEY_ID to the key only: it contains a line break or a space."
+    if isinstance(error, ValueError):
+        return "Correct AWS_ENDPOINT_URL_S3 and AWS_DEFAULT_REGION, or AWS_PROFILE if it is set."
+    return "Set AWS_ENDPOINT_URL_S3 to the store's address, and check that this machine or pod may reach it."

@@ -25,7 +25,7 @@ from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
 from vicur.modeling import (
     Qwen3VLStudentForConditionalGeneration,
-    bar_images,
+    block_images,
     load_model,
     read_config,
     with_cue_recovery,
@@ -118,7 +118,7 @@ def build_state(
     cache = config.features.model_copy(update={"disk_gb": config.features.disk_gb / world.size})
 
     def cached_features(model: Qwen3VLForConditionalGeneration) -> FrozenFeatures:
-        return FrozenFeatures.kept(model, cache, work / "features")
+        return FrozenFeatures.cached(model, cache, work / "features")
 
     plan = ParallelPlan.create(config, world)
     teachers = _TeacherBuilder(config, inputs, plan, cached_features, chat, world)
@@ -168,7 +168,7 @@ def new_student(
     if config.effective.recovery and not isinstance(student, Qwen3VLStudentForConditionalGeneration):
         student = with_cue_recovery(student, config.recovery.module, seed, im_start_token_id=chat.start_id)
     if config.bar_images:
-        bar_images(student)
+        block_images(student)
     adapters = _choose_trained(student, config, seed)
     if config.mixed_precision == "bf16":
         for weight in student.parameters():

@@ -1,4 +1,4 @@
-"""Curves over seeds."""
+"""Training curves over several seeds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from vicur.evaluation.ablation.curves import curve
 
 
-def test_a_curve_is_the_mean_over_seeds_at_the_steps_that_all_have() -> None:
+def test_a_curve_is_the_mean_over_seeds_at_their_common_steps() -> None:
     one = [{"step": 0.0, "x": 1.0}, {"step": 5.0, "x": 2.0}, {"step": 10.0, "x": 3.0}]
     other = [{"step": 0.0, "x": 3.0}, {"step": 5.0, "y": 0.0}, {"step": 10.0, "x": 5.0}]
     found = curve("arm", {0: one, 1: other}, "x")
@@ -16,7 +16,7 @@ def test_a_curve_is_the_mean_over_seeds_at_the_steps_that_all_have() -> None:
     assert found.std == pytest.approx((2**0.5, 2**0.5))
 
 
-def test_many_steps_are_smoothed_without_a_shift() -> None:
+def test_smoothing_does_not_shift_a_curve() -> None:
     line = [{"step": float(n), "x": float(n)} for n in range(101)]
     found = curve("arm", {0: line}, "x")
     assert found is not None
@@ -24,13 +24,13 @@ def test_many_steps_are_smoothed_without_a_shift() -> None:
     assert set(found.std) == {0.0}
 
 
-def test_rare_events_are_counted_up() -> None:
+def test_rare_events_are_summed() -> None:
     history = [{"step": float(n), "x": float(n in (2, 5))} for n in range(50)]
     found = curve("arm", {0: history}, "x", summed=True)
     assert found is not None
     assert (found.mean[1], found.mean[2], found.mean[4], found.mean[49]) == (0, 1, 1, 2)
 
 
-def test_what_nobody_measured_has_no_curve() -> None:
+def test_a_metric_without_values_has_no_curve() -> None:
     assert curve("arm", {0: [{"step": 0.0}]}, "x") is None
     assert curve("arm", {}, "x") is None

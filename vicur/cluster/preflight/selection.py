@@ -67,7 +67,8 @@ def _inputs(config: PreflightConfig, scope: Scope, judged: Callable[[str, Findin
     looks = {f"model {each}": (each, partial(models.model, each)) for each in config.models}
     data = config.dataset
     if data is not None:
-        looks["dataset"] = (str(getattr(data, "path", "")), partial(datasets.dataset, data))
+        place = next(iter(data.inputs().values()), "")
+        looks["dataset"] = (str(place), partial(datasets.dataset, data))
     return [Check(name, scope, partial(_judged, judged, *look)) for name, look in looks.items()]
 
 

@@ -1,1 +1,1 @@
-"""What an ablation comes to: its arms over seeds, what was expected of them, and what held."""
+"""Results of an ablation: its arms over several seeds, the contrasts between them, and the expectations that held."""

@@ -1,4 +1,4 @@
-"""The stage that puts an ablation together: figures, plots and the page of results."""
+"""The ablation stage: compute results, plots and the page from the evaluations of all arms and seeds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vicur.config.ablation import Analysis
-from vicur.evaluation.ablation.gather import gather
 from vicur.evaluation.ablation.page import PLOTS, page_of
 from vicur.evaluation.ablation.plots import plots_of
 from vicur.evaluation.ablation.results import results_of
+from vicur.evaluation.ablation.runs import load_runs
 from vicur.evaluation.ablation.verdicts import sentence
 from vicur.evaluation.statistics import Difference
 from vicur.stage.runner import Context, Stage, Summary
@@ -22,55 +22,57 @@ _COMMAND = "vicur ablate"
 
 
 class ArmSummary(BaseModel):
-    """One arm: by split, mean and standard deviation over its seeds, and the difference to the base on the test questions."""
+    """Accuracy of one arm."""
 
     mean: dict[str, float]
+    """Mean over the seeds, by split."""
     std: dict[str, float]
+    """Standard deviation over the seeds, by split."""
     difference: Difference
+    """Difference to the base on the test questions."""
 
 
 class AblateSummary(Summary):
-    """What an ablation came to."""
+    """Results of an ablation."""
 
     base: dict[str, float]
     """Accuracy of the base by split."""
     arms: dict[str, ArmSummary]
     """By name."""
     held: list[str]
-    """What each contrast found, in sentences."""
+    """The result of each contrast, as a sentence."""
 
 
 def ablate(config: Analysis, inputs: Mapping[str, Path], output: Path, context: Context) -> AblateSummary:
-    """Puts the cells of an ablation together.
+    """Analyse the evaluations of an ablation.
 
     Args:
         config: arms, contrasts and settings of the intervals.
-        inputs: ``base`` (its evaluation), and for each arm and seed ``<arm>.<seed>`` (an evaluation) and, for arms that train,
-            ``<arm>.<seed>.student``.
+        inputs: ``base`` (its evaluation), and for each arm and seed ``<arm>.<seed>`` (an evaluation) and, for arms that
+            train students, ``<arm>.<seed>.student``.
         output: folder for ``ablation.json``, ``results.md`` and the plots in ``results/``.
         context: seed and tracker.
 
     Raises:
-        VicurError: where a cell is missing, or cannot be compared with the base.
+        VicurError: if an evaluation is missing, or cannot be compared with that of the base.
     """
-    gathered = gather(config.arms, inputs)
-    results = results_of(gathered, config, context.seed)
-    plots = plots_of(gathered, results)
+    runs = load_runs(config.arms, inputs)
+    results = results_of(runs, config, context.seed)
+    plots = plots_of(runs, results)
     (output / PLOTS).mkdir()
     for plot in plots:
         (output / PLOTS / plot.file).write_text(plot.svg, encoding="utf-8")
     (output / RESULTS).write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (output / PAGE).write_text(page_of(results, plots, _COMMAND), encoding="utf-8")
     context.tracker.artifact(output / PAGE)
-    held = [sentence(result, results) for result in results.contrasts]
     expected = [result.outcome for result in results.contrasts if result.contrast.expected is not None]
     return AblateSummary(
         key_figure=f"{len(results.arms)} arms, {len(results.seeds)} seeds: {expected.count('held')} of {len(expected)} expectations held",
         metrics={
-            f"{name}/{split}/{figure}": value
+            f"{name}/{split}/{metric}": value
             for name, arm in results.arms.items()
             for split in results.base
-            for figure, value in (
+            for metric, value in (
                 ("accuracy", arm.accuracy[split].mean),
                 ("accuracy_std", arm.accuracy[split].std),
                 ("difference", arm.difference[split].mean),
@@ -79,13 +81,13 @@ def ablate(config: Analysis, inputs: Mapping[str, Path], output: Path, context: 
         base=results.base,
         arms={
             name: ArmSummary(
-                mean={split: spread.mean for split, spread in arm.accuracy.items()},
-                std={split: spread.std for split, spread in arm.accuracy.items()},
+                mean={split: statistics.mean for split, statistics in arm.accuracy.items()},
+                std={split: statistics.std for split, statistics in arm.accuracy.items()},
                 difference=arm.difference["test"],
             )
             for name, arm in results.arms.items()
         },
-        held=held,
+        held=[sentence(result, results) for result in results.contrasts],
     )
 
 

@@ -1,4 +1,4 @@
-"""Training curves of an arm: the mean over its seeds, and how far they stray."""
+"""Training curves of an arm: mean and standard deviation over its seeds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from itertools import accumulate
 from vicur.evaluation.report.curves import History
 
 _SMOOTH_SHARE = 1 / 10
-# So few points are drawn as they are: validations, not steps.
+# Curves with at most this many points (validations rather than steps) are not smoothed.
 _FEW = 40
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure over the steps of a training.
+    """A metric over the steps of a training.
 
     Attributes:
-        name: what it is called.
-        steps: the steps that every seed has the figure of.
-        mean: over the seeds, a running mean where there are many steps.
-        std: standard deviation over the seeds, likewise; zero for one seed.
+        name: name of the line.
+        steps: the steps at which every seed has the metric.
+        mean: mean over the seeds, smoothed if there are many steps.
+        std: standard deviation over the seeds, smoothed likewise; zero for one seed.
     """
 
     name: str
@@ -32,19 +32,20 @@ class Curve:
 
 
 def curve(name: str, histories: Mapping[int, History], key: str, *, summed: bool = False) -> Curve | None:
-    """The curve of a figure over the seeds of an arm, or ``None`` where not every seed has it.
+    """Return the curve of a metric over the seeds of an arm, or ``None`` if a seed lacks the metric.
 
     Args:
-        name: what it is called.
+        name: name of the line.
         histories: the records of each seed, steps ascending.
-        key: the figure.
-        summed: whether each step shows the sum so far, as it is: rare events have no running mean worth a look.
+        key: the metric.
+        summed: whether to show the cumulative sum instead of a smoothed curve. Meant for rare events.
     """
-    found = [_values(history, key, summed=summed) for history in histories.values()]
-    steps = sorted(set.intersection(*(set(values) for values in found))) if found else []
+    by_seed = [_values(history, key, summed=summed) for history in histories.values()]
+    # Seeds may have been validated at different steps, for example if a run was extended.
+    steps = sorted(set.intersection(*(set(values) for values in by_seed))) if by_seed else []
     if not steps:
         return None
-    rows = [[values[step] for values in found] for step in steps]
+    rows = [[values[step] for values in by_seed] for step in steps]
     mean = [statistics.fmean(row) for row in rows]
     std = [statistics.stdev(row) if len(row) > 1 else 0.0 for row in rows]
     smooth = list if summed else _smooth
@@ -52,13 +53,13 @@ def curve(name: str, histories: Mapping[int, History], key: str, *, summed: bool
 
 
 def _values(history: History, key: str, *, summed: bool) -> dict[float, float]:
-    """A figure by step."""
-    held = {record["step"]: record[key] for record in history if key in record}
-    return dict(zip(held, accumulate(held.values()), strict=True)) if summed else held
+    values = {record["step"]: record[key] for record in history if key in record}
+    return dict(zip(values, accumulate(values.values()), strict=True)) if summed else values
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
-    """Mean of the values around each, over a tenth of the curve."""
+    """Average each value with its neighbours, over a window of a tenth of the curve."""
     reach = round(len(values) * _SMOOTH_SHARE / 2) if len(values) > _FEW else 0
+    # At both ends the window is cut off instead of padded.
     windows = (values[max(0, n - reach) : n + reach + 1] for n in range(len(values)))
     return [statistics.fmean(window) for window in windows]

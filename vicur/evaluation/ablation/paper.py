@@ -1,4 +1,4 @@
-"""The paper's figures for the arms that stand for rows of its tables (arXiv 2606.05718v1)."""
+"""Figures of the paper (arXiv 2606.05718v1), for arms that correspond to rows of its tables."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from dataclasses import dataclass
 SOURCE = "[arXiv 2606.05718v1](https://arxiv.org/abs/2606.05718)"
 SIZES = ("2B", "8B")
 LEAKAGE = (
-    "In the paper, of 2B students in the fifth epoch (55 steps of 128 rollouts): OPSD 4054 rollouts and 38151 occurrences, OPSD with "
-    "cue and module 3264 and 25861; of OPD students, fewer than 75 rollouts."
+    "The paper reports for 2B students in the fifth epoch (55 steps of 128 rollouts): 4054 rollouts and 38151 occurrences for OPSD, 3264 "
+    "and 25861 for OPSD with cue and module, fewer than 75 rollouts for OPD."
 )
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """Accuracies in percent, by row, for Qwen3-VL 2B and 8B.
-
-    Attributes:
-        name: what was measured.
-        rows: by method, or ``base``.
-    """
+    """A benchmark of the paper: accuracies in percent of Qwen3-VL 2B and 8B."""
 
     name: str
     rows: dict[str, tuple[float, float]]
+    """By method, or ``base``."""
 
 
 TABLES = (
@@ -61,10 +57,11 @@ TABLES = (
 
 
 def paper_differences(first: str | None, second: str | None) -> list[tuple[str, tuple[float, float]]]:
-    """By table, what row ``first`` has over row ``second`` in points, at 2B and 8B; of tables that hold both."""
-    found = []
+    """Return the difference of row ``first`` to row ``second`` in points, at 2B and 8B, for each table that has both."""
+    differences = []
     for table in TABLES:
         if first in table.rows and second in table.rows:
-            ours, theirs = table.rows[first], table.rows[second]
-            found.append((table.name, (round(ours[0] - theirs[0], 2), round(ours[1] - theirs[1], 2))))
-    return found
+            a, b = table.rows[first], table.rows[second]
+            # The paper gives two decimals; rounding removes the noise of binary fractions.
+            differences.append((table.name, (round(a[0] - b[0], 2), round(a[1] - b[1], 2))))
+    return differences

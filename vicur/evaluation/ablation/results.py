@@ -1,4 +1,4 @@
-"""The figures of an ablation, as ``ablation.json``: each arm over its seeds, its difference to the base, and the contrasts."""
+"""Compute ``ablation.json``: each arm over its seeds, its difference to the base, and the contrasts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Literal
 from pydantic import BaseModel
 
 from vicur.config.ablation import BASE, Analysis, Contrast
-from vicur.evaluation.ablation.gather import Gathered, GatheredArm
+from vicur.evaluation.ablation.runs import AblationRuns, ArmRuns
 from vicur.evaluation.statistics import Difference, paired_difference_over_seeds
 
 Outcome = Literal["held", "did not hold", "reported"]
 
 
-class Spread(BaseModel):
-    """A figure over the seeds."""
+class SeedStatistics(BaseModel):
+    """Statistics of a metric over the seeds."""
 
     mean: float
     std: float
-    """Standard deviation with n - 1; 0 for one seed."""
+    """Standard deviation with n - 1 in the denominator; 0 for one seed."""
     by_seed: list[float]
 
     @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        """The spread of a value a seed."""
+    def of(cls, values: list[float]) -> SeedStatistics:
+        """Compute the statistics of one value per seed."""
         std = statistics.stdev(values) if len(values) > 1 else 0.0
         return cls(mean=statistics.fmean(values), std=std, by_seed=values)
 
@@ -35,29 +35,29 @@ class ArmResult(BaseModel):
 
     about: str
     paper: str | None
-    """Row of the paper's tables that it stands for."""
+    """The corresponding row of the paper's tables."""
     objective: str | None
-    """What its trainings minimised, as their record has it."""
-    accuracy: dict[str, Spread]
+    """Type of the objective, from the record of the trainings."""
+    accuracy: dict[str, SeedStatistics]
     """By split."""
     difference: dict[str, Difference]
-    """To the base, by split."""
-    evidence: Spread | None
-    """Share of test responses whose evidence is right, whatever their answer."""
-    best_step: Spread | None
-    """Updates after which validation was best; ``None`` for an arm that trains none, and for one whose last weights are kept."""
+    """Difference to the base, by split."""
+    evidence: SeedStatistics | None
+    """Share of test responses with correct evidence, regardless of their answer."""
+    best_step: SeedStatistics | None
+    """Step of the best validation accuracy; ``None`` for an arm that trains no student, or that keeps its last weights."""
     leaked: tuple[int, int] | None
-    """Rollouts in training that held the word "Hint", and how often they held it, over all seeds; ``None`` where nothing was sampled."""
+    """Rollouts with the word "Hint" and occurrences of the word, over all seeds; ``None`` for an arm without rollouts."""
 
 
 class ContrastResult(BaseModel):
-    """One comparison that was decided on beforehand."""
+    """Result of one contrast of the configuration."""
 
     contrast: Contrast
     difference: dict[str, Difference]
-    """The first minus the second, by split."""
+    """Accuracy of the first minus that of the second, by split."""
     outcome: Outcome
-    """On the test questions, whether what was expected was found; an interval that includes zero is a tie, which nobody expects."""
+    """Whether the expectation held on the test questions. An interval that includes zero is a tie, and never as expected."""
 
 
 class AblationResults(BaseModel):
@@ -74,73 +74,68 @@ class AblationResults(BaseModel):
     resamples: int
 
 
-def results_of(gathered: Gathered, analysis: Analysis, seed: int) -> AblationResults:
-    """Computes the figures.
-
-    Args:
-        gathered: the cells.
-        analysis: contrasts, and settings of the intervals.
-        seed: root seed of the resamples.
-    """
-    splits = list(gathered.base.predictions)
+def results_of(runs: AblationRuns, analysis: Analysis, seed: int) -> AblationResults:
+    """Compute the results. ``seed`` is the root seed of the resamples."""
+    splits = list(runs.base.predictions)
     bootstrap = partial(
         paired_difference_over_seeds, seed=seed, resamples=analysis.resamples, confidence=analysis.confidence
     )
 
     def difference(first: str, second: str) -> dict[str, Difference]:
-        found = {}
+        by_split = {}
         for split in splits:
-            # Of the base there is one model, whichever side it is on.
+            # The base is a single model, and the bootstrap takes a single model only as the reference.
             if first == BASE:
-                found[split] = difference_of(second, first, split).reversed
+                by_split[split] = difference_of(second, first, split).reversed
             else:
-                found[split] = difference_of(first, second, split)
-        return found
+                by_split[split] = difference_of(first, second, split)
+        return by_split
 
     def difference_of(first: str, second: str, split: str) -> Difference:
-        return bootstrap(gathered.correct(first, split), gathered.correct(second, split), gathered.groups(split))
+        return bootstrap(runs.correct(first, split), runs.correct(second, split), runs.groups(split))
 
     contrasts = []
     for contrast in analysis.contrasts:
-        found = difference(contrast.first, contrast.second)
-        contrasts.append(ContrastResult(contrast=contrast, difference=found, outcome=_outcome(contrast, found)))
+        by_split = difference(contrast.first, contrast.second)
+        contrasts.append(ContrastResult(contrast=contrast, difference=by_split, outcome=_outcome(contrast, by_split)))
     return AblationResults(
-        seeds=list(gathered.seeds),
-        base={split: m.accuracy for split, m in gathered.base.metrics.splits.items()},
-        examples={split: m.examples for split, m in gathered.base.metrics.splits.items()},
-        arms={name: _arm(arm, splits, difference(name, BASE)) for name, arm in gathered.arms.items()},
+        seeds=list(runs.seeds),
+        base={split: m.accuracy for split, m in runs.base.metrics.splits.items()},
+        examples={split: m.examples for split, m in runs.base.metrics.splits.items()},
+        arms={name: _arm(arm, splits, difference(name, BASE)) for name, arm in runs.arms.items()},
         contrasts=contrasts,
         confidence=analysis.confidence,
         resamples=analysis.resamples,
     )
 
 
-def _outcome(contrast: Contrast, found: dict[str, Difference]) -> Outcome:
+def _outcome(contrast: Contrast, difference: dict[str, Difference]) -> Outcome:
     if contrast.expected is None:
         return "reported"
-    return "held" if found["test"].verdict == contrast.expected else "did not hold"
+    return "held" if difference["test"].verdict == contrast.expected else "did not hold"
 
 
-def _arm(gathered: GatheredArm, splits: list[str], difference: dict[str, Difference]) -> ArmResult:
-    found = [gathered.evaluations[seed].metrics for seed in sorted(gathered.evaluations)]
-    evidence = [e.right for m in found if (e := m.splits["test"].evidence) is not None]
-    trained = list(gathered.histories.values())
+def _arm(runs: ArmRuns, splits: list[str], difference: dict[str, Difference]) -> ArmResult:
+    metrics = [runs.evaluations[seed].metrics for seed in sorted(runs.evaluations)]
+    evidence = [e.right for m in metrics if (e := m.splits["test"].evidence) is not None]
+    trained = list(runs.histories.values())
+    # Supervised trainings sample nothing and have no such records.
     sampled = [record for history in trained for record in history if "leakage/samples" in record]
-    best_kept = gathered.arm.training.get("keep", "best") == "best"
+    best_kept = runs.arm.training.get("keep", "best") == "best"
     counts = tuple(int(sum(r[f"leakage/{name}"] for r in sampled)) for name in ("samples", "occurrences"))
     return ArmResult(
-        about=gathered.arm.about,
-        paper=gathered.arm.paper,
-        objective=(found[0].model.training.get("objective") or {}).get("type"),
-        accuracy={split: Spread.of([m.splits[split].accuracy for m in found]) for split in splits},
+        about=runs.arm.about,
+        paper=runs.arm.paper,
+        objective=(metrics[0].model.training.get("objective") or {}).get("type"),
+        accuracy={split: SeedStatistics.of([m.splits[split].accuracy for m in metrics]) for split in splits},
         difference=difference,
-        evidence=Spread.of(evidence) if evidence else None,
-        best_step=Spread.of([_best_step(history) for history in trained]) if trained and best_kept else None,
+        evidence=SeedStatistics.of(evidence) if evidence else None,
+        best_step=SeedStatistics.of([_best_step(history) for history in trained]) if trained and best_kept else None,
         leaked=(counts[0], counts[1]) if sampled else None,
     )
 
 
 def _best_step(history: list[dict[str, float]]) -> float:
-    """The step whose validation accuracy is the best, the first of equals."""
     validated = [record for record in history if "validation_accuracy" in record]
+    # max returns the first of equal records, as the training keeps the first of equally good weights.
     return max(validated, key=lambda record: record["validation_accuracy"])["step"]

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file about a comparison."""
+"""The report: one self-contained HTML file per comparison."""
 
 from vicur.evaluation.report.page import ReportInputs, write_report
 

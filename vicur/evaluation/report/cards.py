@@ -1,4 +1,4 @@
-"""Sample cards: what base and students answered to a few questions, some of each outcome."""
+"""Sample cards: the answers of base and students to a few questions, balanced over the outcomes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vicur.data.schema import Example
 from vicur.evaluation.predictions import Prediction
 from vicur.evaluation.report.images import PageImage, page_image
 from vicur.evaluation.report.models import ReportModel
-from vicur.evaluation.selection import spread
+from vicur.evaluation.selection import sample_evenly
 
 Outcome = Literal["fixed", "broken", "right", "wrong"]
 OUTCOMES: dict[Outcome, str] = {
@@ -24,7 +24,7 @@ OUTCOMES: dict[Outcome, str] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model answered."""
+    """The answer of one model."""
 
     model: ReportModel
     prediction: Prediction
@@ -35,11 +35,11 @@ class Card:
     """One question.
 
     Attributes:
-        example: the question and its answer.
-        cue: the cue that a teacher would be hinted with, if there is one.
-        images: its images; ``None`` for one that cannot be shown.
+        example: the question and its reference answer.
+        cue: the cue that a teacher would receive as a hint, if there is one.
+        images: the question's images; ``None`` for an image that cannot be decoded.
         answers: the base's answer, then the students'.
-        outcomes: by number of the student.
+        outcomes: outcome by number of the student.
     """
 
     example: Example
@@ -50,16 +50,16 @@ class Card:
 
 
 def outcome(base: Prediction, student: Prediction) -> Outcome:
-    """What became of a question between base and student."""
+    """Return which of base and student answer a question correctly."""
     if student.correct:
         return "right" if base.correct else "fixed"
     return "broken" if base.correct else "wrong"
 
 
 def outcome_counts(base: Sequence[Prediction], student: Sequence[Prediction]) -> dict[Outcome, int]:
-    """How many questions of a split met with which outcome."""
-    counted = Counter(outcome(b, s) for b, s in zip(base, student, strict=True))
-    return {name: counted[name] for name in OUTCOMES}
+    """Count the questions of a split by outcome."""
+    counts = Counter(outcome(b, s) for b, s in zip(base, student, strict=True))
+    return {name: counts[name] for name in OUTCOMES}
 
 
 def cards(
@@ -70,24 +70,25 @@ def cards(
     count: int,
     seed: int,
 ) -> list[Card]:
-    """Draws cards, each outcome of the chosen student in turn.
+    """Sample cards evenly over the outcomes of the chosen student.
 
     Args:
         models: the base first, then the chosen student, then the others.
-        predictions: of one split, by model, in the same order of questions.
+        predictions: predictions on one split by model, all in the same order of questions.
         examples: the split's examples by id.
         cues: cues by example id.
-        count: number of cards, at most.
+        count: the maximum number of cards.
         seed: root seed.
     """
     rows = list(zip(*(predictions[model.name] for model in models), strict=True))
-    drawn = spread(
+    # row[0] is the base and row[1] the chosen student.
+    sampled = sample_evenly(
         rows, count, by=lambda row: outcome(row[0], row[1]), apart=lambda row: row[0].group, seed=seed, name="cards"
     )
-    made = []
-    for row in drawn:
+    result = []
+    for row in sampled:
         example = examples[row[0].example_id]
-        made.append(
+        result.append(
             Card(
                 example=example,
                 cue=cues.get(example.id) or example.cue,
@@ -96,4 +97,4 @@ def cards(
                 outcomes={m.number: outcome(row[0], p) for m, p in zip(models[1:], row[1:], strict=True)},
             )
         )
-    return made
+    return result

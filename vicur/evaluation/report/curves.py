@@ -1,4 +1,4 @@
-"""Training curves: read from each student's ``metrics.jsonl``, laid out as small charts."""
+"""Training curves: read each student's ``metrics.jsonl`` and lay it out as small charts."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from vicur.errors import VicurError
 from vicur.evaluation.report.models import ReportModel
 from vicur.evaluation.report.scales import Scale, path, round_scale
 
-# Longer curves are averaged down to so many points: more than a chart has pixels helps nobody.
+# Longer curves are averaged down to this many points, about as many as a chart has pixels.
 _MAX_POINTS = 500
+# Up to this many points are drawn one by one. These are validations, which are not smoothed.
+_MARKED = 40
 _SMOOTH_SHARE = 1 / 20
 
 History = list[dict[str, float]]
-"""Records by step, each with ``step`` and the finite figures of that step."""
+"""Records in ascending order of ``step``, each with the finite metrics of that step."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What one chart shows.
+    """Definition of one chart.
 
     Attributes:
-        title: its heading.
-        keys: the figures that it draws, each with the name of its line; one line needs no name.
-        unit: what the figures are in.
-        percent: whether they are shares, shown in percent.
-        include: values that the axis must hold.
-        by_model: whether each model gets a chart of its own.
-        note: one sentence on how to read it.
+        title: heading.
+        keys: the metrics to draw, each with the name of its line; a single line needs no name.
+        unit: unit of the metrics.
+        percent: whether the metrics are shares, shown in percent.
+        include: values that the axis must cover.
+        by_model: whether each model gets a separate chart.
+        note: one sentence on how to read the chart.
     """
 
     title: str
@@ -45,31 +47,31 @@ class Panel:
 
 _HALVES = (("gap/half_1", "first half"), ("gap/half_2", "second half"))
 _QUARTERS = tuple((f"gap/quarter_{n}", f"{name} quarter") for n, name in enumerate(("1st", "2nd", "3rd", "4th"), 1))
-_NATS = "nats a token"
+_NATS = "nats per token"
 PANELS = (
     Panel(
         "Validation accuracy",
         (("validation_accuracy", ""),),
         "",
         percent=True,
-        note="Greedy. The best weights are kept.",
+        note="Greedy decoding. The student keeps the weights of the best step.",
     ),
-    Panel("Rollout accuracy", (("rollout_accuracy", ""),), "", percent=True, note="Sampled answers in training."),
+    Panel("Rollout accuracy", (("rollout_accuracy", ""),), "", percent=True, note="Answers of the sampled responses."),
     Panel(
         "Loss",
         (("loss", ""),),
         include=(0,),
-        note="What is minimised. That of k1 follows the advantage and does not measure the fit.",
+        note="The minimised objective. With k1 it follows the advantage and does not measure the fit.",
     ),
     Panel("Log-prob gap", (("gap/whole", ""),), _NATS, include=(0,), note="Teacher minus student on sampled tokens."),
-    Panel("Gap by half", _HALVES, _NATS, include=(0,), note="Where in the response the teacher disagrees."),
+    Panel("Gap by half", _HALVES, _NATS, include=(0,), note="The part of the response in which the teacher disagrees."),
     Panel("Gap by quarter", _QUARTERS, _NATS, include=(0,), by_model=True, note="Four equal segments of the response."),
     Panel(
         "Hint leakage",
         (("leakage/samples", ""),),
-        "rollouts a step",
+        "rollouts per step",
         include=(0, 1),
-        note="Rollouts with the word “Hint”.",
+        note="Rollouts that contain the word “Hint”.",
     ),
     Panel("Entropy", (("entropy", ""),), _NATS, include=(0,), note="Of the student's next-token distribution."),
     Panel("Response length", (("response_tokens", ""),), "tokens", note="Mean over the rollouts of a step."),
@@ -77,9 +79,9 @@ PANELS = (
     Panel(
         "Speed",
         (("tokens_per_second", ""),),
-        "tokens a second",
+        "tokens per second",
         include=(0,),
-        note="Sampled tokens over the whole step.",
+        note="Sampled tokens divided by the time of the whole step.",
     ),
 )
 
@@ -89,13 +91,13 @@ class Line:
     """One line of a chart.
 
     Attributes:
-        model: whose it is.
-        name: which of the model's lines; empty for the only one.
+        model: the model that was trained.
+        name: name of the line if the model has several, else empty.
         style: 0 for the first line of a model, 1 for the next, ...
         points: step and value.
-        raw: SVG path of the points, in percent; empty where only ``smooth`` is drawn.
+        raw: SVG path of the points, in percent; empty if only ``smooth`` is drawn.
         smooth: SVG path of their running mean, in percent.
-        marks: places of the points in percent, where they are so few that each is shown.
+        marks: positions of the points in percent, if there are few enough to show each.
     """
 
     model: ReportModel
@@ -109,21 +111,20 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A panel with its lines laid out."""
+    """A panel with its axes and lines."""
 
     panel: Panel
     x: Scale
     y: Scale
     lines: tuple[Line, ...]
-    quiet: bool
-    """Whether every value is zero."""
+    all_zero: bool
 
 
 def read_history(folder: Path) -> History:
-    """Records of a student's training, by step; empty where it has none (a model from elsewhere).
+    """Read the metrics of a student's training. A model that this project did not train has none.
 
     Raises:
-        VicurError: where the file is damaged.
+        VicurError: if the file is damaged.
     """
     file = folder / "metrics.jsonl"
     if not file.exists():
@@ -135,23 +136,25 @@ def read_history(folder: Path) -> History:
             step = int(record["step"])
         except (ValueError, TypeError, KeyError) as error:
             raise VicurError(
-                "is no record of a training step.", where=f"{file}:{number}", remedy="Train the student again."
+                "is not a record of a training step.", where=f"{file}:{number}", remedy="Train the student again."
             ) from error
+        # A step may be logged in several records (training, then validation). Their metrics are merged, and values such as
+        # NaN, which cannot be drawn, are dropped.
         finite = {k: float(v) for k, v in record.items() if isinstance(v, int | float) and math.isfinite(v)}
         records.setdefault(step, {}).update(finite)
     return [records[step] for step in sorted(records)]
 
 
 def charts(models: Sequence[ReportModel], histories: Mapping[str, History]) -> list[Chart]:
-    """The charts that the histories have figures for."""
+    """Return the charts for which the histories have metrics."""
     trained = [model for model in models if histories.get(model.name)]
-    made = []
+    result: list[Chart | None] = []
     for panel in PANELS:
         if panel.by_model and len(trained) > 1:
-            made += [_chart(replace(panel, title=f"{panel.title}: {m.name}"), [m], histories) for m in trained]
+            result += [_chart(replace(panel, title=f"{panel.title}: {m.name}"), [m], histories) for m in trained]
         else:
-            made.append(_chart(panel, trained, histories))
-    return [chart for chart in made if chart is not None]
+            result.append(_chart(panel, trained, histories))
+    return [chart for chart in result if chart is not None]
 
 
 def _chart(panel: Panel, models: Sequence[ReportModel], histories: Mapping[str, History]) -> Chart | None:
@@ -167,22 +170,22 @@ def _chart(panel: Panel, models: Sequence[ReportModel], histories: Mapping[str, 
     last = max(1.0, *(histories[model.name][-1]["step"] for model in models))
     x = Scale(0.0, last, tuple(tick for tick in round_scale([0.0, last]).ticks if tick <= last))
     y = round_scale(values, include=panel.include)
-    # Single steps of several lines a model would be a thicket.
+    # With several lines per model, only the running means remain readable.
     raw = len(panel.keys) == 1
-    return Chart(panel, x, y, tuple(_laid_out(line, x, y, raw=raw) for line in lines), quiet=not any(values))
+    return Chart(panel, x, y, tuple(_laid_out(line, x, y, raw=raw) for line in lines), all_zero=not any(values))
 
 
 def _points(history: History, key: str) -> tuple[tuple[int, float], ...]:
-    found = [(int(record["step"]), record[key]) for record in history if key in record]
-    size = math.ceil(len(found) / _MAX_POINTS)
+    points = [(int(record["step"]), record[key]) for record in history if key in record]
+    size = math.ceil(len(points) / _MAX_POINTS)
     if size <= 1:
-        return tuple(found)
-    blocks = [found[start : start + size] for start in range(0, len(found), size)]
+        return tuple(points)
+    blocks = [points[start : start + size] for start in range(0, len(points), size)]
     return tuple((block[-1][0], sum(v for _, v in block) / len(block)) for block in blocks)
 
 
 def _laid_out(line: Line, x: Scale, y: Scale, *, raw: bool) -> Line:
-    if len(line.points) <= 40:
+    if len(line.points) <= _MARKED:
         marks = tuple((x.place(step), y.place(value)) for step, value in line.points)
         return replace(line, smooth=path(marks), marks=marks)
     smooth = _running_mean([value for _, value in line.points])
@@ -195,7 +198,8 @@ def _laid_out(line: Line, x: Scale, y: Scale, *, raw: bool) -> Line:
 
 
 def _running_mean(values: Sequence[float]) -> list[float]:
-    """Mean of the values around each, over a twentieth of the curve."""
+    """Average each value with its neighbours, over a window of a twentieth of the curve."""
     reach = max(1, round(len(values) * _SMOOTH_SHARE / 2))
+    # At both ends the window is cut off instead of padded.
     windows = (values[max(0, n - reach) : n + reach + 1] for n in range(len(values)))
     return [sum(window) / len(window) for window in windows]

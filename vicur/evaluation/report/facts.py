@@ -1,4 +1,4 @@
-"""What the report says of data, cues, training and settings, so that its figures can be traced."""
+"""Tables of data, cues, training and settings, so that the figures of the report can be traced."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from vicur.cues.extract import AUDIT_FILE
 from vicur.data import dvc_hash, read_manifest
 from vicur.evaluation.comparison import Comparison
 from vicur.evaluation.report.models import ReportModel
-from vicur.evaluation.verdicts import percent
+from vicur.wording import percent
 
 _TRAINING = {
-    "steps": "Updates made",
-    "best_step": "Best weights after",
-    "validation_accuracy": "Validation accuracy then",
+    "steps": "Steps",
+    "best_step": "Best step",
+    "validation_accuracy": "Best validation accuracy",
     "seed": "Seed",
 }
 _SETTINGS = {
-    "batch_size": "Prompts a step",
+    "batch_size": "Prompts per step",
     "learning_rate": "Learning rate",
     "objective": "Objective",
-    "max_grad_norm": "Gradient norm limit",
-    "trained": "Trained",
+    "max_grad_norm": "Gradient norm clipped at",
+    "trained": "Trained weights",
 }
 _HASHES = {"parent": "Base, sha256", "dataset": "Dataset, sha256", "cues": "Cues, sha256"}
+# Enough to tell two hashes apart at a glance; the whole ones are in vicur.json.
 _HASH_DIGITS = 12
 _LENGTH = "max_new_tokens"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One group of facts."""
+    """One group of facts: names and values."""
 
     title: str
     rows: tuple[tuple[str, str], ...]
@@ -43,16 +44,16 @@ class Facts:
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """How each student was trained: rows of values, one a student."""
+    """Training settings and results: one row per setting, one value per student."""
 
     models: tuple[ReportModel, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def dataset_facts(folder: Path) -> Facts:
-    """Where the examples come from, and which bytes they are."""
+    """Describe the source and the hash of the dataset."""
     manifest = read_manifest(folder)
-    rows = [("source", str(manifest.source.get("type", "unknown"))), ("hash (as DVC has it)", dvc_hash(folder).md5)]
+    rows = [("source", str(manifest.source.get("type", "unknown"))), ("DVC hash", dvc_hash(folder).md5)]
     if manifest.seed is not None:
         rows.append(("seed", str(manifest.seed)))
     rows += [(f"{split} examples", f"{count:,}") for split, count in manifest.examples.items()]
@@ -60,29 +61,30 @@ def dataset_facts(folder: Path) -> Facts:
 
 
 def cue_facts(folder: Path) -> Facts:
-    """Where the cues come from, and what their audit found."""
+    """Describe the provider of the cues and the result of their audit."""
     audit = Audit.model_validate_json((folder / AUDIT_FILE).read_text(encoding="utf-8"))
-    taught = audit.taught
-    rows = [("provider", audit.provider), ("cues that teach", f"{taught.cues:,}")]
+    # Only the cues of the distillation split reach a teacher.
+    cues = audit.distill
+    rows = [("provider", audit.provider), ("cues for training", f"{cues.cues:,}")]
     shares = (
-        ("grounded", taught.grounded_share),
-        ("leak the answer", taught.answer_leak_share),
-        ("skipped", taught.skipped_share),
+        ("grounded", cues.grounded_share),
+        ("with the answer", cues.answer_leak_share),
+        ("skipped", cues.skipped_share),
     )
     rows += [(name, percent(share)) for name, share in shares if share is not None]
-    if taught.mean_words is not None:
-        rows.append(("mean length", f"{taught.mean_words:.1f} words"))
+    if cues.mean_words is not None:
+        rows.append(("mean length", f"{cues.mean_words:.1f} words"))
     return Facts("Cues", tuple(rows))
 
 
 def evaluation_facts(comparison: Comparison, decoding: Mapping[str, Any]) -> Facts:
-    """How answers were decoded and intervals made."""
+    """Describe the decoding of responses and the computation of intervals."""
     how = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in decoding.items() if name != _LENGTH)
     return Facts(
         "Evaluation",
         (
             ("decoding", "greedy" if decoding.get("temperature") == 0 else how),
-            ("longest response", f"{decoding.get(_LENGTH)} tokens"),
+            ("maximum response", f"{decoding.get(_LENGTH)} tokens"),
             ("bootstrap", f"{comparison.resamples:,} resamples"),
             ("confidence", f"{100 * comparison.confidence:g} %"),
             ("seed", str(comparison.seed)),
@@ -91,7 +93,7 @@ def evaluation_facts(comparison: Comparison, decoding: Mapping[str, Any]) -> Fac
 
 
 def training_table(models: Sequence[ReportModel], folders: Mapping[str, Path]) -> TrainingTable | None:
-    """What the students' own records say of their training; ``None`` where there are no records."""
+    """Collect the training records in the students' folders; ``None`` if there are none."""
     records: dict[str, dict[str, Any]] = {}
     for method, folder in folders.items():
         path = folder / "vicur.json"
@@ -105,6 +107,7 @@ def training_table(models: Sequence[ReportModel], folders: Mapping[str, Path]) -
     rows += [
         (title, [str(records[m.name].get(key, "–"))[:_HASH_DIGITS] for m in trained]) for key, title in _HASHES.items()
     ]
+    # Rows without a value for any student are dropped: records of older releases lack some of the settings.
     known = tuple((title, tuple(map(_value, values))) for title, values in rows if any(v is not None for v in values))
     return TrainingTable(trained, known) if trained else None
 

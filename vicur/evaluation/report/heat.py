@@ -1,4 +1,4 @@
-"""Sink attention over the image: what each layer's sink looked at, visual token by visual token."""
+"""Heat maps of the sink attention over the images: one cell per visual token, one map per layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vicur.evaluation.report.images import PageImage, page_image
 from vicur.evaluation.report.models import ReportModel
 
 MEAN = "mean"
-# Up to so many visual tokens an image, each shows its share as a number.
+# Cells of images with more visual tokens than this are too small for a number.
 _NUMBERED = 48
 
 
@@ -62,8 +62,8 @@ class HeatView:
 
 
 def heat_view(model: ReportModel, record: SinkAttentionRecord, examples: Mapping[str, Example]) -> HeatView | None:
-    """The record of a student, ready to draw; ``None`` where nothing of it can be drawn."""
-    samples = [made for s in record.samples if (made := _sample(s, examples[s.example_id])) is not None]
+    """Prepare the record of a student for the templates; ``None`` if none of its samples can be drawn."""
+    samples = [sample for s in record.samples if (sample := _sample(s, examples[s.example_id])) is not None]
     if not samples:
         return None
     layers = (MEAN, *(str(layer) for layer in record.samples[0].images[0].layers))
@@ -75,13 +75,14 @@ def _sample(sample: AttentionSample, example: Example) -> HeatSample | None:
     if not sample.images or len(images) != len(sample.images):
         return None
     weights = [_with_mean(image) for image in sample.images]
+    # "or 1.0" avoids a division by zero for a layer without any attention on the images.
     strongest = {layer: max((max(w[layer]) for w in weights), default=0.0) or 1.0 for layer in weights[0]}
-    drawn = [
+    heat_images = [
         HeatImage(image, _cells(attention, weight, strongest), numbered=attention.rows * attention.columns <= _NUMBERED)
         for image, attention, weight in zip(images, sample.images, weights, strict=True)
         if image is not None
     ]
-    return HeatSample(example, tuple(drawn)) if drawn else None
+    return HeatSample(example, tuple(heat_images)) if heat_images else None
 
 
 def _with_mean(image: ImageAttention) -> dict[str, list[float]]:
@@ -103,5 +104,6 @@ def _cells(
             shares={layer: round(100 * w[n], 1) for layer, w in weights.items()},
             heats={layer: round(w[n] / strongest[layer], 3) for layer, w in weights.items()},
         )
+        # Visual tokens are in raster order: n counts along the rows.
         for n in range(image.rows * image.columns)
     )

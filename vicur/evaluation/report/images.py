@@ -1,4 +1,4 @@
-"""Images in the page: data URIs, small enough to mail."""
+"""Images for the report as data URIs, small enough to mail."""
 
 from __future__ import annotations
 
@@ -6,20 +6,13 @@ import base64
 import io
 from dataclasses import dataclass
 
-# Images up to this many pixels a side are drawn large, pixel by pixel; bigger ones are scaled down to the other limit.
+# Sides in pixels. Images up to _TINY are enlarged without smoothing; those above _LARGEST are scaled down.
 _TINY, _LARGEST = 128, 512
 
 
 @dataclass(frozen=True)
 class PageImage:
-    """An image that can stand in the page.
-
-    Attributes:
-        uri: its bytes.
-        width: width in pixels.
-        height: height in pixels.
-        pixelated: whether it is so small that its pixels should be seen.
-    """
+    """An image to embed in the page. ``pixelated`` images are so small that they are enlarged without smoothing."""
 
     uri: str
     width: int
@@ -28,16 +21,18 @@ class PageImage:
 
 
 def page_image(encoded: bytes) -> PageImage | None:
-    """An encoded image for the page; ``None`` where it cannot be read."""
+    """Return an encoded image for the page, or ``None`` if it cannot be decoded."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             width, height = image.size
+            # Small PNGs keep their bytes: JPEG artifacts would show once the pixels are enlarged.
             if max(width, height) <= _TINY and image.format == "PNG":
                 return PageImage(_uri("png", encoded), width, height, pixelated=True)
             shown = image.convert("RGB")
             shown.thumbnail((_LARGEST, _LARGEST))
+    # Pillow raises all of these for damaged or oversized files.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     buffer = io.BytesIO()

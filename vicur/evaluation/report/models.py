@@ -1,4 +1,4 @@
-"""The models of a report, in the order and the colours in which every section shows them."""
+"""The models of a report, in the order and the colours that all sections share."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ReportModel:
 
     Attributes:
         name: ``base`` or the student's method.
-        number: 0 for the base, students from 1: the model's colour and its place everywhere.
-        facts: what kind of model it is.
+        number: 0 for the base, 1 and up for students. Determines the colour and the order in every section.
+        facts: description of the model.
         chosen: whether it is the student that was chosen on validation.
     """
 
@@ -29,23 +29,24 @@ class ReportModel:
 
     @property
     def teacher(self) -> str:
-        """What its teacher was told."""
+        """The privilege of its teacher."""
         if self.facts.privilege is None:
             return "not distilled"
+        # SFT and GRPO have no teacher. Their privilege is "none", which for other methods means a teacher without a hint.
         if self.facts.training.get("teacher", {}).get("type") == "none":
             return "no teacher"
         return _PRIVILEGES.get(self.facts.privilege, self.facts.privilege)
 
     @property
     def module(self) -> str:
-        """Its cue recovery module, in a word or two."""
+        """Its cue recovery module in a few words."""
         if self.facts.cue_recovery is None:
             return "no"
         return f"yes, sink {self.facts.cue_recovery.get('sink', 'first')}"
 
 
 def report_models(comparison: Comparison) -> list[ReportModel]:
-    """The base, the chosen student, then the other students."""
+    """Return the base, the chosen student, then the other students."""
     chosen = comparison.choice.method
     students: Sequence[str] = [chosen, *(m for m in comparison.students if m != chosen)]
     return [

@@ -1,7 +1,7 @@
-"""Puts the report together and writes it.
+"""Render the report as one self-contained HTML file.
 
-The page needs nothing but itself: style, script, charts and images are inside it, and its own content security policy
-forbids everything else, so it may be mailed, archived, or shown in a sandboxed frame.
+Style, script, charts and images are embedded, and a content security policy forbids everything else. The file can be
+mailed, archived, or shown in a sandboxed frame.
 """
 
 from __future__ import annotations
@@ -33,24 +33,27 @@ from vicur.evaluation.report.results import (
     kind_tables,
     result_tables,
 )
-from vicur.evaluation.verdicts import Verdict, interval, percent, points
+from vicur.evaluation.statistics import Difference
+from vicur.evaluation.verdicts import Verdict
 from vicur.storage.folders import new_file
+from vicur.wording import interval, percent, points
 
+# Longer lists of verdicts are folded.
 _SHOWN_AT_ONCE = 8
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
 @dataclass(frozen=True, eq=False)
 class ReportInputs:
-    """What a report is about.
+    """Inputs of a report.
 
     Attributes:
-        comparison: the figures.
-        verdicts: what they say; the first is the headline.
+        comparison: the results.
+        verdicts: the conclusions; the first is the headline.
         base: evaluation of the base.
         students: evaluations of the students, by method.
-        evaluations: folders of the latter, for the sink attention.
-        folders: folders of the students themselves, for the training curves, where they are at hand.
+        evaluations: folders of these evaluations, for the sink attention.
+        folders: folders of the students that have one, for the training curves.
         dataset: folder of the dataset.
         cues: folder of the cues.
     """
@@ -66,10 +69,10 @@ class ReportInputs:
 
 
 def write_report(inputs: ReportInputs, config: ComparisonConfig, path: Path) -> None:
-    """Writes the report to ``path``.
+    """Write the report to ``path``.
 
     Raises:
-        VicurError: where something that it shows cannot be read.
+        VicurError: if one of the inputs cannot be read.
     """
     html = render(page_context(inputs, config))
     with new_file(path) as partial:
@@ -77,7 +80,7 @@ def write_report(inputs: ReportInputs, config: ComparisonConfig, path: Path) -> 
 
 
 def page_context(inputs: ReportInputs, config: ComparisonConfig) -> dict[str, Any]:
-    """Everything that the templates show."""
+    """Collect the variables of the templates."""
     comparison = inputs.comparison
     models = report_models(comparison)
     evaluations = {"base": inputs.base, **inputs.students}
@@ -85,20 +88,20 @@ def page_context(inputs: ReportInputs, config: ComparisonConfig) -> dict[str, An
     test = {name: evaluation.predictions[REPORT_SPLIT] for name, evaluation in evaluations.items()}
     tables = result_tables(comparison, models)
     kinds = kind_tables(comparison, models)
-    drawn = charts(models, {name: read_history(folder) for name, folder in inputs.folders.items()})
+    curves = charts(models, {name: read_history(folder) for name, folder in inputs.folders.items()})
     return {
         "title": config.title,
         "comparison": comparison,
         "models": models,
         "headline": inputs.verdicts[0],
-        "verdicts": _foremost(inputs.verdicts[1:], comparison.choice.method),
+        "verdicts": _folded(inputs.verdicts[1:], comparison.choice.method),
         "tables": tables,
         "forest": difference_scale(tables, comparison.pairs),
         "kinds": kinds,
         "accuracy_axis": accuracy_scale(kinds),
         "behaviour": behaviour_rows(models, {name: e.metrics for name, e in evaluations.items()}),
-        "charts": drawn,
-        "chart_data": [_chart_data(chart) for chart in drawn],
+        "charts": curves,
+        "chart_data": [_chart_data(chart) for chart in curves],
         "cards": cards(models, test, examples, read_cues(inputs.cues), config.cards, comparison.seed),
         "card_counts": {m.number: outcome_counts(test["base"], test[m.name]) for m in models[1:]},
         "outcomes": OUTCOMES,
@@ -112,26 +115,27 @@ def page_context(inputs: ReportInputs, config: ComparisonConfig) -> dict[str, An
     }
 
 
-def _foremost(said: Sequence[Verdict], chosen: str) -> tuple[list[Verdict], list[Verdict]]:
-    """What is shown at once, and what is folded away where there is much: that which isn't about the chosen student."""
-    if len(said) <= _SHOWN_AT_ONCE:
-        return list(said), []
-    at_once = [verdict for verdict in said if not verdict.about or chosen in verdict.about]
-    return at_once, [verdict for verdict in said if verdict not in at_once]
+def _folded(verdicts: Sequence[Verdict], chosen: str) -> tuple[list[Verdict], list[Verdict]]:
+    """Split a long list of verdicts into those about the chosen student and those that the page folds."""
+    if len(verdicts) <= _SHOWN_AT_ONCE:
+        return list(verdicts), []
+    visible = [verdict for verdict in verdicts if not verdict.about or chosen in verdict.about]
+    return visible, [verdict for verdict in verdicts if verdict not in visible]
 
 
 def render(context: Mapping[str, Any]) -> str:
-    """The page as HTML; everything that comes from data is escaped."""
+    """Render the page as HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
+        # Questions, answers and cues come from data and may contain markup.
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points, "interval": interval, "json_data": json_data}
+    environment.filters |= {"percent": percent, "points": points, "interval": _interval, "json_data": json_data}
     environment.filters |= {
         "count": lambda number: f"{number:,}",
         "words": _words,
@@ -140,35 +144,41 @@ def render(context: Mapping[str, Any]) -> str:
     }
     script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
+    # The policy allows this script by its hash, so no other script can run, not even an injected one.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = environment.get_template("page.html.j2")
     return page.render(context, script=script, script_hash=digest, style=style)
 
 
 def json_data(value: Any) -> str:
-    """JSON that can stand in a script element: no ``<`` that could end it, no line separators."""
+    """Encode a value as JSON that is safe inside a script element."""
+    # Escaping "<" keeps data from closing the element; ensure_ascii escapes line separators, which old parsers reject.
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def _interval(difference: Difference, confidence: float) -> str:
+    return interval(difference.low, difference.high, confidence)
+
+
 def _tick(value: float) -> str:
-    """A round number, with a true minus sign."""
+    """Format the label of a tick, with a typographic minus sign."""
     return f"{value:g}".replace("-", "−")
 
 
 def _unbroken(text: str) -> str:
-    """``text`` with percentages and intervals held together where a line ends."""
+    """Put no-break spaces into percentages and intervals."""
     text = text.replace(" %", "\u00a0%")
     return re.sub(r"([+−][0-9.]+) to ([+−][0-9.]+)", "\\1\u00a0to\u00a0\\2", text)
 
 
 def _words(name: str) -> str:
-    """``column_sum`` as ``Column sum``."""
+    """Turn an identifier such as ``column_sum`` into ``Column sum``."""
     return name.replace("_", " ").replace("-", " ").strip().capitalize()
 
 
 def _chart_data(chart: Chart) -> dict[str, Any]:
-    """What the script needs for the readout of a chart."""
+    """Return the data from which the script reads out a chart."""
     return {
         "x": [chart.x.low, chart.x.high],
         "y": [chart.y.low, chart.y.high],
@@ -187,6 +197,7 @@ def _chart_data(chart: Chart) -> dict[str, Any]:
 def _heat(models: Sequence[ReportModel], inputs: ReportInputs, examples: Mapping[str, Any]) -> list[HeatView]:
     views = []
     for model in models[1:]:
+        # Students without the cue recovery module have no record.
         record = read_attention(inputs.evaluations[model.name])
         view = heat_view(model, record, examples) if record is not None else None
         if view is not None:

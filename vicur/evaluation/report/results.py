@@ -1,4 +1,4 @@
-"""Results as tables and charts: accuracy, differences with their intervals, kinds of questions, evidence."""
+"""Result tables and their axes: accuracy, differences with intervals, kinds of questions, evidence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPLIT_TITLES = {"test": "Test", "ood": "Out of domain", "validation": "Validatio
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One model on one split; the base has no difference."""
+    """One model on one split. The base has no difference."""
 
     model: ReportModel
     accuracy: float
@@ -36,7 +36,7 @@ class ResultTable:
     groups: int
     rows: tuple[ResultRow, ...]
     chosen_here: bool
-    """Whether the better student was chosen by these questions."""
+    """Whether the student was chosen on these questions."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class KindRow:
 
     @property
     def span(self) -> tuple[float, float]:
-        """Lowest and highest accuracy."""
+        """Lowest and highest accuracy of the models."""
         values = [accuracy for _, accuracy, _ in self.accuracy]
         return min(values), max(values)
 
@@ -64,40 +64,41 @@ class KindTable:
 
 
 def accuracy_scale(tables: Sequence[KindTable]) -> Scale:
-    """The axis of the kinds' charts, in percent, with room at both ends. Dots, unlike bars, need no zero."""
+    """Return the axis of the charts by kind, in percent."""
     shares = [100 * accuracy for table in tables for row in table.rows for _, accuracy, _ in row.accuracy]
     if not shares:
         return round_scale([0.0, 100.0])
+    # Three points of room at both ends. Unlike bars, dots do not need an axis that starts at zero.
     return round_scale([max(0.0, min(shares) - 3), min(100.0, max(shares) + 3)], ticks=4)
 
 
 @dataclass(frozen=True)
 class BehaviourRow:
-    """How one model answers the test questions."""
+    """Behaviour of one model on the test questions."""
 
     model: ReportModel
     metrics: SplitMetrics
 
     @property
     def evidence(self) -> EvidenceMetrics | None:
-        """How its answers and its evidence go together."""
+        """Correctness of its answers and its evidence."""
         return self.metrics.evidence
 
 
 def split_order(comparison: Comparison) -> list[str]:
-    """Splits as the report shows them: test first, validation last."""
+    """Return the splits and evaluation sets in the order of the report: test first, validation last."""
     others = [s for s in comparison.base_accuracy if s not in (REPORT_SPLIT, CHOICE_SPLIT)]
     return [REPORT_SPLIT, *others, *(s for s in comparison.base_accuracy if s == CHOICE_SPLIT)]
 
 
 def result_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list[ResultTable]:
-    """A table for each split."""
+    """Return a table for each split and evaluation set."""
     tables = []
     for split in split_order(comparison):
         rows = [ResultRow(models[0], comparison.base_accuracy[split], None, None, None)]
         for model in models[1:]:
-            found = comparison.students[model.name].splits[split]
-            rows.append(ResultRow(model, found.accuracy, found.difference, found.fixed, found.broken))
+            compared = comparison.students[model.name].splits[split]
+            rows.append(ResultRow(model, compared.accuracy, compared.difference, compared.fixed, compared.broken))
         any_student = next(iter(comparison.students.values())).splits[split]
         title = SPLIT_TITLES.get(split, split)
         chosen_here = split == comparison.choice.split
@@ -106,30 +107,30 @@ def result_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list
 
 
 def difference_scale(tables: Sequence[ResultTable], pairs: Sequence[PairComparison]) -> Scale:
-    """The axis of all forest plots, in percentage points, so that they can be compared by eye."""
+    """Return the axis that all forest plots share, in percentage points."""
     differences = [row.difference for table in tables for row in table.rows if row.difference is not None]
     differences += [pair.splits[REPORT_SPLIT] for pair in pairs]
     return round_scale([100 * v for d in differences for v in (d.low, d.high)], include=(0.0,), ticks=4)
 
 
 def kind_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list[KindTable]:
-    """Accuracy by kind for each split; none where the dataset knows a single kind."""
+    """Return the accuracy by kind for each split. Splits with a single kind have no table."""
     tables = []
     for split in split_order(comparison):
         kinds = next(iter(comparison.students.values())).splits[split].by_kind
         if len(kinds) < 2:
             continue
         rows = []
-        for kind, found in kinds.items():
-            accuracy: list[tuple[ReportModel, float, Difference | None]] = [(models[0], found.base_accuracy, None)]
+        for kind, of_kind in kinds.items():
+            accuracy: list[tuple[ReportModel, float, Difference | None]] = [(models[0], of_kind.base_accuracy, None)]
             for model in models[1:]:
-                ours = comparison.students[model.name].splits[split].by_kind[kind]
-                accuracy.append((model, ours.accuracy, ours.difference))
-            rows.append(KindRow(kind, found.examples, tuple(accuracy)))
+                compared = comparison.students[model.name].splits[split].by_kind[kind]
+                accuracy.append((model, compared.accuracy, compared.difference))
+            rows.append(KindRow(kind, of_kind.examples, tuple(accuracy)))
         tables.append(KindTable(split, SPLIT_TITLES.get(split, split), tuple(rows)))
     return tables
 
 
 def behaviour_rows(models: Sequence[ReportModel], metrics: Mapping[str, EvaluationMetrics]) -> list[BehaviourRow]:
-    """How each model answers the test questions, beyond right and wrong."""
+    """Return the metrics of each model on the test questions beyond accuracy."""
     return [BehaviourRow(model, metrics[model.name].splits[REPORT_SPLIT]) for model in models]

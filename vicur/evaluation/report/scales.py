@@ -1,4 +1,4 @@
-"""Geometry of the charts: round ticks, positions in percent, and paths."""
+"""Geometry of the charts: round ticks, positions in percent, and SVG paths."""
 
 from __future__ import annotations
 
@@ -9,51 +9,48 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear axis.
-
-    Attributes:
-        low: value at its beginning.
-        high: value at its end; above ``low``.
-        ticks: round values between them.
-    """
+    """A linear axis from ``low`` to ``high``, with round ticks."""
 
     low: float
     high: float
     ticks: tuple[float, ...]
 
     def place(self, value: float) -> float:
-        """Where ``value`` lies, in percent of the axis; at an end where it lies beyond it."""
+        """Return the position of ``value`` in percent of the axis, clipped to its ends."""
         share = (value - self.low) / (self.high - self.low)
         return round(100 * min(1.0, max(0.0, share)), 3)
 
 
 def round_scale(values: Sequence[float], *, ticks: int = 4, include: Sequence[float] = ()) -> Scale:
-    """A scale that holds all values, with ends and about so many ticks at round numbers.
+    """Return a scale that covers all values, with ends and ticks at round numbers.
 
     Args:
-        values: finite values; of none, the scale is that of ``include`` or 0 to 1.
-        ticks: number of ticks that is aimed at.
-        include: further values that it must hold.
+        values: finite values. If there are none, the scale covers ``include``, or 0 to 1.
+        ticks: approximate number of ticks.
+        include: further values to cover.
     """
-    held = [*values, *include] or [0.0, 1.0]
-    low, high = min(held), max(held)
+    covered = [*values, *include] or [0.0, 1.0]
+    low, high = min(covered), max(covered)
+    # A constant has no extent of its own: widen it, but keep zero at the bottom if that is the constant.
     if high - low < 1e-9:
         low, high = (low - 0.5, high + 0.5) if low else (0.0, 1.0)
     step = _round_step((high - low) / max(1, ticks - 1))
+    # The tolerance keeps rounding errors from adding a tick beyond a value that lies on one.
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     digits = max(0, -math.floor(math.log10(step)) + 1)
+    # Adding 0.0 turns a negative zero into zero.
     marks = tuple(round(n * step, digits) + 0.0 for n in range(first, last + 1))
     return Scale(marks[0], marks[-1], marks)
 
 
 def _round_step(step: float) -> float:
-    """The smallest of 1, 2, 2.5, 5 and 10 times a power of ten that is not below ``step``."""
+    """Return the smallest of 1, 2, 2.5, 5 and 10 times a power of ten that is at least ``step``."""
     power = 10.0 ** math.floor(math.log10(step))
     return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= step * (1 - 1e-9))
 
 
 def path(points: Sequence[tuple[float, float | None]]) -> str:
-    """SVG path through points in percent, y upwards; a point without y breaks the line."""
+    """Return an SVG path through points in percent, y upwards. A point without y interrupts the line."""
     parts = []
     pen_down = False
     for x, y in points:

@@ -1,1 +1,1 @@
-"""The tiny Qwen3-VL that this project ships: a real one in every part, small enough for a laptop's core."""
+"""The tiny Qwen3-VL that ships with this project: a complete model, small enough for a laptop's CPU core."""

@@ -1,8 +1,8 @@
-"""Shape and tokenizer of the tiny Qwen3-VL.
+"""Architecture and tokenizer of the tiny Qwen3-VL.
 
-Hidden 96, four decoder layers, a vision tower of two blocks with 8-pixel patches: a digit of a scene (16 x 16 pixels) becomes one visual
-token. A teacher may be larger; vocabulary and patches stay. Cue recovery goes in at interval 2 here: at the paper's interval of 5 a model
-of four layers has one module, at layer 0, where the visual tokens have seen nothing but themselves.
+Hidden size 96, four decoder layers, a vision tower of two blocks with 8-pixel patches: a digit of a scene (16 x 16 pixels) becomes one
+visual token. A teacher may be larger, with the same vocabulary and patches. Cue recovery uses interval 2: with the paper's interval of 5,
+a model of four layers has one module, at layer 0, where visual tokens have not attended to anything but themselves.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SPECIAL_TOKENS = (
 )
 UNKNOWN = "<unk>"
 _SIZES = TinySizes()
-# A word is written with a mark in front of it where a space stood, as in SentencePiece, so that text survives the round trip.
+# Marks a preceding space, as in SentencePiece, so that decoding restores the text.
 _SPACE = "\u2581"
 _NEWLINE = _SPACE + "\n"
-# What the marker of a hint, "[Hint]:" at the start of a line, falls into.
+# Tokens of the hint marker "[Hint]:" at the start of a line.
 _GLUED = (_SPACE, "[", "Hint", "]", ":")
 
-# Qwen3-VL's own template, for what it says about text and images.
+# The parts of Qwen3-VL's template about text and images.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -58,11 +58,7 @@ CHAT_TEMPLATE = """\
 
 
 def tiny_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer with Qwen's special tokens and chat template.
-
-    Args:
-        words: the words and punctuation marks of its vocabulary; order and repetition do not matter.
-    """
+    """Build a word-level tokenizer with Qwen's special tokens and chat template. Order and duplicates of ``words`` do not matter."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -94,7 +90,7 @@ def _is_mark(word: str) -> bool:
 
 
 def tiny_image_processor() -> Qwen2VLImageProcessorPil:
-    """The image processor of Qwen3-VL at 8-pixel patches; scenes keep their size."""
+    """Build Qwen3-VL's image processor with 8-pixel patches. Scenes keep their size."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     return Qwen2VLImageProcessorPil(
@@ -108,7 +104,7 @@ def tiny_image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def tiny_config(tokenizer: PreTrainedTokenizerFast, sizes: TinySizes = _SIZES) -> Qwen3VLConfig:
-    """Configuration of the tiny model over ``tokenizer``'s vocabulary."""
+    """Build the configuration of the tiny model for ``tokenizer``'s vocabulary."""
     from transformers import Qwen3VLConfig
 
     def id_of(token: str) -> int:

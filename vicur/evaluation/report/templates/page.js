@@ -1,6 +1,6 @@
 "use strict";
 
-// Everything is readable without this script: it only filters, switches and reads out.
+// Everything is readable without this script: it only filters cards, switches tables and reads out charts.
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const press = (buttons, pressed) => {
@@ -44,8 +44,8 @@ function setUpCards() {
     const fitting = cards.filter(fits);
     const shown = new Set(fitting.slice(0, limit));
     for (const card of cards) card.hidden = !shown.has(card);
-    for (const tally of all("[data-tally]", filters)) tally.hidden = tally.dataset.tally !== choice.student;
-    document.getElementById("shown").textContent = `${shown.size} of ${fitting.length} cards that fit, of ${cards.length} drawn`;
+    for (const count of all("[data-count]", filters)) count.hidden = count.dataset.count !== choice.student;
+    document.getElementById("shown").textContent = `${shown.size} of ${fitting.length} matching cards, ${cards.length} in all`;
     document.getElementById("no-cards").hidden = fitting.length > 0;
     more.hidden = shown.size === fitting.length;
   };
@@ -84,7 +84,7 @@ function setUpHeat() {
   }
 }
 
-// The point of a line that is nearest to a step; points are sorted by step.
+// Binary search for the point of a line that is nearest to a step; points are sorted by step.
 function nearest(points, step) {
   let low = 0;
   let high = points.length - 1;
@@ -97,10 +97,10 @@ function nearest(points, step) {
 }
 
 function element(tag, className, text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
+  const created = document.createElement(tag);
+  created.className = className;
+  created.textContent = text;
+  return created;
 }
 
 function setUpCharts() {

@@ -1,4 +1,4 @@
-"""Positions of M-RoPE: transformers' own, for any order and shape of images."""
+"""M-RoPE positions equal those of transformers for any order and shape of images."""
 
 import torch
 from hypothesis import given
@@ -13,7 +13,7 @@ PARTS = st.lists(st.one_of(st.integers(10, 60), st.builds(Picture, st.integers(1
 
 
 @given(st.lists(PARTS, min_size=1, max_size=3))
-def test_positions_are_those_of_transformers(rows):
+def test_positions_equal_those_of_transformers(rows):
     made = [row(*parts) for parts in rows]
     arguments = batch(made)
     expected, _ = MODEL.model.get_rope_index(
@@ -27,6 +27,6 @@ def test_positions_are_those_of_transformers(rows):
         assert torch.equal(found, expected[:, index, -len(sequence.ids) :])
 
 
-def test_an_image_knows_its_grid_in_visual_tokens():
+def test_token_grid_counts_merged_patches():
     image = Pixels("key", lambda: torch.zeros(48, 1), (1, 4, 12), 12)
     assert image.token_grid == (1, 2, 6)

@@ -1,4 +1,4 @@
-"""Puts the cells of an ablation side by side: the evaluations and trainings of each arm, seed by seed."""
+"""Load the evaluations and training curves of an ablation: one per arm and seed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from vicur.config.ablation import BASE, Arm, arm_and_seed, subject
 from vicur.errors import VicurError
 from vicur.evaluation.comparison import Evaluation, require_same_terms
 from vicur.evaluation.report.curves import History, read_history
+from vicur.wording import listed
 
 _STUDENT = ".student"
 
 
 @dataclass(frozen=True, eq=False)
-class GatheredArm:
-    """One arm.
+class ArmRuns:
+    """Runs of one arm.
 
     Attributes:
-        arm: its settings.
-        evaluations: of its students, by seed.
-        histories: their trainings, by seed; empty for an arm that trains none.
+        arm: settings of the arm.
+        evaluations: evaluations of its students, by seed.
+        histories: their training curves, by seed; empty for an arm that trains no student.
     """
 
     arm: Arm
@@ -32,46 +33,46 @@ class GatheredArm:
     histories: dict[int, History] = field(default_factory=dict)
 
     def correct(self, split: str) -> NDArray[np.bool_]:
-        """Whether each student answers each question [S, N], seeds ascending."""
+        """Return whether each student answers each question correctly [S, N], seeds ascending."""
         rows = [[p.correct for p in self.evaluations[seed].predictions[split]] for seed in sorted(self.evaluations)]
         return np.array(rows, dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
-    """All of an ablation.
+class AblationRuns:
+    """Runs of all arms, and the evaluation of the base.
 
     Attributes:
         base: evaluation of the model that all students started from.
-        arms: by name.
-        seeds: of every arm, ascending.
+        arms: runs by name of arm.
+        seeds: the seeds, which all arms share, ascending.
     """
 
     base: Evaluation
-    arms: dict[str, GatheredArm]
+    arms: dict[str, ArmRuns]
     seeds: tuple[int, ...]
 
     def correct(self, name: str, split: str) -> NDArray[np.bool_]:
-        """Whether the models of an arm answer each question [S, N]; of the base, one row."""
+        """Return whether the models of an arm answer each question correctly [S, N]; one row for the base."""
         if name == BASE:
             return np.array([[p.correct for p in self.base.predictions[split]]], dtype=bool)
         return self.arms[name].correct(split)
 
     def groups(self, split: str) -> list[str]:
-        """The scene of each question."""
+        """Return the group (scene) of each question."""
         return [p.group for p in self.base.predictions[split]]
 
 
-def gather(arms: Sequence[Arm], inputs: Mapping[str, Path]) -> Gathered:
-    """Reads the cells.
+def load_runs(arms: Sequence[Arm], inputs: Mapping[str, Path]) -> AblationRuns:
+    """Load all runs.
 
     Args:
-        arms: the arms that are expected.
-        inputs: ``base`` (its evaluation), ``<arm>.<seed>`` (an evaluation) and ``<arm>.<seed>.student`` (a student's folder, for its
-            training curves).
+        arms: the arms of the configuration.
+        inputs: ``base`` (its evaluation), ``<arm>.<seed>`` (an evaluation) and ``<arm>.<seed>.student`` (a student's
+            folder, for its training curves).
 
     Raises:
-        VicurError: where a cell is missing, or was evaluated on other terms than the base.
+        VicurError: if an evaluation is missing, or cannot be compared with that of the base.
     """
     base = Evaluation.load(inputs[BASE])
     cells = [name for name in inputs if name != BASE and not name.endswith(_STUDENT)]
@@ -79,16 +80,17 @@ def gather(arms: Sequence[Arm], inputs: Mapping[str, Path]) -> Gathered:
     missing = [subject(arm.name, seed) for arm in arms for seed in seeds if subject(arm.name, seed) not in inputs]
     if missing or not seeds:
         raise VicurError(
-            f"there is no evaluation of {', '.join(missing) or 'any cell'}.",
+            f"there is no evaluation of {listed(missing) or 'any arm'}.",
             where="ablate",
-            remedy="Give the same command again: finished cells are reused.",
+            remedy="Run the same command again; finished cells are reused.",
         )
-    gathered = {}
+    runs = {}
     for arm in arms:
         evaluations = {seed: Evaluation.load(inputs[subject(arm.name, seed)]) for seed in seeds}
         for seed, evaluation in evaluations.items():
             require_same_terms(base, evaluation, subject(arm.name, seed))
+        # Arms that evaluate the students of another arm train none and have no folder.
         folders = {seed: inputs.get(subject(arm.name, seed) + _STUDENT) for seed in seeds}
         histories = {seed: read_history(folder) for seed, folder in folders.items() if folder is not None}
-        gathered[arm.name] = GatheredArm(arm, evaluations, histories)
-    return Gathered(base, gathered, seeds)
+        runs[arm.name] = ArmRuns(arm, evaluations, histories)
+    return AblationRuns(base, runs, seeds)

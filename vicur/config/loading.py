@@ -1,0 +1,173 @@
+"""Read configurations: YAML files, and settings such as ``training.steps=50`` from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from vicur.config.run import RunConfig
+from vicur.config.section import Section
+from vicur.config.sources import Sources
+from vicur.config.validation import validated
+from vicur.errors import VicurError
+
+S = TypeVar("S", bound=Section)
+_FORM = "Write section.field=value, as in training.steps=50."
+
+
+def load_config(
+    path: Path | None, overrides: Sequence[str] = (), options: Mapping[str, tuple[str, Any]] | None = None
+) -> RunConfig:
+    """Read a run's configuration, as :func:`load_settings` does."""
+    return load_settings(RunConfig, path, overrides, options)
+
+
+def load_settings(
+    kind: type[S],
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, tuple[str, Any]] | None = None,
+) -> S:
+    """Read a configuration.
+
+    Args:
+        kind: the configuration's class.
+        path: a YAML file; ``None`` for the defaults.
+        overrides: settings like ``training.steps=50``, with values in YAML. They override the file.
+        options: settings that have an option of their own: ``{"methods": ("--method", ["vicur"])}``. They override all else.
+
+    Raises:
+        VicurError: if the file cannot be read, or a setting is unknown or wrong.
+    """
+    values, document = _read(path) if path is not None else ({}, None)
+    where = str(path) if path is not None else "--set" if overrides else "the default configuration"
+    read_overrides(overrides, values)
+    for name, (_, value) in (options or {}).items():
+        put(values, name, value, where)
+    sources = Sources(
+        where,
+        options={name: option for name, (option, _) in (options or {}).items()},
+        overrides=overridden(overrides, "--set"),
+        document=document,
+    )
+    config: S = validated(kind, values, sources)
+    return config
+
+
+def load_overrides(kind: type[S], overrides: Sequence[str], option: str, values: dict[str, Any] | None = None) -> S:
+    """Return a section made of settings that were each given with ``option``, over ``values`` if there are any.
+
+    Raises:
+        VicurError: if a setting is unknown or wrong.
+    """
+    given = read_overrides(overrides, values, option)
+    config: S = validated(kind, given, Sources(option, overrides=overridden(overrides, option)))
+    return config
+
+
+def read_overrides(
+    overrides: Sequence[str], values: dict[str, Any] | None = None, option: str = "--set"
+) -> dict[str, Any]:
+    """Put settings like ``training.steps=50`` into ``values``, and return these.
+
+    Raises:
+        VicurError: if an override is not of that form; ``option`` is named as where it was given.
+    """
+    values = {} if values is None else values
+    settings = [(*_split(each, option), f"{option} {each}") for each in overrides]
+    for name, value, where in sorted(settings, key=lambda setting: turn(setting[0])):
+        put(values, name, value, where)
+    return values
+
+
+def turn(name: str) -> tuple[int, bool]:
+    """Return the sort key of settings that are put in together.
+
+    A section goes before the settings in it, and its ``type`` before its other settings, because it removes those of another type. Users,
+    and the form of a run, may give them in any order.
+    """
+    *sections, field = name.split(".")
+    return len(sections), field != "type"
+
+
+def put(values: dict[str, Any], name: str, value: Any, where: str) -> None:
+    """Set a setting in nested ``values`` by its dotted name.
+
+    A section that is a bare name so far (``objective: jsd``) is kept as its type. Changing a section's type removes its other settings.
+
+    Raises:
+        VicurError: if the name leads through a value that is not a section.
+    """
+    *sections, field = name.split(".")
+    for depth, section in enumerate(sections):
+        inner = values.get(section)
+        if isinstance(inner, str):
+            inner = {"type": inner}
+        elif inner is None:
+            inner = {}
+        if not isinstance(inner, dict):
+            outer = ".".join(sections[: depth + 1])
+            raise VicurError(f"{outer} is a single value and has no setting {name!r}.", where=where, remedy=_FORM)
+        values[section] = inner
+        values = inner
+    if field == "type" and values.get("type", value) != value:
+        values.clear()
+    values[field] = value
+
+
+def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
+    """Return the settings in a file, and its YAML to look up their lines."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise VicurError(
+            f"the file cannot be read: {error.strerror}.",
+            where=str(path),
+            remedy="Name a YAML file, such as configs/local.yaml.",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise VicurError("the file is not UTF-8 text.", where=str(path), remedy="Save it as UTF-8.") from error
+    node, values = _parse(text, str(path), lines=True)
+    if values is None:
+        return {}, node
+    if not isinstance(values, dict):
+        raise VicurError(
+            "the file has no settings.", where=str(path), remedy="Write 'name: value' lines, as in configs/local.yaml."
+        )
+    return values, node
+
+
+def _parse(text: str, where: str, *, lines: bool) -> tuple[yaml.Node | None, Any]:
+    loader = None
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        return node, None if node is None else loader.construct_document(node)
+    # PyYAML lets through what int(), float(), datetime() and its own look-ups raise for a malformed value.
+    except Exception as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if lines and mark is not None else ""
+        reason = (
+            getattr(error, "problem", None) or f"it has a value that cannot be read ({error or type(error).__name__})"
+        )
+        raise VicurError(
+            f"this is not YAML: {reason}.", where=f"{where}{line}", remedy="Correct or quote it."
+        ) from error
+
+
+def _split(override: str, option: str) -> tuple[str, Any]:
+    """Return name and value of an override."""
+    name, separator, text = override.partition("=")
+    if not separator or not all(name.strip().split(".")):
+        problem = "the name of the setting is incomplete." if separator else "the setting has no value."
+        remedy = _FORM if option == "--set" else f"Write {option} NAME=VALUE."
+        raise VicurError(problem, where=f"{option} {override}", remedy=remedy)
+    return name.strip(), _parse(text, f"{option} {override}", lines=False)[1]
+
+
+def overridden(overrides: Sequence[str], option: str) -> dict[str, str]:
+    """Return where each overridden setting was given: ``{"training.steps": "--set training.steps=50"}``."""
+    return {override.partition("=")[0].strip(): f"{option} {override}" for override in overrides}

@@ -1,0 +1,297 @@
+"""The sources of a dataset: one class for each ``type`` of the section ``data``.
+
+To add a source, add its section to :mod:`vicur.config.data` (and to the union ``DataConfig``), and register a class here. All that depends
+on the source goes through this table: the inputs of the stage, the key of the platform's cache, the preflight check, and reading.
+"""
+
+from __future__ import annotations
+
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args
+
+from vicur.config.data import (
+    DataConfig,
+    DigitScenesConfig,
+    FolderConfig,
+    ImportConfig,
+    PinnedConfig,
+    RemoteConfig,
+    SourceConfig,
+)
+from vicur.config.section import Section
+from vicur.data.dataset import MANIFEST, DatasetWriter, read_manifest, verify
+from vicur.data.fetch import WantedFile, fetch
+from vicur.data.folder import EXAMPLES, SkippedRow, examples_file
+from vicur.data.importing import import_folder
+from vicur.data.pin import dvc_hash
+from vicur.data.pinned import pinned_files
+from vicur.data.remote import remote_files, written_listing
+from vicur.data.schema import Manifest
+from vicur.errors import VicurError
+from vicur.stage.runner import Context
+from vicur.storage.folders import files_below, folder_listing
+from vicur.storage.object_store import Objects, objects_at
+
+C = TypeVar("C", bound=SourceConfig)
+Written = tuple[Manifest, list[SkippedRow]]
+"""Manifest of a dataset that was written, and the rows of its source that were skipped."""
+
+
+class Source(ABC, Generic[C]):
+    """A kind of source. Subclasses set ``config`` and define every method: one that is left out is an error at registration."""
+
+    config: type[Any]
+    """Section that selects this source by its ``type``."""
+
+    @abstractmethod
+    def inputs(self, config: C) -> dict[str, Path]:
+        """Return the files and folders whose bytes are part of the stage's identity.
+
+        Return none if the section already identifies the data, by a seed or by a hash.
+
+        Raises:
+            VicurError: if there is nothing to read.
+        """
+
+    @abstractmethod
+    def cache_token(self, config: C) -> Any:
+        """Return a JSON value that changes with the data behind an unchanged section, or ``None`` if the section identifies the data.
+
+        It is part of the key of the platform's cache, and computed before anything is fetched.
+        """
+
+    @abstractmethod
+    def check(self, config: C) -> str:
+        """Check that the data exist, without fetching them, and describe them in a few words for the preflight report.
+
+        Raises:
+            VicurError: if they do not exist or cannot be reached.
+        """
+
+    @abstractmethod
+    def read(self, config: C, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
+        """Write the dataset to the empty folder ``output``.
+
+        Args:
+            inputs: as returned by :meth:`inputs`, possibly on another machine.
+            context: root seed, progress, and a work folder in which an interrupted download resumes.
+
+        Raises:
+            VicurError: if the source cannot be fetched or used.
+        """
+
+
+SOURCES: dict[str, Source[Any]] = {}
+"""Every source by the ``type`` of its section."""
+
+S = TypeVar("S", bound=type[Source[Any]])
+
+
+def register(source: S) -> S:
+    """Add a source class to :data:`SOURCES`.
+
+    Raises:
+        TypeError: if the class leaves out a method or its section, or its type is registered already.
+    """
+    missing = sorted(source.__abstractmethods__) + ([] if hasattr(source, "config") else ["config"])
+    if missing:
+        raise TypeError(f"{source.__name__} is not a complete source: it does not define {', '.join(missing)}")
+    name = source.config.model_fields["type"].default
+    if name in SOURCES:
+        raise TypeError(f"data.type={name} has a source already: {type(SOURCES[name]).__name__}")
+    SOURCES[name] = source()
+    return source
+
+
+def source_of(config: SourceConfig) -> Source[Any]:
+    """Return the source that a section selects.
+
+    Raises:
+        TypeError: if none is registered for its type.
+    """
+    if config.type not in SOURCES:
+        raise TypeError(f"no source is registered for data.type={config.type}")
+    return SOURCES[config.type]
+
+
+def stage_inputs(section: Section) -> dict[str, Path]:
+    """Return the files and folders outside the pipeline that a stage with this section reads.
+
+    Raises:
+        VicurError: if one of them does not exist.
+    """
+    return source_of(section).inputs(section) if isinstance(section, SourceConfig) else section.inputs()
+
+
+@register
+class DigitScenesSource(Source[DigitScenesConfig]):
+    """The embedded digit scenes, which are rendered from the root seed."""
+
+    config = DigitScenesConfig
+
+    def inputs(self, config: DigitScenesConfig) -> dict[str, Path]:  # noqa: ARG002
+        """Return none."""
+        return {}
+
+    def cache_token(self, config: DigitScenesConfig) -> None:
+        """Return ``None``."""
+
+    def check(self, config: DigitScenesConfig) -> str:  # noqa: ARG002
+        """Describe the dataset; there is nothing to check."""
+        return "digit scenes, rendered by the first step"
+
+    def read(
+        self,
+        config: DigitScenesConfig,
+        inputs: Mapping[str, Path],  # noqa: ARG002
+        output: Path,
+        context: Context,
+    ) -> Written:
+        """Render the scenes."""
+        from vicur.data.digit_scenes import generate
+
+        writer = DatasetWriter(output)
+        total = sum(pool.scenes * pool.questions for pool in config.pools.values())
+        for number, example in enumerate(generate(config, context.seed), start=1):
+            writer.add(example)
+            context.events.progress(number, total, example.split)
+        return writer.finish(config.model_dump(mode="json"), context.seed, skipped=0), []
+
+
+@register
+class FolderSource(Source[FolderConfig]):
+    """A user's own folder of rows and images."""
+
+    config = FolderConfig
+
+    def inputs(self, config: FolderConfig) -> dict[str, Path]:
+        """Return the folder, if it has an examples file."""
+        examples_file(config.path)
+        return config.inputs()
+
+    def cache_token(self, config: FolderConfig) -> Any:
+        """Return names, sizes and times of the files, or ``None`` for a folder that only the pipeline's steps can see."""
+        return folder_listing(config.path)
+
+    def check(self, config: FolderConfig) -> str:
+        """Check that the folder has an examples file."""
+        if not config.path.is_dir():
+            raise VicurError(
+                "is not a folder.",
+                where=str(config.path),
+                remedy="Correct data.path. Steps in a cluster cannot see this machine's folders: name the dataset by hash or "
+                "address (docs/data.md).",
+            )
+        examples_file(config.path)
+        return str(config.path)
+
+    def read(self, config: FolderConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
+        """Import the rows."""
+        return import_folder(config, inputs["source"], output, context)
+
+
+@register
+class PinnedSource(Source[PinnedConfig]):
+    """A folder in a DVC remote, identified by its hash."""
+
+    config = PinnedConfig
+
+    def inputs(self, config: PinnedConfig) -> dict[str, Path]:  # noqa: ARG002
+        """Return none: the hash identifies the data."""
+        return {}
+
+    def cache_token(self, config: PinnedConfig) -> None:
+        """Return ``None``: the hash identifies the data."""
+
+    def check(self, config: PinnedConfig) -> str:
+        """Check that the remote has a listing with this hash."""
+        count = len(pinned_files(config.hash, objects_at(config.remote)))
+        return f"{config.hash} at {config.remote}, {count} file{'' if count == 1 else 's'}"
+
+    def read(
+        self,
+        config: PinnedConfig,
+        inputs: Mapping[str, Path],  # noqa: ARG002
+        output: Path,
+        context: Context,
+    ) -> Written:
+        """Fetch the files, each checked against its hash."""
+        objects = objects_at(config.remote)
+        files = pinned_files(config.hash, objects)
+        _require_dataset(files, f"{config.hash} in {objects.address}")
+        return _take_or_import(config, _fetched(files, objects, context), output, context)
+
+
+@register
+class RemoteSource(Source[RemoteConfig]):
+    """A folder on S3, identified by its hash if one is configured and otherwise by what S3 lists."""
+
+    config = RemoteConfig
+
+    def inputs(self, config: RemoteConfig) -> dict[str, Path]:
+        """Return a file with S3's listing, unless a hash identifies the data."""
+        return {} if config.hash else {"source": written_listing(config.uri)}
+
+    def cache_token(self, config: RemoteConfig) -> str:
+        """Return S3's listing."""
+        return written_listing(config.uri).read_text(encoding="utf-8")
+
+    def check(self, config: RemoteConfig) -> str:
+        """Check that there is an object below the address."""
+        if objects_at(config.uri, impatient=True).is_empty():
+            raise VicurError("is empty.", where=config.uri, remedy="Correct data.uri, or upload the dataset.")
+        return f"{config.uri} is not empty"
+
+    def read(self, config: RemoteConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
+        """Fetch the listed files, and check them against the hash if there is one."""
+        objects = objects_at(config.uri)
+        files = remote_files(objects, inputs.get("source"))
+        _require_dataset(files, objects.address)
+        folder = _fetched(files, objects, context)
+        if config.hash and (found := dvc_hash(folder).md5) != config.hash:
+            # The next attempt must not resume from files that are known to be wrong.
+            shutil.rmtree(folder)
+            raise VicurError(
+                f"has hash {found}, but data.hash is {config.hash}.",
+                where=objects.address,
+                remedy="Correct data.hash, or upload the right folder. Every file below the address counts.",
+            )
+        return _take_or_import(config, folder, output, context)
+
+
+def _require_dataset(files: Sequence[WantedFile], where: str) -> None:
+    if not {MANIFEST, *EXAMPLES} & {each.path for each in files}:
+        raise VicurError(
+            f"contains neither a prepared dataset ({MANIFEST}) nor a source ({' or '.join(EXAMPLES)}).",
+            where=where,
+            remedy="Name the folder that has one of these files at its top level.",
+        )
+
+
+def _fetched(files: Sequence[WantedFile], objects: Objects, context: Context) -> Path:
+    return fetch(files, objects, context.work / "fetched", context.events)
+
+
+def _take_or_import(config: ImportConfig, fetched: Path, output: Path, context: Context) -> Written:
+    """Verify and move a fetched folder if it is a prepared dataset, or else import its rows."""
+    if not (fetched / MANIFEST).is_file():
+        return import_folder(config, fetched, output, context)
+    verify(fetched)
+    for file in files_below(fetched):
+        place = output / file.relative_to(fetched)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, place)
+    return read_manifest(output), []
+
+
+def _require_all_registered() -> None:
+    """Fail at import if a member of ``DataConfig`` has no source: it would otherwise fail in the middle of a run."""
+    for config in get_args(get_args(DataConfig)[0]):
+        if SOURCES.get(config.model_fields["type"].default) is None:
+            raise TypeError(f"{config.__name__} has no source class in vicur.data.sources")
+
+
+_require_all_registered()
