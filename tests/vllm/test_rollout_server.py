@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.training.conftest import base, inputs, session  # noqa: F401 (fixtures)
-from tests.training.factory import learner_for, save_random_base, taught
+from tests.training.factory import examples_for, save_random_base, state_for
 from tests.training.train_once import SETTINGS, train_once
 from tests.vllm.cases import Case, make_student, requests
 from tests.vllm.rollout_server import rollout_server
@@ -51,7 +51,7 @@ def served(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vll
 @pytest.fixture
 def engine(case: Case, served: Vllm) -> Iterator[VllmEngine]:
     made = VllmEngine(
-        Server(served), SingleModel(case.student, bf16=False), case.chat, World.alone("cpu"), torch.float32, "vLLM"
+        Server(served), SingleModel(case.student, bf16=False), case.chat, World.single("cpu"), torch.float32, "vLLM"
     )
     yield made
     made.close()
@@ -80,7 +80,7 @@ def test_weights_that_arrive_damaged_are_refused(engine: VllmEngine, monkeypatch
         save(weights, file)
 
     monkeypatch.setattr("vicur.training.rollout.server.save_file", damage)
-    with pytest.raises(VicurError, match=r"than were given: model.language_model.norm.weight\."):
+    with pytest.raises(VicurError, match=r"than the training expects: model.language_model.norm.weight\."):
         engine.update(7)
 
 
@@ -109,10 +109,10 @@ def test_a_server_that_refuses_or_is_not_there_is_told_with_the_remedy(
     case: Case, engine: VllmEngine, served: Vllm
 ) -> None:
     prompt = case.chat.prompt("what " * (ROOM + 50), [])
-    with pytest.raises(VicurError, match=r"answers /inference/v1/generate with 400.*vicur rollout-server"):
+    with pytest.raises(VicurError, match=r"returned status 400 for /inference/v1/generate.*vicur rollout-server"):
         engine.generate([prompt], GREEDY, seed=0, batch_size=1)
     server = Server(served)
-    with pytest.raises(VicurError, match=r"answers /collective_rpc with 500"):
+    with pytest.raises(VicurError, match=r"returned status 500 for /collective_rpc"):
         server._post("/collective_rpc", {"method": "vicur_take_weights", "args": ["../weights.safetensors"]})
 
 
@@ -121,11 +121,11 @@ def test_a_server_that_another_training_gives_weights_to_is_told(case: Case, eng
     engine.update(20)
     assert engine.generate([prompt], GREEDY, seed=0, batch_size=1)
     another = VllmEngine(
-        Server(served), SingleModel(case.student, bf16=False), case.chat, World.alone("cpu"), torch.float32, "vLLM"
+        Server(served), SingleModel(case.student, bf16=False), case.chat, World.single("cpu"), torch.float32, "vLLM"
     )
     another.update(0)
     another.close()
-    with pytest.raises(VicurError, match="another training gives it weights"):
+    with pytest.raises(VicurError, match="another training sends it weights"):
         engine.generate([prompt], GREEDY, seed=0, batch_size=1)
 
 
@@ -133,15 +133,15 @@ def test_who_lacks_the_key_changes_no_weights(engine: VllmEngine, monkeypatch: p
     engine.update(21)
     for key in ("", "sk-wrong"):
         monkeypatch.setenv("VLLM_API_KEY", key)
-        with pytest.raises(VicurError, match=r"answers /collective_rpc with 401 .*set VLLM_API_KEY"):
+        with pytest.raises(VicurError, match=r"returned status 401 for /collective_rpc .*set VLLM_API_KEY"):
             engine.update(22)
 
 
 def test_workers_are_asked_for_nothing_else(served: Vllm) -> None:
     server = Server(served)
-    with pytest.raises(VicurError, match="answers /collective_rpc with 403"):
+    with pytest.raises(VicurError, match="returned status 403 for /collective_rpc"):
         server._post("/collective_rpc", {"method": "save_sharded_state", "kwargs": {"path": "/tmp/x"}})  # noqa: S108 (nothing is written)
-    with pytest.raises(VicurError, match="answers /sleep with 404"):
+    with pytest.raises(VicurError, match="returned status 404 for /sleep"):
         server._post("/sleep", {})
 
 
@@ -177,14 +177,14 @@ def test_a_teacher_at_a_server_scores_as_the_trainings_own_and_is_the_one_that_w
     with rollout_server(base, tmp_path, words) as url:
         engine = {"type": "vllm", "placement": "server", "url": url, "exchange": str(tmp_path)}
         shared = {"method": "opsd", "rollout": {"max_new_tokens": 6}}
-        rows = taught(own := learner_for(base, work=tmp_path / "own", **shared))[:4]
-        learner = learner_for(base, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
-        wanted, found = (training_step(each, rows, 0) for each in (own, learner))
+        rows = examples_for(own := state_for(base, work=tmp_path / "own", **shared))[:4]
+        state = state_for(base, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
+        wanted, found = (training_step(each, rows, 0) for each in (own, state))
         assert found["gap/whole"] == pytest.approx(wanted["gap/whole"], abs=1e-4)
-        learner.close()
+        state.close()
         another = save_random_base(tmp_path / "another", seed=1)
-        with pytest.raises(VicurError, match=r"the teacher at http.*holds other weights than were given"):
-            learner_for(another, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
+        with pytest.raises(VicurError, match=r"the teacher's server at http.*other weights than the training expects"):
+            state_for(another, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
         rollouts = {**shared, "rollout": {"max_new_tokens": 6, "engine": engine}}
-        with pytest.raises(VicurError, match=r"answers /collective_rpc with 500.*scores for a teacher"):
-            training_step(learner_for(base, work=tmp_path, **rollouts), rows, 0)
+        with pytest.raises(VicurError, match=r"returned status 500 for /collective_rpc.*scores for a teacher"):
+            training_step(state_for(base, work=tmp_path, **rollouts), rows, 0)

@@ -224,4 +224,4 @@ def test_a_port_that_is_taken_is_told(vicur: Command) -> None:
         port = taken.getsockname()[1]
         result = vicur("serve", str(TINY / "base"), "--port", str(port))
     assert result.code == 2
-    assert f"vicur serve, 127.0.0.1:{port}: cannot be listened at (Address already in use)" in result.error
+    assert f"vicur serve: cannot bind to 127.0.0.1:{port}: address already in use" in result.error

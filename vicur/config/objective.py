@@ -75,7 +75,7 @@ class GroupObjective(Objective):
     @classmethod
     def _at_least_two(cls, size: int) -> int:
         if size < 2:
-            raise ValueError("a group needs at least 2 rollouts: each is compared with the others")
+            raise ValueError("must be at least 2, because the rollouts of a group are compared with each other")
         return size
 
     @property

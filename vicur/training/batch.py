@@ -184,11 +184,15 @@ def objective_loss(
         weights_N = weights_N * ratios_N
         truncated = float((ratios_N >= engine.cap).float().mean())
         engine_metrics = {"rollout/importance": float(ratios_N.mean()), "rollout/truncated_share": truncated}
+    advantages_N = None
+    if "advantage" in objective.reads:
+        assert advantages_B is not None
+        advantages_N = advantages_B[:, None].expand(mask_BR.shape)[mask_BR]
     scores = TokenScores(
         student_N,
         weights_N,
         teacher_N=None if teacher is None else teacher.logprobs_N,
-        advantages_N=None if advantages_B is None else advantages_B[:, None].expand(mask_BR.shape)[mask_BR],
+        advantages_N=advantages_N,
         old_N=old_N,
         student_NK=None if top is None else student_NK[:, 1:],
         teacher_NK=None if top is None else top.logprobs_NK,

@@ -125,7 +125,7 @@ class Server:
             with urllib.request.urlopen(f"{self._url}/health", timeout=min(10, self._timeout)):  # noqa: S310 (http, see Vllm)
                 return
         except (OSError, HTTPException) as error:
-            raise self._error(f"is not ready: {_one_line(error)}") from error
+            raise self._error(f"is not ready: {_reason(error)}") from error
 
     def close(self) -> None:
         """Close the connections. The server keeps running."""
@@ -169,7 +169,7 @@ class Server:
                 f"returned status {error.code} for {path}: {_one_line(body) or error.reason}", retryable=not permanent
             ) from error
         except (OSError, HTTPException) as error:
-            raise self._error(f"did not respond to {path}: {_one_line(error) or type(error).__name__}") from error
+            raise self._error(f"did not respond to {path}: {_reason(error)}") from error
         try:
             return json.loads(text) if text else None
         except ValueError as error:
@@ -187,8 +187,14 @@ class Server:
         )
 
 
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())[:_SHOWN_CHARACTERS]
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_SHOWN_CHARACTERS]
+
+
+def _reason(error: Exception) -> str:
+    # URLError wraps the error of the connection.
+    cause = getattr(error, "reason", error)
+    return _one_line(getattr(cause, "strerror", None) or str(cause)) or type(cause).__name__
 
 
 def _data_url(encoded: bytes) -> str:
