@@ -1,36 +1,40 @@
-"""The pipeline for a cluster: a form of a few fields over a preset, checked first, and then a distillation on pools of GPUs."""
+"""The package for a cluster: a form of a few fields over a preset, preflight, and a distillation on pools of GPUs."""
 
+# Without postponed annotations: KFP reads the types of a pipeline's parameters from its signature.
 from collections.abc import Mapping
 from typing import Any
 
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 from vicur_components.image import IMAGE
-from vicur_components.outcome.component import outcome as outcome_step
-from vicur_components.preflight.component import preflight as preflight_step
-from vicur_pipelines.distillation import distillation_steps
-from vicur_pipelines.pools import InPools, Placement, Room
+from vicur_components.outcome.component import outcome
+from vicur_components.preflight.component import preflight
+from vicur_pipelines.graph import add_graph, pipeline_with
+from vicur_pipelines.pools import ConfigurePoolTask, Placement, TaskResources
+from vicur_pipelines.tasks import EXIT, PREFLIGHT
 
-from vicur.cluster.keys import KEYS
-from vicur.config.run import STEP_SECTIONS, RunConfig
+from vicur.config.compact import compact
+from vicur.config.run import RunConfig
+from vicur.steps.preflight_step import TRAINING_RESOURCES, graph_parameters
 
 NAME = "vicur-cluster"
+_PLACEMENT: Mapping[str, type] = {"image": str, "gpu_type": str, "node_selector": dict, "tolerations": list}
 
 
-def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphComponent:
-    """Builds the pipeline.
+def cluster_pipeline(code_versions: Mapping[str, str], preset: RunConfig) -> GraphComponent:
+    """Return the pipeline of the package.
 
     Args:
-        codes: code version of each stage.
-        preset: what the form does not say; its own values are the form's defaults.
+        code_versions: code version of each stage.
+        preset: configuration of everything that the form leaves open, and the defaults of the form's fields.
     """
-    pools = preset.cluster
+    pool = preset.cluster
     values = preset.model_dump(mode="json", exclude_none=True)
-    own = values["cluster"]
-    default_image = pools.image or IMAGE
+    default_image = pool.image or IMAGE
     provider = values["cues"]["provider"]
-    tracking = values["tracking"]
-    inner = _distillation(codes, pools_of=preset, tracking=tracking)
+    # The exit step prices GPU-hours, and reads nothing else of the section.
+    prices = {name: value for name, value in compact(pool).items() if name in ("prices", "currency")}
+    graph = _graph_in_pools(preset)
 
     @dsl.pipeline(name=NAME, display_name=f"ViCuR: {preset.name}")
     def cluster(
@@ -40,146 +44,94 @@ def cluster_pipeline(codes: Mapping[str, str], preset: RunConfig) -> GraphCompon
         dataset: str = "",
         cue_provider: str = provider["type"],
         cue_endpoint: str = provider.get("url", ""),
-        benchmarks: list = values["evaluation"]["splits"],
-        gpu_type: str = pools.gpu_type,
-        gpu_count: int = pools.gpu_count,
-        nodes: int = pools.nodes,
-        node_selector: dict = own["node_selector"],
-        tolerations: list = own["tolerations"],
+        splits: list = values["evaluation"]["splits"],
+        gpu_type: str = pool.gpu_type,
+        gpu_count: int = pool.gpu_count,
+        nodes: int = pool.nodes,
+        node_selector: dict = values["cluster"]["node_selector"],
+        tolerations: list = values["cluster"]["tolerations"],
         image: str = default_image,
         registered_model: str = preset.registry.model,
         gate_margin: float = preset.registry.gate.margin,
         seed: int = preset.seed,
         overrides: dict = {},  # noqa: B006 (KFP reads defaults from the signature)
     ):
-        """Distils a vision-language student on policy with visual cues, evaluates it against its base and registers it.
+        """Distil a vision-language student on policy with visual cues, evaluate it against its base and register it.
 
         Args:
             student: Checkpoint that students start from: a folder below /models, or tiny for the one in the image.
             teacher: Another checkpoint as the teacher, with the student's vocabulary. Empty: the method's own.
             methods: Methods to train a student with, side by side: opsd, opsd-cue, opsd-recovery, vicur, opd, opd-vicur, grpo, sft. The
                 best on validation is registered.
-            dataset: The dataset: <md5>.dir@s3://bucket/dvc (a hash, and DVC's remote), s3://bucket/folder, /mnt/folder or digit-scenes.
+            dataset: The dataset: <md5>.dir@s3://bucket/dvc (a hash and DVC's remote), s3://bucket/folder, /mnt/folder or digit-scenes.
                 Empty: the preset's.
-            cue_provider: What makes the visual cues: annotation, pixels or endpoint.
-            cue_endpoint: Address of the cue model, for the provider endpoint; its name goes to overrides: {"cues.provider.model": "qwen"}.
-            benchmarks: Held-out splits of the dataset to evaluate on; test is always one.
-            gpu_type: The resource that a GPU is, as nodes advertise it.
-            gpu_count: GPUs of a training on each node. A package that was compiled with 0 trains on the processor.
-            nodes: Nodes of a training. More than one are a TrainJob.
-            node_selector: Labels of the pool's nodes, as {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}.
-            tolerations: Taints of the pool, as Kubernetes has them.
+            cue_provider: Source of the visual cues: annotation, pixels or endpoint.
+            cue_endpoint: Address of the cue model, for the provider endpoint. Its name goes to overrides: {"cues.provider.model": "qwen"}.
+            splits: Held-out splits of the dataset to evaluate on. The split test is required.
+            gpu_type: Resource name of a GPU, as nodes advertise it.
+            gpu_count: GPUs of a training on each node. A package that was compiled with 0 trains on the CPU.
+            nodes: Nodes of a training. More than one run as a TrainJob.
+            node_selector: Labels of the pool's nodes, such as {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}.
+            tolerations: Taints of the pool that pods tolerate, as in Kubernetes.
             image: Container image of the steps.
             registered_model: Name of the registered model in MLflow.
-            gate_margin: Least gain in accuracy on the base that makes a student champion, as a share (0.02 is two points).
-            seed: Root of everything random.
-            overrides: Any other setting of a stage by its dotted name, as {"training.steps": 50}. Checked in the first step.
+            gate_margin: Smallest gain in accuracy over the base that makes a student champion, as a share (0.02 is two points).
+            seed: Root seed of all random draws.
+            overrides: Any other setting by its dotted name, such as {"training.steps": 50}. The first step checks them.
         """
-        anywhere = InPools(pools, Placement(image, gpu_type, node_selector, tolerations))
-        chosen = {"gpu_type": gpu_type, "node_selector": node_selector}
-        ended = anywhere(outcome_step(tracking=tracking, cluster=own, **chosen), caching=False)
-        with dsl.ExitHandler(ended, name="run"):
-            first = anywhere(
-                preflight_step(
-                    preset=values,
-                    codes=dict(codes),
+        configure = ConfigurePoolTask(pool, Placement(image, gpu_type, node_selector, tolerations))
+        ended = outcome(
+            tracking=compact(preset.tracking), cluster=prices, gpu_type=gpu_type, node_selector=node_selector
+        )
+        with dsl.ExitHandler(configure(ended, EXIT), name="run"):
+            checked = configure(
+                preflight(
+                    preset=compact(preset),
+                    code_versions=dict(code_versions),
                     student=student,
                     teacher=teacher,
                     methods=methods,
                     dataset=dataset,
                     cue_provider=cue_provider,
                     cue_endpoint=cue_endpoint,
-                    benchmarks=benchmarks,
-                    nodes=nodes,
+                    splits=splits,
+                    gpu_type=gpu_type,
                     gpu_count=gpu_count,
+                    nodes=nodes,
+                    node_selector=node_selector,
                     tolerations=tolerations,
                     image=image,
                     registered_model=registered_model,
                     gate_margin=gate_margin,
                     seed=seed,
                     overrides=overrides,
-                    **chosen,
                 ),
-                caching=False,
+                PREFLIGHT,
             )
-            # What is wrong with a form stays wrong.
-            first.set_retry(0)
-            made = first.outputs
-            inner(
-                methods=made["chosen_methods"],
-                seed=made["root_seed"],
-                **{name: made[name] for name in STEP_SECTIONS},
-                **{f"{name}_key": made[f"{name}_key"] for name in KEYS},
-                checkpoints=made["checkpoints"],
-                image=image,
-                node_selector=node_selector,
-                tolerations=tolerations,
-                gpu_type=gpu_type,
-                **{name: made[name] for name in _STEP},
-            )
+            # A retry cannot mend a wrong form.
+            checked.set_retry(0)
+            made = {name: checked.outputs[name] for name in (*graph_parameters(preset), *TRAINING_RESOURCES)}
+            graph(**made, image=image, gpu_type=gpu_type, node_selector=node_selector, tolerations=tolerations)
 
     return cluster
 
 
-_STEP = ("step_gpus", "step_cpu", "step_memory", "step_selector", "step_tolerations")
+def _graph_in_pools(preset: RunConfig) -> GraphComponent:
+    """Return the steps after preflight, as a pipeline in the pipeline.
 
-
-def _distillation(codes: Mapping[str, str], pools_of: RunConfig, tracking: Mapping[str, Any]) -> GraphComponent:
-    """The steps after the first, as a pipeline in the pipeline: what the first step puts out is what this one takes.
-
-    Locally, KFP 2.17 mistakes another step's output for the item of a loop, where the loop stands beside that step.
+    In local runs, KFP 2.17 mistakes the output of another step for the item of a loop if both are in the same pipeline.
     """
 
-    @dsl.pipeline(name="distillation")
-    def distillation(
-        methods: list,
-        seed: int,
-        data: dict,
-        cues: dict,
-        base: dict,
-        training: dict,
-        evaluation: dict,
-        comparison: dict,
-        registry: dict,
-        cluster: dict,
-        checkpoints: str,
-        dataset_key: str,
-        cues_key: str,
-        base_key: str,
-        baseline_key: str,
-        student_key: str,
-        image: str,
-        gpu_type: str,
-        step_gpus: str,
-        step_cpu: str,
-        step_memory: str,
-        step_selector: dict,
-        step_tolerations: list,
-        node_selector: dict,
-        tolerations: list,
-    ):
-        sections = {
-            "methods": methods,
-            "data": data,
-            "cues": cues,
-            "base": base,
-            "training": training,
-            "evaluation": evaluation,
-            "comparison": comparison,
-            "registry": registry,
-            "cluster": cluster,
-            "checkpoints": checkpoints,
-        }
-        keys = {
-            "dataset": dataset_key,
-            "cues": cues_key,
-            "base": base_key,
-            "baseline": baseline_key,
-            "student": student_key,
-        }
-        training_step = Room(step_cpu, step_memory, step_gpus, step_selector, step_tolerations)
-        placement = Placement(image, gpu_type, node_selector, tolerations, training_step)
-        settle = InPools(pools_of.cluster, placement)
-        distillation_steps(settle, codes, sections, {"seed": seed, "tracking": dict(tracking)}, keys)
+    def build(values: Mapping[str, Any]) -> None:
+        resources = {name: values[name] for name in TRAINING_RESOURCES}
+        training = TaskResources(
+            cpu=resources["training_cpu"],
+            memory=resources["training_memory"],
+            gpus=resources["training_gpus"],
+            node_selector=resources["training_selector"],
+            tolerations=resources["training_tolerations"],
+        )
+        placement = Placement(**{name: values[name] for name in _PLACEMENT}, training=training)
+        add_graph(ConfigurePoolTask(preset.cluster, placement), preset, values)
 
-    return distillation
+    return pipeline_with("distillation", {**graph_parameters(preset), **TRAINING_RESOURCES, **_PLACEMENT}, build)

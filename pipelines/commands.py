@@ -143,10 +143,10 @@ def write_compiled(
     Raises:
         VicurError: where the configuration is wrong or the file cannot be written.
     """
-    from vicur_pipelines.graph import GRAPHS
     from vicur_pipelines.package import write_package
+    from vicur_pipelines.table import PIPELINES
 
     from vicur.config.loading import load_settings
 
-    settings = load_settings(GRAPHS[pipeline].config, config, overrides or ()) if config or overrides else None
+    settings = load_settings(PIPELINES[pipeline].config, config, overrides or ()) if config or overrides else None
     write_package(output, settings, image, versioned, pipeline)

@@ -1,99 +1,128 @@
-"""The pipelines by name: for each its configuration, its graph, and what whoever runs and shows it must know. kfp is not imported here."""
+"""The graph that all pipelines share: dataset, cues and base once, one student per cell, and an ending.
+
+    prepare ─┬─ extract ─┐
+             ├───────────┼─ for each cell: train ─ evaluate ─┬─ compare ─ register    (a distillation)
+    base ────┴─ evaluate ┘                                   └─ ablate                (an ablation)
+
+A distillation has one cell per method, an ablation one per arm and seed. ``vicur run``, ``vicur ablate`` and the packages for a cluster
+build their pipelines from here.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vicur_pipelines.progress import ablation_steps, expected_steps
+from kfp import dsl
+from kfp.dsl.graph_component import GraphComponent
+from vicur_components.ablate.component import ablate
+from vicur_components.base.component import base
+from vicur_components.compare.component import compare
+from vicur_components.evaluate.component import evaluate
+from vicur_components.extract.component import extract
+from vicur_components.outcome.component import outcome
+from vicur_components.prepare.component import prepare
+from vicur_components.register.component import register
+from vicur_components.train.component import train
+from vicur_pipelines.tasks import EXIT, ConfigureTask
 
-from vicur.config.ablation import AblationConfig
-from vicur.config.run import RunConfig
-from vicur.config.section import Section
-
-if TYPE_CHECKING:
-    from kfp.dsl.graph_component import GraphComponent
+from vicur.stage.table import PipelineConfig, PipelineStep, steps_of
+from vicur.steps.preflight_step import CELLS, graph_parameters
 
 
-@dataclass(frozen=True)
-class Graph:
-    """A pipeline.
+@dataclass
+class GraphBuilder:
+    """Adds declared steps to the pipeline that is being defined.
 
     Attributes:
-        name: how commands and run folders call it.
-        config: type of its configuration.
-        build: makes its graph from the code versions of the stages, a configuration (of which the graph may hold what its parameters do
-            not say) and, for a run on this machine, the settings of retries.
-        arguments: the graph's arguments for a configuration, beside the defaults that the graph has.
-        steps: labels of a run's steps, in the order in which a person reads them.
-        result: the step whose files a person looks for, and their names, the first one first.
+        configure: gives each task its settings.
+        values: parameters of the graph by name, as channels of the pipeline.
+        steps: the declared steps that are still missing.
     """
 
-    name: str
-    config: type[Section]
-    build: Callable[..., GraphComponent]
-    arguments: Callable[[Any], dict[str, Any]]
-    steps: Callable[[Any], list[str]]
-    result: tuple[str, tuple[str, ...]]
+    configure: ConfigureTask
+    values: Mapping[str, Any]
+    steps: dict[str, PipelineStep]
+
+    def add(self, name: str, component: Callable[..., dsl.PipelineTask], **arguments: Any) -> Mapping[str, Any]:
+        """Add the step called ``name`` and return its outputs."""
+        step = self.steps.pop(name)
+        task = component(step=self.values[step.parameter], **arguments)
+        return self.configure(task, step.needs).outputs
 
 
-def graph_of(config: Section) -> Graph:
-    """The pipeline that a configuration is of."""
-    return next(graph for graph in GRAPHS.values() if isinstance(config, graph.config))
+def add_graph(configure: ConfigureTask, config: PipelineConfig, values: Mapping[str, Any]) -> None:
+    """Add all steps of the pipeline that ``config`` configures to the pipeline that is being defined.
+
+    Args:
+        configure: gives each task its settings.
+        config: the configuration. Only its type matters.
+        values: parameters of the graph (:func:`vicur.steps.preflight_step.graph_parameters`), as channels of the pipeline.
+
+    Raises:
+        ValueError: if a declared step is not part of the graph.
+    """
+    graph = GraphBuilder(configure, values, {step.name: step for step in steps_of(config)})
+    dataset = graph.add("prepare", prepare)["dataset"]
+    cues = graph.add("extract", extract, dataset=dataset)["cues"]
+    model = graph.add("base", base)["model"]
+    baseline = graph.add("evaluate_base", evaluate, dataset=dataset, model=model)["evaluation"]
+    with dsl.ParallelFor(values[CELLS], name="each-cell") as cell:
+        student = graph.add("train", train, dataset=dataset, cues=cues, base=model, cell=cell.train)["student"]
+        evaluation = graph.add("evaluate", evaluate, dataset=dataset, model=student, cell=cell.evaluate)["evaluation"]
+
+    def collected() -> dict[str, Any]:
+        # Compiling changes a Collected object, so each step that takes the cells' artifacts needs its own.
+        return {"students": dsl.Collected(student), "evaluations": dsl.Collected(evaluation)}
+
+    if "ablate" in graph.steps:
+        graph.add("ablate", ablate, base=baseline, **collected())
+    else:
+        comparison = graph.add("compare", compare, dataset=dataset, cues=cues, base=baseline, **collected())[
+            "comparison"
+        ]
+        graph.add(
+            "register",
+            register,
+            dataset=dataset,
+            cues=cues,
+            base_evaluation=baseline,
+            comparison=comparison,
+            **collected(),
+        )
+    if graph.steps:
+        raise ValueError(f"declared in vicur.stage.table but not added in pipelines/graph.py: {', '.join(graph.steps)}")
 
 
-def _distill(codes: Mapping[str, str], _config: Section | None, **settings: Any) -> GraphComponent:
-    from vicur_pipelines.distill import distill_pipeline
+def local_pipeline(name: str, configure: ConfigureTask, config: PipelineConfig) -> GraphComponent:
+    """Return the pipeline of a local run. Its parameters are those of the graph, and ``tracking`` for the exit step."""
 
-    return distill_pipeline(codes, **settings)
+    def build(values: Mapping[str, Any]) -> None:
+        ended = configure(outcome(tracking=values["tracking"]), EXIT)
+        with dsl.ExitHandler(ended, name="run"):
+            add_graph(configure, config, values)
 
-
-def _cluster(codes: Mapping[str, str], config: Section | None) -> GraphComponent:
-    from vicur_pipelines.cluster import cluster_pipeline
-
-    return cluster_pipeline(codes, config if isinstance(config, RunConfig) else RunConfig(methods=("vicur",)))
-
-
-def _ablation(codes: Mapping[str, str], _config: Section | None, **settings: Any) -> GraphComponent:
-    from vicur_pipelines.ablation import ablation_pipeline
-
-    return ablation_pipeline(codes, **settings)
+    return pipeline_with(name, {**graph_parameters(config), "tracking": dict}, build)
 
 
-def _arguments(config: RunConfig) -> dict[str, Any]:
-    return {name: value for name, value in _values(config).items() if name not in ("name", "cluster")}
+def pipeline_with(
+    name: str, parameters: Mapping[str, type], build: Callable[[Mapping[str, Any]], None]
+) -> GraphComponent:
+    """Return a pipeline whose parameters derive from declarations. KFP otherwise reads them from a signature.
 
+    Args:
+        name: the pipeline's name.
+        parameters: names and types of its parameters.
+        build: adds the tasks, given the pipeline's channels by name.
+    """
 
-def _ablation_arguments(config: AblationConfig) -> dict[str, Any]:
-    """Arms, seeds and what the cells share come to cells; what was decided on beforehand goes to the analysis."""
-    values = _values(config)
-    passed = {name: values[name] for name in ("seed", "data", "cues", "base", "evaluation", "tracking", "checkpoints")}
-    analysis = config.analysis.model_dump(mode="json", exclude_none=True)
-    cells = [cell.model_dump(mode="json", exclude_none=True) for cell in config.cells()]
-    return {**passed, "analysis": analysis, "cells": cells}
+    def function(*channels: Any) -> None:
+        build(dict(zip(parameters, channels, strict=True)))
 
-
-def _values(config: Section) -> dict[str, Any]:
-    """A configuration as KFP can pass it on. It has no word for ``None``: that is what a missing setting means."""
-    values = config.model_dump(mode="json", exclude_none=True)
-    if type(config).model_validate(values) != config:
-        raise ValueError("a setting that is None has another default, and KFP cannot pass it on")
-    return {name: values[name] for name in sorted(values)}
-
-
-GRAPHS = {
-    graph.name: graph
-    for graph in (
-        Graph("distill", RunConfig, _distill, _arguments, expected_steps, ("compare", ("report.html",))),
-        Graph("cluster", RunConfig, _cluster, lambda _: {}, expected_steps, ("compare", ("report.html",))),
-        Graph(
-            "ablation",
-            AblationConfig,
-            _ablation,
-            _ablation_arguments,
-            ablation_steps,
-            ("ablate", ("results.md", "results")),
-        ),
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(each, kind, annotation=annotation) for each, annotation in parameters.items()]
     )
-}
+    return dsl.pipeline(name=name)(function)

@@ -1,7 +1,7 @@
-"""Executes the pipeline on this machine: the process between the supervisor and the steps.
+"""Execute a pipeline on this machine: the process between the supervisor and the steps.
 
-Run as ``python -m vicur_pipelines.local RUN_FOLDER``. It is a process of its own because kfp.local prints as it pleases, on
-whatever stands for standard output, and because a process group can be stopped whole.
+Run as ``python -m vicur_pipelines.local RUN_FOLDER``. It is a separate process because kfp.local prints to standard output, and because
+a process group can be stopped as a whole.
 """
 
 from __future__ import annotations
@@ -10,42 +10,67 @@ import os
 import signal
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from vicur_pipelines.graph import graph_of
 from vicur_pipelines.run_folder import RunFolder
+from vicur_pipelines.table import pipeline_of
 
+from vicur.config.compact import compact
 from vicur.processes.lifeline import watch
-from vicur.stage.table import STAGES
+from vicur.stage.table import STAGES, PipelineConfig
+from vicur.steps.parameters import pipeline_parameters
+
+if TYPE_CHECKING:
+    from kfp.dsl.graph_component import GraphComponent
 
 
 def execute(run: RunFolder) -> None:
-    """Executes the pipeline as the run's configuration asks.
+    """Execute the pipeline of a run.
 
     Raises:
-        RuntimeError: where a step failed; its own log and the event log say why.
+        RuntimeError: if a step failed. The event log and the step's own log have the reason.
     """
     from kfp import local
 
     config = run.config()
-    graph = graph_of(config)
-    # A step that failed for a moment (a server that restarts) is tried once more; one whose input is wrong fails at once.
-    pipeline = graph.build(code_versions(), config, retries=1, backoff="1s")
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run.outputs.absolute()), raise_on_error=True)
-    pipeline(**graph.arguments(config))
+    # One retry helps against a server that restarts. A step whose input is at fault fails at once.
+    build(config, retries=1, backoff="1s")(**arguments(config))
+
+
+def build(config: PipelineConfig, *, retries: int, backoff: str = "1s") -> GraphComponent:
+    """Return the pipeline of a local run.
+
+    Args:
+        config: configuration of the pipeline.
+        retries: number of retries of a failed step.
+        backoff: pause before the first retry.
+    """
+    from vicur_pipelines.graph import local_pipeline
+    from vicur_pipelines.tasks import configure_task
+
+    configure = partial(configure_task, retries=retries, backoff=backoff)
+    return local_pipeline(pipeline_of(config).kfp_name, configure, config)
+
+
+def arguments(config: PipelineConfig) -> dict[str, Any]:
+    """Return the arguments of the pipeline of a local run."""
+    return {**pipeline_parameters(config, code_versions()), "tracking": compact(config.tracking)}
 
 
 def code_versions() -> dict[str, str]:
-    """Version of the code behind each stage."""
+    """Return the code version of each stage."""
     return {name: entry.reference.code for name, entry in STAGES.items()}
 
 
 def main() -> None:
-    """Entry point."""
+    """Run as a process."""
     run = RunFolder(Path(sys.argv[1]))
-    # Without the supervisor, all steps are to end too.
+    # If the supervisor dies, all steps must end, too.
     watch(run.lock, lambda: os.killpg(0, signal.SIGKILL))
-    # Steps run in this very environment: that the image's name says nothing of it is no news.
+    # Steps run in this environment, so kfp's warnings about the image and about pods do not apply.
     warnings.filterwarnings("ignore", message="You may be attemping to run a task")
     warnings.filterwarnings("ignore", message=".*no effect in the current local runner.*")
     execute(run)

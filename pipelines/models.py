@@ -42,6 +42,4 @@ def require_engines(config: RunConfig | AblationConfig) -> None:
 
 
 def _trainings(config: RunConfig | AblationConfig) -> Iterable[TrainConfig]:
-    if isinstance(config, RunConfig):
-        return [config.training.for_method(name) for name in config.methods]
-    return [TrainConfig.model_validate({**cell.training, "method": cell.method}) for cell in config.cells()]
+    return [cell.training for cell in config.cells()]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import defaultdict
 from pathlib import Path
 
-from vicur_pipelines.graph import GRAPHS
+from vicur_pipelines.table import PIPELINES
 
 from vicur.config.cluster import ClusterConfig
 from vicur.config.section import Section
 from vicur.config.validation import validated
 from vicur.errors import VicurError
+from vicur.stage.table import STAGES
 from vicur.storage.folders import new_file
 
 
@@ -40,13 +40,15 @@ def write_package(
     from kfp import compiler
     from vicur_pipelines.local import code_versions
 
-    graph = GRAPHS[pipeline]
-    codes = code_versions() if versioned else defaultdict(str)
+    declared = PIPELINES[pipeline]
+    versions = code_versions() if versioned else dict.fromkeys(STAGES, "")
     with tempfile.TemporaryDirectory() as folder, new_file(output) as partial:
         # The compiler goes by the name's ending.
         file = Path(folder) / "package.yaml"
         compiler.Compiler().compile(
-            graph.build(codes, config), str(file), pipeline_parameters=graph.arguments(config) if config else None
+            declared.package(versions, config),
+            str(file),
+            pipeline_parameters=declared.arguments(config) if config else None,
         )
         partial.write_text(_without_summary(file.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -1,7 +1,7 @@
-"""What a step has in a cluster: an image, resources, a place in a pool of GPUs, time, secrets by name.
+"""Settings of tasks in a cluster: image, resources, placement in a pool of GPUs, time limits, and secrets by name.
 
-Kubeflow Pipelines lets image, resources and placement be parameters of a run; timeouts, shared memory, labels and names of secrets are
-fixed in the package.
+Image, resources and placement may be parameters of a run. Kubeflow Pipelines fixes time limits, shared memory, labels and names of
+secrets in the package.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_channel import PipelineChannel
-from vicur_pipelines.settings import Place, settled
+from vicur_pipelines.tasks import configure_task
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE
 from vicur.config.cluster import ClusterConfig
+from vicur.stage.table import Needs
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
 MODELS = "/models"
-"""Where steps find the base weights."""
+"""Mount point of the volume with base weights."""
 _STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _ENDPOINTS = ("MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
@@ -26,13 +27,13 @@ _HOUR = 3600
 
 
 @dataclass(frozen=True)
-class Room:
-    """What a step has of a machine; each may be a parameter of the pipeline.
+class TaskResources:
+    """Resources of a task's pod. Each may be a channel of the pipeline.
 
     Attributes:
-        cpu: processor cores.
+        cpu: CPU cores.
         memory: memory.
-        gpus: GPUs.
+        gpus: number of GPUs.
         node_selector: labels of the nodes that it may run on.
         tolerations: taints that it tolerates.
     """
@@ -46,97 +47,97 @@ class Room:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a run puts its steps, as parameters of the pipeline.
+    """Placement of a run's pods. Each may be a channel of the pipeline.
 
     Attributes:
         image: container image.
-        gpu_type: the resource that a GPU is.
-        node_selector: labels of the pool's nodes.
-        tolerations: its taints.
-        training: what a training step has: one that only waits for a job of its own has little.
+        gpu_type: resource name of a GPU.
+        node_selector: labels of the nodes of the GPU pool.
+        tolerations: taints of the pool that pods tolerate.
+        training: resources of the training step, if they differ from those of evaluation: a step that waits for a job needs little.
     """
 
     image: Any
     gpu_type: Any
     node_selector: Any
     tolerations: Any
-    training: Room | None = None
+    training: TaskResources | None = None
 
 
 @dataclass(frozen=True)
-class InPools:
-    """Gives a step of a cluster's pipeline what every one has.
+class ConfigurePoolTask:
+    """Configures the tasks of a package for a cluster; a :class:`~vicur_pipelines.tasks.ConfigureTask`.
 
     Attributes:
-        pools: the section ``cluster``.
-        placement: where the run puts its steps.
+        cluster: the section ``cluster`` that the package is compiled with.
+        placement: placement of the run's pods.
     """
 
-    pools: ClusterConfig
+    cluster: ClusterConfig
     placement: Placement
 
-    def __call__(self, task: dsl.PipelineTask, *, caching: bool = True, place: Place = "anywhere") -> dsl.PipelineTask:
-        """Settles ``task``; see :func:`vicur_pipelines.settings.settled`."""
-        pools = self.pools
-        settled(task, retries=pools.retries, backoff=pools.backoff, caching=caching)
+    def __call__(self, task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
+        """Configure ``task`` and return it."""
+        cluster, trains = self.cluster, needs.gpus == "training"
+        configure_task(task, needs, retries=cluster.retries, backoff=cluster.backoff)
         task.set_container_image(self.placement.image)
-        task.register_pipeline_channels(_channels(self.placement.image))
-        hours = pools.training_timeout_hours if place == "training" else pools.step_timeout_hours
-        # A training of several nodes keeps its own limits: its wait in a queue may have none.
-        if place != "training" or pools.nodes == 1:
+        _pass_into_loops(task, self.placement.image)
+        # A job on several nodes has its own limits and waits in the queue itself. This task waits for it without limit.
+        launches = trains and cluster.nodes > 1
+        if not launches:
+            hours = cluster.training_timeout_hours if trains else cluster.step_timeout_hours
             kubernetes.set_timeout(task, hours * _HOUR)
-        self._environment(task)
-        # The steps that read folders, and the first one, which looks for these in their place.
-        if pools.models_claim and task.component_spec.name in ("preflight", "prepare", "base", "train"):
-            kubernetes.mount_pvc(task, pools.models_claim, MODELS)
-        room = self._room(place)
-        task.set_cpu_request(room.cpu).set_cpu_limit(room.cpu)
-        task.set_memory_request(room.memory).set_memory_limit(room.memory)
-        # KFP 2.17 forgets to hand the parameters of resources on into a loop.
-        task.register_pipeline_channels(_channels(room.cpu, room.memory))
-        if place != "anywhere" and pools.gpu_count:
-            self._in_the_pool(task, room)
-            # A training of several nodes is a job of its own, which waits in the queue itself.
-            if pools.queue and (place != "training" or pools.nodes == 1):
-                kubernetes.add_pod_label(task, QUEUE, pools.queue)
-                if pools.jobs.priority:
-                    kubernetes.add_pod_label(task, PRIORITY, pools.jobs.priority)
+        self._add_environment(task, needs)
+        if cluster.models_claim and needs.models:
+            kubernetes.mount_pvc(task, cluster.models_claim, MODELS)
+        resources = self._resources(needs)
+        task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
+        task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+        _pass_into_loops(task, resources.cpu, resources.memory)
+        if needs.gpus != "none" and cluster.gpu_count:
+            self._place_in_pool(task, resources)
+            if cluster.queue and not launches:
+                kubernetes.add_pod_label(task, QUEUE, cluster.queue)
+                if cluster.jobs.priority:
+                    kubernetes.add_pod_label(task, PRIORITY, cluster.jobs.priority)
         return task
 
-    def _room(self, place: Place) -> Room:
-        where, pools = self.placement, self.pools
-        if place == "anywhere":
-            return Room(pools.steps.cpu, pools.steps.memory)
-        if place == "training" and where.training is not None:
-            return where.training
-        return Room(pools.gpu_steps.cpu, pools.gpu_steps.memory, "1", where.node_selector, where.tolerations)
+    def _resources(self, needs: Needs) -> TaskResources:
+        placement, cluster = self.placement, self.cluster
+        if needs.gpus == "none":
+            return TaskResources(cluster.steps.cpu, cluster.steps.memory)
+        if needs.gpus == "training" and placement.training is not None:
+            return placement.training
+        steps = cluster.gpu_steps
+        return TaskResources(steps.cpu, steps.memory, "1", placement.node_selector, placement.tolerations)
 
-    def _in_the_pool(self, task: dsl.PipelineTask, room: Room) -> None:
+    def _place_in_pool(self, task: dsl.PipelineTask, resources: TaskResources) -> None:
         gpu_type = self.placement.gpu_type
-        task.set_accelerator_type(gpu_type).set_accelerator_limit(room.gpus)
-        task.register_pipeline_channels(_channels(gpu_type, room.gpus, room.node_selector, room.tolerations))
-        kubernetes.add_node_selector_json(task, room.node_selector)
-        kubernetes.add_toleration_json(task, room.tolerations)
+        task.set_accelerator_type(gpu_type).set_accelerator_limit(resources.gpus)
+        _pass_into_loops(task, gpu_type, resources.gpus, resources.node_selector, resources.tolerations)
+        kubernetes.add_node_selector_json(task, resources.node_selector)
+        kubernetes.add_toleration_json(task, resources.tolerations)
         kubernetes.empty_dir_mount(
-            task, volume_name="shm", mount_path=_SHARED_MEMORY, medium="Memory", size_limit=self.pools.shared_memory
+            task, volume_name="shm", mount_path=_SHARED_MEMORY, medium="Memory", size_limit=self.cluster.shared_memory
         )
 
-    def _environment(self, task: dsl.PipelineTask) -> None:
-        secrets, step = self.pools.secrets, task.component_spec.name
-        # Least privilege: the cue model's key is for what asks it, the webhook's address for what calls it.
-        given = [(secrets.storage, _STORAGE), (secrets.tracking, _TRACKING)]
-        if step in ("preflight", "extract"):
-            given.append((secrets.cues, ("VICUR_CUE_API_KEY",)))
-        if step == "outcome":
-            given.append((secrets.webhook, ("VICUR_WEBHOOK_URL",)))
-        for name, variables in given:
-            if name:
-                kubernetes.use_secret_as_env(task, name, {each: each for each in variables}, optional=True)
-        if self.pools.endpoints:
+    def _add_environment(self, task: dsl.PipelineTask, needs: Needs) -> None:
+        secrets = self.cluster.secrets
+        # Least privilege: only the steps that call the cue model or the webhook get their secrets.
+        variables = [(secrets.storage, _STORAGE), (secrets.tracking, _TRACKING)]
+        if needs.cue_key:
+            variables.append((secrets.cues, ("VICUR_CUE_API_KEY",)))
+        if needs.webhook:
+            variables.append((secrets.webhook, ("VICUR_WEBHOOK_URL",)))
+        for secret, names in variables:
+            if secret:
+                kubernetes.use_secret_as_env(task, secret, {name: name for name in names}, optional=True)
+        if self.cluster.endpoints:
             kubernetes.use_config_map_as_env(
-                task, self.pools.endpoints, {each: each for each in _ENDPOINTS}, optional=True
+                task, self.cluster.endpoints, {name: name for name in _ENDPOINTS}, optional=True
             )
 
 
-def _channels(*values: Any) -> list[Any]:
-    return [value for value in values if isinstance(value, PipelineChannel)]
+def _pass_into_loops(task: dsl.PipelineTask, *values: Any) -> None:
+    # KFP 2.17 does not pass the parameters of a task's pod on into a loop, and its driver then fails at run time.
+    task.register_pipeline_channels([value for value in values if isinstance(value, PipelineChannel)])

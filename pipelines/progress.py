@@ -6,10 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vicur.config.ablation import AblationConfig
-from vicur.config.run import RunConfig
 from vicur.stage.events import Event
-from vicur.steps.stage_step import step_label
 
 State = Literal["pending", "running", "finished", "reused", "failed"]
 
@@ -114,22 +111,6 @@ def _apply(step: Step, event: Event) -> None:
     step.state, step.seconds = event.status, event.seconds
     step.output = event.output
     step.summary = event.summary or {}
-
-
-def expected_steps(config: RunConfig) -> list[str]:
-    """Names of the steps of a run."""
-    each = [step_label(stage, method) for method in config.methods for stage in ("train", "evaluate")]
-    return ["prepare", "extract", "base", step_label("evaluate", "base"), *each, "compare", "register"]
-
-
-def ablation_steps(config: AblationConfig) -> list[str]:
-    """Names of the steps of an ablation. A student that several cells evaluate is trained once."""
-    cells = [
-        step_label(stage, name)
-        for cell in config.cells()
-        for stage, name in (("train", cell.student), ("evaluate", cell.subject))
-    ]
-    return ["prepare", "extract", "base", step_label("evaluate", "base"), *dict.fromkeys(cells), "ablate"]
 
 
 def duration(seconds: float) -> str:

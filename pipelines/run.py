@@ -10,18 +10,19 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
-from vicur_pipelines.graph import Graph, graph_of
 from vicur_pipelines.live import view_of
 from vicur_pipelines.models import require_engines, require_models
 from vicur_pipelines.progress import Progress, Step, duration
 from vicur_pipelines.run_folder import RUNS, RunFolder, open_run, point_latest_at
 from vicur_pipelines.summary import ErrorRecord, RunSummary, ablation_table, results_table, summarize
 from vicur_pipelines.supervisor import PIPELINE_LOG, supervise
+from vicur_pipelines.table import Pipeline, pipeline_of
 
 from vicur.config.ablation import AblationConfig
 from vicur.config.run import RunConfig
 from vicur.processes.signals import Stopped
 from vicur.stage.runner import DEFAULT_CACHE
+from vicur.stage.table import step_labels
 from vicur.steps.stage_step import log_file
 from vicur.storage.folders import link_or_copy, new_file, sweep_below
 
@@ -54,9 +55,8 @@ def run_pipeline(
     console = console or Console()
     require_models(config)
     require_engines(config)
-    graph = graph_of(config)
     run, resumed = open_run(root, config, new=new)
-    progress = Progress(graph.steps(config))
+    progress = Progress(step_labels(config))
     with run.held():
         run.prepare()
         sweep_below(cache)
@@ -72,7 +72,7 @@ def run_pipeline(
         status = "succeeded" if code == 0 else "stopped" if number else "failed"
         error = None if code == 0 else _error(run, progress, number)
         summary = summarize(run.run_id, progress, status, time.monotonic() - began, error)
-        kept = _keep(run, graph, progress, summary)
+        kept = _keep(run, pipeline_of(config), progress, summary)
         shutil.rmtree(run.temporary, ignore_errors=True)
     if copy_to is not None and kept is not None:
         _copy_page(kept, copy_to)
@@ -100,9 +100,9 @@ def _record(run: RunFolder, step: Step, message: str) -> ErrorRecord:
     return ErrorRecord(stage=step.name, message=message, log=str(log_file(Path(run.logs.name), step.name)))
 
 
-def _keep(run: RunFolder, graph: Graph, progress: Progress, summary: RunSummary) -> Path | None:
+def _keep(run: RunFolder, pipeline: Pipeline, progress: Progress, summary: RunSummary) -> Path | None:
     """Writes the summary, and the result where a person finds it; returns its first file, if there is one."""
-    label, names = graph.result
+    label, names = pipeline.result
     step = progress[label]
     kept = None
     if step.state in ("finished", "reused") and step.output is not None:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vicur_pipelines.graph import GRAPHS, graph_of
+from vicur_pipelines.table import PIPELINES, pipeline_of
 
 from vicur.config.section import Section
 from vicur.errors import VicurError
@@ -80,7 +80,7 @@ class RunFolder:
     def config(self) -> Section:
         """The configuration that the run was started with."""
         record = self.record()
-        return GRAPHS[record["pipeline"]].config.model_validate(record["config"])
+        return PIPELINES[record["pipeline"]].config.model_validate(record["config"])
 
     @property
     def succeeded(self) -> bool:
@@ -131,7 +131,7 @@ def open_run(root: Path, config: Section, *, new: bool = False) -> tuple[RunFold
     Raises:
         VicurError: where the folder cannot be written.
     """
-    asked = {"pipeline": graph_of(config).name, "config": config.model_dump(mode="json")}
+    asked = {"pipeline": pipeline_of(config).name, "config": config.model_dump(mode="json")}
     if not new:
         same = [run for run in all_runs(root) if asked.items() <= run.record().items()]
         if same and not same[-1].succeeded:

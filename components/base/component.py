@@ -1,32 +1,12 @@
-"""Step: the model that students start from."""
+"""Pipeline step: provide the base model."""
 
 from kfp import dsl
-from vicur_components.image import IMAGE
+from vicur_components.component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def base(
-    config: dict,
-    seed: int,
-    tracking: dict,
-    code: str,
-    model: dsl.Output[dsl.Model],
-    metrics: dsl.Output[dsl.Metrics],
-    given: str = "",
-):
-    """Provides the model that students start from.
-
-    Args:
-        config: Section base of the run configuration.
-        seed: Root seed of the run.
-        tracking: Section tracking of the run configuration.
-        code: Version of the code behind this step, for the cache.
-        model: Checkpoint with tokenizer and image processor.
-        metrics: Number of parameters.
-        given: What the inputs hold, for the platform's cache, which does not look into them.
-    """
+@component
+def base(step: dict, model: dsl.Output[dsl.Model], metrics: dsl.Output[dsl.Metrics]):
+    """Copy the checkpoint that students start from, with its tokenizer and image processor."""
     from vicur.steps.stage_step import run_step
 
-    summary = run_step("base", config, {}, model.path, seed=seed, tracking=tracking, code=code)
-    for name, value in summary.metrics.items():
-        metrics.log_metric(name, value)
+    run_step("base", step, {}, model, metrics)

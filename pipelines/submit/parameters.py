@@ -1,12 +1,12 @@
-"""Parameters of a run from the command line, read as the types that the package declares.
+"""Parse the parameters of a run from the command line, as the types that the package declares.
 
-``kfp run create`` guesses the type of a value from its looks (a version ``1.10`` becomes the number 1.1); here the package decides.
+``kfp run create`` guesses the type of a value from its looks, so that the version ``1.10`` becomes the number 1.1. Here the package
+decides.
 """
 
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,83 +17,87 @@ from vicur.config.loading import read_overrides
 from vicur.config.run import RunConfig
 from vicur.errors import VicurError
 from vicur.redaction import redacted
+from vicur.wording import did_you_mean
 
 Declared = Mapping[str, Mapping[str, Any]]
+# The parameter of a form that takes any other setting by its dotted name.
 _OVERRIDES = "overrides"
-"""The parameter of a form that takes any other setting by its dotted name."""
 _SECTIONS = RunConfig.model_fields.keys()
+# Settings outside the form that are given as a whole: one is not a section, the other is replaced as one.
 _WHOLE = ("checkpoints", "data")
-"""Of the settings that are not in the form, those that are given whole: one is no section, the other is replaced as one."""
+# Packages that were compiled before a parameter was renamed keep its old name.
+_RENAMED = {"benchmarks": "splits", "splits": "benchmarks"}
 
 
 def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, Any]:
-    """The parameters of a run.
+    """Return the values of the parameters that were given.
 
     Args:
-        assignments: each ``name=value``, or ``section.field=value`` for one setting. Where the section is a parameter, its other settings
-            keep the package's default (a whole section that is given replaces that); where the package has a parameter ``overrides``
-            for all that is not in its form, the setting goes there.
+        assignments: each ``name=value``, or ``section.field=value`` for one setting. If the section is a parameter, its other settings
+            keep the package's default, and ``section={...}`` replaces it as a whole. If the package has a parameter ``overrides`` for
+            everything outside its form, the setting is added there.
         declared: the package's parameters by name.
 
-    Returns:
-        Values by name, of those parameters alone that were given.
-
     Raises:
-        VicurError: naming each parameter that is unknown, of the wrong type, or needed and not given.
+        VicurError: if a parameter is unknown, has the wrong type, or is required and missing.
     """
     values: dict[str, Any] = {}
     for assignment in assignments:
-        name, separator, text = assignment.partition("=")
-        if redacted(text) != text:
-            raise VicurError(
-                "holds what looks like a password or a token, and a run's parameters are kept and shown.",
-                where=f"--param {redacted(assignment)}",
-                remedy="Leave it out: secrets reach steps by name (section cluster.secrets).",
-            )
-        head, _, field = name.strip().partition(".")
-        if not separator or not head:
-            raise VicurError(
-                "is no parameter.", where=f"--param {assignment}", remedy="Write name=value, as in seed=1."
-            )
-        beside = head in _SECTIONS - declared.keys() and (field or head in _WHOLE)
-        if _OVERRIDES in declared and (head == _OVERRIDES or beside):
+        name, text = _split(assignment, declared)
+        head, _, field = name.partition(".")
+        outside = head in _SECTIONS - declared.keys() and (field or head in _WHOLE)
+        if _OVERRIDES in declared and (head == _OVERRIDES or outside):
             settings = values.setdefault(_OVERRIDES, copy.deepcopy(declared[_OVERRIDES].get("defaultValue") or {}))
-            settings |= _settings(name.strip(), text, assignment)
+            settings |= _settings(name, text, assignment)
             continue
         if head not in declared:
-            raise _unknown(head, assignment, declared)
+            raise VicurError(
+                f"the pipeline has no parameter {head!r}.",
+                where=f"--param {assignment}",
+                remedy=f"{did_you_mean(head, declared)} It has: {', '.join(sorted(declared)) or 'none'}.".lstrip(),
+            )
         kind = declared[head]["parameterType"]
         if not field:
             values[head] = _read(text, kind, assignment)
             continue
         if kind != "STRUCT":
             raise VicurError(
-                f"{head} holds no settings of its own.", where=f"--param {assignment}", remedy=f"Write {head}=value."
+                f"{head} is a single value and has no settings.",
+                where=f"--param {assignment}",
+                remedy=f"Write {head}=value.",
             )
         section = values.get(head, copy.deepcopy(declared[head].get("defaultValue") or {}))
         values[head] = read_overrides([f"{field}={text}"], section, "--param")
-    _refuse_missing(values, declared)
+    _require_all(values, declared)
     return values
 
 
+def _split(assignment: str, declared: Declared) -> tuple[str, str]:
+    """Return name and value of an assignment, with the name that the package knows."""
+    name, separator, text = assignment.partition("=")
+    if redacted(text) != text:
+        raise VicurError(
+            "contains what looks like a password or a token, but the parameters of a run are stored and shown.",
+            where=f"--param {redacted(assignment)}",
+            remedy="Leave it out: steps read secrets by name (section cluster.secrets).",
+        )
+    name = name.strip()
+    if not separator or not name:
+        raise VicurError(
+            "is not a parameter.", where=f"--param {assignment}", remedy="Write name=value, such as seed=1."
+        )
+    renamed = _RENAMED.get(name, name)
+    return renamed if name not in declared and renamed in declared else name, text
+
+
 def _settings(name: str, text: str, assignment: str) -> dict[str, Any]:
-    """Settings by their dotted names: one (``training.steps``, ``overrides.training.steps``), or all that ``overrides`` itself is given."""
+    """Return settings by dotted name: a single one, or all of those in ``overrides={...}``."""
     if name == _OVERRIDES:
         return dict(_read(text, "STRUCT", assignment))
     return {name.removeprefix(f"{_OVERRIDES}."): _read(text, "ANY", assignment)}
 
 
-def _unknown(name: str, assignment: str, declared: Declared) -> VicurError:
-    near = difflib.get_close_matches(name, declared, n=1)
-    hint = f"Did you mean {near[0]}? " if near else ""
-    return VicurError(
-        f"the pipeline has no parameter {name!r}.",
-        where=f"--param {assignment}",
-        remedy=f"{hint}It has: {', '.join(sorted(declared)) or 'none'}.",
-    )
-
-
-def _refuse_missing(values: Mapping[str, Any], declared: Declared) -> None:
+def _require_all(values: Mapping[str, Any], declared: Declared) -> None:
     missing = [
         name
         for name, each in sorted(declared.items())
@@ -101,7 +105,7 @@ def _refuse_missing(values: Mapping[str, Any], declared: Declared) -> None:
     ]
     if missing:
         raise VicurError(
-            f"the pipeline needs {', '.join(missing)}, which {'has' if len(missing) == 1 else 'have'} no default.",
+            f"the pipeline requires {', '.join(missing)}, which {'has' if len(missing) == 1 else 'have'} no default.",
             remedy=f"Give --param {missing[0]}=...",
         )
 
@@ -110,12 +114,12 @@ def _read(text: str, kind: str, assignment: str) -> Any:
     reader, words = _READERS.get(kind, (json.loads, "JSON"))
     try:
         value = reader(text)
-        # Dates are sent as text; NaN and infinity are no JSON.
+        # Dates are sent as text. NaN and infinity do not exist in JSON.
         json.dumps(value, allow_nan=False, default=str)
         return value
     except (ValueError, yaml.YAMLError) as error:
         raise VicurError(
-            f"{text!r} is not {words}, which this parameter is.",
+            f"{text!r} is not {words}, but the parameter is.",
             where=f"--param {assignment}",
             remedy=f"Give {words}.",
         ) from error

@@ -1,8 +1,8 @@
-"""Students with cue recovery in vLLM: an out-of-tree model, found through vLLM's entry point ``vllm.general_plugins``.
+"""vLLM plugin for students with cue recovery: an out-of-tree model, loaded through vLLM's entry point ``vllm.general_plugins``.
 
-vLLM itself stays as it is. The model subclasses its Qwen3-VL; where a request begins, how much of it a forward holds and where its images
-are is read from what vLLM tells its own models; what would make the module compute another function than
-in training is refused at start (:mod:`vicur_vllm.limits`).
+vLLM is not patched. The model subclasses vLLM's Qwen3-VL and takes the boundaries of requests, the computed part of each request and the
+places of images from the metadata that vLLM passes to every model. Configurations under which cue recovery would compute a different
+function than in training are rejected at startup (:mod:`vicur_vllm.limits`).
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ __all__ = [
 
 
 def register() -> None:
-    """Makes students known to vLLM, which calls this in each of its processes.
+    """Register students with vLLM, which calls this function in each of its processes.
 
     Raises:
-        VicurError: where the installed vLLM is another than the one that was checked.
+        VicurError: if the installed version of vLLM is not supported.
     """
     require_version()
-    # Both are heavy, and the second exists only where vLLM does.
+    # Imported here because they are slow to import, and because `vicur serve --dry-run` uses this package without vLLM.
     from vllm import ModelRegistry
     from vllm.renderers.registry import RENDERER_REGISTRY
     from vllm.tokenizers.registry import TokenizerRegistry
 
-    import vicur.modeling  # noqa: F401 (makes their configuration known to transformers)
+    import vicur.modeling  # noqa: F401 (registers the students' configuration with transformers)
     import vicur_vllm.media
-    import vicur_vllm.weights  # noqa: F401 (makes its load format known to vLLM)
+    import vicur_vllm.weights  # noqa: F401 (registers its load format with vLLM)
 
     ModelRegistry.register_model(
         "Qwen3VLStudentForConditionalGeneration", "vicur_vllm.model:Qwen3VLStudentForConditionalGeneration"

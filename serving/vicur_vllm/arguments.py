@@ -1,4 +1,4 @@
-"""What an engine must be told to run a student; the limits hold it to that."""
+"""Engine arguments that students need. :mod:`vicur_vllm.limits` rejects engines that are started without them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import Any
 
 
 def engine_arguments(max_model_len: int) -> dict[str, Any]:
-    """Arguments for ``vllm.LLM``, or as flags for ``vllm serve``, with which it takes a student with cue recovery.
-
-    Args:
-        max_model_len: tokens of the longest prompt with its response. A forward holds as many, since no prompt is split.
-    """
+    """Return the arguments of ``vllm.LLM`` (or flags of ``vllm serve``) that a student with cue recovery requires."""
     return {
         "max_model_len": max_model_len,
+        # A prompt is never split, so a forward pass must be able to hold the longest one.
         "max_num_batched_tokens": max_model_len,
         "enable_chunked_prefill": False,
         "enable_prefix_caching": False,
@@ -27,14 +24,13 @@ def engine_arguments(max_model_len: int) -> dict[str, Any]:
 def scoring_arguments(
     max_model_len: int, *, dtype: str, forbidden_ids: Sequence[int], cue_recovery: bool, tokens_per_forward: int = 8192
 ) -> dict[str, Any]:
-    """Arguments of an engine that takes part in a training: its log-probabilities are the trainer's.
+    """Return the arguments of an engine for training, whose log-probabilities agree with those of the trainer.
 
     Args:
-        max_model_len: tokens of the longest prompt with its response.
-        dtype: type of its weights, ``float32`` or ``bfloat16``.
-        forbidden_ids: ids that are never sampled, and have no probability.
-        cue_recovery: whether the model has the module.
-        tokens_per_forward: prompts of as many tokens are read at once.
+        max_model_len: maximum number of tokens of a prompt with its response.
+        dtype: ``float32`` or ``bfloat16``.
+        forbidden_ids: token ids that have probability 0.
+        tokens_per_forward: maximum number of prompt tokens in a forward pass.
     """
     return {
         **engine_arguments(max_model_len),
@@ -42,15 +38,15 @@ def scoring_arguments(
         "dtype": dtype,
         "hf_overrides": {"architectures": ["VicurServedStudent" if cue_recovery else "VicurServedBackbone"]},
         "additional_config": {"vicur": {"forbidden_ids": list(forbidden_ids)}},
-        # Before temperature and truncation; the ids without probability are masked by the model.
+        # Log-probabilities before temperature and truncation. The forbidden ids are masked by the model itself.
         "logprobs_mode": "raw_logprobs",
-        # Settings of the checkpoint's own would add to the trainer's.
+        # vLLM's own defaults, because sampling settings of the checkpoint would be combined with those of the trainer.
         "generation_config": "vllm",
     }
 
 
 def flags(arguments: Mapping[str, Any]) -> list[str]:
-    """Arguments of an engine as ``vllm serve`` takes them on its command line."""
+    """Return engine arguments as command-line flags of ``vllm serve``."""
     words: list[str] = []
     for name, value in arguments.items():
         flag = name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""What stands before vLLM's routes has in common: it reads a request's body, hands it on, or refuses the request."""
+"""Helpers of the ASGI middlewares in front of vLLM's routes: read the body of a request, replay it, or reject the request."""
 
 from __future__ import annotations
 
@@ -12,40 +12,34 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-async def whole_body(scope: Message, receive: Receive, most: int) -> bytes | None:
-    """A request's body; ``None`` for one of more than ``most`` bytes, of which no more is read than tells so."""
-    said = dict(scope["headers"]).get(b"content-length", b"0")
-    if not said.isdigit() or int(said) > most:
+async def read_body(scope: Message, receive: Receive, max_bytes: int) -> bytes | None:
+    """Return the body of a request, or ``None`` as soon as it turns out to have more than ``max_bytes`` bytes."""
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    if not length.isdigit() or int(length) > max_bytes:
         return None
+    # The header may be missing (chunked transfer encoding) or wrong, so the bytes that arrive are counted, too.
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > most:
+        if len(body) > max_bytes:
             return None
         if message["type"] == "http.disconnect" or not message.get("more_body"):
             return bytes(body)
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read already, and then what comes after it."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    """Return a ``receive`` that first returns a body that was already read, and then calls the original one."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
-        return waiting.pop() if waiting else await receive()
+        return pending.pop() if pending else await receive()
 
     return replay
 
 
 async def refuse(send: Send, status: int, problem: str, *, retry_after: int | None = None) -> None:
-    """Answers with an error as OpenAI's API has it.
-
-    Args:
-        send: where to.
-        status: of HTTP.
-        problem: what is wrong.
-        retry_after: seconds after which the client may come again.
-    """
+    """Send an error response in the format of OpenAI's API, with a ``Retry-After`` header in seconds if it is set."""
     error = {"message": problem, "type": "invalid_request_error", "param": None, "code": status}
     body = json.dumps({"error": error}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

@@ -1,4 +1,7 @@
-"""The limits of the server that this process belongs to. They come in its environment, since vLLM builds the parts that hold to them."""
+"""Request limits of the server that this process belongs to, passed in an environment variable.
+
+vLLM constructs the objects that enforce the limits, so they cannot be passed as arguments.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from functools import lru_cache
 from vicur.config.serving import ServerLimits
 
 VARIABLE = "VICUR_SERVER_LIMITS"
-"""Variable of the environment that holds them, as JSON."""
+"""Environment variable with the limits as JSON."""
 
 
 @lru_cache
 def server_limits() -> ServerLimits:
-    """The limits of this process; the defaults where it was started without any."""
+    """Return the limits from the environment, or the defaults if the variable is not set."""
     return ServerLimits.model_validate_json(os.environ.get(VARIABLE) or "{}")

@@ -1,6 +1,6 @@
-"""vLLM in the process of a training: the trainer's weights reach it in memory.
+"""vLLM engine inside the training process, which receives the trainer's weights in memory.
 
-A process may hold several, for rollouts and for a teacher. They are closed together: what vLLM keeps of the process is theirs in common.
+A process may have several engines, for rollouts and for a teacher. Close them together, because they share vLLM's global state.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur_vllm.weights import take_weights
 
-# Told by the environment alone: the engine's core in this process rather than in one of its own, and nothing sent to vLLM's makers.
+# Settings that vLLM reads only from the environment: run the engine core in this process, and do not send usage statistics.
 _ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1"}
-# Where the room for keys and values is given, it only says how much of a GPU has to be free at first: the training has its models there.
+# With kv_cache_memory_bytes set, gpu_memory_utilization only determines how much memory must be free at startup, when the trainer's models
+# already occupy most of it.
 _FREE_SHARE = 0.01
 
 
 class InsideEngine:
-    """An engine whose weights are those that it was given last; zero at first.
+    """Engine that computes with the weights of the last call of :meth:`take`. They are zero initially.
 
     Args:
-        folder: configuration, tokenizer and image processor of the model; no weights.
+        folder: configuration, tokenizer and image processor of the model, without weights.
         arguments: from :func:`~vicur_vllm.arguments.scoring_arguments`.
-        cache_bytes: room for keys and values.
 
     Raises:
-        VicurError: where vLLM does not start with them, or in the memory that there is.
+        VicurError: if vLLM rejects the arguments or does not have enough memory for a KV cache of ``cache_bytes``.
     """
 
     shared = False
@@ -44,39 +44,32 @@ class InsideEngine:
         os.environ.update(_ENVIRONMENT)
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        # Only here: it takes seconds, and reads the environment.
+        # Imported here because it takes seconds and reads the environment.
         from vllm import LLM
 
-        # vLLM seeds the process's generators; nobody else's draws are to change with it.
+        # vLLM seeds the global generators, which must not change the trainer's draws.
         with torch.random.fork_rng(devices=[]):
             try:
                 self._llm: Any = LLM(
                     str(folder), kv_cache_memory_bytes=cache_bytes, gpu_memory_utilization=_FREE_SHARE, **arguments
                 )
             except (ValueError, torch.OutOfMemoryError) as error:
-                raise _unstarted(error, cache_bytes, arguments["max_model_len"]) from error
+                raise _startup_error(error, cache_bytes, arguments["max_model_len"]) from error
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
-        """Takes weights, all of them, and drops whatever was computed with others.
-
-        Returns:
-            Sums of what it holds now (:func:`~vicur_vllm.weights.take_weights`).
-        """
+        """Load all weights and return their checksums (:func:`~vicur_vllm.weights.take_weights`)."""
         sums: dict[str, int]
         (sums,) = self._llm.collective_rpc(partial(take_weights, weights=weights))
+        # Cached image features and prefixes were computed with the old weights.
         self._llm.llm_engine.reset_encoder_cache()
         self._llm.reset_prefix_cache()
         return sums
 
     def answer(self, prompts: Sequence[Prompt], parameters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Answers prompts.
-
-        Args:
-            prompts: what to answer.
-            parameters: sampling parameters of each, by the names that vLLM has for them.
+        """Generate a response to each prompt, with arguments of ``vllm.SamplingParams`` for each.
 
         Returns:
-            Of each, ``ids`` and ``finished``; ``logprobs``, and ``prompt_logprobs`` without the first token's, where they were asked for.
+            For each prompt ``ids`` and ``finished``, and, if requested, ``logprobs`` and ``prompt_logprobs`` (without the first token).
         """
         from vllm import SamplingParams
 
@@ -86,7 +79,7 @@ class InsideEngine:
         return [_read(output) for output in outputs]
 
     def close(self) -> None:
-        """Gives its memory back. It answers no more."""
+        """Free the memory of the engine, which cannot be used afterwards."""
         from vllm.distributed import cleanup_dist_env_and_memory
 
         self._llm.llm_engine.engine_core.shutdown()
@@ -94,15 +87,15 @@ class InsideEngine:
         cleanup_dist_env_and_memory()
 
 
-def _unstarted(error: Exception, cache_bytes: int, length: int) -> VicurError:
-    # What follows are remedies by vLLM's own flags, which a training does not have.
-    said = str(error).split("\n")[0].split(". ")[0].rstrip(".")
+def _startup_error(error: Exception, cache_bytes: int, max_model_len: int) -> VicurError:
+    # Only the first sentence: the rest suggests command-line flags of vLLM, which a training run does not have.
+    reason = str(error).split("\n")[0].split(". ")[0].rstrip(".")
     return VicurError(
-        f"does not start ({said}).",
+        f"vLLM failed to start ({reason}).",
         where="vLLM inside the training",
-        remedy=f"Its cache_gb (of training.rollout.engine or training.teacher.engine) is {cache_bytes / 1e9:g}: raise it where keys and "
-        f"values of {length} tokens, the longest prompt with its response, do not fit. Lower it, or set placement to server, where the "
-        "device's memory is short.",
+        remedy=f"cache_gb (of training.rollout.engine or training.teacher.engine) is {cache_bytes / 1e9:g}. Raise it if the KV cache is "
+        f"too small for the longest prompt with its response ({max_model_len} tokens). Lower it, or set placement to server, if the device "
+        "has too little memory.",
     )
 
 
@@ -124,11 +117,11 @@ def _read(output: Any) -> dict[str, Any]:
     ids = list(response.token_ids)
     return {
         "ids": ids,
-        "logprobs": response.logprobs and _told(response.logprobs, ids),
+        "logprobs": response.logprobs and _logprobs(response.logprobs, ids),
         "finished": response.finish_reason == "stop",
-        "prompt_logprobs": scored and _told(scored[1:], output.prompt_token_ids[1:]),
+        "prompt_logprobs": scored and _logprobs(scored[1:], output.prompt_token_ids[1:]),
     }
 
 
-def _told(drawn: Sequence[Any], ids: Sequence[int]) -> list[float]:
-    return [each[token].logprob for each, token in zip(drawn, ids, strict=True)]
+def _logprobs(candidates: Sequence[Any], ids: Sequence[int]) -> list[float]:
+    return [by_token[token].logprob for by_token, token in zip(candidates, ids, strict=True)]

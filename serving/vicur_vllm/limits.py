@@ -1,7 +1,7 @@
-"""What a student cannot be run with: settings of vLLM under which cue recovery would compute another function than in training.
+"""Reject vLLM settings under which cue recovery would compute a different function than in training.
 
-Some can never be right. Others should be, but nobody checked; their names may be listed in vLLM's ``additional_config``, once the parity
-suite has passed with them where they are to be used (docs/vllm.md): ``{"vicur": {"unchecked": ["decode_graphs"]}}``.
+Some of them cannot work. Others probably work but were not tested: they can be allowed by name in vLLM's ``additional_config``, for example
+``{"vicur": {"unchecked": ["decode_graphs"]}}``, after the parity tests have passed with them on the target machine (docs/vllm.md).
 """
 
 from __future__ import annotations
@@ -13,22 +13,18 @@ from vllm.config import CompilationMode, CUDAGraphMode, VllmConfig
 
 from vicur.errors import VicurError
 
+PLACE = "student with cue recovery in vLLM"
+"""``where`` of the errors that a student raises in vLLM."""
+
 
 @dataclass(frozen=True)
 class Limit:
-    """One thing that a student is not run with.
+    """Setting that students cannot run with."""
 
-    Attributes:
-        name: what ``unchecked`` calls it; none where it cannot be right.
-        broken: whether a configuration has it.
-        problem: what is wrong with it.
-        remedy: which argument of ``vllm serve`` mends it.
-    """
-
-    name: str | None
-    broken: Callable[[VllmConfig], bool]
+    name: str | None  # in "unchecked"; None if the setting cannot work
+    violated: Callable[[VllmConfig], bool]
     problem: str
-    remedy: str
+    remedy: str  # in terms of the arguments of `vllm serve`
 
 
 def _compiles(config: VllmConfig) -> bool:
@@ -56,20 +52,20 @@ LIMITS = (
     Limit(
         None,
         lambda config: bool(config.cache_config.enable_prefix_caching),
-        "prefix caching would hand a sink that has seen one image to a prompt with another.",
+        "prefix caching is enabled, so a prompt could reuse a sink that attended to the image of another prompt.",
         "Pass --no-enable-prefix-caching.",
     ),
     Limit(
         None,
         lambda config: bool(config.scheduler_config.enable_chunked_prefill),
-        "chunked prefill would end a forward before the sink has seen all images.",
+        "chunked prefill is enabled, so a forward pass could end before the sink has attended to all images.",
         "Pass --no-enable-chunked-prefill, and --max-num-batched-tokens of at least --max-model-len.",
     ),
     Limit(
         None,
         lambda config: config.scheduler_config.long_prefill_token_threshold > 0,
-        "a threshold for long prompts would split them.",
-        "Leave out --long-prefill-token-threshold.",
+        "a threshold is set above which long prompts are split.",
+        "Remove --long-prefill-token-threshold.",
     ),
     Limit(
         None,
@@ -77,62 +73,62 @@ LIMITS = (
             (config.scheduler_config.max_num_scheduled_tokens or config.model_config.max_model_len)
             < config.model_config.max_model_len
         ),
-        "a prompt longer than the tokens of a step would wait forever, since it is not split.",
-        "Leave out --max-num-scheduled-tokens, or set at least --max-model-len.",
+        "the number of tokens per step is below the maximum model length, so longer prompts, which are not split, would wait forever.",
+        "Remove --max-num-scheduled-tokens, or set it to at least --max-model-len.",
     ),
     Limit(
         None,
         lambda config: bool(config.scheduler_config.async_scheduling),
-        "asynchronous scheduling can leave no room for an image in the encoder's cache, and a prompt is then split before it.",
+        "asynchronous scheduling is enabled, which splits a prompt before an image if the encoder cache is full.",
         "Pass --no-async-scheduling.",
     ),
     Limit(
         None,
         lambda config: config.scheduler_config.scheduler_cls is not None,
-        "another scheduler may split prompts.",
-        "Leave out --scheduler-cls.",
+        "a custom scheduler is set, which may split prompts.",
+        "Remove --scheduler-cls.",
     ),
     Limit(
         None,
         _compiles,
-        "cue recovery acts in hooks between the layers, which torch.compile would leave out.",
-        "Pass --enforce-eager, or for CUDA graphs of decode steps --compilation-config '{\"mode\": 0}'.",
+        "torch.compile is enabled, which would skip cue recovery, because it runs in hooks between the layers.",
+        "Pass --enforce-eager, or --compilation-config '{\"mode\": 0}' if you want CUDA graphs for decode steps.",
     ),
     Limit(
         None,
         lambda config: _graphs(config) not in (CUDAGraphMode.NONE, CUDAGraphMode.FULL_DECODE_ONLY),
-        "a CUDA graph of a prefill would repeat the positions of another batch.",
+        "CUDA graphs are enabled for prefill, which would replay the sink positions of another batch.",
         "Pass --enforce-eager.",
     ),
     Limit(
         None,
         lambda config: config.parallel_config.pipeline_parallel_size > 1 or _contexts(config) > 1,
-        "a stage or rank would hold a part of the layers or of the prompt that cue recovery needs whole.",
-        "Use --tensor-parallel-size alone.",
+        "pipeline or context parallelism is enabled, so a rank would have only part of the layers or of the prompt.",
+        "Use only --tensor-parallel-size.",
     ),
     Limit(
         None,
         lambda config: config.parallel_config.use_ubatching,
-        "a batch in two halves has other positions than the whole.",
-        "Leave out --enable-dbo and --ubatch-size.",
+        "microbatching is enabled, and token positions in part of a batch differ from those in the whole batch.",
+        "Remove --enable-dbo and --ubatch-size.",
     ),
     Limit(
         None,
         lambda config: config.speculative_config is not None,
-        "a draft's tokens would be checked against states that cue recovery did not see.",
-        "Leave out --speculative-config.",
+        "speculative decoding is enabled, which would verify draft tokens against states without cue recovery.",
+        "Remove --speculative-config.",
     ),
     Limit(
         None,
         lambda config: config.lora_config is not None,
-        "adapters are merged into a student when it is saved; cue recovery takes none.",
-        "Leave out --enable-lora.",
+        "LoRA is enabled, but cue recovery does not support adapters; those of a student are merged when it is saved.",
+        "Remove --enable-lora.",
     ),
     Limit(
         None,
         lambda config: config.kv_transfer_config is not None or config.ec_transfer_config is not None,
-        "keys and values that come from elsewhere are a prefix whose sink saw other images.",
-        "Leave out --kv-transfer-config and --ec-transfer-config.",
+        "cache transfer is enabled, so a prompt could receive a sink that attended to other images.",
+        "Remove --kv-transfer-config and --ec-transfer-config.",
     ),
     Limit(
         None,
@@ -140,86 +136,79 @@ LIMITS = (
             bool(config.model_config.enable_prompt_embeds)
             or bool(config.model_config.get_multimodal_config().enable_mm_embeds)
         ),
-        "embeddings in place of tokens and images do not say what is an image.",
-        "Leave out --enable-prompt-embeds and --enable-mm-embeds.",
+        "embeddings are accepted as inputs, but they do not show which positions are visual tokens.",
+        "Remove --enable-prompt-embeds and --enable-mm-embeds.",
     ),
     Limit(
         None,
         _takes_videos,
-        "students are trained on images; videos were not checked.",
+        "videos are accepted as inputs, but students are trained on images only.",
         "Pass --limit-mm-per-prompt '{\"video\": 0}'.",
     ),
     Limit(
         None,
         lambda config: bool(getattr(config.model_config.hf_config, "images_barred", False)),
-        "a model whose images are barred from its text needs a mask that vLLM does not have.",
-        "Evaluate it with vicur.",
+        "the model was saved with images_barred, which requires an attention mask that vLLM does not support.",
+        "Evaluate it with vicur evaluate.",
     ),
     Limit(
         "decode_graphs",
         lambda config: _graphs(config) == CUDAGraphMode.FULL_DECODE_ONLY,
-        "CUDA graphs of decode steps were not checked.",
+        "CUDA graphs are enabled for decode steps, which was not tested.",
         "Pass --enforce-eager.",
     ),
     Limit(
         "data_parallel",
         lambda config: config.parallel_config.data_parallel_size > 1,
-        "data parallelism was not checked.",
-        "Pass --data-parallel-size 1, and start several servers.",
+        "data parallelism is enabled, which was not tested.",
+        "Pass --data-parallel-size 1 and start several servers instead.",
     ),
     Limit(
         "quantization",
         lambda config: config.quant_config is not None,
-        "quantized weights were not checked.",
-        "Leave out --quantization.",
+        "quantization is enabled, which was not tested.",
+        "Remove --quantization.",
     ),
     Limit(
         "cache_dtype",
         _other_cache_type,
-        "keys and values of another type than the model's were not checked.",
-        "Leave out --kv-cache-dtype.",
+        "the dtype of the KV cache differs from that of the model, which was not tested.",
+        "Remove --kv-cache-dtype.",
     ),
 )
 
 
 BACKENDS = ("CPU_ATTN", "FLASH_ATTN", "TRITON_ATTN")
-"""Attention backends that students run with. The first was checked; the others give the same metadata."""
+"""Supported attention backends. The first is tested; the others provide the same metadata."""
 
 
 def require_limits(config: VllmConfig) -> None:
-    """Holds an engine to the limits.
-
-    Raises:
-        VicurError: at the first that its configuration breaks, and for a name in ``unchecked`` that there is not.
-    """
+    """Raise :class:`VicurError` for the first limit that an engine's configuration violates, or for an unknown name in ``unchecked``."""
     allowed = set(_unchecked(config))
     unknown = allowed - {limit.name for limit in LIMITS}
     if unknown:
         raise VicurError(
-            f"there is no unchecked setting {min(unknown)!r}.",
-            where="additional_config.vicur.unchecked",
-            remedy=f"Name some of {', '.join(sorted(limit.name for limit in LIMITS if limit.name))}.",
+            f"{min(unknown)!r} is not a setting that can be allowed.",
+            where="--additional-config, vicur.unchecked",
+            remedy=f"Use names from {', '.join(sorted(limit.name for limit in LIMITS if limit.name))}.",
         )
     for limit in LIMITS:
-        if limit.name not in allowed and limit.broken(config):
-            unless = (
-                f' Or run the parity suite with it, then allow it: --additional-config \'{{"vicur": {{"unchecked": ["{limit.name}"]}}}}\'.'
+        if limit.name not in allowed and limit.violated(config):
+            config_json = f'{{"vicur": {{"unchecked": ["{limit.name}"]}}}}'
+            allow = (
+                f" Or run the parity tests with it (docs/vllm.md), then allow it with --additional-config '{config_json}'."
                 if limit.name
                 else ""
             )
-            raise VicurError(limit.problem, where="a student with cue recovery in vLLM", remedy=limit.remedy + unless)
+            raise VicurError(limit.problem, where=PLACE, remedy=limit.remedy + allow)
 
 
 def require_backend(name: str) -> None:
-    """Holds an engine to attention backends whose metadata says where each request begins.
-
-    Raises:
-        VicurError: for another.
-    """
+    """Raise :class:`VicurError` for an attention backend whose metadata may not contain the boundaries of requests."""
     if name not in BACKENDS:
         raise VicurError(
-            f"the attention backend {name} does not say where each request begins.",
-            where="a student with cue recovery in vLLM",
+            f"the attention backend {name} is not supported, because its metadata may not contain the boundaries of requests.",
+            where=PLACE,
             remedy=f"Pass --attention-backend with one of {', '.join(BACKENDS)}.",
         )
 

@@ -1,8 +1,8 @@
-"""Images of requests, read as in training and held to the server's limits.
+"""Load the images of requests as training does, and enforce the server's limits.
 
-vLLM turns an image by its EXIF tag and lays a transparent one on white; training does neither. It also fetches any address that a request
-names, from inside the network that the server stands in. Here images come in the request, unless the server was started with the hosts or
-the folder that others may come from.
+vLLM rotates images by their EXIF tag and blends transparent ones with white, but training does neither. vLLM also downloads any URL in a
+request from inside the server's network. This module accepts only images that are part of the request, unless the server was started with
+a list of allowed hosts or with a local folder.
 """
 
 from __future__ import annotations
@@ -24,95 +24,84 @@ from vicur.data.images import UnusableImageError, check_image
 from vicur_vllm.bounds import server_limits
 
 CONNECTOR = "vicur"
-"""What ``VLLM_MEDIA_CONNECTOR`` calls the way in which images come here."""
+"""Value of ``VLLM_MEDIA_CONNECTOR`` that selects :class:`StudentMedia`."""
 
 
 class StudentImages(ImageMediaIO):
-    """Reads one image.
-
-    Args:
-        limits: what it is held to.
-    """
+    """Decode one image."""
 
     def __init__(self, limits: ServerLimits) -> None:
         super().__init__()
         self._limits = limits
 
     def get_max_bytes(self) -> int:
-        """Most bytes that are fetched from where images may come from."""
+        """Return the maximum size of a download from an allowed host."""
         return self._limits.max_image_bytes
 
     def load_bytes(self, data: bytes) -> MediaWithBytes[Image.Image]:
-        """The image in a file's bytes.
-
-        Raises:
-            VLLMValidationError: where it is too large, or no whole PNG or JPEG.
-        """
+        """Decode an image file, or raise an error if it is too large or not a complete PNG or JPEG."""
         self._require_size(len(data))
         try:
             check_image(data, self._limits.max_image_pixels)
         except UnusableImageError as error:
-            raise _refused(f"An attached file {error.reason}.") from error
+            raise _invalid(f"An image of the request cannot be used ({error.reason}).") from error
         with Image.open(io.BytesIO(data)) as opened:
-            # The pixels alone: by an EXIF tag vLLM would turn it later on.
-            bare = Image.new("RGB", opened.size)
-            bare.paste(opened.convert("RGB"))
-        return MediaWithBytes(bare, data, {"read_by": CONNECTOR})
+            # Copy only the pixels, because vLLM would later rotate the image by its EXIF tag.
+            pixels = Image.new("RGB", opened.size)
+            pixels.paste(opened.convert("RGB"))
+        return MediaWithBytes(pixels, data, {"read_by": CONNECTOR})
 
     def load_base64(self, media_type: str, data: str) -> MediaWithBytes[Image.Image]:
-        """The image in base64 text."""
-        del media_type  # The bytes say what they are.
+        del media_type  # The format is detected from the bytes.
+        # Check the size before decoding. Up to two bytes of the result may be padding.
         self._require_size(len(data) * 3 // 4 - 2)
         try:
             return self.load_bytes(base64.b64decode(data, validate=True))
         except binascii.Error as error:
-            raise _refused("An image's data is no base64 text.") from error
+            raise _invalid("The data of an image is not valid base64.") from error
 
     def load_file(self, filepath: Path) -> MediaWithBytes[Image.Image]:
-        """The image in a file of the folder that the server was started with."""
+        """Decode a file in the folder that the server was started with."""
         self._require_size(filepath.stat().st_size)
         return super().load_file(filepath)
 
     def _require_size(self, count: int) -> None:
         if count > self._limits.max_image_bytes:
-            raise _refused(f"An image has more than {self._limits.max_image_bytes} bytes (max_image_bytes).")
+            raise _invalid(f"An image has more than {self._limits.max_image_bytes} bytes (max_image_bytes).")
 
 
 @MEDIA_CONNECTOR_REGISTRY.register(CONNECTOR)
 class StudentMedia(MediaConnector):
-    """Finds the images that requests name."""
+    """Load images from the URLs in requests."""
 
     def fetch_image(self, image_url: str, **_: Any) -> MediaWithBytes[Image.Image]:
-        """The image behind an address."""
         self._require_allowed(image_url)
         return self.load_from_url(image_url, StudentImages(server_limits()))
 
     async def fetch_image_async(self, image_url: str, **_: Any) -> MediaWithBytes[Image.Image]:
-        """As :meth:`fetch_image`; reading goes on in another thread."""
         self._require_allowed(image_url)
         return await self.load_from_url_async(image_url, StudentImages(server_limits()))
 
     def _require_allowed(self, url: str) -> None:
-        """Raises for an address that is not to be fetched."""
         scheme, _, rest = url.partition(":")
         match scheme.lower():
             case "data":
                 kind, comma, _ = rest.partition(",")
                 if not comma or not kind.endswith(";base64"):
-                    raise _refused("An image's data: URL is not of the form data:image/png;base64,...")
+                    raise _invalid("The data: URL of an image must have the form data:image/png;base64,...")
             case "http" | "https":
-                # vLLM takes none for any. Which of them this address is of, it compares itself.
+                # Without a list of domains, vLLM would allow all. It compares the URL with the list itself.
                 if not self.allowed_media_domains:
-                    raise _refused(
-                        "This server fetches no images. Send the image itself, as a data: URL "
-                        "(or start the server with --allowed-media-domains)."
+                    raise _invalid(
+                        "This server does not download images. Send the image as a data: URL, "
+                        "or start the server with --allowed-media-domains."
                     )
             case "file":
                 if self.allowed_local_media_path is None:
-                    raise _refused("This server opens no files. Send the image itself, as a data: URL.")
+                    raise _invalid("This server does not open local files. Send the image as a data: URL.")
             case _:
-                raise _refused("An image's address is no data: URL.")
+                raise _invalid("The URL of an image must be a data: URL.")
 
 
-def _refused(problem: str) -> VLLMValidationError:
+def _invalid(problem: str) -> VLLMValidationError:
     return VLLMValidationError(problem, parameter="image_url")

@@ -1,8 +1,8 @@
-"""The student in vLLM: its Qwen3-VL with cue recovery between the decoder layers.
+"""Student model for vLLM: vLLM's Qwen3-VL with cue recovery between the decoder layers.
 
-vLLM's layers hand on a pair whose sum is the state: what the last sub-layer gave, with the deepstack addition, and the stream that it has
-not been added to yet. Cue recovery reads and writes the sum. As in transformers, it acts in a hook before each layer, and vLLM's loop over
-the layers is not copied.
+vLLM's decoder layers pass on a pair of tensors whose sum is the hidden state: the output of the last sub-layer with the deepstack addition
+and the residual stream before that addition. Cue recovery reads and updates the sum. As in transformers, it runs in a forward pre-hook of
+each layer, so that vLLM's loop over the layers does not have to be copied.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from vicur_vllm.prompts import StudentMultiModalProcessor, StudentProcessingInfo
     StudentMultiModalProcessor, info=StudentProcessingInfo, dummy_inputs=Qwen3VLDummyInputsBuilder
 )
 class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
-    """A student as it is saved, module on."""
+    """Student with cue recovery."""
 
     hf_to_vllm_mapper = Qwen3VLForConditionalGeneration.hf_to_vllm_mapper | WeightsMapper(
         orig_to_new_prefix={"model.cue_recovery.": "cue_recovery."}
@@ -44,9 +44,9 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         config: Qwen3VLStudentConfig = vllm_config.model_config.hf_config
         self.cue_recovery: CueRecovery = build_cue_recovery(config)
-        # Sink "assistant": the last turn of a prompt. None can begin in a response, see compute_logits.
+        # The sink "assistant" is the start of the last turn of a prompt. Responses cannot start a turn, see compute_logits.
         self._start_id = config.im_start_token_id if config.recovery_settings.sink == "assistant" else None
-        # The tokens that the next forward is about, and where cue recovery acts in the one that is under way.
+        # Tokens of the next forward pass, and positions for cue recovery in the current one.
         self._tokens: ForwardTokens | None = None
         self._positions: CuePositions | None = None
         layers = self.language_model.model.layers
@@ -62,7 +62,8 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
         *,
         is_multimodal: Tensor | None = None,
     ) -> Tensor:
-        """As vLLM has it; what it says of the tokens is kept for the forward that follows, as its deepstack features are."""
+        # Only here does vLLM pass the mask of image positions. Keep it for the forward pass that follows, as vLLM does with deepstack
+        # features.
         self._tokens = tokens_of(input_ids, is_multimodal, self._start_id)
         embedded: Tensor = super().embed_input_ids(input_ids, multimodal_embeddings, is_multimodal=is_multimodal)
         return embedded
@@ -75,10 +76,9 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
         inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor | IntermediateTensors:
-        """As vLLM has it, with cue recovery where the forward holds prompts with images."""
         tokens, self._tokens = self._tokens, None
         metadata = get_forward_context().attn_metadata
-        # Trial runs have neither tokens nor metadata.
+        # vLLM's profiling runs have neither tokens nor metadata.
         if tokens is not None and metadata:
             self._positions = self.locate(tokens, metadata[self._attention.layer_name])
         try:
@@ -87,28 +87,24 @@ class Qwen3VLStudentForConditionalGeneration(Qwen3VLForConditionalGeneration):
             self._positions = None
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
-        """As vLLM has it, but with sink ``assistant`` no response begins a turn, as in training.
-
-        After a preemption a response is computed again together with its prompt, and a turn in it would be the sink.
-        """
+        """Compute logits. With the sink ``assistant``, a response cannot start a turn, as in training."""
+        # After a preemption, prompt and response are computed again together, and a turn in the response would become the sink.
         logits: Tensor | None = super().compute_logits(hidden_states)
         if logits is not None and self._start_id is not None:
             logits[..., self._start_id] = float("-inf")
         return logits
 
     def locate(self, tokens: ForwardTokens, metadata: AttentionMetadata) -> CuePositions | None:
-        """Where cue recovery acts in a forward over ``tokens``."""
+        # A method, so that the faulty builds of the tests can override it.
         return forward_positions(tokens, metadata)
 
     def recover(self, layer: int, hidden_TH: Tensor, residual_TH: Tensor) -> tuple[Tensor, Tensor]:
-        """The pair after decoder layer ``layer``, whose sum is the state [T, H], with its sinks updated.
-
-        At the sinks the whole state comes in the second: a sum of three would be rounded otherwise than in transformers.
-        """
+        """Return the pair of tensors after decoder layer ``layer``, whose sum is the hidden state [T, H], with updated sinks."""
         positions = self._positions
         if positions is None:
             return hidden_TH, residual_TH
         sinks_S = positions.sinks_S
+        # At the sinks, the residual becomes the whole state: adding the update as a third term would round differently than transformers.
         state_TH = self.cue_recovery(positions, layer, (hidden_TH + residual_TH)[None])[0]
         return hidden_TH.index_fill(0, sinks_S, 0), residual_TH.index_copy(0, sinks_S, state_TH[sinks_S])
 
@@ -119,6 +115,6 @@ def _recover_before(
     _module: nn.Module,
     args: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Hook before the decoder layer that follows ``layer``."""
+    """Forward pre-hook of the decoder layer after ``layer``."""
     positions, hidden_TH, residual_TH = args
     return positions, *recover(layer, hidden_TH, residual_TH)

@@ -1,10 +1,10 @@
-"""Sinks and visual tokens of the requests in a forward, from what vLLM itself knows of its tokens.
+"""Find the sinks and visual tokens of the requests in a forward pass from vLLM's own metadata.
 
-Where a request begins and how much of it earlier forwards have computed stands in the attention's metadata. Which tokens are visual says
-the mask with which vLLM puts in the features of images: text that spells a special token stays text. From there on the code is the one
-that training uses.
+The attention metadata contains the boundaries of requests and how many of their tokens were computed before. The mask with which vLLM
+inserts image features determines which tokens are visual, so that text that spells a special token stays text. The positions are then
+computed by the same code as in training.
 
-Axes: T tokens of a forward, those of a request in a row; Q requests in it.
+Axes: T tokens of a forward pass (those of a request are contiguous), Q requests.
 """
 
 from __future__ import annotations
@@ -20,39 +20,29 @@ from vicur.modeling.positions import CuePositions, find_sequences, locate
 
 
 class AttentionMetadata(Protocol):
-    """What is read of the metadata of vLLM's attention backends.
+    """The part of the metadata of vLLM's attention backends that is used here."""
 
-    Attributes:
-        query_start_loc: offsets of the requests in the forward, from 0 to T [Q + 1].
-        seq_lens: tokens of each request, those of earlier forwards included [Q].
-        max_query_len: tokens of the forward's longest request.
-    """
-
-    query_start_loc: Tensor
-    seq_lens: Tensor
-    max_query_len: int
+    query_start_loc: Tensor  # offsets of the requests in the forward pass, from 0 to T [Q + 1]
+    seq_lens: Tensor  # tokens of each request, including those of earlier forward passes [Q]
+    max_query_len: int  # tokens of the longest request in the forward pass
 
 
 @dataclass(frozen=True, eq=False)
 class ForwardTokens:
-    """The tokens of a forward as they are embedded.
+    """Tokens of a forward pass."""
 
-    Attributes:
-        visual_T: true at visual tokens; on the CPU, as vLLM has it.
-        header_T: true where a turn begins; none for sink ``first``.
-    """
-
-    visual_T: Tensor
-    header_T: Tensor | None
+    visual_T: Tensor  # true at visual tokens; on the CPU, like vLLM's mask
+    header_T: Tensor | None  # true at the start of each turn; None for the sink "first"
 
 
 def forward_positions(tokens: ForwardTokens, metadata: AttentionMetadata) -> CuePositions | None:
-    """Positions in a forward, or ``None`` where it holds no prompt with images.
+    """Return the positions for cue recovery in a forward pass, or ``None`` if it has no prompt with images.
 
     Raises:
-        VicurError: where it holds the rest of a prompt only, with an image or the sink in it.
+        VicurError: if the forward pass continues a prompt, and this part of it contains an image or the sink.
     """
     has_images = bool(tokens.visual_T.any())
+    # With the sink "assistant", a forward pass without images may still contain a part of a split prompt, unless it only decodes.
     if not has_images and (tokens.header_T is None or metadata.max_query_len == 1):
         return None
     boundaries = metadata.query_start_loc.long()
@@ -69,19 +59,19 @@ def forward_positions(tokens: ForwardTokens, metadata: AttentionMetadata) -> Cue
 
 def _split_prompt() -> VicurError:
     return VicurError(
-        "a prompt came in parts, and cue recovery needs it whole.",
-        where="a student with cue recovery in vLLM",
-        remedy="Start the engine with the arguments of vicur_vllm.engine_arguments, and send prompts whole.",
+        "a prompt was split into several forward passes, but cue recovery needs the whole prompt in one.",
+        where="student with cue recovery in vLLM",
+        remedy="Start the engine with the arguments of vicur_vllm.engine_arguments, and do not send prompts in parts.",
     )
 
 
 def tokens_of(ids_T: Tensor, visual_T: Tensor | None, start_id: int | None) -> ForwardTokens:
-    """Tokens with these ids.
+    """Describe the tokens of a forward pass.
 
     Args:
-        ids_T: their ids.
-        visual_T: true where vLLM puts in features of images; none where it does nowhere.
-        start_id: id of ``<|im_start|>`` for sink ``assistant``; none for sink ``first``.
+        ids_T: token ids.
+        visual_T: true at positions that receive image features; ``None`` if there are none.
+        start_id: id of ``<|im_start|>`` for the sink ``assistant``; ``None`` for the sink ``first``.
     """
     visual_T = torch.zeros(len(ids_T), dtype=torch.bool) if visual_T is None else visual_T
     return ForwardTokens(visual_T, None if start_id is None else torch.eq(ids_T, start_id))

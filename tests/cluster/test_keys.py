@@ -1,66 +1,89 @@
-"""Keys for the platform's cache change with everything that a step's result depends on, and with nothing else."""
+"""Cache keys change with everything that a step's result depends on, and with nothing else."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vicur.cluster.keys import KEYS, step_keys
+from vicur.cluster.keys import cache_keys
+from vicur.config.ablation import AblationConfig
 from vicur.config.run import RunConfig
+from vicur.stage.table import STAGES
 
-CODES: Mapping[str, str] = defaultdict(lambda: "code")
+VERSIONS: Mapping[str, str] = dict.fromkeys(STAGES, "code")
+BASE = {"base", "evaluate base"}
+STUDENT = {"train vicur", "evaluate vicur"}
+ENDING = {"compare", "register"}
+ALL = {"prepare", "extract", *BASE, *STUDENT, *ENDING}
 
 
-def keys(codes: Mapping[str, str] = CODES, **changed: Any) -> dict[str, str]:
-    return step_keys(RunConfig.model_validate({"methods": ["vicur"], **changed}), codes)
+def keys(versions: Mapping[str, str] = VERSIONS, **settings: Any) -> dict[str, str]:
+    return cache_keys(RunConfig.model_validate({"methods": ["vicur"], **settings}), versions)
 
 
-def changed_by(**what: Any) -> set[str]:
-    codes = {
-        **dict.fromkeys(("prepare", "extract", "base", "evaluate", "train", "compare"), "code"),
-        **what.pop("codes", {}),
-    }
-    before, after = keys(), keys(codes, **what)
-    return {name for name in KEYS if before[name] != after[name]}
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {label for label in before if before[label] != after[label]}
 
 
 @pytest.mark.parametrize(
-    ("what", "names"),
+    ("settings", "labels"),
     [
-        ({"cues": {"provider": {"type": "annotation"}}}, {"cues", "student"}),
-        ({"training": {"steps": 7}}, {"student"}),
-        ({"evaluation": {"splits": ["test"]}}, {"baseline", "student"}),
-        ({"seed": 1}, {"dataset", "cues", "base", "baseline", "student"}),
-        ({"data": {"type": "digit_scenes", "test": {"digits_per_class": 4, "scenes": 4}}}, set(KEYS) - {"base"}),
-        ({"codes": {"extract": "new"}}, {"cues", "student"}),
-        ({"codes": {"train": "new"}}, {"student"}),
-        ({"registry": {"model": "other"}}, set()),
+        ({"cues": {"provider": {"type": "annotation"}}}, {"extract", *STUDENT, *ENDING}),
+        ({"training": {"steps": 7}}, {*STUDENT, *ENDING}),
+        ({"evaluation": {"splits": ["test"]}}, {"evaluate base", "evaluate vicur", *ENDING}),
+        ({"comparison": {"resamples": 1000}}, ENDING),
+        ({"seed": 1}, ALL),
+        ({"data": {"type": "digit_scenes", "test": {"digits_per_class": 4, "scenes": 4}}}, ALL - {"base"}),
+        ({"registry": {"model": "other"}}, {"register"}),
         ({"cluster": {"gpu_count": 8}}, set()),
         ({"training": {"micro_batch_size": 1}}, set()),
     ],
 )
-def test_a_change_reaches_what_is_made_of_it(what: dict[str, Any], names: set[str]) -> None:
-    assert changed_by(**what) == names
+def test_a_setting_changes_the_keys_of_the_steps_that_depend_on_it(settings: dict[str, Any], labels: set[str]) -> None:
+    assert changed(keys(), keys(**settings)) == labels
 
 
-def test_other_weights_under_the_same_path_are_another_base(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "labels"),
+    [("extract", {"extract", *STUDENT, *ENDING}), ("train", {*STUDENT, *ENDING}), ("compare", ENDING)],
+)
+def test_new_code_changes_the_keys_of_the_steps_that_run_after_it(stage: str, labels: set[str]) -> None:
+    assert changed(keys(), keys({**VERSIONS, stage: "new"})) == labels
+
+
+def test_another_method_leaves_the_keys_of_the_students_unchanged() -> None:
+    before, after = keys(), keys(methods=["vicur", "grpo"])
+    assert {label for label in before if before[label] != after[label]} == ENDING
+
+
+def test_each_cell_of_an_ablation_has_its_own_keys() -> None:
+    arms = [
+        {"name": "a", "about": "one", "method": "vicur"},
+        {"name": "off", "about": "other", "students_of": "a", "evaluation": {"cue_recovery": False}},
+    ]
+    found = cache_keys(AblationConfig.model_validate({"arms": arms, "seeds": [0, 1]}), VERSIONS)
+    cells = {label: key for label, key in found.items() if "." in label}
+    assert set(cells) == {f"{name}.{seed}" for name in ("train a", "evaluate a", "evaluate off") for seed in (0, 1)}
+    assert len(set(cells.values())) == len(cells)
+
+
+def test_other_weights_at_the_same_path_are_another_base(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"first")
     before = keys(base={"path": str(tmp_path)})
     assert keys(base={"path": str(tmp_path)}) == before
     (tmp_path / "model.safetensors").write_bytes(b"second")
-    after = keys(base={"path": str(tmp_path)})
-    assert {name for name in KEYS if before[name] != after[name]} == {"base", "baseline", "student"}
+    assert changed(before, keys(base={"path": str(tmp_path)})) == {*BASE, *STUDENT, *ENDING}
 
 
-def test_other_weights_of_the_teacher_are_another_student(tmp_path: Path) -> None:
+def test_other_weights_of_the_teacher_make_another_student(tmp_path: Path) -> None:
     def of(teacher: Path) -> dict[str, str]:
         return keys(methods=["opd"], training={"teacher": {"type": "checkpoint", "path": str(teacher)}})
 
     (tmp_path / "model.safetensors").write_bytes(b"first")
     before = of(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"second")
-    assert {name for name in KEYS if before[name] != of(tmp_path)[name]} == {"student"}
+    assert changed(before, of(tmp_path)) == {"train opd", "evaluate opd", *ENDING}

@@ -1,7 +1,8 @@
-"""Each step hands its stage the right inputs, and the platform the right artifacts."""
+"""Each component gives its stage the right inputs, and the platform the right artifacts."""
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -14,200 +15,176 @@ from vicur_components.compare.component import compare
 from vicur_components.evaluate.component import evaluate
 from vicur_components.extract.component import extract
 from vicur_components.outcome.component import outcome
+from vicur_components.preflight.component import preflight
+from vicur_components.preflight.sections import preflight as preflight_of_sections
 from vicur_components.prepare.component import prepare
 from vicur_components.register.component import register
 from vicur_components.train.component import train
 
+from tests.components.recorder import Artifacts, Recorder
+from vicur.cluster.request import Request
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.stage.runner import Summary
 
-COMMON: dict[str, Any] = {"config": {"some": "setting"}, "seed": 3, "tracking": {"experiment": "e"}, "code": "abc"}
-
-
-class Recorder:
-    """Stands where ``run_step`` does, and writes what stages write."""
-
-    def __init__(self) -> None:
-        self.call: dict[str, Any] = {}
-
-    def __call__(self, name: str, config: dict[str, Any], inputs: dict[str, str], output: str, **rest: Any) -> Summary:
-        self.call = {"name": name, "config": config, "inputs": inputs, **rest}
-        Path(output).mkdir()
-        for page in ("samples.html", "report.html", "results.md"):
-            (Path(output) / page).write_text(f"<p>{page}</p>")
-        return Summary(key_figure="gate passed", metrics={"accuracy/test": 0.5})
+STEP: dict[str, Any] = {"config": {"some": "setting"}, "seed": 3}
+CELL: dict[str, Any] = {"subject": "vicur"}
 
 
-@pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    recorder = Recorder()
-    monkeypatch.setattr("vicur.steps.stage_step.run_step", recorder)
-    return recorder
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Any:
-    def artifact(name: str, kind: type[dsl.Artifact] = dsl.Artifact, **metadata: str) -> Any:
-        return kind(name=name, uri=str(tmp_path / name), metadata=metadata)
-
-    return artifact
-
-
-def test_prepare(recorder: Recorder, place: Any) -> None:
-    metrics = place("metrics", dsl.Metrics)
-    prepare.python_func(**COMMON, dataset=place("dataset"), metrics=metrics)
-    assert recorder.call == {"name": "prepare", "inputs": {}, **COMMON}
+def test_prepare_reads_no_artifact(recorder: Recorder, artifact: Artifacts) -> None:
+    metrics = artifact("metrics", dsl.Metrics)
+    prepare.python_func(step=STEP, dataset=artifact("dataset"), metrics=metrics)
+    assert (recorder.name, recorder.step, recorder.inputs, recorder.output) == ("prepare", STEP, {}, "dataset")
     assert metrics.metadata == {"accuracy/test": 0.5}
 
 
-def test_base(recorder: Recorder, place: Any) -> None:
-    base.python_func(**COMMON, model=place("model"), metrics=place("metrics", dsl.Metrics))
-    assert recorder.call == {"name": "base", "inputs": {}, **COMMON}
+def test_base_reads_no_artifact(recorder: Recorder, artifact: Artifacts) -> None:
+    base.python_func(step=STEP, model=artifact("model"), metrics=artifact("m", dsl.Metrics))
+    assert (recorder.name, recorder.step, recorder.inputs, recorder.output) == ("base", STEP, {}, "model")
 
 
-def test_extract_shows_its_page_and_says_where_cues_are_kept(recorder: Recorder, place: Any) -> None:
-    samples, dataset, metrics = place("samples"), place("dataset"), place("m", dsl.Metrics)
-    given = {**COMMON, "checkpoints": "s3://bucket/kept"}
-    extract.python_func(**given, dataset=dataset, cues=place("cues"), samples=samples, metrics=metrics)
-    assert recorder.call == {"name": "extract", "inputs": {"dataset": dataset.path}, **given}
+def test_extract_shows_its_page_of_samples(recorder: Recorder, artifact: Artifacts) -> None:
+    samples, metrics = artifact("samples"), artifact("m", dsl.Metrics)
+    extract.python_func(step=STEP, dataset=artifact("dataset"), cues=artifact("cues"), samples=samples, metrics=metrics)
+    assert (recorder.name, recorder.step, recorder.inputs) == ("extract", STEP, {"dataset": "dataset"})
     assert Path(samples.path).read_text() == "<p>samples.html</p>"
 
 
-def test_train_adds_its_method_to_the_shared_settings(recorder: Recorder, place: Any) -> None:
-    inputs = {name: place(name) for name in ("dataset", "cues", "base")}
-    student = place("student", dsl.Model)
-    train.python_func(
-        **COMMON,
-        **inputs,
-        method="vicur",
-        checkpoints="s3://bucket/runs",
-        cluster={"nodes": 2},
-        student=student,
-        metrics=place("m", dsl.Metrics),
-    )
-    assert recorder.call == {
-        **COMMON,
-        "name": "train",
-        "inputs": {name: artifact.path for name, artifact in inputs.items()},
-        "config": {"some": "setting", "method": "vicur"},
-        "subject": "vicur",
-        "checkpoints": "s3://bucket/runs",
-        "cluster": {"nodes": 2},
-    }
-    assert student.metadata == {"subject": "vicur"}
+def test_train_reads_dataset_cues_and_base(recorder: Recorder, artifact: Artifacts) -> None:
+    inputs = {name: artifact(name) for name in ("dataset", "cues", "base")}
+    outputs = {"student": artifact("student", dsl.Model), "metrics": artifact("m", dsl.Metrics)}
+    train.python_func(step=STEP, cell=CELL, **inputs, **outputs)
+    assert (recorder.name, recorder.step, recorder.cell, recorder.output) == ("train", STEP, CELL, "student")
+    assert recorder.inputs == {name: name for name in inputs}
 
 
-def test_train_may_call_its_student_otherwise(recorder: Recorder, place: Any) -> None:
-    student = place("student", dsl.Model)
-    inputs = {name: place(name) for name in ("dataset", "cues", "base")}
-    named = {"method": "vicur", "subject": "arm.3", "checkpoints": ""}
-    train.python_func(**COMMON, **inputs, **named, student=student, metrics=place("m", dsl.Metrics))
-    assert (recorder.call["subject"], recorder.call["config"]["method"]) == ("arm.3", "vicur")
-    assert student.metadata == {"subject": "arm.3"}
+@pytest.mark.parametrize(("cell", "passed"), [({}, None), (CELL, CELL)])
+def test_evaluate_takes_the_base_or_the_student_of_a_cell(
+    recorder: Recorder, artifact: Artifacts, cell: dict[str, Any], passed: dict[str, Any] | None
+) -> None:
+    inputs = {name: artifact(name) for name in ("dataset", "model")}
+    outputs = {"evaluation": artifact("evaluation"), "metrics": artifact("m", dsl.Metrics)}
+    evaluate.python_func(step=STEP, cell=cell, **inputs, **outputs)
+    assert (recorder.name, recorder.step, recorder.cell) == ("evaluate", STEP, passed)
+    assert recorder.inputs == {"dataset": "dataset", "model": "model"}
 
 
-def test_ablate_names_each_cell_and_each_student(recorder: Recorder, place: Any, tmp_path: Path) -> None:
-    page = place("page", dsl.Markdown)
-    ablate.python_func(
-        **COMMON,
-        base=place("base"),
-        evaluations=[place("e-a", subject="a.0"), place("e-b", subject="b.0")],
-        students=[place("s-a", dsl.Model, subject="a.0"), place("s-b", dsl.Model, subject="a.0")],
-        results=place("results"),
-        page=page,
-        metrics=place("m", dsl.Metrics),
-    )
-    names = {"base": "base", "a.0": "e-a", "b.0": "e-b", "a.0.student": "s-b"}
-    assert recorder.call["inputs"] == {name: str(tmp_path / file) for name, file in names.items()}
-    assert Path(page.path).read_text() == "<p>results.md</p>"
-
-
-def test_evaluate_says_whom(recorder: Recorder, place: Any) -> None:
-    evaluation, model, dataset = place("evaluation"), place("model"), place("dataset")
-    evaluate.python_func(
-        **COMMON,
-        dataset=dataset,
-        model=model,
-        subject="base",
-        evaluation=evaluation,
-        metrics=place("m", dsl.Metrics),
-    )
-    inputs = {"dataset": dataset.path, "model": model.path}
-    assert recorder.call == {"name": "evaluate", "inputs": inputs, "subject": "base", **COMMON}
-    assert evaluation.metadata == {"subject": "base"}
-
-
-def students(place: Any) -> dict[str, Any]:
-    """Lists in different orders: what belongs together is told by the artifacts, not by their place."""
+def collected(artifact: Artifacts) -> dict[str, Any]:
+    """Artifacts of two cells. KFP collects them in any order."""
     return {
-        "evaluations": [place("e-vicur", subject="vicur"), place("e-opsd", subject="opsd")],
-        "students": [place("s-opsd", subject="opsd"), place("s-vicur", subject="vicur")],
+        "evaluations": [artifact("e-vicur", subject="vicur"), artifact("e-opsd", subject="opsd")],
+        "students": [artifact("s-opsd", subject="opsd"), artifact("s-vicur", subject="vicur")],
     }
 
 
-def test_compare_names_each_student(recorder: Recorder, place: Any, tmp_path: Path) -> None:
-    report = place("report", dsl.HTML)
+def test_compare_names_the_artifacts_of_each_cell(recorder: Recorder, artifact: Artifacts) -> None:
+    report = artifact("report", dsl.HTML)
     compare.python_func(
-        **COMMON,
-        dataset=place("dataset"),
-        cues=place("cues"),
-        base=place("base"),
-        **students(place),
-        comparison=place("comparison"),
+        step=STEP,
+        dataset=artifact("dataset"),
+        cues=artifact("cues"),
+        base=artifact("base"),
+        **collected(artifact),
+        comparison=artifact("comparison"),
         report=report,
-        metrics=place("m", dsl.Metrics),
+        metrics=artifact("m", dsl.Metrics),
     )
     names = {"vicur": "e-vicur", "opsd": "e-opsd", "vicur.student": "s-vicur", "opsd.student": "s-opsd"}
-    names |= {name: name for name in ("dataset", "cues", "base")}
-    assert recorder.call["inputs"] == {name: str(tmp_path / file) for name, file in names.items()}
+    assert recorder.inputs == {**names, "dataset": "dataset", "cues": "cues", "base": "base"}
     assert Path(report.path).read_text() == "<p>report.html</p>"
 
 
-def test_register_takes_the_chosen_student(recorder: Recorder, place: Any, tmp_path: Path) -> None:
-    comparison, decision = place("comparison"), place("decision", dsl.Markdown)
+def test_ablate_names_the_artifacts_of_each_cell(recorder: Recorder, artifact: Artifacts) -> None:
+    page = artifact("page", dsl.Markdown)
+    ablate.python_func(
+        step=STEP,
+        base=artifact("base"),
+        **collected(artifact),
+        results=artifact("results"),
+        page=page,
+        metrics=artifact("m", dsl.Metrics),
+    )
+    names = {"vicur": "e-vicur", "opsd": "e-opsd", "vicur.student": "s-vicur", "opsd.student": "s-opsd"}
+    assert recorder.inputs == {**names, "base": "base"}
+    assert Path(page.path).read_text() == "<p>results.md</p>"
+
+
+def test_register_takes_the_chosen_student(recorder: Recorder, artifact: Artifacts) -> None:
+    comparison, decision = artifact("comparison"), artifact("decision", dsl.Markdown)
     Path(comparison.path).mkdir()
     Path(comparison.path, "comparison.json").write_text(json.dumps({"choice": {"method": "opsd"}}))
     register.python_func(
-        **COMMON,
-        dataset=place("dataset"),
-        cues=place("cues"),
-        base_evaluation=place("base_evaluation"),
+        step=STEP,
+        dataset=artifact("dataset"),
+        cues=artifact("cues"),
+        base_evaluation=artifact("base_evaluation"),
         comparison=comparison,
-        **students(place),
-        registration=place("registration"),
+        **collected(artifact),
+        registration=artifact("registration"),
         decision=decision,
-        metrics=place("m", dsl.Metrics),
+        metrics=artifact("m", dsl.Metrics),
     )
-    names = {"student": "s-opsd", "evaluation": "e-opsd"}
-    names |= {name: name for name in ("dataset", "cues", "base_evaluation", "comparison")}
-    assert recorder.call["inputs"] == {name: str(tmp_path / file) for name, file in names.items()}
+    others = {name: name for name in ("dataset", "cues", "base_evaluation", "comparison")}
+    assert recorder.inputs == {**others, "student": "s-opsd", "evaluation": "e-opsd"}
     assert Path(decision.path).read_text() == "gate passed"
+
+
+def test_the_inputs_of_preflight_are_the_form_the_preset_and_the_code_versions() -> None:
+    inputs = preflight.component_spec.inputs
+    assert inputs.keys() - {"preset", "code_versions"} == Request.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("component", "function"),
+    [(preflight, "run_preflight_step"), (preflight_of_sections, "run_sections_step")],
+)
+def test_preflight_hands_all_inputs_and_outputs_on(
+    monkeypatch: pytest.MonkeyPatch, artifact: Artifacts, component: Any, function: str
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def record(*args: Any, **named: Any) -> None:
+        names = inspect.signature(original).parameters
+        calls.append({**dict(zip(names, args, strict=False)), **named})
+
+    from vicur.steps import preflight_step
+
+    original = getattr(preflight_step, function)
+    monkeypatch.setattr(preflight_step, function, record)
+    inputs = {name: f"value of {name}" for name in component.component_spec.inputs}
+    outputs = {name: f"file of {name}" for name in component.component_spec.outputs if name != "checked"}
+    component.python_func(**inputs, **outputs, checked=artifact("checked"))
+    (call,) = calls
+    assert call["outputs"] == outputs
+    assert call["code_versions"] == "value of code_versions"
+    form = call.get("form") or call["sections"]
+    assert {name: form[name] for name in inputs} == inputs
 
 
 @pytest.mark.parametrize(
     ("state", "status"), [("SUCCEEDED", "FINISHED"), ("FAILED", "FAILED"), ("CANCELLED", "KILLED"), ("ODD", "FAILED")]
 )
 def test_the_exit_step_records_how_the_run_ended(
-    place: Any, monkeypatch: pytest.MonkeyPatch, state: str, status: str
+    artifact: Artifacts, monkeypatch: pytest.MonkeyPatch, state: str, status: str
 ) -> None:
-    told: list[tuple[TrackingConfig, str, str, dict[str, float]]] = []
+    recorded: list[tuple[TrackingConfig, str, str, dict[str, float]]] = []
     monkeypatch.setenv("VICUR_RUN_ID", "run-7")
-    monkeypatch.setattr("vicur.steps.exit_step.finish_pipeline", lambda *args, metrics: told.append((*args, metrics)))
-    record = place("record", dsl.Markdown)
+    monkeypatch.setattr(
+        "vicur.steps.exit_step.finish_pipeline", lambda *args, metrics: recorded.append((*args, metrics))
+    )
+    record = artifact("record", dsl.Markdown)
     outcome.python_func(status=final(state), tracking={"experiment": "e"}, record=record)
-    assert told == [(TrackingConfig(experiment="e"), "run-7", status, {})]
+    assert recorded == [(TrackingConfig(experiment="e"), "run-7", status, {})]
     assert state.lower() in Path(record.path).read_text()
 
 
-def test_the_exit_step_records_the_outcome_also_when_tracking_is_down(
-    place: Any, monkeypatch: pytest.MonkeyPatch
+def test_the_exit_step_writes_its_record_while_tracking_is_down(
+    artifact: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(*_: object, **__: object) -> None:
         raise VicurError("MLflow does not answer.", where="http://localhost:1", remedy="Start it.")
 
     monkeypatch.setattr("vicur.steps.exit_step.finish_pipeline", down)
-    record = place("record", dsl.Markdown)
+    record = artifact("record", dsl.Markdown)
     outcome.python_func(status=final("FAILED"), tracking={}, record=record)
     text = Path(record.path).read_text()
     assert "failed" in text
@@ -216,10 +193,11 @@ def test_the_exit_step_records_the_outcome_also_when_tracking_is_down(
 
 
 def final(state: str) -> dsl.PipelineTaskFinalStatus:
+    failed = state != "SUCCEEDED"
     return dsl.PipelineTaskFinalStatus(
         state=state,
         pipeline_job_resource_name="job",
-        pipeline_task_name="distillation",
-        error_code=None if state == "SUCCEEDED" else 1,
-        error_message=None if state == "SUCCEEDED" else "step x died",
+        pipeline_task_name="run",
+        error_code=1 if failed else None,
+        error_message="step x died" if failed else None,
     )

@@ -139,13 +139,19 @@ def test_contradicting_settings_raise_with_a_remedy(
         ({"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}}, "set placement to server"),
         (
             {"rollout": {"engine": {**SERVER, "url": "127.0.0.1:8000"}}},
-            "is no address of an API, such as http://127.0.0.1:8000",
+            "is not the address of an API, such as http://127.0.0.1:8000",
         ),
-        ({"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:eight"}}}, "rollout.engine.url is no address"),
-        ({"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:8000/ x"}}}, "rollout.engine.url is no address"),
+        (
+            {"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:eight"}}},
+            "rollout.engine.url is not the address",
+        ),
+        (
+            {"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:8000/ x"}}},
+            "rollout.engine.url is not the address",
+        ),
         (
             {"rollout": {"engine": {**SERVER, "url": "http://me:key@127.0.0.1:8000"}}},
-            "a key belongs into the variable VLLM_API_KEY",
+            "put an API key into the environment variable VLLM_API_KEY",
         ),
         ({"teacher": {"type": "self-ema", "engine": "vllm"}}, "there is no setting 'teacher.engine'"),
         ({"rollout": {"engine": "sglang"}}, "'transformers', 'vllm'"),

@@ -39,7 +39,7 @@ def page_of(pairs: list[tuple[Example, str | NoCue]], count: int = 72) -> tuple[
 
 def test_faults_come_first_and_every_mark_is_shown() -> None:
     page, _ = page_of([(posed(0), TRUE), (posed(1), NoCue("dark")), (posed(2), LEAK), (posed(3), FALSE)])
-    marks = re.findall(r'<article class="sample" data-mark="(\w+)">', page)
+    marks = re.findall(r'<article class="card sample[^"]*" data-mark="(\w+)">', page)
     assert marks == ["ungrounded", "leaks", "skipped", "fine"]
     assert "gives the answer away (computed): 7 plus 5 is 12" in page
     assert "No cue: dark." in page
@@ -85,7 +85,8 @@ def test_the_page_is_self_contained() -> None:
     links = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert links
     assert all(link.startswith("data:") for link in links)
-    assert "http" not in page
+    assert not re.search(r"https?:", page)
+    assert "default-src 'none'" in page
     assert "@import" not in page
 
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from tests.data.conftest import make_session
-from vicur.cluster.keys import step_keys
-from vicur.cluster.preflight.datasets import dataset
+from vicur.cluster.keys import cache_keys
+from vicur.cluster.preflight.checks.dataset import dataset
 from vicur.config.data import SourceConfig
 from vicur.config.run import RunConfig
 from vicur.data import PREPARE, SOURCES, Example, Source, read_examples, sources, stage_inputs
@@ -61,7 +61,7 @@ def quiz(tmp_path: Path) -> QuizConfig:
     return QuizConfig(file=tmp_path / "quiz.txt")
 
 
-CODES = dict.fromkeys(("prepare", "extract", "base", "evaluate", "train", "compare"), "code")
+CODES = dict.fromkeys(("prepare", "extract", "base", "evaluate", "train", "compare", "register"), "code")
 
 
 @pytest.mark.usefixtures("registered")
@@ -77,19 +77,19 @@ def test_a_new_source_is_prepared_and_its_bytes_identify_the_stage(quiz: QuizCon
 @pytest.mark.usefixtures("registered")
 def test_a_new_source_changes_the_keys_of_the_platforms_cache_with_its_data(quiz: QuizConfig) -> None:
     config = RunConfig(methods=("vicur",)).model_copy(update={"data": quiz})
-    before = step_keys(config, CODES)
-    assert step_keys(config, CODES) == before
+    before = cache_keys(config, CODES)
+    assert cache_keys(config, CODES) == before
     quiz.file.write_text("How many of them?\n")
-    after = step_keys(config, CODES)
-    assert {name for name in before if before[name] != after[name]} == {"dataset", "cues", "baseline", "student"}
+    after = cache_keys(config, CODES)
+    assert {name for name in before if before[name] != after[name]} == before.keys() - {"base"}
 
 
 @pytest.mark.usefixtures("registered")
 def test_preflight_checks_a_new_source_as_it_describes_itself(quiz: QuizConfig) -> None:
-    assert (dataset(quiz).status, dataset(quiz).what) == ("ok", "a quiz")
+    assert (dataset(quiz).status, dataset(quiz).message) == ("ok", "a quiz")
     quiz.file.unlink()
     finding = dataset(quiz)
-    assert (finding.status, finding.what) == ("failed", f"{quiz.file}: does not exist.")
+    assert (finding.status, finding.message) == ("failed", f"{quiz.file}: does not exist.")
     assert finding.remedy == "Write a quiz."
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.answers.examples import example
 from tests.evaluation.conftest import context
 from tests.evaluation.factory import OPSD, VICUR, comparison_inputs
+from vicur import pages
 from vicur.config.comparison import ComparisonConfig
 from vicur.data.schema import Example
 from vicur.errors import VicurError
@@ -24,6 +25,7 @@ from vicur.evaluation.report.images import page_image
 from vicur.evaluation.report.models import ReportModel
 from vicur.evaluation.report.page import json_data
 from vicur.evaluation.report.scales import path, round_scale
+from vicur.stage import code_version
 
 _VOID = {"meta", "link", "img", "br", "circle", "line", "rect", "path"}
 
@@ -89,6 +91,15 @@ def test_the_page_shows_verdicts_tables_cards_and_heat_maps(html: str) -> None:
     assert html.count('class="overlay"') == 4 * 3
     assert "Gap by quarter: vicur" in html
     assert "cannot depend on the question" in html
+
+
+def test_report_and_cue_samples_share_one_stylesheet_that_counts_as_code(html: str, cues: Path) -> None:
+    style = Path(str(pages.__file__)).with_name("page.css")
+    assert style.read_text(encoding="utf-8") in html
+    assert style.read_text(encoding="utf-8") in (cues / "samples.html").read_text(encoding="utf-8")
+    assert style in set(code_version._files_named_by("vicur.pages.html"))
+    for stage in ("vicur.cues.extract", "vicur.evaluation.compare"):
+        assert "vicur.pages.html" in code_version.modules_behind(stage)
 
 
 def test_markup_in_data_is_escaped(

@@ -1,4 +1,4 @@
-"""The pipeline for pools of GPUs: what its pods get, what its form asks, and that it computes what a run on this machine does."""
+"""The package for pools of GPUs: resources of its pods, its form, and the same results as a local run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.pipelines.small import SMALL, environment, summary, vicur
 from vicur.cluster.request import Request
 from vicur.config.cluster import ClusterConfig, StepResources
 from vicur.config.run import RunConfig
-from vicur.steps.preflight_step import passed_on
+from vicur.steps.preflight_step import TRAINING_RESOURCES, graph_parameters
 
 POOLS = ClusterConfig(
     gpu_count=4,
@@ -34,7 +34,7 @@ POOLS = ClusterConfig(
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The compiled graph, and what Kubernetes is told of each executor."""
+    """The compiled graph, and the Kubernetes settings of each executor."""
     file = tmp_path_factory.mktemp("package") / "cluster.yaml"
     pipeline = cluster_pipeline(code_versions(), RunConfig(methods=("vicur",), cluster=POOLS))
     compiler.Compiler().compile(pipeline, str(file))
@@ -51,7 +51,7 @@ def executors(graph: dict[str, Any], step: str) -> list[tuple[str, dict[str, Any
 STEPS = ("preflight", "prepare", "extract", "base", "evaluate", "train", "compare", "register", "outcome")
 
 
-def test_every_step_has_requests_limits_a_timeout_labels_and_a_user_that_is_not_root(package: Any) -> None:
+def test_every_step_has_requests_limits_a_timeout_labels_and_an_unprivileged_user(package: Any) -> None:
     graph, platform = package
     assert len(platform) == len(graph["deploymentSpec"]["executors"]) == len(STEPS) + 1
     for step in STEPS:
@@ -60,7 +60,7 @@ def test_every_step_has_requests_limits_a_timeout_labels_and_a_user_that_is_not_
             cpu, memory = ("16", "128Gi") if step == "evaluate" else ("1", "2Gi")
             if step == "train":
                 cpu, memory = (
-                    f"{{{{$.inputs.parameters['pipelinechannel--step_{each}']}}}}" for each in ("cpu", "memory")
+                    f"{{{{$.inputs.parameters['pipelinechannel--training_{each}']}}}}" for each in ("cpu", "memory")
                 )
             assert {resources[f"resourceCpu{bound}"] for bound in ("Request", "Limit")} == {cpu}
             assert {resources[f"resourceMemory{bound}"] for bound in ("Request", "Limit")} == {memory}
@@ -70,7 +70,7 @@ def test_every_step_has_requests_limits_a_timeout_labels_and_a_user_that_is_not_
             assert container["image"] == "{{$.inputs.parameters['pipelinechannel--image']}}"
 
 
-def test_evaluation_and_training_alone_are_in_the_pool(package: Any) -> None:
+def test_only_evaluation_and_training_are_placed_in_the_pool(package: Any) -> None:
     graph, platform = package
     in_pool = {name for name, pod in platform.items() if "nodeSelector" in pod}
     assert in_pool == {"exec-train", "exec-evaluate", "exec-evaluate-2"}
@@ -82,16 +82,16 @@ def test_evaluation_and_training_alone_are_in_the_pool(package: Any) -> None:
         assert (shared["medium"], shared["mountPath"], shared["sizeLimit"]) == ("Memory", "/dev/shm", "32Gi")  # noqa: S108
         accelerator = graph["deploymentSpec"]["executors"][name]["container"]["resources"]["accelerator"]
         assert accelerator["resourceType"] == "{{$.inputs.parameters['pipelinechannel--gpu_type']}}"
-        of_training = "{{$.inputs.parameters['pipelinechannel--step_gpus']}}"
+        of_training = "{{$.inputs.parameters['pipelinechannel--training_gpus']}}"
         assert accelerator["resourceCount"] == (of_training if name == "exec-train" else "1")
 
 
-def test_each_parameter_that_a_pod_reads_reaches_it_through_every_level(package: Any) -> None:
-    """KFP 2.17 does not hand the parameters of resources on into a loop by itself; the driver would fail at run time."""
+def test_parameters_of_pods_are_passed_through_every_level(package: Any) -> None:
+    """KFP 2.17 does not pass them into a loop by itself, and its driver would fail at run time."""
     graph, _ = package
     definitions = {**graph["components"], "root": graph["root"]}
     for definition in definitions.values():
-        given = {name for kind in definition.get("inputDefinitions", {}).values() for name in kind}
+        inputs = {name for kind in definition.get("inputDefinitions", {}).values() for name in kind}
         for task in definition.get("dag", {}).get("tasks", {}).values():
             wanted = {
                 value["componentInputParameter"]
@@ -99,15 +99,14 @@ def test_each_parameter_that_a_pod_reads_reaches_it_through_every_level(package:
                 if "componentInputParameter" in value
             }
             own = {task.get("parameterIterator", {}).get("itemInput")}
-            assert wanted - own <= given
+            assert wanted - own <= inputs
     loop = next(each for name, each in definitions.items() if name.startswith("comp-for-loop"))
     inner = loop["inputDefinitions"]["parameters"]
-    of_steps = [f"step_{name}" for name in ("gpus", "cpu", "memory", "selector", "tolerations")]
-    for name in ("image", "gpu_type", "node_selector", "tolerations", *of_steps):
+    for name in ("image", "gpu_type", "node_selector", "tolerations", *TRAINING_RESOURCES):
         assert f"pipelinechannel--{name}" in inner
 
 
-def test_secrets_are_named_and_each_goes_to_the_steps_that_need_it(package: Any) -> None:
+def test_each_secret_goes_only_to_the_steps_that_need_it(package: Any) -> None:
     _, platform = package
     holders: dict[str, set[str]] = {}
     for name, pod in platform.items():
@@ -118,8 +117,7 @@ def test_secrets_are_named_and_each_goes_to_the_steps_that_need_it(package: Any)
     assert holders["vicur-s3"] == holders["vicur-mlflow"] == set(platform)
 
 
-def test_each_step_that_reads_a_folder_sees_what_the_first_one_saw(package: Any) -> None:
-    """A dataset below /models would else be found by the first step, and be missing in the next."""
+def test_steps_that_read_folders_mount_the_volume_that_preflight_checks(package: Any) -> None:
     _, platform = package
     assert {name for name, pod in platform.items() if "pvcMount" in pod} == {
         "exec-preflight",
@@ -129,64 +127,57 @@ def test_each_step_that_reads_a_folder_sees_what_the_first_one_saw(package: Any)
     }
 
 
-def test_steps_are_tried_again_and_the_first_and_last_ones_never_come_from_the_cache(package: Any) -> None:
+def test_steps_are_retried_and_the_first_and_last_ones_are_never_cached(package: Any) -> None:
     graph, _ = package
     definitions = [graph["root"], *graph["components"].values()]
     tasks = [task for each in definitions for task in each.get("dag", {}).get("tasks", {}).values()]
     steps = {task["taskInfo"]["name"]: task for task in tasks if task["taskInfo"]["name"] in STEPS}
     assert steps.keys() == set(STEPS)
-    # What is wrong with a form stays wrong.
+    # A retry cannot mend a wrong form.
     assert steps["preflight"].get("retryPolicy", {}).get("maxRetryCount", 0) == 0
     for task in (task for name, task in steps.items() if name != "preflight"):
         assert task["retryPolicy"]["maxRetryCount"] == 5
-        # All attempts at the longest step that a configuration allows: Argo counts from the first one's start, and ends what runs then.
+        # Argo counts from the first attempt's start and ends what still runs: longer than all attempts at the longest step.
         assert int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s")) > 6 * 8760 * 3600
     cached = {name for name, task in steps.items() if task["cachingOptions"].get("enableCache")}
     assert cached == set(STEPS) - {"preflight", "register", "outcome"}
 
 
-def test_what_the_cache_goes_by_holds_code_and_content(package: Any) -> None:
+def test_the_cache_of_a_step_sees_its_own_parameter_and_no_other(package: Any) -> None:
     graph, _ = package
-    text = json.dumps(graph)
-    assert all(code in text for stage, code in code_versions().items() if stage != "ablate")
     tasks = graph["components"]["comp-distillation"]["dag"]["tasks"]
-    assert tasks["prepare"]["inputs"]["parameters"]["given"] == {"componentInputParameter": "dataset_key"}
-    assert tasks["extract"]["inputs"]["parameters"]["given"] == {"componentInputParameter": "cues_key"}
-    assert tasks["evaluate"]["inputs"]["parameters"]["given"] == {"componentInputParameter": "baseline_key"}
+    loop = graph["components"]["comp-for-loop-1"]["dag"]["tasks"]
+    assert {name: task["inputs"]["parameters"]["step"] for name, task in tasks.items() if "loop" not in name} == {
+        name: {"componentInputParameter": f"{step}_step"}
+        for name, step in (*((each, each) for each in ("prepare", "extract", "base", "compare", "register")), BASE)
+    }
+    for name, step in {"train": "train", "evaluate-2": "evaluate"}.items():
+        parameters = loop[name]["inputs"]["parameters"]
+        assert parameters["step"] == {"componentInputParameter": f"pipelinechannel--{step}_step"}
+        assert parameters["cell"]["parameterExpressionSelector"] == f'parseJson(string_value)["{step}"]'
 
 
-def test_the_form_is_described_and_has_the_presets_values(package: Any) -> None:
+BASE = ("evaluate", "evaluate_base")
+
+
+def test_the_package_holds_the_code_versions(package: Any) -> None:
+    graph, _ = package
+    assert all(code in json.dumps(graph) for code in code_versions().values())
+
+
+def test_the_form_is_described_and_has_the_values_of_the_preset(package: Any) -> None:
     graph, _ = package
     form = graph["root"]["inputDefinitions"]["parameters"]
     assert form.keys() == Request.model_fields.keys()
     assert all(len(field["description"]) > 10 and "defaultValue" in field for field in form.values())
     assert form["methods"]["defaultValue"] == ["vicur"]
     assert form["gpu_count"]["defaultValue"] == 4
-    # Values on kfp's command line are guessed: a text that looks like a number would arrive as one.
+    # The kfp command guesses types: a text that looks like a number would arrive as one.
     texts = [field["defaultValue"] for field in form.values() if field["parameterType"] == "STRING"]
     assert not [text for text in texts if text.replace(".", "").isdigit()]
 
 
-TAINT = {"key": "gpu", "operator": "Exists", "value": "", "effect": "NoSchedule"}
-
-
-@pytest.mark.parametrize(
-    ("nodes", "room"),
-    [
-        (1, {"gpus": "4", "cpu": "16", "memory": "128Gi", "selector": {"pool": "a"}, "tolerations": [TAINT]}),
-        (2, {"gpus": "0", "cpu": "1", "memory": "2Gi", "selector": {}, "tolerations": []}),
-    ],
-)
-def test_a_step_that_only_waits_for_a_job_asks_for_little_and_for_no_place_in_the_pool(
-    nodes: int, room: dict[str, Any]
-) -> None:
-    placed = {"nodes": nodes, "node_selector": {"pool": "a"}, "tolerations": [TAINT]}
-    pools = ClusterConfig.model_validate({**POOLS.model_dump(), **placed})
-    outputs = passed_on(RunConfig(methods=("vicur",), cluster=pools), code_versions())
-    assert {name: outputs[f"step_{name}"] for name in room} == room
-
-
-def test_in_a_package_for_several_nodes_the_job_waits_in_the_queue_and_its_step_waits_without_an_end(
+def test_with_several_nodes_the_job_waits_in_the_queue_and_its_step_has_no_timeout(
     tmp_path: Path,
 ) -> None:
     pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=POOLS.model_copy(update={"nodes": 2})))
@@ -198,7 +189,7 @@ def test_in_a_package_for_several_nodes_the_job_waits_in_the_queue_and_its_step_
     assert queued == ["exec-evaluate", "exec-evaluate-2"]
 
 
-def test_what_waits_in_the_queue_has_the_priority_that_is_named(tmp_path: Path) -> None:
+def test_queued_steps_have_the_configured_priority(tmp_path: Path) -> None:
     pools = ClusterConfig.model_validate({**POOLS.model_dump(), "jobs": {"priority": "vicur-urgent"}})
     compiler.Compiler().compile(cluster_pipeline(code_versions(), RunConfig(cluster=pools)), str(tmp_path / "p.yaml"))
     _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
@@ -227,7 +218,7 @@ from kfp import local
 from vicur_pipelines.cluster import cluster_pipeline
 from vicur_pipelines.local import code_versions
 from vicur.config.run import RunConfig
-from vicur.steps.preflight_step import passed_on
+from vicur.steps.preflight_step import TRAINING_RESOURCES, graph_parameters
 
 preset, form = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root="outputs", raise_on_error=True)
@@ -238,7 +229,7 @@ pipeline(**{**defaults, **form})
 
 
 def run_in_pools(folder: Path, **form: Any) -> subprocess.CompletedProcess[str]:
-    """Runs the pipeline for pools through kfp.local, which leaves out what only a cluster has."""
+    """Run the package for pools through kfp.local, which ignores what only a cluster has."""
     preset = {
         **SMALL,
         "base": {"path": "tiny"},
@@ -261,7 +252,7 @@ def comparison(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_it_computes_what_a_run_on_this_machine_does(tmp_path: Path) -> None:
+def test_it_computes_the_same_as_a_local_run(tmp_path: Path) -> None:
     pools, local = tmp_path / "pools", tmp_path / "local"
     pools.mkdir()
     local.mkdir()
@@ -274,7 +265,7 @@ def test_it_computes_what_a_run_on_this_machine_does(tmp_path: Path) -> None:
     assert comparison(pools / "outputs") == comparison(local / "runs" / "latest")
 
 
-def test_a_form_that_is_wrong_fails_in_the_first_step_and_starts_nothing(tmp_path: Path) -> None:
+def test_a_wrong_form_fails_in_preflight_and_starts_nothing(tmp_path: Path) -> None:
     made = run_in_pools(tmp_path, overrides={"training.stepz": 3})
     assert made.returncode != 0
     assert "there is no setting 'training.stepz'" in made.stdout + made.stderr
@@ -282,16 +273,8 @@ def test_a_form_that_is_wrong_fails_in_the_first_step_and_starts_nothing(tmp_pat
     assert {step.name for step in run.iterdir()} <= {"preflight", "outcome"}
 
 
-def test_a_training_is_told_its_nodes_by_the_first_step(package: Any) -> None:
-    """Through the pipeline in the pipeline and the loop."""
-
-    def given(component: str, task: str) -> dict[str, Any]:
-        parameters: dict[str, Any] = graph["components"][component]["dag"]["tasks"][task]["inputs"]["parameters"]
-        return parameters
-
+def test_parameters_of_steps_come_from_preflight(package: Any) -> None:
     graph, _ = package
-    made = given("comp-exit-handler-1", "distillation")["cluster"]["taskOutputParameter"]
-    assert made == {"outputParameterKey": "cluster", "producerTask": "preflight"}
-    channel = "pipelinechannel--cluster"
-    assert given("comp-distillation", "for-loop-1")[channel] == {"componentInputParameter": "cluster"}
-    assert given("comp-for-loop-1", "train")["cluster"] == {"componentInputParameter": channel}
+    inner = graph["components"]["comp-exit-handler-1"]["dag"]["tasks"]["distillation"]["inputs"]["parameters"]
+    for name in (*graph_parameters(RunConfig()), *TRAINING_RESOURCES):
+        assert inner[name]["taskOutputParameter"] == {"outputParameterKey": name, "producerTask": "preflight"}

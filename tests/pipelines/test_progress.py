@@ -8,10 +8,11 @@ import pytest
 from rich.console import Console
 from vicur_pipelines import live, progress
 from vicur_pipelines.live import LiveView, PlainView, progress_words, view_of
-from vicur_pipelines.progress import Progress, duration, expected_steps
+from vicur_pipelines.progress import Progress, duration
 
 from vicur.config.run import RunConfig
 from vicur.stage.events import Event
+from vicur.stage.table import step_labels
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ FINISHED = Event(stage="train vicur", status="finished", time=150.0, seconds=50.
 
 
 def test_the_steps_of_a_run_are_known_before_it_starts() -> None:
-    steps = expected_steps(RunConfig(methods=("vicur",)))
+    steps = step_labels(RunConfig(methods=("vicur",)))
     assert steps == [
         "prepare",
         "extract",

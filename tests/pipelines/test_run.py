@@ -231,6 +231,6 @@ def test_an_engine_that_is_not_installed_is_told_before_anything_starts(
 def test_a_model_that_is_not_there_is_told_before_anything_starts(project: Project, settings: list[str]) -> None:
     run = project.run(*(word for setting in settings for word in ("--set", setting)))
     assert run.returncode == 2
-    assert "nowhere: is no folder" in run.stderr
+    assert "nowhere: is not a folder" in run.stderr
     assert "Traceback" not in run.stderr
     assert not (project.folder / "runs").exists()

@@ -137,7 +137,7 @@ def test_an_address_that_cannot_be_used_is_one_clear_message(uri: str) -> None:
 
 @pytest.mark.parametrize("uri", ["http://ann:hunter2@host:5000", "https://hunter2@host", "https://host/?token=hunter2"])
 def test_a_secret_in_a_configuration_is_refused_and_not_repeated(uri: str) -> None:
-    with pytest.raises(VicurError, match=r"holds a password.*MLFLOW_TRACKING_PASSWORD") as caught:
+    with pytest.raises(VicurError, match=r"must not contain a password.*MLFLOW_TRACKING_PASSWORD") as caught:
         load_config(None, [f"tracking.uri={uri}"])
     assert "hunter2" not in str(caught.value)
 

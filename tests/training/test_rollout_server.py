@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.core.test_storage import DEAD_PID
 from tests.full_disk import full_disk
+from tests.storage.test_folders import DEAD_PID
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError

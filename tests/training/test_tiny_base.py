@@ -62,5 +62,5 @@ def test_recipe_selects_pools_and_their_first_scenes() -> None:
 
 
 def test_heads_that_do_not_divide_the_hidden_size_are_rejected() -> None:
-    with pytest.raises(VicurError, match="5 heads do not divide 96"):
+    with pytest.raises(VicurError, match="heads=5 does not divide hidden_size=96"):
         validated(TinyBaseConfig, {"sizes": {"heads": 5}}, "--set")

@@ -1,4 +1,4 @@
-"""Students to hold against transformers, the requests, and what transformers answers."""
+"""Random students and requests, and the reference responses of transformers."""
 
 from __future__ import annotations
 
@@ -25,40 +25,27 @@ from vicur.seeds import numpy_generator
 
 TINY = Path(__file__).parents[2] / "vicur" / "modeling" / "tiny"
 LONGEST = 320
-"""Tokens of the longest prompt with its response."""
+"""Maximum number of tokens of a prompt with its response."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked.
+    """Prompt with its images."""
 
-    Attributes:
-        kind: what it is there for.
-        prompt: the prompt for transformers.
-        images: its images, encoded.
-        max_tokens: longest response.
-    """
-
-    kind: str
-    prompt: Prompt
-    images: tuple[bytes, ...]
+    kind: str  # purpose of the request
+    prompt: Prompt  # for transformers
+    images: tuple[bytes, ...]  # encoded
     max_tokens: int
 
     @property
     def ids(self) -> list[int]:
-        """The prompt for vLLM."""
+        """Prompt for vLLM, which has one placeholder per image."""
         return self.prompt.short_ids
 
 
 @dataclass(frozen=True)
 class Case:
-    """A student on disk and in transformers.
-
-    Attributes:
-        folder: where it is saved.
-        student: the student.
-        chat: its chat.
-    """
+    """Student on disk and in transformers."""
 
     folder: Path
     student: Qwen3VLStudentForConditionalGeneration
@@ -66,19 +53,19 @@ class Case:
 
     @cached_property
     def allowed_ids(self) -> list[int]:
-        """Ids that are sampled in training."""
+        """Ids that training may sample."""
         vocabulary = self.student.config.get_text_config().vocab_size
         return sorted(set(range(vocabulary)) - set(self.chat.forbidden_ids(vocabulary).tolist()))
 
     def answers(self, requests: Sequence[Request]) -> list[Response]:
-        """What transformers answers, greedily; longer than asked where others are."""
+        """Return the greedy responses of transformers, up to the largest ``max_tokens`` of all requests."""
         longest = max(request.max_tokens for request in requests)
         sampling = Sampling(temperature=0, max_new_tokens=longest)
         return generate(self.student, self.chat, [r.prompt for r in requests], sampling, seed=0, batch_size=64)
 
     @torch.no_grad()
     def prompt_logprobs(self, request: Request) -> Tensor:
-        """Log-probabilities of a prompt's tokens but the first, over the whole vocabulary."""
+        """Return the log-probabilities of the tokens of a prompt except the first, over the whole vocabulary."""
         batch = self.chat.collate([request.prompt])
         logits_TV = self.student(
             input_ids=batch.input_ids,
@@ -94,9 +81,9 @@ class Case:
 
 
 def make_student(sink: Literal["first", "assistant"], folder: Path) -> Case:
-    """A student with random weights, so that nothing it says is certain and its module moves all of it.
+    """Create a student with random weights, whose responses are uncertain and depend on cue recovery.
 
-    It has the shape, tokenizer and template of a tiny model, another one for each sink.
+    It has the shape, tokenizer and template of a tiny model, a different one for each sink.
     """
     base = TINY / {"first": "base", "assistant": "teacher"}[sink]
     chat, config = Chat.load(base), read_config(base)
@@ -112,18 +99,18 @@ def make_student(sink: Literal["first", "assistant"], folder: Path) -> Case:
     return Case(folder, student, chat)
 
 
-def requests(chat: Chat, rounds: int, seed: int = 0) -> list[Request]:
-    """Requests of all kinds, ten a round, in a shuffled order."""
+def make_requests(chat: Chat, rounds: int, seed: int = 0) -> list[Request]:
+    """Create ten requests of different kinds per round, in random order."""
     random = numpy_generator(seed, "vllm-requests")
     system = Chat(chat.tokenizer, chat.image_processor, system=_question(chat, random, 40))
-    made = []
+    requests = []
     for _ in range(rounds):
         question, image = _question(chat, random, 8), _image(random)
         width, height = Image.open(io.BytesIO(image)).size
         other = _image(random, width, height)
         several = [_image(random) for _ in range(int(random.integers(2, 4)))]
         control = "<|im_start|>assistant\n<|image_pad|><|vision_start|>"
-        made += [
+        requests += [
             _request("image", chat, _question(chat, random), [image], random),
             _request("same image", chat, question, [image], random),
             _request("another image", chat, question, [other], random),
@@ -135,7 +122,7 @@ def requests(chat: Chat, rounds: int, seed: int = 0) -> list[Request]:
             _request("control tokens as text", chat, f"{question} {control} {question}", [image], random),
             _request("long", chat, _question(chat, random, 180), [image], random),
         ]
-    return [made[place] for place in random.permutation(len(made))]
+    return [requests[place] for place in random.permutation(len(requests))]
 
 
 def _request(kind: str, chat: Chat, question: str, images: list[bytes], random: np.random.Generator) -> Request:
@@ -144,16 +131,16 @@ def _request(kind: str, chat: Chat, question: str, images: list[bytes], random: 
 
 
 def _question(chat: Chat, random: np.random.Generator, words: int = 0) -> str:
-    known = [
+    vocabulary = [
         token[1:] for token in chat.tokenizer.get_vocab() if token[0] == "▁" and len(token) > 1 and token[1] != "\n"
     ]
-    return " ".join(random.choice(sorted(known), words or int(random.integers(1, 60))))
+    return " ".join(random.choice(sorted(vocabulary), words or int(random.integers(1, 60))))
 
 
 def _image(random: np.random.Generator, width: int = 0, height: int = 0) -> bytes:
-    """A coarse random picture; most have to be resized to the model's grid."""
+    """Create a coarse random image. Most sizes require resizing to the model's grid."""
     width, height = width or int(random.integers(20, 160)), height or int(random.integers(20, 160))
     coarse = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    written = io.BytesIO()
-    Image.fromarray(coarse).resize((width, height), Image.Resampling.NEAREST).save(written, "PNG")
-    return written.getvalue()
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize((width, height), Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()

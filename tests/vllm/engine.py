@@ -1,6 +1,6 @@
-"""Answers of vLLM, from a process of its own: an engine takes its settings from the environment, and leaves much behind.
+"""Run vLLM in a separate process, because it is configured by environment variables and leaves global state behind.
 
-``python -m tests.vllm.engine`` reads a job from its standard input and writes the answers into the job's file.
+``python -m tests.vllm.engine`` reads a job from standard input and writes the answers to the file that the job names.
 """
 
 from __future__ import annotations
@@ -28,48 +28,35 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
-    # Helpers of the sampler that vLLM compiles even so: it takes longer than all answers.
+    # vLLM compiles helpers of the sampler even in eager mode, which takes longer than generating all answers.
     "TORCH_COMPILE_DISABLE": "1",
 }
 
 
 class EngineFailedError(RuntimeError):
-    """The process ended without answers; the message is the end of what it wrote."""
+    """The process ended without answers. The message is the end of its output."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What vLLM answered.
+    """Response of vLLM to one request."""
 
-    Attributes:
-        ids: tokens of the response; none for an aborted request.
-        logprobs: their log-probabilities.
-        prompt_logprobs: those of the prompt's tokens but the first, where they were asked for.
-        error: why the request was refused, where it was.
-    """
-
-    ids: list[int]
+    ids: list[int]  # empty if the request was aborted or rejected
     logprobs: list[float]
-    prompt_logprobs: list[float] | None = None
-    error: str | None = None
+    prompt_logprobs: list[float] | None = None  # of all tokens except the first, if requested
+    error: str | None = None  # reason of a rejection
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What came back.
-
-    Attributes:
-        answers: by place of the request.
-        preemptions: how often a request lost its cache and was computed again.
-        most_running: most requests that were answered at once.
-    """
+    """Responses of vLLM in the order of the requests."""
 
     answers: list[Answer]
-    preemptions: int
-    most_running: int
+    preemptions: int  # how often a request lost its KV cache and was computed again
+    most_running: int  # maximum number of concurrent requests
 
 
-def ask(
+def run_engine(
     case: Case,
     requests: Sequence[Request],
     scratch: Path,
@@ -81,30 +68,30 @@ def ask(
     arriving: int = 5,
     mutant: str | None = None,
 ) -> Answers:
-    """Lets vLLM answer, greedily and with the ids that are sampled in training.
+    """Generate greedy responses with vLLM, restricted to the ids that training may sample.
 
     Args:
         case: the student.
-        requests: what to ask.
-        scratch: a folder for the exchange.
-        engine: arguments of the engine, beside those that a student needs; ``None`` as a value takes one away.
-        sampling: more sampling parameters of the requests at some places.
-        scored: places of requests whose prompts are scored too.
-        abort: places of requests that are aborted three steps after they came.
-        arriving: requests that come before each step of the engine, so that prompts and responses share forwards.
+        requests: requests in the order of arrival.
+        scratch: folder for the answers.
+        engine: engine arguments in addition to those for students; ``None`` as a value removes one.
+        sampling: additional sampling parameters by index of the request.
+        scored: indices of requests whose prompts are scored, too.
+        abort: indices of requests that are aborted three steps after their arrival.
+        arriving: number of requests that arrive before each step of the engine, so that prompts and responses share forward passes.
         mutant: a faulty build from :mod:`tests.vllm.mutants`.
 
     Raises:
-        EngineFailedError: where the engine cannot be built, or breaks off.
+        EngineFailedError: if the engine cannot be built or crashes.
     """
-    written = scratch / "answers.json"
+    output = scratch / "answers.json"
     job = {
         "folder": str(case.folder),
         "engine": engine or {},
         "mutant": mutant,
         "arriving": arriving,
         "abort": list(abort),
-        "written": str(written),
+        "output": str(output),
         "requests": [
             {
                 "ids": request.ids,
@@ -121,7 +108,7 @@ def ask(
             for place, request in enumerate(requests)
         ],
     }
-    ran = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "tests.vllm.engine"],
         input=json.dumps(job),
         env={**os.environ, **ENVIRONMENT},
@@ -131,13 +118,13 @@ def ask(
         timeout=600,
         check=False,
     )
-    if ran.returncode or not written.exists():
-        raise EngineFailedError(ran.stderr[-6000:])
-    found = json.loads(written.read_text())
-    return Answers([Answer(**answer) for answer in found["answers"]], found["preemptions"], found["most_running"])
+    if process.returncode or not output.exists():
+        raise EngineFailedError(process.stderr[-6000:])
+    results = json.loads(output.read_text())
+    return Answers([Answer(**answer) for answer in results["answers"]], results["preemptions"], results["most_running"])
 
 
-def _answer(job: dict[str, Any]) -> dict[str, Any]:
+def _run(job: dict[str, Any]) -> dict[str, Any]:
     from vllm import LLM
     from vllm.exceptions import VLLMClientError
     from vllm.plugins import load_general_plugins
@@ -148,7 +135,7 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
     if job["mutant"]:
         from tests.vllm import mutants
 
-        mutants.put_in(job["mutant"])
+        mutants.install(job["mutant"])
     arguments = {
         **engine_arguments(LONGEST),
         "dtype": "float32",
@@ -169,13 +156,13 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
                 llm.llm_engine.add_request(str(place), prompt, _sampling(**request["sampling"]))
             except VLLMClientError as error:
                 answers[place] = Answer([], [], error=str(error))
-        come = {place for place, _ in waiting[: job["arriving"]]}
+        arrived = {place for place, _ in waiting[: job["arriving"]]}
         waiting = waiting[job["arriving"] :]
         most_running = max(most_running, llm.llm_engine.get_num_unfinished_requests())
         for output in llm.llm_engine.step():
             if output.finished:
                 answers[int(output.request_id)] = _read(output)
-        for place in [place for place in to_abort if place in come or to_abort[place] < 3]:
+        for place in [place for place in to_abort if place in arrived or to_abort[place] < 3]:
             to_abort[place] -= 1
             if to_abort[place] == 0:
                 llm.llm_engine.abort_request([str(place)])
@@ -191,20 +178,20 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
 def _sampling(logit_bias: dict[str, float] | None = None, **parameters: Any) -> Any:
     from vllm import SamplingParams
 
-    # JSON's keys are strings.
-    biased = logit_bias and {int(token): bias for token, bias in logit_bias.items()}
-    return SamplingParams(logit_bias=biased, **parameters)
+    # Keys of JSON objects are strings.
+    bias_by_id = logit_bias and {int(token): bias for token, bias in logit_bias.items()}
+    return SamplingParams(logit_bias=bias_by_id, **parameters)
 
 
 def _read(output: Any) -> Answer:
     response = output.outputs[0]
     ids = list(response.token_ids)
-    logprobs = [drawn[token].logprob for drawn, token in zip(response.logprobs, ids, strict=True)]
+    logprobs = [by_token[token].logprob for by_token, token in zip(response.logprobs, ids, strict=True)]
     scored = output.prompt_logprobs
-    prompt = scored and [drawn[t].logprob for drawn, t in zip(scored[1:], output.prompt_token_ids[1:], strict=True)]
+    prompt = scored and [by[token].logprob for by, token in zip(scored[1:], output.prompt_token_ids[1:], strict=True)]
     return Answer(ids, logprobs, prompt)
 
 
 if __name__ == "__main__":
-    asked = json.load(sys.stdin)
-    Path(asked["written"]).write_text(json.dumps(_answer(asked)))
+    job = json.load(sys.stdin)
+    Path(job["output"]).write_text(json.dumps(_run(job)))

@@ -1,4 +1,4 @@
-"""Faulty builds of the plugin: each makes one mistake that other ports of the module have made, with the guards against it taken out."""
+"""Faulty variants of the plugin. Each has one mistake that other ports of cue recovery have made, without the checks that prevent it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from vicur_vllm.prompts import StudentMultiModalProcessor, StudentProcessingInfo
 _PROCESSING = {"info": StudentProcessingInfo, "dummy_inputs": Qwen3VLDummyInputsBuilder}
 
 
-def put_in(name: str) -> None:
-    """Registers a mutant in the place of the student, without what would stop it."""
+def install(name: str) -> None:
+    """Register a mutant instead of the student, and disable the limits."""
     vicur_vllm.model.require_limits = lambda _: None
     ModelRegistry.register_model(Student.__name__, f"{__name__}:{name}")
 
 
 class _Mutant(Student):
-    """Looks for positions in what a forward holds, without asking whether that is all of a prompt."""
+    """Finds positions in a forward pass without checking that it has the whole prompt."""
 
     def locate(self, tokens: ForwardTokens, metadata: AttentionMetadata) -> CuePositions | None:
         boundaries = metadata.query_start_loc
@@ -42,12 +42,12 @@ class _Mutant(Student):
 
 @MULTIMODAL_REGISTRY.register_processor(StudentMultiModalProcessor, **_PROCESSING)
 class WithoutGuards(_Mutant):
-    """For settings that are refused: prefix caching, split prompts."""
+    """Allows settings that are rejected otherwise: prefix caching, split prompts."""
 
 
 @MULTIMODAL_REGISTRY.register_processor(StudentMultiModalProcessor, **_PROCESSING)
 class WithoutModule(_Mutant):
-    """A plain Qwen3-VL."""
+    """Runs without cue recovery."""
 
     def recover(self, layer: int, hidden_TH: Tensor, residual_TH: Tensor) -> tuple[Tensor, Tensor]:
         return hidden_TH, residual_TH
@@ -55,7 +55,7 @@ class WithoutModule(_Mutant):
 
 @MULTIMODAL_REGISTRY.register_processor(StudentMultiModalProcessor, **_PROCESSING)
 class WithoutResidual(_Mutant):
-    """The module gets what the last sub-layer gave, not the state."""
+    """Applies cue recovery to the output of the last sub-layer instead of the hidden state."""
 
     def recover(self, layer: int, hidden_TH: Tensor, residual_TH: Tensor) -> tuple[Tensor, Tensor]:
         if self._positions is None:
@@ -65,23 +65,23 @@ class WithoutResidual(_Mutant):
 
 @MULTIMODAL_REGISTRY.register_processor(StudentMultiModalProcessor, **_PROCESSING)
 class BoundariesFromPositions(_Mutant):
-    """Sequences begin where the text's positions do not count up."""
+    """Starts a new sequence wherever the text positions are not consecutive."""
 
     def forward(self, input_ids: Tensor | None, positions: Tensor, *args: Any, **kwargs: Any) -> Any:
-        self._guessed = positions[0]
+        self._text_positions = positions[0]
         return super().forward(input_ids, positions, *args, **kwargs)
 
     def locate(self, tokens: ForwardTokens, metadata: AttentionMetadata) -> CuePositions | None:
         if not tokens.visual_T.any():
             return None
         count = len(tokens.visual_T)
-        ids_1T = find_sequences((1, count), tokens.visual_T.device, position_ids=self._guessed[None, :count])
+        ids_1T = find_sequences((1, count), tokens.visual_T.device, position_ids=self._text_positions[None, :count])
         return locate(ids_1T, tokens.visual_T[None])
 
 
 @MULTIMODAL_REGISTRY.register_processor(StudentMultiModalProcessor, **_PROCESSING)
 class OneSequence(_Mutant):
-    """A forward is taken for one sequence: its first token is the only sink, and all images are its."""
+    """Treats a forward pass as one sequence with a single sink for all images."""
 
     def locate(self, tokens: ForwardTokens, metadata: AttentionMetadata) -> CuePositions | None:
         whole = torch.tensor([0, len(tokens.visual_T)])
@@ -92,24 +92,24 @@ class OneSequence(_Mutant):
 
 @MULTIMODAL_REGISTRY.register_processor(StudentMultiModalProcessor, **_PROCESSING)
 class PromptsOnly(_Mutant):
-    """Sinks are counted as if a forward held prompts alone, without the tokens of responses among them."""
+    """Computes the places of sinks as if there were no tokens of responses between the prompts."""
 
     def locate(self, tokens: ForwardTokens, metadata: AttentionMetadata) -> CuePositions | None:
-        found = super().locate(tokens, metadata)
-        if found is None:
+        positions = super().locate(tokens, metadata)
+        if positions is None:
             return None
         single_Q = metadata.query_start_loc.diff() == 1
-        before_S = torch.stack([single_Q[metadata.query_start_loc[:-1] < sink].sum() for sink in found.sinks_S])
-        return replace(found, sinks_S=found.sinks_S - before_S)
+        before_S = torch.stack([single_Q[metadata.query_start_loc[:-1] < sink].sum() for sink in positions.sinks_S])
+        return replace(positions, sinks_S=positions.sinks_S - before_S)
 
 
 @MULTIMODAL_REGISTRY.register_processor(StudentMultiModalProcessor, **_PROCESSING)
 class OtherSink(_Mutant):
-    """The token after the sink asks."""
+    """Uses the token after the sink."""
 
     def locate(self, tokens: ForwardTokens, metadata: AttentionMetadata) -> CuePositions | None:
-        found = super().locate(tokens, metadata)
-        return found and replace(found, sinks_S=found.sinks_S + 1)
+        positions = super().locate(tokens, metadata)
+        return positions and replace(positions, sinks_S=positions.sinks_S + 1)
 
 
 class _TorchvisionInfo(StudentProcessingInfo):
@@ -123,4 +123,4 @@ class _TorchvisionInfo(StudentProcessingInfo):
     StudentMultiModalProcessor, info=_TorchvisionInfo, dummy_inputs=Qwen3VLDummyInputsBuilder
 )
 class OtherPixels(_Mutant):
-    """Images are resized by torchvision, not as in training."""
+    """Resizes images with torchvision instead of as in training."""

@@ -1,4 +1,4 @@
-"""How far vLLM's answers are from transformers'."""
+"""Compare answers of vLLM with those of transformers."""
 
 from __future__ import annotations
 
@@ -12,24 +12,19 @@ from tests.vllm.engine import Answer
 from vicur.modeling.generation import Response
 
 PRINTED = "parity: "
-"""What lines with figures begin with."""
+"""Prefix of the lines that are repeated in the summary."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Between two sets of answers.
+    """Difference between two sets of answers."""
 
-    Attributes:
-        differing: places of requests whose tokens differ.
-        logprob: largest difference of a log-probability, up to the first token that differs.
-    """
-
-    differing: tuple[int, ...]
-    logprob: float
+    differing: tuple[int, ...]  # indices of requests whose tokens differ
+    logprob: float  # largest difference of a log-probability before the first token that differs
 
 
 def gap(requests: Sequence[Request], answers: Sequence[Answer], expected: Sequence[Response]) -> Gap:
-    """Compares answers, and prints what it found; transformers' may go on for longer than was asked."""
+    """Compare answers and print the result. The expected responses may be longer than the requests allow."""
     differing, logprob = [], 0.0
     for place, (request, answer, response) in enumerate(zip(requests, answers, expected, strict=True)):
         ids = list(response.ids[: request.max_tokens])

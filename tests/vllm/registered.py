@@ -1,4 +1,4 @@
-"""A student in a registry of its own, as registration leaves it."""
+"""Register a student in a new registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vicur.tracking.runs import experiment_id
 
 
 def register(student: Path, name: str, folder: Path) -> str:
-    """Registers a student as champion of a new embedded store below ``folder``, and returns the store's address."""
+    """Register a student as champion in a new SQLite store in ``folder`` and return the store's URI."""
     tracking = TrackingConfig(uri=f"sqlite:///{folder}/mlflow/mlflow.db")
     client: MlflowClient = connect(tracking)
     run_id = client.create_run(experiment_id(client, tracking)).info.run_id

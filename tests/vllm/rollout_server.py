@@ -1,4 +1,4 @@
-"""A rollout server in a process of its own, on a free port."""
+"""Run a rollout server in a separate process on a free port."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.training.rollout.server import Server
 
-_PATIENCE = 300.0  # seconds until it answers, on a busy machine
+_STARTUP_SECONDS = 300.0  # enough for a busy machine
 
 
 @contextmanager
 def rollout_server(base: Path, exchange: Path, words: Sequence[str]) -> Iterator[str]:
-    """The address of a server for rollouts of what starts from ``base``; ``words`` are further arguments of the command."""
+    """Yield the URL of a rollout server for the base model ``base``; ``words`` are additional arguments of the command."""
     port, log = free_port(), exchange / "server.log"
     setting = f"training.rollout.engine={{type: vllm, placement: server, url: 'http://127.0.0.1:{port}', exchange: {exchange}}}"
     command = [
@@ -38,21 +38,21 @@ def rollout_server(base: Path, exchange: Path, words: Sequence[str]) -> Iterator
         setting,
         *words,
     ]
-    # A server's core is a process of its own.
+    # As in production, the engine core runs in a separate process.
     environment = {**os.environ, **ENVIRONMENT, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-    with log.open("wb") as written:
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=exchange, env=environment, stdout=written, stderr=written, start_new_session=True
+            command, cwd=exchange, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
         config = Vllm(placement="server", url=f"http://127.0.0.1:{port}", exchange=exchange)
-        ends = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _STARTUP_SECONDS
         while True:
             try:
                 Server(config).require_ready()
                 break
             except VicurError:
-                if process.poll() is not None or time.monotonic() > ends:
+                if process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(log.read_text()[-6000:]) from None
                 time.sleep(0.5)
         yield str(config.url)

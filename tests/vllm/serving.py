@@ -1,4 +1,4 @@
-"""``vicur serve`` in a process of its own, on a free port."""
+"""Run ``vicur serve`` in a separate process on a free port."""
 
 from __future__ import annotations
 
@@ -22,25 +22,19 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TORCH_COMPILE_DISABLE": "1",
 }
-_PATIENCE = 240.0  # seconds until it serves, on a busy machine
+_STARTUP_SECONDS = 240.0  # enough for a busy machine
 
 
 @dataclass
 class Served:
-    """A server that is ready.
-
-    Attributes:
-        url: its address.
-        process: its process.
-        log: what it writes.
-    """
+    """Running server."""
 
     url: str
     process: subprocess.Popen[bytes]
-    log: Path
+    log: Path  # standard output and error
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and text of a page."""
+        """Return the status and the body of a response."""
         try:
             with urllib.request.urlopen(f"{self.url}{path}", timeout=30) as answer:  # noqa: S310 (the server that was just started)
                 return answer.status, answer.read().decode()
@@ -48,21 +42,21 @@ class Served:
             return error.code, error.read().decode()
 
     def stop(self) -> int:
-        """Tells it to stop, and returns its exit status."""
+        """Send SIGTERM and return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
 
 def start(folder: Path, *words: str, port: int, **variables: str) -> tuple[subprocess.Popen[bytes], Path]:
-    """Starts ``vicur serve`` with these words from ``folder``; returns its process and the file that it writes to."""
+    """Start ``vicur serve`` in ``folder`` and return the process and its log file."""
     log = folder / f"serve-{port}.log"
     command = [sys.executable, "-m", "vicur", "serve", *words]
-    with log.open("wb") as written:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=folder,
             env={**os.environ, **_ENVIRONMENT, **variables},
-            stdout=written,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -71,7 +65,7 @@ def start(folder: Path, *words: str, port: int, **variables: str) -> tuple[subpr
 
 @contextmanager
 def serving(folder: Path, model: str, *words: str, extra: tuple[str, ...] = (), **variables: str) -> Iterator[Served]:
-    """A server of ``model``, started from ``folder``. It is stopped at the end, with all its processes."""
+    """Yield a server of ``model`` that was started in ``folder``, and stop all its processes at the end."""
     port = free_port()
     process, log = start(
         folder, model, "--port", str(port), *words, "--", "--dtype", "float32", *extra, port=port, **variables
@@ -91,8 +85,8 @@ def serving(folder: Path, model: str, *words: str, extra: tuple[str, ...] = (), 
 
 
 def _wait(served: Served) -> None:
-    ends = time.monotonic() + _PATIENCE
-    while time.monotonic() < ends:
+    deadline = time.monotonic() + _STARTUP_SECONDS
+    while time.monotonic() < deadline:
         if served.process.poll() is not None:
             break
         try:
@@ -100,4 +94,4 @@ def _wait(served: Served) -> None:
                 return
         except urllib.error.URLError:
             time.sleep(0.5)
-    raise AssertionError(f"the server is not ready:\n{served.log.read_text()[-6000:]}")
+    raise AssertionError(f"the server did not start:\n{served.log.read_text()[-6000:]}")

@@ -1,4 +1,4 @@
-"""A vLLM inside a training that cannot start."""
+"""Startup errors of a vLLM engine inside the training process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.vllm
 
 
 @pytest.mark.parametrize("error", [ValueError, torch.OutOfMemoryError])
-def test_a_cache_that_is_too_small_or_too_large_is_told_with_the_setting(
+def test_a_cache_that_is_too_small_or_too_large_is_reported_with_its_setting(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def start(*_: object, **__: object) -> None:
@@ -25,6 +25,6 @@ def test_a_cache_that_is_too_small_or_too_large_is_told_with_the_setting(
     monkeypatch.setattr("vllm.LLM", start)
     with pytest.raises(
         VicurError,
-        match=r"does not start \(No available memory for the cache blocks\)\. .*cache_gb .* is 0.002: .*of 4096",
+        match=r"failed to start \(No available memory for the cache blocks\)\. cache_gb .* is 0.002\. .*4096 tokens",
     ):
         InsideEngine(tmp_path, {"max_model_len": 4096}, 2_000_000)

@@ -1,4 +1,4 @@
-"""Each mistake that a port of the module can make shows as another answer than transformers'."""
+"""Every mistake that a port of cue recovery can make changes the answers, so that the parity tests detect it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.cases import Case, requests
-from tests.vllm.engine import EngineFailedError, ask
+from tests.vllm.cases import Case, make_requests
+from tests.vllm.engine import EngineFailedError, run_engine
 from tests.vllm.parity import gap
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(300)]
@@ -31,29 +31,31 @@ SPLIT_PROMPTS: dict[str, Any] = {"enable_chunked_prefill": True, "max_num_batche
     ],
     ids=lambda value: value if isinstance(value, str) else ",".join(value),
 )
-def test_a_faulty_build_is_told_apart(first: Case, tmp_path: Path, mutant: str, engine: dict[str, Any]) -> None:
-    asked = requests(first.chat, 4, seed=3)
-    found = ask(first, asked, tmp_path, engine=engine, mutant=mutant)
-    between = gap(asked, found.answers, first.answers(asked))
+def test_a_faulty_build_gives_different_answers(
+    first: Case, tmp_path: Path, mutant: str, engine: dict[str, Any]
+) -> None:
+    requests = make_requests(first.chat, 4, seed=3)
+    results = run_engine(first, requests, tmp_path, engine=engine, mutant=mutant)
+    between = gap(requests, results.answers, first.answers(requests))
     assert between.differing
     assert between.logprob > 1e-3
 
 
-def test_without_guards_nothing_else_is_changed(first: Case, tmp_path: Path) -> None:
-    asked = requests(first.chat, 4, seed=3)
-    found = ask(first, asked, tmp_path, mutant="WithoutGuards")
-    between = gap(asked, found.answers, first.answers(asked))
+def test_removing_the_guards_alone_does_not_change_answers(first: Case, tmp_path: Path) -> None:
+    requests = make_requests(first.chat, 4, seed=3)
+    results = run_engine(first, requests, tmp_path, mutant="WithoutGuards")
+    between = gap(requests, results.answers, first.answers(requests))
     assert between.differing == ()
     assert between.logprob < 1e-4
 
 
 @pytest.mark.parametrize(
     ("engine", "reason"),
-    [(PREFIX_CACHING, "sink that has seen one image"), (SPLIT_PROMPTS, "before the sink has seen all images")],
+    [(PREFIX_CACHING, "prefix caching is enabled"), (SPLIT_PROMPTS, "chunked prefill is enabled")],
     ids=["prefix caching", "chunked prefill"],
 )
-def test_an_engine_that_would_be_wrong_does_not_start(
+def test_an_engine_with_wrong_settings_does_not_start(
     first: Case, tmp_path: Path, engine: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(EngineFailedError, match=reason):
-        ask(first, requests(first.chat, 1), tmp_path, engine=engine)
+        run_engine(first, make_requests(first.chat, 1), tmp_path, engine=engine)

@@ -1,7 +1,8 @@
-"""Rollouts by vLLM inside a training: one distribution, weights that arrive, and a training that ends where transformers' does."""
+"""Rollouts by vLLM inside the training process: same distribution, correct weights, and the same result as with transformers."""
 
 from __future__ import annotations
 
+import re
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from safetensors.torch import load_file
 from tests.training.conftest import base, curves, inputs, session  # noqa: F401 (fixtures)
 from tests.training.train_once import SETTINGS
 from tests.vllm import training
-from tests.vllm.apart import apart
 from tests.vllm.cases import Case, make_student
+from tests.vllm.isolated import isolated
 from vicur.config.sampling import Sampling
 from vicur.modeling import save_model, without_cue_recovery
 
@@ -26,24 +27,28 @@ SAMPLINGS = [
 
 
 def backbone_of(case: Case, folder: Path) -> Case:
-    """The same without cue recovery."""
+    """Return the backbone of a student, without cue recovery."""
     backbone = without_cue_recovery(case.student)
     save_model(backbone, folder, chat_folder=case.folder)
     return Case(folder, backbone, case.chat)
 
 
-@pytest.mark.parametrize("which", ["first", "assistant", "backbone"])
-def test_each_token_has_the_log_probability_that_the_trainer_gives_it(which: str, tmp_path: Path) -> None:
-    case = make_student("assistant" if which == "assistant" else "first", tmp_path / "student")
-    if which == "backbone":
+def weight_names(message: str) -> list[str]:
+    return re.findall(r"model\.[\w.]+\.weight\b", message)
+
+
+@pytest.mark.parametrize("kind", ["first", "assistant", "backbone"])
+def test_sampled_tokens_have_the_logprobs_of_the_trainer(kind: str, tmp_path: Path) -> None:
+    case = make_student("assistant" if kind == "assistant" else "first", tmp_path / "student")
+    if kind == "backbone":
         case = backbone_of(case, tmp_path / "backbone")
-    found = apart(training.sampled, case, tmp_path, SAMPLINGS)
-    assert max(found["gaps"]) < 1e-4
-    assert found["forbidden"] == 0
-    assert found["outside"] == [0, 0, 0]
-    assert found["again"]
-    assert found["different"] == 20
-    assert found["greedy"] == (20, 20)
+    results = isolated(training.sample, case, tmp_path, SAMPLINGS)
+    assert max(results["gaps"]) < 1e-4
+    assert results["forbidden"] == 0
+    assert results["outside"] == [0, 0, 0]
+    assert results["reordered"]
+    assert results["different"] == 20
+    assert results["greedy"] == (20, 20)
 
 
 @pytest.mark.parametrize(
@@ -54,30 +59,32 @@ def test_each_token_has_the_log_probability_that_the_trainer_gives_it(which: str
     ],
     ids=["whole", "lora"],
 )
-def test_ten_greedy_steps_end_in_the_same_weights_with_either_engine(settings, inputs, tmp_path) -> None:  # noqa: F811
+def test_ten_greedy_steps_give_the_same_weights_with_both_engines(settings, inputs, tmp_path) -> None:  # noqa: F811
     shared = {**SETTINGS.model_dump(), **settings, "steps": 10, "validate_every": 5, "keep": "last"}
     greedy = {"max_new_tokens": 6, "temperature": 0}
     both = [
         SETTINGS.model_validate({**shared, "rollout": {**greedy, "engine": engine}})
         for engine in ("transformers", training.INSIDE)
     ]
-    own, other = (load_file(student / "model.safetensors") for student in apart(training.train, inputs, tmp_path, both))
-    # Both learn from the same tokens, so all but the engine is the same computation.
+    own, other = (
+        load_file(student / "model.safetensors") for student in isolated(training.train, inputs, tmp_path, both)
+    )
+    # Greedy responses are the same tokens, so everything except the engine is the same computation.
     assert max(float((own[name] - other[name]).abs().max()) for name in own) < 1e-6
     start = load_file(inputs["base"] / "model.safetensors")
     assert max(float((own[name] - start[name]).abs().max()) for name in start) > 1e-3
-    told = curves(tmp_path / "1" / "student")
-    assert max(record["rollout/logprob_gap_max"] for record in told if "loss" in record) < 1e-4
+    records = curves(tmp_path / "1" / "student")
+    assert max(record["rollout/logprob_gap_max"] for record in records if "loss" in record) < 1e-4
 
 
-def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(inputs, tmp_path) -> None:  # noqa: F811
+def test_a_killed_training_run_resumes_with_identical_results(inputs, tmp_path) -> None:  # noqa: F811
     shared = {**SETTINGS.model_dump(), "steps": 4, "rollout": {"max_new_tokens": 6, "engine": training.INSIDE}}
     settings = SETTINGS.model_validate(shared)
     with pytest.raises(BrokenProcessPool):
-        apart(training.train_until, inputs, tmp_path / "0", settings, 2)
+        isolated(training.train_until, inputs, tmp_path / "0", settings, 2)
     students = [
-        *apart(training.train, inputs, tmp_path, [settings]),
-        *apart(training.train, inputs, tmp_path / "again", [settings]),
+        *isolated(training.train, inputs, tmp_path, [settings]),
+        *isolated(training.train, inputs, tmp_path / "again", [settings]),
     ]
     resumed, whole = map(curves, students)
     assert resumed == whole
@@ -85,29 +92,28 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(inputs, tmp_pa
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
 
-def test_a_training_whose_engine_is_at_fault_stops_and_leaves_the_student_as_it_was(base, tmp_path) -> None:  # noqa: F811
-    told = apart(training.faults, base, tmp_path)
-    assert (told["right"], told["learned"], told["left"], told["gradients"]) == ("True", "True", "True", "False")
-    assert (
-        "holds other weights than were given: model.language_model.layers.1.self_attn.k_proj.weight." in told["damaged"]
-    )
-    assert "model.language_model.norm.weight" in told["lost"]
-    assert "nats a token from the trainer's at step 2" in told["tampered"]
-    assert "above 0.001" in told["tampered"]
-    assert told["room"] == "it starts"
+def test_a_faulty_engine_stops_the_training_run_and_leaves_the_student_unchanged(base, tmp_path) -> None:  # noqa: F811
+    results = isolated(training.faults, base, tmp_path)
+    assert (results["intact"], results["updated"]) == ("True", "True")
+    assert weight_names(results["damaged"]) == ["model.language_model.layers.1.self_attn.k_proj.weight"]
+    assert "model.language_model.norm.weight" in results["missing"]
+    assert "step 2" in results["tampered"]
+    assert "0.001" in results["tampered"]
+    assert (results["unchanged"], results["gradients"]) == ("True", "False")
+    assert results["startup"] == "starts"
 
 
-def test_too_little_room_for_keys_and_values_is_told_with_the_setting(base, tmp_path) -> None:  # noqa: F811
-    told = apart(training.refused_start, base, tmp_path, {"cache_gb": 1e-5})
-    assert told.startswith("vLLM inside the training: does not start (")
-    assert "cache_gb (of training.rollout.engine or training.teacher.engine) is 1e-05: raise it" in told
+def test_a_kv_cache_that_is_too_small_is_reported_with_its_setting(base, tmp_path) -> None:  # noqa: F811
+    error = isolated(training.startup_error, base, tmp_path, {"cache_gb": 1e-5})
+    assert error.startswith("vLLM inside the training: vLLM failed to start (")
+    assert "cache_gb (of training.rollout.engine or training.teacher.engine) is 1e-05. Raise it" in error
 
 
-def test_a_teacher_in_vllm_scores_as_the_trainings_own(base, tmp_path) -> None:  # noqa: F811
-    """With hint, image and response; it stands beside the engine of the rollouts."""
-    told = apart(training.scored_by_teachers, base, tmp_path, training.INSIDE)
-    assert told["apart"] < 1e-4
-    for own, other in zip(*told["metrics"], strict=True):
+def test_a_teacher_in_vllm_gives_the_same_scores_as_a_local_one(base, tmp_path) -> None:  # noqa: F811
+    """The prompts have hints and images, and the process has a second engine for rollouts."""
+    results = isolated(training.compare_teachers, base, tmp_path, training.INSIDE)
+    assert results["gap"] < 1e-4
+    for own, other in zip(*results["metrics"], strict=True):
         assert {name: other[name] for name in ("loss", "gap/whole", "entropy")} == pytest.approx(
             {name: own[name] for name in ("loss", "gap/whole", "entropy")}, abs=1e-4
         )

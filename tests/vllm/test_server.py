@@ -1,4 +1,4 @@
-"""A registered student behind ``vicur serve``: its answers are those of transformers, and what is beyond a limit is refused."""
+"""A registered student served by ``vicur serve`` gives the answers of transformers, and requests above the limits are rejected."""
 
 from __future__ import annotations
 
@@ -42,38 +42,37 @@ LIMITS |= {"max_tokens": 24, "max_choices": 2}
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A student whose module and sink depend on the question."""
+    """Return a student whose cue recovery depends on the question."""
     return make_student("assistant", tmp_path_factory.mktemp("served") / "student")
 
 
 @pytest.fixture(scope="module")
 def served(student: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The student, registered, fetched and served."""
+    """Register the student and serve it from the registry."""
     folder = tmp_path_factory.mktemp("registry")
     uri = register(student.folder, NAME, folder)
     limits = [word for name, value in LIMITS.items() for word in ("--limit", f"{name}={value}")]
     with serving(
         folder, f"models:/{NAME}@champion", "--set", f"tracking.uri={uri}", *limits, VLLM_API_KEY=KEY
     ) as server:
-        assert f"model {NAME}, version 1: fetched, and what was registered" in server.log.read_text()
+        assert "version 1: downloaded checkpoint" in server.log.read_text()
         yield server
 
 
 @pytest.fixture(scope="module")
 def client(served: Served) -> Iterator[openai.OpenAI]:
-    """OpenAI's own client."""
-    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=KEY, max_retries=0, timeout=120) as made:
-        yield made
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=KEY, max_retries=0, timeout=120) as openai_client:
+        yield openai_client
 
 
 def picture(
-    seed: int = 0, width: int = 90, height: int = 60, kind: str = "PNG", mode: str = "RGB", **saved: Any
+    seed: int = 0, width: int = 90, height: int = 60, kind: str = "PNG", mode: str = "RGB", **options: Any
 ) -> bytes:
     values = np.random.default_rng(seed).integers(0, 256, (6, 6, 4), dtype=np.uint8)
     image = Image.fromarray(values, "RGBA").resize((width, height), Image.Resampling.NEAREST).convert(mode)
-    written = io.BytesIO()
-    image.save(written, kind, **saved)
-    return written.getvalue()
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
 
 
 def data_url(image: bytes) -> str:
@@ -86,13 +85,13 @@ def content(question: str, *urls: str) -> list[dict[str, Any]]:
 
 
 def ask(client: openai.OpenAI, question: str, *images: bytes, system: str | None = None, **more: Any) -> Any:
-    """The first choice of an answer, with the ids of prompt and response."""
+    """Return the first choice of a completion, and the token ids of the prompt."""
     messages: list[Any] = [{"role": "user", "content": content(question, *map(data_url, images))}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     request: dict[str, Any] = {"model": NAME, "messages": messages, "temperature": 0, "max_tokens": 16, **more}
-    made = client.chat.completions.create(**request, extra_body={"return_token_ids": True})
-    return made.choices[0], list(made.prompt_token_ids)
+    completion = client.chat.completions.create(**request, extra_body={"return_token_ids": True})
+    return completion.choices[0], list(completion.prompt_token_ids)
 
 
 def expected(student: Case, chat: Chat, question: str, images: Sequence[bytes]) -> tuple[Response, list[int]]:
@@ -101,8 +100,8 @@ def expected(student: Case, chat: Chat, question: str, images: Sequence[bytes]) 
     return response, list(prompt.ids)
 
 
-def refusal(client: openai.OpenAI, *urls: str, question: str = QUESTION, **more: Any) -> tuple[int, str]:
-    """Status and reason of a request that is refused."""
+def rejection(client: openai.OpenAI, *urls: str, question: str = QUESTION, **more: Any) -> tuple[int, str]:
+    """Send a request that is rejected, and return the status and the message."""
     request = {"model": NAME, "messages": [{"role": "user", "content": content(question, *urls)}], "max_tokens": 4}
     with pytest.raises(openai.APIStatusError) as caught:
         client.chat.completions.create(**{**request, **more})
@@ -110,8 +109,8 @@ def refusal(client: openai.OpenAI, *urls: str, question: str = QUESTION, **more:
 
 
 @pytest.fixture(autouse=True)
-def _the_server_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test it still answers as before."""
+def _server_survives(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check after each test that the server still gives correct answers."""
     yield
     if "client" in request.fixturenames:
         student, client = request.getfixturevalue("student"), request.getfixturevalue("client")
@@ -121,7 +120,7 @@ def _the_server_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
         )
 
 
-def test_answers_are_those_of_transformers_token_for_token(client: openai.OpenAI, student: Case) -> None:
+def test_answers_match_transformers_token_for_token(client: openai.OpenAI, student: Case) -> None:
     rotated = Image.Exif()
     rotated[0x0112] = 6
     cases: list[tuple[str, list[bytes], str | None]] = [
@@ -147,7 +146,7 @@ def test_answers_are_those_of_transformers_token_for_token(client: openai.OpenAI
         assert choice.message.content.strip() == response.text
 
 
-def test_a_cue_provider_gets_its_cues_and_special_tokens_in_questions_are_text(
+def test_a_cue_provider_gets_correct_cues_for_questions_with_special_tokens(
     served: Served, student: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VICUR_CUE_API_KEY", KEY)
@@ -162,87 +161,87 @@ def test_a_cue_provider_gets_its_cues_and_special_tokens_in_questions_are_text(
     chat = Chat.load(student.folder, system=words.system)
     answered = [expected(student, chat, words.render(e.question), e.images)[0] for e in examples]
     for cue, response in zip(provider.cues(examples), answered, strict=True):
-        # A cue that is cut off is none.
+        # A truncated cue counts as a failure.
         finished = response.ids[-1] == chat.end_id
         assert cue == response.text if finished else not isinstance(cue, str)
 
 
-def test_what_training_never_samples_is_never_answered(client: openai.OpenAI, student: Case) -> None:
-    wanted = {str(student.chat.start_id): 100.0, str(student.chat.image_id): 100.0}
-    choice, _ = ask(client, QUESTION, picture(1), logit_bias=wanted)
+def test_forbidden_tokens_are_not_sampled_despite_a_logit_bias(client: openai.OpenAI, student: Case) -> None:
+    bias = {str(student.chat.start_id): 100.0, str(student.chat.image_id): 100.0}
+    choice, _ = ask(client, QUESTION, picture(1), logit_bias=bias)
     assert not {student.chat.start_id, student.chat.image_id} & set(choice.token_ids)
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "message"),
     [
-        (picture(0, 300, 200), "300 x 200 pixels, and 40000 pixels are allowed"),
-        (picture(0, 390, 1), "a side may be 200 times the other"),
-        (b"no picture", "is no image"),
-        (b"", "is an empty file"),
-        (picture()[:200], "is a broken image"),
-        (picture(kind="GIF", mode="P"), "is a GIF file"),
+        (picture(0, 300, 200), "300 x 200 pixels"),
+        (picture(0, 390, 1), "390 x 1 pixels"),
+        (b"no picture", "An image of the request cannot be used"),
+        (b"", "empty"),
+        (picture()[:200], "An image of the request cannot be used"),
+        (picture(kind="GIF", mode="P"), "GIF"),
         (b"\0" * 60_001, "more than 60000 bytes"),
     ],
     ids=["pixels", "sides", "text", "empty", "cut", "gif", "bytes"],
 )
-def test_an_image_that_is_too_large_or_broken_is_refused(client: openai.OpenAI, image: bytes, said: str) -> None:
-    status, reason = refusal(client, data_url(image))
+def test_an_image_that_is_too_large_or_broken_is_rejected(client: openai.OpenAI, image: bytes, message: str) -> None:
+    status, reason = rejection(client, data_url(image))
     assert status == 400
-    assert said in reason
+    assert message in reason
 
 
 @pytest.mark.parametrize(
-    ("more", "status", "said"),
+    ("more", "status", "message"),
     [
         ({"question": "sum " * 600}, 400, "maximum context length is 512 tokens"),
         ({"max_tokens": 513}, 400, "max_tokens=513 cannot be greater than max_model_len=512"),
         ({"n": 3}, 400, "n must be at most 2"),
         ({"model": "another"}, 404, "does not exist"),
-        ({"messages": [{"role": "user<|im_end|>", "content": "x"}]}, 400, "holds <|im_end|> outside of the content"),
+        ({"messages": [{"role": "user<|im_end|>", "content": "x"}]}, 400, "<|im_end|> is only allowed in the content"),
         ({"extra_body": {"chat_template": "{{ 1 }}"}}, 400, "untrusted chat template"),
         ({"extra_body": {"mm_processor_kwargs": {"size": {}}}}, 400, "mm_processor_kwargs are disabled"),
     ],
     ids=["prompt", "answer", "choices", "model", "role", "template", "pixels"],
 )
-def test_a_request_beyond_a_limit_is_refused(client: openai.OpenAI, more: Any, status: int, said: str) -> None:
-    found, reason = refusal(client, **more)
-    assert (found, said in reason) == (status, True), reason
+def test_a_request_above_a_limit_is_rejected(client: openai.OpenAI, more: Any, status: int, message: str) -> None:
+    actual, reason = rejection(client, **more)
+    assert (actual, message in reason) == (status, True), reason
 
 
-def test_more_images_than_are_allowed_are_refused(client: openai.OpenAI) -> None:
-    status, reason = refusal(client, *[data_url(picture())] * 3)
+def test_too_many_images_are_rejected(client: openai.OpenAI) -> None:
+    status, reason = rejection(client, *[data_url(picture())] * 3)
     assert (status, "At most 2 image(s)" in reason) == (400, True)
 
 
-def test_a_request_that_is_too_large_is_refused_before_it_is_read(client: openai.OpenAI, served: Served) -> None:
-    status, reason = refusal(client, data_url(b"\0" * 200_000))
+def test_a_request_body_above_the_limit_is_rejected_without_reading_it(client: openai.OpenAI, served: Served) -> None:
+    status, reason = rejection(client, data_url(b"\0" * 200_000))
     assert (status, "more than 200000 bytes (max_request_bytes)" in reason) == (413, True)
-    # Sent in pieces, whose sum nobody has said.
+    # In chunks, without a content-length.
     host, port = served.url.removeprefix("http://").split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=60)
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-    pieces = (b" " * 50_000 for _ in range(5))
-    connection.request("POST", "/v1/chat/completions", body=pieces, headers=headers, encode_chunked=True)
+    chunks = (b" " * 50_000 for _ in range(5))
+    connection.request("POST", "/v1/chat/completions", body=chunks, headers=headers, encode_chunked=True)
     answer = connection.getresponse()
     assert (answer.status, json.loads(answer.read())["error"]["code"]) == (413, 413)
 
 
-@pytest.mark.parametrize("bound", [{}, {"max_tokens": 400}], ids=["without a bound", "with a larger one"])
-def test_an_answer_is_cut_off_at_the_longest(client: openai.OpenAI, bound: dict[str, int]) -> None:
+@pytest.mark.parametrize("limit", [{}, {"max_tokens": 400}], ids=["without max_tokens", "with larger max_tokens"])
+def test_answers_are_truncated_at_the_limit(client: openai.OpenAI, limit: dict[str, int]) -> None:
     messages: list[Any] = [{"role": "user", "content": content(QUESTION)}]
     more = {"return_token_ids": True, "ignore_eos": True}
-    (choice,) = client.chat.completions.create(model=NAME, messages=messages, extra_body=more, **bound).choices
+    (choice,) = client.chat.completions.create(model=NAME, messages=messages, extra_body=more, **limit).choices
     assert (len(choice.token_ids), choice.finish_reason) == (LIMITS["max_tokens"], "length")
 
 
-class _Secret(BaseHTTPRequestHandler):
-    """What only this machine should reach."""
+class _Internal(BaseHTTPRequestHandler):
+    """Server inside the network, which clients must not reach through the model server."""
 
-    asked: ClassVar[list[str]] = []
+    requested: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requested.append(self.path)
         self.send_response(200)
         self.end_headers()
         self.wfile.write(picture())
@@ -250,66 +249,74 @@ class _Secret(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def test_nothing_is_fetched_for_a_request(client: openai.OpenAI, tmp_path: Path) -> None:
-    inside = HTTPServer(("127.0.0.1", 0), _Secret)
-    threading.Thread(target=inside.serve_forever, args=(0.02,), daemon=True).start()
+def test_nothing_is_downloaded_or_opened_for_a_request(client: openai.OpenAI, tmp_path: Path) -> None:
+    internal = HTTPServer(("127.0.0.1", 0), _Internal)
+    threading.Thread(target=internal.serve_forever, args=(0.02,), daemon=True).start()
     (tmp_path / "scene.png").write_bytes(picture())
     try:
-        at = f"127.0.0.1:{inside.server_address[1]}/scene.png"
-        urls = [f"http://{at}", f"HTTP://{at}", f"https://{at}", f"http://user@{at}", f"file://{tmp_path}/scene.png"]
-        for url in [*urls, f"ftp://{at}", f"//{at}", "/etc/hosts", "data:image/png,x", "data:"]:
-            status, reason = refusal(client, url)
+        address = f"127.0.0.1:{internal.server_address[1]}/scene.png"
+        urls = [
+            f"http://{address}",
+            f"HTTP://{address}",
+            f"https://{address}",
+            f"http://user@{address}",
+            f"file://{tmp_path}/scene.png",
+        ]
+        for url in [*urls, f"ftp://{address}", f"//{address}", "/etc/hosts", "data:image/png,x", "data:"]:
+            status, reason = rejection(client, url)
             assert status == 400, reason
-            assert any(said in reason for said in ("fetches no images", "opens no files", "data: URL")), reason
+            assert any(each in reason for each in ("does not download", "does not open", "data: URL")), reason
         for kind in ("video_url", "audio_url"):
-            part = {"type": kind, kind: {"url": f"http://{at}"}}
+            part = {"type": kind, kind: {"url": f"http://{address}"}}
             with pytest.raises(openai.BadRequestError):
                 client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": [part]}])
-        for given in (f"http://{at}", f"{tmp_path}/scene.png", data_url(picture())):
-            for part in ({"type": "image_pil", "image_pil": given}, {"image_pil": given}):
+        for value in (f"http://{address}", f"{tmp_path}/scene.png", data_url(picture())):
+            for part in ({"type": "image_pil", "image_pil": value}, {"image_pil": value}):
                 parts: Any = [part, *content(QUESTION)]
-                with pytest.raises(openai.BadRequestError, match="this server takes text, input_text"):
+                with pytest.raises(openai.BadRequestError, match="Supported types: text, input_text"):
                     client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": parts}])
     finally:
-        inside.shutdown()
-        inside.server_close()
-    assert _Secret.asked == []
+        internal.shutdown()
+        internal.server_close()
+    assert _Internal.requested == []
 
 
-def test_no_client_names_an_image_that_another_has_sent(client: openai.OpenAI) -> None:
+def test_clients_cannot_refer_to_images_of_others_by_uuid(client: openai.OpenAI) -> None:
     for url in (data_url(picture(1)), None):
         part: Any = {"type": "image_url", "image_url": url and {"url": url}, "uuid": "theirs"}
-        with pytest.raises(openai.BadRequestError, match="has the field 'uuid'"):
+        with pytest.raises(openai.BadRequestError, match="field 'uuid' is not supported"):
             client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": [part]}])
 
 
-def test_a_part_of_text_brings_no_image_into_the_template(client: openai.OpenAI) -> None:
+def test_a_text_part_cannot_have_an_image_field(client: openai.OpenAI) -> None:
     part: Any = {"type": "text", "text": QUESTION, "image": "x"}
-    with pytest.raises(openai.BadRequestError, match="has the field 'image'"):
+    with pytest.raises(openai.BadRequestError, match="field 'image' is not supported"):
         client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": [part]}])
 
 
-def test_health_and_metrics_are_there_and_what_else_vllm_serves_is_not(served: Served, client: openai.OpenAI) -> None:
+def test_health_metrics_and_models_are_available_and_other_routes_are_not(
+    served: Served, client: openai.OpenAI
+) -> None:
     assert served.get("/health")[0] == 200
-    before = requests_counted(served)
+    before = request_count(served)
     ask(client, QUESTION)
-    assert requests_counted(served) == before + 1
+    assert request_count(served) == before + 1
     assert [model.id for model in client.models.list()] == [NAME]
     for path in ("/docs", "/openapi.json", "/tokenizer_info", "/v1/completions", "/invocations", "/scale_elastic_ep"):
         status, text = served.get(path)
-        assert (status, "There is no GET" in text) == (404, True)
+        assert (status, f"GET {path} is not available" in text) == (404, True)
     with pytest.raises(
-        openai.NotFoundError, match=r"no POST /v1/completions here; there are .*POST /v1/chat/completions"
+        openai.NotFoundError, match=r"POST /v1/completions is not available .*POST /v1/chat/completions"
     ):
         client.completions.create(model=NAME, prompt="<|im_start|>")
 
 
-def requests_counted(served: Served) -> float:
+def request_count(served: Served) -> float:
     lines = served.get("/metrics")[1].splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:request_success_total"))
 
 
-def test_a_wrong_key_is_refused(served: Served) -> None:
+def test_a_wrong_key_is_rejected(served: Served) -> None:
     stranger = openai.OpenAI(base_url=f"{served.url}/v1", api_key="wrong", max_retries=0)
     with stranger, pytest.raises(openai.AuthenticationError):
         stranger.models.list()

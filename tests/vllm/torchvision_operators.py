@@ -1,8 +1,9 @@
-"""Declares two operators of torchvision's compiled part, for environments whose torchvision was built beside another torch than theirs.
+"""Declare two operators of torchvision's compiled extension, so that torchvision can be imported without it.
 
-PyTorch's plain CPU build and PyPI's torchvision do not fit: the compiled part does not load, and without it torchvision cannot be imported,
-although Qwen3-VL's processor uses nothing of it. Once the operators are declared it imports; calling one of them fails, as it should.
-The environment of the vLLM tests imports this module at every start (a ``.pth`` file, see the Makefile). Others install wheels that fit.
+PyPI's torchvision is not compatible with PyTorch's CPU build: its extension does not load, and torchvision cannot be imported, although
+Qwen3-VL's processor does not use the extension. After this declaration the import works, and calling one of the operators fails.
+The environment of the vLLM tests imports this module at every start (by a ``.pth`` file, see the Makefile). Other environments should
+install compatible wheels instead.
 """
 
 import torch

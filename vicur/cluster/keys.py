@@ -1,8 +1,8 @@
-"""Keys of what the steps of a run make, for the platform's cache.
+"""Cache keys of the steps of a run, for the cache of Kubeflow Pipelines.
 
-Kubeflow Pipelines knows a step by its component, image, command and parameters. It does not look into what a parameter points at: a folder
-of weights that was replaced, another dataset under the same address. So each step has a parameter of its own that says what its inputs
-hold, chained from step to step: a change of the cues changes the key of the student that is taught with them.
+KFP identifies a step by its component, image, command and parameters, and does not look at what a parameter refers to: a folder of
+weights that was replaced, or another dataset at the same address. So each step gets a key that covers the content of its inputs. Keys
+are chained from step to step: new cues change the key of the student that is trained with them, and of nothing else.
 """
 
 from __future__ import annotations
@@ -12,36 +12,51 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vicur.config.run import RunConfig
+from vicur.config.cells import Cell
+from vicur.config.data import SourceConfig
+from vicur.config.section import Section
 from vicur.data.sources import source_of
+from vicur.stage.table import PipelineConfig, PipelineStep, steps_of
 from vicur.storage.folders import folder_listing
 
-KEYS = ("dataset", "cues", "base", "baseline", "student")
-"""What has a key: dataset, cues, base model, the base's evaluation, and the students with all that is made of them."""
 
-
-def step_keys(config: RunConfig, codes: Mapping[str, str]) -> dict[str, str]:
-    """Keys by name, as in ``KEYS``.
+def cache_keys(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict[str, str]:
+    """Return the cache key of each step by the step's label.
 
     Args:
-        config: the run's whole configuration.
-        codes: code version of each stage.
+        config: configuration of the pipeline.
+        code_versions: code version of each stage.
     """
-    seed = config.seed
-    dataset = _key(config.data.identity(), source_of(config.data).cache_token(config.data), codes["prepare"], seed)
-    cues = _key(dataset, config.cues.identity(), codes["extract"], seed)
-    base = _key(config.base.identity(), folder_listing(config.base.folder), codes["base"], seed)
-    baseline = _key(dataset, base, config.evaluation.identity(), codes["evaluate"], seed)
-    trainings = [config.training.for_method(name) for name in config.methods]
-    teachers = [
-        folder_listing(training.effective.teacher.folder)
-        for training in trainings
-        if training.effective.teacher.type == "checkpoint"
-    ]
-    taught = [training.identity() for training in trainings]
-    student = _key(dataset, cues, base, taught, teachers, baseline, config.comparison.identity(), codes["train"])
-    return {"dataset": dataset, "cues": cues, "base": base, "baseline": baseline, "student": student}
+    steps, cells = steps_of(config), config.cells()
+    keys: dict[str, str] = {}
+
+    def add(step: PipelineStep, cell: Cell | None) -> None:
+        section = getattr(config if cell is None else cell, step.section)
+        inputs = [keys[label] for name in step.after for label in _labels(named[name], cell, cells)]
+        seed = config.seed if cell is None else cell.seed
+        keys[step.label(cell)] = _key(section.identity(), _content(section), code_versions[step.stage], seed, inputs)
+
+    named = {step.name: step for step in steps}
+    for step in steps:
+        for cell in cells if step.cell_name else [None]:
+            add(step, cell)
+    return keys
+
+
+def _labels(step: PipelineStep, cell: Cell | None, cells: list[Cell]) -> list[str]:
+    """Return the labels of a step that another one reads: of the same cell, or of all cells if the other one collects them."""
+    if not step.cell_name:
+        return [step.label()]
+    return [step.label(each) for each in (cells if cell is None else [cell])]
 
 
 def _key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _content(section: Section) -> Any:
+    """Return a value that changes with the files behind an unchanged section."""
+    if isinstance(section, SourceConfig):
+        return source_of(section).cache_token(section)
+    # Many gigabytes of weights take too long to hash.
+    return [folder_listing(folder) for folder in section.inputs().values()]

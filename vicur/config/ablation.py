@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.base import BaseModelConfig
+from vicur.config.cells import Cell
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
 from vicur.config.evaluation import EvaluationConfig
@@ -81,23 +82,6 @@ class Analysis(Section):
     """Level of the intervals."""
 
 
-class Cell(Section):
-    """One arm with one seed: what the pipeline loops over."""
-
-    subject: str
-    """What it is called: ``vicur.0``."""
-    student: str
-    """What its student is called: the subject, or that of the arm that it borrows the student from."""
-    seed: int
-    """Root seed of training and evaluation."""
-    method: str
-    """Method that the student is trained with."""
-    training: dict[str, Any]
-    """Section ``training`` of the student's training."""
-    evaluation: dict[str, Any]
-    """Section ``evaluation``."""
-
-
 class AblationConfig(Section):
     """Everything that sets an ablation."""
 
@@ -163,8 +147,12 @@ class AblationConfig(Section):
 
     @property
     def analysis(self) -> Analysis:
-        """Settings of the stage that puts the evaluations together."""
-        return Analysis(arms=self.arms, contrasts=self.contrasts, resamples=self.resamples, confidence=self.confidence)
+        """Settings of the stage that summarizes the evaluations."""
+        analysis = Analysis(
+            arms=self.arms, contrasts=self.contrasts, resamples=self.resamples, confidence=self.confidence
+        )
+        # KFP cannot pass null, and an arm's settings are only shown by this stage.
+        return Analysis.model_validate(analysis.model_dump(mode="json", exclude_none=True))
 
     def cells(self) -> list[Cell]:
         """The cells, seed by seed, so that one that is stopped early has all arms of its first seeds; those that borrow a student last,
@@ -191,14 +179,12 @@ class AblationConfig(Section):
                     where=f"{where}, evaluation",
                     remedy="Set it in the shared section evaluation.",
                 )
-        # KFP has no word for None: it is what a missing setting means.
         return Cell(
             subject=subject(arm.name, seed),
             student=subject(trained.name, seed),
             seed=seed,
-            method=training.method,
-            training=training.model_dump(mode="json", exclude_none=True, exclude={"method"}),
-            evaluation=evaluation.model_dump(mode="json", exclude_none=True),
+            training=training,
+            evaluation=evaluation,
         )
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from vicur.config.address import S3_ADDRESS
 from vicur.config.allowed import Form
 from vicur.config.base import BaseModelConfig
+from vicur.config.cells import Cell
 from vicur.config.cluster import ClusterConfig
 from vicur.config.comparison import ComparisonConfig
 from vicur.config.cues import CuesConfig
@@ -26,9 +27,6 @@ RunName = Annotated[
     Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$"),
     Form("a name of at most 41 lower-case letters, digits and dashes"),
 ]
-
-STEP_SECTIONS = ("data", "cues", "base", "training", "evaluation", "comparison", "registry", "cluster")
-"""The sections that the steps of a pipeline take."""
 
 
 class RunConfig(Section):
@@ -83,3 +81,20 @@ class RunConfig(Section):
         for name in self.methods:
             self.training.for_method(name)
         return self
+
+    def cells(self) -> list[Cell]:
+        """Return one cell per method.
+
+        Raises:
+            VicurError: if the settings of a method are wrong or do not go together.
+        """
+        return [
+            Cell(
+                subject=name,
+                student=name,
+                seed=self.seed,
+                training=self.training.for_method(name),
+                evaluation=self.evaluation,
+            )
+            for name in self.methods
+        ]

@@ -1,4 +1,4 @@
-"""How responses are sampled, in training and evaluation."""
+"""Sampling parameters of responses, in training and in evaluation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class Sampling(Section):
     """Sampling parameters."""
 
     temperature: float = Field(default=1.0, ge=0)
-    """Divides the logits; 0 selects the most likely token."""
+    """Temperature that divides the logits; 0 is greedy decoding."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Sample from the smallest set of most likely tokens whose probabilities add up to this."""
+    """Nucleus sampling: sample from the most probable tokens whose probabilities add up to this share."""
     top_k: int = Field(default=0, ge=0)
-    """Sample from this many of the most likely tokens; 0 for all."""
+    """Sample from this many most probable tokens; 0 samples from all."""
     presence_penalty: float = 0.0
-    """Subtracted from the logits of tokens that the response contains already."""
+    """Subtracted from the logits of tokens that the response already contains."""
     max_new_tokens: int = Field(default=40, ge=1)
-    """Longest response, including its end-of-turn token."""
+    """Maximum length of a response, including its end-of-turn token."""

@@ -13,6 +13,7 @@ from typing import Literal
 from vicur.cues.audit import Audit, AuditedCue
 from vicur.cues.statements import stated_evidence
 from vicur.data.schema import Example
+from vicur.pages.html import page_environment
 from vicur.wording import percent
 
 Mark = Literal["ungrounded", "leaks", "skipped", "reasoning", "fine"]
@@ -56,16 +57,26 @@ def choose(rows: Sequence[AuditedCue], examples: Sequence[Example], count: int) 
 
 def render_page(samples: Sequence[Sample], audit: Audit) -> str:
     """Render the page as HTML. All content from the dataset is escaped."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = lambda share: "–" if share is None else percent(share)
-    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    environment = page_environment(_TEMPLATE.parent)
+    environment.filters["percent"] = _percent
+    page = environment.get_template(_TEMPLATE.name)
     # The sort is stable, so the distillation split stays first.
     ordered = sorted(samples, key=lambda sample: _MARKS.index(sample.mark))
     kinds = sorted({kind for split in audit.splits.values() for kind in split.kinds})
     marks = [mark for mark in _MARKS if any(sample.mark == mark for sample in samples)]
-    return page.render(samples=ordered, audit=audit, kinds=kinds, marks=marks, findings=_findings(audit)) + "\n"
+    grounded = [(kind, _grounded_by_split(audit, kind)) for kind in kinds]
+    return page.render(samples=ordered, audit=audit, grounded=grounded, marks=marks, findings=_findings(audit)) + "\n"
+
+
+def _percent(share: float | None) -> str:
+    # A no-break space keeps the sign with its number in the narrow tiles.
+    return "–" if share is None else percent(share).replace(" ", "\u00a0")
+
+
+def _grounded_by_split(audit: Audit, kind: str) -> list[str]:
+    # A split may lack a kind of question that others have.
+    of_kind = [split.kinds.get(kind) for split in audit.splits.values()]
+    return [_percent(None if each is None else each.grounded_share) for each in of_kind]
 
 
 def _findings(audit: Audit) -> list[tuple[str, list[int]]]:

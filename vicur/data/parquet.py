@@ -1,7 +1,7 @@
-"""Parquet files whose bytes depend on their rows and on pyarrow's release alone.
+"""Parquet files whose bytes depend only on their rows and on pyarrow's release.
 
-Whatever an encoder may choose is switched off or fixed: no compression, no dictionaries, no statistics, no copy of Arrow's
-own schema. Page checksums are on, so that whoever reads finds a flipped bit.
+Everything that an encoder may choose is switched off or fixed: no compression, no dictionaries, no statistics, no copy of Arrow's own
+schema. Page checksums are on, so that readers detect flipped bits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Writes a table whole, in row groups of a fixed size."""
+    """Write a table in row groups of a fixed size."""
     import pyarrow.parquet as pq
 
     pq.write_table(table, path, row_group_size=1 << 16, **SETTINGS)

@@ -23,7 +23,7 @@ from vicur.config.data import (
 )
 from vicur.config.section import Section
 from vicur.data.dataset import MANIFEST, DatasetWriter, read_manifest, verify
-from vicur.data.fetch import WantedFile, fetch
+from vicur.data.fetch import RemoteFile, fetch
 from vicur.data.folder import EXAMPLES, SkippedRow, examples_file
 from vicur.data.importing import import_folder
 from vicur.data.pin import dvc_hash
@@ -262,7 +262,7 @@ class RemoteSource(Source[RemoteConfig]):
         return _take_or_import(config, folder, output, context)
 
 
-def _require_dataset(files: Sequence[WantedFile], where: str) -> None:
+def _require_dataset(files: Sequence[RemoteFile], where: str) -> None:
     if not {MANIFEST, *EXAMPLES} & {each.path for each in files}:
         raise VicurError(
             f"contains neither a prepared dataset ({MANIFEST}) nor a source ({' or '.join(EXAMPLES)}).",
@@ -271,7 +271,7 @@ def _require_dataset(files: Sequence[WantedFile], where: str) -> None:
         )
 
 
-def _fetched(files: Sequence[WantedFile], objects: Objects, context: Context) -> Path:
+def _fetched(files: Sequence[RemoteFile], objects: Objects, context: Context) -> Path:
     return fetch(files, objects, context.work / "fetched", context.events)
 
 

@@ -108,7 +108,7 @@ def _summary(comparison: Comparison, conclusions: list[Verdict]) -> CompareSumma
     difference = reported.difference
     gain = estimate(difference.mean, difference.low, difference.high)
     return CompareSummary(
-        key_figure=f"{chosen} {percent(reported.accuracy)}, {gain} points compared with base",
+        key_figure=f"{chosen} {percent(reported.accuracy)}, {gain} points vs. base",
         metrics=metrics,
         chosen=chosen,
         base=comparison.base_accuracy,

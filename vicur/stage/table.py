@@ -7,15 +7,19 @@ result never imports the stage itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from itertools import takewhile
+from typing import Any, Literal
 
-from vicur.config.ablation import Analysis
+from vicur.config.ablation import AblationConfig, Analysis
 from vicur.config.base import BaseModelConfig
+from vicur.config.cells import Cell
 from vicur.config.comparison import ComparisonConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig
 from vicur.config.evaluation import EvaluationConfig
 from vicur.config.registry import RegistryConfig
+from vicur.config.run import RunConfig
+from vicur.config.section import Section
 from vicur.config.training import TrainConfig
 from vicur.stage.runner import StageReference
 
@@ -90,3 +94,128 @@ STAGES = {
         ),
     )
 }
+
+PipelineConfig = RunConfig | AblationConfig
+"""The configuration of a pipeline: of a distillation or of an ablation."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a pipeline step needs of a cluster, beyond what every step gets.
+
+    Attributes:
+        gpus: ``none``, ``one`` (evaluation) or ``training`` (the GPUs that the run was given per node).
+        models: whether the volume with base weights and datasets is mounted.
+        cue_key: whether the step gets the API key of the cue model.
+        webhook: whether the step gets the address of the webhook.
+        cached: whether the platform may reuse the result of an earlier run.
+    """
+
+    gpus: Literal["none", "one", "training"] = "none"
+    models: bool = False
+    cue_key: bool = False
+    webhook: bool = False
+    cached: bool = True
+
+
+@dataclass(frozen=True)
+class PipelineStep:
+    """Declaration of a pipeline step.
+
+    Its label in logs, its place in the list of expected steps, its ``step`` parameter, its cache key and its resources derive from here.
+
+    Attributes:
+        name: the step's own name. Two steps may run the same stage (``evaluate`` and ``evaluate_base``).
+        stage: the stage that it runs.
+        section: attribute of the configuration with its settings. A pipeline has the steps whose section its configuration has.
+        after: the steps whose artifacts it reads, for the cache key.
+        subject: the model that the stage works on if it is the same in every run.
+        cell_name: for a step that runs once per cell, the attribute of the cell that names it.
+        checkpoints: whether it writes checkpoints that outlive its machine.
+        cluster: whether it reads the section ``cluster``.
+        needs: what it needs of a cluster.
+    """
+
+    name: str
+    stage: str
+    section: str
+    after: tuple[str, ...] = ()
+    subject: str = ""
+    cell_name: Literal["subject", "student"] | None = None
+    checkpoints: bool = False
+    cluster: bool = False
+    needs: Needs = Needs()
+
+    @property
+    def parameter(self) -> str:
+        """Name of the step's parameter in the pipelines' graphs."""
+        return f"{self.name}_step"
+
+    def label(self, cell: Cell | None = None) -> str:
+        """Return the step's label in logs, events and MLflow, such as ``train vicur``."""
+        return step_label(self.stage, getattr(cell, self.cell_name) if self.cell_name else self.subject)
+
+
+# In the order in which a person reads them: shared steps, then those of each cell, then the ending.
+STEPS = (
+    PipelineStep("prepare", "prepare", "data", needs=Needs(models=True)),
+    PipelineStep("extract", "extract", "cues", after=("prepare",), checkpoints=True, needs=Needs(cue_key=True)),
+    PipelineStep("base", "base", "base", needs=Needs(models=True)),
+    PipelineStep(
+        "evaluate_base",
+        "evaluate",
+        "evaluation",
+        after=("prepare", "base"),
+        subject="base",
+        needs=Needs(gpus="one"),
+    ),
+    PipelineStep(
+        "train",
+        "train",
+        "training",
+        after=("prepare", "extract", "base"),
+        cell_name="student",
+        checkpoints=True,
+        cluster=True,
+        needs=Needs(gpus="training", models=True),
+    ),
+    PipelineStep(
+        "evaluate",
+        "evaluate",
+        "evaluation",
+        after=("prepare", "train"),
+        cell_name="subject",
+        needs=Needs(gpus="one"),
+    ),
+    PipelineStep(
+        "compare", "compare", "comparison", after=("prepare", "extract", "evaluate_base", "train", "evaluate")
+    ),
+    # Never cached: its result depends on the registry, too.
+    PipelineStep(
+        "register",
+        "register",
+        "registry",
+        after=("prepare", "extract", "evaluate_base", "train", "evaluate", "compare"),
+        needs=Needs(cached=False),
+    ),
+    PipelineStep("ablate", "ablate", "analysis", after=("evaluate_base", "train", "evaluate")),
+)
+
+
+def step_label(stage: str, subject: str = "") -> str:
+    """Return the label of a step in logs, events and MLflow, such as ``train vicur``."""
+    return f"{stage} {subject}".strip()
+
+
+def steps_of(config: Section) -> list[PipelineStep]:
+    """Return the steps of the pipeline that ``config`` configures."""
+    return [step for step in STEPS if hasattr(config, step.section)]
+
+
+def step_labels(config: PipelineConfig) -> list[str]:
+    """Return the labels of all steps of a run, in reading order. A student that several cells share is trained once."""
+    steps = steps_of(config)
+    first = [step.label() for step in takewhile(lambda step: step.cell_name is None, steps)]
+    rest = steps[len(first) :]
+    cells = [step.label(cell) for cell in config.cells() for step in rest if step.cell_name]
+    return [*first, *dict.fromkeys(cells), *(step.label() for step in rest if not step.cell_name)]

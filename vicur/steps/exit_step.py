@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vicur.cluster.jobs.api import Api
+from vicur.cluster.jobs.api import KubernetesApi
+from vicur.cluster.jobs.cleanup import delete_jobs
 from vicur.cluster.jobs.client import connect
-from vicur.cluster.jobs.reaper import reap
 from vicur.cluster.pods import in_cluster, pods_of_run
 from vicur.cluster.usage import GPU_HOURS, Usage, usage_of
 from vicur.cluster.webhook import call_webhook
@@ -34,7 +34,7 @@ _STATES: dict[str, Status] = {
 }
 
 
-def record_outcome(state: str, message: str | None, tracking: Mapping[str, Any], pool: Mapping[str, Any]) -> str:
+def run_exit_step(state: str, message: str | None, tracking: Mapping[str, Any], pool: Mapping[str, Any]) -> str:
     """Closes the run's MLflow run with its true status, tells the event log and the webhook, and returns the outcome in words.
 
     In a cluster, training jobs that the run has left are removed, and the GPU-hours of its pods and their cost are recorded too. Who does
@@ -89,8 +89,8 @@ def _launched(run_id: str, tracking: Mapping[str, Any]) -> float:
 def _reap(run_id: str) -> None:
     if not in_cluster():
         return
-    client, here = connect()
-    for name in reap(Api(client, here.namespace), run_id):
+    client, location = connect()
+    for name in delete_jobs(KubernetesApi(client, location.namespace), run_id):
         log.warning("removed TrainJob %s, which a step had left", name)
 
 

@@ -1,108 +1,169 @@
-"""The first step of a run in a cluster: its configuration out of preset and form, the checks, and what the later steps take from them."""
+"""Preflight, the first step of a run in a cluster: build the configuration, check it, and write the parameters of the later steps."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vicur.cluster.keys import step_keys
+from vicur.cluster.keys import cache_keys
 from vicur.cluster.pods import in_cluster, own_namespace
 from vicur.cluster.preflight import needs_of, run_preflight
 from vicur.cluster.request import Request, resolved
 from vicur.cluster.trainable import require_common_place, require_trainable_on
+from vicur.config.ablation import AblationConfig
 from vicur.config.preflight import PreflightConfig
-from vicur.config.run import STEP_SECTIONS, RunConfig
+from vicur.config.run import RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.stage.events import Events
+from vicur.stage.table import STEPS, PipelineConfig, steps_of
+from vicur.steps.parameters import pipeline_parameters
 from vicur.steps.stage_step import fail, log_to_own_file
 
 LABEL = "preflight"
+CELLS = "cells"
+TRAINING_RESOURCES: Mapping[str, type] = {
+    "training_gpus": str,
+    "training_cpu": str,
+    "training_memory": str,
+    "training_selector": dict,
+    "training_tolerations": list,
+}
+"""Outputs with the resources of the training step: those of a pod that trains, or of one that waits for a job on several nodes."""
 
 
-def first_step(
+def graph_parameters(config: PipelineConfig | None = None) -> dict[str, type]:
+    """Return names and types of the parameters that preflight makes for the graph of ``config``, or for any graph."""
+    steps = STEPS if config is None else steps_of(config)
+    return {**{step.parameter: dict for step in steps}, CELLS: list}
+
+
+def run_preflight_step(
     preset: Mapping[str, Any],
-    codes: Mapping[str, str],
+    code_versions: Mapping[str, str],
     form: Mapping[str, Any],
     outputs: Mapping[str, str],
     report: str,
 ) -> None:
-    """Writes the step's outputs, each to the file that the platform reads it from.
+    """Check a run that was started by a form, and write the parameters of its steps.
+
+    Exits the process after one message if something is wrong; nothing has been started by then.
 
     Args:
-        preset: configuration of the package, as JSON.
-        codes: code version of each stage.
-        form: the fields of the form by name.
-        outputs: the file of each output by name.
-        report: file for what was checked, as Markdown.
-
-    Exits the process, after one message, where something is wrong: nothing was started by then.
+        preset: configuration that the package was compiled with.
+        code_versions: code version of each stage.
+        form: values of the form by field. Other entries are ignored.
+        outputs: file of each output by name.
+        report: file for the result of the checks, as Markdown.
     """
+
+    def prepare() -> tuple[dict[str, Any], str]:
+        fields = {name: form[name] for name in Request.model_fields if name in form}
+        config = resolved(preset, validated(Request, fields, "the run's parameters"))
+        _require_trainable(config)
+        checks = run_preflight(_needs(config), config.tracking) if config.cluster.look else ""
+        values = {**_parameters(config, code_versions), **training_resources(config)}
+        return values, f"{_description(config)}\n\n{checks}"
+
+    _write_outputs(prepare, outputs, report)
+
+
+def run_sections_step(
+    sections: Mapping[str, Any], code_versions: Mapping[str, str], outputs: Mapping[str, str], report: str
+) -> None:
+    """Validate a run that was started with whole sections as parameters, and write the parameters of its steps.
+
+    Exits the process after one message if something is wrong.
+
+    Args:
+        sections: sections of a distillation, or of an ablation if ``analysis`` is among them. Other entries are ignored.
+        code_versions: code version of each stage.
+        outputs: file of each output by name.
+        report: file for a description of the run, as Markdown.
+    """
+
+    def prepare() -> tuple[dict[str, Any], str]:
+        config = _from_sections(sections)
+        _require_installed(config)
+        # KFP requires every output of a component, also those of the other pipeline's steps.
+        return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, _description(config)
+
+    _write_outputs(prepare, outputs, report)
+
+
+def training_resources(config: RunConfig) -> dict[str, Any]:
+    """Return the resources of the training step's pod, as in :data:`TRAINING_RESOURCES`."""
+    pool = config.cluster
+    if pool.nodes > 1:
+        # The training is a job on other nodes, and this pod only waits for it.
+        values: tuple[Any, ...] = ("0", pool.steps.cpu, pool.steps.memory, {}, [])
+    else:
+        selector, tolerations = dict(pool.node_selector), [taint.model_dump(mode="json") for taint in pool.tolerations]
+        values = (str(pool.gpu_count), pool.gpu_steps.cpu, pool.gpu_steps.memory, selector, tolerations)
+    return dict(zip(TRAINING_RESOURCES, values, strict=True))
+
+
+def _write_outputs(prepare: Callable[[], tuple[dict[str, Any], str]], outputs: Mapping[str, str], report: str) -> None:
     log_to_own_file(LABEL)
     events = Events.from_environment(LABEL)
     events.emit("started")
     try:
-        config = resolved(preset, validated(Request, dict(form), "the run's parameters"))
-        _require_trainable(config)
-        found = run_preflight(_needs(config), config.tracking) if config.cluster.look else ""
-        values = passed_on(config, codes)
-        for name, path in outputs.items():
-            _write(Path(path), values[name])
-        Path(report).write_text(f"{_described(config)}\n\n{found}", encoding="utf-8")
+        values, text = prepare()
     except VicurError as error:
         events.emit("failed", str(error), retryable=False)
         fail(error)
-    events.emit("finished", _described(config))
+    for name, path in outputs.items():
+        _write(Path(path), values[name])
+    Path(report).write_text(text, encoding="utf-8")
+    events.emit("finished", text.partition("\n")[0])
+
+
+def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict[str, Any]:
+    return pipeline_parameters(config, code_versions, cache_keys(config, code_versions))
+
+
+def _from_sections(sections: Mapping[str, Any]) -> PipelineConfig:
+    analysis = sections.get("analysis") or {}
+    kind: type[PipelineConfig] = AblationConfig if analysis else RunConfig
+    known = {name: value for name, value in sections.items() if name in kind.model_fields}
+    config: PipelineConfig = validated(kind, {**known, **analysis}, "the run's parameters")
+    return config
 
 
 def _require_trainable(config: RunConfig) -> None:
-    """What a training would find wrong with the settings, or with the image, which is this step's too, is told here, hours before it."""
+    """Check what a training would find wrong hours later: settings, nodes, and the image, which this step has in common with it."""
+    if config.cluster.nodes > 1:
+        require_common_place(config.checkpoints)
+    for cell in config.cells():
+        require_trainable_on(cell.training, config.cluster)
+    _require_installed(config)
+
+
+def _require_installed(config: PipelineConfig) -> None:
     # Imports torch.
     from vicur.training.rollout.build import require_installed
 
-    if config.cluster.nodes > 1:
-        require_common_place(config.checkpoints)
-    for method in config.methods:
-        training = config.training.for_method(method)
-        require_trainable_on(training, config.cluster)
-        require_installed(training)
+    for cell in config.cells():
+        require_installed(cell.training)
 
 
 def _needs(config: RunConfig) -> PreflightConfig:
-    """What the run needs, in the namespace where its steps are: that is for the platform to say."""
+    """Return what the run needs, in the namespace of this pod: the platform decides on it, not the configuration."""
     needs = needs_of(config)
     return needs.model_copy(update={"namespace": own_namespace()}) if in_cluster() else needs
 
 
-def passed_on(config: RunConfig, codes: Mapping[str, str]) -> dict[str, Any]:
-    """What later steps take, by the name of the output."""
-    values = config.model_dump(mode="json", exclude_none=True)
-    pool = config.cluster
-    keys = {f"{name}_key": key for name, key in step_keys(config, codes).items()}
-    return {
-        **{name: values[name] for name in STEP_SECTIONS},
-        **keys,
-        "chosen_methods": values["methods"],
-        "root_seed": config.seed,
-        "checkpoints": config.checkpoints,
-        # A training of several nodes is a job of its own, and the step that waits for it needs no place in the pool.
-        "step_gpus": str(pool.gpu_count if pool.nodes == 1 else 0),
-        "step_cpu": (pool.gpu_steps if pool.nodes == 1 else pool.steps).cpu,
-        "step_memory": (pool.gpu_steps if pool.nodes == 1 else pool.steps).memory,
-        "step_selector": values["cluster"]["node_selector"] if pool.nodes == 1 else {},
-        "step_tolerations": values["cluster"]["tolerations"] if pool.nodes == 1 else [],
-    }
-
-
 def _write(path: Path, value: Any) -> None:
-    """As the platform reads it: texts as they are, all else as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # KFP reads a string as it is, and everything else as JSON.
     path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
 
 
-def _described(config: RunConfig) -> str:
+def _description(config: PipelineConfig) -> str:
+    if isinstance(config, AblationConfig):
+        return f"{len(config.arms)} arms with {len(config.seeds)} seeds from {config.base.path}"
     pool = config.cluster
-    where = f"{pool.nodes} node{'s' if pool.nodes > 1 else ''} with {pool.gpu_count} {pool.gpu_type} each"
-    return f"{', '.join(config.methods)} from {config.base.path}, trained on {where}"
+    nodes = f"{pool.nodes} node{'s' if pool.nodes > 1 else ''} with {pool.gpu_count} {pool.gpu_type} each"
+    return f"{', '.join(config.methods)} from {config.base.path}, trained on {nodes}"

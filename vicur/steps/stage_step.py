@@ -1,4 +1,4 @@
-"""What a step of the pipeline does around its stage: validate what the platform passed, run, and fail with one clear message."""
+"""Run a stage as a pipeline step: validate the parameters from the platform, run the stage, and fail with one clear message."""
 
 from __future__ import annotations
 
@@ -6,104 +6,145 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
-from vicur.config.cluster import ClusterConfig
-from vicur.config.tracking import TrackingConfig
 from vicur.config.validation import validated
 from vicur.data.sources import stage_inputs
 from vicur.errors import VicurError
 from vicur.stage.events import Events, read_events
 from vicur.stage.runner import Summary, execute
 from vicur.stage.session import session_from_environment
-from vicur.stage.table import STAGES
+from vicur.stage.table import STAGES, step_label
+from vicur.steps.parameters import StepParameters, merged_parameters
 
 log = logging.getLogger(__name__)
 
 
+class Artifact(Protocol):
+    """An artifact of Kubeflow Pipelines, as far as a step uses it. The library does not import kfp."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+
+
+class Metrics(Protocol):
+    """An artifact that collects metrics."""
+
+    def log_metric(self, metric: str, value: float) -> None: ...
+
+
 def run_step(
     name: str,
-    config: Mapping[str, Any],
-    inputs: Mapping[str, str],
-    output: str,
-    *,
-    seed: int,
-    tracking: Mapping[str, Any],
-    code: str = "",
-    subject: str = "",
-    checkpoints: str = "",
-    cluster: Mapping[str, Any] | None = None,
+    step: Mapping[str, Any],
+    inputs: Mapping[str, Artifact],
+    output: Artifact,
+    metrics: Metrics,
+    cell: Mapping[str, Any] | None = None,
 ) -> Summary:
-    """Runs a stage as a step of the pipeline.
+    """Run a stage as a step of a pipeline.
+
+    Exits the process after one message if the input is at fault.
 
     Args:
-        name: which stage.
-        config: its section of the configuration as the platform passed it (JSON: whole numbers arrive as floats).
-        inputs: local paths of the input artifacts by name.
-        output: local path of the output artifact.
-        seed: root seed.
-        tracking: the tracking section.
-        code: the stage's code version when the pipeline was compiled; empty if unknown.
-        subject: what the stage works on, where the pipeline has several of it (``vicur``).
-        checkpoints: folder or address on S3 below which the stage's checkpoints outlive its machine, if anywhere.
-        cluster: of a training, the section with its nodes; with one or without the section, it takes place here.
-
-    Exits the process, after one message, where the input is at fault.
+        name: name of the stage.
+        step: the step's parameters (:class:`~vicur.steps.parameters.StepParameters`) as the platform passed them. In JSON from KFP, whole
+            numbers are floats.
+        inputs: input artifacts by the name that the stage knows them by.
+        output: output artifact. It is labeled with the step's subject, so that later steps can tell the cells apart.
+        metrics: receives the metrics of the stage.
+        cell: parameters of the cell, for a step that runs once per cell.
     """
+    subject = str((cell or step).get("subject", ""))
     label = step_label(name, subject)
     log_to_own_file(label)
-    events = Events.from_environment(label)
     try:
-        _stop_where_retrying_is_no_use(label)
-        stage = STAGES[name].reference
-        if code and code != stage.code:
-            log.warning("this image holds other code (%s) than the pipeline was compiled for (%s)", stage.code, code)
-        try:
-            section = validated(STAGES[name].section, dict(config), name)
-            paths = {**stage_inputs(section), **{key: Path(path) for key, path in inputs.items()}}
-            tracked = validated(TrackingConfig, dict(tracking), "tracking")
-            session = session_from_environment(seed, tracked, checkpoints)
-            pool = validated(ClusterConfig, dict(cluster or {}), "cluster")
-        except VicurError as error:
-            events.emit("failed", str(error), retryable=False)
-            raise
-        if pool.nodes > 1:
-            from vicur.cluster.jobs.training import LaunchedTraining
-
-            launched = LaunchedTraining(pool, tracked, checkpoints)
-            return execute(launched, section, paths, Path(output), session, events=events)
-        return execute(stage, section, paths, Path(output), session, events=events)
+        summary = _execute(
+            name, label, step, cell, {key: Path(each.path) for key, each in inputs.items()}, Path(output.path)
+        )
     except VicurError as error:
         fail(error)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr, flush=True)
         raise SystemExit(128 + signal.SIGINT) from None
+    if subject:
+        output.metadata["subject"] = subject
+    for metric, value in summary.metrics.items():
+        metrics.log_metric(metric, value)
+    return summary
 
 
-def step_label(name: str, subject: str = "") -> str:
-    """How a step is called in the live view and the event log (``train vicur``)."""
-    return f"{name} {subject}".strip()
+def cell_inputs(evaluations: Iterable[Artifact], students: Iterable[Artifact]) -> dict[str, Artifact]:
+    """Return the artifacts of all cells by name: ``<subject>`` for an evaluation, ``<subject>.student`` for a student.
+
+    KFP collects the artifacts of a loop in any order, so they are identified by their label.
+    """
+    named = {each.metadata["subject"]: each for each in evaluations}
+    return {**named, **{f"{each.metadata['subject']}.student": each for each in students}}
+
+
+def of_subject(artifacts: Iterable[Artifact], subject: str) -> Artifact:
+    """Return the artifact of the cell that is called ``subject``."""
+    return next(each for each in artifacts if each.metadata["subject"] == subject)
+
+
+def _execute(
+    name: str,
+    label: str,
+    step: Mapping[str, Any],
+    cell: Mapping[str, Any] | None,
+    inputs: Mapping[str, Path],
+    output: Path,
+) -> Summary:
+    events = Events.from_environment(label)
+    _refuse_useless_retry(label)
+    try:
+        parameters = merged_parameters(step, cell)
+        section = validated(STAGES[name].section, parameters.config, name)
+        paths = {**stage_inputs(section), **inputs}
+    except VicurError as error:
+        events.emit("failed", str(error), retryable=False)
+        raise
+    _warn_about_other_code(name, parameters)
+    session = session_from_environment(parameters.seed, parameters.tracking, parameters.checkpoints)
+    if parameters.cluster.nodes == 1:
+        return execute(STAGES[name].reference, section, paths, output, session, events=events)
+    # Imports the Kubernetes client.
+    from vicur.cluster.jobs.training import TrainJobStage
+
+    launched = TrainJobStage(parameters.cluster, parameters.tracking, parameters.checkpoints)
+    return execute(launched, section, paths, output, session, events=events)
+
+
+def _warn_about_other_code(name: str, parameters: StepParameters) -> None:
+    code_version = STAGES[name].reference.code
+    if parameters.code_version and parameters.code_version != code_version:
+        log.warning(
+            "this image holds version %s of the code of the stage %s, but the pipeline was compiled for version %s",
+            code_version,
+            name,
+            parameters.code_version,
+        )
 
 
 def fail(error: VicurError) -> NoReturn:
-    """Ends the process with the error's message and exit code."""
+    """Exit the process with the error's message and exit code."""
     print(f"Error: {error}", file=sys.stderr, flush=True)
     raise SystemExit(error.exit_code) from error
 
 
 def log_to_own_file(label: str) -> None:
-    """Sends all that this process writes from here on to a log of its own in ``VICUR_LOGS``, if that is set.
-
-    Steps that run side by side share their parent's output, where their lines would mix. What libraries in C write goes
-    there as well.
-    """
+    """Redirect stdout and stderr of this process to its own log file in ``VICUR_LOGS``, if that is set."""
     folder = os.environ.get("VICUR_LOGS")
     if not folder:
         return
     sys.stdout.flush()
     sys.stderr.flush()
+    # Steps that run side by side share their parent's output, which would mix their lines. Replacing the file descriptors covers the
+    # output of C libraries, too.
     file = os.open(log_file(Path(folder), label), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -111,19 +152,19 @@ def log_to_own_file(label: str) -> None:
 
 
 def log_file(folder: Path, label: str) -> Path:
-    """Where the step called ``label`` logs to."""
+    """Return the log file of the step called ``label``."""
     return folder / f"{label.replace(' ', '-')}.log"
 
 
-def _stop_where_retrying_is_no_use(label: str) -> None:
-    """A local run retries every failed step; where an earlier attempt found its input at fault, the work is not done again.
+def _refuse_useless_retry(label: str) -> None:
+    """Refuse to repeat a step whose earlier attempt found its input at fault; a local run retries every failed step.
 
     Raises:
-        VicurError: what the earlier attempt found.
+        VicurError: with the message of the earlier attempt.
     """
     path = os.environ.get("VICUR_EVENTS")
     if not path:
         return
-    mine = [event for event in read_events(Path(path))[0] if event.stage == label]
-    if mine and mine[-1].status == "failed" and mine[-1].retryable is False:
-        raise VicurError(mine[-1].text, remedy="Retrying does not help.")
+    own = [event for event in read_events(Path(path))[0] if event.stage == label]
+    if own and own[-1].status == "failed" and own[-1].retryable is False:
+        raise VicurError(own[-1].text, remedy="Retrying does not help.")

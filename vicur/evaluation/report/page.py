@@ -35,6 +35,7 @@ from vicur.evaluation.report.results import (
 )
 from vicur.evaluation.statistics import Difference
 from vicur.evaluation.verdicts import Verdict
+from vicur.pages.html import page_environment
 from vicur.storage.folders import new_file
 from vicur.wording import interval, percent, points
 
@@ -125,16 +126,7 @@ def _folded(verdicts: Sequence[Verdict], chosen: str) -> tuple[list[Verdict], li
 
 def render(context: Mapping[str, Any]) -> str:
     """Render the page as HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        # Questions, answers and cues come from data and may contain markup.
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     environment.filters |= {"percent": percent, "points": points, "interval": _interval, "json_data": json_data}
     environment.filters |= {
         "count": lambda number: f"{number:,}",
@@ -143,11 +135,10 @@ def render(context: Mapping[str, Any]) -> str:
         "unbroken": _unbroken,
     }
     script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
-    style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
     # The policy allows this script by its hash, so no other script can run, not even an injected one.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = environment.get_template("page.html.j2")
-    return page.render(context, script=script, script_hash=digest, style=style)
+    return page.render(context, script=script, script_hash=digest)
 
 
 def json_data(value: Any) -> str:

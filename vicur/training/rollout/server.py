@@ -109,7 +109,7 @@ class Server:
         """
         answers = list(self._threads.map(self._generate, prompts, parameters))
         # After the answers: had the weights been replaced meanwhile, some would be off policy.
-        if self._sent is not None and self._sent != self._call("vicur_given"):
+        if self._sent is not None and self._sent != self._call("vicur_weights_file"):
             raise self._error(
                 "has other weights than this training sent: it was restarted, or another training sends it weights too"
             )

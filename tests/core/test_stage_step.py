@@ -1,0 +1,175 @@
+"""A step validates its parameters, runs its stage, and fails with one clear message."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.artifacts import FileArtifact, LoggedMetrics
+from vicur.config.training import TrainConfig
+from vicur.errors import VicurError
+from vicur.stage import table
+from vicur.stage.events import read_events
+from vicur.stage.runner import Context, Stage, Summary
+from vicur.steps.stage_step import cell_inputs, log_file, of_subject, run_step
+from vicur.tracking.tracker import Tracker
+
+
+class RecordedStage:
+    """A stage that records its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[TrainConfig, dict[str, Path], Context]] = []
+        self.error: Exception | None = None
+
+    def __call__(self, config: TrainConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Summary:
+        self.calls.append((config, dict(inputs), context))
+        if self.error is not None:
+            raise self.error
+        (output / "model").write_text("x")
+        return Summary(key_figure="done", metrics={"accuracy/test": 0.5})
+
+
+RecordedStage.__module__ = "vicur.seeds"
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RecordedStage:
+    stage = RecordedStage()
+    entry = replace(table.STAGES["train"], reference=Stage("train", stage, Summary))
+    monkeypatch.setitem(table.STAGES, "train", entry)
+    monkeypatch.setattr("vicur.stage.session.open_tracker", lambda *_: Tracker())
+    monkeypatch.setenv("VICUR_RUN_ID", "run-1")
+    monkeypatch.setenv("VICUR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VICUR_EVENTS", str(tmp_path / "events.jsonl"))
+    monkeypatch.delenv("VICUR_LOGS", raising=False)
+    (tmp_path / "dataset").write_text("rows")
+    return stage
+
+
+def run(tmp_path: Path, config: Mapping[str, Any] | None = None, **step: Any) -> tuple[FileArtifact, LoggedMetrics]:
+    """Run the step ``train vicur`` and return its artifacts."""
+    output, metrics = FileArtifact(str(tmp_path / "out")), LoggedMetrics()
+    inputs = {"dataset": FileArtifact(str(tmp_path / "dataset"))}
+    shared = {"config": dict(config or {}), "seed": 3.0, **step}
+    run_step("train", shared, inputs, output, metrics, {"subject": "vicur"})
+    return output, metrics
+
+
+def failures(tmp_path: Path) -> list[tuple[str, bool | None]]:
+    events, _ = read_events(tmp_path / "events.jsonl")
+    return [(event.stage, event.retryable) for event in events if event.status == "failed"]
+
+
+def test_whole_numbers_that_kfp_made_floats_are_integers_again(stage: RecordedStage, tmp_path: Path) -> None:
+    run(tmp_path, {"steps": 7.0, "rollout": {"max_new_tokens": 5.0}})
+    (config, inputs, context) = stage.calls[0]
+    assert isinstance(config.steps, int)
+    assert (config.steps, config.rollout.max_new_tokens) == (7, 5)
+    assert inputs == {"dataset": tmp_path / "dataset"}
+    assert (context.run_id, context.seed, context.events.stage) == ("run-1", 3, "train vicur")
+
+
+@pytest.mark.usefixtures("stage")
+def test_the_output_is_labeled_with_the_subject_and_metrics_are_logged(tmp_path: Path) -> None:
+    output, metrics = run(tmp_path)
+    assert Path(output.path, "model").exists()
+    assert output.metadata == {"subject": "vicur"}
+    assert metrics.values == {"accuracy/test": 0.5}
+
+
+def test_settings_of_a_cell_replace_those_of_the_step(stage: RecordedStage, tmp_path: Path) -> None:
+    cell = {"subject": "arm.7", "seed": 7.0, "config": {"method": "opsd", "steps": 9.0}, "unset": ["objective"]}
+    step = {"config": {"steps": 5.0, "batch_size": 8.0, "objective": {"type": "forward_kl"}}}
+    output = FileArtifact(str(tmp_path / "out"))
+    run_step("train", step, {"dataset": FileArtifact(str(tmp_path / "dataset"))}, output, LoggedMetrics(), cell)
+    (config, _, context) = stage.calls[0]
+    assert (config.method, config.steps, config.batch_size, config.objective) == ("opsd", 9, 8, None)
+    assert (context.seed, context.events.stage) == (7, "train arm.7")
+
+
+def test_a_wrong_setting_fails_the_step_and_is_named(
+    stage: RecordedStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(tmp_path, {"method": "grpoo"})
+    assert caught.value.code == 2
+    assert "method must be one of" in capsys.readouterr().err
+    assert stage.calls == []
+    assert failures(tmp_path) == [("train vicur", False)]
+
+
+@pytest.mark.usefixtures("stage")
+def test_an_unknown_parameter_fails_the_step_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path, sead=3)
+    assert "sead" in capsys.readouterr().err
+    assert failures(tmp_path) == [("train vicur", False)]
+
+
+def test_a_step_whose_input_is_at_fault_is_not_repeated(stage: RecordedStage, tmp_path: Path) -> None:
+    stage.error = VicurError("is torn.", where="photo.png", remedy="Replace it.", exit_code=7)
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            run(tmp_path)
+    assert len(stage.calls) == 1
+
+
+def test_a_step_with_a_temporary_failure_is_repeated(stage: RecordedStage, tmp_path: Path) -> None:
+    stage.error = VicurError("MLflow does not answer.", remedy="Start it.", retryable=True)
+    with pytest.raises(SystemExit):
+        run(tmp_path)
+    stage.error = None
+    run(tmp_path)
+    assert len(stage.calls) == 2
+
+
+def test_a_defect_keeps_its_traceback(stage: RecordedStage, tmp_path: Path) -> None:
+    stage.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path)
+
+
+@pytest.mark.usefixtures("stage")
+def test_an_image_with_another_code_version_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, code_version="0123")
+    assert "compiled for version 0123" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, code_version=table.STAGES["train"].reference.code)
+    assert caplog.text == ""
+
+
+def test_artifacts_of_cells_are_told_apart_by_their_subject_not_by_their_order() -> None:
+    evaluations = [FileArtifact("e-b", {"subject": "b"}), FileArtifact("e-a", {"subject": "a"})]
+    students = [FileArtifact("s-a", {"subject": "a"}), FileArtifact("s-b", {"subject": "b"})]
+    named = {name: each.path for name, each in cell_inputs(evaluations, students).items()}
+    assert named == {"a": "e-a", "b": "e-b", "a.student": "s-a", "b.student": "s-b"}
+    assert of_subject(students, "b").path == "s-b"
+
+
+def test_each_step_writes_its_own_log_file(tmp_path: Path) -> None:
+    script = """
+        import os, sys
+        from vicur.steps.stage_step import log_to_own_file
+        print("before", flush=True)
+        log_to_own_file("train vicur")
+        print("from Python")
+        os.write(2, b"from C\\n")
+    """
+    environment = {"VICUR_LOGS": str(tmp_path)}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    for _ in range(2):
+        assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout == "before\n"
+    log = log_file(tmp_path, "train vicur")
+    assert log == tmp_path / "train-vicur.log"
+    assert sorted(log.read_text().splitlines()) == ["from C", "from C", "from Python", "from Python"]

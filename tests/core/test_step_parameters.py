@@ -1,0 +1,196 @@
+"""Parameters of pipeline steps: each step gets what it depends on, nothing else, and as little as possible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from vicur.cluster.keys import cache_keys
+from vicur.config.ablation import AblationConfig
+from vicur.config.cells import Cell
+from vicur.config.compact import compact
+from vicur.config.loading import load_settings
+from vicur.config.methods import METHODS
+from vicur.config.run import RunConfig
+from vicur.config.section import Section
+from vicur.errors import VicurError
+from vicur.stage import table
+from vicur.stage.table import STAGES, PipelineStep, step_labels, steps_of
+from vicur.steps.parameters import merged_parameters, pipeline_parameters
+from vicur.steps.preflight_step import graph_parameters
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+RUNS = [CONFIGS / f"{name}.yaml" for name in ("local", "qwen3-vl-2b", "qwen3-vl-8b", "qwen3-vl-32b")]
+ABLATIONS = sorted(CONFIGS.glob("ablation*.yaml"))
+VERSIONS: Mapping[str, str] = dict.fromkeys(STAGES, "0123456789abcdef")
+DIFFERENT = {
+    "methods": ["opsd", "opd", "grpo"],
+    "training": {
+        "objective": {"type": "forward_kl"},
+        "recovery": {"interval": 3},
+        "per_method": {
+            "opd": {"teacher": {"type": "checkpoint", "path": "tiny-teacher"}},
+            "grpo": {"objective": None, "steps": 9, "recovery": {"sink": "assistant"}},
+        },
+    },
+}
+
+
+def shipped() -> list[RunConfig | AblationConfig]:
+    runs = [load_settings(RunConfig, file) for file in RUNS]
+    return [*runs, *(load_settings(AblationConfig, file) for file in ABLATIONS)]
+
+
+def made(config: RunConfig | AblationConfig) -> dict[str, Any]:
+    """The parameters of a run, after their way through JSON."""
+    return dict(json.loads(json.dumps(pipeline_parameters(config, VERSIONS, cache_keys(config, VERSIONS)))))
+
+
+@pytest.mark.parametrize("config", [*shipped(), RunConfig.model_validate(DIFFERENT)], ids=lambda config: config.name)
+def test_every_step_gets_the_settings_of_the_configuration(config: RunConfig | AblationConfig) -> None:
+    parameters = made(config)
+    for step in steps_of(config):
+        section = STAGES[step.stage].section
+        cells = list(zip(config.cells(), parameters["cells"], strict=True)) if step.cell_name else [(None, None)]
+        for cell, changes in cells:
+            merged = merged_parameters(parameters[step.parameter], changes and changes[step.name])
+            expected = getattr(config if cell is None else cell, step.section)
+            assert validate(section, merged.config) == expected
+            assert merged.seed == (config if cell is None else cell).seed
+            assert merged.subject == (step.subject if cell is None else getattr(cell, str(step.cell_name)))
+            assert (merged.tracking, merged.code_version) == (config.tracking, VERSIONS[step.stage])
+            assert len(merged.cache_key) == 32
+
+
+def validate(section: Any, values: dict[str, Any]) -> Any:
+    class Holder(BaseModel):
+        held: section
+
+    return Holder(held=values).held
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Labels of the steps whose parameters differ."""
+    names = {step.name for step in table.STEPS if before.get(step.parameter) != after.get(step.parameter)}
+    cells = {cell["train"]["subject"]: cell for cell in before["cells"]}
+    for cell in after["cells"]:
+        if cell != cells.get(cell["train"]["subject"]):
+            names |= {f"{name} {each['subject']}" for name, each in cell.items()}
+    return names
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        ({"registry": {"model": "other"}}, {"register"}),
+        ({"registry": {"gate": {"margin": 0.5}}}, {"register"}),
+        ({"name": "other"}, set()),
+        ({"cluster": {"gpu_count": 8, "prices": {"nvidia.com/gpu": 3.0}}}, set()),
+        # Compare and register depend on the set of methods, the other students do not depend on a new one.
+        ({"methods": ["opsd", "vicur", "grpo"]}, {"compare", "register", "train grpo", "evaluate grpo"}),
+        (
+            {"training": {"per_method": {"vicur": {"steps": 7}}}},
+            {"compare", "register", "train vicur", "evaluate vicur"},
+        ),
+    ],
+)
+def test_a_change_reaches_the_steps_that_depend_on_it_and_no_others(change: dict[str, Any], steps: set[str]) -> None:
+    assert changed(made(RunConfig()), made(RunConfig.model_validate(change))) == steps
+
+
+def test_a_training_on_several_nodes_gets_the_cluster_and_no_other_step_does() -> None:
+    parameters = made(RunConfig.model_validate({"cluster": {"nodes": 2}, "checkpoints": "s3://bucket/runs"}))
+    assert {name for name, each in parameters.items() if "cluster" in each} == {"train_step"}
+    assert merged_parameters(parameters["train_step"]).cluster.nodes == 2
+    assert {name for name, each in parameters.items() if "checkpoints" in each} == {"train_step", "extract_step"}
+
+
+def test_a_local_run_has_no_cache_keys() -> None:
+    assert "cache_key" not in json.dumps(pipeline_parameters(RunConfig(), VERSIONS))
+
+
+@pytest.mark.parametrize("config", shipped(), ids=lambda config: config.name)
+def test_a_configuration_is_equal_after_leaving_its_defaults_out(config: Section) -> None:
+    assert type(config).model_validate(json.loads(json.dumps(compact(config)))) == config
+
+
+def test_a_setting_that_is_null_against_its_default_is_refused() -> None:
+    config = RunConfig.model_validate({"training": {"per_method": {"vicur": {"objective": None}}}})
+    with pytest.raises(VicurError, match="null"):
+        compact(config)
+
+
+def test_parameters_of_a_step_stay_small(record_property: Any) -> None:
+    """A workflow's status holds six copies of each, and 1 MiB is its limit."""
+    six = RunConfig.model_validate({**load_settings(RunConfig, RUNS[2]).model_dump(), "methods": METHODS[:4]})
+    sizes = {name: len(json.dumps(value)) for name, value in made(six).items() if name != "cells"}
+    sizes |= {"cell": max(len(json.dumps(cell)) for cell in made(six)["cells"])}
+    record_property("bytes", sizes)
+    print(sizes)
+    assert max(sizes.values()) < 1500
+
+
+@pytest.mark.parametrize("file", ABLATIONS, ids=lambda file: file.name)
+def test_arguments_of_an_ablation_fit_into_a_pods_environment(file: Path) -> None:
+    """Argo passes them twice, and a template may have 128 KiB."""
+    assert len(json.dumps(made(load_settings(AblationConfig, file)))) < 64_000
+
+
+def test_labels_are_in_reading_order_and_a_shared_student_is_trained_once() -> None:
+    arms = [
+        {"name": "a", "about": "one", "method": "vicur"},
+        {"name": "off", "about": "other", "students_of": "a", "evaluation": {"cue_recovery": False}},
+    ]
+    config = AblationConfig.model_validate({"arms": arms, "seeds": [0, 1]})
+    assert step_labels(config) == [
+        *("prepare", "extract", "base", "evaluate base"),
+        *("train a.0", "evaluate a.0", "train a.1", "evaluate a.1", "evaluate off.0", "evaluate off.1"),
+        "ablate",
+    ]
+
+
+@pytest.fixture
+def fake_step(monkeypatch: pytest.MonkeyPatch) -> PipelineStep:
+    """A step that somebody declares."""
+    step = PipelineStep("audit", "evaluate", "evaluation", after=("train",), cell_name="subject", checkpoints=True)
+    shown = table.STEPS.index(next(each for each in table.STEPS if each.name == "compare"))
+    monkeypatch.setattr(table, "STEPS", (*table.STEPS[:shown], step, *table.STEPS[shown:]))
+    monkeypatch.setattr("vicur.steps.preflight_step.STEPS", table.STEPS)
+    monkeypatch.setattr(PipelineStep, "label", lambda self, cell=None: _label(self, cell))
+    return step
+
+
+def _label(step: PipelineStep, cell: Cell | None) -> str:
+    subject = getattr(cell, step.cell_name) if step.cell_name else step.subject
+    return f"{step.name if step.name == 'audit' else step.stage} {subject}".strip()
+
+
+def test_a_declared_step_has_a_label_parameters_a_cache_key_and_an_output_of_preflight(
+    fake_step: PipelineStep,
+) -> None:
+    config = RunConfig(methods=("vicur",), checkpoints="s3://bucket/runs")
+    assert step_labels(config)[-4:] == ["evaluate vicur", "audit vicur", "compare", "register"]
+    parameters = made(config)
+    assert parameters["audit_step"]["checkpoints"] == "s3://bucket/runs"
+    assert parameters["cells"][0]["audit"]["cache_key"] != parameters["cells"][0]["evaluate"]["cache_key"]
+    assert fake_step.parameter in graph_parameters(config)
+    assert fake_step.parameter in graph_parameters()
+
+
+@pytest.mark.usefixtures("fake_step")
+def test_a_declared_step_that_the_graph_lacks_is_refused() -> None:
+    from vicur_pipelines.local import build
+
+    with pytest.raises(ValueError, match=r"not added in pipelines/graph\.py: audit"):
+        build(RunConfig(), retries=0)
+
+
+def test_a_step_of_a_section_that_no_configuration_has_is_in_no_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = PipelineStep("audit", "evaluate", "audits")
+    monkeypatch.setattr(table, "STEPS", (*table.STEPS, step))
+    assert step not in steps_of(RunConfig())

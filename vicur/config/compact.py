@@ -1,0 +1,53 @@
+"""Serialize settings without those that have their default.
+
+Kubeflow Pipelines keeps a step's parameters in six copies in a workflow's status, which may not exceed 1 MiB. The code version of a step
+fixes the defaults, so leaving them out loses nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vicur.config.section import Section
+from vicur.errors import VicurError
+
+# They decide what the other settings mean, and a reader of the values needs them.
+_ALWAYS = ("type", "method")
+
+
+def compact(section: Section) -> dict[str, Any]:
+    """Return the settings of ``section`` that differ from their defaults, as JSON values.
+
+    Raises:
+        VicurError: if the values do not validate to an equal section. KFP cannot pass ``null``, so this is the case for a setting that is
+            ``null`` although its default is not.
+    """
+    values = _changed(section)
+    if type(section).model_validate(values) != section:
+        raise VicurError(
+            "a setting is null although its default is not, and Kubeflow Pipelines cannot pass null.",
+            where=type(section).__name__,
+            remedy="Leave the setting out, or give it a value.",
+        )
+    return values
+
+
+def _changed(section: Section) -> dict[str, Any]:
+    changed = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        is_default = value == field.get_default(call_default_factory=True)
+        if value is not None and (name in _ALWAYS or not is_default):
+            changed[name] = _json(value)
+    return changed
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Section):
+        return _changed(value)
+    if isinstance(value, dict):
+        return {key: _json(each) for key, each in value.items() if each is not None}
+    if isinstance(value, tuple | list):
+        return [_json(each) for each in value]
+    # Paths are the only values of settings that JSON lacks.
+    return value if isinstance(value, str | int | float | bool) else str(value)
