@@ -179,7 +179,10 @@ MD5 = "0" * 32
         ([{"md5": MD5, "relpath": ""}], "is not a path inside"),
         ([{"md5": MD5, "relpath": "a"}, {"md5": "1" * 32, "relpath": "a"}], "lists the file 'a' twice"),
         ([{"md5": MD5, "relpath": "a"}, {"md5": MD5, "relpath": "a/b/c"}], "lists 'a' as a file and as a folder"),
-        ([{"md5": "../../../../etc/x", "relpath": "a"}], r"not a listing of a folder as DVC 3 writes it \(\[0\]\.md5"),
+        (
+            [{"md5": "../../../../etc/x", "relpath": "a"}],
+            r"not a listing of a folder as DVC 3 writes it \(\[0\]\.md5 is not a hash",
+        ),
         ([{"md5-dos2unix": MD5, "relpath": "a"}], r"not a listing .* \(\[0\]\.md5 is missing\)"),
         ([{"md5": MD5}], r"not a listing .* \(\[0\]\.relpath"),
         ({"md5": MD5}, "not a listing of a folder"),

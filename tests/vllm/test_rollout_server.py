@@ -52,11 +52,11 @@ def served(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vll
 
 @pytest.fixture
 def engine(case: Case, served: Vllm) -> Iterator[VllmEngine]:
-    made = VllmEngine(
+    vllm_engine = VllmEngine(
         Server(served), SingleModel(case.student, bf16=False), case.chat, World.single("cpu"), torch.float32, "vLLM"
     )
-    yield made
-    made.close()
+    yield vllm_engine
+    vllm_engine.close()
 
 
 @contextmanager
