@@ -10,6 +10,7 @@ from vicur_pipelines.table import PIPELINES
 
 from vicur.config.cluster import ClusterConfig
 from vicur.config.section import Section
+from vicur.config.sources import Sources
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.stage.table import STAGES
@@ -37,7 +38,7 @@ def write_package(
             raise VicurError(
                 "the name of the image is empty.", where="--image", remedy="Name an image, or omit the option."
             )
-        validated(ClusterConfig, {"image": image}, "--image")
+        validated(ClusterConfig, {"image": image}, Sources("--image", options={"image": "--image"}))
         # Read when the components are imported.
         os.environ["VICUR_IMAGE"] = image
     from kfp import compiler

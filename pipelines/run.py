@@ -15,9 +15,10 @@ from vicur_pipelines.models import require_engines, require_models
 from vicur_pipelines.progress import Progress, Step, duration
 from vicur_pipelines.run_folder import RUNS, RunFolder, open_run, point_latest_at
 from vicur_pipelines.summary import ErrorRecord, RunSummary, ablation_table, results_table, summarize
-from vicur_pipelines.supervisor import PIPELINE_LOG, Stopped, supervise
+from vicur_pipelines.supervisor import PIPELINE_LOG, supervise
 from vicur_pipelines.table import Pipeline, pipeline_of
 
+from vicur.processes.signals import Stopped
 from vicur.stage.runner import DEFAULT_CACHE
 from vicur.stage.table import PipelineConfig, step_labels
 from vicur.steps.stage_step import log_file

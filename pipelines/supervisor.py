@@ -7,27 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from vicur_pipelines.run_folder import RunFolder
 
+from vicur.processes.signals import stopped_by_signals
 from vicur.processes.threads import limit_threads
 from vicur.stage.events import Event, read_events
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
 PIPELINE_LOG = "pipeline.log"
-
-
-class Stopped(BaseException):
-    """Raised in place of the signal that stops a run."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 def supervise(run: RunFolder, cache: Path, follow: Callable[[list[Event]], None]) -> int:
@@ -42,7 +33,7 @@ def supervise(run: RunFolder, cache: Path, follow: Callable[[list[Event]], None]
         Stopped: on SIGINT or SIGTERM, after all processes of the pipeline have ended.
     """
     command = [sys.executable, "-m", "vicur_pipelines.local", str(run.path)]
-    with (run.logs / PIPELINE_LOG).open("ab") as log, _signals_raised():
+    with (run.logs / PIPELINE_LOG).open("ab") as log, stopped_by_signals():
         pipeline = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -109,24 +100,3 @@ def _signal_group(group: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-@contextmanager
-def _signals_raised() -> Iterator[None]:
-    """Raise :class:`Stopped` on SIGINT or SIGTERM within the block."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del frame
-        # A second signal must not interrupt the cleanup.
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -16,13 +16,13 @@ def require_trainable_on(config: TrainConfig, pool: ClusterConfig) -> None:
             would run vLLM.
     """
     # Imports torch.
-    from vicur.training.rollout.build import require_alone
+    from vicur.training.rollout.build import require_single_process
     from vicur.training.train import require_equal_shares
-    from vicur.training.world import processes_with
+    from vicur.training.world import processes_per_machine
 
-    count = processes_with(config.distribution, pool.gpu_count)
+    count = processes_per_machine(config.distribution, pool.gpu_count)
     require_equal_shares(config, count * pool.nodes)
-    require_alone(config, count * pool.nodes)
+    require_single_process(config, count * pool.nodes)
 
 
 def require_common_place(checkpoints: str) -> None:

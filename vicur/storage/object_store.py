@@ -49,7 +49,7 @@ class Objects(Protocol):
         ...
 
     def is_empty(self) -> bool:
-        """Check whether there is no object, without listing all."""
+        """Check for the absence of any object, without listing all."""
         ...
 
     def read(self, key: str, limit: int) -> bytes | None:

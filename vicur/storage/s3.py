@@ -106,7 +106,7 @@ class S3Folders:
         return sorted(key.split("/")[0] for key in keys if key.count("/") == 1 and key.endswith(f"/{self.marker}"))
 
     def read_marker(self, name: str) -> bytes | None:
-        """Return the content of a folder's marker, or ``None`` if there is no such folder."""
+        """Return the content of a folder's marker, or ``None`` if the folder does not exist."""
         with s3_errors(f"{self.address}/{name}"):
             try:
                 response = self.client.get_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"))
@@ -151,7 +151,7 @@ class S3Folders:
         """Download a folder to ``target``, completely or not at all.
 
         Raises:
-            VicurError: if there is no complete folder of that name, or one of its keys would be written outside ``target``.
+            VicurError: if no complete folder has that name, or one of its keys would be written outside ``target``.
         """
         with s3_errors(f"{self.address}/{name}"), new_folder(target) as partial:
             keys = self._keys(f"{name}/")
@@ -162,7 +162,7 @@ class S3Folders:
                     remedy="Correct the address.",
                 )
             for key in keys:
-                # A key may contain "..": whoever can write to the bucket chooses it.
+                # A key is any text that someone with write access chose, and may contain "..".
                 place = (partial / key.removeprefix(f"{name}/")).resolve()
                 if not place.is_relative_to(partial.resolve()):
                     raise VicurError(
