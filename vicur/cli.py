@@ -56,6 +56,7 @@ app = Commands(
     ),
     no_args_is_help=True,
     rich_markup_mode="rich",
+    # Rich's tracebacks print local variables, which may contain secrets.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -112,6 +113,7 @@ app.command("clean", rich_help_panel=_MAINTENANCE)(clean.clean)
 
 def main() -> None:
     """Run the ``vicur`` command."""
+    # Before any command imports torch, which reads the limits once.
     limit_threads(os.environ)
     for reason in _UNAVAILABLE:
         Console(stderr=True).print(f"Command not available: {reason}", style="yellow", markup=False, soft_wrap=True)

@@ -49,6 +49,7 @@ def clean(
     kinds["tracking"] = mlflow
     selected = [item for item in items if kinds[item.kind]]
     if keep is not None:
+        # Runs are listed from the oldest to the newest.
         all_runs = [item for item in items if item.kind == "run"]
         older = all_runs[: max(0, len(all_runs) - keep)]
         selected = [item for item in selected if item.kind != "run"] + older
@@ -58,6 +59,7 @@ def clean(
         typer.echo("Nothing to remove." if has_options else "See 'vicur clean --help' for options to remove files.")
         return
     _show(selected)
+    # A stage may start to use a result during the confirmation: remove() looks at its lock again.
     removable = [item for item in selected if not item.in_use]
     if dry_run or not removable:
         typer.echo("Nothing was removed.")

@@ -64,4 +64,5 @@ def _student(text: str) -> dict[str, Path]:
             remedy="Write, for example, --student vicur=evaluations/vicur,students/vicur.",
         )
     inputs = {method: Path(evaluation)}
+    # The report finds a student's training curves under this name.
     return {**inputs, f"{method}.student": Path(folder)} if folder else inputs

@@ -65,6 +65,7 @@ def doctor(
         console = Console()
         console.print(table(results, scopes))
         console.print(f"\n{summary(results, scopes)}", highlight=False)
+        # Without a cluster, its requirements are still listed, and would look like failures.
         if not cluster:
             console.print("What is missing is needed only for a run in a cluster: see docs/kubernetes.md.", style="dim")
     if not passes(results, scopes):

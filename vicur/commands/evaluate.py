@@ -36,6 +36,7 @@ def evaluate(
     from vicur.config.validation import validated
 
     settings = configuration(config, overrides)
+    # The model may be any folder, but an address is rejected as it is in the section `base`.
     named: BaseModelConfig = validated(BaseModelConfig, {"path": model}, Sources("MODEL", options={"path": "MODEL"}))
     inputs = {"dataset": dataset, "model": named.folder}
     subject = Path(model).name

@@ -11,6 +11,7 @@ from vicur.commands.common import ConfigOption, SetOption, configuration, write_
 
 DOES_NOT_FIT = 3
 """Exit status if the run does not fit."""
+# Options of the inputs, for error messages.
 _PLACES = {
     "gpus": "--gpus",
     "teacher_gpus": "--teacher-gpus",
@@ -99,6 +100,7 @@ def plan(
     options: dict[str, Any] = {"gpus": gpus, "teacher_gpus": teacher_gpus, "hardware": hardware}
     if examples is not None:
         options["examples"] = examples
+    # --assume wins over the other options.
     sources = Sources("vicur plan", overrides={**_PLACES, **overridden(assume or (), "--assume")})
     assumed = read_overrides(assume or (), options, "--assume")
     result = make_plan(plan_input(settings, name, assumed=assumed, where=sources))
