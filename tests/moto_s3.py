@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import boto3
@@ -33,11 +35,17 @@ def use_s3(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@cache
+def _resource(address: str) -> Any:
+    # A new session loads the descriptions of all services, which takes up to half a second.
+    session = boto3.session.Session("test", "test", region_name="us-east-1")
+    return session.resource("s3", endpoint_url=address)
+
+
 @contextmanager
 def empty_bucket(name: str) -> Iterator[Any]:
     """Create a bucket as a boto3 resource, and delete it with its content afterwards."""
-    # Not boto3's default session, which keeps the first credentials that it finds.
-    bucket = boto3.session.Session().resource("s3").Bucket(name)
+    bucket = _resource(os.environ["AWS_ENDPOINT_URL"]).Bucket(name)
     bucket.create()
     yield bucket
     bucket.objects.all().delete()

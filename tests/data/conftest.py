@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
 
@@ -19,7 +20,7 @@ from vicur.config.data import DigitScenesConfig, Pool
 from vicur.data import PrepareSummary, prepare
 from vicur.stage.events import Events
 from vicur.stage.runner import Context, Session
-from vicur.storage.folders import files_below
+from vicur.storage.folders import files_below, new_folder
 
 # No deadline: a busy machine may slow down any example.
 settings.register_profile("data", deadline=None)
@@ -100,11 +101,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def embedded(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The embedded dataset with default settings. Do not write to it."""
-    folder = tmp_path_factory.mktemp("embedded") / "data"
-    draw(folder, DigitScenesConfig())
-    return folder
+    # Workers share the parent of their base folders, so only one of them builds the dataset.
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "embedded-dataset"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "data").is_dir():
+            with new_folder(folder / "data") as partial:
+                prepare(DigitScenesConfig(), {}, partial, make_context(folder / "work"))
+    return folder / "data"
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def _drop_count(folder: Path) -> None:
     ("damage", "message"),
     [
         (_drop_manifest, r"data: is not a dataset: it has no manifest\.json\. Build the dataset again"),
-        (_garble_manifest, r"manifest\.json: invalid JSON"),
+        (_garble_manifest, r"manifest\.json: is not valid JSON\."),
         (_later_version, r"manifest\.json: has schema version 2, but this release reads version 1\."),
         (_drop_count, r"manifest\.json:examples: is missing\."),
     ],

@@ -25,7 +25,6 @@ def test_a_fresh_build_matches_data_dvc_and_dvc_agrees(embedded: Path, tmp_path:
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    assert "modified:" in run_dvc(repository, "status")
     assert not store_if_pinned(repository / "data", repository / "data.dvc")
     with pytest.raises(VicurError, match=r"data: has hash \w+\.dir, but data\.dvc has \w+\.dir\."):
         check_pin(repository / "data", repository / "data.dvc")

@@ -50,7 +50,8 @@ def test_an_interrupted_fetch_resumes_with_the_complete_files(hub: Hub, tmp_path
     assert check(tmp_path / "tiny-model")
 
 
-def test_a_broken_connection_is_retried(hub: Hub, tmp_path: Path) -> None:
+def test_a_broken_connection_is_retried(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
     hub.broken = {"model.safetensors"}
     assert install(model_source(REPOSITORY, COMMIT), str(tmp_path)).fetched
     assert check(tmp_path / "tiny-model")

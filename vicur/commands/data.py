@@ -41,7 +41,7 @@ def prepare(
     overrides: SetOption = None,
     cache: CacheOption = True,
 ) -> None:
-    """Build the dataset: render the embedded digit scenes, or import a folder of your own.
+    """Build the dataset: render the embedded digit scenes, or import your own folder.
 
     Your folder contains examples.jsonl (or examples.parquet) and the images that it names. Rows that cannot be used are skipped
     and listed, up to a limit.

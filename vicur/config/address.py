@@ -9,9 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 S3_ADDRESS = r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?"
-"""Pattern of an S3 address, ``s3://bucket/prefix``."""
 DATASET_HASH = r"[0-9a-f]{32}\.dir"
-"""Pattern of DVC's hash of a folder."""
 
 
 def _address(text: str) -> str:
@@ -21,14 +19,9 @@ def _address(text: str) -> str:
 
 
 def http_address(text: str, example: str, key: str) -> str:
-    """Return ``text`` if it is the address of an HTTP API.
+    """Return ``text`` if it is the address of an HTTP API without credentials, query or fragment, or raise a ``ValueError``.
 
-    Args:
-        example: an address to show in the message.
-        key: environment variable for an API key, which must not be part of the address.
-
-    Raises:
-        ValueError: if it is not an HTTP address, or contains credentials, a query or a fragment.
+    The message shows an example, and the environment variable ``key`` for an API key.
     """
     try:
         parts = urlsplit(text)
@@ -44,17 +37,11 @@ def http_address(text: str, example: str, key: str) -> str:
 
 
 def folder_hash(text: str) -> str:
-    """Return ``text`` if it is DVC's hash of a folder.
-
-    Raises:
-        ValueError: if it is not.
-    """
+    """Return ``text`` if it is DVC's hash of a folder, or raise a ``ValueError``."""
     if not re.fullmatch(DATASET_HASH, text):
         raise ValueError("is not DVC's hash of a folder: 32 digits of 0-9 and a-f, followed by .dir")
     return text
 
 
 S3Address = Annotated[str, AfterValidator(_address)]
-"""An S3 address, ``s3://bucket/prefix``."""
 DatasetHash = Annotated[str, AfterValidator(folder_hash)]
-"""DVC's hash of a folder, as in ``md5`` of a ``.dvc`` file."""

@@ -8,12 +8,10 @@ from pydantic import field_validator
 
 from vicur.config.section import Section
 
+# Names of the models that ship with this package, and their folders below vicur/modeling/tiny.
 TINY = "tiny"
-"""Name of the base model that ships with this package."""
-TINY_TEACHER = "tiny-teacher"
-"""Name of the larger tiny model that ships with this package as a teacher of the tiny base."""
+TINY_TEACHER = "tiny-teacher"  # larger, and knows the students' training data
 SHIPPED = {TINY: "base", TINY_TEACHER: "teacher"}
-"""Folders of the shipped models below ``vicur/modeling/tiny``."""
 
 
 def model_folder(path: str) -> Path:
@@ -40,7 +38,6 @@ class BaseModelConfig(Section):
 
     @property
     def folder(self) -> Path:
-        """Return the folder of the model."""
         return model_folder(self.path)
 
     def inputs(self) -> dict[str, Path]:

@@ -123,7 +123,6 @@ class FolderConfig(ImportConfig):
     """Folder with the examples file. Paths of images are relative to it."""
 
     def inputs(self) -> dict[str, Path]:
-        """Return the folder."""
         return {"source": self.path}
 
 
@@ -147,7 +146,7 @@ class PinnedConfig(ImportConfig):
         return remote
 
     def identity(self) -> dict[str, Any]:
-        """Return all settings except the location."""
+        # The hash identifies the data wherever they are stored.
         return self.model_dump(mode="json", exclude={"remote"})
 
 
@@ -166,7 +165,7 @@ class RemoteConfig(ImportConfig):
         return text and folder_hash(text)
 
     def identity(self) -> dict[str, Any]:
-        """Return all settings except the location."""
+        # The data are identified by the hash, or by S3's listing, which is an input of the stage.
         return self.model_dump(mode="json", exclude={"uri"})
 
 

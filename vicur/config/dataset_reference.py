@@ -29,12 +29,7 @@ _FORMS = (
 def dataset_reference(text: str, configured: DataConfig | None = None) -> DataConfig:
     """Parse a reference to a dataset into the section ``data``, without checking that the dataset exists.
 
-    Args:
-        text: the reference, possibly surrounded by white space.
-        configured: result for an empty reference; the embedded digit scenes by default.
-
-    Raises:
-        VicurError: if the text has none of the forms above.
+    An empty reference means the configured dataset, or the embedded digit scenes if there is none.
     """
     reference = text.strip()
     if not reference:

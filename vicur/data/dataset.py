@@ -31,7 +31,7 @@ _REBUILD = "Build the dataset again (vicur data prepare), or fetch it again."
 
 
 class DatasetWriter:
-    """Writes examples to an empty folder, in the order in which they are added."""
+    """Writes examples to an empty folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,7 +39,6 @@ class DatasetWriter:
         self._shards: dict[str, list[Shard]] = {split: [] for split in SPLITS}
 
     def add(self, example: Example) -> None:
-        """Append an example to its split."""
         from vicur.data.shards import ShardWriter
 
         split = example.split
@@ -51,19 +50,14 @@ class DatasetWriter:
             self._close(split)
 
     def finish(self, source: dict[str, Any], seed: int | None, skipped: int) -> Manifest:
-        """Close the shards, and write the manifest and the card.
-
-        Args:
-            source: settings that the dataset was made with. They must not depend on this machine.
-            seed: root seed, if the dataset depends on one.
-            skipped: number of unusable rows.
-        """
+        """Close the shards, and write the manifest and the card."""
         for split in list(self._open):
             self._close(split)
         shards = [shard for split in SPLITS for shard in self._shards[split]]
         counts: Counter[str] = Counter()
         for shard in shards:
             counts[shard.split] += shard.rows
+        # Neither manifest nor card contains times or paths: the same examples must have the same hash on every machine.
         manifest = Manifest(source=source, seed=seed, examples=dict(counts), skipped=skipped, shards=shards)
         (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
         (self.folder / CARD).write_text(_card(manifest), encoding="utf-8", newline="\n")
@@ -91,7 +85,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a dataset folder.
 
     Raises:
-        VicurError: if the folder is not a dataset, or one of another schema version.
+        VicurError: if the folder is not a dataset, or has another schema version.
     """
     path = folder / MANIFEST
     try:
@@ -116,8 +110,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 class _Versioned(BaseModel):
-    """The only field that is read before the version is known."""
-
+    # Other fields are ignored, because those of another version are not known.
     schema_version: int
 
 
@@ -140,7 +133,6 @@ def read_examples(folder: Path, split: str | None = None) -> list[Example]:
 
 
 def _read_shard(folder: Path, shard: Shard) -> Iterator[Example]:
-    """Read a shard and compare it with the manifest."""
     from vicur.data.shards import read_shard
 
     path = folder / shard.file
@@ -160,12 +152,10 @@ def _read_shard(folder: Path, shard: Shard) -> Iterator[Example]:
 
 
 class Verification(BaseModel):
-    """Hash and size of an intact dataset."""
+    """DVC's hash of an intact dataset, and its number of examples by split."""
 
     dataset_hash: str
-    """DVC's hash of the folder."""
     examples: dict[str, int]
-    """Number of examples by split."""
 
 
 def verify(folder: Path) -> Verification:
@@ -193,9 +183,10 @@ def verify(folder: Path) -> Verification:
                 if image not in images:
                     _check_stored(image, f"{where}:images[{place}]")
             images = set(example.images)
-        # Rows come first, because they locate the damage; the checksum only detects it.
+        # The rows come first, because they locate the damage; the checksum only detects it.
         if file_sha256(path) != shard.sha256:
             raise VicurError("does not match its checksum in manifest.json.", where=str(path), remedy=_REBUILD)
+    # load_dataset() reads files by pattern, so an additional shard would be read too.
     unlisted = sorted({path.name for path in folder.glob("*.parquet")} - {shard.file for shard in manifest.shards})
     if unlisted:
         raise VicurError(

@@ -44,25 +44,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DigitPool:
-    """The handwriting of one split.
+    """The handwriting of one split."""
 
-    Attributes:
-        ids: [N] indices in ``load_digits``.
-        images: [N, 8, 8], ink from 0 to 16.
-        labels: [N], 0 to 9.
-    """
-
-    ids: NDArray[np.int64]
-    images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    ids: NDArray[np.int64]  # [N], indices in load_digits
+    images: NDArray[np.uint8]  # [N, 8, 8], ink from 0 to 16
+    labels: NDArray[np.uint8]  # [N], 0 to 9
 
 
 def digit_pools(config: DigitScenesConfig) -> dict[str, DigitPool]:
-    """Divide the digit images into disjoint, balanced pools, the same for every seed.
-
-    Raises:
-        VicurError: if the installed scikit-learn has other images than those of the dataset.
-    """
+    """Divide the digit images into disjoint, balanced pools, the same for every seed."""
     images, labels = _handwriting()
     # Not the root seed: which handwriting a pool has must be the same in every dataset.
     rng = numpy_generator(0, "data", "digit_pools")
@@ -78,11 +68,7 @@ def digit_pools(config: DigitScenesConfig) -> dict[str, DigitPool]:
 
 
 def build_pools(config: DigitScenesConfig, seed: int) -> dict[str, list[Example]]:
-    """Generate the examples of every split in memory.
-
-    An image depends only on the root seed, its split and its number. Its questions also depend on those of earlier images, because kinds
-    and answers are balanced.
-    """
+    """Generate the examples of every split in memory."""
     pools: dict[str, list[Example]] = {split: [] for split in config.pools}
     for example in generate(config, seed):
         pools[example.split].append(example)
@@ -100,6 +86,7 @@ def _generate_split(split: str, handwriting: DigitPool, pool: Pool, together: in
     answer_counts: Counter[tuple[str, int]] = Counter()
     for place in range(pool.scenes):
         group = f"{split}-{place:05d}"
+        # An image depends only on seed, split and number. Its questions also depend on earlier ones, through the counts.
         rng = numpy_generator(seed, "data", "scene", split, place)
         scene, image = _draw_scene(handwriting, pool, rng)
         chosen = _choose_questions(scene, max(pool.questions, together), kind_counts, answer_counts, rng)
@@ -169,7 +156,7 @@ def _example(question: Question, scene: Scene, image: bytes, group: str, split: 
 
 
 def _handwriting() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the images [1797, 8, 8] and labels [1797] of load_digits."""
+    # Images [1797, 8, 8] and labels [1797]. scikit-learn takes a second to import.
     from sklearn.datasets import load_digits
 
     bunch: Mapping[str, NDArray[np.float64]] = load_digits()

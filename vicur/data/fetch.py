@@ -21,15 +21,7 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to fetch.
-
-    Attributes:
-        path: target path relative to the dataset's folder.
-        key: key of the object.
-        md5: expected hash, if known.
-        size: expected size in bytes, if known.
-        version: expected version of the object, if known.
-    """
+    """An object to fetch to ``path``, which is relative to the dataset's folder. Its hash, size and version are checked if known."""
 
     path: str
     key: str
@@ -47,12 +39,10 @@ class RemoteFile:
 def fetch(files: Sequence[RemoteFile], objects: Objects, work: Path, events: Events) -> Path:
     """Fetch files into a folder below ``work``, and return that folder, which then has exactly these files.
 
-    Args:
-        work: folder that survives an interruption. The next call with the same folder resumes.
+    After an interruption or an error, the next call with the same ``work`` resumes.
 
     Raises:
-        VicurError: if a path would leave the folder, or a file is missing, damaged or cannot be fetched. Everything received so far is
-            kept in ``work``.
+        VicurError: if a path would leave the folder, or a file is missing, damaged or cannot be fetched.
     """
     require_paths([file.path for file in files], objects.address)
     folder, parts = work / "files", work / "parts"
@@ -75,11 +65,7 @@ def fetch(files: Sequence[RemoteFile], objects: Objects, work: Path, events: Eve
 
 
 def require_paths(paths: Sequence[str], where: str) -> None:
-    """Check that paths are distinct files inside one folder.
-
-    Raises:
-        VicurError: if a path is absolute, contains ``..`` or is not normalised, occurs twice, or is both a file and a folder.
-    """
+    """Raise an error unless the paths are normalised, distinct files inside one folder."""
     seen: set[str] = set()
     for path in paths:
         if not is_inside(path) or any(part in ("", ".") for part in path.split("/")):
@@ -87,6 +73,7 @@ def require_paths(paths: Sequence[str], where: str) -> None:
         if path in seen:
             raise _unsafe(f"lists the file {path!r} twice", where)
         seen.add(path)
+    # A file "a" and a file "a/b" cannot both exist.
     for path in paths:
         parents = path.split("/")[:-1]
         for depth in range(len(parents)):
@@ -103,6 +90,7 @@ def _unsafe(problem: str, where: str) -> VicurError:
 def _fetch_one(wanted: RemoteFile, objects: Objects, folder: Path, parts: Path, progress: _Progress) -> None:
     file = folder / wanted.path
     if not (file.is_file() and wanted.matches(file)):
+        # The name depends on the version: a partial file of an earlier version must not be continued.
         part = parts / hashlib.sha256(f"{wanted.path}\0{wanted.key}\0{wanted.version}".encode()).hexdigest()[:32]
         resumed = part.exists()
         objects.copy(wanted.key, part, progress.add_bytes, wanted.version)
@@ -117,6 +105,7 @@ def _fetch_one(wanted: RemoteFile, objects: Objects, folder: Path, parts: Path, 
                 where=f"{objects.address}/{wanted.key}",
                 remedy="Delete it there, and upload it again from a machine that has the right file (dvc push).",
             )
+        # Only complete and verified files are moved to the folder.
         file.parent.mkdir(parents=True, exist_ok=True)
         part.replace(file)
     progress.add_file()

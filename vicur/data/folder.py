@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 EXAMPLES = ("examples.jsonl", "examples.parquet")
-"""Allowed names of the examples file."""
 _BATCH = 64  # parquet rows in memory at a time, with their images
 
 
@@ -41,19 +40,13 @@ class SkippedRow(Fault):
 
 
 class _UnusableError(Exception):
-    """Raised by the checks of one row."""
-
     def __init__(self, field: str, reason: str, remedy: str) -> None:
         super().__init__(reason)
         self.fault = Fault(field=field, reason=reason, remedy=remedy)
 
 
 def examples_file(folder: Path) -> Path:
-    """Return the examples file of a folder.
-
-    Raises:
-        VicurError: if there is none, or more than one.
-    """
+    """Return the examples file of a folder, or raise an error unless there is exactly one."""
     found = [folder / name for name in EXAMPLES if (folder / name).is_file()]
     if not found:
         raise VicurError(
@@ -80,11 +73,7 @@ def count_rows(folder: Path) -> int:
 
 
 def read_folder(folder: Path, config: ImportConfig) -> Iterator[Example | SkippedRow]:
-    """Yield each row in order, as an example or as the reason why it is unusable.
-
-    Raises:
-        VicurError: if the examples file as a whole cannot be read.
-    """
+    """Yield each row in order, as an example or as the reason why it is unusable."""
     file = examples_file(folder)
     rows = _parquet_rows(file) if file.suffix == ".parquet" else _jsonl_rows(file)
     first_use: dict[str, int] = {}
@@ -215,11 +204,7 @@ def _file(name: Any, field: str, folder: Path) -> bytes:
 
 
 def locate(folder: Path, name: str) -> Path:
-    """Return the path of a file that a row names, which is guaranteed to be inside the folder.
-
-    Raises:
-        VicurError: for an absolute path (of any operating system), a path with ``..``, or a symbolic link that leads outside.
-    """
+    """Return the path of a file that a row names, or raise an error if it would be outside the folder."""
     if not is_inside(name):
         raise VicurError(
             f"{name!r} is not a path inside the folder.",
@@ -227,6 +212,7 @@ def locate(folder: Path, name: str) -> Path:
             remedy="Write the path relative to the folder.",
         )
     path = folder / name
+    # A symbolic link may still lead outside.
     if not path.resolve().is_relative_to(folder.resolve()):
         raise VicurError(
             f"{name!r} leads out of the folder through a symbolic link.",
@@ -237,7 +223,8 @@ def locate(folder: Path, name: str) -> Path:
 
 
 def is_inside(name: str) -> bool:
-    """Check on every operating system that a relative path stays below its folder: not absolute, and without ``..``."""
+    """Check that a relative path stays below its folder: not absolute, and without ``..``."""
+    # A dataset is read on any operating system, so the path must be safe under the rules of each.
     windows = PureWindowsPath(name)
     absolute = PurePosixPath(name).is_absolute() or windows.is_absolute() or windows.drive or windows.root
     return not absolute and ".." not in windows.parts and "\0" not in name and bool(windows.parts)

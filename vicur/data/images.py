@@ -6,8 +6,7 @@ import io
 import warnings
 
 FORMATS = ("PNG", "JPEG")
-MAX_ASPECT = 200
-"""Largest ratio of the sides that Qwen3-VL's image processor accepts."""
+MAX_ASPECT = 200  # largest ratio of the sides that Qwen3-VL's image processor accepts
 
 
 class UnusableImageError(ValueError):
@@ -20,15 +19,7 @@ class UnusableImageError(ValueError):
 
 
 def check_image(data: bytes, max_pixels: int) -> None:
-    """Decode an image file completely.
-
-    Args:
-        data: bytes of the file.
-        max_pixels: a larger image is rejected before it is decoded.
-
-    Raises:
-        UnusableImageError: if it is not a PNG or JPEG, too large, or damaged.
-    """
+    """Decode an image file completely, or raise :class:`UnusableImageError` if it is not an intact PNG or JPEG or is too large."""
     from PIL import Image, UnidentifiedImageError
 
     replace = "Replace the file by an intact PNG or JPEG."
@@ -39,6 +30,7 @@ def check_image(data: bytes, max_pixels: int) -> None:
             with Image.open(io.BytesIO(data)) as image:
                 if image.format not in FORMATS:
                     raise UnusableImageError(f"is a {image.format} file", "Convert it to PNG or JPEG.")
+                # The header is enough to reject a decompression bomb.
                 width, height = image.size
                 if width * height > max_pixels:
                     raise UnusableImageError(

@@ -34,18 +34,12 @@ class Pin:
 
 
 def dvc_hash(folder: Path) -> Pin:
-    """Hash a folder as ``dvc add`` does.
-
-    Raises:
-        VicurError: if the folder does not exist or is empty.
-    """
+    """Hash a folder as ``dvc add`` does."""
     return _state(folder, _listing(folder))
 
 
 def pin(folder: Path, dvc_file: Path) -> Pin:
     """Write the hash of the folder to a ``.dvc`` file and its content to DVC's cache, as ``dvc add`` does.
-
-    Other settings in the file are kept.
 
     Raises:
         VicurError: if the folder is not below the file's folder, is empty, or the file was not written by DVC 3.
@@ -60,6 +54,7 @@ def pin(folder: Path, dvc_file: Path) -> Pin:
     listing = _listing(folder)
     state = _state(folder, listing)
     document = _read(dvc_file) if dvc_file.exists() else {"outs": [{}]}
+    # Keep other settings of the file, such as the remote.
     document["outs"][0] |= {
         "md5": state.md5,
         "size": state.size,
@@ -74,11 +69,7 @@ def pin(folder: Path, dvc_file: Path) -> Pin:
 
 
 def store_if_pinned(folder: Path, dvc_file: Path) -> bool:
-    """Add a folder to DVC's cache if it has the hash in the ``.dvc`` file, and return whether it has.
-
-    Raises:
-        VicurError: if the folder or the file cannot be read.
-    """
+    """Add a folder to DVC's cache if it has the hash in the ``.dvc`` file, and return whether it has."""
     # Without a copy in its cache, DVC reports even the right data as changed, and cannot push or restore them.
     listing = _listing(folder)
     if _state(folder, listing).md5 != read_pin(dvc_file).md5:
@@ -88,21 +79,13 @@ def store_if_pinned(folder: Path, dvc_file: Path) -> bool:
 
 
 def read_pin(dvc_file: Path) -> Pin:
-    """Read the folder's hash from a ``.dvc`` file.
-
-    Raises:
-        VicurError: if the file does not exist, or was not written by DVC 3 for a single folder.
-    """
+    """Read the folder's hash from a ``.dvc`` file of DVC 3."""
     out = _read(dvc_file)["outs"][0]
     return Pin(md5=out["md5"], size=int(out.get("size", 0)), nfiles=int(out.get("nfiles", 0)))
 
 
 def check_pin(folder: Path, dvc_file: Path) -> Pin:
-    """Compare a dataset with the hash in a ``.dvc`` file.
-
-    Raises:
-        VicurError: if they differ.
-    """
+    """Hash a dataset, and raise an error if the hash is not the one in a ``.dvc`` file."""
     expected, actual = read_pin(dvc_file), dvc_hash(folder)
     if actual.md5 != expected.md5:
         raise VicurError(
@@ -149,6 +132,7 @@ def _listing(folder: Path) -> list[dict[str, str]]:
 
 
 def _encoded(listing: list[dict[str, str]]) -> bytes:
+    # Byte for byte the serialisation of DVC, which the hash is computed from.
     return json.dumps(listing, sort_keys=True).encode()
 
 
@@ -159,14 +143,14 @@ def _state(folder: Path, listing: list[dict[str, str]]) -> Pin:
 
 
 def _store(folder: Path, listing: list[dict[str, str]], dvc_folder: Path) -> None:
-    """Copy missing objects to DVC's cache, the listing last. Do nothing if the repository does not use DVC."""
     if not dvc_folder.is_dir():
-        return
+        return  # the repository does not use DVC
     cache = _cache_folder(dvc_folder) / "files" / "md5"
     for entry in listing:
         with _new_object(cache, entry["md5"]) as file:
             if file is not None:
                 shutil.copyfile(folder / entry["relpath"], file)
+    # The listing last: a folder whose listing is in the cache is complete.
     with _new_object(cache, _state(folder, listing).md5) as file:
         if file is not None:
             file.write_bytes(_encoded(listing))

@@ -31,14 +31,10 @@ _LISTING = TypeAdapter(list[_ListedFile])
 
 
 def pinned_files(folder_hash: str, objects: Objects) -> list[RemoteFile]:
-    """List the files of a folder.
-
-    Args:
-        folder_hash: DVC's hash of the folder, ``<md5>.dir``.
-        objects: the DVC remote.
+    """List the files of the folder with the hash ``<md5>.dir`` in a DVC remote.
 
     Raises:
-        VicurError: if the remote does not have the folder, has it only in the layout of DVC 2, or its listing is damaged or unsafe.
+        VicurError: if the remote lacks the folder or has it only in the layout of DVC 2, or the listing is damaged or unsafe.
     """
     key = _key(folder_hash)
     where = f"{objects.address}/{key}"
@@ -60,6 +56,7 @@ def pinned_files(folder_hash: str, objects: Objects) -> list[RemoteFile]:
             where=where,
             remedy="Run dvc add and dvc push again with DVC 3.",
         ) from error
+    # The hash proves that this is the configured listing, but not that its paths are safe.
     require_paths([entry.relpath for entry in listing], where)
     return [RemoteFile(entry.relpath, _key(entry.md5), md5=entry.md5) for entry in listing]
 
@@ -69,6 +66,7 @@ def _key(md5: str) -> str:
 
 
 def _missing(folder_hash: str, objects: Objects) -> VicurError:
+    # The layout of DVC 2 has no folder files/md5.
     if objects.read(f"{folder_hash[:2]}/{folder_hash[2:]}", _LARGEST_LISTING) is not None:
         return VicurError(
             f"has {folder_hash} only in the layout of DVC 2, whose hashes are different.",

@@ -21,11 +21,8 @@ _LISTING = TypeAdapter(list[StoredObject])
 
 
 def written_listing(uri: str) -> Path:
-    """Write the current listing of an address to a file. The listing does not contain the address: copies are the same data.
-
-    Raises:
-        VicurError: if the folder is empty, or S3 cannot be reached or denies access.
-    """
+    """Write the current listing of an address to a file, and return the file."""
+    # The listing does not contain the address, because the same data elsewhere are the same input.
     content = _LISTING.dump_json(_listed(objects_at(uri)), indent=1)
     file = scratch_folder() / "listings" / f"{hashlib.sha256(content).hexdigest()[:32]}.json"
     with new_file(file) as partial:
@@ -34,14 +31,7 @@ def written_listing(uri: str) -> Path:
 
 
 def remote_files(objects: Objects, listing: Path | None) -> list[RemoteFile]:
-    """Return the files below an address.
-
-    Args:
-        listing: file from :func:`written_listing`, or ``None`` for the current content.
-
-    Raises:
-        VicurError: if the folder is empty, or a name is unsafe.
-    """
+    """Return the files in a listing from :func:`written_listing`, or those currently below the address if it is ``None``."""
     stored = _listed(objects) if listing is None else _LISTING.validate_json(listing.read_bytes())
     require_paths([each.key for each in stored], objects.address)
     return [RemoteFile(each.key, each.key, size=each.size, version=each.version) for each in stored]

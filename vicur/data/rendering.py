@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROWS, COLUMNS = 2, 3
-CELL = 16
-"""Side of a cell in pixels: one visual token of the tiny model (patch 8, merge 2)."""
+CELL = 16  # side of a cell in pixels: one visual token of the tiny model (patch 8, merge 2)
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (235, 60, 55),
@@ -57,17 +56,7 @@ def integers(
 def render_scene(
     digits: NDArray[np.uint8], colours: list[str], distortion: Distortion, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Render six digits into a grid of 2 x 3 cells.
-
-    Args:
-        digits: [6, 8, 8], ink from 0 to 16, row by row.
-        colours: name of each digit's colour.
-        distortion: ranges of the random distortion.
-        rng: samples distortion and noise.
-
-    Returns:
-        [32, 48, 3], RGB.
-    """
+    """Render six digits [6, 8, 8] (ink from 0 to 16, row by row) as an RGB image [32, 48, 3] of 2 x 3 cells."""
     ink = _place(digits, distortion, rng)
     background = integers(rng, *_BACKGROUND, size=3)
     palette = np.array([COLOURS[name] for name in colours], dtype=np.int64)

@@ -16,8 +16,7 @@ from vicur.data.rendering import COLOURS
 
 COLUMN_NAMES = ("left", "middle", "right")
 ROW_NAMES = ("top", "bottom")
-LARGEST_NUMBER = 27
-"""Sum of three nines. No answer is larger."""
+LARGEST_NUMBER = 27  # the sum of three nines; no answer is larger
 
 DESCRIBE_QUESTION = "Describe the image."
 """Prompt whose response is :func:`describe`, used to train the base model and in :func:`combined`."""
@@ -32,13 +31,10 @@ _ROW_DESCRIPTION = "{row} row: {first} {a}, {second} {b}, {third} {c}."
 
 @dataclass(frozen=True)
 class _Kind:
-    """Templates of one kind of question."""
-
     question: str
     cue: str
     step: str
-    step_for_one: str | None = None
-    """Step for the answer 1, if it needs a different grammatical number."""
+    step_for_one: str | None = None  # "1 of them is", but "2 of them are"
 
 
 KINDS: dict[str, _Kind] = {
@@ -64,55 +60,40 @@ KINDS: dict[str, _Kind] = {
 
 @dataclass(frozen=True)
 class Scene:
-    """Content of a scene, row by row.
-
-    Attributes:
-        digits: 2 rows of 3 digits.
-        colours: their colours.
-        digit_ids: their indices in load_digits.
-    """
+    """Content of a scene, as 2 rows of 3 values."""
 
     digits: tuple[tuple[int, ...], ...]
     colours: tuple[tuple[str, ...], ...]
-    digit_ids: tuple[tuple[int, ...], ...]
+    digit_ids: tuple[tuple[int, ...], ...]  # indices in load_digits
 
     def as_metadata(self) -> dict[str, list[list[Any]]]:
-        """Return the scene as JSON values."""
+        # JSON has no tuples.
         return {name: [list(row) for row in getattr(self, name)] for name in ("digits", "colours", "digit_ids")}
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a scene with its answer, cue, reasoning step and evidence."""
+    """A question about a scene with its answer, cue, reasoning step and complete response."""
 
     kind: str
     question: str
     cue: str
     step: str
     reference: str
-    """A complete correct response."""
     answer: str
     evidence: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A possible question about a scene, before its texts are generated.
-
-    Attributes:
-        kind: one of ``KINDS``.
-        slots: values for its templates.
-        answer: the correct answer.
-        evidence: the parts of the scene that it refers to, with their digits.
-    """
+    """A possible question about a scene, before its texts are generated."""
 
     kind: str
-    slots: Mapping[str, str | int]
+    slots: Mapping[str, str | int]  # values for the templates
     answer: int
-    evidence: tuple[dict[str, Any], ...]
+    evidence: tuple[dict[str, Any], ...]  # the parts of the scene that it refers to, with their digits
 
     def question(self) -> Question:
-        """Fill in the templates."""
         templates = KINDS[self.kind]
         step = templates.step_for_one if self.answer == 1 and templates.step_for_one else templates.step
         slots = {**self.slots, "answer": self.answer}
@@ -165,11 +146,7 @@ def _about_colours(kind: str, one: tuple[str, int], two: tuple[str, int]) -> Can
 
 
 def describe(scene: Mapping[str, Any]) -> str:
-    """Describe a whole scene: "Top row: red 3, blue 7, green 1. Bottom row: ...".
-
-    Args:
-        scene: ``metadata["scene"]`` of an example.
-    """
+    """Describe ``metadata["scene"]`` of an example: "Top row: red 3, blue 7, green 1. Bottom row: ..."."""
     return " ".join(
         _ROW_DESCRIPTION.format(row=name.capitalize(), first=one, second=two, third=three, a=a, b=b, c=c)
         for name, (one, two, three), (a, b, c) in zip(ROW_NAMES, scene["colours"], scene["digits"], strict=True)
@@ -177,10 +154,8 @@ def describe(scene: Mapping[str, Any]) -> str:
 
 
 def combined(questions: Sequence[Question], scene: Scene) -> Question:
-    """Combine several questions into one that needs a long response: a description of the scene, then an answer to each question.
-
-    Answer and evidence are those of the last question, because the last answer of a response counts. The cue covers all of them.
-    """
+    """Combine several questions into one that needs a long response: a description of the scene, then an answer to each question."""
+    # Answer and evidence remain those of the last question, because the last answer of a response counts.
     return replace(
         questions[-1],
         question=" ".join([DESCRIBE_QUESTION, *(q.question for q in questions)]),

@@ -10,8 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from vicur.config.data import SPLITS
 
-SCHEMA_VERSION = 1
-"""Increased whenever folders of earlier versions can no longer be read."""
+SCHEMA_VERSION = 1  # increased whenever folders of earlier versions can no longer be read
 
 
 def _readable(text: str) -> str:
@@ -35,22 +34,15 @@ def _json_values(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 Text = Annotated[str, AfterValidator(_readable)]
-"""A string that is not blank."""
 SplitName = Annotated[str, AfterValidator(_known_split)]
-"""One of ``vicur.config.data.SPLITS``."""
 Metadata = Annotated[dict[str, Any], AfterValidator(_json_values)]
-"""A JSON object."""
 
 
 def encode_metadata(metadata: dict[str, Any]) -> str:
-    """Encode metadata as one line of JSON, identical for equal metadata.
-
-    Raises:
-        PydanticCustomError: if it contains anything except JSON values.
-    """
+    """Encode metadata as one line of JSON, identical for equal metadata."""
     try:
         text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-        text.encode()
+        text.encode()  # fails for lone surrogates, which json.dumps accepts
     except (TypeError, ValueError, RecursionError) as error:
         raise PydanticCustomError(
             "metadata", "contains a value that JSON cannot represent: {why}", {"why": str(error)}
@@ -109,13 +101,9 @@ class Shard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     file: str
-    """File name in the dataset's folder."""
     split: SplitName
-    """Split of all its rows."""
     rows: int
-    """Number of examples."""
     sha256: str
-    """Checksum in hex."""
 
 
 class Manifest(BaseModel):
@@ -124,7 +112,6 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     schema_version: int = SCHEMA_VERSION
-    """Version of the rows and of this file."""
     source: dict[str, Any]
     """Settings that the dataset was made with."""
     seed: int | None
@@ -132,13 +119,25 @@ class Manifest(BaseModel):
     examples: dict[str, int]
     """Number of examples by split."""
     skipped: int
-    """Number of unusable rows of the source. They are listed in ``skipped.jsonl``."""
+    """Number of unusable rows of the source, which are listed in ``skipped.jsonl``."""
     shards: list[Shard]
-    """Shards in reading order."""
 
 
-_REASONS = {"missing": "is missing", "extra_forbidden": "is not a field of an example", "string_type": "is not text"}
-"""In place of pydantic's own messages."""
+# In place of pydantic's own messages, which are about Python types.
+_REASONS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a known field",
+    "string_type": "is not text",
+    "string_pattern_mismatch": "is not a hash",
+    "int_type": "is not a whole number",
+    "int_parsing": "is not a whole number",
+    "list_type": "is not a list",
+    "tuple_type": "is not a list",
+    "dict_type": "is not a JSON object",
+    "model_type": "is not a JSON object",
+    "model_attributes_type": "is not a JSON object",
+    "json_invalid": "is not valid JSON",
+}
 _REMEDIES = {
     "missing": "Add the field to the row.",
     "extra_forbidden": "Remove the field, or move it into metadata.",
@@ -162,5 +161,6 @@ class Fault(BaseModel):
         """Return the first of pydantic's errors about a row."""
         first = error.errors(include_url=False, include_input=False)[0]
         name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+        # Messages of this module's own checks are complete already.
         reason = _REASONS.get(first["type"]) or first["msg"][0].lower() + first["msg"][1:]
         return cls(field=name, reason=reason, remedy=_REMEDIES.get(first["type"], "Correct the field."))

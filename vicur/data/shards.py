@@ -26,6 +26,7 @@ ROWS_PER_GROUP = 250
 _REBUILD = "Build the dataset again (vicur data prepare), or fetch it again."
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+# All columns are nullable, as datasets requires. read_shard() rejects nulls in mandatory fields.
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -37,11 +38,10 @@ SCHEMA = pa.schema(
         pa.field("cue", pa.string()),
         pa.field("source", pa.string()),
         pa.field("split", pa.string()),
+        # JSON text, because the keys differ between examples.
         pa.field("metadata", pa.string()),
     ]
 )
-"""Columns of a shard. ``metadata`` is JSON text, because its keys differ between examples. All columns are nullable, as ``datasets``
-requires; :func:`read_shard` rejects nulls in mandatory fields."""
 
 
 def huggingface_metadata() -> str:
@@ -66,7 +66,6 @@ class ShardWriter:
         self._writer.add_key_value_metadata({"huggingface": huggingface_metadata()})
 
     def add(self, example: Example) -> None:
-        """Append an example."""
         self._pending.append(_to_row(example))
         self.rows += 1
         self.image_bytes += sum(map(len, example.images))
@@ -85,11 +84,7 @@ class ShardWriter:
 
 
 def read_shard(path: Path) -> Iterator[Example]:
-    """Read the examples of one file in order.
-
-    Raises:
-        VicurError: if the file is damaged or not a shard, naming the row if possible (the first is row 1).
-    """
+    """Read the examples of one file in order. Errors name the row if possible; the first is row 1."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
@@ -106,6 +101,7 @@ def read_shard(path: Path) -> Iterator[Example]:
         row = 1
         for group in range(file.num_row_groups):
             count = file.metadata.row_group(group).num_rows
+            # Arrow reports a failed checksum for a whole row group, so the message names its rows.
             try:
                 records = file.read_row_group(group).to_pylist()
             except (OSError, UnicodeDecodeError, pa.ArrowException) as error:

@@ -52,11 +52,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to. The file replaces ``path`` on success and is removed on failure.
-
-    Raises:
-        VicurError: if the file cannot be written.
-    """
+    """Yield a path to write to. The file replaces ``path`` on success and is removed on failure."""
     path = path.absolute()
     partial = partial_of(path)
     try:
@@ -122,7 +118,6 @@ def _is_alive(pid: int) -> bool:
 
 
 def _put_in_place(partial: Path, path: Path) -> None:
-    """Rename ``partial`` to ``path``, which may exist."""
     if not path.exists():
         partial.rename(path)
         return
@@ -164,10 +159,8 @@ def unwritable(path: Path, error: OSError) -> VicurError:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Copy the folder ``source`` to ``target``, with hard links if the file system supports them.
-
-    Copies can share their bytes because outputs are never changed in place, only replaced.
-    """
+    """Copy the folder ``source`` to ``target``, with hard links if the file system supports them."""
+    # Copies can share their bytes because outputs are never changed in place, only replaced.
     with new_folder(target) as partial:
         for file in files_below(source):
             place = partial / file.relative_to(source)
@@ -184,10 +177,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def folder_listing(folder: Path) -> list[list[Any]] | None:
-    """Return name, size and modification time of each file below a folder, or ``None`` if the folder does not exist.
-
-    Use it to notice changes if hashing every byte would take too long.
-    """
+    """Return name, size and modification time of each file below a folder, or ``None`` if the folder does not exist."""
     if not folder.is_dir():
         return None
     stats = {path.relative_to(folder).as_posix(): path.stat() for path in files_below(folder)}
@@ -204,11 +194,7 @@ def file_sha256(path: Path) -> str:
 
 
 def tree_sha256(path: Path) -> str:
-    """Return one SHA-256, in hex, of the relative paths and bytes of all files below a folder, or of a single file.
-
-    Raises:
-        VicurError: if ``path`` does not exist.
-    """
+    """Return one SHA-256, in hex, of the relative paths and bytes of all files below a folder, or of a single file."""
     if path.is_file():
         return file_sha256(path)
     if not path.is_dir():

@@ -18,20 +18,15 @@ _REQUIRED = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
 
 
 class BaseModelSummary(Summary):
-    """Size of the base model."""
+    """Number of weights of the base model."""
 
     parameters: int
-    """Number of weights."""
 
 
 def provide_base(
     config: BaseModelConfig, inputs: Mapping[str, Path], output: Path, context: Context
 ) -> BaseModelSummary:
-    """Copy the model in ``inputs["source"]`` to ``output``, with hard links if possible.
-
-    Raises:
-        VicurError: if the folder is not a complete model.
-    """
+    """Check the model in ``inputs["source"]``, and copy it to ``output`` with hard links if possible."""
     source = inputs["source"]
     parameters = model_parameters(source)
     link_or_copy(source, output)
@@ -42,11 +37,7 @@ def provide_base(
 
 
 def model_parameters(folder: Path) -> int:
-    """Count the weights of the model in a folder without loading them.
-
-    Raises:
-        VicurError: if a file of the model is missing, or a safetensors file is truncated.
-    """
+    """Count the weights of the model in a folder without loading them, or raise an error if it is incomplete."""
     weights = sorted(folder.glob("*.safetensors"))
     missing = [name for name in _REQUIRED if not (folder / name).is_file()] + ([] if weights else ["*.safetensors"])
     if missing:

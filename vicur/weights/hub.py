@@ -36,25 +36,15 @@ _SHOWN = 3  # files in an error message
 
 @dataclass(frozen=True)
 class HubSource:
-    """A commit of a repository on the Hub.
+    """A commit of a repository on the Hub."""
 
-    Attributes:
-        repository: ``owner/name``.
-        commit: 40 hex digits.
-        endpoint: address of a mirror; ``None`` for the Hub itself.
-    """
-
-    repository: str
+    repository: str  # owner/name
     commit: str
-    endpoint: str | None = None
+    endpoint: str | None = None  # address of a mirror; None for the Hub itself
 
     @classmethod
     def at(cls, repository: str, revision: str | None) -> HubSource:
-        """Return the source for a commit hash. Branches and tags are rejected, because the owner can move them.
-
-        Raises:
-            VicurError: if the revision is not a full commit hash.
-        """
+        """Return the source for the full hash of a commit, or raise an error for a branch or tag, which the owner can move."""
         if not revision or not _COMMIT.fullmatch(revision):
             problem = f"--revision {revision} is not a commit hash" if revision else "--revision is missing"
             raise VicurError(
@@ -66,18 +56,16 @@ class HubSource:
 
     @property
     def name(self) -> str:
-        """Return the repository's name without its owner."""
         return self.repository.partition("/")[2]
 
     def has(self, record: Record) -> bool:
-        """Check whether an installed model is this commit."""
         return (record.origin, record.revision) == (self.repository, self.commit)
 
     def fetch(self, folder: Path) -> Record:
-        """Download the commit's files, except for those that an interrupted call has completed."""
         with self._hub_errors():
             tree = HfApi(endpoint=self.endpoint).list_repo_tree(self.repository, revision=self.commit, recursive=True)
             files = [entry for entry in tree if isinstance(entry, RepoFile) and is_model_file(entry.path)]
+            # An interrupted call may have completed some of the files.
             self._require_space(files, folder)
             names = [file.path for file in files]
             snapshot_download(
@@ -115,7 +103,6 @@ class HubSource:
 
     @contextmanager
     def _hub_errors(self) -> Iterator[None]:
-        """Turn huggingface_hub's errors into a :class:`VicurError`."""
         try:
             yield
         except GatedRepoError as error:
@@ -143,7 +130,6 @@ class HubSource:
 
 
 def _is_published(path: Path, file: RepoFile) -> bool:
-    """Check whether a file has the bytes that the Hub lists."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     # The Hub lists large files by SHA-256, and small ones by the id of their git blob.

@@ -21,29 +21,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Installed:
-    """A model in its final place.
+    """A model in its final place."""
 
-    Attributes:
-        place: its folder or S3 address.
-        record: origin and files.
-        fetched: false if it was installed before.
-    """
-
-    place: str
+    place: str  # folder or S3 address
     record: Record
-    fetched: bool
+    fetched: bool  # false if it was installed before
 
 
 def install(source: ModelSource, into: str, name: str | None = None, *, replace: bool = False) -> Installed:
-    """Install a model below ``into``, completely or not at all.
+    """Install a model below ``into``, a folder or an S3 address, completely or not at all.
 
-    Args:
-        into: a folder (a cluster's model cache) or an S3 address.
-        name: name of the model's folder; by default the source's name.
-        replace: replace a different model of that name. Processes that read it keep the files that they have opened.
+    The model's folder has the source's name by default. Another model of that name is an error unless ``replace`` is set; processes that
+    read it keep the files that they have opened.
 
     Raises:
-        VicurError: if a different model has that name, or the source cannot be reached or is not a complete model.
+        VicurError: if another model has that name, or the source cannot be reached or is not a complete model.
     """
     name = name or source.name
     if not name or name != Path(name).name or name.startswith("."):
@@ -77,9 +69,8 @@ def _install_to_folder(source: ModelSource, into: Path, name: str, replace: bool
 
 
 def _installed(source: ModelSource, place: Path, replace: bool) -> Record | None:
-    """Return the record of the installed model, or ``None`` if it has to be fetched."""
     if not place.exists():
-        return None
+        return None  # it has to be fetched
     record = read_record(place)
     if record is None or not source.has(record):
         _require_replace(replace, str(place))
@@ -99,6 +90,7 @@ def _install_to_s3(source: ModelSource, into: str, name: str, replace: bool) -> 
         if source.has(record):
             return Installed(place, record, fetched=False)
         _require_replace(replace, place)
+    # Not streamed from source to S3, because the files must be verified before any is visible there.
     with tempfile.TemporaryDirectory(prefix="vicur-") as scratch:
         local = _install_to_folder(source, Path(scratch), name, replace=False)
         folders.put(Path(local.place), name)

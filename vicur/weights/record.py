@@ -11,8 +11,7 @@ from vicur.errors import VicurError
 from vicur.storage.folders import file_sha256, files_below
 from vicur.wording import listed
 
-RECORD = "vicur-model.json"
-"""Name of the record in a model's folder. It is written last: a folder without it is not installed."""
+RECORD = "vicur-model.json"  # written last: a folder without it is not installed
 _SHOWN = 3  # files in an error message
 _MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "LICENSE*")
 _STAGE_AGAIN = "Stage the model again (vicur models stage)."
@@ -25,8 +24,6 @@ def is_model_file(name: str) -> bool:
 
 
 class FileRecord(BaseModel):
-    """Size and checksum of one file."""
-
     model_config = ConfigDict(frozen=True)
 
     bytes: int
@@ -38,15 +35,11 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    origin: str
-    """Repository on the Hub, or the folder that the model was first staged from. Copies keep it."""
-    revision: str | None
-    """Commit hash on the Hub; ``None`` for a folder."""
-    files: dict[str, FileRecord]
-    """Every file, by POSIX path relative to the folder."""
+    origin: str  # repository on the Hub, or the folder that the model was first staged from; copies keep it
+    revision: str | None  # commit hash on the Hub; None for a folder
+    files: dict[str, FileRecord]  # by POSIX path relative to the model's folder
 
     def write(self, folder: Path) -> None:
-        """Write the record to its model's folder."""
         (folder / RECORD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
@@ -61,15 +54,12 @@ def record_of(folder: Path, origin: str, revision: str | None) -> Record:
 
 
 def parse_record(text: bytes, where: str) -> Record:
-    """Parse a record that was read from ``where``.
-
-    Raises:
-        VicurError: if it is malformed, or names a file outside the folder or of a kind that is never installed.
-    """
+    """Parse a record that was read from ``where``."""
     try:
         record = Record.model_validate_json(text)
     except ValidationError as error:
         raise VicurError("is not the record of a staged model.", where=where, remedy=_STAGE_AGAIN) from error
+    # A record from a bucket or share is not trusted: its paths must stay in the folder, and its files must not run code.
     for name in record.files:
         if not is_model_file(name) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise VicurError(
@@ -79,11 +69,7 @@ def parse_record(text: bytes, where: str) -> Record:
 
 
 def read_record(folder: Path) -> Record | None:
-    """Read the record of a folder, or return ``None`` if it has none.
-
-    Raises:
-        VicurError: if the record is malformed.
-    """
+    """Read the record of a folder, or return ``None`` if it has none."""
     try:
         return parse_record((folder / RECORD).read_bytes(), str(folder / RECORD))
     except (FileNotFoundError, NotADirectoryError):
@@ -91,7 +77,7 @@ def read_record(folder: Path) -> Record | None:
 
 
 def check(folder: Path) -> Record:
-    """Verify an installed model by reading every byte of it.
+    """Verify an installed model by reading every byte of it, and return its record.
 
     Raises:
         VicurError: if the folder has no record, or differs from it.
@@ -108,11 +94,7 @@ def check(folder: Path) -> Record:
 
 
 def require_equal(expected: Record, actual: Record, folder: Path) -> None:
-    """Compare the files of two records.
-
-    Raises:
-        VicurError: naming files that are missing, additional or different.
-    """
+    """Raise an error that names the files in which two records differ."""
     names = sorted(expected.files.keys() | actual.files.keys())
     wrong = [name for name in names if expected.files.get(name) != actual.files.get(name)]
     if wrong:

@@ -29,16 +29,9 @@ class ModelSource(Protocol):
         ...
 
     def fetch(self, folder: Path) -> Record:
-        """Fetch the model into a folder and verify it.
+        """Fetch the model into a folder, which is empty or as an interrupted call left it, and verify it.
 
-        Args:
-            folder: empty, or as an interrupted call left it.
-
-        Returns:
-            The record of the folder, which is not written there yet.
-
-        Raises:
-            VicurError: if the source cannot be reached, or the bytes are not those that it lists.
+        The returned record is not yet written to the folder.
         """
         ...
 
@@ -51,15 +44,12 @@ class FolderSource:
 
     @property
     def name(self) -> str:
-        """Return the folder's name."""
         return self.path.resolve().name
 
     def has(self, record: Record) -> bool:
-        """Compare the folder's files with the record."""
         return self._record().files == record.files
 
     def fetch(self, folder: Path) -> Record:
-        """Copy the folder."""
         expected = self._record()
         shutil.rmtree(folder, ignore_errors=True)
         for name in expected.files:
@@ -71,9 +61,9 @@ class FolderSource:
         return actual
 
     def _record(self) -> Record:
-        """Read the folder's own record, which keeps its origin, or compute one."""
         if not self.path.is_dir():
             raise _not_a_source(str(self.path))
+        # The record of a staged model names its origin, which copies keep.
         return read_record(self.path) or record_of(self.path, str(self.path.resolve()), None)
 
 
@@ -85,15 +75,12 @@ class S3Source:
 
     @property
     def name(self) -> str:
-        """Return the last part of the address."""
         return self.address.rstrip("/").rpartition("/")[2]
 
     def has(self, record: Record) -> bool:
-        """Compare the folder's own record with the record."""
         return self._record().files == record.files
 
     def fetch(self, folder: Path) -> Record:
-        """Download the folder."""
         expected = self._record()
         shutil.rmtree(folder, ignore_errors=True)
         self._parent().get(self.name, folder)
@@ -116,15 +103,7 @@ class S3Source:
 
 
 def model_source(text: str, revision: str | None = None) -> ModelSource:
-    """Return the source that a user named.
-
-    Args:
-        text: a path, ``s3://bucket/prefix``, or ``owner/name`` of a repository on the Hub. A folder of that name takes precedence.
-        revision: commit hash on the Hub, required there and ignored otherwise.
-
-    Raises:
-        VicurError: if the text is none of these, or a repository comes without a commit hash.
-    """
+    """Return the source that a user named by a path, ``s3://bucket/prefix``, or ``owner/name`` and commit hash on the Hub."""
     if is_s3(text):
         if not split_address(text)[1]:
             raise VicurError(
@@ -133,6 +112,7 @@ def model_source(text: str, revision: str | None = None) -> ModelSource:
         return S3Source(text)
     if "://" in text or not text.strip():
         raise _not_a_source(redacted(text) or "an empty name")
+    # A local folder takes precedence over a repository of the same name.
     if Path(text).is_dir() or not _REPOSITORY.fullmatch(text):
         return FolderSource(Path(text))
     # huggingface_hub is slow to import.

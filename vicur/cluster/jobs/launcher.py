@@ -18,10 +18,9 @@ from vicur.cluster.jobs.monitor import JobMonitor, Limits
 from vicur.cluster.jobs.names import RUN, TASK, WORK
 from vicur.cluster.jobs.pod_log import LogStream
 from vicur.cluster.jobs.status import Phase, job_status
-from vicur.cluster.jobs.stopping import Stopping
 from vicur.config.cluster import ClusterConfig
 from vicur.errors import VicurError
-from vicur.processes.signals import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE, StopOnSigterm
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ def run_job(
     Raises:
         VicurError: if the job does not succeed; with exit status 75 if a retry can be expected to succeed.
     """
-    with Stopping() as stopping:
+    with StopOnSigterm() as stopping:
         try:
             if not is_done():
                 limits = limits or Limits.of(pool)
@@ -63,8 +62,7 @@ def run_job(
                     stream.drain()
             return collect()
         finally:
-            # A second SIGTERM must not interrupt the cleanup. The platform kills the step if it takes too long.
-            stopping.no_more()
+            stopping.ignore_signals()
             pods = _own_pods(api, request)
             _delete(api, request)
             # Last, when the job no longer holds any GPU: the callback may have to wait for a server.

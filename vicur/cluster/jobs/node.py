@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from vicur.cluster.jobs.failures import WRONG_INPUT
-from vicur.cluster.jobs.stopping import Stopping
 from vicur.cluster.jobs.task import NodeTask
 from vicur.cluster.jobs.transfer import download_inputs, upload_student
 from vicur.config.tracking import TrackingConfig
@@ -17,7 +16,7 @@ from vicur.config.training import TrainConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.processes.machines import Machines
-from vicur.processes.signals import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE, StopOnSigterm
 from vicur.stage.events import Events
 from vicur.stage.runner import execute, stage_identity, stage_key
 from vicur.stage.session import session_from_environment
@@ -49,7 +48,7 @@ def _train(task: NodeTask) -> None:
     parent = os.environ.get("VICUR_SCRATCH")
     with tempfile.TemporaryDirectory(prefix="vicur-node-", dir=parent) as scratch:
         folder = Path(scratch)
-        with Stopping():
+        with StopOnSigterm():
             inputs = download_inputs(task.inputs, folder / "inputs")
             identity = stage_identity(STAGES["train"].reference, section, inputs, task.seed)
         _require_same(task.identity, identity)
@@ -63,7 +62,7 @@ def _train(task: NodeTask) -> None:
         student = folder / "student"
         events = Events.from_environment(task.label)
         summary = execute(STAGES["train"].reference, section, inputs, student, session, events=events)
-        with Stopping():
+        with StopOnSigterm():
             upload_student(f"{task.checkpoints}/{stage_key(identity)}", student, summary.model_dump(mode="json"))
 
 

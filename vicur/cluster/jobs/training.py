@@ -14,7 +14,6 @@ from vicur.cluster.jobs.context import JobContext
 from vicur.cluster.jobs.launcher import run_job
 from vicur.cluster.jobs.manifest import JobRequest
 from vicur.cluster.jobs.names import job_name, labels
-from vicur.cluster.jobs.stopping import Stopping
 from vicur.cluster.jobs.task import VARIABLE, NodeTask
 from vicur.cluster.jobs.transfer import download_student, student_exists, upload_inputs
 from vicur.cluster.trainable import require_common_place, require_trainable_on
@@ -22,6 +21,7 @@ from vicur.cluster.usage import GPU_HOURS, usage_of
 from vicur.config.cluster import ClusterConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
+from vicur.processes.signals import StopOnSigterm
 from vicur.redaction import redacted
 from vicur.stage.runner import CachedSummary, Context, Stage, stage_key
 from vicur.stage.table import STAGES
@@ -60,7 +60,7 @@ def launch_training(
     work = stage_key(context.identity)
     student = f"{root}/{work}"
     # Without a handler, SIGTERM would end this process within the upload, without an exit status that says "retry".
-    with Stopping():
+    with StopOnSigterm():
         uploaded = upload_inputs(root, inputs, context.identity["inputs"], pool.jobs.shared_folders)
     label = context.events.stage
     task = NodeTask(

@@ -1,4 +1,4 @@
-"""The training stage: what it writes, what it refuses, and that a kill changes nothing."""
+"""The training stage: its outputs and its errors."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from vicur.training import TRAIN
 from vicur.training.examples import training_examples
 
 
-def test_the_student_folder_holds_model_chat_record_and_curves(uninterrupted):
+def test_student_folder_contains_model_chat_record_and_metrics(uninterrupted):
     model = load_model(uninterrupted)
     assert type(model).__name__ == "Qwen3VLStudentForConditionalGeneration"
     record = json.loads((uninterrupted / "vicur.json").read_text())
@@ -35,19 +35,19 @@ def test_the_student_folder_holds_model_chat_record_and_curves(uninterrupted):
     assert [r["step"] for r in curves(uninterrupted) if "validation_accuracy" in r] == [0, 2, 4, 6]
 
 
-def test_the_tracker_gets_each_step_once(uninterrupted):
+def test_tracker_gets_each_step_once(uninterrupted):
     tracked = [json.loads(line) for line in (uninterrupted.parent / "tracked.jsonl").read_text().splitlines()]
     assert [r["step"] for r in tracked if "loss" in r] == list(range(1, 7))
 
 
-def test_the_same_seed_gives_the_same_bytes(uninterrupted, inputs, tmp_path):
+def test_same_seed_gives_the_same_bytes(uninterrupted, inputs, tmp_path):
     again = train_once(inputs, tmp_path)
     assert (again / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
     assert curves(again) == curves(uninterrupted)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_gives_a_student_that_loads_and_says_how_it_was_made(method, inputs, session, tmp_path):
+def test_student_of_every_method_loads_and_records_its_settings(method, inputs, session, tmp_path):
     named = (
         {"teacher": {"type": "checkpoint", "path": inputs["base"]}}
         if method.startswith("opd-") or method == "opd"
@@ -76,7 +76,7 @@ def test_training_stops_when_validation_no_longer_improves(inputs, session, tmp_
     assert (summary.steps, summary.best_step) == (2, 0)
 
 
-def test_cues_that_are_missing_stop_a_method_that_needs_them(inputs, session, tmp_path):
+def test_missing_cues_are_rejected(inputs, session, tmp_path):
     config = CuesConfig(provider=AnnotationCues(), splits=("distill",))
     execute(EXTRACT, config, {"dataset": inputs["dataset"]}, tmp_path / "cues", session)
     import pyarrow.parquet as pq
@@ -88,24 +88,24 @@ def test_cues_that_are_missing_stop_a_method_that_needs_them(inputs, session, tm
     assert not (tmp_path / "student").exists()
 
 
-def test_prompts_that_are_too_long_are_refused_with_their_length(inputs, session, tmp_path):
+def test_long_prompts_are_rejected_with_their_length(inputs, session, tmp_path):
     config = TrainConfig.model_validate({**SETTINGS.model_dump(), "max_prompt_tokens": 20})
     with pytest.raises(VicurError, match="above max_prompt_tokens = 20"):
         execute(TRAIN, config, inputs, tmp_path / "student", session)
 
 
-def test_the_module_alone_learns_nothing_from_an_example_without_an_image(base):
-    """It is skipped and counted: a batch of such examples would have no gradient."""
+def test_example_without_an_image_is_skipped_if_only_the_module_is_trained(base):
+    """A batch of such examples would have no gradient."""
     config, (example, *_) = TrainConfig(trained={"type": "recovery"}, max_unhinted_share=0.5), scenes("distill")
     blind = example.model_copy(update={"id": "blind", "images": ()})
     kept, skipped = training_examples(
         [example, blind], {e.id: "cue" for e in (example, blind)}, Chat.load(base), config
     )
     assert [row.example.id for row in kept] == [example.id]
-    assert skipped == {"blind": "has no image, and the cue recovery module alone learns from nothing else"}
+    assert skipped == {"blind": "has no image, without which the cue recovery module gets no gradient"}
 
 
-def test_a_base_that_is_no_model_is_refused_and_an_earlier_student_stays(inputs, session, uninterrupted, tmp_path):
+def test_base_without_a_model_is_rejected_and_an_earlier_student_stays(inputs, session, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, tmp_path / "student")
     before = tree_sha256(tmp_path / "student")
     (tmp_path / "base").mkdir()

@@ -1,4 +1,4 @@
-"""A training takes the course that ``vicur plan`` says beforehand."""
+"""A training makes the validations that ``vicur plan`` predicts."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from vicur.planning.compute import validations
 
 
 @pytest.mark.parametrize(("steps", "every"), [(4, 2), (3, 2), (2, 5)])
-def test_validations_are_those_that_the_plan_counts(inputs, tmp_path, steps, every):
+def test_training_makes_the_validations_of_its_plan(inputs, tmp_path, steps, every):
     settings = SETTINGS.model_copy(update={"steps": steps, "validate_every": every})
     records = curves(train_once(inputs, tmp_path, settings))
     assert len(records) == 1 + steps
