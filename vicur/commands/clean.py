@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vicur.commands.common import examples
+
 if TYPE_CHECKING:
     from vicur.commands.disk_usage import Item
 
 
+@examples(
+    "vicur clean",
+    "vicur clean --keep 3",
+    "vicur clean --all --dry-run",
+)
 def clean(
     runs: Annotated[bool, typer.Option("--runs", help="Remove runs with their outputs, logs and reports.")] = False,
     keep: Annotated[
@@ -33,14 +40,6 @@ def clean(
     """Show the disk usage of this project's runs, caches and checkpoints, and remove what the options name.
 
     Without options, nothing is removed. Files in use are never removed.
-
-    [bold]Examples[/bold]
-
-      vicur clean
-
-      vicur clean --keep 3
-
-      vicur clean --all --dry-run
     """
     from vicur.commands.disk_usage import remove, survey
 

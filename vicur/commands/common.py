@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vicur.stage.runner import Summary
 
 F = TypeVar("F", bound=Callable[..., Any])
+_EXAMPLES = "examples"
 
 
 class Commands(typer.Typer):
@@ -32,6 +33,7 @@ class Commands(typer.Typer):
         def add(function: F) -> F:
             paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
             text = "\n\n".join(_joined(paragraph) for paragraph in paragraphs)
+            text = help_with_examples(text, *getattr(function, _EXAMPLES, ()))
             # super() without arguments would take `function` for self.
             return super(Commands, self).command(name, cls=Command, help=text, **settings)(function)
 
@@ -43,8 +45,21 @@ def _joined(paragraph: str) -> str:
     return paragraph.replace("[", "\\[") if paragraph.startswith(" ") else paragraph.replace("\n", " ")
 
 
-def help_with_examples(text: str, *examples: str) -> str:
-    return "\n\n".join((text, "[bold]Examples[/bold]", *(f"  {example}" for example in examples)))
+def examples(*commands: str) -> Callable[[F], F]:
+    """Return a decorator that shows examples in the help of a command."""
+
+    def attach(function: F) -> F:
+        setattr(function, _EXAMPLES, commands)
+        return function
+
+    return attach
+
+
+def help_with_examples(text: str, *commands: str) -> str:
+    """Return the help of a command or group of commands, with examples."""
+    # The examples are indented, see _joined().
+    shown = [_joined(f"  {command}") for command in commands]
+    return "\n\n".join((text, "[bold]Examples[/bold]", *shown) if shown else (text,))
 
 
 ConfigOption = Annotated[

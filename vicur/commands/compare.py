@@ -14,11 +14,16 @@ from vicur.commands.common import (
     DatasetOption,
     SetOption,
     configuration,
+    examples,
     run_stage,
 )
 from vicur.errors import VicurError
 
 
+@examples(
+    "vicur compare --base evaluations/base --student vicur=evaluations/vicur,students/vicur -o comparison",
+    "vicur compare --base evaluations/base --student opsd=evaluations/opsd --student vicur=evaluations/vicur -o comparison",
+)
 def compare(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.", show_default=False)],
     base: Annotated[Path, typer.Option("--base", help="Evaluation of the base model.", show_default=False)],
@@ -40,12 +45,6 @@ def compare(
     """Compare students with their base model and write the report.
 
     Writes comparison.json and report.html, a page without external files.
-
-    [bold]Examples[/bold]
-
-      vicur compare --base evaluations/base --student vicur=evaluations/vicur,students/vicur -o comparison
-
-      vicur compare --base evaluations/base --student opsd=evaluations/opsd --student vicur=evaluations/vicur -o comparison
     """
     settings = configuration(config, overrides)
     inputs = {"dataset": dataset, "cues": cues, "base": base}

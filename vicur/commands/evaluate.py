@@ -7,9 +7,21 @@ from typing import Annotated
 
 import typer
 
-from vicur.commands.common import CacheOption, ConfigOption, DatasetOption, SetOption, configuration, run_stage
+from vicur.commands.common import (
+    CacheOption,
+    ConfigOption,
+    DatasetOption,
+    SetOption,
+    configuration,
+    examples,
+    run_stage,
+)
 
 
+@examples(
+    "vicur evaluate tiny --output evaluations/base",
+    "vicur evaluate students/vicur --output evaluations/vicur --set evaluation.max_examples=200",
+)
 def evaluate(
     model: Annotated[
         str,
@@ -24,12 +36,6 @@ def evaluate(
     """Evaluate a base model or a student on the held-out splits.
 
     Writes metrics.json and predictions.parquet with one row per question.
-
-    [bold]Examples[/bold]
-
-      vicur evaluate tiny --output evaluations/base
-
-      vicur evaluate students/vicur --output evaluations/vicur --set evaluation.max_examples=200
     """
     from vicur.config.base import BaseModelConfig
     from vicur.config.sources import Sources
