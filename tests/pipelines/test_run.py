@@ -221,7 +221,7 @@ def test_an_engine_that_is_not_installed_is_told_before_anything_starts(
 ) -> None:
     run = project.run(*ONE_METHOD, "--set", setting)
     assert run.returncode == 2
-    assert f"training.{part}.engine, method vicur: vLLM is asked for" in run.stderr
+    assert f"training.{part}.engine, method vicur: vLLM or its plugin is not installed here" in run.stderr
     assert not (project.folder / "runs").exists()
 
 
