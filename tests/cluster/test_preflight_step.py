@@ -32,7 +32,10 @@ def refusal(folder: Path, capsys: pytest.CaptureFixture[str], **form: Any) -> st
         ({"gpu_count": 5}, "a batch of 32 prompts cannot be divided equally among 5 processes"),
         ({"gpu_count": 2, "nodes": 3}, "cannot be divided equally among 6 processes"),
         ({"overrides": {"training.distribution.processes": 4}}, "4 processes need 4 GPUs, but each machine has 1"),
-        ({"nodes": 2, "overrides": {"training.rollout.engine": "vllm"}}, "2 processes would each have a vLLM inside"),
+        (
+            {"nodes": 2, "overrides": {"training.rollout.engine": "vllm"}},
+            "supports one process, but the training has 2",
+        ),
         ({"nodes": 2, "overrides": {"checkpoints": ""}}, "a training on several nodes needs checkpoints on S3"),
     ],
 )
@@ -56,7 +59,7 @@ def test_an_image_without_the_vllm_that_a_training_uses_is_refused(
 ) -> None:
     message = refusal(tmp_path, capsys, overrides={"training.rollout.engine": "vllm"})
     assert "training.rollout.engine, method vicur: vLLM or its plugin is not installed here" in message
-    assert "take an image that has them" in message
+    assert "use an image that contains them" in message
 
 
 def test_the_namespace_of_the_pod_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
