@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from vicur.commands.parsing import Command
 from vicur.errors import VicurError
 from vicur.wording import listed
 
@@ -31,7 +32,7 @@ class Commands(typer.Typer):
         def add(function: F) -> F:
             paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
             text = "\n\n".join(_joined(paragraph) for paragraph in paragraphs)
-            return super(Commands, self).command(name, help=text, **settings)(function)
+            return super(Commands, self).command(name, cls=Command, help=text, **settings)(function)
 
         return add
 
@@ -146,6 +147,13 @@ def refuse_to_replace(output: Path, writes: Sequence[str], inputs: Mapping[str, 
     """
     # Stages write a new folder and rename it over the old one, which removes everything in it.
     place = output.resolve()
+    in_the_way = next((each for each in (place, *place.parents) if each.exists() and not each.is_dir()), None)
+    if in_the_way is not None:
+        raise VicurError(
+            f"the output folder cannot be created, because {in_the_way} is a file.",
+            where=str(output),
+            remedy="Name another output folder.",
+        )
     for name, path in inputs.items():
         if place == path.resolve() or place in path.resolve().parents:
             raise VicurError(
@@ -169,3 +177,19 @@ def refuse_to_replace(output: Path, writes: Sequence[str], inputs: Mapping[str, 
             where=str(output),
             remedy="Name a new or empty folder.",
         )
+
+
+def write_text(file: Path, text: str, option: str) -> None:
+    """Write a file that an option names.
+
+    Raises:
+        VicurError: if the file cannot be written.
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise VicurError(
+            f"the file cannot be written: {error.strerror}.",
+            where=f"{option} {file}",
+            remedy="Name a file in an existing folder that this user can write to.",
+        ) from error

@@ -99,6 +99,6 @@ def train(
         settings,
         subject=method,
         cache=cache,
-        checkpoints=checkpoints,
+        checkpoints=checkpoints or None,
         fork_from=fork_from,
     )
