@@ -40,7 +40,9 @@ def test_a_page_names_files_that_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_names_modules_that_exist(page):
-    named = set(re.findall(r"(?<![\w./])(?:from |import |`)(vicur(?:_\w+)?(?:\.[a-z]\w*)+)(?=`| import)", text_of(page)))
+    named = set(
+        re.findall(r"(?<![\w./])(?:from |import |`)(vicur(?:_\w+)?(?:\.[a-z]\w*)+)(?=`| import)", text_of(page))
+    )
 
     def exists(name):
         try:
