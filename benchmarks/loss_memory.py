@@ -27,7 +27,7 @@ from benchmarks.reporting import report
 from vicur.config.objective import K1, ForwardKl, Jsd, ObjectiveConfig, ReverseKl
 from vicur.modeling.scoring import ResponseStates
 from vicur.modeling.tiles import MASKED_LOGIT
-from vicur.training.loss import TeacherScores, objective_loss
+from vicur.training.batch import TeacherScores, objective_loss
 from vicur.training.objectives import k1_loss, token_weights, weighted_sum
 
 OBJECTIVES: dict[str, ObjectiveConfig] = {
@@ -71,7 +71,7 @@ def tiled(objective: ObjectiveConfig, given: Problem) -> None:
     taught = (
         TeacherScores(logprobs_N=given.sampled_N) if objective.type == "k1" else TeacherScores(states=given.teacher)
     )
-    objective_loss(objective, given.student, given.weights_BR, given.forbidden, taught=taught).value.backward()
+    objective_loss(objective, given.student, given.weights_BR, given.forbidden, teacher=taught).value.backward()
 
 
 def dense(objective: ObjectiveConfig, given: Problem) -> None:

@@ -28,8 +28,8 @@ from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
 from vicur.modeling.scoring import response_states, text_config
 from vicur.modeling.vision import encode_images
+from vicur.training.batch import objective_loss, teacher_scores
 from vicur.training.examples import TrainingExample, batch_rows, training_examples
-from vicur.training.loss import objective_loss, teaching
 from vicur.training.objectives import token_weights
 
 
@@ -47,7 +47,7 @@ def gradients(model: torch.nn.Module, chat: Chat, rows: list[TrainingExample], s
     weights_BR = token_weights(student.mask_BR)
     losses = {
         objective.type: objective_loss(
-            objective, student, weights_BR, forbidden, taught=teaching(objective, teacher, forbidden)
+            objective, student, weights_BR, forbidden, teacher=teacher_scores(objective, teacher, forbidden)
         ).value
         for objective in (K1(), ReverseKl())
     }

@@ -52,9 +52,9 @@ def engines(hidden: int, tokens: int, device: str, work: Path) -> tuple[Chat, Ro
     save_model(backbone, work / "base")
     chat.save(work / "base")
     student = with_cue_recovery(backbone, config.recovery.module, 0, im_start_token_id=chat.start_id).to(device)
-    spread = SingleModel(student, bf16=False)
-    vllm = build_engine(config, work / "base", spread, chat, World.alone(device), work)
-    return chat, TransformersEngine(spread, chat), vllm
+    parallel = SingleModel(student, bf16=False)
+    vllm = build_engine(config, work / "base", parallel, chat, World.single(device), work)
+    return chat, TransformersEngine(parallel, chat), vllm
 
 
 def prompts_of(chat: Chat, count: int) -> list[Prompt]:

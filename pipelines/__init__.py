@@ -1,1 +1,1 @@
-"""The pipeline: the graph of steps, and how it runs on this machine."""
+"""The pipelines: their shared graph, packages for a cluster, and local runs."""

@@ -1,4 +1,4 @@
-"""The pipelines' commands, plugged into ``vicur``: ``run``, ``ablate`` and ``compile``. kfp is imported only when they run."""
+"""Commands of the pipelines, plugged into ``vicur``: ``run``, ``ablate`` and ``compile``. kfp is imported only when they run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ConfigArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="[CONFIG]",
-        help="Run configuration (YAML). Left out: configs/local.yaml where there is one, else the defaults.",
+        help="Run configuration (YAML). Default: configs/local.yaml if it exists, otherwise the library's defaults.",
         show_default=False,
     ),
 ]
@@ -22,7 +22,7 @@ PresetArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="[CONFIG]",
-        help="Configuration (YAML) that the package holds. Left out: the library's defaults, never configs/local.yaml.",
+        help="Configuration (YAML) of the package. Default: the library's defaults, never configs/local.yaml.",
         show_default=False,
     ),
 ]
@@ -31,7 +31,7 @@ PipelineOption = Annotated[
     Literal["cluster", "distill", "ablation"],
     typer.Option(
         "--pipeline",
-        help="cluster: a form of a few fields, on pools of GPUs; distill, ablation: all sections as parameters, placed anywhere.",
+        help="cluster: a form of a few fields, on pools of GPUs. distill, ablation: whole sections as parameters, on any node.",
     ),
 ]
 
@@ -41,14 +41,13 @@ def run(
     overrides: SetOption = None,
     new: Annotated[
         bool,
-        typer.Option("--new", help="Start a new run also where the last one of this configuration has not ended well."),
+        typer.Option("--new", help="Start a new run even if the last one of this configuration has not succeeded."),
     ] = False,
 ) -> None:
     """Run the whole pipeline on this machine.
 
-    Prepares the dataset, extracts cues, trains a student with each method, evaluates them against their base, writes the report and
-    registers the better student. Finished work is reused; a run that failed, was stopped or was killed goes on where it was when the
-    same command is given again.
+    Prepares the dataset, extracts cues, trains a student with each method, evaluates the students against their base, writes the report
+    and registers the best student. Finished work is reused. The same command resumes a run that failed, was stopped or was killed.
 
     [bold]Examples[/bold]
 
@@ -65,26 +64,26 @@ def run(
 
 def ablate(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="Configuration of an ablation (YAML): its arms and seeds.")
+        Path, typer.Argument(metavar="CONFIG", help="Configuration of the ablation (YAML): its arms and seeds.")
     ],
     overrides: SetOption = None,
     new: Annotated[
         bool,
-        typer.Option("--new", help="Start a new run also where the last one of this configuration has not ended well."),
+        typer.Option("--new", help="Start a new run even if the last one of this configuration has not succeeded."),
     ] = False,
     results: Annotated[
         Path | None,
         typer.Option(
             "--results",
             metavar="PAGE.md",
-            help="Write the page of results there too, and its plots to the folder beside it that has its name.",
+            help="Also write the page of results to this file, and its plots to a folder of the same name.",
         ),
     ] = None,
 ) -> None:
-    """Train every arm with every seed, evaluate all of them, and say what holds.
+    """Train each arm with each seed, evaluate all students, and compare the arms.
 
-    An arm is a method with settings of its own; a cell is an arm with a seed. Finished cells are reused, so an ablation that was stopped
-    goes on when the same command is given again, and one that gets another arm or seed trains only what is new.
+    An arm is a method with changed settings. A cell is an arm with one seed. Finished cells are reused, so the same command resumes an
+    ablation that was stopped, and an ablation with another arm or seed trains only the new cells.
 
     [bold]Examples[/bold]
 
@@ -106,22 +105,22 @@ def compile_package(
     config: PresetArgument = None,
     overrides: SetOption = None,
     image: Annotated[
-        str | None, typer.Option("--image", help="Container image of the steps; it holds vicur and what it needs.")
+        str | None, typer.Option("--image", help="Container image of the steps, with vicur and its dependencies.")
     ] = None,
     unversioned: Annotated[
         bool,
         typer.Option(
             "--unversioned",
-            help="Leave out the code version of each step, so that the file changes with the graph only (the committed one).",
+            help="Omit the code versions of the steps, so that the file changes only with the graph (for version control).",
         ),
     ] = False,
     pipeline: PipelineOption = "cluster",
 ) -> None:
     """Compile a pipeline into a package for a cluster.
 
-    The configuration is the package's preset: what the form of a run does not say is as the configuration has it, and its section
-    [bold]cluster[/bold] says where steps run. The code versions of the steps are part of the package, so that the cluster's cache knows
-    when code has changed.
+    The configuration is the preset of the package: it provides the defaults of the form and all settings outside of it, and its section
+    [bold]cluster[/bold] defines how the steps run. The package contains the code versions of the steps, so that the cluster's cache
+    notices changed code.
 
     [bold]Examples[/bold]
 
@@ -138,10 +137,10 @@ def compile_package(
 def write_compiled(
     output: Path, config: Path | None, overrides: list[str] | None, image: str | None, versioned: bool, pipeline: str
 ) -> None:
-    """Compiles what the options of a command name; see :func:`vicur_pipelines.package.write_package`.
+    """Compile a package as the options of a command say; see :func:`vicur_pipelines.package.write_package`.
 
     Raises:
-        VicurError: where the configuration is wrong or the file cannot be written.
+        VicurError: if the configuration is wrong or the file cannot be written.
     """
     from vicur_pipelines.package import write_package
     from vicur_pipelines.table import PIPELINES

@@ -1,4 +1,4 @@
-"""Shows a run while it goes on: a line a step on a terminal, plain lines where output goes to a file."""
+"""Show a run while it is running: one line per step on a terminal, plain lines if output goes to a file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _PLAIN_SECONDS = 15.0
 
 
 class LiveView:
-    """Redraws all steps in place."""
+    """A table of all steps that is redrawn in place."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress = progress
         self._console = console
-        self._spinner = Spinner("dots" if _speaks_unicode(console) else "line")
-        self._glyphs = _GLYPHS if _speaks_unicode(console) else _ASCII
+        self._spinner = Spinner("dots" if _has_unicode(console) else "line")
+        self._glyphs = _GLYPHS if _has_unicode(console) else _ASCII
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8)
 
     def __enter__(self) -> LiveView:
@@ -41,7 +41,7 @@ class LiveView:
         self._live.stop()
 
     def follow(self, events: list[Event]) -> None:
-        """Takes in new events."""
+        """Apply new events."""
         self._progress.apply(events)
 
     def _table(self) -> Table:
@@ -55,18 +55,18 @@ class LiveView:
         return table
 
     def _rows(self) -> list[tuple[Text | Spinner, Text, Text, Text | Table]]:
-        """A row a step; where they are more than the terminal has lines, those that ended well and those to come are counted."""
+        """Return one row per step. If the terminal has too few lines, completed and pending steps are only counted."""
         steps = self._progress.steps
-        # One line for the count, one for the prompt below.
-        room = self._console.height - 2
-        if len(steps) <= room:
+        # One line for the counts, one for the prompt below.
+        height = self._console.height - 2
+        if len(steps) <= height:
             return [self._row(step) for step in steps]
-        well = [step for step in steps if step.state in ("finished", "reused")]
+        completed = [step for step in steps if step.state in ("finished", "reused")]
         pending = [step for step in steps if step.state == "pending"]
         others = [step for step in steps if step.state in ("running", "failed")]
-        latest = well[len(well) - max(0, room - len(others)) :]
-        count = Text(f"{len(well)} of {len(steps)} steps have ended well, {len(pending)} are to come", style="dim")
-        return [(Text(), Text(), Text(), count), *(self._row(step) for step in [*latest, *others][:room])]
+        latest = completed[len(completed) - max(0, height - len(others)) :]
+        count = Text(f"{len(completed)} of {len(steps)} steps are completed, {len(pending)} are pending", style="dim")
+        return [(Text(), Text(), Text(), count), *(self._row(step) for step in [*latest, *others][:height])]
 
     def _row(self, step: Step) -> tuple[Text | Spinner, Text, Text, Text | Table]:
         style = _STYLES[step.state]
@@ -74,9 +74,9 @@ class LiveView:
         elapsed = step.elapsed(now())
         time = Text("" if elapsed is None else duration(elapsed), style="dim")
         name = Text(step.name, style="" if step.state in ("finished", "reused") else style)
-        return glyph, name, time, self._what(step)
+        return glyph, name, time, self._details(step)
 
-    def _what(self, step: Step) -> Text | Table:
+    def _details(self, step: Step) -> Text | Table:
         if step.state == "reused":
             return Text.assemble(("reused ", "cyan"), _first_line(step.text))
         if step.state == "failed":
@@ -84,17 +84,17 @@ class LiveView:
         if step.state != "running" or not step.total:
             return Text(_first_line(step.text))
         row = Table.grid(padding=(0, 1))
-        row.add_row(ProgressBar(total=step.total, completed=step.done, width=_BAR_WIDTH), Text(progress_words(step)))
+        row.add_row(ProgressBar(total=step.total, completed=step.done, width=_BAR_WIDTH), Text(progress_text(step)))
         return row
 
 
 class PlainView:
-    """Prints a line when a step's state changes, and now and then how far it is."""
+    """Prints a line when the state of a step changes, and its progress from time to time."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress = progress
         self._console = console
-        self._told: dict[str, float] = {}
+        self._printed_at: dict[str, float] = {}
 
     def __enter__(self) -> PlainView:
         return self
@@ -105,29 +105,29 @@ class PlainView:
         pass
 
     def follow(self, events: list[Event]) -> None:
-        """Takes in new events."""
+        """Apply new events."""
         changed = self._progress.apply(events)
         for step in changed:
             took = f" ({duration(step.seconds)})" if step.seconds is not None else ""
-            words = f": {_first_line(step.text)}" if step.text else ""
-            self._print(step, f"{step.state}{took}{words}")
+            text = f": {_first_line(step.text)}" if step.text else ""
+            self._print(step, f"{step.state}{took}{text}")
         for step in self._progress.steps:
             counts = step.state == "running" and step.total > 0
-            if counts and now() - self._told.get(step.name, 0.0) > _PLAIN_SECONDS:
-                self._print(step, progress_words(step))
+            if counts and now() - self._printed_at.get(step.name, 0.0) > _PLAIN_SECONDS:
+                self._print(step, progress_text(step))
 
-    def _print(self, step: Step, words: str) -> None:
-        self._told[step.name] = now()
-        self._console.print(f"{step.name}: {words}", highlight=False, markup=False, soft_wrap=True)
+    def _print(self, step: Step, text: str) -> None:
+        self._printed_at[step.name] = now()
+        self._console.print(f"{step.name}: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def view_of(progress: Progress, console: Console) -> LiveView | PlainView:
-    """The view that suits where the output goes."""
+    """Return the view for a console: live on a terminal, otherwise plain."""
     return LiveView(progress, console) if console.is_terminal else PlainView(progress, console)
 
 
-def progress_words(step: Step) -> str:
-    """How far a step is: ``120/200, 31 s left, accuracy 0.71``."""
+def progress_text(step: Step) -> str:
+    """Return the progress of a step: ``120/200, 31 s left, accuracy 0.71``."""
     remaining = step.remaining(now())
     left = "" if remaining is None else f", {duration(remaining)} left"
     text = _first_line(step.text)
@@ -138,5 +138,5 @@ def _first_line(text: str) -> str:
     return text.partition("\n")[0]
 
 
-def _speaks_unicode(console: Console) -> bool:
+def _has_unicode(console: Console) -> bool:
     return console.encoding.lower().replace("-", "").startswith("utf")

@@ -1,38 +1,35 @@
-"""What the trainings of a run need beside data, looked at before it starts: what is missing is not to be found out after hours."""
+"""Check before a run starts that its models and engines exist, because a training would miss them only hours later."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from vicur.config.ablation import AblationConfig
-from vicur.config.run import RunConfig
 from vicur.config.teacher import OtherCheckpoint
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
+from vicur.stage.table import PipelineConfig
 
 
-def require_models(config: RunConfig | AblationConfig) -> None:
-    """Sees to it that the folders of the base and of every teacher with a checkpoint of its own are there.
+def require_models(config: PipelineConfig) -> None:
+    """Check the folders of the base model and of teachers from other checkpoints.
 
     Raises:
-        VicurError: for the first that is not.
+        VicurError: if one does not exist.
     """
     teachers = (training.effective.teacher for training in _trainings(config))
     folders = {teacher.folder: "training.teacher.path" for teacher in teachers if isinstance(teacher, OtherCheckpoint)}
     for folder, setting in {**folders, config.base.folder: "base.path"}.items():
         if not folder.is_dir():
             raise VicurError(
-                "is no folder.",
-                where=f"{setting}, {folder}",
-                remedy="Name the folder of a model that save_pretrained wrote.",
+                f"the folder {folder} does not exist.",
+                where=setting,
+                remedy="Name a folder with a model that save_pretrained wrote.",
             )
 
 
-def require_engines(config: RunConfig | AblationConfig) -> None:
-    """Sees to it that vLLM is there, with its plugin, for a training that is to have it inside.
+def require_engines(config: PipelineConfig) -> None:
+    """Check that vLLM and its plugin are installed if a training uses them in its own process.
 
     Raises:
-        VicurError: where it is not.
+        VicurError: if they are not.
     """
     # Imports torch.
     from vicur.training.rollout.build import require_installed
@@ -41,5 +38,5 @@ def require_engines(config: RunConfig | AblationConfig) -> None:
         require_installed(training)
 
 
-def _trainings(config: RunConfig | AblationConfig) -> Iterable[TrainConfig]:
+def _trainings(config: PipelineConfig) -> list[TrainConfig]:
     return [cell.training for cell in config.cells()]

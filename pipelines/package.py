@@ -1,4 +1,4 @@
-"""Compiles a pipeline into a package for a cluster."""
+"""Compile a pipeline into a package for a cluster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from vicur_pipelines.table import PIPELINES
 
 from vicur.config.cluster import ClusterConfig
 from vicur.config.section import Section
+from vicur.config.sources import Sources
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.stage.table import STAGES
@@ -19,23 +20,26 @@ from vicur.storage.folders import new_file
 def write_package(
     output: Path, config: Section | None, image: str | None, versioned: bool, pipeline: str = "distill"
 ) -> None:
-    """Compiles a pipeline to ``output``.
+    """Compile a pipeline to the file ``output``.
 
     Args:
         output: file to write.
-        config: its sections become the defaults of the pipeline's parameters; the library's defaults if left out.
-        image: container image of the steps; the one that this release names if left out.
-        versioned: whether steps carry the version of their code. The same graph then compiles differently after each
-            change of the library, as it should for a cluster's cache, and should not for a file under version control.
-        pipeline: which pipeline, by name.
+        config: configuration that provides the defaults of the package's parameters, or ``None`` for the library's defaults.
+        image: container image of the steps, or ``None`` for the default of this release.
+        versioned: whether the package has the code versions of its steps. A cluster's cache needs them; a package under version control
+            should not change with them.
+        pipeline: name of the pipeline.
 
     Raises:
-        VicurError: where the image is none, or the file cannot be written.
+        VicurError: if the image is not valid or the file cannot be written.
     """
     if image is not None:
         if not image:
-            raise VicurError("names no image.", where="--image", remedy="Name one, or leave the option out.")
-        validated(ClusterConfig, {"image": image}, "--image")
+            raise VicurError(
+                "the name of the image is empty.", where="--image", remedy="Name an image, or omit the option."
+            )
+        validated(ClusterConfig, {"image": image}, Sources("--image", options={"image": "--image"}))
+        # Read when the components are imported.
         os.environ["VICUR_IMAGE"] = image
     from kfp import compiler
     from vicur_pipelines.local import code_versions
@@ -43,7 +47,7 @@ def write_package(
     declared = PIPELINES[pipeline]
     versions = code_versions() if versioned else dict.fromkeys(STAGES, "")
     with tempfile.TemporaryDirectory() as folder, new_file(output) as partial:
-        # The compiler goes by the name's ending.
+        # The compiler chooses the format by the file's suffix.
         file = Path(folder) / "package.yaml"
         compiler.Compiler().compile(
             declared.package(versions, config),
@@ -54,7 +58,7 @@ def write_package(
 
 
 def _without_summary(package: str) -> str:
-    """The package without the comment that KFP puts first: it has the defaults in an order that is another one each time."""
+    # KFP starts a package with a comment that lists the parameters, in an order that differs each time.
     lines = package.splitlines(keepends=True)
     first = next((number for number, line in enumerate(lines) if not line.startswith("#")), 0)
     return "".join(lines[first:])

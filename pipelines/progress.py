@@ -1,4 +1,4 @@
-"""What is known of a run's steps while it goes on, from the events that they tell. Pure bookkeeping: nothing is printed here."""
+"""State of a run's steps, updated from their events. Nothing is printed here."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ State = Literal["pending", "running", "finished", "reused", "failed"]
 
 @dataclass
 class Step:
-    """One step of the run.
+    """State of one step.
 
     Attributes:
-        name: its label.
-        state: where it stands.
-        text: its key figure, its progress in words, or what went wrong.
-        done: units of work done, where it counts them.
-        total: units in all.
-        seconds: how long it took, once it has ended.
-        began: when it started, in seconds since the epoch.
-        counting_since: when it told its first progress, and how far it was then.
-        output: where its result lies.
-        summary: its summary.
+        name: label of the step.
+        text: its key figure, its progress in words, or its error.
+        done: units of work done, if it counts them.
+        total: total units of work.
+        seconds: duration, once it has ended.
+        began: start time in seconds since the epoch.
+        counting_since: time and units done of its first progress event, to estimate its pace.
+        output: folder of its result.
     """
 
     name: str
@@ -41,17 +39,17 @@ class Step:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Whether the step has ended, successfully or not."""
         return self.state in ("finished", "reused", "failed")
 
     def elapsed(self, now: float) -> float | None:
-        """Seconds that it took or has taken so far; ``None`` before it starts."""
+        """Return its duration so far in seconds, or ``None`` before it starts."""
         if self.seconds is not None:
             return self.seconds
         return None if self.began is None else max(0.0, now - self.began)
 
     def remaining(self, now: float) -> float | None:
-        """Seconds that are left if it goes on at the pace so far; ``None`` where that cannot be told."""
+        """Return the seconds that are left at the pace so far, or ``None`` if that is unknown."""
         if self.counting_since is None or self.total <= self.done:
             return None
         since, first = self.counting_since
@@ -59,7 +57,7 @@ class Step:
 
 
 class Progress:
-    """All steps of a run, in the order in which a person reads them."""
+    """State of all steps of a run, in reading order."""
 
     def __init__(self, names: list[str]) -> None:
         self._steps = {name: Step(name) for name in names}
@@ -67,11 +65,11 @@ class Progress:
 
     @property
     def steps(self) -> list[Step]:
-        """The expected steps, and any other that failed. The exit step has nothing to show for itself otherwise."""
+        """The expected steps, and any other that failed, such as the exit step."""
         return [step for step in self._steps.values() if step.name in self._expected or step.state == "failed"]
 
     def expect(self, name: str) -> None:
-        """Adds a step that was not known of beforehand; one that was stays as it is."""
+        """Add a step that is not among the initial ones. An existing step keeps its state."""
         self._expected.add(self[name].name)
 
     def __getitem__(self, name: str) -> Step:
@@ -79,11 +77,11 @@ class Progress:
 
     @property
     def failed(self) -> list[Step]:
-        """Steps that failed, the first first."""
+        """Steps that failed."""
         return [step for step in self.steps if step.state == "failed"]
 
     def apply(self, events: list[Event]) -> list[Step]:
-        """Takes in new events and returns the steps whose state changed."""
+        """Apply new events and return the steps whose state changed."""
         changed = []
         for event in events:
             step = self[event.stage]
@@ -99,7 +97,7 @@ def _apply(step: Step, event: Event) -> None:
     step.text = event.text
     if event.status == "progress":
         done, total = event.done or 0, event.total or 0
-        # A stage that counts something else now (warming up, then working) has a new pace.
+        # A stage that starts counting something else, such as after a warm-up, has a new pace.
         if step.counting_since is None or total != step.total or done < step.done:
             step.counting_since = (event.time, done)
         step.done, step.total = done, total
@@ -114,7 +112,7 @@ def _apply(step: Step, event: Event) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 0.4 s, 12 s, 3:05, 1:02:03."""
+    """Format a duration for people: 0.4 s, 12 s, 3:05, 1:02:03."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -126,5 +124,5 @@ def duration(seconds: float) -> str:
 
 
 def now() -> float:
-    """The clock that events carry."""
+    """Return the current time on the clock of events."""
     return time.time()

@@ -1,4 +1,4 @@
-"""A run on this machine, from its configuration to its summary."""
+"""Run a pipeline on this machine, from its configuration to its summary."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from vicur_pipelines.models import require_engines, require_models
 from vicur_pipelines.progress import Progress, Step, duration
 from vicur_pipelines.run_folder import RUNS, RunFolder, open_run, point_latest_at
 from vicur_pipelines.summary import ErrorRecord, RunSummary, ablation_table, results_table, summarize
-from vicur_pipelines.supervisor import PIPELINE_LOG, Stopped, supervise
+from vicur_pipelines.supervisor import PIPELINE_LOG, supervise
 from vicur_pipelines.table import Pipeline, pipeline_of
 
-from vicur.config.ablation import AblationConfig
-from vicur.config.run import RunConfig
+from vicur.processes.signals import Stopped
 from vicur.stage.runner import DEFAULT_CACHE
-from vicur.stage.table import step_labels
+from vicur.stage.table import PipelineConfig, step_labels
 from vicur.steps.stage_step import log_file
 from vicur.storage.folders import link_or_copy, new_file, sweep_below
 
 
 def run_pipeline(
-    config: RunConfig | AblationConfig,
+    config: PipelineConfig,
     *,
     new: bool = False,
     root: Path = RUNS,
@@ -35,21 +34,18 @@ def run_pipeline(
     console: Console | None = None,
     copy_to: Path | None = None,
 ) -> int:
-    """Runs a pipeline and shows it while it goes on.
+    """Run a pipeline, show its progress, and return the exit code.
 
     Args:
-        config: what to run; its type says which pipeline.
-        new: start a new run also where the last one of this configuration has not ended well.
+        config: configuration of the run. Its type selects the pipeline.
+        new: start a new run even if the last one of this configuration has not succeeded.
         root: folder of all runs.
-        cache: folder that results are kept in for reuse.
-        console: where to show it.
-        copy_to: where the page of results goes as well, with its plots in the folder beside it that has its name.
-
-    Returns:
-        Exit code: 0 where the run has ended well.
+        cache: folder of results for reuse.
+        console: where to print.
+        copy_to: also write the page of results there, and its plots to a folder of the same name.
 
     Raises:
-        VicurError: where the run cannot be started.
+        VicurError: if the run cannot be started.
     """
     console = console or Console()
     require_models(config)
@@ -61,7 +57,7 @@ def run_pipeline(
         sweep_below(cache)
         point_latest_at(run)
         began = time.monotonic()
-        console.print(f"Run {run.run_id}{' goes on' if resumed else ''}, logs in {run.logs}", highlight=False)
+        console.print(f"{'Resuming run' if resumed else 'Run'} {run.run_id}, logs in {run.logs}", highlight=False)
         number = 0
         try:
             with view_of(progress, console) as view:
@@ -71,27 +67,28 @@ def run_pipeline(
         status = "succeeded" if code == 0 else "stopped" if number else "failed"
         error = None if code == 0 else _error(run, progress, number)
         summary = summarize(run.run_id, progress, status, time.monotonic() - began, error)
-        kept = _keep(run, pipeline_of(config), progress, summary)
+        page = _write_results(run, pipeline_of(config), progress, summary)
         shutil.rmtree(run.temporary, ignore_errors=True)
-    if copy_to is not None and kept is not None:
-        _copy_page(kept, copy_to)
-    _tell(run, summary, kept, progress["compare"].summary.get("chosen"), console)
+    if copy_to is not None and page is not None:
+        _copy_page(page, copy_to)
+    _print_results(run, summary, page, progress["compare"].summary.get("chosen"), console)
     return code if code == 0 or number else 1
 
 
 def _error(run: RunFolder, progress: Progress, number: int) -> ErrorRecord:
-    """What went wrong, as far as anybody told."""
     if number:
-        message = f"{signal.Signals(number).name} came."
+        message = f"received {signal.Signals(number).name}."
         return ErrorRecord(stage=None, message=message, log=str(run.logs.name))
     if progress.failed:
         return _record(run, progress.failed[0], progress.failed[0].text)
-    silent = [step for step in progress.steps if step.state == "running"]
-    if silent:
-        return _record(run, silent[0], "Ended without a word: killed from outside, perhaps for want of memory.")
+    running = [step for step in progress.steps if step.state == "running"]
+    if running:
+        return _record(
+            run, running[0], "the process ended without a message. It was probably killed, perhaps for lack of memory."
+        )
     log = run.logs / PIPELINE_LOG
-    last = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
-    message = f"The pipeline itself failed: {last}"
+    last_line = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+    message = f"the pipeline itself failed: {last_line}"
     return ErrorRecord(stage=None, message=message, log=str(log.relative_to(run.path)))
 
 
@@ -99,11 +96,11 @@ def _record(run: RunFolder, step: Step, message: str) -> ErrorRecord:
     return ErrorRecord(stage=step.name, message=message, log=str(log_file(Path(run.logs.name), step.name)))
 
 
-def _keep(run: RunFolder, pipeline: Pipeline, progress: Progress, summary: RunSummary) -> Path | None:
-    """Writes the summary, and the result where a person finds it; returns its first file, if there is one."""
+def _write_results(run: RunFolder, pipeline: Pipeline, progress: Progress, summary: RunSummary) -> Path | None:
+    """Write the summary and copy the result files into the run's folder. Return the main result file, if there is one."""
     label, names = pipeline.result
     step = progress[label]
-    kept = None
+    page = None
     if step.state in ("finished", "reused") and step.output is not None:
         for name in names:
             source, target = Path(step.output) / name, run.path / name
@@ -112,22 +109,23 @@ def _keep(run: RunFolder, pipeline: Pipeline, progress: Progress, summary: RunSu
                 continue
             with new_file(target) as file:
                 shutil.copyfile(source, file)
-        kept = run.path / names[0]
+        page = run.path / names[0]
     with new_file(run.summary) as file:
         file.write_text(summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return kept
+    return page
 
 
 def _copy_page(page: Path, target: Path) -> None:
-    """Copies a page and the folder beside it that has its name; the page's links follow the new name."""
+    """Copy a page and the folder of the same name next to it, and adapt the page's links to the new name."""
     text = page.read_text(encoding="utf-8").replace(f"]({page.stem}/", f"]({target.stem}/")
     with new_file(target) as file:
         file.write_text(text, encoding="utf-8")
     link_or_copy(page.with_suffix(""), target.with_suffix(""))
 
 
-def _tell(run: RunFolder, summary: RunSummary, kept: Path | None, chosen: str | None, console: Console) -> None:
-    """The end of the run, in words."""
+def _print_results(
+    run: RunFolder, summary: RunSummary, page: Path | None, chosen: str | None, console: Console
+) -> None:
     console.print()
     if summary.evaluation is not None:
         console.print(results_table(summary.evaluation, chosen))
@@ -138,8 +136,8 @@ def _tell(run: RunFolder, summary: RunSummary, kept: Path | None, chosen: str | 
         for sentence in summary.ablation.held:
             console.print(f"- {sentence}", highlight=False, markup=False, soft_wrap=True)
         console.print()
-    if kept is not None:
-        console.print(f"Report:  {os.path.relpath(kept)}", highlight=False, soft_wrap=True)
+    if page is not None:
+        console.print(f"Report:  {os.path.relpath(page)}", highlight=False, soft_wrap=True)
     if summary.registry is not None:
         registry = summary.registry
         aliases = ", ".join(registry.aliases) or "no alias"
@@ -155,4 +153,4 @@ def _tell(run: RunFolder, summary: RunSummary, kept: Path | None, chosen: str | 
         text = Text.assemble((f"{error.stage or 'The run'} {summary.status}: ", "bold red"), error.message)
         console.print(text, soft_wrap=True)
         console.print(f"Log:     {os.path.relpath(run.path / error.log)}", highlight=False, soft_wrap=True)
-        console.print("The same command (without --new) goes on where this run stopped.", style="dim")
+        console.print("Run the same command (without --new) to resume this run.", style="dim")

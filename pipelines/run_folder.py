@@ -1,10 +1,11 @@
-"""The folder of one local run: what it was asked for, whether it is going on, and what it left.
+"""Folders of local runs.
 
-``runs/<run id>/`` holds ``run.json`` (the pipeline and its configuration), ``events.jsonl``, ``logs/`` (a file a step), ``pipeline/``
-(the steps' outputs), the report or the page of results and, once the run has ended, ``summary.json``. ``runs/latest`` points at the newest.
+``runs/<run id>/`` contains ``run.json`` (the pipeline and its configuration), ``events.jsonl``, ``logs/`` (one file per step),
+``pipeline/`` (outputs of the steps), the report or the page of results and, once the run has ended, ``summary.json``. ``runs/latest``
+links to the newest run.
 
-A run that did not end well is not over: the same configuration given again goes on in the same folder, under the same run
-id, and finished stages come from the cache. A run that ended well is over, and the same configuration starts a new one.
+The same configuration resumes a run that did not succeed, in the same folder and with the same run id; finished stages come from the
+cache. After a run that succeeded, it starts a new one.
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ from vicur.storage.folders import new_file, unwritable
 
 RUNS = Path("runs")
 LATEST = "latest"
-# A supervisor that was killed takes its pipeline with it at once, but not in no time.
+# The pipeline of a supervisor that was killed needs a moment to end.
 _PATIENCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run by its folder."""
+    """The folder of a run."""
 
     path: Path
 
     @property
     def run_id(self) -> str:
-        """Name of the run."""
+        """Id of the run."""
         return self.path.name
 
     @property
     def events(self) -> Path:
-        """File that the steps tell their progress in."""
+        """File with the events of the steps."""
         return self.path / "events.jsonl"
 
     @property
@@ -60,35 +61,35 @@ class RunFolder:
 
     @property
     def temporary(self) -> Path:
-        """Folder for temporary files of the steps; gone when the run ends."""
+        """Folder for temporary files of the steps, removed when the run ends."""
         return self.path / "tmp"
 
     @property
     def summary(self) -> Path:
-        """The run in figures, once it has ended."""
+        """File with the summary of the run, once it has ended."""
         return self.path / "summary.json"
 
     @property
     def lock(self) -> Path:
-        """File that the run's supervisor holds a lock on while it lives."""
+        """File that the run's supervisor locks while it runs."""
         return self.path / ".lock"
 
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says; empty where it cannot be read."""
+        """Return the content of ``run.json``, or an empty mapping if it cannot be read."""
         return _json(self.path / "run.json")
 
     def config(self) -> Section:
-        """The configuration that the run was started with."""
+        """Return the configuration that the run was started with."""
         record = self.record()
         return PIPELINES[record["pipeline"]].config.model_validate(record["config"])
 
     @property
     def succeeded(self) -> bool:
-        """Whether the run has ended well."""
+        """Whether the run has succeeded."""
         return _json(self.summary).get("status") == "succeeded"
 
     def prepare(self) -> None:
-        """Makes way for (another) execution: what the last one left half-done goes, logs are added to."""
+        """Remove what an earlier execution left behind. Logs are kept and appended to."""
         for folder in (self.outputs, self.temporary):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
@@ -98,11 +99,12 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Holds the run's lock, which ends with the process that holds it, however that ends.
+        """Hold the lock of the run.
 
         Raises:
-            VicurError: where the run is going on already.
+            VicurError: if another process is running it.
         """
+        # The kernel releases the lock when the process ends, however it ends.
         with self.lock.open("w") as stream:
             deadline = time.monotonic() + _PATIENCE_SECONDS
             while True:
@@ -112,37 +114,37 @@ class RunFolder:
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
                         raise VicurError(
-                            "this run is going on in another process.",
+                            "another process is running this run.",
                             where=str(self.path),
-                            remedy="Wait for it, stop it, or start a run of its own with --new.",
+                            remedy="Wait for it, stop it, or start a separate run with --new.",
                         ) from error
                     time.sleep(0.1)
             yield
 
 
 def open_run(root: Path, config: Section, *, new: bool = False) -> tuple[RunFolder, bool]:
-    """The run to execute for ``config``, and whether it goes on with one that has not ended well.
+    """Return the run to execute for ``config``, and whether it resumes an earlier one.
 
     Args:
         root: folder of all runs.
-        config: what to run.
+        config: configuration of the run.
         new: start a new run in any case.
 
     Raises:
-        VicurError: where the folder cannot be written.
+        VicurError: if the folder cannot be written.
     """
-    asked = {"pipeline": pipeline_of(config).name, "config": config.model_dump(mode="json")}
+    requested = {"pipeline": pipeline_of(config).name, "config": config.model_dump(mode="json")}
     if not new:
-        same = [run for run in all_runs(root) if asked.items() <= run.record().items()]
+        same = [run for run in all_runs(root) if requested.items() <= run.record().items()]
         if same and not same[-1].succeeded:
             return same[-1], True
     started = datetime.now(UTC)
-    stem = f"{asked['config']['name']}-{started:%Y%m%d-%H%M%S}"
+    stem = f"{requested['config']['name']}-{started:%Y%m%d-%H%M%S}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         folder = _create(root, stem)
         with new_file(folder / "run.json") as file:
-            record = {"run_id": folder.name, "started": started.isoformat(), **asked}
+            record = {"run_id": folder.name, "started": started.isoformat(), **requested}
             file.write_text(json.dumps(record, indent=1), encoding="utf-8")
     except OSError as error:
         raise unwritable(root, error) from error
@@ -150,7 +152,7 @@ def open_run(root: Path, config: Section, *, new: bool = False) -> tuple[RunFold
 
 
 def all_runs(root: Path) -> list[RunFolder]:
-    """The runs below ``root``, oldest first."""
+    """Return the runs below ``root``, oldest first."""
     if not root.is_dir():
         return []
     folders = [path for path in root.iterdir() if not path.is_symlink() and (path / "run.json").is_file()]
@@ -159,9 +161,10 @@ def all_runs(root: Path) -> list[RunFolder]:
 
 
 def point_latest_at(run: RunFolder) -> None:
-    """Makes ``runs/latest`` point at ``run``; the link is relative, so that the folder can be moved."""
+    """Make ``runs/latest`` a link to ``run``. It is relative, so that the folder can be moved."""
     link = run.path.parent / LATEST
     if link.exists() and not link.is_symlink():
+        # A file or folder of the user.
         return
     with new_file(link) as temporary:
         temporary.symlink_to(run.run_id)

@@ -1,4 +1,4 @@
-"""A run in figures: ``summary.json`` for programs, a table for people."""
+"""Summary of a local run: ``summary.json`` for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StageRecord(BaseModel):
 
     name: str
     status: str
-    """``finished``, ``reused``, ``failed``, ``running`` (when the run was stopped) or ``pending`` (never begun)."""
+    """``finished``, ``reused``, ``failed``, ``running`` (if the run was stopped) or ``pending`` (not started)."""
     seconds: float | None
 
 
@@ -28,13 +28,13 @@ class DatasetRecord(BaseModel):
     """The dataset."""
 
     hash: str
-    """DVC's hash of the dataset folder."""
+    """DVC hash of the dataset folder."""
     examples: dict[str, int]
-    """Examples by split."""
+    """Number of examples by split."""
 
 
 class CuesRecord(BaseModel):
-    """The cues that teach."""
+    """The cues."""
 
     provider: str
     grounded_share: float | None
@@ -42,7 +42,7 @@ class CuesRecord(BaseModel):
 
 
 class StudentRecord(BaseModel):
-    """Accuracy of a student, and its difference to base on the test questions."""
+    """Accuracy of a student, and its difference to the base on the test questions."""
 
     test: float
     ood: float | None
@@ -60,14 +60,14 @@ class EvaluationRecord(BaseModel):
 
 
 class GateRecord(BaseModel):
-    """What the gate decided."""
+    """Decision of the gate."""
 
     passed: bool
     reasons: list[str]
 
 
 class RegistryRecord(BaseModel):
-    """Where the student went."""
+    """The registered version."""
 
     tracking_uri: str
     model: str
@@ -86,26 +86,26 @@ class ArmRecord(BaseModel):
 
 
 class AblationRecord(BaseModel):
-    """What an ablation came to."""
+    """Results of an ablation."""
 
     base: dict[str, float]
     arms: dict[str, ArmRecord]
     held: list[str]
-    """What was expected, and whether it held, in sentences."""
+    """One sentence per contrast: what was expected, and whether it held."""
 
 
 class ErrorRecord(BaseModel):
-    """Why a run did not end well."""
+    """Error of a run that did not succeed."""
 
     stage: str | None
-    """The step that failed first; ``None`` where the pipeline itself did."""
+    """The step that failed first, or ``None`` if the pipeline itself failed."""
     message: str
     log: str
-    """Where to read more, relative to the run's folder."""
+    """Path of the log, relative to the run's folder."""
 
 
 class RunSummary(BaseModel):
-    """Content of ``summary.json``. Parts that the run did not get to are ``null``."""
+    """Content of ``summary.json``. Parts that the run did not reach are ``null``."""
 
     run_id: str
     status: Status
@@ -122,7 +122,7 @@ class RunSummary(BaseModel):
 def summarize(
     run_id: str, progress: Progress, status: Status, seconds: float, error: ErrorRecord | None = None
 ) -> RunSummary:
-    """The summary of a run, from what its steps told."""
+    """Return the summary of a run from the state of its steps."""
     done = {step.name: step for step in progress.steps if step.state in ("finished", "reused")}
     return RunSummary(
         run_id=run_id,
@@ -180,36 +180,33 @@ def _ablation(step: Step | None) -> AblationRecord | None:
 
 
 def results_table(evaluation: EvaluationRecord, chosen: str | None) -> Table:
-    """Base against students, as a table for the terminal; the student that was chosen on validation is marked."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    table.add_column("")
-    table.add_column("test", justify="right")
-    table.add_column("ood", justify="right")
-    table.add_column("difference on test [95 %]")
-    table.add_column("")
+    """Return a table of base and students for the terminal. It marks ``chosen``, the best student on validation."""
+    table = _table("test", "ood", "difference on test [95 %]", "")
     table.add_row("base", _percent(evaluation.base["test"]), _percent(evaluation.base["ood"]), "", "")
     for method, student in evaluation.students.items():
-        change = estimate(**student.difference)
         mark = "best on validation" if method == chosen and len(evaluation.students) > 1 else ""
-        table.add_row(method, _percent(student.test), _percent(student.ood), change, mark)
+        table.add_row(method, _percent(student.test), _percent(student.ood), estimate(**student.difference), mark)
     return table
 
 
 def ablation_table(ablation: AblationRecord) -> Table:
-    """Base against arms, as a table for the terminal."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    table.add_column("")
-    table.add_column("test", justify="right")
-    table.add_column("ood", justify="right")
-    table.add_column("difference on test [95 %]")
+    """Return a table of base and arms for the terminal."""
+    table = _table("test", "ood", "difference on test [95 %]")
     table.add_row("base", _percent(ablation.base["test"]), _percent(ablation.base.get("ood")), "")
     for name, arm in ablation.arms.items():
-        spread = (_spread(arm, "test"), _spread(arm, "ood"))
-        table.add_row(name, *spread, estimate(**arm.difference))
+        table.add_row(name, _mean_and_std(arm, "test"), _mean_and_std(arm, "ood"), estimate(**arm.difference))
     return table
 
 
-def _spread(arm: ArmRecord, split: str) -> str:
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("test", "ood") else "left")
+    return table
+
+
+def _mean_and_std(arm: ArmRecord, split: str) -> str:
     return "" if split not in arm.mean else f"{100 * arm.mean[split]:.1f} ± {100 * arm.std[split]:.1f}"
 
 

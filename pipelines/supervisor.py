@@ -1,4 +1,4 @@
-"""Starts the pipeline's process, follows what its steps tell, and stops it whole."""
+"""Start the process of a pipeline, follow the events of its steps, and stop all of its processes together."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from vicur_pipelines.run_folder import RunFolder
 
+from vicur.processes.signals import stopped_by_signals
 from vicur.processes.threads import limit_threads
 from vicur.stage.events import Event, read_events
 
@@ -22,37 +21,26 @@ _GRACE_SECONDS = 5.0
 PIPELINE_LOG = "pipeline.log"
 
 
-class Stopped(BaseException):
-    """The user, or whoever manages this machine, wants the run to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
 def supervise(run: RunFolder, cache: Path, follow: Callable[[list[Event]], None]) -> int:
-    """Runs the pipeline to its end.
+    """Run a pipeline to its end and return the exit code of its process.
 
     Args:
-        run: what to run; its lock is held by the caller.
-        cache: folder that results are kept in for reuse.
-        follow: told of new events, several times a second also when there are none.
-
-    Returns:
-        Exit code of the pipeline's process.
+        run: the run. The caller holds its lock.
+        cache: folder of results for reuse.
+        follow: called with new events several times per second, also if there are none.
 
     Raises:
-        Stopped: on SIGINT or SIGTERM, when all that was started has ended.
+        Stopped: on SIGINT or SIGTERM, after all processes of the pipeline have ended.
     """
     command = [sys.executable, "-m", "vicur_pipelines.local", str(run.path)]
-    with (run.logs / PIPELINE_LOG).open("ab") as log, _signals_raised():
+    with (run.logs / PIPELINE_LOG).open("ab") as log, stopped_by_signals():
         pipeline = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment(run, cache),
-            # A group of its own: it is stopped whole, and the terminal's Ctrl-C reaches only us.
+            # In its own process group, it can be stopped with all of its steps, and Ctrl-C reaches only this process.
             start_new_session=True,
         )
         try:
@@ -62,14 +50,14 @@ def supervise(run: RunFolder, cache: Path, follow: Callable[[list[Event]], None]
 
 
 def environment(run: RunFolder, cache: Path) -> dict[str, str]:
-    """Environment of the pipeline's process and of its steps."""
+    """Return the environment of the pipeline's process and its steps."""
     variables = {
         **os.environ,
         "VICUR_RUN_ID": run.run_id,
         "VICUR_EVENTS": str(run.events.absolute()),
         "VICUR_CACHE": str(cache.absolute()),
         "VICUR_LOGS": str(run.logs.absolute()),
-        # kfp.local leaves a folder for each step in there.
+        # kfp.local leaves a temporary folder per step behind.
         "TMPDIR": str(run.temporary.absolute()),
         "PYTHONUNBUFFERED": "1",
     }
@@ -90,44 +78,25 @@ def _follow_to_the_end(pipeline: subprocess.Popen[bytes], run: RunFolder, follow
 
 
 def stop(pipeline: subprocess.Popen[bytes]) -> None:
-    """Ends what is left of the pipeline's process group: first the pipeline, which would retry, then its steps."""
+    """End the process group of a pipeline: first the pipeline, which would retry its steps, then the steps."""
     if pipeline.poll() is None:
         pipeline.kill()
         pipeline.wait()
     deadline = time.monotonic() + _GRACE_SECONDS
     number = int(signal.SIGINT)
-    while _signalled(pipeline.pid, number):
+    while _signal_group(pipeline.pid, number):
         time.sleep(0.05)
         if time.monotonic() > deadline:
-            _signalled(pipeline.pid, signal.SIGKILL)
+            _signal_group(pipeline.pid, signal.SIGKILL)
             return
+        # Signal 0 only checks whether the group still exists.
         number = 0
 
 
-def _signalled(group: int, number: int) -> bool:
-    """Signals a process group; false where there is none any more."""
+def _signal_group(group: int, number: int) -> bool:
+    """Send a signal to a process group. Return false if it no longer exists."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
         return False
     return True
-
-
-@contextmanager
-def _signals_raised() -> Iterator[None]:
-    """Raises :class:`Stopped` where SIGINT or SIGTERM would end this process on the spot."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del frame
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""A disk that takes no more, for tests."""
+"""A full disk, simulated by a limit on file sizes."""
 
 import resource
 from collections.abc import Iterator
@@ -7,9 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def full_disk(room: int) -> Iterator[None]:
-    """Inside, files of this process and of those that it starts take ``room`` bytes: beyond, the file system refuses a write as a full
-    one does.
-    """
+    """Let writes beyond the first ``room`` bytes of a file fail, in this process and its children."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:

@@ -1,9 +1,11 @@
-"""An S3 server in this process (moto). It checks no credentials."""
+"""An S3 server in this process (moto), which does not check credentials."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import boto3
@@ -13,7 +15,7 @@ from moto.server import ThreadedMotoServer
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Runs the server and yields its address."""
+    """Run the server and yield its address."""
     server = ThreadedMotoServer("127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
@@ -22,7 +24,7 @@ def s3_server() -> Iterator[str]:
 
 
 def use_s3(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets boto3, and whatever this process starts, find the server."""
+    """Point boto3 at the server, in this process and its children."""
     environment = {
         "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "test",
@@ -33,11 +35,17 @@ def use_s3(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@cache
+def _resource(address: str) -> Any:
+    # A new session loads the descriptions of all services, which takes up to half a second.
+    session = boto3.session.Session("test", "test", region_name="us-east-1")
+    return session.resource("s3", endpoint_url=address)
+
+
 @contextmanager
 def empty_bucket(name: str) -> Iterator[Any]:
-    """A bucket on the server that is in use, as boto3's resource; it goes with what it holds by then."""
-    # A session of its own: boto3's default one keeps the credentials that it found first.
-    bucket = boto3.session.Session().resource("s3").Bucket(name)
+    """Create a bucket as a boto3 resource, and delete it with its content afterwards."""
+    bucket = _resource(os.environ["AWS_ENDPOINT_URL"]).Bucket(name)
     bucket.create()
     yield bucket
     bucket.objects.all().delete()

@@ -1,4 +1,4 @@
-"""``python -m vicur``: the command, where the script of that name is not on the path."""
+"""Run the command as ``python -m vicur``, for environments whose scripts are not on the path."""
 
 from vicur.cli import main
 

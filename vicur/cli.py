@@ -1,6 +1,7 @@
-"""The ``vicur`` command: one sub-command a stage, and those that other packages plug in (``run``, ``compile``, ``submit``).
+"""The ``vicur`` command: one sub-command per stage, and the commands that other packages register (``run``, ``compile``, ``submit``).
 
-Nothing heavy is imported before a command runs. Wrong input is told as one message with the error's exit code.
+Commands import torch, MLflow and other large packages when they run, so that ``--help`` is fast. Invalid input ends with one message and
+the exit code of its :class:`~vicur.errors.VicurError`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,13 @@ from vicur.errors import VicurError
 from vicur.processes.threads import limit_threads
 
 PLUGINS = "vicur.commands"
-"""Entry point group of commands that live outside the library, because what they need may not be imported here (kfp)."""
+"""Entry point group of commands from other packages. The pipeline commands need kfp, which this library must not import."""
+
+# Headings of the commands in the help, in this order.
+_PIPELINE = "Whole pipeline"
+_STAGES = "Single stages"
+_REGISTRY = "Registered models"
+_MAINTENANCE = "Setup and maintenance"
 
 app = Commands(
     name="vicur",
@@ -69,51 +76,45 @@ def _main(
     del version
 
 
-def plug_in(group: typer.Typer, found: Iterable[EntryPoint]) -> list[str]:
-    """Adds the commands of other packages.
-
-    Args:
-        group: what to add them to.
-        found: where they are.
-
-    Returns:
-        Why a command was left out, for each that cannot be imported (an extra is missing, or it is broken).
-    """
-    left_out = []
-    for entry in sorted(found, key=lambda entry: entry.name != "run"):
+def plug_in(group: typer.Typer, entries: Iterable[EntryPoint]) -> list[str]:
+    """Add the commands of other packages to ``group``. Returns the reason for each command that cannot be imported."""
+    failures = []
+    # `run` comes first in the help because it is the first command that most users need.
+    for entry in sorted(entries, key=lambda entry: entry.name != "run"):
         try:
             command = entry.load()
-        except Exception as error:  # noqa: BLE001 (whatever another package's module does, the other commands work)
-            left_out.append(f"{entry.name}: {entry.value} cannot be imported ({type(error).__name__}: {error}).")
+        # A missing extra or a broken package must not disable the other commands.
+        except Exception as error:  # noqa: BLE001
+            failures.append(f"{entry.name}: {entry.value} cannot be imported ({type(error).__name__}: {error}).")
         else:
-            group.command(entry.name, rich_help_panel="Pipeline")(command)
-    return left_out
+            group.command(entry.name, rich_help_panel=_PIPELINE)(command)
+    return failures
 
 
-_LEFT_OUT = plug_in(app, entry_points(group=PLUGINS))
-app.command("plan", rich_help_panel="Pipeline")(plan.plan)
-app.add_typer(data.app, name="data", rich_help_panel="Stages")
-app.add_typer(cues.app, name="cues", rich_help_panel="Stages")
-app.command("train", rich_help_panel="Stages")(train.train)
-app.command("rollout-server", rich_help_panel="Stages")(rollout_server.rollout_server)
-app.command("evaluate", rich_help_panel="Stages")(evaluate.evaluate)
-app.command("compare", rich_help_panel="Stages")(compare.compare)
-app.command("register", rich_help_panel="Stages")(register.register)
-app.command("promote", rich_help_panel="Registry")(registry.promote)
-app.command("rollback", rich_help_panel="Registry")(registry.rollback)
-app.command("serve", rich_help_panel="Registry")(serve.serve)
-app.add_typer(cluster.app, name="cluster", rich_help_panel="Upkeep")
-app.command("doctor", rich_help_panel="Upkeep")(doctor.doctor)
-app.add_typer(models.app, name="models", rich_help_panel="Upkeep")
-app.add_typer(base.app, name="base", rich_help_panel="Upkeep")
-app.command("clean", rich_help_panel="Upkeep")(clean.clean)
+_UNAVAILABLE = plug_in(app, entry_points(group=PLUGINS))
+app.command("plan", rich_help_panel=_PIPELINE)(plan.plan)
+app.add_typer(data.app, name="data", rich_help_panel=_STAGES)
+app.add_typer(cues.app, name="cues", rich_help_panel=_STAGES)
+app.command("train", rich_help_panel=_STAGES)(train.train)
+app.command("rollout-server", rich_help_panel=_STAGES)(rollout_server.rollout_server)
+app.command("evaluate", rich_help_panel=_STAGES)(evaluate.evaluate)
+app.command("compare", rich_help_panel=_STAGES)(compare.compare)
+app.command("register", rich_help_panel=_STAGES)(register.register)
+app.command("promote", rich_help_panel=_REGISTRY)(registry.promote)
+app.command("rollback", rich_help_panel=_REGISTRY)(registry.rollback)
+app.command("serve", rich_help_panel=_REGISTRY)(serve.serve)
+app.add_typer(cluster.app, name="cluster", rich_help_panel=_MAINTENANCE)
+app.command("doctor", rich_help_panel=_MAINTENANCE)(doctor.doctor)
+app.add_typer(models.app, name="models", rich_help_panel=_MAINTENANCE)
+app.add_typer(base.app, name="base", rich_help_panel=_MAINTENANCE)
+app.command("clean", rich_help_panel=_MAINTENANCE)(clean.clean)
 
 
 def main() -> None:
-    """Entry point of the ``vicur`` command."""
+    """Run the ``vicur`` command."""
     limit_threads(os.environ)
-    for reason in _LEFT_OUT:
-        Console(stderr=True).print(f"Command left out: {reason}", style="yellow", markup=False, soft_wrap=True)
+    for reason in _UNAVAILABLE:
+        Console(stderr=True).print(f"Command not available: {reason}", style="yellow", markup=False, soft_wrap=True)
     try:
         app()
     except VicurError as error:
@@ -122,7 +123,7 @@ def main() -> None:
 
 
 def show(error: VicurError) -> None:
-    """Prints an error for people: where, what, and what to do."""
+    """Print an error to stderr: its place, the problem and the remedy."""
     text = Text.assemble(("Error: ", "bold red"))
     if error.where:
         text.append(f"{error.where}: ", style="bold")

@@ -1,21 +1,21 @@
-"""The one error that a user is meant to read: what is wrong, where, and what to do about it.
+"""The error type for everything that a user can fix: the problem, its place and the remedy.
 
-Every stage raises :class:`VicurError` for bad input; the command line and the pipeline's steps print its message alone and
-exit with its code. Anything else that escapes is a defect of this project and keeps its traceback.
+Stages raise :class:`VicurError` for invalid input. Commands and pipeline steps print its message without a traceback and exit with its
+code. Any other exception that reaches the user is a bug in this project and keeps its traceback.
 """
 
 from __future__ import annotations
 
 
 class VicurError(Exception):
-    """Something that the user can mend.
+    """A problem that the user can fix.
 
     Args:
-        problem: what is wrong, in one sentence.
-        where: file, row, field or setting that it concerns, if one does.
-        remedy: what to do about it.
-        exit_code: exit status of the process that stops because of it (never 0).
-        retryable: whether running the same step again may help (a lost connection, an eviction).
+        problem: the problem, as a sentence.
+        where: the file, row, field, setting or option that it is about, if any.
+        remedy: what the user can do about it, as a sentence.
+        exit_code: exit status of the process; never 0.
+        retryable: whether the same step may succeed if it runs again, such as after a lost connection or an eviction.
     """
 
     def __init__(

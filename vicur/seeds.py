@@ -1,4 +1,4 @@
-"""One root seed, named substreams: a draw added in one place changes no other."""
+"""One root seed with named substreams, so that a random draw added in one place does not change any other."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ if TYPE_CHECKING:
 
 
 def substream(seed: int, *names: str | int) -> int:
-    """A 63-bit seed for the substream ``names`` (``"rollout", step``) of root ``seed``; the same on every machine."""
+    """Return a 63-bit seed for a substream such as ``"rollout", step`` of a root seed. It is the same on every machine."""
     text = "/".join([str(seed), *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
-    """A numpy generator for a substream. PCG64's stream is part of numpy's compatibility promise."""
+    """Return a numpy generator for a substream."""
     import numpy as np
 
+    # numpy guarantees the stream of a named bit generator across versions, but not that of default_rng().
     return np.random.Generator(np.random.PCG64(substream(seed, *names)))
 
 
 def torch_generator(seed: int, *names: str | int, device: str = "cpu") -> torch.Generator:
-    """A torch generator for a substream."""
+    """Return a torch generator for a substream."""
     import torch
 
     return torch.Generator(device=device).manual_seed(substream(seed, *names))

@@ -16,8 +16,8 @@ from vicur.config.training import TrainConfig
 from vicur.data.schema import Example
 from vicur.training import step as step_module
 from vicur.training.examples import TrainingExample, training_examples
-from vicur.training.phases import Phases
-from vicur.training.state import TrainState, build_learner
+from vicur.training.metrics import PhaseTimer
+from vicur.training.state import TrainState, build_state
 from vicur.training.world import World
 
 # The tower's pass serves rollout, update and, at first, the teacher; the rollout is what needs it first.
@@ -39,32 +39,32 @@ def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
     )
     asked = questions(case.batch_size * case.all_steps)
 
-    class MeteredPhases(Phases):
+    class MeteredTimer(PhaseTimer):
         def end(self, name: str) -> None:
             super().end(name)
             meter.end(_PHASES[name])
 
-    step_module.Phases = MeteredPhases  # type: ignore[misc]
+    step_module.PhaseTimer = MeteredTimer  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as work:
-        learner = build_learner(config, {"base": base, "teacher": base}, chat, 0, World.alone("cpu"), Path(work))
+        state = build_state(config, {"base": base, "teacher": base}, chat, 0, World.single("cpu"), Path(work))
         known = None
         if not first_epoch:
-            known = _prepared(asked, learner)
-            assert learner.teacher is not None
-            learner.teacher.features([image for row in known for image in row.teacher.pixels], {}, step=1)
+            known = _prepared(asked, state)
+            assert state.teacher is not None
+            state.teacher.features([image for row in known for image in row.teacher.pixels], {}, step=1)
         for number in range(case.all_steps):
             batch = slice(number * case.batch_size, (number + 1) * case.batch_size)
             meter.begin()
-            rows = _prepared(asked[batch], learner) if known is None else known[batch]
+            rows = _prepared(asked[batch], state) if known is None else known[batch]
             # Not step 0, in which a teacher may take the features of a student that is still the same.
-            metrics = step_module.training_step(learner, rows, number + 1)
+            metrics = step_module.training_step(state, rows, number + 1)
             assert metrics["response_tokens"] == case.new_tokens
 
 
-def _prepared(asked: Sequence[Example], learner: TrainState) -> list[TrainingExample]:
+def _prepared(asked: Sequence[Example], state: TrainState) -> list[TrainingExample]:
     """Prompts and images, prepared as a training does once for all its epochs."""
     cues = {example.id: str(example.cue) for example in asked}
-    return training_examples(asked, cues, learner.chat, learner.config)[0]
+    return training_examples(asked, cues, state.chat, state.config)[0]
 
 
 if __name__ == "__main__":

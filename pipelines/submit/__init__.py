@@ -1,1 +1,1 @@
-"""Runs in a cluster: upload a package to Kubeflow Pipelines, start a run of it, and follow that to its true end."""
+"""Run a package in a cluster: upload it to Kubeflow Pipelines, start a run, and follow the run to its end."""

@@ -1,4 +1,4 @@
-"""``vicur submit``: a run in a cluster, from the configuration to the exit code. kfp is imported only when it runs."""
+"""The command ``vicur submit``: run a pipeline in a cluster. kfp is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from vicur_pipelines.submit.server import Server
 
 TERMINATED = 3
-"""Exit status where the run was terminated."""
+"""Exit status of a run that was terminated."""
 INTERRUPTED = 130
-"""Exit status where the view was left (Ctrl-C); the run goes on."""
+"""Exit status after Ctrl-C. The run continues."""
 
 
 def submit(
@@ -30,11 +30,11 @@ def submit(
     overrides: SetOption = None,
     package: Annotated[
         Path | None,
-        typer.Option("--package", "-f", help="A compiled package, in place of a configuration.", show_default=False),
+        typer.Option("--package", "-f", help="A compiled package, instead of a configuration.", show_default=False),
     ] = None,
     pipeline: PipelineOption = "cluster",
     image: Annotated[
-        str | None, typer.Option("--image", help="Container image of the steps; it holds vicur and what it needs.")
+        str | None, typer.Option("--image", help="Container image of the steps, with vicur and its dependencies.")
     ] = None,
     parameters: Annotated[
         list[str] | None,
@@ -42,29 +42,29 @@ def submit(
             "--param",
             "-p",
             metavar="NAME=VALUE",
-            help="A parameter of the run; SECTION.FIELD=VALUE sets one setting. May be given several times.",
+            help="A parameter of the run. SECTION.FIELD=VALUE sets a single setting. Can be given several times.",
         ),
     ] = None,
     experiment: Annotated[
-        str, typer.Option("--experiment", "-e", help="Experiment of the run, created where there is none.")
+        str, typer.Option("--experiment", "-e", help="Experiment of the run. It is created if it does not exist.")
     ] = "vicur",
     run_name: Annotated[
         str | None,
-        typer.Option("--run-name", "-r", help="Name of the run; the pipeline's with the time if left out."),
+        typer.Option("--run-name", "-r", help="Name of the run. Default: the name of the pipeline with the time."),
     ] = None,
     service_account: Annotated[
         str | None,
-        typer.Option("--service-account", help="Service account of the steps; the server's default if left out."),
+        typer.Option("--service-account", help="Service account of the steps. Default: the server's."),
     ] = None,
-    no_follow: Annotated[bool, typer.Option("--no-follow", help="Start the run and leave it alone.")] = False,
+    no_follow: Annotated[bool, typer.Option("--no-follow", help="Start the run without following it.")] = False,
     follow: Annotated[
-        str | None, typer.Option("--follow", metavar="RUN_ID", help="Follow a run that is there; start none.")
+        str | None, typer.Option("--follow", metavar="RUN_ID", help="Follow an existing run instead of starting one.")
     ] = None,
     terminate: Annotated[
-        str | None, typer.Option("--terminate", metavar="RUN_ID", help="Terminate a run; start none.")
+        str | None, typer.Option("--terminate", metavar="RUN_ID", help="Terminate a run instead of starting one.")
     ] = None,
     every: Annotated[
-        float, typer.Option("--every", min=0.1, help="Seconds between two looks at a run that is followed.")
+        float, typer.Option("--every", min=0.1, help="Seconds between two requests while a run is followed.")
     ] = 5.0,
     endpoint: Annotated[
         str | None,
@@ -72,14 +72,14 @@ def submit(
     ] = None,
     namespace: Annotated[
         str | None,
-        typer.Option("--namespace", "-n", envvar="KFP_NAMESPACE", help="Your profile, on a server of several users."),
+        typer.Option("--namespace", "-n", envvar="KFP_NAMESPACE", help="Your profile, on a multi-user server."),
     ] = None,
     token: Annotated[
         str | None,
         typer.Option(
             "--token",
             envvar="KFP_EXISTING_TOKEN",
-            help="Bearer token. Prefer the variable: others see a command line.",
+            help="Bearer token. Prefer the environment variable: other users can see a command line.",
             show_default=False,
         ),
     ] = None,
@@ -88,16 +88,16 @@ def submit(
         typer.Option(
             "--ca-cert",
             envvar="KFP_SSL_CA_CERT",
-            help="Certificates of the authority that signs the server's own, where it is private.",
+            help="Certificates of a private authority that signed the server's certificate.",
         ),
     ] = None,
 ) -> None:
-    """Run a pipeline in a cluster: compile and upload it where the server lacks it, start a run, and follow that to its end.
+    """Run a pipeline in a cluster: compile it, upload it if the server lacks it, start a run, and follow the run to its end.
 
-    The same package is uploaded once: a version is named by the digest of its package. Ctrl-C leaves the run alone.
+    Each package is uploaded once, because the name of a version contains the digest of its package. Ctrl-C does not stop the run.
 
-    Exit status: 0 where the run succeeded, 1 where it failed, 3 where it was terminated, 130 after Ctrl-C, 2 for wrong input and for a
-    server that does not answer.
+    Exit status: 0 if the run succeeded, 1 if it failed, 3 if it was terminated, 130 after Ctrl-C, 2 for wrong input and for a server that
+    does not answer.
 
     [bold]Examples[/bold]
 
@@ -109,14 +109,14 @@ def submit(
     """
     from rich.console import Console
     from vicur_pipelines.submit.server import connect
-    from vicur_pipelines.submit.start import terminate as end
+    from vicur_pipelines.submit.start import terminate as terminate_run
 
-    _refuse_mixed(package, config, overrides, image, follow, terminate)
+    _refuse_ignored_options(package, config, overrides, image, follow, terminate)
     console = Console()
     if follow is not None or terminate is not None:
         server = connect(endpoint, namespace, token, ca_cert)
         if terminate is not None:
-            end(server, terminate)
+            terminate_run(server, terminate)
             typer.echo(f"Run {terminate} is being terminated; its exit step still runs.")
             return
         raise typer.Exit(_follow(server, str(follow), console, every))
@@ -131,7 +131,7 @@ def submit(
     raise typer.Exit(_follow(server, run_id, console, every))
 
 
-def _refuse_mixed(
+def _refuse_ignored_options(
     package: Path | None,
     config: Path | None,
     overrides: list[str] | None,
@@ -139,25 +139,27 @@ def _refuse_mixed(
     follow: str | None,
     terminate: str | None,
 ) -> None:
-    """Refuses options of which one would be ignored."""
+    """Refuse options of which one would be ignored."""
     run_id = "--follow" if follow is not None else "--terminate" if terminate is not None else None
     compiled = [name for name, given in (("CONFIG", config), ("--set", overrides), ("--image", image)) if given]
     if follow is not None and terminate is not None:
-        raise VicurError("a run is either followed or terminated.", where="--follow", remedy="Give one of the two.")
-    # A variable of a shell that is not set. Without a run to look at, one would be started.
+        raise VicurError(
+            "--follow and --terminate exclude each other.", where="--follow", remedy="Give only one of them."
+        )
+    # From an unset variable of a shell. Without this check, a new run would be started.
     if run_id and not (follow or terminate or "").strip():
-        raise VicurError("names no run.", where=run_id, remedy="Give the id of a run, as 'vicur submit' prints it.")
+        raise VicurError("the id of the run is empty.", where=run_id, remedy="Give the id that 'vicur submit' printed.")
     if run_id and (compiled or package):
         raise VicurError(
-            "is for a run that is there, which needs no package.",
+            "an existing run needs no package.",
             where=run_id,
-            remedy=f"Leave out {(compiled or ['--package'])[0]}.",
+            remedy=f"Omit {(compiled or ['--package'])[0]}.",
         )
     if package and compiled:
         raise VicurError(
-            f"{compiled[0]} has no effect on a package that is compiled already.",
+            f"{compiled[0]} has no effect on a package that is already compiled.",
             where="--package",
-            remedy="Change its parameters with --param, or leave out --package.",
+            remedy="Change its parameters with --param, or omit --package.",
         )
 
 
@@ -169,7 +171,7 @@ def _package(
     image: str | None,
     pipeline: str,
 ) -> Package:
-    """The package that the options name, compiled into ``folder`` where none is given."""
+    """Return the package that the options name. It is compiled into ``folder`` if none is given."""
     from vicur_pipelines.submit.packaged import Package
 
     if given is None:
@@ -192,12 +194,12 @@ def _start(
     run_name: str | None,
     service_account: str | None,
 ) -> str:
-    """Uploads and starts; says what it did. Returns the run's id."""
+    """Upload a package, start a run of it, and return the run's id."""
     from vicur_pipelines.submit.start import start
     from vicur_pipelines.submit.versions import upload
 
     version = upload(server, package)
-    typer.echo(f"{package.pipeline} {package.version}: {'uploaded' if version.new else 'is on the server'}")
+    typer.echo(f"{package.pipeline} {package.version}: {'uploaded' if version.new else 'already on the server'}")
     name = run_name or f"{package.pipeline} {datetime.now():%Y-%m-%d %H:%M}"
     run_id = start(server, version, name, experiment, values, service_account)
     typer.echo(f"Run {run_id} ({name}): {server.run_url(run_id)}")
@@ -205,23 +207,22 @@ def _start(
 
 
 def _follow(server: Server, run_id: str, console: Console, every: float) -> int:
-    """Follows a run; returns the exit status that its end deserves."""
+    """Follow a run and return the exit status for its end."""
     from vicur_pipelines.submit.follow import follow
 
     try:
         ending = follow(server, run_id, console, every)
     except KeyboardInterrupt:
         typer.echo(
-            f"\nThe run goes on. Follow it: vicur submit --follow {run_id}\n"
+            f"\nThe run continues. Follow it: vicur submit --follow {run_id}\n"
             f"Terminate it: vicur submit --terminate {run_id}"
         )
         return INTERRUPTED
-    _tell(server, run_id, ending)
+    _print_end(server, run_id, ending)
     return {"SUCCEEDED": 0, "CANCELED": TERMINATED}.get(ending.state, 1)
 
 
-def _tell(server: Server, run_id: str, ending: Ending) -> None:
-    """Says how the run ended, and where to read more of a failure."""
+def _print_end(server: Server, run_id: str, ending: Ending) -> None:
     words = {"SUCCEEDED": "has succeeded", "FAILED": "has failed", "CANCELED": "was terminated"}
     steps = f" in {', '.join(ending.failed)}" if ending.failed and ending.state != "SUCCEEDED" else ""
     typer.echo(f"Run {run_id} {words.get(ending.state, 'was skipped')}{steps}: {server.run_url(run_id)}")

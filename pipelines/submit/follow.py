@@ -1,6 +1,6 @@
-"""Follows a run until it has ended, and says how it truly did.
+"""Follow a run until it has ended, and report its true state.
 
-``kfp run create --watch`` exits with 0 whatever became of the run, and the SDK's own waiting never ends for one that was canceled.
+``kfp run create --watch`` exits with 0 even if the run failed, and the SDK never stops waiting for a run that was canceled.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from kfp_server_api import V2beta1Run
 
 PATIENCE_SECONDS = 900.0
-"""How long a server may stay away while a run is followed."""
+"""Time that a server may be unreachable while a run is followed."""
 _FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended.
+    """The end of a run.
 
     Attributes:
-        state: the server's word for it: ``SUCCEEDED``, ``FAILED``, ``SKIPPED`` or ``CANCELED``.
-        message: what the server says of a failure; may be empty.
-        failed: the steps that failed.
+        state: ``SUCCEEDED``, ``FAILED``, ``SKIPPED`` or ``CANCELED``.
+        message: the server's description of a failure; may be empty.
+        failed: labels of the steps that failed.
     """
 
     state: str
@@ -43,45 +43,43 @@ class Ending:
 
 
 def follow(server: Server, run_id: str, console: Console, poll: float) -> Ending:
-    """Shows a run's steps until it has ended.
-
-    A server that goes away is asked again for a quarter of an hour.
+    """Show the steps of a run until it has ended. An unreachable server is retried for a quarter of an hour.
 
     Args:
-        server: where it runs.
-        run_id: which.
-        console: where to show it.
-        poll: seconds between two looks.
+        server: the server.
+        run_id: id of the run.
+        console: where to print.
+        poll: seconds between two requests.
 
     Raises:
-        VicurError: where there is no such run, the token has expired, or the server stays away. The run itself goes on.
+        VicurError: if the run does not exist, the token has expired, or the server stays unreachable. The run itself continues.
     """
-    run = _look(server, run_id)
+    run = _get_run(server, run_id)
     names = step_names(_spec(server, run))
     states, progress = TaskStates(names), Progress(names)
     canceling = False
     with view_of(progress, console) as view:
         while True:
             _show(run, states, progress, view)
-            # A run that was terminated ends as FAILED: that it was is told in between alone.
+            # A terminated run ends as FAILED. Only its intermediate state shows that it was terminated.
             canceling = canceling or run.state == "CANCELING"
             if run.state in _FINAL:
                 break
             time.sleep(poll)
-            run = _look_again(server, run_id, console, poll)
+            run = _wait_for_run(server, run_id, console, poll)
     state = "CANCELED" if canceling and run.state == "FAILED" else str(run.state)
     message = run.error.message if run.error is not None and run.error.message else ""
     return Ending(state, redacted(message), tuple(step.name for step in progress.failed))
 
 
 def _show(run: V2beta1Run, states: TaskStates, progress: Progress, view: LiveView | PlainView) -> None:
-    events = states.news((run.run_details.task_details or ()) if run.run_details else ())
+    events = states.update((run.run_details.task_details or ()) if run.run_details else ())
     for event in events:
         progress.expect(event.stage)
     view.follow(events)
 
 
-def _look(server: Server, run_id: str) -> V2beta1Run:
+def _get_run(server: Server, run_id: str) -> V2beta1Run:
     import kfp_server_api
 
     run = server.call(kfp_server_api.RunServiceApi(server.api).run_service_get_run, run_id)
@@ -89,28 +87,28 @@ def _look(server: Server, run_id: str) -> V2beta1Run:
     return run
 
 
-def _look_again(server: Server, run_id: str, console: Console, poll: float) -> V2beta1Run:
-    """Looks until the server answers."""
+def _wait_for_run(server: Server, run_id: str, console: Console, poll: float) -> V2beta1Run:
+    """Request the state of a run until the server answers."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    told = False
+    warned = False
     while True:
         try:
-            return _look(server, run_id)
+            return _get_run(server, run_id)
         except VicurError as error:
             if not error.retryable or time.monotonic() > deadline:
                 raise VicurError(
-                    f"{error.problem.rstrip('.')}. The run goes on.",
+                    f"{error.problem.rstrip('.')}. The run continues.",
                     where=error.where,
                     remedy=f"{error.remedy} Then: vicur submit --follow {run_id}",
                 ) from error
-            if not told:
-                console.print(f"{error.problem} Asking again.", style="yellow", markup=False, soft_wrap=True)
-            told = True
+            if not warned:
+                console.print(f"{error.problem} Retrying.", style="yellow", markup=False, soft_wrap=True)
+            warned = True
             time.sleep(poll)
 
 
 def _spec(server: Server, run: V2beta1Run) -> dict:
-    """The pipeline spec of a run: its own, or that of the version that it was started from."""
+    """Return the pipeline spec of a run, or of the version that it was started from."""
     import kfp_server_api
 
     spec, reference = run.pipeline_spec, run.pipeline_version_reference
@@ -121,5 +119,5 @@ def _spec(server: Server, run: V2beta1Run) -> dict:
             reference.pipeline_version_id,
         )
         spec = version.pipeline_spec
-    # A package with settings of Kubernetes comes as a pair.
+    # A package with Kubernetes settings is a pair of documents.
     return (spec or {}).get("pipeline_spec") or spec or {}

@@ -1,4 +1,4 @@
-"""A compiled package as it lies on disk: what it is called, what it takes, and which steps it has."""
+"""Read a compiled package: its name, its parameters and its steps."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ class Package:
     """A compiled pipeline.
 
     Attributes:
-        path: its file.
-        pipeline: name of its pipeline.
-        digest: sha256 of its bytes, in hex.
-        spec: its pipeline spec.
+        pipeline: name of the pipeline.
+        digest: SHA-256 of the file, in hex.
+        spec: the pipeline spec.
     """
 
     path: Path
@@ -35,39 +34,43 @@ class Package:
 
     @classmethod
     def read(cls, path: Path) -> Package:
-        """Reads a package.
+        """Read a package.
 
         Raises:
-            VicurError: where there is none.
+            VicurError: if the file is not a package.
         """
         try:
             data = path.read_bytes()
             documents = list(yaml.safe_load_all(data))
         except OSError as error:
             raise VicurError(
-                f"cannot be read ({error.strerror}).", where=str(path), remedy="Name a file that 'vicur compile' wrote."
+                f"the package cannot be read: {error.strerror}.",
+                where=str(path),
+                remedy="Name a file that 'vicur compile' wrote.",
             ) from error
         except (yaml.YAMLError, ValueError):
             documents = []
         if not documents or not _is_spec(documents[0]):
             raise VicurError(
-                "is no compiled pipeline.", where=str(path), remedy="Name a YAML file that 'vicur compile' wrote."
+                "the file is not a compiled pipeline.",
+                where=str(path),
+                remedy="Name a YAML file that 'vicur compile' wrote.",
             )
         return cls(path, documents[0]["pipelineInfo"]["name"], hashlib.sha256(data).hexdigest(), documents[0])
 
     @property
     def version(self) -> str:
-        """Name of its version on a server: equal packages have one name, and no two others do."""
+        """Name of its version on a server, which only equal packages share."""
         return f"sha256-{self.digest[:_DIGITS]}"
 
     @property
     def parameters(self) -> Mapping[str, Mapping[str, Any]]:
-        """Its parameters by name, as the spec declares them."""
+        """Declarations of its parameters by name."""
         return (self.spec["root"].get("inputDefinitions") or {}).get("parameters") or {}
 
 
 def _is_spec(document: Any) -> bool:
-    """Whether a document is a pipeline spec with a name and steps, as the server reads it."""
+    """Return whether the server would accept a document as a pipeline spec with a name and steps."""
     from google.protobuf.json_format import ParseDict, ParseError
     from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
@@ -75,19 +78,19 @@ def _is_spec(document: Any) -> bool:
         return False
     try:
         spec = ParseDict(document, PipelineSpec(), ignore_unknown_fields=True)
-    except (ParseError, TypeError, AttributeError, ValueError):  # what it makes of keys and values that no JSON has
+    except (ParseError, TypeError, AttributeError, ValueError):  # the last three for keys and values that JSON lacks
         return False
     return bool(spec.pipeline_info.name) and spec.root.HasField("dag")
 
 
 def step_names(spec: Spec) -> list[str]:
-    """Names of the tasks of a pipeline that run a container, nested ones included, each after those that it waits for."""
+    """Return the names of all tasks that run a container, including nested ones, each after the tasks that it waits for."""
     return list(dict.fromkeys(_leaves(spec.get("root") or {}, spec)))
 
 
 def _leaves(component: Spec, spec: Spec) -> Iterator[str]:
     tasks = (component.get("dag") or {}).get("tasks") or {}
-    # Sorted first: tasks that do not wait for each other come by name.
+    # Sorted, so that the order of independent tasks is always the same.
     waits = {name: sorted(tasks[name].get("dependentTasks") or ()) for name in sorted(tasks)}
     for name in TopologicalSorter(waits).static_order():
         inner = (spec.get("components") or {}).get(tasks[name]["componentRef"]["name"]) or {}

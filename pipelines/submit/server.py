@@ -1,7 +1,7 @@
-"""A Kubeflow Pipelines server: reached by its generated client, its errors told so that a person can act on them.
+"""Connection to a Kubeflow Pipelines server through its generated client, with errors that say what to do.
 
-The client that the KFP SDK puts on top of the generated one is left out on purpose: it retries a server that is not there for 25
-seconds with a traceback a time, prints links, keeps a namespace in the user's home, and gives its requests no time limit.
+The client of the KFP SDK is not used: it retries an unreachable server for 25 seconds and prints a traceback each time, prints links,
+stores a namespace in the user's home, and sets no timeouts.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REQUEST_SECONDS = 30
-"""How long one request may take."""
+"""Timeout of a request."""
 UPLOAD_SECONDS = 300
-"""How long uploading a package may take."""
-TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105 (where it lies, not what it is)
-"""Where a pod in a multi-user Kubeflow finds the token that its PodDefault mounts, unless ``KF_PIPELINES_SA_TOKEN_PATH`` says otherwise."""
+"""Timeout of the upload of a package."""
+# A PodDefault of a multi-user Kubeflow mounts the token there.
+TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105 (a path, not a token)
 _NO_ENDPOINT = (
     "Give --endpoint or set KFP_ENDPOINT. Without an ingress: kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80, "
     "then --endpoint http://localhost:8080."
@@ -36,11 +36,11 @@ _NO_ENDPOINT = (
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """A server that is known to answer.
+    """A server that answers.
 
     Attributes:
-        endpoint: its address, without a slash at the end.
-        namespace: whose runs are meant; ``None`` on a server of a single user.
+        endpoint: its address, without a trailing slash.
+        namespace: namespace of the runs, or ``None`` on a single-user server.
         api: the generated client.
     """
 
@@ -49,48 +49,49 @@ class Server:
     api: ApiClient
 
     def run_url(self, run_id: str) -> str:
-        """The page of a run in the UI."""
+        """Return the address of a run's page in the UI."""
         return f"{redacted(self.endpoint)}/#/runs/details/{run_id}"
 
     def call(self, method: Callable[..., T], *arguments: Any, seconds: int = REQUEST_SECONDS, **named: Any) -> T:
-        """Calls a method of a generated API.
+        """Call a method of a generated API.
 
         Raises:
-            VicurError: where the server does not answer (``retryable``), refuses, or is none of Kubeflow Pipelines.
+            VicurError: if the server does not answer (``retryable``), refuses, or does not answer like Kubeflow Pipelines.
         """
         with answering(self.endpoint):
             answer = method(*arguments, _request_timeout=seconds, **named)
             if answer is None:
-                raise TypeError("nothing came back")
+                raise TypeError("the answer is empty")
             return answer
 
     def known(self, identifier: str | None) -> str:
-        """The id that an answer holds of what it is about. Something else that answers in JSON holds none.
+        """Return an id from an answer.
 
         Raises:
-            VicurError: where there is none.
+            VicurError: if there is none.
         """
+        # Other servers may answer with JSON, too, but without an id.
         if not identifier:
             raise _garbled(self.endpoint)
         return str(identifier)
 
 
 def connect(endpoint: str | None, namespace: str | None, token: str | None, ca_cert: str | None = None) -> Server:
-    """A client for the server at ``endpoint``.
+    """Connect to the server at ``endpoint``.
 
     Args:
-        endpoint: its address; ``https://`` is put before one that has no scheme.
-        namespace: whose runs are meant; a server of several users wants one.
-        token: bearer token; left out, that of the pod, where there is one.
-        ca_cert: file with the certificates that sign the server's own, where they are not those of the public authorities.
+        endpoint: its address. The default scheme is ``https``.
+        namespace: namespace of the runs, which a multi-user server requires.
+        token: bearer token, or ``None`` for that of the pod, if there is one.
+        ca_cert: file with the certificates of the authority that signed the server's certificate, if it is private.
 
     Raises:
-        VicurError: where no endpoint is named, or it does not answer as Kubeflow Pipelines does.
+        VicurError: if there is no endpoint, or it does not answer like Kubeflow Pipelines.
     """
     import kfp_server_api
 
     if not endpoint:
-        raise VicurError("no Kubeflow Pipelines server is named.", remedy=_NO_ENDPOINT)
+        raise VicurError("no Kubeflow Pipelines server is configured.", remedy=_NO_ENDPOINT)
     address = (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
     settings = kfp_server_api.Configuration(host=address)
     settings.ssl_ca_cert = ca_cert
@@ -104,32 +105,33 @@ def connect(endpoint: str | None, namespace: str | None, token: str | None, ca_c
         raise _garbled(address)
     if health.multi_user and not namespace:
         raise VicurError(
-            "the server has several users, and no namespace is named.",
+            "the server is a multi-user server, but no namespace is given.",
             where=redacted(address),
-            remedy="Give --namespace or set KFP_NAMESPACE: the name of your profile.",
+            remedy="Give --namespace or set KFP_NAMESPACE to the name of your profile.",
         )
     return Server(address, namespace if health.multi_user else None, server.api)
 
 
 def _garbled(endpoint: str) -> VicurError:
     return VicurError(
-        "answers, but not as Kubeflow Pipelines does.",
+        "the server answers, but not like Kubeflow Pipelines.",
         where=redacted(endpoint),
-        remedy="A login page needs --token (or KFP_EXISTING_TOKEN); behind Kubeflow's dashboard the address ends in /pipeline.",
+        remedy="If it shows a login page, give --token or set KFP_EXISTING_TOKEN. Behind Kubeflow's dashboard the address ends in "
+        "/pipeline.",
     )
 
 
 def _require_sendable(token: str) -> None:
     if not sendable(token):
         raise VicurError(
-            "the token holds blanks, line breaks or letters that no token has.",
+            "the token contains blanks, line breaks or other characters that are not valid in a token.",
             where="--token",
-            remedy="Copy it again: kubectl create token prints it in one line.",
+            remedy="Copy it again: kubectl create token prints it on one line.",
         )
 
 
 def _pod_token() -> str | None:
-    """The token that a pod is given for the server; it expires, and is read anew at each start."""
+    # It expires, so it must be read at each start.
     try:
         return Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH", TOKEN_FILE)).read_text(encoding="utf-8").strip()
     except OSError:
@@ -138,10 +140,10 @@ def _pod_token() -> str | None:
 
 @contextmanager
 def answering(endpoint: str) -> Iterator[None]:
-    """Says plainly what the server would not do.
+    """Convert errors of the client.
 
     Raises:
-        VicurError: in place of the client's own errors; ``retryable`` where the server or the network is in trouble.
+        VicurError: instead of the client's errors; ``retryable`` if the server or the network has a problem.
     """
     import kfp_server_api
     import urllib3
@@ -155,12 +157,12 @@ def answering(endpoint: str) -> Iterator[None]:
         raise VicurError(
             f"Kubeflow Pipelines does not answer ({_first_line(_without_object(str(cause)))}).",
             where=redacted(endpoint),
-            remedy="Check --endpoint and the network (a port-forward may have ended); --ca-cert names the certificates of a private "
-            "authority.",
+            remedy="Check --endpoint and the network: a port-forward may have ended. For a private authority, give its certificates with "
+            "--ca-cert.",
             retryable=True,
         ) from error
     except kfp_server_api.OpenApiException:
-        # A call that is wrong in itself, not an answer.
+        # A wrong call of the client is a bug here, not an answer of the server.
         raise
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise _garbled(endpoint) from error
@@ -171,24 +173,24 @@ def _refused(error: ApiException, where: str) -> VicurError:
     match status:
         case 401:
             problem, remedy = (
-                "the server does not know you",
-                "Give a fresh token: --token or KFP_EXISTING_TOKEN.",
+                "the server requires a valid token",
+                "Give a new token with --token or KFP_EXISTING_TOKEN.",
             )
         case 403:
             problem, remedy = (
-                "the server does not let you do that",
+                "your account is not allowed to do this",
                 "Check --namespace, and that your account may create runs in it (role kubeflow-edit).",
             )
         case 404:
             problem, remedy = (
-                "the server does not have what was asked for",
-                "Check the id and --namespace; where nothing is found at all, the address (behind Kubeflow's dashboard it ends in "
-                "/pipeline).",
+                "not found on the server",
+                "Check the id and --namespace. If nothing is found at all, check the address: behind Kubeflow's dashboard it ends in "
+                "/pipeline.",
             )
         case _ if status == 429 or status >= 500:
-            problem, remedy = ("the server is in trouble", "Try again; if it stays, read the log of ml-pipeline.")
+            problem, remedy = ("the server has a problem", "Try again. If it persists, read the log of ml-pipeline.")
         case _:
-            problem, remedy = ("the server refuses the request", "Correct what it complains of.")
+            problem, remedy = ("the server refused the request", "Correct the request as the server's message says.")
     return VicurError(
         f"{problem} ({status}: {message.rstrip('.')}).",
         where=where,
@@ -198,14 +200,14 @@ def _refused(error: ApiException, where: str) -> VicurError:
 
 
 def _message(error: ApiException) -> str:
-    """What the server says, out of the three forms in which its parts say it."""
+    """Return the message of an error. Different parts of the server use three different formats."""
     body = error.body or ""
     try:
-        told = json.loads(body)
+        values = json.loads(body)
     except ValueError:
-        told = None
-    if isinstance(told, dict):
-        body = told.get("message") or told.get("error_message") or told.get("error") or body
+        values = None
+    if isinstance(values, dict):
+        body = values.get("message") or values.get("error_message") or values.get("error") or body
     return _first_line(redacted(str(body))) or str(error.reason)
 
 
@@ -214,5 +216,5 @@ def _first_line(text: str) -> str:
 
 
 def _without_object(text: str) -> str:
-    """urllib3 puts its connection's name before the cause: ``HTTPConnection(host='x', port=1): Failed to ...``."""
+    # urllib3 puts the connection before the cause: "HTTPConnection(host='x', port=1): Failed to ...".
     return text.partition("): ")[2] or text

@@ -1,4 +1,4 @@
-"""Starts and terminates runs."""
+"""Start and terminate runs."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def start(
     parameters: Mapping[str, Any],
     service_account: str | None = None,
 ) -> str:
-    """Starts a run of a version and returns its id.
+    """Start a run of a version and return its id.
 
     Args:
-        server: where.
-        version: of what.
-        name: what the run is called.
-        experiment: experiment that it is filed under, created where there is none of this name.
-        parameters: values of those parameters that are not to have the package's default.
-        service_account: account of its pods; the server's default if left out.
+        server: the server.
+        version: the pipeline version.
+        name: name of the run.
+        experiment: experiment of the run, which is created if it does not exist.
+        parameters: values of the parameters that differ from the package's defaults.
+        service_account: account of the pods, or ``None`` for the server's default.
 
     Raises:
-        VicurError: where the server does not answer or refuses.
+        VicurError: if the server does not answer or refuses.
     """
     import kfp_server_api
 
-    wanted = kfp_server_api.V2beta1Run(
+    run = kfp_server_api.V2beta1Run(
         display_name=name,
         experiment_id=_experiment(server, experiment),
         pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
@@ -44,22 +44,22 @@ def start(
         service_account=service_account,
     )
     try:
-        return server.known(server.call(kfp_server_api.RunServiceApi(server.api).run_service_create_run, wanted).run_id)
+        return server.known(server.call(kfp_server_api.RunServiceApi(server.api).run_service_create_run, run).run_id)
     except VicurError as error:
         if not error.retryable:
             raise
         raise VicurError(
-            f"{error.problem} Whether the run was started is not known.",
+            f"{error.problem} The run may or may not have started.",
             where=error.where,
-            remedy=f"Look for {name!r} among the runs of {experiment} before you start it again.",
+            remedy=f"Look for {name!r} among the runs of the experiment {experiment} before starting it again.",
         ) from error
 
 
 def terminate(server: Server, run_id: str) -> None:
-    """Asks the server to end a run; its exit step still runs.
+    """Request the server to end a run. Its exit step still runs.
 
     Raises:
-        VicurError: where there is no such run, or it has ended.
+        VicurError: if the run does not exist or has ended.
     """
     import kfp_server_api
 
@@ -74,5 +74,5 @@ def _experiment(server: Server, name: str) -> str:
     found = server.call(api.experiment_service_list_experiments, filter=equals("display_name", name), **space)
     if found.experiments:
         return server.known(found.experiments[0].experiment_id)
-    wanted = kfp_server_api.V2beta1Experiment(display_name=name, **space)
-    return server.known(server.call(api.experiment_service_create_experiment, wanted).experiment_id)
+    experiment = kfp_server_api.V2beta1Experiment(display_name=name, **space)
+    return server.known(server.call(api.experiment_service_create_experiment, experiment).experiment_id)

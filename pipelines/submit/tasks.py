@@ -1,7 +1,7 @@
-"""What a server tells of a run's tasks, as the events that the live view shows.
+"""Convert the tasks of a run, as the server reports them, to events for the live view.
 
-The server lists every node of the Argo workflow below its display name: drivers, executors, loops and the tasks themselves, without
-saying which is inside which. The tasks are those that the package names. What is not set arrives as a time in the year 1 or 1970.
+The server lists every node of the Argo workflow by its display name: drivers, executors, loops and the tasks themselves, without their
+nesting. The steps are the tasks that the package names. A time that is not set is in the year 1 or 1970.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ _STARTED, _ENDED_BADLY = ("RUNNING", "PAUSED"), ("FAILED", "CANCELED", "CANCELIN
 
 
 class TaskStates:
-    """Keeps what was told of each task, so that only news comes out.
+    """Last known state of each task.
 
     Args:
-        names: the tasks of the pipeline. Iterations of a loop have the name of their task with a number from the second on.
+        names: names of the pipeline's tasks. From its second iteration in a loop on, a task is labeled with a number.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = frozenset(names)
         self._labels: dict[str, str] = {}
-        self._told: dict[str, str] = {}
+        self._states: dict[str, str] = {}
 
-    def news(self, details: Iterable[V2beta1PipelineTaskDetail]) -> list[Event]:
-        """Events of the tasks whose state is another than when last asked."""
+    def update(self, details: Iterable[V2beta1PipelineTaskDetail]) -> list[Event]:
+        """Return events of the tasks whose state has changed since the last call."""
         tasks = [task for task in details if task.display_name in self._names]
         events = []
         for task in sorted(tasks, key=lambda task: (seconds_of(task.start_time) or float("inf"), task.task_id)):
             label = self._label(task)
             event = _event(label, task)
-            if event is not None and self._told.get(label) != task.state:
-                self._told[label] = task.state
+            if event is not None and self._states.get(label) != task.state:
+                self._states[label] = task.state
                 events.append(event)
         return events
 
@@ -51,7 +51,7 @@ class TaskStates:
 
 
 def _event(label: str, task: V2beta1PipelineTaskDetail) -> Event | None:
-    """What a task's state says to a person; nothing while it waits, or where a failure before it left it out."""
+    """Return the event of a task's state, or ``None`` while it waits or if an earlier failure prevents it from running."""
     began, ended = seconds_of(task.start_time), seconds_of(task.end_time)
     took = None if began is None or ended is None else max(0.0, ended - began)
     if task.state in _STARTED:
@@ -60,14 +60,14 @@ def _event(label: str, task: V2beta1PipelineTaskDetail) -> Event | None:
         text = "skipped" if task.state == "SKIPPED" else ""
         return Event(stage=label, status="finished", time=ended or 0.0, text=text, seconds=took)
     if task.state in _ENDED_BADLY:
-        told = redacted(task.error.message) if task.error is not None and task.error.message else ""
-        text = told or ("terminated" if task.state != "FAILED" else "")
+        message = redacted(task.error.message) if task.error is not None and task.error.message else ""
+        text = message or ("terminated" if task.state != "FAILED" else "")
         return Event(stage=label, status="failed", time=ended or 0.0, text=text, seconds=took)
     return None
 
 
 def seconds_of(moment: datetime | None) -> float | None:
-    """Seconds since the epoch; ``None`` where the server has no time and says 1970 or earlier."""
+    """Return seconds since the epoch, or ``None`` for a time that is not set."""
     if moment is None or moment.year <= 1970:
         return None
     return moment.timestamp()

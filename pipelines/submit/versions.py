@@ -1,4 +1,4 @@
-"""Pipelines and their versions on a server. A version is named by the digest of its package, so the same package is uploaded once."""
+"""Pipelines and their versions on a server. The name of a version contains the digest of its package, so each package is uploaded once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ class Version:
     """A version of a pipeline on a server.
 
     Attributes:
-        pipeline_id: id of the pipeline.
-        version_id: id of the version.
-        new: whether it was uploaded just now.
+        new: whether it was just uploaded.
     """
 
     pipeline_id: str
@@ -32,10 +30,10 @@ class Version:
 
 
 def upload(server: Server, package: Package) -> Version:
-    """Makes sure that the server has a package: its pipeline is created and its version uploaded where they are missing.
+    """Create the pipeline of a package and upload its version if the server lacks them.
 
     Raises:
-        VicurError: where the server does not answer or refuses.
+        VicurError: if the server does not answer or refuses.
     """
     import kfp_server_api
 
@@ -54,7 +52,7 @@ def upload(server: Server, package: Package) -> Version:
             seconds=UPLOAD_SECONDS,
         )
     except VicurError as error:
-        # Somebody else may have uploaded the same in the meantime: the server's answer to that is no more telling than to anything else.
+        # Another user may have uploaded the same package in the meantime. The server's error does not distinguish that case.
         found = None if error.retryable else _find_version(server, pipelines, pipeline, package.version)
         if found is None:
             raise
@@ -63,7 +61,7 @@ def upload(server: Server, package: Package) -> Version:
 
 
 def equals(key: str, value: str) -> str:
-    """A filter of the server's lists: what is called exactly so."""
+    """Return a filter for the server's lists that matches an exact value."""
     predicate = {"operation": "EQUALS", "key": key, "string_value": value}
     return json.dumps({"predicates": [predicate]})
 
@@ -81,10 +79,10 @@ def _create_pipeline(server: Server, api: PipelineServiceApi, package: Package) 
     import kfp_server_api
 
     description = (package.spec["pipelineInfo"].get("description") or "")[:1000]
-    wanted = kfp_server_api.V2beta1Pipeline(
+    pipeline = kfp_server_api.V2beta1Pipeline(
         display_name=package.pipeline, description=description, namespace=server.namespace
     )
-    return server.known(server.call(api.pipeline_service_create_pipeline, wanted).pipeline_id)
+    return server.known(server.call(api.pipeline_service_create_pipeline, pipeline).pipeline_id)
 
 
 def _find_version(server: Server, api: PipelineServiceApi, pipeline: str, name: str) -> str | None:

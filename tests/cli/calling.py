@@ -1,4 +1,4 @@
-"""Calls ``vicur`` in this process, as the console does."""
+"""Run ``vicur`` in this process, as a shell would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vicur.cli import main
 
 @dataclass(frozen=True)
 class Result:
-    """What a command said."""
+    """Exit status and output of a command."""
 
     code: int
     output: str
@@ -24,14 +24,14 @@ Command = Callable[..., Result]
 
 
 def caller(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """A function that takes the command's words and returns what it said."""
+    """Return a function that runs a command with the given arguments."""
 
     def command(*arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["vicur", *arguments])
         capfd.readouterr()
         with pytest.raises(SystemExit) as caught:
             main()
-        told = capfd.readouterr()
-        return Result(int(caught.value.code or 0), told.out, told.err)
+        captured = capfd.readouterr()
+        return Result(int(caught.value.code or 0), captured.out, captured.err)
 
     return command

@@ -1,4 +1,4 @@
-"""Commands in this process, in a project of their own, tracked nowhere."""
+"""Fixtures to run commands in this process, in an empty project without tracking."""
 
 from __future__ import annotations
 

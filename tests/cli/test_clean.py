@@ -1,4 +1,4 @@
-"""``vicur clean`` says what takes disk and removes what it is told to, and nothing else."""
+"""``vicur clean`` shows disk usage and removes what its options name, and nothing else."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def clean(*arguments: str) -> str:
     return result.output
 
 
-def test_it_counts_shared_bytes_once(project: Path) -> None:
+def test_shared_bytes_are_counted_once(project: Path) -> None:
     assert sizes(project) == {
         ".vicur/cache/train/k1": ("result", 4000),
         ".vicur/cache/train/k2.work": ("checkpoints", 3000),
@@ -59,7 +59,7 @@ def test_it_counts_shared_bytes_once(project: Path) -> None:
     }
 
 
-def test_without_options_it_only_tells(project: Path) -> None:
+def test_without_options_nothing_is_removed(project: Path) -> None:
     before = sizes(project)
     output = clean()
     assert "4.0 kB" in output
@@ -67,7 +67,7 @@ def test_without_options_it_only_tells(project: Path) -> None:
     assert sizes(project) == before
 
 
-def test_a_byte_is_given_back_when_its_last_name_goes(project: Path) -> None:
+def test_a_file_frees_space_when_its_last_name_is_removed(project: Path) -> None:
     items = {str(item.path.relative_to(project)): item for item in survey(project)}
     assert remove([items[".vicur/cache/train/k1"]]) == 0
     assert remove([items["runs/local-1"], items["runs/local-2"]]) == 4200
@@ -82,7 +82,7 @@ def test_keep_removes_all_runs_but_the_newest(project: Path) -> None:
     assert (project / "runs" / "notes" / "mine.txt").exists()
 
 
-def test_all_spares_tracking_dataset_and_what_is_not_ours(project: Path) -> None:
+def test_all_keeps_tracking_the_dataset_and_files_of_the_user(project: Path) -> None:
     clean("--all", "--yes")
     assert sizes(project).keys() == {"mlflow"}
     assert (project / "data" / "manifest.json").exists()
@@ -100,28 +100,28 @@ def test_each_option_removes_its_kind_only(project: Path, option: str, kind: str
     assert sizes(project).keys() == {name for name, (each, _) in before.items() if each != kind}
 
 
-def test_a_dry_run_removes_nothing_and_neither_does_no(project: Path) -> None:
+def test_nothing_is_removed_by_a_dry_run_or_without_confirmation(project: Path) -> None:
     before = sizes(project)
     assert "Nothing was removed" in clean("--all", "--dry-run")
     assert CliRunner().invoke(app, ["clean", "--all"], input="n\n").exit_code == 1
     assert sizes(project) == before
 
 
-def test_what_is_in_use_is_left_alone(project: Path) -> None:
+def test_items_in_use_are_kept(project: Path) -> None:
     lock = write(project / "runs" / "local-1" / ".lock", 0)
     with lock.open() as stream, FileLock(project / ".vicur/cache/train/k2.lock"):
         fcntl.flock(stream, fcntl.LOCK_EX)
         output = clean("--all", "--mlflow", "--yes")
-    assert "in use, left alone" in output
+    assert "in use, not removed" in output
     assert sizes(project).keys() == {"runs/local-1", ".vicur/cache/train/k2.work", "mlflow"}
 
 
-def test_a_result_that_is_being_written_is_left_alone_and_a_half_one_of_the_past_is_not(project: Path) -> None:
+def test_a_partial_result_is_removed_unless_it_is_being_written(project: Path) -> None:
     write(project / ".vicur/cache/train/.k4.host-1.partial/output/model", 50)
     write(project / ".vicur/cache/train/.k5.host-2.partial/output/model", 60)
     with FileLock(project / ".vicur/cache/train/k4.lock"):
         output = clean("--cache", "--yes")
-        assert "in use, left alone" in output
+        assert "in use, not removed" in output
         assert (project / ".vicur/cache/train/.k4.host-1.partial/output/model").exists()
         assert not (project / ".vicur/cache/train/.k5.host-2.partial").exists()
     assert {name for name, (kind, _) in sizes(project).items() if kind == "result"} == {
@@ -129,21 +129,21 @@ def test_a_result_that_is_being_written_is_left_alone_and_a_half_one_of_the_past
     }
 
 
-def test_cues_that_all_extractions_share_are_listed_and_go_with_the_results(project: Path) -> None:
+def test_shared_cues_are_removed_with_the_cached_results(project: Path) -> None:
     kept = write(project / ".vicur/cache/extract/shared/endpoint-cues.jsonl", 50)
     assert sizes(project)[".vicur/cache/extract/shared"] == ("result", 50)
     clean("--cache", "--yes")
     assert not kept.exists()
 
 
-def test_what_comes_into_use_while_its_owner_is_asked_is_left_alone(project: Path) -> None:
+def test_an_item_that_comes_into_use_before_the_confirmation_is_kept(project: Path) -> None:
     (item,) = (item for item in survey(project) if item.kind == "result")
     with FileLock(project / ".vicur/cache/train/k1.lock"):
         assert remove([item]) == 0
     assert item.path.exists()
 
 
-def test_what_its_writer_has_moved_meanwhile_is_no_failure(project: Path) -> None:
+def test_an_item_that_its_writer_has_moved_is_skipped(project: Path) -> None:
     partial = write(project / ".vicur/cache/train/.k4.host-1.partial/entry.json", 50).parent
     items = survey(project)
     partial.rename(project / ".vicur/cache/train/k4")
@@ -151,7 +151,7 @@ def test_what_its_writer_has_moved_meanwhile_is_no_failure(project: Path) -> Non
     assert (project / ".vicur/cache/train/k4/entry.json").exists()
 
 
-def test_checkpoints_in_a_folder_of_their_owners_choice_are_left_to_their_owner(project: Path) -> None:
+def test_checkpoints_in_a_folder_outside_the_cache_are_kept(project: Path) -> None:
     weights = write(project / "kept-here" / "step-000040" / "model.safetensors", 30)
     clean("--all", "--yes")
     assert weights.exists()
@@ -167,6 +167,6 @@ def test_links_are_not_followed(project: Path, tmp_path_factory: pytest.TempPath
     assert (elsewhere / "precious" / "run.json").exists()
 
 
-def test_a_project_without_anything_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_project_has_nothing_to_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "Nothing to remove" in clean("--all", "--yes")

@@ -1,4 +1,4 @@
-"""Commands do what they say, and wrong input costs one message and nothing else."""
+"""Commands of single stages: their outputs, and one clear message for invalid input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def dataset(project: Path, vicur: Command) -> Path:
 
 @pytest.fixture
 def folder(project: Path, dataset: Path) -> Path:
-    """A dataset of the user's own, made of digit scenes."""
+    """A folder with examples.jsonl and images, as a user would bring."""
     own = project / "own"
     own.mkdir()
     rows = []
@@ -52,13 +52,13 @@ def own_data(*more: str) -> list[str]:
 
 
 def test_a_dataset_is_prepared_verified_pinned_and_shown(dataset: Path, project: Path, vicur: Command) -> None:
-    assert "is whole" in vicur("data", "verify").output
+    assert "is intact" in vicur("data", "verify").output
     assert vicur("data", "pin").code == 0
     assert yaml.safe_load((project / "data.dvc").read_text())["outs"][0]["path"] == "data"
     assert vicur("data", "verify", "--pin", "data.dvc").code == 0
-    assert "It is the dataset that data.dvc names" in vicur("data", "prepare", "--config", "small.yaml").output
+    assert "It matches the hash in data.dvc" in vicur("data", "prepare", "--config", "small.yaml").output
     other = vicur("data", "prepare", "--config", "small.yaml", "--set", "seed=1")
-    assert "It is not the dataset that data.dvc names" in other.output
+    assert "It does not match the hash in data.dvc" in other.output
     assert vicur("data", "prepare", "--config", "small.yaml").code == 0
     shown = vicur("data", "show", "--split", "distill", "-n", "2", "--images", "images")
     assert shown.output.count("question ") == 2
@@ -69,7 +69,7 @@ def test_a_dataset_is_prepared_verified_pinned_and_shown(dataset: Path, project:
     assert dataset.is_dir()
 
 
-def test_the_same_work_is_reused_and_other_work_is_not(dataset: Path, vicur: Command) -> None:
+def test_an_identical_stage_is_reused_from_the_cache(dataset: Path, vicur: Command) -> None:
     again = vicur("data", "prepare", "--config", "small.yaml", "-o", "other")
     assert "prepare: reused" in again.error
     assert tree_sha256(dataset) == tree_sha256(dataset.parent / "other")
@@ -86,7 +86,7 @@ def test_cues_are_extracted(dataset: Path, project: Path, vicur: Command) -> Non
     assert {"cues.parquet", "audit.json", "samples.html"} <= {path.name for path in (project / "cues").iterdir()}
 
 
-def test_a_damaged_dataset_is_found(dataset: Path, vicur: Command) -> None:
+def test_a_damaged_dataset_is_rejected(dataset: Path, vicur: Command) -> None:
     shard = next(dataset.glob("test-*.parquet"))
     damaged = bytearray(shard.read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -97,9 +97,7 @@ def test_a_damaged_dataset_is_found(dataset: Path, vicur: Command) -> None:
     assert shard.name in result.error
 
 
-def test_a_corrupt_image_is_named_with_file_row_and_remedy_and_the_old_dataset_stays(
-    folder: Path, dataset: Path, vicur: Command
-) -> None:
+def test_a_corrupt_image_is_reported_and_the_old_dataset_stays(folder: Path, dataset: Path, vicur: Command) -> None:
     before = tree_sha256(dataset)
     rows = read_rows(folder)
     (folder / str(rows[2]["images"][0])).write_bytes(b"\x89PNG torn")  # type: ignore[index]
@@ -112,9 +110,7 @@ def test_a_corrupt_image_is_named_with_file_row_and_remedy_and_the_old_dataset_s
     assert tree_sha256(dataset) == before
 
 
-def test_a_missing_field_is_named_with_file_row_and_remedy_and_the_old_dataset_stays(
-    folder: Path, dataset: Path, vicur: Command
-) -> None:
+def test_a_missing_field_is_reported_and_the_old_dataset_stays(folder: Path, dataset: Path, vicur: Command) -> None:
     before = tree_sha256(dataset)
     rows = read_rows(folder)
     del rows[4]["answer"]
@@ -129,7 +125,7 @@ def test_a_missing_field_is_named_with_file_row_and_remedy_and_the_old_dataset_s
     assert vicur(*own_data("--set", "data.max_skipped_share=0.2")).code == 0
 
 
-def test_an_unknown_method_is_refused_with_the_known_ones(dataset: Path, project: Path, vicur: Command) -> None:
+def test_an_unknown_method_is_rejected_with_the_known_ones(dataset: Path, project: Path, vicur: Command) -> None:
     assert dataset.is_dir()
     result = vicur("train", "--method", "grpoo", "-o", "students/x")
     assert result.code == 2
@@ -139,7 +135,7 @@ def test_an_unknown_method_is_refused_with_the_known_ones(dataset: Path, project
     assert not (project / "students").exists()
 
 
-def test_an_output_below_a_file_cannot_be_written(project: Path, vicur: Command) -> None:
+def test_an_output_path_below_a_file_is_rejected(project: Path, vicur: Command) -> None:
     (project / "file").write_text("mine")
     result = vicur("data", "prepare", "--config", "small.yaml", "-o", "file/data")
     assert result.code == 2
@@ -148,7 +144,7 @@ def test_an_output_below_a_file_cannot_be_written(project: Path, vicur: Command)
     assert (project / "file").read_text() == "mine"
 
 
-def test_a_folder_with_something_else_in_it_is_never_replaced(project: Path, vicur: Command) -> None:
+def test_a_folder_with_other_files_is_never_replaced(project: Path, vicur: Command) -> None:
     (project / "home").mkdir()
     (project / "home" / "thesis.tex").write_text("precious")
     for command in (
@@ -158,50 +154,48 @@ def test_a_folder_with_something_else_in_it_is_never_replaced(project: Path, vic
     ):
         result = vicur(*command)
         assert result.code == 2
-        assert "holds other files" in result.error
+        assert "the output folder contains other files, which would be lost" in result.error
     assert (project / "home" / "thesis.tex").read_text() == "precious"
 
 
-@pytest.mark.parametrize("beside", ["thesis.tex", "sub/notes.txt"])
-def test_what_lies_beside_an_earlier_output_keeps_it_from_being_replaced(
-    dataset: Path, vicur: Command, beside: str
-) -> None:
-    (dataset / beside).parent.mkdir(exist_ok=True)
-    (dataset / beside).write_text("precious")
+@pytest.mark.parametrize("extra", ["thesis.tex", "sub/notes.txt"])
+def test_an_earlier_output_with_extra_files_is_not_replaced(dataset: Path, vicur: Command, extra: str) -> None:
+    (dataset / extra).parent.mkdir(exist_ok=True)
+    (dataset / extra).write_text("precious")
     result = vicur("data", "prepare", "--config", "small.yaml", "--set", "seed=1")
-    assert (result.code, (dataset / beside).read_text()) == (2, "precious")
-    assert f"would be lost ({beside.partition('/')[0]})" in result.error
-    (dataset / beside).unlink()
+    assert (result.code, (dataset / extra).read_text()) == (2, "precious")
+    assert f"would be lost: {extra.partition('/')[0]}." in result.error
+    (dataset / extra).unlink()
 
 
-def test_an_input_is_never_replaced(project: Path, vicur: Command) -> None:
+def test_an_input_folder_is_never_replaced(project: Path, vicur: Command) -> None:
     (project / "mine" / "inner").mkdir(parents=True)
     (project / "mine" / "inner" / "examples.jsonl").write_text("{}")
     for output in ("mine", "mine/inner"):
         result = vicur("data", "prepare", "-o", output, "--set", "data.type=folder", "--set", "data.path=mine/inner")
         assert result.code == 2
-        assert "holds the source that is read, which would be lost" in result.error
+        assert "the output folder contains the source that is read (mine/inner), which would be lost" in result.error
     assert (project / "mine" / "inner" / "examples.jsonl").read_text() == "{}"
 
 
-def test_a_missing_input_is_told_with_its_path(vicur: Command) -> None:
+def test_a_missing_input_is_reported_with_its_path(vicur: Command) -> None:
     result = vicur("evaluate", "students/none", "-o", "e", "--dataset", "nowhere")
     assert result.code == 2
     assert "nowhere" in result.error
     assert "Traceback" not in result.error
 
 
-def test_a_student_must_be_named_with_its_evaluation(vicur: Command) -> None:
+def test_a_student_without_its_evaluation_is_rejected(vicur: Command) -> None:
     result = vicur("compare", "--base", "b", "--student", "vicur", "-o", "c")
     assert result.code == 2
     assert "METHOD=EVALUATION" in result.error
 
 
-def test_a_version_is_shown(vicur: Command) -> None:
+def test_the_version_is_shown(vicur: Command) -> None:
     assert vicur("--version").output.startswith("vicur 0.")
 
 
-def test_tracking_that_is_down_costs_one_message_and_nothing_else(tmp_path: Path) -> None:
+def test_an_unreachable_tracking_server_is_reported_and_nothing_is_written(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "manifest.json").write_text("the old one")

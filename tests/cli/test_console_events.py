@@ -1,4 +1,4 @@
-"""What a stage that is run by hand tells where nobody draws a bar: in a container's log, under nohup."""
+"""Progress of a stage in an output that is not a terminal, such as a container's log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vicur.commands import console_events
 from vicur.commands.console_events import ConsoleEvents
 
 
-def test_off_a_terminal_progress_comes_in_lines_and_not_too_many(
+def test_without_a_terminal_progress_is_printed_every_ten_seconds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 100.0

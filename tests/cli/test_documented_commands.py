@@ -1,4 +1,4 @@
-"""The commands, options, make targets and links that README.md and docs/ name are there."""
+"""Commands, options, make targets and links in README.md and docs/ exist."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
 
 def commands(text: str, name: str) -> Iterator[list[str]]:
-    """The words of each call of ``name`` in the code of a page; a line that ends in a backslash goes on."""
+    """Yield the words of each call of ``name`` in the code of a page. A backslash continues a line."""
     for code in _CODE.findall(text.replace("\\\n", " ")):
         for command in _COMMAND.findall(code.strip("`\n")):
             first, *words = command.split()
@@ -27,7 +27,7 @@ def commands(text: str, name: str) -> Iterator[list[str]]:
 
 
 def missing(words: list[str]) -> list[str]:
-    """What of a call of ``vicur`` there is not: a sub-command, or options of it. After ``--`` come those of another program."""
+    """Return the sub-command or the options in a call of ``vicur`` that do not exist. Words after ``--`` belong to another program."""
     words = words[: words.index("--")] if "--" in words else words
     command: Any = get_command(app)
     while hasattr(command, "commands") and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
@@ -40,7 +40,7 @@ def missing(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_names_is_there(page: Path) -> None:
+def test_everything_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z0-9-]+):", (REPO / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert [words for words in commands(text, "vicur") if missing(words)] == []
@@ -48,7 +48,7 @@ def test_what_a_page_names_is_there(page: Path) -> None:
     assert [link for link in _LINK.findall(text) if not (page.parent / link).exists()] == []
 
 
-def test_calls_are_found_and_judged() -> None:
+def test_unknown_commands_and_options_are_found() -> None:
     page = "See `vicur data build`.\n\n    vicur train --outptu x \\\n      --checkpoints y\n\n```sh\nmake run\nvicur doctor --json\n```\n"
     assert list(commands(page, "make")) == [["run"]]
     assert [missing(words) for words in commands(page, "vicur")] == [["build"], ["--outptu"], []]

@@ -1,4 +1,4 @@
-"""Help is quick, complete and shows examples."""
+"""The help is fast and complete, and every command shows examples."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ COMMANDS = leaves(typer.main.get_command(app))
 
 
 def loaded_after(script: str) -> list[str]:
-    """Heavy modules that a process has imported after ``script``."""
+    """Return the heavy modules that a process has imported after running ``script``."""
     code = f"import json, sys\n{script}\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return list(json.loads(run.stdout.splitlines()[-1]))
 
 
-def test_importing_the_package_imports_next_to_nothing() -> None:
+def test_importing_the_package_imports_nothing_heavy() -> None:
     assert loaded_after("import vicur\nassert len([m for m in sys.modules if m.startswith('vicur')]) < 5") == []
 
 
@@ -77,13 +77,13 @@ def test_brackets_in_an_example_are_shown() -> None:
     assert "methods='[vicur]'" in result.output
 
 
-def test_commands_of_other_packages_are_plugged_in() -> None:
-    plugged = {entry.name for entry in entry_points(group=PLUGINS)}
-    assert {"run", "compile"} <= plugged
-    assert {(name,) for name in plugged} <= set(COMMANDS)
+def test_commands_of_other_packages_are_registered() -> None:
+    registered = {entry.name for entry in entry_points(group=PLUGINS)}
+    assert {"run", "compile"} <= registered
+    assert {(name,) for name in registered} <= set(COMMANDS)
 
 
-def test_a_command_that_cannot_be_imported_is_left_out_and_the_reason_told(tmp_path: Path) -> None:
+def test_a_command_that_cannot_be_imported_is_reported_and_the_others_work(tmp_path: Path) -> None:
     broken = tmp_path / "broken-1.dist-info"
     broken.mkdir()
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
@@ -98,6 +98,6 @@ def test_a_command_that_cannot_be_imported_is_left_out_and_the_reason_told(tmp_p
     )
     assert "vicur clean" in run.stdout
     assert sorted(run.stderr.splitlines()) == [
-        "Command left out: break: breaks:at_once cannot be imported (RuntimeError: out of order).",
-        "Command left out: mend: no_such_module:mend cannot be imported (ModuleNotFoundError: No module named 'no_such_module').",
+        "Command not available: break: breaks:at_once cannot be imported (RuntimeError: out of order).",
+        "Command not available: mend: no_such_module:mend cannot be imported (ModuleNotFoundError: No module named 'no_such_module').",
     ]

@@ -25,7 +25,7 @@ def test_without_the_plugin_the_error_says_what_to_install(vicur: Command, optio
         ("max_pictures=1", "there is no setting 'max_pictures'"),
         ("max_images=many", "max_images"),
         ("max_tokens=0", "max_tokens"),
-        ("max_request_bytes=2000", "no room for an image of max_image_bytes"),
+        ("max_request_bytes=2000", "max_request_bytes (2000) must be at least 4/3 of max_image_bytes"),
     ],
 )
 def test_an_invalid_limit_is_rejected(vicur: Command, limit: str, message: str) -> None:

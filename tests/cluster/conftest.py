@@ -1,4 +1,4 @@
-"""A place without surroundings, an S3, and what a launch starts from."""
+"""A clean environment, an S3 bucket and a launcher for each test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _VARIABLES = (
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that the test stands in, with no server set up."""
+    """Run the test in an empty folder, without any server configured."""
     for name in _VARIABLES:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -50,7 +50,7 @@ def launch() -> Launch:
 
 @pytest.fixture
 def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A bucket of its own."""
+    """Return a new bucket."""
     use_s3(s3_address, monkeypatch)
     with empty_bucket(f"run-{uuid.uuid4().hex[:8]}") as made:
         yield made

@@ -1,4 +1,4 @@
-"""Stands for the kubelets of a cluster: runs the nodes of a job as processes of this machine, with the command of its manifest."""
+"""Double of a cluster's kubelets: runs the nodes of a job as processes on this machine, with the command in its manifest."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _GRACE_SECONDS = 20.0
 
 
 class KubeletDouble:
-    """A play for :class:`ApiServerDouble`: the job goes as its nodes' processes do.
+    """A play for :class:`ApiServerDouble`: the job succeeds or fails with the processes of its nodes.
 
     Args:
-        folder: scratch space of the nodes, each its own below it.
-        drains: node 1 is drained once (SIGTERM to its process) when a line of node 0's log holds this.
+        folder: scratch space of the nodes.
+        drain_at: node 1 is drained once (SIGTERM to its process) when a line of node 0's log contains this text.
     """
 
-    def __init__(self, folder: Path, drains: str) -> None:
-        self.folder, self.drains, self.drained = folder, drains, False
+    def __init__(self, folder: Path, drain_at: str) -> None:
+        self.folder, self.drain_at, self.drained = folder, drain_at, False
 
     def __call__(self, server: ApiServerDouble, job: str) -> None:
         trainer = server.jobs[job]["spec"]["trainer"]
@@ -33,13 +33,13 @@ class KubeletDouble:
         port = _free_port()
         nodes = []
         for rank in range(trainer["numNodes"]):
-            # As Kubeflow Trainer sets them.
-            found = {"PET_NNODES": trainer["numNodes"], "PET_NODE_RANK": rank, "PET_MASTER_PORT": port}
-            told = {each["name"]: each["value"] for each in trainer["env"]}
+            # Kubeflow Trainer sets these.
+            torchrun = {"PET_NNODES": trainer["numNodes"], "PET_NODE_RANK": rank, "PET_MASTER_PORT": port}
+            task = {each["name"]: each["value"] for each in trainer["env"]}
             scratch = self.folder / f"node-{rank}"
             scratch.mkdir(parents=True, exist_ok=True)
             own = {"PET_MASTER_ADDR": "127.0.0.1", "VICUR_SCRATCH": str(scratch), "TMPDIR": str(scratch)}
-            environment = {**os.environ, **told, **own, **{name: str(value) for name, value in found.items()}}
+            environment = {**os.environ, **task, **own, **{name: str(value) for name, value in torchrun.items()}}
             nodes.append(_start(command, environment, scratch))
         threads = [
             threading.Thread(target=self._read, args=(server, pod, node, nodes), daemon=True)
@@ -50,7 +50,7 @@ class KubeletDouble:
         while any(node.poll() is None for node in nodes) and not any(node.poll() for node in nodes):
             time.sleep(0.05)
         ended = {pod: node for pod, node in zip(pods, nodes, strict=True) if node.poll() is not None}
-        # Once a node has failed, the job has: the others are ended too.
+        # JobSet fails the job when a node fails, and ends the other nodes.
         for node in nodes:
             node.terminate()
         for node in nodes:
@@ -71,7 +71,7 @@ class KubeletDouble:
         assert node.stdout is not None
         for line in node.stdout:
             server.write(pod, line.rstrip("\n"))
-            if node is nodes[0] and self.drains in line and not self.drained:
+            if node is nodes[0] and self.drain_at in line and not self.drained:
                 self.drained = True
                 nodes[1].terminate()
 

@@ -1,10 +1,12 @@
-"""The exit step tells how a run ended and what it used, and fails for nothing."""
+"""The exit step reports how a run ended and what it used, and never fails."""
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -36,12 +38,12 @@ POD: dict[str, Any] = {
 
 @dataclass
 class Webhook:
-    """A server that takes what is posted to it, and answers with ``status``; one that drips goes on answering."""
+    """A server that records what is posted to it and answers with ``status``. One that drips never ends its answer."""
 
     address: str = ""
     status: int = 200
     drips: bool = False
-    taken: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
 
@@ -52,7 +54,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             hook.paths.append(self.path)
-            hook.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            hook.events.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(hook.status)
             if hook.status == HTTPStatus.FOUND:
                 self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
@@ -78,87 +80,97 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     server.server_close()
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an MLflow store. Creating one takes seconds, so the tests share it and each has its own run."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VICUR_RUN_ID", "run-1")
+def run_id(store: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of the run."""
+    del place
+    monkeypatch.chdir(store)
+    monkeypatch.setenv("VICUR_RUN_ID", f"run-{uuid.uuid4().hex[:8]}")
     for name in ("MLFLOW_TRACKING_URI", "VICUR_EVENTS", "VICUR_LOGS"):
         monkeypatch.delenv(name, raising=False)
+    return os.environ["VICUR_RUN_ID"]
 
 
 @pytest.fixture
-def pods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServerDouble]:
-    """A stand-in for the cluster, which cannot be had here: the run had one pod with four GPUs for two hours."""
+def pods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_id: str) -> Iterator[ApiServerDouble]:
+    """A double of the cluster, in which the run had one pod with four GPUs for two hours."""
     monkeypatch.setattr(exit_step, "in_cluster", lambda: True)
-    monkeypatch.setattr(exit_step, "pods_of_run", lambda run_id: [POD] if run_id == "run-1" else [])
+    monkeypatch.setattr(exit_step, "pods_of_run", lambda run: [POD] if run == run_id else [])
     with ApiServerDouble().serving() as server:
         (tmp_path / "jobs.kubeconfig").write_text(server.kubeconfig())
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "jobs.kubeconfig"))
         yield server
 
 
-def tracked() -> Any:
+def recorded() -> Any:
+    """The run in MLflow."""
     client = connect(TrackingConfig())
     (experiment,) = [each for each in client.search_experiments() if each.name == "vicur"]
-    where = f"tags.`{RUN_TAG}` = 'run-1' and tags.`{STAGE_TAG}` = 'pipeline'"
+    where = f"tags.`{RUN_TAG}` = '{os.environ['VICUR_RUN_ID']}' and tags.`{STAGE_TAG}` = 'pipeline'"
     (run,) = client.search_runs([experiment.experiment_id], where)
     return run
 
 
 @pytest.mark.usefixtures("pods")
-def test_mlflow_and_webhook_learn_state_gpu_hours_and_cost(webhook: Webhook) -> None:
-    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {"prices": {"nvidia.com/gpu": 2.5}})
-    assert words == "The run ended: succeeded. It used 8.00 GPU-hours, 20.00 USD."
-    run = tracked()
+def test_mlflow_and_webhook_get_state_gpu_hours_and_cost(webhook: Webhook, run_id: str) -> None:
+    text = exit_step.run_exit_step("SUCCEEDED", None, {}, {"prices": {"nvidia.com/gpu": 2.5}})
+    assert text == "The run ended: succeeded. It used 8.00 GPU-hours, 20.00 USD."
+    run = recorded()
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"usage/gpu_hours": 8.0, "usage/cost_usd": 20.0}
     figures = {"usage/gpu_hours": 8.0, "usage/cost_usd": 20.0}
-    assert webhook.taken == [{"run_id": "run-1", "state": "SUCCEEDED", "message": None, **figures}]
+    assert webhook.events == [{"run_id": run_id, "state": "SUCCEEDED", "message": None, **figures}]
 
 
 @pytest.mark.usefixtures("pods")
-def test_what_the_jobs_of_trainings_used_is_counted_too() -> None:
+def test_gpu_hours_of_training_jobs_are_counted(run_id: str) -> None:
     config = TrackingConfig()
     for hours in (10.0, 2.0):  # two attempts
-        with open_tracker(config, "run-1", "train vicur") as tracker:
+        with open_tracker(config, run_id, "train vicur") as tracker:
             tracker.metrics({GPU_HOURS: hours})
-    with open_tracker(config, "run-2", "train vicur") as tracker:
+    with open_tracker(config, f"{run_id}-other", "train vicur") as tracker:
         tracker.metrics({GPU_HOURS: 100.0})
-    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
-    assert "It used 20.00 GPU-hours;" in words
+    text = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
+    assert "It used 20.00 GPU-hours (cluster.prices has no price" in text
 
 
-def test_on_a_laptop_there_is_nothing_to_count_and_nobody_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_cluster_there_are_no_gpu_hours_and_no_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ADDRESS, raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     assert exit_step.run_exit_step("FAILED", "train failed", {}, {}) == "The run ended: failed. train failed"
-    assert tracked().info.status == "FAILED"
-    assert tracked().data.metrics == {}
+    assert recorded().info.status == "FAILED"
+    assert recorded().data.metrics == {}
 
 
-def test_a_webhook_that_refuses_fails_nothing_and_its_address_stays_secret(webhook: Webhook) -> None:
+def test_a_webhook_that_refuses_is_reported_without_its_address(webhook: Webhook) -> None:
     webhook.status = 500
-    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
-    assert "The webhook could not be told: the webhook did not take the outcome (HTTP 500)." in words
-    assert "hush" not in words
-    assert tracked().info.status == "FINISHED"
+    text = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
+    assert "The webhook could not be called: the webhook did not accept the outcome: HTTP 500." in text
+    assert "hush" not in text
+    assert recorded().info.status == "FINISHED"
 
 
 @pytest.mark.parametrize(("state", "status"), [("CANCELED", "KILLED"), ("CACHED", "FINISHED"), ("UNKNOWN", "FAILED")])
-def test_every_word_for_an_end_is_known(state: str, status: str) -> None:
+def test_every_state_of_the_platform_has_a_status(state: str, status: str) -> None:
     exit_step.run_exit_step(state, None, {}, {})
-    assert tracked().info.status == status
+    assert recorded().info.status == status
 
 
 @pytest.mark.parametrize("address", ["http://[::1", "ftp://host/hush"])
-def test_an_address_that_is_none_fails_nothing(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_an_invalid_address_of_the_webhook_is_reported(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv(ADDRESS, address)
-    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
-    assert f"{ADDRESS} is no web address." in words
-    assert "hush" not in words
+    text = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
+    assert f"{ADDRESS} is not a web address." in text
+    assert "hush" not in text
 
 
-def test_a_line_break_at_the_end_of_a_webhooks_secret_is_none_of_it(
+def test_a_line_break_at_the_end_of_the_webhooks_secret_is_ignored(
     webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ADDRESS, f"{webhook.address}\n")
@@ -166,61 +178,63 @@ def test_a_line_break_at_the_end_of_a_webhooks_secret_is_none_of_it(
     assert webhook.paths == ["/hook?token=hush"]
 
 
-def test_a_webhook_that_leads_elsewhere_has_not_taken_it(webhook: Webhook) -> None:
+def test_a_redirect_of_the_webhook_is_not_followed(webhook: Webhook) -> None:
     webhook.status = HTTPStatus.FOUND
-    assert "did not take the outcome (HTTP 302)" in exit_step.run_exit_step("SUCCEEDED", None, {}, {})
+    assert "did not accept the outcome: HTTP 302" in exit_step.run_exit_step("SUCCEEDED", None, {}, {})
 
 
-def test_a_webhook_that_never_comes_to_an_end_holds_nothing(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_whose_answer_never_ends_is_given_up(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     webhook.drips = True
     monkeypatch.setattr("vicur.cluster.webhook._SECONDS", 1)
-    assert "did not take the outcome (no answer in 1 s)" in exit_step.run_exit_step("SUCCEEDED", None, {}, {})
+    assert "did not accept the outcome: no answer in 1 s" in exit_step.run_exit_step("SUCCEEDED", None, {}, {})
 
 
-def test_a_failures_message_keeps_its_secrets(webhook: Webhook) -> None:
-    words = exit_step.run_exit_step("FAILED", "GET https://ann:hush@host/x?token=hush refused", {}, {})
-    assert "GET https://***@host/x?token=*** refused" in words
-    assert "hush" not in words + json.dumps(webhook.taken)
+def test_secrets_in_the_message_of_a_failure_are_redacted(webhook: Webhook) -> None:
+    text = exit_step.run_exit_step("FAILED", "GET https://ann:hush@host/x?token=hush refused", {}, {})
+    assert "GET https://***@host/x?token=*** refused" in text
+    assert "hush" not in text + json.dumps(webhook.events)
 
 
-def test_what_nobody_foresaw_keeps_nobody_from_being_told(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_does_not_keep_the_outcome_from_being_reported(
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def surprise(*_: object) -> None:
         raise TypeError("a pod without a spec")
 
     monkeypatch.setattr(exit_step, "_usage", surprise)
-    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
-    assert "Its GPU-hours could not be counted (TypeError: the step's log has more)." in words
-    assert tracked().info.status == "FINISHED"
-    assert [each["state"] for each in webhook.taken] == ["SUCCEEDED"]
+    text = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
+    assert "The GPU-hours could not be computed (TypeError; see the log of this step)." in text
+    assert recorded().info.status == "FINISHED"
+    assert [each["state"] for each in webhook.events] == ["SUCCEEDED"]
 
 
-def test_a_webhook_that_is_not_there_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_webhook_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ADDRESS, "http://127.0.0.1:9/hook?token=hush")
-    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
-    assert "The webhook could not be told" in words
-    assert "hush" not in words
+    text = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
+    assert "The webhook could not be called" in text
+    assert "hush" not in text
 
 
 @pytest.mark.usefixtures("pods")
-def test_an_api_that_refuses_is_told_and_the_outcome_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_rights_to_list_pods_are_reported_and_the_outcome_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: str) -> None:
-        raise VicurError("the run's pods cannot be listed (Forbidden).", remedy="Give the steps a Role.")
+        raise VicurError("the pods cannot be listed.", remedy="Bind a Role.")
 
     monkeypatch.setattr(exit_step, "pods_of_run", refuse)
-    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
-    assert "Its GPU-hours could not be counted: the run's pods cannot be listed (Forbidden)." in words
-    assert tracked().info.status == "FINISHED"
+    text = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
+    assert "The GPU-hours could not be computed: the pods cannot be listed." in text
+    assert recorded().info.status == "FINISHED"
 
 
-def test_training_jobs_that_the_run_has_left_are_removed(pods: ApiServerDouble) -> None:
-    for name, run in {"left": "run-1", "other": "run-2"}.items():
+def test_training_jobs_that_the_run_left_behind_are_removed(pods: ApiServerDouble, run_id: str) -> None:
+    for name, run in {"left": run_id, "other": "run-2"}.items():
         pods.put({"metadata": {"name": name, "labels": {PART_OF: "vicur", RUN: run}}, "spec": {}})
     exit_step.run_exit_step("CANCELLED", None, {}, {})
     pods.until(lambda: list(pods.jobs) == ["other"])
 
 
-def test_rights_that_are_missing_are_told(pods: ApiServerDouble) -> None:
+def test_missing_rights_to_remove_jobs_are_reported(pods: ApiServerDouble) -> None:
     pods.faults.append(Fault("list", "trainjobs", 403))
-    words = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
-    assert "What its trainings left could not be removed: cluster: the cluster does not allow it" in words
-    assert tracked().info.status == "FINISHED"
+    text = exit_step.run_exit_step("SUCCEEDED", None, {}, {})
+    assert "Training jobs of the run could not be removed: cluster: the cluster denied the request" in text
+    assert recorded().info.status == "FINISHED"

@@ -1,4 +1,4 @@
-"""The job's manifest: valid for each Trainer that is supported, and what the cluster's other parts go by stands in it."""
+"""The job's manifest is valid for each supported Trainer and has the labels, owner and resources that the cluster needs."""
 
 from __future__ import annotations
 
@@ -42,29 +42,29 @@ def fields(version: str) -> set[str]:
 
 
 def published(name: str) -> Any:
-    """A definition as its project publishes it: the schema of its one version."""
+    """Return the schema in a published CustomResourceDefinition."""
     text = crd_file(name).read_text(encoding="utf-8")
     return yaml.load(text, yaml.CSafeLoader)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("config", [POOL, ClusterConfig(nodes=2, gpu_count=0)], ids=["pool", "plain"])
-def test_it_is_valid_for_each_trainer(version: str, config: ClusterConfig) -> None:
+def test_manifest_is_valid_for_each_trainer(version: str, config: ClusterConfig) -> None:
     assert problems(schema_of(version), train_job(REQUEST, config, fields(version))) == []
 
 
-def test_it_is_valid_by_the_published_definition() -> None:
+def test_manifest_is_valid_by_the_published_definition() -> None:
     schema = published("trainer_trainjobs.yaml")
     assert problems(schema, train_job(REQUEST, POOL, schema["properties"]["spec"]["properties"])) == []
 
 
-def test_the_runtime_is_valid_by_the_published_definition() -> None:
-    """A namespace's own runtime has the fields of the cluster's, whose definition is at hand."""
+def test_runtime_is_valid_by_the_published_definition() -> None:
+    """TrainingRuntime has the same fields as ClusterTrainingRuntime, whose definition is available."""
     runtime = yaml.safe_load((ROOT / "k8s/base/training/runtime.yaml").read_text(encoding="utf-8"))
     assert problems(published("trainer_clustertrainingruntimes.yaml"), runtime) == []
 
 
-def test_job_and_runtime_fit() -> None:
+def test_job_refers_to_the_runtime_and_patches_its_node_job() -> None:
     runtime = yaml.safe_load((ROOT / "k8s/base/training/runtime.yaml").read_text(encoding="utf-8"))
     spec = train_job(REQUEST, POOL, fields("2.3"))["spec"]
     assert spec["runtimeRef"]["kind"] == runtime["kind"]
@@ -77,7 +77,7 @@ def test_job_and_runtime_fit() -> None:
     assert set(JobsConfig().shared_folders) <= mounts
 
 
-def test_pods_are_placed_in_the_words_of_each_trainer() -> None:
+def test_pods_are_placed_with_the_field_of_each_trainer() -> None:
     place = {"nodeSelector": {"pool": "a100"}, "tolerations": TAINTS}
     specs = {version: train_job(REQUEST, POOL, fields(version))["spec"] for version in VERSIONS}
     assert specs["2.0"]["podSpecOverrides"] == [{"targetJobs": [{"name": "node"}], **place}]
@@ -90,12 +90,12 @@ def test_pods_are_placed_in_the_words_of_each_trainer() -> None:
     assert (pod["spec"], pod["metadata"]["labels"]) == (place, REQUEST.labels)
 
 
-def test_an_unknown_trainer_is_refused_with_the_remedy() -> None:
+def test_unsupported_trainer_is_rejected() -> None:
     with pytest.raises(VicurError, match=r"none of the fields .*Install Kubeflow Trainer 2\.0 to 2\.3"):
         train_job(REQUEST, POOL, {"trainer", "podPatches"})
 
 
-def test_what_the_cluster_goes_by_stands_in_it() -> None:
+def test_manifest_has_labels_owner_resources_and_deadline() -> None:
     job = train_job(REQUEST, POOL, fields("2.3"))
     assert job["metadata"] == {
         "name": JOB,
@@ -118,17 +118,17 @@ def test_what_the_cluster_goes_by_stands_in_it() -> None:
     assert job["spec"]["activeDeadlineSeconds"] == (168 + 1 + 1) * 3600
 
 
-def test_without_a_queue_it_starts_at_once() -> None:
+def test_job_without_a_queue_is_not_suspended() -> None:
     job = train_job(REQUEST, ClusterConfig(nodes=2, jobs=JobsConfig(priority="high")), fields("2.3"))
     assert job["spec"]["suspend"] is False
     assert not any("kueue" in label for label in job["metadata"]["labels"])
 
 
-def test_an_older_trainer_has_no_deadline_of_its_own() -> None:
+def test_older_trainer_gets_no_deadline() -> None:
     assert "activeDeadlineSeconds" not in train_job(REQUEST, POOL, fields("2.1"))["spec"]
 
 
-def test_each_piece_of_work_has_a_name_of_its_own_that_leaves_room_for_its_pods() -> None:
+def test_job_name_is_unique_to_its_work_and_short_enough_for_pod_names() -> None:
     names = [
         job_name(*work)
         for work in (("r", "train a", "w"), ("r", "train b", "w"), ("s", "train a", "w"), ("r", "train a", "v"))
@@ -140,7 +140,7 @@ def test_each_piece_of_work_has_a_name_of_its_own_that_leaves_room_for_its_pods(
     assert long.startswith("vicur-train-some-very-long-")
 
 
-def test_labels_are_ones_that_kubernetes_takes_and_stay_apart() -> None:
+def test_label_values_are_valid_and_distinct() -> None:
     assert label_value("1b4e28ba-2fa1-11d2-883f-0016d3cca427") == "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
     assert label_value("a run/with: signs ") == "a-run-with-signs"
     first, second = label_value("x" * 80), label_value("x" * 81)
@@ -149,10 +149,10 @@ def test_labels_are_ones_that_kubernetes_takes_and_stay_apart() -> None:
 
 
 @pytest.mark.parametrize("folder", ["models", "/"])
-def test_a_shared_folder_is_a_path_below_the_root(folder: str) -> None:
+def test_shared_folder_must_be_an_absolute_path(folder: str) -> None:
     with pytest.raises(VicurError, match="absolute paths"):
         validated(JobsConfig, {"shared_folders": [folder]}, "cluster.jobs")
 
 
-def test_the_owner_may_be_unknown() -> None:
+def test_owner_is_optional() -> None:
     assert "ownerReferences" not in train_job(replace(REQUEST, owner=None), POOL, fields("2.3"))["metadata"]

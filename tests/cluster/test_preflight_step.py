@@ -33,7 +33,7 @@ def refusal(folder: Path, capsys: pytest.CaptureFixture[str], **form: Any) -> st
         ({"gpu_count": 2, "nodes": 3}, "cannot be shared equally by 6 processes"),
         ({"overrides": {"training.distribution.processes": 4}}, "4 processes need 4 GPUs, and each machine has 1"),
         ({"nodes": 2, "overrides": {"training.rollout.engine": "vllm"}}, "2 processes would each have a vLLM inside"),
-        ({"nodes": 2, "overrides": {"checkpoints": ""}}, "several nodes need a place that all of them reach"),
+        ({"nodes": 2, "overrides": {"checkpoints": ""}}, "a training on several nodes needs checkpoints on S3"),
     ],
 )
 def test_a_training_that_would_fail_hours_later_is_refused(
@@ -75,7 +75,7 @@ def test_a_pod_without_the_token_of_its_account_is_reported(
 ) -> None:
     monkeypatch.setattr("vicur.steps.preflight_step.in_cluster", lambda: True)
     monkeypatch.setattr("vicur.cluster.pods._NAMESPACE", tmp_path / "none")
-    assert "the pod's namespace cannot be read" in refusal(tmp_path, capsys, overrides={"cluster.look": True})
+    assert "the namespace of this pod cannot be read" in refusal(tmp_path, capsys, overrides={"cluster.look": True})
 
 
 def outputs(folder: Path, *names: str) -> dict[str, str]:

@@ -139,7 +139,7 @@ def test_overrides_mean_the_same_in_any_order() -> None:
         ({"gpu_count": 99}, "cluster.gpu_count"),
         ({"methods": ["opd"]}, "teacher"),
         ({"tolerations": [{"operator": "Exists", "value": "x"}]}, "takes no value"),
-        ({"student": "hf://org/model@main"}, "is an address, and steps read base weights from a folder"),
+        ({"student": "hf://org/model@main"}, "is an address, but steps read base weights from a folder"),
         ({"gate_margin": 2.0}, "registry.gate.margin"),
         ({"splits": ["validation"]}, "test"),
         ({"cue_provider": "oracle"}, "oracle"),

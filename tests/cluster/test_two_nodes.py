@@ -1,4 +1,4 @@
-"""A training step on two nodes from end to end: the real client, trainer, S3 client and MLflow; doubles stand for cluster and S3."""
+"""A training step on two nodes, end to end: real client, training, S3 client and MLflow with doubles of the cluster and S3."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from vicur.steps.stage_step import run_step
 from vicur.tracking.mlflow import connect
 
 pytestmark = pytest.mark.slow
-# What is learned is compared: none of the weights is better than the first.
+# One process per node, to compare the weights of two nodes with those of one process.
 SECTION = {**SETTINGS.model_dump(mode="json"), "distribution": {"processes": 1}}
 CLUSTER = {"nodes": 2.0, "gpu_count": 0.0, "image": "vicur-python:test"}
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServerDouble]:
-    """A cluster that runs the nodes as processes."""
-    with ApiServerDouble(KubeletDouble(tmp_path / "nodes", drains="train vicur: progress")).serving() as server:
+    """Return a cluster that runs the nodes as processes."""
+    with ApiServerDouble(KubeletDouble(tmp_path / "nodes", drain_at="train vicur: progress")).serving() as server:
         (tmp_path / "kubeconfig").write_text(server.kubeconfig())
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         monkeypatch.setenv("VICUR_RUN_ID", "run-1")
@@ -46,22 +46,22 @@ def step(inputs: dict[str, Path], root: Path, bucket: Any, **section: Any) -> An
     return run_step("train", parameters, artifacts(inputs), student, LoggedMetrics(), {"subject": "vicur"})
 
 
-def assert_learned_as_one(student: Path, alone: Path) -> None:
-    expected, found = (load_file(folder / "model.safetensors") for folder in (alone, student))
-    assert expected.keys() == found.keys()
+def assert_same_weights(student: Path, alone: Path) -> None:
+    expected, actual = (load_file(folder / "model.safetensors") for folder in (alone, student))
+    assert expected.keys() == actual.keys()
     for name, weight in expected.items():
-        assert weight.sub(found[name]).abs().max() < 1e-4, name
+        assert weight.sub(actual[name]).abs().max() < 1e-4, name
 
 
-def test_a_drained_node_ends_the_step_with_75_and_the_retry_ends_as_one_process_would(
+def test_drained_node_ends_the_step_with_75_and_the_retry_gives_the_weights_of_one_process(
     inputs, server, bucket, tmp_path, capfd
 ):
     with pytest.raises(SystemExit) as ended:
         step(inputs, tmp_path, bucket)
     assert ended.value.code == EXIT_CODE
-    told = capfd.readouterr()
-    assert "train vicur: progress" in told.out, "node 0's log is streamed"
-    assert "ended with status 75" in told.err
+    output = capfd.readouterr()
+    assert "train vicur: progress" in output.out, "node 0's log is streamed"
+    assert "exited with status 75" in output.err
     assert not (tmp_path / "student").exists()
     server.until(lambda: server.jobs == {} and server.pods == {})
     before = steps_in(bucket)
@@ -75,7 +75,7 @@ def test_a_drained_node_ends_the_step_with_75_and_the_retry_ends_as_one_process_
     server.until(lambda: server.jobs == {} and server.pods == {})
     assert list((tmp_path / "nodes").glob("*/vicur-node-*")) == []
     assert max(steps_in(bucket)) == f"step-{SETTINGS.steps:06d}"
-    assert_learned_as_one(tmp_path / "student", train_once(inputs, tmp_path / "alone"))
+    assert_same_weights(tmp_path / "student", train_once(inputs, tmp_path / "alone"))
     assert json.loads((tmp_path / "student" / "vicur.json").read_text())["processes"] == 2
     assert not (tmp_path / "student" / "result.json").exists()
 
@@ -87,12 +87,12 @@ def test_a_drained_node_ends_the_step_with_75_and_the_retry_ends_as_one_process_
 
 
 def steps_in(bucket: Any) -> set[str]:
-    """Checkpoints in the bucket. Beside them there are inputs, and nothing else."""
+    """Return the names of the checkpoints in the bucket, which contains nothing else but inputs."""
     below = [each.key.split("/")[1:3] for each in bucket.objects.all()]
     return {name for folder, name in below if folder != "inputs"}
 
 
-def test_what_a_node_finds_wrong_ends_the_step_as_it_would_alone(inputs, server, bucket, tmp_path, caplog):
+def test_invalid_input_on_a_node_ends_the_step_with_2(inputs, server, bucket, tmp_path, caplog):
     with pytest.raises(SystemExit) as ended:
         step(inputs, tmp_path, bucket, max_prompt_tokens=1)
     assert ended.value.code == 2
@@ -100,14 +100,14 @@ def test_what_a_node_finds_wrong_ends_the_step_as_it_would_alone(inputs, server,
     server.until(lambda: server.jobs == {})
 
 
-def test_what_cannot_be_trained_is_refused_before_a_node_is_asked_for(inputs, server, bucket, tmp_path, capfd):
+def test_invalid_settings_are_rejected_before_a_job_is_created(inputs, server, bucket, tmp_path, capfd):
     with pytest.raises(SystemExit):
         step(inputs, tmp_path, bucket, batch_size=3)
     assert "cannot be shared equally by 2 processes" in capfd.readouterr().err
     assert server.created == []
 
 
-def test_several_nodes_need_an_address_that_all_reach(inputs, server, tmp_path, capfd):
+def test_several_nodes_require_checkpoints_on_s3(inputs, server, tmp_path, capfd):
     parameters = {"config": SECTION, "checkpoints": str(tmp_path), "cluster": CLUSTER}
     with pytest.raises(SystemExit):
         run_step("train", parameters, artifacts(inputs), FileArtifact(str(tmp_path / "student")), LoggedMetrics())

@@ -1,4 +1,4 @@
-"""GPU-hours and cost are those of the pods that held GPUs."""
+"""GPU-hours and cost of the pods that held GPUs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pod(
     limits = {"cpu": "8", resource: str(gpus)} if gpus else {"cpu": "8"}
     run = {"startedAt": started} if finished is None else {"startedAt": started, "finishedAt": finished}
     state = {} if started is None else {"running" if finished is None else "terminated": run}
-    # Argo's own container beside the step's, which began before it.
+    # Argo's wait container starts before the step's container.
     return {
         "spec": {"containers": [{"name": "main", "resources": {"limits": limits}}, {"name": "wait", "resources": {}}]},
         "status": {"containerStatuses": [{"name": "main", "state": state}, {"name": "wait", "state": {}}]},
@@ -38,23 +38,23 @@ def test_hours_times_gpus_of_ended_and_running_pods() -> None:
     assert usage.gpu_hours == pytest.approx(8 * 2.5 + 8 * 1.0)
     assert usage.pods == 3
     assert usage.cost == pytest.approx(56.0)
-    assert usage.words == "28.00 GPU-hours, 56.00 USD"
+    assert usage.text == "28.00 GPU-hours, 56.00 USD"
 
 
-def test_a_price_is_that_of_the_pool_before_that_of_the_resource() -> None:
+def test_the_price_of_the_pool_takes_precedence_over_that_of_the_resource() -> None:
     prices = {"NVIDIA-H100": 3.0, "nvidia.com/gpu": 1.0}
     selector = {"nvidia.com/gpu.product": "NVIDIA-H100"}
     assert ClusterConfig(prices=prices, node_selector=selector).price() == 3.0
     assert ClusterConfig(prices=prices).price() == 1.0
 
 
-def test_without_a_price_the_cost_is_unknown_and_said_to_be() -> None:
+def test_without_a_price_the_cost_is_reported_as_unknown() -> None:
     usage = usage_of([pod(1, "2026-01-01T11:00:00Z")], ClusterConfig(), NOW)
     assert usage.cost is None
-    assert usage.words == "1.00 GPU-hours; no price for this pool's GPU is in cluster.prices"
+    assert usage.text == "1.00 GPU-hours (cluster.prices has no price for this GPU)"
 
 
-def test_jobs_whose_pods_are_gone_count_too() -> None:
+def test_jobs_whose_pods_have_been_removed_count() -> None:
     pool = ClusterConfig(prices={"nvidia.com/gpu": 2.0})
     usage = usage_of([pod(1, "2026-01-01T11:00:00Z")], pool, NOW, launched=15.0)
     assert (usage.gpu_hours, usage.cost) == (16.0, 32.0)

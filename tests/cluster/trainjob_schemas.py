@@ -1,7 +1,7 @@
-"""Schemas of a TrainJob as Kubeflow Trainer 2.0, 2.1 and 2.3 publish them, and what a strict server finds wrong by them.
+"""Schemas of a TrainJob in Kubeflow Trainer 2.0, 2.1 and 2.3, and validation against them as a strict server does it.
 
-The files in ``schemas/`` are taken from Trainer's own definitions (Apache License 2.0), without descriptions, and without the insides of
-volumes, containers and affinities, which our jobs do not set.
+The files in ``schemas/`` are taken from Trainer's definitions (Apache License 2.0), without descriptions and without the fields of volumes,
+containers and affinities, which our jobs do not set.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _OPEN = "x-kubernetes-preserve-unknown-fields"
 
 
 def schema_of(version: str) -> Json:
-    """The schema of a version of Trainer."""
+    """Return the schema of a version of Trainer."""
     return json.loads((Path(__file__).parent / "schemas" / f"trainjob-{version}.json").read_text(encoding="utf-8"))
 
 
 def problems(schema: Json, job: Json) -> list[str]:
-    """What is wrong with a job: types, values, what is missing, and fields that the server would drop."""
+    """Return what is invalid in a job: types, values, missing fields, and fields that the server would drop."""
     wrong = [f"{error.json_path}: {error.message}" for error in Draft202012Validator(_plain(schema)).iter_errors(job)]
     return wrong + [f"unknown field {path}" for path in _unknown(schema, job, "")]
 
 
 def _plain(schema: Any) -> Any:
-    """A schema that JSON Schema knows: what may be a number or a text says so in a word of Kubernetes's own."""
+    """Convert a schema to plain JSON Schema, which does not have Kubernetes' type "integer or string"."""
     if isinstance(schema, list):
         return [_plain(each) for each in schema]
     if not isinstance(schema, dict):

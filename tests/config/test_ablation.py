@@ -52,16 +52,19 @@ def test_settings_of_an_arm_replace_the_shared_ones_whole() -> None:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"arms": [OPSD, OPSD]}, "names an arm twice"),
-        ({"arms": [OFF]}, "names none that is trained"),
-        ({"arms": [OPSD, OFF]}, "'vicur', which trains none"),
+        ({"arms": [OPSD, OPSD]}, "two arms of the same name"),
+        ({"arms": [OFF]}, "no arm that is trained"),
+        ({"arms": [OPSD, OFF]}, "'vicur', which is not an arm that trains any"),
         ({"arms": [{**OPSD, "name": "base"}]}, "cannot be called 'base'"),
-        ({"arms": [{**OPSD, "students_of": "vicur"}, VICUR]}, "either a method or students_of"),
-        ({"arms": [VICUR, {**OFF, "training": {"steps": 3}}]}, "trains none: drop its training"),
-        ({"seeds": []}, "names no seed"),
-        ({"seeds": [1, 1]}, "names a seed twice"),
-        ({"training": {"per_method": {"opsd": {"steps": 3}}}}, "give the arm a training of its own"),
-        ({"contrasts": [{"question": "?", "first": "opsd", "second": "nobody"}]}, "'nobody', which is no arm"),
+        ({"arms": [{**OPSD, "students_of": "vicur"}, VICUR]}, "either method or students_of"),
+        ({"arms": [VICUR, {**OFF, "training": {"steps": 3}}]}, "trains none: remove its training"),
+        ({"seeds": []}, "at least one seed"),
+        ({"seeds": [1, 1]}, "the same seed twice"),
+        ({"training": {"per_method": {"opsd": {"steps": 3}}}}, "set training of the arm instead"),
+        (
+            {"contrasts": [{"question": "?", "first": "opsd", "second": "nobody"}]},
+            "'nobody', which is neither an arm nor 'base'",
+        ),
         ({"contrasts": [{"question": "?", "first": "opsd", "second": "opsd"}]}, "compares opsd with itself"),
     ],
 )

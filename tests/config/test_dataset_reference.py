@@ -25,11 +25,11 @@ MD5 = "8989d69a6347b61ebc199a636e165293"
         ("/mnt/folder", FolderConfig(path=Path("/mnt/folder"))),
     ],
 )
-def test_a_reference_stands_for_a_section(text: str, section: DataConfig) -> None:
+def test_a_reference_is_parsed_into_a_section(text: str, section: DataConfig) -> None:
     assert dataset_reference(text) == section
 
 
-def test_an_empty_reference_leaves_what_is_configured() -> None:
+def test_an_empty_reference_means_the_configured_dataset() -> None:
     configured = FolderConfig(path=Path("mine"))
     assert dataset_reference("  ", configured) == configured
     assert dataset_reference("digit-scenes", configured) == DigitScenesConfig()
@@ -38,22 +38,22 @@ def test_an_empty_reference_leaves_what_is_configured() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{MD5}.dir", "is a hash alone, and does not say which remote"),
-        (f"{MD5}.dir@", "is a hash alone"),
+        (f"{MD5}.dir", "is a hash without a DVC remote"),
+        (f"{MD5}.dir@", "is a hash without a DVC remote"),
         (f"{MD5}@s3://bucket/dvc", "a folder's hash ends in .dir"),
-        (f"{MD5.upper()}.dir@s3://bucket/dvc", "DVC writes small letters"),
+        (f"{MD5.upper()}.dir@s3://bucket/dvc", "DVC writes hashes in lower case"),
         (f"{MD5}.dir@gs://bucket/dvc", "neither s3://bucket/prefix nor an absolute path"),
         (f"{MD5}.dir@dvc", "neither s3://bucket/prefix nor an absolute path"),
-        ("s3://", "is no address on S3"),
-        ("s3:/bucket/folder", "is an address with s3:, and datasets are fetched from S3 only"),
+        ("s3://", "is not an S3 address"),
+        ("s3:/bucket/folder", "is an address with s3:, but datasets can only be fetched from S3"),
         ("https://example.com/data.zip", "is an address with https:"),
         ("hf://org/name", "is an address with hf:"),
-        ("my-data", "is neither a dataset's name nor an absolute path"),
-        ("../data", "is neither a dataset's name nor an absolute path"),
-        (f"{MD5[:-1]}.dir@s3://bucket/dvc", "is neither a dataset's name nor an absolute path"),
+        ("my-data", "is neither a known dataset nor an absolute path"),
+        ("../data", "is neither a known dataset nor an absolute path"),
+        (f"{MD5[:-1]}.dir@s3://bucket/dvc", "is neither a known dataset nor an absolute path"),
     ],
 )
-def test_any_other_text_is_refused_with_the_forms_there_are(text: str, problem: str) -> None:
+def test_other_texts_are_rejected_with_the_allowed_forms(text: str, problem: str) -> None:
     with pytest.raises(VicurError) as refused:
         dataset_reference(text)
     assert problem in str(refused.value)
@@ -61,7 +61,7 @@ def test_any_other_text_is_refused_with_the_forms_there_are(text: str, problem: 
     assert "s3://bucket/folder or /mnt/folder" in refused.value.remedy
 
 
-def test_what_an_address_should_not_hold_is_not_repeated() -> None:
+def test_credentials_in_an_address_are_not_repeated() -> None:
     with pytest.raises(VicurError) as caught:
         dataset_reference("s3://user:secret@bucket/x")
     assert "s3://***@bucket/x" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Methods and the settings beside them: what a name stands for, how an override replaces it, and what is refused with its remedy."""
+"""Methods: the settings of each, how single settings replace them, and errors for settings that contradict each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def config(method: str, **settings: Any) -> TrainConfig:
     return TrainConfig.model_validate({"method": method, **settings})
 
 
-def test_the_names_stand_for_the_rows_of_the_paper() -> None:
+def test_methods_have_the_settings_of_the_papers_rows() -> None:
     rows = {name: method_named(name) for name in METHODS}
     assert {
         name: (row.privilege, row.teacher.type, row.recovery, row.objective.type) for name, row in rows.items()
@@ -40,7 +40,7 @@ def test_the_names_stand_for_the_rows_of_the_paper() -> None:
     assert config("grpo").responses_per_prompt == 5
 
 
-def test_what_is_set_replaces_the_method_s_own_and_the_rest_stays() -> None:
+def test_setting_replaces_the_methods_own_and_keeps_the_rest() -> None:
     changed = config("vicur", privilege="rationale", recovery={"enabled": False, "interval": 3})
     assert changed.effective == method_named("opsd").model_copy(update={"privilege": "rationale"})
     assert changed.recovery.module.model_dump() == {"interval": 3, "sink": "first", "num_heads": None}
@@ -48,13 +48,13 @@ def test_what_is_set_replaces_the_method_s_own_and_the_rest_stays() -> None:
         "type": "self-ema",
         "decay": 0.999,
     }
-    # A name and its settings written out are the same training.
-    written = {**method_named("vicur").model_dump(exclude={"recovery"}), "recovery": {"enabled": True, "interval": 2}}
-    assert config("opsd", **written).effective == config("vicur").effective
+    # A method's name and its settings written out are equivalent.
+    explicit = {**method_named("vicur").model_dump(exclude={"recovery"}), "recovery": {"enabled": True, "interval": 2}}
+    assert config("opsd", **explicit).effective == config("vicur").effective
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if not name.startswith("opd")])
-def test_a_training_with_nothing_left_out_is_the_same_training(method: str) -> None:
+def test_filled_in_training_is_equivalent(method: str) -> None:
     filled = config(method).filled_in()
     assert None not in (filled.privilege, filled.teacher, filled.objective, filled.recovery.enabled)
     assert TrainConfig.model_validate(filled.model_dump()).effective == config(method).effective
@@ -63,52 +63,52 @@ def test_a_training_with_nothing_left_out_is_the_same_training(method: str) -> N
 @pytest.mark.parametrize(
     ("method", "settings", "where", "words"),
     [
-        ("opd", {}, "teacher", "none is named. Set training.teacher to {type: checkpoint, path: FOLDER}"),
-        ("opd-vicur", {}, "teacher", "none is named"),
-        ("vicur", {"teacher": {"type": "none"}}, "objective", "a distance to a teacher, and there is none"),
-        ("grpo", {"teacher": TEACHER}, "teacher", "grpo learns from rewards, and has no use for the teacher checkpoint"),
-        ("grpo", {"privilege": "cue"}, "privilege", "has no use for the privilege cue. Leave training.privilege out"),
+        ("opd", {}, "teacher", "its folder is not set. Set training.teacher to {type: checkpoint, path: FOLDER}"),
+        ("opd-vicur", {}, "teacher", "its folder is not set"),
+        ("vicur", {"teacher": {"type": "none"}}, "objective", "k1 compares the student with a teacher, but the method has no teacher"),
+        ("grpo", {"teacher": TEACHER}, "teacher", "grpo learns from rewards, so it cannot use the teacher checkpoint"),
+        ("grpo", {"privilege": "cue"}, "privilege", "cannot use the privilege cue. Remove training.privilege"),
         ("sft", {"teacher": {"type": "self-ema"}}, "teacher", "learns from reference responses"),
         ("sft", {"privilege": "answer"}, "privilege", "learns from reference responses"),
-        ("sft", {"rollout": {"temperature": 0.7}}, "rollout.temperature", "draws no rollouts. Leave it out"),
-        ("sft", {"updates_per_batch": 2}, "updates_per_batch", "the objective supervised has not. Set it to 1"),
-        ("grpo", {"objective": {"type": "forward_kl"}}, "objective", "forward_kl is a distance to a teacher"),
+        ("sft", {"rollout": {"temperature": 0.7}}, "rollout.temperature", "has no rollouts. Remove it"),
+        ("sft", {"updates_per_batch": 2}, "updates_per_batch", "ratio, which the objective supervised does not have. Set it to 1"),
+        ("grpo", {"objective": {"type": "forward_kl"}}, "objective", "forward_kl compares the student with a teacher"),
         ("vicur", {"objective": {"type": "grpo"}}, "teacher", "grpo learns from rewards"),
         ("vicur", {"objective": {"type": "supervised"}}, "teacher", "learns from reference responses"),
-        ("opsd", {"privilege": "none"}, "privilege", "knows what the student knows, and teaches nothing"),
+        ("opsd", {"privilege": "none"}, "privilege", "knows nothing that the student does not know"),
         ("vicur", {"privilege": "none", "teacher": {"type": "self-ema"}}, "privilege", "a self-ema teacher without a hint"),
-        ("opsd", {"teacher": {"type": "self-adapter-off"}}, "teacher", "the backbone itself is trained. Set training.trained.type"),
-        ("opsd", {"trained": {"type": "recovery"}}, "trained", "the student has none. Set training.recovery.enabled to true"),
-        ("vicur", {"trained": {"type": "recovery"}, "recovery": {"enabled": False}}, "trained", "the student has none"),
+        ("opsd", {"teacher": {"type": "self-adapter-off"}}, "teacher", "changes the backbone. Set training.trained.type"),
+        ("opsd", {"trained": {"type": "recovery"}}, "trained", "the student has no such module. Set training.recovery.enabled to true"),
+        ("vicur", {"trained": {"type": "recovery"}, "recovery": {"enabled": False}}, "trained", "the student has no such module"),
         ("opsd", {"updates_per_batch": 2, "objective": {"type": "forward_kl"}}, "updates_per_batch", "forward_kl"),
-        ("grpo", {"rollout": {"temperature": 0}}, "rollout.temperature", "are all the same"),
-        ("sft", {"rollout": {"engine": "vllm"}}, "rollout.engine", "draws no rollouts. Leave it out"),
-        ("vicur", {"rollout": {"engine": "vllm"}, "bar_images": True}, "rollout.engine", "a mask that vLLM does not have"),
+        ("grpo", {"rollout": {"temperature": 0}}, "rollout.temperature", "all rollouts of a prompt are equal"),
+        ("sft", {"rollout": {"engine": "vllm"}}, "rollout.engine", "has no rollouts. Remove it"),
+        ("vicur", {"rollout": {"engine": "vllm"}, "bar_images": True}, "rollout.engine", "an attention mask that vLLM does not support"),
         (
             "vicur",
             {"teacher": {"type": "self-frozen", "engine": "vllm"}, "objective": {"type": "jsd"}},
             "teacher.engine",
-            "the objective jsd needs those of others. Set it to local, or choose k1 or k3",
+            "jsd needs those of other tokens. Set training.teacher.engine to local, or choose the objective k1 or k3.",
         ),
-        ("vicur", {"rollout": {"engine": "vllm", "temperature": 2.5}}, "rollout.temperature", "vLLM draws at 0 and from 0.01"),
-        ("vicur", {"rollout": {"engine": "vllm", "temperature": 0.001}}, "rollout.temperature", "vLLM draws at 0 and from 0.01"),
-        ("vicur", {"rollout": {"engine": "vllm", "presence_penalty": -3}}, "rollout.presence_penalty", "from -2 to 2"),
+        ("vicur", {"rollout": {"engine": "vllm", "temperature": 2.5}}, "rollout.temperature", "is 2.5, but vLLM supports 0 and 0.01 to 2"),
+        ("vicur", {"rollout": {"engine": "vllm", "temperature": 0.001}}, "rollout.temperature", "is 0.001, but vLLM supports 0 and 0.01"),
+        ("vicur", {"rollout": {"engine": "vllm", "presence_penalty": -3}}, "rollout.presence_penalty", "is -3, but vLLM supports -2 to 2"),
         (
             "vicur",
             {"teacher": {"type": "self-frozen", "engine": SERVER}, "rollout": {"engine": {**SERVER, "url": f"{SERVER['url']}/"}}},
             "teacher.engine",
-            "is given the student's weights, and a teacher keeps its own. Start another with vicur rollout-server --teacher",
+            "it can hold the weights of one of them only. Start a second server with vicur rollout-server --teacher",
         ),
-        ("vicur", {"rollout": {"importance": "truncated"}}, "rollout.importance", "every ratio is 1"),
+        ("vicur", {"rollout": {"importance": "truncated"}}, "rollout.importance", "every importance ratio is 1"),
         (
             "vicur",
             {"rollout": {"engine": "vllm", "importance": "truncated"}, "objective": {"type": "forward_kl"}},
             "rollout.importance",
-            "forward_kl is no policy gradient",
+            "forward_kl is not a policy gradient",
         ),
     ],
 )  # fmt: skip
-def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
+def test_contradicting_settings_raise_with_a_remedy(
     method: str, settings: dict[str, Any], where: str, words: str
 ) -> None:
     with pytest.raises(VicurError) as refused:
@@ -120,7 +120,7 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"objective": {"type": "grpo", "group_size": 1}}, "a group needs 2 rollouts or more"),
+        ({"objective": {"type": "grpo", "group_size": 1}}, "objective.group_size must be at least 2"),
         ({"objective": {"type": "jsd", "beta": 1}}, "objective.beta"),
         ({"objective": {"type": "topk_forward_kl", "k": 0}}, "objective.k"),
         ({"objective": {"type": "k2"}}, "'k3'"),
@@ -129,23 +129,29 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ({"trained": {"type": "lora", "rank": 0}}, "trained.rank"),
         (
             {"trained": {"type": "lora", "projections": []}},
-            "no projection is named and the vision tower gets no update",
+            "projections is empty and vision is false, so nothing would be trained",
         ),
         ({"trained": {"type": "lora", "projections": ["lm_head"]}}, "'q_proj'"),
         ({"trained": {"type": "recovery", "vision": True}}, "no setting 'trained.vision'"),
         ({"privilege": "solution"}, "one of 'answer', 'rationale', 'cue', 'none', not 'solution'"),
         ({"micro_batch_size": 0}, "micro_batch_size must be a whole number of at least 1, not 0"),
-        ({"rollout": {"engine": {"type": "vllm", "placement": "server"}}}, "a server needs its address"),
+        ({"rollout": {"engine": {"type": "vllm", "placement": "server"}}}, "placement is server, but url is not set"),
         ({"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}}, "set placement to server"),
         (
             {"rollout": {"engine": {**SERVER, "url": "127.0.0.1:8000"}}},
-            "is no address of an API, such as http://127.0.0.1:8000",
+            "is not the address of an API, such as http://127.0.0.1:8000",
         ),
-        ({"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:eight"}}}, "rollout.engine.url is no address"),
-        ({"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:8000/ x"}}}, "rollout.engine.url is no address"),
+        (
+            {"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:eight"}}},
+            "rollout.engine.url is not the address",
+        ),
+        (
+            {"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:8000/ x"}}},
+            "rollout.engine.url is not the address",
+        ),
         (
             {"rollout": {"engine": {**SERVER, "url": "http://me:key@127.0.0.1:8000"}}},
-            "a key belongs into the variable VLLM_API_KEY",
+            "put an API key into the environment variable VLLM_API_KEY",
         ),
         ({"teacher": {"type": "self-ema", "engine": "vllm"}}, "there is no setting 'teacher.engine'"),
         ({"rollout": {"engine": "sglang"}}, "'transformers', 'vllm'"),
@@ -154,36 +160,36 @@ def test_settings_that_do_not_go_together_are_refused_with_the_remedy(
         ({"per_method": {"opsd": {"per_method": {}}}}, "there is no setting opsd.per_method."),
     ],
 )
-def test_a_wrong_setting_is_named(settings: dict[str, Any], words: str) -> None:
+def test_invalid_setting_is_named(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(VicurError) as refused:
         validated(TrainingConfig, settings, "run.yaml")
     assert words in str(refused.value)
 
 
-def test_a_run_is_refused_as_soon_as_it_is_read_where_one_of_its_methods_cannot_be_trained(tmp_path: Path) -> None:
+def test_run_is_rejected_when_read_if_one_of_its_methods_cannot_be_trained(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("methods: [vicur, opd]\n")
-    with pytest.raises(VicurError, match="method opd: the teacher is another checkpoint, and none is named"):
+    with pytest.raises(VicurError, match="method opd: the teacher is another checkpoint, but its folder is not set"):
         load_config(file)
     found = load_config(file, ["training.per_method.opd.teacher={type: checkpoint, path: teacher}"])
     assert found.training.for_method("opd").effective.teacher == OtherCheckpoint(path=Path("teacher"))
     assert found.training.for_method("vicur").effective.teacher.type == "self-frozen"
 
 
-def test_a_setting_that_one_method_of_a_run_cannot_take_is_set_for_the_others_alone() -> None:
-    with pytest.raises(VicurError, match=r"method sft: .* set it in training\.per_method"):
+def test_setting_that_one_method_rejects_can_be_set_for_another() -> None:
+    with pytest.raises(VicurError, match=r"method sft: .* use training\.per_method"):
         load_config(None, ["methods=[opsd, sft]", "training.objective.type=forward_kl"])
     found = load_config(None, ["methods=[opsd, sft]", "training.per_method.opsd.objective.type=forward_kl"])
     kinds = [found.training.for_method(name).effective.objective.type for name in found.methods]
     assert kinds == ["forward_kl", "supervised"]
 
 
-def test_another_checkpoint_is_an_input_of_the_training() -> None:
+def test_teacher_checkpoint_is_an_input_of_the_training() -> None:
     assert stage_inputs(config("opd", teacher=TEACHER)) == {"teacher": Path("teacher")}
     assert stage_inputs(config("vicur")) == stage_inputs(config("grpo")) == {}
 
 
-def test_what_an_engine_takes_of_memory_and_where_it_is_does_not_make_another_training() -> None:
+def test_resources_and_address_of_an_engine_are_not_part_of_the_identity() -> None:
     def identity(**engine: Any) -> dict[str, Any]:
         return config("vicur", rollout={"engine": {"type": "vllm", **engine}}).identity()
 

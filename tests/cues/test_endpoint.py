@@ -365,11 +365,11 @@ def test_each_prompt_contains_the_question() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"url": "cue-model:8000/v1"}, "is no address of an API"),
-        ({"url": "ftp://cue-model/v1"}, "is no address of an API"),
-        ({"url": "http://cue-model:80a/v1"}, "is no address of an API"),
-        ({"url": "http://user:secret@host/v1"}, "a key belongs into the variable VICUR_CUE_API_KEY"),
-        ({"url": "http://host/v1?api_key=secret"}, "a key belongs into the variable VICUR_CUE_API_KEY"),
+        ({"url": "cue-model:8000/v1"}, "is not the address of an API"),
+        ({"url": "ftp://cue-model/v1"}, "is not the address of an API"),
+        ({"url": "http://cue-model:80a/v1"}, "is not the address of an API"),
+        ({"url": "http://user:secret@host/v1"}, "put an API key into the environment variable VICUR_CUE_API_KEY"),
+        ({"url": "http://host/v1?api_key=secret"}, "put an API key into the environment variable VICUR_CUE_API_KEY"),
         ({"api_key": "secret"}, "api_key"),
         ({"model": ""}, "model"),
         ({"prompt": "v9"}, "prompt"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.cues.examples import LEFT_COLUMN, RED_AND_BLUE, example
 from vicur.cues.leaks import find_leak
-from vicur.data.scene_text import KINDS, Scene, askable
+from vicur.data.scene_text import KINDS, Scene, candidate_questions
 from vicur.data.schema import Example
 
 PAPERS_CUE = (
@@ -30,7 +30,7 @@ def examples_of(scene: Scene, kind: str) -> list[tuple[Example, str, str]]:
     """Return each question of a kind as an example, with its cue and its reasoning step."""
     return [
         (example(q.question, q.answer, evidence=list(q.evidence), scene=scene.as_metadata()), q.cue, q.step)
-        for q in (one.question() for one in askable(scene, kind))
+        for q in (one.question() for one in candidate_questions(scene, kind))
     ]
 
 

@@ -1,4 +1,4 @@
-"""Small datasets, built once."""
+"""Small datasets, built once, and a bucket."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
 
@@ -19,9 +20,9 @@ from vicur.config.data import DigitScenesConfig, Pool
 from vicur.data import PrepareSummary, prepare
 from vicur.stage.events import Events
 from vicur.stage.runner import Context, Session
-from vicur.storage.folders import files_below
+from vicur.storage.folders import files_below, new_folder
 
-# A busy machine is no fault of the code: examples may take as long as they take.
+# No deadline: a busy machine may slow down any example.
 settings.register_profile("data", deadline=None)
 settings.load_profile("data")
 
@@ -32,17 +33,17 @@ SMALL = DigitScenesConfig(
     test=Pool(digits_per_class=2, scenes=90),
     ood=Pool(digits_per_class=2, scenes=2),
 )
-"""All splits, few scenes; the test split fills more than one row group."""
+"""All splits with few scenes; the test split has more than one row group."""
 
 
 class NoTracker:
-    """Tracks nothing."""
+    """A tracker that does nothing."""
 
     def metrics(self, metrics: dict[str, float]) -> None: ...
 
 
 def make_context(work: Path, seed: int = 0) -> Context:
-    """A context that only holds the seed and a work folder."""
+    """Create a context with a seed and a work folder."""
     work.mkdir(parents=True, exist_ok=True)
     return Context(run_id="test", seed=seed, tracker=NoTracker(), events=Events("prepare", None), work=work)
 
@@ -53,32 +54,32 @@ def _no_tracker(_label: str) -> Iterator[NoTracker]:
 
 
 def make_session(folder: Path) -> Session:
-    """A session without cache and tracking."""
+    """Create a session without cache and tracking."""
     return Session(run_id="test", seed=0, cache=None, scratch=folder / "scratch", tracker=_no_tracker)
 
 
 def draw(folder: Path, config: DigitScenesConfig = SMALL, seed: int = 0) -> PrepareSummary:
-    """Prepares digit scenes in a new folder."""
+    """Prepare digit scenes in a new folder."""
     folder.mkdir()
     return prepare(config, {}, folder, make_context(folder.parent / "work", seed))
 
 
 def png(width: int = 4, height: int = 3, colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
-    """A PNG as Pillow writes it."""
+    """Encode a PNG with Pillow."""
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), colour).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def row(name: str, **changes: Any) -> dict[str, Any]:
-    """A usable row of a user's dataset; a change to ``...`` removes the field."""
+    """Return a usable row of a user's dataset; ``...`` removes a field."""
     fields = {"id": name, "images": ["a.png"], "question": "What?", "answer": "12", "split": "test", **changes}
     return {key: value for key, value in fields.items() if value is not ...}
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a user's folder of rows (objects, or raw lines) and one image, ``a.png``."""
+    """Returns a function that writes rows (objects or raw lines) and one image, ``a.png``, to a folder."""
 
     def make(*rows: dict[str, Any] | bytes, name: str = "source") -> Path:
         folder = tmp_path / name
@@ -93,18 +94,23 @@ def source(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small dataset. Read it, never write to it."""
+    """The small dataset. Do not write to it."""
     folder = tmp_path_factory.mktemp("small") / "data"
     draw(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded dataset with its default settings. Read it, never write to it."""
-    folder = tmp_path_factory.mktemp("embedded") / "data"
-    draw(folder, DigitScenesConfig())
-    return folder
+def embedded(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The embedded dataset with default settings. Do not write to it."""
+    # Workers share the parent of their base folders, so only one of them builds the dataset.
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "embedded-dataset"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "data").is_dir():
+            with new_folder(folder / "data") as partial:
+                prepare(DigitScenesConfig(), {}, partial, make_context(folder / "work"))
+    return folder / "data"
 
 
 @pytest.fixture
@@ -116,8 +122,8 @@ def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def proxy(s3_address: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[CuttingProxy]:  # noqa: ARG001 (the bucket is made without it)
-    """The same server behind a proxy that cuts connections; it is the server that the library finds."""
+def proxy(s3_address: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[CuttingProxy]:  # noqa: ARG001 (the bucket is created without the proxy)
+    """The same server behind a proxy that can break connections, which the library connects to."""
     with cutting_proxy(s3_address) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.address)
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -126,7 +132,7 @@ def proxy(s3_address: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def upload(folder: Path, bucket: Any, prefix: str) -> str:
-    """Uploads a folder and returns its address."""
+    """Upload a folder and return its address."""
     for file in files_below(folder):
         bucket.put_object(Key=f"{prefix}/{file.relative_to(folder).as_posix()}", Body=file.read_bytes())
     return f"s3://{bucket.name}/{prefix}"

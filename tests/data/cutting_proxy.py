@@ -1,4 +1,4 @@
-"""A proxy in front of an S3 server that cuts or halts the bodies of its answers, as networks and dying machines do."""
+"""A proxy in front of an S3 server that breaks off or stalls response bodies, as networks and dying machines do."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _PASSED_ON = ("authorization", "range", "if-match")
 
 
 class CuttingProxy(ThreadingHTTPServer):
-    """Passes GET requests on to ``behind``.
+    """Forwards GET requests to ``behind``.
 
     Attributes:
-        cut_after: bytes of an object's body after which its connection is closed; ``None`` lets all through.
-        cuts: how many connections are still to be cut.
-        halt_after: bytes of an object's body after which nothing comes any more; ``None`` lets all through.
-        served: bytes of objects that have been let through.
-        asked: keys of objects that were asked for, with the range.
+        cut_after: number of bytes of an object after which the connection is closed; ``None`` for no limit.
+        cuts: number of connections that are still to be closed.
+        halt_after: number of bytes of an object after which the response stalls; ``None`` for no limit.
+        served: number of bytes of objects that were forwarded.
+        requests: path and range of each request for an object.
     """
 
     daemon_threads = True
@@ -33,7 +33,7 @@ class CuttingProxy(ThreadingHTTPServer):
         self.halt_after: int | None = None
         self.released = threading.Event()
         self.served = 0
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         self.lock = threading.Lock()
 
     @property
@@ -41,7 +41,7 @@ class CuttingProxy(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, *_: object) -> None:
-        """A client that has gone is no fault."""
+        """Ignore clients that have disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _object(self, body: bytes) -> None:
         proxy = self.server
         with proxy.lock:
-            proxy.asked.append((self.path.partition("?")[0], self.headers.get("Range")))
+            proxy.requests.append((self.path.partition("?")[0], self.headers.get("Range")))
             end = len(body)
             cut = proxy.cut_after is not None and proxy.cut_after < end and proxy.cuts > 0
             if cut:
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def cutting_proxy(behind: str) -> Iterator[CuttingProxy]:
-    """Runs the proxy."""
+    """Run the proxy."""
     with CuttingProxy(behind) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""DVC itself, in repositories of a test's own."""
+"""DVC's command line in temporary repositories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def run_dvc(folder: Path, *arguments: str) -> str:
-    """Runs DVC's command line in ``folder`` and returns what it says."""
+    """Run DVC in ``folder`` and return its output."""
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_GLOBAL_CONFIG_DIR": str(folder / ".global")}
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -21,7 +21,7 @@ def run_dvc(folder: Path, *arguments: str) -> str:
 
 
 def repository_of(folder: Path, data: Path) -> Path:
-    """A DVC repository with the settings of this one, and a copy of a dataset in it."""
+    """Create a DVC repository with this repository's settings and a copy of a dataset."""
     folder.mkdir(exist_ok=True)
     shutil.copytree(data, folder / "data")
     (folder / ".dvc").mkdir()
@@ -31,7 +31,7 @@ def repository_of(folder: Path, data: Path) -> Path:
 
 
 def with_remote(repository: Path, **settings: str) -> None:
-    """Gives a repository a remote."""
+    """Add a remote to a repository."""
     with (repository / ".dvc" / "config").open("a") as config:
         config.write("    remote = store\n['remote \"store\"']\n")
         config.writelines(f"    {name} = {value}\n" for name, value in settings.items())

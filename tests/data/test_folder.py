@@ -22,7 +22,7 @@ def _read(folder: Path) -> list[Example | SkippedRow]:
     return list(read_folder(folder, FolderConfig(path=folder)))
 
 
-def test_a_whole_row_becomes_an_example(source: Source) -> None:
+def test_a_row_with_all_fields_becomes_an_example(source: Source) -> None:
     folder = source(
         row(
             "one",
@@ -44,14 +44,14 @@ def test_a_whole_row_becomes_an_example(source: Source) -> None:
     assert (example.group, example.kind, example.metadata["n"]) == ("g", "colour", [1, 2.5, None])
 
 
-def test_optional_fields_may_be_left_out_or_null(source: Source) -> None:
+def test_optional_fields_may_be_absent_or_null(source: Source) -> None:
     left_out, null = _read(source(row("a"), row("b", cue=None, choices=None, metadata=None)))
     assert isinstance(left_out, Example)
     assert left_out.model_copy(update={"id": "b"}) == null
     assert (left_out.source, left_out.group, left_out.kind) == ("folder", "a", "all")
 
 
-def test_blank_lines_a_byte_order_mark_and_dos_line_ends_are_no_fault(source: Source) -> None:
+def test_blank_lines_a_byte_order_mark_and_dos_line_ends_are_accepted(source: Source) -> None:
     folder = source()
     lines = [b"\xef\xbb\xbf" + json.dumps(row("a")).encode(), b"", json.dumps(row("b")).encode()]
     (folder / "examples.jsonl").write_bytes(b"\r\n".join(lines))
@@ -62,39 +62,44 @@ def test_blank_lines_a_byte_order_mark_and_dos_line_ends_are_no_fault(source: So
 @pytest.mark.parametrize(
     ("bad", "field", "reason", "remedy"),
     [
-        (row("x", question=...), "question", "field required", "Add the field to the row."),
-        (row("x", answer=12), "answer", "input should be a valid string", 'Write it as text ("12", not 12).'),
+        (row("x", question=...), "question", "is missing", "Add the field to the row."),
+        (row("x", answer=12), "answer", "is not text", 'Write it as text ("12", not 12).'),
         (row("x", question="  "), "question", "is blank", "Fill the field in."),
         (row("", images=[]), "id", "is blank", "Fill the field in."),
-        (row("x", split="train"), "split", "'train' is no split", "Use one of base, distill, validation, test, ood."),
-        (row("x", awnser="12"), "awnser", "extra inputs are not permitted", "or move it into metadata"),
-        (row("x", choices=["a", 2]), "choices[1]", "input should be a valid string", "Write it as text"),
-        (row("x", choices=["a", "b"], answer="C"), "answer", "'C' is none of the choices", "or its letter"),
-        (row("x", metadata=[1]), "metadata", "input should be a valid dictionary", "Correct the field."),
-        (row("x", metadata={"a": "\ud800"}), "metadata", "holds something that JSON does not have", "Correct"),
-        (row("x", images="a.png"), "images", "is not a list", "List the image files"),
-        (row("x", images=[7]), "images[0]", "is no path", "relative to the folder"),
-        (row("x", images=["a.png", "no.png"]), "images[1]", "there is no file 'no.png'", "correct its path"),
+        (
+            row("x", split="train"),
+            "split",
+            "'train' is not a split",
+            "Use one of base, distill, validation, test, ood.",
+        ),
+        (row("x", awnser="12"), "awnser", "is not a known field", "or move it into metadata"),
+        (row("x", choices=["a", 2]), "choices[1]", "is not text", "Write it as text"),
+        (row("x", choices=["a", "b"], answer="C"), "answer", "'C' is not one of the choices", "or its letter"),
+        (row("x", metadata=[1]), "metadata", "is not a JSON object", "Correct the field."),
+        (row("x", metadata={"a": "\ud800"}), "metadata", "contains a value that JSON cannot represent", "Correct"),
+        (row("x", images="a.png"), "images", "is not a list", "Write a list of image files"),
+        (row("x", images=[7]), "images[0]", "is not a path", "relative to the folder"),
+        (row("x", images=["a.png", "no.png"]), "images[1]", "the file 'no.png' does not exist", "correct its path"),
         (row("x", images=["/etc/passwd"]), "images[0]", "is not a path inside the folder", "relative to the folder"),
         (row("x", images=["../a.png"]), "images[0]", "is not a path inside the folder", "relative to the folder"),
         (row("x", images=["."]), "images[0]", "is not a path inside the folder", "relative to the folder"),
-        (row("x", images=["examples.jsonl"]), "images[0]", "'examples.jsonl' is no image", "whole PNG or JPEG"),
-        (row("good"), "id", "'good' is already the id of row 1", "Give each row an id of its own."),
+        (row("x", images=["examples.jsonl"]), "images[0]", "'examples.jsonl' is not an image", "intact PNG or JPEG"),
+        (row("good"), "id", "'good' is already the id of row 1", "Give each row a unique id."),
         (b"{", "", "is not JSON", "Write one JSON object in UTF-8."),
         (b"[1]", "", "is a JSON list, not an object", "Write one JSON object."),
         (b'{"id": "\xff"}', "", "is not JSON", "UTF-8"),
-        (b'{"id": "a", "answer": "1", "answer": "2"}', "", "is not JSON ('answer' stands in it twice)", "UTF-8"),
+        (b'{"id": "a", "answer": "1", "answer": "2"}', "", "is not JSON (the key 'answer' occurs twice)", "UTF-8"),
         (
             b'{"id": "a", "images": [], "question": "q \\ud800", "answer": "1", "split": "test"}',
             "question",
-            "holds half a character",
+            "contains half a character",
             "",
         ),
-        (b'{"id": NaN}', "", "is not JSON (NaN is no JSON value)", "UTF-8"),
+        (b'{"id": NaN}', "", "is not JSON (NaN is not a JSON value)", "UTF-8"),
         (b"[" * 100_000, "", "is nested too deeply", "UTF-8"),
     ],
 )
-def test_each_fault_is_told_with_row_field_reason_and_remedy(
+def test_each_invalid_row_is_reported_with_field_reason_and_remedy(
     source: Source, bad: dict[str, Any] | bytes, field: str, reason: str, remedy: str
 ) -> None:
     good, skipped, after = _read(source(row("good"), bad, row("after")))
@@ -105,28 +110,28 @@ def test_each_fault_is_told_with_row_field_reason_and_remedy(
     assert (good.id, after.id) == ("good", "after")
 
 
-def test_a_broken_image_is_told(source: Source) -> None:
+def test_a_damaged_image_is_reported(source: Source) -> None:
     folder = source(row("x", images=["cut.png"]))
     (folder / "cut.png").write_bytes(png(50, 50)[:-30])
     [skipped] = _read(folder)
-    assert str(skipped).startswith("examples.jsonl:row 1:images[0]: 'cut.png' is a broken image")
+    assert str(skipped).startswith("examples.jsonl:row 1:images[0]: 'cut.png' is a damaged image")
 
 
-def test_an_id_of_a_row_that_was_skipped_is_free(source: Source) -> None:
+def test_the_id_of_a_skipped_row_may_be_used_again(source: Source) -> None:
     skipped, example = _read(source(row("a", question=""), row("a")))
     assert isinstance(skipped, SkippedRow)
     assert isinstance(example, Example)
 
 
-def test_a_link_out_of_the_folder_is_refused(source: Source, tmp_path: Path) -> None:
+def test_a_symbolic_link_out_of_the_folder_is_rejected(source: Source, tmp_path: Path) -> None:
     folder = source(row("file", images=["link.png"]), row("folder", images=["out/x.png"]), row("in", images=["b.png"]))
     (tmp_path / "x.png").write_bytes(png())
     (folder / "link.png").symlink_to(tmp_path / "x.png")
     (folder / "out").symlink_to(tmp_path)
     (folder / "b.png").symlink_to(folder / "a.png")
     file, directory, inside = _read(folder)
-    assert "leads out of the folder by a link" in file.reason
-    assert "leads out of the folder by a link" in directory.reason
+    assert "leads out of the folder through a symbolic link" in file.reason
+    assert "leads out of the folder through a symbolic link" in directory.reason
     assert isinstance(inside, Example)
 
 
@@ -153,7 +158,7 @@ def test_no_path_leads_out_of_the_folder(tmp_path: Path, parts: list[str], separ
         st.sampled_from(["id", "images", "question", "answer", "split", "metadata", "choices"]), inner
     ),
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
-def test_no_line_breaks_the_reading(tmp_path: Path, line: bytes) -> None:
+def test_no_line_raises_an_error(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "examples.jsonl").write_bytes(line.replace(b"\n", b" ").replace(b"\r", b" "))
     for result in _read(tmp_path):
         assert isinstance(result, SkippedRow)
@@ -161,7 +166,7 @@ def test_no_line_breaks_the_reading(tmp_path: Path, line: bytes) -> None:
         assert result.remedy
 
 
-def test_parquet_rows_may_hold_their_images(tmp_path: Path) -> None:
+def test_parquet_rows_may_contain_their_images(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(png(7, 7))
     rows = [
         {**row("a", images=[{"bytes": png(), "path": "elsewhere.png"}]), "metadata": '{"group": "g"}'},
@@ -174,7 +179,7 @@ def test_parquet_rows_may_hold_their_images(tmp_path: Path) -> None:
     assert (held.images, held.group) == ((png(),), "g")
     assert isinstance(named, Example)
     assert named.images == (png(7, 7),)
-    assert str(broken).startswith("examples.parquet:row 3:images[0]: the image in the row is no image")
+    assert str(broken).startswith("examples.parquet:row 3:images[0]: the image in the row is not an image")
     assert count_rows(tmp_path) == 3
 
 
@@ -186,7 +191,7 @@ def test_parquet_columns_may_be_paths_and_structs(tmp_path: Path) -> None:
     assert example.kind == "k"
 
 
-def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_reported(tmp_path: Path) -> None:
     (tmp_path / "examples.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(VicurError, match=r"examples\.parquet: cannot be read as parquet"):
         _read(tmp_path)
@@ -195,8 +200,8 @@ def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], r"holds neither examples\.jsonl nor examples\.parquet\. Set data\.path"),
-        (["examples.jsonl", "examples.parquet"], r"holds both .* Remove the one that is not meant\."),
+        ([], r"contains neither examples\.jsonl nor examples\.parquet\. Set data\.path"),
+        (["examples.jsonl", "examples.parquet"], r"contains both .* Remove one of them\."),
     ],
 )
 def test_a_folder_needs_one_examples_file(tmp_path: Path, files: list[str], message: str) -> None:
@@ -206,6 +211,6 @@ def test_a_folder_needs_one_examples_file(tmp_path: Path, files: list[str], mess
         _read(tmp_path)
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(VicurError, match=r"none: is not a folder\. Set data\.path"):
         _read(tmp_path / "none")

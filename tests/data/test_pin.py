@@ -1,4 +1,4 @@
-"""The pin is held against DVC itself: its command line runs in repositories of the test's own."""
+"""Pins are compared with DVC itself, whose command line runs in temporary repositories."""
 
 import shutil
 from pathlib import Path
@@ -13,8 +13,8 @@ from vicur.data import check_pin, dvc_hash, pin, read_pin, store_if_pinned
 from vicur.errors import VicurError
 
 
-def test_a_fresh_build_is_what_data_dvc_pins_and_dvc_says_so(embedded: Path, tmp_path: Path) -> None:
-    """Fails where the dataset has changed: run ``vicur data prepare`` and ``vicur data pin`` if that was meant."""
+def test_a_fresh_build_matches_data_dvc_and_dvc_agrees(embedded: Path, tmp_path: Path) -> None:
+    """Fails if the dataset has changed. If that is intended, run ``vicur data prepare`` and ``vicur data pin``."""
     repository = repository_of(tmp_path / "repository", embedded)
     shutil.copy(REPOSITORY / "data.dvc", repository)
     assert check_pin(repository / "data", repository / "data.dvc").nfiles == 7
@@ -25,13 +25,12 @@ def test_a_fresh_build_is_what_data_dvc_pins_and_dvc_says_so(embedded: Path, tmp
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    assert "modified:" in run_dvc(repository, "status")
     assert not store_if_pinned(repository / "data", repository / "data.dvc")
-    with pytest.raises(VicurError, match=r"data: has hash \w+\.dir, and data\.dvc names \w+\.dir\."):
+    with pytest.raises(VicurError, match=r"data: has hash \w+\.dir, but data\.dvc has \w+\.dir\."):
         check_pin(repository / "data", repository / "data.dvc")
 
 
-def test_a_pin_is_what_dvc_add_writes(tmp_path: Path) -> None:
+def test_a_pin_equals_the_output_of_dvc_add(tmp_path: Path) -> None:
     folder = tmp_path / "source"
     for name in ("b.txt", "a b.txt", "a/c.txt", "a-b/ü.txt", "a/b/empty", ".hidden"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +51,7 @@ def _objects(repository: Path) -> dict[str, bytes]:
 @given(
     st.dictionaries(st.from_regex(r"([a-z]{1,2}/)?[a-z]{1,2}\.txt", fullmatch=True), st.binary(max_size=9), min_size=1)
 )
-def test_the_hash_tells_any_two_folders_apart(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_the_hash_changes_with_every_byte(tmp_path: Path, files: dict[str, bytes]) -> None:
     shutil.rmtree(tmp_path / "f", ignore_errors=True)
     for name, content in files.items():
         (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +63,7 @@ def test_the_hash_tells_any_two_folders_apart(tmp_path: Path, files: dict[str, b
     assert dvc_hash(tmp_path / "f").md5 != before.md5
 
 
-def test_a_new_pin_keeps_other_settings_of_the_file(tmp_path: Path, small: Path) -> None:
+def test_pinning_again_keeps_other_settings_of_the_file(tmp_path: Path, small: Path) -> None:
     repository = repository_of(tmp_path / "repository", small)
     file = repository / "data.dvc"
     pin(repository / "data", file)
@@ -80,7 +79,7 @@ def test_a_new_pin_keeps_other_settings_of_the_file(tmp_path: Path, small: Path)
     assert read_pin(file) == state == dvc_hash(repository / "data")
 
 
-def test_objects_go_where_the_repository_keeps_them(tmp_path: Path, small: Path) -> None:
+def test_objects_go_to_the_configured_cache(tmp_path: Path, small: Path) -> None:
     repository = repository_of(tmp_path / "repository", small)
     (repository / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {tmp_path / 'elsewhere'}\n")
     state = pin(repository / "data", repository / "data.dvc")
@@ -88,7 +87,7 @@ def test_objects_go_where_the_repository_keeps_them(tmp_path: Path, small: Path)
     assert not (repository / ".dvc" / "cache").exists()
 
 
-def test_without_a_dvc_folder_nothing_is_stored(tmp_path: Path, small: Path) -> None:
+def test_without_a_dvc_folder_nothing_is_cached(tmp_path: Path, small: Path) -> None:
     shutil.copytree(small, tmp_path / "data")
     pin(tmp_path / "data", tmp_path / "data.dvc")
     assert store_if_pinned(tmp_path / "data", tmp_path / "data.dvc")
@@ -99,26 +98,26 @@ def test_without_a_dvc_folder_nothing_is_stored(tmp_path: Path, small: Path) -> 
     ("text", "message"),
     [
         ("outs: [{md5: a.dir, path: data}]", r"data\.dvc:hash: has no 'hash: md5'"),
-        ("outs: [{md5: a, hash: md5, path: data}]", r"data\.dvc:md5: names no folder's hash"),
-        ("outs: []", r"data\.dvc:outs: does not name one folder"),
-        ("- 1", r"data\.dvc:outs: does not name one folder"),
+        ("outs: [{md5: a, hash: md5, path: data}]", r"data\.dvc:md5: is not the hash of a folder"),
+        ("outs: []", r"data\.dvc:outs: does not list exactly one folder"),
+        ("- 1", r"data\.dvc:outs: does not list exactly one folder"),
         ("{", r"data\.dvc: cannot be read"),
     ],
 )
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_other_dvc_files_are_rejected(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "data.dvc").write_text(text)
     with pytest.raises(VicurError, match=message):
         read_pin(tmp_path / "data.dvc")
 
 
-def test_a_missing_file_or_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_or_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(VicurError, match=r"data\.dvc: does not exist\. Write it with vicur data pin\."):
         read_pin(tmp_path / "data.dvc")
-    with pytest.raises(VicurError, match=r"data: holds no files\."):
+    with pytest.raises(VicurError, match=r"data: contains no files\."):
         pin(tmp_path / "data", tmp_path / "data.dvc")
 
 
-def test_a_folder_outside_of_the_repository_cannot_be_pinned(tmp_path: Path, small: Path) -> None:
-    with pytest.raises(VicurError, match=r"data: is not below .*, where the \.dvc file is\."):
+def test_a_folder_outside_the_repository_cannot_be_pinned(tmp_path: Path, small: Path) -> None:
+    with pytest.raises(VicurError, match=r"data: is not below .*, the folder of data\.dvc\."):
         pin(small, tmp_path / "data.dvc")
     assert not (tmp_path / "data.dvc").exists()

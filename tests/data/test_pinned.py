@@ -1,4 +1,4 @@
-"""Datasets by DVC's hash, pushed by DVC itself."""
+"""Datasets by their DVC hash. One is pushed by DVC itself, the others by our equal implementation (test_pin)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,11 @@ def prepared(config: DataConfig, output: Path) -> PrepareSummary:
 
 @pytest.fixture(scope="module")
 def pushed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """The small dataset, added and pushed by DVC to a folder: its hash and the folder. Do not write to it."""
-    home = tmp_path_factory.mktemp("pushed")
-    repository = repository_of(home / "repository", small)
-    with_remote(repository, url=str(home / "remote"))
-    run_dvc(repository, "add", "-q", "data")
-    run_dvc(repository, "push", "-q")
-    return read_pin(repository / "data.dvc").md5, home / "remote"
+    """Hash of the small dataset, and a DVC remote with it. Do not write to it."""
+    repository = repository_of(tmp_path_factory.mktemp("pushed") / "repository", small)
+    state = pin(repository / "data", repository / "data.dvc")
+    # DVC's cache has the layout of a remote.
+    return state.md5, repository / ".dvc" / "cache"
 
 
 @pytest.fixture
@@ -64,7 +62,7 @@ def with_listing(remote: Path, listing: Any) -> str:
     return f"{md5}.dir"
 
 
-def test_a_prepared_dataset_is_taken_as_it_is(pushed: tuple[str, Path], small: Path, tmp_path: Path) -> None:
+def test_a_prepared_dataset_is_copied_unchanged(pushed: tuple[str, Path], small: Path, tmp_path: Path) -> None:
     folder_hash, remote = pushed
     summary = prepared(PinnedConfig(hash=folder_hash, remote=str(remote)), tmp_path / "data")
     assert tree_sha256(tmp_path / "data") == tree_sha256(small)
@@ -72,7 +70,7 @@ def test_a_prepared_dataset_is_taken_as_it_is(pushed: tuple[str, Path], small: P
     assert summary.key_figure == "312 examples (base 18, distill 12, validation 6, test 270, ood 6)"
 
 
-def test_what_dvc_pushed_to_s3_is_fetched_without_dvc(
+def test_a_dataset_pushed_to_s3_is_fetched_without_dvc(
     bucket: Any, s3_address: str, small: Path, tmp_path: Path
 ) -> None:
     repository = repository_of(tmp_path / "repository", small)
@@ -99,7 +97,7 @@ def test_a_pinned_source_gives_the_same_bytes_as_the_folder(source: Source, tmp_
     assert tree_sha256(tmp_path / "by-hash" / "data") == tree_sha256(tmp_path / "by-path" / "data")
 
 
-def test_the_hash_alone_says_what_the_dataset_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hash_alone_is_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     here, there = (PinnedConfig(hash=NO_HASH, remote=remote) for remote in ("s3://bucket/a", "/mnt/dvc"))
     other = PinnedConfig(hash=f"{'1' * 32}.dir", remote="/mnt/dvc")
@@ -108,19 +106,23 @@ def test_the_hash_alone_says_what_the_dataset_is(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data[:-1] + b"?", lambda _: b""])
-def test_a_damaged_file_is_refused_by_name(
+def test_a_damaged_file_is_reported_by_name(
     pushed: tuple[str, Path], remote: Path, small: Path, tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
     damaged = object_of(remote, small / "test-00000.parquet")
     damaged.write_bytes(change(damaged.read_bytes()))
-    with pytest.raises(VicurError, match=r"is damaged: it does not hold the bytes of 'test-00000\.parquet'") as caught:
+    with pytest.raises(
+        VicurError, match=r"is damaged: it does not have the content of 'test-00000\.parquet'"
+    ) as caught:
         prepared(PinnedConfig(hash=pushed[0], remote=str(remote)), tmp_path / "data")
     assert caught.value.where == str(damaged)
     assert "dvc push" in caught.value.remedy
     assert not any((tmp_path / "data").iterdir())
 
 
-def test_a_missing_file_is_refused_by_name(pushed: tuple[str, Path], remote: Path, small: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_by_name(
+    pushed: tuple[str, Path], remote: Path, small: Path, tmp_path: Path
+) -> None:
     missing = object_of(remote, small / "manifest.json")
     missing.unlink()
     with pytest.raises(VicurError, match="does not exist") as caught:
@@ -129,11 +131,11 @@ def test_a_missing_file_is_refused_by_name(pushed: tuple[str, Path], remote: Pat
 
 
 @pytest.mark.parametrize("on_s3", [False, True])
-def test_a_missing_object_and_a_missing_folder_are_told_on_s3_too(
+def test_a_missing_folder_and_a_missing_file_are_reported_for_folders_and_s3(
     pushed: tuple[str, Path], remote: Path, small: Path, bucket: Any, tmp_path: Path, on_s3: bool
 ) -> None:
     address = upload(remote, bucket, "dvc") if on_s3 else str(remote)
-    with pytest.raises(VicurError, match=f"holds no folder with the hash {NO_HASH}"):
+    with pytest.raises(VicurError, match=f"has no folder with the hash {NO_HASH}"):
         prepared(PinnedConfig(hash=NO_HASH, remote=address), tmp_path / "none" / "data")
     missing = object_of(remote, small / "manifest.json")
     key = missing.relative_to(remote).as_posix()
@@ -143,17 +145,17 @@ def test_a_missing_object_and_a_missing_folder_are_told_on_s3_too(
         prepared(PinnedConfig(hash=pushed[0], remote=address), tmp_path / "data")
 
 
-def test_a_damaged_listing_is_refused(pushed: tuple[str, Path], remote: Path, tmp_path: Path) -> None:
+def test_a_damaged_listing_is_rejected(pushed: tuple[str, Path], remote: Path, tmp_path: Path) -> None:
     listing = remote / "files" / "md5" / pushed[0][:2] / pushed[0][2:]
     listing.write_bytes(listing.read_bytes().replace(b"README", b"readme"))
-    with pytest.raises(VicurError, match=r"\.dir: is damaged: its bytes have another hash"):
+    with pytest.raises(VicurError, match=r"\.dir: is damaged: its content does not have the hash"):
         prepared(PinnedConfig(hash=pushed[0], remote=str(remote)), tmp_path / "data")
 
 
-def test_the_layout_of_dvc_2_is_refused(pushed: tuple[str, Path], remote: Path, tmp_path: Path) -> None:
+def test_the_layout_of_dvc_2_is_rejected(pushed: tuple[str, Path], remote: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.move(remote / "files" / "md5", old)
-    with pytest.raises(VicurError, match="in the layout of DVC 2") as caught:
+    with pytest.raises(VicurError, match="only in the layout of DVC 2") as caught:
         prepared(PinnedConfig(hash=pushed[0], remote=str(old)), tmp_path / "data")
     assert "dvc cache migrate" in caught.value.remedy
 
@@ -173,19 +175,22 @@ MD5 = "0" * 32
         ([{"md5": MD5, "relpath": "./a"}], "is not a path inside"),
         ([{"md5": MD5, "relpath": "a\0b"}], "is not a path inside"),
         ([{"md5": MD5, "relpath": ""}], "is not a path inside"),
-        ([{"md5": MD5, "relpath": "a"}, {"md5": "1" * 32, "relpath": "a"}], "names the file 'a' twice"),
-        ([{"md5": MD5, "relpath": "a"}, {"md5": MD5, "relpath": "a/b/c"}], "names 'a' as a file and as a folder"),
-        ([{"md5": "../../../../etc/x", "relpath": "a"}], r"no listing of a folder as DVC 3 writes it \(0\.md5"),
-        ([{"md5-dos2unix": MD5, "relpath": "a"}], r"no listing .* \(0\.md5: Field required\)"),
-        ([{"md5": MD5}], r"no listing .* \(0\.relpath"),
-        ({"md5": MD5}, "no listing of a folder"),
-        (b"[", "no listing of a folder"),
-        (b"\xff", "no listing of a folder"),
+        ([{"md5": MD5, "relpath": "a"}, {"md5": "1" * 32, "relpath": "a"}], "lists the file 'a' twice"),
+        ([{"md5": MD5, "relpath": "a"}, {"md5": MD5, "relpath": "a/b/c"}], "lists 'a' as a file and as a folder"),
+        (
+            [{"md5": "../../../../etc/x", "relpath": "a"}],
+            r"not a listing of a folder as DVC 3 writes it \(\[0\]\.md5 is not a hash",
+        ),
+        ([{"md5-dos2unix": MD5, "relpath": "a"}], r"not a listing .* \(\[0\]\.md5 is missing\)"),
+        ([{"md5": MD5}], r"not a listing .* \(\[0\]\.relpath"),
+        ({"md5": MD5}, "not a listing of a folder"),
+        (b"[", "not a listing of a folder"),
+        (b"\xff", "not a listing of a folder"),
         ([], "contains neither a prepared dataset"),
         ([{"md5": MD5, "relpath": "deep/manifest.json"}], "contains neither a prepared dataset"),
     ],
 )
-def test_an_unsafe_or_foreign_listing_is_refused_before_anything_is_fetched(
+def test_an_unsafe_or_invalid_listing_is_rejected_before_anything_is_fetched(
     tmp_path: Path, listing: Any, message: str
 ) -> None:
     remote = tmp_path / "remote"
@@ -195,18 +200,18 @@ def test_an_unsafe_or_foreign_listing_is_refused_before_anything_is_fetched(
     assert not (tmp_path / "work" / "fetched").exists()
 
 
-def test_a_prepared_dataset_is_verified_before_it_is_taken(small: Path, tmp_path: Path) -> None:
+def test_a_prepared_dataset_is_verified_before_it_is_copied(small: Path, tmp_path: Path) -> None:
     wrong = shutil.copytree(small, tmp_path / "wrong")
     shutil.copy(small / "ood-00000.parquet", wrong / "validation-00000.parquet")
     repository = repository_of(tmp_path / "repository", wrong)
     state = pin(repository / "data", repository / "data.dvc")  # what dvc add does
     config = PinnedConfig(hash=state.md5, remote=str(repository / ".dvc" / "cache"))
-    with pytest.raises(VicurError, match="is of split ood, in a file of split validation"):
+    with pytest.raises(VicurError, match="belongs to split ood, but the file to split validation"):
         prepared(config, tmp_path / "data")
     assert not any((tmp_path / "data").iterdir())
 
 
-def test_a_remote_that_is_not_mounted_is_told(tmp_path: Path) -> None:
+def test_a_remote_that_is_not_mounted_is_reported(tmp_path: Path) -> None:
     with pytest.raises(VicurError, match=r"none: is not a folder\. Correct the path, or mount the storage"):
         prepared(PinnedConfig(hash=NO_HASH, remote=str(tmp_path / "none")), tmp_path / "data")
 
@@ -217,12 +222,12 @@ def test_a_remote_that_is_not_mounted_is_told(tmp_path: Path) -> None:
         ({"hash": "0" * 32}, "hash"),
         ({"hash": f"{'A' * 32}.dir"}, "hash"),
         ({"remote": ""}, "remote"),
-        ({"remote": "gs://bucket/x"}, "neither s3://bucket/prefix nor a folder"),
-        ({"remote": "s3://B/x"}, "neither s3://bucket/prefix nor a folder"),
+        ({"remote": "gs://bucket/x"}, "neither an S3 address .* nor a folder"),
+        ({"remote": "s3://B/x"}, "neither an S3 address .* nor a folder"),
         ({"path": "x"}, "path"),
     ],
 )
-def test_a_section_that_names_no_place_is_refused(changes: dict[str, str], message: str) -> None:
+def test_invalid_settings_are_rejected(changes: dict[str, str], message: str) -> None:
     adapter: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
     with pytest.raises(ValidationError, match=message):
         adapter.validate_python({"type": "pinned", "hash": NO_HASH, "remote": "s3://bucket/x", **changes})

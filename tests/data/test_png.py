@@ -13,20 +13,20 @@ IMAGES = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(lambda size: 
 
 
 @given(IMAGES)
-def test_pillow_reads_back_the_pixels(pixels: np.ndarray) -> None:
+def test_pillow_decodes_the_same_pixels(pixels: np.ndarray) -> None:
     image = Image.open(io.BytesIO(encode_png(pixels)))
     assert image.format == "PNG"
     assert np.array_equal(np.asarray(image), pixels)
 
 
-def test_an_image_of_more_than_one_deflate_block_is_read_back() -> None:
+def test_an_image_of_several_deflate_blocks_is_decoded() -> None:
     pixels = np.arange(200 * 150 * 3, dtype=np.int64).astype(np.uint8).reshape(200, 150, 3)
     data = encode_png(pixels)
     Image.open(io.BytesIO(data)).verify()
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), pixels)
 
 
-def test_bytes_are_those_of_the_specification() -> None:
+def test_the_bytes_follow_the_specification() -> None:
     data = encode_png(np.array([[[1, 2, 3]]], dtype=np.uint8))
     assert data.hex() == (
         "89504e470d0a1a0a"
@@ -37,6 +37,6 @@ def test_bytes_are_those_of_the_specification() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (2, 2, 4), (0, 2, 3)])
-def test_what_is_no_rgb_image_is_refused(shape: tuple[int, ...]) -> None:
+def test_other_shapes_are_rejected(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected uint8"):
         encode_png(np.zeros(shape, dtype=np.uint8))

@@ -21,7 +21,7 @@ def _import(folder: Path, output: Path, **settings: float) -> PrepareSummary:
     return prepare(config, stage_inputs(config), output, make_context(output.parent / "work"))
 
 
-def test_the_type_chooses_the_source() -> None:
+def test_type_selects_the_source() -> None:
     adapter: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
     assert adapter.validate_python({"type": "digit_scenes"}) == DigitScenesConfig()
     assert adapter.validate_python({"type": "folder", "path": "mine"}) == FolderConfig(path=Path("mine"))
@@ -35,14 +35,14 @@ def test_two_builds_have_the_same_bytes(small: Path, tmp_path: Path) -> None:
     assert summary.dataset_hash == dvc_hash(small).md5
 
 
-def test_another_seed_or_setting_has_other_bytes(small: Path, tmp_path: Path) -> None:
+def test_another_seed_or_setting_gives_other_bytes(small: Path, tmp_path: Path) -> None:
     draw(tmp_path / "seed", seed=1)
     draw(tmp_path / "more", SMALL.model_copy(update={"ood": SMALL.ood.model_copy(update={"scenes": 3})}))
     hashes = {dvc_hash(folder).md5 for folder in (small, tmp_path / "seed", tmp_path / "more")}
     assert len(hashes) == 3
 
 
-def test_the_summary_says_what_was_drawn(tmp_path: Path) -> None:
+def test_the_summary_counts_the_examples(tmp_path: Path) -> None:
     summary = draw(tmp_path / "data")
     assert summary.key_figure == "312 examples (base 18, distill 12, validation 6, test 270, ood 6)"
     assert summary.examples == {"base": 18, "distill": 12, "validation": 6, "test": 270, "ood": 6}
@@ -61,7 +61,7 @@ def test_a_folder_becomes_a_dataset(source: Source, tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "skipped.jsonl").exists()
 
 
-def test_a_dataset_does_not_depend_on_where_its_source_is(source: Source, tmp_path: Path) -> None:
+def test_a_dataset_does_not_depend_on_its_sources_location(source: Source, tmp_path: Path) -> None:
     _import(source(row("a"), name="here"), tmp_path / "one")
     _import(source(row("a"), name="there"), tmp_path / "two")
     assert tree_sha256(tmp_path / "one") == tree_sha256(tmp_path / "two")
@@ -77,7 +77,7 @@ def test_skipped_rows_are_counted_and_listed(source: Source, tmp_path: Path) -> 
     first, second = map(json.loads, (tmp_path / "data" / "skipped.jsonl").read_text().splitlines())
     assert first == {
         "field": "images[0]",
-        "reason": "there is no file 'no.png'",
+        "reason": "the file 'no.png' does not exist",
         "remedy": "Add the file, or correct its path.",
         "file": "examples.jsonl",
         "row": 9,
@@ -105,19 +105,19 @@ def test_a_source_without_a_usable_row_fails(source: Source, tmp_path: Path, row
         _import(source(*rows), tmp_path / "data", max_skipped_share=1.0)
 
 
-def test_a_failure_leaves_the_former_dataset_as_it_was(source: Source, tmp_path: Path) -> None:
+def test_a_failure_leaves_the_previous_dataset_untouched(source: Source, tmp_path: Path) -> None:
     session = make_session(tmp_path)
     good = FolderConfig(path=source(row("a"), name="good"))
     bad = FolderConfig(path=source(row("a", images=["no.png"]), name="bad"))
     data = tmp_path / "data"
     execute(PREPARE, good, stage_inputs(good), data, session)
     before = tree_sha256(data)
-    with pytest.raises(VicurError, match=r"there is no file 'no\.png'"):
+    with pytest.raises(VicurError, match=r"the file 'no\.png' does not exist"):
         execute(PREPARE, bad, stage_inputs(bad), data, session)
     assert tree_sha256(data) == before
     assert [path.name for path in tmp_path.iterdir() if "data" in path.name] == ["data"]
 
 
-def test_a_source_that_is_not_there_fails_before_anything_runs(tmp_path: Path) -> None:
+def test_a_missing_source_fails_before_the_stage_starts(tmp_path: Path) -> None:
     with pytest.raises(VicurError, match=r"none: is not a folder\. Set data\.path"):
         stage_inputs(FolderConfig(path=tmp_path / "none"))

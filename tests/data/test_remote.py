@@ -42,20 +42,20 @@ def test_a_source_on_s3_gives_the_same_bytes_as_the_folder(source: Source, bucke
     assert tree_sha256(tmp_path / "remote" / "data") == tree_sha256(tmp_path / "local" / "data")
 
 
-def test_a_prepared_dataset_on_s3_is_taken_as_it_is(small: Path, bucket: Any, tmp_path: Path) -> None:
+def test_a_prepared_dataset_on_s3_is_copied_unchanged(small: Path, bucket: Any, tmp_path: Path) -> None:
     summary = prepared(RemoteConfig(uri=upload(small, bucket, "prepared")), tmp_path / "data")
     assert tree_sha256(tmp_path / "data") == tree_sha256(small)
     assert summary.dataset_hash == dvc_hash(small).md5
 
 
-def test_a_bucket_may_hold_nothing_but_the_dataset(source: Source, bucket: Any, tmp_path: Path) -> None:
+def test_the_address_may_be_a_whole_bucket(source: Source, bucket: Any, tmp_path: Path) -> None:
     for name in ("examples.jsonl", "a.png"):
         bucket.put_object(Key=name, Body=(source(row("a"), name=name) / name).read_bytes())
-    bucket.put_object(Key="deep/", Body=b"")  # what a console makes for a folder
+    bucket.put_object(Key="deep/", Body=b"")  # consoles create such objects for folders
     assert prepared(RemoteConfig(uri="s3://bucket"), tmp_path / "data").examples == {"test": 1}
 
 
-def test_what_lies_there_is_part_of_the_identity_and_where_is_not(source: Source, bucket: Any) -> None:
+def test_the_identity_depends_on_the_content_and_not_on_the_address(source: Source, bucket: Any) -> None:
     folder = source(row("a"))
     here, there = (RemoteConfig(uri=upload(folder, bucket, name)) for name in ("here", "there/too"))
     before = identity(here)
@@ -65,14 +65,14 @@ def test_what_lies_there_is_part_of_the_identity_and_where_is_not(source: Source
     assert identity(there) == before
 
 
-def test_a_hash_is_the_identity_and_is_held_against_what_is_fetched(
+def test_a_hash_is_the_identity_and_the_fetched_files_must_have_it(
     source: Source, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = source(row("a"))
     config = RemoteConfig(uri=upload(folder, bucket, "mine"), hash=dvc_hash(folder).md5)
     assert prepared(config, tmp_path / "data").examples == {"test": 1}
 
-    # A file of the right size and the wrong bytes: the next attempt in the same work folder must not keep it.
+    # A file of the right size with wrong bytes, which the next attempt in the same work folder must not keep.
     image = (folder / "a.png").read_bytes()
     bucket.put_object(Key="mine/a.png", Body=image[:-1] + b"?")
     with pytest.raises(VicurError, match=r"s3://bucket/mine: has hash \w+\.dir, but data\.hash is \w+\.dir"):
@@ -85,7 +85,9 @@ def test_a_hash_is_the_identity_and_is_held_against_what_is_fetched(
     assert identity(elsewhere) == identity(config)
 
 
-def test_data_that_change_between_listing_and_fetching_are_refused(source: Source, bucket: Any, tmp_path: Path) -> None:
+def test_data_that_change_between_listing_and_fetching_are_rejected(
+    source: Source, bucket: Any, tmp_path: Path
+) -> None:
     config = RemoteConfig(uri=upload(source(row("a")), bucket, "mine"))
     inputs = stage_inputs(config)
     bucket.put_object(Key="mine/a.png", Body=png(colour=(1, 2, 3)))
@@ -97,13 +99,13 @@ def test_data_that_change_between_listing_and_fetching_are_refused(source: Sourc
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ((), r"s3://bucket/mine: holds nothing\. Correct data\.uri"),
+        ((), r"s3://bucket/mine: is empty\. Correct data\.uri"),
         (("other.txt",), "contains neither a prepared dataset"),
         (("examples.jsonl", "../escaped"), "'../escaped', which is not a path inside"),
         (("examples.jsonl", "a//b"), "'a//b', which is not a path inside"),
     ],
 )
-def test_an_address_without_a_dataset_is_refused(
+def test_an_address_without_a_dataset_is_rejected(
     bucket: Any, tmp_path: Path, keys: tuple[str, ...], message: str
 ) -> None:
     for key in keys:
@@ -115,18 +117,18 @@ def test_an_address_without_a_dataset_is_refused(
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_bucket_that_is_not_there_is_told_before_anything_runs() -> None:
+def test_a_missing_bucket_is_reported_before_the_stage_starts() -> None:
     with pytest.raises(VicurError, match="NoSuchBucket") as refused:
         stage_inputs(RemoteConfig(uri="s3://elsewhere/x"))
     assert not refused.value.retryable
 
 
 @pytest.mark.parametrize("uri", ["/mnt/x", "s3://", "s3://B/x", "http://bucket/x", "s3://bucket\n"])
-def test_an_address_that_is_none_is_refused(uri: str) -> None:
+def test_an_invalid_address_is_rejected(uri: str) -> None:
     with pytest.raises(ValidationError, match="uri"):
         RemoteConfig(uri=uri)
 
 
-def test_a_hash_that_is_none_is_refused() -> None:
-    with pytest.raises(ValidationError, match="is no hash of a folder as DVC writes it"):
+def test_an_invalid_hash_is_rejected() -> None:
+    with pytest.raises(ValidationError, match="is not DVC's hash of a folder"):
         RemoteConfig(uri="s3://bucket/x", hash="0" * 32)

@@ -14,7 +14,6 @@ NAMES = list(COLOURS)
 
 
 def _bars() -> np.ndarray:
-    """Six digits that are a vertical bar."""
     digits = np.zeros((6, 8, 8), dtype=np.uint8)
     digits[:, :, 3:5] = 16
     return digits
@@ -28,7 +27,7 @@ def test_the_sine_table_is_the_rounded_sine() -> None:
     assert list(rendering._SINE) == [round(math.sin(math.radians(angle)) * 2**14) for angle in range(91)]
 
 
-def test_a_scene_is_six_cells_in_their_colours() -> None:
+def test_each_cell_has_its_colour() -> None:
     image = _draw(_bars(), PLAIN)
     assert image.shape == (32, 48, 3)
     for place, name in enumerate(NAMES):
@@ -38,14 +37,14 @@ def test_a_scene_is_six_cells_in_their_colours() -> None:
         assert cell[8, 1].max() <= 44  # background
 
 
-def test_an_undistorted_digit_sits_in_the_middle_of_its_cell() -> None:
+def test_an_undistorted_digit_is_centred_in_its_cell() -> None:
     cell = _draw(_bars(), PLAIN)[:CELL, :CELL, 0].astype(int)
     # Positions are rounded down to 1/256 of a pixel of the digit image.
     assert np.abs(cell - cell[:, ::-1]).max() <= 2
     assert np.abs(cell - cell[::-1]).max() <= 2
 
 
-def test_a_rotated_bar_leans_and_keeps_its_ink() -> None:
+def test_rotation_tilts_a_bar_and_preserves_its_ink() -> None:
     upright = rendering._resample(_bars(), *_placed(angle=0))
     leaning = rendering._resample(_bars(), *_placed(angle=12))
     assert abs(int(leaning.sum()) - int(upright.sum())) < 0.05 * upright.sum()
@@ -65,7 +64,7 @@ def test_a_shift_moves_the_digit_by_whole_pixels() -> None:
 
 
 @pytest.mark.parametrize(("percent", "grows"), [(40, True), (-40, False)])
-def test_strokes_get_thicker_and_thinner(percent: int, grows: bool) -> None:
+def test_strokes_are_thickened_and_thinned(percent: int, grows: bool) -> None:
     ink = rendering._resample(_bars(), *_placed(angle=0))
     changed = rendering._restroke(ink, np.full((6, 1, 1), percent))
     assert (changed.sum() > ink.sum()) == grows
@@ -73,13 +72,13 @@ def test_strokes_get_thicker_and_thinner(percent: int, grows: bool) -> None:
     assert changed.max() == 255
 
 
-def test_noise_stays_within_its_bound() -> None:
+def test_noise_stays_within_its_limit() -> None:
     quiet = _draw(_bars(), PLAIN).astype(int)
     noisy = _draw(_bars(), PLAIN.model_copy(update={"noise": 24})).astype(int)
     assert 0 < np.abs(noisy - quiet).max() <= 24
 
 
-def test_the_same_draws_give_the_same_pixels_on_every_machine() -> None:
+def test_the_same_seed_gives_the_same_pixels_on_every_machine() -> None:
     distortion = Distortion(rotation=25, shift=2, stroke=20, blurred=50)
     image = _draw(_bars(), distortion, seed=7)
     assert (

@@ -8,8 +8,8 @@ from vicur.data.scene_text import (
     KINDS,
     Question,
     Scene,
-    askable,
-    asked_together,
+    candidate_questions,
+    combined,
     describe,
     vocabulary,
     words,
@@ -34,35 +34,35 @@ SCENE = Scene(
 
 
 def _ask(kind: str, number: int) -> Question:
-    return askable(SCENE, kind)[number].question()
+    return candidate_questions(SCENE, kind)[number].question()
 
 
-def _said(question: Question) -> tuple[str, str]:
+def _texts(question: Question) -> tuple[str, str]:
     return question.question, question.reference
 
 
-def test_the_texts_read_as_they_should() -> None:
-    assert _said(_ask("column_sum", 0)) == (
+def test_each_kind_of_question_and_reference() -> None:
+    assert _texts(_ask("column_sum", 0)) == (
         "What is the sum of the left column?",
         "The left column holds 3 and 5. 3 plus 5 is 8. Answer: 8",
     )
-    assert _said(_ask("column_difference", 2)) == (
+    assert _texts(_ask("column_difference", 2)) == (
         "What is the difference of the right column?",
         "The right column holds 1 and 8. 8 minus 1 is 7. Answer: 7",
     )
-    assert _said(_ask("colour_sum", 0)) == (
+    assert _texts(_ask("colour_sum", 0)) == (
         "What is the sum of the red digit and the blue digit?",
         "The red digit is 3 and the blue digit is 7. 3 plus 7 is 10. Answer: 10",
     )
-    assert _said(_ask("colour_larger", 0)) == (
+    assert _texts(_ask("colour_larger", 0)) == (
         "Which is larger, the red digit or the blue digit?",
         "The red digit is 3 and the blue digit is 7. The larger of 3 and 7 is 7. Answer: 7",
     )
-    assert _said(_ask("row_largest", 0)) == (
+    assert _texts(_ask("row_largest", 0)) == (
         "What is the largest digit in the top row?",
         "The top row holds 3, 7 and 1. The largest of them is 7. Answer: 7",
     )
-    assert _said(_ask("row_even", 0)) == (
+    assert _texts(_ask("row_even", 0)) == (
         "How many even digits are in the top row?",
         "The top row holds 3, 7 and 1. 0 of them are even. Answer: 0",
     )
@@ -83,14 +83,14 @@ def test_answers_follow_from_the_evidence(scene: Scene) -> None:
         "row_even": lambda digits: len([digit for digit in digits if digit in (0, 2, 4, 6, 8)]),
     }
     for kind in KINDS:
-        for candidate in askable(scene, kind):
+        for candidate in candidate_questions(scene, kind):
             values = [item["value"] for item in candidate.evidence]
             digits = values[0] if isinstance(values[0], list) else values
             assert candidate.answer == work_out[kind](digits)
 
 
 @given(SCENES)
-def test_evidence_follows_from_the_scene(scene: Scene) -> None:
+def test_the_evidence_matches_the_scene(scene: Scene) -> None:
     truth = {
         f"{colour} digit": digit
         for colours, digits in zip(scene.colours, scene.digits, strict=True)
@@ -100,23 +100,23 @@ def test_evidence_follows_from_the_scene(scene: Scene) -> None:
     columns = zip(*scene.digits, strict=True)
     truth |= {f"{name} column": list(column) for name, column in zip(("left", "middle", "right"), columns, strict=True)}
     for kind in KINDS:
-        for candidate in askable(scene, kind):
+        for candidate in candidate_questions(scene, kind):
             assert all(truth[item["subject"]] == item["value"] for item in candidate.evidence)
             assert all(item["subject"] in candidate.question().cue for item in candidate.evidence)
 
 
 @given(SCENES)
-def test_texts_use_only_the_vocabulary(scene: Scene) -> None:
+def test_texts_use_only_words_of_the_vocabulary(scene: Scene) -> None:
     known = set(vocabulary())
     texts = [describe(scene.as_metadata()), DESCRIBE_QUESTION]
     for kind in KINDS:
-        for candidate in askable(scene, kind):
+        for candidate in candidate_questions(scene, kind):
             question = candidate.question()
             texts += [question.question, question.reference]
     assert {word for text in texts for word in words(text)} <= known
 
 
-def test_the_vocabulary_is_small_sorted_and_holds_every_number() -> None:
+def test_the_vocabulary_is_small_sorted_and_contains_every_number() -> None:
     vocabulary_ = vocabulary()
     assert len(vocabulary_) < 90
     assert vocabulary_ == sorted(set(vocabulary_))
@@ -124,18 +124,18 @@ def test_the_vocabulary_is_small_sorted_and_holds_every_number() -> None:
     assert {"Hint", "[", "]", ":", "helpful", "Describe"} <= set(vocabulary_)
 
 
-def test_of_equal_digits_none_is_asked_to_be_the_larger() -> None:
+def test_equal_digits_give_no_question_about_the_larger() -> None:
     equal = Scene(digits=((4, 4, 4), (4, 4, 4)), colours=SCENE.colours, digit_ids=SCENE.digit_ids)
-    assert askable(equal, "colour_larger") == []
-    assert len(askable(equal, "colour_sum")) == 30
+    assert candidate_questions(equal, "colour_larger") == []
+    assert len(candidate_questions(equal, "colour_sum")) == 30
 
 
-def test_questions_asked_together_take_a_long_response_and_the_last_answer_counts() -> None:
+def test_combined_questions_need_a_long_response_whose_last_answer_counts() -> None:
     questions = [_ask(kind, 0) for kind in list(KINDS)[:5]]
-    asked = asked_together(questions, SCENE)
-    assert len(words(asked.reference)) > 100
-    assert asked.reference.startswith(describe(SCENE.as_metadata()))
-    assert extract_answer(asked.reference) == asked.answer == questions[-1].answer
-    assert (asked.kind, asked.evidence) == (questions[-1].kind, questions[-1].evidence)
-    assert all(q.question in asked.question and q.cue in asked.cue for q in questions)
-    assert set(words(f"{asked.question} {asked.reference}")) <= set(vocabulary())
+    question = combined(questions, SCENE)
+    assert len(words(question.reference)) > 100
+    assert question.reference.startswith(describe(SCENE.as_metadata()))
+    assert extract_answer(question.reference) == question.answer == questions[-1].answer
+    assert (question.kind, question.evidence) == (questions[-1].kind, questions[-1].evidence)
+    assert all(q.question in question.question and q.cue in question.cue for q in questions)
+    assert set(words(f"{question.question} {question.reference}")) <= set(vocabulary())

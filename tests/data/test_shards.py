@@ -53,11 +53,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.lists(EXAMPLES, max_size=4))
-def test_examples_come_back_as_they_were(place: Path, examples: list[Example]) -> None:
+def test_examples_survive_a_round_trip(place: Path, examples: list[Example]) -> None:
     assert list(read_shard(_write(place, examples))) == examples
 
 
-def test_choices_come_back_in_order(place: Path) -> None:
+def test_choices_keep_their_order(place: Path) -> None:
     example = _example(0).model_copy(update={"choices": ("two", "one"), "answer": "B"})
     assert next(read_shard(_write(place, [example]))).choices == ("two", "one")
 
@@ -68,7 +68,7 @@ def test_the_same_examples_give_the_same_bytes(tmp_path: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_a_shard_holds_nothing_that_an_encoder_may_choose(tmp_path: Path) -> None:
+def test_a_shard_has_nothing_that_an_encoder_may_choose(tmp_path: Path) -> None:
     file = pq.ParquetFile(_write(tmp_path / "x.parquet", [_example(n) for n in range(ROWS_PER_GROUP + 1)]))
     assert list(file.metadata.metadata) == [b"huggingface"]
     assert file.num_row_groups == 2
@@ -81,18 +81,18 @@ def test_a_shard_holds_nothing_that_an_encoder_may_choose(tmp_path: Path) -> Non
     assert re.fullmatch(r"parquet-cpp-arrow version [\d.]+", file.metadata.created_by)
 
 
-def test_datasets_will_find_its_features(tmp_path: Path) -> None:
+def test_the_metadata_describes_the_features_to_datasets(tmp_path: Path) -> None:
     schema = pq.read_schema(_write(tmp_path / "x.parquet", [_example(0)]))
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     assert list(features) == schema.names
     assert features["images"] == {"feature": {"_type": "Image"}, "_type": "List"}
-    # It takes a feature only where the column's type is the feature's own, and that may be null.
+    # datasets uses a feature only if the column has exactly its type and is nullable.
     assert schema.equals(SCHEMA)
     assert all(field.nullable for field in schema)
     assert str(schema.field("images").type) == "list<element: struct<bytes: binary, path: string>>"
 
 
-def test_a_flipped_bit_is_found_where_it_is(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_located(tmp_path: Path) -> None:
     path = _write(tmp_path / "x.parquet", [_example(number) for number in range(300)])
     data = bytearray(path.read_bytes())
     data[data.index(b"image 280")] ^= 1
@@ -103,29 +103,29 @@ def test_a_flipped_bit_is_found_where_it_is(tmp_path: Path) -> None:
         next(rows)
 
 
-def test_a_cut_file_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_file_is_rejected(tmp_path: Path) -> None:
     path = _write(tmp_path / "x.parquet", [_example(0)])
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(VicurError, match=r"x\.parquet: is no readable parquet file .*vicur data prepare"):
+    with pytest.raises(VicurError, match=r"x\.parquet: is not a readable parquet file .*vicur data prepare"):
         list(read_shard(path))
 
 
-def test_a_foreign_table_is_refused(tmp_path: Path) -> None:
+def test_a_table_with_other_columns_is_rejected(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(_write(tmp_path / "x.parquet", [_example(0)])).select(["id"]), tmp_path / "y.parquet")
-    with pytest.raises(VicurError, match=r"y\.parquet: has other columns than a dataset's shard: id\."):
+    with pytest.raises(VicurError, match=r"y\.parquet: does not have the columns of a dataset's shard, but id\."):
         list(read_shard(tmp_path / "y.parquet"))
 
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("metadata", "{", r"x\.parquet:row 2: is no example"),
-        ("answer", None, r"x\.parquet:row 2:answer: input should be a valid string"),
-        ("split", "train", r"x\.parquet:row 2:split: 'train' is no split"),
-        ("images", None, r"x\.parquet:row 2: is no example"),
+        ("metadata", "{", r"x\.parquet:row 2: is not an example"),
+        ("answer", None, r"x\.parquet:row 2:answer: is not text"),
+        ("split", "train", r"x\.parquet:row 2:split: 'train' is not a split"),
+        ("images", None, r"x\.parquet:row 2: is not an example"),
     ],
 )
-def test_a_wrong_row_is_named(tmp_path: Path, column: str, value: str | None, message: str) -> None:
+def test_an_invalid_row_is_reported_by_number(tmp_path: Path, column: str, value: str | None, message: str) -> None:
     rows = pq.read_table(_write(tmp_path / "x.parquet", [_example(0), _example(1)])).to_pylist()
     rows[1][column] = value
     pq.write_table(SCHEMA.empty_table().from_pylist(rows, schema=SCHEMA), tmp_path / "x.parquet")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.conftest import make_session
 from vicur.cluster.keys import cache_keys
-from vicur.cluster.preflight.datasets import dataset
+from vicur.cluster.preflight.checks.dataset import dataset
 from vicur.config.data import SourceConfig
 from vicur.config.run import RunConfig
 from vicur.data import PREPARE, SOURCES, Example, Source, read_examples, sources, stage_inputs
@@ -86,10 +86,10 @@ def test_a_new_source_changes_the_keys_of_the_platforms_cache_with_its_data(quiz
 
 @pytest.mark.usefixtures("registered")
 def test_preflight_checks_a_new_source_as_it_describes_itself(quiz: QuizConfig) -> None:
-    assert (dataset(quiz).status, dataset(quiz).what) == ("ok", "a quiz")
+    assert (dataset(quiz).status, dataset(quiz).message) == ("ok", "a quiz")
     quiz.file.unlink()
     finding = dataset(quiz)
-    assert (finding.status, finding.what) == ("failed", f"{quiz.file}: does not exist.")
+    assert (finding.status, finding.message) == ("failed", f"{quiz.file}: does not exist.")
     assert finding.remedy == "Write a quiz."
 
 

@@ -1,4 +1,4 @@
-"""A Docker Engine and the cpu image on it, for the tests that are marked ``docker``: they run only where that mark is asked for."""
+"""A Docker Engine with the cpu image for the tests marked ``docker``, which run only if that mark is selected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from tests.e2e.engine import Engine, missing, private_engine
-from tests.e2e.nodes import NETWORK, Cluster, ended, learned, start
+from tests.e2e.nodes import NETWORK, Cluster, final_weights, start, wait
 from tests.tracking.server import Server, free_port
 from tests.training.factory import SMALL
 from vicur.config.cues import AnnotationCues, CuesConfig
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A Docker Engine of these tests' own, or the one at ``DOCKER_HOST`` where ``VICUR_BASE`` names a base that it has."""
+    """Start a private Docker Engine, or use the one at ``DOCKER_HOST`` if ``VICUR_BASE`` names a base image there."""
     if BASE:
         yield Engine(tmp_path_factory.mktemp("engine"), os.environ["DOCKER_HOST"])
         return
@@ -47,7 +47,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def image(engine: Engine) -> str:
-    """The cpu image, built from the last commit on a base of Debian's packages."""
+    """Build the cpu image from the last commit on a Debian base."""
     command = [
         str(ROOT / "images" / "build"),
         "cpu",
@@ -58,7 +58,7 @@ def image(engine: Engine) -> str:
         "--network",
         "host",
     ]
-    # As pip is set up on this machine: where it finds PyTorch's build for CPUs, and what it trusts.
+    # Use pip's configuration of this machine: its wheels (for PyTorch's CPU build), certificates and indexes.
     wheels = os.environ.get("PIP_FIND_LINKS", "")
     if Path(wheels).is_dir() and any(Path(wheels).glob("*.whl")):
         command += ["--wheelhouse", wheels]
@@ -74,7 +74,7 @@ def image(engine: Engine) -> str:
 
 @pytest.fixture(scope="session")
 def network(engine: Engine) -> Iterator[str]:
-    """A network of the nodes' own, on which they have names; its address of this machine."""
+    """Create a network on which nodes have host names, and yield this machine's address on it."""
     engine.docker("network", "create", NETWORK)
     gateway = "{{(index .IPAM.Config 0).Gateway}}"
     yield engine.docker("network", "inspect", "--format", gateway, NETWORK).stdout.strip()
@@ -83,7 +83,7 @@ def network(engine: Engine) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def cluster(engine: Engine, image: str, network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Where nodes train: an engine, and an MLflow server that they reach at this machine's address on their network."""
+    """Prepare the inputs of a training run, and start an MLflow server that nodes can reach on their network."""
     root = tmp_path_factory.mktemp("inputs")
     session = Session("run", 0, None, tmp_path_factory.mktemp("scratch"), lambda _: Tracker())
     execute(PREPARE, SMALL, {}, root / "dataset", session)
@@ -96,8 +96,8 @@ def cluster(engine: Engine, image: str, network: str, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="session")
 def one_process(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    """Weights that one process on one node learns."""
+    """Return the weights after training with one process on one node."""
     nodes = start(cluster, tmp_path_factory.mktemp("nodes") / "one", 1)
-    codes, printed = ended(cluster, nodes)
-    assert codes == [0], printed
-    return learned(nodes[0].out)
+    codes, output = wait(cluster, nodes)
+    assert codes == [0], output
+    return final_weights(nodes[0].out)

@@ -1,8 +1,8 @@
-"""Executes the whole pipeline through kfp.local, in containers or in processes of this machine:
+"""Run the whole pipeline with kfp.local, in containers or in processes of this machine:
 
     python -m tests.e2e.dag CONFIG.yaml OUTPUTS [--image IMAGE]
 
-Both get the same environment: what MLFLOW_ and VICUR_ variables say, and one thread.
+Both get the same MLFLOW_ and VICUR_ environment variables.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import argparse
 import os
 from pathlib import Path
 
-# What a step's container may do in a namespace of Kubernetes' restricted profile, and less: it writes to /tmp alone.
+# Stricter than Kubernetes' restricted profile: only /tmp is writable.
 RESTRICTED = {
     "read_only": True,
-    "tmpfs": {"/tmp": "mode=1777,size=2g"},  # noqa: S108 (the container's own)
+    "tmpfs": {"/tmp": "mode=1777,size=2g"},  # noqa: S108 (in the container)
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],
 }
@@ -26,30 +26,30 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("outputs", type=Path)
     parser.add_argument("--image")
-    asked = parser.parse_args()
-    if asked.image:
-        # Components read it when they are imported.
-        os.environ["VICUR_IMAGE"] = asked.image
+    options = parser.parse_args()
+    if options.image:
+        # Components read this variable when they are imported.
+        os.environ["VICUR_IMAGE"] = options.image
     from kfp import local
     from vicur_pipelines.local import arguments, build
 
     from vicur.config.loading import load_config
 
-    config = load_config(asked.config)
-    asked.outputs.mkdir()
-    # The image's user is nobody whom this machine knows.
-    asked.outputs.chmod(0o777)
-    local.init(_runner(asked.image), pipeline_root=str(asked.outputs.absolute()), raise_on_error=True)
+    config = load_config(options.config)
+    options.outputs.mkdir()
+    # Writable for the user of the image, who does not exist on this machine.
+    options.outputs.chmod(0o777)
+    local.init(_runner(options.image), pipeline_root=str(options.outputs.absolute()), raise_on_error=True)
     build(config, retries=0)(**arguments(config))
 
 
 def _runner(image: str | None) -> object:
     from kfp import local
 
-    told = {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW_", "VICUR_"))}
+    variables = {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW_", "VICUR_"))}
     if image is None:
         return local.SubprocessRunner(use_venv=False)
-    return local.DockerRunner(network_mode="host", environment=told, **RESTRICTED)
+    return local.DockerRunner(network_mode="host", environment=variables, **RESTRICTED)
 
 
 if __name__ == "__main__":

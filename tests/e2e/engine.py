@@ -1,10 +1,11 @@
-"""A Docker Engine of one's own, without a registry, and a base image for it that is made from Debian's packages.
+"""Start a private Docker Engine without a registry, with a base image made from Debian packages.
 
-    python -m tests.e2e.engine -- bash     # runs a command against it; the engine and all that it holds go when the command ends
+    python -m tests.e2e.engine -- bash     # run a command; the engine and its data are deleted when the command exits
 
-The command finds its address in ``DOCKER_HOST`` and the base in ``VICUR_BASE``, and so do the tests when they are run there.
+The command gets the address of the engine in ``DOCKER_HOST`` and the base image in ``VICUR_BASE``. Tests that it runs use both.
 
-Needs root, dockerd (docker.io) and mmdebstrap. Nothing that runs on the machine already is touched: data, sockets and pid file are its own.
+Requires root, dockerd (docker.io) and mmdebstrap. The engine has a separate data folder, socket and pid file, so that it does not affect
+another engine on the same machine.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# No bridge and no firewall rules but those of networks that a test makes: the machine's own are left alone.
+# No bridge and no firewall rules, except for networks that a test creates, to leave the machine's configuration unchanged.
 _SETTINGS = {
     "bridge": "none",
     "iptables": False,
@@ -38,29 +39,25 @@ _START_SECONDS = 60
 
 @dataclass(frozen=True)
 class Engine:
-    """A running engine.
+    """Running engine."""
 
-    Attributes:
-        folder: where all of it lies.
-        host: its address, as ``DOCKER_HOST`` has it.
-    """
-
-    folder: Path
-    host: str
+    folder: Path  # data, socket and logs
+    host: str  # value of DOCKER_HOST
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment in which clients talk to it. The builder that came with all releases is the one that needs nothing installed."""
+        """Environment for clients."""
+        # The classic builder, since BuildKit would have to be installed.
         return {**os.environ, "DOCKER_HOST": self.host, "DOCKER_BUILDKIT": "0"}
 
     def docker(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        """Runs the client."""
+        """Run the docker client."""
         return subprocess.run(
             ["docker", *arguments], env=self.environment, capture_output=True, text=True, check=check, timeout=timeout
         )
 
     def make_base(self) -> str:
-        """Makes a base image of Debian's own Python; returns its id."""
+        """Create a base image with Debian's Python and return its id."""
         archive = self.folder / "base.tar"
         command = [
             "mmdebstrap",
@@ -77,9 +74,9 @@ class Engine:
 
 
 def missing() -> str:
-    """Why an engine can't be started here, and what to do; empty where it can."""
+    """Return why an engine cannot be started on this machine, or an empty string."""
     if os.geteuid():
-        return "A Docker Engine of one's own needs root."
+        return "Starting a private Docker Engine requires root. Run as root."
     absent = [program for program in ("dockerd", "docker", "mmdebstrap") if shutil.which(program) is None]
     if absent:
         return f"Not installed: {', '.join(absent)}. On Debian: apt-get install --no-install-recommends docker.io mmdebstrap"
@@ -88,7 +85,7 @@ def missing() -> str:
 
 @contextmanager
 def private_engine() -> Iterator[Engine]:
-    """An engine that ends, with all that it holds, when the block does."""
+    """Yield an engine that is stopped and deleted at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="vicur-docker-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "daemon.json").write_text(json.dumps(_SETTINGS), encoding="utf-8")
@@ -111,7 +108,7 @@ def private_engine() -> Iterator[Engine]:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
-            # The engine leaves the network that containers share with the machine mounted.
+            # dockerd does not unmount the network namespace of containers that used the host's network.
             for network in (folder / "exec" / "netns").glob("*"):
                 subprocess.run(["umount", str(network)], check=False)
 

@@ -1,4 +1,4 @@
-"""The training command on several nodes: containers that have a network address and folders of their own, as pods have."""
+"""Run the training command on several nodes: containers with separate network addresses and folders, like pods."""
 
 from __future__ import annotations
 
@@ -30,75 +30,63 @@ RESTRICTED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where nodes are started.
-
-    Attributes:
-        engine: the engine.
-        image: the image that they run.
-        tracking: MLflow's address as they reach it.
-        inputs: a dataset with its cues.
-    """
+    """Everything that is needed to start nodes."""
 
     engine: Engine
     image: str
-    tracking: str
-    inputs: Path
+    tracking: str  # URI of MLflow from a node
+    inputs: Path  # dataset and cues
 
 
 @dataclass(frozen=True)
 class Node:
-    """A container that trains.
+    """Container that trains."""
 
-    Attributes:
-        name: its name, and its address on the nodes' network.
-        out: the folder that it writes to.
-    """
-
-    name: str
-    out: Path
+    name: str  # also its host name
+    out: Path  # output folder
 
 
 def training_command(place: str = "") -> list[str]:
-    """The command of a training whose inputs and outputs lie below ``place``."""
+    """Return the training command with inputs and outputs in the folder ``place``."""
     inputs, out = f"{place}/in", f"{place}/out"
     command = ["vicur", "train", "--config", f"{inputs}/run.yaml", "--dataset", f"{inputs}/dataset"]
     return [*command, "--cues", f"{inputs}/cues", "--output", f"{out}/student", "--checkpoints", f"{out}/kept"]
 
 
-def lay_out(cluster: Cluster, folder: Path, **settings: object) -> None:
-    """Writes the inputs of a training below ``folder``."""
+def write_inputs(cluster: Cluster, folder: Path, **settings: object) -> None:
+    """Write the inputs of a training run to ``folder``."""
     shutil.copytree(cluster.inputs, folder / "in")
     (folder / "in" / "run.yaml").write_text(yaml.safe_dump({"training": {**TRAINING, **settings}}))
-    # Tests' folders are for their own user alone.
+    # pytest's folders are only readable by the current user.
     for path in (folder / "in", *(folder / "in").rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def writable(folder: Path) -> Path:
-    """Makes a folder that the image's user can write to, who is nobody whom this machine knows."""
+    """Create a folder that is writable for the user of the image, who does not exist on this machine."""
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     return folder
 
 
 def start(cluster: Cluster, folder: Path, count: int, **settings: object) -> list[Node]:
-    """Starts the same command in ``count`` containers, told of each other as a training job's pods are."""
-    lay_out(cluster, folder, **settings)
+    """Start the same command in ``count`` containers, with the variables that pods of a training job get."""
+    write_inputs(cluster, folder, **settings)
     nodes = [Node(f"{folder.name}-node-{rank}", writable(folder / f"out{rank}")) for rank in range(count)]
     for rank, node in enumerate(nodes):
-        told = {"MLFLOW_TRACKING_URI": cluster.tracking}
+        variables = {"MLFLOW_TRACKING_URI": cluster.tracking}
         if count > 1:
-            told |= {"PET_NNODES": str(count), "PET_NODE_RANK": str(rank)}
-            told |= {"PET_MASTER_ADDR": nodes[0].name, "PET_MASTER_PORT": "29500"}
-        options = [word for pair in told.items() for word in ("--env", "=".join(pair))]
+            variables |= {"PET_NNODES": str(count), "PET_NODE_RANK": str(rank)}
+            variables |= {"PET_MASTER_ADDR": nodes[0].name, "PET_MASTER_PORT": "29500"}
+        options = [word for pair in variables.items() for word in ("--env", "=".join(pair))]
         options += ["--volume", f"{folder}/in:/in:ro", "--volume", f"{node.out}:/out", "--network", NETWORK]
         command = ["run", "--detach", "--name", node.name, *options, *RESTRICTED, cluster.image, *training_command()]
         cluster.engine.docker(*command)
     return nodes
 
 
-def ended(cluster: Cluster, nodes: list[Node]) -> tuple[list[int], str]:
-    """Exit codes of the nodes once all have ended, and what they printed; the containers are removed."""
+def wait(cluster: Cluster, nodes: list[Node]) -> tuple[list[int], str]:
+    """Wait until all nodes have exited, remove them, and return their exit codes and output."""
     codes = [int(cluster.engine.docker("wait", node.name).stdout) for node in nodes]
     logs = [cluster.engine.docker("logs", node.name) for node in nodes]
     for node in nodes:
@@ -106,15 +94,15 @@ def ended(cluster: Cluster, nodes: list[Node]) -> tuple[list[int], str]:
     return codes, "\n".join(f"{log.stdout[-3000:]}\n{log.stderr[-3000:]}" for log in logs)
 
 
-def learned(out: Path) -> dict[str, Tensor]:
-    """Weights after the last step."""
+def final_weights(out: Path) -> dict[str, Tensor]:
+    """Return the weights after the last step."""
     return dict(load_file(out / "kept" / f"step-{STEPS:06d}" / "model.safetensors"))
 
 
-def assert_alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    """The same weights, up to the order in which gradients were added."""
+def assert_close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """Assert that weights are equal except for rounding, because gradients are added in a different order."""
     assert one.keys() == other.keys()
     for name, weight in one.items():
-        apart = weight.sub(other[name]).abs()
-        assert apart.max() < 1e-4, name
-        assert apart.mean() < 1e-6, name
+        difference = weight.sub(other[name]).abs()
+        assert difference.max() < 1e-4, name
+        assert difference.mean() < 1e-6, name

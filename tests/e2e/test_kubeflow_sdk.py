@@ -1,7 +1,7 @@
-"""The training command as a training job of Kubeflow's SDK, by its container backend.
+"""The training command as a training job of Kubeflow's SDK with its container backend.
 
-The backend runs a function below its own torchrun, and no command. So the function hands the numbers that this torchrun gave to the
-command, whose variables are the ones that the training operator sets. It proves the command, not a TrainJob's manifest.
+The backend cannot run a command, only a function under its own torchrun. The function translates the variables of this torchrun to those of
+the training operator and runs the command. This tests the command, but not the manifest of a TrainJob.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ from kubeflow.trainer.backends.container.types import ContainerBackendConfig, Tr
 from kubeflow.trainer.options import Name
 
 from tests.e2e.conftest import ROOT
-from tests.e2e.nodes import Cluster, assert_alike, lay_out, learned, training_command, writable
+from tests.e2e.nodes import Cluster, assert_close, final_weights, training_command, writable, write_inputs
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 NAME = "vicur-sdk"
 
 
 def train(command: list[str]) -> None:
-    """What each node runs; the SDK sends this function's source."""
+    """Run the command on a node. The SDK sends the source of this function, so it must be self-contained."""
     import os
     import subprocess
     import sys
 
-    told = os.environ
+    variables = os.environ
     node = {
-        "PET_NNODES": told["GROUP_WORLD_SIZE"],
-        "PET_NODE_RANK": told["GROUP_RANK"],
-        "PET_MASTER_ADDR": told["MASTER_ADDR"],
-        "PET_MASTER_PORT": str(int(told["MASTER_PORT"]) + 1),
+        "PET_NNODES": variables["GROUP_WORLD_SIZE"],
+        "PET_NODE_RANK": variables["GROUP_RANK"],
+        "PET_MASTER_ADDR": variables["MASTER_ADDR"],
+        # The SDK's torchrun uses the port itself.
+        "PET_MASTER_PORT": str(int(variables["MASTER_PORT"]) + 1),
     }
-    kept = {name: told[name] for name in ("PATH", "HOME", "USER", "OMP_NUM_THREADS", "MLFLOW_TRACKING_URI")}
-    sys.exit(subprocess.run(command, env={**kept, **node}, cwd="/tmp").returncode)  # noqa: S108
+    inherited = {name: variables[name] for name in ("PATH", "HOME", "USER", "OMP_NUM_THREADS", "MLFLOW_TRACKING_URI")}
+    sys.exit(subprocess.run(command, env={**inherited, **node}, cwd="/tmp").returncode)  # noqa: S108
 
 
 @pytest.fixture
 def client(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainerClient]:
-    """The SDK's client on our engine; its jobs' folders lie in its user's home, which is the test's folder."""
+    """Return the SDK's client for the private engine. It creates the folders of jobs in HOME, which is the folder of the test."""
     monkeypatch.setenv("HOME", str(tmp_path))
     runtime = yaml.safe_load((ROOT / "k8s" / "base" / "training" / "runtime.yaml").read_text())
-    # The backend knows runtimes of a whole cluster alone.
+    # The backend supports only cluster-wide runtimes.
     (tmp_path / "runtime.yaml").write_text(yaml.safe_dump({**runtime, "kind": "ClusterTrainingRuntime"}))
     client = TrainerClient(
         ContainerBackendConfig(
@@ -59,10 +60,10 @@ def client(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     client.delete_job(NAME)
 
 
-def test_a_job_of_two_nodes_learns_what_one_process_learns(client, cluster, one_process, tmp_path):
+def test_a_job_on_two_nodes_gives_the_weights_of_one_process(client, cluster, one_process, tmp_path):
     workspace = tmp_path / ".kubeflow" / "trainer" / "containers" / NAME
     workspace.mkdir(parents=True)
-    lay_out(cluster, workspace)
+    write_inputs(cluster, workspace)
     out = writable(workspace / "out")
     function = CustomTrainer(
         func=train,
@@ -75,6 +76,6 @@ def test_a_job_of_two_nodes_learns_what_one_process_learns(client, cluster, one_
     deadline = time.monotonic() + 600
     while (status := client.get_job(NAME).status) not in ("Complete", "Failed") and time.monotonic() < deadline:
         time.sleep(2)
-    said = "\n".join(client.get_job_logs(NAME))
-    assert status == "Complete", said[-6000:]
-    assert_alike(one_process, learned(out))
+    logs = "\n".join(client.get_job_logs(NAME))
+    assert status == "Complete", logs[-6000:]
+    assert_close(one_process, final_weights(out))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vicur.config.evaluation import GreedyDecoding
-from vicur.data.scene_text import Scene, askable
+from vicur.data.scene_text import Scene, candidate_questions
 from vicur.data.schema import Example
 from vicur.evaluation.attention import AttentionSample, ImageAttention, SinkAttentionRecord, write_attention
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, measure, write_metrics
@@ -85,7 +85,7 @@ def _misread(example: Example, chance: float, rng: np.random.Generator) -> Scene
 
 def _answer_to(example: Example, seen: Scene) -> str:
     """Return the reference response to the example's question for the scene as it was read."""
-    for template in askable(seen, example.kind):
+    for template in candidate_questions(seen, example.kind):
         question = template.question()
         if question.question == example.question:
             return question.reference

@@ -1,4 +1,4 @@
-"""The script that builds images, with a stand-in for the engine's client that tells what it was given."""
+"""The script images/build, run with a fake container client that records its arguments and the build context."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "ab" * 32
 BASE = f"registry.example.com/python@{DIGEST}"
 CLIENT = """#!/bin/sh
-printf '%s\\n' "$@" > "$TOLD/arguments"
+printf '%s\\n' "$@" > "$RECORD/arguments"
 for context; do :; done
-(cd "$context" && find . -type f | sort) > "$TOLD/files"
-cp "$context/README.md" "$TOLD/README.md"
+(cd "$context" && find . -type f | sort) > "$RECORD/files"
+cp "$context/README.md" "$RECORD/README.md"
 exit 7
 """
 
 
 @dataclass(frozen=True)
 class Clone:
-    """A clone of the repository, beside a client that tells what it was given."""
+    """A clone of the repository and the fake client in one folder."""
 
     folder: Path
 
@@ -40,15 +40,15 @@ class Clone:
     def build(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(self.folder / "clone" / "images" / "build"), *arguments, "--engine", str(self.folder / "client")]
         return subprocess.run(
-            command, env={**os.environ, "TOLD": str(self.folder)}, capture_output=True, text=True, timeout=60
+            command, env={**os.environ, "RECORD": str(self.folder)}, capture_output=True, text=True, timeout=60
         )
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("repository") / "clone"
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(place)], check=True)
-    return place
+    folder = tmp_path_factory.mktemp("repository") / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    return folder
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def clone(repository: Path, tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
-def test_what_is_built_is_the_commit_and_not_the_files_beside_it(clone):
+def test_the_build_context_contains_only_committed_files(clone):
     checkout = clone.folder / "clone"
     committed = (checkout / "README.md").read_text()
     (checkout / "README.md").write_text("changed")
@@ -72,21 +72,20 @@ def test_what_is_built_is_the_commit_and_not_the_files_beside_it(clone):
     assert not {".env", "vicur/notes.py"} & clone.files
 
 
-def test_the_engine_is_told_flavor_base_and_where_the_code_comes_from(clone):
+def test_the_client_gets_the_flavor_the_base_and_the_revision(clone):
     done = clone.build("gpu", "--base", BASE, "--network", "none")
-    assert done.returncode == 7, "the engine's own exit code"
+    assert done.returncode == 7, "the exit code of the client"
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone.folder / "clone", capture_output=True, text=True)
-    told = clone.arguments
-    assert told[0] == "build"
-    assert told[told.index("--tag") + 1] == f"vicur-python-gpu:{version('vicur')}"
-    assert told[told.index("--network") + 1] == "none"
-    assert {f"BASE={BASE}", "FLAVOR=gpu", f"REVISION={commit.stdout.strip()}"} <= set(told)
-    assert not [word for word in told if word.startswith(("INDEX_URL", "CA_BUNDLE", "OFFLINE"))], (
-        "the recipe's defaults"
-    )
+    arguments = clone.arguments
+    assert arguments[0] == "build"
+    assert arguments[arguments.index("--tag") + 1] == f"vicur-python-gpu:{version('vicur')}"
+    assert arguments[arguments.index("--network") + 1] == "none"
+    assert {f"BASE={BASE}", "FLAVOR=gpu", f"REVISION={commit.stdout.strip()}"} <= set(arguments)
+    # The Containerfile has defaults for these.
+    assert not [word for word in arguments if word.startswith(("INDEX_URL", "CA_BUNDLE", "OFFLINE"))]
 
 
-def test_wheels_and_certificates_reach_the_build_alone(clone):
+def test_wheels_and_certificates_are_added_to_the_build_context_only(clone):
     house = clone.folder / "house"
     house.mkdir()
     (house / "torch-1-py3-none-any.whl").write_bytes(b"wheel")
@@ -101,7 +100,7 @@ def test_wheels_and_certificates_reach_the_build_alone(clone):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--base", "python:3.11-slim"], "Use a digest"),
         (["--base", "python:latest"], "Use a digest"),
@@ -115,15 +114,15 @@ def test_wheels_and_certificates_reach_the_build_alone(clone):
         (["--base", BASE, "--ca-bundle", "nowhere.pem"], "is not a file"),
     ],
 )
-def test_what_would_fail_late_or_leave_a_trace_is_refused_with_a_remedy(clone, arguments, said):
+def test_options_that_would_fail_late_or_leak_credentials_are_rejected(clone, arguments, message):
     done = clone.build("cpu", *arguments)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "secret" not in done.stderr
     assert not (clone.folder / "arguments").exists()
 
 
-def test_a_wheel_that_cannot_be_read_is_named(clone):
+def test_an_unreadable_wheel_is_reported(clone):
     house = clone.folder / "house"
     house.mkdir()
     (house / "torch-1-py3-none-any.whl").symlink_to(clone.folder / "gone.whl")
@@ -133,11 +132,11 @@ def test_a_wheel_that_cannot_be_read_is_named(clone):
     assert not (clone.folder / "arguments").exists()
 
 
-def test_ctrl_c_ends_it_without_a_traceback(clone):
-    (clone.folder / "client").write_text("#!/bin/sh\nkill -INT $PPID\nsleep 5\n")
+def test_ctrl_c_exits_without_a_traceback(clone):
+    (clone.folder / "client").write_text("#!/bin/sh\nkill -INT $PPID\nexec sleep 5\n")
     command = [str(clone.folder / "clone" / "images" / "build"), "cpu", "--base", BASE]
     done = subprocess.run(
-        # A process that ignores the signal, as those in the background of a script do, would hand that on.
+        # Background processes of a shell script ignore SIGINT, and the child would inherit that.
         [*command, "--engine", str(clone.folder / "client")],
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         capture_output=True,
@@ -147,7 +146,7 @@ def test_ctrl_c_ends_it_without_a_traceback(clone):
     assert (done.returncode, done.stderr) == (130, "")
 
 
-def test_a_folder_without_history_is_refused(clone):
+def test_a_folder_without_git_history_is_rejected(clone):
     (clone.folder / "clone" / ".git").rename(clone.folder / "git")
     done = clone.build("cpu", "--base", BASE)
     assert done.returncode == 2

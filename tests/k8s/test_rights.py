@@ -9,7 +9,7 @@ import pytest
 
 from tests.k8s.render import Manifest, rendered
 from tests.k8s.verbs import Right, used_rights
-from vicur.cluster.preflight.access import NEEDED
+from vicur.cluster.preflight.checks.trainer import NEEDED
 
 CLUSTER = Path(__file__).parents[2] / "vicur" / "cluster"
 OF_KFP = "vicur-kfp"

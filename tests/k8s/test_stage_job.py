@@ -30,7 +30,7 @@ def test_the_job_stages_a_model_once(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("Staged")
     assert names_below(cache / "tiny") == STAGED
-    assert run_job(cache, SOURCE=str(source)).stdout.startswith("Already there, and whole")
+    assert run_job(cache, SOURCE=str(source)).stdout.startswith("Already staged and intact")
 
 
 def test_the_job_as_it_is_says_what_to_fill_in(tmp_path: Path) -> None:

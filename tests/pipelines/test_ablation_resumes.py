@@ -1,4 +1,4 @@
-"""What ``vicur ablate`` promises of cells: none is done twice, and one that fails holds up no other."""
+"""``vicur ablate``: no cell runs twice, and a cell that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write(project: Project) -> None:
     (project.folder / "ablation.yaml").write_text(yaml.safe_dump({"arms": ARMS, "seeds": [0, 1]}))
 
 
-def test_another_seed_does_only_what_is_new(project: Project) -> None:
+def test_another_seed_runs_only_the_new_cells(project: Project) -> None:
     write(project)
     first = project.run(command=COMMAND)
     assert first.returncode == 0, first.stdout + first.stderr
@@ -33,7 +33,7 @@ def test_another_seed_does_only_what_is_new(project: Project) -> None:
     assert calls["prepare"] == calls["extract"] == 1
 
 
-def test_a_cell_that_fails_holds_up_no_other_and_the_same_command_goes_on_with_it(project: Project) -> None:
+def test_a_cell_that_fails_does_not_stop_the_others_and_the_same_command_resumes_it(project: Project) -> None:
     write(project)
     failed = project.run(command=COMMAND, trouble="train b.0:input")
     assert failed.returncode == 1
@@ -43,7 +43,7 @@ def test_a_cell_that_fails_holds_up_no_other_and_the_same_command_goes_on_with_i
     done = project.calls()
     again = project.run(command=COMMAND)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "goes on" in again.stdout
+    assert "Resuming run" in again.stdout
     assert project.calls()["train-a.0"] == done["train-a.0"] == 1
     assert project.status()["ablate"] == "finished"
     assert (project.latest / "results" / "p.svg").is_file()

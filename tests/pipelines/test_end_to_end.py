@@ -120,7 +120,7 @@ def test_champion_is_moved_by_hand_and_only_with_a_reason(
     code, words = command("promote", "candidate")
     assert (code, "did not pass the gate" in words, "--force" in words) == (2, True, True)
     code, words = command("promote", "candidate", "--force", "--reason", "a test")
-    assert (code, "version 1 is champion" in words) == (0, True)
+    assert (code, "version 1 is the champion" in words) == (0, True)
     code, words = command("rollback")
     assert code == 2
     assert "no champion before version 1" in words

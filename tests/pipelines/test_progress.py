@@ -1,4 +1,4 @@
-"""What is shown of a run, from the events that its steps tell."""
+"""State and display of a run's steps, from their events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 from vicur_pipelines import live, progress
-from vicur_pipelines.live import LiveView, PlainView, progress_words, view_of
+from vicur_pipelines.live import LiveView, PlainView, progress_text, view_of
 from vicur_pipelines.progress import Progress, duration
 
 from vicur.config.run import RunConfig
@@ -52,7 +52,7 @@ def test_the_steps_of_a_run_are_known_before_it_starts() -> None:
     ]
 
 
-def test_a_step_goes_from_pending_over_running_to_its_end() -> None:
+def test_a_step_is_pending_then_running_then_finished() -> None:
     run = Progress(["train vicur"])
     assert run["train vicur"].state == "pending"
     assert run["train vicur"].elapsed(130.0) is None
@@ -65,7 +65,7 @@ def test_a_step_goes_from_pending_over_running_to_its_end() -> None:
     assert run["train vicur"].text == "0.62 -> 0.72"
 
 
-def test_a_stage_that_counts_something_else_has_a_new_pace() -> None:
+def test_a_stage_that_counts_something_else_gets_a_new_pace() -> None:
     run = Progress(["base"])
     run.apply([Event(stage="base", status="progress", time=t, done=d, total=10) for t, d in ((0, 1), (90, 10))])
     run.apply([Event(stage="base", status="progress", time=100, done=1, total=50)])
@@ -82,7 +82,7 @@ def test_a_retried_step_runs_again() -> None:
     assert run.failed == []
 
 
-def test_steps_that_nobody_expects_are_shown_only_when_they_fail() -> None:
+def test_unexpected_steps_are_shown_only_if_they_fail() -> None:
     run = Progress(["base"])
     run.apply([Event(stage="outcome", status="finished", time=1)])
     assert [step.name for step in run.steps] == ["base"]
@@ -91,20 +91,20 @@ def test_steps_that_nobody_expects_are_shown_only_when_they_fail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(0.04, "0.0 s"), (9.94, "9.9 s"), (59.4, "59 s"), (59.6, "1:00"), (185, "3:05"), (3723, "1:02:03")],
 )
-def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
-def test_progress_in_words() -> None:
+def test_progress_has_counts_remaining_time_and_text() -> None:
     run = Progress([])
     run.apply([STARTED, *HALF_WAY])
-    assert progress_words(run["train vicur"]) == "60/100, 20 s left, accuracy 0.70"
+    assert progress_text(run["train vicur"]) == "60/100, 20 s left, accuracy 0.70"
 
 
-def test_plain_lines_tell_changes_and_now_and_then_progress() -> None:
+def test_plain_lines_show_changes_and_occasionally_progress() -> None:
     shown = console()
     with view_of(Progress(["prepare", "train vicur"]), shown) as view:
         assert isinstance(view, PlainView)
@@ -119,7 +119,7 @@ def test_plain_lines_tell_changes_and_now_and_then_progress() -> None:
     ]
 
 
-def test_a_terminal_shows_a_line_a_step() -> None:
+def test_a_terminal_shows_one_line_per_step() -> None:
     shown = console(terminal=True)
     view = view_of(Progress(["prepare", "evaluate base", "train vicur", "register"]), shown)
     assert isinstance(view, LiveView)
@@ -141,7 +141,7 @@ def test_a_terminal_shows_a_line_a_step() -> None:
     assert lines[3].strip() == "· register"
 
 
-def test_a_terminal_with_too_few_lines_counts_what_has_ended_and_what_is_to_come() -> None:
+def test_a_terminal_with_too_few_lines_counts_completed_and_pending_steps() -> None:
     shown = Console(file=io.StringIO(), force_terminal=True, width=100, height=6)
     names = [f"train a.{n}" for n in range(50)]
     view = LiveView(Progress(names), shown)
@@ -150,7 +150,7 @@ def test_a_terminal_with_too_few_lines_counts_what_has_ended_and_what_is_to_come
     plain = Console(file=io.StringIO(), width=100)
     plain.print(view._table())
     lines = [line.strip() for line in text_of(plain).splitlines()]
-    assert lines[0] == "10 of 50 steps have ended well, 39 are to come"
+    assert lines[0] == "10 of 50 steps are completed, 39 are pending"
     assert [line.split()[2] for line in lines[1:]] == ["a.7", "a.8", "a.9", "a.30"]
 
 

@@ -1,4 +1,4 @@
-"""What ``vicur run`` promises: reuse, resumption, one clear message, and a summary whatever happens."""
+"""``vicur run``: reuse, resumption, clear error messages, and a summary in every case."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.cli.calling import caller
 from tests.pipelines.conftest import Project
 
 BEFORE_TRAINING = ["prepare", "extract", "base", "evaluate base"]
@@ -20,13 +22,13 @@ ONE_METHOD = ["--set", "methods=[vicur]"]
 def wait_for(text: str, file: Path, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not (file.exists() and text in file.read_text()):
-        assert time.monotonic() < deadline, f"{text!r} never came"
+        assert time.monotonic() < deadline, f"{text!r} never appeared"
         time.sleep(0.1)
 
 
 def processes_in(folder: Path) -> list[str]:
     """Command lines of the processes that work in ``folder``."""
-    found = []
+    lines = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             try:
@@ -35,11 +37,11 @@ def processes_in(folder: Path) -> list[str]:
             except OSError:
                 continue
             if cwd == folder and line:
-                found.append(line)
-    return found
+                lines.append(line)
+    return lines
 
 
-def wait_for_silence(folder: Path, seconds: float = 15.0) -> None:
+def wait_for_no_processes(folder: Path, seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while processes_in(folder):
         assert time.monotonic() < deadline, processes_in(folder)
@@ -89,20 +91,20 @@ def test_a_run_does_every_step_and_a_second_one_reuses_them(project: Project) ->
     assert second.returncode == 0, second.stdout
     assert project.latest.readlink() != link
     reused = dict.fromkeys([*BEFORE_TRAINING, "train vicur", "evaluate vicur"], "reused")
-    # The registry's state is no part of what a stage's result is kept under, and another comparison is other work.
+    # The result of registration depends on the registry, and another set of methods needs another comparison.
     assert project.status() == {**reused, "compare": "finished", "register": "finished"}
     assert project.calls()["train-vicur"] == 1
     assert [line.split()[1] for line in project.outcomes()] == ["FINISHED", "FINISHED"]
 
 
-def test_wrong_input_fails_at_once_with_its_message_and_the_next_run_goes_on(project: Project) -> None:
+def test_wrong_input_fails_without_a_retry_and_the_same_command_resumes(project: Project) -> None:
     failed = project.run(trouble="train vicur:input")
     assert failed.returncode == 1
     message = "photo.png: row 3: is torn. Replace it."
     assert f"train vicur failed: {message}" in failed.stdout
     assert "train-vicur.log" in failed.stdout
     assert "Traceback" not in failed.stdout + failed.stderr
-    assert project.calls()["train-vicur"] == 1  # a retry would find the same
+    assert project.calls()["train-vicur"] == 1  # a retry cannot help
     log = (project.latest / "logs" / "train-vicur.log").read_text()
     assert message in log
     assert "Traceback" not in log
@@ -113,36 +115,34 @@ def test_wrong_input_fails_at_once_with_its_message_and_the_next_run_goes_on(pro
     assert summary["dataset"] is not None
     assert [line.split()[1] for line in project.outcomes()] == ["FAILED"]
 
-    # What ran beside it came to its end, and its result is kept; the same command goes on under the same id.
+    # The other student was trained to its end and is reused. The same command resumes with the same id.
     assert project.status()["train opsd"] == "finished"
     again = project.run(trouble="evaluate vicur:flaky")
     assert again.returncode == 0, again.stdout
     assert project.summary()["run_id"] == summary["run_id"]
     assert project.status()["train opsd"] == "reused"
     assert project.status()["train vicur"] == "finished"
-    assert project.calls()["evaluate-vicur"] == 2  # what another attempt can mend is tried again
+    assert project.calls()["evaluate-vicur"] == 2  # a temporary error is retried
 
 
-def test_a_defect_is_told_in_a_line_and_its_traceback_is_in_the_log(project: Project) -> None:
-    run = project.run(trouble="prepare:defect")
-    assert run.returncode == 1
-    assert "ZeroDivisionError: division by zero" in run.stdout
-    assert "Traceback" not in run.stdout + run.stderr
-    assert "Traceback" in (project.latest / "logs" / "prepare.log").read_text()
-
-
-def test_a_step_that_dies_without_a_word_is_named_and_new_starts_afresh(project: Project) -> None:
+def test_a_step_that_was_killed_is_named_and_new_starts_a_new_run(project: Project) -> None:
     run = project.run(trouble="prepare:killed")
     assert run.returncode == 1
     assert project.summary()["error"]["stage"] == "prepare"
     assert "killed" in run.stdout
     run_id = project.summary()["run_id"]
-    project.run("--new", trouble="prepare:input")
+
+    # A defect of the code is reported on one line, and its traceback is in the log.
+    new = project.run("--new", trouble="prepare:defect")
     assert project.summary()["run_id"] != run_id
+    assert new.returncode == 1
+    assert "ZeroDivisionError: division by zero" in new.stdout
+    assert "Traceback" not in new.stdout + new.stderr
+    assert "Traceback" in (project.latest / "logs" / "prepare.log").read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_takes_its_steps_along(project: Project, number: signal.Signals) -> None:
+def test_stopping_a_run_stops_its_steps(project: Project, number: signal.Signals) -> None:
     with project.start(trouble="prepare:slow") as run:
         wait_for("waiting", project.latest / "events.jsonl")
         second = project.run()
@@ -151,23 +151,23 @@ def test_a_stopped_run_takes_its_steps_along(project: Project, number: signal.Si
     assert run.returncode == 128 + number
     assert "stopped" in output
     assert "Traceback" not in output
-    wait_for_silence(project.folder)
+    wait_for_no_processes(project.folder)
     assert not [log for log in (project.latest / "logs").iterdir() if "Traceback" in log.read_text()]
     assert project.summary()["status"] == "stopped"
-    # While it went on, the same command was refused.
+    # While it was running, the same command was refused.
     assert second.returncode == 2
-    assert "going on in another process" in second.stderr
+    assert "another process is running this run" in second.stderr
     assert "--new" in second.stderr
 
 
-def test_a_killed_run_takes_its_steps_along_and_goes_on_where_it_was(project: Project) -> None:
+def test_killing_a_run_ends_its_steps_and_the_same_command_resumes_it(project: Project) -> None:
     with project.start(*ONE_METHOD, trouble="train vicur:slow") as run:
         wait_for("waiting", project.latest / "events.jsonl")
         run.kill()
-    wait_for_silence(project.folder)
+    wait_for_no_processes(project.folder)
     assert not (project.latest / "summary.json").exists()
     run_id = project.latest.readlink().name
-    # The same trouble does not wait again: it finds its checkpoint. On a terminal this time (script makes one).
+    # The step finds its checkpoint and does not wait again. The command script provides a terminal.
     command = " ".join(f"'{part}'" for part in project.command(*ONE_METHOD))
     again = subprocess.run(
         ["script", "-qec", command, "/dev/null"],
@@ -178,7 +178,7 @@ def test_a_killed_run_takes_its_steps_along_and_goes_on_where_it_was(project: Pr
         timeout=120,
     )
     assert again.returncode == 0, again.stdout
-    assert "goes on" in again.stdout
+    assert "Resuming run" in again.stdout
     assert "✓" in again.stdout
     assert "reused" in again.stdout
     assert project.summary()["run_id"] == run_id
@@ -188,27 +188,41 @@ def test_a_killed_run_takes_its_steps_along_and_goes_on_where_it_was(project: Pr
     assert leftovers == []
 
 
-def test_an_unwritable_runs_folder_is_told_before_anything_starts(project: Project) -> None:
+@pytest.fixture
+def refused(project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs ``vicur run`` in this process, which must refuse it, and returns the error."""
+    monkeypatch.chdir(project.folder)
+    vicur = caller(monkeypatch, capfd)
+
+    def run(*settings: str) -> str:
+        result = vicur("run", *(word for setting in ("base.path=base", *settings) for word in ("--set", setting)))
+        assert result.code == 2
+        assert "Traceback" not in result.error
+        return result.error
+
+    return run
+
+
+def test_an_unwritable_folder_of_runs_is_reported_before_anything_starts(
+    project: Project, refused: Callable[..., str]
+) -> None:
     (project.folder / "runs").write_text("not a folder")
-    run = project.run()
-    assert run.returncode == 2
-    assert "runs" in run.stderr
-    assert "Choose a folder" in run.stderr
-    assert "Traceback" not in run.stderr
+    error = refused()
+    assert "runs" in error
+    assert "Choose a folder" in error
 
 
 @pytest.mark.parametrize(
-    ("setting", "words"), [("methods=[grpoo]", "'opsd'"), ("training.stepz=1", "stepz"), ("seed", "field=value")]
+    ("setting", "problem"), [("methods=[grpoo]", "'opsd'"), ("training.stepz=1", "stepz"), ("seed", "field=value")]
 )
-def test_a_wrong_setting_is_told_before_anything_starts(project: Project, setting: str, words: str) -> None:
-    run = project.run("--set", setting)
-    assert run.returncode == 2
-    assert words in run.stderr
-    assert "Traceback" not in run.stderr
+def test_a_wrong_setting_is_reported_before_anything_starts(
+    project: Project, refused: Callable[..., str], setting: str, problem: str
+) -> None:
+    assert problem in refused(setting)
     assert not (project.folder / "runs").exists()
 
 
-@pytest.mark.skipif(find_spec("vicur_vllm") is not None, reason="the plugin is here")
+@pytest.mark.skipif(find_spec("vicur_vllm") is not None, reason="the plugin is installed")
 @pytest.mark.parametrize(
     ("setting", "part"),
     [
@@ -216,21 +230,18 @@ def test_a_wrong_setting_is_told_before_anything_starts(project: Project, settin
         ("training.teacher={type: self-frozen, engine: vllm}", "teacher"),
     ],
 )
-def test_an_engine_that_is_not_installed_is_told_before_anything_starts(
-    project: Project, setting: str, part: str
+def test_a_missing_engine_is_reported_before_anything_starts(
+    project: Project, refused: Callable[..., str], setting: str, part: str
 ) -> None:
-    run = project.run(*ONE_METHOD, "--set", setting)
-    assert run.returncode == 2
-    assert f"training.{part}.engine, method vicur: vLLM is asked for" in run.stderr
+    assert f"training.{part}.engine, method vicur: vLLM" in refused("methods=[vicur]", setting)
     assert not (project.folder / "runs").exists()
 
 
 @pytest.mark.parametrize(
     "settings", [["base.path=nowhere"], ["methods=[opd]", "training.teacher={type: checkpoint, path: nowhere}"]]
 )
-def test_a_model_that_is_not_there_is_told_before_anything_starts(project: Project, settings: list[str]) -> None:
-    run = project.run(*(word for setting in settings for word in ("--set", setting)))
-    assert run.returncode == 2
-    assert "nowhere: is no folder" in run.stderr
-    assert "Traceback" not in run.stderr
+def test_a_missing_model_is_reported_before_anything_starts(
+    project: Project, refused: Callable[..., str], settings: list[str]
+) -> None:
+    assert "nowhere" in refused(*settings)
     assert not (project.folder / "runs").exists()

@@ -1,4 +1,4 @@
-"""Which run a command belongs to."""
+"""A command resumes a run or starts a new one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def end(run: RunFolder, status: str) -> None:
     run.summary.write_text(json.dumps({"status": status}))
 
 
-def test_a_run_that_has_not_ended_well_goes_on(tmp_path: Path) -> None:
+def test_a_run_that_has_not_succeeded_is_resumed(tmp_path: Path) -> None:
     first, resumed = open_run(tmp_path, LOCAL)
     assert not resumed
     assert first.config() == LOCAL
@@ -30,7 +30,7 @@ def test_a_run_that_has_not_ended_well_goes_on(tmp_path: Path) -> None:
         assert open_run(tmp_path, LOCAL) == (first, True)
 
 
-def test_a_run_that_has_ended_well_is_over(tmp_path: Path) -> None:
+def test_a_run_that_has_succeeded_is_not_resumed(tmp_path: Path) -> None:
     first, _ = open_run(tmp_path, LOCAL)
     end(first, "succeeded")
     second, resumed = open_run(tmp_path, LOCAL)
@@ -39,7 +39,7 @@ def test_a_run_that_has_ended_well_is_over(tmp_path: Path) -> None:
     assert [run.run_id for run in all_runs(tmp_path)] == [first.run_id, second.run_id]
 
 
-def test_another_configuration_is_another_run(tmp_path: Path) -> None:
+def test_another_configuration_starts_another_run(tmp_path: Path) -> None:
     first, _ = open_run(tmp_path, LOCAL)
     other, resumed = open_run(tmp_path, OTHER)
     assert not resumed
@@ -47,7 +47,7 @@ def test_another_configuration_is_another_run(tmp_path: Path) -> None:
     assert open_run(tmp_path, LOCAL) == (first, True)
 
 
-def test_runs_of_two_pipelines_do_not_take_each_other_for_their_own(tmp_path: Path) -> None:
+def test_runs_of_different_pipelines_are_kept_apart(tmp_path: Path) -> None:
     ablation = AblationConfig(name="local", arms=(Arm(name="a", about="a", method="vicur"),))
     first, _ = open_run(tmp_path, LOCAL)
     other, resumed = open_run(tmp_path, ablation)
@@ -56,16 +56,16 @@ def test_runs_of_two_pipelines_do_not_take_each_other_for_their_own(tmp_path: Pa
     assert open_run(tmp_path, ablation) == (other, True)
 
 
-def test_new_is_new(tmp_path: Path) -> None:
+def test_new_starts_a_new_run(tmp_path: Path) -> None:
     first, _ = open_run(tmp_path, LOCAL)
     second, resumed = open_run(tmp_path, LOCAL, new=True)
     assert not resumed
     assert second != first
-    # The newest of the same configuration is the one that goes on.
+    # The newest run of a configuration is the one that is resumed.
     assert open_run(tmp_path, LOCAL) == (second, True)
 
 
-def test_an_older_version_or_a_torn_record_is_no_obstacle(tmp_path: Path) -> None:
+def test_an_unreadable_record_of_another_run_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "local-1").mkdir()
     (tmp_path / "local-1" / "run.json").write_text("{")
     (tmp_path / "notes").mkdir()
@@ -74,7 +74,7 @@ def test_an_older_version_or_a_torn_record_is_no_obstacle(tmp_path: Path) -> Non
     assert run in all_runs(tmp_path)
 
 
-def test_preparing_keeps_the_logs_and_removes_what_was_half_done(tmp_path: Path) -> None:
+def test_preparing_keeps_logs_and_removes_partial_outputs(tmp_path: Path) -> None:
     run, _ = open_run(tmp_path, LOCAL)
     run.prepare()
     (run.outputs / "half").write_text("x")
@@ -88,7 +88,7 @@ def test_preparing_keeps_the_logs_and_removes_what_was_half_done(tmp_path: Path)
     assert not run.summary.exists()
 
 
-def test_latest_moves_and_never_replaces_what_is_no_link(tmp_path: Path) -> None:
+def test_latest_is_updated_and_never_replaces_a_folder(tmp_path: Path) -> None:
     first, _ = open_run(tmp_path, LOCAL)
     second, _ = open_run(tmp_path, OTHER)
     for run in (first, second):
@@ -101,7 +101,7 @@ def test_latest_moves_and_never_replaces_what_is_no_link(tmp_path: Path) -> None
     assert not (tmp_path / "latest").is_symlink()
 
 
-def test_a_run_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_process_can_hold_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vicur_pipelines.run_folder._PATIENCE_SECONDS", 0.2)
     run, _ = open_run(tmp_path, LOCAL)
     with run.held(), pytest.raises(VicurError, match="another process"), run.held():

@@ -1,4 +1,4 @@
-"""``vicur submit`` against a double of the API server: what it sends, what it shows, and the exit status."""
+"""``vicur submit`` against a double of the API server: requests, output and exit status."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.cli.calling import Command, Result, caller
 from tests.pipelines.kfp_server_double import KfpServerDouble, node, serving
 from tests.tracking.server import free_port
 
-SECRET = "tok-4711"  # noqa: S105 (to find it where it may not be)
+SECRET = "tok-4711"  # noqa: S105 (to search for it in the output)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def run_of(kfp: KfpServerDouble):
     return run
 
 
-def test_a_run_is_uploaded_started_and_followed_to_its_success(kfp, submit) -> None:
+def test_a_run_is_uploaded_started_and_followed_until_it_succeeds(kfp, submit) -> None:
     drivers = [
         node("root-driver", "SUCCEEDED", 0, 1),
         node("prepare-driver", "SUCCEEDED", 1, 1),
@@ -90,7 +90,7 @@ def test_a_run_is_uploaded_started_and_followed_to_its_success(kfp, submit) -> N
     assert run_of(kfp).pipeline_version_reference.pipeline_version_id == "pipeline_version-1"
 
 
-def test_the_steps_of_a_package_come_after_those_that_they_wait_for(package: Path) -> None:
+def test_the_steps_of_a_package_are_in_topological_order(package: Path) -> None:
     names = step_names(Package.read(package).spec)
     assert set(names) == {
         "preflight",
@@ -115,7 +115,7 @@ def test_the_steps_of_a_package_come_after_those_that_they_wait_for(package: Pat
     assert names[-1] == "outcome"
 
 
-def test_on_a_terminal_steps_that_are_to_come_are_shown_too(kfp, submit) -> None:
+def test_a_terminal_shows_pending_steps(kfp, submit) -> None:
     submit("--no-follow")
     kfp.script = [("RUNNING", [node("prepare", "SUCCEEDED", 0, 2), node("extract", "RUNNING", 3)]), ("SUCCEEDED", [])]
     screen = io.StringIO()
@@ -126,15 +126,15 @@ def test_on_a_terminal_steps_that_are_to_come_are_shown_too(kfp, submit) -> None
         assert name in screen.getvalue()
 
 
-def test_iterations_of_a_loop_are_told_apart(kfp, submit) -> None:
+def test_iterations_of_a_loop_are_numbered(kfp, submit) -> None:
     first, second = node("train", "RUNNING", 5, task_id="b"), node("train", "RUNNING", 9, task_id="a")
     kfp.script = [
         ("RUNNING", [first]),
         ("RUNNING", [second, first]),
         ("SUCCEEDED", [{**second, "state": "SUCCEEDED"}, first]),
     ]
-    told = [line for line in submit().output.splitlines() if line.startswith("train")]
-    assert told == ["train: running", "train 2: running", "train 2: finished"]
+    lines = [line for line in submit().output.splitlines() if line.startswith("train")]
+    assert lines == ["train: running", "train 2: running", "train 2: finished"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_failure_names_the_step_the_reason_and_the_logs(kfp, submit) -> None:
     assert "compare" not in output
 
 
-def test_what_a_failure_says_keeps_its_secrets(kfp, submit) -> None:
+def test_secrets_in_the_message_of_a_failure_are_redacted(kfp, submit) -> None:
     kfp.error = f"no answer from http://ann:{SECRET}@host"
     kfp.script = [("FAILED", [node("extract", "FAILED", 3, 5, error={"message": kfp.error})])]
     result = submit()
@@ -175,18 +175,16 @@ def test_what_a_failure_says_keeps_its_secrets(kfp, submit) -> None:
     assert SECRET not in result.output + result.error
 
 
-def test_the_same_package_is_uploaded_once_and_another_gets_a_version_of_its_own(
-    kfp, submit, tmp_path, package
-) -> None:
+def test_a_package_is_uploaded_once_and_another_one_gets_its_own_version(kfp, submit, tmp_path, package) -> None:
     assert "uploaded" in submit("--no-follow").output
-    assert "is on the server" in submit("--no-follow").output
+    assert "already on the server" in submit("--no-follow").output
     other = tmp_path / "other.yaml"
     other.write_text(package.read_text() + "# more\n")
     assert "uploaded" in submit("--no-follow", "--package", str(other), start=False).output
     assert (len(kfp.pipelines), len(kfp.versions), len(kfp.runs), len(kfp.experiments)) == (1, 2, 3, 1)
 
 
-def test_an_upload_that_somebody_else_has_won_is_no_error(kfp, submit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_concurrent_upload_of_the_same_package_is_not_an_error(kfp, submit, monkeypatch: pytest.MonkeyPatch) -> None:
     submit("--no-follow")
     listed = KfpServerDouble.pipeline_service_list_pipeline_versions
     answers = iter([lambda *_, **__: {}, listed])
@@ -194,7 +192,7 @@ def test_an_upload_that_somebody_else_has_won_is_no_error(kfp, submit, monkeypat
         KfpServerDouble, "pipeline_service_list_pipeline_versions", lambda *a, **k: next(answers)(*a, **k)
     )
     kfp.faults = [("upload_pipeline_version", 400, b"Failed to create a pipeline version")]
-    assert "is on the server" in submit("--no-follow").output
+    assert "already on the server" in submit("--no-follow").output
     assert len(kfp.versions) == 1
 
 
@@ -204,11 +202,11 @@ def test_a_configuration_is_compiled_on_the_way(kfp, submit) -> None:
     (version,) = kfp.versions.values()
     parameters = version.pipeline_spec["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
     assert parameters["training"]["defaultValue"]["steps"] == 7
-    assert "is on the server" in submit(*arguments, start=False).output, "compiling twice gives the same bytes"
+    assert "already on the server" in submit(*arguments, start=False).output, "compiling twice gives the same bytes"
 
 
-def test_parameters_are_read_as_the_package_declares_them(kfp, submit) -> None:
-    given = [
+def test_parameters_have_the_types_that_the_package_declares(kfp, submit) -> None:
+    assignments = [
         "seed=3",
         "methods=[opsd, vicur]",
         "checkpoints=0123",
@@ -216,7 +214,7 @@ def test_parameters_are_read_as_the_package_declares_them(kfp, submit) -> None:
         "data.path=/d",
         "training={steps: 9}",
     ]
-    submit("--no-follow", *[word for each in given for word in ("-p", each)])
+    submit("--no-follow", *[word for each in assignments for word in ("-p", each)])
     assert run_of(kfp).runtime_config.parameters == {
         "seed": 3,
         "methods": ["opsd", "vicur"],
@@ -226,17 +224,17 @@ def test_parameters_are_read_as_the_package_declares_them(kfp, submit) -> None:
     }
 
 
-def test_one_setting_of_a_section_keeps_the_others_of_the_package(kfp, submit) -> None:
+def test_a_single_setting_keeps_the_other_settings_of_the_package(kfp, submit) -> None:
     submit(
         "--pipeline", "distill", "--set", "training.batch_size=5", "-p", "training.steps=9", "--no-follow", start=False
     )
     assert run_of(kfp).runtime_config.parameters["training"] == {"steps": 9, "batch_size": 5}
 
 
-def test_a_setting_that_is_not_in_the_form_goes_to_its_overrides(kfp, submit) -> None:
-    given = ["gpu_count=4", "training.steps=9", "registry.gate.margin=1.0e-2", 'overrides={"base.path": tiny}']
-    given += ["overrides.cluster.look=false", "checkpoints=s3://team/runs"]
-    submit("--no-follow", *[word for each in given for word in ("-p", each)], start=False)
+def test_settings_outside_the_form_are_added_to_its_overrides(kfp, submit) -> None:
+    assignments = ["gpu_count=4", "training.steps=9", "registry.gate.margin=1.0e-2", 'overrides={"base.path": tiny}']
+    assignments += ["overrides.cluster.look=false", "checkpoints=s3://team/runs"]
+    submit("--no-follow", *[word for each in assignments for word in ("-p", each)], start=False)
     assert run_of(kfp).runtime_config.parameters == {
         "gpu_count": 4,
         "overrides": {
@@ -249,21 +247,21 @@ def test_a_setting_that_is_not_in_the_form_goes_to_its_overrides(kfp, submit) ->
     }
 
 
-@pytest.mark.parametrize(("old", "given"), [(False, "benchmarks"), (True, "splits")])
+@pytest.mark.parametrize(("old", "name"), [(False, "benchmarks"), (True, "splits")])
 def test_the_splits_have_their_old_name_in_older_packages_and_either_name_is_accepted(
-    kfp, submit, tmp_path: Path, old: bool, given: str
+    kfp, submit, tmp_path: Path, old: bool, name: str
 ) -> None:
     write_package(tmp_path / "p.yaml", None, None, versioned=False, pipeline="cluster")
     if old:
         text = (tmp_path / "p.yaml").read_text()
         (tmp_path / "p.yaml").write_text(text.replace("splits:\n", "benchmarks:\n"))
-    submit("--package", str(tmp_path / "p.yaml"), "-p", f"{given}=[test]", "--no-follow", start=False)
-    name = "benchmarks" if old else "splits"
-    assert run_of(kfp).runtime_config.parameters == {name: ["test"]}
+    submit("--package", str(tmp_path / "p.yaml"), "-p", f"{name}=[test]", "--no-follow", start=False)
+    declared = "benchmarks" if old else "splits"
+    assert run_of(kfp).runtime_config.parameters == {declared: ["test"]}
 
 
 @pytest.mark.parametrize(
-    ("given", "problem", "remedy"),
+    ("assignment", "problem", "remedy"),
     [
         ("sead=1", "no parameter 'sead'", "Did you mean 'seed'?"),
         ("nothing=1", "no parameter 'nothing'", "It has: base, "),
@@ -279,9 +277,9 @@ def test_the_splits_have_their_old_name_in_older_packages_and_either_name_is_acc
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_sent(
-    kfp, submit, given: str, problem: str, remedy: str
+    kfp, submit, assignment: str, problem: str, remedy: str
 ) -> None:
-    result = submit("-p", given)
+    result = submit("-p", assignment)
     assert result.code == 2
     assert problem in result.error
     assert remedy in result.error
@@ -289,7 +287,7 @@ def test_a_wrong_parameter_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("assignment", "problem"),
     [
         ("trainign.steps=9", "no parameter 'trainign'"),
         ("training={steps: 9}", "no parameter 'training'"),
@@ -297,15 +295,15 @@ def test_a_wrong_parameter_is_refused_before_anything_is_sent(
         ("overrides=[1]", "is not a mapping"),
     ],
 )
-def test_a_wrong_setting_beside_the_form_is_refused_before_anything_is_sent(
-    kfp, submit, given: str, problem: str
+def test_a_wrong_setting_outside_the_form_is_refused_before_anything_is_sent(
+    kfp, submit, assignment: str, problem: str
 ) -> None:
-    result = submit("-p", given, start=False)
+    result = submit("-p", assignment, start=False)
     assert (result.code, kfp.requests) == (2, [])
     assert problem in result.error
 
 
-def test_a_parameter_without_a_default_is_asked_for(submit, kfp, tmp_path, package) -> None:
+def test_a_missing_parameter_without_a_default_is_refused(submit, kfp, tmp_path, package) -> None:
     documents = list(yaml.safe_load_all(package.read_text()))
     documents[0]["root"]["inputDefinitions"]["parameters"]["seed"] = {"parameterType": "NUMBER_INTEGER"}
     (tmp_path / "p.yaml").write_text(yaml.safe_dump_all(documents))
@@ -321,32 +319,32 @@ def test_a_parameter_without_a_default_is_asked_for(submit, kfp, tmp_path, packa
         "pipelineInfo: {name: a}\nroot: {dag: {}, inputDefinitions: {parameters: {x: 5}}}",
     ],
 )
-def test_a_file_that_is_no_package_is_refused(submit, tmp_path, text: str) -> None:
+def test_a_file_that_is_not_a_package_is_refused(submit, tmp_path, text: str) -> None:
     (tmp_path / "p.yaml").write_text(text)
     result = submit("--package", str(tmp_path / "p.yaml"), start=False)
     assert result.code == 2
-    assert "is no compiled pipeline" in result.error
+    assert "the file is not a compiled pipeline" in result.error
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["--package", "p.yaml", "--set", "seed=1"], "--set has no effect on a package"),
-        (["--follow", "r", "--package", "p.yaml"], "is for a run that is there"),
-        (["--terminate", "r", "--image", "i"], "is for a run that is there"),
-        (["--terminate", "r", "--follow", "r"], "either followed or terminated"),
-        (["--terminate", "", "--follow", "r"], "either followed or terminated"),
-        (["--follow", ""], "--follow: names no run"),
-        (["--terminate", " "], "--terminate: names no run"),
+        (["--follow", "r", "--package", "p.yaml"], "an existing run needs no package"),
+        (["--terminate", "r", "--image", "i"], "an existing run needs no package"),
+        (["--terminate", "r", "--follow", "r"], "--follow and --terminate exclude each other"),
+        (["--terminate", "", "--follow", "r"], "--follow and --terminate exclude each other"),
+        (["--follow", ""], "--follow: the id of the run is empty"),
+        (["--terminate", " "], "--terminate: the id of the run is empty"),
     ],
 )
-def test_options_of_which_one_would_be_ignored_are_refused(kfp, submit, arguments: list[str], problem: str) -> None:
+def test_options_that_would_be_ignored_are_refused(kfp, submit, arguments: list[str], problem: str) -> None:
     result = submit(*arguments, start=False)
     assert (result.code, kfp.requests) == (2, [])
     assert problem in result.error
 
 
-def test_a_run_is_followed_again_by_its_id_and_knows_its_steps(kfp, submit) -> None:
+def test_a_run_can_be_followed_by_its_id(kfp, submit) -> None:
     run_id = submit("--no-follow").output.split()[-1]
     kfp.script = [("FAILED", [node("base", "FAILED", 0, 1, error={"message": "no such model"})])]
     result = submit("--follow", run_id, start=False)
@@ -354,17 +352,17 @@ def test_a_run_is_followed_again_by_its_id_and_knows_its_steps(kfp, submit) -> N
     assert "base: failed (1.0 s): no such model" in result.output
 
 
-def test_a_run_of_the_sdk_that_brings_its_own_package_is_followed_too(kfp, submit, package) -> None:
+def test_a_run_that_the_sdk_started_can_be_followed(kfp, submit, package) -> None:
     create_with_kfp(kfp, package)
     kfp.script = [("SUCCEEDED", [node("base", "SUCCEEDED", 0, 1)])]
     result = submit("--follow", "run-1", start=False)
     assert (result.code, "base: finished (1.0 s)" in result.output) == (0, True)
 
 
-def test_an_unknown_run_is_told(submit) -> None:
+def test_an_unknown_run_is_reported(submit) -> None:
     result = submit("--follow", "nowhere", start=False)
     assert result.code == 2
-    assert "does not have what was asked for (404: ResourceNotFoundError: nowhere not found)" in result.error
+    assert "not found on the server (404: ResourceNotFoundError: nowhere not found)" in result.error
 
 
 def test_a_run_is_terminated(kfp, submit) -> None:
@@ -376,14 +374,14 @@ def test_a_run_is_terminated(kfp, submit) -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """What a shell starts in the background ignores SIGINT, and so would what the tests start."""
+    """Processes that a shell starts in the background ignore SIGINT, and so would their children."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(kfp, package) -> None:
+def test_ctrl_c_does_not_stop_the_run_and_prints_how_to_follow_it(kfp, package) -> None:
     kfp.script = [("RUNNING", [node("prepare", "RUNNING")])]
     command = [sys.executable, "-c", "from vicur.cli import main; main()", "submit", "--package", str(package)]
     command += ["--endpoint", kfp.endpoint, "--every", "0.1"]
@@ -397,37 +395,37 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(kfp, package) -> None
         finally:
             process.kill()
     assert process.returncode == 130
-    assert "The run goes on. Follow it: vicur submit --follow run-1" in output
+    assert "The run continues. Follow it: vicur submit --follow run-1" in output
     assert "Terminate it: vicur submit --terminate run-1" in output
     assert error == ""
     assert "run_service_terminate_run" not in kfp.requests
 
 
 @pytest.mark.parametrize("fault", [503, 429, None], ids=["unavailable", "too many requests", "hung up"])
-def test_a_server_that_goes_away_while_a_run_is_followed_is_asked_again(kfp, submit, fault: int | None) -> None:
+def test_a_server_that_goes_away_while_a_run_is_followed_is_retried(kfp, submit, fault: int | None) -> None:
     kfp.script = [("RUNNING", [])] * 3 + [("SUCCEEDED", [])]
-    # urllib3 itself asks four times where the server hangs up.
+    # urllib3 itself retries three times if the server hangs up.
     kfp.when_looked_at(2, [("run_service_get_run", fault, b"upstream")] * (5 if fault is None else 2))
     result = submit()
     assert result.code == 0
-    assert result.output.count("Asking again.") == 1
+    assert result.output.count("Retrying.") == 1
 
 
-def test_a_run_that_cannot_be_looked_at_even_once_is_an_error(kfp, submit) -> None:
+def test_a_run_whose_state_is_never_returned_is_an_error(kfp, submit) -> None:
     submit("--no-follow")
     kfp.faults = [("run_service_get_run", 503, b"upstream")]
     result = submit("--follow", "run-1", start=False)
-    assert (result.code, "is in trouble (503: upstream)" in result.error) == (2, True)
+    assert (result.code, "the server has a problem (503: upstream)" in result.error) == (2, True)
 
 
-def test_a_token_that_expires_ends_the_view_and_not_the_run(kfp, submit) -> None:
+def test_a_token_that_expires_does_not_stop_the_run(kfp, submit) -> None:
     kfp.token = SECRET
     kfp.script = [("RUNNING", [node("prepare", "RUNNING")])]
     kfp.when_looked_at(2, [("run_service_get_run", 401, b"expired")])
     result = submit("--token", SECRET)
     assert result.code == 2
-    assert "does not know you" in result.error
-    assert "The run goes on" in result.error
+    assert "requires a valid token" in result.error
+    assert "The run continues" in result.error
     assert "vicur submit --follow run-1" in result.error
     assert SECRET not in result.output + result.error
 
@@ -435,14 +433,16 @@ def test_a_token_that_expires_ends_the_view_and_not_the_run(kfp, submit) -> None
 @pytest.mark.parametrize(
     ("operation", "status", "words"),
     [
-        ("healthz_service_get_healthz", 401, "does not know you (401: why)"),
-        ("run_service_create_run", 403, "does not let you do that (403: why)"),
-        ("experiment_service_create_experiment", 404, "does not have what was asked for (404: why)"),
-        ("run_service_create_run", 400, "refuses the request (400: why)"),
-        ("upload_pipeline_version", 500, "is in trouble (500: why)"),
+        ("healthz_service_get_healthz", 401, "requires a valid token (401: why)"),
+        ("run_service_create_run", 403, "your account is not allowed to do this (403: why)"),
+        ("experiment_service_create_experiment", 404, "not found on the server (404: why)"),
+        ("run_service_create_run", 400, "refused the request (400: why)"),
+        ("upload_pipeline_version", 500, "has a problem (500: why)"),
     ],
 )
-def test_what_the_server_refuses_is_told_with_its_reason(kfp, submit, operation: str, status: int, words: str) -> None:
+def test_a_refusal_of_the_server_is_reported_with_its_reason(
+    kfp, submit, operation: str, status: int, words: str
+) -> None:
     kfp.faults = [(operation, status, b"why")]
     result = submit()
     assert result.code == 2
@@ -450,15 +450,15 @@ def test_what_the_server_refuses_is_told_with_its_reason(kfp, submit, operation:
     assert len(result.error.splitlines()) == 2
 
 
-def test_a_start_that_nobody_heard_back_of_is_not_tried_again_and_told_as_that(kfp, submit) -> None:
+def test_a_start_without_an_answer_is_reported_and_not_retried(kfp, submit) -> None:
     kfp.faults = [("run_service_create_run", None, b"")]
     result = submit()
     assert result.code == 2
-    assert "Whether the run was started is not known" in result.error
+    assert "The run may or may not have started" in result.error
     assert kfp.requests.count("run_service_create_run") == 1
 
 
-def test_a_token_is_sent_as_bearer_and_comes_from_the_environment_too(
+def test_a_token_is_sent_as_bearer_token_and_can_come_from_the_environment(
     kfp, submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kfp.token = SECRET
@@ -467,24 +467,24 @@ def test_a_token_is_sent_as_bearer_and_comes_from_the_environment_too(
     assert submit("--no-follow").code == 0
 
 
-def test_a_pod_uses_the_token_that_it_is_given(kfp, submit, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_uses_its_mounted_token(kfp, submit, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     kfp.token = SECRET
     (tmp_path / "token").write_text(SECRET + "\n")
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
     assert submit("--no-follow").code == 0
 
 
-def test_a_server_of_several_users_wants_a_namespace_and_files_everything_there(kfp, submit) -> None:
+def test_a_multi_user_server_requires_a_namespace_and_everything_is_created_in_it(kfp, submit) -> None:
     kfp.multi_user = True
     result = submit()
     assert result.code == 2
-    assert "no namespace is named" in result.error
+    assert "no namespace is given" in result.error
     assert submit("--namespace", "team-a").code == 0
     held = [*kfp.experiments.values(), *kfp.pipelines.values()]
     assert [each.namespace for each in held] == ["team-a", "team-a"]
 
 
-def test_no_endpoint_and_a_dead_one_are_told_with_a_remedy(submit, vicur, package) -> None:
+def test_a_missing_and_an_unreachable_endpoint_are_reported_with_a_remedy(submit, vicur, package) -> None:
     result = vicur("submit", "--package", str(package))
     assert result.code == 2
     assert "KFP_ENDPOINT" in result.error
@@ -509,7 +509,7 @@ def test_no_endpoint_and_a_dead_one_are_told_with_a_remedy(submit, vicur, packag
     ],
 )
 @pytest.mark.parametrize("arguments", [(), ("--follow", "a-run")])
-def test_what_is_no_server_of_pipelines_is_not_taken_for_one(
+def test_another_kind_of_server_is_reported(
     vicur: Command, package: Path, kind: str, page: bytes, arguments: tuple[str, ...]
 ) -> None:
     class Page(BaseHTTPRequestHandler):
@@ -528,30 +528,30 @@ def test_what_is_no_server_of_pipelines_is_not_taken_for_one(
     server = HTTPServer(("127.0.0.1", 0), Page)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        asked = arguments or ("--package", str(package))
-        result = vicur("submit", *asked, "--endpoint", f"http://127.0.0.1:{server.server_port}")
+        what = arguments or ("--package", str(package))
+        result = vicur("submit", *what, "--endpoint", f"http://127.0.0.1:{server.server_port}")
     finally:
         server.shutdown()
         server.server_close()
     assert result.code == 2
-    assert "not as Kubeflow Pipelines does" in result.error
+    assert "not like Kubeflow Pipelines" in result.error
     assert "/pipeline" in result.error
 
 
 @pytest.mark.parametrize("token", [f"{SECRET}\nx", f"{SECRET} x", f"{SECRET}ü"])
-def test_a_token_that_cannot_be_sent_is_told_and_not_shown(kfp, submit, token: str) -> None:
+def test_a_token_with_invalid_characters_is_refused_and_not_shown(kfp, submit, token: str) -> None:
     result = submit("--token", token)
     assert (result.code, kfp.requests) == (2, [])
-    assert "the token holds blanks" in result.error
+    assert "the token contains blanks" in result.error
     assert SECRET not in result.output + result.error
 
 
-def test_a_tokens_line_break_at_its_end_is_none_of_it(kfp, submit) -> None:
+def test_a_line_break_at_the_end_of_a_token_is_ignored(kfp, submit) -> None:
     kfp.token = SECRET
     assert submit("--token", f"{SECRET}\n").code == 0
 
 
-def test_a_run_has_name_experiment_and_account_that_are_asked_for(kfp, submit) -> None:
+def test_a_run_gets_the_given_name_experiment_and_service_account(kfp, submit) -> None:
     submit("--no-follow", "--run-name", "mine", "--experiment", "trials", "--service-account", "vicur-pipeline")
     run = run_of(kfp)
     assert (run.display_name, run.service_account) == ("mine", "vicur-pipeline")

@@ -39,19 +39,19 @@ def inputs(session, base, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def uninterrupted(inputs, tmp_path_factory) -> Path:
-    """The student of a training that nothing stopped."""
+    """The student of an uninterrupted training."""
     return train_once(inputs, tmp_path_factory.mktemp("uninterrupted"))
 
 
 @pytest.fixture
 def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of an S3 that holds the empty bucket ``checkpoints``, which this process and those that it starts find."""
+    """A client of an S3 server with the empty bucket ``checkpoints``, configured for this process and its children."""
     use_s3(s3_address, monkeypatch)
     with empty_bucket("checkpoints") as bucket:
         yield bucket.meta.client
 
 
 def curves(student: Path) -> list[dict[str, float]]:
-    """A student's records, without what a clock said."""
+    """Return a student's metrics without times."""
     records = [json.loads(line) for line in (student / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in r.items() if not k.startswith("seconds/") and k != "tokens_per_second"} for r in records]

@@ -1,4 +1,4 @@
-"""Small real things to train with: a few digit scenes and a tiny Qwen3-VL with random weights."""
+"""Small inputs for training tests: a few digit scenes and a tiny Qwen3-VL with random weights."""
 
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from vicur.modeling import save_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 from vicur.training.examples import TrainingExample, training_examples
-from vicur.training.state import TrainState, build_learner
+from vicur.training.state import TrainState, build_state
 from vicur.training.world import World
 
 SMALL = DigitScenesConfig(
@@ -33,7 +33,7 @@ def scenes(split: str) -> tuple[Example, ...]:
 
 
 def save_random_base(folder: Path, seed: int = 0) -> Path:
-    """A base with random weights: large enough that it answers with varied tokens."""
+    """Save a base with random weights, large enough for varied responses."""
     tokenizer = tiny_tokenizer(vocabulary())
     torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(tiny_config(tokenizer)).eval()
@@ -42,38 +42,38 @@ def save_random_base(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def learner_for(
+def state_for(
     base: Path,
     *,
     work: Path | None = None,
-    processes: World | None = None,
+    world: World | None = None,
     **settings: object,
 ) -> TrainState:
-    """What the training stage builds, from a base folder. A method whose teacher is to be named gets the one that ships."""
-    named = (
+    """Return the state that the training stage builds. A method whose teacher is another checkpoint gets the shipped base."""
+    teacher_path = (
         {"teacher": {"type": "checkpoint", "path": BaseModelConfig().folder}}
         if settings.get("method") in ("opd", "opd-vicur")
         else {}
     )
-    # Without a folder of its own, nothing of one test reaches another.
-    kept = {} if work else {"features": {"disk_gb": 0}}
+    # Without a folder of its own, a test must not find cached features of another.
+    no_cache = {} if work else {"features": {"disk_gb": 0}}
     config = TrainConfig.model_validate(
-        {"batch_size": 4, **kept, "rollout": {"max_new_tokens": 8}, **named, **settings}
+        {"batch_size": 4, **no_cache, "rollout": {"max_new_tokens": 8}, **teacher_path, **settings}
     )
     teacher = config.effective.teacher
     inputs = {"base": base, **({"teacher": teacher.folder} if teacher.type == "checkpoint" else {})}
-    return build_learner(
+    return build_state(
         config,
         inputs,
         Chat.load(base),
         seed=0,
-        processes=processes or World.alone("cpu"),
+        world=world or World.single("cpu"),
         work=work or base.parent / "work",
     )
 
 
-def taught(learner: TrainState) -> list[TrainingExample]:
-    """The small distillation pool, with what the learner's method teaches with."""
+def examples_for(state: TrainState) -> list[TrainingExample]:
+    """Return the small distillation pool with the prompts of the state's method."""
     examples = scenes("distill")
     cues = {example.id: str(example.cue) for example in examples}
-    return training_examples(examples, cues, learner.chat, learner.config)[0]
+    return training_examples(examples, cues, state.chat, state.config)[0]

@@ -1,4 +1,4 @@
-"""Checkpoints: what goes in comes out, whole, and a full disk is told as one."""
+"""Checkpoints: exact round trips, detection of damage, and full disks."""
 
 import errno
 
@@ -20,7 +20,7 @@ from vicur.training.checkpoint import (
 )
 from vicur.training.world import World
 
-ALONE = World.alone("cpu")
+ALONE = World.single("cpu")
 
 
 def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -47,7 +47,7 @@ def checkpoint_of(model: nn.Module, optimizer: torch.optim.Optimizer, step: int,
     )
 
 
-def test_a_restored_training_goes_on_bit_for_bit(tmp_path):
+def test_restored_training_continues_bit_for_bit(tmp_path):
     model, optimizer = trained(3)
     written = checkpoint_of(model, optimizer, 3, seed=1)
     write_checkpoint(written, tmp_path)
@@ -63,21 +63,21 @@ def test_a_restored_training_goes_on_bit_for_bit(tmp_path):
     assert torch.equal(model[1].weight, other[1].weight)
 
 
-def test_only_what_is_trained_is_kept():
+def test_only_trained_weights_are_saved():
     model, _ = trained(1)
     assert set(trained_weights(model)) == {"1.weight", "1.bias"}
 
 
-def test_weights_of_another_model_are_refused_and_change_nothing():
+def test_weights_of_another_model_are_rejected_and_change_nothing():
     model, _ = trained(1)
     before = ALONE.collect(trained_weights(model))
-    with pytest.raises(VicurError, match=r"holds other weights than those that are trained \(0.weight, 1.bias\)"):
+    with pytest.raises(VicurError, match=r"not those that this training trains \(0.weight, 1.bias\)"):
         restore({"0.weight": torch.ones(3, 3), "1.weight": torch.ones(2, 3)}, trained_weights(model), ALONE)
     assert all(torch.equal(w, before[n]) for n, w in trained_weights(model).items())
 
 
 @pytest.mark.parametrize("file", ["model", "optimizer", "best", "extra", "state"])
-def test_a_flipped_byte_or_a_missing_file_makes_it_none(tmp_path, file):
+def test_damaged_or_missing_file_gives_none(tmp_path, file):
     write_checkpoint(checkpoint_of(*trained(1), 1), tmp_path)
     (path,) = tmp_path.glob(f"{file}.*")
     whole = path.read_bytes()
@@ -89,7 +89,7 @@ def test_a_flipped_byte_or_a_missing_file_makes_it_none(tmp_path, file):
     assert read_checkpoint(tmp_path) is not None
 
 
-def test_a_disk_that_takes_no_more_is_told_as_such(tmp_path):
+def test_full_disk_raises_oserror(tmp_path):
     weights = {"weight": torch.zeros(1 << 16)}
     made = Checkpoint(Progress(1, 0.0, 0, 0, []), {}, weights, weights, {})
     with full_disk(1 << 16), pytest.raises(OSError, match="File too large") as caught:

@@ -1,4 +1,4 @@
-"""Where checkpoints lie: the newest whole one is found, on this machine or on S3, and only by the training that wrote it."""
+"""The checkpoint store: the newest intact checkpoint, on this machine or S3, and only for the training that wrote it."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def store(
     work: Path, checkpoints: str | None = None, fork_from: str | None = None, **identity: object
 ) -> CheckpointStore:
     context = Context("run", 0, Tracker(), Events("train", None), work, identity, checkpoints, fork_from)
-    return CheckpointStore.of(context, keep=2)
+    return CheckpointStore.from_context(context, keep=2)
 
 
 def fill(into: CheckpointStore, *steps: int) -> None:
@@ -30,7 +30,7 @@ def fill(into: CheckpointStore, *steps: int) -> None:
         into.save(checkpoint_of(*trained(1), step, **into.identity))
 
 
-def test_nothing_to_resume_from_is_no_error(tmp_path):
+def test_empty_store_has_no_newest_checkpoint(tmp_path):
     assert store(tmp_path).newest() is None
 
 
@@ -41,7 +41,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
     assert kept.newest().progress.step == 10
 
 
-def test_what_else_lies_there_is_no_checkpoint_and_stays(tmp_path, s3):
+def test_other_files_are_ignored_and_kept(tmp_path, s3):
     others = ("step-000001-old", "step-best", "step-zz", "notes")
     for name in others:
         (tmp_path / "named" / name).mkdir(parents=True)
@@ -54,7 +54,7 @@ def test_what_else_lies_there_is_no_checkpoint_and_stays(tmp_path, s3):
     assert {key.split("/")[0] for key in keys(s3)} == {*others, "step-000002", "step-000003"}
 
 
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog):
+def test_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, caplog):
     fill(store(tmp_path), 1, 2)
     path = tmp_path / "step-000002" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -62,13 +62,13 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog):
     assert "step-000002 is damaged" in caplog.text
 
 
-def test_a_folder_that_is_named_is_used_instead_of_the_work_folder(tmp_path):
+def test_configured_folder_replaces_the_work_folder(tmp_path):
     fill(store(tmp_path / "work", str(tmp_path / "named")), 1)
     assert (tmp_path / "named" / "step-000001").is_dir()
     assert store(tmp_path / "other", str(tmp_path / "named")).newest().progress.step == 1
 
 
-def test_checkpoints_of_another_training_are_refused_with_the_difference(tmp_path):
+def test_checkpoints_of_another_training_are_rejected_with_the_difference(tmp_path):
     fill(store(tmp_path, seed=0, config={"steps": 5, "learning_rate": 0.1}), 1)
     with pytest.raises(VicurError) as refused:
         store(tmp_path, seed=0, config={"steps": 5, "learning_rate": 0.2}).newest()
@@ -76,7 +76,7 @@ def test_checkpoints_of_another_training_are_refused_with_the_difference(tmp_pat
     assert f"--fork-from {tmp_path}" in refused.value.remedy
 
 
-def test_a_fork_begins_with_the_others_newest_and_leaves_it_as_it_is(tmp_path):
+def test_fork_starts_from_the_newest_checkpoint_and_does_not_change_it(tmp_path):
     fill(store(tmp_path / "old", seed=0), 1, 2)
     forked = store(tmp_path / "new", fork_from=str(tmp_path / "old"), seed=1)
     assert forked.newest().progress.step == 2
@@ -85,12 +85,12 @@ def test_a_fork_begins_with_the_others_newest_and_leaves_it_as_it_is(tmp_path):
     assert store(tmp_path / "old", seed=0).newest().progress.step == 2
 
 
-def test_a_fork_from_nothing_is_refused(tmp_path):
-    with pytest.raises(VicurError, match="holds no whole checkpoint to fork from"):
+def test_fork_from_an_empty_folder_is_rejected(tmp_path):
+    with pytest.raises(VicurError, match="there is no intact checkpoint to fork from"):
         store(tmp_path / "new", fork_from=str(tmp_path / "old")).newest()
 
 
-def test_another_machine_goes_on_from_s3(tmp_path, s3):
+def test_another_machine_resumes_from_s3(tmp_path, s3):
     fill(store(tmp_path / "pod1", f"{BUCKET}/run/vicur"), 1, 2, 3)
     assert {key.split("/")[2] for key in keys(s3)} == {"step-000002", "step-000003"}
     found = store(tmp_path / "pod2", f"{BUCKET}/run/vicur").newest()
@@ -98,27 +98,27 @@ def test_another_machine_goes_on_from_s3(tmp_path, s3):
     assert (tmp_path / "pod2" / "step-000003").is_dir()
 
 
-def test_an_upload_that_was_cut_off_is_not_there(tmp_path, s3):
+def test_interrupted_upload_is_ignored(tmp_path, s3):
     fill(store(tmp_path / "pod1", BUCKET), 1, 2)
     s3.delete_object(Bucket="checkpoints", Key="step-000002/checksums.json")
     assert store(tmp_path / "pod2", BUCKET).newest().progress.step == 1
 
 
 @pytest.mark.usefixtures("s3")
-def test_a_damaged_local_copy_is_fetched_again(tmp_path):
+def test_damaged_local_copy_is_downloaded_again(tmp_path):
     fill(store(tmp_path, BUCKET), 1)
     (tmp_path / "step-000001" / "state.json").write_text("{}")
     assert store(tmp_path, BUCKET).newest().progress.step == 1
 
 
-def test_a_fork_from_s3_brings_the_checkpoint_here(tmp_path, s3):
+def test_fork_from_s3_downloads_the_checkpoint(tmp_path, s3):
     fill(store(tmp_path / "pod1", f"{BUCKET}/old", seed=0), 4)
     forked = store(tmp_path / "pod2", f"{BUCKET}/new", f"{BUCKET}/old", seed=1)
     assert forked.newest().progress.step == 4
     assert not any(key.startswith("new/") for key in keys(s3))
 
 
-def test_a_key_that_leads_out_of_its_folder_is_refused(tmp_path, s3):
+def test_key_outside_its_folder_is_rejected(tmp_path, s3):
     fill(store(tmp_path / "pod1", BUCKET), 1)
     s3.put_object(Bucket="checkpoints", Key="step-000001/../../escaped", Body=b"x")
     with pytest.raises(VicurError, match="leads out of its folder"):
@@ -127,20 +127,20 @@ def test_a_key_that_leads_out_of_its_folder_is_refused(tmp_path, s3):
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://B/x", "s3:///x"])
-def test_an_address_that_is_none_is_refused(tmp_path, address):
+def test_invalid_address_is_rejected(tmp_path, address):
     with pytest.raises(VicurError, match="is not an S3 address"):
         store(tmp_path, address)
 
 
 @pytest.mark.usefixtures("s3")
-def test_a_bucket_that_is_not_there_is_told_with_a_remedy(tmp_path):
+def test_missing_bucket_is_not_retryable(tmp_path):
     with pytest.raises(VicurError, match="NoSuchBucket") as refused:
         store(tmp_path, "s3://elsewhere/x").newest()
     assert not refused.value.retryable
 
 
 @pytest.mark.usefixtures("s3")
-def test_a_server_that_does_not_answer_may_answer_later_and_the_local_checkpoint_stays(tmp_path, monkeypatch):
+def test_unreachable_server_is_retryable_and_the_local_checkpoint_is_kept(tmp_path, monkeypatch):
     kept = store(tmp_path, BUCKET)
     fill(kept, 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -152,12 +152,12 @@ def test_a_server_that_does_not_answer_may_answer_later_and_the_local_checkpoint
 
 
 @pytest.mark.usefixtures("s3")
-def test_missing_credentials_are_nothing_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_not_retryable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    # The default session would keep the credentials that it found before.
+    # The default session caches credentials.
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     with pytest.raises(VicurError, match="credentials") as refused:
         store(tmp_path, BUCKET).newest()

@@ -1,4 +1,4 @@
-"""What changes beside the student's weights is in the checkpoints: a resumed training goes on as if it had never stopped."""
+"""Checkpoints contain all tensors that change besides the student's weights, so a resumed training continues exactly."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SHORT = {"steps": 4, "batch_size": 4, "validate_every": 2, "checkpoint_every": 1
 
 
 class Cut(Events):
-    """Events of a process that dies at a step."""
+    """Events that interrupt the training at a step."""
 
     def __init__(self, step: int) -> None:
         super().__init__("train", None)
@@ -36,7 +36,7 @@ class Cut(Events):
     ],
     ids=["average", "average-lora", "adapter-off"],
 )
-def test_a_training_that_was_cut_goes_on_bit_for_bit(inputs: dict[str, Path], tmp_path: Path, settings: dict) -> None:
+def test_interrupted_training_resumes_bit_for_bit(inputs: dict[str, Path], tmp_path: Path, settings: dict) -> None:
     config = TrainConfig.model_validate(
         {**SHORT, **settings, "method": "vicur", "learning_rate": 0.01, "rollout": {"max_new_tokens": 6}}
     )
@@ -50,5 +50,5 @@ def test_a_training_that_was_cut_goes_on_bit_for_bit(inputs: dict[str, Path], tm
     execute(TRAIN, config, inputs, tmp_path / "cut", session("b"))
     whole, cut = curves(tmp_path / "whole"), curves(tmp_path / "cut")
     assert [record["step"] for record in whole] == [0, 1, 2, 3, 4]
-    # Loss and gap of a step tell of the student's and the teacher's weights before it, to the last bit.
+    # Loss and gap of a step depend on every bit of the student's and the teacher's weights before it.
     assert whole == cut

@@ -1,4 +1,4 @@
-"""The training stage in several processes: what its caller sees, checkpoints that any number of processes go on with, and bad ends."""
+"""The training stage in several processes: results, checkpoints that any number of processes can resume from, and failures."""
 
 import json
 import os
@@ -26,10 +26,10 @@ from vicur.stage.events import read_events
 from vicur.storage.s3 import S3Folders
 from vicur.tracking.mlflow import connect
 from vicur.training.checkpoint import CHECKSUMS
-from vicur.training.workers.launch import WorkerFolder
+from vicur.training.workers.folder import WorkerFolder
 
 pytestmark = pytest.mark.slow
-# Every checkpoint is kept, and none is better than the first: what is compared is what was learned.
+# All checkpoints are kept, so that tests can resume from any of them.
 KEPT = {**SETTINGS.model_dump(), "keep_checkpoints": 10, "batch_size": 4}
 ONE = {"processes": 1}
 LONG = {"steps": 100, "validate_every": 100, "checkpoint_every": 100}
@@ -42,7 +42,7 @@ def training(distribution: dict, **settings: object) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def checkpoints(inputs, tmp_path_factory):
-    """The checkpoints of one training, in one process and in two."""
+    """The checkpoints of one training in one process, and in two with each strategy."""
     folders = {}
     for name, distribution in {"one": ONE, "ddp": DDP, "fsdp": FSDP}.items():
         root = tmp_path_factory.mktemp(name)
@@ -63,7 +63,7 @@ def assert_alike(one: dict, other: dict) -> None:
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])
-def test_a_training_in_two_processes_learns_what_one_learns(checkpoints, name):
+def test_two_processes_learn_the_same_as_one(checkpoints, name):
     assert_alike(last(checkpoints[name]), last(checkpoints["one"]))
     students = [checkpoints[each].parent / "student" for each in ("one", name)]
     for expected, found in zip(*map(curves, students), strict=True):
@@ -73,7 +73,7 @@ def test_a_training_in_two_processes_learns_what_one_learns(checkpoints, name):
 
 
 @pytest.mark.parametrize(("written_by", "distribution"), [("ddp", ONE), ("fsdp", ONE), ("one", FSDP)])
-def test_checkpoints_go_on_with_another_number_of_processes(checkpoints, inputs, tmp_path, written_by, distribution):
+def test_checkpoints_resume_with_another_number_of_processes(checkpoints, inputs, tmp_path, written_by, distribution):
     place = tmp_path / "kept"
     shutil.copytree(checkpoints[written_by], place)
     for late in place.glob("step-00000[456]"):
@@ -83,22 +83,20 @@ def test_checkpoints_go_on_with_another_number_of_processes(checkpoints, inputs,
 
 
 @pytest.mark.usefixtures("s3")
-def test_two_processes_that_have_nothing_but_an_address_on_s3_go_on_from_there_bit_for_bit(
-    checkpoints, inputs, tmp_path
-):
+def test_two_processes_resume_from_s3_bit_for_bit(checkpoints, inputs, tmp_path):
     address = "s3://checkpoints/kept"
     place = S3Folders.at(address, CHECKSUMS)
     for name in (f"step-{step:06d}" for step in range(1, 4)):
         place.put(checkpoints["ddp"] / name, name)
     student = train_once(inputs, tmp_path / "fresh", training(DDP), checkpoints=address)
-    place.get(f"step-{SETTINGS.steps:06d}", tmp_path / "brought")
-    found, expected = load_file(tmp_path / "brought" / "model.safetensors"), last(checkpoints["ddp"])
+    place.get(f"step-{SETTINGS.steps:06d}", tmp_path / "downloaded")
+    found, expected = load_file(tmp_path / "downloaded" / "model.safetensors"), last(checkpoints["ddp"])
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
     assert curves(student) == curves(checkpoints["ddp"].parent / "student")
 
 
-def test_each_step_reaches_mlflow_once_and_the_stage_is_its_one_run(checkpoints):
+def test_mlflow_has_each_step_once_in_one_run(checkpoints):
     client = connect(tracking(checkpoints["ddp"].parent))
     (run,) = client.search_runs(["1"], "tags.`vicur.stage` = 'train'")
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
@@ -116,14 +114,14 @@ def free_port() -> int:
 
 
 def machine(rank: int, port: int, inputs: dict[str, Path], folder: Path, **settings: object) -> subprocess.Popen:
-    """A process that stands for one of two machines, with a folder of its own."""
+    """Start a process in the place of one of two machines, with its own folder."""
     folder.mkdir()
-    told = training(ONE, **settings).model_dump(mode="json", exclude={"method"}, exclude_none=True)
-    run = {"training": told, "tracking": {"uri": f"sqlite:///{folder.parent}/mlflow.db"}}
+    section = training(ONE, **settings).model_dump(mode="json", exclude={"method"}, exclude_none=True)
+    run = {"training": section, "tracking": {"uri": f"sqlite:///{folder.parent}/mlflow.db"}}
     (config := folder.parent / f"run{rank}.yaml").write_text(yaml.safe_dump(run))
     command = ["vicur", "train", "--output", "student", "--config", str(config), "--base", str(inputs["base"])]
     command += ["--dataset", str(inputs["dataset"]), "--cues", str(inputs["cues"]), "--checkpoints", "kept"]
-    found = {
+    variables = {
         "PET_NNODES": "2",
         "PET_NODE_RANK": str(rank),
         "PET_MASTER_ADDR": "127.0.0.1",
@@ -132,15 +130,15 @@ def machine(rank: int, port: int, inputs: dict[str, Path], folder: Path, **setti
     return subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=folder,
-        env={**os.environ, **found, "TMPDIR": str(folder.parent)},
+        env={**os.environ, **variables, "TMPDIR": str(folder.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def test_two_machines_that_are_given_the_same_command_train_together(checkpoints, inputs, tmp_path):
-    """The second one's folder stays empty."""
+def test_two_machines_train_together(checkpoints, inputs, tmp_path):
+    """The second machine's folder stays empty."""
     port = free_port()
     machines = [machine(rank, port, inputs, tmp_path / f"machine{rank}") for rank in range(2)]
     printed = [each.communicate(timeout=300)[0] for each in machines]
@@ -150,7 +148,7 @@ def test_two_machines_that_are_given_the_same_command_train_together(checkpoints
     assert list((tmp_path / "machine1").iterdir()) == []
 
 
-def test_machines_that_were_told_otherwise_do_not_train_together(inputs, tmp_path):
+def test_machines_with_different_settings_fail_with_the_difference(inputs, tmp_path):
     port = free_port()
     rates = (1e-3, 1e-4)
     machines = [
@@ -158,12 +156,12 @@ def test_machines_that_were_told_otherwise_do_not_train_together(inputs, tmp_pat
     ]
     printed = [each.communicate(timeout=300)[0] for each in machines]
     assert [each.returncode for each in machines] == [2, 2], printed
-    assert all("config.learning_rate: 0.001 there, 0.0001 here" in said.replace("\n", " ") for said in printed)
+    assert all("config.learning_rate: 0.001 there, 0.0001 here" in text.replace("\n", " ") for text in printed)
     assert not (tmp_path / "machine0" / "student").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_machine_that_waits_for_others_can_be_stopped_and_leaves_nothing_behind(inputs, tmp_path, number):
+def test_machine_waiting_for_others_can_be_stopped_and_leaves_no_process(inputs, tmp_path, number):
     process = machine(1, free_port(), inputs, tmp_path / "machine1")
     deadline = time.monotonic() + 120
     while not (waiting := torchruns(tmp_path)):
@@ -179,19 +177,19 @@ def test_a_machine_that_waits_for_others_can_be_stopped_and_leaves_nothing_behin
 
 
 def torchruns(root: Path) -> list[int]:
-    """Ids of the launchers of trainings below ``root``."""
+    """Return the ids of the torchrun processes of trainings below ``root``."""
     return [number for number, words in commands(root).items() if "vicur.processes.torchrun" in words]
 
 
 def workers(root: Path) -> list[int]:
-    """Ids of the processes that train below ``root``, their launchers apart."""
+    """Return the ids of the worker processes of trainings below ``root``."""
     launchers = torchruns(root)
     found = commands(root).items()
     return [number for number, words in found if "vicur.training.workers.worker" in words and number not in launchers]
 
 
 def commands(root: Path) -> dict[int, list[str]]:
-    """Command lines of the processes that name something below ``root``, by their ids."""
+    """Return the command lines that contain ``root``, by process id."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -203,17 +201,17 @@ def commands(root: Path) -> dict[int, list[str]]:
     return found
 
 
-def test_what_a_worker_finds_wrong_is_told_as_in_one_process(inputs, tmp_path, capfd):
+def test_error_of_a_worker_is_raised_as_in_one_process(inputs, tmp_path, capfd):
     with pytest.raises(VicurError, match="24 of 24 distillation examples cannot be used") as caught:
         train_once(inputs, tmp_path, training(DDP, max_prompt_tokens=1))
     assert caught.value.where == "training, method vicur"
     assert not caught.value.retryable
     assert not (tmp_path / "student").exists()
-    assert "Traceback" not in (said := capfd.readouterr().err)
-    assert "cannot be used" not in said, "the stage tells it"
+    assert "Traceback" not in (printed := capfd.readouterr().err)
+    assert "cannot be used" not in printed, "the stage reports it"
 
 
-def test_a_full_disk_in_a_worker_is_told_in_words_that_are_not_lost_among_others(inputs, tmp_path, capfd):
+def test_full_disk_in_a_worker_is_reported(inputs, tmp_path, capfd):
     with full_disk(1 << 18), pytest.raises(VicurError, match=r"step-000001.*File too large") as caught:
         train_once(inputs, tmp_path, training(DDP))
     assert (caught.value.exit_code, caught.value.retryable) == (2, False)
@@ -222,51 +220,51 @@ def test_a_full_disk_in_a_worker_is_told_in_words_that_are_not_lost_among_others
     assert not (tmp_path / "student").exists()
 
 
-def test_the_first_worker_that_fails_is_believed_and_the_others_told_apart(tmp_path):
-    desk = WorkerFolder(tmp_path)
-    desk.clear()
-    assert desk.room.stat().st_size > 0
-    first, other = (VicurError(problem, remedy="Mend it.") for problem in ("holds no weights.", "lost the others."))
-    assert desk.fail(first)
-    assert not desk.room.exists(), "a full disk has room for the error"
-    assert desk.fail(first)
-    assert not desk.fail(other)
-    assert json.loads(desk.error.read_text())["problem"] == "holds no weights."
+def test_only_the_first_failure_is_recorded(tmp_path):
+    folder = WorkerFolder(tmp_path)
+    folder.clear()
+    assert folder.reserve.stat().st_size > 0
+    first, other = (VicurError(problem, remedy="Fix it.") for problem in ("no weights.", "lost a worker."))
+    assert folder.fail(first)
+    assert not folder.reserve.exists(), "frees space for the error on a full disk"
+    assert folder.fail(first)
+    assert not folder.fail(other)
+    assert json.loads(folder.error.read_text())["problem"] == "no weights."
 
 
 def start(inputs: dict[str, Path], root: Path, seen: Callable[[Path], object], **settings: object) -> subprocess.Popen:
-    """A training in two processes, below a process of its own, once ``seen`` has found what it waits for below ``root``."""
+    """Start a training in two processes below a new process, and return once ``seen(root)`` is true."""
     config = training(DDP, **settings)
     code = (
         "import json, sys; from pathlib import Path; from tests.training.train_once import train_and_exit;"
-        "from vicur.config.training import TrainConfig; told = json.loads(sys.argv[1]);"
-        "train_and_exit({n: Path(p) for n, p in told['inputs'].items()}, Path(told['root']),"
-        "TrainConfig.model_validate(told['config']))"
+        "from vicur.config.training import TrainConfig; task = json.loads(sys.argv[1]);"
+        "train_and_exit({n: Path(p) for n, p in task['inputs'].items()}, Path(task['root']),"
+        "TrainConfig.model_validate(task['config']))"
     )
-    told = {
+    task = {
         "inputs": {name: str(path) for name, path in inputs.items()},
         "root": str(root),
         "config": config.model_dump(mode="json"),
     }
     root.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-c", code, json.dumps(told)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", code, json.dumps(task)], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 300
     while process.poll() is None and not seen(root):
-        assert time.monotonic() < deadline, "nothing was seen"
+        assert time.monotonic() < deadline, "timeout"
         time.sleep(0.001)
     return process
 
 
 def made(root: Path) -> int:
-    """Steps that the training has told of."""
+    """Return the number of steps that the training has reported."""
     files = list(root.glob("cache/train/*.work/processes/events.jsonl"))
     return max((event.done or 0 for file in files for event in read_events(file)[0]), default=0)
 
 
-def test_sigterm_finishes_the_step_in_all_processes_and_one_process_goes_on(inputs, tmp_path):
-    root = tmp_path / "told"
+def test_sigterm_stops_all_processes_after_the_step_and_one_process_resumes(inputs, tmp_path):
+    root = tmp_path / "stopped"
     process = start(inputs, root, made, **LONG)
     os.kill(process.pid, signal.SIGTERM)
     _, printed = process.communicate(timeout=120)
@@ -279,7 +277,7 @@ def test_sigterm_finishes_the_step_in_all_processes_and_one_process_goes_on(inpu
     assert [record["step"] for record in curves(student)] == list(range(LONG["steps"] + 1))
 
 
-def test_a_worker_that_is_killed_fails_the_stage_so_that_a_retry_helps(inputs, tmp_path):
+def test_killed_worker_fails_the_stage(inputs, tmp_path):
     root = tmp_path / "killed"
     process = start(inputs, root, made, **LONG)
     os.kill(max(workers(root)), signal.SIGKILL)
@@ -289,26 +287,24 @@ def test_a_worker_that_is_killed_fails_the_stage_so_that_a_retry_helps(inputs, t
 
 
 def writing(root: Path) -> list[Path]:
-    """Checkpoints that are being written, but for the first."""
+    """Return checkpoints that are being written, except the first."""
     return list(root.glob("cache/train/*.work/.step-00000[2-9].*.partial"))
 
 
-def test_a_worker_that_is_killed_as_it_writes_a_checkpoint_leaves_those_before_it_and_changes_nothing(
-    checkpoints, inputs, tmp_path
-):
+def test_worker_killed_while_writing_a_checkpoint_resumes_bit_for_bit(checkpoints, inputs, tmp_path):
     root, seen = tmp_path / "cut", []
     process = start(inputs, root, lambda root: seen.extend(writing(root)) or seen)
-    # A folder that is not whole yet is named after its writer.
+    # The name of a partial folder contains the id of its writer.
     os.kill(int(seen[0].name.split(".")[2].rpartition("-")[2]), signal.SIGKILL)
     _, printed = process.communicate(timeout=120)
     assert process.returncode == 1, printed
-    assert "was ended by SIGKILL" in printed
+    assert "was killed by SIGKILL" in printed
     student, expected = train_once(inputs, root, training(DDP)), checkpoints["ddp"].parent / "student"
     assert (student / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
     assert curves(student) == curves(expected)
 
 
-def test_workers_end_with_the_stage_however_it_ends(inputs, tmp_path):
+def test_workers_end_with_a_killed_stage(inputs, tmp_path):
     root = tmp_path / "gone"
     process = start(inputs, root, made, **LONG)
     assert len(workers(root)) == 2
@@ -316,5 +312,5 @@ def test_workers_end_with_the_stage_however_it_ends(inputs, tmp_path):
     process.communicate()
     deadline = time.monotonic() + 60
     while workers(root):
-        assert time.monotonic() < deadline, "workers live on"
+        assert time.monotonic() < deadline, "workers are still running"
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Every objective's loss from states, against float64 autograd over all logits, and however a batch is split, packed or padded."""
+"""The loss of every objective against float64 autograd over all logits, for any split, packing or padding of a batch."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from tests.modeling.output_layers import ALLOWED, FORBIDDEN, layer, sampled_ids
 from vicur.config.objective import K1, K3, ForwardKl, Grpo, Jsd, ReverseKl, Supervised, TopkForwardKl
 from vicur.errors import VicurError
 from vicur.modeling.scoring import ResponseStates
-from vicur.training.loss import EngineLogprobs, objective_loss, teaching
+from vicur.training.batch import EngineLogprobs, objective_loss, teacher_scores
 from vicur.training.objectives import token_weights, truncated_ratios
 
 LENGTHS = (4, 0, 2, 6, 1)
@@ -39,7 +39,7 @@ def topk(student, teacher, k):
 
 @dataclass(frozen=True)
 class At:
-    """The tokens: all log-probabilities of student and teacher, those of the sampled token, the response's advantage."""
+    """Scores of the tokens: all log-probabilities of student and teacher, those of the sampled token, the response's advantage."""
 
     student: torch.Tensor
     teacher: torch.Tensor
@@ -48,7 +48,7 @@ class At:
     advantage: torch.Tensor
 
 
-# Each objective with its value at a token.
+# Each objective with its value at a token, written out.
 OBJECTIVES = {
     "k1": (K1(clamp=2.0), lambda at: -(at.t - at.s).detach().clamp(-2, 2) * at.s),
     "k3": (K3(clamp=3.0), lambda at: (at.t - at.s).clamp(-3, 3).exp() - 1 - (at.t - at.s).clamp(-3, 3)),
@@ -88,7 +88,7 @@ def loss_of(name, student, teacher, rows=slice(None), weights_BR=None):
         student,
         token_weights(student.mask_BR, len(LENGTHS)) if weights_BR is None else weights_BR,
         FORBIDDEN,
-        taught=teaching(objective, teacher, FORBIDDEN) if name in DISTILLS else None,
+        teacher=teacher_scores(objective, teacher, FORBIDDEN) if name in DISTILLS else None,
         advantages_B=ADVANTAGES[rows],
     )
 
@@ -102,7 +102,7 @@ def pair(seed=0):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_loss_and_gradients_are_those_of_float64_autograd_over_all_logits(name):
+def test_loss_and_gradients_equal_float64_autograd_over_all_logits(name):
     student, teacher = pair()
     mask = mask_of(LENGTHS)
     made = loss_of(name, states_of(student, mask), states_of(teacher, mask))
@@ -118,7 +118,7 @@ def test_loss_and_gradients_are_those_of_float64_autograd_over_all_logits(name):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_float32_comes_within_a_millionth_of_float64(name):
+def test_float32_is_close_to_float64(name):
     results = []
     for dtype in (torch.float32, torch.float64):
         student, teacher = layer(0, TOKENS, dtype=dtype), layer(1, TOKENS, hidden=6, dtype=dtype)
@@ -130,7 +130,7 @@ def test_float32_comes_within_a_millionth_of_float64(name):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_scores_beside_the_loss_are_padded_as_the_batch_is(name):
+def test_scores_are_padded_like_the_batch(name):
     student, teacher = pair()
     mask = mask_of(LENGTHS, padding=2)
     made = loss_of(name, states_of(student, mask), states_of(teacher, mask))
@@ -157,7 +157,7 @@ def test_micro_batches_add_up_to_the_loss_and_gradient_of_their_batch(name, size
 
 
 @pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "grpo"])
-def test_packed_into_one_row_a_batch_gives_the_same_loss_and_gradient(name):
+def test_packing_does_not_change_loss_or_gradient(name):
     student, teacher = pair()
     mask = mask_of(LENGTHS)
     padded = loss_of(name, states_of(student, mask), states_of(teacher, mask)).value
@@ -170,7 +170,7 @@ def test_packed_into_one_row_a_batch_gives_the_same_loss_and_gradient(name):
 
 
 @pytest.mark.parametrize("name", DISTILLS)
-def test_a_student_that_equals_its_teacher_has_no_gradient(name):
+def test_student_equal_to_its_teacher_has_no_gradient(name):
     student = layer(0, TOKENS)
     states = states_of(student, mask_of(LENGTHS))
     made = loss_of(name, states, replace(states, hidden_NH=student.hidden_NH.detach()))
@@ -178,45 +178,45 @@ def test_a_student_that_equals_its_teacher_has_no_gradient(name):
     assert all(gradient.abs().max() < 1e-12 for gradient in gradients(made.value, student))
 
 
-def test_a_later_update_is_judged_by_the_log_probabilities_that_sampled():
+def test_later_updates_use_the_logprobs_that_sampled():
     student, teacher = pair()
     mask = mask_of(LENGTHS)
-    states, taught = states_of(student, mask), teaching(K1(), states_of(teacher, mask), FORBIDDEN)
+    states, scores = states_of(student, mask), teacher_scores(K1(), states_of(teacher, mask), FORBIDDEN)
     first = loss_of("k1", states, states_of(teacher, mask))
-    old_BR = first.student_BR - 1.0  # all are likelier by e than they were
-    made = objective_loss(K1(clip=0.2), states, token_weights(mask), FORBIDDEN, taught=taught, old_BR=old_BR)
-    advantages = (taught.logprobs_N - old_BR[mask]).clamp(-10, 10)
+    old_BR = first.student_BR - 1.0  # every token is now more likely by a factor of e
+    made = objective_loss(K1(clip=0.2), states, token_weights(mask), FORBIDDEN, teacher=scores, old_BR=old_BR)
+    advantages = (scores.logprobs_N - old_BR[mask]).clamp(-10, 10)
     terms = -torch.minimum(torch.e * advantages, 1.2 * advantages)
     assert made.value.item() == pytest.approx((terms * token_weights(mask)[mask]).sum().item())
-    assert made.told["clip/ratio"] == pytest.approx((advantages > 0).double().mean().item())
+    assert made.metrics["clip/ratio"] == pytest.approx((advantages > 0).double().mean().item())
 
 
-def test_more_top_tokens_than_the_vocabulary_has_are_refused():
+def test_more_top_tokens_than_the_vocabulary_are_rejected():
     _, teacher = pair()
     with pytest.raises(VicurError, match="use forward_kl"):
-        teaching(TopkForwardKl(k=1000), states_of(teacher, mask_of(LENGTHS)), FORBIDDEN)
+        teacher_scores(TopkForwardKl(k=1000), states_of(teacher, mask_of(LENGTHS)), FORBIDDEN)
 
 
 @pytest.mark.parametrize("name", ["k1", "grpo"])
-def test_tokens_of_another_engine_weigh_as_its_capped_ratio_says(name):
+def test_tokens_of_an_external_engine_are_weighted_by_the_capped_ratio(name):
     student, teacher = pair()
     mask = mask_of(LENGTHS)
     states = states_of(student, mask)
     plain = loss_of(name, states, states_of(teacher, mask))
-    # The engine thinks from e times more to e times less of the tokens than the trainer does.
-    apart_BR = torch.linspace(-1, 1, mask.numel(), dtype=torch.float64).view(mask.shape)
-    engine_BR = plain.student_BR - apart_BR
+    # The engine's probabilities range from e times the trainer's to 1/e of them.
+    gap_BR = torch.linspace(-1, 1, mask.numel(), dtype=torch.float64).view(mask.shape)
+    engine_BR = plain.student_BR - gap_BR
     objective = OBJECTIVES[name][0]
     made = objective_loss(
         objective,
         states,
         token_weights(mask),
         FORBIDDEN,
-        taught=teaching(objective, states_of(teacher, mask), FORBIDDEN) if name in DISTILLS else None,
+        teacher=teacher_scores(objective, states_of(teacher, mask), FORBIDDEN) if name in DISTILLS else None,
         advantages_B=ADVANTAGES,
-        drawn=EngineLogprobs(engine_BR, cap=1.5),
+        engine=EngineLogprobs(engine_BR, cap=1.5),
     )
-    ratios_N = apart_BR.exp().clamp(max=1.5)[mask]
+    ratios_N = gap_BR.exp().clamp(max=1.5)[mask]
     all_student, all_teacher = student.logprobs(), teacher.logprobs().detach()
     s, t = (logprobs.gather(1, sampled_ids(9, TOKENS)[:, None])[:, 0] for logprobs in (all_student, all_teacher))
     advantages = ADVANTAGES[:, None].expand(mask.shape)[mask]
@@ -225,12 +225,12 @@ def test_tokens_of_another_engine_weigh_as_its_capped_ratio_says(name):
     assert made.value.item() == pytest.approx(wanted.item(), abs=1e-6)
     for ours, theirs in zip(gradients(made.value, student), gradients(wanted, student), strict=True):
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
-    assert made.told["rollout/importance"] == pytest.approx(ratios_N.mean().item())
-    assert made.told["rollout/truncated_share"] == pytest.approx((ratios_N >= 1.5).double().mean().item())
+    assert made.metrics["rollout/importance"] == pytest.approx(ratios_N.mean().item())
+    assert made.metrics["rollout/truncated_share"] == pytest.approx((ratios_N >= 1.5).double().mean().item())
 
 
-def test_weighed_by_the_ratio_tokens_of_another_engine_give_the_trainers_expected_gradient():
-    """Over all tokens that the engine can draw, each as often as it does: the gradient is that of draws of the trainer's own."""
+def test_importance_weights_give_the_trainers_expected_gradient():
+    """The expectation over the engine's tokens, weighted by the ratio, has the gradient of the expectation over the trainer's."""
     made = layer(0, 1)
     trainer_V = made.logprobs()[0]
     engine_V = layer(5, 1).logprobs()[0].detach()
@@ -243,12 +243,12 @@ def test_weighed_by_the_ratio_tokens_of_another_engine_give_the_trainers_expecte
     assert not ratios_V.requires_grad
 
 
-def test_the_first_of_several_updates_on_another_engines_tokens_is_judged_by_the_trainers_own():
+def test_first_update_on_an_external_engines_tokens_uses_the_trainers_logprobs():
     student, teacher = pair()
     mask = mask_of(LENGTHS)
-    states, taught = states_of(student, mask), teaching(K1(), states_of(teacher, mask), FORBIDDEN)
-    plain = objective_loss(K1(), states, token_weights(mask), FORBIDDEN, taught=taught)
-    first = objective_loss(K1(), states, token_weights(mask), FORBIDDEN, taught=taught, clipped=True)
+    states, scores = states_of(student, mask), teacher_scores(K1(), states_of(teacher, mask), FORBIDDEN)
+    plain = objective_loss(K1(), states, token_weights(mask), FORBIDDEN, teacher=scores)
+    first = objective_loss(K1(), states, token_weights(mask), FORBIDDEN, teacher=scores, clipped=True)
     for ours, theirs in zip(gradients(first.value, student), gradients(plain.value, student), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-12)
-    assert first.told["clip/ratio"] == 0
+    assert first.metrics["clip/ratio"] == 0

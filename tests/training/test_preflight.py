@@ -1,4 +1,4 @@
-"""What does not fit is told from configurations and tokenizers, before any weights are read."""
+"""Base, teacher and settings are checked against each other from their configuration files, before any weights are read."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from vicur.training.preflight import require_fit
 
 @pytest.fixture
 def teacher(base, tmp_path) -> Path:
-    """Another checkpoint, without its weights: those are not to be read."""
+    """Another checkpoint with invalid weights, which must not be read."""
     shutil.copytree(base, tmp_path / "teacher")
     (tmp_path / "teacher" / "model.safetensors").write_bytes(b"not weights")
     return tmp_path / "teacher"
@@ -43,68 +43,70 @@ def edit(folder: Path, file: str, section: str | None = None, **values: object) 
     (folder / file).write_text(json.dumps(content))
 
 
-def test_a_teacher_with_the_student_s_vocabulary_and_patches_fits(base, teacher):
+def test_teacher_with_the_students_vocabulary_and_patches_fits(base, teacher):
     opd(base, teacher)
 
 
-def test_a_teacher_with_another_vocabulary_is_refused_with_the_tokens_that_differ(base, teacher):
+def test_teacher_with_another_vocabulary_is_rejected_with_the_different_tokens(base, teacher):
     tokenizer = tiny_tokenizer([*vocabulary(), "zebra"])
     save_model(Qwen3VLForConditionalGeneration(tiny_config(tokenizer)), teacher)
     Chat(tokenizer, tiny_image_processor()).save(teacher)
-    with pytest.raises(VicurError, match=r"another vocabulary than the student: \d+ tokens differ .* model family"):
+    with pytest.raises(VicurError, match=r"vocabulary differs from the student's in \d+ tokens .* model family"):
         opd(base, teacher)
 
 
-def test_a_teacher_with_more_rows_in_its_output_layer_is_refused(base, teacher):
+def test_teacher_with_a_larger_output_layer_is_rejected(base, teacher):
     rows = json.loads((base / "config.json").read_text())["text_config"]["vocab_size"]
     edit(teacher, "config.json", "text_config", vocab_size=rows + 8)
-    with pytest.raises(VicurError, match=f"gives probabilities to {rows + 8} tokens, and the student to {rows}"):
+    with pytest.raises(VicurError, match=f"output layer has {rows + 8} rows, but the student's has {rows}"):
         opd(base, teacher)
 
 
-def test_a_teacher_that_sees_other_patches_is_refused(base, teacher):
+def test_teacher_with_other_patches_is_rejected(base, teacher):
     edit(teacher, "config.json", "vision_config", patch_size=16)
     edit(teacher, "preprocessor_config.json", image_mean=[0.1, 0.1, 0.1])
-    with pytest.raises(VicurError, match=r"sees images differently: patch_size 16 instead of 8, image_mean .*0\.1"):
+    with pytest.raises(
+        VicurError, match=r"reads other image patches than the student: patch_size 16 instead of 8, image_mean .*0\.1"
+    ):
         opd(base, teacher)
 
 
-def test_a_teacher_that_is_no_model_is_refused(base, tmp_path):
+def test_teacher_folder_without_a_model_is_rejected(base, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(VicurError, match="not a readable model configuration"):
         opd(base, tmp_path / "empty")
 
 
-def test_a_rank_that_is_no_low_rank_is_refused_with_the_side_that_limits_it(base):
+def test_rank_as_large_as_a_side_is_rejected_with_that_side(base):
     check(base, method="opsd", trained={"type": "lora", "rank": 95})
-    with pytest.raises(VicurError, match="rank 96 is no low rank: the text hidden size of the base is 96"):
+    with pytest.raises(VicurError, match=r"the rank is 96, .*: the text hidden size of the base is 96"):
         check(base, method="opsd", trained={"type": "lora", "rank": 96})
     with pytest.raises(VicurError, match="the vision hidden size of the base is 64"):
         check(base, method="opsd", trained={"type": "lora", "rank": 64, "vision": True})
 
 
-def test_a_base_with_a_module_goes_on_with_it_or_is_refused(base, tmp_path):
+def test_module_of_the_base_is_kept_or_the_settings_are_rejected(base, tmp_path):
     made = with_cue_recovery(load_model(base), CueRecoverySettings(interval=2), 0)
     save_model(made, tmp_path / "student", chat_folder=base)
     check(tmp_path / "student", method="vicur")
     with pytest.raises(VicurError, match=r"Set training\.recovery to \{enabled: true, interval: 2, sink: first\}"):
         check(tmp_path / "student", method="opsd")
-    with pytest.raises(VicurError, match="would not go on with"):
+    with pytest.raises(VicurError, match="would discard or change"):
         check(tmp_path / "student", method="vicur", recovery={"interval": 3})
 
 
-def test_the_stage_refuses_before_it_loads_a_model(inputs, session, teacher, tmp_path):
+def test_stage_checks_before_it_loads_a_model(inputs, session, teacher, tmp_path):
     edit(teacher, "config.json", "text_config", vocab_size=1000)
     config = TrainConfig.model_validate({"method": "opd", "teacher": {"type": "checkpoint", "path": teacher}})
     base = tmp_path / "base"
     shutil.copytree(inputs["base"], base)
     (base / "model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(VicurError, match="gives probabilities to 1000 tokens"):
+    with pytest.raises(VicurError, match="output layer has 1000 rows"):
         execute(TRAIN, config, {**inputs, **stage_inputs(config), "base": base}, tmp_path / "out", session)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_teacher_counts_by_its_bytes(inputs, teacher):
+def test_identity_depends_on_the_teachers_bytes(inputs, teacher):
     config = TrainConfig.model_validate({"method": "opd", "teacher": {"type": "checkpoint", "path": teacher}})
     paths = {**stage_inputs(config), **inputs}
     before = stage_identity(TRAIN, config, paths, 0)

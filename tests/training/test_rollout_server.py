@@ -1,4 +1,4 @@
-"""A rollout server that is none, or no longer one: what a training says. The servers here are a few lines; tests/vllm has vLLM's."""
+"""Errors of a training whose rollout server fails. The servers here are fakes; tests/vllm tests vLLM's."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.core.test_storage import DEAD_PID
 from tests.full_disk import full_disk
+from tests.storage.test_folders import DEAD_PID
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
@@ -27,7 +27,7 @@ WEIGHTS = {"a": torch.ones(50_000)}
 
 @contextmanager
 def answering(*answers: bytes) -> Iterator[str]:
-    """The address of a server that answers so, one request after the other, the last from then on."""
+    """Run a server that sends these answers, one a request, and the last one from then on. Yields its address."""
     left = list(answers)
 
     class Answer(socketserver.BaseRequestHandler):
@@ -41,8 +41,8 @@ def answering(*answers: bytes) -> Iterator[str]:
         server.shutdown()
 
 
-def page(text: str, said: int | None = None) -> bytes:
-    return f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {said or len(text)}\r\n\r\n{text}".encode()
+def page(text: str, length: int | None = None) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length or len(text)}\r\n\r\n{text}".encode()
 
 
 def server_at(url: str, exchange: Path) -> Server:
@@ -50,39 +50,39 @@ def server_at(url: str, exchange: Path) -> Server:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "problem"),
     [
-        (page("<html>\nlog in</html>"), r"answers /collective_rpc with what is no JSON \(<html> log in</html>\)"),
-        (page('{"results"', said=100), "does not answer /collective_rpc"),
-        (b"SSH-2.0-OpenSSH\r\n", r"does not answer /collective_rpc \(SSH-2.0-OpenSSH\)"),
-        (b"", "does not answer /collective_rpc"),
+        (page("<html>\nlog in</html>"), "returned invalid JSON for /collective_rpc: <html> log in</html>"),
+        (page('{"results"', length=100), "did not respond to /collective_rpc"),
+        (b"SSH-2.0-OpenSSH\r\n", "did not respond to /collective_rpc: SSH-2.0-OpenSSH"),
+        (b"", "did not respond to /collective_rpc"),
     ],
     ids=["page", "cut", "another protocol", "gone"],
 )
-def test_what_is_no_answer_is_told_in_a_line(answer: bytes, said: str, tmp_path: Path) -> None:
-    with answering(answer) as url, pytest.raises(VicurError, match=said) as told:
+def test_invalid_answer_is_reported_in_one_line(answer: bytes, problem: str, tmp_path: Path) -> None:
+    with answering(answer) as url, pytest.raises(VicurError, match=problem) as raised:
         server_at(url, tmp_path).take(WEIGHTS.items())
-    assert "\n" not in str(told.value)
-    assert told.value.retryable
+    assert "\n" not in str(raised.value)
+    assert raised.value.retryable
     assert not list(tmp_path.iterdir())
 
 
-def test_another_kind_of_server_is_not_ready(tmp_path: Path) -> None:
-    with answering(b"SSH-2.0-OpenSSH\r\n") as url, pytest.raises(VicurError, match=r"is not ready \(SSH-2.0-OpenSSH\)"):
+def test_server_of_another_protocol_is_not_ready(tmp_path: Path) -> None:
+    with answering(b"SSH-2.0-OpenSSH\r\n") as url, pytest.raises(VicurError, match=r"is not ready: SSH-2\.0-OpenSSH"):
         server_at(url, tmp_path).require_ready()
 
 
-def test_a_folder_that_takes_no_weights_is_told_and_left_as_it_was(tmp_path: Path) -> None:
+def test_full_exchange_folder_is_reported_and_left_clean(tmp_path: Path) -> None:
     server = server_at("http://127.0.0.1:9", tmp_path)
     with (
         full_disk(100_000),
-        pytest.raises(VicurError, match=r"exchange .*: takes no file of 0.0002 GB \(File too large\)"),
+        pytest.raises(VicurError, match=r"exchange: cannot write 0.0002 GB of weights to .*: File too large"),
     ):
         server.take(WEIGHTS.items())
     assert not list(tmp_path.iterdir())
 
 
-def test_what_killed_trainings_have_left_in_the_exchange_folder_is_removed(tmp_path: Path) -> None:
+def test_files_of_killed_trainings_in_the_exchange_folder_are_deleted(tmp_path: Path) -> None:
     host = socket.gethostname()
     kept = [
         f".vicur-weights-a.{host}-{os.getppid()}.partial",
@@ -97,16 +97,14 @@ def test_what_killed_trainings_have_left_in_the_exchange_folder_is_removed(tmp_p
 
 
 @pytest.mark.parametrize(("method", "teacher"), [("grpo", "none"), ("vicur", "self-ema")])
-def test_a_server_scores_for_no_teacher_that_changes(method: str, teacher: str, tmp_path: Path) -> None:
+def test_server_rejects_a_teacher_that_changes(method: str, teacher: str, tmp_path: Path) -> None:
     settings = {"method": method} | ({"teacher": {"type": teacher}} if teacher != "none" else {})
-    with pytest.raises(
-        VicurError, match=rf"the method {method} has no teacher that stays as it is .*type: {teacher}\)"
-    ):
+    with pytest.raises(VicurError, match=f"method {method} has the teacher {teacher}"):
         serve(TrainConfig.model_validate(settings), tmp_path, "127.0.0.1", 9, (), teacher=True)
 
 
 def training(part: str, url: str, exchange: Path) -> TrainConfig:
-    """A training whose rollouts, or whose teacher, are asked of a server."""
+    """Return settings with the rollouts, or the teacher, on a server."""
     engine = {"type": "vllm", "placement": "server", "url": url, "exchange": str(exchange)}
     return TrainConfig.model_validate(
         {"method": "opsd", part: {"engine": engine, **({"type": "self-frozen"} if part == "teacher" else {})}}
@@ -114,28 +112,30 @@ def training(part: str, url: str, exchange: Path) -> TrainConfig:
 
 
 @pytest.mark.parametrize(
-    ("part", "command"), [("rollout", "vicur rollout-server, and"), ("teacher", "vicur rollout-server --teacher, and")]
+    ("part", "command"), [("rollout", "vicur rollout-server and"), ("teacher", "vicur rollout-server --teacher and")]
 )
-def test_a_server_that_is_not_there_is_told_by_its_setting(part: str, command: str, tmp_path: Path) -> None:
-    said = rf"^training\.{part}\.engine\.url http://127.0.0.1:9: .* is not ready .*{command}"
-    with pytest.raises(VicurError, match=said) as refused:
+def test_unreachable_server_is_named_by_its_setting(part: str, command: str, tmp_path: Path) -> None:
+    problem = rf"^training\.{part}\.engine\.url http://127.0.0.1:9: .* is not ready: Connection refused.*{command}"
+    with pytest.raises(VicurError, match=problem) as refused:
         require_engine(training(part, "http://127.0.0.1:9", tmp_path), processes=2)
     assert refused.value.retryable
 
 
-def test_only_rollouts_need_a_folder_for_weights(tmp_path: Path) -> None:
+def test_only_rollouts_need_the_exchange_folder(tmp_path: Path) -> None:
     with answering(page("")) as url:
         require_engine(training("teacher", url, tmp_path / "nowhere"), processes=1)
-        with pytest.raises(VicurError, match=r"^training.rollout.engine.exchange .*nowhere: there is no such folder"):
+        with pytest.raises(
+            VicurError, match=r"^training.rollout.engine.exchange: the folder .*nowhere, .* does not exist"
+        ):
             require_engine(training("rollout", url, tmp_path / "nowhere"), processes=1)
 
 
 @pytest.mark.parametrize(("status", "passes"), [(400, False), (401, False), (429, True), (500, True), (503, True)])
-def test_what_a_server_refuses_for_good_is_not_tried_again(status: int, passes: bool, tmp_path: Path) -> None:
+def test_permanent_errors_of_a_server_are_not_retryable(status: int, passes: bool, tmp_path: Path) -> None:
     answer = f"HTTP/1.1 {status} So\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
     with (
         answering(answer) as url,
-        pytest.raises(VicurError, match=f"answers /collective_rpc with {status}") as refused,
+        pytest.raises(VicurError, match=f"returned status {status} for /collective_rpc: So") as refused,
     ):
         server_at(url, tmp_path).held()
     assert refused.value.retryable is passes

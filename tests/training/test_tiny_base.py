@@ -1,4 +1,4 @@
-"""The tiny base: what ships is what the recipe says, and a larger one can teach it."""
+"""The tiny base: the shipped one has the default recipe, and a larger model can teach it."""
 
 import json
 from pathlib import Path
@@ -18,19 +18,19 @@ from vicur.modeling import read_config, save_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import tiny_config
 from vicur.training.preflight import require_fit
-from vicur.training.tiny_base import taught_examples
+from vicur.training.tiny_base import recipe_examples
 
 SHIPPED = BaseModelConfig().folder
 
 
-def test_the_shipped_base_has_the_recipe_and_the_sizes_that_are_the_defaults() -> None:
+def test_shipped_base_has_the_default_recipe_and_sizes() -> None:
     assert json.loads((SHIPPED / "vicur.json").read_text())["recipe"] == TinyBaseConfig().model_dump(mode="json")
     made, shipped = tiny_config(Chat.load(SHIPPED).tokenizer).to_dict(), read_config(SHIPPED).to_dict()
     differing = {key for key in made if made[key] != shipped[key]}
     assert differing <= {"architectures", "dtype"}
 
 
-def test_a_larger_model_over_the_same_vocabulary_can_teach_the_shipped_one(tmp_path: Path) -> None:
+def test_larger_model_with_the_same_vocabulary_can_teach_the_shipped_one(tmp_path: Path) -> None:
     chat = Chat.load(SHIPPED)
     torch.manual_seed(0)
     larger = tiny_config(chat.tokenizer, TinySizes(hidden_size=128, heads=4, layers=6, vision_layers=3))
@@ -41,7 +41,7 @@ def test_a_larger_model_over_the_same_vocabulary_can_teach_the_shipped_one(tmp_p
     require_fit(config, {"base": SHIPPED, "teacher": tmp_path}, chat)
 
 
-def test_the_shipped_teacher_is_larger_knows_more_and_reads_what_the_base_reads() -> None:
+def test_shipped_teacher_is_larger_and_more_accurate_and_reads_the_same_input() -> None:
     teacher = OtherCheckpoint(path=Path("tiny-teacher")).folder
     records = {folder: json.loads((folder / "vicur.json").read_text()) for folder in (SHIPPED, teacher)}
     alone = {folder: record["test_accuracy"]["none"]["accuracy"] for folder, record in records.items()}
@@ -51,16 +51,16 @@ def test_the_shipped_teacher_is_larger_knows_more_and_reads_what_the_base_reads(
     require_fit(config, {"base": SHIPPED, "teacher": teacher}, Chat.load(SHIPPED))
 
 
-def test_a_recipe_may_add_what_students_are_distilled_on_and_stops_at_its_scenes() -> None:
+def test_recipe_selects_pools_and_their_first_scenes() -> None:
     pools = {"base": scenes("base"), "distill": scenes("distill")}
-    both = taught_examples(pools, TinyBaseConfig(pools=("base", "distill")))
+    both = recipe_examples(pools, TinyBaseConfig(pools=("base", "distill")))
     assert both == [*pools["base"], *pools["distill"]]
-    few = taught_examples(pools, TinyBaseConfig(pools=("base", "distill"), scenes=5))
+    few = recipe_examples(pools, TinyBaseConfig(pools=("base", "distill"), scenes=5))
     groups = list(dict.fromkeys(example.group for example in few))
     assert groups == list(dict.fromkeys(example.group for example in both))[:5]
-    assert taught_examples(pools, TinyBaseConfig()) == list(pools["base"])
+    assert recipe_examples(pools, TinyBaseConfig()) == list(pools["base"])
 
 
-def test_heads_that_do_not_divide_the_hidden_size_are_refused() -> None:
-    with pytest.raises(VicurError, match="5 heads do not divide 96"):
+def test_heads_that_do_not_divide_the_hidden_size_are_rejected() -> None:
+    with pytest.raises(VicurError, match="heads=5 does not divide hidden_size=96"):
         validated(TinyBaseConfig, {"sizes": {"heads": 5}}, "--set")

@@ -1,8 +1,8 @@
-"""Trains in several processes, one case after the other, for tests that compare them with one process:
+"""Trains several cases in several processes, for tests that compare the results with those of one process:
 
-    torchrun --nproc-per-node 2 -m tests.training.together BASE OUTPUT STRATEGY
+    torchrun --nproc-per-node 2 -m tests.training.together BASE OUTPUT
 
-Process 0 writes what came of each case to OUTPUT.
+Rank 0 writes the result of each case, under each strategy, to OUTPUT.
 """
 
 import sys
@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.training.factory import learner_for, taught
+from tests.training.factory import examples_for, state_for
 from vicur.config.base import BaseModelConfig
 from vicur.config.distribution import DistributionConfig
 from vicur.training.checkpoint import trained_weights
@@ -24,6 +24,7 @@ from vicur.training.trainer import Validation
 from vicur.training.world import World
 
 STEPS = 2
+STRATEGIES = ("ddp", "fsdp")
 LORA = {"type": "lora", "rank": 4}
 CASES: dict[str, dict[str, Any]] = {
     "vicur, k1, in micro-batches": {"method": "vicur", "micro_batch_size": 1},
@@ -50,40 +51,44 @@ CASES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case: metrics of each step, validation accuracy, and the trained weights."""
+    """The result of a case: metrics of each step, validation accuracy, and the trained weights."""
 
     steps: list[dict[str, float]]
     accuracy: float
     weights: Mapping[str, Tensor]
 
 
-def outcome(name: str, base: Path, processes: World, strategy: str = "ddp") -> Outcome:
-    """Makes the steps of a case. ``grpo`` starts from a base that is right now and then."""
+def outcome(name: str, base: Path, world: World, strategy: str = "ddp") -> Outcome:
+    """Train a case. ``grpo`` starts from the shipped base, which earns some rewards."""
     settings = {"learning_rate": 1e-3, "distribution": {"strategy": strategy}, **CASES[name]}
-    learner = learner_for(BaseModelConfig().folder if name == "grpo" else base, processes=processes, **settings)
-    rows = taught(learner)
-    steps = [training_step(learner, rows[4 * number : 4 * number + 4], number) for number in range(STEPS)]
+    state = state_for(BaseModelConfig().folder if name == "grpo" else base, world=world, **settings)
+    rows = examples_for(state)
+    steps = [training_step(state, rows[4 * number : 4 * number + 4], number) for number in range(STEPS)]
     asked = rows[:5]
     validation = Validation([row.example for row in asked], [row.student for row in asked])
-    accuracy = validation.accuracy(learner)
-    return Outcome(steps, accuracy, processes.collect(trained_weights(learner.student)))
+    accuracy = validation.accuracy(state)
+    return Outcome(steps, accuracy, world.collect(trained_weights(state.student)))
 
 
-def main(base: Path, output: Path, strategy: str) -> None:
+def main(base: Path, output: Path) -> None:
     torch.set_num_threads(1)
-    processes = World.joined(DistributionConfig(strategy=strategy), "cpu")
-    for name in CASES:
-        made = outcome(name, base, processes, strategy)
-        if processes.is_main:
-            told = {
-                f"{n}.{key}": torch.tensor(value) for n, step in enumerate(made.steps) for key, value in step.items()
-            }
-            told["accuracy"] = torch.tensor(made.accuracy)
-            save_file(dict(made.weights), output / f"{name}.weights.safetensors")
-            save_file(told, output / f"{name}.metrics.safetensors")
+    world = World.from_torchrun(DistributionConfig(), "cpu")
+    for strategy in STRATEGIES:
+        (output / strategy).mkdir(exist_ok=True)
+        for name in CASES:
+            result = outcome(name, base, world, strategy)
+            if world.is_main:
+                metrics = {
+                    f"{n}.{key}": torch.tensor(value)
+                    for n, step in enumerate(result.steps)
+                    for key, value in step.items()
+                }
+                metrics["accuracy"] = torch.tensor(result.accuracy)
+                save_file(dict(result.weights), output / strategy / f"{name}.weights.safetensors")
+                save_file(metrics, output / strategy / f"{name}.metrics.safetensors")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

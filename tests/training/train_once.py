@@ -1,4 +1,4 @@
-"""Runs the training stage as a process of its own would, for tests that kill it."""
+"""Runs the training stage in a process that tests can kill."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,11 +36,7 @@ def train_once(
     mlflow: bool = False,
     checkpoints: str | None = None,
 ) -> Path:
-    """Trains below ``root``, going on from what an earlier process left there.
-
-    Returns:
-        The student's folder.
-    """
+    """Train below ``root``, resuming from what an earlier process left there, and return the student's folder."""
 
     def tracker(stage: str) -> Tracker:
         return open_tracker(tracking(root), "run", stage) if mlflow else Tracker(root / "tracked.jsonl")
@@ -52,7 +48,7 @@ def train_once(
 
 
 def train_and_exit(*args: object, **kwargs: object) -> None:
-    """As :func:`train_once`, with the exit code that the command would have."""
+    """As :func:`train_once`, but exit with the status of the command."""
     try:
         train_once(*args, **kwargs)
     except VicurError as error:

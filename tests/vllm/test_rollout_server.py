@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.training.conftest import base, inputs, session  # noqa: F401 (fixtures)
-from tests.training.factory import learner_for, save_random_base, taught
+from tests.training.factory import examples_for, save_random_base, state_for
 from tests.training.train_once import SETTINGS, train_once
 from tests.vllm.cases import Case, make_requests, make_student
 from tests.vllm.rollout_server import rollout_server
@@ -52,11 +52,11 @@ def served(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vll
 
 @pytest.fixture
 def engine(case: Case, served: Vllm) -> Iterator[VllmEngine]:
-    made = VllmEngine(
-        Server(served), SingleModel(case.student, bf16=False), case.chat, World.alone("cpu"), torch.float32, "vLLM"
+    vllm_engine = VllmEngine(
+        Server(served), SingleModel(case.student, bf16=False), case.chat, World.single("cpu"), torch.float32, "vLLM"
     )
-    yield made
-    made.close()
+    yield vllm_engine
+    vllm_engine.close()
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def test_weights_of_another_training_run_are_detected(case: Case, engine: VllmEn
     engine.update(20)
     assert engine.generate([prompt], GREEDY, seed=0, batch_size=1)
     another = VllmEngine(
-        Server(served), SingleModel(case.student, bf16=False), case.chat, World.alone("cpu"), torch.float32, "vLLM"
+        Server(served), SingleModel(case.student, bf16=False), case.chat, World.single("cpu"), torch.float32, "vLLM"
     )
     another.update(0)
     another.close()
@@ -193,14 +193,14 @@ def test_a_teacher_on_a_server_gives_the_same_scores_and_must_have_the_right_wei
     with rollout_server(base, tmp_path, words) as url:
         engine = {"type": "vllm", "placement": "server", "url": url, "exchange": str(tmp_path)}
         shared = {"method": "opsd", "rollout": {"max_new_tokens": 6}}
-        rows = taught(own := learner_for(base, work=tmp_path / "own", **shared))[:4]
-        learner = learner_for(base, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
-        expected, metrics = (training_step(each, rows, 0) for each in (own, learner))
+        rows = examples_for(own := state_for(base, work=tmp_path / "own", **shared))[:4]
+        state = state_for(base, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
+        expected, metrics = (training_step(each, rows, 0) for each in (own, state))
         assert metrics["gap/whole"] == pytest.approx(expected["gap/whole"], abs=1e-4)
-        learner.close()
+        state.close()
         another = save_random_base(tmp_path / "another", seed=1)
-        with raises_error_with("the teacher at http", "weights"):
-            learner_for(another, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
+        with raises_error_with("the teacher's server at http", "weights"):
+            state_for(another, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
         rollouts = {**shared, "rollout": {"max_new_tokens": 6, "engine": engine}}
         with raises_error_with("/collective_rpc", "500", "started with --teacher"):
-            training_step(learner_for(base, work=tmp_path, **rollouts), rows, 0)
+            training_step(state_for(base, work=tmp_path, **rollouts), rows, 0)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.training.factory import learner_for, taught
+from tests.training.factory import examples_for, state_for
 from tests.training.train_once import train_once
 from tests.vllm.cases import Case, make_requests
 from vicur.config.sampling import Sampling
@@ -43,7 +43,7 @@ def engine_of(case: Case, scratch: Path) -> Iterator[VllmEngine]:
     arguments = describe_student(config_of(case), case.folder, case.chat, scratch / "description")
     place = InsideEngine(scratch / "description", arguments, 200_000_000)
     engine = VllmEngine(
-        place, SingleModel(case.student, bf16=False), case.chat, World.alone("cpu"), torch.float32, "vLLM"
+        place, SingleModel(case.student, bf16=False), case.chat, World.single("cpu"), torch.float32, "vLLM"
     )
     yield engine
     engine.close()
@@ -126,28 +126,28 @@ def train(inputs: dict[str, Path], root: Path, settings: list[TrainConfig]) -> l
 
 def faults(base: Path, scratch: Path) -> dict[str, str]:
     """Return the errors of a training run with a faulty engine, and whether they leave the student unchanged."""
-    learner = learner_for(
+    state = state_for(
         base, work=scratch, method="vicur", rollout={"max_new_tokens": 6, "engine": INSIDE, "max_logprob_gap": 1e-3}
     )
-    rows = taught(learner)[:4]
-    before = _copy(learner)
-    engine: Any = learner.engine
-    results = {"intact": str(training_step(learner, rows, 0)["rollout/logprob_gap_max"] < 1e-4)}
-    after = _copy(learner)
+    rows = examples_for(state)[:4]
+    before = _copy(state)
+    engine: Any = state.engine
+    results = {"intact": str(training_step(state, rows, 0)["rollout/logprob_gap_max"] < 1e-4)}
+    after = _copy(state)
     results["updated"] = str(any(not torch.equal(before[name], after[name]) for name in before))
 
-    place, take = engine._place, engine._place.take
-    results["startup"] = _start_next_to_training(place._llm)
-    place.take = lambda weights: take(_without(weights, "model.language_model.norm.weight"))
-    results["missing"] = _error(learner, rows, 1)
-    place.take = lambda weights: take(_damaged(weights))
-    results["damaged"] = _error(learner, rows, 1)
-    place.take = take
+    backend, take = engine._backend, engine._backend.take
+    results["startup"] = _start_next_to_training(backend._llm)
+    backend.take = lambda weights: take(_without(weights, "model.language_model.norm.weight"))
+    results["missing"] = _error(state, rows, 1)
+    backend.take = lambda weights: take(_damaged(weights))
+    results["damaged"] = _error(state, rows, 1)
+    backend.take = take
     engine.update(1)
-    place._llm.apply_model(_tamper)
-    results["tampered"] = _error(learner, rows, 1)
-    results["unchanged"] = str(all(torch.equal(weight, _copy(learner)[name]) for name, weight in after.items()))
-    results["gradients"] = str(any(p.grad is not None for p in learner.student.parameters()))
+    backend._llm.apply_model(_tamper)
+    results["tampered"] = _error(state, rows, 1)
+    results["unchanged"] = str(all(torch.equal(weight, _copy(state)[name]) for name, weight in after.items()))
+    results["gradients"] = str(any(p.grad is not None for p in state.student.parameters()))
     engine.close()
     return results
 
@@ -157,7 +157,7 @@ def startup_error(base: Path, scratch: Path, engine: dict[str, Any]) -> str:
     # This variable would override cache_gb.
     del os.environ["VLLM_CPU_KVCACHE_SPACE"]
     try:
-        learner_for(base, work=scratch, rollout={"max_new_tokens": 6, "engine": {"type": "vllm", **engine}})
+        state_for(base, work=scratch, rollout={"max_new_tokens": 6, "engine": {"type": "vllm", **engine}})
     except VicurError as error:
         return str(error)
     return "starts"
@@ -170,11 +170,11 @@ def compare_teachers(base: Path, scratch: Path, engine: dict[str, Any]) -> dict[
         ``gap``: the largest difference of the teachers' log-probabilities; ``metrics``: metrics of the steps of both.
     """
     shared = {"method": "vicur", "objective": {"type": "k1"}, "rollout": {"max_new_tokens": 6, "temperature": 0}}
-    own = learner_for(base, work=scratch / "own", **shared)
+    own = state_for(base, work=scratch / "own", **shared)
     shared["rollout"] |= {"engine": INSIDE}
     # The method's default teacher, but in vLLM.
-    other = learner_for(base, work=scratch / "other", **shared, teacher={"type": "self-frozen", "engine": engine})
-    rows = taught(own)[:4]
+    other = state_for(base, work=scratch / "other", **shared, teacher={"type": "self-frozen", "engine": engine})
+    rows = examples_for(own)[:4]
     prompts = [row.teacher for row in rows]
     responses = [row.ids for row in generate(own.student, own.chat, prompts, Sampling(max_new_tokens=7), seed=5)]
     batch = own.chat.collate(prompts, responses)
@@ -183,7 +183,7 @@ def compare_teachers(base: Path, scratch: Path, engine: dict[str, Any]) -> dict[
         teacher = own.teacher.model
         scores = score_responses(teacher, batch, encode_images(teacher, batch.pixels), forbidden)
     logprobs = other.teacher.logprobs(prompts, responses)
-    metrics = [[training_step(learner, rows, step) for step in range(2)] for learner in (own, other)]
+    metrics = [[training_step(state, rows, step) for step in range(2)] for state in (own, other)]
     other.close()
     return {"gap": float((scores.logprobs_BR[batch.response_mask] - logprobs).abs().max()), "metrics": metrics}
 
@@ -200,15 +200,15 @@ def _start_next_to_training(llm: Any) -> str:
     return "starts"
 
 
-def _error(learner: TrainState, rows: list[Any], step: int) -> str:
+def _error(state: TrainState, rows: list[Any], step: int) -> str:
     try:
-        return f"no error: {training_step(learner, rows, step)}"
+        return f"no error: {training_step(state, rows, step)}"
     except VicurError as error:
         return str(error)
 
 
-def _copy(learner: TrainState) -> dict[str, Tensor]:
-    return {name: weight.detach().clone() for name, weight in learner.student.named_parameters()}
+def _copy(state: TrainState) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in state.student.named_parameters()}
 
 
 def _damaged(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
@@ -233,12 +233,12 @@ def train_until(inputs: dict[str, Path], root: Path, settings: TrainConfig, step
     """Train until the checkpoint of ``step``, then kill this process."""
     from vicur.training import trainer
 
-    keep = trainer._keep
+    save = trainer._save
 
-    def keep_and_die(learner: TrainState, best: Any, progress: Any, store: Any) -> None:
-        keep(learner, best, progress, store)
+    def save_and_die(state: TrainState, best: Any, progress: Any, store: Any) -> None:
+        save(state, best, progress, store)
         if progress.step == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    trainer._keep = keep_and_die
+    trainer._save = save_and_die
     train_once(inputs, root, settings)

@@ -1,4 +1,4 @@
-"""A model that is small enough to be staged in a test, and whole enough to be one."""
+"""A tiny but complete model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 
 def model_files(seed: int = 0) -> dict[str, bytes]:
-    """Files of a repository on the Hub, those that are not staged among them."""
+    """Return the files of a repository on the Hub, including some that are never installed."""
     weight = torch.rand(64, 96, generator=torch.Generator().manual_seed(seed))
     return {
         "config.json": b'{"model_type": "qwen3_vl"}',
@@ -33,11 +33,11 @@ STAGED = {
     "model.safetensors",
     "vicur-model.json",
 }
-"""What of them is staged, and the record."""
+"""The files that are installed, and the record."""
 
 
 def write_model(folder: Path, seed: int = 0) -> Path:
-    """Writes a model's files."""
+    """Write a model's files."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in model_files(seed).items():
         (folder / name).write_bytes(content)
@@ -45,5 +45,5 @@ def write_model(folder: Path, seed: int = 0) -> Path:
 
 
 def names_below(folder: Path) -> set[str]:
-    """Files below a folder, hidden ones too."""
+    """Return the names of all files below a folder, including hidden ones."""
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}

@@ -1,6 +1,6 @@
-"""A stand-in for the Hugging Face Hub, which no test can reach: lists a commit's files and serves them, whole or from a byte on.
+"""A double of the Hugging Face Hub, which tests cannot reach: lists a commit's files and serves them, also by range.
 
-It knows what huggingface_hub 2.4 asks of it, and answers 404 to anything else.
+It implements the requests of huggingface_hub 2.4, and returns 404 for all others.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ class Hub:
 
     Attributes:
         files: content by path.
-        asks_for: a token, needed where it is set, as for a model whose terms must be accepted.
-        spoilt: paths whose bytes are changed on their way.
-        broken: paths that break off after half of their bytes, once.
-        asked: requests so far.
+        credential: token that requests must have, as for a gated model.
+        corrupted: paths whose first byte is changed in transit.
+        broken: paths whose connection breaks off once, after half of the bytes.
+        requests: method and path of each request so far.
     """
 
     files: dict[str, bytes]
-    asks_for: str | None = None
-    spoilt: set[str] = field(default_factory=set)
+    credential: str | None = None
+    corrupted: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     address: str = ""
 
     def listing(self) -> list[dict[str, object]]:
-        """The files of the commit, as the Hub lists them: weights by SHA-256, the rest by git's id."""
+        """Return the commit's files as the Hub lists them: weights by SHA-256, the others by git blob id."""
         entries = []
         for path, content in self.files.items():
             entry = {"type": "file", "path": path, "size": len(content), "oid": git_id(content)}
@@ -48,7 +48,7 @@ class Hub:
 
 
 def git_id(content: bytes) -> str:
-    """What git calls a blob."""
+    """Return the id of a git blob."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -64,8 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bool) -> None:
         path = self.path.partition("?")[0]
-        self.hub.asked.append(f"{self.command} {path}")
-        if self.hub.asks_for and self.headers.get("Authorization") != f"Bearer {self.hub.asks_for}":
+        self.hub.requests.append(f"{self.command} {path}")
+        if self.hub.credential and self.headers.get("Authorization") != f"Bearer {self.hub.credential}":
             return self._send(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"}, body)
         if path == f"/api/models/{REPOSITORY}/tree/{COMMIT}":
             return self._send(200, json.dumps(self.hub.listing()).encode(), {"Content-Type": "application/json"}, body)
@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
             "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
             "Accept-Ranges": "bytes",
         }
-        if name in self.hub.spoilt:
+        if name in self.hub.corrupted:
             content = bytes([content[0] ^ 1]) + content[1:]
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
         if start:
@@ -108,12 +108,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Keep the test output quiet."""
 
 
 @contextmanager
 def serving(hub: Hub) -> Iterator[Hub]:
-    """Serves a repository at ``hub.address``."""
+    """Serve a repository at ``hub.address``."""
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

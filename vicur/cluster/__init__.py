@@ -1,1 +1,1 @@
-"""Kubernetes: what a run asks of a cluster, checks before it spends, and leaves behind."""
+"""Running on Kubernetes: the form of a run, checks before it starts, training jobs, usage and notifications."""

@@ -1,4 +1,4 @@
-"""The pods of a run, as the cluster tells them to a step."""
+"""Access to the pods of a run from one of its steps."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Any
 from vicur.errors import VicurError
 
 RUN_LABEL = "pipeline/runid"
-"""Kubeflow Pipelines' label on the pods of a run."""
+"""Label that Kubeflow Pipelines sets on the pods of a run."""
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _SECONDS = 20
 
 
 def in_cluster() -> bool:
-    """Whether this process runs in a pod that can reach the API."""
+    """Return whether this process runs in a pod of a cluster."""
     return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 def own_namespace() -> str:
-    """The namespace of this process's pod.
+    """Return the namespace of this process's pod.
 
     Raises:
-        VicurError: where the pod has no account's token, and with it no word of its namespace.
+        VicurError: if the token of the pod's account is not mounted. The namespace is mounted with it.
     """
     try:
         return _NAMESPACE.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise VicurError(
-            f"the pod's namespace cannot be read ({error.strerror}).",
+            f"the namespace of this pod cannot be read: {error.strerror}.",
             where=str(_NAMESPACE),
-            remedy="Let pods have their account's token (automountServiceAccountToken of k8s/base/access).",
+            remedy="Mount the token of the service account into pods (automountServiceAccountToken in k8s/base/access).",
         ) from error
 
 
 def pods_of_run(run_id: str) -> list[dict[str, Any]]:
-    """The pods of a run in this step's own namespace, as JSON.
+    """Return the pods of a run in the namespace of this pod, as JSON.
 
     Raises:
-        VicurError: where the API does not answer or refuses.
+        VicurError: if the Kubernetes API does not answer or refuses.
     """
     from kubernetes import client, config
     from kubernetes.client.exceptions import ApiException
@@ -56,6 +56,6 @@ def pods_of_run(run_id: str) -> list[dict[str, Any]]:
             return [dict(api.sanitize_for_serialization(pod)) for pod in found.items]
     except (ApiException, HTTPError, OSError, config.ConfigException) as error:
         raise VicurError(
-            f"the run's pods cannot be listed ({getattr(error, 'reason', None) or error}).",
-            remedy="Give the steps' service account the Role of k8s/base/access: it may list pods of its namespace.",
+            f"the pods of the run cannot be listed: {getattr(error, 'reason', None) or error}.",
+            remedy="Bind the Role of k8s/base/access to the service account of the steps: it allows listing pods of the namespace.",
         ) from error

@@ -1,4 +1,4 @@
-"""Tells a webhook how a run ended."""
+"""Report the outcome of a run to a webhook."""
 
 from __future__ import annotations
 
@@ -12,35 +12,34 @@ from urllib.parse import urlsplit
 from vicur.errors import VicurError
 
 ADDRESS = "VICUR_WEBHOOK_URL"
-"""Environment variable with the webhook's address, which comes from a secret: such addresses hold tokens, and none is ever shown."""
+"""Environment variable with the webhook's address. It comes from a secret and is never shown, because it may contain a token."""
 _SECONDS = 10
-"""How long the whole call may take."""
 
 
 def call_webhook(event: Mapping[str, Any]) -> bool:
-    """Posts ``event`` as JSON.
-
-    Returns:
-        Whether there is a webhook to call.
+    """Post ``event`` as JSON. Return false if no webhook is configured.
 
     Raises:
-        VicurError: where it does not take the event.
+        VicurError: if the webhook does not accept the event.
     """
-    # Files that secrets are made from end in a line break.
+    # Secrets that are made from files end with a line break.
     address = os.environ.get(ADDRESS, "").strip()
     if not address:
         return False
     if not _is_web_address(address):
-        raise VicurError(f"{ADDRESS} is no web address.", remedy="Write https://host/path into the webhook's secret.")
+        raise VicurError(
+            f"{ADDRESS} is not a web address.", remedy="Set it to https://host/path in the secret of the webhook."
+        )
     answers: Queue[str | None] = Queue()
-    # What answers a byte now and then would hold a request's own limit of time for ever. A daemon, which the process ends without.
+    # The timeout of a request restarts with each byte received, so a slow server could hold it forever. A daemon thread does not keep the
+    # process alive.
     Thread(target=lambda: answers.put(_post(address, event)), daemon=True).start()
     try:
-        trouble = answers.get(timeout=_SECONDS)
+        problem = answers.get(timeout=_SECONDS)
     except Empty:
-        trouble = f"no answer in {_SECONDS} s"
-    if trouble is not None:
-        raise VicurError(f"the webhook did not take the outcome ({trouble}).", remedy=f"Check {ADDRESS}.")
+        problem = f"no answer in {_SECONDS} s"
+    if problem is not None:
+        raise VicurError(f"the webhook did not accept the outcome: {problem}.", remedy=f"Check {ADDRESS}.")
     return True
 
 
@@ -52,12 +51,13 @@ def _is_web_address(address: str) -> bool:
 
 
 def _post(address: str, event: Mapping[str, Any]) -> str | None:
-    """Posts an event; why it was not taken, or ``None``. The address is in no answer: an error's own text would hold it."""
+    """Post an event. Return the reason why it was not accepted, or ``None``."""
     import requests
 
     try:
-        # Who follows a redirect asks for a page and posts nothing.
+        # Following a redirect would send a GET request without the event.
         answer = requests.post(address, json=dict(event), timeout=_SECONDS, allow_redirects=False)
     except requests.RequestException as error:
+        # Its message may contain the address.
         return type(error).__name__
     return None if answer.status_code < requests.codes.multiple_choices else f"HTTP {answer.status_code}"

@@ -1,4 +1,4 @@
-"""``vicur base``: the tiny base model that this package ships."""
+"""``vicur base``: the tiny base model that comes with this package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from vicur.commands.common import Commands, help_with_examples
 
 app = Commands(
-    help=help_with_examples("Make the tiny base model.", "vicur base train models/tiny --set steps=100"),
+    help=help_with_examples("Train the tiny base model.", "vicur base train models/tiny --set steps=100"),
     no_args_is_help=True,
 )
 
@@ -24,8 +24,8 @@ def train(
 ) -> None:
     """Train the tiny base model from scratch.
 
-    It is a real Qwen3-VL with a vocabulary of words, trained on the base pool of the digit scenes; its recipe and what it reached are
-    written beside it.
+    It is a real Qwen3-VL with a vocabulary of words, trained on the base pool of the digit scenes. The output contains its recipe and its
+    accuracy.
 
     [bold]Examples[/bold]
 

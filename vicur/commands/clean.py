@@ -1,4 +1,4 @@
-"""``vicur clean``: what takes disk, and removing it."""
+"""``vicur clean``: show and remove what a project stores on disk."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ if TYPE_CHECKING:
 
 
 def clean(
-    runs: Annotated[bool, typer.Option("--runs", help="Remove runs: their outputs, logs and reports.")] = False,
+    runs: Annotated[bool, typer.Option("--runs", help="Remove runs with their outputs, logs and reports.")] = False,
     keep: Annotated[
-        int | None, typer.Option("--keep", min=0, help="Remove all runs but the newest N.", metavar="N")
+        int | None, typer.Option("--keep", min=0, help="Remove all runs except the newest N.", metavar="N")
     ] = None,
-    cache: Annotated[bool, typer.Option("--cache", help="Remove kept results: stages are run again.")] = False,
+    cache: Annotated[bool, typer.Option("--cache", help="Remove cached results. Stages then run again.")] = False,
     checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Remove checkpoints of unfinished work: it starts over.")
+        bool,
+        typer.Option(
+            "--checkpoints", help="Remove checkpoints of unfinished stages. They then start from the beginning."
+        ),
     ] = False,
     mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Remove the embedded MLflow store: its runs and registered models.")
+        bool, typer.Option("--mlflow", help="Remove the embedded MLflow store with its runs and registered models.")
     ] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Runs, kept results and checkpoints.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Remove runs, cached results and checkpoints.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed without removing it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Say what takes disk in this project, and remove what you name.
+    """Show the disk usage of this project's runs, caches and checkpoints, and remove what the options name.
 
-    Without options nothing is removed. What is in use is left alone.
+    Without options, nothing is removed. Files in use are never removed.
 
     [bold]Examples[/bold]
 
@@ -44,47 +47,47 @@ def clean(
     items = survey(Path.cwd())
     kinds = {"run": runs or everything, "result": cache or everything, "checkpoints": checkpoints or everything}
     kinds["tracking"] = mlflow
-    named = [item for item in items if kinds[item.kind]]
+    selected = [item for item in items if kinds[item.kind]]
     if keep is not None:
         all_runs = [item for item in items if item.kind == "run"]
         older = all_runs[: max(0, len(all_runs) - keep)]
-        named = [item for item in named if item.kind != "run"] + older
-    if not named:
-        _tell(items)
-        typer.echo(
-            "Nothing to remove." if any(kinds.values()) or keep is not None else "See --help for what to remove."
-        )
+        selected = [item for item in selected if item.kind != "run"] + older
+    if not selected:
+        _show(items)
+        has_options = any(kinds.values()) or keep is not None
+        typer.echo("Nothing to remove." if has_options else "See 'vicur clean --help' for options to remove files.")
         return
-    _tell(named)
-    removable = [item for item in named if not item.in_use]
+    _show(selected)
+    removable = [item for item in selected if not item.in_use]
     if dry_run or not removable:
         typer.echo("Nothing was removed.")
         return
     if not yes:
-        typer.confirm("Remove all of it?", abort=True)
-    typer.echo(f"Removed: {_bytes(remove(removable))} given back.")
+        typer.confirm("Remove all of these?", abort=True)
+    typer.echo(f"Freed {_bytes(remove(removable))}.")
 
 
-_NAMES = {"run": "runs", "result": "kept results", "checkpoints": "checkpoints", "tracking": "MLflow store"}
+_NAMES = {"run": "runs", "result": "cached results", "checkpoints": "checkpoints", "tracking": "MLflow store"}
 
 
-def _tell(items: list[Item]) -> None:
-    """One line a kind, and under it one a folder; kept results by stage, for they are many."""
+def _show(items: list[Item]) -> None:
+    """Print a line for each kind of item and below it a line for each folder."""
     for kind, name in _NAMES.items():
-        mine = [item for item in items if item.kind == kind]
-        if not mine:
+        of_kind = [item for item in items if item.kind == kind]
+        if not of_kind:
             continue
-        typer.echo(f"{name:14}{_bytes(sum(item.size for item in mine)):>9}")
+        typer.echo(f"{name:15}{_bytes(sum(item.size for item in of_kind)):>9}")
         groups: dict[str, list[Item]] = {}
-        for item in mine:
+        for item in of_kind:
             groups.setdefault(_place(item), []).append(item)
         for place, group in groups.items():
-            note = "  (in use, left alone)" if any(item.in_use for item in group) else ""
-            many = f"  ({len(group)})" if len(group) > 1 else ""
-            typer.echo(f"  {_bytes(sum(item.size for item in group)):>9}  {place}{many}{note}")
+            note = "  (in use, not removed)" if any(item.in_use for item in group) else ""
+            count = f"  ({len(group)})" if len(group) > 1 else ""
+            typer.echo(f"  {_bytes(sum(item.size for item in group)):>9}  {place}{count}{note}")
 
 
 def _place(item: Item) -> str:
+    # There are many cached results and checkpoints, so they are added up for each stage.
     path = item.path if item.kind in ("run", "tracking") else item.path.parent
     return str(path.relative_to(Path.cwd()))
 

@@ -1,4 +1,4 @@
-"""``vicur cluster``: what runs on a cluster beside the pipeline's steps."""
+"""``vicur cluster``: nodes and cleanup of trainings on several nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vicur.errors import VicurError
 
 app = Commands(
     help=help_with_examples(
-        "Trainings on several nodes of a cluster: their nodes, and what they leave.",
+        "Run a node of a multi-node training, or remove jobs that a run has left behind.",
         "vicur cluster reap --run 1b4e28ba-2fa1-11d2-883f-0016d3cca427",
     ),
     no_args_is_help=True,
@@ -22,10 +22,10 @@ app = Commands(
 
 @app.command()
 def node() -> None:
-    """Take part in a training on several nodes.
+    """Run one node of a multi-node training.
 
-    The nodes of a TrainJob run this, and nobody by hand: what to do stands in VICUR_NODE_TASK, and which machine this is in torchrun's
-    variables.
+    The containers of a TrainJob run this command; it is not meant to be typed. It reads its task from VICUR_NODE_TASK and the node's rank
+    from torchrun's environment variables.
 
     [bold]Examples[/bold]
 
@@ -41,16 +41,16 @@ def node() -> None:
 @app.command()
 def reap(
     run: Annotated[
-        str, typer.Option("--run", metavar="RUN_ID", help="The pipeline run; VICUR_RUN_ID if left out.")
+        str, typer.Option("--run", metavar="RUN_ID", help="Id of the pipeline run. Default: VICUR_RUN_ID.")
     ] = "",
     namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="Where to look; the namespace that this runs in if left out.")
+        str, typer.Option("--namespace", "-n", help="Namespace of the jobs. Default: the namespace of this process.")
     ] = "",
 ) -> None:
-    """Remove the training jobs that a run has left on the cluster.
+    """Remove the training jobs that a pipeline run has left on the cluster.
 
-    A step removes its job itself, also when it fails or is stopped. This is for what was killed without being told, and for a pipeline's
-    exit handler. Checkpoints stay.
+    A step removes its own job, also if it fails or is stopped. Use this command after a step was killed; a pipeline's exit handler runs it
+    too. Checkpoints are not removed.
 
     [bold]Examples[/bold]
 
@@ -58,13 +58,15 @@ def reap(
 
       vicur cluster reap --run "$RUN_ID" --namespace vicur
     """
-    from vicur.cluster.jobs.api import Api
+    from vicur.cluster.jobs.api import KubernetesApi
+    from vicur.cluster.jobs.cleanup import delete_jobs
     from vicur.cluster.jobs.client import connect
-    from vicur.cluster.jobs.reaper import reap as reap_run
 
     run = run or os.environ.get("VICUR_RUN_ID", "")
     if not run:
-        raise VicurError("no run is named.", where="--run", remedy="Name the pipeline run, or set VICUR_RUN_ID.")
-    client, here = connect()
-    names = reap_run(Api(client, namespace or here.namespace), run)
-    typer.echo("\n".join(f"Removed TrainJob {name}" for name in names) or f"Run {run} has left no training job.")
+        raise VicurError(
+            "no run is given, and VICUR_RUN_ID is not set.", where="--run", remedy="Give the id of the pipeline run."
+        )
+    client, location = connect()
+    names = delete_jobs(KubernetesApi(client, namespace or location.namespace), run)
+    typer.echo("\n".join(f"Removed TrainJob {name}" for name in names) or f"Run {run} has no training jobs left.")

@@ -1,4 +1,4 @@
-"""What the stages' commands share: their options, progress on the terminal, and running a stage by hand."""
+"""Options that several commands share, and the function that runs a single stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from vicur.commands.parsing import Command
 from vicur.errors import VicurError
+from vicur.wording import listed
 
 if TYPE_CHECKING:
     from vicur.config.run import RunConfig
@@ -22,26 +24,26 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Commands(typer.Typer):
-    """An app whose commands' docstrings are wrapped for the terminal at hand, not for the source's width."""
+    """A Typer app that wraps docstrings to the width of the terminal instead of keeping the source's line breaks."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
-        """Adds a command."""
+        """Return a decorator that adds a command."""
 
         def add(function: F) -> F:
             paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
             text = "\n\n".join(_joined(paragraph) for paragraph in paragraphs)
-            return super(Commands, self).command(name, help=text, **settings)(function)
+            return super(Commands, self).command(name, cls=Command, help=text, **settings)(function)
 
         return add
 
 
 def _joined(paragraph: str) -> str:
-    """A paragraph on one line; an indented one (an example) as it is, its brackets no markup."""
+    # Examples are indented: they keep their lines, and their brackets are not markup.
     return paragraph.replace("[", "\\[") if paragraph.startswith(" ") else paragraph.replace("\n", " ")
 
 
 def help_with_examples(text: str, *examples: str) -> str:
-    """Help of a group of commands."""
+    """Return the help of a group of commands."""
     return "\n\n".join((text, "[bold]Examples[/bold]", *(f"  {example}" for example in examples)))
 
 
@@ -50,22 +52,22 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="Run configuration (YAML). Left out: configs/local.yaml where there is one, else the defaults.",
+        help="Run configuration (YAML). Default: configs/local.yaml if it exists, else the built-in defaults.",
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Override a setting; may be given several times."),
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Override a setting of the configuration. Repeatable."),
 ]
-DatasetOption = Annotated[Path, typer.Option("--dataset", help="Prepared dataset.")]
-CuesOption = Annotated[Path, typer.Option("--cues", help="Folder that 'vicur cues extract' wrote.")]
+DatasetOption = Annotated[Path, typer.Option("--dataset", help="Folder of the prepared dataset.")]
+CuesOption = Annotated[Path, typer.Option("--cues", help="Output folder of 'vicur cues extract'.")]
 CacheOption = Annotated[
-    bool, typer.Option("--cache/--no-cache", help="Reuse a kept result of the same work, and keep this one.")
+    bool, typer.Option("--cache/--no-cache", help="Reuse the cached result of an identical run, and cache this one.")
 ]
 
 
 LOCAL = Path("configs/local.yaml")
-"""Configuration of the commands that name none, where there is one: in the repository they all mean the run of ``make run``."""
+"""Default of ``--config`` if it exists, so that in a clone every command works on the run of ``make run``."""
 
 
 def configuration(
@@ -96,21 +98,21 @@ def run_stage(
     checkpoints: str | None = None,
     fork_from: str | None = None,
 ) -> Summary:
-    """Runs one stage by hand, with its progress on the terminal.
+    """Run one stage and show its progress on the terminal.
 
     Args:
-        name: which stage.
-        section: its section of the configuration.
-        inputs: its inputs by name.
-        output: folder to write or to replace.
-        config: the whole configuration, for seed and tracking.
-        subject: what the stage works on (a method).
-        cache: whether to reuse and keep results.
-        checkpoints: where the stage keeps its checkpoints; a folder of its own by default.
-        fork_from: checkpoints of another training that it begins with.
+        name: name of the stage.
+        section: configuration of the stage.
+        inputs: input folders by name.
+        output: folder to write or replace.
+        config: configuration of the run, for seed and tracking.
+        subject: what the stage works on, such as a method.
+        cache: whether to reuse and store results in the cache.
+        checkpoints: folder or S3 address for checkpoints. Default: a folder in the stage's scratch space.
+        fork_from: checkpoints of another training to start from.
 
     Raises:
-        VicurError: for input that the user can mend, with nothing written.
+        VicurError: if an input is invalid. Nothing is written.
     """
     from vicur.commands.console_events import ConsoleEvents
     from vicur.data.sources import stage_inputs
@@ -133,30 +135,61 @@ def run_stage(
 
 
 def refuse_to_replace(output: Path, writes: Sequence[str], inputs: Mapping[str, Path]) -> None:
-    """An output folder is replaced whole, so it must be no input, and hold nothing but an earlier output of the same stage.
+    """Check that replacing an output folder would not delete anything but an earlier output of the same stage.
 
     Args:
         output: the folder.
-        writes: names of what the stage writes, the one that is always there first.
-        inputs: what it reads.
+        writes: patterns of the files that the stage writes. The first one is a file that is always written.
+        inputs: the files and folders that the stage reads.
 
     Raises:
-        VicurError: where something would be lost.
+        VicurError: if files would be lost.
     """
+    # Stages write a new folder and rename it over the old one, which removes everything in it.
     place = output.resolve()
+    in_the_way = next((each for each in (place, *place.parents) if each.exists() and not each.is_dir()), None)
+    if in_the_way is not None:
+        raise VicurError(
+            f"the output folder cannot be created, because {in_the_way} is a file.",
+            where=str(output),
+            remedy="Name another output folder.",
+        )
     for name, path in inputs.items():
         if place == path.resolve() or place in path.resolve().parents:
             raise VicurError(
-                f"holds the {name} that is read, which would be lost.", where=str(output), remedy="Name another folder."
+                f"the output folder contains the {name} that is read ({path}), which would be lost.",
+                where=str(output),
+                remedy="Name another output folder.",
             )
-    held = list(output.iterdir()) if output.is_dir() else []
-    if not held:
-        return
-    others = sorted(p.name for p in held if not p.is_file() or not any(fnmatch(p.name, each) for each in writes))
-    if others or not (output / writes[0]).is_file():
-        shown = f" ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else ""
+    try:
+        present = list(output.iterdir()) if output.is_dir() else []
+    except OSError as error:
         raise VicurError(
-            f"holds other files, which would be lost{shown}.",
+            f"the folder cannot be read: {error.strerror}.", where=str(output), remedy="Name another output folder."
+        ) from error
+    if not present:
+        return
+    others = sorted(p.name for p in present if not p.is_file() or not any(fnmatch(p.name, each) for each in writes))
+    if others or not (output / writes[0]).is_file():
+        names = f": {listed(others, 3)}" if others else ""
+        raise VicurError(
+            f"the output folder contains other files, which would be lost{names}.",
             where=str(output),
-            remedy="Name a new or an empty folder.",
+            remedy="Name a new or empty folder.",
         )
+
+
+def write_text(file: Path, text: str, option: str) -> None:
+    """Write a file that an option names.
+
+    Raises:
+        VicurError: if the file cannot be written.
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise VicurError(
+            f"the file cannot be written: {error.strerror}.",
+            where=f"{option} {file}",
+            remedy="Name a file in an existing folder that this user can write to.",
+        ) from error

@@ -1,4 +1,4 @@
-"""``vicur compare``: base against students, and the report."""
+"""``vicur compare``: compare students with their base model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def compare(
         typer.Option(
             "--student",
             metavar="METHOD=EVALUATION[,STUDENT]",
-            help="A student's evaluation, and its folder for the training curves; once a student.",
+            help="Evaluation of a student and, for its training curves, the student's folder. Repeat for each student.",
             show_default=False,
         ),
     ],
@@ -37,9 +37,9 @@ def compare(
     overrides: SetOption = None,
     cache: CacheOption = True,
 ) -> None:
-    """Compare students with their base, and write the report.
+    """Compare students with their base model and write the report.
 
-    Writes comparison.json and report.html, one page that needs nothing else.
+    Writes comparison.json and report.html, a page without external files.
 
     [bold]Examples[/bold]
 
@@ -59,9 +59,9 @@ def _student(text: str) -> dict[str, Path]:
     evaluation, _, folder = folders.partition(",")
     if not method or not evaluation:
         raise VicurError(
-            "names no student.",
+            "the option must have the form METHOD=EVALUATION or METHOD=EVALUATION,STUDENT.",
             where=f"--student {text}",
-            remedy="Write METHOD=EVALUATION or METHOD=EVALUATION,STUDENT.",
+            remedy="Write, for example, --student vicur=evaluations/vicur,students/vicur.",
         )
     inputs = {method: Path(evaluation)}
     return {**inputs, f"{method}.student": Path(folder)} if folder else inputs

@@ -1,4 +1,4 @@
-"""Shows the progress of one stage to whoever started it."""
+"""Progress of a single stage on the terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vicur.stage.events import Events, Status
 
 _SECONDS = 10.0
-"""Between two lines of progress where there is no terminal."""
+"""Minimum time between two progress lines if the output is not a terminal."""
 
 
 class ConsoleEvents(Events):
-    """Events that are drawn as a progress bar, or told as lines where there is no terminal, instead of being written to a log.
-
-    Use it as a context manager.
-    """
+    """Context manager that shows events as a progress bar on a terminal and as lines in any other output."""
 
     def __init__(self, stage: str) -> None:
         super().__init__(stage, None)
@@ -47,7 +44,8 @@ class ConsoleEvents(Events):
         self._bar.stop()
 
     def emit(self, status: Status, text: str = "", **fields: Any) -> None:
-        """Shows an event. A failure is told by the command itself."""
+        """Show an event."""
+        # A failure is not shown here: the command prints the error itself.
         super().emit(status, text, **fields)
         if status == "progress":
             self._show_progress(text, **fields)

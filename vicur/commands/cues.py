@@ -1,4 +1,4 @@
-"""``vicur cues``: visual cues for a dataset."""
+"""``vicur cues``: extract visual cues for a dataset."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def extract(
     overrides: SetOption = None,
     cache: CacheOption = True,
 ) -> None:
-    """Extract a visual cue for each example, and audit all of them.
+    """Extract a visual cue for each example and audit all cues.
 
-    Writes cues.parquet, audit.json and samples.html, a page to look at.
+    Writes cues.parquet, audit.json and samples.html, a page that shows examples with their cues.
 
     [bold]Examples[/bold]
 
       vicur cues extract
 
-      vicur cues extract --dataset data --output cues --set cues.provider.type=annotation
+      vicur cues extract --dataset data --output cues --set cues.provider=annotation
     """
     settings = configuration(config, overrides)
     run_stage("extract", settings.cues, {"dataset": dataset}, output, settings, cache=cache)

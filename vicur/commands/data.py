@@ -31,7 +31,7 @@ app = Commands(
 
 DEFAULT = Path("data")
 FolderArgument = Annotated[Path, typer.Argument(help="Dataset folder.")]
-PinOption = Annotated[Path, typer.Option("--pin", help="DVC file that names the dataset which the repository means.")]
+PinOption = Annotated[Path, typer.Option("--pin", help="DVC file to write the dataset's hash to.")]
 
 
 @app.command()
@@ -41,10 +41,10 @@ def prepare(
     overrides: SetOption = None,
     cache: CacheOption = True,
 ) -> None:
-    """Build the dataset: draw the embedded digit scenes, or read a folder of your own.
+    """Build the dataset: render the embedded digit scenes, or import your own folder.
 
-    A folder holds examples.jsonl (or examples.parquet) and the images that it names. Rows that cannot be used are skipped and
-    listed, up to a limit.
+    Your folder contains examples.jsonl (or examples.parquet) and the images that it names. Rows that cannot be used are skipped
+    and listed, up to a limit.
 
     [bold]Examples[/bold]
 
@@ -56,18 +56,18 @@ def prepare(
 
     settings = configuration(config, overrides)
     run_stage("prepare", settings.data, {}, output, settings, cache=cache)
-    pinned = output.with_name(f"{output.name}.dvc")
-    if pinned.exists():
-        same = store_if_pinned(output, pinned)
-        typer.echo(f"It is {'the' if same else 'not the'} dataset that {pinned} names")
+    dvc_file = output.with_name(f"{output.name}.dvc")
+    if dvc_file.exists():
+        matches = store_if_pinned(output, dvc_file)
+        typer.echo(f"It {'matches' if matches else 'does not match'} the hash in {dvc_file}")
 
 
 @app.command()
 def verify(
     folder: FolderArgument = DEFAULT,
-    pin: Annotated[Path | None, typer.Option("--pin", help="Also hold it against the hash in this DVC file.")] = None,
+    pin: Annotated[Path | None, typer.Option("--pin", help="DVC file whose hash the dataset must match.")] = None,
 ) -> None:
-    """Check a dataset to the last byte: hashes, rows, unique ids, and that every image decodes.
+    """Verify every byte of a dataset: checksums, rows, unique ids, and that every image decodes.
 
     [bold]Examples[/bold]
 
@@ -78,16 +78,16 @@ def verify(
     from vicur.data import check_pin
     from vicur.data import verify as verify_dataset
 
-    found = verify_dataset(folder)
+    verified = verify_dataset(folder)
     if pin is not None:
         check_pin(folder, pin)
-    counts = ", ".join(f"{split} {count}" for split, count in found.examples.items())
-    typer.echo(f"{folder} is whole: {counts}, hash {found.dataset_hash}")
+    counts = ", ".join(f"{split} {count}" for split, count in verified.examples.items())
+    typer.echo(f"{folder} is intact: {counts}, hash {verified.dataset_hash}")
 
 
 @app.command()
 def pin(folder: FolderArgument = DEFAULT, dvc_file: PinOption = Path("data.dvc")) -> None:
-    """Make a DVC file name the dataset as it is now.
+    """Write the current hash of the dataset to a DVC file.
 
     [bold]Examples[/bold]
 
@@ -97,19 +97,20 @@ def pin(folder: FolderArgument = DEFAULT, dvc_file: PinOption = Path("data.dvc")
     """
     from vicur.data import pin as pin_dataset
 
-    typer.echo(f"{dvc_file} names {pin_dataset(folder, dvc_file).md5}")
+    typer.echo(f"{dvc_file}: {pin_dataset(folder, dvc_file).md5}")
 
 
 @app.command()
 def show(
     folder: FolderArgument = DEFAULT,
-    split: Annotated[str, typer.Option("--split", help="Split to show examples of.")] = "test",
+    split: Annotated[str, typer.Option("--split", help="Split to show examples from.")] = "test",
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of examples.")] = 3,
     images: Annotated[
-        Path | None, typer.Option("--images", help="Write the examples' images to this folder.", show_default=False)
+        Path | None,
+        typer.Option("--images", help="Folder to write the images of these examples to.", show_default=False),
     ] = None,
 ) -> None:
-    """Show what a dataset holds, and its first examples.
+    """Show the size of each split of a dataset, and the first examples of one.
 
     [bold]Examples[/bold]
 
@@ -142,13 +143,12 @@ def _show(example: Example, images: Path | None) -> None:
 
 
 def _file_name(identifier: str) -> str:
-    """An id as a file's name. An id may hold what no name can; it is told apart by its hash then."""
+    # An id may contain characters that file names cannot. A hash keeps the names of such ids apart.
     name = re.sub(r"[^\w.-]", "_", identifier)[:80]
     return name if name == identifier else f"{name}-{hashlib.sha256(identifier.encode()).hexdigest()[:8]}"
 
 
 def _write_images(example: Example, folder: Path) -> list[str]:
-    """Writes the images of an example and returns their paths."""
     from vicur.storage.folders import new_file
 
     paths = []

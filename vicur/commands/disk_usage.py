@@ -1,7 +1,7 @@
-"""What takes disk in a project's folder, and removing what its owner names.
+"""Measure and remove what a project stores on disk.
 
-Only folders that this project makes are looked at: ``runs/``, ``.vicur/`` and ``mlflow/``. Symbolic links are never followed,
-what is in use is left alone, and so is whatever somebody else put there.
+Only ``runs/``, ``.vicur/`` and ``mlflow/`` are considered, and only folders in them that this project has made. Symbolic links are never
+followed, and files in use are never removed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from vicur.errors import VicurError
 from vicur.stage.runner import DEFAULT_CACHE, DEFAULT_SCRATCH
 
 Kind = Literal["run", "result", "checkpoints", "tracking"]
@@ -28,13 +29,13 @@ TRACKING = Path("mlflow")
 
 @dataclass(frozen=True)
 class Item:
-    """Something that takes disk.
+    """A folder that can be removed.
 
     Attributes:
-        kind: a whole ``run``; a kept ``result`` of a stage; ``checkpoints`` of unfinished work; the ``tracking`` store.
-        path: its folder.
-        size: bytes that no item before it in the list shares (runs share their outputs with the kept results).
-        in_use: whether a process works on it now.
+        kind: a ``run``, a cached ``result`` of a stage, ``checkpoints`` of an unfinished stage, or the ``tracking`` store.
+        path: the folder.
+        size: size in bytes without files that an earlier item of the list shares: runs share their outputs with the cache.
+        in_use: whether a process is using it.
     """
 
     kind: Kind
@@ -44,7 +45,7 @@ class Item:
 
 
 def survey(project: Path) -> list[Item]:
-    """Everything that takes disk below ``project``, the oldest run first."""
+    """Return everything that can be removed below ``project``, with the oldest run first."""
     seen: set[tuple[int, int]] = set()
     items = []
     for kind in KINDS:
@@ -54,27 +55,38 @@ def survey(project: Path) -> list[Item]:
 
 
 def remove(items: list[Item]) -> int:
-    """Removes items, but none that is in use by now, and returns how many bytes that gave back to the disk."""
+    """Remove items, except those that are in use by now. Returns the number of bytes that this freed.
+
+    Raises:
+        VicurError: if a folder cannot be removed.
+    """
     links: Counter[tuple[int, int]] = Counter()
     sizes: dict[tuple[int, int], tuple[int, int]] = {}
-    doomed = [(item, list(_files(item.path))) for item in items if not item.in_use]
-    for item, files in doomed:
-        if item.kind in ("result", "checkpoints"):
-            if not _remove_unless_locked(item.path):
+    # All files are listed before any is removed: the size of a file with several names counts only if all of them go.
+    selected = [(item, list(_files(item.path))) for item in items if not item.in_use]
+    for item, files in selected:
+        try:
+            if item.kind not in ("result", "checkpoints"):
+                shutil.rmtree(item.path)
+            elif not _remove_unless_locked(item.path):
                 continue
-        else:
-            shutil.rmtree(item.path)
+        except OSError as error:
+            raise VicurError(
+                f"cannot remove {error.filename}: {error.strerror}.",
+                where=str(item.path),
+                remedy="Remove the folder as the user who owns it.",
+            ) from error
         for status in files:
             links[status.st_dev, status.st_ino] += 1
             sizes[status.st_dev, status.st_ino] = status.st_size, status.st_nlink
         if item.kind == "run":
             _drop_dangling_link(item.path.parent / "latest")
-    # A file is gone only when its last name is.
+    # Runs hard-link their outputs to the cache, so a file takes up space until its last name is removed.
     return sum(size for inode, (size, names) in sizes.items() if links[inode] >= names)
 
 
 def _folders(project: Path, kind: Kind) -> Iterator[Path]:
-    """Folders of one kind; what carries no mark of this project is not among them."""
+    """Yield the folders of one kind. Folders without a file that marks them as this project's are skipped."""
     if kind == "run":
         runs = [path for path in _subfolders(project / RUNS) if (path / "run.json").is_file()]
         yield from sorted(runs, key=lambda path: (path / "run.json").stat().st_mtime)
@@ -97,10 +109,11 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[os.stat_result]:
-    """What the disk says of each file below ``folder``; whoever works there may rename and remove files meanwhile."""
+    """Yield the status of each file below a folder."""
     try:
         entries = list(os.scandir(folder))
-    except FileNotFoundError:
+    # A running stage renames and removes its files, and a container may have left folders of another user.
+    except (FileNotFoundError, PermissionError):
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
@@ -120,7 +133,7 @@ def _size(folder: Path, seen: set[tuple[int, int]]) -> int:
 
 
 def _lock_of(result: Path) -> Path:
-    """The lock of a kept result ``key``, of its checkpoints ``key.work``, or of what is written of it, ``.key.host-pid.partial``."""
+    """Return the lock of a cached result ``key``, its checkpoints ``key.work`` or its partial copy ``.key.host-pid.partial``."""
     key = result.name.removeprefix(".").partition(".")[0]
     return result.with_name(f"{key}.lock")
 
@@ -136,24 +149,26 @@ def _in_use(kind: Kind, path: Path) -> bool:
     try:
         with FileLock(lock, timeout=0):
             return False
-    except Timeout:
+    # A lock of another user cannot be opened, and its folder cannot be removed either.
+    except (Timeout, PermissionError):
         return True
 
 
 def _is_locked(file: Path) -> bool:
     if not file.is_file():
         return False
-    with file.open() as stream:
-        try:
+    try:
+        with file.open() as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except (BlockingIOError, PermissionError):
+        return True
     return False
 
 
 def _remove_unless_locked(result: Path) -> bool:
-    """Removes a result or checkpoints while nobody can begin to use them; false where somebody has."""
+    """Remove a result or checkpoints. Returns false if they are in use or gone."""
     try:
+        # Holding the lock keeps a stage from starting to use the result while it is removed.
         with FileLock(_lock_of(result), timeout=0):
             shutil.rmtree(result)
     except (Timeout, FileNotFoundError):

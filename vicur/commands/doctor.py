@@ -1,4 +1,4 @@
-"""``vicur doctor``: what a run needs, looked at before it begins."""
+"""``vicur doctor``: check the requirements of a run before it starts."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ import typer
 from vicur.commands.common import ConfigOption, SetOption, configuration
 
 if TYPE_CHECKING:
-    from vicur.cluster.preflight.finding import Scope
+    from vicur.cluster.preflight import Scope
     from vicur.config.preflight import PreflightConfig
     from vicur.config.run import RunConfig
 
 FAILED = 1
-"""Exit status where something has failed that was asked for."""
+"""Exit status if a required check has failed."""
 
 
 def doctor(
     config: ConfigOption = None,
     overrides: SetOption = None,
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="Ask for a cluster too: what it lacks is a failure then.")
+        bool, typer.Option("--cluster", help="Also require everything that a run in a cluster needs.")
     ] = False,
     need: Annotated[
         list[str] | None,
         typer.Option(
             "--need",
             metavar="FIELD=VALUE",
-            help="What a run needs of a cluster (docs/doctor.md lists the fields). May be given several times.",
+            help="Set a requirement of the run, such as pool.gpus=8 (see docs/doctor.md). Repeatable.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Look at everything that a run needs, and say what to do about what is missing. Nothing is changed.
+    """Check everything that a run needs, and report how to fix what is missing.
 
-    Model, tracking and checkpoints are those of the configuration. A probe object is written to each bucket and removed again. What
-    only a run in a cluster needs is listed as missing; with --cluster it must be there. Secrets are never printed.
+    Checks the model, tracking and checkpoint settings of the configuration. Nothing is changed, except that a probe object is written to
+    each bucket and removed again. Requirements of a run in a cluster are listed, but only --cluster makes them failures. Secrets are never
+    printed.
 
-    Exit status: 0 where all is well that was asked for, 1 where not, 2 for wrong input.
+    Exit status: 0 if all required checks pass, 1 if one fails, 2 for invalid input.
 
     [bold]Examples[/bold]
 
@@ -55,30 +56,26 @@ def doctor(
     from vicur.cluster.preflight import laptop_checks, passes, record, run_checks, summary, table
 
     settings = configuration(config, overrides)
-    wanted = _needs(settings, need or [])
-    asked: tuple[Scope, ...] = ("laptop", "cluster") if cluster else ("laptop",)
-    results = run_checks(laptop_checks(wanted, settings.tracking, cluster=cluster), wanted.seconds)
+    needs = _needs(settings, need or [])
+    scopes: tuple[Scope, ...] = ("laptop", "cluster") if cluster else ("laptop",)
+    results = run_checks(laptop_checks(needs, settings.tracking, cluster=cluster), needs.seconds)
     if as_json:
-        typer.echo(json.dumps(record(results, asked), indent=1))
+        typer.echo(json.dumps(record(results, scopes), indent=1))
     else:
         console = Console()
-        console.print(table(results, asked))
-        console.print(f"\n{summary(results, asked)}", highlight=False)
+        console.print(table(results, scopes))
+        console.print(f"\n{summary(results, scopes)}", highlight=False)
         if not cluster:
-            console.print("Missing is what only a run in a cluster needs: docs/kubernetes.md.", style="dim")
-    if not passes(results, asked):
+            console.print("What is missing is needed only for a run in a cluster: see docs/kubernetes.md.", style="dim")
+    if not passes(results, scopes):
         raise typer.Exit(FAILED)
 
 
-def _needs(settings: RunConfig, given: list[str]) -> PreflightConfig:
-    """What the configuration says, and what is given beside it, which goes first.
-
-    Raises:
-        VicurError: where something given is unknown or wrong.
-    """
+def _needs(settings: RunConfig, overrides: list[str]) -> PreflightConfig:
+    """Return the requirements of the configuration, overridden by those of ``--need``."""
     from vicur.cluster.preflight import needs_of
     from vicur.config.loading import load_overrides
     from vicur.config.preflight import PreflightConfig
 
     values = needs_of(settings).model_dump(mode="json", exclude_none=True)
-    return load_overrides(PreflightConfig, given, "--need", values)
+    return load_overrides(PreflightConfig, overrides, "--need", values)

@@ -1,4 +1,4 @@
-"""``vicur evaluate``: one model on the held-out splits."""
+"""``vicur evaluate``: evaluate a model on the held-out splits."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from vicur.commands.common import CacheOption, ConfigOption, DatasetOption, SetO
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Folder of a student or base model, or 'tiny'.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(help="Folder of a student or base model, or 'tiny'.", show_default=False),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the evaluation.", show_default=False)],
     dataset: DatasetOption = Path("data"),
     config: ConfigOption = None,
     overrides: SetOption = None,
     cache: CacheOption = True,
 ) -> None:
-    """Evaluate one model, base or student, on the held-out splits.
+    """Evaluate a base model or a student on the held-out splits.
 
-    Writes metrics.json and predictions.parquet, one row a question.
+    Writes metrics.json and predictions.parquet with one row per question.
 
     [bold]Examples[/bold]
 

@@ -1,4 +1,4 @@
-"""``vicur models``: stage base weights where every step reads them."""
+"""``vicur models``: stage base weights where every step can read them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ app = Commands(
 @app.command()
 def stage(
     source: Annotated[str, typer.Argument(help="owner/name on the Hub, s3://bucket/prefix, or a folder.")],
-    into: Annotated[str, typer.Option("--into", help="Folder or address on S3 below which the model is put.")],
+    into: Annotated[str, typer.Option("--into", help="Folder or S3 address below which to put the model.")],
     revision: Annotated[
         str | None, typer.Option("--revision", help="Commit hash (40 hex digits) of a repository on the Hub.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Name of the model's folder; by default the source's.")
+        str | None, typer.Option("--name", help="Name of the model's folder; by default the source's name.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace another model of that name.")] = False,
 ) -> None:
-    """Fetch base weights once, so that every step reads them from there.
+    """Fetch base weights once, so that every step can read them from there.
 
-    They are fetched beside their place, checked by their checksums, and renamed into place; where they are there already, nothing is
-    done. From the Hub, one commit's safetensors, configuration and tokenizer are taken, with the token in HF_TOKEN if the model asks
-    for one. Where the Hub cannot be reached, stage to S3 or a folder elsewhere, and from there here.
+    Files are fetched next to their final path, verified by checksum, and renamed. If the model is there already, nothing is done. From
+    the Hub, the safetensors, configuration and tokenizer of one commit are fetched, with the token in HF_TOKEN if the model requires
+    one. If the Hub cannot be reached from here, stage the model to S3 or to a folder elsewhere, and from there to here.
 
     [bold]Examples[/bold]
 
@@ -47,15 +47,15 @@ def stage(
     """
     from vicur import weights
 
-    staged = weights.stage(weights.source_of(source, revision), into, name, replace=replace)
-    size = sum(file.bytes for file in staged.record.files.values())
-    done = "Staged" if staged.fetched else "Already there, and whole:"
-    typer.echo(f"{done} {staged.place} ({len(staged.record.files)} files, {size / 2**30:.2f} GiB)")
+    installed = weights.install(weights.model_source(source, revision), into, name, replace=replace)
+    size = sum(file.bytes for file in installed.record.files.values())
+    done = "Staged" if installed.fetched else "Already staged and intact:"
+    typer.echo(f"{done} {installed.place} ({len(installed.record.files)} files, {size / 2**30:.2f} GiB)")
 
 
 @app.command()
 def check(folder: Annotated[Path, typer.Argument(help="A staged model.")]) -> None:
-    """Check a staged model to the last byte.
+    """Verify a staged model by reading every byte of it.
 
     [bold]Examples[/bold]
 
@@ -64,5 +64,5 @@ def check(folder: Annotated[Path, typer.Argument(help="A staged model.")]) -> No
     from vicur import weights
 
     record = weights.check(folder)
-    at = f" at {record.revision}" if record.revision else ""
-    typer.echo(f"Whole: {record.origin}{at} ({len(record.files)} files)")
+    revision = f" at {record.revision}" if record.revision else ""
+    typer.echo(f"Intact: {record.origin}{revision} ({len(record.files)} files)")

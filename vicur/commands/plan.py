@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vicur.commands.common import ConfigOption, SetOption, configuration
+from vicur.commands.common import ConfigOption, SetOption, configuration, write_text
 
 DOES_NOT_FIT = 3
 """Exit status if the run does not fit."""
@@ -104,6 +104,6 @@ def plan(
     result = make_plan(plan_input(settings, name, assumed=assumed, where=sources))
     show_plan(result, Console())
     if json_file is not None:
-        json_file.write_text(json.dumps(plan_record(result), indent=1) + "\n", encoding="utf-8")
+        write_text(json_file, json.dumps(plan_record(result), indent=1) + "\n", "--json")
     if not result.fits:
         raise typer.Exit(DOES_NOT_FIT)

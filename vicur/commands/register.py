@@ -1,4 +1,4 @@
-"""``vicur register``: a student becomes a version of the registered model."""
+"""``vicur register``: register a student as a version of the registered model."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from vicur.commands.common import ConfigOption, CuesOption, DatasetOption, SetOp
 
 
 def register(
-    student: Annotated[Path, typer.Option("--student", help="Student to register.", show_default=False)],
-    evaluation: Annotated[Path, typer.Option("--evaluation", help="Its evaluation.", show_default=False)],
+    student: Annotated[Path, typer.Option("--student", help="Folder of the student to register.", show_default=False)],
+    evaluation: Annotated[Path, typer.Option("--evaluation", help="Evaluation of the student.", show_default=False)],
     base_evaluation: Annotated[
         Path, typer.Option("--base-evaluation", help="Evaluation of the base model.", show_default=False)
     ],
     comparison: Annotated[
-        Path, typer.Option("--comparison", help="Folder that 'vicur compare' wrote.", show_default=False)
+        Path, typer.Option("--comparison", help="Output folder of 'vicur compare'.", show_default=False)
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the registration's record.", show_default=False)
+        Path, typer.Option("--output", "-o", help="Folder for the record of the registration.", show_default=False)
     ],
     dataset: DatasetOption = Path("data"),
     cues: CuesOption = Path("cues"),
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Register a student with MLflow, and put it through the gate.
+    """Register a student in MLflow and decide whether it becomes the champion.
 
-    It becomes candidate; if the gate passes, champion. Registering the same student again finds its version.
+    The new version gets the alias candidate and, if it passes the gate, the alias champion. Registering the same student again reuses its
+    version.
 
     [bold]Examples[/bold]
 

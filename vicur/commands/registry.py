@@ -1,4 +1,4 @@
-"""``vicur promote`` and ``vicur rollback``: moving ``champion`` by hand."""
+"""``vicur promote`` and ``vicur rollback``: change the champion of a registered model."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ if TYPE_CHECKING:
     from vicur.registry.promotion import Move
 
 ModelOption = Annotated[
-    str | None, typer.Option("--model", help="Registered model; the configuration's if left out.", show_default=False)
+    str | None,
+    typer.Option("--model", help="Registered model. Default: registry.model of the configuration.", show_default=False),
 ]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept with the version.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Reason for the change, which is stored with the version.")]
 
 
 def promote(
-    version: Annotated[str, typer.Argument(help="Version number or alias.", show_default=False)],
+    version: Annotated[str, typer.Argument(help="Version number or alias, such as candidate.", show_default=False)],
     model: ModelOption = None,
     reason: ReasonOption = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Promote also what the gate did not pass; needs a reason.")
+        bool, typer.Option("--force", help="Promote a version that did not pass the gate. Requires --reason.")
     ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Make a version of the registered model champion.
+    """Make a version of a registered model the champion.
 
     [bold]Examples[/bold]
 
@@ -39,13 +40,13 @@ def promote(
     from vicur.registry.promotion import promote as move
     from vicur.tracking.mlflow import connect
 
-    _tell(move(connect(settings.tracking), model or settings.registry.model, version, reason=reason, force=force))
+    _report(move(connect(settings.tracking), model or settings.registry.model, version, reason=reason, force=force))
 
 
 def rollback(
     model: ModelOption = None, reason: ReasonOption = "", config: ConfigOption = None, overrides: SetOption = None
 ) -> None:
-    """Make the version champion again that was it before.
+    """Restore the previous champion of a registered model.
 
     [bold]Examples[/bold]
 
@@ -57,9 +58,9 @@ def rollback(
     from vicur.registry.promotion import rollback as move
     from vicur.tracking.mlflow import connect
 
-    _tell(move(connect(settings.tracking), model or settings.registry.model, reason=reason))
+    _report(move(connect(settings.tracking), model or settings.registry.model, reason=reason))
 
 
-def _tell(move: Move) -> None:
-    before = f", before it version {move.before}" if move.before and move.before != move.champion else ""
-    typer.echo(f"{move.model}: version {move.champion} is champion{before}. {move.reason}")
+def _report(move: Move) -> None:
+    before = f" (previously version {move.before})" if move.before and move.before != move.champion else ""
+    typer.echo(f"{move.model}: version {move.champion} is the champion{before}. {move.reason}")

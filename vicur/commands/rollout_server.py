@@ -1,4 +1,4 @@
-"""``vicur rollout-server``: vLLM for the rollouts of a training that runs elsewhere."""
+"""``vicur rollout-server``: run vLLM for a training on other devices."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ from vicur.commands.common import ConfigOption, SetOption, configuration
 
 
 def rollout_server(
-    method: Annotated[str, typer.Option("--method", "-m", help="The training's method.")] = "vicur",
+    method: Annotated[str, typer.Option("--method", "-m", help="Method of the training.")] = "vicur",
     teacher: Annotated[
         bool,
-        typer.Option(
-            "--teacher", help="Score for the teacher, with its weights, rather than draw rollouts with the student's."
-        ),
+        typer.Option("--teacher", help="Score with the teacher's weights instead of sampling with the student's."),
     ] = False,
     base: Annotated[
-        str | None, typer.Option("--base", help="Folder of the base model, or 'tiny'; the configuration's if left out.")
+        str | None,
+        typer.Option("--base", help="Folder of the base model, or 'tiny'. Default: base.path of the configuration."),
     ] = None,
     host: Annotated[
-        str, typer.Option("--host", help="Where to listen. Whoever reaches it can change its weights.")
+        str, typer.Option("--host", help="Host to bind to. Anyone who can connect can change the server's weights.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option("--port", help="Port to bind to.", min=1, max=65535)] = 8000,
     extra: Annotated[
         list[str] | None, typer.Argument(help="After --, more arguments of vllm serve.", metavar="[-- ...]")
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Start vLLM as the rollout engine of a training on other devices.
+    """Run vLLM as the rollout engine of a training on other devices.
 
-    It is given the training's own settings and waits, without weights, for those of the training, which names it in
-    training.rollout.engine (docs/rollouts.md). With --teacher it loads the teacher's own, for training.teacher.engine.
-    With VLLM_API_KEY set here and for the training, it asks for that key. It ends when it is told to (SIGTERM, Ctrl-C).
+    Pass the configuration and settings of the training. The server starts without weights and gets them from the training, which finds
+    it through training.rollout.engine (docs/rollouts.md). With --teacher it loads the teacher's weights, for training.teacher.engine.
+    If VLLM_API_KEY is set, here and for the training, the server requires that key. It ends at SIGTERM or Ctrl-C.
 
     [bold]Examples[/bold]
 
@@ -51,5 +50,6 @@ def rollout_server(
     folder: Path = settings.base.folder
     section = settings.training.for_method(method)
     if teacher:
+        # A self-frozen teacher is the base.
         folder = section.inputs().get("teacher", folder)
     raise typer.Exit(serve(section, folder, host, port, extra or (), teacher=teacher))

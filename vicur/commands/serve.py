@@ -11,7 +11,7 @@ import typer
 
 from vicur.commands.common import ConfigOption, SetOption, configuration
 from vicur.errors import VicurError
-from vicur.processes.ports import require_free
+from vicur.processes.server_process import require_free_port
 
 if TYPE_CHECKING:
     from vicur.config.serving import ServerLimits
@@ -78,7 +78,7 @@ def serve(
     command = server_command(folder, name or default_name, limits, host=host, port=port, extra=extra or [])
     typer.echo(str(command))
     if not dry_run:
-        require_free(host, port, "vicur serve")
+        require_free_port(host, port, "vicur serve")
         # Replace this process instead of starting a child, so that signals reach the server and its exit status is ours.
         os.execve(command.words[0], list(command.words), {**os.environ, **command.environment})  # noqa: S606
 

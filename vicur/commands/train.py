@@ -1,4 +1,4 @@
-"""``vicur train``: one student."""
+"""``vicur train``: train one student."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ def train(
     dataset: DatasetOption = Path("data"),
     cues: CuesOption = Path("cues"),
     base: Annotated[
-        str | None, typer.Option("--base", help="Folder of the base model, or 'tiny'; the configuration's if left out.")
+        str | None,
+        typer.Option("--base", help="Folder of the base model, or 'tiny'. Default: base.path of the configuration."),
     ] = None,
     checkpoints: Annotated[
         str | None,
         typer.Option(
             "--checkpoints",
             metavar="FOLDER|s3://...",
-            help="Where to keep checkpoints, so that the training can go on elsewhere; a folder of its own if left out.",
+            help="Folder or S3 address for checkpoints, to resume on another machine. Default: a cache folder on this one.",
         ),
     ] = None,
     fork_from: Annotated[
@@ -42,7 +43,7 @@ def train(
         typer.Option(
             "--fork-from",
             metavar="FOLDER|s3://...",
-            help="Begin with the newest checkpoint there, under the settings given here. Those checkpoints stay as they are.",
+            help="Start from the newest checkpoint in this place, with other settings. It is not changed.",
         ),
     ] = None,
     config: ConfigOption = None,
@@ -51,12 +52,12 @@ def train(
 ) -> None:
     """Train a student by one method.
 
-    A method's name stands for privilege, teacher, cue recovery and objective; each can be set by itself (docs/methods.md).
+    A method sets privilege, teacher, cue recovery and objective; each can also be set by itself (docs/methods.md).
 
-    The student is a folder that from_pretrained loads, with its training curves. A training that was killed goes on from its
-    last checkpoint when the same command is given again, on any machine where --checkpoints names a place that it can reach, and
-    with any number of processes. It takes all GPUs of a machine, and of several machines that are given the same command with
-    torchrun's variables (docs/distribution.md).
+    The output is a folder for from_pretrained, with the training curves. A training that was interrupted resumes from its last
+    checkpoint if you run the same command again: with any number of processes and, with --checkpoints, on another machine. It uses all
+    GPUs of a machine, and those of several machines if each runs the same command with torchrun's environment variables
+    (docs/distribution.md).
 
     [bold]Examples[/bold]
 
@@ -87,7 +88,7 @@ def train(
     if Machines.from_environment().rank > 0:
         from vicur.training.train import assist_training
 
-        typer.echo("This machine takes part in the training; machine 0 keeps its checkpoints and writes the student.")
+        typer.echo("This machine takes part in the training. Machine 0 writes checkpoints and the student.")
         assist_training(section, {**section.inputs(), **inputs}, settings.seed)
         return
     run_stage(
@@ -98,6 +99,6 @@ def train(
         settings,
         subject=method,
         cache=cache,
-        checkpoints=checkpoints,
+        checkpoints=checkpoints or None,
         fork_from=fork_from,
     )

@@ -1,4 +1,4 @@
-"""An ablation: arms, each trained from the same base on the same data with every seed, and what is to be compared."""
+"""Configuration of an ablation: arms that are trained on the same base and data with every seed, and the contrasts between them."""
 
 from __future__ import annotations
 
@@ -20,62 +20,62 @@ from vicur.config.validation import validated
 from vicur.errors import VicurError
 
 BASE = "base"
-"""The model that all students start from, as one side of a contrast."""
-# Models are compared question by question.
+"""Names the base model as one side of a contrast."""
+# Models are compared question by question, so all must answer the same questions in the same way.
 _SAME_FOR_ALL = ("splits", "sets", "decoding", "max_examples")
 
 
 class Arm(Section):
-    """One way to make a student, or to evaluate those of another arm."""
+    """A way to train a student, or to evaluate the students of another arm."""
 
     name: RunName
-    """What it is called: lower-case letters, digits and dashes."""
+    """Name of the arm."""
     about: str
-    """What sets it apart, in a few words."""
+    """What distinguishes it, in a few words."""
     method: MethodName | None = None
-    """Method that its students are trained with."""
+    """Method of its trainings."""
     training: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the section ``training`` that replace the shared ones, each whole."""
+    """Settings of the section ``training`` that replace the shared ones, each as a whole."""
     students_of: RunName | None = None
-    """Arm whose students this one evaluates, in place of training its own."""
+    """Arm whose students this one evaluates instead of training any."""
     evaluation: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the section ``evaluation`` that replace the shared ones, each whole."""
+    """Settings of the section ``evaluation`` that replace the shared ones, each as a whole."""
     paper: MethodName | None = None
-    """Row of the paper's tables that it stands for, if any."""
+    """Row of the paper's tables that it reproduces, if any."""
 
     @model_validator(mode="after")
-    def _trains_or_borrows(self) -> Self:
+    def _trains_or_evaluates(self) -> Self:
         if self.name == BASE:
-            raise ValueError(f"an arm cannot be called {BASE!r}: that is the model that students start from")
+            raise ValueError(f"an arm cannot be called {BASE!r}, which names the model that students start from")
         if (self.method is None) == (self.students_of is None):
-            raise ValueError(f"arm {self.name} needs either a method or students_of, and not both")
+            raise ValueError(f"arm {self.name} needs either method or students_of, but not both")
         if self.students_of is not None and self.training:
             raise ValueError(
-                f"arm {self.name} evaluates the students of {self.students_of} and trains none: drop its training"
+                f"arm {self.name} evaluates the students of {self.students_of} and trains none: remove its training"
             )
         return self
 
 
 class Contrast(Section):
-    """A comparison that was decided on beforehand."""
+    """A planned comparison."""
 
     question: str
-    """What it asks."""
+    """Question that it answers."""
     first: str
     """An arm, or ``base``."""
     second: str
-    """What it is compared with: an arm, or ``base``."""
+    """The arm, or ``base``, that ``first`` is compared with."""
     expected: Literal["better", "worse"] | None = None
-    """How the first does against the second if the paper, or the logic of a control, holds."""
+    """Expected result of ``first`` against ``second``, if the paper or the logic of a control is right."""
 
 
 class Analysis(Section):
-    """Settings of the stage that puts an ablation's evaluations together."""
+    """Settings of the stage that summarizes an ablation."""
 
     arms: tuple[Arm, ...]
     """The arms, in the order of the table."""
     contrasts: tuple[Contrast, ...] = ()
-    """What is compared, beside each arm with the base."""
+    """Comparisons, in addition to that of each arm with the base."""
     resamples: int = Field(default=10_000, ge=1000)
     """Resamples of the paired bootstrap over seeds and scenes."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -83,26 +83,26 @@ class Analysis(Section):
 
 
 class AblationConfig(Section):
-    """Everything that sets an ablation."""
+    """Configuration of an ablation."""
 
     name: RunName = "ablation"
-    """What runs of this configuration are called."""
+    """Name of the configuration, and prefix of its runs' names."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    """Root of what all cells share: dataset, cues, and the resamples of the intervals."""
+    """Root seed of what all cells share: dataset, cues, and the resamples of the intervals."""
     seeds: tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...] = (0, 1, 2, 3, 4)
-    """Root seeds of the trainings: each arm is trained with each."""
+    """Root seeds of the trainings. Each arm is trained with each of them."""
     arms: tuple[Arm, ...]
-    """What is compared."""
+    """The arms, in the order of the table."""
     contrasts: tuple[Contrast, ...] = ()
-    """Comparisons that are decided on beforehand. Each arm is compared with the base anyway."""
+    """Planned comparisons, in addition to that of each arm with the base."""
     base: BaseModelConfig = BaseModelConfig()
     """The model that students start from."""
     data: DataConfig = DigitScenesConfig()
-    """Where the dataset comes from."""
+    """Source of the dataset."""
     cues: CuesConfig = CuesConfig()
-    """What makes the visual cues."""
+    """Source of the visual cues."""
     training: TrainingConfig = TrainingConfig()
-    """Settings that the arms share."""
+    """Training settings that the arms share."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How base and students are evaluated."""
     resamples: int = Field(default=10_000, ge=1000)
@@ -112,34 +112,36 @@ class AblationConfig(Section):
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is tracked."""
     checkpoints: str = ""
-    """Folder or address on S3 below which the checkpoints of trainings are kept; empty keeps them on the machine that trains."""
+    """Folder or S3 address that checkpoints are kept below. Empty keeps them on the machine that trains."""
 
     @field_validator("seeds")
     @classmethod
-    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    def _are_unique(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if not seeds:
-            raise ValueError("names no seed")
+            raise ValueError("must have at least one seed")
         if len(set(seeds)) < len(seeds):
-            raise ValueError("names a seed twice")
+            raise ValueError("has the same seed twice")
         return seeds
 
     @model_validator(mode="after")
-    def _arms_go_together(self) -> Self:
+    def _arms_are_consistent(self) -> Self:
         if self.training.per_method:
-            raise ValueError("training.per_method has no place in an ablation: give the arm a training of its own")
+            raise ValueError("training.per_method does not apply to an ablation: set training of the arm instead")
         trained = [arm.name for arm in self.arms if arm.method is not None]
         names = [arm.name for arm in self.arms]
         if not trained:
-            raise ValueError("arms names none that is trained")
+            raise ValueError("arms has no arm that is trained: give at least one a method")
         if len(set(names)) < len(names):
-            raise ValueError("arms names an arm twice")
+            raise ValueError("arms has two arms of the same name")
         for arm in self.arms:
             if arm.students_of is not None and arm.students_of not in trained:
-                raise ValueError(f"arm {arm.name} evaluates the students of {arm.students_of!r}, which trains none")
+                raise ValueError(
+                    f"arm {arm.name} evaluates the students of {arm.students_of!r}, which is not an arm that trains any"
+                )
         for contrast in self.contrasts:
             for side in (contrast.first, contrast.second):
                 if side not in (*names, BASE):
-                    raise ValueError(f"a contrast names {side!r}, which is no arm")
+                    raise ValueError(f"a contrast names {side!r}, which is neither an arm nor {BASE!r}")
             if contrast.first == contrast.second:
                 raise ValueError(f"a contrast compares {contrast.first} with itself")
         self.cells()
@@ -155,27 +157,28 @@ class AblationConfig(Section):
         return Analysis.model_validate(analysis.model_dump(mode="json", exclude_none=True))
 
     def cells(self) -> list[Cell]:
-        """The cells, seed by seed, so that one that is stopped early has all arms of its first seeds; those that borrow a student last,
-        when it is there.
+        """Return one cell per arm and seed.
 
         Raises:
-            VicurError: where the settings of an arm are wrong, or do not go together.
+            VicurError: if the settings of an arm are wrong or do not go together.
         """
+        # Seed by seed: an ablation that is stopped early has all arms of its first seeds. Cells that evaluate the student of another arm
+        # come last, because they reuse it.
         training = [arm for arm in self.arms if arm.method is not None]
-        borrowing = [arm for arm in self.arms if arm.method is None]
-        return [self._cell(arm, seed) for part in (training, borrowing) for seed in self.seeds for arm in part]
+        evaluating = [arm for arm in self.arms if arm.method is None]
+        return [self._cell(arm, seed) for part in (training, evaluating) for seed in self.seeds for arm in part]
 
     def _cell(self, arm: Arm, seed: int) -> Cell:
         trained = arm if arm.method is not None else next(a for a in self.arms if a.name == arm.students_of)
         where = f"arms, arm {arm.name}"
-        own = {**self.training.model_dump(), **trained.training, "method": trained.method}
-        training: TrainConfig = validated(TrainConfig, own, f"{where}, training")
-        asked = {**self.evaluation.model_dump(), **arm.evaluation}
-        evaluation: EvaluationConfig = validated(EvaluationConfig, asked, f"{where}, evaluation")
+        settings = {**self.training.model_dump(), **trained.training, "method": trained.method}
+        training: TrainConfig = validated(TrainConfig, settings, f"{where}, training")
+        settings = {**self.evaluation.model_dump(), **arm.evaluation}
+        evaluation: EvaluationConfig = validated(EvaluationConfig, settings, f"{where}, evaluation")
         for setting in _SAME_FOR_ALL:
             if getattr(evaluation, setting) != getattr(self.evaluation, setting):
                 raise VicurError(
-                    f"{setting} differs from that of the other arms, which could then not be compared with it.",
+                    f"{setting} differs from that of the other arms, so they cannot be compared.",
                     where=f"{where}, evaluation",
                     remedy="Set it in the shared section evaluation.",
                 )
@@ -189,11 +192,11 @@ class AblationConfig(Section):
 
 
 def subject(arm: str, seed: int) -> str:
-    """What the cell of an arm and a seed is called."""
+    """Return the name of the cell of an arm and a seed."""
     return f"{arm}.{seed}"
 
 
 def arm_and_seed(subject: str) -> tuple[str, int]:
-    """Arm and seed of the cell that is called ``subject``."""
+    """Return arm and seed of the cell called ``subject``."""
     arm, _, seed = subject.rpartition(".")
     return arm, int(seed)

@@ -1,4 +1,4 @@
-"""Addresses in configurations."""
+"""Validation of addresses and hashes in configurations."""
 
 from __future__ import annotations
 
@@ -9,53 +9,39 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 S3_ADDRESS = r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?"
-"""What an address on S3 looks like: ``s3://bucket/prefix``."""
 DATASET_HASH = r"[0-9a-f]{32}\.dir"
-"""What DVC's hash of a folder looks like."""
 
 
 def _address(text: str) -> str:
     if not re.fullmatch(S3_ADDRESS, text):
-        raise ValueError("is no address on S3: write s3://bucket/prefix")
+        raise ValueError("is not an S3 address: write s3://bucket/prefix")
     return text
 
 
 def http_address(text: str, example: str, key: str) -> str:
-    """``text``, where it is the address of an API and nothing more.
+    """Return ``text`` if it is the address of an HTTP API without credentials, query or fragment, or raise a ``ValueError``.
 
-    Args:
-        text: what was given.
-        example: what an address looks like there.
-        key: variable of the environment that a key belongs into.
-
-    Raises:
-        ValueError: where it is not.
+    The message shows an example, and the environment variable ``key`` for an API key.
     """
     try:
         parts = urlsplit(text)
-        # Reading a port is what checks it; blanks are left to whoever sends the request.
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", text)
+        # Reading the port validates it. The HTTP client would accept spaces and fail later.
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", text)
     except ValueError:
-        known = False
-    if not known:
-        raise ValueError(f"is no address of an API, such as {example}")
+        valid = False
+    if not valid:
+        raise ValueError(f"is not the address of an API, such as {example}")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ValueError(f"holds more than an address: a key belongs into the variable {key}")
+        raise ValueError(f"contains more than an address: put an API key into the environment variable {key}")
     return text
 
 
 def folder_hash(text: str) -> str:
-    """``text``, where it is DVC's hash of a folder.
-
-    Raises:
-        ValueError: where it is not.
-    """
+    """Return ``text`` if it is DVC's hash of a folder, or raise a ``ValueError``."""
     if not re.fullmatch(DATASET_HASH, text):
-        raise ValueError("is no hash of a folder as DVC writes it: 32 digits of 0-9a-f, then .dir")
+        raise ValueError("is not DVC's hash of a folder: 32 digits of 0-9 and a-f, followed by .dir")
     return text
 
 
 S3Address = Annotated[str, AfterValidator(_address)]
-"""An address on S3, ``s3://bucket/prefix``."""
 DatasetHash = Annotated[str, AfterValidator(folder_hash)]
-"""DVC's hash of a folder, as in ``md5:`` of a ``.dvc`` file."""

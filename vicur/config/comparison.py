@@ -11,10 +11,10 @@ class ComparisonConfig(Section):
     """Settings of the stage that compares students with their base and writes the report."""
 
     resamples: int = Field(default=10_000, ge=1000)
-    """Resamples of the paired bootstrap."""
+    """Number of resamples of the paired bootstrap."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Level of the intervals."""
+    """Confidence level of the intervals."""
     cards: int = Field(default=48, ge=0, le=500)
-    """Sample cards in the report."""
+    """Maximum number of sample cards in the report."""
     title: str = "Distillation report"
-    """Title of the report's page."""
+    """Title of the report."""

@@ -1,12 +1,13 @@
-"""Which settings of a training do not go together, and what to do about it: all that can be told without a file."""
+"""Checks of a training's settings against each other: everything that can be decided without reading a file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
+from vicur.config.objective import OBJECTIVES, Objective
 from vicur.config.rollout import RolloutEngineConfig
 from vicur.config.sampling import Sampling
-from vicur.config.teacher import OtherCheckpoint, SelfFrozen
+from vicur.config.teacher import NoTeacher, OtherCheckpoint, SelfAdapterOff, SelfEma, SelfFrozen, TeacherConfig
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 
@@ -14,242 +15,270 @@ if TYPE_CHECKING:
     from vicur.config.methods import Method
     from vicur.config.training import TrainConfig
 
-# What is minimised without a teacher, and how it is told.
-_ALONE = {"grpo": "learns from rewards", "supervised": "learns from reference responses"}
-_SELF = ("self-frozen", "self-ema", "self-adapter-off")
-_CLIPPED = ("k1", "grpo")
-# What needs of a teacher the sampled tokens alone.
-_SAMPLED = ("k1", "k3")
-# Of vLLM: temperatures below are drawn with as if they were this one, and neither they nor penalties go beyond 2.
-_LEAST_TEMPERATURE, _MOST = 0.01, 2
-# Teachers that are models of their own and never change.
-_APART = ("self-frozen", "checkpoint")
+# vLLM silently raises lower temperatures to this one.
+_LEAST_TEMPERATURE = 0.01
+# vLLM's bound for temperatures and penalties.
+_MOST = 2
+_NOT_FOR_THIS_METHOD = "(to set it for the run's other methods only, use training.per_method)"
 
 
 def require_compatible(config: TrainConfig) -> None:
-    """Refuses a training whose settings contradict each other.
+    """Check that the settings of a training do not contradict each other.
 
     Raises:
-        VicurError: saying which, why, and what to set instead.
+        VicurError: if they do.
     """
     method = config.effective
-    if method.objective.type in _ALONE:
-        _require_no_teacher(config, method)
-    else:
+    if "teacher" in method.objective.reads:
         _require_teacher(config, method)
+    else:
+        _require_no_teacher(config, method)
     _require_trainable(config, method)
-    _require_cues_to_swap(config, method)
+    _require_cue_to_swap(config, method)
     _require_usable_rollouts(config, method)
     _require_usable_engine(config, method)
     _require_usable_correction(config, method)
-    _require_scored_tokens(config, method)
-    _require_spreadable(config, method)
+    _require_usable_teacher_engine(config, method)
+    _require_distributable(config, method)
 
 
-def _refusal(config: TrainConfig, setting: str, problem: str, remedy: str) -> VicurError:
+def _error(config: TrainConfig, setting: str, problem: str, remedy: str) -> VicurError:
     return VicurError(problem, where=f"training.{setting}, method {config.method}", remedy=remedy)
+
+
+def _policy_gradients() -> str:
+    return " or ".join(name for name, kind in OBJECTIVES.items() if kind.is_policy_gradient)
+
+
+def _learns_from(objective: Objective) -> str:
+    return "learns from rewards" if "advantage" in objective.reads else "learns from reference responses"
 
 
 def _require_no_teacher(config: TrainConfig, method: Method) -> None:
     kind = method.objective.type
     for setting, value in (("teacher", method.teacher.type), ("privilege", method.privilege)):
         if value != "none":
-            raise _refusal(
+            raise _error(
                 config,
                 setting,
-                f"the objective {kind} {_ALONE[kind]}, and has no use for the {setting} {value}.",
-                f"Leave training.{setting} out (for the other methods of the run set it in training.per_method), "
-                "or choose an objective that distils, such as k1.",
+                f"the objective {kind} {_learns_from(method.objective)}, so it cannot use the {setting} {value}.",
+                f"Remove training.{setting} {_NOT_FOR_THIS_METHOD}, or choose an objective that distils, such as k1.",
             )
 
 
 def _require_teacher(config: TrainConfig, method: Method) -> None:
     kind, teacher = method.objective.type, method.teacher
-    if teacher.type == "none":
-        raise _refusal(
+    if isinstance(teacher, NoTeacher):
+        raise _error(
             config,
             "objective",
-            f"the objective {kind} is a distance to a teacher, and there is none.",
-            "Set training.teacher, or leave training.objective out (for the other methods of the run set it in training.per_method).",
+            f"the objective {kind} compares the student with a teacher, but the method has no teacher.",
+            f"Set training.teacher, or remove training.objective {_NOT_FOR_THIS_METHOD}.",
         )
-    if teacher.type == "checkpoint" and teacher.path is None:
-        raise _refusal(
+    if isinstance(teacher, OtherCheckpoint) and teacher.path is None:
+        raise _error(
             config,
             "teacher",
-            "the teacher is another checkpoint, and none is named.",
+            "the teacher is another checkpoint, but its folder is not set.",
             "Set training.teacher to {type: checkpoint, path: FOLDER}: a stronger model with the student's vocabulary.",
         )
-    if teacher.type in _SELF and method.privilege == "none":
-        raise _refusal(
+    if _derives_from_student(teacher) and method.privilege == "none":
+        raise _error(
             config,
             "privilege",
-            f"a {teacher.type} teacher without a hint knows what the student knows, and teaches nothing.",
+            f"a {teacher.type} teacher without a hint knows nothing that the student does not know.",
             "Set training.privilege to answer, rationale or cue, or training.teacher to another checkpoint.",
         )
+
+
+def _derives_from_student(teacher: TeacherConfig) -> bool:
+    match teacher:
+        case SelfFrozen() | SelfEma() | SelfAdapterOff():
+            return True
+        case OtherCheckpoint() | NoTeacher():
+            return False
+        case _:
+            assert_never(teacher)
 
 
 def _require_trainable(config: TrainConfig, method: Method) -> None:
     trained = config.trained.type
     if trained == "recovery" and not method.recovery:
-        raise _refusal(
+        raise _error(
             config,
             "trained",
-            "the cue recovery module alone is to be trained, and the student has none.",
-            "Set training.recovery.enabled to true, choose a method with the module, or train something else.",
+            "only the cue recovery module should be trained, but the student has no such module.",
+            "Set training.recovery.enabled to true, choose a method with the module, or set training.trained.type to full or lora.",
         )
-    if method.teacher.type == "self-adapter-off" and trained == "full":
-        raise _refusal(
+    if isinstance(method.teacher, SelfAdapterOff) and trained == "full":
+        raise _error(
             config,
             "teacher",
-            "the teacher is the student's backbone with its adapters off, but the backbone itself is trained.",
+            "a self-adapter-off teacher is the student's backbone, but training.trained.type is full, which changes the backbone.",
             "Set training.trained.type to lora or recovery, or training.teacher.type to self-frozen.",
         )
 
 
-def _require_cues_to_swap(config: TrainConfig, method: Method) -> None:
+def _require_cue_to_swap(config: TrainConfig, method: Method) -> None:
     if config.cue_of == "another" and method.privilege != "cue":
-        raise _refusal(
+        raise _error(
             config,
             "cue_of",
-            f"the hint holds no cue that could be another's: the privilege is {method.privilege}.",
-            "Set training.privilege to cue, choose a method that has it, or leave cue_of out.",
+            f"cue_of is another, but the hint contains no cue: the privilege is {method.privilege}.",
+            "Set training.privilege to cue, choose a method whose privilege is cue, or remove training.cue_of.",
         )
 
 
 def _require_usable_rollouts(config: TrainConfig, method: Method) -> None:
-    kind, rollout = method.objective.type, config.rollout
-    if config.updates_per_batch > 1 and kind not in _CLIPPED:
-        raise _refusal(
+    objective, rollout = method.objective, config.rollout
+    if config.updates_per_batch > 1 and not objective.is_policy_gradient:
+        raise _error(
             config,
             "updates_per_batch",
-            f"several updates a batch need the PPO ratio, which the objective {kind} has not.",
-            f"Set it to 1 and training.steps higher, or choose {' or '.join(_CLIPPED)}.",
+            f"{config.updates_per_batch} updates a batch need PPO's ratio, which the objective {objective.type} does not have.",
+            f"Set it to 1 and raise training.steps, or choose the objective {_policy_gradients()}.",
         )
-    drawn = [name for name in Sampling.model_fields if getattr(rollout, name) != getattr(Sampling(), name)]
-    drawn = [name for name in drawn if name != "max_new_tokens"]
-    if kind == "supervised" and drawn:
-        raise _refusal(
+    # The longest response also limits references, so max_new_tokens has a meaning without rollouts.
+    names = [name for name in Sampling.model_fields if name != "max_new_tokens"]
+    changed = [name for name in names if getattr(rollout, name) != getattr(Sampling(), name)]
+    if not objective.reads and changed:
+        raise _error(
             config,
-            f"rollout.{drawn[0]}",
-            "supervised training draws no rollouts.",
-            "Leave it out (for the other methods of the run set it in training.per_method).",
+            f"rollout.{changed[0]}",
+            f"the objective {objective.type} learns from reference responses and has no rollouts.",
+            f"Remove it {_NOT_FOR_THIS_METHOD}.",
         )
-    if kind == "grpo" and rollout.temperature == 0:
-        raise _refusal(
+    if "advantage" in objective.reads and rollout.temperature == 0:
+        raise _error(
             config,
             "rollout.temperature",
-            "greedy rollouts of one prompt are all the same, so their rewards tell nothing apart.",
+            f"at temperature 0 all rollouts of a prompt are equal, but the objective {objective.type} compares their rewards.",
             "Set it to 1.",
         )
 
 
 def _require_usable_engine(config: TrainConfig, method: Method) -> None:
     rollout = config.rollout
-    if not rollout.elsewhere:
+    if not rollout.is_external:
         return
-    if method.objective.type == "supervised":
-        raise _refusal(
+    if not method.objective.reads:
+        raise _error(
             config,
             "rollout.engine",
-            "supervised training draws no rollouts.",
-            "Leave it out (for the other methods of the run set it in training.per_method).",
+            f"the objective {method.objective.type} learns from reference responses and has no rollouts.",
+            f"Remove it {_NOT_FOR_THIS_METHOD}.",
         )
     if config.bar_images:
-        raise _refusal(
+        raise _error(
             config,
             "rollout.engine",
-            "a student whose text is barred from its images needs a mask that vLLM does not have.",
-            "Set it to transformers, or leave bar_images out.",
+            "bar_images needs an attention mask that vLLM does not support.",
+            "Set training.rollout.engine to transformers, or remove training.bar_images.",
         )
     if rollout.temperature and not _LEAST_TEMPERATURE <= rollout.temperature <= _MOST:
-        raise _refusal(
+        raise _error(
             config,
             "rollout.temperature",
-            f"vLLM draws at 0 and from {_LEAST_TEMPERATURE} to {_MOST}.",
-            "Choose one of these, or set training.rollout.engine to transformers.",
+            f"the temperature is {rollout.temperature:g}, but vLLM supports 0 and {_LEAST_TEMPERATURE} to {_MOST}.",
+            "Choose a supported temperature, or set training.rollout.engine to transformers.",
         )
     if abs(rollout.presence_penalty) > _MOST:
-        raise _refusal(
+        raise _error(
             config,
             "rollout.presence_penalty",
-            f"vLLM takes penalties from -{_MOST} to {_MOST}.",
-            "Choose one of these, or set training.rollout.engine to transformers.",
+            f"the penalty is {rollout.presence_penalty:g}, but vLLM supports -{_MOST} to {_MOST}.",
+            "Choose a supported penalty, or set training.rollout.engine to transformers.",
         )
 
 
 def _require_usable_correction(config: TrainConfig, method: Method) -> None:
-    kind, rollout = method.objective.type, config.rollout
+    objective, rollout = method.objective, config.rollout
     if rollout.importance.type == "none":
         return
-    if not rollout.elsewhere:
-        raise _refusal(
+    if not rollout.is_external:
+        raise _error(
             config,
             "rollout.importance",
-            "the student itself draws its rollouts, so every ratio is 1.",
-            "Leave it out, or set training.rollout.engine to vllm.",
+            "the student samples its own rollouts, so every importance ratio is 1.",
+            "Remove it, or set training.rollout.engine to vllm.",
         )
-    if kind not in _CLIPPED:
-        raise _refusal(
+    if not objective.is_policy_gradient:
+        raise _error(
             config,
             "rollout.importance",
-            f"the objective {kind} is no policy gradient: it compares student and teacher at each token, whoever drew it.",
-            f"Leave it out, or choose {' or '.join(_CLIPPED)}.",
+            f"the objective {objective.type} is not a policy gradient: its terms do not depend on which engine sampled a token.",
+            f"Remove it, or choose the objective {_policy_gradients()}.",
         )
 
 
-def _require_scored_tokens(config: TrainConfig, method: Method) -> None:
-    teacher, kind = method.teacher, method.objective.type
-    if isinstance(teacher, SelfFrozen | OtherCheckpoint) and isinstance(teacher.engine, Vllm):
-        if kind not in _SAMPLED:
-            raise _refusal(
-                config,
-                "teacher.engine",
-                f"vLLM tells the teacher's log-probabilities of the sampled tokens, and the objective {kind} needs those of others.",
-                f"Set it to local, or choose {' or '.join(_SAMPLED)}.",
-            )
-        if _share_a_server(config.rollout.engine, teacher.engine):
-            raise _refusal(
-                config,
-                "teacher.engine",
-                "the server of the rollouts is given the student's weights, and a teacher keeps its own.",
-                "Start another with vicur rollout-server --teacher, and set url to its address.",
-            )
-        if config.distribution.teacher_devices == "separate" and teacher.engine.placement == "inside":
-            raise _refusal(
-                config,
-                "distribution.teacher_devices",
-                "vLLM inside the training takes its device.",
-                "Set it to shared, or training.teacher.engine.placement to server.",
-            )
+def _require_usable_teacher_engine(config: TrainConfig, method: Method) -> None:
+    teacher, objective = method.teacher, method.objective
+    if not isinstance(teacher, SelfFrozen | OtherCheckpoint) or not isinstance(teacher.engine, Vllm):
+        return
+    if objective.signal != "sampled":
+        fitting = [name for name, kind in OBJECTIVES.items() if kind.signal == "sampled" and "teacher" in kind.reads]
+        raise _error(
+            config,
+            "teacher.engine",
+            f"vLLM returns the teacher's log-probabilities of the sampled tokens only, but the objective {objective.type} needs those of "
+            "other tokens.",
+            f"Set training.teacher.engine to local, or choose the objective {' or '.join(fitting)}.",
+        )
+    if _same_server(config.rollout.engine, teacher.engine):
+        raise _error(
+            config,
+            "teacher.engine",
+            f"rollouts and teacher use the same server ({teacher.engine.url}), but it can hold the weights of one of them only.",
+            "Start a second server with vicur rollout-server --teacher, and set training.teacher.engine.url to its address.",
+        )
+    if config.distribution.teacher_devices == "separate" and teacher.engine.placement == "inside":
+        raise _error(
+            config,
+            "distribution.teacher_devices",
+            "the teacher has separate GPUs, but its vLLM runs inside the training process, on the student's GPU.",
+            "Set it to shared, or set training.teacher.engine.placement to server.",
+        )
 
 
-def _share_a_server(first: RolloutEngineConfig, second: Vllm) -> bool:
+def _same_server(first: RolloutEngineConfig, second: Vllm) -> bool:
     urls = [each.url.rstrip("/") for each in (first, second) if isinstance(each, Vllm) and each.url is not None]
     return len(urls) > len(set(urls))
 
 
-def _require_spreadable(config: TrainConfig, method: Method) -> None:
-    spread, teacher = config.distribution, method.teacher.type
-    if spread.processes != "auto" and config.batch_size % spread.processes:
-        raise _refusal(
+def _require_distributable(config: TrainConfig, method: Method) -> None:
+    distribution, teacher = config.distribution, method.teacher
+    if distribution.processes != "auto" and config.batch_size % distribution.processes:
+        raise _error(
             config,
             "batch_size",
-            f"a batch of {config.batch_size} prompts cannot be shared equally by {spread.processes} processes.",
-            f"Choose a multiple of {spread.processes}, or another number of processes.",
+            f"a batch of {config.batch_size} prompts cannot be divided equally among {distribution.processes} processes.",
+            f"Choose a multiple of {distribution.processes}, or another number of processes.",
         )
-    if spread.teacher_devices == "separate" and teacher not in _APART:
-        raise _refusal(
+    if distribution.teacher_devices == "separate" and not _has_own_weights(teacher):
+        raise _error(
             config,
             "distribution.teacher_devices",
-            f"the teacher {teacher} has no weights of its own to put on other GPUs."
-            if teacher != "none"
-            else "there is no teacher.",
-            f"Set it to shared, or choose a teacher that stays as it is ({' or '.join(_APART)}).",
+            "the method has no teacher that could use separate GPUs."
+            if isinstance(teacher, NoTeacher)
+            else f"a {teacher.type} teacher shares the student's weights, so it cannot use separate GPUs.",
+            "Set it to shared, or set training.teacher.type to self-frozen or checkpoint.",
         )
-    if spread.strategy == "fsdp" and teacher == "self-adapter-off" and config.trained.vision:
-        raise _refusal(
+    if distribution.strategy == "fsdp" and isinstance(teacher, SelfAdapterOff) and config.trained.vision:
+        raise _error(
             config,
             "distribution.strategy",
-            "a vision tower that is sharded encodes for all processes at once, and this teacher's would for one.",
-            "Set it to ddp, training.trained.vision to false, or training.teacher.type to self-frozen.",
+            "fsdp shards the vision tower, which all processes must then run at the same time, but a self-adapter-off teacher runs it in "
+            "each process for that process's new images only.",
+            "Set it to ddp, set training.trained.vision to false, or set training.teacher.type to self-frozen.",
         )
+
+
+def _has_own_weights(teacher: TeacherConfig) -> bool:
+    """Whether a teacher's weights are a copy that never changes, so that it can be on other devices."""
+    match teacher:
+        case SelfFrozen() | OtherCheckpoint():
+            return True
+        case SelfEma() | SelfAdapterOff() | NoTeacher():
+            return False
+        case _:
+            assert_never(teacher)

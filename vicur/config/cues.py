@@ -1,57 +1,57 @@
-"""Where visual cues come from, and what the audit lets through."""
+"""Settings of visual cues: their provider and the limits of the audit."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from vicur.config.address import http_address
-from vicur.config.data import SPLITS
+from vicur.config.data import Split
 from vicur.config.section import Section
+from vicur.config.splits import listing
 
-TAUGHT_SPLIT = "distill"
-"""The split whose cues a teacher sees: the audit's limits and headline figures are about it."""
+TRAINING_SPLIT: Split = "distill"
+"""The split whose cues teachers see. The audit's limits and headline figures refer to it."""
 
 
 class AnnotationCues(Section):
-    """Cues that the dataset brings along, in the ``cue`` field of its examples."""
+    """Cues from the dataset itself: the ``cue`` field of its examples."""
 
     type: Literal["annotation"] = "annotation"
 
 
 class PixelCues(Section):
-    """Cues that are read off the image of a digit scene, as a function of image and question alone."""
+    """Cues that are computed from the image of a digit scene and its question."""
 
     type: Literal["pixels"] = "pixels"
 
 
 API_KEY_VARIABLE = "VICUR_CUE_API_KEY"
-"""Variable of the environment that holds the key of the endpoint, if it wants one."""
+"""Environment variable with the API key of the endpoint, if it requires one."""
 
 
 class EndpointCues(Section):
-    """Cues that a vision-language model gives, which is asked through an OpenAI-compatible endpoint such as vLLM's.
+    """Cues from a vision-language model behind an OpenAI-compatible endpoint, such as vLLM's.
 
-    It sees image and question, never the answer. The endpoint's key stands in the environment, in ``VICUR_CUE_API_KEY``, and nowhere else.
+    The model sees image and question, never the answer. The API key is read from the environment variable ``VICUR_CUE_API_KEY`` only.
     """
 
     type: Literal["endpoint"] = "endpoint"
     url: str
-    """Address of the API, with its version: ``http://cue-model:8000/v1``. Where the model is served is no part of what its cues are."""
+    """Address of the API with its version, such as ``http://cue-model:8000/v1``. It is not part of the identity of the cues."""
     model: str = Field(min_length=1)
-    """Name under which the endpoint serves the model. Kept cues go by it: another model needs another name."""
+    """Name under which the endpoint serves the model. Cached cues are stored under it, so a different model needs a different name."""
     prompt: Literal["v1"] = "v1"
-    """Version of the words that it is asked with (``vicur/cues/cue_prompt.py``)."""
+    """Version of the prompt (``vicur/cues/cue_prompt.py``)."""
     max_tokens: int = Field(160, ge=8, le=4096)
-    """Longest cue, in tokens of the model. One that is cut off there is none."""
+    """Maximum length of a cue in tokens. A cue that is cut off is discarded."""
     concurrency: int = Field(16, ge=1, le=512)
-    """Requests that are under way at once."""
+    """Number of concurrent requests."""
     timeout: float = Field(120.0, gt=0, le=3600)
-    """How long an answer may take, in seconds."""
+    """Timeout of a request in seconds."""
     retries: int = Field(5, ge=0, le=20)
-    """How often a request is sent again after 429, a fault of the server or a lost connection, with growing pauses, or as long as the
-    server asks for."""
+    """Number of retries after status 429, a server error or a lost connection. Waits grow exponentially, or follow ``Retry-After``."""
 
     @field_validator("url")
     @classmethod
@@ -59,43 +59,34 @@ class EndpointCues(Section):
         return http_address(url, "http://cue-model:8000/v1", API_KEY_VARIABLE)
 
     def identity(self) -> dict[str, Any]:
-        """All but where and how it is asked."""
+        """Return all settings except the address and how requests are sent."""
         return self.model_dump(mode="json", exclude={"url", "concurrency", "timeout", "retries"})
 
 
 CueProviderConfig = Annotated[AnnotationCues | PixelCues | EndpointCues, Field(discriminator="type")]
-"""What makes the cues, chosen by ``type``."""
+"""Cue provider, chosen by ``type``."""
 
 
 class CuesConfig(Section):
     """Settings of the stage that extracts and audits cues."""
 
     provider: CueProviderConfig = PixelCues()
-    """What makes the cues."""
-    splits: tuple[str, ...] = (TAUGHT_SPLIT, "validation", "test", "ood")
-    """Splits that get cues. Only those of ``distill`` teach; the others show how the provider does on new images. Of
-    these, a split that the dataset lacks is passed over."""
+    """Cue provider."""
+    splits: Annotated[
+        tuple[Split, ...], AfterValidator(listing(TRAINING_SPLIT, "the split whose cues teachers use"))
+    ] = (TRAINING_SPLIT, "validation", "test", "ood")
+    """Splits to extract cues for. Teachers use only the cues of ``distill``; those of the other splits show how well the provider works on
+    new images. Splits that the dataset does not have are skipped, except ``distill``, which is required."""
     max_ungrounded_share: float = Field(0.05, ge=0, le=1)
-    """Share of the ``distill`` cues that may disagree with what the dataset knows to be in the image; above it the
-    stage fails. A dataset that knows nothing of its images passes."""
+    """Maximum share of the ``distill`` cues that may contradict the dataset's annotations; above it, the stage fails. A dataset without
+    annotations passes."""
     max_leak_share: float = Field(0.0, ge=0, le=1)
-    """Share of the ``distill`` cues that may give the answer away; above it the stage fails."""
+    """Maximum share of the ``distill`` cues that may reveal the answer; above it, the stage fails."""
     max_skipped_share: float = Field(0.02, ge=0, le=1)
-    """Share of the ``distill`` examples that may go without a cue; above it the stage fails."""
+    """Maximum share of the ``distill`` examples that may be without a cue; above it, the stage fails."""
     samples: int = Field(72, ge=0, le=1000)
-    """Examples on the page of samples."""
-
-    @model_validator(mode="after")
-    def _splits_are_known(self) -> Self:
-        unknown = [split for split in self.splits if split not in SPLITS]
-        if unknown:
-            raise ValueError(f"splits names {unknown[0]!r}, which is none of {', '.join(SPLITS)}")
-        if TAUGHT_SPLIT not in self.splits:
-            raise ValueError(f"splits has no {TAUGHT_SPLIT!r}, and those are the cues that teach")
-        if len(set(self.splits)) < len(self.splits):
-            raise ValueError("splits names a split twice")
-        return self
+    """Number of examples on the page of samples."""
 
     def identity(self) -> dict[str, Any]:
-        """The settings that the cues and their audit depend on."""
+        """Return the settings that the cues and their audit depend on."""
         return {**super().identity(), "provider": self.provider.identity()}

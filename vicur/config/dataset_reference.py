@@ -1,13 +1,13 @@
-"""A dataset in one line, for forms and command lines that have room for no section.
+"""A dataset in one line, for forms and command lines that cannot take a whole section.
 
 | text | dataset |
 |---|---|
-| (empty) | what is configured already |
+| (empty) | the configured dataset |
 | ``digit-scenes`` | the embedded digit scenes |
-| ``<md5>.dir@s3://bucket/prefix`` | a folder in DVC's remote, by its hash |
-| ``<md5>.dir@/mnt/dvc`` | the same in a remote that is mounted |
+| ``<md5>.dir@s3://bucket/prefix`` | a folder in a DVC remote, by its hash |
+| ``<md5>.dir@/mnt/dvc`` | the same, in a mounted remote |
 | ``s3://bucket/prefix`` | a folder on S3 |
-| ``/mnt/folder`` | a folder that is mounted |
+| ``/mnt/folder`` | a mounted folder |
 """
 
 from __future__ import annotations
@@ -21,18 +21,15 @@ from vicur.errors import VicurError
 from vicur.redaction import redacted
 
 _DIGIT_SCENES = "digit-scenes"
-_FORMS = f"Write {_DIGIT_SCENES}, <md5>.dir@s3://bucket/dvc (a hash, and DVC's remote that holds it), s3://bucket/folder or /mnt/folder."
+_FORMS = (
+    f"Write {_DIGIT_SCENES}, <md5>.dir@s3://bucket/dvc (a hash and its DVC remote), s3://bucket/folder or /mnt/folder."
+)
 
 
 def dataset_reference(text: str, configured: DataConfig | None = None) -> DataConfig:
-    """The section ``data`` that a reference stands for. Nothing is looked up.
+    """Parse a reference to a dataset into the section ``data``, without checking that the dataset exists.
 
-    Args:
-        text: the reference; white space around it does not count.
-        configured: what an empty one stands for; the embedded digit scenes where it is left out.
-
-    Raises:
-        VicurError: for a text that is no reference, with what is wrong and how one is written.
+    An empty reference means the configured dataset, or the embedded digit scenes if there is none.
     """
     reference = text.strip()
     if not reference:
@@ -43,20 +40,23 @@ def dataset_reference(text: str, configured: DataConfig | None = None) -> DataCo
     if re.fullmatch(r"[0-9a-fA-F]{32}(\.dir)?", name):
         return _pinned(name, remote if separator else "", reference)
     if reference.startswith("s3://"):
-        _require(re.fullmatch(S3_ADDRESS, reference), "is no address on S3", reference)
+        _require(re.fullmatch(S3_ADDRESS, reference), "is not an S3 address", reference)
         return RemoteConfig(uri=reference)
     scheme = re.match(r"[a-z][a-z0-9+.-]*:", reference, re.IGNORECASE)
     _require(
-        scheme is None, f"is an address with {scheme and scheme[0]}, and datasets are fetched from S3 only", reference
+        scheme is None,
+        f"is an address with {scheme and scheme[0]}, but datasets can only be fetched from S3",
+        reference,
     )
-    _require(reference.startswith("/"), "is neither a dataset's name nor an absolute path", reference)
+    # A relative path would mean different folders here and in a step's container.
+    _require(reference.startswith("/"), "is neither a known dataset nor an absolute path", reference)
     return FolderConfig(path=Path(reference))
 
 
 def _pinned(name: str, remote: str, reference: str) -> PinnedConfig:
-    _require(name.endswith(".dir"), "has a hash of a single file, and a folder's hash ends in .dir", reference)
-    _require(re.fullmatch(DATASET_HASH, name), "has a hash in capitals, and DVC writes small letters", reference)
-    _require(remote, "is a hash alone, and does not say which remote of DVC holds it", reference)
+    _require(name.endswith(".dir"), "has the hash of a single file; a folder's hash ends in .dir", reference)
+    _require(re.fullmatch(DATASET_HASH, name), "has a hash in upper case; DVC writes hashes in lower case", reference)
+    _require(remote, "is a hash without a DVC remote to fetch it from", reference)
     reachable = re.fullmatch(S3_ADDRESS, remote) or remote.startswith("/")
     _require(reachable, "has a remote that is neither s3://bucket/prefix nor an absolute path", reference)
     return PinnedConfig(hash=name, remote=remote)

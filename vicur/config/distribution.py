@@ -1,4 +1,4 @@
-"""How a training is spread over processes and devices."""
+"""How a training is distributed over processes and devices."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from vicur.config.section import Section
 
 
 class DistributionConfig(Section):
-    """The processes of one training: how fast it is and what fits. Beyond rounding, what is learned does not depend on them.
+    """Processes and devices of one training. They change its speed and memory; the result differs by rounding only.
 
-    Several machines are told of each other in torchrun's own variables (docs/distribution.md), and no setting differs between them.
+    Several machines find each other through torchrun's environment variables (docs/distribution.md); their settings are the same.
     """
 
     processes: int | Literal["auto"] = "auto"
-    """World on each machine; ``auto``: one a GPU, and one where there is none."""
+    """Processes on each machine. ``auto``: one for each GPU, or one without GPUs."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """Of several processes, ``ddp``: each holds the whole student; ``fsdp``: its weights, gradients and optimizer state, and the weights of
-    its teacher, are sharded over all of them (FSDP2)."""
+    """With several processes, ``ddp`` keeps a whole student in each. ``fsdp`` (FSDP2) shards its weights, gradients and optimizer state,
+    and the weights of its teacher, over all of them."""
     teacher_devices: Literal["shared", "separate"] = "shared"
-    """``separate``: the teacher has GPUs of its own, the second half of a machine's (the paper's 4 + 4), so ``auto`` starts half as many
+    """``separate`` gives the teacher the second half of each machine's GPUs (4 + 4 in the paper). ``auto`` then starts half as many
     processes as there are GPUs."""
 
     @field_validator("processes", mode="before")
     @classmethod
     def _number_or_auto(cls, value: Any) -> Any:
-        # KFP passes whole numbers as floats.
+        # KFP passes whole numbers as floats, and bool is a subclass of int.
         number = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         number = number and not isinstance(value, bool) and value >= 1
         if not number and value != "auto":

@@ -1,4 +1,4 @@
-"""How models are evaluated and compared."""
+"""Settings of the evaluation of one model."""
 
 from __future__ import annotations
 
@@ -6,54 +6,56 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from vicur.config.data import SPLITS
+from vicur.config.allowed import Form
+from vicur.config.data import SPLITS, Split
 from vicur.config.sampling import Sampling
 from vicur.config.section import Section
+from vicur.config.splits import listing
 from vicur.config.validation import validated
 from vicur.wording import listed
 
-CHOICE_SPLIT = "validation"
-"""The split that methods are chosen on."""
-REPORT_SPLIT = "test"
-"""The split that results are reported and gated on."""
+CHOICE_SPLIT: Split = "validation"
+"""The split that the best method is chosen on."""
+REPORT_SPLIT: Split = "test"
+"""The split that results are reported on and that the gate looks at."""
 
 
 class GreedyDecoding(Section):
-    """Takes the likeliest token: one response a question, the same on every run."""
+    """Greedy decoding: one deterministic response per question."""
 
     type: Literal["greedy"] = "greedy"
     max_new_tokens: int = Field(default=40, ge=1)
-    """Longest response, its end of turn included."""
+    """Maximum length of a response, including its end-of-turn token."""
 
     @property
     def sampling(self) -> Sampling:
-        """How tokens are drawn."""
+        """Equivalent sampling parameters."""
         return Sampling(temperature=0.0, max_new_tokens=self.max_new_tokens)
 
 
 class PaperDecoding(Section):
-    """Draws tokens as the paper's benchmarks do (arXiv 2606.05718, evaluation settings)."""
+    """Sampling with the settings of the paper's benchmarks (arXiv 2606.05718, evaluation settings)."""
 
     type: Literal["paper"] = "paper"
 
     @property
     def sampling(self) -> Sampling:
-        """How tokens are drawn."""
+        """Equivalent sampling parameters."""
         return Sampling(temperature=0.7, top_p=0.8, top_k=20, presence_penalty=1.5, max_new_tokens=4096)
 
 
 class SampledDecoding(Section):
-    """Draws tokens with settings of one's own."""
+    """Sampling with custom settings."""
 
     type: Literal["sampled"] = "sampled"
     sampling: Sampling = Sampling()
-    """How tokens are drawn."""
+    """Sampling parameters."""
 
 
 Decoding = Annotated[GreedyDecoding | PaperDecoding | SampledDecoding, Field(discriminator="type")]
-"""How responses are decoded, chosen by ``type``."""
+"""Decoding strategy, chosen by ``type``."""
 
 
 class EvaluationSetConfig(Section):
@@ -65,7 +67,9 @@ class EvaluationSetConfig(Section):
 
     type: str
     """Type of the set."""
-    name: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9_-]{0,40})?$")
+    name: Annotated[str, Form("a name of at most 41 lower-case letters, digits, dashes and underscores")] = Field(
+        default="", pattern=r"^([a-z0-9][a-z0-9_-]{0,40})?$"
+    )
     """Name of the set in metrics, predictions and the report. Empty uses the type as the name."""
 
     @property
@@ -103,36 +107,31 @@ EvaluationSets = tuple[Annotated[SerializeAsAny[EvaluationSetConfig], BeforeVali
 class EvaluationConfig(Section):
     """Settings of the stage that evaluates one model."""
 
-    splits: tuple[str, ...] = (CHOICE_SPLIT, REPORT_SPLIT, "ood")
-    """Splits to answer. One that the dataset lacks is left out, except ``test``."""
+    splits: Annotated[
+        tuple[Split, ...], AfterValidator(listing(REPORT_SPLIT, "the split that results are reported on"))
+    ] = (CHOICE_SPLIT, REPORT_SPLIT, "ood")
+    """Splits to evaluate on. Splits that the dataset does not have are skipped, except ``test``, which is required."""
     # Left out of identities if empty, so that evaluations without sets keep their cache keys.
     sets: EvaluationSets = Field(default=(), exclude_if=lambda sets: not sets)
     """Named evaluation sets to answer and report next to the splits."""
     decoding: Decoding = GreedyDecoding()
-    """How responses are decoded."""
+    """Decoding strategy."""
     batch_size: int = Field(default=128, ge=1)
-    """Questions answered at once."""
+    """Questions per forward pass."""
     max_examples: int | None = Field(default=None, ge=1)
-    """Questions of each split, at most: the first ones. ``None`` for all."""
+    """Maximum number of questions of each split, counted from its start. ``None`` evaluates all."""
     cue_recovery: bool = True
-    """Whether a student's cue recovery module takes part. Off, the student computes what its backbone computes: what the module
-    contributes to its answers is what is then missing."""
+    """Whether to use the student's cue recovery module. If it is off, the student computes exactly what its backbone computes, so the
+    difference in accuracy is the module's contribution."""
     attention_samples: int = Field(default=8, ge=0)
-    """Questions whose sink attention is recorded, for models with the cue recovery module."""
+    """Number of questions to record the sink attention of, for models with the cue recovery module."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute: ``auto`` takes a GPU where there is one."""
+    """Device to compute on. ``auto`` uses a GPU if there is one."""
     threads: int = Field(default=1, ge=0)
-    """CPU threads; 0 leaves torch's choice. On few cores, processes side by side beat threads."""
+    """CPU threads; 0 uses PyTorch's default. On few cores, several processes are faster than several threads."""
 
     @model_validator(mode="after")
-    def _splits_are_known(self) -> Self:
-        unknown = [split for split in self.splits if split not in SPLITS]
-        if unknown:
-            raise ValueError(f"splits names {unknown[0]!r}, which is none of {', '.join(SPLITS)}")
-        if REPORT_SPLIT not in self.splits:
-            raise ValueError(f"splits has no {REPORT_SPLIT!r}, and that is what results are reported on")
-        if len(set(self.splits)) < len(self.splits):
-            raise ValueError("splits names a split twice")
+    def _names_differ(self) -> Self:
         labels = [each.label for each in self.sets]
         for label in labels:
             # Predictions of splits and sets are stored in one file and distinguished by this name alone.

@@ -1,4 +1,4 @@
-"""How much room the features of images from a frozen vision tower may take."""
+"""Size of the cache for image features from frozen vision towers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from vicur.config.section import Section
 
 
 class FeatureCacheConfig(Section):
-    """Features of images from a vision tower that does not change: each image is encoded once while they fit."""
+    """Cache for the image features of vision towers that are not trained. Each image is encoded once while its features fit."""
 
     memory_gb: float = Field(default=1.0, ge=0)
-    """Memory for the features that were used last, in GB (10^9 bytes), for each tower in each process."""
+    """Memory for the most recently used features in GB (10^9 bytes), per tower and process."""
     disk_gb: float = Field(default=8.0, ge=0)
-    """Disk for what leaves memory, in GB, for each tower, of all processes together; 0 keeps nothing there. It lies in the
-    stage's work folder, so it outlives a kill and is removed when the stage is done."""
+    """Disk space for features evicted from memory in GB, per tower and for all processes together; 0 disables it. The files are in the
+    stage's work folder: they survive a kill and are removed when the stage is done."""

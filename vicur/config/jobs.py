@@ -1,4 +1,4 @@
-"""The jobs that train on several nodes of a cluster."""
+"""Configuration of the jobs that train on several nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from vicur.config.section import Section
 
 
 class JobsConfig(Section):
-    """TrainJobs of Kubeflow Trainer, one a training (docs/multi-node.md).
+    """TrainJobs of Kubeflow Trainer, one per training (docs/multi-node.md).
 
-    What is the same for all of them (security, volumes, /dev/shm, the secrets' names) stands in the training runtime that they refer to.
+    The training runtime that they refer to defines what they have in common: security, volumes, /dev/shm, and names of secrets.
     """
 
     runtime: ObjectName = "vicur-torch"
     """Training runtime that jobs refer to."""
     runtime_kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] = "TrainingRuntime"
-    """Whether the runtime is the namespace's own or the cluster's."""
+    """Whether the runtime belongs to the namespace or to the cluster."""
     priority: QueueName = ""
-    """Kueue's WorkloadPriorityClass, where there is a queue: of the jobs, and of steps that hold GPUs themselves."""
+    """Kueue WorkloadPriorityClass of the jobs and of the steps with GPUs, if there is a queue."""
     shared_folders: tuple[str, ...] = ("/models",)
-    """Folders that are mounted in step and nodes alike, from the same volume. Inputs below them are read in place, others go through S3."""
+    """Folders of a volume that both the step and the nodes mount. The nodes read inputs below them in place; others go through S3."""
     queue_hours: float | None = Field(default=None, gt=0)
-    """Longest wait in the queue; left out, as long as it takes."""
+    """Longest wait in the queue. By default there is no limit."""
     start_minutes: float = Field(default=60, gt=0)
-    """Longest time from admission until all nodes run: images are pulled and machines are added in it."""
+    """Longest time from admission until all nodes run. It includes pulling images and adding machines."""
 
     @field_validator("shared_folders")
     @classmethod

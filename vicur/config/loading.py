@@ -13,6 +13,7 @@ from vicur.config.section import Section
 from vicur.config.sources import Sources
 from vicur.config.validation import validated
 from vicur.errors import VicurError
+from vicur.redaction import redacted_value
 
 S = TypeVar("S", bound=Section)
 _FORM = "Write section.field=value, as in training.steps=50."
@@ -77,7 +78,7 @@ def read_overrides(
         VicurError: if an override is not of that form; ``option`` is named as where it was given.
     """
     values = {} if values is None else values
-    settings = [(*_split(each, option), f"{option} {each}") for each in overrides]
+    settings = [(*_split(each, option), _shown(each, option)) for each in overrides]
     for name, value, where in sorted(settings, key=lambda setting: turn(setting[0])):
         put(values, name, value, where)
     return values
@@ -164,10 +165,16 @@ def _split(override: str, option: str) -> tuple[str, Any]:
     if not separator or not all(name.strip().split(".")):
         problem = "the name of the setting is incomplete." if separator else "the setting has no value."
         remedy = _FORM if option == "--set" else f"Write {option} NAME=VALUE."
-        raise VicurError(problem, where=f"{option} {override}", remedy=remedy)
-    return name.strip(), _parse(text, f"{option} {override}", lines=False)[1]
+        raise VicurError(problem, where=_shown(override, option), remedy=remedy)
+    return name.strip(), _parse(text, _shown(override, option), lines=False)[1]
 
 
 def overridden(overrides: Sequence[str], option: str) -> dict[str, str]:
     """Return where each overridden setting was given: ``{"training.steps": "--set training.steps=50"}``."""
-    return {override.partition("=")[0].strip(): f"{option} {override}" for override in overrides}
+    return {each.partition("=")[0].strip(): _shown(each, option) for each in overrides}
+
+
+def _shown(override: str, option: str) -> str:
+    """Return an override as it was typed, without secrets."""
+    name, separator, text = override.partition("=")
+    return f"{option} {name}{separator}{redacted_value(name, text)}"

@@ -1,4 +1,4 @@
-"""The methods: names for vetted settings of what may be set freely of one another.
+"""The methods: each name stands for a tested combination of four settings, which can also be set one by one.
 
 | method | privilege | teacher | cue recovery | objective |
 |---|---|---|---|---|
@@ -6,12 +6,12 @@
 | opsd-cue | cue | self-frozen | off | k1 |
 | opsd-recovery | answer | self-frozen | on | k1 |
 | vicur | cue | self-frozen | on | k1 |
-| opd | none | checkpoint, to be named | off | k1 |
-| opd-vicur | cue | checkpoint, to be named | on | k1 |
+| opd | none | checkpoint (set its path) | off | k1 |
+| opd-vicur | cue | checkpoint (set its path) | on | k1 |
 | grpo | none | none | off | grpo |
 | sft | none | none | off | supervised |
 
-The first four and the two with a teacher of another size are the rows of the paper's tables (arXiv 2606.05718); so is grpo.
+All but ``sft`` are rows of the paper's tables (arXiv 2606.05718).
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ TeacherPrivilege = Literal["answer", "rationale", "cue", "none"]
 
 
 class Method(Section):
-    """What sets one method apart from another."""
+    """The settings in which methods differ."""
 
     privilege: TeacherPrivilege
-    """What stands in the teacher's hint."""
+    """What the teacher's hint contains."""
     teacher: TeacherConfig
-    """Who scores the student's responses."""
+    """The model that scores the student's responses."""
     recovery: bool
     """Whether the student has the cue recovery module."""
     objective: ObjectiveConfig
-    """What is minimised."""
+    """What the training minimises."""
 
 
 def method_named(name: MethodName) -> Method:
-    """The settings that a method's name stands for."""
+    """Return the settings that a method's name stands for."""
     table: dict[MethodName, Method] = {
         "opsd": Method(privilege="answer", teacher=SelfFrozen(), recovery=False, objective=K1()),
         "opsd-cue": Method(privilege="cue", teacher=SelfFrozen(), recovery=False, objective=K1()),

@@ -1,81 +1,171 @@
-"""What is minimised."""
+"""The training objectives: what each minimises and what it needs.
+
+Planning, the checks of settings and the loss read what an objective needs from its class. A new objective is a class here, a member of
+:data:`ObjectiveConfig`, and a function next to its formula in ``vicur.training.objectives``.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from vicur.config.section import Section
 
+Signal = Literal["sampled", "topk", "vocabulary"]
+Source = Literal["teacher", "advantage"]
 
-class K1(Section):
-    """The paper's objective: a policy gradient with the teacher's log-prob gap as advantage."""
+
+class Objective(Section):
+    """What every objective declares."""
+
+    signal: ClassVar[Signal]
+    """Which probabilities the loss takes from each distribution: those of the ``sampled`` tokens, of the teacher's ``topk`` tokens as well
+    (the class has a field ``k``), or of the whole ``vocabulary``."""
+    reads: ClassVar[frozenset[Source]]
+    """What the loss reads besides the student: scores of the ``teacher``, the ``advantage`` of each response in its group, or nothing (it
+    then learns from reference responses, without rollouts)."""
+    is_policy_gradient: ClassVar[bool] = False
+    """Whether the loss is a policy gradient, which can serve several updates a batch and correct for rollouts of another engine."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the declarations of a new objective when its class is created.
+
+        Raises:
+            TypeError: if they are missing or contradict each other.
+        """
+        super().__pydantic_init_subclass__(**kwargs)
+        # The bases of objectives have no type.
+        if "type" not in cls.model_fields:
+            return
+        missing = [name for name in ("signal", "reads") if not hasattr(cls, name)]
+        if missing:
+            raise TypeError(f"objective {cls.__name__} does not declare {' and '.join(missing)}")
+        if cls.signal not in get_args(Signal) or cls.reads - set(get_args(Source)):
+            raise TypeError(f"objective {cls.__name__} declares an unknown signal or source")
+        if cls.signal != "sampled" and "teacher" not in cls.reads:
+            raise TypeError(f"objective {cls.__name__} has signal {cls.signal!r} but does not read a teacher")
+        if cls.signal == "topk" and "k" not in cls.model_fields:
+            raise TypeError(f"objective {cls.__name__} has signal 'topk' but no field k")
+        if ("advantage" in cls.reads) != issubclass(cls, GroupObjective):
+            raise TypeError(
+                f"objective {cls.__name__} must derive from GroupObjective if, and only if, it reads 'advantage'"
+            )
+        if cls.is_policy_gradient and (cls.signal != "sampled" or not cls.reads):
+            raise TypeError(
+                f"objective {cls.__name__} cannot be a policy gradient: it needs sampled tokens with an advantage"
+            )
+
+    @property
+    def responses_per_prompt(self) -> int:
+        """Responses to each prompt of a batch."""
+        return 1
+
+
+class GroupObjective(Objective):
+    """An objective that compares the rewards of several responses to the same prompt."""
+
+    group_size: int = 5
+    """Rollouts a prompt (5 in the paper)."""
+    scale: bool = True
+    """Whether a group's advantages are divided by the standard deviation of its rewards, as in GRPO."""
+
+    @field_validator("group_size")
+    @classmethod
+    def _at_least_two(cls, size: int) -> int:
+        if size < 2:
+            raise ValueError("must be at least 2, because the rollouts of a group are compared with each other")
+        return size
+
+    @property
+    def responses_per_prompt(self) -> int:
+        """Responses to each prompt of a batch."""
+        return self.group_size
+
+
+class K1(Objective):
+    """The paper's objective: a policy gradient whose advantage is the log-prob gap between teacher and student."""
+
+    signal = "sampled"
+    reads = frozenset({"teacher"})
+    is_policy_gradient = True
 
     type: Literal["k1"] = "k1"
     clamp: float = Field(default=10.0, gt=0)
-    """Bound of a token's advantage, in nats (the paper's 10)."""
+    """Bound of a token's advantage, in nats (10 in the paper)."""
     clip: float = Field(default=0.2, gt=0, lt=1)
-    """How far the PPO ratio may stray from 1, where a batch serves several updates (the paper's 0.2)."""
+    """PPO's clipping range, used when a batch serves several updates (0.2 in the paper)."""
 
 
-class K3(Section):
-    """The k3 estimate of the reverse KL at each sampled token, differentiated as it stands."""
+class K3(Objective):
+    """The k3 estimate of the reverse KL at each sampled token, differentiated directly."""
+
+    signal = "sampled"
+    reads = frozenset({"teacher"})
 
     type: Literal["k3"] = "k3"
     clamp: float = Field(default=10.0, gt=0)
-    """Bound of a token's log-ratio of teacher and student, in nats; beyond it a token has no gradient."""
+    """Bound of a token's log-ratio between teacher and student, in nats. Beyond it a token has no gradient."""
 
 
-class ForwardKl(Section):
-    """KL(teacher || student) over the vocabulary: moves a student that is sure of something wrong at once."""
+class ForwardKl(Objective):
+    """KL(teacher || student) over the vocabulary. Corrects a confidently wrong student at once."""
+
+    signal = "vocabulary"
+    reads = frozenset({"teacher"})
 
     type: Literal["forward_kl"] = "forward_kl"
 
 
-class ReverseKl(Section):
+class ReverseKl(Objective):
     """KL(student || teacher) over the vocabulary: what k1 estimates, without the noise of the sampled token."""
+
+    signal = "vocabulary"
+    reads = frozenset({"teacher"})
 
     type: Literal["reverse_kl"] = "reverse_kl"
 
 
-class Jsd(Section):
+class Jsd(Objective):
     """The generalised Jensen-Shannon divergence over the vocabulary."""
+
+    signal = "vocabulary"
+    reads = frozenset({"teacher"})
 
     type: Literal["jsd"] = "jsd"
     beta: float = Field(default=0.5, gt=0, lt=1)
     """Share of the teacher in the mixture that both are compared with."""
 
 
-class TopkForwardKl(Section):
-    """KL(teacher || student) over the teacher's likeliest tokens and one bucket that holds all others."""
+class TopkForwardKl(Objective):
+    """KL(teacher || student) over the teacher's k most likely tokens and one bucket for all others."""
+
+    signal = "topk"
+    reads = frozenset({"teacher"})
 
     type: Literal["topk_forward_kl"] = "topk_forward_kl"
     k: int = Field(default=64, ge=1)
-    """Tokens that are told apart."""
+    """Number of tokens with a bucket of their own."""
 
 
-class Grpo(Section):
-    """Rewards instead of a teacher: a response that is right earns 1, and is compared with others to the same prompt (arXiv 2402.03300)."""
+class Grpo(GroupObjective):
+    """Rewards instead of a teacher: a correct response earns 1 and is compared with others to the same prompt (arXiv 2402.03300)."""
+
+    signal = "sampled"
+    reads = frozenset({"advantage"})
+    is_policy_gradient = True
 
     type: Literal["grpo"] = "grpo"
-    group_size: int = 5
-    """Rollouts a prompt (the paper's 5)."""
     clip: float = Field(default=0.2, gt=0, lt=1)
-    """How far the PPO ratio may stray from 1, where a batch serves several updates."""
-    scale: bool = True
-    """Whether a group's advantages are divided by the standard deviation of its rewards, as GRPO has it."""
-
-    @field_validator("group_size")
-    @classmethod
-    def _has_others(cls, size: int) -> int:
-        if size < 2:
-            raise ValueError("a group needs 2 rollouts or more: each is compared with the others")
-        return size
+    """PPO's clipping range, used when a batch serves several updates."""
 
 
-class Supervised(Section):
-    """Cross-entropy of reference responses: no rollouts."""
+class Supervised(Objective):
+    """Cross-entropy of reference responses, without rollouts."""
+
+    signal = "sampled"
+    reads = frozenset()
 
     type: Literal["supervised"] = "supervised"
 
@@ -84,3 +174,8 @@ ObjectiveConfig = Annotated[
     K1 | K3 | ForwardKl | ReverseKl | Jsd | TopkForwardKl | Grpo | Supervised, Field(discriminator="type")
 ]
 """The objective, chosen by ``type``."""
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    kind.model_fields["type"].default: kind for kind in get_args(get_args(ObjectiveConfig)[0])
+}
+"""All objectives by the name of their type."""

@@ -1,4 +1,4 @@
-"""What a run needs of a cluster."""
+"""Requirements of a run, which preflight and ``vicur doctor`` check."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from vicur.config.section import Section
 
 
 class GpuPool(Section):
-    """The nodes that train."""
+    """The nodes of a training."""
 
     resource: str = "nvidia.com/gpu"
-    """What the cluster calls its GPUs."""
+    """Resource name of a GPU."""
     gpus: int = Field(1, ge=1, le=16)
-    """GPUs of a node that a training takes."""
+    """GPUs of a training on each node."""
     nodes: int = Field(1, ge=1)
-    """Nodes that a training takes."""
+    """Nodes of a training."""
     node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels of the nodes."""
     tolerations: tuple[Toleration, ...] = ()
-    """Taints of the nodes that the pods put up with."""
+    """Taints of the nodes that pods tolerate."""
     autoscaled: bool = False
-    """Whether nodes are added when pods ask for them: that none is there now is no failure then."""
+    """Whether the cluster adds nodes on demand, so that none needs to exist now."""
 
 
 class PreflightConfig(Section):
-    """What is looked at before a run asks for a GPU. What is left out is not looked at."""
+    """Requirements that are checked before a run allocates GPUs. Missing ones are not checked."""
 
     namespace: str = "vicur"
-    """Where the pods run."""
+    """Namespace of the pods."""
     pool: GpuPool | None = None
-    """The nodes that train."""
+    """The nodes of a training."""
     trainer: bool = False
-    """Whether trainings are jobs of Kubeflow Trainer, as those of several nodes are."""
+    """Whether trainings run as jobs of Kubeflow Trainer, as they do on several nodes."""
     queue: str | None = None
-    """Kueue's LocalQueue that trainings wait in."""
+    """Kueue LocalQueue of the trainings."""
     buckets: tuple[str, ...] = ()
-    """Places on S3 (``s3://bucket/prefix``) that steps read and write."""
+    """S3 addresses (``s3://bucket/prefix``) that steps read and write."""
     models: tuple[str, ...] = ()
-    """Models that steps load: a folder, ``s3://bucket/prefix``, ``hf://organisation/name@revision``, or one that ships here."""
+    """Models that steps load: a folder, ``s3://bucket/prefix``, ``hf://organisation/name@revision``, or one that this package ships."""
     dataset: DataConfig | None = None
-    """The dataset, as the section ``data`` names it."""
+    """The dataset, as in the section ``data``."""
     cue_endpoint: str | None = None
-    """Address of an OpenAI-compatible server that makes cues, with its version (``http://cue-model:8000/v1``)."""
+    """Address of the OpenAI-compatible server of the cue model, with its version (``http://cue-model:8000/v1``)."""
     cue_model: str | None = None
-    """Model that it must serve."""
+    """Name of the cue model on that server."""
     cue_key_variable: str = "VICUR_CUE_API_KEY"
-    """Variable of the environment that holds its key; where it is not set, none is sent."""
+    """Environment variable with the server's API key. If it is not set, no key is sent."""
     scratch: str = "."
-    """Folder whose disk is looked at."""
+    """Folder whose disk is checked."""
     free_gib: float = Field(10.0, ge=0)
-    """Space that the disk must have left, in GiB."""
+    """Free space that the disk must have, in GiB."""
     seconds: float = Field(25.0, gt=0, le=50)
-    """How long a check may take, in seconds; they run side by side."""
+    """Time limit of each check, in seconds. Checks run concurrently."""

@@ -1,4 +1,4 @@
-"""How a training draws its rollouts: with which engine, and what guards the distance between that engine and the trainer."""
+"""How a training samples its rollouts: the engine, and limits on how far its probabilities may be from the trainer's."""
 
 from __future__ import annotations
 
@@ -12,46 +12,45 @@ from vicur.config.vllm import Vllm
 
 
 class TransformersRollouts(Section):
-    """The trained model itself answers: nothing is transferred, and there is no gap."""
+    """The trained model itself samples: no weights are transferred, and the log-prob gap is zero."""
 
     type: Literal["transformers"] = "transformers"
 
 
 RolloutEngineConfig = Annotated[TransformersRollouts | Vllm, Field(discriminator="type")]
-"""What draws rollouts, chosen by ``type``."""
+"""The rollout engine, chosen by ``type``."""
 
 
 class NoCorrection(Section):
-    """Rollouts count as the trainer's own."""
+    """Treat rollouts as sampled by the trainer."""
 
     type: Literal["none"] = "none"
 
 
 class TruncatedRatio(Section):
-    """Each token's term is weighted by the ratio of its probabilities in trainer and engine, at most ``cap``."""
+    """Weight each token by the ratio of its probabilities in trainer and engine, at most ``cap``."""
 
     type: Literal["truncated"] = "truncated"
     cap: float = Field(default=2.0, ge=1)
-    """Largest weight: without one, a token that the engine hardly ever draws would outweigh all others."""
+    """Largest weight. Without it, a token that the engine almost never samples would dominate the loss."""
 
 
 ImportanceConfig = Annotated[NoCorrection | TruncatedRatio, Field(discriminator="type")]
-"""Correction for tokens that another engine drew, chosen by ``type``."""
+"""Importance correction for tokens from another engine, chosen by ``type``."""
 
 
 class RolloutConfig(Sampling):
-    """How rollouts are drawn, and by what."""
+    """How rollouts are sampled, and by which engine."""
 
     engine: RolloutEngineConfig = TransformersRollouts()
-    """What draws them."""
+    """Rollout engine."""
     importance: ImportanceConfig = NoCorrection()
-    """Correction for the distance between another engine and the trainer, in objectives that are policy gradients."""
+    """Importance correction for rollouts of another engine, in objectives that are policy gradients."""
     max_logprob_gap: float = Field(default=0.1, gt=0)
-    """Largest mean over the tokens of a step of the absolute difference between another engine's log-probabilities and the trainer's, in
-    nats. Above it the training stops: what the engine samples is no longer the student. In float32 the gap is below 1e-5, in bfloat16 some
-    hundredths."""
+    """Largest mean absolute difference, over the tokens of a step, between the engine's and the trainer's log-probabilities, in nats. The
+    training fails above it, since it would no longer be on policy. Typical gaps: below 1e-5 in float32, some hundredths in bfloat16."""
 
     @property
-    def elsewhere(self) -> bool:
-        """Whether another engine than the trained model itself draws."""
+    def is_external(self) -> bool:
+        """Whether an engine other than the trained model itself samples the rollouts."""
         return self.engine.type != "transformers"

@@ -1,4 +1,4 @@
-"""The configuration of a whole run: one section a stage."""
+"""Configuration of a run, with one section per stage."""
 
 from __future__ import annotations
 
@@ -30,48 +30,48 @@ RunName = Annotated[
 
 
 class RunConfig(Section):
-    """Everything that sets a run: each section goes to its stage, and to that stage's cache key, alone."""
+    """Configuration of a run. Each section affects only its own stage, and the cache key of that stage."""
 
     name: RunName = "local"
-    """What runs of this configuration are called: lower-case letters, digits and dashes."""
+    """Name of the configuration, and prefix of its runs' names."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    """Root of everything random."""
+    """Root seed of all random draws."""
     base: BaseModelConfig = BaseModelConfig()
     """The model that students start from."""
     methods: tuple[MethodName, ...] = ("opsd", "vicur")
-    """Methods to train a student with, side by side; the best on validation goes to the registry."""
+    """Methods to train a student with, side by side. The best on validation is registered."""
     data: DataConfig = DigitScenesConfig()
-    """Where the dataset comes from."""
+    """Source of the dataset."""
     cues: CuesConfig = CuesConfig()
-    """What makes the visual cues."""
+    """Source of the visual cues."""
     training: TrainingConfig = TrainingConfig()
-    """Distillation settings that all methods share."""
+    """Training settings that all methods share."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How base and students are evaluated."""
     comparison: ComparisonConfig = ComparisonConfig()
-    """How they are compared."""
+    """How students are compared with their base."""
     registry: RegistryConfig = RegistryConfig()
     """Registered model and gate."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is tracked."""
     checkpoints: str = ""
-    """Folder or address on S3 (``s3://bucket/prefix``) below which the checkpoints of trainings are kept, each training's by what it is:
-    one that is started again on another machine goes on from there. Empty keeps them on the machine that trains."""
+    """Folder or S3 address (``s3://bucket/prefix``) that checkpoints are kept below, so that a training resumes on another machine. Empty
+    keeps them on the machine that trains."""
     cluster: ClusterConfig = ClusterConfig()
-    """Where a cluster runs the steps; a run on this machine does not read it."""
+    """How a cluster runs the steps. Local runs ignore it."""
 
     @field_validator("methods")
     @classmethod
-    def _each_once(cls, methods: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
+    def _are_unique(cls, methods: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
         if not methods:
-            raise ValueError("names no method")
+            raise ValueError("must name at least one method")
         if len(set(methods)) < len(methods):
-            raise ValueError("names a method twice")
+            raise ValueError(f"names {_first_repeated(methods)!r} twice")
         return methods
 
     @field_validator("checkpoints")
     @classmethod
-    def _on_s3_or_in_a_folder(cls, checkpoints: str) -> str:
+    def _is_folder_or_s3(cls, checkpoints: str) -> str:
         if "://" in checkpoints and not re.fullmatch(S3_ADDRESS, checkpoints):
             raise ValueError("is neither a folder nor an S3 address (s3://bucket/prefix)")
         return checkpoints
@@ -98,3 +98,7 @@ class RunConfig(Section):
             )
             for name in self.methods
         ]
+
+
+def _first_repeated(names: tuple[str, ...]) -> str:
+    return next(name for name in names if names.count(name) > 1)

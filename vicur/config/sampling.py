@@ -1,4 +1,4 @@
-"""How responses are drawn, in training and in evaluation."""
+"""Sampling parameters of responses, in training and in evaluation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from vicur.config.section import Section
 
 
 class Sampling(Section):
-    """How tokens are drawn."""
+    """Sampling parameters."""
 
     temperature: float = Field(default=1.0, ge=0)
-    """Divides the logits; 0 takes the likeliest token."""
+    """Temperature that divides the logits; 0 is greedy decoding."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Smallest share of probability, likeliest first, that tokens are drawn from."""
+    """Nucleus sampling: sample from the most probable tokens whose probabilities add up to this share."""
     top_k: int = Field(default=0, ge=0)
-    """Number of likeliest tokens that tokens are drawn from; 0 for all."""
+    """Sample from this many most probable tokens; 0 samples from all."""
     presence_penalty: float = 0.0
-    """Taken off the logits of tokens that the response holds already."""
+    """Subtracted from the logits of tokens that the response already contains."""
     max_new_tokens: int = Field(default=40, ge=1)
-    """Longest response, its end of turn included."""
+    """Maximum length of a response, including its end-of-turn token."""

@@ -1,4 +1,4 @@
-"""Who scores the student's responses."""
+"""The teacher, which scores the student's responses."""
 
 from __future__ import annotations
 
@@ -13,60 +13,59 @@ from vicur.config.vllm import Vllm
 
 
 class LocalScoring(Section):
-    """The teacher is loaded by the training, and scores there."""
+    """The training process loads the teacher and scores with it."""
 
     type: Literal["local"] = "local"
 
 
 TeacherEngineConfig = Annotated[LocalScoring | Vllm, Field(discriminator="type")]
-"""What a teacher scores with, chosen by ``type``."""
+"""The engine that a teacher scores with, chosen by ``type``."""
 
 
-class _Apart(Section):
-    """A teacher that never changes, wherever it is."""
+class _FrozenTeacher(Section):
+    """A teacher whose weights never change, so that any engine can hold them."""
 
     engine: TeacherEngineConfig = LocalScoring()
-    """What it scores with. vLLM tells the log-probabilities of the tokens that were sampled, hence
-    for the objectives ``k1`` and ``k3`` alone."""
+    """Scoring engine. vLLM returns log-probabilities of the sampled tokens only, which suffices for the objectives ``k1`` and ``k3``."""
 
 
-class SelfFrozen(_Apart):
-    """The model that the student starts from, as it was then: a second copy of its weights."""
+class SelfFrozen(_FrozenTeacher):
+    """A frozen copy of the model that the student starts from."""
 
     type: Literal["self-frozen"] = "self-frozen"
 
 
 class SelfEma(Section):
-    """A moving average of the student itself, its cue recovery module included: T <- decay T + (1 - decay) theta after each update."""
+    """A moving average of the student, including its cue recovery module: T <- decay T + (1 - decay) theta after each update."""
 
     type: Literal["self-ema"] = "self-ema"
     decay: float = Field(default=0.999, ge=0, lt=1)
-    """Share of the average that an update leaves as it is; 0 is the student itself. 1 would never move: that is ``self-frozen``."""
+    """Share of the average that an update keeps. 0 copies the student; for an average that never moves use ``self-frozen``."""
 
 
 class SelfAdapterOff(Section):
-    """The student's own backbone with LoRA and cue recovery switched off while it scores: ``self-frozen`` without a second copy."""
+    """The student's backbone, scoring with LoRA and cue recovery switched off: ``self-frozen`` without a second copy of the weights."""
 
     type: Literal["self-adapter-off"] = "self-adapter-off"
 
 
-class OtherCheckpoint(_Apart):
-    """Another checkpoint with the student's vocabulary and patches, a stronger one as a rule."""
+class OtherCheckpoint(_FrozenTeacher):
+    """Another checkpoint with the student's vocabulary and patches, usually a stronger model."""
 
     type: Literal["checkpoint"] = "checkpoint"
     path: Path | None = None
-    """Its folder, in the layout of ``save_pretrained``; ``tiny-teacher`` is the larger tiny model that this package ships. Its bytes are
+    """Its folder, as written by ``save_pretrained``, or ``tiny-teacher``, a larger tiny model that comes with this package. Its files are
     an input of the training."""
 
     @property
     def folder(self) -> Path:
-        """``path``, of a training that was checked to name one."""
+        """The folder of the checkpoint. Requires ``path``, which :func:`~vicur.config.compatibility.require_compatible` checks."""
         assert self.path is not None
         return model_folder(str(self.path))
 
 
 class NoTeacher(Section):
-    """Nobody: the student learns from rewards or references."""
+    """No teacher: the student learns from rewards or reference responses."""
 
     type: Literal["none"] = "none"
 

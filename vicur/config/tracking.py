@@ -1,4 +1,4 @@
-"""Where a run is tracked."""
+"""Settings of experiment tracking with MLflow."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from vicur.redaction import redacted
 
 
 class TrackingConfig(Section):
-    """MLflow's address and experiment."""
+    """Tracking server and experiment."""
 
     uri: str | None = None
-    """MLflow's tracking URI. Left out: ``MLFLOW_TRACKING_URI``, else a store of the project's own in ``mlflow/`` (SQLite and a folder)."""
+    """MLflow tracking URI. Default: ``MLFLOW_TRACKING_URI``, or else an embedded store in ``mlflow/`` (SQLite and a folder)."""
     experiment: str = "vicur"
-    """Experiment that runs are filed under, unless the platform has started a run already."""
+    """Experiment of new runs. It is not used if the platform has already started a run."""
 
     @field_validator("uri")
     @classmethod
     def _holds_no_secret(cls, uri: str | None) -> str | None:
-        # A configuration is written to run folders, packages and logs.
+        # Configurations are stored in run folders, packages and logs.
         if uri is not None and redacted(uri) != uri:
             raise ValueError(
-                "holds a password or a token: leave it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                "must not contain a password or a token: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
             )
         return uri

@@ -1,4 +1,4 @@
-"""Which weights of the student are trained."""
+"""The weights of the student that are trained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_pr
 
 
 class WholeModel(Section):
-    """Text backbone, and cue recovery where the student has it."""
+    """The text backbone, and cue recovery if the student has it."""
 
     type: Literal["full"] = "full"
     vision: bool = True
@@ -20,12 +20,12 @@ class WholeModel(Section):
 
 
 class Lora(Section):
-    """Low-rank updates of the text backbone's projections (arXiv 2106.09685), and cue recovery whole where the student has it.
+    """Low-rank updates of the text backbone's projections (arXiv 2106.09685), and all of cue recovery if the student has it.
 
-    There is no dropout: rollout, scoring and training forward must compute one function. The student is saved with the updates merged
-    into its weights.
+    The saved student contains the updates merged into its weights.
     """
 
+    # There is no dropout: rollout, scoring and training forward must compute the same function.
     type: Literal["lora"] = "lora"
     rank: int = Field(default=16, ge=1)
     """Rank of each update."""
@@ -34,17 +34,17 @@ class Lora(Section):
     projections: tuple[Projection, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     """Projections of each decoder layer that get an update."""
     vision: bool = False
-    """Whether the linear layers of the vision tower get one too; otherwise the tower stays as it is."""
+    """Whether the linear layers of the vision tower get updates too. Without them the tower is frozen."""
 
     @model_validator(mode="after")
-    def _updates_something(self) -> Self:
+    def _trains_something(self) -> Self:
         if not self.projections and not self.vision:
-            raise ValueError("no projection is named and the vision tower gets no update: there is nothing to train")
+            raise ValueError("projections is empty and vision is false, so nothing would be trained")
         return self
 
 
 class RecoveryAlone(Section):
-    """The cue recovery module; the backbone stays as it is."""
+    """The cue recovery module only. The backbone is frozen."""
 
     type: Literal["recovery"] = "recovery"
 

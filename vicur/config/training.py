@@ -1,9 +1,8 @@
 """How a student is trained.
 
 A method's name stands for four settings (``vicur.config.methods``): ``privilege``, ``teacher``, ``recovery.enabled`` and ``objective``.
-Each may be set by itself, and what is set replaces the method's own, whole: ``--method opsd --set training.privilege=rationale`` is
-opsd with the rationale as its hint, and with ``training.objective.type=grpo`` nothing is left of another objective's settings. What is
-left out (``None``) is as the method has it. :attr:`TrainConfig.effective` is what came of it: that is checked, logged and written down.
+A section that sets one of them replaces the method's value as a whole, never merging the two: ``training.objective.type=grpo`` keeps no
+field of the method's own objective. :attr:`TrainConfig.effective` is the result, which is checked, logged and saved.
 """
 
 from __future__ import annotations
@@ -30,94 +29,94 @@ from vicur.wording import did_you_mean
 
 
 class TrainingConfig(Section):
-    """Settings that the methods of a run share."""
+    """Training settings shared by the methods of a run."""
 
     privilege: TeacherPrivilege | None = None
-    """What stands in the teacher's hint. Left out: as the method has it."""
+    """What the teacher's hint contains. Default: as the method says."""
     teacher: TeacherConfig | None = None
-    """Who scores the student's responses. Left out: as the method has it."""
+    """The model that scores the student's responses. Default: as the method says."""
     recovery: RecoveryChoice = RecoveryChoice(interval=2)
-    """The cue recovery module, and whether the student has it."""
+    """The student's cue recovery module."""
     objective: ObjectiveConfig | None = None
-    """What is minimised. Left out: as the method has it."""
+    """What the training minimises. Default: as the method says."""
     trained: TrainedConfig = WholeModel()
     """Which weights are trained."""
     cue_of: Literal["own", "another"] = "own"
-    """Whose cue stands in the hint: the example's ``own`` or, as a control, that of ``another`` example with the same question and
-    another cue. Such a hint is relevant and false: what a student still learns from it, it has not learnt from what is in the image."""
+    """Whose cue the hint contains: the example's ``own`` or, as a control, that of ``another`` example with the same question and a
+    different cue. Such a hint is relevant but false, so what a student still learns from it did not come from the image."""
     bar_images: bool = False
-    """Experimental, the control of cue recovery: whether the student's text is barred from attending to the images (its teacher's is
-    not). What is in an image can then reach a response through the cue recovery module alone."""
+    """Experimental control of cue recovery: keep the student's text (but not its teacher's) from attending to the images, so that
+    visual information reaches a response through the cue recovery module only."""
     per_method: dict[MethodName, dict[str, Any]] = Field(default_factory=dict)
-    """Settings of this section for one method of a run alone: ``{grpo: {learning_rate: 1.0e-4}}``. Each replaces the shared one whole."""
+    """Settings of this section for one method of the run: ``{grpo: {learning_rate: 1.0e-4}}``. Each replaces the shared setting as a
+    whole."""
     steps: int = Field(default=200, ge=1)
-    """Batches that the student learns from, at most."""
+    """Maximum number of batches."""
     batch_size: int = Field(default=32, ge=1)
-    """Prompts a step, on all processes together; one rollout each, or a group under ``grpo``."""
+    """Prompts a step, over all processes. Each gets one rollout, or a group of them under ``grpo``."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Responses that a process scores and back-propagates at once. It changes memory and time, not the update. Left out: all of its share
-    of the batch."""
+    """Responses that a process scores and back-propagates at once. Changes memory and time, not the update. Default: its whole share of
+    the batch."""
     updates_per_batch: int = Field(default=1, ge=1)
-    """Updates on each batch, every one on all of its responses. Above 1, ``k1`` and ``grpo`` clip the PPO ratio."""
+    """Updates on each batch, each with all of its responses. Above 1, ``k1`` and ``grpo`` clip PPO's ratio."""
     learning_rate: float = Field(default=3e-4, gt=0)
     """Peak learning rate of AdamW."""
     warmup_steps: int = Field(default=10, ge=0)
-    """Steps over which the learning rate rises linearly; it is constant afterwards."""
+    """Steps over which the learning rate rises linearly. It is constant afterwards."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
-    """Norm that gradients are clipped to."""
+    """Norm to which gradients are clipped."""
     rollout: RolloutConfig = RolloutConfig()
-    """How rollouts are drawn, and by what. Scores are those of the untempered distribution: temperature 1 keeps the method on policy."""
+    """Sampling of rollouts. Their scores are always those of the distribution at temperature 1, so other temperatures are off policy."""
     rollout_batch_size: int | None = Field(default=None, ge=1)
-    """Responses that a process draws at once. It changes memory and time, not what is drawn. Left out: all of its share of the batch."""
+    """Responses that a process samples at once. Changes memory and time, not the responses. Default: its whole share of the batch."""
     features: FeatureCacheConfig = FeatureCacheConfig()
-    """Room for what frozen vision towers make of the images."""
+    """Cache for the image features of frozen vision towers."""
     validate_every: int = Field(default=20, ge=1)
     """Steps between validations."""
     validation_examples: int = Field(default=300, ge=1)
-    """Validation questions, at most."""
+    """Maximum number of validation questions."""
     patience: int = Field(default=6, ge=1)
-    """Validations without a new best accuracy after which training stops."""
+    """Stop after this many validations without a new best accuracy."""
     keep: Literal["best", "last"] = "best"
-    """Which weights become the student: the best on the validation questions, or the last. A control that is taught what is false is best
-    before it is taught anything: it needs the last."""
+    """Which weights become the student: those with the best validation accuracy, or the last. Use ``last`` for a control with false hints,
+    which is best before it has learned anything."""
     checkpoint_every: int = Field(default=20, ge=1)
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)
-    """Newest checkpoints that are kept."""
+    """Number of newest checkpoints to keep."""
     max_unhinted_share: float = Field(default=0.02, ge=0, le=1)
-    """Share of distillation examples that may lack what the method teaches with: the hint, for ``sft`` the reference, and an image where
-    the cue recovery module alone is trained. They are skipped and counted; above it, the stage fails."""
+    """Share of distillation examples that may lack what the method needs: the hint, the reference (``sft``), or an image (if only the cue
+    recovery module is trained). Such examples are skipped and counted; the stage fails above this share."""
     max_prompt_tokens: int = Field(default=256, ge=1)
-    """Longest prompt of teacher or student. A longer one is skipped and counted, as an example without a hint is."""
+    """Longest prompt of teacher or student. Examples with longer prompts are skipped and counted like those without a hint."""
     distribution: DistributionConfig = DistributionConfig()
-    """World and devices of the training."""
+    """Processes and devices."""
     mixed_precision: Literal["none", "bf16"] = "none"
-    """``bf16`` computes in bfloat16. What is trained stays in float32, with its gradients and its optimizer; what is frozen is held in
+    """``bf16`` computes in bfloat16: trained weights, their gradients and the optimizer state stay in float32, frozen weights are stored in
     bfloat16. ``none`` computes in float32."""
     gradient_checkpointing: bool = False
-    """Compute a layer's activations again in the backward instead of keeping them: less memory, more time, the same update."""
+    """Recompute a layer's activations in the backward pass instead of storing them: less memory, more time, the same update."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute: ``auto`` takes a GPU where there is one."""
+    """Device: ``auto`` uses a GPU if there is one."""
     threads: int = Field(default=1, ge=0)
-    """CPU threads of the training process; 0 leaves torch's choice. On few cores, processes side by side beat threads."""
+    """CPU threads of each training process; 0 for PyTorch's default. On few cores, parallel steps are faster than threads."""
 
     @field_validator("per_method")
     @classmethod
-    def _own_settings_exist(cls, per_method: dict[MethodName, dict[str, Any]]) -> dict[MethodName, dict[str, Any]]:
-        for name, own in per_method.items():
-            known = TrainingConfig.model_fields.keys() - {"per_method"}
-            unknown = sorted(own.keys() - known)
-            if unknown:
-                raise ValueError(f"there is no setting {name}.{unknown[0]}.{did_you_mean(unknown[0], known)}")
+    def _has_known_settings(cls, per_method: dict[MethodName, dict[str, Any]]) -> dict[MethodName, dict[str, Any]]:
+        known = TrainingConfig.model_fields.keys() - {"per_method"}
+        for name, settings in per_method.items():
+            for setting in sorted(settings.keys() - known):
+                raise ValueError(f"there is no setting {name}.{setting}.{did_you_mean(setting, known)}")
         return per_method
 
     def for_method(self, name: str) -> TrainConfig:
-        """The settings of one method of the run.
+        """Return the settings of one method of the run.
 
         Raises:
-            VicurError: where they are wrong, or do not go together.
+            VicurError: if they are invalid or contradict each other.
         """
         # The shared settings are valid by themselves: what is wrong now was set for this method.
         sources = Sources("", within=f"training.per_method.{name}", options={"method": "--method"})
@@ -125,38 +124,38 @@ class TrainingConfig(Section):
         return config
 
 
-# What takes memory and time, and changes nothing that is learned.
-_OF_PLACE = {"cache_gb", "url", "exchange", "patience"}
-_WITHOUT_EFFECT: Any = {
+_VLLM_RESOURCES = {"cache_gb", "url", "exchange", "patience"}
+# Settings that change memory, time or place but not the result.
+_NOT_IN_IDENTITY: Any = {
     **dict.fromkeys(("distribution", "micro_batch_size", "rollout_batch_size", "gradient_checkpointing"), True),
-    "rollout": {"max_logprob_gap": True, "engine": _OF_PLACE},
-    "teacher": {"engine": _OF_PLACE},
+    "rollout": {"max_logprob_gap": True, "engine": _VLLM_RESOURCES},
+    "teacher": {"engine": _VLLM_RESOURCES},
 }
 
 
 class TrainConfig(TrainingConfig):
-    """One training: the shared settings and the method."""
+    """One training: the shared settings with those of its method."""
 
     method: MethodName = "vicur"
-    """Which method to train with."""
+    """The method to train with."""
 
     @model_validator(mode="before")
     @classmethod
-    def _take_own_settings(cls, values: Any) -> Any:
-        """Puts the method's own settings in place of the shared ones; those of other methods have no part in this training."""
+    def _apply_per_method(cls, values: Any) -> Any:
         if not isinstance(values, dict) or not isinstance(values.get("per_method"), dict):
             return values
         own = values["per_method"].get(values.get("method", cls.model_fields["method"].default)) or {}
+        # Emptied, so that other methods' settings do not change the identity of this training.
         return {**values, **own, "per_method": {}}
 
     @model_validator(mode="after")
-    def _settings_go_together(self) -> Self:
+    def _is_compatible(self) -> Self:
         require_compatible(self)
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The settings that what is learned depends on: a checkpoint may go on with others of memory and time, on other processes."""
-        return self.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+        """Return the settings that the result depends on. A training may resume with other memory settings or process counts."""
+        return self.model_dump(mode="json", exclude=_NOT_IN_IDENTITY)
 
     def inputs(self) -> dict[str, Path]:
         """Return the teacher's folder if the teacher is another checkpoint."""
@@ -165,7 +164,7 @@ class TrainConfig(TrainingConfig):
 
     @property
     def effective(self) -> Method:
-        """What the method's name and the settings beside it come to."""
+        """The method's settings, with those that are set explicitly in their place."""
         named = method_named(self.method)
         return Method(
             privilege=self.privilege or named.privilege,
@@ -175,7 +174,7 @@ class TrainConfig(TrainingConfig):
         )
 
     def filled_in(self) -> TrainConfig:
-        """The same training with nothing left out: what the method has stands where no other value was given."""
+        """Return the same training with the method's settings written out."""
         method = self.effective
         recovery = self.recovery.model_copy(update={"enabled": method.recovery})
         own = {"privilege": method.privilege, "teacher": method.teacher, "objective": method.objective}
@@ -183,13 +182,13 @@ class TrainConfig(TrainingConfig):
 
     @property
     def engines(self) -> dict[str, Vllm]:
-        """The parts that vLLM takes: ``rollout``, ``teacher``."""
+        """The vLLM engines of the training by their part in it: ``rollout``, ``teacher``."""
         parts = {"rollout": self.rollout.engine, "teacher": getattr(self.effective.teacher, "engine", None)}
         return {part: engine for part, engine in parts.items() if isinstance(engine, Vllm)}
 
     @property
     def description(self) -> str:
-        """What sets this training apart, for people."""
+        """A summary of the method's settings, in one line."""
         method, trained = self.effective, self.trained
         module = f"on (interval {self.recovery.interval}, sink {self.recovery.sink})" if method.recovery else "off"
         return (
@@ -200,5 +199,4 @@ class TrainConfig(TrainingConfig):
     @property
     def responses_per_prompt(self) -> int:
         """Responses to each prompt of a batch."""
-        objective = self.effective.objective
-        return objective.group_size if objective.type == "grpo" else 1
+        return self.effective.objective.responses_per_prompt

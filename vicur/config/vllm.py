@@ -1,4 +1,4 @@
-"""Where vLLM runs that takes part in a training: draws its rollouts, or scores for its teacher (docs/rollouts.md)."""
+"""A vLLM engine that takes part in a training: it samples rollouts or scores for the teacher (docs/rollouts.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vicur.config.address import http_address
 from vicur.config.section import Section
 
 API_KEY_VARIABLE = "VLLM_API_KEY"
-"""Variable of the environment with the key that a server asks for, and that a training shows it."""
+"""Environment variable with the API key of a vLLM server, read by the server and by the training."""
 _EXAMPLE = "http://127.0.0.1:8000"
 
 
@@ -20,16 +20,16 @@ class Vllm(Section):
 
     type: Literal["vllm"] = "vllm"
     placement: Literal["inside", "server"] = "inside"
-    """``inside``: vLLM runs in the process that trains, and on its device. ``server``: it is a server of its own, on other devices."""
+    """``inside``: vLLM runs in the training process, on its device. ``server``: it is a separate server, on other devices."""
     cache_gb: float = Field(default=4.0, gt=0)
-    """Gigabytes for the keys and values of an engine inside. Its weights take as much as the model's, in the type that it computes in."""
+    """KV cache of an engine inside, in gigabytes. Its weights need memory as well: a second copy of the model."""
     url: str | None = None
-    """Address of a server, such as ``http://127.0.0.1:8000``."""
+    """URL of a server, such as ``http://127.0.0.1:8000``."""
     exchange: Path = Path("/dev/shm")  # noqa: S108 (shared memory, not a place for temporary files)
-    """Folder that the training and a server both see, under one name: weights pass through it as a file, which is then removed. Inside,
-    they pass through memory."""
+    """Folder that training and server both reach under this path. Weights are passed to the server as a temporary file in it. (An engine
+    inside gets them in memory.)"""
     patience: float = Field(default=600.0, gt=0)
-    """Seconds that a server may take for one answer."""
+    """Timeout for one request to a server, in seconds."""
 
     @field_validator("url")
     @classmethod
@@ -37,9 +37,11 @@ class Vllm(Section):
         return None if url is None else http_address(url, _EXAMPLE, API_KEY_VARIABLE)
 
     @model_validator(mode="after")
-    def _server_has_an_address(self) -> Self:
+    def _url_fits_placement(self) -> Self:
         if self.placement == "server" and self.url is None:
-            raise ValueError(f"a server needs its address: set url, as in {_EXAMPLE}")
+            raise ValueError(
+                f"placement is server, but url is not set: set it to the server's address, such as {_EXAMPLE}"
+            )
         if self.placement == "inside" and self.url is not None:
-            raise ValueError("an engine inside the training has no address: set placement to server, or leave url out")
+            raise ValueError("url is set, but placement is inside: set placement to server, or remove url")
         return self

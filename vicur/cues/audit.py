@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from vicur.config.cues import TAUGHT_SPLIT, CuesConfig
+from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.grounding import is_grounded
 from vicur.cues.leaks import Leak, find_leak
 from vicur.cues.providers import NoCue
@@ -81,7 +81,7 @@ class Audit(BaseModel):
 
     provider: str
     fingerprint: str
-    taught_split: str = TAUGHT_SPLIT
+    taught_split: str = TRAINING_SPLIT
     limits: list[Limit]
     splits: dict[str, SplitAudit]
 
@@ -113,7 +113,7 @@ def summarize(rows: Iterable[AuditedCue], fingerprint: str, config: CuesConfig) 
     for row in rows:
         by_split.setdefault(row.split, []).append(row)
     splits = {split: _audit_split(by_split[split]) for split in config.splits if split in by_split}
-    limits = _limits(splits[TAUGHT_SPLIT].all, config)
+    limits = _limits(splits[TRAINING_SPLIT].all, config)
     return Audit(provider=config.provider.type, fingerprint=fingerprint, limits=limits, splits=splits)
 
 
@@ -124,7 +124,7 @@ def offenders(rows: Sequence[AuditedCue], limit: Limit) -> list[AuditedCue]:
         "max_ungrounded_share": [row for row in rows if row.grounded is False],
         "max_leak_share": [row for row in rows if row.leak is not None],
     }
-    return [row for row in counts[limit.setting] if row.split == TAUGHT_SPLIT]
+    return [row for row in counts[limit.setting] if row.split == TRAINING_SPLIT]
 
 
 def _audit_split(rows: list[AuditedCue]) -> SplitAudit:

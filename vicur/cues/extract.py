@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vicur.config.cues import TAUGHT_SPLIT, CuesConfig
+from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, audit_cue, offenders, summarize
 from vicur.cues.providers import CueProvider, provider_for
 from vicur.cues.samples import Sample, choose, render_page
@@ -82,11 +82,11 @@ EXTRACT = Stage("extract", extract, ExtractSummary)
 def _splits(dataset: Path) -> list[str]:
     """Return the non-empty splits of the dataset."""
     splits = [split for split, count in read_manifest(dataset).examples.items() if count]
-    if TAUGHT_SPLIT not in splits:
+    if TRAINING_SPLIT not in splits:
         raise VicurError(
-            f"the dataset has no examples in the split {TAUGHT_SPLIT!r}, whose cues the teacher needs.",
+            f"the dataset has no examples in the split {TRAINING_SPLIT!r}, whose cues the teacher needs.",
             where=str(dataset),
-            remedy=f"Assign examples to the split {TAUGHT_SPLIT!r}.",
+            remedy=f"Assign examples to the split {TRAINING_SPLIT!r}.",
         )
     return splits
 
@@ -107,7 +107,7 @@ def _extract_all(
         rows += audited
         # The distillation split fills half of the page, all other splits share the rest.
         rest = config.samples // 2 if len(splits) > 1 else 0
-        count = config.samples - rest if split == TAUGHT_SPLIT else rest // (len(splits) - 1)
+        count = config.samples - rest if split == TRAINING_SPLIT else rest // (len(splits) - 1)
         samples += choose(audited, examples, count)
     return rows, samples
 
@@ -129,7 +129,7 @@ def _rejected(rows: Sequence[AuditedCue], samples: Sequence[Sample], audit: Audi
         write_jsonl((_offender_record(limit, row) for limit, row in pairs), folder / OFFENDERS_FILE)
     return VicurError(
         "\n".join(_violation(limit, offenders(rows, limit)) for limit in failed) + "\n",
-        where=f"cues of the split {TAUGHT_SPLIT!r}",
+        where=f"cues of the split {TRAINING_SPLIT!r}",
         remedy=f"Inspect {rejected / SAMPLES_FILE} ({OFFENDERS_FILE} next to it lists all offenders). Then fix the dataset, "
         "choose another cues.provider or raise the limit.",
     )
@@ -194,10 +194,10 @@ def _metrics(audit: Audit) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for split, audited in audit.splits.items():
         metrics |= _present(f"cues/{split}", audited.all, _SPLIT_METRICS)
-    for kind, figures in audit.splits[TAUGHT_SPLIT].kinds.items():
+    for kind, figures in audit.splits[TRAINING_SPLIT].kinds.items():
         # MLflow allows no other characters in names.
         name = re.sub(r"[^A-Za-z0-9_. -]", "_", kind)
-        metrics |= _present(f"cues/{TAUGHT_SPLIT}/{name}", figures, _KIND_METRICS)
+        metrics |= _present(f"cues/{TRAINING_SPLIT}/{name}", figures, _KIND_METRICS)
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""The dataset: where examples come from, how they are stored, and which of them the repository means."""
+"""The dataset: sources of examples, storage in parquet shards, and the pinned hash (``data.dvc``)."""
 
 from vicur.data.dataset import Verification, read_examples, read_manifest, verify
 from vicur.data.pin import Pin, check_pin, dvc_hash, pin, read_pin, store_if_pinned

@@ -1,9 +1,8 @@
-"""The embedded dataset: real handwriting, composed to scenes that have to be read and thought about.
+"""The embedded dataset: scenes of handwritten digits, with questions that require reading and reasoning.
 
-A scene is a grid of 2 x 3 digits in six colours. The handwriting is scikit-learn's ``load_digits`` (1,797 images of
-8 x 8, from the UCI optical digits), so it comes with a package that is needed anyway. Each split has digit images of
-its own. Which ones does not depend on the seed: the base model that ships with the project has seen the base pool, and
-must not meet it in a test.
+A scene is a grid of 2 x 3 digits in six colours. The handwriting is scikit-learn's ``load_digits`` (1,797 images of 8 x 8 pixels, from the
+UCI optical digits), which is installed anyway. The splits use disjoint sets of digit images. These do not depend on the seed, because the
+shipped base model was trained on the base pool and must not be tested on it.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from vicur.data.scene_text import (
     KINDS,
     Question,
     Scene,
-    askable,
-    asked_together,
+    candidate_questions,
+    combined,
     describe,
     vocabulary,
 )
@@ -45,26 +44,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DigitPool:
-    """The handwriting of one split.
+    """The handwriting of one split."""
 
-    Attributes:
-        ids: [N] positions in ``load_digits``.
-        images: [N, 8, 8], ink 0..16.
-        labels: [N], 0..9.
-    """
-
-    ids: NDArray[np.int64]
-    images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    ids: NDArray[np.int64]  # [N], indices in load_digits
+    images: NDArray[np.uint8]  # [N, 8, 8], ink from 0 to 16
+    labels: NDArray[np.uint8]  # [N], 0 to 9
 
 
 def digit_pools(config: DigitScenesConfig) -> dict[str, DigitPool]:
-    """Parts the digit images into disjoint pools with equally many of each class, the same ones for every seed.
-
-    Raises:
-        VicurError: where this scikit-learn holds other images than those that the dataset is defined by.
-    """
+    """Divide the digit images into disjoint, balanced pools, the same for every seed."""
     images, labels = _handwriting()
+    # Not the root seed: which handwriting a pool has must be the same in every dataset.
     rng = numpy_generator(0, "data", "digit_pools")
     by_class = [_shuffled(np.flatnonzero(labels == digit).tolist(), rng) for digit in range(_CLASSES)]
     pools = {}
@@ -78,13 +68,7 @@ def digit_pools(config: DigitScenesConfig) -> dict[str, DigitPool]:
 
 
 def build_pools(config: DigitScenesConfig, seed: int) -> dict[str, list[Example]]:
-    """Makes every example of every split, in memory.
-
-    Args:
-        config: sizes and distortions.
-        seed: root seed. An image depends on it, its split and its number alone; which questions are asked about it also
-            on what was asked about the images before.
-    """
+    """Generate the examples of every split in memory."""
     pools: dict[str, list[Example]] = {split: [] for split in config.pools}
     for example in generate(config, seed):
         pools[example.split].append(example)
@@ -92,29 +76,30 @@ def build_pools(config: DigitScenesConfig, seed: int) -> dict[str, list[Example]
 
 
 def generate(config: DigitScenesConfig, seed: int) -> Iterator[Example]:
-    """Makes the examples of :func:`build_pools` one by one, split by split."""
+    """Yield the examples of :func:`build_pools` one by one, split by split."""
     for split, handwriting in digit_pools(config).items():
         yield from _generate_split(split, handwriting, config.pools[split], config.together, seed)
 
 
 def _generate_split(split: str, handwriting: DigitPool, pool: Pool, together: int, seed: int) -> Iterator[Example]:
-    asked: Counter[str] = Counter()
-    answered: Counter[tuple[str, int]] = Counter()
+    kind_counts: Counter[str] = Counter()
+    answer_counts: Counter[tuple[str, int]] = Counter()
     for place in range(pool.scenes):
         group = f"{split}-{place:05d}"
+        # An image depends only on seed, split and number. Its questions also depend on earlier ones, through the counts.
         rng = numpy_generator(seed, "data", "scene", split, place)
         scene, image = _draw_scene(handwriting, pool, rng)
-        chosen = _choose_questions(scene, max(pool.questions, together), asked, answered, rng)
+        chosen = _choose_questions(scene, max(pool.questions, together), kind_counts, answer_counts, rng)
         for number, question in enumerate(chosen[: pool.questions]):
             if together > 1:
+                # The question of this example comes last, because the last answer of a response counts.
                 others = [*chosen[:number], *chosen[number + 1 :]][: together - 1]
-                yield _example(asked_together([*others, question], scene), scene, image, group, split)
+                yield _example(combined([*others, question], scene), scene, image, group, split)
             else:
                 yield _example(question, scene, image, group, split)
 
 
 def _draw_scene(handwriting: DigitPool, pool: Pool, rng: np.random.Generator) -> tuple[Scene, bytes]:
-    """Six digits in six colours, and the PNG that shows them."""
     picks = integers(rng, 0, len(handwriting.ids) - 1, size=ROWS * COLUMNS)
     colours = _shuffled(list(COLOURS), rng)
     scene = Scene(
@@ -126,22 +111,26 @@ def _draw_scene(handwriting: DigitPool, pool: Pool, rng: np.random.Generator) ->
 
 
 def _choose_questions(
-    scene: Scene, count: int, asked: Counter[str], answered: Counter[tuple[str, int]], rng: np.random.Generator
+    scene: Scene,
+    count: int,
+    kind_counts: Counter[str],
+    answer_counts: Counter[tuple[str, int]],
+    rng: np.random.Generator,
 ) -> list[Question]:
-    """Takes the kinds that were asked least, and of each the question whose answer was right least often.
+    """Choose the least frequent kinds so far, and for each the question with its least frequent answer. Update both counts.
 
-    So kinds are equally frequent, and guessing the usual answer gains little. Ties are drawn. Both counts are kept.
+    This balances the kinds, and makes guessing the most common answer useless. Ties are broken at random.
     """
     chosen: list[Question] = []
-    for kind in sorted(_shuffled(list(KINDS), rng), key=asked.__getitem__):
+    for kind in sorted(_shuffled(list(KINDS), rng), key=kind_counts.__getitem__):
         if len(chosen) == count:
             break
-        candidates = _shuffled(askable(scene, kind), rng)
+        candidates = _shuffled(candidate_questions(scene, kind), rng)
         if not candidates:
             continue
-        rarest = min(candidates, key=lambda candidate: answered[kind, candidate.answer])
-        asked[kind] += 1
-        answered[kind, rarest.answer] += 1
+        rarest = min(candidates, key=lambda candidate: answer_counts[kind, candidate.answer])
+        kind_counts[kind] += 1
+        answer_counts[kind, rarest.answer] += 1
         chosen.append(rarest.question())
     return chosen
 
@@ -167,22 +156,22 @@ def _example(question: Question, scene: Scene, image: bytes, group: str, split: 
 
 
 def _handwriting() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Images [1797, 8, 8] and labels [1797] of load_digits."""
+    # Images [1797, 8, 8] and labels [1797]. scikit-learn takes a second to import.
     from sklearn.datasets import load_digits
 
     bunch: Mapping[str, NDArray[np.float64]] = load_digits()
     images, labels = bunch["images"].astype(np.uint8), bunch["target"].astype(np.uint8)
     if hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest() != _HANDWRITING:
         raise VicurError(
-            "scikit-learn's load_digits does not hold the images that the digit scenes are made of.",
-            where="digit_scenes",
-            remedy="Install the release of scikit-learn that constraints.txt names.",
+            "the installed scikit-learn has other images in load_digits than those of the digit scenes.",
+            where="data.type=digit_scenes",
+            remedy="Install the release of scikit-learn that is listed in constraints.txt.",
         )
     return images, labels
 
 
 def _shuffled(items: list[T], rng: np.random.Generator) -> list[T]:
-    """Fisher-Yates with our own draws: numpy's ``shuffle`` may change between releases."""
+    # Fisher-Yates with explicit draws, because numpy may change the algorithm of shuffle() between releases.
     items = list(items)
     lasts = np.arange(len(items) - 1, 0, -1)
     for last, pick in zip(lasts.tolist(), integers(rng, 0, lasts, size=len(lasts)).tolist(), strict=True):

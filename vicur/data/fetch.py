@@ -1,4 +1,4 @@
-"""Fetches the files of a dataset side by side. What is there and right is not fetched again; a cut-off file goes on where it stopped."""
+"""Fetches the files of a dataset in parallel. Intact files are kept, and partial ones resume where they stopped."""
 
 from __future__ import annotations
 
@@ -16,20 +16,12 @@ from vicur.stage.events import Events
 from vicur.storage.folders import files_below
 from vicur.storage.object_store import Objects
 
-_AT_ONCE = 8
+_THREADS = 8
 
 
 @dataclass(frozen=True)
-class WantedFile:
-    """A file of a dataset.
-
-    Attributes:
-        path: where it goes, relative to the dataset's folder.
-        key: the object that holds it.
-        md5: hash of its bytes, where that is known.
-        size: its bytes, where that is known.
-        version: version of the object, where that is known.
-    """
+class RemoteFile:
+    """An object to fetch to ``path``, which is relative to the dataset's folder. Its hash, size and version are checked if known."""
 
     path: str
     key: str
@@ -37,127 +29,115 @@ class WantedFile:
     size: int | None = None
     version: str = ""
 
-    def is_right(self, file: Path) -> bool:
-        """Whether a file on this machine is it, as far as it is known."""
+    def matches(self, file: Path) -> bool:
+        """Check a local file against the known size and hash."""
         if self.size is not None and file.stat().st_size != self.size:
             return False
         return self.md5 is None or file_md5(file) == self.md5
 
 
-def fetch(wanted: Sequence[WantedFile], objects: Objects, work: Path, events: Events) -> Path:
-    """Fetches files.
+def fetch(files: Sequence[RemoteFile], objects: Objects, work: Path, events: Events) -> Path:
+    """Fetch files into a folder below ``work``, and return that folder, which then has exactly these files.
 
-    Args:
-        wanted: what to fetch.
-        objects: where from.
-        work: folder that outlives a kill. Call again with the same to go on.
-        events: progress.
-
-    Returns:
-        The folder with exactly the wanted files, below ``work``.
+    After an interruption or an error, the next call with the same ``work`` resumes.
 
     Raises:
-        VicurError: for a path that leads out of the folder, and for a file that is missing, damaged or cannot be fetched. What has
-            come until then stays in ``work``.
+        VicurError: if a path would leave the folder, or a file is missing, damaged or cannot be fetched.
     """
-    require_paths([each.path for each in wanted], objects.address)
+    require_paths([file.path for file in files], objects.address)
     folder, parts = work / "files", work / "parts"
     for each in (folder, parts):
         each.mkdir(parents=True, exist_ok=True)
-    for stranger in {path.relative_to(folder).as_posix() for path in files_below(folder)} - {
-        each.path for each in wanted
-    }:
-        (folder / stranger).unlink()
-    progress = _Progress(len(wanted), events)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        running = [pool.submit(_fetch_one, each, objects, folder, parts, progress) for each in wanted]
+    present = {path.relative_to(folder).as_posix() for path in files_below(folder)}
+    for unexpected in present - {file.path for file in files}:
+        (folder / unexpected).unlink()
+    progress = _Progress(len(files), events)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        running = [pool.submit(_fetch_one, file, objects, folder, parts, progress) for file in files]
         try:
             for done in as_completed(running):
                 done.result()
         finally:
-            # After the first failure, or Ctrl-C, nobody waits for the rest.
+            # After the first failure or Ctrl-C, do not wait for large downloads.
             progress.stop.set()
             pool.shutdown(cancel_futures=True)
     return folder
 
 
 def require_paths(paths: Sequence[str], where: str) -> None:
-    """Refuses paths that would not lie in one folder, each in its own place.
-
-    Raises:
-        VicurError: for a path that is absolute, has ``..`` or is not in its plainest form, for one that stands there twice, and for one
-            that is both a file and a folder.
-    """
+    """Raise an error unless the paths are normalised, distinct files inside one folder."""
     seen: set[str] = set()
     for path in paths:
         if not is_inside(path) or any(part in ("", ".") for part in path.split("/")):
-            raise _refused(f"names the file {path!r}, which is not a path inside a dataset's folder", where)
+            raise _unsafe(f"lists the file {path!r}, which is not a path inside a dataset's folder", where)
         if path in seen:
-            raise _refused(f"names the file {path!r} twice", where)
+            raise _unsafe(f"lists the file {path!r} twice", where)
         seen.add(path)
+    # A file "a" and a file "a/b" cannot both exist.
     for path in paths:
         parents = path.split("/")[:-1]
         for depth in range(len(parents)):
             if (folder := "/".join(parents[: depth + 1])) in seen:
-                raise _refused(f"names {folder!r} as a file and as a folder", where)
+                raise _unsafe(f"lists {folder!r} as a file and as a folder", where)
 
 
-def _refused(problem: str, where: str) -> VicurError:
+def _unsafe(problem: str, where: str) -> VicurError:
     return VicurError(
         f"{problem}.", where=where, remedy="Use another source: this one was not written by DVC or vicur."
     )
 
 
-def _fetch_one(wanted: WantedFile, objects: Objects, folder: Path, parts: Path, progress: _Progress) -> None:
+def _fetch_one(wanted: RemoteFile, objects: Objects, folder: Path, parts: Path, progress: _Progress) -> None:
     file = folder / wanted.path
-    if not (file.is_file() and wanted.is_right(file)):
+    if not (file.is_file() and wanted.matches(file)):
+        # The name depends on the version: a partial file of an earlier version must not be continued.
         part = parts / hashlib.sha256(f"{wanted.path}\0{wanted.key}\0{wanted.version}".encode()).hexdigest()[:32]
-        begun = part.exists()
-        objects.copy(wanted.key, part, progress.told, wanted.version)
-        if begun and not wanted.is_right(part):
-            # What an earlier attempt left may be at fault, not the object.
+        resumed = part.exists()
+        objects.copy(wanted.key, part, progress.add_bytes, wanted.version)
+        if resumed and not wanted.matches(part):
+            # The partial file of the earlier attempt may be wrong, rather than the object.
             part.unlink()
-            objects.copy(wanted.key, part, progress.told, wanted.version)
-        if not wanted.is_right(part):
+            objects.copy(wanted.key, part, progress.add_bytes, wanted.version)
+        if not wanted.matches(part):
             part.unlink()
             raise VicurError(
-                f"is damaged: it does not hold the bytes of {wanted.path!r}.",
+                f"is damaged: it does not have the content of {wanted.path!r}.",
                 where=f"{objects.address}/{wanted.key}",
                 remedy="Delete it there, and upload it again from a machine that has the right file (dvc push).",
             )
+        # Only complete and verified files are moved to the folder.
         file.parent.mkdir(parents=True, exist_ok=True)
         part.replace(file)
-    progress.one_more()
+    progress.add_file()
 
 
 class _Progress:
-    """Counts what several threads fetch, and stops them."""
+    """Counts files and bytes over all threads, and stops the threads."""
 
     def __init__(self, files: int, events: Events) -> None:
         self.stop = threading.Event()
         self._lock = threading.Lock()
-        self._files = files
+        self._total = files
         self._events = events
         self._done = 0
         self._bytes = 0
 
-    def told(self, count: int) -> None:
-        """Bytes have come."""
+    def add_bytes(self, count: int) -> None:
+        # An exception here is the only way to stop a copy that another thread is making.
         if self.stop.is_set():
             raise _StoppedError
         with self._lock:
             self._bytes += count
-            self._tell()
+            self._report()
 
-    def one_more(self) -> None:
-        """A file is there and right."""
+    def add_file(self) -> None:
         with self._lock:
             self._done += 1
-            self._tell()
+            self._report()
 
-    def _tell(self) -> None:
-        self._events.progress(self._done, self._files, f"files, {self._bytes / 1e6:,.0f} MB fetched")
+    def _report(self) -> None:
+        self._events.progress(self._done, self._total, f"files, {self._bytes / 1e6:,.0f} MB fetched")
 
 
 class _StoppedError(Exception):
-    """Another file has failed."""
+    """Raised in the other threads after one file has failed."""

@@ -1,8 +1,8 @@
-"""Reads a dataset of the user's own: ``examples.jsonl`` or ``examples.parquet``, and the image files that its rows name.
+"""Reads a user's own dataset: ``examples.jsonl`` or ``examples.parquet``, and the image files that its rows name.
 
-A row has the fields of :class:`vicur.data.schema.Example`; ``source``, ``choices``, ``rationale``, ``cue`` and ``metadata`` may be left
-out. ``images`` lists paths relative to the folder; in parquet an image may also stand in the row, as ``{"bytes", "path"}``, the way
-Hugging Face's ``datasets`` stores it. Nothing of the folder is trusted: a row that cannot be used is told, not raised.
+A row has the fields of :class:`vicur.data.schema.Example`; ``source``, ``choices``, ``rationale``, ``cue`` and ``metadata`` are optional.
+``images`` lists paths relative to the folder; in parquet, an image may also be part of the row, as ``{"bytes", "path"}``, the format of
+Hugging Face's ``datasets``. The folder is not trusted: an unusable row is returned as a :class:`SkippedRow`, never raised.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 EXAMPLES = ("examples.jsonl", "examples.parquet")
-"""What an examples file may be called."""
-_BATCH = 64  # parquet rows in memory at a time, with the images in them
+_BATCH = 64  # parquet rows in memory at a time, with their images
 
 
 class SkippedRow(Fault):
-    """A row that cannot be used."""
+    """An unusable row."""
 
     file: str
     """The examples file."""
     row: int
-    """Its line in the file, or its number in parquet; the first is 1."""
+    """Line number in the file, or row number in parquet; the first is 1."""
 
     def __str__(self) -> str:
         field = f":{self.field}" if self.field else ""
@@ -41,37 +40,31 @@ class SkippedRow(Fault):
 
 
 class _UnusableError(Exception):
-    """Carries a fault out of the checks of one row."""
-
     def __init__(self, field: str, reason: str, remedy: str) -> None:
         super().__init__(reason)
         self.fault = Fault(field=field, reason=reason, remedy=remedy)
 
 
 def examples_file(folder: Path) -> Path:
-    """The examples file of a folder.
-
-    Raises:
-        VicurError: where there is none, or two.
-    """
+    """Return the examples file of a folder, or raise an error unless there is exactly one."""
     found = [folder / name for name in EXAMPLES if (folder / name).is_file()]
     if not found:
         raise VicurError(
-            f"holds neither {EXAMPLES[0]} nor {EXAMPLES[1]}." if folder.is_dir() else "is not a folder.",
+            f"contains neither {EXAMPLES[0]} nor {EXAMPLES[1]}." if folder.is_dir() else "is not a folder.",
             where=str(folder),
-            remedy="Set data.path to the folder that holds the examples file.",
+            remedy="Set data.path to the folder with the examples file.",
         )
     if len(found) > 1:
         raise VicurError(
-            f"holds both {EXAMPLES[0]} and {EXAMPLES[1]}.",
+            f"contains both {EXAMPLES[0]} and {EXAMPLES[1]}.",
             where=str(folder),
-            remedy="Remove the one that is not meant.",
+            remedy="Remove one of them.",
         )
     return found[0]
 
 
 def count_rows(folder: Path) -> int:
-    """How many rows :func:`read_folder` will yield."""
+    """Count the rows that :func:`read_folder` yields."""
     file = examples_file(folder)
     if file.suffix == ".parquet":
         with _open_parquet(file) as parquet:
@@ -80,11 +73,7 @@ def count_rows(folder: Path) -> int:
 
 
 def read_folder(folder: Path, config: ImportConfig) -> Iterator[Example | SkippedRow]:
-    """Reads the rows in order, each as an example or as the reason why it is none.
-
-    Raises:
-        VicurError: where the examples file as a whole cannot be read.
-    """
+    """Yield each row in order, as an example or as the reason why it is unusable."""
     file = examples_file(folder)
     rows = _parquet_rows(file) if file.suffix == ".parquet" else _jsonl_rows(file)
     first_use: dict[str, int] = {}
@@ -93,7 +82,7 @@ def read_folder(folder: Path, config: ImportConfig) -> Iterator[Example | Skippe
             example = _example(row, folder, config.max_pixels)
             if example.id in first_use:
                 reason = f"{example.id!r} is already the id of row {first_use[example.id]}"
-                raise _UnusableError("id", reason, "Give each row an id of its own.")
+                raise _UnusableError("id", reason, "Give each row a unique id.")
         except _UnusableError as unusable:
             yield SkippedRow(file=file.name, row=number, **unusable.fault.model_dump())
         else:
@@ -102,7 +91,7 @@ def read_folder(folder: Path, config: ImportConfig) -> Iterator[Example | Skippe
 
 
 def _jsonl_rows(file: Path) -> Iterator[tuple[int, Any]]:
-    """Line numbers and lines; a line is parsed later, where a fault of it can be told. Blank lines are no rows."""
+    # Lines are parsed later, where errors are attributed to their row. Blank lines are not rows.
     with file.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
@@ -120,7 +109,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Any]]:
                     number += 1
                     yield number, row
         except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-            raise _unreadable(error, f"{file}:after row {number}") from error
+            raise _unreadable(error, f"{file}: after row {number}") from error
 
 
 def _open_parquet(file: Path) -> ParquetFile:
@@ -140,7 +129,7 @@ def _unreadable(error: Exception, where: str) -> VicurError:
 
 def _example(row: Any, folder: Path, max_pixels: int) -> Example:
     fields = _parsed(row) if isinstance(row, bytes) else dict(row)
-    # A parquet row has every column: what is null was left out.
+    # A parquet row has every column; null means that the field is absent.
     fields = {name: value for name, value in fields.items() if value is not None}
     if "images" in fields:
         fields["images"] = _images(fields["images"], folder, max_pixels)
@@ -156,7 +145,7 @@ def _example(row: Any, folder: Path, max_pixels: int) -> Example:
 
 
 def _parsed(text: bytes, field: str = "") -> dict[str, Any]:
-    """A JSON object in UTF-8."""
+    # utf-8-sig also accepts a byte order mark, which editors on Windows write.
     try:
         value = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:
@@ -168,20 +157,21 @@ def _parsed(text: bytes, field: str = "") -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
-        raise ValueError(f"{twice!r} stands in it twice")
+        # json would silently keep the last value of a repeated key.
+        repeated = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+        raise ValueError(f"the key {repeated!r} occurs twice")
     return fields
 
 
 def _images(value: Any, folder: Path, max_pixels: int) -> tuple[bytes, ...]:
     if not isinstance(value, list):
-        raise _UnusableError("images", "is not a list", "List the image files, even a single one.")
+        raise _UnusableError("images", "is not a list", "Write a list of image files, even for a single image.")
     return tuple(_image(item, f"images[{place}]", folder, max_pixels) for place, item in enumerate(value))
 
 
@@ -201,35 +191,31 @@ def _image(item: Any, field: str, folder: Path, max_pixels: int) -> bytes:
 
 
 def _file(name: Any, field: str, folder: Path) -> bytes:
-    """Bytes of an image file inside the folder."""
     if not isinstance(name, str):
-        raise _UnusableError(field, "is no path", "Name an image file relative to the folder.")
+        raise _UnusableError(field, "is not a path", "Write the path of an image file relative to the folder.")
     try:
         return locate(folder, name).read_bytes()
     except VicurError as error:
         raise _UnusableError(field, error.problem.rstrip("."), error.remedy) from error
     except FileNotFoundError:
-        raise _UnusableError(field, f"there is no file {name!r}", "Add the file, or correct its path.") from None
+        raise _UnusableError(field, f"the file {name!r} does not exist", "Add the file, or correct its path.") from None
     except (OSError, ValueError) as error:
-        raise _UnusableError(field, f"{name!r} cannot be read ({error})", "Mend the file or its path.") from error
+        raise _UnusableError(field, f"{name!r} cannot be read ({error})", "Correct the file or its path.") from error
 
 
 def locate(folder: Path, name: str) -> Path:
-    """The file that a row names, certain to lie inside the folder.
-
-    Raises:
-        VicurError: for an absolute path (of any system), one with ``..``, or one that a link leads outside by.
-    """
+    """Return the path of a file that a row names, or raise an error if it would be outside the folder."""
     if not is_inside(name):
         raise VicurError(
             f"{name!r} is not a path inside the folder.",
             where=str(folder),
-            remedy="Name the file relative to the folder.",
+            remedy="Write the path relative to the folder.",
         )
     path = folder / name
+    # A symbolic link may still lead outside.
     if not path.resolve().is_relative_to(folder.resolve()):
         raise VicurError(
-            f"{name!r} leads out of the folder by a link.",
+            f"{name!r} leads out of the folder through a symbolic link.",
             where=str(folder),
             remedy="Copy the file into the folder.",
         )
@@ -237,7 +223,8 @@ def locate(folder: Path, name: str) -> Path:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a name leads to a file below the folder that it is relative to, on every system: not absolute, and without ``..``."""
+    """Check that a relative path stays below its folder: not absolute, and without ``..``."""
+    # A dataset is read on any operating system, so the path must be safe under the rules of each.
     windows = PureWindowsPath(name)
     absolute = PurePosixPath(name).is_absolute() or windows.is_absolute() or windows.drive or windows.root
     return not absolute and ".." not in windows.parts and "\0" not in name and bool(windows.parts)

@@ -12,7 +12,7 @@ from vicur.data.schema import Manifest
 from vicur.errors import VicurError
 from vicur.stage.runner import Context
 from vicur.storage.folders import new_file
-from vicur.wording import listed, percent
+from vicur.wording import percent
 
 _SHOWN = 5  # skipped rows in an error message
 
@@ -58,9 +58,10 @@ def _require_enough(
     # The output folder is removed when the stage fails; the work folder stays.
     complete_list = context.work / SKIPPED
     _write_list(complete_list, skipped)
+    shown = "\n".join(f"  {row}" for row in skipped[:_SHOWN])
     raise VicurError(
         f"{len(skipped)} of {total} rows cannot be used; data.max_skipped_share={config.max_skipped_share:g} allows "
-        f"{percent(config.max_skipped_share)}:\n{listed((f'  {row}' for row in skipped), _SHOWN, chr(10))}\n",
+        f"{percent(config.max_skipped_share)}:\n{shown}\n",
         where=where,
         remedy=f"Correct the rows (all are listed in {complete_list}), or raise data.max_skipped_share.",
     )

@@ -1,7 +1,6 @@
-"""Parquet files whose bytes depend on their rows and on pyarrow's release alone.
+"""Parquet files whose bytes depend only on their rows and on pyarrow's release.
 
-Whatever an encoder may choose is switched off or fixed: no compression, no dictionaries, no statistics, no copy of Arrow's
-own schema. Page checksums are on, so that whoever reads finds a flipped bit.
+Everything that an encoder may choose is switched off or fixed.
 """
 
 from __future__ import annotations
@@ -18,15 +17,17 @@ SETTINGS: dict[str, Any] = {
     "compression": "none",
     "use_dictionary": False,
     "write_statistics": False,
+    # Lets readers detect flipped bits.
     "write_page_checksum": True,
     "data_page_size": 1 << 20,
+    # A serialised copy of Arrow's schema, which differs between releases.
     "store_schema": False,
 }
 """Arguments for ``pyarrow.parquet.ParquetWriter``."""
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Writes a table whole, in row groups of a fixed size."""
+    """Write a table in row groups of a fixed size."""
     import pyarrow.parquet as pq
 
     pq.write_table(table, path, row_group_size=1 << 16, **SETTINGS)

@@ -1,7 +1,7 @@
-"""``data.dvc``: which dataset the repository means, by the hash that DVC gives a folder.
+"""``data.dvc`` pins the repository's dataset by the hash that DVC gives its folder.
 
-The hash is computed here, as DVC 3 does it, so that a step of a pipeline needs neither DVC nor git to know what it works on.
-DVC's hash of a folder is the MD5 of a JSON list of ``{"md5", "relpath"}`` of its files, sorted by path, with ``.dir`` after it.
+The hash is computed here in the same way as in DVC 3, so that pipeline steps need neither DVC nor git. It is the MD5 of a JSON list of
+``{"md5", "relpath"}`` of the folder's files, sorted by path, followed by ``.dir``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Pin:
-    """A folder as DVC sees it.
-
-    Attributes:
-        md5: hash of the folder, ending in ``.dir``.
-        size: bytes of all files together.
-        nfiles: number of files.
-    """
+    """Hash, total size in bytes and number of files of a folder, as in a ``.dvc`` file."""
 
     md5: str
     size: int
@@ -40,36 +34,27 @@ class Pin:
 
 
 def dvc_hash(folder: Path) -> Pin:
-    """Hashes a folder as ``dvc add`` does.
-
-    Raises:
-        VicurError: where there is no folder, or nothing in it.
-    """
+    """Hash a folder as ``dvc add`` does."""
     return _state(folder, _listing(folder))
 
 
 def pin(folder: Path, dvc_file: Path) -> Pin:
-    """Makes a ``.dvc`` file name the folder's present content, which also goes to DVC's cache, as ``dvc add`` does it.
-
-    Other settings in the file stay as they are.
-
-    Args:
-        folder: the dataset, somewhere below the folder that the file is in.
-        dvc_file: ``data.dvc``.
+    """Write the hash of the folder to a ``.dvc`` file and its content to DVC's cache, as ``dvc add`` does.
 
     Raises:
-        VicurError: where the folder lies elsewhere, is empty, or the file is not one of DVC 3.
+        VicurError: if the folder is not below the file's folder, is empty, or the file was not written by DVC 3.
     """
     home = dvc_file.resolve().parent
     if home not in folder.resolve().parents:
         raise VicurError(
-            f"is not below {home}, where the .dvc file is.",
+            f"is not below {home}, the folder of {dvc_file.name}.",
             where=str(folder),
             remedy="Build the dataset inside the repository, for example in data/.",
         )
     listing = _listing(folder)
     state = _state(folder, listing)
     document = _read(dvc_file) if dvc_file.exists() else {"outs": [{}]}
+    # Keep other settings of the file, such as the remote.
     document["outs"][0] |= {
         "md5": state.md5,
         "size": state.size,
@@ -84,13 +69,8 @@ def pin(folder: Path, dvc_file: Path) -> Pin:
 
 
 def store_if_pinned(folder: Path, dvc_file: Path) -> bool:
-    """Puts a folder into DVC's cache if it is the one that the ``.dvc`` file names; tells whether it is.
-
-    Without a copy in its cache DVC calls even the right data changed: it could not push them or bring them back.
-
-    Raises:
-        VicurError: where the folder or the file cannot be read.
-    """
+    """Add a folder to DVC's cache if it has the hash in the ``.dvc`` file, and return whether it has."""
+    # Without a copy in its cache, DVC reports even the right data as changed, and cannot push or restore them.
     listing = _listing(folder)
     if _state(folder, listing).md5 != read_pin(dvc_file).md5:
         return False
@@ -99,33 +79,24 @@ def store_if_pinned(folder: Path, dvc_file: Path) -> bool:
 
 
 def read_pin(dvc_file: Path) -> Pin:
-    """Reads the folder hash that a ``.dvc`` file names.
-
-    Raises:
-        VicurError: where the file is missing, or is not one of DVC 3 for one folder.
-    """
+    """Read the folder's hash from a ``.dvc`` file of DVC 3."""
     out = _read(dvc_file)["outs"][0]
     return Pin(md5=out["md5"], size=int(out.get("size", 0)), nfiles=int(out.get("nfiles", 0)))
 
 
 def check_pin(folder: Path, dvc_file: Path) -> Pin:
-    """Holds a dataset against the one that the repository means.
-
-    Raises:
-        VicurError: where they differ.
-    """
-    wanted, found = read_pin(dvc_file), dvc_hash(folder)
-    if found.md5 != wanted.md5:
+    """Hash a dataset, and raise an error if the hash is not the one in a ``.dvc`` file."""
+    expected, actual = read_pin(dvc_file), dvc_hash(folder)
+    if actual.md5 != expected.md5:
         raise VicurError(
-            f"has hash {found.md5}, and {dvc_file.name} names {wanted.md5}.",
+            f"has hash {actual.md5}, but {dvc_file.name} has {expected.md5}.",
             where=str(folder),
             remedy="Build or fetch the pinned dataset again, or pin this one (vicur data pin).",
         )
-    return found
+    return actual
 
 
 def _read(dvc_file: Path) -> dict[str, Any]:
-    """A ``.dvc`` file for one folder, in the layout of DVC 3."""
     try:
         document = yaml.safe_load(dvc_file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -134,28 +105,34 @@ def _read(dvc_file: Path) -> dict[str, Any]:
         raise VicurError(f"cannot be read ({error}).", where=str(dvc_file), remedy="Restore it from git.") from error
     outs = document.get("outs") if isinstance(document, dict) else None
     if not (isinstance(outs, list) and len(outs) == 1 and isinstance(outs[0], dict)):
-        raise VicurError("does not name one folder.", where=f"{dvc_file}:outs", remedy="Write it with vicur data pin.")
+        raise VicurError(
+            "does not list exactly one folder.", where=f"{dvc_file}:outs", remedy="Write it with vicur data pin."
+        )
     if outs[0].get("hash") != "md5":
         raise VicurError(
-            "has no 'hash: md5': it was written for the layout of DVC 2, which names other hashes.",
+            "has no 'hash: md5': it was written by DVC 2, whose hashes are different.",
             where=f"{dvc_file}:hash",
             remedy="Write it again with vicur data pin or with DVC 3.",
         )
     if not str(outs[0].get("md5", "")).endswith(".dir"):
-        raise VicurError("names no folder's hash.", where=f"{dvc_file}:md5", remedy="Write it with vicur data pin.")
+        raise VicurError(
+            "is not the hash of a folder.", where=f"{dvc_file}:md5", remedy="Write it with vicur data pin."
+        )
     return dict(document)
 
 
 def _listing(folder: Path) -> list[dict[str, str]]:
-    """What DVC stores of a folder: the hash and the relative path of each file, sorted by path."""
     files = files_below(folder) if folder.is_dir() else []
     if not files:
-        raise VicurError("holds no files.", where=str(folder), remedy="Build the dataset first (vicur data prepare).")
+        raise VicurError(
+            "contains no files.", where=str(folder), remedy="Build the dataset first (vicur data prepare)."
+        )
     listing = [{"md5": file_md5(file), "relpath": file.relative_to(folder).as_posix()} for file in files]
     return sorted(listing, key=lambda entry: entry["relpath"])
 
 
 def _encoded(listing: list[dict[str, str]]) -> bytes:
+    # Byte for byte the serialisation of DVC, which the hash is computed from.
     return json.dumps(listing, sort_keys=True).encode()
 
 
@@ -166,40 +143,40 @@ def _state(folder: Path, listing: list[dict[str, str]]) -> Pin:
 
 
 def _store(folder: Path, listing: list[dict[str, str]], dvc_folder: Path) -> None:
-    """Copies what is missing into DVC's cache, the listing last. Does nothing where DVC was never set up."""
     if not dvc_folder.is_dir():
-        return
+        return  # the repository does not use DVC
     cache = _cache_folder(dvc_folder) / "files" / "md5"
     for entry in listing:
-        with _new_object(cache, entry["md5"]) as place:
-            if place is not None:
-                shutil.copyfile(folder / entry["relpath"], place)
-    with _new_object(cache, _state(folder, listing).md5) as place:
-        if place is not None:
-            place.write_bytes(_encoded(listing))
+        with _new_object(cache, entry["md5"]) as file:
+            if file is not None:
+                shutil.copyfile(folder / entry["relpath"], file)
+    # The listing last: a folder whose listing is in the cache is complete.
+    with _new_object(cache, _state(folder, listing).md5) as file:
+        if file is not None:
+            file.write_bytes(_encoded(listing))
 
 
 @contextmanager
 def _new_object(cache: Path, md5: str) -> Iterator[Path | None]:
-    """Yields where to write an object of the cache, or None where it is already there."""
+    """Yield a path to write an object of the cache to, or ``None`` if the cache has it already."""
     path = cache / md5[:2] / md5[2:]
     if path.exists():
         yield None
         return
     with new_file(path) as file:
         yield file
-        file.chmod(0o444)  # as DVC keeps its objects
+        file.chmod(0o444)  # DVC also write-protects its objects
 
 
 def _cache_folder(dvc_folder: Path) -> Path:
-    """Where this repository's DVC keeps objects: the later of its two files wins."""
+    # config.local overrides config.
     settings = ConfigParser(interpolation=None)
     settings.read([dvc_folder / "config", dvc_folder / "config.local"], encoding="utf-8")
     return dvc_folder / settings.get("cache", "dir", fallback="cache")
 
 
 def file_md5(path: Path) -> str:
-    """MD5 of a file's bytes, in hex."""
+    """Return the MD5 of a file in hex."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):

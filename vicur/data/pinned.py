@@ -1,7 +1,8 @@
-"""A folder that DVC has pushed, by its hash, without DVC, git or a lock.
+"""Reads a folder that DVC has pushed, by its hash, without DVC or git.
 
-In the layout of DVC 3 an object with the MD5 h lies at ``files/md5/<h[:2]>/<h[2:]>`` of the remote. That of a folder ends in ``.dir`` and
-is a JSON list of ``{"md5", "relpath"}``, one for each file. A remote is not trusted: every byte is held against its hash.
+In the layout of DVC 3, the object with the MD5 h is stored at ``files/md5/<h[:2]>/<h[2:]>`` in the remote. The hash of a folder ends in
+``.dir``, and its object is a JSON list of ``{"md5", "relpath"}``, one for each file. The remote is not trusted: every byte is checked
+against its hash.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from vicur.data.fetch import WantedFile, require_paths
+from vicur.data.fetch import RemoteFile, require_paths
+from vicur.data.schema import Fault
 from vicur.errors import VicurError
 from vicur.storage.object_store import Objects
 
-_LARGEST_LISTING = 256 << 20  # bytes; two million files
+_LARGEST_LISTING = 256 << 20  # bytes, enough for two million files
 
 
 class _ListedFile(BaseModel):
@@ -28,15 +30,11 @@ class _ListedFile(BaseModel):
 _LISTING = TypeAdapter(list[_ListedFile])
 
 
-def pinned_files(folder_hash: str, objects: Objects) -> list[WantedFile]:
-    """The files of a folder.
-
-    Args:
-        folder_hash: DVC's hash of the folder, ``<md5>.dir``.
-        objects: DVC's remote.
+def pinned_files(folder_hash: str, objects: Objects) -> list[RemoteFile]:
+    """List the files of the folder with the hash ``<md5>.dir`` in a DVC remote.
 
     Raises:
-        VicurError: where the remote has no such folder, has it in the layout of DVC 2 only, or its listing is damaged or unsafe.
+        VicurError: if the remote lacks the folder or has it only in the layout of DVC 2, or the listing is damaged or unsafe.
     """
     key = _key(folder_hash)
     where = f"{objects.address}/{key}"
@@ -45,22 +43,22 @@ def pinned_files(folder_hash: str, objects: Objects) -> list[WantedFile]:
         raise _missing(folder_hash, objects)
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != folder_hash.removesuffix(".dir"):
         raise VicurError(
-            "is damaged: its bytes have another hash than its name says.",
+            "is damaged: its content does not have the hash in its name.",
             where=where,
-            remedy="Delete it there, and push it again (dvc push) from a machine that has the data.",
+            remedy="Delete it there, and run dvc push again on a machine that has the data.",
         )
     try:
         listing = _LISTING.validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        fault = Fault.of(error)
         raise VicurError(
-            f"is no listing of a folder as DVC 3 writes it ({place}: {first['msg']}).",
+            f"is not a listing of a folder as DVC 3 writes it ({f'{fault.field} ' if fault.field else ''}{fault.reason}).",
             where=where,
-            remedy="Add the folder again with DVC 3 and push it.",
+            remedy="Run dvc add and dvc push again with DVC 3.",
         ) from error
+    # The hash proves that this is the configured listing, but not that its paths are safe.
     require_paths([entry.relpath for entry in listing], where)
-    return [WantedFile(entry.relpath, _key(entry.md5), md5=entry.md5) for entry in listing]
+    return [RemoteFile(entry.relpath, _key(entry.md5), md5=entry.md5) for entry in listing]
 
 
 def _key(md5: str) -> str:
@@ -68,14 +66,15 @@ def _key(md5: str) -> str:
 
 
 def _missing(folder_hash: str, objects: Objects) -> VicurError:
+    # The layout of DVC 2 has no folder files/md5.
     if objects.read(f"{folder_hash[:2]}/{folder_hash[2:]}", _LARGEST_LISTING) is not None:
         return VicurError(
-            f"holds {folder_hash} in the layout of DVC 2, whose hashes are others.",
+            f"has {folder_hash} only in the layout of DVC 2, whose hashes are different.",
             where=objects.address,
-            remedy="Run 'dvc cache migrate --dvc-files', then 'dvc push' with DVC 3, and name the new hash.",
+            remedy="Run 'dvc cache migrate --dvc-files', then 'dvc push' with DVC 3, and set data.hash to the new hash.",
         )
     return VicurError(
-        f"holds no folder with the hash {folder_hash}.",
+        f"has no folder with the hash {folder_hash}.",
         where=objects.address,
-        remedy="Run 'dvc push' where the data are, or correct data.hash or data.remote.",
+        remedy="Run 'dvc push' on the machine that has the data, or correct data.hash or data.remote.",
     )

@@ -1,8 +1,7 @@
-"""A PNG encoder whose bytes depend on nothing but the pixels.
+"""A PNG encoder whose bytes depend only on the pixels.
 
-Deflate leaves the encoder free to choose, and zlib, zlib-ng and Pillow's releases choose differently. Here pixels are
-stored, not compressed: filter 0 on every row and stored deflate blocks, written out by hand. Small noisy images lose
-next to nothing.
+Deflate leaves choices to the encoder, and zlib, zlib-ng and releases of Pillow differ in them. Here pixels are stored uncompressed:
+filter 0 on every row, and stored deflate blocks. Small noisy images would hardly compress anyway.
 Format: https://www.w3.org/TR/png-3/ and RFC 1950/1951.
 """
 
@@ -21,7 +20,7 @@ _LARGEST_STORED_BLOCK = 0xFFFF
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encodes an RGB image of shape [height, width, 3].
+    """Encode a uint8 RGB image of shape [height, width, 3].
 
     Raises:
         ValueError: for any other shape or type.
@@ -39,10 +38,10 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _stored_zlib(data: bytes) -> bytes:
-    """A zlib stream that holds ``data`` uncompressed."""
-    parts = [b"\x78\x01"]
+    parts = [b"\x78\x01"]  # deflate with a window of 32 KiB, no preset dictionary
     for start in range(0, len(data), _LARGEST_STORED_BLOCK):
         block = data[start : start + _LARGEST_STORED_BLOCK]
         last = start + len(block) == len(data)
+        # A stored block starts with a flag, its length, and the complement of its length.
         parts += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
     return b"".join([*parts, struct.pack(">I", zlib.adler32(data))])

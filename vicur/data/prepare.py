@@ -1,9 +1,8 @@
-"""The first stage: prepares the dataset that all later stages read.
+"""The first stage: turns any source (:mod:`vicur.data.sources`) into a dataset folder (:mod:`vicur.data.dataset`).
 
     vicur data prepare          # writes data/, the bytes that data.dvc pins
 
-Whatever the source (:mod:`vicur.data.sources`), the result is one kind of folder (:mod:`vicur.data.dataset`), and the same source gives
-the same bytes (:mod:`vicur.data.shards` says what they depend on).
+The same source gives the same bytes; :mod:`vicur.data.shards` says what else they depend on.
 """
 
 from __future__ import annotations
@@ -32,10 +31,7 @@ class PrepareSummary(Summary):
 
 
 def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> PrepareSummary:
-    """Write the dataset to the empty folder ``output``.
-
-    Args:
-        inputs: as returned by :func:`vicur.data.sources.stage_inputs`.
+    """Write the dataset of the section's source to the empty folder ``output``.
 
     Raises:
         VicurError: if the source cannot be fetched, or too many of its rows cannot be used.
@@ -51,6 +47,7 @@ def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, contex
         dataset_hash=dvc_hash(output).md5,
         examples=examples,
         skipped=manifest.skipped,
+        # choices[0] and choices[1] are one reason. A row that is not JSON has no field.
         skipped_reasons=dict(Counter(row.field.partition("[")[0] or "row" for row in skipped)),
     )
 

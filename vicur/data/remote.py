@@ -1,8 +1,7 @@
-"""A folder on S3 by its address.
+"""Reads a folder on S3 by its address.
 
-Unlike a hash, an address says nothing of what lies there. So what S3 lists below it (names, sizes, ETags) is written to a file, which is
-an input of the stage like any other: its bytes tell whether the data are the same, before anything is fetched. Only what is listed is
-fetched then, as it was when it was listed.
+Unlike a hash, an address does not identify the data. Therefore S3's listing (names, sizes, ETags) is written to a file, which is an input
+of the stage: its bytes show whether the data have changed before anything is fetched. Then exactly the listed versions are fetched.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from vicur.data.fetch import WantedFile, require_paths
+from vicur.data.fetch import RemoteFile, require_paths
 from vicur.errors import VicurError
 from vicur.stage.session import scratch_folder
 from vicur.storage.folders import new_file
@@ -22,11 +21,8 @@ _LISTING = TypeAdapter(list[StoredObject])
 
 
 def written_listing(uri: str) -> Path:
-    """A file that says what lies at an address now. It does not name the address: the same data elsewhere are the same data.
-
-    Raises:
-        VicurError: where nothing lies there, or S3 does not answer or refuses.
-    """
+    """Write the current listing of an address to a file, and return the file."""
+    # The listing does not contain the address, because the same data elsewhere are the same input.
     content = _LISTING.dump_json(_listed(objects_at(uri)), indent=1)
     file = scratch_folder() / "listings" / f"{hashlib.sha256(content).hexdigest()[:32]}.json"
     with new_file(file) as partial:
@@ -34,23 +30,15 @@ def written_listing(uri: str) -> Path:
     return file
 
 
-def remote_files(objects: Objects, listing: Path | None) -> list[WantedFile]:
-    """The files below an address.
-
-    Args:
-        objects: what lies there.
-        listing: file that :func:`written_listing` wrote; ``None`` takes what lies there now.
-
-    Raises:
-        VicurError: where nothing lies there, or a name is unsafe.
-    """
+def remote_files(objects: Objects, listing: Path | None) -> list[RemoteFile]:
+    """Return the files in a listing from :func:`written_listing`, or those currently below the address if it is ``None``."""
     stored = _listed(objects) if listing is None else _LISTING.validate_json(listing.read_bytes())
     require_paths([each.key for each in stored], objects.address)
-    return [WantedFile(each.key, each.key, size=each.size, version=each.version) for each in stored]
+    return [RemoteFile(each.key, each.key, size=each.size, version=each.version) for each in stored]
 
 
 def _listed(objects: Objects) -> list[StoredObject]:
     stored = objects.all()
     if not stored:
-        raise VicurError("holds nothing.", where=objects.address, remedy="Correct data.uri, or upload the dataset.")
+        raise VicurError("is empty.", where=objects.address, remedy="Correct data.uri, or upload the dataset.")
     return stored

@@ -1,7 +1,7 @@
-"""Draws a scene of six coloured digits, in whole numbers only.
+"""Renders a scene of six coloured digits with integer arithmetic only.
 
-Floating point may round differently from one processor or library to the next, and one pixel off would make the dataset
-another one. So positions, weights and colours are fixed-point numbers, and sine and cosine come from a table.
+Floating point may round differently on another processor or with another library, and a single different pixel would change the dataset's
+hash. Therefore positions, weights and colours are fixed-point numbers, and sine and cosine come from a table.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROWS, COLUMNS = 2, 3
-CELL = 16
-"""Side of a cell in pixels: one visual token of the tiny model (patch 8, merge 2)."""
+CELL = 16  # side of a cell in pixels: one visual token of the tiny model (patch 8, merge 2)
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (235, 60, 55),
@@ -28,13 +27,13 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "orange": (250, 145, 40),
 }
 
-_SIDE = 8  # of a digit image of load_digits
+_SIDE = 8  # of a digit image in load_digits
 _INK = 16  # its darkest value
 _DIGIT_SIZE = 13  # side of a digit at scale 100 %, in pixels
-_BACKGROUND = (16, 44)  # range of a channel of a scene's background
+_BACKGROUND = (16, 44)  # range of each channel of a scene's background
 
 _TRIG_BITS = 14
-# round(2**14 * sin(degrees)) for 0..90: a table, since libm's last bit differs between machines.
+# round(2**14 * sin(degrees)) for 0..90. A table, because the last bit of libm's sin() differs between machines.
 _SINE = (
     0, 286, 572, 857, 1143, 1428, 1713, 1997, 2280, 2563, 2845, 3126, 3406, 3686, 3964, 4240, 4516, 4790, 5063, 5334,
     5604, 5872, 6138, 6402, 6664, 6924, 7182, 7438, 7692, 7943, 8192, 8438, 8682, 8923, 9162, 9397, 9630, 9860, 10087,
@@ -50,24 +49,14 @@ _WEIGHT_BITS = 8  # fraction of an interpolation weight
 def integers(
     rng: np.random.Generator, low: int, high: int | NDArray[np.int64], size: int | tuple[int, ...]
 ) -> NDArray[np.int64]:
-    """Draws from low..high, both included: the only kind of draw that the dataset uses."""
+    """Sample integers from low to high, both inclusive. The dataset uses no other kind of random draw."""
     return rng.integers(low, high, size=size, dtype=np.int64, endpoint=True)
 
 
 def render_scene(
     digits: NDArray[np.uint8], colours: list[str], distortion: Distortion, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Draws six digits into a grid of 2 x 3 cells.
-
-    Args:
-        digits: [6, 8, 8], ink 0..16, row by row.
-        colours: name of each digit's colour.
-        distortion: how far each digit may stray.
-        rng: draws the distortion and the noise.
-
-    Returns:
-        [32, 48, 3], RGB.
-    """
+    """Render six digits [6, 8, 8] (ink from 0 to 16, row by row) as an RGB image [32, 48, 3] of 2 x 3 cells."""
     ink = _place(digits, distortion, rng)
     background = integers(rng, *_BACKGROUND, size=3)
     palette = np.array([COLOURS[name] for name in colours], dtype=np.int64)
@@ -78,7 +67,7 @@ def render_scene(
 
 
 def _place(digits: NDArray[np.uint8], distortion: Distortion, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Ink [6, 16, 16] of 0..255: each digit rotated, scaled, shifted, then its stroke, strength and focus changed."""
+    """Return the ink [6, 16, 16], 0 to 255, of each digit after rotation, scaling, shift, stroke, blur and intensity."""
     count = len(digits)
     angle = integers(rng, -distortion.rotation, distortion.rotation, size=count)
     shift = integers(rng, -distortion.shift, distortion.shift, size=(count, 2))
@@ -96,21 +85,20 @@ def _place(digits: NDArray[np.uint8], distortion: Distortion, rng: np.random.Gen
 def _resample(
     digits: NDArray[np.uint8], angle: NDArray[np.int64], shift: NDArray[np.int64], scale: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Looks up, bilinearly, where each pixel of a cell lies in its digit image. Ink [N, 16, 16] of 0..255."""
+    """Resample the digits bilinearly. Returns ink [N, 16, 16], 0 to 255."""
     sine = np.array(_SINE, dtype=np.int64)
     cos, sin = (t[:, None, None] for t in (sine[90 - np.abs(angle)], np.sign(angle) * sine[np.abs(angle)]))
-    # Distances from the digit's centre are counted in half pixels, so that pixel centres are whole numbers.
+    # Distances from the digit's centre are in half pixels, so that pixel centres are integers.
     offset = 2 * np.arange(CELL, dtype=np.int64) + 1 - CELL
     dx = offset[None, None, :] - 2 * shift[:, 0, None, None]
     dy = offset[None, :, None] - 2 * shift[:, 1, None, None]
-    step = ((_SIDE << _POSITION_BITS) * 100 // (_DIGIT_SIZE * scale))[
-        :, None, None
-    ]  # of the digit image, for each pixel
+    # Fixed-point distance in the digit image from one pixel of the cell to the next.
+    step = ((_SIDE << _POSITION_BITS) * 100 // (_DIGIT_SIZE * scale))[:, None, None]
     centre = (_SIDE << _POSITION_BITS) // 2 - (1 << _POSITION_BITS) // 2
     x = centre + ((dx * cos + dy * sin) * step >> _TRIG_BITS + 1)
     y = centre + ((dy * cos - dx * sin) * step >> _TRIG_BITS + 1)
 
-    # Two pixels of paper all around: whatever lies outside finds no ink.
+    # Pad with two pixels without ink, so that lookups outside the digit image need no special case.
     paper = np.pad(digits.astype(np.int64), ((0, 0), (2, 2), (2, 2)))
     column, row = (np.clip(p >> _POSITION_BITS, -2, _SIDE) + 2 for p in (x, y))
     one = 1 << _WEIGHT_BITS
@@ -123,7 +111,7 @@ def _resample(
 
 
 def _restroke(ink: NDArray[np.int64], percent: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Thickens strokes (percent > 0: the soft edge saturates) or thins them (percent < 0: the soft edge is cut off)."""
+    """Thicken strokes (percent > 0) by saturating their soft edge, or thin them (percent < 0) by cutting it off."""
     thicker = np.minimum(ink * (100 + 2 * np.maximum(percent, 0)) // 100, 255)
     cut = 255 * np.maximum(-percent, 0) // 100
     thinner = np.maximum(ink - cut, 0) * 255 // (255 - cut)

@@ -1,6 +1,6 @@
-"""What is asked and said about a digit scene: every text of the embedded dataset, from templates.
+"""Questions, cues, reasoning steps and responses about a digit scene, all generated from templates.
 
-A small word-level vocabulary is all that the tiny model has, so a changed template changes :func:`vocabulary` with it.
+The tiny model has a small word-level vocabulary, which :func:`vocabulary` derives from these templates.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from vicur.data.rendering import COLOURS
 
 COLUMN_NAMES = ("left", "middle", "right")
 ROW_NAMES = ("top", "bottom")
-LARGEST_NUMBER = 27
-"""Sum of three nines: more than any question needs of two digits, and what a row's sum would need."""
+LARGEST_NUMBER = 27  # the sum of three nines; no answer is larger
 
 DESCRIBE_QUESTION = "Describe the image."
-"""Asks for :func:`describe`: the base model's training does, and :func:`asked_together`."""
+"""Prompt whose response is :func:`describe`, used to train the base model and in :func:`combined`."""
 
 _COLUMN_CUE = "The {column} column holds {a} and {b}."
 _COLOUR_CUE = "The {first} digit is {a} and the {second} digit is {b}."
@@ -32,13 +31,10 @@ _ROW_DESCRIPTION = "{row} row: {first} {a}, {second} {b}, {third} {c}."
 
 @dataclass(frozen=True)
 class _Kind:
-    """Templates of one kind of question."""
-
     question: str
     cue: str
     step: str
-    step_for_one: str | None = None
-    """The step where the answer is 1, if grammar wants another one."""
+    step_for_one: str | None = None  # "1 of them is", but "2 of them are"
 
 
 KINDS: dict[str, _Kind] = {
@@ -64,55 +60,40 @@ KINDS: dict[str, _Kind] = {
 
 @dataclass(frozen=True)
 class Scene:
-    """What a scene shows, row by row.
-
-    Attributes:
-        digits: 2 rows of 3 digits.
-        colours: their colours.
-        digit_ids: the images of load_digits that they were drawn from.
-    """
+    """Content of a scene, as 2 rows of 3 values."""
 
     digits: tuple[tuple[int, ...], ...]
     colours: tuple[tuple[str, ...], ...]
-    digit_ids: tuple[tuple[int, ...], ...]
+    digit_ids: tuple[tuple[int, ...], ...]  # indices in load_digits
 
     def as_metadata(self) -> dict[str, list[list[Any]]]:
-        """The scene as JSON values."""
+        # JSON has no tuples.
         return {name: [list(row) for row in getattr(self, name)] for name in ("digits", "colours", "digit_ids")}
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a scene, with all that is known about its answer."""
+    """A question about a scene with its answer, cue, reasoning step and complete response."""
 
     kind: str
     question: str
     cue: str
     step: str
     reference: str
-    """A whole right response."""
     answer: str
     evidence: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
-class Askable:
-    """A question that may be asked about a scene, before its texts are written.
-
-    Attributes:
-        kind: one of ``KINDS``.
-        slots: what fills its templates.
-        answer: the right answer.
-        evidence: what of the scene it asks for.
-    """
+class Candidate:
+    """A possible question about a scene, before its texts are generated."""
 
     kind: str
-    slots: Mapping[str, str | int]
+    slots: Mapping[str, str | int]  # values for the templates
     answer: int
-    evidence: tuple[dict[str, Any], ...]
+    evidence: tuple[dict[str, Any], ...]  # the parts of the scene that it refers to, with their digits
 
     def question(self) -> Question:
-        """The question with all its texts."""
         templates = KINDS[self.kind]
         step = templates.step_for_one if self.answer == 1 and templates.step_for_one else templates.step
         slots = {**self.slots, "answer": self.answer}
@@ -128,62 +109,53 @@ class Askable:
         )
 
 
-def askable(scene: Scene, kind: str) -> list[Askable]:
-    """Every question of a kind that the scene has one answer to."""
+def candidate_questions(scene: Scene, kind: str) -> list[Candidate]:
+    """Return every question of a kind that has exactly one correct answer in the scene."""
     if kind.startswith("column"):
         return [_about_column(scene, kind, column) for column in range(len(COLUMN_NAMES))]
     if kind.startswith("row"):
         return [_about_row(scene, kind, row) for row in range(len(ROW_NAMES))]
     digits = zip(chain(*scene.colours), chain(*scene.digits), strict=True)
     pairs = permutations(digits, 2)
-    # Of equal digits neither is larger.
+    # Of two equal digits, neither is larger.
     return [_about_colours(kind, one, two) for one, two in pairs if kind != "colour_larger" or one[1] != two[1]]
 
 
-def _about_column(scene: Scene, kind: str, column: int) -> Askable:
+def _about_column(scene: Scene, kind: str, column: int) -> Candidate:
     name = COLUMN_NAMES[column]
     a, b = (row[column] for row in scene.digits)
     slots: dict[str, str | int] = {"column": name, "a": a, "b": b, "high": max(a, b), "low": min(a, b)}
     answer = a + b if kind == "column_sum" else abs(a - b)
-    return Askable(kind, slots, answer, ({"subject": f"{name} column", "value": [a, b]},))
+    return Candidate(kind, slots, answer, ({"subject": f"{name} column", "value": [a, b]},))
 
 
-def _about_row(scene: Scene, kind: str, row: int) -> Askable:
+def _about_row(scene: Scene, kind: str, row: int) -> Candidate:
     name = ROW_NAMES[row]
     a, b, c = scene.digits[row]
     answer = max(a, b, c) if kind == "row_largest" else sum(digit % 2 == 0 for digit in (a, b, c))
-    return Askable(
+    return Candidate(
         kind, {"row": name, "a": a, "b": b, "c": c}, answer, ({"subject": f"{name} row", "value": [a, b, c]},)
     )
 
 
-def _about_colours(kind: str, one: tuple[str, int], two: tuple[str, int]) -> Askable:
+def _about_colours(kind: str, one: tuple[str, int], two: tuple[str, int]) -> Candidate:
     (first, a), (second, b) = one, two
     answer = a + b if kind == "colour_sum" else max(a, b)
     evidence = ({"subject": f"{first} digit", "value": a}, {"subject": f"{second} digit", "value": b})
-    return Askable(kind, {"first": first, "second": second, "a": a, "b": b}, answer, evidence)
+    return Candidate(kind, {"first": first, "second": second, "a": a, "b": b}, answer, evidence)
 
 
 def describe(scene: Mapping[str, Any]) -> str:
-    """Says what a whole scene shows.
-
-    Args:
-        scene: ``metadata["scene"]`` of an example.
-
-    Returns:
-        "Top row: red 3, blue 7, green 1. Bottom row: ..."
-    """
+    """Describe ``metadata["scene"]`` of an example: "Top row: red 3, blue 7, green 1. Bottom row: ..."."""
     return " ".join(
         _ROW_DESCRIPTION.format(row=name.capitalize(), first=one, second=two, third=three, a=a, b=b, c=c)
         for name, (one, two, three), (a, b, c) in zip(ROW_NAMES, scene["colours"], scene["digits"], strict=True)
     )
 
 
-def asked_together(questions: Sequence[Question], scene: Scene) -> Question:
-    """Several questions about a scene as one, which takes a long response: the description of the scene, then an answer to each.
-
-    The last question's answer and evidence count, since the last answer of a response does. The cue holds what all of them ask for.
-    """
+def combined(questions: Sequence[Question], scene: Scene) -> Question:
+    """Combine several questions into one that needs a long response: a description of the scene, then an answer to each question."""
+    # Answer and evidence remain those of the last question, because the last answer of a response counts.
     return replace(
         questions[-1],
         question=" ".join([DESCRIBE_QUESTION, *(q.question for q in questions)]),
@@ -194,14 +166,14 @@ def asked_together(questions: Sequence[Question], scene: Scene) -> Question:
 
 
 def words(text: str) -> list[str]:
-    """Splits a text into words, numbers and single punctuation marks."""
+    """Split a text into words, numbers and single punctuation marks."""
     return re.findall(r"\w+|[^\w\s]", text)
 
 
 def vocabulary() -> list[str]:
-    """Every word, number and punctuation mark of these texts and of what stands around them in a prompt, sorted."""
+    """Return every word, number and punctuation mark of these texts and of the prompts that contain them, sorted."""
     templates = [_REFERENCE, _ROW_DESCRIPTION, DESCRIBE_QUESTION]
-    # The system prompt of Qwen's chats and the marker of a teacher's hint.
+    # The system prompt of Qwen's chat template, and the marker of a teacher's hint.
     templates += ["You are a helpful assistant.", "[Hint]:"]
     for kind in KINDS.values():
         templates += [kind.question, kind.cue, kind.step, kind.step_for_one or ""]

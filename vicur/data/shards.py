@@ -1,10 +1,9 @@
-"""Examples as parquet files whose bytes depend on the examples and on pyarrow's release alone.
+"""Parquet shards of examples, whose bytes depend only on the examples and on pyarrow's release.
 
-:mod:`vicur.data.parquet` switches off what an encoder may choose, and row groups have a fixed size. What remains is the
-release that pyarrow signs each file with (``created_by: parquet-cpp-arrow version ...``); constraints.txt pins it.
+:mod:`vicur.data.parquet` fixes what an encoder may choose, and row groups have a fixed size. What remains is pyarrow's release, which it
+writes into each file (``created_by: parquet-cpp-arrow version ...``) and constraints.txt pins.
 
-The ``huggingface`` entry of the metadata is what the ``datasets`` library keeps its features in: it reads the images as
-images.
+The ``huggingface`` metadata entry makes the ``datasets`` library decode the images.
 """
 
 from __future__ import annotations
@@ -21,11 +20,13 @@ from pydantic import ValidationError
 from vicur.data.parquet import SETTINGS
 from vicur.data.schema import Example, Fault, encode_metadata
 from vicur.errors import VicurError
+from vicur.wording import listed
 
 ROWS_PER_GROUP = 250
 _REBUILD = "Build the dataset again (vicur data prepare), or fetch it again."
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+# All columns are nullable, as datasets requires. read_shard() rejects nulls in mandatory fields.
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -37,15 +38,14 @@ SCHEMA = pa.schema(
         pa.field("cue", pa.string()),
         pa.field("source", pa.string()),
         pa.field("split", pa.string()),
+        # JSON text, because the keys differ between examples.
         pa.field("metadata", pa.string()),
     ]
 )
-"""Columns of a shard. ``metadata`` is JSON text: its keys differ from one example to the next. All may be null as far as
-parquet knows, since ``datasets`` takes only such columns for its own; reading an example checks what may not."""
 
 
 def huggingface_metadata() -> str:
-    """The features of :data:`SCHEMA` as ``datasets`` writes them down."""
+    """Return the features of :data:`SCHEMA` in the format of the ``datasets`` library."""
     text = {"dtype": "string", "_type": "Value"}
     special = {
         "images": {"feature": {"_type": "Image"}, "_type": "List"},
@@ -55,59 +55,53 @@ def huggingface_metadata() -> str:
 
 
 class ShardWriter:
-    """Writes one parquet file, row group by row group.
-
-    Args:
-        path: the file to create.
-    """
+    """Writes one parquet file, row group by row group."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows = 0
         self.image_bytes = 0
-        self._waiting: list[dict[str, Any]] = []
+        self._pending: list[dict[str, Any]] = []
         self._writer = pq.ParquetWriter(path, SCHEMA, write_batch_size=ROWS_PER_GROUP, **SETTINGS)
         self._writer.add_key_value_metadata({"huggingface": huggingface_metadata()})
 
     def add(self, example: Example) -> None:
-        """Appends an example."""
-        self._waiting.append(_to_row(example))
+        self._pending.append(_to_row(example))
         self.rows += 1
         self.image_bytes += sum(map(len, example.images))
-        if len(self._waiting) == ROWS_PER_GROUP:
+        if len(self._pending) == ROWS_PER_GROUP:
             self._write_group()
 
     def close(self) -> None:
-        """Writes what is left, and the file's footer."""
-        if self._waiting:
+        """Write the last row group and the file's footer."""
+        if self._pending:
             self._write_group()
         self._writer.close()
 
     def _write_group(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=SCHEMA), row_group_size=ROWS_PER_GROUP)
-        self._waiting = []
+        self._writer.write_table(pa.Table.from_pylist(self._pending, schema=SCHEMA), row_group_size=ROWS_PER_GROUP)
+        self._pending = []
 
 
 def read_shard(path: Path) -> Iterator[Example]:
-    """Reads the examples of one file in order.
-
-    Raises:
-        VicurError: naming the file and the row (the first is row 1) where anything is not as it was written.
-    """
+    """Read the examples of one file in order. Errors name the row if possible; the first is row 1."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
-        raise VicurError(f"is no readable parquet file ({_brief(error)}).", where=str(path), remedy=_REBUILD) from error
+        raise VicurError(
+            f"is not a readable parquet file ({_brief(error)}).", where=str(path), remedy=_REBUILD
+        ) from error
     with file:
         if not file.schema_arrow.equals(SCHEMA):
             raise VicurError(
-                f"has other columns than a dataset's shard: {', '.join(file.schema_arrow.names)}.",
+                f"does not have the columns of a dataset's shard, but {listed(file.schema_arrow.names)}.",
                 where=str(path),
-                remedy="Name the folder that vicur data prepare wrote.",
+                remedy="Name a folder written by vicur data prepare.",
             )
         row = 1
         for group in range(file.num_row_groups):
             count = file.metadata.row_group(group).num_rows
+            # Arrow reports a failed checksum for a whole row group, so the message names its rows.
             try:
                 records = file.read_row_group(group).to_pylist()
             except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
@@ -134,9 +128,9 @@ def _from_row(row: dict[str, Any], where: str) -> Example:
         fault = Fault.of(error)
         raise VicurError(f"{fault.reason}.", where=f"{where}:{fault.field}", remedy=_REBUILD) from error
     except (TypeError, ValueError, RecursionError) as error:
-        raise VicurError(f"is no example ({_brief(error)}).", where=where, remedy=_REBUILD) from error
+        raise VicurError(f"is not an example ({_brief(error)}).", where=where, remedy=_REBUILD) from error
 
 
 def _brief(error: Exception) -> str:
-    """The first line of what a library says about a failure."""
+    # Arrow appends a stack of C++ files to some messages.
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

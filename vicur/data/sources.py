@@ -1,7 +1,6 @@
 """The sources of a dataset: one class for each ``type`` of the section ``data``.
 
-To add a source, add its section to :mod:`vicur.config.data` (and to the union ``DataConfig``), and register a class here. All that depends
-on the source goes through this table: the inputs of the stage, the key of the platform's cache, the preflight check, and reading.
+To add a source, add its section to ``DataConfig`` in :mod:`vicur.config.data`, and register a class here.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from vicur.config.data import (
 )
 from vicur.config.section import Section
 from vicur.data.dataset import MANIFEST, DatasetWriter, read_manifest, verify
-from vicur.data.fetch import WantedFile, fetch
+from vicur.data.fetch import RemoteFile, fetch
 from vicur.data.folder import EXAMPLES, SkippedRow, examples_file
 from vicur.data.importing import import_folder
 from vicur.data.pin import dvc_hash
@@ -41,47 +40,31 @@ Written = tuple[Manifest, list[SkippedRow]]
 
 
 class Source(ABC, Generic[C]):
-    """A kind of source. Subclasses set ``config`` and define every method: one that is left out is an error at registration."""
+    """A kind of source. Subclasses set ``config``, the section that selects them by its ``type``, and define every method."""
 
     config: type[Any]
-    """Section that selects this source by its ``type``."""
 
     @abstractmethod
     def inputs(self, config: C) -> dict[str, Path]:
-        """Return the files and folders whose bytes are part of the stage's identity.
+        """Return the files and folders whose bytes are part of the stage's identity, or raise an error if there is nothing to read.
 
-        Return none if the section already identifies the data, by a seed or by a hash.
-
-        Raises:
-            VicurError: if there is nothing to read.
+        A source whose section identifies the data, by a seed or by a hash, has none.
         """
 
     @abstractmethod
     def cache_token(self, config: C) -> Any:
-        """Return a JSON value that changes with the data behind an unchanged section, or ``None`` if the section identifies the data.
+        """Return a JSON value for the platform's cache that changes with the data, or ``None`` if the section identifies the data.
 
-        It is part of the key of the platform's cache, and computed before anything is fetched.
+        It is computed for every run, so it must not fetch or hash the data.
         """
 
     @abstractmethod
     def check(self, config: C) -> str:
-        """Check that the data exist, without fetching them, and describe them in a few words for the preflight report.
-
-        Raises:
-            VicurError: if they do not exist or cannot be reached.
-        """
+        """Describe the data for the preflight report, or raise an error if they do not exist. Nothing is fetched."""
 
     @abstractmethod
     def read(self, config: C, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
-        """Write the dataset to the empty folder ``output``.
-
-        Args:
-            inputs: as returned by :meth:`inputs`, possibly on another machine.
-            context: root seed, progress, and a work folder in which an interrupted download resumes.
-
-        Raises:
-            VicurError: if the source cannot be fetched or used.
-        """
+        """Write the dataset to the empty folder ``output``, resuming an interrupted download in ``context.work``."""
 
 
 SOURCES: dict[str, Source[Any]] = {}
@@ -91,11 +74,8 @@ S = TypeVar("S", bound=type[Source[Any]])
 
 
 def register(source: S) -> S:
-    """Add a source class to :data:`SOURCES`.
-
-    Raises:
-        TypeError: if the class leaves out a method or its section, or its type is registered already.
-    """
+    """Add a source class to :data:`SOURCES`, or raise a ``TypeError`` if it leaves out a method."""
+    # Half a source must not work halfway: without inputs or a cache token, a stale dataset would be reused.
     missing = sorted(source.__abstractmethods__) + ([] if hasattr(source, "config") else ["config"])
     if missing:
         raise TypeError(f"{source.__name__} is not a complete source: it does not define {', '.join(missing)}")
@@ -107,22 +87,14 @@ def register(source: S) -> S:
 
 
 def source_of(config: SourceConfig) -> Source[Any]:
-    """Return the source that a section selects.
-
-    Raises:
-        TypeError: if none is registered for its type.
-    """
+    """Return the source that a section selects."""
     if config.type not in SOURCES:
         raise TypeError(f"no source is registered for data.type={config.type}")
     return SOURCES[config.type]
 
 
 def stage_inputs(section: Section) -> dict[str, Path]:
-    """Return the files and folders outside the pipeline that a stage with this section reads.
-
-    Raises:
-        VicurError: if one of them does not exist.
-    """
+    """Return the files and folders outside the pipeline that a stage with this section reads."""
     return source_of(section).inputs(section) if isinstance(section, SourceConfig) else section.inputs()
 
 
@@ -133,14 +105,12 @@ class DigitScenesSource(Source[DigitScenesConfig]):
     config = DigitScenesConfig
 
     def inputs(self, config: DigitScenesConfig) -> dict[str, Path]:  # noqa: ARG002
-        """Return none."""
         return {}
 
     def cache_token(self, config: DigitScenesConfig) -> None:
-        """Return ``None``."""
+        """Return ``None``: the section and the root seed identify the data."""
 
     def check(self, config: DigitScenesConfig) -> str:  # noqa: ARG002
-        """Describe the dataset; there is nothing to check."""
         return "digit scenes, rendered by the first step"
 
     def read(
@@ -150,7 +120,6 @@ class DigitScenesSource(Source[DigitScenesConfig]):
         output: Path,
         context: Context,
     ) -> Written:
-        """Render the scenes."""
         from vicur.data.digit_scenes import generate
 
         writer = DatasetWriter(output)
@@ -168,16 +137,14 @@ class FolderSource(Source[FolderConfig]):
     config = FolderConfig
 
     def inputs(self, config: FolderConfig) -> dict[str, Path]:
-        """Return the folder, if it has an examples file."""
         examples_file(config.path)
         return config.inputs()
 
     def cache_token(self, config: FolderConfig) -> Any:
-        """Return names, sizes and times of the files, or ``None`` for a folder that only the pipeline's steps can see."""
+        # None for a folder that only the pipeline's steps can see.
         return folder_listing(config.path)
 
     def check(self, config: FolderConfig) -> str:
-        """Check that the folder has an examples file."""
         if not config.path.is_dir():
             raise VicurError(
                 "is not a folder.",
@@ -189,7 +156,6 @@ class FolderSource(Source[FolderConfig]):
         return str(config.path)
 
     def read(self, config: FolderConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
-        """Import the rows."""
         return import_folder(config, inputs["source"], output, context)
 
 
@@ -200,14 +166,12 @@ class PinnedSource(Source[PinnedConfig]):
     config = PinnedConfig
 
     def inputs(self, config: PinnedConfig) -> dict[str, Path]:  # noqa: ARG002
-        """Return none: the hash identifies the data."""
         return {}
 
     def cache_token(self, config: PinnedConfig) -> None:
         """Return ``None``: the hash identifies the data."""
 
     def check(self, config: PinnedConfig) -> str:
-        """Check that the remote has a listing with this hash."""
         count = len(pinned_files(config.hash, objects_at(config.remote)))
         return f"{config.hash} at {config.remote}, {count} file{'' if count == 1 else 's'}"
 
@@ -218,7 +182,6 @@ class PinnedSource(Source[PinnedConfig]):
         output: Path,
         context: Context,
     ) -> Written:
-        """Fetch the files, each checked against its hash."""
         objects = objects_at(config.remote)
         files = pinned_files(config.hash, objects)
         _require_dataset(files, f"{config.hash} in {objects.address}")
@@ -232,21 +195,17 @@ class RemoteSource(Source[RemoteConfig]):
     config = RemoteConfig
 
     def inputs(self, config: RemoteConfig) -> dict[str, Path]:
-        """Return a file with S3's listing, unless a hash identifies the data."""
         return {} if config.hash else {"source": written_listing(config.uri)}
 
     def cache_token(self, config: RemoteConfig) -> str:
-        """Return S3's listing."""
         return written_listing(config.uri).read_text(encoding="utf-8")
 
     def check(self, config: RemoteConfig) -> str:
-        """Check that there is an object below the address."""
         if objects_at(config.uri, impatient=True).is_empty():
             raise VicurError("is empty.", where=config.uri, remedy="Correct data.uri, or upload the dataset.")
         return f"{config.uri} is not empty"
 
     def read(self, config: RemoteConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
-        """Fetch the listed files, and check them against the hash if there is one."""
         objects = objects_at(config.uri)
         files = remote_files(objects, inputs.get("source"))
         _require_dataset(files, objects.address)
@@ -262,7 +221,7 @@ class RemoteSource(Source[RemoteConfig]):
         return _take_or_import(config, folder, output, context)
 
 
-def _require_dataset(files: Sequence[WantedFile], where: str) -> None:
+def _require_dataset(files: Sequence[RemoteFile], where: str) -> None:
     if not {MANIFEST, *EXAMPLES} & {each.path for each in files}:
         raise VicurError(
             f"contains neither a prepared dataset ({MANIFEST}) nor a source ({' or '.join(EXAMPLES)}).",
@@ -271,14 +230,14 @@ def _require_dataset(files: Sequence[WantedFile], where: str) -> None:
         )
 
 
-def _fetched(files: Sequence[WantedFile], objects: Objects, context: Context) -> Path:
+def _fetched(files: Sequence[RemoteFile], objects: Objects, context: Context) -> Path:
     return fetch(files, objects, context.work / "fetched", context.events)
 
 
 def _take_or_import(config: ImportConfig, fetched: Path, output: Path, context: Context) -> Written:
-    """Verify and move a fetched folder if it is a prepared dataset, or else import its rows."""
     if not (fetched / MANIFEST).is_file():
         return import_folder(config, fetched, output, context)
+    # A prepared dataset: move its files, so that its bytes and its hash stay the same.
     verify(fetched)
     for file in files_below(fetched):
         place = output / file.relative_to(fetched)
@@ -288,7 +247,7 @@ def _take_or_import(config: ImportConfig, fetched: Path, output: Path, context: 
 
 
 def _require_all_registered() -> None:
-    """Fail at import if a member of ``DataConfig`` has no source: it would otherwise fail in the middle of a run."""
+    # At import, so that a section without a source fails before a run has started.
     for config in get_args(get_args(DataConfig)[0]):
         if SOURCES.get(config.model_fields["type"].default) is None:
             raise TypeError(f"{config.__name__} has no source class in vicur.data.sources")

@@ -84,7 +84,9 @@ def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str
         )
     # Splits that the dataset lacks are skipped: the default configuration names all of them, and a user's own dataset
     # often has no out-of-domain split.
-    questions = {split: read_examples(dataset, split) for split in config.splits if available.get(split)}
+    questions: dict[str, list[Example]] = {
+        split: read_examples(dataset, split) for split in config.splits if available.get(split)
+    }
     questions |= {each.label: read_set(each, inputs) for each in config.sets}
     return {name: examples[: config.max_examples] for name, examples in questions.items()}
 

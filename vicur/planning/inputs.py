@@ -210,7 +210,7 @@ def plan_input(
         method: the method to plan for.
         assumed: fields of :class:`PlanInput` that the configuration does not have or that override its values.
         hardware: fields of :class:`Hardware`.
-        where: where ``assumed`` and ``hardware`` come from, for error messages.
+        where: source of ``assumed`` and ``hardware`` in error messages.
 
     Raises:
         VicurError: if a field is unknown or invalid, or if fields contradict each other.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 
@@ -33,21 +34,29 @@ def models_of(plan: PlanInput) -> Models:
     """
     student = architecture_of(plan.student)
     sizes = model_sizes(student.config, plan.recovery)
-    if plan.teacher == "none":
-        return Models(student, sizes, student, None)
-    if plan.teacher in ("ema", "adapter_off"):
-        return Models(student, sizes, student, sizes)
-    teacher = student if plan.teacher_model is None else architecture_of(plan.teacher_model)
-    return Models(student, sizes, teacher, model_sizes(teacher.config, None))
+    match plan.teacher:
+        case "none":
+            return Models(student, sizes, student, None)
+        case "ema" | "adapter_off":
+            return Models(student, sizes, student, sizes)
+        case "frozen" | "checkpoint":
+            teacher = student if plan.teacher_model is None else architecture_of(plan.teacher_model)
+            return Models(student, sizes, teacher, model_sizes(teacher.config, None))
+        case _:
+            assert_never(plan.teacher)
 
 
 def trained_parameters(plan: PlanInput, sizes: Sizes) -> int:
     """Return the number of parameters that the optimizer updates."""
-    text, vision = 0, 0
-    if plan.trained == "full":
-        text, vision = sizes.total - sizes.vision - sizes.recovery, sizes.vision
-    elif plan.trained == "lora":
-        text, vision = plan.lora_rank * sizes.lora_rank_1, plan.lora_rank * sizes.vision_lora_rank_1
+    match plan.trained:
+        case "full":
+            text, vision = sizes.total - sizes.vision - sizes.recovery, sizes.vision
+        case "lora":
+            text, vision = plan.lora_rank * sizes.lora_rank_1, plan.lora_rank * sizes.vision_lora_rank_1
+        case "recovery":
+            text, vision = 0, 0
+        case _:
+            assert_never(plan.trained)
     return text + (vision if plan.train_vision else 0) + sizes.recovery
 
 

@@ -1,4 +1,4 @@
-"""World that end with the one that started them, however that ends."""
+"""Processes that end with the process that started them, even if that one is killed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from pathlib import Path
 
 @contextmanager
 def lifeline(file: Path) -> Iterator[None]:
-    """Inside, those that :func:`watch` the file know that this process lives: it holds a lock, which the system takes back when it ends."""
+    """Hold a lock on ``file`` inside the block, for other processes to :func:`watch`."""
     with file.open("w") as stream:
+        # The kernel releases the lock when the process ends, for whatever reason.
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 def watch(file: Path, end: Callable[[], object]) -> None:
-    """Calls ``end`` in a thread of its own once nobody holds the :func:`lifeline` any more: there is no one left to work for."""
+    """Call ``end`` in a background thread once the :func:`lifeline` is released."""
 
     def wait() -> None:
         with file.open() as stream:
+            # Blocks for as long as the other process lives.
             fcntl.flock(stream, fcntl.LOCK_SH)
             end()
 

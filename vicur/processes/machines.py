@@ -1,7 +1,7 @@
-"""The machines of a training, as torchrun's own variables tell of them.
+"""The machines of a training, read from torchrun's environment variables.
 
-Each is given the same command. ``PET_NNODES`` says how many there are, ``PET_NODE_RANK`` which this is, ``PET_MASTER_ADDR`` and
-``PET_MASTER_PORT`` where machine 0 listens; Kubeflow's training operator sets all four.
+Each machine runs the same command. ``PET_NNODES`` is their number, ``PET_NODE_RANK`` the number of this one, and ``PET_MASTER_ADDR`` and
+``PET_MASTER_PORT`` are the address of machine 0. Kubeflow's training operator sets all four.
 """
 
 from __future__ import annotations
@@ -11,52 +11,49 @@ from dataclasses import dataclass
 
 from vicur.errors import VicurError
 
+_PLACE = "environment variables"
+
 
 @dataclass(frozen=True)
 class Machines:
-    """The machines of a training.
-
-    Attributes:
-        count: how many there are.
-        rank: the number of this one.
-    """
+    """The number of machines and the rank of this one."""
 
     count: int = 1
     rank: int = 0
 
     @classmethod
     def from_environment(cls) -> Machines:
-        """As torchrun's variables say; without them, this one alone.
+        """Read torchrun's variables. Without them there is one machine.
 
         Raises:
-            VicurError: where they do not say it plainly.
+            VicurError: if they are incomplete or contradict each other.
         """
-        told = os.environ.get("PET_NNODES") or "1", os.environ.get("PET_NODE_RANK")
+        count_text, rank_text = os.environ.get("PET_NNODES") or "1", os.environ.get("PET_NODE_RANK")
         try:
-            machines = cls(int(told[0]), int(told[1] or 0))
+            machines = cls(int(count_text), int(rank_text or 0))
         except ValueError as error:
             raise VicurError(
-                f"is no whole number ({error}).",
-                where="PET_NNODES, PET_NODE_RANK",
-                remedy="Give the number of machines and this machine's own, from 0 on: trainings of a changing number of machines are not "
-                "supported.",
+                f"PET_NNODES is {count_text!r} and PET_NODE_RANK is {rank_text!r}, but both must be whole numbers.",
+                where=_PLACE,
+                remedy="Set PET_NNODES to the number of machines (elastic ranges such as 1:4 are not supported) and PET_NODE_RANK to "
+                "this machine's number, counted from 0.",
             ) from error
-        if machines.count > 1 and told[1] is None:
+        if machines.count > 1 and rank_text is None:
             raise VicurError(
-                f"{machines.count} machines do not know which of them this is.",
-                where="PET_NODE_RANK",
-                remedy="Set it to this machine's number, from 0 on.",
+                f"PET_NNODES is {machines.count}, but PET_NODE_RANK is not set.",
+                where=_PLACE,
+                remedy="Set PET_NODE_RANK to this machine's number, counted from 0.",
             )
         if not 0 <= machines.rank < machines.count:
             raise VicurError(
-                f"machine {machines.rank} is not among {machines.count}.",
-                where="PET_NNODES, PET_NODE_RANK",
-                remedy="Give the number of machines, and this one's own from 0 on.",
+                f"PET_NNODES is {machines.count} and PET_NODE_RANK is {machines.rank}, but ranks run from 0 to PET_NNODES - 1.",
+                where=_PLACE,
+                remedy="Set PET_NNODES to the number of machines and PET_NODE_RANK to this machine's number, counted from 0.",
             )
         if machines.count > 1 and not os.environ.get("PET_MASTER_ADDR"):
             raise VicurError(
-                f"{machines.count} machines do not know where to find each other.",
-                where="PET_MASTER_ADDR",
-                remedy="Set it to the address of machine 0, and PET_MASTER_PORT to a free port there, on all of them.",
+                f"PET_NNODES is {machines.count}, but PET_MASTER_ADDR is not set.",
+                where=_PLACE,
+                remedy="Set PET_MASTER_ADDR to the address of machine 0 and PET_MASTER_PORT to a free port there, on all machines.",
             )
         return machines

@@ -1,10 +1,11 @@
-"""A server in a process below this one, which leaves nothing behind: what holds a GPU's memory is not to outlive the command."""
+"""Run a server as a child process and leave nothing behind: a server that outlives its command would keep the GPU's memory."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,74 +13,87 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from vicur.errors import VicurError
+from vicur.processes.signals import forwarding
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-# Seconds that the server's own processes have to end, once it is gone.
+# Seconds that the server's own children have to end after SIGTERM, before SIGKILL.
 _GRACE = 20.0
 
 
 def run_server(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Runs a server until it ends. It is told to where this process is (SIGTERM, Ctrl-C), and where this one is killed.
-
-    Args:
-        command: the server and its arguments.
-        environment: its environment.
+    """Run a server until it ends, forwarding SIGTERM and SIGINT to it. If this process is killed, the server gets SIGTERM.
 
     Returns:
-        Its exit status; of one that a signal ended as it was asked to, 128 and the signal's number.
+        The server's exit status; 128 plus the signal's number if a forwarded signal ended it.
 
     Raises:
-        VicurError: where another signal ended it.
+        VicurError: if any other signal ended it.
     """
-    asked: list[int] = []
-    # What the server leaves falls to this process.
+    # Orphans of the server become children of this process, which can then wait for them.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    # A session of its own: what it starts and leaves behind is known by that.
-    server = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_end_with_parent)
-
-    def forward(number: int, _: object) -> None:
-        asked.append(number)
-        server.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        status = server.wait()
-    finally:
-        _end_rest(server.pid)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if status < 0 and -status not in asked:
+    # A session, hence a process group, that holds the server and all that it starts: _end_group ends them together.
+    server = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_prepare_server)
+    with forwarding(server) as sent:
+        try:
+            status = server.wait()
+        finally:
+            _end_group(server.pid)
+    if status < 0 and -status not in sent:
         raise VicurError(
-            f"was ended by {signal.Signals(-status).name}.",
-            where="the server",
-            remedy="Where nobody did it, memory was short: see what the system says of it. Start it again; a training goes on from its "
-            "checkpoint.",
+            f"The server was killed by {signal.Signals(-status).name}.",
+            remedy="If you did not kill it, the machine probably ran out of memory: see the kernel's log (dmesg). Start it again; a "
+            "training resumes from its last checkpoint.",
             exit_code=128 - status,
         )
     return status if status >= 0 else 128 - status
 
 
-def _end_with_parent() -> None:
-    """In the server's process, before it starts: has it told to end where its parent is killed."""
+def require_free_port(host: str, port: int, command: str) -> None:
+    """Check that a server can bind to an address. vLLM itself reports a used port in many lines, after it has loaded its model.
+
+    Args:
+        command: the command that has the options --host and --port, for the message.
+
+    Raises:
+        VicurError: if it cannot.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # vLLM sets it as well: a port with connections in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise VicurError(
+            f"cannot bind to {host}:{port}: {reason[:1].lower()}{reason[1:]}.",
+            where=command,
+            remedy="Choose another --port or --host, or stop the process that uses this one.",
+        ) from error
+
+
+def _prepare_server() -> None:
+    """Run in the child, between fork and exec."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    # A shell has what it starts in the background ignore Ctrl-C. This process passes it on all the same.
+    # A shell starts background jobs with SIGINT ignored, and children inherit that. Without this, a forwarded Ctrl-C would be lost.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _prctl(option: int, value: int) -> None:
-    """Linux alone has it."""
+    # prctl exists on Linux only.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, int(value))
 
 
-def _end_rest(group: int) -> None:
-    """Ends what a server has left: one that is killed cannot tell its processes to end."""
+def _end_group(group: int) -> None:
+    """End the remaining processes of a group. A server that was killed cannot end its own children."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        ends = time.monotonic() + _GRACE
+        deadline = time.monotonic() + _GRACE
         try:
             os.killpg(group, number)
-            while time.monotonic() < ends:
+            while time.monotonic() < deadline:
                 _reap(group)
+                # Raises ProcessLookupError once the group is empty. Zombies count as members, hence the reaping.
                 os.killpg(group, 0)
                 time.sleep(0.1)
         except (ProcessLookupError, PermissionError):

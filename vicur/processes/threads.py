@@ -1,4 +1,4 @@
-"""How many threads a process computes with: set where it starts, before a library that counts them is loaded."""
+"""The number of threads that a process computes with."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import MutableMapping
 
 
 def limit_threads(environment: MutableMapping[str, str]) -> None:
-    """Sets one thread a process that sleeps while it waits, unless the user chose otherwise.
+    """Set one OpenMP thread a process that sleeps while it waits, unless the user has set these variables.
 
-    OpenMP reads these variables when a library that uses it is loaded. Two processes on two cores slow each other down
-    eightfold when their threads spin, and steps run side by side.
+    Call it before importing a library that uses OpenMP, which reads them when it is loaded.
     """
+    # Steps run side by side. With spinning threads, two processes on two cores slow each other down eightfold.
     environment.setdefault("OMP_NUM_THREADS", "1")
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,6 +1,6 @@
-"""torchrun that ends with the stage that started it: ``python -m vicur.processes.torchrun LIFELINE ARGUMENTS...``.
+"""Run torchrun so that it ends with the stage that started it: ``python -m vicur.processes.torchrun LIFELINE ARGUMENTS...``.
 
-Workers watch the lifeline themselves. Before there are any, torchrun may wait for other machines for a long time.
+The workers watch the lifeline themselves, but torchrun may wait a long time for other machines before it starts any.
 """
 
 from __future__ import annotations
@@ -18,25 +18,22 @@ from vicur.processes.lifeline import watch
 
 
 def run(arguments: list[str]) -> int:
-    """Runs the workers.
-
-    Returns:
-        Exit status. A worker that failed has said why, so torchrun's own account of it is cut down to a line each.
-    """
+    """Run the workers, print a line for each that failed, and return the exit status."""
+    # A failing worker has already reported its error, so torchrun's own long report is dropped.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     try:
         main(arguments)
     except ChildFailedError as error:
         for rank, failure in sorted(error.failures.items()):
-            # torchrun sends SIGTERM to what is left of them.
+            # After the first failure, torchrun itself ends the other workers with SIGTERM.
             if failure.exitcode != -signal.SIGTERM:
-                print(f"Process {rank} of the training {_end(failure.exitcode)}.", file=sys.stderr, flush=True)
+                print(f"Training process {rank} {_outcome(failure.exitcode)}.", file=sys.stderr, flush=True)
         return 1
     return 0
 
 
-def _end(code: int) -> str:
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+def _outcome(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
 
 
 if __name__ == "__main__":

@@ -113,9 +113,9 @@ def _execute(
     if parameters.cluster.nodes == 1:
         return execute(STAGES[name].reference, section, paths, output, session, events=events)
     # Imports the Kubernetes client.
-    from vicur.cluster.jobs.training import LaunchedTraining
+    from vicur.cluster.jobs.training import TrainJobStage
 
-    launched = LaunchedTraining(parameters.cluster, parameters.tracking, parameters.checkpoints)
+    launched = TrainJobStage(parameters.cluster, parameters.tracking, parameters.checkpoints)
     return execute(launched, section, paths, output, session, events=events)
 
 

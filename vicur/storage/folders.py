@@ -1,8 +1,7 @@
-"""Where bytes live: folders that are whole or absent.
+"""Atomic writes: a folder or file that exists is complete.
 
-Every output is written beside its place and renamed into it, so a folder that exists is whole and an interrupted writer
-leaves what was there before untouched. Killed writers leave hidden leftovers (``.name.host-pid.partial``); whoever
-writes to the same place next removes them.
+Every output is written next to its final path and renamed, so an interrupted writer never damages what was there before. Processes that
+were killed leave hidden files (``.name.host-pid.partial``), which the next writer to the same path removes.
 """
 
 from __future__ import annotations
@@ -27,15 +26,12 @@ _RENAME_EXCHANGE = 2
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder beside ``path``; on success it takes the place of ``path``, on failure it is removed.
-
-    Args:
-        path: the folder to create or to replace.
+    """Yield an empty folder that replaces ``path`` on success and is removed on failure.
 
     Raises:
-        VicurError: where the folder cannot be written.
+        VicurError: if the folder cannot be written, or ``path`` is a file.
     """
-    # Behind a link, it is the folder that the link names: the link stays.
+    # If path is a symbolic link, replace its target and keep the link.
     path = path.resolve()
     partial = partial_of(path)
     try:
@@ -50,17 +46,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield partial
         _put_in_place(partial, path)
     finally:
-        # Gone after a success, unless it now holds what ``path`` was before.
+        # After a swap of the two names, this is the folder that was replaced.
         shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Yields a path beside ``path`` to write to; on success it takes the place of ``path``, on failure it is removed.
-
-    Raises:
-        VicurError: where the file cannot be written.
-    """
+    """Yield a path to write to. The file replaces ``path`` on success and is removed on failure."""
     path = path.absolute()
     partial = partial_of(path)
     try:
@@ -72,6 +64,7 @@ def new_file(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
+        # The body of the with statement may fail on other files, which are not ours to report.
         if error.filename == str(partial):
             raise unwritable(path, error) from error
         raise
@@ -80,12 +73,11 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def sweep(path: Path) -> None:
-    """Removes what killed writers to ``path`` left beside it, and brings ``path`` back where one died between two
-    renames.
-    """
+    """Remove what killed writers to ``path`` left behind. Restore ``path`` if one died between two renames."""
     for leftover in path.parent.glob(f".{path.name}.*"):
         owner, _, state = leftover.name.removeprefix(f".{path.name}.").rpartition(".")
         host, _, pid = owner.rpartition("-")
+        # On a shared file system, processes of other machines cannot be looked up: leave their files alone.
         if state not in ("partial", "old") or host != socket.gethostname() or not pid.isdigit():
             continue
         if int(pid) != os.getpid() and _is_alive(int(pid)):
@@ -99,7 +91,7 @@ def sweep(path: Path) -> None:
 
 
 def sweep_below(folder: Path) -> None:
-    """Removes what killed writers left anywhere below ``folder``, as :func:`sweep` does for one path."""
+    """Call :func:`sweep` for every path below ``folder`` that has leftovers."""
     for leftover in [*folder.rglob(".*.partial"), *folder.rglob(".*.old")]:
         name = leftover.name[1:].rpartition(".")[0].rpartition(".")[0]
         if name:
@@ -107,11 +99,11 @@ def sweep_below(folder: Path) -> None:
 
 
 def partial_of(path: Path) -> Path:
-    """Where this process may keep what it writes for ``path`` meanwhile: once it is dead, :func:`sweep` of ``path`` removes it."""
-    return _beside(path, "partial")
+    """Return the temporary path of this process for ``path``, which :func:`sweep` removes if the process is killed."""
+    return _temporary(path, "partial")
 
 
-def _beside(path: Path, state: str) -> Path:
+def _temporary(path: Path, state: str) -> Path:
     return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.{state}")
 
 
@@ -120,23 +112,20 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # it exists and belongs to another user
         return True
     return True
 
 
 def _put_in_place(partial: Path, path: Path) -> None:
-    """Gives ``partial`` the name ``path``. A folder cannot be renamed over one with content, so the two swap names.
-
-    Where the file system cannot swap, the old one steps aside first; a kill between the two renames is mended by
-    :func:`sweep`.
-    """
     if not path.exists():
         partial.rename(path)
         return
+    # rename() cannot replace a folder that is not empty, so swap the two names.
     if _exchange(partial, path):
         return
-    old = _beside(path, "old")
+    # Not every file system can swap. sweep() repairs a kill between these two renames.
+    old = _temporary(path, "old")
     path.rename(old)
     try:
         partial.rename(path)
@@ -147,9 +136,7 @@ def _put_in_place(partial: Path, path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swaps two names in one atomic step; false where system or file system cannot (Linux can, on its local file
-    systems).
-    """
+    """Swap two names atomically. Return false if the system or its file system cannot (Linux can on local ones)."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):
@@ -163,19 +150,17 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def unwritable(path: Path, error: OSError) -> VicurError:
-    """The error to raise where ``path`` cannot be written."""
+    """Return the error to raise if ``path`` cannot be written."""
     return VicurError(
         f"cannot be written ({error.strerror or error}).",
         where=str(path),
-        remedy="Choose a folder that this user can write to, or mend its permissions or the disk it is on.",
+        remedy="Choose a folder that this user can write to, or check its permissions and free space.",
     )
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Makes ``target`` a copy of folder ``source``, with hard links where the file system has them.
-
-    Outputs are never changed in place (a new folder is renamed over the old one), so they can share their bytes.
-    """
+    """Copy the folder ``source`` to ``target``, with hard links if the file system supports them."""
+    # Copies can share their bytes because outputs are never changed in place, only replaced.
     with new_folder(target) as partial:
         for file in files_below(source):
             place = partial / file.relative_to(source)
@@ -187,15 +172,12 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below ``folder``, sorted by their relative POSIX path (the same order on every machine)."""
+    """Return all files below ``folder``, sorted by relative POSIX path, which gives the same order on every machine."""
     return sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.relative_to(folder).as_posix())
 
 
 def folder_listing(folder: Path) -> list[list[Any]] | None:
-    """Return name, size and modification time of each file below a folder, or ``None`` if the folder does not exist.
-
-    Use it to notice changes where hashing every byte would take too long.
-    """
+    """Return name, size and modification time of each file below a folder, or ``None`` if the folder does not exist."""
     if not folder.is_dir():
         return None
     stats = {path.relative_to(folder).as_posix(): path.stat() for path in files_below(folder)}
@@ -203,7 +185,7 @@ def folder_listing(folder: Path) -> list[list[Any]] | None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -212,11 +194,7 @@ def file_sha256(path: Path) -> str:
 
 
 def tree_sha256(path: Path) -> str:
-    """SHA-256 over the relative paths and bytes of all files below a folder (or of one file), in hex.
-
-    Raises:
-        VicurError: where there is nothing at ``path``.
-    """
+    """Return one SHA-256, in hex, of the relative paths and bytes of all files below a folder, or of a single file."""
     if path.is_file():
         return file_sha256(path)
     if not path.is_dir():

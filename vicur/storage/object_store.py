@@ -31,64 +31,41 @@ OnBytes = Callable[[int], None]
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object below an address.
+    """An object below an address."""
 
-    Attributes:
-        key: its key relative to the address.
-        size: in bytes.
-        version: changes whenever the content does (S3's ETag); empty if unknown.
-    """
-
-    key: str
+    key: str  # relative to the address
     size: int
-    version: str = ""
+    version: str = ""  # changes whenever the content does (S3's ETag); empty if unknown
 
 
 class Objects(Protocol):
     """The objects below an address. Every method raises a :class:`VicurError` if the store cannot be reached or denies access."""
 
     @property
-    def address(self) -> str:
-        """Return the address, for messages."""
-        ...
+    def address(self) -> str: ...
 
     def all(self) -> list[StoredObject]:
         """Return every object, sorted by key."""
         ...
 
     def is_empty(self) -> bool:
-        """Check whether there is no object, without listing all."""
+        """Check for the absence of any object, without listing all."""
         ...
 
     def read(self, key: str, limit: int) -> bytes | None:
-        """Return the content of a small object, or ``None`` if it does not exist.
-
-        Raises:
-            VicurError: if it is larger than ``limit`` bytes.
-        """
+        """Return the content of an object of at most ``limit`` bytes, or ``None`` if it does not exist."""
         ...
 
     def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:
-        """Copy an object to a file. Existing content of the file is taken as the object's beginning: verify the result.
+        """Copy an object to a file, or raise an error if the object has another version than ``version``, if that is not empty.
 
-        Args:
-            version: version that the object must have, if not empty.
-
-        Raises:
-            VicurError: if the object does not exist or has another version.
+        Existing content of the file is taken as the beginning of the object, so the result must be verified.
         """
         ...
 
 
 def objects_at(address: str, *, impatient: bool = False) -> Objects:
-    """Return the objects below ``s3://bucket/prefix`` or below a folder.
-
-    Args:
-        impatient: give up after seconds if S3 does not respond.
-
-    Raises:
-        VicurError: if the address is invalid or the folder does not exist.
-    """
+    """Return the objects below ``s3://bucket/prefix`` or below a folder. An impatient client of S3 does not retry."""
     if is_s3(address):
         return S3Objects(address, *split_address(address), s3_client(address, impatient=impatient))
     folder = Path(address)
@@ -105,20 +82,16 @@ class FolderObjects:
 
     @property
     def address(self) -> str:
-        """Return the folder's path."""
         return str(self.folder)
 
     def all(self) -> list[StoredObject]:
-        """Return every file, sorted by name."""
         files = files_below(self.folder)
         return [StoredObject(file.relative_to(self.folder).as_posix(), file.stat().st_size) for file in files]
 
     def is_empty(self) -> bool:
-        """Check whether there is no file."""
         return not any(path.is_file() for path in self.folder.rglob("*"))
 
     def read(self, key: str, limit: int) -> bytes | None:
-        """Return the content of a file."""
         try:
             with (self.folder / key).open("rb") as stream:
                 content = stream.read(limit + 1)
@@ -127,7 +100,7 @@ class FolderObjects:
         return _within(content, limit, f"{self.folder}/{key}")
 
     def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:  # noqa: ARG002 (no versions)
-        """Copy a file from its beginning: a local copy need not resume."""
+        # From the beginning: local copies are fast, and need not resume.
         try:
             with (self.folder / key).open("rb") as source, target.open("wb") as copy:
                 while chunk := source.read(_CHUNK):
@@ -147,7 +120,6 @@ class S3Objects:
     client: Any
 
     def all(self) -> list[StoredObject]:
-        """Return every object, sorted by key."""
         start = self._key("")
         with s3_errors(self.address):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
@@ -163,13 +135,11 @@ class S3Objects:
         )
 
     def is_empty(self) -> bool:
-        """Check whether no key has the prefix."""
         with s3_errors(self.address):
             response = self.client.list_objects_v2(Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)
         return not response.get("Contents")
 
     def read(self, key: str, limit: int) -> bytes | None:
-        """Return the content of an object."""
         with s3_errors(f"{self.address}/{key}"):
             try:
                 content: bytes = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read(limit + 1)
@@ -180,7 +150,6 @@ class S3Objects:
         return _within(content, limit, f"{self.address}/{key}")
 
     def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:
-        """Copy an object, starting at the end of ``target``."""
         from botocore.exceptions import HTTPClientError, IncompleteReadError
 
         tries, size_before = 0, -1

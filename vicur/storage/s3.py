@@ -43,7 +43,6 @@ _PERMISSIONS = {
 
 
 def is_s3(address: str) -> bool:
-    """Check whether an address starts with ``s3://``."""
     return address.startswith("s3://")
 
 
@@ -60,14 +59,9 @@ def split_address(address: str) -> tuple[str, str]:
 
 
 def s3_client(address: str, *, impatient: bool = False) -> Any:
-    """Create a boto3 client for S3. Threads may share it.
+    """Create a boto3 client for S3, which threads may share. Errors name ``address``.
 
-    Args:
-        address: named in errors, so that they say what needed S3.
-        impatient: give up after seconds instead of retrying, as a check should.
-
-    Raises:
-        VicurError: if boto3 is not installed, or the endpoint, region or profile in the environment is invalid.
+    An impatient client gives up after seconds instead of retrying, as a check should.
     """
     try:
         import boto3
@@ -94,24 +88,15 @@ def s3_client(address: str, *, impatient: bool = False) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class S3Folders:
-    """Named folders below one address.
-
-    Attributes:
-        address: ``s3://bucket/prefix``.
-        marker: name of the file that is uploaded last to each folder.
-        client: a boto3 client.
-
-    Every method raises a :class:`VicurError` if S3 cannot be reached or denies the request.
-    """
+    """Named folders below one address. Methods raise a :class:`VicurError` if S3 cannot be reached or denies the request."""
 
     address: str
-    marker: str
+    marker: str  # name of the file that is uploaded last to each folder
     client: Any
 
     @classmethod
     def at(cls, address: str, marker: str) -> S3Folders:
-        """Return the folders below ``address``, with a new client."""
-        split_address(address)
+        split_address(address)  # raises an error for an invalid address
         return cls(address, marker, s3_client(address))
 
     def names(self) -> list[str]:
@@ -121,7 +106,7 @@ class S3Folders:
         return sorted(key.split("/")[0] for key in keys if key.count("/") == 1 and key.endswith(f"/{self.marker}"))
 
     def read_marker(self, name: str) -> bytes | None:
-        """Return the content of a folder's marker, or ``None`` if there is no such folder."""
+        """Return the content of a folder's marker, or ``None`` if the folder does not exist."""
         with s3_errors(f"{self.address}/{name}"):
             try:
                 response = self.client.get_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"))
@@ -131,11 +116,8 @@ class S3Folders:
             return content
 
     def put(self, folder: Path, name: str, mark: bytes | None = None) -> None:
-        """Upload a folder as ``name``, replacing whatever an earlier or interrupted upload left there.
-
-        Args:
-            mark: content of the marker, if ``folder`` does not contain the marker itself.
-        """
+        """Upload a folder as ``name``. Its marker is one of its files, or else has the content ``mark``."""
+        # An interrupted upload may have left files there.
         self.remove(name)
         files = sorted(files_below(folder), key=lambda file: file == folder / self.marker)
         with s3_errors(f"{self.address}/{name}"):
@@ -151,12 +133,9 @@ class S3Folders:
             self.client.put_object(Bucket=self._bucket, Key=self._key(f"{name}/{self.marker}"), Body=content)
 
     def share(self, folder: Path, name: str) -> bool:
-        """Upload the missing files of a folder whose name identifies its content (a hash), with an empty marker.
+        """Upload the missing files of a folder whose name identifies its content (a hash), and return whether any were missing.
 
-        Safe for several concurrent writers and readers: existing files are kept and nothing is removed.
-
-        Returns:
-            Whether anything had to be uploaded.
+        Several processes may call this and :meth:`get` at the same time, because nothing is removed or overwritten.
         """
         files = {file.relative_to(folder).as_posix(): file for file in files_below(folder)}
         with s3_errors(f"{self.address}/{name}"):
@@ -172,7 +151,7 @@ class S3Folders:
         """Download a folder to ``target``, completely or not at all.
 
         Raises:
-            VicurError: if there is no complete folder of that name, or one of its keys would be written outside ``target``.
+            VicurError: if no complete folder has that name, or one of its keys would be written outside ``target``.
         """
         with s3_errors(f"{self.address}/{name}"), new_folder(target) as partial:
             keys = self._keys(f"{name}/")
@@ -183,7 +162,7 @@ class S3Folders:
                     remedy="Correct the address.",
                 )
             for key in keys:
-                # A key may contain "..": whoever can write to the bucket chooses it.
+                # A key is any text that someone with write access chose, and may contain "..".
                 place = (partial / key.removeprefix(f"{name}/")).resolve()
                 if not place.is_relative_to(partial.resolve()):
                     raise VicurError(
@@ -195,7 +174,7 @@ class S3Folders:
                 self.client.download_file(self._bucket, self._key(key), str(place))
 
     def remove(self, name: str) -> None:
-        """Remove a folder, its marker first, so that readers never see half of it as complete."""
+        # The marker first, so that an interruption does not leave half a folder that looks complete.
         with s3_errors(f"{self.address}/{name}"):
             keys = sorted(self._keys(f"{name}/"), key=lambda key: key != f"{name}/{self.marker}")
             if keys and keys[0] == f"{name}/{self.marker}":
@@ -216,7 +195,7 @@ class S3Folders:
         return list(self._sizes(start))
 
     def _sizes(self, start: str) -> dict[str, int]:
-        """Return the size in bytes of each object whose key starts with ``start``. Keys are relative to the address."""
+        # Keys are relative to the address. A page has at most 1,000.
         prefix = self._key("")
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix + start)
         return {
@@ -243,7 +222,7 @@ def s3_errors(where: str) -> Iterator[None]:
 
 
 def error_code(error: Exception) -> str:
-    """Return the code of an error response of S3 (``NoSuchKey``), or an empty string for any other error."""
+    """Return the code of an error response of S3 (``NoSuchKey``), or an empty string for other errors."""
     # Connection errors of botocore have a response too, which is None.
     response: dict[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
@@ -261,6 +240,7 @@ def remedy_for(error: Exception, address: str) -> str:
         return _REMEDIES.get(code, "Check the address, the credentials and AWS_ENDPOINT_URL_S3.")
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         return "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (in a cluster: secret vicur-s3)."
+    # The key is sent in a header, where a line break at its end (from a file or a secret) is invalid.
     if "Invalid header value" in str(error):
         return "Set AWS_ACCESS_KEY_ID to the key only: it contains a line break or a space."
     if isinstance(error, ValueError):

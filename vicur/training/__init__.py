@@ -1,6 +1,5 @@
 """On-policy distillation with a privileged teacher."""
 
-from vicur.training.course import TrainSummary
-from vicur.training.train import TRAIN, train
+from vicur.training.train import TRAIN, TrainSummary, train
 
 __all__ = ["TRAIN", "TrainSummary", "train"]

@@ -1,106 +1,347 @@
-"""The responses that a step learns from: the student's rollouts, or references."""
+"""The responses of a batch, scored by student and teacher, and their loss.
+
+The student's forward gives hidden states only. What the loss needs of the vocabulary is computed from them in tiles, as the objective's
+``signal`` asks: no logits [B, T, V] exist at any time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from vicur.answers import is_correct
+from vicur.config.objective import GroupObjective, Objective
+from vicur.modeling.chat import Batch, Prompt
+from vicur.modeling.divergence import weighted_divergence
 from vicur.modeling.generation import Response
+from vicur.modeling.scoring import ResponseStates, response_states, text_config
+from vicur.modeling.token_logprobs import token_logprobs
 from vicur.modeling.vision import ImageFeatures
 from vicur.seeds import substream
-from vicur.training.diagnostics import hint_leakage, reward_metrics
+from vicur.training.diagnostics import RecoveryNorms, engine_gap, hint_leakage, logprob_gap, reward_metrics
 from vicur.training.examples import TrainingExample
-from vicur.training.metrics import Metrics
-from vicur.training.objectives import group_advantages
-from vicur.training.state import TrainState
-from vicur.training.world import World
+from vicur.training.metrics import Metrics, PhaseTimer
+from vicur.training.objectives import (
+    TokenScores,
+    divergence_of,
+    group_advantages,
+    token_loss_of,
+    token_weights,
+    truncated_ratios,
+)
+from vicur.training.state import AnyTeacher, TrainState
+from vicur.training.teachers import ModelTeacher, TeacherScores, teacher_scores
+from vicur.training.vision import SharedFeatures
 
 
 @dataclass(frozen=True, eq=False)
 class Responses:
-    """Responses, one a row; of one prompt side by side.
+    """Responses to a batch of prompts. Those to the same prompt are adjacent.
 
     Attributes:
-        rows: what each responds to.
-        ids: token ids of each.
-        sampled: the rollouts that they are; empty for references.
-        advantages_B: how much better each is than others to its prompt, under ``grpo``.
-        tally: what is known of them before any forward.
-        elsewhere: whether another engine than the student itself drew them.
+        rows: the example of each response.
+        ids: token ids of each response.
+        sampled: the rollouts; empty for reference responses.
+        advantages_B: advantage of each response, if the objective reads advantages.
+        metrics: metrics of the responses themselves.
+        external: whether an engine other than the student sampled them.
     """
 
     rows: Sequence[TrainingExample]
     ids: Sequence[tuple[int, ...]]
     sampled: Sequence[Response]
     advantages_B: Tensor | None
-    tally: Metrics
-    elsewhere: bool = False
+    metrics: Metrics
+    external: bool = False
 
     @property
     def tokens(self) -> int:
-        """Tokens of all responses."""
+        """Number of tokens of all responses."""
         return sum(map(len, self.ids))
 
-    def drawn_logprobs(self, rows: slice) -> Tensor:
-        """Log-probabilities that the tokens of some rows were sampled with, zero at padding [B, R]."""
-        drawn = [torch.tensor(response.logprobs) for response in self.sampled[rows]]
-        return torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True)
+    def sampling_logprobs(self, rows: slice) -> Tensor:
+        """Return the log-probabilities that the tokens of some rows were sampled with [B, R], zero at padding."""
+        logprobs = [torch.tensor(response.logprobs) for response in self.sampled[rows]]
+        return torch.nn.utils.rnn.pad_sequence(logprobs, batch_first=True)
 
 
 def references(rows: Sequence[TrainingExample]) -> Responses:
-    """The reference responses of ``rows``."""
+    """Return the reference responses of ``rows``."""
     ids = [row.reference for row in rows]
-    return Responses(rows, ids, [], None, _lengths(ids))
+    return Responses(rows, ids, [], None, _length_metrics(ids))
 
 
 def rollouts(
-    learner: TrainState, rows: Sequence[TrainingExample], features: dict[str, ImageFeatures], step: int
+    state: TrainState, rows: Sequence[TrainingExample], features: dict[str, ImageFeatures], step: int
 ) -> Responses:
-    """The student's own answers to ``rows``, as many to each as the objective asks for.
+    """Sample the student's responses to this rank's ``rows``, given the features of their images."""
+    config, objective, world = state.config, state.config.effective.objective, state.world
+    each = objective.responses_per_prompt
+    repeated = [row for row in rows for _ in range(each)]
+    # Numbers of the responses in the batch of all ranks: what is sampled must not depend on the number of processes.
+    numbers = range(world.rank, len(rows) * world.size, world.size)
+    state.engine.update(step)
+    sampled = state.engine.generate(
+        [row.student for row in repeated],
+        config.rollout,
+        seed=substream(state.seed, "rollout", step),
+        batch_size=config.rollout_batch_size or len(repeated),
+        encode=lambda _: features,
+        streams=[number * each + place for number in numbers for place in range(each)],
+    )
+    correct = torch.tensor([float(is_correct(r.text, row.example)) for r, row in zip(sampled, repeated, strict=True)])
+    ids = [response.ids for response in sampled]
+    metrics = _length_metrics(ids)
+    metrics.merge([hint_leakage([response.text for response in sampled])])
+    metrics.add_mean("unfinished_share", sum(not response.finished for response in sampled), len(sampled))
+    metrics.add_mean("rollout_accuracy", float(correct.sum()), len(sampled))
+    advantages_B = None
+    if isinstance(objective, GroupObjective):
+        rewards_GN = correct.view(len(rows), each)
+        advantages_B = group_advantages(rewards_GN, scale=objective.scale).flatten()
+        metrics.merge([reward_metrics(rewards_GN)])
+    return Responses(repeated, ids, sampled, advantages_B, metrics, external=config.rollout.is_external)
+
+
+def _length_metrics(ids: Sequence[tuple[int, ...]]) -> Metrics:
+    metrics = Metrics()
+    metrics.add_mean("response_tokens", sum(map(len, ids)), len(ids))
+    return metrics
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """The loss of some responses, and scores from the same forward.
+
+    Attributes:
+        value: their part of the batch's loss, with its graph.
+        student_BR: the student's log-probabilities of the tokens, without graph, zero at padding.
+        teacher_BR: the teacher's, if the objective reads a teacher.
+        entropy_BR: entropies of the student's distributions, in nats.
+        metrics: means over the tokens.
+    """
+
+    value: Tensor
+    student_BR: Tensor
+    teacher_BR: Tensor | None
+    entropy_BR: Tensor
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class EngineLogprobs:
+    """Log-probabilities [B, R] of an external rollout engine, for importance weights of at most ``cap``."""
+
+    logprobs_BR: Tensor
+    cap: float
+
+
+def objective_loss(
+    objective: Objective,
+    student: ResponseStates,
+    weights_BR: Tensor,
+    forbidden: Tensor,
+    *,
+    teacher: TeacherScores | None = None,
+    advantages_B: Tensor | None = None,
+    old_BR: Tensor | None = None,
+    clipped: bool = False,
+    engine: EngineLogprobs | None = None,
+) -> Loss:
+    """Return the loss of some responses.
 
     Args:
-        learner: the student and how it samples.
-        rows: the prompts of this process, every n-th of the batch's.
-        features: features of their images from the student's tower.
-        step: step number, which names the substream of the draws.
+        objective: the objective.
+        student: the student's states of the responses, with their graph.
+        weights_BR: weights of the tokens, from :func:`~vicur.training.objectives.token_weights`.
+        forbidden: sorted ids of the tokens that are never sampled.
+        teacher: scores of the teacher, if the objective reads one.
+        advantages_B: advantage of each response, if the objective reads advantages.
+        old_BR: log-probabilities of the tokens before the first update on them, if the batch serves several.
+        clipped: whether PPO's ratio is clipped. Without ``old_BR``, it is 1.
+        engine: log-probabilities of an external rollout engine, if policy gradients correct for it.
     """
-    config, objective = learner.config, learner.config.effective.objective
-    asked = [row for row in rows for _ in range(config.responses_per_prompt)]
-    streams = _streams(len(rows), config.responses_per_prompt, learner.processes)
-    learner.engine.update(step)
-    sampled = learner.engine.generate(
-        [row.student for row in asked],
-        config.rollout,
-        seed=substream(learner.seed, "rollout", step),
-        batch_size=config.rollout_batch_size or len(asked),
-        encode=lambda _: features,
-        streams=streams,
+    mask_BR, weights_N = student.mask_BR, weights_BR[student.mask_BR]
+    if objective.signal == "vocabulary":
+        assert teacher is not None
+        assert teacher.states is not None
+        found = weighted_divergence(student, teacher.states, divergence_of(objective), weights_N, forbidden)
+        return _loss(student, found.loss, found.student_N, found.teacher_N, found.entropy_N, {})
+    top = None if teacher is None else teacher.top
+    # One pass over the vocabulary gives the sampled token, in column 0, and the teacher's top tokens.
+    ids_NK = student.targets_N[:, None] if top is None else torch.cat([student.targets_N[:, None], top.ids_NK], dim=1)
+    student_NK, entropy_N = token_logprobs(student.hidden_NH, student.head_VH, ids_NK, forbidden)
+    student_N = student_NK[:, 0]
+    old_N = old_BR[mask_BR] if old_BR is not None else student_N.detach() if clipped else None
+    engine_metrics: dict[str, float] = {}
+    if engine is not None:
+        before_N = student_N if old_N is None else old_N
+        ratios_N = truncated_ratios(before_N, engine.logprobs_BR[mask_BR], cap=engine.cap)
+        weights_N = weights_N * ratios_N
+        truncated = float((ratios_N >= engine.cap).float().mean())
+        engine_metrics = {"rollout/importance": float(ratios_N.mean()), "rollout/truncated_share": truncated}
+    advantages_N = None
+    if "advantage" in objective.reads:
+        assert advantages_B is not None
+        advantages_N = advantages_B[:, None].expand(mask_BR.shape)[mask_BR]
+    scores = TokenScores(
+        student_N,
+        weights_N,
+        teacher_N=None if teacher is None else teacher.logprobs_N,
+        advantages_N=advantages_N,
+        old_N=old_N,
+        student_NK=None if top is None else student_NK[:, 1:],
+        teacher_NK=None if top is None else top.logprobs_NK,
     )
-    right = torch.tensor([float(is_correct(r.text, row.example)) for r, row in zip(sampled, asked, strict=True)])
-    ids = [response.ids for response in sampled]
-    tally = _lengths(ids)
-    tally.join([hint_leakage([response.text for response in sampled])])
-    tally.average("unfinished_share", sum(not response.finished for response in sampled), len(sampled))
-    tally.average("rollout_accuracy", float(right.sum()), len(sampled))
-    advantages_B = None
-    if objective.type == "grpo":
-        rewards_GN = right.view(len(rows), objective.group_size)
-        advantages_B = group_advantages(rewards_GN, scale=objective.scale).flatten()
-        tally.join([reward_metrics(rewards_GN)])
-    return Responses(asked, ids, sampled, advantages_B, tally, elsewhere=config.rollout.elsewhere)
+    value, metrics = token_loss_of(objective, scores)
+    return _loss(student, value, student_N, scores.teacher_N, entropy_N, metrics | engine_metrics)
 
 
-def _streams(prompts: int, each: int, processes: World) -> list[int]:
-    """Numbers of the responses in the whole batch: what a response draws does not depend on the process that draws it."""
-    numbers = range(processes.rank, prompts * processes.count, processes.count)
-    return [number * each + place for number in numbers for place in range(each)]
+def _loss(
+    states: ResponseStates,
+    value: Tensor,
+    student_N: Tensor,
+    teacher_N: Tensor | None,
+    entropy_N: Tensor,
+    metrics: dict[str, float],
+) -> Loss:
+    teacher_BR = None if teacher_N is None else states.padded(teacher_N)
+    return Loss(value, states.padded(student_N.detach()), teacher_BR, states.padded(entropy_N), metrics)
 
 
-def _lengths(ids: Sequence[tuple[int, ...]]) -> Metrics:
-    tally = Metrics()
-    tally.average("response_tokens", sum(map(len, ids)), len(ids))
-    return tally
+class ScoredBatch:
+    """A batch of responses with everything that its loss depends on. It may be scored in parts (micro-batches).
+
+    Args:
+        state: student, teacher and settings.
+        responses: the responses.
+        teacher_features: features of their images from the teacher's tower.
+        timer: measures the time spent on the teacher.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        responses: Responses,
+        teacher_features: dict[str, ImageFeatures],
+        timer: PhaseTimer,
+    ) -> None:
+        self.responses = responses
+        self._state = state
+        self._timer = timer
+        self._teacher_features = teacher_features
+        vocabulary = text_config(state.student).vocab_size
+        self._forbidden = state.chat.forbidden_ids(vocabulary).to(state.world.device)
+        self._objective = state.config.effective.objective
+        self._recovery = RecoveryNorms(state.student)
+        # By the first row of a part: the teacher's scores, and the first update's loss with the mask of its tokens.
+        self._teacher_scores: dict[int, TeacherScores] = {}
+        self._first: dict[int, tuple[Loss, Tensor]] = {}
+
+    def parts(self) -> Iterator[slice]:
+        """Yield the micro-batches, as rows of the batch."""
+        rows = len(self.responses.rows)
+        size = self._state.config.micro_batch_size or rows
+        for start in range(0, rows, size):
+            yield slice(start, min(start + size, rows))
+
+    def loss(self, part: slice, features: SharedFeatures) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of some rows, as a part of the batch's loss, and its metrics.
+
+        Args:
+            part: the rows.
+            features: features of the images from the student's tower with its current weights.
+        """
+        state, responses, device = self._state, self.responses, self._state.world.device
+        teacher = None if state.teacher is None else self._scores_of(state.teacher, part)
+        self._timer.end("teacher")
+        batch = self._collate([row.student for row in responses.rows[part]], part, device)
+        first = part.start not in self._first
+        old_BR, engine = self._old_logprobs(part), self._engine_logprobs(part)
+
+        def score() -> tuple[Tensor, Loss, Tensor]:
+            states = response_states(state.student, batch, features.values)
+            loss = objective_loss(
+                self._objective,
+                states,
+                token_weights(states.mask_BR, len(responses.rows) * state.world.size),
+                self._forbidden,
+                teacher=teacher,
+                advantages_B=None if responses.advantages_B is None else responses.advantages_B[part].to(device),
+                old_BR=old_BR,
+                clipped=state.config.updates_per_batch > 1,
+                engine=engine,
+            )
+            return loss.value, loss, states.mask_BR
+
+        with self._recovery if first else nullcontext(), state.recomputation.active():
+            value, loss, mask_BR = state.parallel.run_for_backward(score)
+        if first:
+            self._first[part.start] = (replace(loss, value=value.detach()), mask_BR)
+        return value, loss.metrics
+
+    def metrics(self) -> Metrics:
+        """Return log-prob gap, entropy and the strength of cue recovery in the first update, in which the student is on policy."""
+        metrics = Metrics()
+        for loss, mask_BR in self._first.values():
+            metrics.add_mean("entropy", float(loss.entropy_BR[mask_BR].sum()), int(mask_BR.sum()))
+            if loss.teacher_BR is not None:
+                metrics.merge([logprob_gap(loss.teacher_BR, loss.student_BR, mask_BR)])
+        metrics.merge([self._recovery.metrics()])
+        return metrics
+
+    def engine_gap(self) -> Metrics:
+        """Return the log-prob gap between an external rollout engine and the student in the first update."""
+        metrics = Metrics()
+        if self.responses.external:
+            for start, (loss, mask_BR) in self._first.items():
+                engine_BR = self.responses.sampling_logprobs(slice(start, start + len(mask_BR))).to(mask_BR.device)
+                metrics.merge([engine_gap(engine_BR, loss.student_BR, mask_BR)])
+        return metrics
+
+    def _old_logprobs(self, part: slice) -> Tensor | None:
+        if self._state.config.updates_per_batch == 1:
+            return None
+        if not self.responses.external:
+            return self.responses.sampling_logprobs(part).to(self._state.world.device)
+        # An external engine's log-probabilities are not the student's. Those come from its own forward in the first update.
+        first = self._first.get(part.start)
+        return None if first is None else first[0].student_BR
+
+    def _engine_logprobs(self, part: slice) -> EngineLogprobs | None:
+        importance = self._state.config.rollout.importance
+        if not self.responses.external or importance.type == "none":
+            return None
+        return EngineLogprobs(self.responses.sampling_logprobs(part).to(self._state.world.device), importance.cap)
+
+    def _scores_of(self, teacher: AnyTeacher, part: slice) -> TeacherScores:
+        """Return the teacher's scores of some rows. All updates on the batch use the same."""
+        known = self._teacher_scores.get(part.start)
+        if known is not None:
+            return known
+        prompts = [row.teacher for row in self.responses.rows[part]]
+        if isinstance(teacher, ModelTeacher):
+            scores = self._teacher_forward(teacher, prompts, part)
+        else:
+            scores = TeacherScores(teacher.logprobs(prompts, self.responses.ids[part]))
+        scores = scores.to(self._state.world.device)
+        if self._state.config.updates_per_batch > 1:
+            self._teacher_scores[part.start] = scores
+        return scores
+
+    def _teacher_forward(self, teacher: ModelTeacher, prompts: Sequence[Prompt], part: slice) -> TeacherScores:
+        device = self._state.world.teacher_device
+        batch, forbidden = self._collate(prompts, part, device), self._forbidden.to(device)
+        with teacher.scoring():
+            return teacher.parallel.run(
+                lambda: teacher_scores(
+                    self._objective, response_states(teacher.model, batch, self._teacher_features), forbidden
+                )
+            )
+
+    def _collate(self, prompts: Sequence[Prompt], part: slice, device: torch.device) -> Batch:
+        return self._state.chat.collate(prompts, self.responses.ids[part], device=str(device))

@@ -1,8 +1,8 @@
-"""The checkpoint of a training: everything that it needs to go on as if it had never stopped, in safetensors and JSON.
+"""Checkpoints: all that a training needs to resume exactly, as safetensors and JSON, never as pickles.
 
-Tensors stand under the names of the model's parameters, whole, however many processes share them: a checkpoint does not depend on how
-many wrote it. There is no generator state to keep, since whatever is drawn is drawn from substreams of the root seed that are named by
-the step, and no scheduler's, since the learning rate is a function of the step. Nothing is pickled.
+Tensors are stored in full, under the names of the model's parameters, so any number of processes can resume from any checkpoint. There is
+no generator state, since random draws come from substreams of the root seed that are named by the step, and no scheduler state, since the
+learning rate is a function of the step.
 """
 
 from __future__ import annotations
@@ -26,23 +26,24 @@ from vicur.errors import VicurError
 from vicur.modeling.disk import disk_errors
 from vicur.storage.folders import file_sha256
 from vicur.training.world import World
+from vicur.wording import listed
 
 CHECKSUMS = "checksums.json"
 _STATE = "state.json"
 _GROUPS = ("model", "best", "optimizer", "extra")
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 @dataclass
 class Progress:
-    """How far a training is, apart from its tensors.
+    """The progress of a training, without tensors.
 
     Attributes:
-        step: updates made.
+        step: number of steps made.
         best_accuracy: best validation accuracy so far.
-        best_step: updates made when it was reached.
-        stale: validations since.
-        records: one record of metrics a step, and one a validation, in order.
+        best_step: number of steps made when it was reached.
+        stale: number of validations since then.
+        records: the metrics of each step, in order, preceded by those of the validation before step 1.
     """
 
     step: int
@@ -54,15 +55,15 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A training at one moment.
+    """The state of a training after a step.
 
     Attributes:
-        progress: how far it is.
-        identity: what the training is: its settings, inputs, seed and code (``vicur.stage.stage_identity``).
+        progress: its progress.
+        identity: its settings, inputs, seed and code (``vicur.stage.runner.stage_identity``).
         model: the trained weights by name.
-        best: those that were best on validation.
+        best: the trained weights with the best validation accuracy.
         optimizer: AdamW's state, as ``<weight>.<moment>``.
-        extra: other tensors that change as it trains (a moving average).
+        extra: other tensors that change during the training (a moving average).
     """
 
     progress: Progress
@@ -74,83 +75,78 @@ class Checkpoint:
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that are trained, tied ones once, by name."""
+    """Return the trained parameters by name, tied ones once."""
     return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def restore(kept: Mapping[str, Tensor], tensors: Mapping[str, Tensor], processes: World) -> None:
-    """Puts kept tensors back, in place.
-
-    Args:
-        kept: what :meth:`~vicur.training.world.World.collect` gave; process 0 has it.
-        tensors: those of the models, by name.
-        processes: all that the models are spread over.
+def restore(saved: Mapping[str, Tensor], tensors: Mapping[str, Tensor], world: World) -> None:
+    """Copy rank 0's saved tensors, as returned by :meth:`~vicur.training.world.World.collect`, into the tensors of all ranks.
 
     Raises:
-        VicurError: where they are not those that this training has.
+        VicurError: if names or shapes differ. No tensor is changed then.
     """
-    if processes.is_main:
+    if world.is_main:
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         wrong = sorted(
-            shapes.keys() ^ kept.keys() | {n for n in shapes.keys() & kept.keys() if shapes[n] != kept[n].shape}
+            shapes.keys() ^ saved.keys() | {n for n in shapes.keys() & saved.keys() if shapes[n] != saved[n].shape}
         )
         if wrong:
             raise VicurError(
-                f"holds other weights than those that are trained ({', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}).",
+                f"the weights of the checkpoint are not those that this training trains ({listed(wrong, shown=3)}).",
                 where="checkpoint",
                 remedy="Train the same parts of the same model, or start a new training.",
             )
-    processes.hand_out(kept, tensors)
+    world.distribute(saved, tensors)
 
 
-def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, processes: World) -> dict[str, Tensor]:
-    """State of the optimizer by weight, in process 0; its settings come from the configuration."""
-    state: Any = get_optimizer_state_dict(model, optimizer, options=_WHOLE).get("state", {})
+def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, world: World) -> dict[str, Tensor]:
+    """Return the optimizer's state by weight, on rank 0. Learning rate and the like come from the configuration instead."""
+    state: Any = get_optimizer_state_dict(model, optimizer, options=_FULL).get("state", {})
     moments = {f"{name}.{moment}": value for name, of in state.items() for moment, value in of.items()}
-    return {key: value.clone() for key, value in moments.items()} if processes.is_main else {}
+    # Clones, since on a CPU the state dict shares memory with the optimizer.
+    return {key: value.clone() for key, value in moments.items()} if world.is_main else {}
 
 
 def restore_optimizer(
-    model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], processes: World
+    model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], world: World
 ) -> None:
-    """Puts a state from :func:`optimizer_state` back, which process 0 has."""
+    """Restore rank 0's state from :func:`optimizer_state` on all ranks."""
     moments: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name, _, moment = key.rpartition(".")
         moments.setdefault(name, {})[moment] = value
-    groups = get_optimizer_state_dict(model, optimizer, options=_WHOLE).get("param_groups", [])
-    wanted: Any = {"state": moments, "param_groups": groups} if processes.is_main else {}
-    options = StateDictOptions(
-        full_state_dict=True, cpu_offload=processes.count == 1, broadcast_from_rank0=processes.count > 1
-    )
-    set_optimizer_state_dict(model, optimizer, wanted, options=options)
+    groups = get_optimizer_state_dict(model, optimizer, options=_FULL).get("param_groups", [])
+    content: Any = {"state": moments, "param_groups": groups} if world.is_main else {}
+    options = StateDictOptions(full_state_dict=True, cpu_offload=world.size == 1, broadcast_from_rank0=world.size > 1)
+    set_optimizer_state_dict(model, optimizer, content, options=options)
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Writes the files of a checkpoint to ``folder``, the checksums of all others last.
+    """Write the files of a checkpoint to ``folder``.
 
     Raises:
-        OSError: where the disk is full or the folder cannot be written.
+        OSError: if the disk is full or the folder is read-only.
     """
     for group in _GROUPS:
         with disk_errors(folder):
             save_file(dict(getattr(checkpoint, group)), folder / f"{group}.safetensors")
     state = {"progress": asdict(checkpoint.progress), "identity": checkpoint.identity}
     (folder / _STATE).write_text(json.dumps(state), encoding="utf-8")
+    # Last: a folder without checksums is incomplete.
     sums = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
     (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
-    """The checkpoint in ``folder``; ``None`` where a file is missing or damaged."""
-    if not _is_whole(folder):
+    """Read the checkpoint in ``folder``. Returns ``None`` if a file is missing or damaged."""
+    if not _is_intact(folder):
         return None
     state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
     groups = {group: load_file(folder / f"{group}.safetensors") for group in _GROUPS}
     return Checkpoint(Progress(**state["progress"]), state["identity"], **groups)
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_intact(folder: Path) -> bool:
     files = {f"{group}.safetensors" for group in _GROUPS} | {_STATE}
     try:
         sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))

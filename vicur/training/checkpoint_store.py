@@ -1,8 +1,8 @@
-"""Where the checkpoints of a training lie: folders ``step-000040`` that are whole or absent, on this machine, and on S3 where asked.
+"""The checkpoints of a training: folders ``step-000040`` on this machine, with copies on S3 if an address is given.
 
-A checkpoint is written beside its place and renamed; with S3 it is uploaded then, its checksums last, so that a training goes on from
-it on another machine. One that the disk has damaged is passed over with a warning. A training only goes on from its own
-checkpoints: those of other settings, inputs, seed or code are refused, with the difference, or forked from where that is asked for.
+A folder is either complete or absent: it is written under a temporary name and renamed, and uploaded with its checksums last. Damaged
+checkpoints are skipped with a warning. A training resumes from its own checkpoints only; those with other settings, inputs, seed or code
+raise an error that shows the difference, unless the training forks from them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from vicur.storage.folders import new_folder
 from vicur.storage.s3 import S3Folders, is_s3
 from vicur.tracking.records import flattened
 from vicur.training.checkpoint import CHECKSUMS, Checkpoint, read_checkpoint, write_checkpoint
+from vicur.wording import differences, listed
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 8
 _NAME = re.compile(r"step-\d{6}")
 
 
@@ -33,11 +33,11 @@ class CheckpointStore:
     """The checkpoints of one training.
 
     Attributes:
-        folder: where they lie on this machine.
-        remote: where they are uploaded to as well.
-        identity: what the training is.
-        keep: newest checkpoints that are kept.
-        fork_from: the store of another training that this one begins with, where it has no checkpoint of its own yet.
+        folder: folder on this machine.
+        remote: their copies on S3.
+        identity: identity of the training.
+        keep: number of newest checkpoints to keep.
+        fork_from: checkpoints of another training to start from as long as this one has none.
     """
 
     folder: Path
@@ -47,25 +47,25 @@ class CheckpointStore:
     fork_from: CheckpointStore | None = None
 
     @classmethod
-    def of(cls, context: Context, keep: int) -> CheckpointStore:
-        """The store that a stage's context asks for.
+    def from_context(cls, context: Context, keep: int) -> CheckpointStore:
+        """Return the store that a stage's context configures.
 
         Raises:
-            VicurError: for an address that cannot be used.
+            VicurError: if an address is invalid.
         """
         other = None
         if context.fork_from is not None:
-            folder, remote = _place(context.fork_from, context.work / "forked")
+            folder, remote = _locations(context.fork_from, context.work / "forked")
             other = cls(folder, remote, {}, keep)
-        folder, remote = _place(context.checkpoints, context.work)
+        folder, remote = _locations(context.checkpoints, context.work)
         return cls(folder, remote, context.identity, keep, other)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keeps a checkpoint, and removes all but the newest.
+        """Save a checkpoint and delete all but the newest ones.
 
         Raises:
-            OSError: where this machine's disk takes it not; what was kept stays.
-            VicurError: where S3 takes it not.
+            OSError: if the disk is full or read-only. Existing checkpoints are untouched.
+            VicurError: if the upload to S3 fails.
         """
         name = f"step-{checkpoint.progress.step:06d}"
         with new_folder(self.folder / name) as partial:
@@ -78,43 +78,43 @@ class CheckpointStore:
                 self.remote.remove(old)
 
     def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint of this training, else that which it is forked from; ``None`` where there is neither.
+        """Return the newest intact checkpoint of this training, else that to fork from, else ``None``.
 
         Raises:
-            VicurError: where the checkpoints are another training's, or there is nothing to fork from.
+            VicurError: if the checkpoints belong to another training, or there is none to fork from.
         """
-        for where, found in self._whole():
-            self._require_own(found, where)
-            return found
+        for where, checkpoint in self._intact():
+            self._require_own(checkpoint, where)
+            return checkpoint
         if self.fork_from is None:
             return None
-        for where, found in self.fork_from._whole():
-            log.info("goes on from %s, forked", where)
-            return found
+        for where, checkpoint in self.fork_from._intact():
+            log.info("forking from %s", where)
+            return checkpoint
         raise VicurError(
-            "holds no whole checkpoint to fork from.",
+            "there is no intact checkpoint to fork from.",
             where=self.fork_from.address,
-            remedy="Name the folder or address that an earlier training kept its checkpoints at.",
+            remedy="Set --fork-from to the folder or address with the checkpoints of an earlier training.",
         )
 
     @property
     def address(self) -> str:
-        """Where it is, for people."""
+        """Folder or S3 address, for messages."""
         return str(self.folder) if self.remote is None else self.remote.address
 
-    def _whole(self) -> Iterator[tuple[str, Checkpoint]]:
-        """Whole checkpoints and where they are, newest first; a remote one is brought here first."""
+    def _intact(self) -> Iterator[tuple[str, Checkpoint]]:
+        """Yield intact checkpoints with their addresses, newest first. Those on S3 are downloaded."""
         remote = set(self._on(self.remote)) if self.remote is not None else set()
         for name in sorted({*self._local(), *remote}, reverse=True):
             where = f"{self.address}/{name}"
-            found = read_checkpoint(self.folder / name) if name in self._local() else None
-            if found is None and self.remote is not None and name in remote:
+            checkpoint = read_checkpoint(self.folder / name) if name in self._local() else None
+            if checkpoint is None and self.remote is not None and name in remote:
                 self.remote.get(name, self.folder / name)
-                found = read_checkpoint(self.folder / name)
-            if found is not None:
-                yield where, found
+                checkpoint = read_checkpoint(self.folder / name)
+            if checkpoint is not None:
+                yield where, checkpoint
             else:
-                log.warning("%s is damaged: the checkpoint before it is used", where)
+                log.warning("%s is damaged; trying the checkpoint before it", where)
 
     def _local(self) -> list[str]:
         return _checkpoints(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
@@ -123,30 +123,29 @@ class CheckpointStore:
     def _on(remote: S3Folders) -> list[str]:
         return _checkpoints(remote.names())
 
-    def _require_own(self, found: Checkpoint, where: str) -> None:
-        was, now = dict(flattened(found.identity)), dict(flattened(self.identity))
-        changed = [
-            f"{key}: {was.get(key, 'absent')} -> {now.get(key, 'absent')}"
-            for key in sorted(was.keys() | now.keys())
-            if was.get(key) != now.get(key)
-        ]
+    def _require_own(self, checkpoint: Checkpoint, where: str) -> None:
+        # A setting that an older checkpoint does not have is equal to one that is not set.
+        saved, own = (
+            {key: value for key, value in flattened(identity) if value is not None}
+            for identity in (checkpoint.identity, self.identity)
+        )
+        changed = differences(saved, own, "{key}: {first} -> {second}")
         if changed:
-            more = f", and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
             raise VicurError(
-                f"is of a training that differs from this one ({'; '.join(changed[:_SHOWN])}{more}).",
+                f"the checkpoint belongs to a different training ({listed(changed, shown=8, separator='; ')}).",
                 where=where,
-                remedy="Train as before, or keep the checkpoints of this training elsewhere: "
-                f"anew, or going on from those with --fork-from {self.address}.",
+                remedy="Restore these settings, or choose another place for the checkpoints of this training with --checkpoints; to start "
+                f"it from the existing ones, add --fork-from {self.address}.",
             )
 
 
 def _checkpoints(names: Iterable[str]) -> list[str]:
-    """Those that are names of checkpoints, in the order of their steps. A folder of the user's may hold other things."""
+    """Return the names of checkpoints, in the order of their steps. Other things in a user's folder are ignored."""
     return sorted(name for name in names if _NAME.fullmatch(name))
 
 
-def _place(address: str | None, work: Path) -> tuple[Path, S3Folders | None]:
-    """Folder on this machine, and S3 behind it, of an address."""
+def _locations(address: str | None, work: Path) -> tuple[Path, S3Folders | None]:
+    """Return the local folder and the S3 copy of an address."""
     if address is None:
         return work, None
     if is_s3(address):

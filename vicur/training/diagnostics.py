@@ -1,4 +1,4 @@
-"""What the paper tracks while a student trains: where the teacher and the student part, and whether the hint leaks."""
+"""Training diagnostics: log-prob gaps, hint leakage, rewards and the strength of cue recovery."""
 
 from __future__ import annotations
 
@@ -11,84 +11,125 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vicur.answers import hint_leaks
+from vicur.errors import VicurError
 from vicur.modeling.positions import CuePositions
 from vicur.modeling.recovery import CueRecovery
 from vicur.training.metrics import Metrics
 
-_SEGMENTS = ("quarter_1", "quarter_2", "quarter_3", "quarter_4")
+ENGINE_GAP_MEAN, ENGINE_GAP_MAX = "rollout/logprob_gap_mean", "rollout/logprob_gap_max"
+_QUARTERS = ("quarter_1", "quarter_2", "quarter_3", "quarter_4")
 
 
 def logprob_gap(teacher_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Metrics:
-    """Teacher minus student log-prob of the sampled tokens, in nats a token: whole response, halves, quarters.
+    """Return teacher minus student log-prob of the sampled tokens, in nats a token, for whole responses, halves and quarters.
 
-    Token n of a response of length N lies in quarter floor(4 n / N). Segments are averaged over all tokens of the batch that lie in them;
-    one that no token lies in (responses of fewer than four tokens) is left out.
+    Token n of a response of length N is in quarter floor(4 n / N). A segment is averaged over all of its tokens in the batch. Segments
+    without tokens (in responses with fewer than four) do not appear.
     """
     gap_BR = (teacher_BR - student_BR).detach()
     length_B1 = mask_BR.sum(-1, keepdim=True).clamp(min=1)
     place_BR = mask_BR.cumsum(-1) - 1
     quarter_BR = torch.div(4 * place_BR, length_B1, rounding_mode="floor")
-    parts = {"whole": mask_BR, "half_1": mask_BR & (quarter_BR < 2), "half_2": mask_BR & (quarter_BR >= 2)}
-    parts |= {name: mask_BR & (quarter_BR == n) for n, name in enumerate(_SEGMENTS)}
-    tally = Metrics()
-    for name, part in parts.items():
-        tally.average(f"gap/{name}", float(gap_BR[part].sum()), int(part.sum()))
-    return tally
+    segments = {"whole": mask_BR, "half_1": mask_BR & (quarter_BR < 2), "half_2": mask_BR & (quarter_BR >= 2)}
+    segments |= {name: mask_BR & (quarter_BR == n) for n, name in enumerate(_QUARTERS)}
+    metrics = Metrics()
+    for name, segment in segments.items():
+        metrics.add_mean(f"gap/{name}", float(gap_BR[segment].sum()), int(segment.sum()))
+    return metrics
+
+
+def engine_gap(engine_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Metrics:
+    """Return mean and maximum of |log q(y_n) - log p_theta(y_n)| over tokens, in nats, before the first update on them.
+
+    Args:
+        engine_BR: log q, of the engine that sampled the tokens.
+        student_BR: log p_theta, of the trainer's forward.
+        mask_BR: true at tokens of a response.
+    """
+    # A NaN of the student itself is not the engine's fault. The loss reports it.
+    gap_N = (engine_BR - student_BR)[mask_BR & ~student_BR.isnan()].abs()
+    metrics = Metrics()
+    if len(gap_N):
+        metrics.add_mean(ENGINE_GAP_MEAN, float(gap_N.sum()), len(gap_N))
+        metrics.add_max(ENGINE_GAP_MAX, float(gap_N.max()))
+    return metrics
+
+
+def require_small_engine_gap(metrics: Mapping[str, float], limit: float, step: int) -> None:
+    """Check that rollouts come from nearly the student's own distribution.
+
+    Args:
+        metrics: metrics of the step, including :func:`engine_gap`.
+        limit: largest mean gap.
+        step: number of the step, from 0.
+
+    Raises:
+        VicurError: if the mean gap is larger, or NaN.
+    """
+    # Written as a negation, so that NaN fails.
+    if ENGINE_GAP_MEAN in metrics and not metrics[ENGINE_GAP_MEAN] <= limit:
+        raise VicurError(
+            f"at step {step + 1} the log-probabilities of rollout engine and trainer differ by {metrics[ENGINE_GAP_MEAN]:.2g} nats a token "
+            f"(at most {metrics[ENGINE_GAP_MAX]:.2g}), but the limit is {limit:g}: the rollouts are not on policy.",
+            where="training.rollout.max_logprob_gap",
+            remedy="In bfloat16, some hundredths are rounding: raise the limit and set training.rollout.importance to truncated. A larger "
+            "gap is a bug in the engine: set training.rollout.engine to transformers. The last checkpoint is from before this step.",
+        )
 
 
 def hint_leakage(texts: Sequence[str]) -> Metrics:
-    """Responses that hold the whole word "Hint", in any case, and how often they hold it (the paper's two counts)."""
+    """Count the responses that contain the word "Hint", in any case, and its occurrences (the paper's two counts)."""
     counts = [hint_leaks(text) for text in texts]
-    tally = Metrics()
-    tally.add("leakage/samples", sum(count > 0 for count in counts))
-    tally.add("leakage/occurrences", sum(counts))
-    return tally
+    metrics = Metrics()
+    metrics.add_sum("leakage/samples", sum(count > 0 for count in counts))
+    metrics.add_sum("leakage/occurrences", sum(counts))
+    return metrics
 
 
 def epoch_leakage(
     records: Sequence[Mapping[str, float]], step: int, batch_size: int, examples: int
 ) -> dict[str, float]:
-    """The counts of :func:`hint_leakage` summed over an epoch (the paper's table), at the step that ends one.
+    """Return the counts of :func:`hint_leakage` summed over an epoch (the paper's table), at the step that ends one.
 
-    A step belongs to the epoch that its batch begins in.
+    A step belongs to the epoch in which its batch starts.
 
     Args:
-        records: metrics of the steps so far, with their number (from 1) under ``step``.
-        step: number of the newest.
+        records: metrics of the steps so far, each with its number (from 1) as ``step``.
+        step: number of the newest step.
         batch_size: prompts a step.
         examples: prompts an epoch.
 
     Returns:
-        ``leakage/epoch``, counted from 1, with its sums; empty where the epoch goes on or nothing was sampled.
+        ``leakage/epoch``, counted from 1, and its sums. Empty if the step does not end an epoch or nothing was sampled in it.
     """
     epoch = (step - 1) * batch_size // examples
     if step * batch_size // examples == epoch:
         return {}
-    mine = [r for r in records if "leakage/samples" in r and (int(r["step"]) - 1) * batch_size // examples == epoch]
-    if not mine:
+    own = [r for r in records if "leakage/samples" in r and (int(r["step"]) - 1) * batch_size // examples == epoch]
+    if not own:
         return {}
     return {
         "leakage/epoch": float(epoch + 1),
-        "leakage/epoch_samples": sum(r["leakage/samples"] for r in mine),
-        "leakage/epoch_occurrences": sum(r["leakage/occurrences"] for r in mine),
+        "leakage/epoch_samples": sum(r["leakage/samples"] for r in own),
+        "leakage/epoch_occurrences": sum(r["leakage/occurrences"] for r in own),
     }
 
 
 def reward_metrics(rewards_GN: Tensor) -> Metrics:
-    """Mean and spread of the rewards of N responses to each of G prompts, and the share of groups that agree: those teach nothing."""
-    agree_G = (rewards_GN == rewards_GN[:, :1]).all(dim=-1)
-    tally = Metrics()
-    tally.average("reward/mean", float(rewards_GN.sum()), rewards_GN.numel())
-    tally.average("reward/std", float(rewards_GN.std(dim=-1).sum()), len(rewards_GN))
-    tally.average("reward/groups_without_signal", int(agree_G.sum()), len(rewards_GN))
-    return tally
+    """Return mean and standard deviation of the rewards, and the share of groups whose rewards are equal (which have no gradient)."""
+    equal_G = (rewards_GN == rewards_GN[:, :1]).all(dim=-1)
+    metrics = Metrics()
+    metrics.add_mean("reward/mean", float(rewards_GN.sum()), rewards_GN.numel())
+    metrics.add_mean("reward/std", float(rewards_GN.std(dim=-1).sum()), len(rewards_GN))
+    metrics.add_mean("reward/groups_without_signal", int(equal_G.sum()), len(rewards_GN))
+    return metrics
 
 
 class RecoveryNorms:
-    """Reads how strong cue recovery is, while it is entered: norm of its update of a sink over the norm of the sink's state.
+    """Record the strength of cue recovery inside a ``with`` block: the norm of a sink's update over the norm of its state.
 
     Args:
-        model: any model; one without the module tells nothing.
+        model: any model. Without the module there are no metrics.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -98,7 +139,7 @@ class RecoveryNorms:
 
     def __enter__(self) -> RecoveryNorms:
         if self._module is not None:
-            self._hook = self._module.register_forward_hook(self._read)
+            self._hook = self._module.register_forward_hook(self._record)
         return self
 
     def __exit__(
@@ -107,18 +148,19 @@ class RecoveryNorms:
         if self._hook is not None:
             self._hook.remove()
 
-    def tally(self) -> Metrics:
-        """The mean over sinks and layers; empty where there was none."""
-        tally = Metrics()
+    def metrics(self) -> Metrics:
+        """Return the mean over sinks and layers."""
+        metrics = Metrics()
         if self._ratios:
             ratios = torch.cat(self._ratios)
-            tally.average("recovery/update_ratio", float(ratios.sum()), len(ratios))
-        return tally
+            metrics.add_mean("recovery/update_ratio", float(ratios.sum()), len(ratios))
+        return metrics
 
     @torch.no_grad()
-    def _read(self, module: CueRecovery, args: tuple[Any, ...], output_BTH: Tensor) -> None:
+    def _record(self, module: CueRecovery, args: tuple[Any, ...], output_BTH: Tensor) -> None:
         positions: CuePositions = args[0]
         layer, hidden_BTH = args[1], args[2]
+        # The module is called after every layer and acts after some.
         if str(layer) not in module.layers:
             return
         before_SH = hidden_BTH.flatten(0, 1)[positions.sinks_S].float()

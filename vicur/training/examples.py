@@ -1,4 +1,4 @@
-"""What a training reads: questions with the hint that their teacher gets, and the order in which they are taken."""
+"""The examples of a training with their prompts, and the order of its batches."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat, Pixels, Prompt
 from vicur.seeds import numpy_generator
-from vicur.training.supervised import reference_response
+from vicur.wording import listed
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingExample:
-    """An example and what it is taught with.
+    """An example with its prompts.
 
     Attributes:
-        example: the question and its answer.
-        student: the prompt that the student answers.
-        teacher: the same with the hint; without a privilege, the same.
-        reference: token ids of the response that supervised training teaches; empty for other objectives.
+        example: question and answer.
+        student: the student's prompt.
+        teacher: the same prompt with the hint, or the student's prompt if there is no privilege.
+        reference: token ids of the reference response, if the objective learns from references.
     """
 
     example: Example
@@ -36,7 +36,7 @@ class TrainingExample:
 def training_examples(
     examples: Sequence[Example], cues: dict[str, str], chat: Chat, config: TrainConfig
 ) -> tuple[list[TrainingExample], dict[str, str]]:
-    """Builds what each example is taught with.
+    """Build the prompts of all examples.
 
     Args:
         examples: the distillation pool.
@@ -45,87 +45,95 @@ def training_examples(
         config: settings of the training.
 
     Returns:
-        The examples that can be taught, and why each of the others was skipped, by example id.
+        The usable examples, and the reason why each of the others was skipped, by example id.
 
     Raises:
-        VicurError: where more are skipped than ``max_unhinted_share``, or none is left.
+        VicurError: if more than ``max_unhinted_share`` are skipped, or all of them.
     """
-    kept: list[TrainingExample] = []
+    usable: list[TrainingExample] = []
     skipped: dict[str, str] = {}
     images = PixelStore(chat)
     for example in examples:
-        made = _training_example(example, cues.get(example.id), images, chat, config)
-        if isinstance(made, TrainingExample):
-            kept.append(made)
+        result = _training_example(example, cues.get(example.id), images, chat, config)
+        if isinstance(result, TrainingExample):
+            usable.append(result)
         else:
-            skipped[example.id] = made
-    if not kept or len(skipped) > config.max_unhinted_share * len(examples):
-        first = "; ".join(f"{key} {reason}" for key, reason in list(skipped.items())[:3])
+            skipped[example.id] = result
+    if not usable or len(skipped) > config.max_unhinted_share * len(examples):
+        reasons = listed((f"{key} {reason}" for key, reason in skipped.items()), shown=3, separator="; ")
         raise VicurError(
-            f"{len(skipped)} of {len(examples)} distillation examples cannot be used ({first or 'there are none'}).",
+            f"{len(skipped)} of {len(examples)} distillation examples cannot be used ({reasons or 'the split distill is empty'}).",
             where=f"training, method {config.method}",
-            remedy="Add what is missing, choose another method, privilege or cue provider, or raise max_unhinted_share, "
-            "max_prompt_tokens or rollout.max_new_tokens.",
+            remedy="Add the missing data, choose another method, privilege or cue provider, or raise training.max_unhinted_share, "
+            "training.max_prompt_tokens or training.rollout.max_new_tokens.",
         )
-    return kept, skipped
+    return usable, skipped
 
 
 def _training_example(
     example: Example, cue: str | None, images: PixelStore, chat: Chat, config: TrainConfig
 ) -> TrainingExample | str:
-    """The example with its prompts, or why it cannot be taught."""
+    """Return the example with its prompts, or the reason why it cannot be used."""
     method = config.effective
     hint = hint_for(method.privilege, example, cue)
     if hint is None and method.privilege != "none":
-        return f"has no {method.privilege} to hint with"
+        return f"has no {method.privilege} for the hint"
     reference: tuple[int, ...] = ()
-    if method.objective.type == "supervised":
+    if not method.objective.reads:
         text = reference_response(example)
         if text is None:
-            return "has neither a reference response nor a rationale to make one of"
+            return "has neither a reference response nor a rationale"
         reference = tuple(chat.encode_response(text))
         if len(reference) > config.rollout.max_new_tokens:
-            return (
-                f"reference has {len(reference)} tokens, above rollout.max_new_tokens = {config.rollout.max_new_tokens}"
-            )
+            return f"has a reference of {len(reference)} tokens, above rollout.max_new_tokens = {config.rollout.max_new_tokens}"
     if config.trained.type == "recovery" and not example.images:
-        return "has no image, and the cue recovery module alone learns from nothing else"
+        return "has no image, without which the cue recovery module gets no gradient"
     pixels = images.of(example)
     student = chat.prompt(example.question, pixels)
     teacher = student if hint is None else chat.prompt(with_hint(example.question, hint), pixels)
     if len(teacher.ids) > config.max_prompt_tokens:
-        return f"prompt has {len(teacher.ids)} tokens, above max_prompt_tokens = {config.max_prompt_tokens}"
+        return f"has a prompt of {len(teacher.ids)} tokens, above max_prompt_tokens = {config.max_prompt_tokens}"
     return TrainingExample(example, student, teacher, reference)
 
 
+def reference_response(example: Example) -> str | None:
+    """Return a complete correct response: the example's ``reference``, else its rationale and answer, else ``None``."""
+    reference = example.metadata.get("reference")
+    if isinstance(reference, str) and reference.strip():
+        return reference.strip()
+    if example.rationale is None or not example.rationale.strip():
+        return None
+    return f"{example.rationale.strip()}\nAnswer: {example.answer}"
+
+
 class PixelStore:
-    """Looks at each distinct image once. What it holds of one is small: patches are made when they are needed."""
+    """Prepared images, each distinct image once. It stores sizes only; patches are computed when they are needed."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._known: dict[bytes, Pixels] = {}
+        self._pixels: dict[bytes, Pixels] = {}
 
     def of(self, example: Example) -> tuple[Pixels, ...]:
-        """The prepared images of an example.
+        """Return the prepared images of an example.
 
         Raises:
-            VicurError: naming the example, where an image cannot be read.
+            VicurError: if an image cannot be decoded.
         """
         for image in example.images:
-            if image not in self._known:
+            if image not in self._pixels:
                 try:
-                    self._known[image] = self._chat.pixels(image)
+                    self._pixels[image] = self._chat.pixels(image)
                 except VicurError as error:
                     raise VicurError(
                         error.problem, where=f"example {example.id}, images", remedy=error.remedy
                     ) from error
-        return tuple(self._known[image] for image in example.images)
+        return tuple(self._pixels[image] for image in example.images)
 
 
 def batch_rows(count: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """Rows of batch ``step`` (from 0): epochs of ``count`` rows, each in an order of its own, laid end to end.
+    """Return the row numbers of batch ``step`` (from 0). Each epoch is a new permutation of ``count`` rows; batches may span epochs.
 
-    A function of the step alone, so that a resumed training draws what an uninterrupted one would.
+    A function of the step alone, so that a resumed training continues with the batches of an uninterrupted one.
     """
     places = range(step * batch_size, (step + 1) * batch_size)
     orders = {epoch: _epoch_order(count, seed, epoch) for epoch in {place // count for place in places}}

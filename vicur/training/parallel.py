@@ -1,8 +1,7 @@
-"""A model as it is spread over processes: by itself, replicated (DDP), or sharded (FSDP2).
+"""Models as the processes of a training hold them: alone, replicated (DDP) or sharded (FSDP2).
 
-What computes with a spread model does so inside :meth:`ParallelModel.run`, or, where a backward through the whole model follows,
-:meth:`ParallelModel.scored`: the forward of the module that joins the replicas or gathers the shards. So a model's own functions
-(encoding images, scoring, answering) stay as they are.
+DDP and FSDP act in the forward of the module that they wrap. Encoding images, scoring and sampling are plain functions of the model, so
+they are passed to :meth:`ParallelModel.run`, which calls them inside such a forward.
 """
 
 from __future__ import annotations
@@ -11,20 +10,26 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from transformers import Qwen3VLForConditionalGeneration
 
+from vicur.config.training import TrainConfig
+from vicur.modeling import load_model
+from vicur.training.world import World
+
 T = TypeVar("T")
 
 
-class _Within(nn.Module):
-    """Calls a function as its forward."""
+class _CallInForward(nn.Module):
+    """Call a function as the forward of a module that contains ``model``."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -35,95 +40,93 @@ class _Within(nn.Module):
 
 
 class ParallelModel(ABC):
-    """A model, and how to compute with it.
+    """A model and how to compute with it.
 
     Args:
-        model: the model; its parameters may be sharded, but have the names that they had.
-        bf16: whether its float32 weights compute in bfloat16.
+        model: the model. Its parameters may be sharded but keep their names.
+        bf16: whether float32 weights are cast to bfloat16 for computing.
     """
 
     def __init__(self, model: Qwen3VLForConditionalGeneration, *, bf16: bool) -> None:
         self.model = model
         self._bf16 = bf16
 
-    def start(self) -> None:  # noqa: B027 (there is mostly nothing to do)
-        """Joins the processes, which call it together before anything else, each with its model in place."""
+    def start(self) -> None:  # noqa: B027 (only some models need it)
+        """Join the processes. All of them call this together, before :meth:`run`."""
 
     @abstractmethod
     def run(self, function: Callable[[], T]) -> T:
-        """What ``function`` gives, which computes with the model. A backward may follow through parts of the model."""
+        """Return the result of ``function``, which computes with the model."""
 
-    def scored(self, function: Callable[[], T]) -> T:
-        """As :meth:`run`, where a backward follows that reaches all that is trained, together with those of earlier calls of ``run``."""
+    def run_for_backward(self, function: Callable[[], T]) -> T:
+        """As :meth:`run`, if a backward follows that reaches all trained weights (together with those of earlier calls of ``run``)."""
         return self.run(function)
 
-    def gathered(self) -> AbstractContextManager[None]:
-        """Inside, computing needs no other process: each may go its own way. Nothing is learned there."""
+    def unsharded(self) -> AbstractContextManager[None]:
+        """Hold all weights in each process, so that inside the block processes compute independently. For inference only."""
         return nullcontext()
 
-    def accumulating(self) -> AbstractContextManager[None]:
-        """Inside, gradients are made of a micro-batch that is not the last one."""
+    def no_sync(self) -> AbstractContextManager[None]:
+        """Accumulate gradients inside the block without averaging them over processes: for all micro-batches but the last."""
         return nullcontext()
 
-    def settle(self) -> None:  # noqa: B027 (there is mostly nothing to do)
-        """Gives back what was gathered to compute without a backward: the model's parameters are its shards then."""
+    def reshard(self) -> None:  # noqa: B027 (only some models need it)
+        """Free the weights gathered for computing without a backward, so that the model's parameters are its shards again."""
 
-    def _casting(self) -> AbstractContextManager[Any]:
+    def _autocast(self) -> AbstractContextManager[Any]:
         device = self.model.device.type
         return torch.autocast(device, torch.bfloat16) if self._bf16 else nullcontext()
 
 
 class SingleModel(ParallelModel):
-    """A model that other processes have nothing to do with."""
+    """A model that one process holds on its own."""
 
     def run(self, function: Callable[[], T]) -> T:
-        """What ``function`` gives."""
-        with self._casting():
+        """Return the result of ``function``."""
+        with self._autocast():
             return function()
 
 
 class DdpModel(ParallelModel):
-    """A replica in each process; all learn the same, since gradients are averaged (DistributedDataParallel)."""
+    """A replica in each process (DistributedDataParallel). Averaging the gradients keeps the replicas equal."""
 
     def __init__(self, model: Qwen3VLForConditionalGeneration, *, bf16: bool) -> None:
         super().__init__(model, bf16=bf16)
-        self._joined: Any = None
+        self._ddp: Any = None
 
     def start(self) -> None:
-        """Joins the replicas."""
-        self._joined = DistributedDataParallel(
-            _Within(self.model), forward_sync_buffers=False, gradient_as_bucket_view=True
+        """Join the replicas."""
+        self._ddp = DistributedDataParallel(
+            _CallInForward(self.model), forward_sync_buffers=False, gradient_as_bucket_view=True
         )
 
     def run(self, function: Callable[[], T]) -> T:
-        """What ``function`` gives with this process's replica."""
-        with self._casting():
+        """Return the result of ``function`` on this process's replica."""
+        # Not through DDP, whose forward prepares for a backward that reaches every weight.
+        with self._autocast():
             return function()
 
-    def scored(self, function: Callable[[], T]) -> T:
-        """What ``function`` gives; the backward that follows waits for the gradients of all that is trained."""
-        with self._casting():
-            made: T = self._joined(function)
-            return made
+    def run_for_backward(self, function: Callable[[], T]) -> T:
+        """Return the result of ``function``. The backward averages the gradients of all trained weights."""
+        with self._autocast():
+            result: T = self._ddp(function)
+            return result
 
-    def accumulating(self) -> AbstractContextManager[None]:
-        """Inside, gradients stay this process's own."""
-        made: AbstractContextManager[None] = self._joined.no_sync()
-        return made
+    def no_sync(self) -> AbstractContextManager[None]:
+        """Accumulate gradients inside the block without averaging them."""
+        context: AbstractContextManager[None] = self._ddp.no_sync()
+        return context
 
 
 class FsdpModel(ParallelModel):
-    """A model sharded over the processes (FSDP2): the weights of a layer are gathered while it computes.
-
-    The text layers, the vision tower's blocks, and what is left of either, are gathered one by one.
+    """A model sharded over the processes (FSDP2). The weights of a layer are gathered while it computes.
 
     Args:
-        model: the model, best in the host's memory: it is sharded in place, layer by layer, and its shards go to the mesh's device.
+        model: the model, preferably in CPU memory. It is sharded in place, layer by layer, and its shards move to the mesh's device.
         mesh: all processes.
         device: this process's device.
         bf16: whether weights are gathered, and computed with, in bfloat16. Gradients are averaged in float32.
-        vision: whether the vision tower is sharded too. One that is not trained stays whole in each process: not every process has
-            something to encode at the same time.
+        vision: whether the vision tower is sharded as well.
     """
 
     def __init__(
@@ -143,28 +146,30 @@ class FsdpModel(ParallelModel):
         modules: list[nn.Module] = [*visual.blocks, visual, *text.layers] if vision else [*text.layers]
         self._layers: list[Any] = [fully_shard(module, **settings) for module in modules]
         if not vision:
+            # A frozen tower encodes only images that its process has not seen. Sharded, it would wait for processes with nothing to encode.
             nn.Module.to(visual, device)
         ignored = set() if vision else set(visual.parameters())
-        self._root: Any = fully_shard(_Within(model), ignored_params=ignored, **settings)
+        self._root: Any = fully_shard(_CallInForward(model), ignored_params=ignored, **settings)
 
     def start(self) -> None:
-        """Makes the whole the root of its layers, whichever of them is used first afterwards: its first forward does. What was gathered
-        for that is given back, so that the model's parameters are its shards, as an optimizer is to know them.
-        """
+        """Initialise FSDP's state."""
+        # FSDP makes the module of the first forward the root. Otherwise that could be a single layer. The forward also gathers weights; the
+        # optimizer, created afterwards, must see the shards.
         self.run(lambda: None)
-        self.settle()
+        self.reshard()
 
     def run(self, function: Callable[[], T]) -> T:
-        """What ``function`` gives; all processes call it together."""
+        """Return the result of ``function``. All processes call this together."""
         with warnings.catch_warnings():
-            # An image's rows of a pass of the tower are views of it. Nobody writes to them.
+            # The features of one image are a view of the tower's output for all images. Nothing writes to them.
             warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-            made: T = self._root(function)
-        return made
+            result: T = self._root(function)
+        return result
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
-        """Inside, each process has all weights: responses end at different lengths in different processes."""
+    def unsharded(self) -> Iterator[None]:
+        """Hold all weights in each process inside the block."""
+        # Responses end at different lengths, so processes take different numbers of decoding steps.
         for module in self._layers:
             module.unshard()
             module.set_reshard_after_forward(False, recurse=False)
@@ -173,9 +178,57 @@ class FsdpModel(ParallelModel):
         finally:
             for module in self._layers:
                 module.set_reshard_after_forward(True, recurse=False)
-            self.settle()
+            self.reshard()
 
-    def settle(self) -> None:
-        """Gives the gathered weights back."""
+    def reshard(self) -> None:
+        """Free the gathered weights."""
         for module in [*self._layers, self._root]:
             module.reshard()
+
+
+@dataclass(frozen=True, eq=False)
+class ParallelPlan:
+    """How the models of a training are distributed over its processes. ``mesh`` is set if they are sharded."""
+
+    config: TrainConfig
+    world: World
+    mesh: DeviceMesh | None
+
+    @classmethod
+    def create(cls, config: TrainConfig, world: World) -> ParallelPlan:
+        """Return the plan for ``training.distribution``. All processes call this together."""
+        sharded = world.size > 1 and config.distribution.strategy == "fsdp"
+        mesh = init_device_mesh(world.device.type, (world.size,)) if sharded else None
+        return cls(config, world, mesh)
+
+    @property
+    def load_device(self) -> torch.device:
+        """The device to load models to: the CPU if they are sharded afterwards, since the whole model may not fit on a GPU."""
+        return self.world.device if self.mesh is None else torch.device("cpu")
+
+    def student(self, model: Qwen3VLForConditionalGeneration) -> ParallelModel:
+        """Distribute the student."""
+        if self.mesh is None and self.world.size > 1:
+            return DdpModel(model, bf16=self._bf16)
+        return self.average(model)
+
+    def average(self, model: Qwen3VLForConditionalGeneration) -> ParallelModel:
+        """Distribute a moving average of the student."""
+        if self.mesh is None:
+            # Every process computes the same average from its replica of the student, so there is nothing to synchronise.
+            return SingleModel(model, bf16=self._bf16)
+        return FsdpModel(model, self.mesh, self.world.device, bf16=self._bf16, vision=self.config.trained.vision)
+
+    def frozen(self, folder: Path) -> ParallelModel:
+        """Load and distribute a frozen model, in the type that it computes in."""
+        dtype, device = torch.bfloat16 if self._bf16 else torch.float32, self.world.teacher_device
+        mesh = self.mesh if device == self.world.device else None
+        load_device = str(device if mesh is None else self.load_device)
+        model = load_model(folder, device=load_device, dtype=dtype).requires_grad_(requires_grad=False)
+        if mesh is None:
+            return SingleModel(model, bf16=False)
+        return FsdpModel(model, mesh, device, bf16=False, vision=False)
+
+    @property
+    def _bf16(self) -> bool:
+        return self.config.mixed_precision == "bf16"

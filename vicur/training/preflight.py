@@ -1,4 +1,4 @@
-"""What the files of base and teacher tell before any weights are loaded: whether they fit each other and the settings."""
+"""Checks of base and teacher against each other and the settings, from their configuration files, before any weights are loaded."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.modeling import Qwen3VLStudentConfig, read_config
 from vicur.modeling.chat import Chat
+from vicur.wording import listed
 
-_SHOWN = 3
-# What an image is cut into before a vision tower sees it.
+# Settings that determine what a patch contains.
 _PATCHES = ("patch_size", "temporal_patch_size", "spatial_merge_size", "in_channels")
 _PIXELS = ("image_mean", "image_std", "rescale_factor")
 
 
 def require_fit(config: TrainConfig, inputs: Mapping[str, Path], chat: Chat) -> None:
-    """Refuses a base or a teacher that cannot be trained with.
+    """Check that base and teacher fit each other and the settings.
 
     Args:
         config: settings of the training.
-        inputs: ``base``, and ``teacher`` where that is another checkpoint.
+        inputs: ``base``, and ``teacher`` if that is another checkpoint.
         chat: the base's chat.
 
     Raises:
-        VicurError: saying what does not fit.
+        VicurError: if they do not.
     """
     base = read_config(inputs["base"])
-    _require_module_as_asked(base, inputs["base"], config)
-    if config.trained.type == "lora":
-        _require_rank_below_sides(base, config.trained, config)
+    _require_same_module(base, inputs["base"], config)
+    if isinstance(config.trained, Lora):
+        _require_low_rank(base, config.trained, config)
     if config.effective.teacher.type == "checkpoint":
         _require_same_input(inputs["teacher"], base, chat, config)
 
 
-def _require_module_as_asked(base: Qwen3VLConfig, folder: Path, config: TrainConfig) -> None:
-    """A base that has a cue recovery module goes on with it: a new one would throw its weights away."""
+def _require_same_module(base: Qwen3VLConfig, folder: Path, config: TrainConfig) -> None:
+    """Check that a base's cue recovery module is trained further: a new one would discard its weights."""
     if not isinstance(base, Qwen3VLStudentConfig):
         return
-    asked, present = config.recovery.module, base.recovery_settings
-    if not config.effective.recovery or asked != present:
+    present = base.recovery_settings
+    if not config.effective.recovery or config.recovery.module != present:
         raise VicurError(
-            "has a cue recovery module, which this training would not go on with.",
+            "the base has a cue recovery module that the settings of this training would discard or change.",
             where=f"{folder}, method {config.method}",
-            remedy=f"Set training.recovery to {{enabled: true, interval: {present.interval}, sink: {present.sink}}} as it has it, "
+            remedy=f"Set training.recovery to {{enabled: true, interval: {present.interval}, sink: {present.sink}}}, as in the base, "
             "or start from a base without the module.",
         )
 
 
-def _require_rank_below_sides(base: Qwen3VLConfig, lora: Lora, config: TrainConfig) -> None:
+def _require_low_rank(base: Qwen3VLConfig, lora: Lora, config: TrainConfig) -> None:
     text, vision = _text(base), base.vision_config
     assert isinstance(vision, Qwen3VLVisionConfig)
     sides = {
@@ -67,31 +67,31 @@ def _require_rank_below_sides(base: Qwen3VLConfig, lora: Lora, config: TrainConf
     name, smallest = min(sides.items(), key=lambda side: side[1])
     if lora.rank >= smallest:
         raise VicurError(
-            f"rank {lora.rank} is no low rank: the {name} of the base is {smallest}.",
+            f"the rank is {lora.rank}, but it must be below the smallest side of a projection: the {name} of the base is {smallest}.",
             where=f"training.trained.rank, method {config.method}",
             remedy="Lower the rank, or set training.trained.type to full.",
         )
 
 
 def _require_same_input(folder: Path, base: Qwen3VLConfig, chat: Chat, config: TrainConfig) -> None:
-    """The teacher reads the student's token ids and patches, so they must mean the same to it."""
+    """Check that the student's token ids and patches mean the same to the teacher, which reads them."""
     other, other_chat = read_config(folder), Chat.load(folder)
     own, others = chat.tokenizer.get_vocab(), other_chat.tokenizer.get_vocab()
     differing = sorted(token for token in own.keys() | others.keys() if own.get(token) != others.get(token))
     where = f"{folder}, teacher of method {config.method}"
     if differing:
-        shown = ", ".join(map(repr, differing[:_SHOWN]))
         raise VicurError(
-            f"has another vocabulary than the student: {len(differing)} tokens differ ({shown}).",
+            f"the teacher's vocabulary differs from the student's in {len(differing)} tokens "
+            f"({listed(map(repr, differing), shown=3)}).",
             where=where,
             remedy="Choose a teacher of the student's model family: it scores the student's own tokens.",
         )
     rows = (_text(base).vocab_size, _text(other).vocab_size)
     if rows[0] != rows[1]:
         raise VicurError(
-            f"gives probabilities to {rows[1]} tokens, and the student to {rows[0]}.",
+            f"the teacher's output layer has {rows[1]} rows, but the student's has {rows[0]}.",
             where=where,
-            remedy="Choose a teacher with as many rows in its output layer, or resize one of the two.",
+            remedy="Choose a teacher with the same vocab_size, or resize one of the two.",
         )
     pairs = {name: (getattr(base.vision_config, name), getattr(other.vision_config, name)) for name in _PATCHES}
     processors = (chat.image_processor, other_chat.image_processor)
@@ -99,14 +99,14 @@ def _require_same_input(folder: Path, base: Qwen3VLConfig, chat: Chat, config: T
     unlike = [f"{name} {theirs} instead of {mine}" for name, (mine, theirs) in pairs.items() if mine != theirs]
     if unlike:
         raise VicurError(
-            f"sees images differently: {', '.join(unlike)}.",
+            f"the teacher reads other image patches than the student: {', '.join(unlike)}.",
             where=where,
-            remedy="Choose a teacher whose vision tower takes the student's patches.",
+            remedy="Choose a teacher with the same patches.",
         )
 
 
 def _text(config: Qwen3VLConfig) -> Qwen3VLTextConfig:
-    """Configuration of the text backbone (transformers types it as any configuration)."""
+    # transformers types it as any configuration.
     text = config.text_config
     assert isinstance(text, Qwen3VLTextConfig)
     return text

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: a layer's activations are computed again in the backward instead of being kept."""
+"""Gradient checkpointing: recompute a layer's activations in the backward instead of storing them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,18 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 def recompute_activations(model: PreTrainedModel, *, use_reentrant: bool = False) -> None:
-    """Lets the layers of ``model`` compute their activations again, in training mode.
-
-    Args:
-        model: the model.
-        use_reentrant: which of PyTorch's two ways it is done in.
-    """
-    # Releases of transformers before 5.20 have it under the older of the two names, which is deprecated since.
+    """Enable gradient checkpointing in a model's layers. It acts in training mode."""
+    # transformers 5.20 renamed the method and deprecated the old name.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": use_reentrant})
 
 
 class Recomputation:
-    """Switches gradient checkpointing on where a backward follows.
-
-    transformers' layers do it in training mode. A student learns in evaluation mode (nothing of it is random), and answers with a KV cache,
-    which layers that compute again do not write: so only the layers themselves are told, and only for as long as it lasts.
+    """Gradient checkpointing that can be limited to the forwards before a backward.
 
     Args:
         model: the model.
-        enabled: whether to do anything at all.
+        enabled: if false, :meth:`active` does nothing.
     """
 
     def __init__(self, model: PreTrainedModel, *, enabled: bool) -> None:
@@ -40,14 +32,16 @@ class Recomputation:
             self._layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
     @contextmanager
-    def on(self) -> Iterator[None]:
-        """Inside, forwards keep only the inputs of layers."""
-        self._tell(training=True)
+    def active(self) -> Iterator[None]:
+        """Store only the inputs of layers in the forwards inside the block."""
+        # transformers checkpoints in training mode, in which layers do not write the KV cache that rollouts need. The model itself stays in
+        # evaluation mode: only these layers are switched, for as long as the block lasts.
+        self._set_training(training=True)
         try:
             yield
         finally:
-            self._tell(training=False)
+            self._set_training(training=False)
 
-    def _tell(self, *, training: bool) -> None:
+    def _set_training(self, *, training: bool) -> None:
         for layer in self._layers:
             layer.training = training

@@ -1,4 +1,4 @@
-"""What takes part in a training, made from its settings and the folders that it reads."""
+"""The state of a training: its models, optimizer and engines, built from settings and input folders."""
 
 from __future__ import annotations
 
@@ -6,53 +6,68 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
 
-from vicur.config.teacher import TeacherEngineConfig
+from vicur.config.teacher import (
+    NoTeacher,
+    OtherCheckpoint,
+    SelfAdapterOff,
+    SelfEma,
+    SelfFrozen,
+    TeacherEngineConfig,
+)
+from vicur.config.trained import Lora, RecoveryAlone, WholeModel
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
-from vicur.modeling import Qwen3VLStudentForConditionalGeneration, block_images, load_model, with_cue_recovery
+from vicur.modeling import (
+    Qwen3VLStudentForConditionalGeneration,
+    block_images,
+    load_model,
+    read_config,
+    with_cue_recovery,
+)
 from vicur.modeling.chat import Chat
 from vicur.modeling.features import FrozenFeatures
+from vicur.training.checkpoint import restore, trained_weights
 from vicur.training.lora import Adapters
-from vicur.training.parallel import ParallelModel
+from vicur.training.parallel import FsdpModel, ParallelModel, ParallelPlan
 from vicur.training.recompute import Recomputation
 from vicur.training.rollout import RolloutEngine
-from vicur.training.rollout.build import build_engine, build_teacher
+from vicur.training.rollout.build import build_engine, build_vllm_teacher
 from vicur.training.rollout.teacher import VllmTeacher
-from vicur.training.spreads import ParallelPlan
 from vicur.training.teachers import AdapterOffTeacher, AverageTeacher, FrozenTeacher, ModelTeacher
 from vicur.training.vision import StudentVision
 from vicur.training.world import World
 
-Known = Callable[[Qwen3VLForConditionalGeneration], FrozenFeatures]
+CachedFeatures = Callable[[Qwen3VLForConditionalGeneration], FrozenFeatures]
 AnyTeacher = ModelTeacher | VllmTeacher
 _Loaded = tuple[ParallelModel, Recomputation, FrozenFeatures | None, Adapters | None, AnyTeacher | None, list[str]]
 
 
 @dataclass(frozen=True, eq=False)
 class TrainState:
-    """What takes part in a step.
+    """Everything that a training step reads or changes.
 
     Attributes:
-        processes: this process among those of the training.
-        spread: the model that answers and learns, as the processes share it.
-        recomputation: whether it keeps its activations for the backward.
-        vision: what it sees.
-        adapters: its low-rank updates, where those are trained.
-        teacher: who scores its responses, where somebody does.
-        chat: prompts of both.
-        optimizer: over the student's trained weights.
-        engine: what draws its rollouts.
-        config: settings.
+        world: this process among those of the training.
+        parallel: the student, as the processes hold it.
+        recomputation: its gradient checkpointing.
+        vision: its vision tower.
+        adapters: its low-rank updates, if those are trained.
+        teacher: the model that scores its responses, if there is one.
+        chat: prompts and tokenizer of student and teacher.
+        optimizer: optimizer of the student's trained weights.
+        engine: the rollout engine.
+        config: settings of the training.
         seed: root seed.
     """
 
-    processes: World
-    spread: ParallelModel
+    world: World
+    parallel: ParallelModel
     recomputation: Recomputation
     vision: StudentVision
     adapters: Adapters | None
@@ -65,76 +80,77 @@ class TrainState:
 
     @property
     def student(self) -> Qwen3VLForConditionalGeneration:
-        """The model that answers and learns."""
-        return self.spread.model
+        """The student's model."""
+        return self.parallel.model
 
     def learning_rate(self, step: int) -> float:
-        """Learning rate of step ``step`` (from 0): a linear rise, then constant."""
+        """Return the learning rate of step ``step`` (from 0): a linear warm-up, then constant."""
         return self.config.learning_rate * min(1.0, (step + 1) / max(1, self.config.warmup_steps))
 
+    def extra_state(self) -> Mapping[str, Tensor]:
+        """Return the tensors besides the student's weights that change, by name. Checkpoints read them and write to them."""
+        return {} if self.teacher is None else self.teacher.state()
+
     def close(self) -> None:
-        """Gives back what engines hold. It learns no more."""
+        """Release engines and connections."""
         self.engine.close()
         if self.teacher is not None:
             self.teacher.close()
 
-    def extra_state(self) -> Mapping[str, Tensor]:
-        """The tensors beside the student's weights that change as it learns, for checkpoints to read and to write to."""
-        return {} if self.teacher is None else self.teacher.state()
 
-
-def build_learner(
-    config: TrainConfig, inputs: Mapping[str, Path], chat: Chat, seed: int, processes: World, work: Path
+def build_state(
+    config: TrainConfig, inputs: Mapping[str, Path], chat: Chat, seed: int, world: World, work: Path
 ) -> TrainState:
-    """Loads the models of a training.
+    """Load the models of a training and build its optimizer and engines.
 
     Args:
-        config: its settings.
-        inputs: ``base``, and ``teacher`` where that is another checkpoint.
+        config: settings of the training.
+        inputs: ``base``, and ``teacher`` if that is another checkpoint.
         chat: the base's chat.
         seed: root seed of new weights.
-        processes: who trains; several of them load the same.
-        work: folder for what may be kept on disk while the training lasts.
+        world: the processes of the training. All of them call this together.
+        work: folder for caches that last as long as the training.
 
     Raises:
-        VicurError: for a folder that holds no such model, and settings that do not fit it.
+        VicurError: if a folder holds no such model, or settings do not fit a model.
     """
-    # World share the disk; each reads what the others have written.
-    room = config.features.model_copy(update={"disk_gb": config.features.disk_gb / processes.count})
+    # The processes share the folder, and each may read what another has cached.
+    cache = config.features.model_copy(update={"disk_gb": config.features.disk_gb / world.size})
 
-    def known(model: Qwen3VLForConditionalGeneration) -> FrozenFeatures:
-        return FrozenFeatures.cached(model, room, work / "features")
+    def cached_features(model: Qwen3VLForConditionalGeneration) -> FrozenFeatures:
+        return FrozenFeatures.cached(model, cache, work / "features")
 
-    spreads = ParallelPlan.of(config, processes)
-    teachers = _Teachers(config, inputs, spreads, known, chat, processes)
+    plan = ParallelPlan.create(config, world)
+    teachers = _TeacherBuilder(config, inputs, plan, cached_features, chat, world)
 
     def load() -> _Loaded:
-        student, adapters = new_student(config, inputs["base"], chat, seed, spreads.home)
+        student, adapters = new_student(config, inputs["base"], chat, seed, plan.load_device)
         trained = [name for name, weight in student.named_parameters() if weight.requires_grad]
-        average = copy.deepcopy(student) if config.effective.teacher.type == "self-ema" else None
-        frozen = None if config.trained.vision else known(student)
+        average = copy.deepcopy(student) if isinstance(config.effective.teacher, SelfEma) else None
+        frozen = None if config.trained.vision else cached_features(student)
         recomputation = Recomputation(student, enabled=config.gradient_checkpointing)
-        spread = spreads.student(student)
-        return spread, recomputation, frozen, adapters, teachers.of(spread, average, trained, adapters), trained
+        parallel = plan.student(student)
+        return parallel, recomputation, frozen, adapters, teachers.build(parallel, average, trained, adapters), trained
 
-    # A model passes through the host's memory whole before it is where it belongs.
-    spread, recomputation, frozen, adapters, teacher, trained = processes.in_turn(load)
-    for each in dict.fromkeys((spread, *(() if teacher is None else teacher.spreads))):
-        each.start()
-    weights = dict(spread.model.named_parameters())
+    # The whole model passes through CPU memory before it is sharded, which would not hold it once for each process.
+    parallel, recomputation, frozen, adapters, teacher, trained = world.one_at_a_time(load)
+    # A set without repetition, in order: the self-adapter-off teacher is the student.
+    for model in dict.fromkeys((parallel, *(() if teacher is None else teacher.parallel_models))):
+        model.start()
+    # Sharding replaces parameters, so the optimizer gets those of now.
+    weights = dict(parallel.model.named_parameters())
     return TrainState(
-        processes=processes,
-        spread=spread,
+        world=world,
+        parallel=parallel,
         recomputation=recomputation,
-        vision=StudentVision(spread, recomputation, frozen),
+        vision=StudentVision(parallel, recomputation, frozen),
         adapters=adapters,
         teacher=teacher,
         chat=chat,
-        # The weights as they are now: sharded ones are others than before.
         optimizer=torch.optim.AdamW(
             [weights[name] for name in trained], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         ),
-        engine=build_engine(config, inputs["base"], spread, chat, processes, work),
+        engine=build_engine(config, inputs["base"], parallel, chat, world, work),
         config=config,
         seed=seed,
     )
@@ -143,11 +159,11 @@ def build_learner(
 def new_student(
     config: TrainConfig, base: Path, chat: Chat, seed: int, device: torch.device
 ) -> tuple[Qwen3VLForConditionalGeneration, Adapters | None]:
-    """The student at step 0, and its low-rank updates where those are trained: in what it computes, its base.
+    """Return the student at step 0, which computes the same function as its base, and its low-rank updates if those are trained.
 
-    What is trained is in float32, whatever the base is in: in bfloat16, small updates would be lost to rounding. One that has a cue
-    recovery module goes on with it.
+    If the base has a cue recovery module, the student keeps it.
     """
+    # Trained weights are in float32, whatever type the base has: bfloat16 would round small updates to nothing.
     student = load_model(base, device=str(device), dtype=torch.float32)
     if config.effective.recovery and not isinstance(student, Qwen3VLStudentForConditionalGeneration):
         student = with_cue_recovery(student, config.recovery.module, seed, im_start_token_id=chat.start_id)
@@ -162,57 +178,90 @@ def new_student(
 
 
 def _choose_trained(student: Qwen3VLForConditionalGeneration, config: TrainConfig, seed: int) -> Adapters | None:
-    """Leaves the gradients of what is trained on, and puts low-rank updates in where those are."""
-    trained, adapters = config.trained, None
-    student.requires_grad_(requires_grad=trained.type == "full")
-    if trained.type == "lora":
-        adapters = Adapters(student, trained, seed)
-    elif trained.type == "full":
-        student.model.visual.requires_grad_(requires_grad=trained.vision)
+    """Set ``requires_grad`` of all weights, and add low-rank updates if those are trained."""
+    adapters = None
+    match config.trained:
+        case WholeModel(vision=vision):
+            student.requires_grad_(requires_grad=True)
+            student.model.visual.requires_grad_(requires_grad=vision)
+        case Lora() as settings:
+            student.requires_grad_(requires_grad=False)
+            adapters = Adapters(student, settings, seed)
+        case RecoveryAlone():
+            student.requires_grad_(requires_grad=False)
+        case _:
+            assert_never(config.trained)
     if config.effective.recovery:
         student.model.get_submodule("cue_recovery").requires_grad_(requires_grad=True)
     return adapters
 
 
+def final_student(state: TrainState, weights: Mapping[str, Tensor], base: Path) -> Qwen3VLForConditionalGeneration:
+    """Return the student to be saved, on rank 0: with the given weights, and low-rank updates merged. It cannot be trained afterwards.
+
+    Args:
+        state: the state of the training.
+        weights: trained weights, from :meth:`~vicur.training.world.World.collect`.
+        base: the base that the student started from.
+    """
+    student, adapters = state.student, state.adapters
+    if isinstance(state.parallel, FsdpModel):
+        # Rank 0 has only its shards of the student.
+        student, adapters = new_student(state.config, base, state.chat, state.seed, torch.device("cpu"))
+    restore(weights, trained_weights(student), World.single(str(student.device)))
+    if adapters is not None:
+        # Adding to bfloat16 weights would lose updates that are small against them.
+        nn.Module.to(student, "cpu", torch.float32)
+        adapters.merge()
+    if state.config.mixed_precision == "bf16":
+        nn.Module.to(student, read_config(base).dtype or torch.float32)
+    return student
+
+
 @dataclass(frozen=True, eq=False)
-class _Teachers:
-    """Makes the teacher that the settings ask for."""
+class _TeacherBuilder:
+    """Builds the teacher of a training."""
 
     config: TrainConfig
     inputs: Mapping[str, Path]
-    spreads: ParallelPlan
-    known: Known
+    plan: ParallelPlan
+    cached_features: CachedFeatures
     chat: Chat
-    processes: World
+    world: World
 
-    def of(
+    def build(
         self,
         student: ParallelModel,
         average: Qwen3VLForConditionalGeneration | None,
         trained: list[str],
         adapters: Adapters | None,
     ) -> AnyTeacher | None:
-        """The teacher of ``student``; ``average`` is a copy of that at step 0."""
+        """Return the teacher of ``student``. ``average`` is a copy of the student at step 0 for a self-ema teacher."""
         settings, vision = self.config.effective.teacher, self.config.trained.vision
-        if settings.type == "self-frozen":
-            return self._frozen(self.inputs["base"], settings.engine, begins_as_student=True)
-        if settings.type == "checkpoint":
-            return self._frozen(self.inputs["teacher"], settings.engine, begins_as_student=False)
-        if settings.type == "self-ema":
-            assert average is not None
-            spread = self.spreads.average(average.requires_grad_(requires_grad=False))
-            return AverageTeacher(spread, trained, settings.decay, student_tower_trained=vision)
-        if settings.type == "self-adapter-off":
-            return AdapterOffTeacher(student, self.known(student.model), adapters, student_tower_trained=vision)
-        return None
+        match settings:
+            case SelfFrozen():
+                return self._frozen(self.inputs["base"], settings.engine, starts_as_student=True)
+            case OtherCheckpoint():
+                return self._frozen(self.inputs["teacher"], settings.engine, starts_as_student=False)
+            case SelfEma():
+                assert average is not None
+                parallel = self.plan.average(average.requires_grad_(requires_grad=False))
+                return AverageTeacher(parallel, trained, settings.decay, student_tower_trained=vision)
+            case SelfAdapterOff():
+                cached = self.cached_features(student.model)
+                return AdapterOffTeacher(student, cached, adapters, student_tower_trained=vision)
+            case NoTeacher():
+                return None
+            case _:
+                assert_never(settings)
 
-    def _frozen(self, folder: Path, engine: TeacherEngineConfig, *, begins_as_student: bool) -> AnyTeacher:
+    def _frozen(self, folder: Path, engine: TeacherEngineConfig, *, starts_as_student: bool) -> AnyTeacher:
         if isinstance(engine, Vllm):
-            return build_teacher(self.config, engine, folder, self.chat, self.processes)
-        spread = self.spreads.frozen(folder)
+            return build_vllm_teacher(self.config, engine, folder, self.chat, self.world)
+        parallel = self.plan.frozen(folder)
         return FrozenTeacher(
-            spread,
-            self.known(spread.model),
-            begins_as_student=begins_as_student,
+            parallel,
+            self.cached_features(parallel.model),
+            starts_as_student=starts_as_student,
             student_tower_trained=self.config.trained.vision,
         )

@@ -1,7 +1,6 @@
-"""One step of training: the student responds, what is right is told apart, the student learns. One loop for every method.
+"""One training step: roll out, score, update. Every method runs through this loop.
 
-A batch may be scored in parts (micro-batches), whose tokens are weighted as parts of the whole: loss and gradient are those of the
-whole batch, however it is split.
+A batch may be scored in micro-batches. Their tokens are weighted as parts of the whole, so loss and gradient do not depend on the split.
 """
 
 from __future__ import annotations
@@ -15,128 +14,120 @@ from torch.distributed.tensor import DTensor
 
 from vicur.errors import VicurError
 from vicur.modeling.vision import ImageFeatures
-from vicur.training.batch import references, rollouts
+from vicur.training.batch import ScoredBatch, references, rollouts
+from vicur.training.diagnostics import require_small_engine_gap
 from vicur.training.examples import TrainingExample
-from vicur.training.lesson import ScoredBatch
-from vicur.training.metrics import Metrics
-from vicur.training.phases import Phases
-from vicur.training.rollout.gap import require_near
+from vicur.training.metrics import Metrics, PhaseTimer
 from vicur.training.state import TrainState
 from vicur.training.vision import SharedFeatures
 
 
-def training_step(learner: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
-    """Makes step ``step`` (from 0) of the student on ``rows``: one batch, and ``updates_per_batch`` updates. Each process takes its share
-    of the rows.
-
-    Images are encoded once for each state of a tower: the student's features serve its rollout and its training forward, and the teacher
-    while both towers are the same.
+def training_step(state: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
+    """Make step ``step`` (from 0) on ``rows``, the batch of all ranks: one set of responses and ``updates_per_batch`` updates.
 
     Returns:
-        The step's metrics, those of all processes; times are this one's. Of several updates, gaps and entropy are the first one's, where
-        the student is still the one that sampled.
+        The metrics of all ranks. Times are of this rank. Gaps and entropy are those of the first update, in which the student is on
+        policy; the other metrics are means over the updates.
 
     Raises:
-        FloatingPointError: where loss or gradient is not finite; the student is left as it was before the update.
-        VicurError: where another engine drew the rollouts, and what it holds or tells of them is not the student's; so too.
+        FloatingPointError: if loss or gradient is not finite. The weights are those before the update.
+        VicurError: if an external rollout engine has other weights than the student, or differs too much from it. Likewise.
     """
-    phases, config = Phases(), learner.config
-    rows = learner.processes.share(rows)
+    timer, config = PhaseTimer(), state.config
+    rows = state.world.shard(rows)
     images = [pixels for row in rows for pixels in row.student.pixels]
-    seen = learner.vision.of(images)
-    phases.end("vision")
-    if config.effective.objective.type == "supervised":
-        attempts = references(rows)
+    # One pass of the tower serves rollout and training forward, and the teacher while both towers are equal.
+    features = state.vision.encode(images)
+    timer.end("vision")
+    if config.effective.objective.reads:
+        responses = rollouts(state, rows, features.detached(), step)
+        timer.end("rollout")
     else:
-        attempts = rollouts(learner, rows, seen.detached(), step)
-        phases.end("rollout")
-    lesson = ScoredBatch(learner, attempts, _teacher_features(learner, rows, seen, step), phases)
-    phases.end("teacher")
-    made: list[dict[str, float]] = []
+        responses = references(rows)
+    batch = ScoredBatch(state, responses, _teacher_features(state, rows, features, step), timer)
+    timer.end("teacher")
+    updates: list[dict[str, float]] = []
     for number in range(config.updates_per_batch):
         if number:
-            seen = learner.vision.of(images)
-            phases.end("vision")
-        made.append(_update(learner, lesson, seen, step, first=number == 0))
-    tally = Metrics()
-    tally.add("tokens", attempts.tokens)
-    tally.join([lesson.tally(), attempts.tally])
-    told = _together(learner, tally)
-    tokens = told.pop("tokens")
+            # The update before has changed the tower.
+            features = state.vision.encode(images)
+            timer.end("vision")
+        updates.append(_update(state, batch, features, step, first=number == 0))
+        timer.end("update")
+    own = Metrics()
+    own.add_sum("tokens", responses.tokens)
+    own.merge([batch.metrics(), responses.metrics])
+    metrics = _over_ranks(state, own)
+    tokens = metrics.pop("tokens")
     return {
-        **_mean(made),
-        "learning_rate": learner.learning_rate(step),
-        **told,
-        **phases.seconds,
-        "tokens_per_second": tokens / sum(phases.seconds.values()),
+        **_mean(updates),
+        "learning_rate": state.learning_rate(step),
+        **metrics,
+        **timer.seconds,
+        "tokens_per_second": tokens / sum(timer.seconds.values()),
     }
 
 
-def _mean(made: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Means over the updates; what only some tell, over those."""
-    told = {name: [metrics[name] for metrics in made if name in metrics] for name in {n: None for m in made for n in m}}
-    return {name: sum(values) / len(values) for name, values in told.items()}
+def _mean(updates: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric over the updates that have it."""
+    names = {name: None for update in updates for name in update}
+    values = {name: [update[name] for update in updates if name in update] for name in names}
+    return {name: sum(each) / len(each) for name, each in values.items()}
 
 
-def _together(learner: TrainState, mine: Metrics) -> dict[str, float]:
-    """What all processes have counted."""
-    tally = Metrics()
-    tally.join(learner.processes.gather(mine))
-    return tally.metrics()
+def _over_ranks(state: TrainState, own: Metrics) -> dict[str, float]:
+    metrics = Metrics()
+    metrics.merge(state.world.gather(own))
+    return metrics.compute()
 
 
 def _teacher_features(
-    learner: TrainState, rows: Sequence[TrainingExample], seen: SharedFeatures, step: int
+    state: TrainState, rows: Sequence[TrainingExample], features: SharedFeatures, step: int
 ) -> dict[str, ImageFeatures]:
-    if learner.teacher is None:
+    if state.teacher is None:
         return {}
     images = [pixels for row in rows for pixels in row.teacher.pixels]
-    return learner.teacher.features(images, seen.detached(), step)
+    return state.teacher.features(images, features.detached(), step)
 
 
 def _update(
-    learner: TrainState, lesson: ScoredBatch, seen: SharedFeatures, step: int, *, first: bool
+    state: TrainState, batch: ScoredBatch, features: SharedFeatures, step: int, *, first: bool
 ) -> dict[str, float]:
-    """Makes one update of the student; the first on a batch only where its rollouts are the student's.
-
-    Returns:
-        Loss, the gradient's norm before clipping, and what the objective tells.
-    """
-    config, optimizer, spread = learner.config, learner.optimizer, learner.spread
+    """Make one update of the student and return loss, gradient norm before clipping and the objective's metrics."""
+    config, optimizer = state.config, state.optimizer
     for group in optimizer.param_groups:
-        group["lr"] = learner.learning_rate(step)
-    tally = Metrics()
-    for part in (parts := list(lesson.parts())):
-        with nullcontext() if part is parts[-1] else spread.accumulating():
-            loss, told = lesson.loss(part, seen)
-            # Gradients are averaged over the processes, and each has its share of the loss.
-            (loss * learner.processes.count).backward()
-        tokens = sum(map(len, lesson.attempts.ids[part]))
-        tally.add("loss", float(loss.detach()))
-        for name, share in told.items():
-            tally.average(name, share * tokens, tokens)
-    seen.backward()
-    if learner.teacher is not None:
-        learner.teacher.settle()
+        group["lr"] = state.learning_rate(step)
+    own = Metrics()
+    for part in (parts := list(batch.parts())):
+        with nullcontext() if part is parts[-1] else state.parallel.no_sync():
+            loss, loss_metrics = batch.loss(part, features)
+            # The losses of all ranks add up to the batch's, but DDP and FSDP average gradients.
+            (loss * state.world.size).backward()
+        tokens = sum(map(len, batch.responses.ids[part]))
+        own.add_sum("loss", float(loss.detach()))
+        for name, value in loss_metrics.items():
+            own.add_mean(name, value * tokens, tokens)
+    features.backward()
+    if state.teacher is not None:
+        state.teacher.reshard()
     if first:
-        tally.join([lesson.engine_gap()])
-    totals = _together(learner, tally)
+        own.merge([batch.engine_gap()])
+    metrics = _over_ranks(state, own)
     if first:
         try:
-            require_near(totals, config.rollout.max_logprob_gap, step)
+            require_small_engine_gap(metrics, config.rollout.max_logprob_gap, step)
         except VicurError:
             optimizer.zero_grad()
             raise
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-    totals["gradient_norm"] = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
-    if not all(math.isfinite(totals[name]) for name in ("loss", "gradient_norm")):
+    metrics["gradient_norm"] = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    if not all(math.isfinite(metrics[name]) for name in ("loss", "gradient_norm")):
         optimizer.zero_grad()
-        raise FloatingPointError(f"loss {totals['loss']}, gradient norm {totals['gradient_norm']}")
+        raise FloatingPointError(f"loss {metrics['loss']}, gradient norm {metrics['gradient_norm']}")
     optimizer.step()
-    # At once: until the next backward, rollouts need the memory.
+    # Now rather than before the next backward: rollouts need the memory.
     optimizer.zero_grad()
-    if learner.teacher is not None:
-        learner.teacher.follow(learner.student)
-    lesson.phases.end("update")
-    return totals
+    if state.teacher is not None:
+        state.teacher.update(state.student)
+    return metrics

@@ -1,7 +1,7 @@
-"""The teachers: who scores the student's responses, with which vision tower, and how they change as the student does.
+"""The teachers: models that score the student's responses, and how they change while the student trains.
 
-A teacher is asked for the features of its own tower. It takes the student's where both towers are in the same state, and encodes each
-image once for each state of its own otherwise.
+A teacher scores with features of its own vision tower. While both towers have the same weights these are the student's; otherwise the
+teacher encodes each image once for each state of its weights.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from vicur.config.objective import Objective
 from vicur.modeling.chat import Pixels
 from vicur.modeling.features import FrozenFeatures
+from vicur.modeling.scoring import ResponseStates
 from vicur.modeling.student import cue_recovery_off
+from vicur.modeling.token_logprobs import TopTokens, token_logprobs, top_tokens
 from vicur.modeling.vision import ImageFeatures, encode_images
 from vicur.training.lora import Adapters
 from vicur.training.parallel import ParallelModel
@@ -24,122 +29,165 @@ from vicur.training.parallel import ParallelModel
 Features = dict[str, ImageFeatures]
 
 
-class Teacher(ABC):
-    """Scores responses."""
+@dataclass(frozen=True, eq=False)
+class TeacherScores:
+    """What an objective reads from the teacher, without gradient, as its ``signal`` asks.
 
-    spreads: tuple[ParallelModel, ...] = ()
-    """Its model, where the training holds that."""
+    Attributes:
+        logprobs_N: log-probabilities of the sampled tokens.
+        top: the teacher's most likely tokens.
+        states: states of the responses, for a divergence over the vocabulary.
+    """
+
+    logprobs_N: Tensor | None = None
+    top: TopTokens | None = None
+    states: ResponseStates | None = None
+
+    def to(self, device: torch.device) -> TeacherScores:
+        """Return the scores on another device."""
+        return TeacherScores(
+            None if self.logprobs_N is None else self.logprobs_N.to(device),
+            None if self.top is None else self.top.to(device),
+            None if self.states is None else self.states.to(device),
+        )
+
+
+@torch.no_grad()
+def teacher_scores(objective: Objective, teacher: ResponseStates, forbidden: Tensor) -> TeacherScores:
+    """Return what ``objective`` reads from the teacher's states of the responses.
+
+    Args:
+        forbidden: sorted ids of the tokens that are never sampled.
+
+    Raises:
+        VicurError: if the objective asks for more top tokens than the vocabulary has.
+    """
+    arguments = teacher.hidden_NH, teacher.head_VH, teacher.targets_N[:, None], forbidden
+    match objective.signal:
+        case "vocabulary":
+            return TeacherScores(states=teacher)
+        case "topk":
+            top, logprobs_N1 = top_tokens(*arguments, objective.k)  # type: ignore[attr-defined]  # each such objective has a field k
+            return TeacherScores(logprobs_N1[:, 0], top=top)
+        case "sampled":
+            return TeacherScores(token_logprobs(*arguments)[0][:, 0])
+        case _:
+            assert_never(objective.signal)
+
+
+class Teacher(ABC):
+    """A model that scores responses.
+
+    Attributes:
+        parallel_models: its models, if the training process holds them.
+    """
+
+    parallel_models: tuple[ParallelModel, ...] = ()
 
     @abstractmethod
     def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
-        """Features of ``images`` from the teacher's tower.
+        """Return the features of ``images`` from the teacher's tower.
 
         Args:
             images: the images of a batch.
-            student: their features from the student's tower as it is at the beginning of step ``step``, without graph.
-            step: steps made before (0: the student is its base).
+            student: their features from the student's tower at the start of step ``step``, without graph.
+            step: number of steps made so far. At step 0 the student equals its base.
         """
 
-    def settle(self) -> None:  # noqa: B027 (there is mostly nothing to do)
-        """Gives back what was gathered to score."""
+    def reshard(self) -> None:  # noqa: B027 (only some teachers need it)
+        """Free weights that were gathered for scoring."""
 
-    def follow(self, student: Qwen3VLForConditionalGeneration) -> None:  # noqa: B027 (most teachers stay as they are)
-        """Is called after each update of the student."""
+    def update(self, student: Qwen3VLForConditionalGeneration) -> None:  # noqa: B027 (most teachers are frozen)
+        """Follow an update of the student."""
 
     def state(self) -> Mapping[str, Tensor]:
-        """The tensors that change as the student is trained, by name, for checkpoints to read and to write to."""
+        """Return the tensors that change during the training, by name. Checkpoints read them and write to them."""
         return {}
 
-    def close(self) -> None:  # noqa: B027 (models go with whoever holds them)
-        """Gives back what it holds beside models."""
+    def close(self) -> None:  # noqa: B027 (most teachers hold only models)
+        """Release engines and connections."""
 
 
 class ModelTeacher(Teacher):
-    """A model of the training's own.
+    """A teacher whose model the training process holds. It scores inside :meth:`scoring`."""
 
-    Args:
-        spread: the model, which scores inside :meth:`scoring`.
-    """
-
-    def __init__(self, spread: ParallelModel) -> None:
-        self.spread = spread
-        self.spreads = (spread,)
+    def __init__(self, parallel: ParallelModel) -> None:
+        self.parallel = parallel
+        self.parallel_models = (parallel,)
 
     @property
     def model(self) -> Qwen3VLForConditionalGeneration:
         """The model."""
-        return self.spread.model
+        return self.parallel.model
 
     @contextmanager
     def scoring(self) -> Iterator[None]:
-        """Inside, ``model`` computes what the teacher computes; nothing of it is for the student."""
+        """Make ``model`` compute the teacher's function inside the block, without gradients."""
         with torch.no_grad():
             yield
 
-    def settle(self) -> None:
-        """Gives gathered weights back."""
-        self.spread.settle()
+    def reshard(self) -> None:
+        """Free weights that were gathered for scoring."""
+        self.parallel.reshard()
 
 
 class FrozenTeacher(ModelTeacher):
-    """A model that stays as it is: the student's base, or another checkpoint.
+    """A frozen model: the student's base, or another checkpoint.
 
     Args:
-        spread: the model, without gradients.
-        known: features of its tower.
-        begins_as_student: whether its tower is the one that the student's starts from.
-        student_tower_trained: whether the student's tower is trained away from that.
+        parallel: the model, without gradients.
+        cached: cached features of its tower.
+        starts_as_student: whether its tower has the weights that the student's starts from.
+        student_tower_trained: whether the student's tower is trained.
     """
 
     def __init__(
         self,
-        spread: ParallelModel,
-        known: FrozenFeatures,
+        parallel: ParallelModel,
+        cached: FrozenFeatures,
         *,
-        begins_as_student: bool,
+        starts_as_student: bool,
         student_tower_trained: bool,
     ) -> None:
-        super().__init__(spread)
-        self._same_at_first = begins_as_student
-        self._same_for_good = begins_as_student and not student_tower_trained
-        self._known = known
+        super().__init__(parallel)
+        self._equal_at_first = starts_as_student
+        self._always_equal = starts_as_student and not student_tower_trained
+        self._cached = cached
 
     def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
-        """The student's while its tower is the same, else those of this one, each encoded once a run.
-
-        The student's of step 0 are not remembered: a trained tower encodes a batch in one pass, and a training that resumes later, and
-        so encodes these images again, is to get the same bits.
-        """
-        if self._same_for_good or (self._same_at_first and step == 0):
+        """Return the student's features while the towers are equal, otherwise cached features of this tower."""
+        if self._always_equal or (self._equal_at_first and step == 0):
+            # The features of step 0 do not enter the cache: a trained tower encodes a batch in one pass, which rounds differently. A
+            # resumed training, which encodes these images later, must get the same bits.
             return {key: features.to(self.model.device) for key, features in student.items()}
         with self.scoring():
-            return self._known.of(images)
+            return self._cached.of(images)
 
 
 class AdapterOffTeacher(FrozenTeacher):
     """The student's own frozen backbone, with LoRA and cue recovery switched off while it scores.
 
     Args:
-        spread: the student; it stays trainable.
-        known: features of its tower without the adapters.
-        adapters: its low-rank updates, where it has them.
-        student_tower_trained: whether they change its tower.
+        parallel: the student, which stays trainable.
+        cached: cached features of its tower without the adapters.
+        adapters: its low-rank updates, if it has any.
+        student_tower_trained: whether these change its tower.
     """
 
     def __init__(
         self,
-        spread: ParallelModel,
-        known: FrozenFeatures,
+        parallel: ParallelModel,
+        cached: FrozenFeatures,
         adapters: Adapters | None,
         *,
         student_tower_trained: bool,
     ) -> None:
-        super().__init__(spread, known, begins_as_student=True, student_tower_trained=student_tower_trained)
+        super().__init__(parallel, cached, starts_as_student=True, student_tower_trained=student_tower_trained)
         self._adapters = adapters
 
     @contextmanager
     def scoring(self) -> Iterator[None]:
-        """Inside, the student computes what its base computes."""
+        """Make the student compute its base's function inside the block, without gradients."""
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(cue_recovery_off(self.model))
@@ -149,39 +197,39 @@ class AdapterOffTeacher(FrozenTeacher):
 
 
 class AverageTeacher(ModelTeacher):
-    """A moving average of the student: T <- decay T + (1 - decay) theta, over the weights that are trained, in their float32.
+    """A moving average of the student: T <- decay T + (1 - decay) theta, over its trained weights in float32.
 
     Args:
-        spread: a copy of the student at step 0, spread as the student is.
-        trained: names of the weights that are trained.
-        decay: share of the average that an update leaves as it is.
-        student_tower_trained: whether the student's tower is trained, and so averaged too.
+        parallel: a copy of the student at step 0, distributed like the student.
+        trained: names of the trained weights.
+        decay: share of the average that an update keeps.
+        student_tower_trained: whether the student's tower is trained, and therefore averaged.
     """
 
     def __init__(
-        self, spread: ParallelModel, trained: Sequence[str], decay: float, *, student_tower_trained: bool
+        self, parallel: ParallelModel, trained: Sequence[str], decay: float, *, student_tower_trained: bool
     ) -> None:
-        super().__init__(spread)
+        super().__init__(parallel)
         self._trained = tuple(trained)
         self._decay = decay
         self._own_tower = student_tower_trained
 
     def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
-        """The student's while the towers are the same, else those of this one, which is another after each update."""
+        """Return the student's features while the towers are equal, otherwise encode with this tower, which each update changes."""
         if step == 0 or not self._own_tower:
             return {key: features.to(self.model.device) for key, features in student.items()}
         with self.scoring():
-            return self.spread.run(lambda: encode_images(self.model, images))
+            return self.parallel.run(lambda: encode_images(self.model, images))
 
     @torch.no_grad()
-    def follow(self, student: Qwen3VLForConditionalGeneration) -> None:
-        """Moves the average towards the student."""
+    def update(self, student: Qwen3VLForConditionalGeneration) -> None:
+        """Move the average towards the student."""
         weights = dict(student.named_parameters())
         for name, average in self.state().items():
             average.lerp_(weights[name].to(average.device), 1 - self._decay)
 
     def state(self) -> Mapping[str, Tensor]:
-        """The average, by weight."""
-        self.spread.settle()
+        """Return the averaged weights by name."""
+        self.parallel.reshard()
         weights = dict(self.model.named_parameters())
         return {name: weights[name].detach() for name in self._trained}

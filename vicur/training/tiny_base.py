@@ -1,11 +1,11 @@
-"""Trains the tiny base model from scratch: a Qwen3-VL that reads digits badly and reasons well.
+"""Train the tiny base model from scratch: a Qwen3-VL that reads digits badly and reasons well.
 
     vicur base train vicur/modeling/tiny/base
 
-It has seen so little handwriting (the base pool) that it misreads about every sixth digit it has not met. With the evidence in a hint it
-answers nearly always; with the answer in a hint it copies the answer and misreads the evidence as before. That gap is what
-distillation with cues is about. Vision tower first, on digit, colour and place of each cell (a token that does not know its place cannot
-be found by one); then the whole model on reference responses to prompts with and without hints.
+It has seen so little handwriting (the base pool) that it misreads about every sixth new digit. With the evidence as a hint it nearly always
+answers correctly; with the answer as a hint it copies the answer and misreads the evidence as before. Distillation with cues is about that
+gap. First the vision tower is trained on digit, colour and position of each cell, then the whole model on reference responses to prompts
+with and without hints.
 """
 
 from __future__ import annotations
@@ -40,17 +40,13 @@ from vicur.stage.events import Events
 from vicur.training.examples import PixelStore
 
 _DIGITS = 10
-# Room for the response to one question.
+# Enough for the response to one question.
 _ANSWER_TOKENS = 40
 _HINTS: tuple[Privilege, ...] = ("none", "cue", "answer", "rationale", "solution")
 
 
 def train_tiny_base(config: TinyBaseConfig, output: Path, events: Events) -> dict[str, Any]:
-    """Trains the base and writes it to ``output`` with its recipe and what it reached on the test pool.
-
-    Returns:
-        The record that is written to ``vicur.json``.
-    """
+    """Train the base and write it to ``output``. Returns its record in ``vicur.json``: the recipe and its accuracy on the test pool."""
     torch.set_num_threads(1)
     pools = build_pools(DigitScenesConfig(together=config.together), config.seed)
     tokenizer = tiny_tokenizer(vocabulary())
@@ -58,7 +54,7 @@ def train_tiny_base(config: TinyBaseConfig, output: Path, events: Events) -> dic
     torch.manual_seed(substream(config.seed, "tiny_base", "weights"))
     model = Qwen3VLForConditionalGeneration(tiny_config(tokenizer, config.sizes))
     images = PixelStore(chat)
-    examples = taught_examples(pools, config)
+    examples = recipe_examples(pools, config)
     read = _train_vision(model, examples, images, config, events)
     _train_text(model, examples, images, chat, config, events)
     model.eval()
@@ -75,12 +71,12 @@ def train_tiny_base(config: TinyBaseConfig, output: Path, events: Events) -> dic
     return record
 
 
-def taught_examples(pools: Mapping[str, Sequence[Example]], config: TinyBaseConfig) -> list[Example]:
-    """The questions about the first scenes of the pools that the recipe names, in their order."""
-    known = [example for pool in config.pools for example in pools[pool]]
-    scenes = list(dict.fromkeys(example.group for example in known))
+def recipe_examples(pools: Mapping[str, Sequence[Example]], config: TinyBaseConfig) -> list[Example]:
+    """Return the questions about the first ``scenes`` scenes of the recipe's pools, in their order."""
+    examples = [example for pool in config.pools for example in pools[pool]]
+    scenes = list(dict.fromkeys(example.group for example in examples))
     chosen = set(scenes[: config.scenes])
-    return [example for example in known if example.group in chosen]
+    return [example for example in examples if example.group in chosen]
 
 
 def _optimizer(parameters: list[nn.Parameter], rate: float, config: TinyBaseConfig) -> torch.optim.AdamW:
@@ -98,7 +94,7 @@ def _update(optimizer: torch.optim.AdamW, loss: Tensor, rate: float, config: Tin
 
 
 def _cosine(done: float) -> float:
-    """Falls from 1 to 0.05 as ``done`` goes from 0 to 1."""
+    """Return a factor that falls from 1 to 0.05 as ``done`` rises from 0 to 1."""
     return 0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * done))
 
 
@@ -109,17 +105,14 @@ def _train_vision(
     config: TinyBaseConfig,
     events: Events,
 ) -> float:
-    """Teaches each visual token the digit, the colour and the place of its cell, through heads that are thrown away.
-
-    Returns:
-        Share of digits read right in the last batches.
-    """
+    """Train the tower to encode digit, colour and position of each cell. Returns the share of digits read correctly in the last batches."""
+    # The position matters as well: later layers find a cell by it. The linear heads are discarded.
     scenes = list({example.group: example for example in examples}.values())
     sizes = (_DIGITS, len(COLOURS), ROWS, COLUMNS)
     heads = nn.Linear(text_config(model).hidden_size, sum(sizes))
     optimizer = _optimizer([*model.model.visual.parameters(), *heads.parameters()], config.vision_learning_rate, config)
     draw = numpy_generator(config.seed, "tiny_base", "vision")
-    read = 0.0
+    accuracy = 0.0
     for step in range(config.vision_steps):
         rows = [scenes[n] for n in draw.integers(0, len(scenes), config.batch_size)]
         pixels = [image for row in rows for image in images.of(row)]
@@ -127,17 +120,17 @@ def _train_vision(
         logits = heads(torch.cat([features[image.key].tokens_NH for image in pixels])).split(sizes, dim=-1)
         targets = _cells(rows)
         loss = sum(
-            (nn.functional.cross_entropy(made, wanted) for made, wanted in zip(logits, targets, strict=True)),
+            (nn.functional.cross_entropy(head, target) for head, target in zip(logits, targets, strict=True)),
             torch.zeros(()),
         )
         _update(optimizer, loss, config.vision_learning_rate * _cosine(step / config.vision_steps), config)
-        read = 0.9 * read + 0.1 * float((logits[0].argmax(-1) == targets[0]).float().mean())
-        events.progress(step + 1, config.vision_steps, f"vision tower: {read:.2f} of digits read")
-    return read
+        accuracy = 0.9 * accuracy + 0.1 * float((logits[0].argmax(-1) == targets[0]).float().mean())
+        events.progress(step + 1, config.vision_steps, f"vision tower: {accuracy:.2f} of digits read")
+    return accuracy
 
 
 def _cells(rows: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Digit, colour, row and column of every cell of the scenes, row by row: four tensors [scenes * cells]."""
+    """Return digit, colour, row and column of every cell of the scenes, row by row: four tensors [scenes * cells]."""
     colours = list(COLOURS)
     scenes = [row.metadata["scene"] for row in rows]
     digits = [digit for scene in scenes for line in scene["digits"] for digit in line]
@@ -155,7 +148,7 @@ def _train_text(
     config: TinyBaseConfig,
     events: Events,
 ) -> None:
-    """Teaches reference responses to prompts with and without hints, and descriptions of scenes."""
+    """Train the whole model on reference responses to prompts with and without hints, and on descriptions of scenes."""
     mix = config.hints.model_dump()
     shares = np.array([mix[hint] for hint in _HINTS]) / sum(mix.values())
     forbidden = chat.forbidden_ids(text_config(model).vocab_size)
@@ -190,7 +183,7 @@ def _check(
     hint: Privilege,
     config: TinyBaseConfig,
 ) -> dict[str, float]:
-    """Greedy accuracy, and share of right evidence, with one kind of hint in every prompt."""
+    """Return greedy accuracy and the share of correct evidence, with one kind of hint in every prompt."""
     prompts = [chat.prompt(with_hint(e.question, hint_for(hint, e, e.cue)), images.of(e)) for e in examples]
     greedy = Sampling(temperature=0, max_new_tokens=_ANSWER_TOKENS * config.together)
     answers = generate(model, chat, prompts, greedy, seed=0)

@@ -1,107 +1,225 @@
-"""The training stage: one student by one method, all methods through one loop.
+"""The training stage: one student by one method. All methods run through one loop.
 
 What follows the paper (arXiv 2606.05718): rollouts of the student, the frozen initial model as teacher with the hint in its prompt, k1
-advantages clamped to [-10, 10], mean over a response's tokens. What differs: the best weights on the validation pool are kept, training
-stops early when validation no longer improves, and the cue recovery module starts as the identity. What cannot be trained is refused
-before any weights are loaded.
+advantages clamped to [-10, 10], mean over a response's tokens. What differs: the weights with the best validation accuracy are kept,
+training stops early when validation no longer improves, and the cue recovery module starts as the identity.
 
-A training in one process takes place in the stage's own; one in several is handed to torchrun (``vicur.training.launch``).
+To read the algorithm from here: ``trainer.py`` (the loop), ``step.py``, ``batch.py`` (responses and their loss) and ``objectives/``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from vicur.config.training import TrainConfig
+from vicur.cues import read_cues
+from vicur.cues.swap import swapped_cues
+from vicur.data import read_examples
 from vicur.errors import VicurError
+from vicur.modeling import parameter_count, save_model
 from vicur.modeling.chat import Chat
+from vicur.modeling.device import resolve_device
 from vicur.processes.machines import Machines
-from vicur.stage.runner import Context, Stage
-from vicur.training.course import TrainSummary, take_part
+from vicur.stage.runner import Context, Stage, Summary
+from vicur.storage.folders import tree_sha256
+from vicur.training.checkpoint import Progress
+from vicur.training.checkpoint_store import CheckpointStore
+from vicur.training.examples import TrainingExample, training_examples
 from vicur.training.preflight import require_fit
 from vicur.training.rollout.build import require_engine
-from vicur.training.workers.launch import assist, launch
-from vicur.training.world import World, devices_of, process_count
+from vicur.training.state import build_state, final_student
+from vicur.training.trainer import Validation, fit, write_metrics
+from vicur.training.workers.launch import assist, launch, require_same_work
+from vicur.training.world import World, devices_for, local_process_count
+from vicur.wording import listed
 
 log = logging.getLogger(__name__)
 
 
+class TrainSummary(Summary):
+    """The result of a training."""
+
+    method: str
+    """Method of the training."""
+    steps: int
+    """Number of steps made."""
+    best_step: int
+    """Step with the best validation accuracy, whose weights were kept."""
+    validation_accuracy: float
+    """Best validation accuracy."""
+    base_validation_accuracy: float
+    """Validation accuracy before the first update."""
+    skipped: dict[str, str]
+    """Reason why a distillation example was not used, by id."""
+
+
 def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> TrainSummary:
-    """Trains one student.
+    """Train one student.
 
     Args:
         config: method and settings.
-        inputs: ``dataset``, ``cues``, ``base`` (a Qwen3-VL checkpoint with its tokenizer and image processor), and ``teacher`` where
-            that is another checkpoint.
+        inputs: ``dataset``, ``cues``, ``base`` (a Qwen3-VL checkpoint with its tokenizer and image processor), and ``teacher`` if that
+            is another checkpoint.
         output: folder for the student: a checkpoint, ``vicur.json`` and ``metrics.jsonl``.
-        context: run, seed, tracker and the work folder that checkpoints go to.
+        context: run, seed, tracker, and the work folder, which checkpoints go to.
 
     Raises:
-        VicurError: for a base, a teacher, a dataset or cues that cannot be trained with.
+        VicurError: if the settings do not fit base, teacher, dataset, cues or this machine. Most of this is checked before any weights are
+            loaded.
     """
-    device, machines = device_of(config), Machines.from_environment()
-    count = process_count(config.distribution, device)
-    require_equal_shares(config, count * machines.count)
-    require_engine(config, count * machines.count)
-    require_fit(config, inputs, Chat.load(inputs["base"]))
+    device, machines, processes = _prepare(config, inputs)
     log.info("%s: %s", config.method, config.description)
     context.tracker.params({**config.filled_in().model_dump(mode="json"), "seed": context.seed})
-    if count * machines.count > 1:
-        return TrainSummary.model_validate(launch(config, inputs, output, context, count, device, machines))
-    summary = take_part(config, inputs, output, context, World(*devices_of(0, config.distribution, device)))
+    if processes * machines.count > 1:
+        # The workers, which torchrun starts, each call train_rank.
+        return TrainSummary.model_validate(launch(config, inputs, output, context, processes, device, machines))
+    summary = train_rank(config, inputs, output, context, World(*devices_for(0, config.distribution, device)))
     assert summary is not None
     return summary
 
 
 def assist_training(config: TrainConfig, inputs: Mapping[str, Path], seed: int) -> None:
-    """Takes part in a training of several machines, on one that is not the first. Nothing is written here.
+    """Take part in a training of several machines, on one that is not machine 0. This machine writes no output.
 
     Args:
-        config: as the first machine has it.
-        inputs: as :func:`train` reads them, on this machine.
+        config: the same settings as on machine 0.
+        inputs: the inputs of :func:`train`, on this machine.
         seed: root seed.
 
     Raises:
-        VicurError: as :func:`train` does.
+        VicurError: as :func:`train`.
     """
-    device, machines = device_of(config), Machines.from_environment()
-    count = process_count(config.distribution, device)
-    require_equal_shares(config, count * machines.count)
-    require_engine(config, count * machines.count)
+    device, machines, processes = _prepare(config, inputs)
+    assist(config, inputs, seed, processes, device, machines)
+
+
+def _prepare(config: TrainConfig, inputs: Mapping[str, Path]) -> tuple[str, Machines, int]:
+    """Check what can be checked before loading weights. Returns the device, the machines, and the number of processes on this one."""
+    device, machines = resolve_device(config.device, "training.device"), Machines.from_environment()
+    processes = local_process_count(config.distribution, device)
+    require_equal_shares(config, processes * machines.count)
+    require_engine(config, processes * machines.count)
     require_fit(config, inputs, Chat.load(inputs["base"]))
-    assist(config, inputs, seed, count, device, machines)
-
-
-def device_of(config: TrainConfig) -> str:
-    """``cuda`` or ``cpu``.
-
-    Raises:
-        VicurError: where a GPU is asked for that is not there.
-    """
-    if config.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise VicurError(
-            "there is no GPU here.", where="training.device", remedy="Use device: auto, or run on a node with a GPU."
-        )
-    return config.device
+    return device, machines, processes
 
 
 def require_equal_shares(config: TrainConfig, processes: int) -> None:
-    """Each process takes the same number of prompts: it scores as many micro-batches as the others.
+    """Check that all processes can take the same number of prompts, and so make the same number of forwards.
 
     Raises:
-        VicurError: where the batch cannot be shared like that.
+        VicurError: if the batch cannot be divided like that.
     """
     if config.batch_size % processes:
         raise VicurError(
-            f"a batch of {config.batch_size} prompts cannot be shared equally by {processes} processes.",
+            f"a batch of {config.batch_size} prompts cannot be divided equally among {processes} processes.",
             where="training.batch_size",
             remedy=f"Choose a multiple of {processes}, or another number of processes.",
+        )
+
+
+def train_rank(
+    config: TrainConfig,
+    inputs: Mapping[str, Path],
+    output: Path,
+    context: Context,
+    world: World,
+    stop: Path | None = None,
+) -> TrainSummary | None:
+    """Train one student, as one of the processes of ``world``. Rank 0 writes the student and returns the summary.
+
+    Args:
+        config: method and settings.
+        inputs: as for :func:`train`.
+        output: folder for the student.
+        context: run, seed, tracker and work folder.
+        world: this process among the others.
+        stop: a file that stops the training once it exists.
+
+    Raises:
+        VicurError: as :func:`train`.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    require_same_work(config, inputs, context.seed, world)
+    chat = Chat.load(inputs["base"])
+    pool, cues = read_examples(inputs["dataset"], "distill"), read_cues(inputs["cues"])
+    if config.cue_of == "another":
+        cues = swapped_cues(pool, cues, context.seed)
+    examples, skipped = training_examples(pool, cues, chat, config)
+    if world.size > 1:
+        _require_images(examples)
+    validation = Validation.load(inputs["dataset"], chat, config, context.seed)
+    store = CheckpointStore.from_context(context, config.keep_checkpoints)
+    state = build_state(config, inputs, chat, context.seed, world, context.work)
+    try:
+        progress, weights = fit(state, examples, validation, store, context, stop)
+    finally:
+        state.close()
+    if not world.is_main:
+        return None
+    student = final_student(state, weights, inputs["base"])
+    record = _record(config, inputs, context, world, progress)
+    save_model(student, output, chat_folder=inputs["base"], record=record)
+    write_metrics(progress, output / "metrics.jsonl")
+    before, parameters = progress.records[0]["validation_accuracy"], parameter_count(student)
+    return TrainSummary(
+        key_figure=f"validation accuracy {before:.3f} -> {progress.best_accuracy:.3f} (step {progress.best_step} of {progress.step})",
+        metrics={
+            "best_validation_accuracy": progress.best_accuracy,
+            "best_step": float(progress.best_step),
+            "parameters": float(parameters.total),
+            "parameters_cue_recovery": float(parameters.cue_recovery),
+            "skipped_examples": float(len(skipped)),
+        },
+        method=config.method,
+        steps=progress.step,
+        best_step=progress.best_step,
+        validation_accuracy=progress.best_accuracy,
+        base_validation_accuracy=before,
+        skipped=skipped,
+    )
+
+
+def _record(
+    config: TrainConfig, inputs: Mapping[str, Path], context: Context, world: World, progress: Progress
+) -> dict[str, Any]:
+    """Return the content of ``vicur.json``."""
+    return {
+        "method": config.method,
+        **config.effective.model_dump(mode="json"),
+        "parent": tree_sha256(inputs["base"]),
+        "dataset": tree_sha256(inputs["dataset"]),
+        "cues": tree_sha256(inputs["cues"]),
+        "seed": context.seed,
+        "training": config.filled_in().model_dump(mode="json"),
+        "processes": world.size,
+        "steps": progress.step,
+        "best_step": progress.best_step,
+        "validation_accuracy": progress.best_accuracy,
+        "forked_from": context.fork_from,
+        "mlflow_run_id": context.tracker.run_id,
+    }
+
+
+def _require_images(examples: Sequence[TrainingExample]) -> None:
+    """Check that every example has an image.
+
+    Raises:
+        VicurError: if one has none.
+    """
+    # DDP waits for gradients of all trained weights in every process. A share without images has none for the tower.
+    without = [row.example.id for row in examples if not row.student.pixels]
+    if without:
+        raise VicurError(
+            f"{len(without)} distillation examples have no image ({listed(without, shown=3)}), but with several processes each needs "
+            "one in every batch.",
+            where="training.distribution.processes",
+            remedy="Set it to 1, or remove these examples from the split distill.",
         )
 
 

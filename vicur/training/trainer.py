@@ -1,7 +1,7 @@
-"""The loop around the steps: validation, the best weights, checkpoints, early stopping, and going on after a kill.
+"""The training loop: steps, validation, the best weights, checkpoints, early stopping and resuming.
 
-Whatever is drawn is drawn from substreams of the root seed that are named by the step, so there is no generator state to keep: a
-training that resumes from a checkpoint makes the same updates, bit for bit, as one that was never interrupted.
+All random draws come from substreams of the root seed that are named by the step. There is no generator state to save, and a resumed
+training makes the same updates, bit for bit, as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from torch import Tensor
 
 from vicur.answers import is_correct
 from vicur.config.sampling import Sampling
+from vicur.config.training import TrainConfig
+from vicur.data import read_examples
 from vicur.data.schema import Example
 from vicur.errors import VicurError
-from vicur.modeling.chat import Prompt
-from vicur.processes.signals import asked_to_stop
+from vicur.modeling.chat import Chat, Prompt
+from vicur.processes.signals import StopFlag, stop_error
+from vicur.seeds import numpy_generator
 from vicur.stage.runner import Context
 from vicur.training.checkpoint import (
     Checkpoint,
@@ -32,164 +35,193 @@ from vicur.training.checkpoint import (
 )
 from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.diagnostics import epoch_leakage
-from vicur.training.examples import TrainingExample, batch_rows
-from vicur.training.interruption import Interruption
+from vicur.training.examples import PixelStore, TrainingExample, batch_rows
+from vicur.training.metrics import IN_EVERY_RECORD
 from vicur.training.state import TrainState
 from vicur.training.step import training_step
 
 log = logging.getLogger(__name__)
 
 _VALIDATION_BATCH = 128
-# A record of a step holds the first, that of step 0 the second.
-IN_EACH_RECORD = ("loss", "validation_accuracy")
 
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Questions that the best weights are chosen by, with their prompts."""
+    """The validation questions with their prompts."""
 
     examples: Sequence[Example]
     prompts: Sequence[Prompt]
 
-    def accuracy(self, learner: TrainState, step: int = 0) -> float:
-        """Greedy accuracy of the student after ``step`` updates. Each process asks its share of the questions."""
-        config, processes = learner.config, learner.processes
-        learner.engine.update(step)
-        answers = learner.engine.generate(
-            processes.share(self.prompts),
+    @classmethod
+    def load(cls, dataset: Path, chat: Chat, config: TrainConfig, seed: int) -> Validation:
+        """Read the validation questions: a random sample if there are more than ``validation_examples``.
+
+        Raises:
+            VicurError: if there are none, or an external rollout engine has no room for their prompts.
+        """
+        examples = read_examples(dataset, "validation")
+        if not examples:
+            raise VicurError(
+                "the dataset has no validation examples.",
+                where=str(dataset),
+                remedy="Give some rows the split 'validation': training keeps the weights with the best validation accuracy.",
+            )
+        if len(examples) > config.validation_examples:
+            picks = numpy_generator(seed, "data", "validation").permutation(len(examples))[: config.validation_examples]
+            examples = [examples[n] for n in sorted(picks)]
+        images = PixelStore(chat)
+        prompts = [chat.prompt(e.question, images.of(e)) for e in examples]
+        # Longer training prompts are skipped, but validation must answer every question, and vLLM has a fixed context length.
+        longest = max(len(prompt.ids) for prompt in prompts)
+        if config.rollout.is_external and longest > config.max_prompt_tokens:
+            raise VicurError(
+                f"a validation prompt has {longest} tokens, but the rollout engine has room for {config.max_prompt_tokens}.",
+                where="training.max_prompt_tokens",
+                remedy=f"Set it to at least {longest}.",
+            )
+        return cls(examples, prompts)
+
+    def accuracy(self, state: TrainState, step: int = 0) -> float:
+        """Return the greedy accuracy of the student after ``step`` updates. Each rank answers its share of the questions."""
+        config, world = state.config, state.world
+        state.engine.update(step)
+        responses = state.engine.generate(
+            world.shard(self.prompts),
             Sampling(temperature=0, max_new_tokens=config.rollout.max_new_tokens),
-            seed=learner.seed,
+            seed=state.seed,
             batch_size=config.rollout_batch_size or _VALIDATION_BATCH,
-            encode=learner.vision.encode,
+            encode=state.vision.frozen_encoder,
         )
-        pairs = zip(answers, processes.share(self.examples), strict=True)
-        right = processes.gather(sum(is_correct(answer.text, example) for answer, example in pairs))
-        return sum(right) / len(self.examples)
+        pairs = zip(responses, world.shard(self.examples), strict=True)
+        correct = world.gather(sum(is_correct(response.text, example) for response, example in pairs))
+        return sum(correct) / len(self.examples)
 
 
 def fit(
-    learner: TrainState,
+    state: TrainState,
     examples: Sequence[TrainingExample],
     validation: Validation,
     store: CheckpointStore,
     context: Context,
     stop: Path | None = None,
 ) -> tuple[Progress, dict[str, Tensor]]:
-    """Trains the student.
-
-    A step's metrics are sent to the tracker when the checkpoint that covers it is whole, so that a run which was killed shows no step
-    twice and none that its student has not made. Checkpoints and metrics are process 0's business, which alone has the best weights.
+    """Train the student, starting from the newest checkpoint if there is one.
 
     Args:
-        learner: what takes part.
-        examples: what the student learns from.
-        validation: what its best weights are chosen by.
-        store: where checkpoints are kept.
-        context: where metrics and progress are told.
-        stop: file that asks the training to stop, as SIGTERM does, when it appears.
+        state: the state to train.
+        examples: the training examples.
+        validation: the validation questions.
+        store: checkpoints of this training.
+        context: receives metrics and progress.
+        stop: a file that stops the training once it exists, as SIGTERM does.
 
     Returns:
-        How the training went, and the weights to be kept: those that were best on validation, or the last.
+        The progress, and on rank 0 the weights to save: the best or the last.
 
     Raises:
-        VicurError: where the loss is not finite, where the checkpoints are another training's, and after SIGTERM, once the step is
-            finished and kept.
+        VicurError: if the loss is not finite, the checkpoints belong to another training, or SIGTERM arrived (after the current step and a
+            checkpoint).
     """
-    config, processes = learner.config, learner.processes
-    with Interruption(stop) as interruption:
-        progress, best = _resume_or_begin(learner, validation, store, context)
+    config, world = state.config, state.world
+    with StopFlag(stop) as stop_flag:
+        progress, best = _resume_or_start(state, validation, store, context)
         while progress.step < config.steps and progress.stale < config.patience:
-            rows = [examples[n] for n in batch_rows(len(examples), config.batch_size, learner.seed, progress.step)]
-            progress.records.append({"step": progress.step + 1, **_step(learner, rows, progress.step)})
+            rows = [examples[n] for n in batch_rows(len(examples), config.batch_size, state.seed, progress.step)]
+            progress.records.append({"step": progress.step + 1, **_step(state, rows, progress.step)})
             progress.step += 1
             progress.records[-1] |= epoch_leakage(progress.records, progress.step, config.batch_size, len(examples))
             last = progress.step == config.steps
             if last or progress.step % config.validate_every == 0:
-                best = _validate(learner, validation, progress, best)
+                best = _validate(state, validation, progress, best)
                 last = last or progress.stale >= config.patience
-            asked = processes.any(interruption.asked)
-            if last or asked or progress.step % config.checkpoint_every == 0:
-                _keep(learner, best, progress, store)
-                _send(progress, context)
-            context.events.progress(progress.step, config.steps, _line(progress))
-            if asked and not last:
-                raise asked_to_stop(
-                    f"was asked to stop (SIGTERM) and did, at step {progress.step} of {config.steps}, with a checkpoint."
+            # Ranks receive the signal at different times, so they agree on whether to stop.
+            stopping = world.any(stop_flag.is_set)
+            if last or stopping or progress.step % config.checkpoint_every == 0:
+                _save(state, best, progress, store)
+                # Only steps that a checkpoint covers are logged: a killed training repeats the others, which would appear twice.
+                _log(progress, context)
+            context.events.progress(progress.step, config.steps, _progress_line(progress))
+            if stopping and not last:
+                raise stop_error(
+                    f"stopped after SIGTERM at step {progress.step} of {config.steps}, with a checkpoint of that step."
                 )
-    return progress, best if config.keep == "best" else processes.collect(trained_weights(learner.student))
+    return progress, best if config.keep == "best" else world.collect(trained_weights(state.student))
 
 
-def _step(learner: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
+def _step(state: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
     try:
-        return training_step(learner, rows, step)
+        return training_step(state, rows, step)
     except FloatingPointError as error:
         raise VicurError(
-            f"training came to {error} at step {step + 1}.",
-            where=f"method {learner.config.method}",
-            remedy="Lower learning_rate or the objective's clamp; the checkpoint before this step is kept.",
+            f"the training diverged at step {step + 1}: {error}.",
+            where=f"training, method {state.config.method}",
+            remedy="Lower training.learning_rate or the objective's clamp. The last checkpoint is from before this step.",
         ) from error
 
 
-def _resume_or_begin(
-    learner: TrainState, validation: Validation, store: CheckpointStore, context: Context
+def _resume_or_start(
+    state: TrainState, validation: Validation, store: CheckpointStore, context: Context
 ) -> tuple[Progress, dict[str, Tensor]]:
-    processes, student = learner.processes, learner.student
-    found = store.newest() if processes.is_main else None
-    progress = processes.from_main(None if found is None else found.progress)
+    world, student = state.world, state.student
+    # Other machines may not see rank 0's folder.
+    checkpoint = store.newest() if world.is_main else None
+    progress = world.broadcast(None if checkpoint is None else checkpoint.progress)
     if progress is None:
-        accuracy = validation.accuracy(learner)
+        accuracy = validation.accuracy(state)
         progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}])
-        return progress, processes.collect(trained_weights(student))
-    restore({} if found is None else found.model, trained_weights(student), processes)
-    restore_optimizer(student, learner.optimizer, {} if found is None else found.optimizer, processes)
-    restore({} if found is None else found.extra, learner.extra_state(), processes)
-    log.info("resumes at step %d", progress.step)
-    _send(progress, context)
-    return progress, {} if found is None else dict(found.best)
+        return progress, world.collect(trained_weights(student))
+    restore({} if checkpoint is None else checkpoint.model, trained_weights(student), world)
+    restore_optimizer(student, state.optimizer, {} if checkpoint is None else checkpoint.optimizer, world)
+    restore({} if checkpoint is None else checkpoint.extra, state.extra_state(), world)
+    log.info("resuming at step %d", progress.step)
+    _log(progress, context)
+    return progress, {} if checkpoint is None else dict(checkpoint.best)
 
 
-def _keep(learner: TrainState, best: dict[str, Tensor], progress: Progress, store: CheckpointStore) -> None:
-    """Writes a checkpoint. All processes hand over what they have; process 0 writes."""
-    processes = learner.processes
-    made = Checkpoint(
+def _save(state: TrainState, best: dict[str, Tensor], progress: Progress, store: CheckpointStore) -> None:
+    """Write a checkpoint. All ranks take part in collecting the tensors; rank 0 writes."""
+    world = state.world
+    checkpoint = Checkpoint(
         progress=progress,
         identity=store.identity,
-        model=processes.collect(trained_weights(learner.student)),
+        model=world.collect(trained_weights(state.student)),
         best=best,
-        optimizer=optimizer_state(learner.student, learner.optimizer, processes),
-        extra=processes.collect(learner.extra_state()),
+        optimizer=optimizer_state(state.student, state.optimizer, world),
+        extra=world.collect(state.extra_state()),
     )
-    if processes.is_main:
-        store.save(made)
+    if world.is_main:
+        store.save(checkpoint)
 
 
 def _validate(
-    learner: TrainState, validation: Validation, progress: Progress, best: dict[str, Tensor]
+    state: TrainState, validation: Validation, progress: Progress, best: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    accuracy = validation.accuracy(learner, progress.step)
+    """Validate the student, and return the best weights so far."""
+    accuracy = validation.accuracy(state, progress.step)
     progress.records[-1]["validation_accuracy"] = accuracy
     if accuracy > progress.best_accuracy:
         progress.best_accuracy, progress.best_step, progress.stale = accuracy, progress.step, 0
-        return learner.processes.collect(trained_weights(learner.student))
+        return state.world.collect(trained_weights(state.student))
     progress.stale += 1
     return best
 
 
-def _send(progress: Progress, context: Context) -> None:
-    """Sends the records that the tracker does not have yet. It is asked which those are: a killed process cannot say what it has sent."""
-    sent = context.tracker.last_step(IN_EACH_RECORD)
+def _log(progress: Progress, context: Context) -> None:
+    """Log the records that the tracker does not have yet."""
+    # The tracker is the only one that knows: a killed process cannot say how far it got.
+    logged = context.tracker.last_step(IN_EVERY_RECORD)
     for record in progress.records:
-        if record["step"] > sent:
+        if record["step"] > logged:
             context.tracker.metrics({k: v for k, v in record.items() if k != "step"}, step=record["step"])
     context.tracker.flush()
 
 
 def write_metrics(progress: Progress, path: Path) -> None:
-    """Writes the training curves, a JSON line a step."""
+    """Write all records, a JSON line each."""
     path.write_text("".join(json.dumps(record) + "\n" for record in progress.records), encoding="utf-8")
 
 
-def _line(progress: Progress) -> str:
+def _progress_line(progress: Progress) -> str:
     newest: dict[str, Any] = progress.records[-1]
     parts = [f"validation {progress.best_accuracy:.3f} (step {progress.best_step})", f"loss {newest['loss']:.3f}"]
     if "rollout_accuracy" in newest:

@@ -1,7 +1,7 @@
-"""The student's vision tower in a step: one pass for each state of its weights, shared by all that need what it sees.
+"""The student's vision tower in a step: one pass for each state of its weights.
 
-Rollout, micro-batches and, while the towers are the same, the teacher take the features of one pass. They are leaves of the graphs of the
-micro-batches: each adds its gradient to them, and the tower's own graph is walked through once, when all have.
+Rollout, micro-batches and (while its tower has the same weights) the teacher share the features of one pass. In the graphs of the
+micro-batches these are leaves that accumulate gradients. Once all micro-batches are done, one backward through the tower uses them.
 """
 
 from __future__ import annotations
@@ -21,57 +21,59 @@ class SharedFeatures:
     """Features of a batch's images.
 
     Args:
-        encoded: features by image key, with the tower's graph where it is trained.
+        encoded: features by image key, with the tower's graph if it is trained.
+
+    Attributes:
+        values: the features as leaves, for the forwards of micro-batches.
     """
 
     def __init__(self, encoded: Mapping[str, ImageFeatures]) -> None:
         self._encoded = [tensor for features in encoded.values() for tensor in _tensors(features)]
         self.values = {key: features.detach() for key, features in encoded.items()}
-        """Features by image key, for forwards; gradients gather in them where the tower is trained."""
         self._leaves = [tensor for features in self.values.values() for tensor in _tensors(features)]
-        for made, leaf in zip(self._encoded, self._leaves, strict=True):
-            leaf.requires_grad_(made.requires_grad)
+        for encoded_tensor, leaf in zip(self._encoded, self._leaves, strict=True):
+            leaf.requires_grad_(encoded_tensor.requires_grad)
 
     def detached(self) -> dict[str, ImageFeatures]:
-        """The same values, without gradient."""
+        """Return the features without gradient."""
         return {key: features.detach() for key, features in self.values.items()}
 
     def backward(self) -> None:
-        """Sends the gathered gradients through the tower, once."""
+        """Propagate the accumulated gradients through the tower."""
         pairs = [
-            (made, leaf.grad)
-            for made, leaf in zip(self._encoded, self._leaves, strict=True)
-            if made.requires_grad and leaf.grad is not None
+            (encoded, leaf.grad)
+            for encoded, leaf in zip(self._encoded, self._leaves, strict=True)
+            if encoded.requires_grad and leaf.grad is not None
         ]
         if pairs:
-            torch.autograd.backward([made for made, _ in pairs], [gradient for _, gradient in pairs])
+            torch.autograd.backward([encoded for encoded, _ in pairs], [gradient for _, gradient in pairs])
 
 
 class StudentVision:
-    """What the student sees.
+    """The student's vision tower.
 
     Args:
-        spread: the student.
-        recomputation: whether its tower keeps activations for the backward.
-        frozen: features of its tower where that is not trained: it encodes an image once a run.
+        parallel: the student.
+        recomputation: the student's gradient checkpointing.
+        frozen: cached features, if the tower is not trained.
     """
 
-    def __init__(self, spread: ParallelModel, recomputation: Recomputation, frozen: FrozenFeatures | None) -> None:
-        self._spread = spread
+    def __init__(self, parallel: ParallelModel, recomputation: Recomputation, frozen: FrozenFeatures | None) -> None:
+        self._parallel = parallel
         self._recomputation = recomputation
         self._frozen = frozen
 
     @property
-    def encode(self) -> Encode | None:
-        """What gives features of images without their graph, where the tower is frozen: each image is encoded once a run."""
+    def frozen_encoder(self) -> Encode | None:
+        """The cached encoder of a frozen tower; ``None`` if the tower is trained."""
         return None if self._frozen is None else self._frozen.of
 
-    def of(self, images: Sequence[Pixels]) -> SharedFeatures:
-        """Features of ``images`` as the tower is now."""
+    def encode(self, images: Sequence[Pixels]) -> SharedFeatures:
+        """Return the features of ``images`` with the tower's current weights."""
         if self._frozen is not None:
             return SharedFeatures(self._frozen.of(images))
-        with torch.enable_grad(), self._recomputation.on():
-            return SharedFeatures(self._spread.run(lambda: encode_images(self._spread.model, images)))
+        with torch.enable_grad(), self._recomputation.active():
+            return SharedFeatures(self._parallel.run(lambda: encode_images(self._parallel.model, images)))
 
 
 def _tensors(features: ImageFeatures) -> tuple[torch.Tensor, ...]:

@@ -1,4 +1,4 @@
-"""The processes of one training and what they do together. One that is alone does the same with nobody to talk to."""
+"""The processes of a training and their collective operations. In a single process these return at once."""
 
 from __future__ import annotations
 
@@ -17,157 +17,151 @@ from vicur.errors import VicurError
 
 T = TypeVar("T")
 
-# Process 0 writes checkpoints and loads the student anew at the end, while the others wait.
-_PATIENCE = timedelta(hours=2)
+# Rank 0 writes checkpoints, and loads the student again at the end, while the other ranks wait in a collective.
+_TIMEOUT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
 class World:
-    """One of the processes of a training, as it sees all of them.
+    """This process among those of a training.
 
     Attributes:
-        device: where this one computes the student.
-        teacher_device: where it computes the teacher.
-        rank: its number, over all machines; 0 writes what the training writes.
-        count: how many there are.
-        local_rank: its number on its machine.
-        local_count: how many there are on its machine.
+        device: device of the student.
+        teacher_device: device of the teacher.
+        rank: rank over all machines. Rank 0 writes all outputs.
+        size: number of processes on all machines.
+        local_rank: rank on this machine.
+        local_size: number of processes on this machine.
     """
 
     device: torch.device
     teacher_device: torch.device
     rank: int = 0
-    count: int = 1
+    size: int = 1
     local_rank: int = 0
-    local_count: int = 1
+    local_size: int = 1
 
     @classmethod
-    def alone(cls, device: str, teacher_device: str | None = None) -> World:
-        """The only process of a training."""
+    def single(cls, device: str, teacher_device: str | None = None) -> World:
+        """Return the world of a training in one process."""
         return cls(torch.device(device), torch.device(teacher_device or device))
 
     @classmethod
-    def joined(cls, config: DistributionConfig, device: str) -> World:
-        """This process among those that torchrun has started.
-
-        Args:
-            config: how they share the devices.
-            device: ``cpu`` or ``cuda``.
-        """
+    def from_torchrun(cls, config: DistributionConfig, device: str) -> World:
+        """Join the processes that torchrun started, on devices of type ``cpu`` or ``cuda``."""
         from accelerate import PartialState
 
-        rank, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
-        return cls(*devices_of(rank, config, device), state.process_index, state.num_processes, rank, count)
+        local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        state = PartialState(cpu=device == "cpu", timeout=_TIMEOUT)
+        devices = devices_for(local_rank, config, device)
+        return cls(*devices, state.process_index, state.num_processes, local_rank, local_size)
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is rank 0."""
         return self.rank == 0
 
-    def in_turn(self, function: Callable[[], T]) -> T:
-        """What ``function`` gives. The processes of a machine call it one after the other: each takes memory that it gives back."""
-        made: T
-        for turn in range(self.local_count):
+    def one_at_a_time(self, function: Callable[[], T]) -> T:
+        """Call ``function`` in one process of this machine after the other: each needs memory that it gives back."""
+        result: T
+        for turn in range(self.local_size):
             if turn == self.local_rank:
-                made = function()
-            if self.count > 1:
+                result = function()
+            if self.size > 1:
                 distributed.barrier()
-        return made
+        return result
 
-    def share(self, items: Sequence[T]) -> list[T]:
-        """Every ``count``-th of them, from ``rank`` on: this process's part."""
-        return list(items[self.rank :: self.count])
+    def shard(self, items: Sequence[T]) -> list[T]:
+        """Return this rank's share of ``items``: every ``size``-th, starting at ``rank``."""
+        return list(items[self.rank :: self.size])
 
-    def gather(self, mine: T) -> list[T]:
-        """What each process has, in the order of their ranks."""
-        if self.count == 1:
-            return [mine]
-        parts: list[Any] = [None] * self.count
-        distributed.all_gather_object(parts, mine)
-        return parts
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all ranks, in their order."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
 
-    def from_main(self, value: T) -> T:
-        """The value that process 0 has."""
-        if self.count == 1:
+    def broadcast(self, value: T) -> T:
+        """Return rank 0's value."""
+        if self.size == 1:
             return value
         values = [value]
         distributed.broadcast_object_list(values, src=0)
         return values[0]
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
+        """Return whether the flag is set in any process."""
         return any(self.gather(flag))
 
     @torch.no_grad()
     def collect(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Whole copies of tensors, sharded over the processes or not, on the CPU of process 0; nothing in the others."""
-        kept = {}
+        """Return full copies of (possibly sharded) tensors on the CPU of rank 0, and nothing on other ranks."""
+        copies = {}
         for name, tensor in tensors.items():
-            whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            # Gathering is a collective, so every rank takes part in it.
+            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
             if self.is_main:
-                kept[name] = whole.detach().to("cpu", copy=True).contiguous()
-        return kept
+                copies[name] = full.detach().to("cpu", copy=True).contiguous()
+        return copies
 
     @torch.no_grad()
-    def hand_out(self, values: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
-        """Puts what process 0 has, as :meth:`collect` gave it, into the targets of all processes."""
+    def distribute(self, values: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+        """Copy rank 0's values, as returned by :meth:`collect`, into the (possibly sharded) targets of all ranks."""
         for name, target in targets.items():
-            if self.count == 1:
+            if self.size == 1:
                 target.copy_(values[name])
                 continue
-            whole = torch.empty(target.shape, dtype=target.dtype, device=target.device)
+            full = torch.empty(target.shape, dtype=target.dtype, device=target.device)
             if self.is_main:
-                whole.copy_(values[name])
+                full.copy_(values[name])
             if isinstance(target, DTensor):
-                target.copy_(distribute_tensor(whole, target.device_mesh, target.placements))
+                target.copy_(distribute_tensor(full, target.device_mesh, target.placements))
             else:
-                distributed.broadcast(whole, src=0)
-                target.copy_(whole)
+                distributed.broadcast(full, src=0)
+                target.copy_(full)
 
 
-def devices_of(local_rank: int, config: DistributionConfig, device: str) -> tuple[torch.device, torch.device]:
-    """Devices of student and teacher of a process.
+def devices_for(local_rank: int, config: DistributionConfig, device: str) -> tuple[torch.device, torch.device]:
+    """Return the devices of student and teacher in a process.
 
-    Args:
-        local_rank: the process's number on its machine.
-        config: whether they share a device; where they do not, the second half of the machine's GPUs is the teachers'.
-        device: ``cpu`` or ``cuda``.
+    Separate teachers have the second half of the machine's GPUs.
     """
     if device == "cpu":
         return torch.device("cpu"), torch.device("cpu")
-    apart = torch.cuda.device_count() // 2 if config.teacher_devices == "separate" else 0
-    return torch.device("cuda", local_rank), torch.device("cuda", local_rank + apart)
+    offset = torch.cuda.device_count() // 2 if config.teacher_devices == "separate" else 0
+    return torch.device("cuda", local_rank), torch.device("cuda", local_rank + offset)
 
 
-def process_count(config: DistributionConfig, device: str) -> int:
-    """How many processes this machine runs.
-
-    Raises:
-        VicurError: where it has not the GPUs that they need.
-    """
-    return processes_with(config, torch.cuda.device_count() if device == "cuda" else 0)
-
-
-def processes_with(config: DistributionConfig, gpus: int) -> int:
-    """How many processes a machine runs that has so many GPUs; one without trains on its processor.
+def local_process_count(config: DistributionConfig, device: str) -> int:
+    """Return the number of processes to run on this machine.
 
     Raises:
-        VicurError: where it has not the GPUs that they need.
+        VicurError: if it has too few GPUs for them.
     """
-    apart = config.teacher_devices == "separate"
-    if apart and not gpus:
+    return processes_per_machine(config, torch.cuda.device_count() if device == "cuda" else 0)
+
+
+def processes_per_machine(config: DistributionConfig, gpus: int) -> int:
+    """Return the number of processes to run on a machine with ``gpus`` GPUs; without any, the processes run on the CPU.
+
+    Raises:
+        VicurError: if it has too few GPUs for them.
+    """
+    separate = config.teacher_devices == "separate"
+    if separate and not gpus:
         raise VicurError(
-            "a teacher has GPUs of its own only where there are GPUs.",
+            "teacher_devices is separate, but the machine has no GPUs.",
             where="training.distribution.teacher_devices",
             remedy="Set it to shared, or train on a machine with GPUs.",
         )
-    each = 2 if apart else 1
-    wanted = max(1, gpus // each) if config.processes == "auto" else config.processes
-    if gpus and wanted * each > gpus:
+    each = 2 if separate else 1
+    count = max(1, gpus // each) if config.processes == "auto" else config.processes
+    if gpus and count * each > gpus:
         raise VicurError(
-            f"{wanted} processes need {wanted * each} GPUs, and each machine has {gpus}.",
+            f"{count} processes need {count * each} GPUs, but each machine has {gpus}.",
             where="training.distribution.processes",
-            remedy="Ask for fewer processes, for one a GPU with auto, or for more GPUs (in a cluster: cluster.gpu_count).",
+            remedy="Set fewer processes, or auto for as many as there are GPUs, or add GPUs (in a cluster: cluster.gpu_count).",
         )
-    return wanted
+    return count

@@ -1,7 +1,7 @@
-"""Base weights, staged once: fetched from where they are published, checked, and put where every step reads them."""
+"""Base weights: fetched once from where they are published, verified, and installed where every step can read them."""
 
-from vicur.weights.install import Staged, stage
+from vicur.weights.install import Installed, install
 from vicur.weights.record import RECORD, Record, check
-from vicur.weights.sources import Source, source_of
+from vicur.weights.sources import ModelSource, model_source
 
-__all__ = ["RECORD", "Record", "Source", "Staged", "check", "source_of", "stage"]
+__all__ = ["RECORD", "Installed", "ModelSource", "Record", "check", "install", "model_source"]

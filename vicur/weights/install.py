@@ -1,4 +1,4 @@
-"""Stages a model: fetches it beside its place, checks it, and renames it into place; nothing is done where it is there already."""
+"""Installs a model: fetches it next to its final path, verifies it, and renames it. Does nothing if it is installed already."""
 
 from __future__ import annotations
 
@@ -14,102 +14,93 @@ from vicur.storage.folders import new_folder, unwritable
 from vicur.storage.s3 import S3Folders, is_s3
 from vicur.weights.base_model import model_parameters
 from vicur.weights.record import RECORD, Record, check, parse_record, read_record
-from vicur.weights.sources import Source
+from vicur.weights.sources import ModelSource
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Staged:
-    """A model in its place.
+class Installed:
+    """A model in its final place."""
 
-    Attributes:
-        place: its folder or address.
-        record: what it is.
-        fetched: whether it was fetched now, and not found there.
-    """
-
-    place: str
+    place: str  # folder or S3 address
     record: Record
-    fetched: bool
+    fetched: bool  # false if it was installed before
 
 
-def stage(source: Source, into: str, name: str | None = None, *, replace: bool = False) -> Staged:
-    """Puts a model below ``into``, whole or not at all.
+def install(source: ModelSource, into: str, name: str | None = None, *, replace: bool = False) -> Installed:
+    """Install a model below ``into``, a folder or an S3 address, completely or not at all.
 
-    Args:
-        source: where it comes from.
-        into: a folder (a cluster's cache), or an address on S3.
-        name: of the model's folder there; the source's name for it by default.
-        replace: whether another model of that name may be replaced. Steps that read it now keep what they have opened.
+    The model's folder has the source's name by default. Another model of that name is an error unless ``replace`` is set; processes that
+    read it keep the files that they have opened.
 
     Raises:
-        VicurError: where another model has the name, the source does not answer, or what it sent is no model.
+        VicurError: if another model has that name, or the source cannot be reached or is not a complete model.
     """
     name = name or source.name
     if not name or name != Path(name).name or name.startswith("."):
-        raise VicurError("is no name of a folder.", where=repr(name), remedy="Give another with --name.")
+        raise VicurError("is not the name of a folder.", where=repr(name), remedy="Set another name with --name.")
     return (
-        _stage_to_s3(source, into, name, replace)
+        _install_to_s3(source, into, name, replace)
         if is_s3(into)
-        else _stage_to_folder(source, Path(into), name, replace)
+        else _install_to_folder(source, Path(into), name, replace)
     )
 
 
-def _stage_to_folder(source: Source, into: Path, name: str, replace: bool) -> Staged:
-    place, beside = into / name, into / f".{name}.staging"
+def _install_to_folder(source: ModelSource, into: Path, name: str, replace: bool) -> Installed:
+    # The name does not depend on the process, so that the next attempt resumes with the files that are complete.
+    place, staging = into / name, into / f".{name}.staging"
     try:
         into.mkdir(parents=True, exist_ok=True)
-        # Two jobs side by side: the second waits, and then finds the model there.
+        # Of two concurrent jobs, the second waits and then finds the model installed.
         with FileLock(into / f".{name}.lock"):
-            if (record := _kept(source, place, replace)) is not None:
-                return Staged(str(place), record, fetched=False)
-            # Under a name of its own that outlives this process: the next try goes on with the files that are whole.
-            record = source.fetch(beside)
-            model_parameters(beside)
-            record.write(beside)
+            if (record := _installed(source, place, replace)) is not None:
+                return Installed(str(place), record, fetched=False)
+            record = source.fetch(staging)
+            model_parameters(staging)
+            record.write(staging)
             with new_folder(place) as partial:
-                # Not a copy: the model takes the empty folder's name, and then its place.
+                # Rename the staging folder instead of copying gigabytes into the new one.
                 partial.rmdir()
-                beside.rename(partial)
+                staging.rename(partial)
     except OSError as error:
         raise unwritable(into, error) from error
-    return Staged(str(place), record, fetched=True)
+    return Installed(str(place), record, fetched=True)
 
 
-def _kept(source: Source, place: Path, replace: bool) -> Record | None:
-    """The record of the model that is there already; ``None`` where it has to be fetched."""
+def _installed(source: ModelSource, place: Path, replace: bool) -> Record | None:
     if not place.exists():
-        return None
+        return None  # it has to be fetched
     record = read_record(place)
-    if record is None or not source.holds(record):
-        _refuse_unless(replace, str(place))
+    if record is None or not source.has(record):
+        _require_replace(replace, str(place))
         return None
     try:
         return check(place)
     except VicurError as error:
-        log.warning("%s It is fetched again.", error)
+        log.warning("%s Fetching it again", error)
         return None
 
 
-def _stage_to_s3(source: Source, into: str, name: str, replace: bool) -> Staged:
+def _install_to_s3(source: ModelSource, into: str, name: str, replace: bool) -> Installed:
     folders, place = S3Folders.at(into.rstrip("/"), RECORD), f"{into.rstrip('/')}/{name}"
     text = folders.read_marker(name)
     if text is not None:
         record = parse_record(text, f"{place}/{RECORD}")
-        if source.holds(record):
-            return Staged(place, record, fetched=False)
-        _refuse_unless(replace, place)
+        if source.has(record):
+            return Installed(place, record, fetched=False)
+        _require_replace(replace, place)
+    # Not streamed from source to S3, because the files must be verified before any is visible there.
     with tempfile.TemporaryDirectory(prefix="vicur-") as scratch:
-        staged = _stage_to_folder(source, Path(scratch), name, replace=False)
-        folders.put(Path(staged.place), name)
-    return Staged(place, staged.record, fetched=True)
+        local = _install_to_folder(source, Path(scratch), name, replace=False)
+        folders.put(Path(local.place), name)
+    return Installed(place, local.record, fetched=True)
 
 
-def _refuse_unless(replace: bool, place: str) -> None:
+def _require_replace(replace: bool, place: str) -> None:
     if not replace:
         raise VicurError(
-            "holds another model, or another revision of it.",
+            "contains another model, or another revision of this one.",
             where=place,
             remedy="Stage under another name (--name), or replace it (--replace) once no run reads it.",
         )

@@ -1,4 +1,4 @@
-"""S3 and a cluster to check."""
+"""Servers for the checks: S3, Kubernetes and MLflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tracking.server import Server, shared_server
 
 @pytest.fixture
 def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> object:
-    """A client of S3 with an empty bucket ``runs``."""
+    """Return an S3 client with an empty bucket ``runs``."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_address)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t-key")
@@ -28,7 +28,7 @@ def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> object:
 
 @pytest.fixture
 def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesDouble]:
-    """A cluster that the kubeconfig names."""
+    """Return a cluster double, configured in the kubeconfig."""
     double = KubernetesDouble()
     with serving(double) as address:
         file = tmp_path / "kubeconfig"
@@ -39,5 +39,5 @@ def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube
 
 @pytest.fixture(scope="session")
 def server() -> Server:
-    """A real MLflow server."""
+    """Return a real MLflow server."""
     return shared_server()

@@ -1,6 +1,6 @@
-"""Doubles of the servers that preflight asks, over HTTP on this machine: Kubernetes' API, an OpenAI-compatible one, and the Hub.
+"""Doubles of the servers that checks send requests to: the Kubernetes API, an OpenAI-compatible server and the Hugging Face Hub.
 
-Each knows the few paths that are asked for and refuses all others with 404. MLflow and S3 have real servers in the tests.
+Each serves only the paths that the checks use and responds with 404 to others. For MLflow and S3, the tests have real servers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Request = Callable[[str, str, dict[str, str], dict[str, str], bytes], Answer]
 
 @contextmanager
 def serving(answer: Request) -> Iterator[str]:
-    """Serves what ``answer`` says, and yields the address."""
+    """Serve the responses of ``answer`` over HTTP, and yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
@@ -57,7 +57,7 @@ def serving(answer: Request) -> Iterator[str]:
 
 
 def node(name: str, gpus: int = 8, ready: bool = True, cordoned: bool = False, **labels: str) -> dict[str, Any]:
-    """A node of a cluster, with the taint that GPU nodes of many clouds carry."""
+    """Return a node with the taint that many clouds put on GPU nodes."""
     return {
         "metadata": {"name": name, "labels": labels},
         "spec": {
@@ -72,17 +72,16 @@ def node(name: str, gpus: int = 8, ready: bool = True, cordoned: bool = False, *
 
 
 class KubernetesDouble:
-    """A double of the Kubernetes API: reads only, and a review of what the account may do.
+    """Double of the Kubernetes API: it lists objects and reviews access.
 
     Attributes:
-        token: the bearer token that it wants.
+        token: required bearer token.
         minor: minor release of the cluster.
-        groups: versions by group of custom resources.
-        nodes: its nodes.
+        groups: versions by API group.
         quotas: resource quotas of the namespace ``vicur``.
         queues: LocalQueues of that namespace.
-        denied: rights that the account does not have: verb, group and resource.
-        requests: what was asked: verb, group and resource, as a Role names them.
+        denied: rights (verb, group, resource) that the account does not have.
+        requests: rights used by the requests so far.
     """
 
     def __init__(self) -> None:
@@ -119,11 +118,11 @@ class KubernetesDouble:
             return self._list("kueue.x-k8s.io", "localqueues", self.queues)
         if (method, path) == ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"):
             spec = json.loads(body)["spec"]
-            asked = spec["resourceAttributes"]
-            resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
-            allowed = (asked["verb"], asked.get("group", ""), resource) not in self.denied
+            right = spec["resourceAttributes"]
+            resource = "/".join(filter(None, (right["resource"], right.get("subresource"))))
+            allowed = (right["verb"], right.get("group", ""), resource) not in self.denied
             return 201, {"spec": spec, "status": {"allowed": allowed}}
-        return 404, {"kind": "Status", "message": f"the double knows no {method} {path}"}
+        return 404, {"kind": "Status", "message": f"the double does not serve {method} {path}"}
 
     def _list(
         self, group: str, resource: str, items: list[dict[str, Any]], query: dict[str, str] | None = None
@@ -154,12 +153,12 @@ def _queue(name: str, active: str, message: str = "") -> dict[str, Any]:
 
 
 def stopped_queue(name: str, message: str) -> dict[str, Any]:
-    """A LocalQueue that takes no work."""
+    """Return a LocalQueue that does not accept work."""
     return _queue(name, "False", message)
 
 
 def kubeconfig(server: str, token: str) -> str:
-    """A kubeconfig, as an administrator hands it out."""
+    """Return a kubeconfig."""
     return json.dumps(
         {
             "apiVersion": "v1",
@@ -173,7 +172,7 @@ def kubeconfig(server: str, token: str) -> str:
 
 
 def openai_double(key: str, *models: str) -> Request:
-    """A double of an OpenAI-compatible server that wants a key."""
+    """Return a double of an OpenAI-compatible server that requires a key."""
 
     def answer(method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer:
         del query, body
@@ -190,7 +189,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def hub_double(token: str | None = None) -> Request:
-    """A double of the Hub: a public model, one that is gated, and one without safetensors; a token opens the gated one."""
+    """Return a double of the Hub with a public model, a gated one that ``token`` may read, and one without safetensors."""
 
     def answer(method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer:
         del query, body

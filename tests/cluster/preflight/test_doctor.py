@@ -1,4 +1,4 @@
-"""``vicur doctor`` and the pipeline's first step: what is asked for, what is printed, and the exit status."""
+"""``vicur doctor`` and the pipeline's first step: which checks run, what is printed, and the exit status."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 from tests.cli.calling import Command, caller
 from tests.cluster.preflight.doubles import KubernetesDouble, openai_double, serving
 from tests.tracking.server import Server
-from vicur.cluster.preflight import needs_of, run_preflight
-from vicur.cluster.preflight.selection import step_checks
+from vicur.cluster.preflight import needs_of, run_preflight, step_checks
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
 from vicur.config.tracking import TrackingConfig
@@ -52,9 +51,7 @@ def statuses(output: str) -> dict[str, str]:
     return {each["name"]: each["status"] for each in json.loads(output)["checks"]}
 
 
-def test_on_a_laptop_without_a_cluster_all_is_well_and_what_a_cluster_needs_is_listed(
-    vicur: Command, place: Path
-) -> None:
+def test_doctor_passes_without_a_cluster_and_lists_what_a_cluster_needs(vicur: Command, place: Path) -> None:
     found = statuses(vicur("doctor", "--need", "free_gib=0.1", "--json").output)
     assert "failed" not in found.values()
     assert {name for name, status in found.items() if status == "missing"} >= {
@@ -65,13 +62,13 @@ def test_on_a_laptop_without_a_cluster_all_is_well_and_what_a_cluster_needs_is_l
     }
     result = vicur("doctor", "--need", "free_gib=0.1")
     assert result.code == 0
-    assert "no cluster is named" in result.output
+    assert "no cluster is configured" in result.output
     assert "~/.kube/config" in result.output
-    assert "it needs 1 node(s) with 1 nvidia.com/gpu each" in result.output
-    assert list(place.iterdir()) == [], "nothing is written by looking"
+    assert "requires 1 node(s) with 1 nvidia.com/gpu each" in result.output
+    assert list(place.iterdir()) == [], "the checks write nothing"
 
 
-def test_a_cluster_that_is_asked_for_and_not_there_is_a_failure(vicur: Command) -> None:
+def test_doctor_fails_if_the_requested_cluster_is_missing(vicur: Command) -> None:
     result = vicur("doctor", "--cluster", "--json")
     assert result.code == 1
     found = statuses(result.output)
@@ -80,7 +77,7 @@ def test_a_cluster_that_is_asked_for_and_not_there_is_a_failure(vicur: Command) 
 
 
 @pytest.mark.usefixtures("s3", "kubernetes")
-def test_with_everything_there_all_is_well_in_under_a_minute(vicur: Command, server: Server, cue: str) -> None:
+def test_doctor_passes_in_under_a_minute_if_everything_is_present(vicur: Command, server: Server, cue: str) -> None:
     began = time.monotonic()
     result = vicur(
         *(
@@ -102,7 +99,7 @@ def test_with_everything_there_all_is_well_in_under_a_minute(vicur: Command, ser
 
 
 @pytest.mark.usefixtures("s3", "kubernetes")
-def test_a_folder_that_only_steps_see_is_no_failure_where_a_cluster_is_asked_for(vicur: Command) -> None:
+def test_missing_folder_is_a_warning_if_steps_may_have_it_mounted(vicur: Command) -> None:
     there = ("--set", "base.path=/models/8B", "--set", "data={type: folder, path: /mnt/questions}", "--json")
     found = statuses(vicur("doctor", "--cluster", *there).output)
     assert (found["model /models/8B"], found["dataset"]) == ("warning", "warning")
@@ -110,7 +107,7 @@ def test_a_folder_that_only_steps_see_is_no_failure_where_a_cluster_is_asked_for
     assert (found["model /models/8B"], found["dataset"]) == ("failed", "failed")
 
 
-def test_no_secret_is_printed_whatever_fails(
+def test_secrets_are_never_printed(
     vicur: Command, s3: object, kubernetes: KubernetesDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del s3
@@ -124,73 +121,73 @@ def test_no_secret_is_printed_whatever_fails(
         assert [secret for secret in SECRETS if secret in result.output + result.error] == []
 
 
-def test_a_need_that_is_none_is_refused(vicur: Command) -> None:
+def test_unknown_need_is_rejected(vicur: Command) -> None:
     result = vicur("doctor", "--need", "pool.gpu=8")
     assert result.code == 2
     assert "pool.gpu" in result.error
     result = vicur("doctor", "--need", "nonsense")
-    assert (result.code, "--need nonsense: is not a setting" in result.error) == (2, True)
+    assert (result.code, "--need nonsense" in result.error) == (2, True)
 
 
 def config(cue: str) -> PreflightConfig:
-    """What a run on two nodes needs, and a cue model."""
+    """Return the needs of a run on two nodes with a cue model."""
     pools = {"gpu_count": 8, "nodes": 2, "node_selector": {"gpu": "h100"}, "queue": "gpu-h100"}
-    asked = RunConfig.model_validate({"cluster": pools, "checkpoints": "s3://runs/checkpoints"})
-    return needs_of(asked).model_copy(update={"cue_endpoint": cue, "free_gib": 0.1})
+    run = RunConfig.model_validate({"cluster": pools, "checkpoints": "s3://runs/checkpoints"})
+    return needs_of(run).model_copy(update={"cue_endpoint": cue, "free_gib": 0.1})
 
 
-def test_what_a_run_needs_is_what_its_configuration_says() -> None:
+def test_needs_are_derived_from_the_configuration() -> None:
     training = {"teacher": {"type": "checkpoint", "path": "/models/32B"}}
     pools = {"gpu_count": 4, "gpu_type": "amd.com/gpu", "tolerations": [{"key": "gpu", "operator": "Exists"}]}
-    asked = {"methods": ["opd"], "base": {"path": "/models/8B"}, "training": training, "cluster": pools}
-    needs = needs_of(RunConfig.model_validate(asked))
+    values = {"methods": ["opd"], "base": {"path": "/models/8B"}, "training": training, "cluster": pools}
+    needs = needs_of(RunConfig.model_validate(values))
     assert needs.models == ("/models/8B", "/models/32B")
     assert (needs.buckets, needs.queue, needs.cue_endpoint) == ((), None, None)
     assert needs.pool is not None
     assert (needs.pool.gpus, needs.pool.resource, needs.pool.tolerations[0].key) == (4, "amd.com/gpu", "gpu")
 
 
-def test_a_training_on_the_processor_needs_no_pool() -> None:
+def test_training_without_gpus_needs_no_pool() -> None:
     assert needs_of(RunConfig.model_validate({"cluster": {"gpu_count": 0}})).pool is None
 
 
 @pytest.mark.parametrize(("gpus", "nodes", "wanted"), [(0, 1, False), (8, 1, False), (0, 2, True), (8, 2, True)])
-def test_several_nodes_need_the_trainer_with_gpus_or_without(gpus: int, nodes: int, wanted: bool) -> None:
+def test_several_nodes_require_the_trainer_even_without_gpus(gpus: int, nodes: int, wanted: bool) -> None:
     needs = needs_of(RunConfig.model_validate({"cluster": {"gpu_count": gpus, "nodes": nodes}}))
     names = {check.name for check in step_checks(needs, TrackingConfig())}
     assert names & {"trainer", "access"} == ({"trainer", "access"} if wanted else set())
 
 
 @pytest.mark.usefixtures("s3", "kubernetes")
-def test_the_first_step_passes_with_a_table(server: Server, cue: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_first_step_passes_with_a_table(server: Server, cue: str, capsys: pytest.CaptureFixture[str]) -> None:
     table = run_preflight(config(cue), TrackingConfig(uri=server.uri))
     assert "| ok | gpu pool | 2 node(s) with gpu=h100 are ready for 8 nvidia.com/gpu each |" in table
     assert "gpu pool" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("s3")
-def test_the_first_step_fails_with_the_table_and_names_what_failed(
+def test_first_step_fails_and_names_the_failed_checks(
     server: Server, cue: str, kubernetes: KubernetesDouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kubernetes.nodes = []
     with pytest.raises(VicurError, match=r"1 failed: gpu pool\.") as caught:
         run_preflight(config(cue), TrackingConfig(uri=server.uri))
     assert "table above" in caught.value.remedy
-    assert "no node carries gpu=h100" in capsys.readouterr().out
+    assert "no node has the labels gpu=h100" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("s3", "kubernetes")
-def test_the_first_step_refuses_to_track_a_run_in_its_own_pod(
+def test_first_step_fails_if_runs_are_tracked_in_its_own_pod(
     place: Path, cue: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del place
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(VicurError, match="1 failed: tracking for all"):
         run_preflight(config(cue), TrackingConfig())
-    assert "which pods do not see" in capsys.readouterr().out
+    assert "which pods cannot read" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("s3", "kubernetes")
-def test_the_first_step_warns_where_no_checkpoint_outlives_a_pod(server: Server, cue: str) -> None:
+def test_first_step_warns_if_checkpoints_do_not_outlive_the_pod(server: Server, cue: str) -> None:
     table = run_preflight(config(cue).model_copy(update={"buckets": ()}), TrackingConfig(uri=server.uri))
-    assert "| warning | buckets | a training that is tried again begins again" in table
+    assert "| warning | buckets | a training that is retried starts from the beginning" in table

@@ -1,4 +1,4 @@
-"""Checks side by side: time limits, what goes wrong in them, and secrets."""
+"""Running checks: concurrency, time limits, errors and secrets."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from vicur.cluster.preflight import Check, Finding, markdown, passes, record, ru
 from vicur.errors import VicurError
 
 
-def check(name: str, look, scope: str = "cluster") -> Check:
-    return Check(name, scope, look)
+def check(name: str, run, scope: str = "cluster") -> Check:
+    return Check(name, scope, run)
 
 
-def found(*looks) -> list[Finding]:
-    return [result.finding for result in run_checks([check(str(i), look) for i, look in enumerate(looks)], 5)]
+def findings_of(*functions) -> list[Finding]:
+    return [result.finding for result in run_checks([check(str(i), run) for i, run in enumerate(functions)], 5)]
 
 
-def test_checks_run_at_once_and_come_back_in_their_order() -> None:
+def test_checks_run_concurrently_and_keep_their_order() -> None:
     meet = threading.Barrier(3, timeout=5)
 
     def look(word: str):
@@ -31,10 +31,10 @@ def test_checks_run_at_once_and_come_back_in_their_order() -> None:
 
         return looked
 
-    assert [finding.what for finding in found(look("a"), look("b"), look("c"))] == ["a", "b", "c"]
+    assert [finding.message for finding in findings_of(look("a"), look("b"), look("c"))] == ["a", "b", "c"]
 
 
-def test_a_check_that_hangs_fails_and_hides_no_other() -> None:
+def test_hanging_check_fails_without_hiding_others() -> None:
     release = threading.Event()
 
     def hang() -> Finding:
@@ -43,11 +43,11 @@ def test_a_check_that_hangs_fails_and_hides_no_other() -> None:
 
     hanging, other = run_checks([check("h", hang), check("o", lambda: Finding("ok", "fine"))], 0.3)
     release.set()
-    assert (hanging.finding.status, other.finding.what) == ("failed", "fine")
-    assert "no answer in 0.3 s" in hanging.finding.what
+    assert (hanging.finding.status, other.finding.message) == ("failed", "fine")
+    assert "no response within 0.3 s" in hanging.finding.message
 
 
-def test_a_process_does_not_wait_for_a_check_that_hangs() -> None:
+def test_process_exits_despite_a_hanging_check() -> None:
     code = (
         "import time; from vicur.cluster.preflight import Check, run_checks\n"
         "(result,) = run_checks([Check('h', 'cluster', lambda: time.sleep(600))], 0.2)\nprint(result.finding.status)"
@@ -65,21 +65,21 @@ def raising(error: Exception):
     return look
 
 
-def test_an_error_keeps_its_remedy_and_a_surprise_is_told_as_one() -> None:
-    told, surprise = found(
+def test_error_keeps_its_remedy_and_an_unexpected_one_is_reported_as_a_defect() -> None:
+    expected, unexpected = findings_of(
         raising(VicurError("is torn.", where="file", remedy="Replace it.")), raising(RuntimeError("boom\ntrace"))
     )
-    assert told == Finding("failed", "file: is torn.", "Replace it.")
-    assert (surprise.status, surprise.what) == ("failed", "RuntimeError: boom")
+    assert expected == Finding("failed", "file: is torn.", "Replace it.")
+    assert (unexpected.status, unexpected.message) == ("failed", "RuntimeError: boom")
 
 
-def test_no_secret_comes_out_of_a_check() -> None:
-    (finding,) = found(raising(RuntimeError("GET http://ann:hunter2@host/?token=abc123 failed")))
-    assert "hunter2" not in finding.what
-    assert "abc123" not in finding.what
+def test_secrets_are_masked_in_findings() -> None:
+    (finding,) = findings_of(raising(RuntimeError("GET http://ann:hunter2@host/?token=abc123 failed")))
+    assert "hunter2" not in finding.message
+    assert "abc123" not in finding.message
 
 
-def test_what_nobody_asked_for_is_missing_and_fails_nothing() -> None:
+def test_failed_check_outside_the_requested_scopes_is_missing() -> None:
     results = run_checks(
         [
             check("here", lambda: Finding("ok", "fine"), "laptop"),
@@ -93,11 +93,11 @@ def test_what_nobody_asked_for_is_missing_and_fails_nothing() -> None:
     assert summary(results, ("laptop",)) == "1 ok, 1 warning, 1 missing"
     assert summary(results, ("laptop", "cluster")) == "1 ok, 1 warning, 1 failed"
     assert "| missing | there | no \\| cluster | Get one. |" in markdown(results, ("laptop",))
-    told = record(results, ("laptop", "cluster"))
-    assert told["ok"] is False
-    assert [each["status"] for each in told["checks"]] == ["ok", "failed", "warning"]
+    as_json = record(results, ("laptop", "cluster"))
+    assert as_json["ok"] is False
+    assert [each["status"] for each in as_json["checks"]] == ["ok", "failed", "warning"]
 
 
 @pytest.mark.parametrize("count", [0, 40])
-def test_any_number_of_checks_is_run(count: int) -> None:
-    assert len(found(*[lambda: Finding("ok", "fine")] * count)) == count
+def test_any_number_of_checks_can_run(count: int) -> None:
+    assert len(findings_of(*[lambda: Finding("ok", "fine")] * count)) == count

@@ -1,4 +1,4 @@
-"""Weights of tokens: the mean over responses of the mean over their tokens, however a batch is split."""
+"""Token weights: the mean over responses of the mean over their tokens, for any split of a batch."""
 
 import pytest
 import torch
@@ -14,17 +14,17 @@ def mask_of(lengths, width=None):
     return torch.arange(max(lengths) if width is None else width)[None] < torch.tensor(lengths)[:, None]
 
 
-def test_the_weighted_sum_is_the_mean_over_responses_of_the_mean_over_tokens():
+def test_weighted_sum_is_the_mean_over_responses_of_the_mean_over_tokens():
     terms = torch.tensor([[1.0, 2.0, 6.0], [5.0, 9.0, 9.0]])
     weights = token_weights(mask_of([3, 1]))
     assert weighted_sum(terms, weights).item() == pytest.approx((3.0 + 5.0) / 2)
 
 
-def test_a_response_without_tokens_counts_as_zero():
+def test_response_without_tokens_counts_as_zero():
     assert weighted_sum(torch.full((2, 2), 3.0), token_weights(mask_of([2, 0]))).item() == pytest.approx(1.5)
 
 
-def test_what_stands_at_padding_reaches_neither_loss_nor_gradient():
+def test_padding_affects_neither_loss_nor_gradient():
     terms = torch.tensor([[2.0, float("nan")]], requires_grad=True)
     loss = weighted_sum(terms, token_weights(mask_of([1], width=2)))
     (gradient,) = torch.autograd.grad(loss, terms)
@@ -42,7 +42,7 @@ def test_losses_of_micro_batches_add_up_to_that_of_the_batch(lengths, padding, r
 
 
 @given(LENGTHS, st.integers(0, 5))
-def test_packed_and_padded_tokens_give_one_loss(lengths, padding):
+def test_packed_and_padded_tokens_have_the_same_loss(lengths, padding):
     mask = mask_of(lengths, max(lengths) + padding)
     terms = torch.arange(mask.numel(), dtype=torch.float64).reshape(mask.shape).cos()
     weights = token_weights(mask)

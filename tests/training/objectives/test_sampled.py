@@ -31,7 +31,7 @@ def test_advantages_are_clamped_teacher_minus_student_without_gradient():
     assert not made.requires_grad
 
 
-def test_k1_weighs_log_probabilities_by_advantages():
+def test_k1_weights_logprobs_by_advantages():
     student = doubles(-1.0, -2.0, -4.0, requires_grad=True)
     loss = k1_loss(doubles(1.0, -3.0, 0.5), student, doubles(0.25, 0.25, 0.5))
     assert loss.item() == pytest.approx(-(0.25 * -1.0 + 0.25 * 6.0 + 0.5 * -2.0))
@@ -39,7 +39,7 @@ def test_k1_weighs_log_probabilities_by_advantages():
     assert gradient.tolist() == [-0.25, 0.75, -0.25]
 
 
-def test_at_the_weights_that_sampled_the_clipped_objective_has_k1s_gradient():
+def test_clipped_loss_has_the_gradient_of_k1_on_policy():
     student = doubles(-1.0, -2.0, -4.0, requires_grad=True)
     arguments = doubles(1.0, -3.0, 0.5), student, doubles(0.2, 0.3, 0.5)
     (plain,) = torch.autograd.grad(k1_loss(*arguments), student)
@@ -51,14 +51,14 @@ def test_at_the_weights_that_sampled_the_clipped_objective_has_k1s_gradient():
     ("advantage", "ratio", "surrogate", "moves"),
     [
         (2.0, 1.1, 2.2, True),
-        (2.0, 1.5, 2.4, False),  # a good token that is likelier already
+        (2.0, 1.5, 2.4, False),  # already more likely, and good
         (2.0, 0.5, 1.0, True),
         (-2.0, 0.9, -1.8, True),
-        (-2.0, 0.5, -1.6, False),  # a bad one that is rarer already
+        (-2.0, 0.5, -1.6, False),  # already less likely, and bad
         (-2.0, 1.5, -3.0, True),
     ],
 )
-def test_a_ratio_is_clipped_where_going_on_would_overshoot(advantage, ratio, surrogate, moves):
+def test_ratio_is_clipped_beyond_the_range_in_the_direction_of_the_advantage(advantage, ratio, surrogate, moves):
     student = doubles(ratio).log() - 3.0
     student.requires_grad_()
     loss = clipped_policy_loss(doubles(advantage), student, doubles(1.0), old=doubles(-3.0), clip=0.2)
@@ -69,8 +69,8 @@ def test_a_ratio_is_clipped_where_going_on_would_overshoot(advantage, ratio, sur
 
 
 @pytest.mark.parametrize("estimate", ["k1", "k3"])
-def test_the_expected_gradient_is_that_of_a_kl_divergence(estimate):
-    """Summed over what could have been sampled, weighted by its probability: k1 gives the reverse KL's gradient, k3 the forward KL's."""
+def test_expected_gradient_is_that_of_a_kl_divergence(estimate):
+    """The expectation over sampled tokens: k1 has the gradient of the reverse KL, k3 that of the forward KL."""
     logits = doubles(0.4, -0.3, 0.1, -1.0, requires_grad=True)
     teacher = doubles(0.2, 0.5, -0.7, 0.3).log_softmax(-1)
     divergence = reverse_kl if estimate == "k1" else forward_kl
@@ -89,7 +89,7 @@ def test_the_expected_gradient_is_that_of_a_kl_divergence(estimate):
     assert torch.allclose(expected, exact, atol=1e-12)
 
 
-def test_the_expected_value_of_k3_is_the_reverse_kl():
+def test_expected_value_of_k3_is_the_reverse_kl():
     student, teacher = (doubles(*logits).log_softmax(-1) for logits in ((0.4, -0.3, 0.1), (0.2, 0.5, -0.7)))
     exact = reverse_kl(student, teacher, student.exp())[0].sum()
     assert k3_loss(teacher, student, student.exp(), clamp=10.0).item() == pytest.approx(exact.item())
@@ -104,7 +104,7 @@ def test_k3_beyond_its_clamp_is_bounded_and_has_no_gradient():
 
 
 @given(SCORES, st.integers(0, 4))
-def test_a_student_that_equals_its_teacher_learns_nothing_whatever_the_padding(scores, padding):
+def test_student_equal_to_its_teacher_has_no_gradient(scores, padding):
     student = doubles(scores + [0.0] * padding, requires_grad=True)
     weights = token_weights(torch.tensor([[True] * len(scores) + [False] * padding]))
     for loss in (
@@ -123,12 +123,12 @@ def test_k3_is_never_negative(scores, data):
     assert k3_loss(teacher, doubles(*scores), weights, clamp=10.0).item() >= -1e-15
 
 
-def test_group_advantages_are_rewards_in_deviations_from_their_group():
+def test_group_advantages_are_standardised_rewards():
     made = group_advantages(doubles([1.0, 0.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0, 1.0]))
     deviation = (2 * 0.6**2 + 3 * 0.4**2) / 4
     assert made[0].tolist() == pytest.approx([x / deviation**0.5 for x in (0.6, -0.4, -0.4, 0.6, -0.4)], rel=1e-5)
     assert made[1].tolist() == [0.0] * 5
 
 
-def test_unscaled_group_advantages_are_rewards_from_their_mean():
+def test_unscaled_group_advantages_are_centred_rewards():
     assert group_advantages(doubles([1.0, 0.0, 0.0, 1.0]), scale=False).tolist() == [[0.5, -0.5, -0.5, 0.5]]

@@ -15,7 +15,7 @@ NEVER = -1e30
 
 
 def kl(first, second):
-    """KL(first || second) of log-probabilities, over the ids that are drawn at all."""
+    """KL(first || second) of log-probabilities."""
     return kl_div(second, first, log_target=True, reduction="none").sum(-1)
 
 
@@ -28,7 +28,7 @@ def mixed(beta):
 
 
 def at(divergence, student, teacher):
-    """Terms and pull of one of ours at some log-probabilities."""
+    """Return terms and pull of a divergence."""
     return divergence(student, teacher, student.exp())
 
 
@@ -60,19 +60,19 @@ def test_terms_sum_to_the_divergence_and_the_pull_gives_its_gradient(name):
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)
-def test_ids_that_are_never_drawn_add_exactly_nothing(name):
+def test_masked_ids_contribute_exactly_nothing(name):
     ours, _ = DIVERGENCES[name]
     student, teacher = (logits[:, :-2].log_softmax(-1) for logits in logits_pair())
     padded = (torch.nn.functional.pad(logprobs, (0, 2), value=NEVER) for logprobs in (student, teacher))
     terms, pull = at(ours, *padded)
-    # Not bit by bit: the last few of a row are rounded otherwise than those that fill a vector register.
+    # Not bit for bit: the last few of a row do not fill a vector register and are rounded differently.
     assert torch.allclose(terms[:, :-2], at(ours, student, teacher)[0], rtol=1e-14, atol=0)
     assert not terms[:, -2:].any()
     assert not pull[:, -2:].any()
 
 
 @given(st.integers(0, 10_000), st.floats(0.1, 20))
-def test_divergences_are_never_negative_and_zero_for_equals(seed, scale):
+def test_divergences_are_never_negative_and_zero_for_equal_distributions(seed, scale):
     student, teacher = (logits.log_softmax(-1) for logits in logits_pair(seed, scale=scale))
     for divergence, _ in DIVERGENCES.values():
         assert at(divergence, student, teacher)[0].sum(-1).min() >= -1e-12
@@ -99,7 +99,7 @@ def test_jsd_tends_to_the_kl_divergences(beta, share, limit):
     assert torch.allclose(ours / share, limits, atol=1e-3)
 
 
-def test_topk_forward_kl_puts_all_but_the_likeliest_into_one_bucket():
+def test_topk_forward_kl_merges_all_other_tokens_into_one_bucket():
     logits, teacher = logits_pair()
     logits.requires_grad_()
     student, teacher = logits.log_softmax(-1), teacher.log_softmax(-1)
@@ -124,10 +124,10 @@ def test_topk_forward_kl_is_at_most_the_forward_kl_and_reaches_it():
         topk_forward_kl(student.gather(1, top.indices), top.values) for top in (teacher.topk(k) for k in range(1, 11))
     ]
     assert all((fewer <= more + 1e-12).all() for fewer, more in pairwise(made))
-    assert torch.allclose(made[-1], whole, atol=1e-12)  # ten told apart and a bucket of one: all eleven
+    assert torch.allclose(made[-1], whole, atol=1e-12)  # ten tokens and a bucket of one: all eleven
 
 
-def test_a_tail_that_rounding_takes_for_empty_gives_finite_values_and_gradients():
+def test_tail_that_rounds_to_zero_gives_finite_values_and_gradients():
     logits = torch.tensor([[30.0, 0.0, -1.0]], requires_grad=True)
     loss = topk_forward_kl(logits.log_softmax(-1)[:, :1], torch.tensor([[-1e-3]]))
     (gradient,) = torch.autograd.grad(loss.sum(), logits)

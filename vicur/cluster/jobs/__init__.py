@@ -1,1 +1,1 @@
-"""Trainings on several nodes: the step makes a job of the cluster, follows it to its end, and hands on what it made."""
+"""Training on several nodes: the pipeline's step creates a TrainJob, follows it to completion and collects the student."""

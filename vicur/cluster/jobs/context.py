@@ -1,4 +1,4 @@
-"""Where jobs are made, and what the step that makes them is there."""
+"""The context that a step creates jobs in: the cluster's API, the nodes' image and the owner that jobs are deleted with."""
 
 from __future__ import annotations
 
@@ -6,53 +6,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vicur.cluster.jobs.api import Api
+from vicur.cluster.jobs.api import KubernetesApi
 from vicur.cluster.jobs.client import connect
 from vicur.errors import VicurError
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """Where jobs are made.
+    """API, container image of the nodes and owner reference for jobs. Outside a cluster, jobs have no owner."""
 
-    Attributes:
-        api: the cluster and the namespace.
-        image: container image of the nodes.
-        owner: reference to what jobs are removed with; none where that is unknown.
-    """
-
-    api: Api
+    api: KubernetesApi
     image: str
     owner: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, image: str) -> JobContext:
-        """The site of this process: its own namespace, or that of the kubeconfig's context.
-
-        Args:
-            image: container image of the nodes; empty for the one that this process runs in.
+    def of_this_process(cls, image: str) -> JobContext:
+        """Return the context of this process. An empty ``image`` means the image of this process's pod.
 
         Raises:
-            VicurError: where there is no cluster, or no image for the nodes.
+            VicurError: if no cluster is configured, or ``image`` is empty outside a cluster.
         """
-        client, here = connect()
-        api = Api(client, here.namespace)
-        pod = api.pod(here.pod) if here.pod else None
+        client, location = connect()
+        api = KubernetesApi(client, location.namespace)
+        pod = api.pod(location.pod) if location.pod else None
         image = image or (_step_image(pod) if pod else "")
         if not image:
             raise VicurError(
-                "the nodes' image is not known outside a cluster.",
+                "the image of the training nodes is not set, and outside a cluster there is no pod to take it from.",
                 where="cluster.image",
-                remedy="Name the container image.",
+                remedy="Set it to the container image of the nodes.",
             )
         return cls(api, image, _owner_reference(pod) if pod else None)
 
 
 def _owner_reference(pod: Mapping[str, Any]) -> dict[str, Any]:
-    """Reference to what a step's job is removed with: the workflow that a pod is a step of, else the pod itself.
-
-    A workflow outlives the attempts of its steps, so that a retry finds the job of an attempt that was killed.
-    """
+    # The workflow, if the pod is one of its steps: it outlives a failed attempt, whose job the next attempt adopts.
     for owner in pod["metadata"].get("ownerReferences") or ():
         if owner.get("controller"):
             return {name: owner[name] for name in ("apiVersion", "kind", "name", "uid")}
@@ -60,6 +48,6 @@ def _owner_reference(pod: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _step_image(pod: Mapping[str, Any]) -> str:
-    """Image of the step's container; the platform's own containers stand beside it."""
+    # The pod also has Argo's containers. The step's is called "main".
     containers = pod["spec"]["containers"]
     return str(next((each for each in containers if each["name"] == "main"), containers[0])["image"])

@@ -1,4 +1,4 @@
-"""The TrainJob of a training, as a plain dictionary."""
+"""The manifest of a TrainJob, as a plain dictionary."""
 
 from __future__ import annotations
 
@@ -14,21 +14,18 @@ GROUP = "trainer.kubeflow.org"
 VERSION = "v1alpha1"
 PLURAL = "trainjobs"
 POD_COMMAND = ("python", "-m", "vicur", "cluster", "node")
-"""What each node runs. All else it learns from its environment: torchrun's variables and ``VICUR_NODE_TASK``."""
+"""Command of each node. It reads its work from ``VICUR_NODE_TASK`` and its rank from torchrun's variables."""
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a job is for.
+    """A job to create.
 
     Attributes:
-        name: its name.
-        namespace: where it is made.
-        labels: labels of the job and its pods.
+        labels: labels of the job and of its pods.
         work: key of the work.
-        image: container image of the nodes.
-        environment: variables of the nodes; none is a secret.
-        owner: reference to what the job is to be removed with; none where that is unknown.
+        environment: environment variables of the nodes. A job is readable by many accounts, so none may be secret.
+        owner: owner reference; Kubernetes deletes the job together with its owner.
     """
 
     name: str
@@ -41,16 +38,7 @@ class JobRequest:
 
 
 def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str]) -> dict[str, Any]:
-    """The manifest of a TrainJob.
-
-    Args:
-        request: what it is for.
-        pool: its nodes.
-        fields: fields that a TrainJob's ``spec`` has on the server.
-
-    Raises:
-        VicurError: where the server's TrainJobs cannot say where pods go.
-    """
+    """Return the manifest of a TrainJob for a server whose TrainJobs have the fields ``fields`` in ``spec``."""
     metadata: dict[str, Any] = {
         "name": request.name,
         "namespace": request.namespace,
@@ -59,17 +47,19 @@ def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str])
     }
     if request.owner is not None:
         metadata["ownerReferences"] = [dict(request.owner)]
+    # Equal requests and limits: the pods are of the class "Guaranteed", which is evicted last.
     amounts = {"cpu": pool.gpu_steps.cpu, "memory": pool.gpu_steps.memory}
     if pool.gpu_count:
         amounts[pool.gpu_type] = str(pool.gpu_count)
-    # What is empty means every key, value or effect, and is left out.
+    # In Kubernetes a missing key, value or effect matches all; an empty string is not the same.
     taints = [{name: value for name, value in taint.model_dump().items() if value} for taint in pool.tolerations]
     spec: dict[str, Any] = {
-        # Where Kueue is to start the job, it must not start before Kueue has seen it.
+        # With a queue, the job is created suspended and Kueue starts it. Otherwise it could start before Kueue has seen it.
         "suspend": bool(pool.queue),
         "runtimeRef": {"apiGroup": GROUP, "kind": pool.jobs.runtime_kind, "name": pool.jobs.runtime},
         "trainer": {
             "image": request.image,
+            # Not torchrun: the command fetches the inputs first, and starts torchrun itself.
             "command": list(POD_COMMAND),
             "numNodes": pool.nodes,
             "resourcesPerNode": {"requests": amounts, "limits": amounts},
@@ -78,7 +68,7 @@ def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str])
         **overrides(fields, request.labels, pool.node_selector, taints),
     }
     if "activeDeadlineSeconds" in fields:
-        # The launcher keeps the limits itself. This one holds where it is gone for good, so it is the later one.
+        # The launcher enforces the time limits itself. This later one takes effect if the launcher is gone for good.
         spec["activeDeadlineSeconds"] = int((pool.training_timeout_hours + 1) * 3600 + pool.jobs.start_minutes * 60)
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "TrainJob", "metadata": metadata, "spec": spec}
 

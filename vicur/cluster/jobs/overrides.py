@@ -1,8 +1,7 @@
-"""What a TrainJob changes in the pods of its runtime, in the words of the Kubeflow Trainer that is installed.
+"""Changes that a TrainJob makes to the pods of its training runtime, for each supported version of Kubeflow Trainer.
 
-The field has had three names and shapes, and the version in ``apiVersion`` stayed the same: ``podSpecOverrides`` (2.0),
-``podTemplateOverrides`` (2.1) and ``runtimePatches`` (2.2 on). A server drops a field that it does not know, so the one to use is read
-from the schema that it publishes.
+The field has had three names and structures under the same ``apiVersion``: ``podSpecOverrides`` (2.0), ``podTemplateOverrides`` (2.1)
+and ``runtimePatches`` (since 2.2). A server drops unknown fields, so the one to use is taken from the schema that it publishes.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import Any
 from vicur.errors import VicurError
 
 NODE = "node"
-"""How runtimes call the job of the training nodes and its container."""
+"""Name of the training nodes' job, and of its container, in training runtimes."""
 MANAGER = "vicur.dev/launcher"
-"""Who a patch belongs to."""
+"""Owner of our patches among those of a TrainJob."""
 
 
 def overrides(
@@ -24,27 +23,21 @@ def overrides(
     node_selector: Mapping[str, str],
     tolerations: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Fields of a TrainJob's ``spec`` that label its pods and place them.
-
-    Args:
-        fields: fields that ``spec`` has on the server.
-        labels: labels of the pods; with Trainer 2.0, which cannot set them, of the job's own parts.
-        node_selector: labels that a node must have.
-        tolerations: taints that the pods bear.
+    """Return those of the server's ``fields`` of a TrainJob's ``spec`` that label and place its pods.
 
     Raises:
-        VicurError: where the server knows none of the three.
+        VicurError: if the server has none of the three fields.
     """
-    for field, shape in _SHAPES.items():
+    for field, build in _BUILDERS.items():
         if field in fields:
             place: dict[str, Any] = {}
             if node_selector:
                 place["nodeSelector"] = dict(node_selector)
             if tolerations:
                 place["tolerations"] = [dict(each) for each in tolerations]
-            return shape(dict(labels), place)
+            return build(dict(labels), place)
     raise VicurError(
-        f"TrainJobs of this cluster have none of the fields {', '.join(_SHAPES)} (they have {', '.join(sorted(fields)) or 'none'}).",
+        f"TrainJobs in this cluster have none of the fields {', '.join(_BUILDERS)} (but {', '.join(sorted(fields)) or 'no field'}).",
         where="trainjobs.trainer.kubeflow.org",
         remedy="Install Kubeflow Trainer 2.0 to 2.3, or train on one node (cluster.nodes: 1).",
     )
@@ -63,11 +56,13 @@ def _pod_template_overrides(labels: dict[str, str], place: dict[str, Any]) -> di
 
 
 def _pod_spec_overrides(labels: dict[str, str], place: dict[str, Any]) -> dict[str, Any]:
+    # Trainer 2.0 cannot set the pods' labels. These label the job's other objects.
     override = {"podSpecOverrides": [{"targetJobs": [{"name": NODE}], **place}]} if place else {}
     return {"labels": labels, **override}
 
 
-_SHAPES: dict[str, Callable[[dict[str, str], dict[str, Any]], dict[str, Any]]] = {
+# Newest first.
+_BUILDERS: dict[str, Callable[[dict[str, str], dict[str, Any]], dict[str, Any]]] = {
     "runtimePatches": _runtime_patches,
     "podTemplateOverrides": _pod_template_overrides,
     "podSpecOverrides": _pod_spec_overrides,

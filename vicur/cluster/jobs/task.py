@@ -1,4 +1,4 @@
-"""What a node is to do, as the step tells it in one variable."""
+"""The task of a training node, which the step passes in one environment variable."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ VARIABLE = "VICUR_NODE_TASK"
 
 @dataclass(frozen=True)
 class NodeTask:
-    """What a node is to do. Holds no secret: those are in the node's environment.
+    """Task of a training node. Contains no secrets; nodes get those from Kubernetes secrets in their environment.
 
     Attributes:
-        label: what the step is called in logs and in MLflow (``train vicur``).
-        section: settings of the training.
-        seed: root seed.
-        tracking: the tracking section.
-        identity: what the training is; a node that comes to another refuses.
-        checkpoints: address below which trainings keep their checkpoints.
-        inputs: where each input is: a path or an address.
+        label: label of the step in logs and in MLflow (``train vicur``).
+        identity: identity of the training in the step. A node that computes another one refuses to train.
+        checkpoints: S3 address below which trainings store their checkpoints.
+        inputs: path or S3 address of each input.
     """
 
     label: str
@@ -35,22 +32,19 @@ class NodeTask:
     checkpoints: str
     inputs: Mapping[str, str]
 
-    def written(self) -> str:
-        """The task as a variable's value, in which Kubernetes finds nothing to replace (``$(NAME)``)."""
+    def to_variable(self) -> str:
+        """Serialise the task for an environment variable."""
+        # Kubernetes would expand $(NAME) in the values of variables.
         return json.dumps(asdict(self), sort_keys=True).replace("$", "\\u0024")
 
     @classmethod
     def from_environment(cls) -> NodeTask:
-        """The task of this process.
-
-        Raises:
-            VicurError: where it has none.
-        """
+        """Read the task of this process."""
         try:
             return cls(**json.loads(os.environ[VARIABLE]))
         except (KeyError, ValueError, TypeError) as error:
             raise VicurError(
-                "this process was not told what to do.",
+                "the variable with the node's task is missing or invalid.",
                 where=VARIABLE,
-                remedy="This command is for the nodes of a training, which the pipeline's step starts (docs/multi-node.md).",
+                remedy="Do not run this command by hand: the pipeline's training step runs it on each node (docs/multi-node.md).",
             ) from error

@@ -1,16 +1,20 @@
-"""What a run needs, looked at before it begins: by ``vicur doctor`` on a laptop, and by a pipeline's first step in the cluster."""
+"""Checks of everything that a run needs, before it starts: ``vicur doctor`` on a laptop, the first step of a pipeline in a cluster.
 
-from vicur.cluster.preflight.finding import Check, Finding, Result
+A check is one function in :mod:`vicur.cluster.preflight.checks` with the decorator :func:`~vicur.cluster.preflight.registry.check`.
+"""
+
+from vicur.cluster.preflight.check import Check, Finding, Result, Scope
 from vicur.cluster.preflight.needs import needs_of
+from vicur.cluster.preflight.registry import laptop_checks, step_checks
 from vicur.cluster.preflight.report import markdown, passes, record, summary, table
-from vicur.cluster.preflight.running import run_checks
-from vicur.cluster.preflight.selection import laptop_checks, step_checks
+from vicur.cluster.preflight.runner import run_checks
 from vicur.cluster.preflight.step import run_preflight
 
 __all__ = [
     "Check",
     "Finding",
     "Result",
+    "Scope",
     "laptop_checks",
     "markdown",
     "needs_of",

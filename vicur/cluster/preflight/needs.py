@@ -1,4 +1,4 @@
-"""What a run's configuration needs of its surroundings."""
+"""Derive what a run needs of its environment from its configuration."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from vicur.config.validation import validated
 
 
 def needs_of(config: RunConfig) -> PreflightConfig:
-    """What is to be looked at before a run of ``config`` in a cluster."""
-    where, provider = config.cluster, config.cues.provider
+    """Return what a run of ``config`` in a cluster needs."""
+    cluster, provider = config.cluster, config.cues.provider
     values: dict[str, Any] = {
-        "namespace": where.namespace,
-        "trainer": where.nodes > 1,
-        "queue": where.queue or None,
+        "namespace": cluster.namespace,
+        "trainer": cluster.nodes > 1,
+        "queue": cluster.queue or None,
         "models": [config.base.path, *_teachers(config)],
         "buckets": [config.checkpoints] if config.checkpoints.startswith("s3://") else [],
         "dataset": config.data.model_dump(mode="json"),
+        # Only providers that call a server have these.
         "cue_endpoint": getattr(provider, "url", None),
         "cue_model": getattr(provider, "model", None),
     }
-    if where.gpu_count:
+    if cluster.gpu_count:
         values["pool"] = {
-            "resource": where.gpu_type,
-            "gpus": where.gpu_count,
-            "nodes": where.nodes,
-            "node_selector": where.node_selector,
-            "tolerations": [taint.model_dump() for taint in where.tolerations],
-            "autoscaled": where.autoscaled,
+            "resource": cluster.gpu_type,
+            "gpus": cluster.gpu_count,
+            "nodes": cluster.nodes,
+            "node_selector": cluster.node_selector,
+            "tolerations": [taint.model_dump() for taint in cluster.tolerations],
+            "autoscaled": cluster.autoscaled,
         }
     needs: PreflightConfig = validated(PreflightConfig, values, "the run's configuration")
     return needs

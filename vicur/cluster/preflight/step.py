@@ -1,38 +1,35 @@
-"""The checks as the first step of a pipeline: it fails with the table, before a GPU is asked for."""
+"""Run the checks as the first step of a pipeline, which fails before any GPU is requested."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
-from vicur.cluster.preflight.finding import Scope
+from vicur.cluster.preflight.check import Scope
+from vicur.cluster.preflight.registry import step_checks
 from vicur.cluster.preflight.report import markdown, passes, summary, table
-from vicur.cluster.preflight.running import run_checks
-from vicur.cluster.preflight.selection import step_checks
+from vicur.cluster.preflight.runner import run_checks
 from vicur.config.preflight import PreflightConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 
-_ASKED: tuple[Scope, ...] = ("cluster",)
+_SCOPES: tuple[Scope, ...] = ("cluster",)
+# A pod's log has no terminal to take the width from.
 _WIDTH = 160
 
 
-def run_preflight(settings: PreflightConfig, tracking: TrackingConfig) -> str:
-    """Looks at what a run needs, prints the table, and returns it as Markdown.
-
-    Args:
-        settings: settings of the checks.
-        tracking: the tracking section of the run configuration.
+def run_preflight(needs: PreflightConfig, tracking: TrackingConfig) -> str:
+    """Run the checks, print their table and return it as Markdown.
 
     Raises:
-        VicurError: where a check has failed; its message names those that have.
+        VicurError: if a check has failed. The message names the failed checks.
     """
-    results = run_checks(step_checks(settings, tracking), settings.seconds)
-    Console(width=_WIDTH).print(table(results, _ASKED))
-    if not passes(results, _ASKED):
+    results = run_checks(step_checks(needs, tracking), needs.seconds)
+    Console(width=_WIDTH).print(table(results, _SCOPES))
+    if not passes(results, _SCOPES):
         failed = [result.check.name for result in results if result.finding.status == "failed"]
         raise VicurError(
-            f"{summary(results, _ASKED)}: {', '.join(failed)}.",
+            f"{summary(results, _SCOPES)}: {', '.join(failed)}.",
             where="preflight",
-            remedy="Do what the table above says, then start the run again.",
+            remedy="Follow the remedies in the table above, then start the run again.",
         )
-    return markdown(results, _ASKED)
+    return markdown(results, _SCOPES)

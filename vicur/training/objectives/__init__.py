@@ -7,6 +7,14 @@ Every loss is a sum over tokens. The weights of :func:`token_weights` make it th
 """
 
 from vicur.training.objectives.reduction import token_weights, weighted_sum
+from vicur.training.objectives.registry import (
+    TokenScores,
+    divergence,
+    divergence_of,
+    require_registered,
+    token_loss,
+    token_loss_of,
+)
 from vicur.training.objectives.sampled import (
     advantages,
     clipped_policy_loss,
@@ -14,10 +22,10 @@ from vicur.training.objectives.sampled import (
     group_advantages,
     k1_loss,
     k3_loss,
+    policy_gradient,
     truncated_ratios,
 )
 from vicur.training.objectives.vocabulary import (
-    Divergence,
     forward_kl,
     jsd,
     reverse_kl,
@@ -25,18 +33,27 @@ from vicur.training.objectives.vocabulary import (
 )
 
 __all__ = [
-    "Divergence",
+    "TokenScores",
     "advantages",
     "clipped_policy_loss",
     "clipped_share",
+    "divergence",
+    "divergence_of",
     "forward_kl",
     "group_advantages",
     "jsd",
     "k1_loss",
     "k3_loss",
+    "policy_gradient",
+    "require_registered",
     "reverse_kl",
+    "token_loss",
+    "token_loss_of",
     "token_weights",
     "topk_forward_kl",
     "truncated_ratios",
     "weighted_sum",
 ]
+
+# Fails at import if a formula is missing. As a statement it also makes code_version count this package, with all formulas, as a whole.
+require_registered()

@@ -1,60 +1,43 @@
-"""Divergences of the student's and the teacher's distribution of the next token.
+"""Divergences between the student's and the teacher's distribution of the next token.
 
-Those over the whole vocabulary are written as terms of its entries, so that they can be summed tile by tile. Let D(p) be a divergence as
+Divergences over the whole vocabulary are functions of its entries, so that they can be summed tile by tile. Let D(p) be a divergence as
 a function of the student's probabilities p = softmax(z). Then dD/dz_v = p_v (dD/dp_v - sum_u p_u dD/dp_u). So each function returns the
-terms of D and the *pull* p_v dD/dp_v, and the gradient of D in the student's logits is pull_v - p_v sum_u pull_u. Whoever sums needs p for
-that, and so hands it over beside the log-probabilities.
+terms of D and the *pull* p_v dD/dp_v, and the gradient of D in the student's logits is pull_v - p_v sum_u pull_u. The caller needs p for
+that and passes it along with the log-probabilities.
 
-Log-probabilities must be finite: where both stand for "never" they are equal and very low, and contribute exactly nothing.
+Log-probabilities must be finite. Masked tokens have the same very low value in both and contribute exactly nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from vicur.config.objective import ForwardKl, Jsd, ReverseKl, TopkForwardKl
 from vicur.modeling.tiles import exponential
-
-Divergence = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(student_NV, teacher_NV, probability_NV) -> (terms_NV, pull_NV): both log-probabilities and the student's probabilities to the terms of a
-divergence and its pull."""
+from vicur.training.objectives.reduction import weighted_sum
+from vicur.training.objectives.registry import Divergence, LossAndMetrics, TokenScores, divergence, token_loss
 
 
 def forward_kl(student_NV: Tensor, teacher_NV: Tensor, _probability_NV: Tensor) -> tuple[Tensor, Tensor]:
     """KL(p_T || p_theta) = sum_v p_T(v) (log p_T(v) - log p_theta(v)).
 
-    The paper's full-vocabulary objective. Its gradient in the logits is p_theta - p_T, however little the student thinks of a token that
-    the teacher wants: a student that is sure of something wrong is moved at once, where the reverse KL's gradient vanishes with p_theta.
-
-    Args:
-        student_NV: log p_theta.
-        teacher_NV: log p_T.
-
-    Returns:
-        Terms and pull, both [N, V].
+    The paper's full-vocabulary objective. Its gradient in the logits is p_theta - p_T. It is large even if p_theta of the teacher's token
+    is tiny, so a confidently wrong student is corrected at once; the reverse KL's gradient vanishes with p_theta.
     """
-    wanted_NV = exponential(teacher_NV)
-    return (teacher_NV - student_NV) * wanted_NV, -wanted_NV
+    target_NV = exponential(teacher_NV)
+    return (teacher_NV - student_NV) * target_NV, -target_NV
 
 
 def reverse_kl(student_NV: Tensor, teacher_NV: Tensor, probability_NV: Tensor) -> tuple[Tensor, Tensor]:
     """KL(p_theta || p_T) = sum_v p_theta(v) (log p_theta(v) - log p_T(v)).
 
-    What k1 estimates from the one token that was sampled, summed over the vocabulary: the same expected gradient at each prefix,
-    without that draw's variance (``benchmarks/objective_noise.py`` measures how much that is).
-
-    Args:
-        student_NV: log p_theta.
-        teacher_NV: log p_T.
-        probability_NV: p_theta.
-
-    Returns:
-        Terms and pull, both [N, V]; here they are one tensor.
+    What k1 estimates from the sampled token, summed over the vocabulary: the same expected gradient at each prefix, without the variance
+    of the sample (measured by ``benchmarks/objective_noise.py``). Terms and pull are the same tensor.
     """
-    # dD/dp_v has a summand 1 beside the log-ratio, which the gradient cancels.
+    # dD/dp_v is the log-ratio plus 1. The 1 cancels in the gradient.
     terms_NV = (student_NV - teacher_NV) * probability_NV
     return terms_NV, terms_NV
 
@@ -64,12 +47,6 @@ def jsd(beta: float) -> Divergence:
 
     The generalised Jensen-Shannon divergence of GKD (arXiv 2306.13649, equation 1). Divided by beta it tends to the forward KL as
     beta -> 0, and divided by 1 - beta to the reverse KL as beta -> 1.
-
-    Args:
-        beta: share of the teacher in the mixture, between 0 and 1.
-
-    Returns:
-        The divergence.
     """
 
     def terms_and_pull(student_NV: Tensor, teacher_NV: Tensor, probability_NV: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,15 +60,12 @@ def jsd(beta: float) -> Divergence:
 def topk_forward_kl(student_NK: Tensor, teacher_NK: Tensor) -> Tensor:
     """sum_k p_T(k) (log p_T(k) - log p_theta(k)) + t_T (log t_T - log t_theta), with the tails t = 1 - sum_k p(k).
 
-    The forward KL of the distributions that result where all but the teacher's K likeliest tokens are put into one bucket: at most
-    the forward KL (merging loses), zero for equals, and blind to how the student spreads what it has outside.
+    The forward KL after merging all but the teacher's K most likely tokens into one bucket. It is at most the forward KL, zero for equal
+    distributions, and does not depend on how the student's probability is distributed within the bucket.
 
     Args:
-        student_NK: the student's log-probabilities of the teacher's K likeliest tokens, with their graph.
-        teacher_NK: the teacher's.
-
-    Returns:
-        The divergence at each token [N].
+        student_NK: the student's log-probabilities of the teacher's K most likely tokens, with their graph.
+        teacher_NK: the teacher's log-probabilities of them.
     """
     teacher_NK = teacher_NK.detach()
     tail_N = _log_tail(teacher_NK)
@@ -100,6 +74,29 @@ def topk_forward_kl(student_NK: Tensor, teacher_NK: Tensor) -> Tensor:
 
 
 def _log_tail(logprobs_NK: Tensor) -> Tensor:
-    """log(1 - sum_k p_k) [N]. A tail that rounding has taken for empty, or less, counts as the least that can be told from empty."""
+    """log(1 - sum_k p_k) [N]."""
+    # Rounding can make the sum 1 or more. The smallest representable tail keeps the logarithm finite.
     least = torch.finfo(logprobs_NK.dtype).eps
     return torch.log(-torch.expm1(logprobs_NK.logsumexp(-1).clamp(max=-least)))
+
+
+@divergence(ForwardKl)
+def _forward_kl(_objective: ForwardKl) -> Divergence:
+    return forward_kl
+
+
+@divergence(ReverseKl)
+def _reverse_kl(_objective: ReverseKl) -> Divergence:
+    return reverse_kl
+
+
+@divergence(Jsd)
+def _jsd(objective: Jsd) -> Divergence:
+    return jsd(objective.beta)
+
+
+@token_loss(TopkForwardKl)
+def _topk_forward_kl(_objective: TopkForwardKl, scores: TokenScores) -> LossAndMetrics:
+    assert scores.student_NK is not None
+    assert scores.teacher_NK is not None
+    return weighted_sum(topk_forward_kl(scores.student_NK, scores.teacher_NK), scores.weights_N), {}

@@ -1,4 +1,4 @@
-"""What draws the rollouts of a training: the trained model itself, or vLLM with its weights."""
+"""Rollout engines: the trained model itself, or vLLM with its weights."""
 
 from vicur.training.rollout.engine import RolloutEngine, TransformersEngine
 

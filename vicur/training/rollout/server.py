@@ -1,7 +1,7 @@
-"""vLLM as a server on other devices: prompts and answers go over HTTP, weights through a file that both see.
+"""A vLLM server on other devices: prompts and responses go over HTTP, weights through a file that both sides see.
 
-Prompts go as token ids, with their images as they are encoded, to vLLM's own endpoint for tokens (``/inference/v1/generate``). Weights are
-written to shared memory, or to a folder on a disk that both mount, and removed once the server has them.
+Prompts are sent as token ids with their encoded images to vLLM's endpoint for tokens (``/inference/v1/generate``). Weights are written to
+shared memory, or to a folder on a shared disk, and deleted once the server has loaded them.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ from vicur.modeling.disk import disk_errors
 from vicur.storage.folders import partial_of, sweep
 
 _STEM = "vicur-weights-"
-"""What the names of files with weights begin with."""
-# Requests that wait for answers at once; the server itself decides how many it works on.
-_WAITING = 256
+"""Prefix of the names of weight files."""
+# Concurrent requests. The server decides how many of them it processes at once.
+_CONCURRENCY = 256
+_SHOWN_CHARACTERS = 500
 
 
 class Server:
-    """A server that ``vicur rollout-server`` has started.
+    """A server started by ``vicur rollout-server``.
 
     Args:
-        config: where it is.
-        teacher: whether it scores for the teacher rather than draw rollouts.
+        config: its address and limits.
+        teacher: whether it scores for the teacher instead of sampling rollouts.
     """
 
     shared = True
@@ -52,35 +53,32 @@ class Server:
         self._command = "rollout-server --teacher" if teacher else "rollout-server"
         self._url = config.url.rstrip("/")
         self._exchange = config.exchange
-        self._patience = config.patience
-        self._given: str | None = None
-        self._threads = ThreadPoolExecutor(_WAITING, thread_name_prefix="rollouts")
+        self._timeout = config.patience
+        self._sent: str | None = None
+        self._threads = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="rollouts")
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
-        """Hands weights over, and drops what the server has computed with others.
-
-        Returns:
-            Sums of what it holds now.
+        """Send weights, reset the server's caches, and return the sums of the weights that it has loaded.
 
         Raises:
-            VicurError: where it does not take them, or the exchange folder does not.
+            VicurError: if the server or the exchange folder does not accept them.
         """
-        # Whole in the host's memory: a file of safetensors begins with the places of all.
-        kept = {name: weight.detach().cpu().contiguous() for name, weight in weights}
+        # All of them in memory: the header of a safetensors file has the offsets of every tensor.
+        tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights}
         self._sweep()
         file = partial_of(self._exchange / f"{_STEM}{uuid.uuid4().hex}")
         try:
-            self._write(kept, file)
+            self._write(tensors, file)
             sums: dict[str, int] = self._call("vicur_take_weights", file.name)
         finally:
             file.unlink(missing_ok=True)
         for cache in ("encoder", "prefix"):
             self._post(f"/reset_{cache}_cache", {})
-        self._given = file.name
+        self._sent = file.name
         return sums
 
     def _sweep(self) -> None:
-        """Removes what trainings that were killed here have left in the exchange folder: it may be memory."""
+        """Delete files of killed trainings in the exchange folder, which may be memory."""
         for left in self._exchange.glob(f".{_STEM}*"):
             sweep(self._exchange / left.name[1:].partition(".")[0])
 
@@ -91,67 +89,68 @@ class Server:
         except OSError as error:
             size = sum(weight.nbytes for weight in weights.values()) / 1e9
             raise VicurError(
-                f"takes no file of {size:.2g} GB ({error.strerror}), and the weights are to pass through it.",
-                where=f"{self._setting}.exchange {self._exchange}",
-                remedy="Make room there, or name another folder, here and for vicur rollout-server. The training goes on from its "
-                "checkpoint.",
+                f"cannot write {size:.2g} GB of weights to {self._exchange}: {error.strerror}.",
+                where=f"{self._setting}.exchange",
+                remedy="Free space in this folder, or set another one, here and for vicur rollout-server. The training resumes from its "
+                "last checkpoint.",
                 retryable=True,
             ) from error
 
     def held(self) -> dict[str, int]:
-        """Sums of the weights that the server holds."""
+        """Return the sums of the weights that the server has."""
         sums: dict[str, int] = self._call("vicur_held_weights")
         return sums
 
     def answer(self, prompts: Sequence[Prompt], parameters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Answers prompts, as the engine inside does.
+        """Answer prompts, as :class:`~vicur.training.rollout.vllm.VllmBackend` does.
 
         Raises:
-            VicurError: where the server does not, or no longer holds the weights that this process gave it.
+            VicurError: if the server fails, or no longer has the weights that this process sent.
         """
-        answers = list(self._threads.map(self._ask, prompts, parameters))
-        if self._given is not None and self._given != self._call("vicur_weights_file"):
-            raise self._failure(
-                "holds other weights than this training gave it: it was started anew, or another training gives it weights, too"
+        answers = list(self._threads.map(self._generate, prompts, parameters))
+        # After the answers: had the weights been replaced meanwhile, some would be off policy.
+        if self._sent is not None and self._sent != self._call("vicur_weights_file"):
+            raise self._error(
+                "has other weights than this training sent: it was restarted, or another training sends it weights too"
             )
         return answers
 
     def require_ready(self) -> None:
-        """Asks whether it is there.
+        """Check that the server responds.
 
         Raises:
-            VicurError: where it is not.
+            VicurError: if it does not.
         """
         try:
-            with urllib.request.urlopen(f"{self._url}/health", timeout=min(10, self._patience)):  # noqa: S310 (http, see Vllm)
+            with urllib.request.urlopen(f"{self._url}/health", timeout=min(10, self._timeout)):  # noqa: S310 (http, see Vllm)
                 return
         except (OSError, HTTPException) as error:
-            raise self._failure(f"is not ready ({_said(error)})") from error
+            raise self._error(f"is not ready: {_reason(error)}") from error
 
     def close(self) -> None:
-        """Lets go of the connections; the server goes on."""
+        """Close the connections. The server keeps running."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _ask(self, prompt: Prompt, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _generate(self, prompt: Prompt, parameters: Mapping[str, Any]) -> dict[str, Any]:
         request: dict[str, Any] = {"token_ids": prompt.short_ids, "sampling_params": dict(parameters)}
         if prompt.pixels:
             request["content_parts"] = [
-                {"type": "image_url", "url": _address(pixels.encoded), "uuid": pixels.key} for pixels in prompt.pixels
+                {"type": "image_url", "url": _data_url(pixels.encoded), "uuid": pixels.key} for pixels in prompt.pixels
             ]
         answer = self._post("/inference/v1/generate", request)
         choice = answer["choices"][0]
         scored = answer.get("prompt_logprobs")
-        told = choice["logprobs"]["content"] if choice.get("logprobs") else []
+        tokens = choice["logprobs"]["content"] if choice.get("logprobs") else []
         return {
             "ids": choice["token_ids"],
-            "logprobs": [token["logprob"] for token in told],
+            "logprobs": [token["logprob"] for token in tokens],
             "finished": choice["finish_reason"] == "stop",
             "prompt_logprobs": scored
-            and [drawn[str(token)]["logprob"] for drawn, token in zip(scored[1:], prompt.ids[1:], strict=True)],
+            and [each[str(token)]["logprob"] for each, token in zip(scored[1:], prompt.ids[1:], strict=True)],
         }
 
     def _call(self, method: str, *arguments: str) -> Any:
-        """What a method of the server's worker returns."""
+        """Call a method of the server's worker."""
         return self._post("/collective_rpc", {"method": method, "args": arguments})["results"][0]
 
     def _post(self, path: str, content: Mapping[str, Any]) -> Any:
@@ -160,47 +159,52 @@ class Server:
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(f"{self._url}{path}", json.dumps(content).encode(), headers)  # noqa: S310 (http, see Vllm)
         try:
-            with urllib.request.urlopen(request, timeout=self._patience) as answer:  # noqa: S310
-                text = answer.read()
+            with urllib.request.urlopen(request, timeout=self._timeout) as response:  # noqa: S310
+                text = response.read()
         except urllib.error.HTTPError as error:
-            refused = error.code < HTTPStatus.INTERNAL_SERVER_ERROR and error.code != HTTPStatus.TOO_MANY_REQUESTS
-            raise self._failure(
-                f"answers {path} with {error.code} ({error.read().decode(errors='replace')[:500]})",
-                retryable=not refused,
+            # 4xx means that the same request will fail again, except for "too many requests".
+            permanent = error.code < HTTPStatus.INTERNAL_SERVER_ERROR and error.code != HTTPStatus.TOO_MANY_REQUESTS
+            body = error.read().decode(errors="replace")
+            raise self._error(
+                f"returned status {error.code} for {path}: {_one_line(body) or error.reason}", retryable=not permanent
             ) from error
         except (OSError, HTTPException) as error:
-            raise self._failure(f"does not answer {path} ({_said(error)})") from error
+            raise self._error(f"did not respond to {path}: {_reason(error)}") from error
         try:
             return json.loads(text) if text else None
         except ValueError as error:
-            raise self._failure(
-                f"answers {path} with what is no JSON ({_said(text.decode(errors='replace'))})"
+            raise self._error(
+                f"returned invalid JSON for {path}: {_one_line(text.decode(errors='replace'))}"
             ) from error
 
-    def _failure(self, problem: str, *, retryable: bool = True) -> VicurError:
+    def _error(self, problem: str, *, retryable: bool = True) -> VicurError:
         return VicurError(
             f"the server {problem}.",
             where=f"{self._setting}.url {self._url}",
-            remedy=f"Start it with vicur {self._command}, and with the settings of this training; what it printed says more. The "
-            "training goes on from its checkpoint.",
+            remedy=f"Start it with vicur {self._command} and the settings of this training, and see what it printed. The training resumes "
+            "from its last checkpoint.",
             retryable=retryable,
         )
 
 
-def _said(what: object) -> str:
-    """What went wrong, in one line."""
-    return " ".join(str(what).split())[:500]
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_SHOWN_CHARACTERS]
 
 
-def _address(encoded: bytes) -> str:
-    """An image in an address. vLLM would put one with transparency on white, and turn one as its EXIF says, where training does neither:
-    such an image goes as its bare pixels.
-    """
+def _reason(error: Exception) -> str:
+    # URLError wraps the error of the connection.
+    cause = getattr(error, "reason", error)
+    return _one_line(getattr(cause, "strerror", None) or str(cause)) or type(cause).__name__
+
+
+def _data_url(encoded: bytes) -> str:
+    """Return an image as a data URL."""
     with Image.open(io.BytesIO(encoded)) as opened:
+        # vLLM would blend transparency with white and rotate as EXIF says. Training does neither, so such images are sent as plain pixels.
         plain = opened.mode == "RGB" and "transparency" not in opened.info and not opened.getexif()
         kind = opened.get_format_mimetype() if plain else None
         if kind is None:
-            written = io.BytesIO()
-            opened.convert("RGB").save(written, "PNG")
-            kind, encoded = "image/png", written.getvalue()
+            png = io.BytesIO()
+            opened.convert("RGB").save(png, "PNG")
+            kind, encoded = "image/png", png.getvalue()
     return f"data:{kind};base64,{base64.b64encode(encoded).decode()}"

@@ -1,4 +1,4 @@
-"""A teacher in vLLM: it scores responses as prompts, of which vLLM tells the log-probabilities."""
+"""A teacher in vLLM: prompt and response are sent as one prompt, of which vLLM returns the log-probabilities."""
 
 from __future__ import annotations
 
@@ -12,59 +12,56 @@ from torch import Tensor
 from vicur.errors import VicurError
 from vicur.modeling.chat import Pixels, Prompt
 from vicur.modeling.checkpoint import weight_files
-from vicur.training.rollout.vllm import Place
+from vicur.training.rollout.vllm import VllmBackend
 from vicur.training.teachers import Features, Teacher
 
 
 class VllmTeacher(Teacher):
-    """A model that stays as it is, in vLLM.
+    """A frozen model in vLLM."""
 
-    Args:
-        place: where vLLM runs, with the teacher's weights.
-    """
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, backend: VllmBackend) -> None:
+        self._backend = backend
 
     def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:  # noqa: ARG002
-        """None: vLLM encodes images itself."""
+        """Return nothing: vLLM encodes images itself."""
         return {}
 
     def logprobs(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[int]]) -> Tensor:
-        """Log-probabilities of the responses' tokens [N], row by row, under the distribution that sampling has.
+        """Return the log-probabilities of the responses' tokens [N], row by row, under the distribution of sampling.
 
         Args:
             prompts: the teacher's prompts, with their hints.
-            responses: token ids of the responses to them.
+            responses: token ids of the responses.
         """
-        whole = [_continued(prompt, ids) for prompt, ids in zip(prompts, responses, strict=True)]
-        asked = {"temperature": 0, "max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}
-        told = self._place.answer(whole, [asked] * len(whole))
-        scores = [row["prompt_logprobs"][len(prompt.ids) - 1 :] for row, prompt in zip(told, prompts, strict=True)]
+        joined = [_joined(prompt, ids) for prompt, ids in zip(prompts, responses, strict=True)]
+        # prompt_logprobs: 0 returns those of the prompt's own tokens without alternatives. vLLM samples at least one token.
+        parameters = {"temperature": 0, "max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}
+        answers = self._backend.answer(joined, [parameters] * len(joined))
+        # Entry n belongs to token n + 1: the first token has no log-probability.
+        scores = [row["prompt_logprobs"][len(prompt.ids) - 1 :] for row, prompt in zip(answers, prompts, strict=True)]
         return torch.tensor([score for row in scores for score in row])
 
     def close(self) -> None:
-        """Gives back what is held here."""
-        self._place.close()
+        """Release the backend."""
+        self._backend.close()
 
 
 def checkpoint_weights(folder: Path, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Weights of a checkpoint, one after the other, in the type that an engine computes in.
+    """Yield the weights of a checkpoint one by one, cast to ``dtype``.
 
     Raises:
-        VicurError: where it holds none, or damaged ones.
+        VicurError: if there are none, or a file is damaged.
     """
     for file in weight_files(folder):
         try:
             with safe_open(file, "pt") as weights:
-                for name in weights.keys():  # noqa: SIM118 (it is no mapping)
+                for name in weights.keys():  # noqa: SIM118 (safe_open cannot be iterated)
                     yield name, weights.get_tensor(name).to(dtype)
         except (OSError, SafetensorError) as error:
             raise VicurError(
-                f"cannot be read ({error}).", where=str(file), remedy="Copy or download the checkpoint again."
+                f"the file cannot be read: {error}.", where=str(file), remedy="Copy or download the checkpoint again."
             ) from error
 
 
-def _continued(prompt: Prompt, ids: Sequence[int]) -> Prompt:
-    """A prompt with a response to it."""
+def _joined(prompt: Prompt, ids: Sequence[int]) -> Prompt:
     return Prompt((*prompt.ids, *ids), (*prompt.types, *(0 for _ in ids)), prompt.pixels)

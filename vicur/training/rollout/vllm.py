@@ -1,4 +1,4 @@
-"""Rollouts of a student in vLLM, inside the training or as a server beside it."""
+"""Rollouts of the student in vLLM, inside the training process or on a server."""
 
 from __future__ import annotations
 
@@ -19,66 +19,72 @@ from vicur.training.rollout.weights import require_equal, student_weights
 from vicur.training.world import World
 
 
-class Place(Protocol):
-    """Where vLLM runs.
+class VllmBackend(Protocol):
+    """A running vLLM.
 
     Attributes:
-        shared: whether all processes of the training ask the same one; then process 0 alone gives it weights.
+        shared: whether all training processes use the same instance. Rank 0 then sends the weights.
     """
 
     shared: bool
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
-        """Takes weights, drops what was computed with others, and tells the sums of those that it then holds."""
+        """Load weights, reset all caches, and return the sums of the loaded weights."""
 
     def answer(self, prompts: Sequence[Prompt], parameters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Answers prompts, each with the sampling parameters that vLLM has: ``ids``, ``logprobs``, ``finished``, ``prompt_logprobs``."""
+        """Answer prompts, each with vLLM's sampling parameters: ``ids``, ``logprobs``, ``finished``, ``prompt_logprobs``."""
 
     def close(self) -> None:
-        """Gives back what it holds here."""
+        """Release resources of this process."""
 
 
 class VllmEngine:
     """vLLM with the student's weights.
 
     Args:
-        place: where it runs.
-        spread: the student.
-        chat: its chat.
-        processes: who trains it.
+        backend: the running vLLM.
+        parallel: the student.
+        chat: the student's chat.
+        world: the processes of the training.
         dtype: type that vLLM computes in.
-        name: what it is called in errors.
+        name: name of the engine in errors.
     """
 
     def __init__(
-        self, place: Place, spread: ParallelModel, chat: Chat, processes: World, dtype: torch.dtype, name: str
+        self,
+        backend: VllmBackend,
+        parallel: ParallelModel,
+        chat: Chat,
+        world: World,
+        dtype: torch.dtype,
+        name: str,
     ) -> None:
-        self._place = place
-        self._spread = spread
+        self._backend = backend
+        self._parallel = parallel
         self._chat = chat
-        self._processes = processes
+        self._world = world
         self._dtype = dtype
         self._name = name
         self._version: int | None = None
 
     def update(self, version: int) -> None:
-        """Sends all weights, where the engine has those of another update, and compares both sides' sums.
+        """Send all weights if the engine has another version, and compare the sums of both sides.
 
         Raises:
-            VicurError: where they differ.
+            VicurError: if the sums differ.
         """
         if version == self._version:
             return
-        weights = student_weights(self._spread.model, self._dtype)
-        if self._processes.is_main or not self._place.shared:
+        weights = student_weights(self._parallel.model, self._dtype)
+        if self._world.is_main or not self._backend.shared:
             sent: dict[str, int] = {}
-            require_equal(sent, self._place.take(summed(weights, sent)), self._name)
+            require_equal(sent, self._backend.take(summed(weights, sent)), self._name)
         else:
-            # Weights that are sharded are gathered by all.
+            # Gathering a sharded weight is a collective, so the other ranks iterate too.
             for _ in weights:
                 pass
-        # Nobody asks before the weights are there.
-        self._processes.gather(None)
+        # A barrier: no rank samples before the engine has the weights.
+        self._world.gather(None)
         self._version = version
 
     def generate(
@@ -87,21 +93,21 @@ class VllmEngine:
         sampling: Sampling,
         *,
         seed: int,
-        batch_size: int,  # noqa: ARG002 (vLLM itself finds out how many fit)
-        encode: Encode | None = None,  # noqa: ARG002 (it encodes images itself, with the same weights)
+        batch_size: int,  # noqa: ARG002 (vLLM batches requests itself)
+        encode: Encode | None = None,  # noqa: ARG002 (vLLM encodes images itself, with the same weights)
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
-        """Answers prompts; each draws from a stream of its own, which vLLM seeds."""
+        """Return a response to each prompt, each sampled with a seed of its random stream."""
         numbers = range(len(prompts)) if streams is None else streams
-        asked = [
+        parameters = [
             {**_parameters(sampling, self._chat.end_id), "seed": substream(seed, "generate", number)}
             for number in numbers
         ]
-        return [self._response(answer) for answer in self._place.answer(prompts, asked)]
+        return [self._response(answer) for answer in self._backend.answer(prompts, parameters)]
 
     def close(self) -> None:
-        """Gives back what is held here."""
-        self._place.close()
+        """Release the backend."""
+        self._backend.close()
 
     def _response(self, answer: Mapping[str, Any]) -> Response:
         ids = tuple(answer["ids"])
@@ -109,7 +115,8 @@ class VllmEngine:
 
 
 def _parameters(sampling: Sampling, end_id: int) -> dict[str, Any]:
-    """vLLM's names for how tokens are drawn. What is never drawn, the engine's model itself masks."""
+    """Return vLLM's sampling parameters."""
+    # Tokens that are never sampled do not appear here: the plugin's model masks them.
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

@@ -1,4 +1,4 @@
-"""The student's weights as another engine takes them: whole, merged, by the names that they are saved under."""
+"""The student's weights in the form that engines load: full, merged, and under the names that they are saved with."""
 
 from __future__ import annotations
 
@@ -11,52 +11,46 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.errors import VicurError
 from vicur.training.lora import merged_parameters
+from vicur.wording import listed
 
-_SHOWN = 3
-_AGAIN = (
-    "Start the training again: it goes on from its checkpoint. If this comes back, leave training.rollout.engine out."
-)
+_RESUME = "Start the training again: it resumes from its last checkpoint. If this happens again, remove training.rollout.engine."
 _HEAD, _EMBEDDING = "lm_head.weight", "model.language_model.embed_tokens.weight"
 
 
 @torch.no_grad()
 def student_weights(model: Qwen3VLForConditionalGeneration, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """All weights of a student, tied ones once, one after the other: no more than one is held whole beside the model.
+    """Yield all weights of a student, tied ones once, cast to ``dtype``. One full weight exists at a time.
 
-    A weight that is sharded is gathered, so all processes go through them together.
-
-    Args:
-        model: the student, with its low-rank updates where it has some.
-        dtype: type that the engine computes in.
+    Sharded weights are gathered, so all processes iterate together.
     """
-    for name, weight in merged_parameters(model, _whole):
+    for name, weight in merged_parameters(model, _full):
         yield name, weight.to(dtype)
 
 
-def _whole(weight: Tensor) -> Tensor:
+def _full(weight: Tensor) -> Tensor:
     return weight.full_tensor() if isinstance(weight, DTensor) else weight.detach()
 
 
-def require_equal(sent: Mapping[str, int], held: Mapping[str, int], engine: str, *, remedy: str = _AGAIN) -> None:
-    """Compares the sums of the weights that an engine is to hold with those of the weights that it holds.
+def require_equal(expected: Mapping[str, int], held: Mapping[str, int], engine: str, *, remedy: str = _RESUME) -> None:
+    """Check the sums of the weights that an engine has.
 
     Args:
-        sent: sums by name of those that it is to hold.
-        held: of those that it holds; a tied output layer may be among them.
-        engine: what it is called.
-        remedy: what to do where they differ.
+        expected: sums by name.
+        held: the engine's sums.
+        engine: name of the engine, for the message.
+        remedy: what to do if they differ.
 
     Raises:
-        VicurError: naming weights that differ.
+        VicurError: if they differ.
     """
-    expected = dict(sent)
-    if _HEAD in held and _EMBEDDING in expected:
-        expected.setdefault(_HEAD, expected[_EMBEDDING])
-    differing = sorted(name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name))
+    wanted = dict(expected)
+    # Engines may hold a tied output layer under its own name.
+    if _HEAD in held and _EMBEDDING in wanted:
+        wanted.setdefault(_HEAD, wanted[_EMBEDDING])
+    differing = sorted(name for name in wanted.keys() | held.keys() if wanted.get(name) != held.get(name))
     if differing:
-        more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
         raise VicurError(
-            f"holds other weights than were given: {', '.join(differing[:_SHOWN])}{more}.",
+            f"the engine has other weights than the training expects: {listed(differing, shown=3)}.",
             where=engine,
             remedy=remedy,
         )

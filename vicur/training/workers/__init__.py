@@ -1,1 +1,1 @@
-"""The processes of a distributed training: launch, follow and stop them."""
+"""The worker processes of a distributed training."""

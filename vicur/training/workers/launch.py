@@ -1,8 +1,7 @@
-"""Starts the processes of a training with torch's launcher (torchrun), and follows them.
+"""Start the worker processes of a training with torchrun, and follow them.
 
-The process that runs the stage stays what it is: it holds the lock, the output folder and the tracker, and passes on what the first worker
-tells. So a stage is one thing to its callers, whatever it starts. Where several machines train together, the first runs the stage, and the
-others :func:`assist` it.
+The stage's own process holds the lock, the output folder and the tracker, and passes on the progress of rank 0, so callers see one stage
+whatever it starts. If several machines train together, machine 0 runs the stage and the others :func:`assist` it.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,118 +22,18 @@ from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.processes.lifeline import lifeline
 from vicur.processes.machines import Machines
-from vicur.processes.signals import EXIT_CODE
+from vicur.processes.signals import EXIT_CODE, StopFlag
+from vicur.stage.code_version import code_version
 from vicur.stage.runner import Context
-from vicur.training.interruption import Interruption
-from vicur.training.workers.relay import Relay
+from vicur.storage.folders import tree_sha256
+from vicur.tracking.records import flattened
+from vicur.training.workers.folder import Relay, Task, WorkerFolder
+from vicur.training.world import World
+from vicur.wording import differences, listed
 
 _POLL_SECONDS = 0.2
-_ROOM_BYTES = 1 << 16
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker is told.
-
-    Attributes:
-        config: settings of the training.
-        inputs: its inputs by name.
-        output: folder that the student is written to.
-        device: ``cpu`` or ``cuda``.
-        context: the fields of the stage's context that are data, and the id of its MLflow run.
-        label: what progress is told under.
-    """
-
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    output: str
-    device: str
-    context: dict[str, Any]
-    label: str
-
-
-@dataclass(frozen=True)
-class WorkerFolder:
-    """The folder that a stage and its workers share on a machine.
-
-    Attributes:
-        folder: the folder.
-    """
-
-    folder: Path
-
-    @property
-    def task(self) -> Path:
-        """What is to be done."""
-        return self.folder / "task.json"
-
-    @property
-    def lifeline(self) -> Path:
-        """Locked while there is someone to work for."""
-        return self.folder / "lifeline"
-
-    @property
-    def begun(self) -> Path:
-        """Is there once a worker of this machine has met all others."""
-        return self.folder / "begun"
-
-    @property
-    def stop(self) -> Path:
-        """Asks the workers to stop after a step, when it appears."""
-        return self.folder / "stop"
-
-    @property
-    def events(self) -> Path:
-        """Progress that the first worker tells."""
-        return self.folder / "events.jsonl"
-
-    @property
-    def metrics(self) -> Path:
-        """Metrics that it tells."""
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def summary(self) -> Path:
-        """What came of the training."""
-        return self.folder / "summary.json"
-
-    @property
-    def error(self) -> Path:
-        """What a worker ended with."""
-        return self.folder / "error.json"
-
-    @property
-    def room(self) -> Path:
-        """Takes the place on a full disk that an error needs to be told."""
-        return self.folder / "room"
-
-    def clear(self) -> None:
-        """Removes what an earlier training has left, and takes room for an error."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for file in (self.task, self.begun, self.stop, self.events, self.metrics, self.summary, self.error):
-            file.unlink(missing_ok=True)
-        # Nothing that a file system could make smaller.
-        self.room.write_bytes(os.urandom(_ROOM_BYTES))
-
-    def fail(self, error: VicurError) -> bool:
-        """Tells what a worker ended with. Of several, the first is believed: the others may have lost it.
-
-        Returns:
-            Whether it is told. It is not where another worker has told something else.
-        """
-        names = ("problem", "where", "remedy", "exit_code", "retryable")
-        told = json.dumps({name: getattr(error, name) for name in names})
-        written = self.folder / f"error.{os.getpid()}.json"
-        try:
-            self.room.unlink(missing_ok=True)
-            written.write_text(told, encoding="utf-8")
-            # Whole or absent, and refused where there is one.
-            with suppress(FileExistsError):
-                os.link(written, self.error)
-            written.unlink()
-            return self.error.read_text(encoding="utf-8") == told
-        except OSError:
-            return False
+# The same files may be in different places on different machines. Their hashes are compared.
+_MAY_DIFFER = "config.teacher.path"
 
 
 def launch(
@@ -147,120 +45,153 @@ def launch(
     device: str,
     machines: Machines,
 ) -> dict[str, Any]:
-    """Trains in ``processes`` processes on this machine, the first, together with those of the others.
+    """Train in ``processes`` processes on this machine, which is machine 0, together with those of the other machines.
 
     Args:
         config: settings of the training.
         inputs: its inputs by name.
-        output: the folder that the student goes to.
+        output: folder for the student.
         context: the stage's context.
-        processes: how many to start here.
+        processes: number of processes on this machine.
         device: ``cpu`` or ``cuda``.
-        machines: all machines, and which of them this is.
+        machines: all machines and the rank of this one.
 
     Returns:
-        The summary that the first process wrote.
+        The summary of the training.
 
     Raises:
-        VicurError: what a process ended with.
+        VicurError: the error of the worker that failed first.
     """
     if machines.rank > 0:
         raise VicurError(
-            f"machine {machines.rank} cannot run the training step, which machine 0 runs.",
-            where="PET_NODE_RANK",
-            remedy="Give the machines beside it the command vicur train.",
+            f"the training step must run on machine 0, but PET_NODE_RANK is {machines.rank}.",
+            where="environment variables",
+            remedy="Run the command vicur train on the other machines.",
         )
-    told = {name: getattr(context, name) for name in ("run_id", "seed", "identity", "checkpoints", "fork_from")}
-    told |= {"work": str(context.work), "mlflow_run_id": context.tracker.run_id}
-    desk = WorkerFolder(context.work / "processes")
-    desk.clear()
-    relay = Relay(desk.events, desk.metrics, context)
-    _work(desk, _task(config, inputs, output, device, told, context.events.stage), processes, machines, relay)
-    if not desk.summary.exists():
-        raise _ended(0)
-    summary: dict[str, Any] = json.loads(desk.summary.read_text(encoding="utf-8"))
+    fields = {name: getattr(context, name) for name in ("run_id", "seed", "identity", "checkpoints", "fork_from")}
+    fields |= {"work": str(context.work), "mlflow_run_id": context.tracker.run_id}
+    folder = WorkerFolder(context.work / "processes")
+    folder.clear()
+    task = _task(config, inputs, output, device, fields, context.events.stage)
+    _run_workers(folder, task, processes, machines, Relay(folder, context))
+    if not folder.summary.exists():
+        raise _worker_lost(0)
+    summary: dict[str, Any] = json.loads(folder.summary.read_text(encoding="utf-8"))
     return summary
 
 
 def assist(
     config: TrainConfig, inputs: Mapping[str, Path], seed: int, processes: int, device: str, machines: Machines
 ) -> None:
-    """Trains in ``processes`` processes on this machine, which is not the first: nothing is written here.
+    """Train in ``processes`` processes on this machine, which is not machine 0 and writes no output.
 
     Raises:
-        VicurError: what a process ended with.
+        VicurError: the error of the worker that failed first.
     """
-    with tempfile.TemporaryDirectory(prefix="vicur-") as folder:
-        told = {"run_id": "", "seed": seed, "work": folder}
-        desk = WorkerFolder(Path(folder) / "processes")
-        desk.clear()
-        _work(desk, _task(config, inputs, Path(folder) / "student", device, told, "train"), processes, machines, None)
+    with tempfile.TemporaryDirectory(prefix="vicur-") as temporary:
+        fields = {"run_id": "", "seed": seed, "work": temporary}
+        folder = WorkerFolder(Path(temporary) / "processes")
+        folder.clear()
+        task = _task(config, inputs, Path(temporary) / "student", device, fields, "train")
+        _run_workers(folder, task, processes, machines, None)
 
 
 def _task(
-    config: TrainConfig, inputs: Mapping[str, Path], output: Path, device: str, told: dict[str, Any], label: str
+    config: TrainConfig, inputs: Mapping[str, Path], output: Path, device: str, fields: dict[str, Any], label: str
 ) -> Task:
     paths = {name: str(path.absolute()) for name, path in inputs.items()}
-    return Task(config.model_dump(mode="json"), paths, str(output.absolute()), device, told, label)
+    return Task(config.model_dump(mode="json"), paths, str(output.absolute()), device, fields, label)
 
 
-def _work(desk: WorkerFolder, task: Task, processes: int, machines: Machines, relay: Relay | None) -> None:
-    """Has the workers do a task, and passes on what they tell and what this process is told."""
-    desk.task.write_text(json.dumps(asdict(task)), encoding="utf-8")
-    with lifeline(desk.lifeline), Interruption() as interruption:
-        workers = subprocess.Popen(_launcher(desk, processes, machines), start_new_session=True)
+def _run_workers(folder: WorkerFolder, task: Task, processes: int, machines: Machines, relay: Relay | None) -> None:
+    """Run the workers to their end, passing their progress on to the stage and SIGTERM on to them."""
+    folder.task.write_text(json.dumps(asdict(task)), encoding="utf-8")
+    with lifeline(folder.lifeline), StopFlag() as stop_flag:
+        workers = subprocess.Popen(_torchrun(folder, processes, machines), start_new_session=True)
         try:
             while workers.poll() is None:
-                if interruption.asked and not desk.begun.exists():
+                if stop_flag.is_set and not folder.begun.exists():
+                    # torchrun may wait for the other machines for a long time, and has nothing to save.
                     raise _stopped_early()
-                if interruption.asked:
-                    desk.stop.touch()
+                if stop_flag.is_set:
+                    folder.stop.touch()
                 if relay is not None:
-                    relay.pass_on()
+                    relay.forward()
                 time.sleep(_POLL_SECONDS)
         finally:
             if workers.poll() is None:
                 os.killpg(workers.pid, signal.SIGKILL)
                 workers.wait()
             if relay is not None:
-                relay.pass_on()
-    if desk.error.exists():
-        told = json.loads(desk.error.read_text(encoding="utf-8"))
-        raise VicurError(told.pop("problem"), **told)
+                relay.forward()
+    if folder.error.exists():
+        report = json.loads(folder.error.read_text(encoding="utf-8"))
+        raise VicurError(report.pop("problem"), **report)
     if workers.returncode:
-        raise _ended(workers.returncode)
+        raise _worker_lost(workers.returncode)
 
 
-def _launcher(desk: WorkerFolder, processes: int, machines: Machines) -> list[str]:
-    # torchrun reads everything about several machines from its variables; what would be left of them is none of a single machine's.
-    where = ["--standalone"] if machines.count == 1 else []
-    # A training that failed is tried again by the stage's caller, from its checkpoint.
-    torchrun = [
-        *where,
+def _torchrun(folder: WorkerFolder, processes: int, machines: Machines) -> list[str]:
+    # For several machines torchrun reads its environment variables. On a single machine, leftovers of those must not count.
+    rendezvous = ["--standalone"] if machines.count == 1 else []
+    # The caller of the stage retries a failed training from its checkpoint, so torchrun must not restart workers.
+    options = [
+        *rendezvous,
         f"--nproc-per-node={processes}",
         "--max-restarts=0",
         "--module",
         "vicur.training.workers.worker",
     ]
-    return [sys.executable, "-m", "vicur.processes.torchrun", str(desk.lifeline), *torchrun, str(desk.folder)]
+    return [sys.executable, "-m", "vicur.processes.torchrun", str(folder.lifeline), *options, str(folder.folder)]
 
 
 def _stopped_early() -> VicurError:
     return VicurError(
-        "was asked to stop (SIGTERM) and did, before its processes had met.",
+        "stopped after SIGTERM, before all processes had joined.",
         where="training",
-        remedy="Give the same command again.",
+        remedy="Run the same command again.",
         exit_code=EXIT_CODE,
         retryable=True,
     )
 
 
-def _ended(code: int) -> VicurError:
+def _worker_lost(code: int) -> VicurError:
     return VicurError(
-        f"a process of the training ended without a word (torchrun: status {code}).",
+        f"a training process ended without reporting an error (torchrun exited with status {code}).",
         where="training.distribution",
-        remedy="What it printed stands above; a process that was killed, perhaps for want of memory, prints nothing. Given again, the "
-        "command goes on from the last checkpoint.",
+        remedy="See its output above. A process that was killed, perhaps for lack of memory, prints nothing. Run the same command again to "
+        "resume from the last checkpoint.",
         exit_code=1,
         retryable=True,
     )
+
+
+def require_same_work(config: TrainConfig, inputs: Mapping[str, Path], seed: int, world: World) -> None:
+    """Check that all machines have the same settings, inputs, seed, code and number of processes: each got its own command.
+
+    All processes call this together.
+
+    Raises:
+        VicurError: on every rank, if they differ.
+    """
+    if world.size == world.local_size:
+        return
+    own: dict[str, Any] = {
+        "config": config.model_dump(mode="json"),
+        "seed": seed,
+        "code": code_version("vicur.training.train"),
+        "processes": world.local_size,
+    }
+    if world.local_rank == 0:
+        # Once for each machine: inputs may be large.
+        own["inputs"] = {name: tree_sha256(path) for name, path in sorted(inputs.items())}
+    first, *others = (dict(flattened(each)) for each in world.gather(own))
+    for rank, other in enumerate(others, start=1):
+        keys = other.keys() - {_MAY_DIFFER}
+        unlike = differences({key: first.get(key) for key in keys}, {key: other[key] for key in keys})
+        if unlike:
+            raise VicurError(
+                f"process {rank} has a different task than process 0 ({listed(unlike, shown=8, separator='; ')}).",
+                where="training.distribution",
+                remedy="Run the same command on all machines, with the same code, dataset, cues and models.",
+            )

@@ -1,0 +1,118 @@
+"""Status of a TrainJob and its pods, derived from the objects that the server returns. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from vicur.cluster.jobs.api import node_of
+
+Json = Mapping[str, Any]
+
+
+class Phase(Enum):
+    """Phase of a job."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """Phase of a job, with a description for people."""
+
+    phase: Phase
+    description: str
+
+
+def job_status(job: Json, pods: Sequence[Json], nodes: int, queue: str) -> JobStatus:
+    """Return the status of a TrainJob with ``nodes`` nodes, which waits in ``queue`` if that is not empty."""
+    true = conditions(job)
+    if "Failed" in true:
+        return JobStatus(Phase.FAILED, f"failed ({_reason(true['Failed'])})")
+    if "Complete" in true:
+        return JobStatus(Phase.COMPLETE, "complete")
+    if job["spec"].get("suspend"):
+        return JobStatus(Phase.QUEUED, f"waiting in the queue {queue}" if queue else "suspended")
+    running = sum(pod["status"].get("phase") in ("Running", "Succeeded") for pod in pods)
+    if running < nodes:
+        reasons = "; ".join(filter(None, map(_pending_reason, pods)))
+        return JobStatus(
+            Phase.STARTING, f"{running} of {nodes} nodes are running" + (f" ({reasons})" if reasons else "")
+        )
+    return JobStatus(Phase.RUNNING, f"all {nodes} nodes are running")
+
+
+def conditions(job: Json) -> dict[str, Json]:
+    """Return the conditions of a job that are true, by type."""
+    stated = job.get("status", {}).get("conditions") or ()
+    return {each["type"]: each for each in stated if each["status"] == "True"}
+
+
+@dataclass(frozen=True)
+class PodFailure:
+    """Failure of a pod.
+
+    Attributes:
+        code: exit status of its container; ``None`` if no container had started.
+        reason: reason in one word (``Error``, ``OOMKilled``, ``Evicted``).
+        disrupted: the cluster removed the pod, so the training is not at fault.
+    """
+
+    pod: str
+    node: int
+    code: int | None
+    reason: str
+    disrupted: bool
+    at: str
+
+
+def pod_failures(pods: Sequence[Json]) -> list[PodFailure]:
+    """Return the failures of pods, earliest first."""
+    failures = [failure for failure in map(_failure, pods) if failure is not None]
+    # The server's times are strings that sort.
+    return sorted(failures, key=lambda failure: (failure.at, failure.node))
+
+
+def _failure(pod: Json) -> PodFailure | None:
+    status = pod["status"]
+    ended = [terminated for each in _containers(pod) if (terminated := each["state"].get("terminated"))]
+    # A sidecar, such as a service mesh's proxy, may have succeeded although the training failed.
+    terminated = max(ended, key=lambda each: bool(each["exitCode"]), default=None)
+    if status.get("phase") != "Failed" and not (terminated and terminated["exitCode"]):
+        return None
+    disrupted = any(
+        each["type"] == "DisruptionTarget" and each["status"] == "True" for each in status.get("conditions") or ()
+    )
+    disrupted = disrupted or status.get("reason") in ("Evicted", "NodeLost", "Preempting", "Shutdown", "Terminated")
+    # A kubelet that rejects a pod (UnexpectedAdmissionError, OutOfcpu) starts none of its containers.
+    disrupted = disrupted or not status.get("containerStatuses")
+    reason = status.get("reason") or (terminated or {}).get("reason") or "Failed"
+    code = terminated["exitCode"] if terminated else None
+    at = str((terminated or {}).get("finishedAt") or "")
+    return PodFailure(pod["metadata"]["name"], node_of(pod), code, reason, disrupted, at)
+
+
+def _containers(pod: Json) -> list[Json]:
+    return [{"state": {}, **each} for each in pod["status"].get("containerStatuses") or ()]
+
+
+def _pending_reason(pod: Json) -> str | None:
+    if pod["status"].get("phase") != "Pending":
+        return None
+    for each in _containers(pod):
+        if waiting := each["state"].get("waiting"):
+            return f"node {node_of(pod)}: {_reason(waiting)}"
+    for condition in pod["status"].get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"node {node_of(pod)}: {_reason(condition)}"
+    return None
+
+
+def _reason(stated: Json) -> str:
+    return ": ".join(filter(None, (stated.get("reason"), stated.get("message"))))

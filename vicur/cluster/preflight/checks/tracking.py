@@ -1,0 +1,120 @@
+"""MLflow: the server responds, accepts the user and our host name, and its release is supported."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from http.client import HTTPException
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from vicur.cluster.preflight.check import Finding, Target
+from vicur.cluster.preflight.registry import check
+from vicur.config.tracking import TrackingConfig
+from vicur.errors import VicurError
+from vicur.tracking.mlflow import public_address, sqlite_file, tracking_uri
+
+OLDEST = (3, 5)
+"""Oldest supported release of an MLflow server."""
+_SECONDS = 10
+
+
+@check("tracking", topic="services", scope="laptop")
+def _tracking(target: Target) -> Finding:
+    return tracking(target.tracking)
+
+
+@check("tracking for all", topic="services")
+def _shared_tracking(target: Target) -> Finding:
+    return shared_tracking(target.tracking)
+
+
+def tracking(config: TrackingConfig) -> Finding:
+    """Check that runs can be tracked at the configured place. An embedded store that does not exist is not created."""
+    from vicur.tracking.mlflow import connect
+
+    address, file = public_address(config), sqlite_file(tracking_uri(config))
+    if file is not None and not file.exists():
+        return _can_be_created(file, address)
+    try:
+        connect(config)
+    except VicurError as error:
+        # MLflow sends this text without an error code of its API.
+        if "Invalid Host header" not in error.problem:
+            raise
+        return Finding(
+            "failed", f"MLflow at {address} does not allow this host name (HTTP 403)", allowed_hosts_remedy(address)
+        )
+    if file is not None:
+        return Finding("ok", f"embedded store, {address}")
+    return check_release(address, server_release(tracking_uri(config)))
+
+
+def _can_be_created(file: Path, address: str) -> Finding:
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    if find_spec("sqlalchemy") is None:
+        return Finding(
+            "failed", f"{address} requires packages that are not installed (sqlalchemy)", "Install 'vicur[local]'."
+        )
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        return Finding(
+            "failed",
+            f"{address} cannot be created, because {folder} is not writable",
+            "Set tracking.uri to another path.",
+        )
+    return Finding("ok", f"embedded store, {address}, which the first run creates")
+
+
+def shared_tracking(config: TrackingConfig) -> Finding:
+    """Check that pods can reach the configured MLflow."""
+    if sqlite_file(tracking_uri(config)) is None:
+        return Finding("ok", f"a server, {public_address(config)}")
+    return Finding(
+        "failed",
+        f"runs are tracked in a file on this machine ({public_address(config)}), which pods cannot read",
+        "Set tracking.uri or MLFLOW_TRACKING_URI to an MLflow server.",
+    )
+
+
+def check_release(address: str, release: str | None) -> Finding:
+    """Check a server's release; ``None`` if the server does not report one."""
+    if release is None:
+        return Finding(
+            "warning",
+            f"{address} responds, but not with a release at /version, as MLflow does",
+            "Make sure that it is an MLflow server. If it is behind a proxy, allow /version there.",
+        )
+    parts = release.split(".")
+    # A release that cannot be parsed (a development build) counts as supported.
+    known = tuple(int(part) for part in parts[:2]) if all(part.isdigit() for part in parts[:2]) else OLDEST
+    if known < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        return Finding(
+            "failed",
+            f"MLflow {release} at {address} is not supported",
+            f"Upgrade the server to MLflow {oldest} or later.",
+        )
+    return Finding("ok", f"MLflow {release} at {address}")
+
+
+def allowed_hosts_remedy(address: str) -> str:
+    """Return what to add to the server's allowed hosts."""
+    host = urlsplit(address).hostname or address
+    # MLflow compares the Host header literally, with the port if there is one.
+    return (
+        f"Add '{host},{host}:*' to the server's --allowed-hosts. "
+        "The list replaces MLflow's defaults, so keep 'localhost,localhost:*' in it."
+    )
+
+
+def server_release(uri: str) -> str | None:
+    """Return the release that a server reports at ``/version``, or ``None``. No credentials are sent."""
+    parts = urlsplit(uri)
+    clean = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/version"
+    try:
+        with urllib.request.urlopen(clean, timeout=_SECONDS) as response:  # noqa: S310 (connect() accepts only HTTP addresses)
+            text = response.read(64).decode(errors="replace").strip()
+    except (OSError, ValueError, HTTPException):
+        return None
+    return text if text[:1].isdigit() else None

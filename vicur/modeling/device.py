@@ -1,0 +1,28 @@
+"""The device that a stage computes on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from vicur.errors import VicurError
+
+
+def resolve_device(setting: Literal["auto", "cpu", "cuda"], where: str) -> Literal["cpu", "cuda"]:
+    """Return the device that a setting asks for; ``auto`` uses a GPU if there is one.
+
+    Args:
+        where: name of the setting, for the message.
+
+    Raises:
+        VicurError: if the setting is ``cuda`` and there is no GPU.
+    """
+    available = torch.cuda.is_available()
+    if setting == "cuda" and not available:
+        raise VicurError(
+            "the device is cuda, but PyTorch finds no GPU.",
+            where=where,
+            remedy="Set it to auto or cpu, or run on a machine with a GPU.",
+        )
+    return "cuda" if available and setting != "cpu" else "cpu"
