@@ -34,28 +34,23 @@ _BATCHES_PER_PART = 16
 
 
 class EvaluateSummary(Summary):
-    """Accuracy of one model."""
+    """Training method of one model (or ``base``), and its questions and accuracy by split."""
 
     method: str
-    """Training method of the student, or ``base``."""
     examples: dict[str, int]
-    """Questions by split."""
     accuracy: dict[str, float]
-    """Accuracy by split."""
 
 
 def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> EvaluateSummary:
     """Evaluate one model.
 
     Args:
-        config: splits, evaluation sets and decoding.
         inputs: ``dataset``, ``model`` (a base or a student, with tokenizer and image processor), and the inputs of the
             evaluation sets.
         output: folder for ``metrics.json``, ``predictions.parquet`` and, with cue recovery, ``attention.json``.
-        context: run, seed, tracker and events.
 
     Raises:
-        VicurError: if the dataset, an evaluation set or the model cannot be read, or there are no test questions.
+        VicurError: if the dataset, an evaluation set or the model cannot be read, or test questions are missing.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -80,7 +75,6 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
 
 
 def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str, list[Example]]:
-    """Return the questions of each split and each evaluation set, in the order of the configuration."""
     dataset = inputs["dataset"]
     available = read_manifest(dataset).examples
     if not available.get(REPORT_SPLIT):
@@ -105,7 +99,6 @@ def _predict(
     config: EvaluationConfig,
     context: Context,
 ) -> list[Prediction]:
-    """Return the predictions of all splits and evaluation sets, in the order of ``questions``."""
     total = sum(map(len, questions.values()))
     predictions: list[Prediction] = []
     part_size = config.batch_size * _BATCHES_PER_PART
