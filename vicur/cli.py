@@ -57,6 +57,7 @@ app = Commands(
     ),
     no_args_is_help=True,
     rich_markup_mode="rich",
+    # Rich's tracebacks print local variables, which may contain secrets.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -113,6 +114,7 @@ app.command("clean", rich_help_panel=_MAINTENANCE)(clean.clean)
 
 def main() -> None:
     """Run the ``vicur`` command."""
+    # Before any command imports torch, which reads the limits once.
     limit_threads(os.environ)
     try:
         # First: in a mixed checkout, commands may be unavailable for misleading reasons.

@@ -79,8 +79,8 @@ def test_what_makes_no_ablation_is_refused(values: dict[str, Any], problem: str)
         ({**OPSD, "training": {"stepz": 3}}, "arm opsd, training: there is no setting 'stepz'"),
         ({**OPSD, "evaluation": {"splits": ["base"]}}, "arm opsd, evaluation"),
         ({**OPSD, "evaluation": {"max_examples": 5}}, "max_examples differs from that of the other arms"),
-        ({**OPSD, "training": {"cue_of": "another"}}, "holds no cue"),
-        ({**OPSD, "method": "opd"}, "none is named"),
+        ({**OPSD, "training": {"cue_of": "another"}}, "the hint contains no cue"),
+        ({**OPSD, "method": "opd"}, "its folder is not set"),
     ],
 )
 def test_an_arm_that_cannot_be_trained_is_refused_before_anything_runs(arm: dict[str, Any], problem: str) -> None:

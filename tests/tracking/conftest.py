@@ -1,21 +1,22 @@
-"""A clean environment and a folder of its own for each test; a server for those that ask."""
+"""A clean environment and an empty folder for each test; a server and a store for those that request them."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.tracking.server import ENVIRONMENT, Server, shared_server
+from tests.tracking.store import empty_store_folder
 from vicur.config.tracking import TrackingConfig
-from vicur.tracking.mlflow import connect
 
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project folder that the test stands in, with no MLflow set up."""
+    """Run the test in an empty project folder, without any MLflow configured."""
     for name in ENVIRONMENT:
-        # Set and removed: what the code under test puts there is then undone too.
+        # Set first, then removed: this way monkeypatch also undoes what the code under test sets.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -24,13 +25,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def server() -> Server:
-    """A real MLflow server."""
+    """Return a real MLflow server."""
     return shared_server()
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An embedded store with nothing in it, to copy: creating its tables takes seconds."""
-    folder = tmp_path_factory.mktemp("store")
-    connect(TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db"))
-    return folder
+def empty_store() -> Path:
+    """Return the folder of an empty embedded store, to copy."""
+    return empty_store_folder()
+
+
+@pytest.fixture
+def embedded(empty_store: Path) -> TrackingConfig:
+    """Return the configuration of an embedded store in the project folder."""
+    shutil.copytree(empty_store, "mlflow")
+    return TrackingConfig()
+
+
+@pytest.fixture(params=["embedded", "server"])
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> TrackingConfig:
+    """Return an embedded store and a real server in turn: every promise holds for both."""
+    if request.param == "embedded":
+        return request.getfixturevalue("embedded")
+    return TrackingConfig(uri=request.getfixturevalue("server").uri, experiment=tmp_path.name)

@@ -1,4 +1,4 @@
-"""A real MLflow server for tests: SQLite and a folder, artifacts proxied; one for the whole test process."""
+"""A real MLflow server for tests, with SQLite and proxied artifacts. One is shared by all tests of a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-# Where a test may not see the developer's own MLflow.
+# Variables that would lead a test to the developer's own MLflow.
 ENVIRONMENT = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_REGISTRY_URI",
@@ -29,7 +29,7 @@ ENVIRONMENT = (
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """A running server, which can be stopped and started again on its store."""
+    """An MLflow server, which can be stopped and started again with the same store."""
 
     folder: Path
     port: int
@@ -77,14 +77,14 @@ class Server:
     def stop(self) -> None:
         atexit.unregister(self.stop)
         if self.process is not None and self.process.poll() is None:
-            # The server and its workers: it started a session of their own.
+            # The server and its workers, which are in one session.
             os.killpg(self.process.pid, signal.SIGTERM)
             self.process.wait(60)
 
 
 @cache
 def shared_server() -> Server:
-    """The server that this test process's tests share."""
+    """Return the server that the tests of this process share."""
     folder = tempfile.TemporaryDirectory(prefix="vicur-mlflow-")
     atexit.register(folder.cleanup)
     server = Server(Path(folder.name), free_port())

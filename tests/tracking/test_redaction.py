@@ -1,3 +1,5 @@
+"""Secrets are masked in texts and in values with secret names."""
+
 from __future__ import annotations
 
 import string
@@ -41,31 +43,31 @@ def test_secrets_are_masked(text: str, clean: str) -> None:
         "",
     ],
 )
-def test_what_holds_no_secret_stays_as_it_is(text: str) -> None:
+def test_text_without_a_secret_is_unchanged(text: str) -> None:
     assert redacted(text) == text
 
 
 @given(secret=SECRETS, scheme=st.sampled_from(["http", "https", "postgresql+psycopg2", "s3"]))
-def test_no_password_of_an_address_gets_through(secret: str, scheme: str) -> None:
+def test_password_of_an_address_is_masked(secret: str, scheme: str) -> None:
     assert (
         secret not in redacted(f"could not reach {scheme}://ann:{secret}@host:5000/path, sorry").split("host:5000")[0]
     )
 
 
 @given(st.text(max_size=80))
-def test_masking_twice_changes_nothing_more(text: str) -> None:
+def test_masking_is_idempotent(text: str) -> None:
     assert redacted(redacted(text)) == redacted(text)
 
 
 @pytest.mark.parametrize("name", ["password", "storage.s3.secret_key", "aws/access_key", "mlflow.token", "api-key"])
-def test_a_value_with_a_secret_name_is_masked_whole(name: str) -> None:
+def test_value_with_a_secret_name_is_masked(name: str) -> None:
     assert redacted_value(name, "abc") == "***"
 
 
 @pytest.mark.parametrize("name", ["max_new_tokens", "tokens", "keys", "sink.token_id", "monkey"])
-def test_names_that_only_look_alike_keep_their_value(name: str) -> None:
+def test_value_with_a_similar_name_is_unchanged(name: str) -> None:
     assert redacted_value(name, 48) == "48"
 
 
-def test_an_absent_secret_is_not_made_to_look_like_one() -> None:
+def test_missing_secret_is_not_masked() -> None:
     assert redacted_value("password", None) == "None"

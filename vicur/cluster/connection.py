@@ -1,4 +1,7 @@
-"""The connection to the cluster's API: opened by the first caller that needs it, then shared."""
+"""The connection to the cluster's API: opened by the first caller that needs it, then shared.
+
+Functions that take a :class:`ClusterConnection` raise :class:`NoClusterError` if no cluster is configured or none responds.
+"""
 
 from __future__ import annotations
 
@@ -30,28 +33,20 @@ class ClusterConnection:
         self._error: NoClusterError | None = None
 
     def api(self) -> ApiClient:
-        """Return the client.
-
-        Raises:
-            NoClusterError: if neither a service account nor a kubeconfig names a cluster.
-        """
+        """Return the client."""
         with self._lock:
             if self._api is None and self._error is None:
                 try:
                     self._api = _client()
                 except NoClusterError as error:
                     self._error = error
+            # The error is kept as well: a second attempt would only take time and fail again.
             if self._api is None:
                 raise self._error or AssertionError
             return self._api
 
     def call(self, method: Any, *arguments: Any, **named: Any) -> Any:
-        """Call a method of one of the client's API classes, with a time limit.
-
-        Raises:
-            NoClusterError: if no Kubernetes API responds.
-            kubernetes.client.ApiException: if the API rejects the request.
-        """
+        """Call a method of one of the client's API classes, with a time limit. Rejected requests raise an ``ApiException``."""
         import urllib3
         from kubernetes.client import ApiException
 
@@ -110,5 +105,6 @@ def _client() -> ApiClient:
             remedy="Request a kubeconfig from the cluster's administrator, save it as ~/.kube/config or set KUBECONFIG to its path, "
             "and try 'kubectl get pods'.",
         ) from error
+    # A check reports a failure once. The client's retries would hide it for minutes.
     settings.retries = False
     return ApiClient(settings)

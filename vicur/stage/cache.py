@@ -25,6 +25,7 @@ class _Record(BaseModel):
 
 def store(summary: BaseModel, output: Path, entry: Path) -> None:
     """Store a stage's output and summary as the cache entry ``entry``."""
+    # Hard links: a student of several GB is stored once, for the cache and for the run.
     with new_folder(entry) as partial:
         link_or_copy(output, partial / "output")
         record = _Record(summary=summary.model_dump(mode="json"), output_sha256=tree_sha256(partial / "output"))

@@ -173,7 +173,7 @@ def _origins(module: str, name: str) -> set[str]:
 
 @cache
 def _only_reexports(package: str) -> bool:
-    """Whether a package's ``__init__`` contains only docstrings, imports and dunder names."""
+    # Docstrings are removed from the tree already.
     return all(isinstance(node, ast.Import | ast.ImportFrom) or _is_dunder(node) for node in _tree(package).body)
 
 

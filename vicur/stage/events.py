@@ -38,7 +38,7 @@ class Event(BaseModel):
     summary: dict[str, Any] | None = None
     """Summary of a successful step."""
     retryable: bool | None = None
-    """Whether a retry of a failed step may succeed."""
+    """A retry of a failed step may succeed."""
 
 
 class Events:
@@ -71,6 +71,7 @@ class Events:
 
     def progress(self, done: int, total: int, text: str = "") -> None:
         """Record progress, at most twice a second. The last step is always recorded."""
+        # A line per example would make the log unreadable and slow down the stage.
         now = time.monotonic()
         if done < total and now - self._last_progress < 0.5:
             return

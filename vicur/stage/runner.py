@@ -43,7 +43,7 @@ class Summary(BaseModel):
     """Result of a stage in a few fields. Contains no times or paths: two runs of the same work have equal summaries."""
 
     key_figure: str
-    """One line for whoever follows the run."""
+    """One line for people who follow the run."""
     metrics: dict[str, float] = {}
     """Metrics for MLflow and the pipeline's metrics artifact."""
 
@@ -53,10 +53,7 @@ class Context:
     """Environment of a running stage.
 
     Attributes:
-        run_id: pipeline run that the stage belongs to.
         seed: root seed; draw from ``vicur.seeds`` substreams.
-        tracker: logs parameters, metrics and files.
-        events: reports progress to the live view.
         work: scratch folder keyed by the stage's inputs. It survives a kill and is removed when the stage has finished.
         identity: everything that the result depends on: configuration, hashes of the inputs, seed and code version.
         checkpoints: durable folder or S3 address for the stage's checkpoints; ``None`` keeps them in ``work`` only.
@@ -89,9 +86,7 @@ class Stage(Generic[S]):
     """A stage with its function.
 
     Attributes:
-        name: name in commands, events and caches.
-        function: the stage's work. The code version covers the function's module and everything that it imports.
-        summary: type that the function returns.
+        function: the stage's work. The code version covers its module and everything that this imports.
         reusable: ``False`` if the result also depends on a server's state; such a stage always runs.
     """
 
@@ -106,7 +101,7 @@ class Stage(Generic[S]):
         return code_version(self.function.__module__)
 
     def load(self) -> Stage[S]:
-        """Return this stage, which is imported already."""
+        """Return this stage."""
         return self
 
 
@@ -118,14 +113,9 @@ class CachedSummary(Summary):
 
 @dataclass(frozen=True)
 class StageReference:
-    """A stage by its module, which is imported only when the stage runs. A step that reuses a result never imports torch.
+    """A :class:`Stage` by its module and the name of the constant in it.
 
-    Attributes:
-        name: name of the stage.
-        module: module that defines the stage's function.
-        constant: name of the :class:`Stage` in that module.
-        reusable: as in :class:`Stage`.
-        summary: type that a cached summary is parsed into.
+    The module is imported only when the stage runs, so a step that reuses a result never imports torch.
     """
 
     name: str
@@ -164,10 +154,8 @@ class Session:
     """Settings that all stages of a run share.
 
     Attributes:
-        run_id: name of the run.
-        seed: root seed.
         cache: folder of reusable results; ``None`` disables reuse (in a cluster, the platform caches steps).
-        scratch: parent of the work folders if there is no cache.
+        scratch: parent of the work folders without a cache.
         tracker: opens the tracker of a stage, given the stage's label.
         checkpoints: returns the durable location of the checkpoints of a key; ``None`` keeps them in the work folder only.
         fork_from: checkpoints of other work that a stage starts from.
@@ -212,11 +200,8 @@ def execute(
     """Produce ``output`` from the cache or by running the stage.
 
     Args:
-        stage: stage to run.
         config: the stage's own section of the configuration. Its identity is part of the cache key, so pass nothing else.
-        inputs: named files and folders that the stage reads.
         output: folder to write. An existing folder is replaced once the new one is complete.
-        session: run that the stage belongs to.
         events: receives progress; by default the file in ``VICUR_EVENTS``, under the stage's name.
 
     Raises:
@@ -226,6 +211,7 @@ def execute(
     started = time.monotonic()
     try:
         summary, reused = _restore_or_run(stage, config, inputs, output, session, events)
+    # BaseException: a stage that Ctrl-C interrupts has failed too, as far as the live view is concerned.
     except BaseException as error:
         failure = user_error(error, output)
         text = str(failure) if isinstance(failure, VicurError) else f"{type(failure).__name__}: {failure}"

@@ -26,11 +26,7 @@ from vicur.tracking.tracker import Status, Tracker
 def session_from_environment(seed: int, tracking: TrackingConfig, checkpoints: str = "") -> Session:
     """Create the session of a pipeline step.
 
-    Args:
-        seed: root seed of the run.
-        tracking: tracking section of the configuration.
-        checkpoints: folder or S3 address below which each stage stores its checkpoints under its key; empty stores them in the
-            stage's scratch space only.
+    Each stage stores its checkpoints below ``checkpoints`` under its key, or in its scratch space only if that is empty.
     """
     run_id = run_id_from_environment()
     cache = os.environ.get("VICUR_CACHE")
@@ -58,16 +54,7 @@ def command_session(
     checkpoints: str | None = None,
     fork_from: str | None = None,
 ) -> Iterator[Session]:
-    """Create the session of a stage that a command runs. It shares the pipeline's cache and closes its MLflow run at the end.
-
-    Args:
-        run_id: name of the run.
-        seed: root seed.
-        tracking: tracking section of the configuration.
-        cache: whether to reuse and store results.
-        checkpoints: folder or S3 address of the stage's checkpoints.
-        fork_from: checkpoints of another training to start from.
-    """
+    """Create the session of a stage that a command runs. It shares the pipeline's cache and closes its MLflow run at the end."""
     opened: list[Tracker] = []
 
     def tracker(stage: str) -> Tracker:
@@ -82,11 +69,13 @@ def command_session(
             DEFAULT_CACHE if cache else None,
             DEFAULT_SCRATCH,
             tracker,
+            # One stage, so its checkpoints need no folder of their own below the address.
             None if checkpoints is None else lambda _: checkpoints,
             fork_from,
         )
         status = "FINISHED"
     finally:
+        # A stage whose result was reused has opened no tracker, and MLflow has no run to close.
         if opened:
             finish_pipeline(tracking, run_id, status)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EMBEDDED_URI = "sqlite:///mlflow/mlflow.db"
 _SQLITE = "sqlite:///"
 _BUSY_SECONDS = 20.0
-# Defaults for MLflow in our processes: no telemetry and no output of its own. Its default of seven retries would block a step
+# Defaults for MLflow in our processes: no telemetry and no messages. Its default of seven retries would block a step
 # for four minutes if the server is down.
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -62,8 +62,9 @@ def connect(config: TrackingConfig) -> MlflowClient:
     """Return a client for the tracking server and the registry, after a first request has succeeded.
 
     Raises:
-        VicurError: if the server does not respond or rejects the request, or if the embedded store cannot be opened.
+        VicurError: if the server does not respond, or the embedded store cannot be opened.
     """
+    # MLflow reads credentials from the environment on each request.
     uri, credentials = _without_credentials(tracking_uri(config))
     os.environ.update(credentials)
     for name, value in _SETTINGS.items():
@@ -189,7 +190,7 @@ def _converted(error: Exception, uri: str) -> VicurError:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether an MLflow exception reports a server or network failure, not an invalid request."""
+    """Return whether an MLflow exception reports a server or network failure, not an invalid request."""
     return str(getattr(error, "error_code", "")) in (
         "INTERNAL_ERROR",
         "TEMPORARILY_UNAVAILABLE",

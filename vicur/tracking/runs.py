@@ -5,6 +5,8 @@ Runs are found again by their tags, so a stage that was killed continues in the 
 A platform may have started a run already (``MLFLOW_RUN_ID``). Kubeflow Pipelines starts one for each step, nested in the
 pipeline's: the stage logs to it and leaves its status to the platform. A platform run that is not nested represents the whole
 pipeline, and the stages are nested in it.
+
+Functions that take a configuration connect to MLflow, and raise a :class:`~vicur.errors.VicurError` if it does not respond.
 """
 
 from __future__ import annotations
@@ -36,16 +38,13 @@ _MAX_DEPTH = 32
 
 
 def open_tracker(config: TrackingConfig, run_id: str, stage: str, jsonl: Path | None = None) -> Tracker:
-    """Open a tracker for ``stage`` of the pipeline run ``run_id``.
-
-    Raises:
-        VicurError: if MLflow does not respond.
-    """
+    """Open a tracker for ``stage`` of the pipeline run ``run_id``."""
     client = connect(config)
     with mlflow_errors(client.tracking_uri):
         address = public_address(config)
         parent = pipeline_run(client, config, run_id)
         injected = _injected(client)
+        # A run of the platform that other stages log to as well gets a nested run for each stage.
         if injected is not None and _is_for(injected, stage):
             log_tags(client, injected.info.run_id, {RUN_TAG: run_id, STAGE_TAG: stage})
             return Tracker(jsonl, client, injected.info.run_id, parent, joined=True, uri=address)
@@ -73,11 +72,7 @@ def pipeline_run(client: MlflowClient, config: TrackingConfig, run_id: str) -> s
 def finish_pipeline(
     config: TrackingConfig, run_id: str, status: Status, metrics: Mapping[str, float] | None = None
 ) -> None:
-    """Log ``metrics`` to the MLflow run of the whole pipeline, and close it unless it belongs to the platform.
-
-    Raises:
-        VicurError: if MLflow does not respond.
-    """
+    """Log ``metrics`` to the MLflow run of the whole pipeline, and close it unless it belongs to the platform."""
     client = connect(config)
     with mlflow_errors(client.tracking_uri):
         run = pipeline_run(client, config, run_id)
@@ -88,11 +83,7 @@ def finish_pipeline(
 
 
 def metric_total(config: TrackingConfig, run_id: str, name: str) -> float:
-    """Return the sum of all values of a metric over the stages of a pipeline run.
-
-    Raises:
-        VicurError: if MLflow does not respond.
-    """
+    """Return the sum of all values of a metric over the stages of a pipeline run."""
     client = connect(config)
     with mlflow_errors(client.tracking_uri):
         pipeline = pipeline_run(client, config, run_id)
@@ -105,18 +96,17 @@ def metric_total(config: TrackingConfig, run_id: str, name: str) -> float:
 def experiment_id(client: MlflowClient, config: TrackingConfig) -> str:
     """Return the id of the run's experiment, which is created if it does not exist.
 
-    A platform's experiment (``MLFLOW_EXPERIMENT_ID``) takes precedence. Artifacts of an embedded store are stored in ``artifacts``
-    next to its database.
-
     Raises:
         VicurError: if the experiment has been deleted.
     """
+    # The platform's experiment takes precedence, as its run does.
     if injected := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return injected
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(config.experiment)
     if experiment is None:
+        # Artifacts of an embedded store go next to its database. A server chooses the location itself.
         file = sqlite_file(client.tracking_uri)
         location = None if file is None else (file.parent / "artifacts").absolute().as_uri()
         try:
@@ -179,7 +169,7 @@ def _injected(client: MlflowClient) -> Run | None:
 
 
 def _is_for(run: Run, stage: str) -> bool:
-    """Whether the platform's run is for this stage alone: it is nested, and no other stage has logged to it."""
+    # For this stage alone: the platform's run is nested in another, and no other stage has logged to it.
     return _PARENT_TAG in run.data.tags and run.data.tags.get(STAGE_TAG, stage) == stage
 
 

@@ -41,8 +41,6 @@ class Tracker:
     Args:
         jsonl: file that each metrics record is appended to.
         client: MLflow client; ``None`` logs locally only.
-        run_id: MLflow run to log to.
-        parent_run_id: MLflow run of the whole pipeline.
         joined: the MLflow run belongs to the platform, which closes it.
         uri: MLflow's address without secrets, for messages.
     """
@@ -80,10 +78,7 @@ class Tracker:
         self._send(lambda client, run_id: client.set_terminated(run_id, status))
 
     def params(self, params: Mapping[str, Any]) -> None:
-        """Log parameters: nested ones under dotted names, secrets masked.
-
-        MLflow never changes a parameter. If a resumed stage logs another value, the value is recorded in a tag instead.
-        """
+        """Log parameters: nested ones under dotted names, secrets masked."""
         # MLflow rejects values of more than 6,000 characters.
         flat = {key: redacted_value(key, value)[:6000] for key, value in flattened(params)}
         self._send(lambda client, run_id: log_params(client, run_id, flat))
@@ -114,10 +109,8 @@ class Tracker:
             self.flush()
 
     def last_step(self, names: Sequence[str]) -> int:
-        """Return the last step with any of these metrics, including pending ones; -1 if there is none.
-
-        Reads MLflow, which also has the metrics of an earlier process of the same stage; without MLflow, the JSONL file.
-        """
+        """Return the last step with any of these metrics, including pending ones; -1 if there is none."""
+        # MLflow is read if there is one: it also has the metrics of an earlier process of the same stage.
         steps = [metric.step for metric in self._pending if metric.key in names]
         if self.client is None and self._jsonl is not None and self._jsonl.exists():
             records = map(json.loads, self._jsonl.read_text(encoding="utf-8").splitlines())
@@ -131,10 +124,8 @@ class Tracker:
         return max(steps, default=-1)
 
     def flush(self) -> None:
-        """Send pending metrics. If the server does not accept them, they stay pending for a minute.
-
-        All metrics of a step are sent in one request if possible, because MLflow stores a request entirely or not at all.
-        """
+        """Send pending metrics. If the server does not accept them, they stay pending for a minute."""
+        # One request holds whole steps if possible, because MLflow stores a request entirely or not at all.
         while self._pending:
             batch = self._pending[: batch_size(self._pending)]
             if not self._send(partial(log_metrics, metrics=batch)):

@@ -1,7 +1,7 @@
 """Requests of the launcher to the Kubernetes API: TrainJobs, pods, logs and events in one namespace.
 
 Objects are plain dictionaries, as the server writes them. Every request is retried while the server is unavailable; a request that
-the server rejects fails at once.
+the server rejects fails at once. Both end in a :class:`~vicur.errors.VicurError`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,7 @@ class KubernetesApi:
         self._kind = {"group": GROUP, "version": VERSION, "plural": PLURAL, "namespace": namespace}
 
     def job_fields(self) -> frozenset[str]:
-        """Return the fields of a TrainJob's ``spec`` in the schema that the server publishes.
-
-        Raises:
-            VicurError: if the server has no TrainJobs.
-        """
+        """Return the fields of a TrainJob's ``spec`` in the schema that the server publishes."""
         path = f"/openapi/v3/apis/{GROUP}/{VERSION}"
         # Not the CustomResourceDefinition: only the published schema is readable by every authenticated account.
         published = self._call(
@@ -84,11 +80,7 @@ class KubernetesApi:
         return list((response or {}).get("items", []))
 
     def create(self, manifest: Mapping[str, Any]) -> Json | None:
-        """Create a TrainJob and return it, or return ``None`` if the name exists. It also exists if a response was lost.
-
-        Raises:
-            VicurError: if the server rejects the job.
-        """
+        """Create a TrainJob and return it, or return ``None`` if the name exists. It also exists if a response was lost."""
         from kubernetes.client import ApiException
 
         try:
@@ -116,6 +108,7 @@ class KubernetesApi:
         """Delete a TrainJob after its pods. Does nothing if it does not exist or if a new one has taken its name."""
         from kubernetes.client import ApiException
 
+        # Foreground: the job exists until its pods have ended, so that a step can wait for them.
         options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             self._call(
@@ -160,7 +153,7 @@ class KubernetesApi:
         """Yield a pod's log as it grows, each line with its time. Ends with the pod or if the connection is lost or idle.
 
         Raises:
-            ApiException: if there is no log yet.
+            ApiException: if the pod has not started.
         """
         options: Json = {"timestamps": True} if follow else {}
         if lines is not None:
@@ -183,11 +176,7 @@ class KubernetesApi:
             response.release_conn()
 
     def changes(self, name: str) -> Iterator[Json | None]:
-        """Yield a TrainJob now, after each change and at least once per ``timing.poll``; ``None`` once it has been deleted.
-
-        Raises:
-            VicurError: if the server is unavailable for too long or rejects the request.
-        """
+        """Yield a TrainJob now, after each change and at least once per ``timing.poll``; ``None`` once it has been deleted."""
         while True:
             # Read again whenever a watch ends, for whatever reason: the server restarted, or it forgot the version (410).
             job = self.job(name)

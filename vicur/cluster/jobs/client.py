@@ -16,23 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Location:
-    """Where this process runs.
-
-    Attributes:
-        namespace: its namespace; outside a cluster, that of the kubeconfig's context.
-        pod: name of its pod; ``None`` outside a cluster.
-    """
+    """Namespace and pod of this process. Outside a cluster: the namespace of the kubeconfig's context, and no pod."""
 
     namespace: str
     pod: str | None = None
 
 
 def connect() -> tuple[ApiClient, Location]:
-    """Return a client with the service account's rights in a cluster, or with the kubeconfig's rights outside of one.
-
-    Raises:
-        VicurError: if the Kubernetes client is not installed or no cluster is configured.
-    """
+    """Return a client with the service account's rights in a cluster, or with the kubeconfig's rights outside of one."""
     client = ClusterConnection().api()
     if in_cluster():
         return client, Location(own_namespace(), own_pod(os.environ))

@@ -1,4 +1,4 @@
-"""What a step needs to create jobs: the cluster's API, the nodes' image and the owner that the jobs are deleted with."""
+"""The context that a step creates jobs in: the cluster's API, the nodes' image and the owner that jobs are deleted with."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ from vicur.errors import VicurError
 
 @dataclass(frozen=True)
 class JobContext:
-    """Environment that jobs are created in.
-
-    Attributes:
-        api: the cluster's API in the step's namespace.
-        image: container image of the nodes.
-        owner: owner reference of the jobs; ``None`` outside a cluster.
-    """
+    """API, container image of the nodes and owner reference for jobs. Outside a cluster, jobs have no owner."""
 
     api: KubernetesApi
     image: str
@@ -27,13 +21,10 @@ class JobContext:
 
     @classmethod
     def of_this_process(cls, image: str) -> JobContext:
-        """Return the context of this process: its own namespace, or that of the kubeconfig's context.
-
-        Args:
-            image: container image of the nodes; empty for the image of this process's pod.
+        """Return the context of this process. An empty ``image`` means the image of this process's pod.
 
         Raises:
-            VicurError: if there is no cluster, or no image for the nodes.
+            VicurError: if no cluster is configured, or ``image`` is empty outside a cluster.
         """
         client, location = connect()
         api = KubernetesApi(client, location.namespace)
@@ -57,6 +48,6 @@ def _owner_reference(pod: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _step_image(pod: Mapping[str, Any]) -> str:
-    # Argo adds containers of its own to the pod; the step's is called "main".
+    # The pod also has Argo's containers. The step's is called "main".
     containers = pod["spec"]["containers"]
     return str(next((each for each in containers if each["name"] == "main"), containers[0])["image"])

@@ -28,9 +28,9 @@ def log_failure(api: KubernetesApi, job: str, pods: Sequence[Mapping[str, Any]])
     """Log a job's warning events and the end of each failed pod's log, or of all pods' logs if none failed."""
     for event in [event for event in api.events() if _concerns(event, job)][-_EVENTS:]:
         target = event["involvedObject"]
-        log.error(
-            "%s %s: %s: %s", target.get("kind"), target.get("name"), event.get("reason"), redacted(event["message"])
-        )
+        # A message may quote a command line with a token in it.
+        message = redacted(event["message"])
+        log.error("%s %s: %s: %s", target.get("kind"), target.get("name"), event.get("reason"), message)
     failed = [failure.pod for failure in pod_failures(pods)]
     for name in failed or [pod["metadata"]["name"] for pod in pods]:
         tail = api.tail(name, NODE, _LINES).rstrip() or "(empty)"

@@ -45,15 +45,9 @@ def run_job(
     """Run a job and return what ``collect`` returns.
 
     Args:
-        api: API of the cluster.
-        request: the job to create.
-        pool: nodes and settings of the job.
         collect: downloads and checks the job's result, while the job still exists.
         is_done: whether the result exists already, because an earlier attempt was killed after its job had completed.
-        report: receives status messages.
-        print_line: receives each line of node 0's log.
-        on_end: receives the job's pods as they were before they were deleted. Called last, so that it does not hold any GPU.
-        limits: time limits; by default those in ``pool``.
+        on_end: receives the job's pods as they were before they were deleted.
 
     Raises:
         VicurError: if the job does not succeed; with exit status 75 if a retry can be expected to succeed.
@@ -71,19 +65,20 @@ def run_job(
             stopping.ignore_signals()
             pods = _own_pods(api, request)
             _delete(api, request)
+            # Last, when the job no longer holds any GPU: the callback may have to wait for a server.
             if pods is not None:
                 _call_on_end(pods, request, on_end)
 
 
 def is_own(job: Mapping[str, Any], request: JobRequest) -> bool:
-    """Whether a job is the requested one, created by this attempt or an earlier one."""
+    """Return whether a job is the requested one, created by this attempt or an earlier one."""
     labels = job["metadata"].get("labels") or {}
     same_task = all(labels.get(label) == request.labels[label] for label in (RUN, TASK))
     return same_task and (job["metadata"].get("annotations") or {}).get(WORK) == request.work
 
 
 def _own_pods(api: KubernetesApi, request: JobRequest) -> list[Json] | None:
-    """Return the job's pods, or ``None`` if there is no job or the server does not respond."""
+    """Return the job's pods, or ``None`` if the job does not exist or the server does not respond."""
     limit = api.timing.deletion
     try:
         job = api.job(request.name, limit)
@@ -103,11 +98,7 @@ def _call_on_end(pods: list[Json], request: JobRequest, on_end: Callable[[list[J
 def _create_or_adopt(
     api: KubernetesApi, request: JobRequest, pool: ClusterConfig, report: Callable[[str], object], patience: float
 ) -> Json:
-    """Return a new job, or the job of an earlier attempt if that has not failed.
-
-    Raises:
-        VicurError: if another job has the name, or a failed job is not deleted within ``patience`` seconds.
-    """
+    """Return a new job, or the job of an earlier attempt if that has not failed."""
     name = request.name
     while True:
         job = api.job(name)

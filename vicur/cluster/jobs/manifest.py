@@ -38,16 +38,7 @@ class JobRequest:
 
 
 def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str]) -> dict[str, Any]:
-    """Return the manifest of a TrainJob.
-
-    Args:
-        request: the job.
-        pool: nodes and settings.
-        fields: fields of a TrainJob's ``spec`` on the server.
-
-    Raises:
-        VicurError: if the server's TrainJobs have no field to place pods.
-    """
+    """Return the manifest of a TrainJob for a server whose TrainJobs have the fields ``fields`` in ``spec``."""
     metadata: dict[str, Any] = {
         "name": request.name,
         "namespace": request.namespace,
@@ -56,6 +47,7 @@ def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str])
     }
     if request.owner is not None:
         metadata["ownerReferences"] = [dict(request.owner)]
+    # Equal requests and limits: the pods are of the class "Guaranteed", which is evicted last.
     amounts = {"cpu": pool.gpu_steps.cpu, "memory": pool.gpu_steps.memory}
     if pool.gpu_count:
         amounts[pool.gpu_type] = str(pool.gpu_count)
@@ -67,6 +59,7 @@ def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str])
         "runtimeRef": {"apiGroup": GROUP, "kind": pool.jobs.runtime_kind, "name": pool.jobs.runtime},
         "trainer": {
             "image": request.image,
+            # Not torchrun: the command fetches the inputs first, and starts torchrun itself.
             "command": list(POD_COMMAND),
             "numNodes": pool.nodes,
             "resourcesPerNode": {"requests": amounts, "limits": amounts},

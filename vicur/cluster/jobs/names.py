@@ -21,6 +21,7 @@ PRIORITY = "kueue.x-k8s.io/priority-class"
 # Longest value of a label.
 _LABEL = 63
 _TASK = 20
+# Hex digits, enough to tell the jobs of a namespace apart.
 _HASH = 10
 
 

@@ -23,13 +23,7 @@ def overrides(
     node_selector: Mapping[str, str],
     tolerations: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return the fields of a TrainJob's ``spec`` that label and place its pods.
-
-    Args:
-        fields: fields of ``spec`` on the server.
-        labels: labels of the pods. Trainer 2.0 cannot set these and labels the job's other objects instead.
-        node_selector: labels that a node must have.
-        tolerations: taints that the pods tolerate.
+    """Return those of the server's ``fields`` of a TrainJob's ``spec`` that label and place its pods.
 
     Raises:
         VicurError: if the server has none of the three fields.
@@ -62,6 +56,7 @@ def _pod_template_overrides(labels: dict[str, str], place: dict[str, Any]) -> di
 
 
 def _pod_spec_overrides(labels: dict[str, str], place: dict[str, Any]) -> dict[str, Any]:
+    # Trainer 2.0 cannot set the pods' labels. These label the job's other objects.
     override = {"podSpecOverrides": [{"targetJobs": [{"name": NODE}], **place}]} if place else {}
     return {"labels": labels, **override}
 

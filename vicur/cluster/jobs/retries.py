@@ -58,8 +58,6 @@ def call_with_retries(
     """Return the server's response, or ``None`` if the requested object does not exist.
 
     Args:
-        call: sends the request.
-        timing: pauses and time limit.
         absent: statuses that mean "does not exist".
         give_up: overrides ``timing.give_up``.
         raise_conflicts: raise conflicts (409) instead of retrying, for callers that handle concurrent changes.

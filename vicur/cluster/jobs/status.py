@@ -59,12 +59,9 @@ class PodFailure:
     """Failure of a pod.
 
     Attributes:
-        pod: its name.
-        node: its node's index.
         code: exit status of its container; ``None`` if no container had started.
         reason: reason in one word (``Error``, ``OOMKilled``, ``Evicted``).
         disrupted: the cluster removed the pod, so the training is not at fault.
-        at: time of the failure, as the server writes times.
     """
 
     pod: str
@@ -78,6 +75,7 @@ class PodFailure:
 def pod_failures(pods: Sequence[Json]) -> list[PodFailure]:
     """Return the failures of pods, earliest first."""
     failures = [failure for failure in map(_failure, pods) if failure is not None]
+    # The server's times are strings that sort.
     return sorted(failures, key=lambda failure: (failure.at, failure.node))
 
 

@@ -19,8 +19,6 @@ class NodeTask:
 
     Attributes:
         label: label of the step in logs and in MLflow (``train vicur``).
-        section: training section of the configuration.
-        tracking: tracking section of the configuration.
         identity: identity of the training in the step. A node that computes another one refuses to train.
         checkpoints: S3 address below which trainings store their checkpoints.
         inputs: path or S3 address of each input.
@@ -41,11 +39,7 @@ class NodeTask:
 
     @classmethod
     def from_environment(cls) -> NodeTask:
-        """Read the task of this process.
-
-        Raises:
-            VicurError: if the variable is missing or invalid.
-        """
+        """Read the task of this process."""
         try:
             return cls(**json.loads(os.environ[VARIABLE]))
         except (KeyError, ValueError, TypeError) as error:

@@ -48,16 +48,7 @@ def launch_training(
     tracking: TrackingConfig,
     checkpoints: str,
 ) -> CachedSummary:
-    """Train one student on several nodes. A stage function, with the nodes bound.
-
-    Args:
-        config: training section of the configuration.
-        inputs: inputs of the training stage.
-        output: folder for the student.
-        context: context of the stage.
-        pool: cluster section of the configuration.
-        tracking: tracking section of the configuration.
-        checkpoints: S3 address below which trainings store their checkpoints.
+    """Train one student on several nodes: the stage function, with the nodes in ``pool`` and S3 addresses in addition.
 
     Raises:
         VicurError: if the training cannot run, before a node is requested; or if the job does not succeed.
@@ -68,6 +59,7 @@ def launch_training(
     job_context = JobContext.of_this_process(pool.image)
     work = stage_key(context.identity)
     student = f"{root}/{work}"
+    # Without a handler, SIGTERM would end this process within the upload, without an exit status that says "retry".
     with StopOnSigterm():
         uploaded = upload_inputs(root, inputs, context.identity["inputs"], pool.jobs.shared_folders)
     label = context.events.stage
@@ -104,19 +96,13 @@ def launch_training(
 
 
 def _record_usage(context: Context, pool: ClusterConfig, pods: list[dict[str, Any]]) -> None:
-    # The exit step sums these up: it runs when the pods are gone. Each attempt adds the usage of its own pods.
+    # The exit step sums these up: it runs when the pods are gone. Each attempt adds its pods' usage.
     context.tracker.metrics({GPU_HOURS: usage_of(pods, pool, datetime.now(UTC)).gpu_hours})
 
 
 @dataclass(frozen=True)
 class TrainJobStage:
-    """The training stage on several nodes. It does the same work under the same name, so it has the same identity.
-
-    Attributes:
-        pool: cluster section of the configuration.
-        tracking: tracking section of the configuration.
-        checkpoints: S3 address below which trainings store their checkpoints.
-    """
+    """The training stage on several nodes. It does the same work under the same name, so it has the same identity."""
 
     pool: ClusterConfig
     tracking: TrackingConfig

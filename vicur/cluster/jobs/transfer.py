@@ -3,6 +3,8 @@
 Inputs are stored below the run's address for checkpoints, each folder under its hash, so the trainings of a pipeline upload a
 dataset or base model once. The student is stored next to the checkpoints of its training. A folder counts as present once its
 marker object exists, which is uploaded last.
+
+Every function raises a :class:`~vicur.errors.VicurError` if S3 does not respond or denies access.
 """
 
 from __future__ import annotations
@@ -29,23 +31,14 @@ _STUDENT = "student"
 def upload_inputs(
     root: str, inputs: Mapping[str, Path], hashes: Mapping[str, str], shared: tuple[str, ...]
 ) -> dict[str, str]:
-    """Make input folders readable on all nodes.
+    """Upload input folders below ``root`` under their hashes. Return the path or S3 address at which nodes find each.
 
-    Args:
-        root: S3 address.
-        inputs: folders by name.
-        hashes: hash of each folder.
-        shared: folders that are mounted on all nodes. Inputs below them are not uploaded.
-
-    Returns:
-        Path or S3 address of each input.
-
-    Raises:
-        VicurError: if S3 does not respond or denies access.
+    Inputs below a ``shared`` folder, which is mounted on all nodes, are not uploaded.
     """
     folders = S3Folders.at(f"{root}/inputs", _COMPLETE)
     places = {}
     for name, path in inputs.items():
+        # Symbolic links may lead into a shared folder, or out of one.
         real = path.resolve()
         if any(real.is_relative_to(Path(folder).resolve()) for folder in shared):
             places[name] = str(real)
@@ -57,11 +50,7 @@ def upload_inputs(
 
 
 def download_inputs(places: Mapping[str, str], folder: Path) -> dict[str, Path]:
-    """Download inputs from where :func:`upload_inputs` stored them, and return their local paths.
-
-    Raises:
-        VicurError: if an input is missing, or S3 does not respond or denies access.
-    """
+    """Download inputs from the places that :func:`upload_inputs` returned, and return their local paths."""
     paths = {}
     for name, place in places.items():
         if not is_s3(place):
@@ -69,28 +58,20 @@ def download_inputs(places: Mapping[str, str], folder: Path) -> dict[str, Path]:
             continue
         address, _, key = place.rpartition("/")
         S3Folders.at(address, _COMPLETE).get(key, folder / name)
-        # The marker is no part of the input: it would change the folder's hash.
+        # The marker does not belong to the input and would change the folder's hash.
         (folder / name / _COMPLETE).unlink()
         paths[name] = folder / name
     return paths
 
 
 def upload_student(address: str, student: Path, summary: Mapping[str, Any]) -> None:
-    """Upload a student with the training's summary and the student's hash.
-
-    Raises:
-        VicurError: if S3 does not respond or denies access.
-    """
+    """Upload a student with the training's summary and the student's hash."""
     marker = {"summary": dict(summary), "sha256": tree_sha256(student)}
     S3Folders.at(address, _RESULT).put(student, _STUDENT, json.dumps(marker).encode())
 
 
 def student_exists(address: str) -> bool:
-    """Whether a complete student is stored at an address.
-
-    Raises:
-        VicurError: if S3 does not respond or denies access.
-    """
+    """Return whether a complete student is stored at an address."""
     return _STUDENT in S3Folders.at(address, _RESULT).names()
 
 
@@ -98,7 +79,7 @@ def download_student(address: str, output: Path) -> dict[str, Any]:
     """Move a student from S3 to ``output``, verify its hash, and return the training's summary.
 
     Raises:
-        VicurError: if there is no student, if it is damaged, or if S3 does not respond or denies access.
+        VicurError: if the student is missing or damaged.
     """
     folders = S3Folders.at(address, _RESULT)
     if _STUDENT not in folders.names():

@@ -33,11 +33,7 @@ KUEUE = ApiGroup("kueue.x-k8s.io", ("v1beta2", "v1beta1"), "Kueue", "queues of G
 
 
 def api_group(connection: ClusterConnection, group: ApiGroup) -> Finding:
-    """Check that the cluster serves a group in a supported version.
-
-    Raises:
-        NoClusterError: if there is no cluster.
-    """
+    """Check that the cluster serves a group in a supported version."""
     from kubernetes.client import ApiException
 
     try:
@@ -62,12 +58,7 @@ def api_group(connection: ClusterConnection, group: ApiGroup) -> Finding:
 
 
 def served_versions(connection: ClusterConnection) -> Mapping[str, tuple[str, ...]]:
-    """Return the served versions of each API group.
-
-    Raises:
-        NoClusterError: if there is no cluster.
-        kubernetes.client.ApiException: if the cluster rejects the request.
-    """
+    """Return the served versions of each API group."""
     from kubernetes.client import ApisApi
 
     listed = connection.call(ApisApi(connection.api()).get_api_versions)

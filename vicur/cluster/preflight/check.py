@@ -14,7 +14,7 @@ Status = Literal["ok", "warning", "failed"]
 Scope = Literal["laptop", "cluster"]
 """Runs that need it: every run, or only those in a cluster."""
 Place = Literal["laptop", "step"]
-"""Where checks run: ``vicur doctor`` on the user's machine, or the first step of a pipeline in its pod."""
+"""Place of a check: ``vicur doctor`` on the user's machine, or the first step of a pipeline in its pod."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Target:
-    """What checks are made for, passed to each of them.
+    """Subject of all checks: the needs of a run, the place that it is checked from, and the shared connection to the cluster.
 
     Attributes:
-        needs: requirements of the run.
-        tracking: tracking section of the configuration.
-        place: where the checks run.
         for_cluster: the run will be in a cluster, so its steps may see other folders than this machine.
-        connection: connection to the cluster, shared by all checks.
     """
 
     needs: PreflightConfig
@@ -60,13 +56,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Check:
-    """A check with its target.
-
-    Attributes:
-        name: name in reports.
-        scope: runs that need it.
-        run: makes the check. A ``VicurError`` counts as a failed finding.
-    """
+    """A check with its target bound. A ``VicurError`` that it raises counts as a failed finding."""
 
     name: str
     scope: Scope

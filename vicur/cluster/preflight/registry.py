@@ -80,13 +80,13 @@ def check(
     """Register a function ``(target) -> Finding`` as a check.
 
     Args:
-        name: name in reports. With ``each``, ``{}`` stands for the subject (``bucket {}``).
+        name: name in reports. With ``each``, ``{}`` is replaced by the subject (``bucket {}``).
         topic: section of the report.
         scope: ``laptop`` if a run on the user's machine needs it too.
-        places: where the check can run.
+        places: places that it can run from.
         when: whether the target needs the check.
         each: subjects of the check; the function is called with ``(target, subject)`` for each.
-        requires: for a check of the cluster, what a run requires there; reported if there is no cluster.
+        requires: for a check of the cluster, what a run requires there; reported if none is configured.
     """
 
     def register(run: F) -> F:
@@ -104,6 +104,7 @@ def definitions() -> list[CheckDefinition]:
 
     for module in pkgutil.iter_modules(checks.__path__):
         importlib.import_module(f"{checks.__name__}.{module.name}")
+    # Within a topic, checks keep the order of their modules and, in a module, of their definition.
     topics = get_args(Topic)
     return sorted(_DEFINITIONS.values(), key=lambda each: (each.scope == "cluster", topics.index(each.topic)))
 

@@ -22,7 +22,7 @@ def label(result: Result, scopes: Collection[Scope]) -> Label:
 
 
 def passes(results: Sequence[Result], scopes: Collection[Scope]) -> bool:
-    """Whether no check failed that is needed for the requested scopes."""
+    """Return whether all checks passed that are needed for the requested scopes."""
     return all(label(result, scopes) != "failed" for result in results)
 
 

@@ -13,15 +13,12 @@ from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 
 _SCOPES: tuple[Scope, ...] = ("cluster",)
+# A pod's log has no terminal to take the width from.
 _WIDTH = 160
 
 
 def run_preflight(needs: PreflightConfig, tracking: TrackingConfig) -> str:
     """Run the checks, print their table and return it as Markdown.
-
-    Args:
-        needs: requirements of the run.
-        tracking: tracking section of the configuration.
 
     Raises:
         VicurError: if a check has failed. The message names the failed checks.

@@ -16,7 +16,7 @@ _SET_CHECKPOINTS = "Set checkpoints to s3://bucket/prefix"
 
 @check("buckets", topic="services", when=lambda target: not target.needs.buckets)
 def _no_bucket(target: Target) -> Finding:
-    # Whoever configured the run in the cluster may have done so on purpose, so its first step only warns.
+    # A run in a cluster may do without on purpose, so its first step only warns.
     if target.place == "step":
         return Finding(
             "warning",
@@ -36,18 +36,13 @@ def _bucket(_: Target, address: str) -> Finding:
 
 
 def bucket(address: str) -> Finding:
-    """Check that objects below ``s3://bucket/prefix`` can be written, read and deleted.
-
-    Credentials, region and endpoint are boto3's (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL_S3``, a service account's role).
-
-    Raises:
-        VicurError: if the address is invalid or boto3 is not installed.
-    """
+    """Check that objects below ``s3://bucket/prefix`` can be written, read and deleted."""
     name, prefix = split_address(address)
     client = s3_client(address, impatient=True)
     from botocore.exceptions import BotoCoreError, ClientError
 
     key = "/".join(part for part in (prefix, PROBE, uuid.uuid4().hex) if part)
+    # Names the step that fails.
     action = "written"
     try:
         client.put_object(Bucket=name, Key=key, Body=_BODY)

@@ -22,11 +22,7 @@ def _pipelines(target: Target) -> Finding:
 
 
 def release(connection: ClusterConnection) -> Finding:
-    """Check that the cluster responds and that its release is supported.
-
-    Raises:
-        NoClusterError: if there is no cluster.
-    """
+    """Check that the cluster responds and that its release is supported."""
     from kubernetes.client import ApiException, VersionApi
 
     api = VersionApi(connection.api())

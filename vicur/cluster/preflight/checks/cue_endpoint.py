@@ -31,16 +31,7 @@ _OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 def cue_endpoint(address: str, model: str | None, key_variable: str) -> Finding:
-    """Check that the server responds, accepts the key and serves the model.
-
-    Args:
-        address: address with the API's version, ``http://host:8000/v1``.
-        model: model that it must serve; ``None`` accepts any.
-        key_variable: environment variable with the key.
-
-    Raises:
-        VicurError: if the key contains characters that cannot be sent.
-    """
+    """Check that the server responds, accepts the key in ``key_variable`` and serves the model (``None`` accepts any)."""
     if not address.startswith(("http://", "https://")):
         return Finding("failed", f"{address} is not an HTTP address", "Write it as http://host:8000/v1.")
     key = endpoint_key(key_variable)

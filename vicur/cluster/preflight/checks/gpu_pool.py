@@ -30,11 +30,7 @@ def _gpu_pool(target: Target) -> Finding:
 
 
 def gpu_pool(connection: ClusterConnection, pool: GpuPool) -> Finding:
-    """Check that the cluster has the pool.
-
-    Raises:
-        NoClusterError: if there is no cluster.
-    """
+    """Check that the cluster has the pool."""
     from kubernetes.client import ApiException, CoreV1Api
 
     api = CoreV1Api(connection.api())
@@ -65,16 +61,11 @@ def _list_nodes(connection: ClusterConnection, api: CoreV1Api, **named: str) -> 
 
 
 def check_nodes(pool: GpuPool, nodes: Sequence[Any], others: Sequence[Any] = ()) -> Finding:
-    """Check the nodes of a pool.
-
-    Args:
-        pool: the requested pool.
-        nodes: nodes (``V1Node``) with its labels.
-        others: nodes with other labels, for a hint if there are none with the pool's.
-    """
+    """Check the nodes of a pool (``V1Node``). ``others`` are nodes with other labels, for a hint if the pool has no nodes."""
     labels = _labels(pool)
     if not nodes:
         return _lacking(pool, f"no node has the labels {labels}", _label_hint(pool, others))
+    # From the most general obstacle to the most specific one: each remedy assumes that the earlier ones are not needed.
     counts = [_gpus(node, pool.resource) for node in nodes]
     if max(counts) == 0:
         return _lacking(
@@ -147,7 +138,7 @@ def _untolerated(node: Any, tolerations: Sequence[Toleration]) -> list[Any]:
 
 
 def tolerates(toleration: Toleration, taint: Any) -> bool:
-    """Whether a toleration matches a taint (``V1Taint``), by Kubernetes' rules."""
+    """Return whether a toleration matches a taint (``V1Taint``), by Kubernetes' rules."""
     if toleration.effect not in ("", taint.effect):
         return False
     if not toleration.key:

@@ -18,11 +18,7 @@ def _queue(target: Target) -> Finding:
 
 
 def queue(connection: ClusterConnection, namespace: str, name: str) -> Finding:
-    """Check that Kueue has a LocalQueue of this name that accepts work.
-
-    Raises:
-        NoClusterError: if there is no cluster.
-    """
+    """Check that Kueue has a LocalQueue of this name that accepts work."""
     from kubernetes.client import ApiException, CustomObjectsApi
 
     kueue = api_group(connection, KUEUE)
@@ -45,6 +41,7 @@ def queue(connection: ClusterConnection, namespace: str, name: str) -> Finding:
             f"the namespace {namespace} has no LocalQueue {name}, but {', '.join(sorted(queues)) or 'none at all'}",
             "Correct cluster.queue, or create the LocalQueue (docs/kubernetes.md).",
         )
+    # A queue without the condition is new and counts as active.
     conditions = queues[name].get("status", {}).get("conditions", [])
     inactive = [each for each in conditions if each["type"] == "Active" and each["status"] != "True"]
     if inactive:

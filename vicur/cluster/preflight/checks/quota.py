@@ -22,11 +22,7 @@ def _quota(target: Target) -> Finding:
 
 
 def quota(connection: ClusterConnection, namespace: str, pool: GpuPool) -> Finding:
-    """Check that the quotas of a namespace leave a training its GPUs.
-
-    Raises:
-        NoClusterError: if there is no cluster.
-    """
+    """Check that the quotas of a namespace leave a training its GPUs."""
     from kubernetes.client import ApiException, CoreV1Api
 
     try:

@@ -31,11 +31,7 @@ def _shared_tracking(target: Target) -> Finding:
 
 
 def tracking(config: TrackingConfig) -> Finding:
-    """Check that runs can be tracked at the configured place. An embedded store that does not exist is not created.
-
-    Raises:
-        VicurError: if the server does not respond or rejects the request, or the store cannot be opened.
-    """
+    """Check that runs can be tracked at the configured place. An embedded store that does not exist is not created."""
     from vicur.tracking.mlflow import connect
 
     address, file = public_address(config), sqlite_file(tracking_uri(config))
@@ -44,6 +40,7 @@ def tracking(config: TrackingConfig) -> Finding:
     try:
         connect(config)
     except VicurError as error:
+        # MLflow sends this text without an error code of its API.
         if "Invalid Host header" not in error.problem:
             raise
         return Finding(
