@@ -14,7 +14,6 @@ class VicurError(Exception):
         problem: the problem, as a sentence.
         where: the file, row, field, setting or option that it is about, if any.
         remedy: what the user can do about it, as a sentence.
-        exit_code: exit status of the process; never 0.
         retryable: whether the same step may succeed if it runs again, such as after a lost connection or an eviction.
     """
 

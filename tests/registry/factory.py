@@ -1,4 +1,4 @@
-"""Makes what the registration stage reads, and runs it as the pipeline does."""
+"""Create the inputs of the registration stage, and run the stage like a pipeline step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONFIG = RegistryConfig(model="students")
 def save_student(
     folder: Path, base: Path, reader: Reader, data: Mapping[str, Path], mlflow_run_id: str | None = None
 ) -> Path:
-    """A student as the training stage writes it; another reader, other weights."""
+    """Write a student like the training stage does. Different readers get different weights."""
     student = load_model(base)
     if reader.recovery:
         student = with_cue_recovery(
@@ -65,7 +65,7 @@ def save_student(
 def registration_inputs(
     root: Path, data: Mapping[str, Path], base_model: Path, reader: Reader, base: Reader = BASE
 ) -> dict[str, Path]:
-    """Inputs of the registration stage for a simulated reader."""
+    """Create the inputs of the registration stage for a simulated reader."""
     examples = [e for split in ("validation", "test", "ood") for e in read_examples(data["dataset"], split)]
     inputs = {
         **data,
@@ -87,7 +87,7 @@ def run_register(
     tracking: TrackingConfig | None = None,
     run_id: str = "run-1",
 ) -> RegistrationSummary:
-    """Runs the stage in the working folder, as a step of the pipeline does."""
+    """Run the stage in the current folder, like a step of the pipeline."""
     where = tracking or TrackingConfig()
     session = Session(run_id, 0, None, Path("scratch"), lambda stage: open_tracker(where, run_id, stage))
     return execute(REGISTER, config, inputs, Path(f"registered/{run_id}"), session)

@@ -1,4 +1,4 @@
-"""The gate alone: what passes, what does not, and what it says."""
+"""The rules of the gate and the sentences that they give."""
 
 from __future__ import annotations
 
@@ -31,42 +31,42 @@ def against_champion(mean: float, low: float, high: float) -> GateInputs:
 
 
 def refusal(outcome: GateOutcome) -> str:
-    """The one reason why it did not pass."""
+    """Return the single reason for not passing."""
     assert not outcome.passed
     (failed,) = [rule for rule in outcome.rules if not rule.passed]
     assert outcome.reasons[0] == failed.reason
     return failed.reason
 
 
-def test_a_student_that_is_surely_better_passes_and_every_rule_gives_its_figures() -> None:
+def test_a_significantly_better_student_passes_and_every_rule_gives_its_figures() -> None:
     outcome = decide(GOOD, CONFIG)
     assert outcome.passed
     assert outcome.reasons == [
-        "Better than its base: 72.4 % against 61.7 % on 1200 test questions, +10.7 points (95 % interval +8.9 to +12.4), "
-        "and +2.0 are asked for.",
-        "There is no champion yet to be compared with.",
-        "0 of 1200 responses speak of a hint (0.0 %), within the limit of 1.0 %.",
+        "Better than its base: 72.4 % compared with 61.7 % on 1200 test questions, +10.7 points (95 % interval +8.9 to +12.4); "
+        "at least +2.0 is required.",
+        "There is no champion to compare with yet.",
+        "0 of 1200 responses mention a hint (0.0 %), within the limit of 1.0 %.",
     ]
 
 
 def test_a_student_that_is_worse_than_its_base_is_refused() -> None:
     reason = refusal(decide(against_base(-0.05, -0.07, -0.03), CONFIG))
-    assert reason.startswith("Worse than its base: 56.7 % against 61.7 %")
+    assert reason.startswith("Worse than its base: 56.7 % compared with 61.7 %")
 
 
-def test_a_tie_is_refused_even_where_its_mean_reaches_the_margin() -> None:
+def test_a_tie_is_refused_even_if_its_mean_reaches_the_margin() -> None:
     reason = refusal(decide(against_base(0.03, -0.001, 0.061), CONFIG))
-    assert reason.startswith("Not surely better than its base")
+    assert reason.startswith("Not significantly better than its base")
     assert "+3.0 points (95 % interval −0.1 to +6.1)" in reason
 
 
-def test_a_gain_below_the_margin_is_refused_however_sure_it_is() -> None:
+def test_a_significant_gain_below_the_margin_is_refused() -> None:
     reason = refusal(decide(against_base(0.015, 0.01, 0.02), CONFIG))
-    assert reason.startswith("Not better than its base by enough")
-    assert "where +2.0 are asked for" in reason
+    assert reason.startswith("The gain on its base is too small")
+    assert "at least +2.0 is required" in reason
 
 
-def test_an_interval_that_only_touches_zero_does_not_lie_above_it() -> None:
+def test_an_interval_that_touches_zero_is_not_above_zero() -> None:
     assert not decide(against_base(0.05, 0.0, 0.1), CONFIG).passed
 
 
@@ -76,15 +76,15 @@ def test_a_gain_of_exactly_the_margin_is_enough() -> None:
 
 def test_a_student_that_leaks_is_refused() -> None:
     reason = refusal(decide(replace(GOOD, leaking=37), CONFIG))
-    assert reason == "37 of 1200 responses speak of a hint (3.1 %), above the limit of 1.0 %."
+    assert reason == "37 of 1200 responses mention a hint (3.1 %), above the limit of 1.0 %."
 
 
-def test_leakage_of_exactly_the_limit_is_within_it() -> None:
+def test_leakage_of_exactly_the_limit_passes() -> None:
     assert decide(replace(GOOD, leaking=12), CONFIG).passed
     assert not decide(replace(GOOD, leaking=13), CONFIG).passed
 
 
-def test_a_student_as_good_as_the_champion_passes_where_the_test_is_large_enough_to_tell() -> None:
+def test_a_student_as_good_as_the_champion_passes_if_the_test_is_large_enough() -> None:
     outcome = decide(against_champion(-0.002, -0.03, 0.026), CONFIG)
     assert outcome.passed
     assert outcome.reasons[1] == (
@@ -93,17 +93,17 @@ def test_a_student_as_good_as_the_champion_passes_where_the_test_is_large_enough
     )
 
 
-def test_a_student_that_is_surely_worse_than_the_champion_is_refused_however_little() -> None:
+def test_a_student_significantly_worse_than_the_champion_is_refused_however_small_the_loss() -> None:
     assert refusal(decide(against_champion(-0.005, -0.009, -0.001), CONFIG)).startswith("Worse than the champion")
 
 
-def test_a_test_too_small_to_rule_out_a_loss_lets_nobody_pass() -> None:
+def test_a_test_too_small_to_rule_out_a_loss_blocks_every_student() -> None:
     reason = refusal(decide(against_champion(0.01, -0.08, 0.1), CONFIG))
-    assert reason.startswith("Perhaps worse than the champion, version 3")
-    assert "do not rule out a loss of more than 5 points" in reason
+    assert reason.startswith("Possibly worse than the champion, version 3")
+    assert "a loss of more than 5 points is not ruled out" in reason
 
 
-def test_a_champion_that_could_not_be_compared_with_stays() -> None:
+def test_a_champion_that_could_not_be_compared_stays() -> None:
     reason = refusal(decide(replace(GOOD, champion=AgainstChampion("3", obstacle="it has no checkpoint.")), CONFIG))
     assert reason == "Not compared with the champion, version 3: it has no checkpoint."
 
@@ -112,11 +112,11 @@ def test_the_champion_need_not_beat_itself() -> None:
     assert decide(replace(GOOD, is_champion=True), CONFIG).passed
 
 
-def test_a_former_champion_does_not_return_by_the_gate() -> None:
+def test_the_gate_does_not_promote_a_former_champion() -> None:
     assert refusal(decide(replace(GOOD, left="Version 2 was rolled back."), CONFIG)) == "Version 2 was rolled back."
 
 
-def test_reasons_for_a_refusal_come_first() -> None:
+def test_rules_that_did_not_pass_come_first() -> None:
     inputs = replace(against_champion(-0.1, -0.12, -0.08), leaking=600)
     outcome = decide(inputs, CONFIG)
     assert [rule.passed for rule in outcome.rules] == [True, False, False]
@@ -124,8 +124,8 @@ def test_reasons_for_a_refusal_come_first() -> None:
     assert outcome.reasons[1].startswith("600 of 1200")
 
 
-def test_a_gate_without_questions_is_a_defect() -> None:
-    with pytest.raises(ValueError, match="without questions"):
+def test_a_gate_without_questions_raises() -> None:
+    with pytest.raises(ValueError, match="at least one question"):
         decide(replace(GOOD, examples=0), CONFIG)
 
 
@@ -162,7 +162,7 @@ def cases(draw: st.DrawFn) -> tuple[GateInputs, GateConfig]:
 
 
 @given(cases())
-def test_it_passes_exactly_where_each_rule_holds(case: tuple[GateInputs, GateConfig]) -> None:
+def test_a_student_passes_exactly_if_each_rule_holds(case: tuple[GateInputs, GateConfig]) -> None:
     inputs, config = case
     base, champion = inputs.against_base, inputs.champion
     holds = base.low > 0 and base.mean >= config.margin
@@ -175,7 +175,7 @@ def test_it_passes_exactly_where_each_rule_holds(case: tuple[GateInputs, GateCon
 
 
 @given(cases())
-def test_every_rule_gives_one_sentence_whichever_way_it_goes(case: tuple[GateInputs, GateConfig]) -> None:
+def test_every_rule_gives_one_sentence_in_both_cases(case: tuple[GateInputs, GateConfig]) -> None:
     outcome = decide(*case)
     assert len(outcome.reasons) == len(outcome.rules) >= 3
     for reason in outcome.reasons:
@@ -185,7 +185,7 @@ def test_every_rule_gives_one_sentence_whichever_way_it_goes(case: tuple[GateInp
 
 
 @given(cases(), st.floats(0, 0.5), st.floats(0, 0.5))
-def test_a_better_student_never_fails_where_a_worse_one_passes(
+def test_a_better_student_never_fails_if_a_worse_one_passes(
     case: tuple[GateInputs, GateConfig], more: float, against: float
 ) -> None:
     inputs, config = case

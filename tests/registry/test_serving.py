@@ -1,4 +1,4 @@
-"""The registered model's own code, in this process; ``test_register`` loads it in a new one."""
+"""The code of a registered model, in this process; ``test_register`` loads a model in a new process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def example(data: dict[str, Path]) -> Example:
 
 @pytest.fixture(scope="module")
 def model(students: Make, example: Example, tmp_path_factory: pytest.TempPathFactory) -> mlflow.pyfunc.PyFuncModel:
-    """A packed student, loaded by MLflow."""
+    """A packaged student, loaded by MLflow."""
     folder = pack(
         students(GOOD)["student"],
         tmp_path_factory.mktemp("packed") / "model",
@@ -68,15 +68,15 @@ def test_every_form_of_an_image_gives_the_same_response(
     assert len({ask(model, form) for form in forms}) == 1
 
 
-def test_it_answers_as_the_evaluation_does(
+def test_answers_equal_those_of_the_evaluation(
     model: mlflow.pyfunc.PyFuncModel, students: Make, data: dict[str, Path]
 ) -> None:
     examples = read_examples(data["dataset"], "test")[:5]
     folder = students(GOOD)["student"]
     chat = Chat.load(folder)
-    asked = generate(load_model(folder), chat, prompts_for(chat, examples), DECODING, seed=0)
+    expected = generate(load_model(folder), chat, prompts_for(chat, examples), DECODING, seed=0)
     table = pd.DataFrame([{"question": e.question, "image": e.images[0]} for e in examples])
-    assert model.predict(table)["response"].tolist() == [response.text for response in asked]
+    assert model.predict(table)["response"].tolist() == [response.text for response in expected]
 
 
 def test_a_question_without_an_image_is_answered(model: mlflow.pyfunc.PyFuncModel) -> None:
@@ -88,58 +88,58 @@ def test_a_question_without_an_image_is_answered(model: mlflow.pyfunc.PyFuncMode
 
 def test_parameters_change_the_decoding(model: mlflow.pyfunc.PyFuncModel, example: Example) -> None:
     image = example.images[0]
-    drawn = [ask(model, image, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
+    sampled = [ask(model, image, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
     assert len(ask(model, image, max_new_tokens=1).split()) <= 1
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "problem"),
     [
-        ("missing.png", "no such file, and no base64 text"),
+        ("missing.png", "no such file, and not base64 text"),
         ("notes.txt", "cannot be decoded"),
         (".", "Is a directory"),
         ("bm90IGFuIGltYWdl", "cannot be decoded"),
-        (7, "int is no image"),
+        (7, "int is not an image"),
         (b"", "cannot be decoded"),
         ("", "Is a directory"),
-        ("data:image/png;base64,###", "no base64 text"),
+        ("data:image/png;base64,###", "not base64 text"),
         ("a\0b", "cannot be read"),
     ],
 )
-def test_an_image_that_cannot_be_used_is_told_by_its_row(
-    model: mlflow.pyfunc.PyFuncModel, image: object, said: str
+def test_an_invalid_image_is_refused_with_its_row(
+    model: mlflow.pyfunc.PyFuncModel, image: object, problem: str
 ) -> None:
     Path("notes.txt").write_text("notes")
-    with pytest.raises(Exception, match=r"row 0, image: .*Give a path, base64 text, or bytes") as caught:
+    with pytest.raises(Exception, match=r"row 0, image: .*Pass a path, base64 text, or the bytes") as caught:
         ask(model, image)
     assert type(caught.value).__name__ == "VicurError"
-    assert said in str(caught.value)
+    assert problem in str(caught.value)
 
 
 @pytest.mark.parametrize("question", ["", "  "])
-def test_a_blank_question_is_told_by_its_row(model: mlflow.pyfunc.PyFuncModel, question: str) -> None:
+def test_a_blank_question_is_refused_with_its_row(model: mlflow.pyfunc.PyFuncModel, question: str) -> None:
     with pytest.raises(Exception, match="row 0, question: has no question"):
         ask(model, None, question)
 
 
-def test_a_wrong_parameter_is_told(model: mlflow.pyfunc.PyFuncModel) -> None:
+def test_an_invalid_parameter_is_refused(model: mlflow.pyfunc.PyFuncModel) -> None:
     with pytest.raises(Exception, match="temperature"):
         ask(model, None, temperature=-1.0)
 
 
-def test_a_server_can_refuse_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_can_reject_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (2, 2)).save(picture, "PNG")
     Path("scene.png").write_bytes(picture.getvalue())
     assert image_bytes("scene.png") == picture.getvalue()
     monkeypatch.setenv("VICUR_SERVE_PATHS", "0")
-    with pytest.raises(ValueError, match="no base64 text"):
+    with pytest.raises(ValueError, match="not base64 text"):
         image_bytes("scene.png")
     assert image_bytes(base64.b64encode(picture.getvalue()).decode()) == picture.getvalue()
 
 
-def test_the_model_says_how_it_is_asked(model: mlflow.pyfunc.PyFuncModel) -> None:
+def test_the_signature_describes_inputs_outputs_and_parameters(model: mlflow.pyfunc.PyFuncModel) -> None:
     signature = model.metadata.signature
     assert signature.inputs.input_names() == ["question", "image"]
     assert signature.outputs.input_names() == ["answer", "response"]

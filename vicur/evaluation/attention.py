@@ -36,8 +36,9 @@ class ImageAttention(BaseModel):
 
 
 class AttentionSample(BaseModel):
-    """Attention of the sink for one question. Over all images of the question, the weights of a layer add up to 1."""
+    """Attention of the sink for one question."""
 
+    # Over all images of the question, the weights of a layer add up to 1.
     example_id: str
     images: list[ImageAttention]
 
@@ -53,13 +54,10 @@ class SinkAttentionRecord(BaseModel):
 def attention_record(
     model: Qwen3VLForConditionalGeneration, chat: Chat, examples: Sequence[Example], count: int, seed: int
 ) -> SinkAttentionRecord | None:
-    """Record the sink's attention for ``count`` of the examples, sampled evenly over kinds and groups.
-
-    The same seed samples the same examples for every model. Returns ``None`` for a model without the cue recovery
-    module.
-    """
+    """Record the sink's attention for ``count`` of the examples; ``None`` for a model without the cue recovery module."""
     if not isinstance(model, Qwen3VLStudentForConditionalGeneration):
         return None
+    # Sampled evenly over kinds and groups. The seed alone decides, so every student of a run shows the same examples.
     with_images = [e for e in examples if e.images]
     chosen = sample_evenly(
         with_images, count, by=lambda e: e.kind, apart=lambda e: e.group, seed=seed, name="attention"
@@ -95,7 +93,6 @@ def _sample(model: Qwen3VLStudentForConditionalGeneration, chat: Chat, example: 
 
 
 def write_attention(record: SinkAttentionRecord, folder: Path) -> None:
-    """Write ``attention.json`` into ``folder``."""
     (folder / ATTENTION).write_text(record.model_dump_json() + "\n", encoding="utf-8")
 
 
@@ -106,7 +103,7 @@ def read_attention(folder: Path) -> SinkAttentionRecord | None:
         VicurError: if the file is damaged.
     """
     path = folder / ATTENTION
-    # A missing file is not an error: models without the module write none.
+    # Models without the module write no file.
     if not path.exists():
         return None
     try:

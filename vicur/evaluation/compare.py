@@ -22,16 +22,13 @@ _NOT_STUDENTS = ("dataset", "base", "cues")
 
 
 class CompareSummary(Summary):
-    """Accuracies, differences and verdicts of the comparison."""
+    """Result of the comparison. Accuracies and differences to the base are by method and split."""
 
     chosen: str
     """The student with the best validation accuracy."""
     base: dict[str, float]
-    """Accuracy of the base by split."""
     students: dict[str, dict[str, float]]
-    """Accuracy by method and split."""
     differences: dict[str, dict[str, Difference]]
-    """Difference to the base by method and split."""
     verdicts: list[str]
     """The conclusions as sentences. The first is about the chosen student on the test questions."""
 
@@ -46,14 +43,12 @@ def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, 
     """Compare one or more students with their base.
 
     Args:
-        config: settings of the bootstrap and of the report.
         inputs: ``dataset``, ``cues``, ``base`` (its evaluation), and for each student ``<method>`` (its evaluation)
             and ``<method>.student`` (its folder, for the training curves).
         output: folder for ``comparison.json`` and ``report.html``.
-        context: run, seed and tracker.
 
     Raises:
-        VicurError: if there is no student, or the evaluations cannot be compared.
+        VicurError: if no student is among the inputs, or the evaluations cannot be compared.
     """
     methods = [name for name in inputs if name not in _NOT_STUDENTS and not name.endswith(_STUDENT)]
     if not methods:

@@ -27,11 +27,10 @@ Bootstrap = Callable[[Sequence[bool], Sequence[bool], Sequence[str]], Difference
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Output of the evaluate stage for one model."""
+    """Output of the evaluate stage for one model, with the predictions by split."""
 
     metrics: EvaluationMetrics
     predictions: dict[str, list[Prediction]]
-    """By split."""
 
     @classmethod
     def load(cls, folder: Path) -> Evaluation:
@@ -47,8 +46,6 @@ class Evaluation:
 
 
 class KindComparison(BaseModel):
-    """A student and its base on one kind of question."""
-
     examples: int
     accuracy: float
     base_accuracy: float
@@ -56,7 +53,7 @@ class KindComparison(BaseModel):
 
 
 class SplitComparison(BaseModel):
-    """A student and its base on one split."""
+    """A student and its base on one split or evaluation set."""
 
     examples: int
     groups: int
@@ -71,8 +68,6 @@ class SplitComparison(BaseModel):
 
 
 class StudentComparison(BaseModel):
-    """A student and its base."""
-
     model: ModelFacts
     splits: dict[str, SplitComparison]
 
@@ -102,7 +97,6 @@ class Comparison(BaseModel):
 
     base: ModelFacts
     base_accuracy: dict[str, float]
-    """Accuracy of the base by split."""
     students: dict[str, StudentComparison]
     pairs: list[PairComparison]
     choice: Choice
@@ -122,13 +116,7 @@ def compare_models(
 ) -> Comparison:
     """Compare students with their base and with each other.
 
-    Args:
-        base: evaluation of the model that the students started from.
-        students: their evaluations, by method.
-        bootstrap: computes a difference with its interval.
-        confidence: confidence level of ``bootstrap``, recorded in the result.
-        resamples: number of resamples of ``bootstrap``, recorded in the result.
-        seed: seed of ``bootstrap``, recorded in the result.
+    ``confidence``, ``resamples`` and ``seed`` are the settings of ``bootstrap``, recorded in the result.
 
     Raises:
         VicurError: if a student was evaluated on other questions or with other settings than its base, or if there are
@@ -163,6 +151,7 @@ def require_same_terms(base: Evaluation, student: Evaluation, method: str) -> No
     Raises:
         VicurError: if they cover different questions, or their responses were decoded with different settings.
     """
+    # The order counts too: questions are paired by their position.
     of_base = {split: [p.example_id for p in rows] for split, rows in base.predictions.items()}
     of_student = {split: [p.example_id for p in rows] for split, rows in student.predictions.items()}
     if of_base != of_student:

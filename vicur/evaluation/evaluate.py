@@ -22,6 +22,7 @@ from vicur.evaluation.prompts import prompts_for
 from vicur.evaluation.sets import read_set
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, parameter_count
 from vicur.modeling.chat import Chat
+from vicur.modeling.device import resolve_device
 from vicur.modeling.generation import generate
 from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
@@ -33,34 +34,29 @@ _BATCHES_PER_PART = 16
 
 
 class EvaluateSummary(Summary):
-    """Accuracy of one model."""
+    """Training method of one model (or ``base``), and its questions and accuracy by split."""
 
     method: str
-    """Training method of the student, or ``base``."""
     examples: dict[str, int]
-    """Questions by split."""
     accuracy: dict[str, float]
-    """Accuracy by split."""
 
 
 def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> EvaluateSummary:
     """Evaluate one model.
 
     Args:
-        config: splits, evaluation sets and decoding.
         inputs: ``dataset``, ``model`` (a base or a student, with tokenizer and image processor), and the inputs of the
             evaluation sets.
         output: folder for ``metrics.json``, ``predictions.parquet`` and, with cue recovery, ``attention.json``.
-        context: run, seed, tracker and events.
 
     Raises:
-        VicurError: if the dataset, an evaluation set or the model cannot be read, or there are no test questions.
+        VicurError: if the dataset, an evaluation set or the model cannot be read, or test questions are missing.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     questions = _questions(config, inputs)
     chat = Chat.load(inputs["model"])
-    model = load_model(inputs["model"], device=_device(config))
+    model = load_model(inputs["model"], device=resolve_device(config.device, "evaluation.device"))
     with nullcontext() if config.cue_recovery else cue_recovery_off(model):
         predictions = _predict(model, chat, questions, config, context)
     metrics = EvaluationMetrics(
@@ -79,7 +75,6 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
 
 
 def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str, list[Example]]:
-    """Return the questions of each split and each evaluation set, in the order of the configuration."""
     dataset = inputs["dataset"]
     available = read_manifest(dataset).examples
     if not available.get(REPORT_SPLIT):
@@ -97,17 +92,6 @@ def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str
     return {name: examples[: config.max_examples] for name, examples in questions.items()}
 
 
-def _device(config: EvaluationConfig) -> str:
-    available = torch.cuda.is_available()
-    if config.device == "cuda" and not available:
-        raise VicurError(
-            "is cuda, but this machine has no GPU that torch can use.",
-            where="evaluation.device",
-            remedy="Set evaluation.device=auto, or run on a node with a GPU.",
-        )
-    return "cuda" if available and config.device != "cpu" else "cpu"
-
-
 def _predict(
     model: Qwen3VLForConditionalGeneration,
     chat: Chat,
@@ -115,7 +99,6 @@ def _predict(
     config: EvaluationConfig,
     context: Context,
 ) -> list[Prediction]:
-    """Return the predictions of all splits and evaluation sets, in the order of ``questions``."""
     total = sum(map(len, questions.values()))
     predictions: list[Prediction] = []
     part_size = config.batch_size * _BATCHES_PER_PART

@@ -15,21 +15,17 @@ METRICS = "metrics.json"
 
 
 class KindMetrics(BaseModel):
-    """Metrics of one kind of question."""
-
     examples: int
     accuracy: float
 
 
 class EvidenceMetrics(BaseModel):
-    """Correctness of answers and of the evidence stated for them, over the examples that have evidence.
-
-    The last four shares add up to 1.
-    """
+    """Correctness of answers and of the evidence stated for them, over the examples that have evidence."""
 
     examples: int
     right: float
     """Share of responses with correct evidence, regardless of their answer."""
+    # The following four shares add up to 1.
     both_right: float
     # A correct answer on wrong evidence was guessed or copied, not seen.
     answer_only: float
@@ -40,12 +36,10 @@ class EvidenceMetrics(BaseModel):
 
 
 class LeakageMetrics(BaseModel):
-    """Hint leakage, in the paper's two counts."""
+    """Hint leakage as the paper counts it: responses with the word "Hint", and occurrences of the word."""
 
     samples: int
-    """Responses that contain the word "Hint"."""
     occurrences: int
-    """Occurrences of the word in all responses."""
 
 
 class SplitMetrics(BaseModel):
@@ -60,19 +54,19 @@ class SplitMetrics(BaseModel):
     hint_leakage: LeakageMetrics
     mean_words: float
     mean_tokens: float
+    # Such responses rarely state an answer, so a high share explains a low accuracy.
     unfinished_share: float
     """Share of responses that were cut off at the maximum length."""
 
 
 class ModelFacts(BaseModel):
-    """Description of the evaluated model."""
+    """Description of the evaluated model. A base has no privilege and no training settings."""
 
     method: str
     """Training method of a student, or ``base`` for a model that was not distilled."""
     privilege: str | None
-    """Privilege of the student's teacher; ``None`` for a base."""
     training: dict[str, Any] = {}
-    """All settings that the student was trained with, defaults included; empty for a base."""
+    """All settings that the student was trained with, defaults included."""
     cue_recovery: dict[str, Any] | None
     """Settings of the cue recovery module; ``None`` for a model without one, or evaluated with the module off."""
     parameters: int
@@ -92,7 +86,7 @@ def measure(predictions: Sequence[Prediction]) -> SplitMetrics:
     """Compute the metrics of the predictions of one split.
 
     Raises:
-        ValueError: if there are no predictions.
+        ValueError: if ``predictions`` is empty.
     """
     if not predictions:
         raise ValueError("cannot measure a split without predictions")
@@ -137,7 +131,6 @@ def _evidence(predictions: Sequence[Prediction]) -> EvidenceMetrics | None:
 
 
 def write_metrics(metrics: EvaluationMetrics, folder: Path) -> None:
-    """Write ``metrics.json`` into ``folder``."""
     (folder / METRICS).write_text(metrics.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 

@@ -27,7 +27,7 @@ class Prediction(BaseModel, frozen=True):
     answer: str
     response: str
     extracted: str | None
-    """The final answer that the response states."""
+    """Final answer that the response states."""
     correct: bool
     evidence_right: bool | None
     """Whether the response states the evidence correctly; ``None`` if the example has no evidence."""
@@ -40,14 +40,9 @@ class Prediction(BaseModel, frozen=True):
 
 
 def check_response(example: Example, response: str, *, tokens: int, finished: bool, split: str = "") -> Prediction:
-    """Check one response against its example.
+    """Check one response of ``tokens`` tokens against its example.
 
-    Args:
-        example: the question with its reference answer.
-        response: the model's text.
-        tokens: length of the response in tokens.
-        finished: whether the response ended with its end-of-turn token.
-        split: the name to file the prediction under; empty for the example's own split.
+    ``split`` names the evaluation set that the example belongs to; if empty, the split of the example is used.
     """
     return Prediction(
         example_id=example.id,

@@ -23,16 +23,11 @@ def sample_evenly(
     """Sample up to ``count`` items, taking one from each category of ``by`` in turn.
 
     Args:
-        items: the population.
-        count: the maximum number of items.
         by: returns the category of an item.
         apart: items with the same value are sampled together only after all other values are used up (for example
             several questions about one scene).
         seed: root seed.
-        name: substream of this sample.
-
-    Returns:
-        The items in the order in which they were sampled.
+        name: name of the random substream.
     """
     order = numpy_generator(seed, "selection", name).permutation(len(items))
     categories: dict[str, list[T]] = {}

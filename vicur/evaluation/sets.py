@@ -1,8 +1,8 @@
 """Named evaluation sets: questions that are answered and reported next to the splits of the dataset.
 
-To add a set, write its settings as a subclass of :class:`vicur.config.evaluation.EvaluationSetConfig` with a ``type``
-of its own and list it in ``SET_CONFIGS`` there; then write its reader here and list it in :data:`EVALUATION_SETS`.
-``evaluation.sets`` accepts it from then on, and metrics, predictions and report show it under its name.
+To add a set, write its settings as a subclass of :class:`vicur.config.evaluation.EvaluationSetConfig` and list it in
+``SET_CONFIGS`` there; then write its reader and list it in :data:`EVALUATION_SETS` below. Both have the same ``type``.
+``evaluation.sets`` then accepts the set, and metrics, predictions and report show it under its name.
 """
 
 from __future__ import annotations
@@ -19,36 +19,26 @@ C_contra = TypeVar("C_contra", bound=EvaluationSetConfig, contravariant=True)
 
 
 class EvaluationSet(Protocol[C_contra]):
-    """Reads the questions of one type of evaluation set."""
+    """Reader of one type of evaluation set."""
 
     type: str
-    """The ``type`` of the settings that it reads."""
 
     def read(self, config: C_contra, inputs: Mapping[str, Path]) -> Sequence[Example]:
-        """Return the questions, in a fixed order.
-
-        Args:
-            config: settings of the set.
-            inputs: files and folders that ``config.inputs()`` names, under the same keys.
-        """
+        """Return the questions, in a fixed order. ``inputs`` are the files and folders of ``config.inputs()``."""
         ...
 
 
 EVALUATION_SETS: tuple[EvaluationSet[Any], ...] = ()
-"""The reader of every type of evaluation set."""
 
 
 def read_set(config: EvaluationSetConfig, inputs: Mapping[str, Path]) -> list[Example]:
-    """Read the questions of the set that ``config`` describes.
-
-    Args:
-        config: settings of the set.
-        inputs: the inputs of the evaluate stage.
+    """Read the questions of a set from the inputs of the evaluate stage.
 
     Raises:
         VicurError: if no reader is registered for the type, or the set has no questions.
     """
     where = f"evaluation.sets, {config.label}"
+    # Settings and readers are registered separately: a type may have only the former.
     reader = next((each for each in EVALUATION_SETS if each.type == config.type), None)
     if reader is None:
         known = ", ".join(each.type for each in EVALUATION_SETS) or "none"

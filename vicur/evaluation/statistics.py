@@ -65,7 +65,7 @@ def paired_difference(
         confidence: level of the interval.
 
     Raises:
-        ValueError: if there are no questions, or the sequences differ in length.
+        ValueError: if the sequences are empty or differ in length.
     """
     if not len(correct_N) or not len(correct_N) == len(reference_N) == len(groups_N):
         raise ValueError(f"{len(correct_N)}, {len(reference_N)} and {len(groups_N)} rows cannot be paired")
@@ -121,7 +121,7 @@ def paired_difference_over_seeds(
         confidence: level of the interval.
 
     Raises:
-        ValueError: if there are no questions, or the shapes differ.
+        ValueError: if the arrays are empty or their shapes differ.
     """
     if correct_SN.size == 0 or correct_SN.shape[1] != len(groups_N) or reference_SN.shape[1] != len(groups_N):
         raise ValueError(f"{correct_SN.shape}, {reference_SN.shape} and {len(groups_N)} rows cannot be paired")

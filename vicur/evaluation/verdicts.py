@@ -19,7 +19,7 @@ _SPLIT_NAMES = {"test": "test", "ood": "out-of-domain", "validation": "validatio
 
 
 class Verdict(BaseModel):
-    """A claim with its evidence and its limits."""
+    """A claim with its evidence and limits, and the students that it is about (none for a note)."""
 
     outcome: Literal["better", "worse", "tie", "note"]
     claim: str
@@ -27,20 +27,14 @@ class Verdict(BaseModel):
     detail: str = ""
     """The interval and further sentences; may be empty."""
     about: list[str] = []
-    """The students that the claim is about; empty for a note."""
 
     @property
     def text(self) -> str:
-        """Claim and detail."""
         return f"{self.claim} {self.detail}".strip()
 
 
 def verdicts(comparison: Comparison) -> list[Verdict]:
-    """Return the verdicts of a comparison in the order in which the report shows them.
-
-    The chosen student against the base comes first, then the other students, pairs of students, what the run did not
-    measure, and how the student was chosen.
-    """
+    """Return the verdicts of a comparison in the order of the report; the headline, about the chosen student, comes first."""
     chosen = comparison.choice.method
     methods = [chosen, *(m for m in comparison.students if m != chosen)]
     result = [_against_base(comparison, method, REPORT_SPLIT) for method in methods]
@@ -99,10 +93,7 @@ def _interval(difference: Difference, confidence: float) -> str:
 
 
 def _cause(pair: PairComparison, outcome: str, *, with_cue: bool) -> str:
-    """Return what a difference, or a tie, between two students can be attributed to.
-
-    ``with_cue`` says whether the teacher of one of them knew the cue.
-    """
+    """Return the settings to which a difference, or a tie, between two students can be attributed."""
     if not pair.differ_in:
         return "They have the same settings."
     *others, last = pair.differ_in
@@ -135,7 +126,7 @@ def _effect_of(aspect: Aspect) -> str:
 
 
 def _not_measured(comparison: Comparison) -> list[Verdict]:
-    """Return a note if a student has the module but no pair isolates its effect."""
+    # Readers attribute the gain of a student with the module to the module, unless the report says otherwise.
     has_module = any(student.model.cue_recovery is not None for student in comparison.students.values())
     if not has_module or any(pair.differ_in == ["cue recovery"] for pair in comparison.pairs):
         return []

@@ -1,4 +1,4 @@
-"""A student with all that speaks for and against it, read from a stage's inputs and held against each other."""
+"""A student with everything that the gate and the registry need to know about it, checked for consistency."""
 
 from __future__ import annotations
 
@@ -15,42 +15,32 @@ from vicur.registry.lineage import Lineage, StudentRecord, read_record, trace
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A student that asks to be registered.
-
-    Attributes:
-        student: its folder.
-        dataset: the dataset's folder.
-        evaluation: folder of its evaluation.
-        comparison_folder: folder with the report.
-        record: what its training wrote down.
-        lineage: where it comes from.
-        answers: its evaluation.
-        comparison: of all students of the run with their base.
-    """
+    """A student to register: its folders, its training record and lineage, its evaluation and comparison."""
 
     student: Path
     dataset: Path
-    evaluation: Path
+    evaluation_folder: Path
     comparison_folder: Path
     record: StudentRecord
     lineage: Lineage
-    answers: Evaluation
+    evaluation: Evaluation
     comparison: ComparisonFile
+    """All students of the run compared with their base."""
 
     @property
-    def shown(self) -> SplitComparison:
+    def on_test(self) -> SplitComparison:
         """The student and its base on the test questions."""
         return self.comparison.students[self.lineage.method].splits[REPORT_SPLIT]
 
 
-def read_case(inputs: Mapping[str, Path]) -> Candidate:
-    """Reads the inputs of the registration stage.
+def read_candidate(inputs: Mapping[str, Path]) -> Candidate:
+    """Read the inputs of the registration stage.
 
     Raises:
-        VicurError: where one cannot be read, or they do not belong together.
+        VicurError: if an input cannot be read, or the inputs do not belong together.
     """
     lineage = trace(inputs)
-    answers, base = Evaluation.load(inputs["evaluation"]), Evaluation.load(inputs["base_evaluation"])
+    evaluation, base = Evaluation.load(inputs["evaluation"]), Evaluation.load(inputs["base_evaluation"])
     path = inputs["comparison"] / COMPARISON
     try:
         comparison = ComparisonFile.model_validate_json(path.read_text(encoding="utf-8"))
@@ -59,25 +49,27 @@ def read_case(inputs: Mapping[str, Path]) -> Candidate:
             f"cannot be read ({str(error).splitlines()[0]}).", where=str(path), remedy="Run the compare stage again."
         ) from error
     compared = comparison.students.get(lineage.method)
+    # A comparison does not record which evaluations it was made from. Equal accuracies on all splits are the best
+    # evidence that it was made from these.
     if (
         compared is None
-        or answers.metrics.model.method != lineage.method
-        or {split: found.accuracy for split, found in compared.splits.items()} != _accuracies(answers)
+        or evaluation.metrics.model.method != lineage.method
+        or {split: each.accuracy for split, each in compared.splits.items()} != _accuracies(evaluation)
         or comparison.base_accuracy != _accuracies(base)
     ):
         raise VicurError(
-            f"does not compare this student ({lineage.method}) with its base by these evaluations.",
+            f"was not made from these evaluations of {lineage.method} and its base.",
             where=str(path),
-            remedy="Pass student, evaluations and comparison of one run.",
+            remedy="Pass the student, the evaluations and the comparison of one run.",
         )
     return Candidate(
         student=inputs["student"],
         dataset=inputs["dataset"],
-        evaluation=inputs["evaluation"],
+        evaluation_folder=inputs["evaluation"],
         comparison_folder=inputs["comparison"],
         record=read_record(inputs["student"]),
         lineage=lineage,
-        answers=answers,
+        evaluation=evaluation,
         comparison=comparison,
     )
 

@@ -1,8 +1,8 @@
-"""The candidate and the present champion on the same questions.
+"""Compare the candidate with the current champion on the same questions.
 
-Each version keeps the responses of its evaluation. Where they answer the very questions that the candidate answered (same
-dataset, same decoding), they are checked again with today's answer checker and compared. Where they do not, the champion
-is asked now, under the candidate's terms.
+Each version stores the responses of its evaluation. If they cover the candidate's questions (same dataset, same
+decoding), they are checked again with the current answer checker. Otherwise the champion is evaluated now, with the
+candidate's settings.
 """
 
 from __future__ import annotations
@@ -39,94 +39,93 @@ EVALUATION_FOLDER = "evaluation"
 
 
 def against_champion(
-    client: MlflowClient, champion: Version, case: Candidate, config: RegistryConfig, context: Context
+    client: MlflowClient, champion: Version, candidate: Candidate, config: RegistryConfig, context: Context
 ) -> AgainstChampion:
-    """Compares the candidate with the champion, by the same bootstrap as with its base.
-
-    Args:
-        client: MLflow's client.
-        champion: the champion's version.
-        case: the candidate.
-        config: whether the champion may be asked, and how.
-        context: progress and a folder to work in.
-    """
+    """Compare the candidate with the champion, using the same bootstrap as for its base."""
     version = champion.number
-    questions = case.answers.predictions[REPORT_SPLIT]
-    answers = _kept_answers(client, champion, case, context.work)
-    if answers is None and not config.reevaluate_champion:
+    questions = candidate.evaluation.predictions[REPORT_SPLIT]
+    predictions = _stored_predictions(client, champion, candidate, context.work)
+    if predictions is None and not config.reevaluate_champion:
         return AgainstChampion(
-            version, obstacle="it has not answered these questions, and reevaluate_champion is turned off."
+            version, obstacle="it was not evaluated on these questions, and registry.reevaluate_champion is false."
         )
-    if answers is None:
-        log.info("asking the champion, version %s, the questions that the candidate answered", version)
+    if predictions is None:
+        log.info("Evaluating the champion, version %s, on the candidate's questions.", version)
         try:
-            answers = _ask(client, champion, case, config, context)
+            predictions = _evaluate_champion(client, champion, candidate, config, context)
         except VicurError as error:
-            return AgainstChampion(version, obstacle=f"it cannot be asked these questions ({error}).")
-    by_id = {answer.example_id: answer for answer in answers}
+            return AgainstChampion(version, obstacle=f"it cannot be evaluated on these questions ({error}).")
+    by_id = {prediction.example_id: prediction for prediction in predictions}
     if set(by_id) != {question.example_id for question in questions}:
-        return AgainstChampion(version, obstacle="it answered other questions.")
+        return AgainstChampion(version, obstacle="it was evaluated on different questions.")
     difference = paired_difference(
         [question.correct for question in questions],
         [by_id[question.example_id].correct for question in questions],
         [question.group for question in questions],
-        seed=case.comparison.seed,
-        resamples=case.comparison.resamples,
-        confidence=case.comparison.confidence,
+        seed=candidate.comparison.seed,
+        resamples=candidate.comparison.resamples,
+        confidence=candidate.comparison.confidence,
     )
     return AgainstChampion(version, difference)
 
 
-def keep_answers(client: MlflowClient, version: Version, evaluation: Path, run_id: str) -> None:
-    """Keeps a version's evaluation with the run that registers it, for later candidates to be compared with."""
+def store_evaluation(client: MlflowClient, version: Version, evaluation: Path, run_id: str) -> None:
+    """Store a version's evaluation with the registering run, to compare later candidates with."""
     client.log_artifacts(run_id, str(evaluation), EVALUATION_FOLDER)
     tag(client, version, {EVALUATION_RUN_TAG: run_id})
 
 
-def _kept_answers(client: MlflowClient, champion: Version, case: Candidate, work: Path) -> Sequence[Prediction] | None:
+def _stored_predictions(
+    client: MlflowClient, champion: Version, candidate: Candidate, work: Path
+) -> Sequence[Prediction] | None:
+    """Return the champion's stored predictions on the candidate's questions, or ``None`` if they cannot be used."""
     from mlflow.exceptions import MlflowException
 
     run_id = champion.tags.get(EVALUATION_RUN_TAG)
-    if run_id is None or champion.tags.get("vicur.dataset") != case.lineage.dataset:
+    if run_id is None or champion.tags.get("vicur.dataset") != candidate.lineage.dataset:
         return None
-    folder = _emptied(work / "kept")
+    folder = _new_folder(work / "stored")
     try:
-        kept = Evaluation.load(Path(client.download_artifacts(run_id, EVALUATION_FOLDER, str(folder))))
+        stored = Evaluation.load(Path(client.download_artifacts(run_id, EVALUATION_FOLDER, str(folder))))
     except (MlflowException, OSError, VicurError) as error:
-        log.warning("what champion version %s answered cannot be read (%s)", champion.number, error)
+        log.warning("Cannot read the stored evaluation of champion version %s: %s", champion.number, error)
         return None
-    if kept.metrics.decoding != case.answers.metrics.decoding:
+    if stored.metrics.decoding != candidate.evaluation.metrics.decoding:
         return None
-    examples = {example.id: example for example in read_examples(case.dataset, REPORT_SPLIT)}
-    asked = {question.example_id for question in case.answers.predictions[REPORT_SPLIT]}
-    rows = [p for p in kept.predictions.get(REPORT_SPLIT, []) if p.example_id in asked]
-    if {row.example_id for row in rows} != asked:
+    examples = {example.id: example for example in read_examples(candidate.dataset, REPORT_SPLIT)}
+    wanted = {question.example_id for question in candidate.evaluation.predictions[REPORT_SPLIT]}
+    rows = [p for p in stored.predictions.get(REPORT_SPLIT, []) if p.example_id in wanted]
+    if {row.example_id for row in rows} != wanted:
         return None
+    # An older release may have checked answers differently: both sides must be judged by the same rules.
     return [check_response(examples[p.example_id], p.response, tokens=p.tokens, finished=p.finished) for p in rows]
 
 
-def _ask(
-    client: MlflowClient, champion: Version, case: Candidate, config: RegistryConfig, context: Context
+def _evaluate_champion(
+    client: MlflowClient, champion: Version, candidate: Candidate, config: RegistryConfig, context: Context
 ) -> Sequence[Prediction]:
-    # Loads torch: a champion whose answers were kept needs none.
+    # Imports torch, which a champion with usable stored predictions does not need.
     from vicur.evaluation.evaluate import evaluate
 
     model = download_checkpoint(client, champion, context.work)
-    output = _emptied(context.work / "champion")
-    terms = EvaluationConfig(
+    output = _new_folder(context.work / "champion")
+    settings = EvaluationConfig(
         splits=(REPORT_SPLIT,),
-        decoding=SampledDecoding(sampling=Sampling.model_validate(case.answers.metrics.decoding)),
-        max_examples=len(case.answers.predictions[REPORT_SPLIT]),
+        decoding=SampledDecoding(sampling=Sampling.model_validate(candidate.evaluation.metrics.decoding)),
+        # The candidate may have answered only the first questions of the split.
+        max_examples=len(candidate.evaluation.predictions[REPORT_SPLIT]),
         attention_samples=0,
         batch_size=config.batch_size,
         threads=config.threads,
     )
-    inputs = {"dataset": case.dataset, "model": model}
-    evaluate(terms, inputs, output, replace(context, tracker=Tracker()))
+    inputs = {"dataset": candidate.dataset, "model": model}
+    # A tracker without a server: figures of the champion must not be logged to the candidate's run.
+    evaluate(settings, inputs, output, replace(context, tracker=Tracker()))
     return Evaluation.load(output).predictions[REPORT_SPLIT]
 
 
-def _emptied(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
+    # An earlier, interrupted attempt may have left files behind.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

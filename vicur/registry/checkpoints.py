@@ -1,6 +1,7 @@
-"""Checkpoints of registered students, brought here and known to be what was registered.
+"""Download the checkpoints of registered students, verified against the checksum that registration recorded.
 
-They are kept below a folder by the checksum that registration recorded: whole or absent, and read again to the last byte before each use.
+They are cached in folders named by that checksum. A folder is complete or absent, and its checksum is computed again
+before each use.
 """
 
 from __future__ import annotations
@@ -33,79 +34,71 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A registered student's checkpoint on this machine.
-
-    Attributes:
-        version: which version it is.
-        folder: where its files are.
-        fetched: whether they were fetched now, and not found there.
-    """
+class LocalCheckpoint:
+    """A registered student's checkpoint on this machine."""
 
     version: Version
     folder: Path
     fetched: bool
+    """True if it was downloaded now, False if it was in the cache."""
 
 
-def fetch(client: MlflowClient, address: str, cache: Path) -> Kept:
-    """Brings the checkpoint of a version here.
+def fetch(client: MlflowClient, address: str, cache: Path) -> LocalCheckpoint:
+    """Download the checkpoint of a version, or find it in the cache.
 
     Args:
-        client: MLflow's client.
+        client: client of the server with the registry.
         address: ``models:/<name>@<alias>`` or ``models:/<name>/<number>``.
-        cache: folder below which checkpoints are kept.
+        cache: folder for checkpoints.
 
     Raises:
-        VicurError: where the address names no version, its files cannot be fetched, or they are not those that were registered.
+        VicurError: if the address names no version, its files cannot be downloaded, or they have another checksum.
     """
-    found = _ADDRESS.fullmatch(address)
-    if found is None:
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
         raise VicurError(
-            "is no address of a model version.",
+            "is not the address of a model version.",
             where=address,
             remedy="Write models:/NAME@ALIAS or models:/NAME/NUMBER.",
         )
     with mlflow_errors(client.tracking_uri), as_default(client):
-        version = get_version(client, found["model"], found["alias"] or found["number"])
-        return _kept(client, version, cache)
+        version = get_version(client, match["model"], match["alias"] or match["number"])
+        return _cached(client, version, cache)
 
 
-def _kept(client: MlflowClient, version: Version, cache: Path) -> Kept:
-    wanted = version.tags.get(_TAG, "")
-    if not _SHA256.fullmatch(wanted):
+def _cached(client: MlflowClient, version: Version, cache: Path) -> LocalCheckpoint:
+    # The tag becomes the name of a folder: accept nothing but a checksum.
+    sha256 = version.tags.get(_TAG, "")
+    if not _SHA256.fullmatch(sha256):
         raise VicurError(
             f"has no checksum of its checkpoint (tag {_TAG}).",
             where=str(version),
             remedy="Register the student with vicur register.",
         )
-    place = cache / wanted
+    folder = cache / sha256
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        # Two servers that start side by side: the second waits, and then finds it there.
-        with FileLock(cache / f".{wanted}.lock"):
-            if place.is_dir():
-                if checkpoint_sha256(place) == wanted:
-                    return Kept(version, place, fetched=False)
-                log.warning("%s is no longer what was registered. It is fetched again.", place)
-            with new_folder(place) as partial:
-                _fetch_into(partial, client, version, wanted)
+        # If two servers start at the same time, the second waits here and then finds the checkpoint.
+        with FileLock(cache / f".{sha256}.lock"):
+            if folder.is_dir():
+                if checkpoint_sha256(folder) == sha256:
+                    return LocalCheckpoint(version, folder, fetched=False)
+                log.warning("%s no longer matches its checksum. Downloading it again.", folder)
+            with new_folder(folder) as partial:
+                _download_into(partial, client, version, sha256)
     except OSError as error:
         raise unwritable(cache, error) from error
-    return Kept(version, place, fetched=True)
+    return LocalCheckpoint(version, folder, fetched=True)
 
 
-def _fetch_into(folder: Path, client: MlflowClient, version: Version, wanted: str) -> None:
-    """Fetches a checkpoint's files into a folder.
-
-    Raises:
-        VicurError: where they are others than those that were registered.
-    """
-    work = folder / ".fetched"
+def _download_into(folder: Path, client: MlflowClient, version: Version, sha256: str) -> None:
+    # Below the new folder, so that both are on one file system and the files can be renamed.
+    work = folder / ".download"
     checkpoint = download_checkpoint(client, version, work)
-    found = checkpoint_sha256(checkpoint)
-    if found != wanted:
+    downloaded = checkpoint_sha256(checkpoint)
+    if downloaded != sha256:
         raise VicurError(
-            f"its checkpoint has the checksum {found[:12]}..., and {wanted[:12]}... was registered.",
+            f"its checkpoint has the checksum {downloaded[:12]}..., but {sha256[:12]}... was registered.",
             where=str(version),
             remedy="Its files in the artifact store were changed or damaged: restore them, or register the student again.",
         )
@@ -115,10 +108,10 @@ def _fetch_into(folder: Path, client: MlflowClient, version: Version, wanted: st
 
 
 def download_checkpoint(client: MlflowClient, version: Version, work: Path) -> Path:
-    """The student's folder from a version's model.
+    """Download a version's model into ``work`` and return the student's folder in it.
 
     Raises:
-        VicurError: where the version holds none.
+        VicurError: if the download fails, or the model contains no student.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -135,15 +128,15 @@ def download_checkpoint(client: MlflowClient, version: Version, work: Path) -> P
         )
     except (MlflowException, OSError) as error:
         raise VicurError(
-            f"its files cannot be fetched ({str(error).splitlines()[0]}).",
+            f"its files cannot be downloaded ({str(error).splitlines()[0]}).",
             where=str(version),
             remedy="Check the artifact store.",
         ) from error
     checkpoint = folder / "artifacts" / CHECKPOINT
     if not checkpoint.is_dir():
         raise VicurError(
-            "holds no checkpoint of a student.",
+            "contains no checkpoint of a student.",
             where=str(version),
-            remedy="Register students under a name of their own.",
+            remedy="Register students under a model name that nothing else uses.",
         )
     return checkpoint

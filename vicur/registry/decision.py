@@ -1,4 +1,4 @@
-"""Puts a version through the gate, writes the decision down, and moves ``champion`` where it passed."""
+"""Apply the gate to a version, record the decision, and move ``champion`` if the version passed."""
 
 from __future__ import annotations
 
@@ -21,55 +21,60 @@ if TYPE_CHECKING:
 _ATTEMPTS = 5
 
 
-def put_through_gate(
-    client: MlflowClient, version: Version, case: Candidate, config: RegistryConfig, context: Context
+def apply_gate(
+    client: MlflowClient, version: Version, candidate: Candidate, config: RegistryConfig, context: Context
 ) -> GateOutcome:
-    """Decides and acts on it. Where the champion changes meanwhile (another run was quicker), it decides again.
+    """Decide whether a version becomes champion, and move the alias if it does.
 
     Raises:
-        VicurError: where the champion keeps changing.
+        VicurError: if other runs keep changing the champion.
     """
     for _ in range(_ATTEMPTS):
         champion = version_with_alias(client, version.model, CHAMPION)
         against = None
         if champion is not None and champion.number != version.number:
-            against = against_champion(client, champion, case, config, context)
-        outcome = decide(_measured(client, version, case, champion, against), config.gate)
+            against = against_champion(client, champion, candidate, config, context)
+        outcome = decide(_gate_inputs(client, version, candidate, champion, against), config.gate)
         with creation_lock(client.tracking_uri):
+            # Evaluating a champion takes minutes, so it happens outside the lock. If another run has promoted a version
+            # meanwhile, the comparison was with the wrong champion: decide again.
             if _number(version_with_alias(client, version.model, CHAMPION)) != _number(champion):
                 continue
-            _write_down(client, version, outcome)
+            _record(client, version, outcome)
             if outcome.passed:
                 make_champion(client, version, reason=outcome.reasons[0])
             return outcome
     raise VicurError(
-        "the champion keeps changing while the gate decides.",
+        f"the champion changed {_ATTEMPTS} times while the gate was deciding.",
         where=f"model {version.model}",
-        remedy="Register the student again when the others are done.",
+        remedy="Register the student again when the other runs have finished.",
         retryable=True,
     )
 
 
-def _measured(
+def _gate_inputs(
     client: MlflowClient,
     version: Version,
-    case: Candidate,
+    candidate: Candidate,
     champion: Version | None,
     against: AgainstChampion | None,
 ) -> GateInputs:
     is_champion = _number(champion) == _number(version)
-    standing = former_champion(get_version(client, version.model, version.number))
-    left = f"Version {version.number} was champion and was {standing}: it returns by hand only (vicur promote)."
+    # Read the version again: its tags may have changed since it was registered.
+    former = former_champion(get_version(client, version.model, version.number))
+    left = (
+        f"Version {version.number} was champion before and was {former}. Only vicur promote can make it champion again."
+    )
     return GateInputs(
-        examples=case.shown.examples,
-        accuracy=case.shown.accuracy,
-        base_accuracy=case.shown.base_accuracy,
-        against_base=case.shown.difference,
-        leaking=case.answers.metrics.splits[REPORT_SPLIT].hint_leakage.samples,
-        confidence=case.comparison.confidence,
+        examples=candidate.on_test.examples,
+        accuracy=candidate.on_test.accuracy,
+        base_accuracy=candidate.on_test.base_accuracy,
+        against_base=candidate.on_test.difference,
+        leaking=candidate.evaluation.metrics.splits[REPORT_SPLIT].hint_leakage.samples,
+        confidence=candidate.comparison.confidence,
         champion=against,
         is_champion=is_champion,
-        left=left if standing and not is_champion else "",
+        left=left if former and not is_champion else "",
     )
 
 
@@ -77,8 +82,9 @@ def _number(version: Version | None) -> str | None:
     return None if version is None else version.number
 
 
-def _write_down(client: MlflowClient, version: Version, outcome: GateOutcome) -> None:
-    """Tags the version. Whether it showed enough counts here; that a former champion may not return stands elsewhere."""
-    enough = all(rule.passed for rule in outcome.rules if rule.name != "no way back")
-    state = PASSED if enough else "not passed"
+def _record(client: MlflowClient, version: Version, outcome: GateOutcome) -> None:
+    # The tag says whether the measurements were sufficient, so that promote needs no --force for them. That a former
+    # champion may not return by the gate is recorded in its own tag.
+    sufficient = all(rule.passed for rule in outcome.rules if rule.name != "no way back")
+    state = PASSED if sufficient else "not passed"
     tag(client, version, {GATE_TAG: state, REASONS_TAG: "\n".join(outcome.reasons)})

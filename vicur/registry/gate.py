@@ -29,80 +29,70 @@ RuleName = Literal["better than base", "not worse than champion", "hint leakage"
 
 
 class Rule(BaseModel, frozen=True):
-    """One rule of the gate and how it went."""
+    """Result of one rule of the gate."""
 
     name: RuleName
     passed: bool
     reason: str
-    """One sentence with the figures, whichever way it went."""
+    """One sentence with the figures, both if the rule passed and if it did not."""
 
 
 class GateOutcome(BaseModel, frozen=True):
-    """What the gate decided."""
+    """Decision of the gate."""
 
     passed: bool
     reasons: list[str]
-    """A sentence for each rule. Where the gate did not pass, those that were not met come first."""
+    """A sentence for each rule, those that did not pass first."""
     rules: list[Rule]
 
     @classmethod
     def of(cls, rules: Sequence[Rule]) -> GateOutcome:
-        """The outcome that follows from the rules."""
+        """Combine the results of all rules."""
+        # False sorts before True, and the sort keeps the order of the rules otherwise.
         ordered = sorted(rules, key=lambda rule: rule.passed)
         return cls(passed=all(r.passed for r in rules), reasons=[r.reason for r in ordered], rules=list(rules))
 
 
 @dataclass(frozen=True)
 class AgainstChampion:
-    """The candidate and the present champion.
+    """Accuracy of the candidate minus that of the champion on the same questions.
 
-    Attributes:
-        version: version of the champion.
-        difference: accuracy of the candidate minus that of the champion on the same questions; ``None`` where they could
-            not be compared.
-        obstacle: why not, as a sentence.
+    If they could not be compared, ``difference`` is ``None`` and ``obstacle`` says why, as a sentence.
     """
 
     version: str
+    """Version of the champion."""
     difference: Difference | None = None
     obstacle: str = ""
 
 
 @dataclass(frozen=True)
 class GateInputs:
-    """What was measured on the test questions.
-
-    Attributes:
-        examples: number of questions.
-        accuracy: the candidate's accuracy.
-        base_accuracy: the base's.
-        against_base: the candidate's accuracy minus the base's.
-        leaking: number of the candidate's responses that speak of a hint.
-        confidence: level of the intervals.
-        champion: the champion to compare with; ``None`` where there is none, or the candidate is it.
-        is_champion: whether the candidate is the champion already.
-        left: why a former champion is one no longer, as a sentence; empty for all others.
-    """
+    """Measurements on the test questions."""
 
     examples: int
     accuracy: float
     base_accuracy: float
     against_base: Difference
+    """The candidate's accuracy minus the base's."""
     leaking: int
+    """Number of the candidate's responses that mention a hint."""
     confidence: float = 0.95
     champion: AgainstChampion | None = None
+    """``None`` without a champion, or if the candidate is the champion."""
     is_champion: bool = False
     left: str = ""
+    """For a former champion, a sentence on why it lost the alias."""
 
 
 def decide(inputs: GateInputs, config: GateConfig) -> GateOutcome:
-    """Applies the rules.
+    """Apply the rules.
 
     Raises:
-        ValueError: for no questions.
+        ValueError: if ``examples`` is 0.
     """
     if inputs.examples < 1:
-        raise ValueError("a gate without questions")
+        raise ValueError("the gate needs at least one question")
     rules = [_against_base(inputs, config), _against_champion(inputs, config), _leakage(inputs, config)]
     if inputs.left:
         rules.append(Rule(name="no way back", passed=False, reason=inputs.left))
@@ -112,28 +102,30 @@ def decide(inputs: GateInputs, config: GateConfig) -> GateOutcome:
 def _against_base(inputs: GateInputs, config: GateConfig) -> Rule:
     difference, margin = inputs.against_base, config.margin
     measured = (
-        f"{percent(inputs.accuracy)} against {percent(inputs.base_accuracy)} on {inputs.examples} test questions, "
+        f"{percent(inputs.accuracy)} compared with {percent(inputs.base_accuracy)} on {inputs.examples} test questions, "
         f"{points(difference.mean)} points ({_interval(difference, inputs.confidence)})"
     )
+    # Two conditions: the gain is real (the interval excludes zero) and large enough to matter (the margin).
     passed = difference.low > 0 and difference.mean >= margin
     if passed:
-        reason = f"Better than its base: {measured}, and {points(margin)} are asked for."
+        reason = f"Better than its base: {measured}; at least {points(margin)} is required."
     elif difference.high < 0:
         reason = f"Worse than its base: {measured}."
     elif difference.low <= 0:
-        reason = f"Not surely better than its base: {measured}; the interval is not above zero."
+        reason = f"Not significantly better than its base: {measured}; the interval is not above zero."
     else:
-        reason = f"Not better than its base by enough: {measured}, where {points(margin)} are asked for."
+        reason = f"The gain on its base is too small: {measured}; at least {points(margin)} is required."
     return Rule(name="better than base", passed=passed, reason=reason)
 
 
 def _against_champion(inputs: GateInputs, config: GateConfig) -> Rule:
     name: RuleName = "not worse than champion"
     if inputs.is_champion:
-        return Rule(name=name, passed=True, reason="It is the champion already.")
+        return Rule(name=name, passed=True, reason="This version is already the champion.")
     champion = inputs.champion
     if champion is None:
-        return Rule(name=name, passed=True, reason="There is no champion yet to be compared with.")
+        return Rule(name=name, passed=True, reason="There is no champion to compare with yet.")
+    # A candidate that could not be compared must not replace the champion.
     if champion.difference is None:
         reason = f"Not compared with the champion, version {champion.version}: {champion.obstacle}"
         return Rule(name=name, passed=False, reason=reason)
@@ -141,22 +133,21 @@ def _against_champion(inputs: GateInputs, config: GateConfig) -> Rule:
     on_same = f"on the same {inputs.examples} questions"
     measured = f"{points(difference.mean)} points ({_interval(difference, inputs.confidence)})"
     loss = f"a loss of more than {100 * tolerance:g} points"
+    # Non-inferiority: neither clearly worse, nor possibly worse by more than the tolerance.
     passed = difference.high >= 0 and difference.low >= -tolerance
     if passed:
         reason = f"Not worse than the champion, version {champion.version}, {on_same}: {measured}; {loss} is ruled out."
     elif difference.high < 0:
         reason = f"Worse than the champion, version {champion.version}, {on_same}: {measured}."
     else:
-        reason = (
-            f"Perhaps worse than the champion, version {champion.version}: {measured} {on_same} do not rule out {loss}."
-        )
+        reason = f"Possibly worse than the champion, version {champion.version}, {on_same}: {measured}; {loss} is not ruled out."
     return Rule(name=name, passed=passed, reason=reason)
 
 
 def _leakage(inputs: GateInputs, config: GateConfig) -> Rule:
     share = inputs.leaking / inputs.examples
     passed = share <= config.max_leak_share
-    counted = f"{inputs.leaking} of {inputs.examples} responses speak of a hint ({percent(share)})"
+    counted = f"{inputs.leaking} of {inputs.examples} responses mention a hint ({percent(share)})"
     limit = f"the limit of {percent(config.max_leak_share)}"
     reason = f"{counted}, within {limit}." if passed else f"{counted}, above {limit}."
     return Rule(name="hint leakage", passed=passed, reason=reason)

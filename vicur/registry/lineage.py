@@ -1,8 +1,8 @@
-"""Where a student comes from: what its version in the registry says of data, cues, parent, code and training.
+"""Lineage of a student: the data, cues, parent, code and training that its version in the registry records.
 
-Two identities matter. ``checkpoint`` covers the files that make the model compute what it computes; together with what it
-was taught with, it tells whether a student is registered already. The record of its making (run ids, curves) stays out:
-training again to the same weights gives the same student.
+``checkpoint`` covers the files that determine the model's output. Together with method, dataset and cues it identifies a
+student that is already registered. Records of the training (run ids, curves) are not covered: training again to the same
+weights gives the same student.
 """
 
 from __future__ import annotations
@@ -27,40 +27,37 @@ _PREFIX = "vicur."
 
 
 class StudentRecord(BaseModel):
-    """What the training stage wrote into ``vicur.json``, as far as lineage needs it."""
+    """The fields of ``vicur.json``, written by the training stage, that lineage needs."""
 
     method: str
     privilege: str
     recovery: bool
     parent: str
-    """Hash of the checkpoint that the student started from."""
+    # Hashes of the folders of the base, the dataset and the cues.
     dataset: str
-    """Hash of the dataset folder that it was trained with."""
     cues: str
-    """Hash of the cues folder."""
     seed: int
     steps: int
     best_step: int
     validation_accuracy: float
     teacher: dict[str, Any] = {}
-    """Who scored its responses."""
+    """Settings of the teacher."""
     objective: dict[str, Any] = {}
-    """What was minimised."""
+    """Settings of the objective."""
     training: dict[str, Any] = {}
-    """Settings of the training."""
     mlflow_run_id: str | None = None
 
 
 class Lineage(BaseModel, frozen=True):
-    """What a version says of its origin. Each field becomes a tag ``vicur.<field>``."""
+    """Origin of a version. Each field becomes a tag ``vicur.<field>``, so renaming one loses it in existing versions."""
 
     method: str
     privilege: str
     teacher: str
-    """Kind of its teacher."""
+    """Type of its teacher."""
     objective: str
-    """What was minimised."""
     cue_recovery: bool
+    # The checksums identify content: the same weights, base, dataset or cues have the same one on every machine.
     checkpoint: str
     """SHA-256 over the student's model files."""
     parent: str
@@ -68,24 +65,25 @@ class Lineage(BaseModel, frozen=True):
     dataset: str
     """The dataset's DVC hash."""
     dataset_source: str
-    """Which kind of source it was prepared from."""
+    """Type of the source that it was prepared from."""
     cues: str
     """SHA-256 of the cues."""
     cue_provider: str
     code: str
     """Version of the training code."""
     package: str
-    """Release of this package."""
+    """Release of vicur."""
     seed: int
     training_run: str
-    """MLflow run that trained it; empty where it was not tracked."""
+    """MLflow run of the training; empty if it was not tracked."""
 
     def tags(self) -> dict[str, str]:
-        """As tags of a model version."""
+        """Return the tags of a model version."""
+        # A student that was trained without tracking has no run: leave the tag out.
         return {f"{_PREFIX}{name}": _text(value) for name, value in self if value != ""}
 
     def identity(self) -> dict[str, str]:
-        """The tags by which a student that is registered already is found."""
+        """Return the tags that identify a student, to find its version if it is already registered."""
         tags = self.tags()
         return {f"{_PREFIX}{name}": tags[f"{_PREFIX}{name}"] for name in ("checkpoint", "method", "dataset", "cues")}
 
@@ -95,28 +93,31 @@ def _text(value: object) -> str:
 
 
 def read_record(student: Path) -> StudentRecord:
-    """The record of a student's making.
+    """Read the training record of a student.
 
     Raises:
-        VicurError: where the folder holds no student of the training stage.
+        VicurError: if the folder was not written by the training stage.
     """
     path = student / _RECORD
     try:
         return StudentRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise VicurError(
-            "does not exist, so this is no student.", where=str(path), remedy="Register what the train stage wrote."
+            "does not exist, so the folder is not a student.",
+            where=str(path),
+            remedy="Pass the output folder of the train stage.",
         ) from error
     except (ValidationError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise VicurError(
-            f"is no record of a training ({reason}).", where=str(path), remedy="Train the student again."
+            f"is not a training record ({reason}).", where=str(path), remedy="Train the student again."
         ) from error
 
 
 def checkpoint_sha256(student: Path) -> str:
-    """SHA-256 over the paths and bytes of the files that make the model: configuration, weights, tokenizer, processor."""
+    """Return a SHA-256 over the paths and bytes of the model's files: configuration, weights, tokenizer, processor."""
     digest = hashlib.sha256()
+    # Files are sorted by path, so the checksum does not depend on the file system.
     for file in files_below(student):
         name = file.relative_to(student).as_posix()
         if name not in _NOT_MODEL:
@@ -125,13 +126,10 @@ def checkpoint_sha256(student: Path) -> str:
 
 
 def trace(inputs: Mapping[str, Path]) -> Lineage:
-    """Collects the lineage of the student among a stage's inputs.
-
-    Args:
-        inputs: ``student``, ``dataset`` and ``cues``.
+    """Collect the lineage of the student from the inputs ``student``, ``dataset`` and ``cues``.
 
     Raises:
-        VicurError: where they do not belong together: the lineage would not be true.
+        VicurError: if the student was trained with another dataset or other cues.
     """
     record = read_record(inputs["student"])
     for name, trained_with in (("dataset", record.dataset), ("cues", record.cues)):
@@ -153,6 +151,7 @@ def trace(inputs: Mapping[str, Path]) -> Lineage:
         dataset_source=str(_json(inputs["dataset"] / "manifest.json").get("source", {}).get("type", "unknown")),
         cues=record.cues,
         cue_provider=str(_json(inputs["cues"] / "audit.json").get("provider", "unknown")),
+        # The code that is installed now. The pipeline trains and registers with the same code.
         code=code_version("vicur.training.train"),
         package=vicur.__version__,
         seed=record.seed,
@@ -162,9 +161,11 @@ def trace(inputs: Mapping[str, Path]) -> Lineage:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise VicurError(
-            f"cannot be read ({str(error).splitlines()[0]}).", where=str(path), remedy="Run the stage that writes it."
+            f"cannot be read ({str(error).splitlines()[0]}).",
+            where=str(path),
+            remedy="Run the stage that writes it again.",
         ) from error
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -1,7 +1,7 @@
-"""Packs a student as an MLflow model: weights, the code that runs them, what must be installed, and how to ask it.
+"""Package a student as an MLflow model: weights, code, requirements, signature and an input example.
 
-The model carries the source of ``vicur`` as it was registered. What was evaluated is what is served, also where
-another release of the package is installed beside it.
+The model contains the source of ``vicur`` as of its registration. It therefore serves exactly the model that was
+evaluated, even if another release of the package is installed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint"
 _SERVING = Path(__file__).with_name("serving.py")
-# Weights of the shipped tiny base, caches and compiled files have no part in serving.
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.safetensors")
+# Serving needs neither the weights of the tiny base in the package nor compiled files.
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.safetensors")
 
 
 def pack(
@@ -38,16 +38,16 @@ def pack(
     model_id: str,
     run_id: str | None,
 ) -> Path:
-    """Writes the MLflow model to ``folder / "model"`` and returns that.
+    """Write the MLflow model to ``folder / "model"`` and return that path.
 
     Args:
         student: the student's folder.
-        folder: a folder to write to; what it holds is replaced.
-        decoding: how the student's responses were drawn when it was evaluated.
-        example: a question to show as the input example.
-        facts: lineage, for the model's metadata.
-        model_id: id that the tracking server gave the model.
-        run_id: run that the model comes from.
+        folder: working folder; existing content is deleted.
+        decoding: default sampling settings of the model: those of its evaluation.
+        example: question for the input example.
+        facts: metadata of the model.
+        model_id: id of the logged model on the tracking server.
+        run_id: run that the model is attributed to.
     """
     import mlflow
     import pandas as pd
@@ -56,11 +56,11 @@ def pack(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     source, checkpoint, model = folder / "source" / "vicur", folder / CHECKPOINT, folder / "model"
-    shutil.copytree(Path(vicur.__file__).parent, source, ignore=_LEFT_OUT)
-    # MLflow calls an artifact's folder by the name that it finds.
+    shutil.copytree(Path(vicur.__file__).parent, source, ignore=_IGNORED)
+    # MLflow names an artifact after its folder, so the copy has the name that serving.py looks for.
     link_or_copy(student, checkpoint)
     image = base64.b64encode(example.images[0]).decode() if example.images else None
-    # MLflow would take the requirements from a uv.lock that lies where the user stands.
+    # MLflow would otherwise take the requirements from a uv.lock in the current folder.
     with environment(MLFLOW_UV_AUTO_DETECT="false"):
         mlflow.pyfunc.save_model(
             str(model),
@@ -76,23 +76,23 @@ def pack(
         )
     shutil.rmtree(source.parent)
     shutil.rmtree(checkpoint)
-    _forget_this_machine(model)
+    _remove_local_paths(model)
     return model
 
 
-def _forget_this_machine(model: Path) -> None:
-    """Takes the paths of the machine that packed the model out of its description; they are not used to load it."""
+def _remove_local_paths(model: Path) -> None:
+    # MLflow records paths of the machine that packaged the model, but does not need them to load it.
     from mlflow.models import Model
 
-    described = Model.load(str(model))
-    function = described.flavors["python_function"]
+    description = Model.load(str(model))
+    function = description.flavors["python_function"]
     function["model_code_path"] = _SERVING.name
     function["artifacts"][CHECKPOINT]["uri"] = function["artifacts"][CHECKPOINT]["path"]
-    described.save(str(model / "MLmodel"))
+    description.save(str(model / "MLmodel"))
 
 
 def signature(decoding: Mapping[str, Any]) -> ModelSignature:
-    """Columns and parameters of the model. The type of ``image`` is open: paths, base64 text and bytes are all taken."""
+    """Return columns and parameters of the model."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
@@ -100,6 +100,7 @@ def signature(decoding: Mapping[str, Any]) -> ModelSignature:
     kinds = {bool: DataType.boolean, int: DataType.long, float: DataType.double}
     defaults = {**decoding, "seed": 0, "batch_size": 32}
     return ModelSignature(
+        # image may be a path, base64 text or bytes, for which MLflow has no common type.
         inputs=Schema([ColSpec(DataType.string, "question"), ColSpec(AnyType(), "image", required=False)]),
         outputs=Schema([ColSpec(DataType.string, "answer", required=False), ColSpec(DataType.string, "response")]),
         params=ParamSchema([ParamSpec(name, kinds[type(value)], value) for name, value in defaults.items()]),
@@ -107,16 +108,14 @@ def signature(decoding: Mapping[str, Any]) -> ModelSignature:
 
 
 def requirements() -> list[str]:
-    """What the model needs, pinned to what is installed here: the package's own dependencies without its extras.
-
-    Given in full, since MLflow would otherwise run the model to find out.
-    """
+    """Return the requirements of the model: the package's dependencies without extras, pinned to the installed releases."""
     from packaging.requirements import Requirement
     from packaging.version import Version
 
+    # Stated in full: MLflow would otherwise load and run the model to infer them.
     needed = [Requirement(text) for text in requires("vicur") or ()]
     names = [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
-    # A build's local label (torch's "+cpu") is not on the index.
+    # The local label of a build (torch's "+cpu") does not exist on the package index.
     pinned = [f"{name}=={Version(version(name)).public}" for name in names]
-    # Client and server are released together, and a step's image holds the client alone.
+    # The images of steps contain only the client, mlflow-skinny. Both packages are released together.
     return [f"mlflow=={version('mlflow-skinny')}", f"pandas=={version('pandas')}", *pinned]

@@ -1,4 +1,4 @@
-"""What people read in MLflow: the pages of a version and of a pipeline run, as Markdown."""
+"""Markdown descriptions for MLflow: of a model version and of a pipeline run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _SHORT = 12
 def version_page(
     lineage: Lineage, comparison: Comparison, outcome: GateOutcome | None, training_run_link: str | None
 ) -> str:
-    """The description of a version: how it did, what the gate said, where it comes from."""
+    """Return the description of a version: results, decision of the gate, and lineage."""
     student = comparison.students[lineage.method]
-    shown = student.splits[REPORT_SPLIT]
+    on_test = student.splits[REPORT_SPLIT]
     lines = [
-        f"**{lineage.method}**, {percent(shown.accuracy)} of {shown.examples} test questions right; its base "
-        f"{percent(shown.base_accuracy)}.",
+        f"**{lineage.method}** answers {percent(on_test.accuracy)} of {on_test.examples} test questions correctly, its base "
+        f"{percent(on_test.base_accuracy)}.",
         "",
         *_accuracies(comparison, [lineage.method]),
         "",
         *_gate(outcome),
         "",
-        _taught_with(lineage),
+        _training(lineage),
         "",
-        f"Dataset {lineage.dataset_source}, DVC `{lineage.dataset}`. Cues of {lineage.cue_provider}, "
+        f"Dataset {lineage.dataset_source}, DVC `{lineage.dataset}`. Cues from {lineage.cue_provider}, "
         f"`{lineage.cues[:_SHORT]}`. Base `{lineage.parent[:_SHORT]}`. Checkpoint `{lineage.checkpoint[:_SHORT]}`. "
         f"Code `{lineage.code}`, vicur {lineage.package}.",
     ]
@@ -41,8 +41,9 @@ def version_page(
 
 
 def run_page(comparison: Comparison, verdicts: Sequence[str], version: Version, gate: GateOutcome) -> str:
-    """The description of a pipeline run: what came of it."""
-    named = f" ({', '.join(version.aliases)})" if version.aliases else ""
+    """Return the description of a pipeline run: results, registered version, and decision of the gate."""
+    aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
+    # Relative to the address of MLflow, which differs between this process and the user's browser.
     page = f"#/models/{quote(version.model)}/versions/{version.number}"
     return "\n".join(
         [
@@ -50,11 +51,11 @@ def run_page(comparison: Comparison, verdicts: Sequence[str], version: Version, 
             "",
             *[f"- {verdict}" for verdict in verdicts],
             "",
-            f"Model: [{version.model} version {version.number}]({page}){named}",
+            f"Model: [{version.model} version {version.number}]({page}){aliases}",
             "",
             *_gate(gate),
             "",
-            "The whole report is among the artifacts: `report.html`.",
+            "The full report is the artifact `report.html`.",
         ]
     )
 
@@ -67,27 +68,28 @@ def _accuracies(comparison: Comparison, methods: Sequence[str]) -> list[str]:
         f"| base | {' | '.join(percent(comparison.base_accuracy[s]) for s in splits)} | |",
     ]
     for method in methods:
-        found = comparison.students[method].splits
-        difference = found[REPORT_SPLIT].difference
-        cells = " | ".join(percent(found[s].accuracy) if s in found else "" for s in splits)
-        said = f"{points(difference.mean)} points ({interval(difference.low, difference.high, comparison.confidence)})"
-        rows.append(f"| {method} | {cells} | {said} |")
+        compared = comparison.students[method].splits
+        difference = compared[REPORT_SPLIT].difference
+        cells = " | ".join(percent(compared[s].accuracy) if s in compared else "" for s in splits)
+        gain = f"{points(difference.mean)} points ({interval(difference.low, difference.high, comparison.confidence)})"
+        rows.append(f"| {method} | {cells} | {gain} |")
     return rows
 
 
 def _gate(outcome: GateOutcome | None) -> list[str]:
     if outcome is None:
         return ["The gate has not decided yet."]
-    head = "The gate **passed** it:" if outcome.passed else "The gate **did not pass** it:"
+    head = "This version **passed** the gate:" if outcome.passed else "This version **did not pass** the gate:"
+    # Rules that did not pass come first.
     rules = sorted(outcome.rules, key=lambda rule: rule.passed)
     return [head, "", *[f"- {'✓' if rule.passed else '✗'} {rule.reason}" for rule in rules]]
 
 
-def _taught_with(lineage: Lineage) -> str:
+def _training(lineage: Lineage) -> str:
     if lineage.teacher == "none":
-        teacher = "It had no teacher"
+        teacher = "without a teacher"
     elif lineage.privilege == "none":
-        teacher = "Its teacher knew what it knew"
+        teacher = "with a teacher that had no privilege"
     else:
-        teacher = f"Its teacher's privilege was the {lineage.privilege}"
-    return f"{teacher}; it was trained {'with' if lineage.cue_recovery else 'without'} the cue recovery module."
+        teacher = f"with a teacher whose privilege was the {lineage.privilege}"
+    return f"Trained {teacher}, {'with' if lineage.cue_recovery else 'without'} the cue recovery module."

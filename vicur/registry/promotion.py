@@ -1,11 +1,11 @@
-"""Moves ``champion``: by the gate, by hand, and back again. Every move leaves a record.
+"""Move the alias ``champion``: promotion by the gate or by a user, and rollback. Every move is recorded.
 
-The registered model's tag ``vicur.champions`` holds the versions that were champion, the present one last: ``promote`` adds
-to it and ``rollback`` takes from it, so that several rollbacks go several steps back. Where the alias was moved by other
-hands (MLflow's UI), the alias is right and the list follows.
+The tag ``vicur.champions`` of the registered model lists the versions that were champion, the current one last.
+:func:`promote` appends to it and :func:`rollback` removes from it, so that several rollbacks go back several steps. If a
+user moved the alias in MLflow's UI, the alias takes precedence and the list is corrected.
 
-On the versions themselves stand ``vicur.standing`` (what a version is now: champion, superseded, rolled back) and a tag
-``vicur.audit <time>`` for each move: who, why, from which version.
+Each version has the tag ``vicur.standing`` (champion, superseded or rolled back) and a tag ``vicur.audit <time>`` for each
+move, with the user, the reason and the previous version.
 """
 
 from __future__ import annotations
@@ -36,89 +36,97 @@ _BY_GATE = "gate"
 
 
 class Move(BaseModel, frozen=True):
-    """A move of ``champion``."""
+    """A move of ``champion``. If nothing had to be moved, ``before`` is the same as ``champion``."""
 
     model: str
     champion: str
-    """Version that is champion now."""
     before: str | None
-    """Version that was; ``None`` where there was none. The same as ``champion`` where nothing had to be moved."""
     reason: str
 
 
 def promote(client: MlflowClient, name: str, version: str, *, reason: str = "", force: bool = False) -> Move:
-    """Makes a version champion by hand.
+    """Promote a version of the registered model ``name``, given by number or alias.
 
-    Args:
-        client: from ``vicur.tracking.connect``.
-        name: registered model.
-        version: number or alias.
-        reason: why; needed with ``force``.
-        force: promote a version that the gate did not pass, or a former champion.
+    ``force`` promotes a version that did not pass the gate, or that was rolled back; it requires a ``reason``.
 
     Raises:
-        VicurError: where there is no such version, or it needs ``force``.
+        VicurError: if the version does not exist, or requires ``force`` or a reason.
     """
     with mlflow_errors(client.tracking_uri), creation_lock(client.tracking_uri):
-        found = get_version(client, name, version)
+        target = get_version(client, name, version)
         champion = version_with_alias(client, name, CHAMPION)
-        if champion is not None and champion.number == found.number:
-            return Move(model=name, champion=found.number, before=found.number, reason="It is champion already.")
-        objection = _objection(found)
+        if champion is not None and champion.number == target.number:
+            reason = "This version is already the champion."
+            return Move(model=name, champion=target.number, before=target.number, reason=reason)
+        objection = _objection(target)
         if objection and not force:
-            raise VicurError(objection, where=str(found), remedy="Promote it with --force and a --reason if you must.")
+            raise VicurError(
+                objection, where=str(target), remedy="To promote it anyway, add --force and state a --reason."
+            )
         if objection and not reason.strip():
             raise VicurError(
-                "is promoted against the gate without a reason.", where=str(found), remedy="Say why with --reason."
+                "cannot be promoted against the gate without a reason.",
+                where=str(target),
+                remedy="State why with --reason.",
             )
-        return make_champion(client, found, reason=reason.strip() or "by hand", by=_user())
+        return make_champion(client, target, reason=reason.strip() or "no reason given", by=_user())
 
 
 def former_champion(version: Version) -> str:
-    """Why a version that was champion is one no longer (``superseded by version 3``); empty for all others."""
-    standing = str(version.tags.get(STANDING_TAG, ""))
-    return "" if standing == CHAMPION else standing
+    """Return why a former champion lost the alias (``superseded by version 3``); empty for all other versions."""
+    state = str(version.tags.get(STANDING_TAG, ""))
+    return "" if state == CHAMPION else state
 
 
 def _objection(version: Version) -> str:
-    standing = former_champion(version)
-    if standing.startswith(_ROLLED_BACK):
-        return f"was {standing}."
+    # A superseded version lost to a better one and may return. One that was rolled back had a fault.
+    former = former_champion(version)
+    if former.startswith(_ROLLED_BACK):
+        return f"was {former}."
     if version.tags.get(GATE_TAG) == PASSED:
         return ""
     reasons = version.tags.get(REASONS_TAG, "").splitlines()
-    return f"did not pass the gate: {reasons[0]}" if reasons else "was never put through the gate."
+    return f"did not pass the gate: {reasons[0]}" if reasons else "has not been through the gate."
 
 
 def make_champion(client: MlflowClient, version: Version, *, reason: str, by: str = _BY_GATE) -> Move:
-    """Moves ``champion`` to a version and records it. Safe to repeat: an interrupted move is completed.
+    """Move ``champion`` to a version and record it. The caller must hold :func:`creation_lock`.
 
-    The caller holds :func:`creation_lock`.
+    Repeating the call completes an interrupted move.
     """
     name, new, reason = version.model, version.number, redacted(reason)
     before = version_with_alias(client, name, CHAMPION)
+    # The list is written before the alias: after an interruption, the alias still points to the old champion, and
+    # _champions cuts the list off there.
     champions = [v for v in _champions(client, name) if v != new] + [new]
     client.set_registered_model_tag(name, CHAMPIONS_TAG, json.dumps(champions))
     client.set_registered_model_alias(name, CHAMPION, new)
     if len(champions) > 1:
         client.set_registered_model_alias(name, PREVIOUS, champions[-2])
+    # If an interrupted move is completed, the alias already points to the new version, and its audit entry exists.
     old = None if before is None else before.number
     if before is not None and old != new:
         tag(client, before, {STANDING_TAG: f"superseded by version {new}"})
         _audit(client, before, f"superseded by version {new} ({by}: {reason})")
     if old != new:
-        _audit(client, version, f"promoted by {by}, before it version {old or 'none'}: {reason}")
+        _audit(
+            client,
+            version,
+            f"promoted by {by}, replacing version {old}: {reason}"
+            if old
+            else f"promoted by {by}, as the first champion: {reason}",
+        )
     tag(client, version, {STANDING_TAG: CHAMPION})
     return Move(model=name, champion=new, before=old, reason=reason)
 
 
 def rollback(client: MlflowClient, name: str, *, reason: str = "") -> Move:
-    """Moves ``champion`` back to the version that was champion before.
+    """Move ``champion`` back to the previous champion.
 
-    The version that loses it does not come back by the gate, only by :func:`promote`.
+    The gate will not promote the version that lost the alias again; only :func:`promote` can.
 
     Raises:
-        VicurError: where there is no champion, or none before it that still exists.
+        VicurError: if the model has no champion, or no previous champion that still exists.
     """
     reason = redacted(reason.strip()) or "no reason given"
     with mlflow_errors(client.tracking_uri), creation_lock(client.tracking_uri):
@@ -126,44 +134,44 @@ def rollback(client: MlflowClient, name: str, *, reason: str = "") -> Move:
         where = f"model {name}, {public_uri(client)}"
         if champion is None:
             raise VicurError(
-                "has no champion.", where=where, remedy="Register a student, or promote a version by hand."
+                "has no champion.", where=where, remedy="Register a student, or promote a version with vicur promote."
             )
-        champions = [_found(client, name, number) for number in _champions(client, name)[:-1]]
-        left = [version for version in champions if version is not None]
-        if not left:
+        # Versions that were deleted meanwhile are skipped.
+        earlier = [_existing(client, name, number) for number in _champions(client, name)[:-1]]
+        remaining = [version for version in earlier if version is not None]
+        if not remaining:
             raise VicurError(
-                f"has no champion before version {champion.number} to go back to.",
+                f"has no champion before version {champion.number} to return to.",
                 where=where,
-                remedy="Promote another version by hand.",
+                remedy="Promote another version with vicur promote.",
             )
-        back = left[-1]
-        said = f"{_ROLLED_BACK} to version {back.number} by {_user()}: {reason}"
-        # The mark goes first: a rollback that is interrupted must not be undone by the next run of the gate.
-        tag(client, champion, {STANDING_TAG: said})
+        back = remaining[-1]
+        event = f"{_ROLLED_BACK} to version {back.number} by {_user()}: {reason}"
+        # The tag is set first, so that the gate does not undo a rollback that is interrupted before the alias moved.
+        tag(client, champion, {STANDING_TAG: event})
         client.set_registered_model_alias(name, CHAMPION, back.number)
-        client.set_registered_model_tag(name, CHAMPIONS_TAG, json.dumps([version.number for version in left]))
-        if len(left) > 1:
-            client.set_registered_model_alias(name, PREVIOUS, left[-2].number)
+        client.set_registered_model_tag(name, CHAMPIONS_TAG, json.dumps([version.number for version in remaining]))
+        if len(remaining) > 1:
+            client.set_registered_model_alias(name, PREVIOUS, remaining[-2].number)
         else:
             client.delete_registered_model_alias(name, PREVIOUS)
         tag(client, back, {STANDING_TAG: CHAMPION})
-        _audit(client, champion, said)
-        _audit(client, back, f"champion again, after version {champion.number}, by {_user()}: {reason}")
+        _audit(client, champion, event)
+        _audit(client, back, f"champion again, replacing version {champion.number}, by {_user()}: {reason}")
         return Move(model=name, champion=back.number, before=champion.number, reason=reason)
 
 
 def _champions(client: MlflowClient, name: str) -> list[str]:
-    """Versions that were champion, the present one last, as far as the list agrees with the alias."""
+    """Return the versions that were champion, the current one last. The alias takes precedence over the recorded list."""
     champion = version_with_alias(client, name, CHAMPION)
     recorded = [str(number) for number in json.loads(client.get_registered_model(name).tags.get(CHAMPIONS_TAG, "[]"))]
     if champion is None:
         return recorded
-    now = champion.number
-    return recorded[: recorded.index(now) + 1] if now in recorded else [*recorded, now]
+    current = champion.number
+    return recorded[: recorded.index(current) + 1] if current in recorded else [*recorded, current]
 
 
-def _found(client: MlflowClient, name: str, number: str) -> Version | None:
-    """A version, unless it has been deleted meanwhile."""
+def _existing(client: MlflowClient, name: str, number: str) -> Version | None:
     try:
         return get_version(client, name, number)
     except VicurError:
@@ -171,6 +179,7 @@ def _found(client: MlflowClient, name: str, number: str) -> Version | None:
 
 
 def _audit(client: MlflowClient, version: Version, event: str) -> None:
+    # Tags have no order: the time in the key makes entries unique and sortable.
     moment = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     tag(client, version, {f"{AUDIT_TAG} {moment}": redacted(event)})
 
@@ -179,4 +188,5 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return "somebody"
+        # Containers often run with a user id that has no name.
+        return "an unknown user"

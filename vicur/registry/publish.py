@@ -1,4 +1,4 @@
-"""Writes into MLflow what people look for there: the version's page, its figures, and the pipeline run's page."""
+"""Write a version's description, its metrics and the description of the pipeline run to MLflow."""
 
 from __future__ import annotations
 
@@ -21,56 +21,55 @@ if TYPE_CHECKING:
 _NOTE = "mlflow.note.content"
 
 
-def publish(client: MlflowClient, version: Version, case: Candidate, outcome: GateOutcome, tracker: Tracker) -> None:
-    """Publishes the version, with its aliases as they are now.
-
-    Args:
-        client: MLflow's client.
-        version: the version.
-        case: the student.
-        outcome: what the gate decided.
-        tracker: the registration's run, and through it the pipeline's.
-    """
-    page = version_page(case.lineage, case.comparison, outcome, link_to_training(client, case.lineage))
+def publish(
+    client: MlflowClient, version: Version, candidate: Candidate, outcome: GateOutcome, tracker: Tracker
+) -> None:
+    """Publish a version. ``tracker`` is that of the registration stage; its parent is the run of the pipeline."""
+    page = version_page(candidate.lineage, candidate.comparison, outcome, link_to_training(client, candidate.lineage))
     client.update_model_version(version.model, version.number, page)
-    tracker.params({"model": version.model, "method": case.lineage.method})
-    tracker.tags({**case.lineage.tags(), "vicur.model_version": f"{version.model}/{version.number}"})
+    # Outside a pipeline there is no parent run to publish to.
+    tracker.params({"model": version.model, "method": candidate.lineage.method})
+    tracker.tags({**candidate.lineage.tags(), "vicur.model_version": f"{version.model}/{version.number}"})
     if tracker.run_id is not None:
-        _log_figures_of_model(client, version, case, tracker.run_id)
+        _log_figures_of_model(client, version, candidate, tracker.run_id)
     if tracker.parent_run_id is not None:
-        _log_pipeline(client, version, case, outcome, tracker.parent_run_id)
+        _log_pipeline(client, version, candidate, outcome, tracker.parent_run_id)
 
 
-def _log_figures_of_model(client: MlflowClient, version: Version, case: Candidate, run_id: str) -> None:
-    """Accuracies, tied to the model and the dataset, so that the model's own page shows them."""
+def _log_figures_of_model(client: MlflowClient, version: Version, candidate: Candidate, run_id: str) -> None:
+    """Log accuracies of the version."""
     from mlflow.entities import Metric
 
-    name, digest = case.lineage.dataset_source, case.lineage.dataset.removesuffix(".dir")
-    _log_dataset(client, case, run_id, "evaluation")
-    figures = {f"{split}/accuracy": found.accuracy for split, found in case.answers.metrics.splits.items()}
+    name, digest = candidate.lineage.dataset_source, candidate.lineage.dataset.removesuffix(".dir")
+    _log_dataset(client, candidate, run_id, "evaluation")
+    figures = {f"{split}/accuracy": each.accuracy for split, each in candidate.evaluation.metrics.splits.items()}
     now = int(time.time() * 1000)
+    # Metrics with a model id and a dataset appear on the page of the model.
     client.log_batch(
         run_id, [Metric(key, value, now, 0, version.model_id, name, digest) for key, value in figures.items()]
     )
 
 
-def _log_pipeline(client: MlflowClient, version: Version, case: Candidate, outcome: GateOutcome, run_id: str) -> None:
-    """The run of the whole pipeline: accuracies of base and students, the report, the data, and the verdict."""
+def _log_pipeline(
+    client: MlflowClient, version: Version, candidate: Candidate, outcome: GateOutcome, run_id: str
+) -> None:
+    """Log accuracies of base and students, report, dataset and verdicts to the run of the pipeline."""
     from mlflow.entities import Metric
 
-    comparison = case.comparison
+    comparison = candidate.comparison
     accuracies = {f"base/{split}/accuracy": value for split, value in comparison.base_accuracy.items()}
     for method, student in comparison.students.items():
-        accuracies |= {f"{method}/{split}/accuracy": found.accuracy for split, found in student.splits.items()}
+        accuracies |= {f"{method}/{split}/accuracy": each.accuracy for split, each in student.splits.items()}
     now = int(time.time() * 1000)
     client.log_batch(run_id, [Metric(key, value, now, 0) for key, value in accuracies.items()])
-    client.log_artifact(run_id, str(case.comparison_folder / REPORT))
-    _log_dataset(client, case, run_id, "training")
+    client.log_artifact(run_id, str(candidate.comparison_folder / REPORT))
+    _log_dataset(client, candidate, run_id, "training")
     verdicts = [verdict.text for verdict in comparison.verdicts]
+    # MLflow shows the content of this tag as the description of the run.
     page = run_page(comparison, verdicts, version, outcome)
     client.set_tag(run_id, _NOTE, page)
 
 
-def _log_dataset(client: MlflowClient, case: Candidate, run_id: str, context: str) -> None:
-    profile = read_manifest(case.dataset).examples
-    log_dataset(client, run_id, case.lineage.dataset_source, case.lineage.dataset, context, profile)
+def _log_dataset(client: MlflowClient, candidate: Candidate, run_id: str, context: str) -> None:
+    examples = read_manifest(candidate.dataset).examples
+    log_dataset(client, run_id, candidate.lineage.dataset_source, candidate.lineage.dataset, context, examples)

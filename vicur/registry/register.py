@@ -1,7 +1,7 @@
-"""The registration stage: a student becomes a version of the registered model, and the gate decides on ``champion``.
+"""The registration stage: register a student as a model version and let the gate decide whether it becomes ``champion``.
 
-Registering is idempotent. The same student finds its version, and the gate is applied again to what was measured now.
-The stage never reuses an earlier result: it depends on what the registry holds.
+Registration is idempotent: for a student that is already registered, the existing version is used and the gate is applied
+again to the current measurements. Results of this stage are never reused, because they depend on the registry.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from vicur.config.registry import RegistryConfig
 from vicur.data import read_examples
 from vicur.errors import VicurError
 from vicur.redaction import redacted_value
-from vicur.registry.candidate import Candidate, read_case
-from vicur.registry.champion import keep_answers
-from vicur.registry.decision import put_through_gate
+from vicur.registry.candidate import Candidate, read_candidate
+from vicur.registry.champion import store_evaluation
+from vicur.registry.decision import apply_gate
 from vicur.registry.gate import GateOutcome
 from vicur.registry.package import pack
 from vicur.registry.pages import version_page
@@ -41,18 +41,17 @@ REGISTRATION = "registration.json"
 
 
 class GateRecord(BaseModel):
-    """What the gate decided."""
+    """Decision of the gate, with a sentence for each rule. Rules that did not pass come first."""
 
     passed: bool
     reasons: list[str]
-    """A sentence with figures for each rule; where the gate did not pass, the rules that were not met come first."""
 
 
 class RegistrationSummary(Summary):
-    """Where the student went. All but key figure and metrics stands in ``registration.json`` too."""
+    """The registered version. All fields except ``key_figure`` and ``metrics`` are also written to ``registration.json``."""
 
     tracking_uri: str
-    """MLflow's address, without secrets."""
+    """Address of the MLflow server, without credentials."""
     model: str
     version: str
     aliases: list[str]
@@ -60,62 +59,67 @@ class RegistrationSummary(Summary):
 
 
 def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> RegistrationSummary:
-    """Registers a student and puts it through the gate.
+    """Register a student and apply the gate.
 
     Args:
-        config: name of the model, and the gate.
         inputs: ``student``; ``dataset`` and ``cues`` that it was trained with; ``evaluation`` and ``base_evaluation``;
             ``comparison`` of both.
         output: folder for ``registration.json``.
-        context: run and tracker; the tracker's MLflow is where the registry is.
+        context: its tracker determines the MLflow server.
 
     Raises:
-        VicurError: where the inputs do not belong together, or MLflow does not answer.
+        VicurError: if the inputs do not belong together, or the MLflow server does not respond.
     """
     client, run_id = context.tracker.client, context.tracker.run_id
     if client is None or run_id is None:
         raise VicurError(
-            "there is no MLflow to register the student with.",
+            "tracking is off, so there is no MLflow server to register the student with.",
             where="tracking.uri",
-            remedy="Set a tracking URI, or leave it out to use the embedded store.",
+            remedy="Set tracking.uri to the address of a server, or remove the setting to use the embedded store.",
         )
-    case = read_case(inputs)
+    candidate = read_candidate(inputs)
     with mlflow_errors(client.tracking_uri), as_default(client):
-        version = _version_of(client, config.model, case, run_id, context.work)
+        version = _version_of(client, config.model, candidate, run_id, context.work)
+        # Every registered student becomes the candidate, whether or not it passes the gate afterwards.
         client.set_registered_model_alias(config.model, CANDIDATE, version.number)
-        keep_answers(client, version, case.evaluation, run_id)
-        outcome = put_through_gate(client, version, case, config, context)
+        store_evaluation(client, version, candidate.evaluation_folder, run_id)
+        outcome = apply_gate(client, version, candidate, config, context)
+        # Read again: the gate may have changed the aliases.
         version = get_version(client, config.model, version.number)
-        publish(client, version, case, outcome, context.tracker)
-    summary = _summary(context.tracker.uri or "", version, outcome, case)
+        publish(client, version, candidate, outcome, context.tracker)
+    summary = _summary(context.tracker.uri or "", version, outcome, candidate)
     record = summary.model_dump(mode="json", exclude={"key_figure", "metrics"})
     (output / REGISTRATION).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return summary
 
 
-def _version_of(client: MlflowClient, name: str, case: Candidate, run_id: str, work: Path) -> Version:
-    """The student's version, created where it has none."""
-    found = find_version(client, name, case.lineage.identity())
-    if found is not None:
-        log.info("this student is version %s of %s already", found.number, name)
-        return found
-    trained = training_run(client, case.lineage)
+def _version_of(client: MlflowClient, name: str, candidate: Candidate, run_id: str, work: Path) -> Version:
+    """Return the student's version, which is created if the student is not registered yet."""
+    existing = find_version(client, name, candidate.lineage.identity())
+    if existing is not None:
+        log.info("This student is already registered as version %s of %s.", existing.number, name)
+        return existing
+    # The version belongs to the run that trained the student if this server has it, else to that of the registration.
+    trained = training_run(client, candidate.lineage)
     source = run_id if trained is None else str(trained.info.run_id)
-    example = read_examples(case.dataset, REPORT_SPLIT)[0]
-    facts = case.lineage.tags()
+    example = read_examples(candidate.dataset, REPORT_SPLIT)[0]
+    facts = candidate.lineage.tags()
     return create_version(
         client,
         name,
-        identity=case.lineage.identity(),
+        identity=candidate.lineage.identity(),
         tags={**facts, "vicur.registration_run": run_id},
-        params={key: redacted_value(key, value) for key, value in flattened(case.record.training)},
+        # Settings may contain addresses with credentials, for example of a teacher's server.
+        params={key: redacted_value(key, value) for key, value in flattened(candidate.record.training)},
         run_id=source,
-        label=case.lineage.method,
-        description=version_page(case.lineage, case.comparison, None, link_to_training(client, case.lineage)),
+        label=candidate.lineage.method,
+        description=version_page(
+            candidate.lineage, candidate.comparison, None, link_to_training(client, candidate.lineage)
+        ),
         pack=lambda model_id: pack(
-            case.student,
+            candidate.student,
             work / "package",
-            decoding=case.answers.metrics.decoding,
+            decoding=candidate.evaluation.metrics.decoding,
             example=example,
             facts=facts,
             model_id=model_id,
@@ -124,12 +128,12 @@ def _version_of(client: MlflowClient, name: str, case: Candidate, run_id: str, w
     )
 
 
-def _summary(uri: str, version: Version, outcome: GateOutcome, case: Candidate) -> RegistrationSummary:
+def _summary(uri: str, version: Version, outcome: GateOutcome, candidate: Candidate) -> RegistrationSummary:
     state = CHAMPION if CHAMPION in version.aliases else CANDIDATE
-    said = "" if outcome.passed else f": {outcome.reasons[0]}"
-    difference = case.shown.difference
+    reason = "" if outcome.passed else f": {outcome.reasons[0]}"
+    difference = candidate.on_test.difference
     return RegistrationSummary(
-        key_figure=f"{version.model} version {version.number} is {state}{said}",
+        key_figure=f"{version.model} version {version.number} is {state}{reason}",
         metrics={
             "gate_passed": float(outcome.passed),
             "difference": difference.mean,

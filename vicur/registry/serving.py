@@ -1,16 +1,17 @@
-"""A registered student as MLflow serves it: questions about images in, answers out.
+"""A registered student as an MLflow model that answers questions about images.
 
-MLflow copies this file into the model ("models from code") and runs it where the model is loaded::
+MLflow copies this file into the model ("models from code") and runs it when the model is loaded::
 
     import mlflow
     student = mlflow.pyfunc.load_model("models:/vicur-student@champion")
     student.predict([{"question": "What is the sum of the left column?", "image": "scene.png"}])
 
-``image`` is a path, base64 text (with or without ``data:image/png;base64,`` before it) or the bytes of a PNG or JPEG; a
-list of these shows several; none asks without one. The result is a table with the columns ``answer`` (``None`` where
-the response states none) and ``response``. Decoding is that of the student's evaluation; ``params`` changes it.
+``image`` is a path, base64 text (with or without the prefix ``data:image/png;base64,``), the bytes of a PNG or JPEG, a list
+of these, or missing. The result is a table with the columns ``answer`` (``None`` if the response states no answer) and
+``response``. Decoding is that of the student's evaluation, unless ``params`` changes it.
 
-A path is opened as the process that serves: on a server that strangers reach, accept base64 only (``VICUR_SERVE_PATHS=0``).
+Paths are opened by the serving process. A server that untrusted clients can reach should accept only base64 text
+(``VICUR_SERVE_PATHS=0``).
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
     from vicur.modeling.chat import Pixels
 
 CHECKPOINT = "checkpoint"
-_REMEDY = "Give a path, base64 text, or bytes of a PNG or JPEG."
+_REMEDY = "Pass a path, base64 text, or the bytes of a PNG or JPEG."
 
 
 class StudentModel(PythonModel):
     """Answers questions with the student of the model's ``checkpoint`` artifact."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Loads the student, on the GPU where there is one."""
+        """Load the student, on the GPU if there is one."""
         import torch
 
         from vicur.modeling import load_model
@@ -54,22 +55,20 @@ class StudentModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Answers the questions of a table with the columns ``question`` and ``image``.
+        """Answer the questions of a table with the columns ``question`` and ``image``.
 
-        Args:
-            context: MLflow's context.
-            model_input: one question a row.
-            params: ``temperature``, ``top_p``, ``top_k``, ``presence_penalty``, ``max_new_tokens``, ``seed`` and
-                ``batch_size``, where they are to differ from the evaluation's.
+        ``params`` may change ``temperature``, ``top_p``, ``top_k``, ``presence_penalty``, ``max_new_tokens``, ``seed`` and
+        ``batch_size``.
 
         Raises:
-            VicurError: naming the row, where a question or an image cannot be used.
+            VicurError: if a question or an image is invalid; the message names the row.
         """
         from vicur.answers import extract_answer
         from vicur.config.sampling import Sampling
         from vicur.config.validation import validated
         from vicur.modeling.generation import generate
 
+        # MLflow passes None for parameters without a value.
         chosen = {name: value for name, value in (params or {}).items() if value is not None}
         seed, batch_size = int(chosen.pop("seed", 0)), int(chosen.pop("batch_size", 32))
         sampling: Sampling = validated(Sampling, {**self._decoding, **chosen}, "params")
@@ -85,7 +84,7 @@ class StudentModel(PythonModel):
 
         question = row.get("question")
         if not isinstance(question, str) or not question.strip():
-            raise VicurError("has no question.", where=f"row {number}, question", remedy="Give it as text.")
+            raise VicurError("has no question.", where=f"row {number}, question", remedy="Pass the question as text.")
         return self._chat.prompt(question, [self._pixels(image, number) for image in _images(row.get("image"))])
 
     def _pixels(self, image: object, number: int) -> Pixels:
@@ -102,36 +101,38 @@ class StudentModel(PythonModel):
 
 
 def _images(cell: object) -> list[object]:
-    if cell is None or (isinstance(cell, float) and cell != cell):  # a missing cell of a table is NaN
+    # pandas represents a missing cell as NaN, which is not equal to itself.
+    if cell is None or (isinstance(cell, float) and cell != cell):
         return []
     return list(cell) if isinstance(cell, list | tuple) or type(cell).__name__ == "ndarray" else [cell]  # type: ignore[call-overload]
 
 
 def image_bytes(image: object) -> bytes:
-    """The encoded image behind a path, base64 text or bytes.
+    """Return the encoded image for a path, base64 text or bytes.
 
     Raises:
-        ValueError: where it is none of them.
-        OSError: where the file cannot be read.
+        ValueError: if ``image`` is of another type, or neither a path nor base64 text.
+        OSError: if the file cannot be read.
     """
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, os.PathLike):
         return Path(image).read_bytes()
     if not isinstance(image, str):
-        raise ValueError(f"{type(image).__name__} is no image")
+        raise ValueError(f"{type(image).__name__} is not an image")
+    # A data URI has a media type before the comma and base64 text after it.
     if image.startswith("data:"):
         return _decoded(image.partition(",")[2])
-    # Of short text the file system knows whether it is a path; base64 of an image is far longer than a path may be.
+    # Short text may be a path. The base64 text of an image is longer than any path.
     if len(image) < 4096 and os.environ.get("VICUR_SERVE_PATHS") != "0":
         try:
             return Path(image).read_bytes()
         except FileNotFoundError:
-            return _decoded(image, otherwise="no such file, and no base64 text")
+            return _decoded(image, otherwise="no such file, and not base64 text")
     return _decoded(image)
 
 
-def _decoded(text: str, otherwise: str = "no base64 text") -> bytes:
+def _decoded(text: str, otherwise: str = "not base64 text") -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except binascii.Error as error:

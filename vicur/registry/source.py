@@ -1,4 +1,4 @@
-"""The run that a student comes from, on the server that it is registered with."""
+"""The run that trained a student, on the server that the student is registered with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def training_run(client: MlflowClient, lineage: Lineage) -> Run | None:
-    """The run that trained the student; none where this server does not have it (any more)."""
+    """Return the run that trained the student, or ``None`` if this server does not have it."""
     from mlflow.exceptions import MlflowException
 
     if not lineage.training_run:
@@ -20,6 +20,7 @@ def training_run(client: MlflowClient, lineage: Lineage) -> Run | None:
     try:
         run = client.get_run(lineage.training_run)
     except MlflowException as error:
+        # The student may have been trained with another server, whose run ids may even have another form.
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None
@@ -27,6 +28,6 @@ def training_run(client: MlflowClient, lineage: Lineage) -> Run | None:
 
 
 def link_to_training(client: MlflowClient, lineage: Lineage) -> str | None:
-    """Address of that run's page, relative to MLflow's."""
+    """Return the address of that run's page, relative to the address of MLflow."""
     run = training_run(client, lineage)
     return None if run is None else f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"

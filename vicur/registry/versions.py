@@ -1,8 +1,8 @@
-"""Model versions: whole or absent, and one for each student.
+"""Model versions: complete or absent, and one per student.
 
-A version is created in one request, tags included, after its files are uploaded and the model is marked ready. So a process
-that dies leaves at most files that no version points to; the next attempt takes them over if they are whole, and removes
-their record if they are not. The same student registered again finds its version.
+A version is created with all its tags in one request, after its files are uploaded and the model is marked ready. A
+process that dies leaves at most files that no version refers to. The next attempt reuses them if they are complete, and
+deletes their record if they are not. Registering the same student again returns its version.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from vicur.errors import VicurError
 from vicur.tracking.mlflow import public_uri
+from vicur.wording import listed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,37 +30,30 @@ CHAMPION = "champion"
 PREVIOUS = "previous"
 _READY: Literal["READY"] = "READY"
 _PAGE = 200
-# An upload that is younger may still be going on in another process.
+# A younger upload may still be running in another process.
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a registered model. MLflow's own entity has a number or a text for ``number``, as its store has it.
-
-    Attributes:
-        model: name of the registered model.
-        number: its number.
-        status: ``READY`` where it can be loaded.
-        tags: its tags.
-        aliases: sorted.
-        model_id: the logged model that it is made of; ``None`` where it is made of something else.
-    """
+    """A version of a registered model, with sorted aliases."""
 
     model: str
+    # MLflow's own entity has an integer or a string here, depending on the store.
     number: str
     status: str
     tags: Mapping[str, str]
     aliases: tuple[str, ...]
     model_id: str | None
+    """The logged model of the version; ``None`` if it was created from other files."""
 
     def __str__(self) -> str:
         return f"model {self.model}, version {self.number}"
 
     @classmethod
     def of(cls, entity: Entity) -> Version:
-        """The version that MLflow speaks of."""
-        # Through a server the id comes with the source alone.
+        """Convert MLflow's entity."""
+        # A tracking server returns the id only as part of the source.
         model_id = entity.model_id or (entity.source or "").rpartition("models:/")[2]
         return cls(
             model=str(entity.name),
@@ -72,14 +66,14 @@ class Version:
 
 
 Pack = Callable[[str], Path]
-"""Writes the MLflow model for a model id and returns its folder."""
+"""Writes the MLflow model with the given model id and returns its folder."""
 
 
 def find_version(client: MlflowClient, name: str, identity: Mapping[str, str]) -> Version | None:
-    """The first ready version of a registered model that carries all the tags of ``identity``."""
+    """Return the first ready version of a registered model that has all tags of ``identity``."""
     filters = [f"name = '{name}'", *(f"tags.`{key}` = '{value}'" for key, value in identity.items())]
-    found = map(Version.of, client.search_model_versions(" and ".join(filters), max_results=_PAGE))
-    return min((v for v in found if v.status == _READY), key=lambda version: int(version.number), default=None)
+    matches = map(Version.of, client.search_model_versions(" and ".join(filters), max_results=_PAGE))
+    return min((v for v in matches if v.status == _READY), key=lambda version: int(version.number), default=None)
 
 
 def create_version(
@@ -94,49 +88,45 @@ def create_version(
     description: str,
     pack: Pack,
 ) -> Version:
-    """Uploads a model and makes it a version.
+    """Upload a model and create a version of it. The registered model is created if it does not exist.
 
     Args:
-        client: MLflow's client.
-        name: registered model; created where it does not exist.
-        identity: tags by which the student is known.
-        tags: all tags of the version, ``identity`` included.
+        identity: tags that identify the student.
+        tags: all tags of the version, including ``identity``.
         params: parameters to show with the model.
-        run_id: run that the model comes from; it is filed under that run's experiment.
+        run_id: run that the model is attributed to; the model belongs to the same experiment.
         label: name of the model in its experiment.
         description: Markdown for the version's page.
         pack: writes the model to upload.
-
-    Returns:
-        The version. Where another process registered the same student meanwhile, that one's.
     """
     ensure_registered_model(client, name)
     experiment = client.get_run(run_id).info.experiment_id
     model_id = _uploaded(client, experiment, identity) or _upload(
         client, experiment, label=label, run_id=run_id, tags=tags, params=params, pack=pack
     )
-    mine = Version.of(
+    created = Version.of(
         client.create_model_version(
             name, f"models:/{model_id}", run_id, tags=dict(tags), description=description, model_id=model_id
         )
     )
+    # Another process may have registered the same student meanwhile. The lower number wins in both processes.
     first = find_version(client, name, identity)
-    if first is None or first.number == mine.number:
-        return mine
-    client.delete_model_version(name, mine.number)
+    if first is None or first.number == created.number:
+        return created
+    client.delete_model_version(name, created.number)
     return first
 
 
 def _uploaded(client: MlflowClient, experiment: str, identity: Mapping[str, str]) -> str | None:
-    """A whole upload of this student that never became a version. Records of broken ones are removed."""
+    """Return a complete upload of this student that never became a version, and delete records of broken uploads."""
     where = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
-    whole = None
+    complete = None
     for model in client.search_logged_models([experiment], where):
         if str(model.status.value) == _READY:
-            whole = whole or str(model.model_id)
+            complete = complete or str(model.model_id)
         elif time.time() - model.last_updated_timestamp / 1000 > _ABANDONED_SECONDS:
             client.delete_logged_model(model.model_id)
-    return whole
+    return complete
 
 
 def _upload(
@@ -170,13 +160,13 @@ def _removed_on_failure(client: MlflowClient, model_id: str) -> Iterator[None]:
             client.finalize_logged_model(model_id, "FAILED")
             client.delete_logged_model(model_id)
         except MlflowException as error:
-            # The server may be what failed. What is left is marked as pending, and nothing points to it.
-            log.warning("the record of a broken upload is left behind (%s)", str(error).splitlines()[0])
+            # The upload may have failed because the server is down. The record stays pending, and no version refers to it.
+            log.warning("Could not delete the record of a failed upload: %s", str(error).splitlines()[0])
         raise
 
 
 def ensure_registered_model(client: MlflowClient, name: str) -> None:
-    """Creates the registered model with a description, unless it exists: people may have edited theirs."""
+    """Create the registered model with a description. The description of an existing model is left as it is."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -187,8 +177,8 @@ def ensure_registered_model(client: MlflowClient, name: str) -> None:
 
 
 def _about(name: str) -> str:
-    return f"""Students distilled by ViCuR. `{CHAMPION}` is the one in use, `{CANDIDATE}` the last one put through the gate, \
-`{PREVIOUS}` what a rollback returns to.
+    return f"""Students distilled by ViCuR. `{CHAMPION}` is the version in use, `{CANDIDATE}` the last registered version, \
+and `{PREVIOUS}` the version that a rollback returns to.
 
 ```python
 import mlflow
@@ -197,11 +187,11 @@ student = mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}")
 student.predict([{{"question": "What is the sum of the left column?", "image": "scene.png"}}])
 ```
 
-`vicur promote` and `vicur rollback` move `{CHAMPION}` by hand; each move is recorded in the tags of the versions."""
+`vicur promote` and `vicur rollback` move `{CHAMPION}` manually. Each move is recorded in the tags of the versions."""
 
 
 def version_with_alias(client: MlflowClient, name: str, alias: str) -> Version | None:
-    """The version that an alias points to; none where the alias, or the model, does not exist."""
+    """Return the version that an alias points to, or ``None`` if the alias or the model does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -213,40 +203,43 @@ def version_with_alias(client: MlflowClient, name: str, alias: str) -> Version |
 
 
 def get_version(client: MlflowClient, name: str, version: str) -> Version:
-    """A version by its number or alias, as users name it.
+    """Return a version by its number or alias.
 
     Raises:
-        VicurError: where there is none, or its files are not whole.
+        VicurError: if the version does not exist or is not ready.
     """
     from mlflow.exceptions import MlflowException
 
-    found = None
+    by_number = None
     try:
-        found = (
+        # Longer numbers overflow the integer column of some stores.
+        by_number = (
             Version.of(client.get_model_version(name, version)) if version.isdecimal() and len(version) < 10 else None
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-    found = found or version_with_alias(client, name, version)
-    if found is None:
+    result = by_number or version_with_alias(client, name, version)
+    if result is None:
+        numbers = _numbers(client, name)
         raise VicurError(
             f"has no version or alias {version!r}.",
             where=f"model {name}, {public_uri(client)}",
-            remedy=f"It has {', '.join(_numbers(client, name)) or 'no versions'}.",
+            remedy=f"Choose one of its versions: {listed(numbers, shown=20)}." if numbers else "It has no versions.",
         )
-    if found.status != _READY:
-        raise VicurError(f"is not ready ({found.status}).", where=str(found), remedy="Register it again.")
-    return found
+    if result.status != _READY:
+        raise VicurError(
+            f"is not ready (status {result.status}).", where=str(result), remedy="Register the student again."
+        )
+    return result
 
 
 def _numbers(client: MlflowClient, name: str) -> list[str]:
-    # A quote in a name would end the filter's string.
-    found = client.search_model_versions(f"name = '{name}'") if "'" not in name else []
-    return sorted((str(v.version) for v in found), key=int)
+    # A quote in the name would end the string in the filter.
+    versions = client.search_model_versions(f"name = '{name}'") if "'" not in name else []
+    return sorted((str(v.version) for v in versions), key=int)
 
 
 def tag(client: MlflowClient, version: Version, tags: Mapping[str, str]) -> None:
-    """Sets tags of a version."""
     for key, value in tags.items():
         client.set_model_version_tag(version.model, version.number, key, value)

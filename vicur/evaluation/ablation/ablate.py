@@ -22,36 +22,29 @@ _COMMAND = "vicur ablate"
 
 
 class ArmSummary(BaseModel):
-    """Accuracy of one arm."""
+    """Accuracy of one arm: mean and standard deviation over the seeds by split, and the difference to the base on test."""
 
     mean: dict[str, float]
-    """Mean over the seeds, by split."""
     std: dict[str, float]
-    """Standard deviation over the seeds, by split."""
     difference: Difference
-    """Difference to the base on the test questions."""
 
 
 class AblateSummary(Summary):
-    """Results of an ablation."""
+    """Accuracy of the base by split, the arms by name, and the result of each contrast as a sentence."""
 
     base: dict[str, float]
-    """Accuracy of the base by split."""
     arms: dict[str, ArmSummary]
-    """By name."""
+    # The field keeps its first name: stored summaries and summary.json have it.
     held: list[str]
-    """The result of each contrast, as a sentence."""
 
 
 def ablate(config: Analysis, inputs: Mapping[str, Path], output: Path, context: Context) -> AblateSummary:
     """Analyse the evaluations of an ablation.
 
     Args:
-        config: arms, contrasts and settings of the intervals.
         inputs: ``base`` (its evaluation), and for each arm and seed ``<arm>.<seed>`` (an evaluation) and, for arms that
             train students, ``<arm>.<seed>.student``.
         output: folder for ``ablation.json``, ``results.md`` and the plots in ``results/``.
-        context: seed and tracker.
 
     Raises:
         VicurError: if an evaluation is missing, or cannot be compared with that of the base.

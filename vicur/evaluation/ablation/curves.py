@@ -16,14 +16,7 @@ _FEW = 40
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric over the steps of a training.
-
-    Attributes:
-        name: name of the line.
-        steps: the steps at which every seed has the metric.
-        mean: mean over the seeds, smoothed if there are many steps.
-        std: standard deviation over the seeds, smoothed likewise; zero for one seed.
-    """
+    """Mean and standard deviation of a metric over the seeds, at the steps that all seeds have; smoothed if there are many."""
 
     name: str
     steps: tuple[float, ...]
@@ -32,13 +25,9 @@ class Curve:
 
 
 def curve(name: str, histories: Mapping[int, History], key: str, *, summed: bool = False) -> Curve | None:
-    """Return the curve of a metric over the seeds of an arm, or ``None`` if a seed lacks the metric.
+    """Return the curve of metric ``key`` over the seeds of an arm, or ``None`` if a seed lacks the metric.
 
-    Args:
-        name: name of the line.
-        histories: the records of each seed, steps ascending.
-        key: the metric.
-        summed: whether to show the cumulative sum instead of a smoothed curve. Meant for rare events.
+    ``summed`` shows the cumulative sum instead of a smoothed curve.
     """
     by_seed = [_values(history, key, summed=summed) for history in histories.values()]
     # Seeds may have been validated at different steps, for example if a run was extended.
@@ -48,6 +37,7 @@ def curve(name: str, histories: Mapping[int, History], key: str, *, summed: bool
     rows = [[values[step] for values in by_seed] for step in steps]
     mean = [statistics.fmean(row) for row in rows]
     std = [statistics.stdev(row) if len(row) > 1 else 0.0 for row in rows]
+    # Sums are for rare events, whose running mean would be close to zero everywhere.
     smooth = list if summed else _smooth
     return Curve(name, tuple(steps), tuple(smooth(mean)), tuple(smooth(std)))
 

@@ -65,15 +65,9 @@ class DotRow:
 def line_plot(
     panels: Sequence[LinePanel], *, columns: int, y_label: str, percent: bool = False, zero: bool = False, note: str
 ) -> str:
-    """Draw panels that share both axes, with one legend, and return the SVG.
+    """Draw panels that share both axes, with one legend and a note below them, and return the SVG.
 
-    Args:
-        panels: the panels, row by row.
-        columns: panels per row.
-        y_label: label of the vertical axis.
-        percent: whether the values are shares, to be shown in percent.
-        zero: whether the vertical axis must include zero.
-        note: a sentence below the panels.
+    With ``percent``, values are shares and shown in percent. With ``zero``, the vertical axis includes zero.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -81,10 +75,11 @@ def line_plot(
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     with mpl.rc_context(_SETTINGS):
-        # A single panel is larger, and has its legend beside it.
+        # A single panel is larger, with its legend to the right.
         size = (9.0, 4.4) if len(panels) == 1 else (3.2 * columns, 2.4 * rows + 1.0)
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        # One legend for all panels. Panels of different arms have the same names for their lines.
         names: dict[str, int] = {}
         for axes, panel in zip(grid.flat, panels, strict=False):
             axes.set_title(panel.title)
@@ -136,12 +131,7 @@ def _legend_entry(name: str, style: int) -> Line2D:
 
 
 def dot_plot(panels: Sequence[tuple[str, Sequence[DotRow], float]], *, note: str) -> str:
-    """Draw accuracies of arms and return the SVG.
-
-    Args:
-        panels: for each split its title, its rows, and the accuracy of the base. All panels have the same rows.
-        note: a sentence below the panels.
-    """
+    """Draw accuracies of arms and return the SVG. A panel is a title, a row per arm, and the accuracy of the base."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -166,6 +156,7 @@ def dot_plot(panels: Sequence[tuple[str, Sequence[DotRow], float]], *, note: str
 
 
 def _svg(figure: Figure, note: str) -> str:
+    # Below the figure, outside the constrained layout; the tight bounding box then includes it.
     figure.text(0.0, -0.02, note, va="top", fontsize="small", color="#444444")
     buffer = io.StringIO()
     # The date and the version of matplotlib would change the file without changing the figure.

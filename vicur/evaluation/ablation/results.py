@@ -31,7 +31,7 @@ class SeedStatistics(BaseModel):
 
 
 class ArmResult(BaseModel):
-    """One arm."""
+    """One arm. Accuracies and differences are by split."""
 
     about: str
     paper: str | None
@@ -39,9 +39,8 @@ class ArmResult(BaseModel):
     objective: str | None
     """Type of the objective, from the record of the trainings."""
     accuracy: dict[str, SeedStatistics]
-    """By split."""
     difference: dict[str, Difference]
-    """Difference to the base, by split."""
+    """Difference to the base."""
     evidence: SeedStatistics | None
     """Share of test responses with correct evidence, regardless of their answer."""
     best_step: SeedStatistics | None
@@ -57,7 +56,7 @@ class ContrastResult(BaseModel):
     difference: dict[str, Difference]
     """Accuracy of the first minus that of the second, by split."""
     outcome: Outcome
-    """Whether the expectation held on the test questions. An interval that includes zero is a tie, and never as expected."""
+    """Result of the expectation on the test questions."""
 
 
 class AblationResults(BaseModel):
@@ -75,7 +74,7 @@ class AblationResults(BaseModel):
 
 
 def results_of(runs: AblationRuns, analysis: Analysis, seed: int) -> AblationResults:
-    """Compute the results. ``seed`` is the root seed of the resamples."""
+    """Compute the results of an ablation; ``seed`` is the root seed of the resamples."""
     splits = list(runs.base.predictions)
     bootstrap = partial(
         paired_difference_over_seeds, seed=seed, resamples=analysis.resamples, confidence=analysis.confidence
@@ -112,6 +111,7 @@ def results_of(runs: AblationRuns, analysis: Analysis, seed: int) -> AblationRes
 def _outcome(contrast: Contrast, difference: dict[str, Difference]) -> Outcome:
     if contrast.expected is None:
         return "reported"
+    # A tie never confirms an expectation: contrasts expect "better" or "worse".
     return "held" if difference["test"].verdict == contrast.expected else "did not hold"
 
 

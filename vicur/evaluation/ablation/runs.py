@@ -20,13 +20,7 @@ _STUDENT = ".student"
 
 @dataclass(frozen=True, eq=False)
 class ArmRuns:
-    """Runs of one arm.
-
-    Attributes:
-        arm: settings of the arm.
-        evaluations: evaluations of its students, by seed.
-        histories: their training curves, by seed; empty for an arm that trains no student.
-    """
+    """Evaluations and training curves of one arm, by seed. An arm that trains no student has no curves."""
 
     arm: Arm
     evaluations: dict[int, Evaluation]
@@ -40,13 +34,7 @@ class ArmRuns:
 
 @dataclass(frozen=True, eq=False)
 class AblationRuns:
-    """Runs of all arms, and the evaluation of the base.
-
-    Attributes:
-        base: evaluation of the model that all students started from.
-        arms: runs by name of arm.
-        seeds: the seeds, which all arms share, ascending.
-    """
+    """Runs of all arms by name, and the evaluation of the base. All arms have the same seeds, in ascending order."""
 
     base: Evaluation
     arms: dict[str, ArmRuns]
@@ -59,17 +47,12 @@ class AblationRuns:
         return self.arms[name].correct(split)
 
     def groups(self, split: str) -> list[str]:
-        """Return the group (scene) of each question."""
+        # All models answered the same questions, so the groups of the base are those of every model.
         return [p.group for p in self.base.predictions[split]]
 
 
 def load_runs(arms: Sequence[Arm], inputs: Mapping[str, Path]) -> AblationRuns:
-    """Load all runs.
-
-    Args:
-        arms: the arms of the configuration.
-        inputs: ``base`` (its evaluation), ``<arm>.<seed>`` (an evaluation) and ``<arm>.<seed>.student`` (a student's
-            folder, for its training curves).
+    """Load all runs from the inputs of the ablation stage.
 
     Raises:
         VicurError: if an evaluation is missing, or cannot be compared with that of the base.

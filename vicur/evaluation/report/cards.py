@@ -24,29 +24,21 @@ OUTCOMES: dict[Outcome, str] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of one model."""
-
     model: ReportModel
     prediction: Prediction
 
 
 @dataclass(frozen=True)
 class Card:
-    """One question.
-
-    Attributes:
-        example: the question and its reference answer.
-        cue: the cue that a teacher would receive as a hint, if there is one.
-        images: the question's images; ``None`` for an image that cannot be decoded.
-        answers: the base's answer, then the students'.
-        outcomes: outcome by number of the student.
-    """
+    """One question with the answers of the base and the students, in that order."""
 
     example: Example
     cue: str | None
+    # None for an image that cannot be decoded.
     images: tuple[PageImage | None, ...]
     answers: tuple[Answer, ...]
     outcomes: dict[int, Outcome]
+    """By number of the student."""
 
 
 def outcome(base: Prediction, student: Prediction) -> Outcome:
@@ -70,15 +62,10 @@ def cards(
     count: int,
     seed: int,
 ) -> list[Card]:
-    """Sample cards evenly over the outcomes of the chosen student.
+    """Sample up to ``count`` cards evenly over the outcomes of the chosen student.
 
-    Args:
-        models: the base first, then the chosen student, then the others.
-        predictions: predictions on one split by model, all in the same order of questions.
-        examples: the split's examples by id.
-        cues: cues by example id.
-        count: the maximum number of cards.
-        seed: root seed.
+    ``models`` are the base, the chosen student, then the others. Their predictions are in the same order of questions;
+    examples and cues are by example id.
     """
     rows = list(zip(*(predictions[model.name] for model in models), strict=True))
     # row[0] is the base and row[1] the chosen student.

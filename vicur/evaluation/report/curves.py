@@ -24,24 +24,17 @@ History = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class Panel:
-    """Definition of one chart.
-
-    Attributes:
-        title: heading.
-        keys: the metrics to draw, each with the name of its line; a single line needs no name.
-        unit: unit of the metrics.
-        percent: whether the metrics are shares, shown in percent.
-        include: values that the axis must cover.
-        by_model: whether each model gets a separate chart.
-        note: one sentence on how to read the chart.
-    """
+    """Definition of one chart, with a note on how to read it."""
 
     title: str
     keys: tuple[tuple[str, str], ...]
+    """The metrics to draw, each with the name of its line; a single line needs no name."""
     unit: str = ""
     percent: bool = False
     include: tuple[float, ...] = ()
+    """Values that the axis must cover."""
     by_model: bool = False
+    """Whether each model gets a separate chart."""
     note: str = ""
 
 
@@ -88,22 +81,14 @@ PANELS = (
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart.
-
-    Attributes:
-        model: the model that was trained.
-        name: name of the line if the model has several, else empty.
-        style: 0 for the first line of a model, 1 for the next, ...
-        points: step and value.
-        raw: SVG path of the points, in percent; empty if only ``smooth`` is drawn.
-        smooth: SVG path of their running mean, in percent.
-        marks: positions of the points in percent, if there are few enough to show each.
-    """
+    """One line of a chart. Lines of one model have the same colour and differ in their style."""
 
     model: ReportModel
     name: str
     style: int
     points: tuple[tuple[int, float], ...]
+    """Step and value."""
+    # SVG paths, and positions of the points if there are few enough to show each. In percent of the chart's area.
     raw: str = ""
     smooth: str = ""
     marks: tuple[tuple[float, float], ...] = ()

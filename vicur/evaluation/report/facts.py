@@ -29,7 +29,7 @@ _SETTINGS = {
     "trained": "Trained weights",
 }
 _HASHES = {"parent": "Base, sha256", "dataset": "Dataset, sha256", "cues": "Cues, sha256"}
-# Enough to tell two hashes apart at a glance; the whole ones are in vicur.json.
+# Enough to distinguish two hashes at a glance; the whole ones are in vicur.json.
 _HASH_DIGITS = 12
 _LENGTH = "max_new_tokens"
 

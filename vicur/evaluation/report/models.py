@@ -13,19 +13,14 @@ _PRIVILEGES = {"answer": "answer", "cue": "visual cue", "rationale": "rationale"
 
 @dataclass(frozen=True)
 class ReportModel:
-    """One model.
-
-    Attributes:
-        name: ``base`` or the student's method.
-        number: 0 for the base, 1 and up for students. Determines the colour and the order in every section.
-        facts: description of the model.
-        chosen: whether it is the student that was chosen on validation.
-    """
+    """The base (``base``, number 0) or a student (its method, numbers from 1)."""
 
     name: str
+    # Determines the colour of the model and its position in every section.
     number: int
     facts: ModelFacts
     chosen: bool
+    """Whether it is the student that was chosen on validation."""
 
     @property
     def teacher(self) -> str:

@@ -46,23 +46,14 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 @dataclass(frozen=True, eq=False)
 class ReportInputs:
-    """Inputs of a report.
-
-    Attributes:
-        comparison: the results.
-        verdicts: the conclusions; the first is the headline.
-        base: evaluation of the base.
-        students: evaluations of the students, by method.
-        evaluations: folders of these evaluations, for the sink attention.
-        folders: folders of the students that have one, for the training curves.
-        dataset: folder of the dataset.
-        cues: folder of the cues.
-    """
+    """Inputs of a report. Mappings are by method."""
 
     comparison: Comparison
+    # The first verdict is the headline.
     verdicts: Sequence[Verdict]
     base: Evaluation
     students: Mapping[str, Evaluation]
+    # Folders of these evaluations, for the sink attention, and of the students themselves, for the training curves.
     evaluations: Mapping[str, Path]
     folders: Mapping[str, Path]
     dataset: Path
@@ -81,7 +72,6 @@ def write_report(inputs: ReportInputs, config: ComparisonConfig, path: Path) -> 
 
 
 def page_context(inputs: ReportInputs, config: ComparisonConfig) -> dict[str, Any]:
-    """Collect the variables of the templates."""
     comparison = inputs.comparison
     models = report_models(comparison)
     evaluations = {"base": inputs.base, **inputs.students}
@@ -125,7 +115,6 @@ def _folded(verdicts: Sequence[Verdict], chosen: str) -> tuple[list[Verdict], li
 
 
 def render(context: Mapping[str, Any]) -> str:
-    """Render the page as HTML."""
     environment = page_environment(_TEMPLATES)
     environment.filters |= {"percent": percent, "points": points, "interval": _interval, "json_data": json_data}
     environment.filters |= {
@@ -153,7 +142,6 @@ def _interval(difference: Difference, confidence: float) -> str:
 
 
 def _tick(value: float) -> str:
-    """Format the label of a tick, with a typographic minus sign."""
     return f"{value:g}".replace("-", "−")
 
 
@@ -164,12 +152,12 @@ def _unbroken(text: str) -> str:
 
 
 def _words(name: str) -> str:
-    """Turn an identifier such as ``column_sum`` into ``Column sum``."""
+    # An identifier such as column_sum becomes "Column sum".
     return name.replace("_", " ").replace("-", " ").strip().capitalize()
 
 
 def _chart_data(chart: Chart) -> dict[str, Any]:
-    """Return the data from which the script reads out a chart."""
+    # Only what the script reads out under the pointer; the chart itself is drawn by the template.
     return {
         "x": [chart.x.low, chart.x.high],
         "y": [chart.y.low, chart.y.high],

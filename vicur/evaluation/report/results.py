@@ -28,7 +28,7 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """All models on one split."""
+    """All models on one split or evaluation set."""
 
     split: str
     title: str
@@ -41,7 +41,7 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class KindRow:
-    """All models on one kind of question."""
+    """Accuracy of all models on one kind of question, with the differences to the base."""
 
     kind: str
     examples: int
@@ -49,7 +49,6 @@ class KindRow:
 
     @property
     def span(self) -> tuple[float, float]:
-        """Lowest and highest accuracy of the models."""
         values = [accuracy for _, accuracy, _ in self.accuracy]
         return min(values), max(values)
 
@@ -74,14 +73,13 @@ def accuracy_scale(tables: Sequence[KindTable]) -> Scale:
 
 @dataclass(frozen=True)
 class BehaviourRow:
-    """Behaviour of one model on the test questions."""
+    """Metrics of one model on the test questions beyond accuracy."""
 
     model: ReportModel
     metrics: SplitMetrics
 
     @property
     def evidence(self) -> EvidenceMetrics | None:
-        """Correctness of its answers and its evidence."""
         return self.metrics.evidence
 
 
@@ -92,7 +90,6 @@ def split_order(comparison: Comparison) -> list[str]:
 
 
 def result_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list[ResultTable]:
-    """Return a table for each split and evaluation set."""
     tables = []
     for split in split_order(comparison):
         rows = [ResultRow(models[0], comparison.base_accuracy[split], None, None, None)]
@@ -132,5 +129,4 @@ def kind_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list[K
 
 
 def behaviour_rows(models: Sequence[ReportModel], metrics: Mapping[str, EvaluationMetrics]) -> list[BehaviourRow]:
-    """Return the metrics of each model on the test questions beyond accuracy."""
     return [BehaviourRow(model, metrics[model.name].splits[REPORT_SPLIT]) for model in models]

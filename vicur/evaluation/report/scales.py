@@ -22,16 +22,10 @@ class Scale:
 
 
 def round_scale(values: Sequence[float], *, ticks: int = 4, include: Sequence[float] = ()) -> Scale:
-    """Return a scale that covers all values, with ends and ticks at round numbers.
-
-    Args:
-        values: finite values. If there are none, the scale covers ``include``, or 0 to 1.
-        ticks: approximate number of ticks.
-        include: further values to cover.
-    """
+    """Return a scale that covers all values, with ends and about ``ticks`` ticks at round numbers."""
     covered = [*values, *include] or [0.0, 1.0]
     low, high = min(covered), max(covered)
-    # A constant has no extent of its own: widen it, but keep zero at the bottom if that is the constant.
+    # A constant has no extent: widen the scale around it, or upwards if the constant is zero.
     if high - low < 1e-9:
         low, high = (low - 0.5, high + 0.5) if low else (0.0, 1.0)
     step = _round_step((high - low) / max(1, ticks - 1))
