@@ -13,6 +13,7 @@ import yaml
 
 from vicur.config.loading import read_overrides
 from vicur.config.run import RunConfig
+from vicur.config.schema import choices
 from vicur.errors import VicurError
 from vicur.redaction import redacted
 from vicur.wording import did_you_mean
@@ -53,7 +54,7 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
             )
         kind = declared[head]["parameterType"]
         if not field:
-            values[head] = _read(text, kind, assignment)
+            values[head] = _read(_section(head, text) if kind == "STRUCT" else text, kind, assignment)
             continue
         if kind != "STRUCT":
             raise VicurError(
@@ -91,6 +92,13 @@ def _settings(name: str, text: str, assignment: str) -> dict[str, Any]:
     return {name.removeprefix(f"{_OVERRIDES}."): _read(text, "ANY", assignment)}
 
 
+def _section(name: str, text: str) -> str:
+    """Expand the bare name of a section, such as ``digit_scenes`` for ``data``, to ``{type: digit_scenes}``."""
+    field = RunConfig.model_fields.get(name)
+    is_name = field is not None and text.strip() in choices(field.annotation)
+    return f"{{type: {text.strip()}}}" if is_name else text
+
+
 def _require_all(values: Mapping[str, Any], declared: Declared) -> None:
     missing = [
         name
@@ -111,7 +119,8 @@ def _read(text: str, kind: str, assignment: str) -> Any:
         # Dates are sent as text. NaN and infinity do not exist in JSON.
         json.dumps(value, allow_nan=False, default=str)
         return value
-    except (ValueError, yaml.YAMLError) as error:
+    # For malformed values, PyYAML raises whatever int(), datetime() and its own look-ups raise.
+    except Exception as error:
         raise VicurError(
             f"{text!r} is not {description}, but the parameter is.",
             where=f"--param {assignment}",

@@ -38,7 +38,7 @@ PinOption = Annotated[Path, typer.Option("--pin", help="DVC file to write the da
 @app.command()
 @examples(
     "vicur data prepare",
-    "vicur data prepare --output data --set data.type=folder --set data.path=my-questions",
+    "vicur data prepare --output data --set data=folder --set data.path=my-questions",
 )
 def prepare(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the dataset.")] = DEFAULT,

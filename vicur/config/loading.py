@@ -147,7 +147,12 @@ def _parse(text: str, where: str, *, lines: bool) -> tuple[yaml.Node | None, Any
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if lines and mark is not None else ""
         cause = str(error) or type(error).__name__
-        reason = getattr(error, "problem", None) or f"it has a value that cannot be read ({cause})"
+        # Errors of the parser and of the reader have different attributes.
+        reason = (
+            getattr(error, "problem", None)
+            or getattr(error, "reason", None)
+            or f"it has a value that cannot be read ({cause})"
+        )
         raise VicurError(
             f"this is not YAML: {reason}.", where=f"{where}{line}", remedy="Correct or quote it."
         ) from error

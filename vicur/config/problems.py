@@ -60,12 +60,14 @@ def problem_of(error: Any, kind: Any, values: Any, sources: Sources) -> Problem:
             name = ".".join(filter(None, (name, "type")))
             return Problem(f"{name} is missing.", f"It must be {one_of(_with_all(setting, error['input']))}.", place)
         case "union_tag_invalid":
+            given = error["input"]
+            tag = given.get("type") if isinstance(given, Mapping) else error["ctx"]["tag"]
             # A bare name has been expanded to {type: name} by now. The message is about what the user wrote.
             if not isinstance(_at(values, setting.parts), str):
                 name = ".".join(filter(None, (name, "type")))
             # The whole value is a bare name, and the place is its only name.
             name, place = (name, place) if name else (sources.where, None)
-            return _wrong(name, one_of(options(setting.annotation)), error["ctx"]["tag"], setting, place)
+            return _wrong(name, one_of(options(setting.annotation)), tag, setting, place)
         case "value_error" | "assertion_error" if str(error.get("ctx", {}).get("error", "")).strip():
             return Problem(_own_words(str(error["ctx"]["error"]), name, error["input"]), place=place)
     if not name:

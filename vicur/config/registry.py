@@ -25,6 +25,7 @@ class GateConfig(Section):
 class RegistryConfig(Section):
     """Settings of the stage that registers a student."""
 
+    # MLflow addresses versions as models:/NAME/VERSION and models:/NAME@ALIAS.
     model: Annotated[str, Form("a name of letters, digits, spaces, dashes, dots and underscores, at most 200")] = Field(
         default="vicur-student", pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$", max_length=200
     )
