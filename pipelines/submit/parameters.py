@@ -1,8 +1,6 @@
-"""Parse the parameters of a run from the command line, as the types that the package declares.
+"""Parse the parameters of a run from the command line, as the types that the package declares."""
 
-``kfp run create`` guesses the type of a value from its looks, so that the version ``1.10`` becomes the number 1.1. Here the package
-decides.
-"""
+# "kfp run create" guesses the type of a value from its looks, so that the version 1.10 becomes the number 1.1.
 
 from __future__ import annotations
 
@@ -31,13 +29,10 @@ _RENAMED = {"benchmarks": "splits", "splits": "benchmarks"}
 
 
 def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, Any]:
-    """Return the values of the parameters that were given.
+    """Return the values of the parameters in ``assignments``: ``name=value``, or ``section.field=value`` for one setting.
 
-    Args:
-        assignments: each ``name=value``, or ``section.field=value`` for one setting. If the section is a parameter, its other settings
-            keep the package's default, and ``section={...}`` replaces it as a whole. If the package has a parameter ``overrides`` for
-            everything outside its form, the setting is added there.
-        declared: the package's parameters by name.
+    If the section is a parameter, its other settings keep the package's default, and ``section={...}`` replaces it as a whole. If the
+    package has a parameter ``overrides`` for everything outside its form, the setting is added there.
 
     Raises:
         VicurError: if a parameter is unknown, has the wrong type, or is required and missing.
@@ -74,7 +69,6 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
 
 
 def _split(assignment: str, declared: Declared) -> tuple[str, str]:
-    """Return name and value of an assignment, with the name that the package knows."""
     name, separator, text = assignment.partition("=")
     if redacted(text) != text:
         raise VicurError(
@@ -119,7 +113,7 @@ def _require_all(values: Mapping[str, Any], declared: Declared) -> None:
 
 
 def _read(text: str, kind: str, assignment: str) -> Any:
-    reader, words = _READERS.get(kind, (json.loads, "JSON"))
+    reader, description = _READERS.get(kind, (json.loads, "JSON"))
     try:
         value = reader(text)
         # Dates are sent as text. NaN and infinity do not exist in JSON.
@@ -128,9 +122,9 @@ def _read(text: str, kind: str, assignment: str) -> Any:
     # For malformed values, PyYAML raises whatever int(), datetime() and its own look-ups raise.
     except Exception as error:
         raise VicurError(
-            f"{text!r} is not {words}, but the parameter is.",
+            f"{text!r} is not {description}, but the parameter is.",
             where=f"--param {assignment}",
-            remedy=f"Give {words}.",
+            remedy=f"Give {description}.",
         ) from error
 
 
