@@ -1,18 +1,15 @@
-"""What cue recovery costs in prefill, and what the published formulation of it would.
+"""The cost of cue recovery in prefill, compared with its published formulation.
 
     python -m benchmarks.cue_recovery [--hidden 2048 4096] [--repeats 3] [--device cpu] [--json FILE]
 
-Prefill of one sequence through five decoder layers with one module behind the first, the share it has in the real models (interval 5),
-at the paper's two prompts: 88 tokens of which 64 are visual, and 1,821 of which 1,782. Widths are those of Qwen3-VL-2B and 8B; float32
-on one thread of a CPU, bfloat16 on a GPU; random weights.
+Prefill of one sequence through five decoder layers with one module (the ratio at interval 5), for the paper's two prompts: 88 tokens of
+which 64 are visual, and 1,821 of which 1,782 are. Widths of Qwen3-VL-2B and 8B, random weights; float32 on one CPU thread, or bfloat16.
 
-Three variants take turns: without the module, with it, and with the published formulation, which projects keys and values of all
-visual tokens. ``overhead`` is the time inside the module over that of everything else in the same passes, by the shortest of each
-(processor time on a CPU, which other load on the machine hardly disturbs). ``whole`` is how much longer the whole prefill takes than
-the one without: the same quantity, where the difference of two long times does not drown in their noise.
+Three variants take turns: without the module, with it, and with the published formulation, which projects keys and values of all visual
+tokens. ``overhead`` is the shortest time inside the module over the shortest time of everything else. ``whole`` is the increase of the
+whole prefill: the same quantity, with the noise of a difference of long times.
 
-The paper's own figures (2B: +24.5 % and +7.0 %, 8B: +19.3 % and +4.3 %) are whole models on one H200 with the published code; they are
-not what is measured here.
+The paper's figures (2B: +24.5 % and +7.0 %, 8B: +19.3 % and +4.3 %) are not comparable: whole models on an H200 with the published code.
 """
 
 from __future__ import annotations
@@ -44,7 +41,7 @@ VARIANTS = ("without", "folded", "projected")
 
 
 def projected(module: CueRecovery, positions: CuePositions, layer: int, hidden_BTH: Tensor) -> Tensor:
-    """The published formulation: keys and values of all visual tokens are projected."""
+    """The published formulation, which projects keys and values of all visual tokens."""
     if str(layer) not in module.layers:
         return hidden_BTH
     attention = module.attentions()[layer]
@@ -60,7 +57,7 @@ def projected(module: CueRecovery, positions: CuePositions, layer: int, hidden_B
 
 @dataclass
 class Clock:
-    """Reads the time that measures a device, and sums what is spent inside the module."""
+    """Times of all passes, and the time spent inside the module."""
 
     device: str
     inside: float = 0.0
@@ -68,14 +65,14 @@ class Clock:
     insides: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in VARIANTS})
 
     def now(self) -> float:
-        """Seconds."""
         if self.device == "cuda":
             torch.cuda.synchronize()
             return time.perf_counter()
+        # CPU time depends little on other load on the machine.
         return time.process_time()
 
-    def watched(self, work: Callable[[int, Tensor], Tensor]) -> Callable[[int, Tensor], Tensor]:
-        """``work``, with its time summed."""
+    def timed_module(self, work: Callable[[int, Tensor], Tensor]) -> Callable[[int, Tensor], Tensor]:
+        """Return ``work`` with its time added to ``inside``."""
 
         def timed(layer: int, hidden_BTH: Tensor) -> Tensor:
             started = self.now()
@@ -86,7 +83,7 @@ class Clock:
         return timed
 
     def measure(self, name: str, work: Callable[[], object]) -> None:
-        """Times one pass of a variant."""
+        """Time one pass of a variant."""
         self.inside = 0.0
         started = self.now()
         work()
@@ -94,18 +91,18 @@ class Clock:
         self.insides[name].append(self.inside)
 
     def overhead(self, name: str) -> float:
-        """Time inside the module over that outside of it, by the shortest passes of each."""
+        """Return the time inside the module over that outside of it, of the shortest passes."""
         outside = min(t - i for t, i in zip(self.totals[name], self.insides[name], strict=True))
         return min(self.insides[name]) / outside
 
     def whole(self, name: str) -> float:
-        """How much longer the whole takes than without the module, by the shortest passes."""
+        """Return the relative increase over the shortest pass without the module."""
         return min(self.totals[name]) / min(self.totals["without"]) - 1
 
 
 @torch.no_grad()
 def measure(hidden: int, prompts: tuple[tuple[int, int], ...], repeats: int, device: str) -> list[dict[str, float]]:
-    """Rows of one width."""
+    """Return the rows of one width."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     torch.manual_seed(0)
     config = Qwen3VLTextConfig(
@@ -136,8 +133,8 @@ def _row(
     clock = Clock(device)
     variants: dict[str, Callable[[int, Tensor], Tensor] | None] = {
         "without": None,
-        "folded": clock.watched(partial(module, positions)),
-        "projected": clock.watched(partial(projected, module, positions)),
+        "folded": clock.timed_module(partial(module, positions)),
+        "projected": clock.timed_module(partial(projected, module, positions)),
     }
     passes = {
         name: partial(model, inputs_embeds=states, use_cache=False, recover_cues=recover)
@@ -162,7 +159,6 @@ def _row(
 
 
 def main() -> None:
-    """Measures and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hidden", type=int, nargs="+", default=list(WIDTHS), choices=list(WIDTHS))
     parser.add_argument("--repeats", type=int, default=3)

@@ -1,11 +1,10 @@
-"""What a loss over the vocabulary costs in memory and time: tile by tile, as training takes it, against all logits at once.
+"""Memory and time of a loss over the vocabulary: in tiles, as in training, compared with all logits at once.
 
     python -m benchmarks.loss_memory [--tokens 256 1024] [--repeat 1] [--objectives k1 jsd] [--json FILE]
 
-One thread, float32, Qwen3-VL-2B's output layer; for divergences student and teacher have one each, of that size. A run is the forward
-and backward of one loss, with gradients of the student's hidden states and weights. ``peak`` is the most that tensors made in the run took
-at once, as PyTorch's allocator reports it, less the gradient of the weights, which both ways must make. ``seconds`` are of CPU time, so
-that a busy machine does not count; both ways take turns, and of several runs the median stands. Dense k1 gives no entropy, tiled k1 does.
+One thread, float32, with output layers of the size of Qwen3-VL-2B's. A run is the forward and backward of one loss, with gradients of the
+student's hidden states and weights. ``peak`` is the peak of the allocator without the gradient of the weights, which both variants
+need. ``seconds`` are CPU time; the variants take turns, and the median of several runs is reported. Only tiled k1 computes entropies.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ MB = 1e6
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """States of student and teacher at some tokens, all of one response."""
+    """States of student and teacher at the tokens of one response."""
 
     student: ResponseStates
     teacher: ResponseStates
@@ -52,7 +51,7 @@ class Problem:
 
 
 def problem(tokens: int, heads: tuple[Tensor, Tensor]) -> Problem:
-    """A problem of ``tokens`` tokens over the vocabulary of ``heads``, the student's and the teacher's."""
+    """Return random states for the output layers of student and teacher."""
     vocabulary, hidden = heads[0].shape
     generator = torch.Generator().manual_seed(tokens)
     targets_N = torch.randint(vocabulary - FORBIDDEN, (tokens,), generator=generator)
@@ -67,15 +66,14 @@ def problem(tokens: int, heads: tuple[Tensor, Tensor]) -> Problem:
 
 
 def tiled(objective: ObjectiveConfig, given: Problem) -> None:
-    """The loss as training takes it, and its gradients. For k1 the teacher's log-probabilities are given, in both ways."""
-    taught = (
+    # In both variants the teacher's log-probabilities are part of the problem: for k1 only the student's pass is measured.
+    teacher = (
         TeacherScores(logprobs_N=given.sampled_N) if objective.type == "k1" else TeacherScores(states=given.teacher)
     )
-    objective_loss(objective, given.student, given.weights_BR, given.forbidden, teacher=taught).value.backward()
+    objective_loss(objective, given.student, given.weights_BR, given.forbidden, teacher=teacher).value.backward()
 
 
 def dense(objective: ObjectiveConfig, given: Problem) -> None:
-    """The same from all logits, by autograd."""
     weights_N = given.weights_BR[0]
     student_NV = dense_logprobs(given.student, given.forbidden)
     if objective.type == "k1":
@@ -89,13 +87,11 @@ def dense(objective: ObjectiveConfig, given: Problem) -> None:
 
 
 def dense_logprobs(states: ResponseStates, forbidden: Tensor) -> Tensor:
-    """Log-probabilities of the whole vocabulary at each token [N, V]."""
+    """Return the log-probabilities of the whole vocabulary at each token [N, V]."""
     return (states.hidden_NH @ states.head_VH.t()).index_fill(1, forbidden, MASKED_LOGIT).log_softmax(-1)
 
 
 def dense_divergence(objective: ObjectiveConfig, student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
-    """Divergence at each token [N]."""
-
     def kl(first_NV: Tensor, second_NV: Tensor) -> Tensor:
         return kl_div(second_NV, first_NV, log_target=True, reduction="none").sum(-1)
 
@@ -109,7 +105,7 @@ def dense_divergence(objective: ObjectiveConfig, student_NV: Tensor, teacher_NV:
 def measured(
     run: Callable[[ObjectiveConfig, Problem], None], objective: ObjectiveConfig, given: Problem
 ) -> list[float]:
-    """Seconds of CPU time and peak in bytes of one run."""
+    """Return CPU seconds and peak bytes of one run."""
     head = given.student.head_VH
     given.student.hidden_NH.grad = head.grad = None
     gc.collect()
@@ -121,7 +117,7 @@ def measured(
 
 
 def peak_bytes(profiler: profile, besides: int) -> float:
-    """The most that tensors made while ``profiler`` looked took at once, without those of ``besides`` bytes."""
+    """Return the peak of the memory allocated in the profile, without allocations of exactly ``besides`` bytes."""
     assert profiler.profiler is not None
     assert profiler.profiler.kineto_results is not None
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -134,7 +130,6 @@ def peak_bytes(profiler: profile, besides: int) -> float:
 
 
 def main() -> None:
-    """Measures and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--repeat", type=int, default=1)

@@ -1,11 +1,10 @@
-"""How noisy is k1? Its gradient against that of the reverse KL which it estimates, on the same rollouts.
+"""The noise of k1: its gradient compared with that of the reverse KL, which it estimates, on the same rollouts.
 
     python -m benchmarks.objective_noise [--batches 128] [--batch-size 32]
 
-The batches are in two halves. The mean gradient of the reverse KL over the first is the signal, as far as that many batches tell it; the
-second half is measured against it, so that no batch is compared with itself. Prints the cosine of one batch's gradient with the signal (the
-mean over batches), the cosine of the half's mean gradient with it, and noise over signal: the root mean square of what batches stray
-from their mean, over the length of the mean without noise (the root of the product of both halves' means).
+The signal is the mean gradient of the reverse KL over the first half of the batches. The second half is compared with it, so that no batch
+is compared with itself: mean cosine of a batch's gradient, cosine of the mean gradient, and noise over signal, which is the standard
+deviation of the batches' gradients over the norm of the mean without noise (from the product of both halves' means).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from vicur.training.objectives import token_weights
 
 
 def gradients(model: torch.nn.Module, chat: Chat, rows: list[TrainingExample], seed: int) -> dict[str, Tensor]:
-    """Gradients of both objectives at the base's own weights, flattened, for one batch of rollouts."""
+    """Return the flattened gradients of both objectives for one batch of rollouts."""
     forbidden = chat.forbidden_ids(text_config(model).vocab_size)
     features = encode_images(model, [image for row in rows for image in row.student.pixels])
     shared = {key: value.detach() for key, value in features.items()}
@@ -59,7 +58,6 @@ def gradients(model: torch.nn.Module, chat: Chat, rows: list[TrainingExample], s
 
 
 def main() -> None:
-    """Measures and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -70,15 +68,17 @@ def main() -> None:
     pool = build_pools(DigitScenesConfig(), 0)["distill"]
     config = TrainConfig(method="opsd-cue")
     examples, _ = training_examples(pool, {e.id: str(e.cue) for e in pool}, chat, config)
-    made = [
+    results = [
         gradients(model, chat, [examples[n] for n in batch_rows(len(examples), arguments.batch_size, 0, step)], step)
         for step in range(arguments.batches)
     ]
-    half = len(made) // 2
-    signal = torch.stack([m["reverse_kl"] for m in made[:half]]).mean(0)
-    table = Table("objective", "cosine, one batch", f"cosine, {len(made) - half} batches", "noise / signal of a batch")
+    half = len(results) // 2
+    signal = torch.stack([m["reverse_kl"] for m in results[:half]]).mean(0)
+    table = Table(
+        "objective", "cosine, one batch", f"cosine, {len(results) - half} batches", "noise / signal of a batch"
+    )
     for name in ("k1", "reverse_kl"):
-        first, second = (torch.stack([m[name] for m in part]) for part in (made[:half], made[half:]))
+        first, second = (torch.stack([m[name] for m in part]) for part in (results[:half], results[half:]))
         one = torch.cosine_similarity(second, signal[None]).mean()
         noise = (second - second.mean(0)).square().sum(-1).sum() / (len(second) - 1)
         table.add_row(

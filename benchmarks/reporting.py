@@ -1,4 +1,4 @@
-"""How benchmarks tell what they measured: a table for people, rows of JSON for programs."""
+"""Results of benchmarks: a table on the terminal, and rows of JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 
 def report(title: str, rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
-    """Prints rows of the same fields as a table and, where a path is given, writes them to it."""
+    """Print rows with the same fields as a table, and write them to ``path`` if it is given."""
     table = Table(*rows[0], title=title, title_justify="left")
     for row in rows:
         table.add_row(*(f"{value:,.4g}" if isinstance(value, float) else f"{value}" for value in row.values()))

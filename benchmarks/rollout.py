@@ -1,14 +1,13 @@
-"""Rollouts by the trained model itself and by vLLM inside the training, side by side.
+"""Rollouts of the trained model itself compared with those of vLLM inside the training.
 
     .venv-vllm/bin/python -m benchmarks.rollout [--batches 8 32 128 512] [--hidden 96] [--tokens 40] [--rounds 3] [--json FILE]
 
-Both draw with the same weights at temperature 1, and tell each token's log-probability under the training's distribution: a tiny student
-with cue recovery and random weights, so that nearly all responses are as long as they may be, and prompts of digit scenes with one image
-each. As in training, each round gives vLLM the weights anew (``transfer``: all of them, summed on both sides and compared), after which
-it encodes the images anew; the trained model encodes them once, too. Warm: the first round of each batch is not counted. The two take
-turns, and the shortest round of each counts, in processor time on a CPU, which other load on the machine hardly disturbs.
+Both sample at temperature 1 with the same weights: a tiny student with cue recovery and random weights, so that nearly all responses have
+the maximum length, and digit scenes with one image each. As in training, each round sends the weights to vLLM (``transfer``, with sums
+compared on both sides), after which it encodes the images again. The engines take turns; the first round of each batch size is not
+counted, and the shortest other one is reported (in CPU time on a CPU).
 
-``share`` is the transfer's part of vLLM's round, ``faster`` vLLM's tokens a second, transfer included, over the trained model's.
+``share`` is the transfer's share of vLLM's round, ``faster`` is vLLM's tokens a second (including the transfer) over the trained model's.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from vicur.training.world import World
 
 
 def engines(hidden: int, tokens: int, device: str, work: Path) -> tuple[Chat, RolloutEngine, RolloutEngine]:
-    """A student's chat, the engine that it is itself, and vLLM."""
+    """Return a student's chat, its own engine, and vLLM."""
     tokenizer = tiny_tokenizer(vocabulary())
     chat = Chat(tokenizer, tiny_image_processor())
     torch.manual_seed(0)
@@ -58,7 +57,7 @@ def engines(hidden: int, tokens: int, device: str, work: Path) -> tuple[Chat, Ro
 
 
 def prompts_of(chat: Chat, count: int) -> list[Prompt]:
-    """Prompts with an image each, no image twice."""
+    """Return prompts with different images."""
     small = Pool(digits_per_class=2, scenes=4)
     many = Pool(digits_per_class=20, scenes=count)
     scenes = build_pools(DigitScenesConfig(base=small, distill=many, validation=small, test=small, ood=small), seed=0)
@@ -68,8 +67,6 @@ def prompts_of(chat: Chat, count: int) -> list[Prompt]:
 
 
 def seconds_of(work: Callable[[], Any], device: str) -> tuple[float, Any]:
-    """How long it takes, and what it gives."""
-
     def now() -> float:
         if device == "cuda":
             torch.cuda.synchronize()
@@ -77,8 +74,8 @@ def seconds_of(work: Callable[[], Any], device: str) -> tuple[float, Any]:
         return time.process_time()
 
     before = now()
-    made = work()
-    return now() - before, made
+    result = work()
+    return now() - before, result
 
 
 def measure(
@@ -90,15 +87,15 @@ def measure(
     device: str,
     first: int,
 ) -> dict[str, Any]:
-    """One batch size: a row of the table. ``first`` numbers the weights that are sent."""
+    """Return the row of one batch size. ``first`` is the version of the first weights that are sent."""
     sampling = Sampling(max_new_tokens=tokens)
     best: dict[str, float] = {}
-    drawn: dict[str, int] = {}
+    sampled: dict[str, int] = {}
 
     def note(name: str, taken: float, responses: Sequence[Response]) -> None:
         rate = sum(len(response.ids) for response in responses) / taken
         if rate > best.get(name, 0.0):
-            best[name], drawn[name] = rate, sum(len(response.ids) for response in responses)
+            best[name], sampled[name] = rate, sum(len(response.ids) for response in responses)
 
     transfer = float("inf")
     for number in range(rounds + 1):
@@ -116,24 +113,23 @@ def measure(
             transfer = min(transfer, sent)
     return {
         "batch": len(prompts),
-        "own tokens": drawn["own"],
+        "own tokens": sampled["own"],
         "own tokens/s": best["own"],
-        "vLLM tokens": drawn["vllm"],
+        "vLLM tokens": sampled["vllm"],
         "vLLM tokens/s": best["vllm"],
         "transfer, ms": transfer * 1e3,
-        "share": transfer * best["vllm"] / drawn["vllm"],
+        "share": transfer * best["vllm"] / sampled["vllm"],
         "faster": best["vllm"] / best["own"],
     }
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
 
 
 def main() -> None:
-    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=_count, nargs="+", default=[8, 32, 128, 512])
     parser.add_argument("--hidden", type=_count, nargs="+", default=[96], help="widths of the student, multiples of 32")
@@ -143,7 +139,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if wrong := [width for width in options.hidden if width % 32]:
-        parser.error(f"argument --hidden: {wrong[0]} is no multiple of 32")
+        parser.error(f"argument --hidden: must be a multiple of 32, not {wrong[0]}")
     torch.set_num_threads(1)
     rows = []
     for hidden in options.hidden:

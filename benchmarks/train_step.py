@@ -1,18 +1,15 @@
-"""A step of on-policy distillation: this project's trainer against TRL's GOLD trainer, on the same work.
+"""A step of on-policy distillation: this project's trainer compared with TRL's GOLD trainer.
 
     python -m benchmarks.train_step [--hidden 96 192] [--vocab small real] [--batch-size 32] [--new-tokens 16] [--json FILE]
 
-Needs TRL in its environment (``make bench`` builds one, ``.venv-bench``, from ``constraints-bench.txt``). Both engines run in it, each
-measurement in a process of its own on one thread of a CPU: float32, the same tiny Qwen3-VL with random weights as student and as frozen
-teacher, everything trained, the same questions and images, responses of one forced length, reverse KL over the vocabulary, AdamW.
-``hint`` no: the teacher reads the student's prompt; yes: one with the cue, for which GOLD is subclassed. ``trl-gold-trimmed`` is a subclass
-too: GOLD without the part of its loss that comes to nothing. Each prompt has an image of its own. ``vicur`` is in an epoch in which it has
-met the images before: they are prepared, and it knows what the frozen teacher's tower makes of them. In ``vicur-first-epoch`` that work is
-a part of each step.
+Requires TRL (``make bench`` builds the environment ``.venv-bench`` from ``constraints-bench.txt``). Each measurement is a process with one
+CPU thread: float32, the same tiny Qwen3-VL with random weights as student and frozen teacher, all weights trained, the same questions, a
+different image for each prompt, responses of a fixed length, reverse KL over the vocabulary, AdamW. With ``hint``, the teacher's prompt
+contains the cue, for which GOLD is subclassed. ``trl-gold-trimmed`` is GOLD without the part of its loss that has no effect. ``vicur`` is
+in a later epoch, with prepared images and cached features of the frozen teacher; in ``vicur-first-epoch`` that work is part of each step.
 
-Phases: ``rollout`` (with preparing the batch and the pass of the vision tower), ``teacher`` (its scores), ``student`` (training forward,
-loss, backward, update), ``total``. ``tokens_per_second`` are sampled tokens over the phase's time, ``peak_mb`` is what the process holds
-at most during it, Python and its libraries included.
+Phases: ``rollout`` (including preparation of the batch and the vision tower), ``teacher``, ``student`` (training forward, loss, backward,
+update), ``total``. ``tokens_per_second`` is sampled tokens over the phase's time, ``peak_mb`` the process's peak of resident memory.
 """
 
 from __future__ import annotations
@@ -40,22 +37,21 @@ ENGINES = {
     "trl-gold-trimmed": ["benchmarks.steps.with_gold", "--trimmed"],
 }
 PHASES = ("rollout", "teacher", "student", "total")
-# Of a step that takes half a minute, a few are enough.
+# Measured steps and warm-up steps. A step over a real vocabulary takes half a minute.
 STEPS = {"small": (8, 2), "real": (2, 1)}
 
 NOTES = """\
-What is GOLD's choice and what is not:
-- gradient checkpointing is switched off in both. GOLD's default, on, also turns the KV cache off in its rollouts.
-- GOLD projects every position of prompt and response to the vocabulary, for student and teacher, and takes the divergence at all of them
-  before it leaves out the prompt. No setting of GOLD 1.16 changes that; trl-gold-trimmed is a subclass that cuts the prompt off before the
-  divergence, in a few lines. The longer the prompt beside the response, the more that is.
-- GOLD prepares images and prompts anew at each step and encodes each image three times (rollout, student, teacher); no setting either.
-- GOLD offers vLLM for rollouts on a GPU (use_vllm), which this comparison on a CPU leaves out.\
+Notes on GOLD:
+- Gradient checkpointing is off in both. GOLD's default, on, would also disable the KV cache in its rollouts.
+- GOLD projects all positions of prompt and response to the vocabulary, for student and teacher, and computes the divergence at all of them
+  before it drops the prompt. GOLD 1.16 has no setting to avoid that. trl-gold-trimmed is a small subclass that drops the prompt first.
+  The difference grows with the length of the prompt.
+- GOLD prepares images and prompts in each step and encodes each image three times (rollout, student, teacher). There is no setting for it.
+- GOLD can use vLLM for rollouts on a GPU (use_vllm), which does not apply to this comparison on a CPU.\
 """
 
 
 def main() -> None:
-    """Measures and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hidden", type=int, nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--vocab", nargs="+", default=list(VOCABULARIES), choices=list(VOCABULARIES))
@@ -80,14 +76,14 @@ def main() -> None:
 
 
 def _compared(case: Case, shared: dict[str, Any], engines: list[str]) -> list[dict[str, Any]]:
-    """Rows of one case: engine by engine, phase by phase, with GOLD's time and memory over this project's where both were measured."""
-    made = {engine: _measured(case, engine) for engine in engines}
+    """Return the rows of one case, with time and memory relative to this project's trainer."""
+    results = {engine: _measured(case, engine) for engine in engines}
     tokens = case.batch_size * case.new_tokens
     rows = []
     for phase in PHASES:
-        for engine, phases in made.items():
+        for engine, phases in results.items():
             seconds, peak = phases[phase]["seconds"], phases[phase]["peak_mb"]
-            other = made.get("vicur", phases)[phase]
+            other = results.get("vicur", phases)[phase]
             rows.append(
                 {
                     **shared,
@@ -104,7 +100,7 @@ def _compared(case: Case, shared: dict[str, Any], engines: list[str]) -> list[di
 
 
 def _measured(case: Case, engine: str) -> dict[str, dict[str, float]]:
-    """What an engine's process measured, by phase."""
+    """Run the process of an engine and return its measurements by phase."""
     module, *arguments = ENGINES[engine]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "phases.json"
@@ -118,8 +114,8 @@ def _measured(case: Case, engine: str) -> dict[str, dict[str, float]]:
         )
         if done.returncode:
             raise SystemExit(f"{engine} failed:\n{done.stderr[-4000:]}")
-        made: dict[str, dict[str, float]] = json.loads(out.read_text(encoding="utf-8"))
-        return made
+        phases: dict[str, dict[str, float]] = json.loads(out.read_text(encoding="utf-8"))
+        return phases
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""One root seed with named substreams, so that a random draw added in one place does not change any other."""
+"""One root seed with named substreams, so that a random draw added in one place does not change any other.
+
+``grep -rnE "(substream|_generator)\\(" vicur`` lists the substreams in use. A new draw takes names that are not in that list.
+"""
 
 from __future__ import annotations
 

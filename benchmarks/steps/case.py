@@ -1,4 +1,4 @@
-"""What both engines are measured on: one model, one set of questions, one way to sample."""
+"""The model, questions and sampling that both engines are measured with."""
 
 from __future__ import annotations
 
@@ -28,52 +28,38 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Case:
-    """A measurement.
+    """The settings of a measurement."""
 
-    Attributes:
-        folder: a checkpoint with random weights: student, and teacher as well.
-        hint: whether the teacher's prompt holds the cue.
-        batch_size: prompts a step, with a response each.
-        new_tokens: tokens of each response.
-        steps: steps that count.
-        warm_up: steps before them.
-    """
-
-    folder: str
-    hint: bool
+    folder: str  # a checkpoint with random weights, for student and teacher
+    hint: bool  # whether the teacher's prompt contains the cue
     batch_size: int
-    new_tokens: int
-    steps: int
-    warm_up: int
+    new_tokens: int  # length of each response
+    steps: int  # steps that are measured
+    warm_up: int  # steps before them
 
     @property
     def all_steps(self) -> int:
-        """Steps to be made."""
         return self.warm_up + self.steps
 
 
 class EndlessChat(Chat):
-    """A chat in which no turn is ended, so that every response has the same length."""
+    """A chat that never samples the end of a turn, so that all responses have the same length."""
 
     def forbidden_ids(self, vocabulary: int) -> Tensor:
-        """Those of the checkpoint's chat, and the end of a turn."""
         return torch.cat([super().forbidden_ids(vocabulary), torch.tensor([self.end_id])]).sort().values
 
 
 def questions(count: int) -> list[Example]:
-    """Questions about digit scenes, each about an image of its own: as many as a measurement needs."""
+    """Return questions about digit scenes, each with a different image."""
     scenes = DigitScenesConfig(distill=Pool(digits_per_class=4, scenes=count))
     about = {example.images: example for example in build_pools(scenes, seed=0)["distill"]}
     return list(about.values())[:count]
 
 
 def save_checkpoint(folder: Path, hidden: int, vocab: int | None) -> int:
-    """Writes a checkpoint of the given width; the vocabulary is filled up with words that no text holds.
-
-    Returns:
-        Tokens of its vocabulary.
-    """
+    """Write a checkpoint with random weights and return the size of its vocabulary."""
     tokenizer = tiny_tokenizer(vocabulary())
+    # Unused words make a small vocabulary as large as a real one.
     if vocab is not None:
         tokenizer = tiny_tokenizer([*vocabulary(), *(f"filler{n}" for n in range(vocab - len(tokenizer)))])
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What the phases of a step take: time and peak memory."""
+"""Time and peak memory of the phases of a step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Meter:
-    """Sums time and keeps the peak of memory, by phase of each step.
+    """Records CPU time and peak memory (resident set) by phase of each step.
 
-    Time is the process's own on its one thread, which other load on the machine hardly disturbs. Memory is what the process holds
-    (resident set, with Python and its libraries); Linux sets its peak back where it is asked to.
+    CPU time of the one thread depends little on other load on the machine.
     """
 
     def __init__(self) -> None:
@@ -23,23 +22,23 @@ class Meter:
         self._last = 0.0
 
     def begin(self) -> None:
-        """A step begins."""
         self._steps.append((defaultdict(float), defaultdict(float)))
         self._mark()
 
     def end(self, phase: str) -> None:
-        """What was done since the last call belongs to ``phase``, which may come in several parts."""
+        """Count the time since the last call for ``phase``, which may have several parts."""
         seconds, peaks = self._steps[-1]
         seconds[phase] += time.process_time() - self._last
         peaks[phase] = max(peaks[phase], _peak_mb())
         self._mark()
 
     def _mark(self) -> None:
+        # Linux resets the peak of the resident set when 5 is written here.
         _RESET.write_text("5")
         self._last = time.process_time()
 
     def write(self, path: Path, warm_up: int) -> None:
-        """Writes, for each phase and for the total, the median of the seconds and the largest peak, the first steps left out."""
+        """Write median seconds and largest peak of each phase and of the total, without the first ``warm_up`` steps."""
         steps = self._steps[warm_up:]
         made = {
             phase: {

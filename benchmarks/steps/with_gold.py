@@ -1,8 +1,7 @@
-"""Steps of TRL's GOLD trainer, measured in a process of their own (started by ``benchmarks.train_step``).
+"""Measure steps of TRL's GOLD trainer, in a process started by ``benchmarks.train_step``.
 
-GOLD is taken as a plain Hugging Face loop on policy: every batch sampled (``lmbda`` 1), reverse KL over the vocabulary (``beta`` 1), the
-untempered distribution, and gradient checkpointing off, which by default also turns the KV cache off in its rollouts. It gives the teacher
-the student's prompt; :class:`HintedGOLDTrainer` gives it one with the hint. :class:`TrimmedGOLDTrainer` shows what a few lines would save.
+GOLD is configured as an on-policy loop: every batch sampled (``lmbda`` 1), reverse KL over the vocabulary (``beta`` 1), temperature 1, and
+no gradient checkpointing, which would also disable the KV cache. It gives the teacher the student's prompt.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from vicur.data.schema import Example
 
 
 class HintedGOLDTrainer(GOLDTrainer):  # type: ignore[misc]
-    """GOLD with a teacher that is given the hint: its prompt is the row's ``teacher_text``. GOLD's own loss is left as it is."""
+    """GOLD with the hint in the teacher's prompt, which is the row's ``teacher_text``. The loss is GOLD's own."""
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -41,25 +40,25 @@ class HintedGOLDTrainer(GOLDTrainer):  # type: ignore[misc]
 
     def _generate_on_policy_vlm_slice(self, pending_slice: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         examples = pending_slice["_gold_vlm_on_policy_raw_examples"]
-        told = self._vlm_collator([_told(example) for example in examples])
-        made, texts = super()._generate_on_policy_vlm_slice(pending_slice)
-        responses_BR = made["input_ids"][:, made["prompts"].shape[1] :]
-        made["_teacher"] = {
-            "input_ids": torch.cat([told["prompts"], responses_BR], dim=1),
-            "attention_mask": torch.cat([told["prompt_attention_mask"], torch.ones_like(responses_BR)], dim=1),
+        hinted = self._vlm_collator([_hinted(example) for example in examples])
+        batch, texts = super()._generate_on_policy_vlm_slice(pending_slice)
+        responses_BR = batch["input_ids"][:, batch["prompts"].shape[1] :]
+        batch["_teacher"] = {
+            "input_ids": torch.cat([hinted["prompts"], responses_BR], dim=1),
+            "attention_mask": torch.cat([hinted["prompt_attention_mask"], torch.ones_like(responses_BR)], dim=1),
             "mm_token_type_ids": torch.cat(
-                [self._get_prompt_sequence_key(told, "mm_token_type_ids"), torch.zeros_like(responses_BR)], dim=1
+                [self._get_prompt_sequence_key(hinted, "mm_token_type_ids"), torch.zeros_like(responses_BR)], dim=1
             ),
         }
-        return made, texts
+        return batch, texts
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """GOLD's loss, with a teacher that reads its own prompt. Responses end both sequences, so cutting the longer one aligns them."""
+        # Hooks replace the teacher's input and cut its output.
+        def read(_module: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            return args, {**named, **inputs["_teacher"]}
 
-        def read(_module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            return given, {**named, **inputs["_teacher"]}
-
-        def align(_module: Any, _given: Any, out: Any) -> None:
+        def align(_module: Any, _args: Any, out: Any) -> None:
+            # Both sequences end with the response, so cutting the longer one at its start aligns them.
             out.logits = out.logits[:, -inputs["input_ids"].shape[1] :]
 
         hooks = [
@@ -74,7 +73,7 @@ class HintedGOLDTrainer(GOLDTrainer):  # type: ignore[misc]
 
 
 class _TrimmedLoss:
-    """GOLD's loss without the positions of the prompt, which GOLD leaves out after it has computed their divergences."""
+    """GOLD's loss without the positions of the prompt, which GOLD drops only after it has computed their divergences."""
 
     @staticmethod
     def generalized_jsd_loss(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, **settings: Any) -> Tensor:
@@ -86,11 +85,11 @@ class _TrimmedLoss:
 
 
 class TrimmedGOLDTrainer(_TrimmedLoss, GOLDTrainer):  # type: ignore[misc]
-    """GOLD with the trimmed loss."""
+    pass
 
 
 class TrimmedHintedGOLDTrainer(_TrimmedLoss, HintedGOLDTrainer):
-    """Both."""
+    pass
 
 
 TRAINERS = {
@@ -101,8 +100,8 @@ TRAINERS = {
 }
 
 
-def _told(example: dict[str, Any]) -> dict[str, Any]:
-    """The example with the hint in its prompt, and an empty completion."""
+def _hinted(example: dict[str, Any]) -> dict[str, Any]:
+    """Return the example with the hint in its prompt and an empty completion."""
     empty = [{"role": "assistant", "content": [{"type": "text", "text": ""}]}]
     return {**example, "prompt": _turn(example["teacher_text"]), "completion": empty}
 
@@ -121,7 +120,7 @@ def _row(example: Example) -> dict[str, Any]:
 
 
 def measure(case: Case, meter: Meter, *, trimmed: bool) -> None:
-    """Makes the steps of ``case``, where asked with the trimmed loss."""
+    """Make the steps of ``case``."""
     tokenizer = AutoTokenizer.from_pretrained(case.folder)
     processor = Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessorPil.from_pretrained(case.folder),
@@ -172,7 +171,7 @@ def measure(case: Case, meter: Meter, *, trimmed: bool) -> None:
 
 
 def _sample_as_vicur_does(trainer: GOLDTrainer, case: Case) -> None:
-    """Responses never end, and hold no placeholder of an image: GOLD dies of one that the student happens to sample."""
+    """Never sample the end of a turn, nor image placeholders, which make GOLD fail."""
     chat = EndlessChat.load(Path(case.folder))
     vocabulary = trainer.model.config.text_config.vocab_size
     trainer.generation_config.suppress_tokens = chat.forbidden_ids(vocabulary).tolist()
@@ -180,8 +179,6 @@ def _sample_as_vicur_does(trainer: GOLDTrainer, case: Case) -> None:
 
 
 class _Steps(TrainerCallback):  # type: ignore[misc]
-    """Begins and ends the meter's steps."""
-
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
 
@@ -193,15 +190,15 @@ class _Steps(TrainerCallback):  # type: ignore[misc]
 
 
 def _watch(trainer: GOLDTrainer, meter: Meter) -> None:
-    """Tells the meter where a phase of a step ends."""
+    """End the meter's phases at the borders of GOLD's phases."""
     prepare = trainer._prepare_inputs
 
-    def watched(batch: Any) -> dict[str, Tensor]:
-        made: dict[str, Tensor] = prepare(batch)
+    def metered(batch: Any) -> dict[str, Tensor]:
+        inputs: dict[str, Tensor] = prepare(batch)
         meter.end("rollout")
-        return made
+        return inputs
 
-    trainer._prepare_inputs = watched
+    trainer._prepare_inputs = metered
     trainer.teacher_model.register_forward_pre_hook(lambda *_: meter.end("student"))
     trainer.teacher_model.register_forward_hook(lambda *_: meter.end("teacher"))
 

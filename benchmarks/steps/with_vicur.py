@@ -1,4 +1,4 @@
-"""Steps of this project's own trainer, measured in a process of their own (started by ``benchmarks.train_step``)."""
+"""Measure steps of this project's trainer, in a process started by ``benchmarks.train_step``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from vicur.training.metrics import PhaseTimer
 from vicur.training.state import TrainState, build_state
 from vicur.training.world import World
 
-# The tower's pass serves rollout, update and, at first, the teacher; the rollout is what needs it first.
+# One pass of the tower serves rollout and update. The rollout is the first to need it.
 _PHASES = {"vision": "rollout", "rollout": "rollout", "teacher": "teacher", "update": "student"}
 
 
 def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
-    """Makes the steps of ``case``: of the first epoch, in which what is done once for each example falls into them, or of a later one."""
+    """Make the steps of ``case``, in the first epoch (with the work done once for each example) or a later one."""
     chat, base = EndlessChat.load(Path(case.folder)), Path(case.folder)
     method = {"method": "opsd-cue"} if case.hint else {"method": "opd", "teacher": {"type": "checkpoint", "path": base}}
     config = TrainConfig.model_validate(
@@ -37,7 +37,7 @@ def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
             "rollout": {"max_new_tokens": case.new_tokens},
         }
     )
-    asked = questions(case.batch_size * case.all_steps)
+    examples = questions(case.batch_size * case.all_steps)
 
     class MeteredTimer(PhaseTimer):
         def end(self, name: str) -> None:
@@ -47,24 +47,25 @@ def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
     step_module.PhaseTimer = MeteredTimer  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as work:
         state = build_state(config, {"base": base, "teacher": base}, chat, 0, World.single("cpu"), Path(work))
-        known = None
+        prepared = None
         if not first_epoch:
-            known = _prepared(asked, state)
+            prepared = _prepared(examples, state)
             assert state.teacher is not None
-            state.teacher.features([image for row in known for image in row.teacher.pixels], {}, step=1)
+            # Fills the cache of the frozen teacher's features.
+            state.teacher.features([image for row in prepared for image in row.teacher.pixels], {}, step=1)
         for number in range(case.all_steps):
             batch = slice(number * case.batch_size, (number + 1) * case.batch_size)
             meter.begin()
-            rows = _prepared(asked[batch], state) if known is None else known[batch]
-            # Not step 0, in which a teacher may take the features of a student that is still the same.
+            rows = _prepared(examples[batch], state) if prepared is None else prepared[batch]
+            # Not step 0, in which the teacher would use the features of the student, which is still equal.
             metrics = step_module.training_step(state, rows, number + 1)
             assert metrics["response_tokens"] == case.new_tokens
 
 
-def _prepared(asked: Sequence[Example], state: TrainState) -> list[TrainingExample]:
-    """Prompts and images, prepared as a training does once for all its epochs."""
-    cues = {example.id: str(example.cue) for example in asked}
-    return training_examples(asked, cues, state.chat, state.config)[0]
+def _prepared(examples: Sequence[Example], state: TrainState) -> list[TrainingExample]:
+    """Prepare prompts and images, as a training does once for all epochs."""
+    cues = {example.id: str(example.cue) for example in examples}
+    return training_examples(examples, cues, state.chat, state.config)[0]
 
 
 if __name__ == "__main__":

@@ -29,10 +29,13 @@ def refusal(folder: Path, capsys: pytest.CaptureFixture[str], **form: Any) -> st
 @pytest.mark.parametrize(
     ("form", "says"),
     [
-        ({"gpu_count": 5}, "a batch of 32 prompts cannot be shared equally by 5 processes"),
-        ({"gpu_count": 2, "nodes": 3}, "cannot be shared equally by 6 processes"),
-        ({"overrides": {"training.distribution.processes": 4}}, "4 processes need 4 GPUs, and each machine has 1"),
-        ({"nodes": 2, "overrides": {"training.rollout.engine": "vllm"}}, "2 processes would each have a vLLM inside"),
+        ({"gpu_count": 5}, "a batch of 32 prompts cannot be divided equally among 5 processes"),
+        ({"gpu_count": 2, "nodes": 3}, "cannot be divided equally among 6 processes"),
+        ({"overrides": {"training.distribution.processes": 4}}, "4 processes need 4 GPUs, but each machine has 1"),
+        (
+            {"nodes": 2, "overrides": {"training.rollout.engine": "vllm"}},
+            "supports one process, but the training has 2",
+        ),
         ({"nodes": 2, "overrides": {"checkpoints": ""}}, "a training on several nodes needs checkpoints on S3"),
     ],
 )
@@ -47,7 +50,7 @@ def test_a_package_without_gpus_has_none_for_a_teacher(
 ) -> None:
     monkeypatch.setitem(PRESET, "cluster", {**PRESET["cluster"], "gpu_count": 0})
     message = refusal(tmp_path, capsys, overrides={"training.distribution.teacher_devices": "separate"})
-    assert "a teacher has GPUs of its own only where there are GPUs" in message
+    assert "teacher_devices is separate, but the machine has no GPUs" in message
 
 
 @pytest.mark.skipif(find_spec("vicur_vllm") is not None, reason="the plugin is here")
@@ -55,8 +58,8 @@ def test_an_image_without_the_vllm_that_a_training_uses_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = refusal(tmp_path, capsys, overrides={"training.rollout.engine": "vllm"})
-    assert "training.rollout.engine, method vicur: vLLM is asked for" in message
-    assert "take an image that has them" in message
+    assert "training.rollout.engine, method vicur: vLLM or its plugin is not installed here" in message
+    assert "use an image that contains them" in message
 
 
 def test_the_namespace_of_the_pod_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

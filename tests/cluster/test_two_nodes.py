@@ -103,7 +103,7 @@ def test_invalid_input_on_a_node_ends_the_step_with_2(inputs, server, bucket, tm
 def test_invalid_settings_are_rejected_before_a_job_is_created(inputs, server, bucket, tmp_path, capfd):
     with pytest.raises(SystemExit):
         step(inputs, tmp_path, bucket, batch_size=3)
-    assert "cannot be shared equally by 2 processes" in capfd.readouterr().err
+    assert "cannot be divided equally among 2 processes" in capfd.readouterr().err
     assert server.created == []
 
 

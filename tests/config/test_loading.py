@@ -97,7 +97,7 @@ def test_a_nested_override_changes_a_section_that_the_file_gives_by_name(tmp_pat
             ", line 5",
             "training.per_method.opsd.steps must be a whole number of at least 1, not 0.",
         ),
-        ("methods: [opd]\ntraining:\n  steps: 3\n", ", line 2, training.teacher, method opd", "none is named"),
+        ("methods: [opd]\ntraining:\n  steps: 3\n", ", line 2, training.teacher, method opd", "its folder is not set"),
         (
             "training:\n  bar_images: 3\nsead: 1\n",
             "",
@@ -168,6 +168,6 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path, name: str) -> No
 
 
 @given(st.text(max_size=40))
-def test_no_override_is_a_traceback(text: str) -> None:
+def test_any_text_is_read_as_an_override_or_rejected(text: str) -> None:
     with contextlib.suppress(VicurError):
         load_config(None, [text])

@@ -23,11 +23,7 @@ _NOT_FOR_THIS_METHOD = "(to set it for the run's other methods only, use trainin
 
 
 def require_compatible(config: TrainConfig) -> None:
-    """Check that the settings of a training do not contradict each other.
-
-    Raises:
-        VicurError: if they do.
-    """
+    """Raise a ``VicurError`` if settings of a training contradict each other."""
     method = config.effective
     if "teacher" in method.objective.reads:
         _require_teacher(config, method)
@@ -274,7 +270,7 @@ def _require_distributable(config: TrainConfig, method: Method) -> None:
 
 
 def _has_own_weights(teacher: TeacherConfig) -> bool:
-    """Whether a teacher's weights are a copy that never changes, so that it can be on other devices."""
+    # Only weights that are neither the student's nor follow it can be on other devices.
     match teacher:
         case SelfFrozen() | OtherCheckpoint():
             return True

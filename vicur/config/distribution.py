@@ -1,4 +1,4 @@
-"""How a training is distributed over processes and devices."""
+"""Processes and devices of a training."""
 
 from __future__ import annotations
 

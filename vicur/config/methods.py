@@ -1,4 +1,4 @@
-"""The methods: each name stands for a tested combination of four settings, which can also be set one by one.
+"""The methods: names of tested combinations of four settings, which can also be set one by one.
 
 | method | privilege | teacher | cue recovery | objective |
 |---|---|---|---|---|
@@ -32,17 +32,17 @@ class Method(Section):
     """The settings in which methods differ."""
 
     privilege: TeacherPrivilege
-    """What the teacher's hint contains."""
+    """Content of the teacher's hint."""
     teacher: TeacherConfig
     """The model that scores the student's responses."""
     recovery: bool
     """Whether the student has the cue recovery module."""
     objective: ObjectiveConfig
-    """What the training minimises."""
+    """The loss."""
 
 
 def method_named(name: MethodName) -> Method:
-    """Return the settings that a method's name stands for."""
+    """Return the settings of a method."""
     table: dict[MethodName, Method] = {
         "opsd": Method(privilege="answer", teacher=SelfFrozen(), recovery=False, objective=K1()),
         "opsd-cue": Method(privilege="cue", teacher=SelfFrozen(), recovery=False, objective=K1()),

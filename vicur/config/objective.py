@@ -17,24 +17,20 @@ Source = Literal["teacher", "advantage"]
 
 
 class Objective(Section):
-    """What every objective declares."""
+    """The base class of objectives, with their declarations."""
 
+    # Which probabilities the loss takes from each distribution: those of the sampled tokens, those of the teacher's k most likely tokens as
+    # well (the class has a field k), or those of the whole vocabulary.
     signal: ClassVar[Signal]
-    """Which probabilities the loss takes from each distribution: those of the ``sampled`` tokens, of the teacher's ``topk`` tokens as well
-    (the class has a field ``k``), or of the whole ``vocabulary``."""
+    # What the loss reads besides the student: scores of the teacher, the advantage of each response in its group, or nothing. With nothing
+    # it learns from reference responses, without rollouts.
     reads: ClassVar[frozenset[Source]]
-    """What the loss reads besides the student: scores of the ``teacher``, the ``advantage`` of each response in its group, or nothing (it
-    then learns from reference responses, without rollouts)."""
+    # A policy gradient can make several updates on a batch, and correct for rollouts of another engine.
     is_policy_gradient: ClassVar[bool] = False
-    """Whether the loss is a policy gradient, which can serve several updates a batch and correct for rollouts of another engine."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Check the declarations of a new objective when its class is created.
-
-        Raises:
-            TypeError: if they are missing or contradict each other.
-        """
+        """Check the declarations when a class is created, so that an objective never half works."""
         super().__pydantic_init_subclass__(**kwargs)
         # The bases of objectives have no type.
         if "type" not in cls.model_fields:
@@ -59,7 +55,6 @@ class Objective(Section):
 
     @property
     def responses_per_prompt(self) -> int:
-        """Responses to each prompt of a batch."""
         return 1
 
 
@@ -69,7 +64,7 @@ class GroupObjective(Objective):
     group_size: int = 5
     """Rollouts a prompt (5 in the paper)."""
     scale: bool = True
-    """Whether a group's advantages are divided by the standard deviation of its rewards, as in GRPO."""
+    """Divide a group's advantages by the standard deviation of its rewards, as in GRPO."""
 
     @field_validator("group_size")
     @classmethod
@@ -80,7 +75,6 @@ class GroupObjective(Objective):
 
     @property
     def responses_per_prompt(self) -> int:
-        """Responses to each prompt of a batch."""
         return self.group_size
 
 
@@ -146,7 +140,7 @@ class TopkForwardKl(Objective):
 
     type: Literal["topk_forward_kl"] = "topk_forward_kl"
     k: int = Field(default=64, ge=1)
-    """Number of tokens with a bucket of their own."""
+    """Number of tokens that are not merged."""
 
 
 class Grpo(GroupObjective):
@@ -173,9 +167,7 @@ class Supervised(Objective):
 ObjectiveConfig = Annotated[
     K1 | K3 | ForwardKl | ReverseKl | Jsd | TopkForwardKl | Grpo | Supervised, Field(discriminator="type")
 ]
-"""The objective, chosen by ``type``."""
 
 OBJECTIVES: dict[str, type[Objective]] = {
     kind.model_fields["type"].default: kind for kind in get_args(get_args(ObjectiveConfig)[0])
 }
-"""All objectives by the name of their type."""

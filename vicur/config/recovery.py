@@ -29,7 +29,7 @@ class RecoveryChoice(CueRecoverySettings):
     """The cue recovery module in a training."""
 
     enabled: bool | None = None
-    """Whether the student gets the module. Default: as the method says."""
+    """Add the module to the student. Default: as the method says."""
 
     @property
     def module(self) -> CueRecoverySettings:

@@ -1,4 +1,4 @@
-"""How a training samples its rollouts: the engine, and limits on how far its probabilities may be from the trainer's."""
+"""Rollouts of a training: the engine that samples them, and limits on the gap between its probabilities and the trainer's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ImportanceConfig = Annotated[NoCorrection | TruncatedRatio, Field(discriminator=
 
 
 class RolloutConfig(Sampling):
-    """How rollouts are sampled, and by which engine."""
+    """Sampling of rollouts, and the engine that samples them."""
 
     engine: RolloutEngineConfig = TransformersRollouts()
     """Rollout engine."""

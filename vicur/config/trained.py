@@ -16,7 +16,7 @@ class WholeModel(Section):
 
     type: Literal["full"] = "full"
     vision: bool = True
-    """Whether the vision tower is trained too."""
+    """Train the vision tower too."""
 
 
 class Lora(Section):
@@ -25,7 +25,7 @@ class Lora(Section):
     The saved student contains the updates merged into its weights.
     """
 
-    # There is no dropout: rollout, scoring and training forward must compute the same function.
+    # Without dropout: rollout, scoring and training forward must compute the same function.
     type: Literal["lora"] = "lora"
     rank: int = Field(default=16, ge=1)
     """Rank of each update."""
@@ -34,7 +34,7 @@ class Lora(Section):
     projections: tuple[Projection, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     """Projections of each decoder layer that get an update."""
     vision: bool = False
-    """Whether the linear layers of the vision tower get updates too. Without them the tower is frozen."""
+    """Add updates to the linear layers of the vision tower too. Otherwise the tower is frozen."""
 
     @model_validator(mode="after")
     def _trains_something(self) -> Self:
@@ -50,9 +50,7 @@ class RecoveryAlone(Section):
 
     @property
     def vision(self) -> bool:
-        """Whether the vision tower is trained: never."""
         return False
 
 
 TrainedConfig = Annotated[WholeModel | Lora | RecoveryAlone, Field(discriminator="type")]
-"""What is trained, chosen by ``type``."""

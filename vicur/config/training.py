@@ -1,8 +1,7 @@
-"""How a student is trained.
+"""The settings of a training.
 
-A method's name stands for four settings (``vicur.config.methods``): ``privilege``, ``teacher``, ``recovery.enabled`` and ``objective``.
-A section that sets one of them replaces the method's value as a whole, never merging the two: ``training.objective.type=grpo`` keeps no
-field of the method's own objective. :attr:`TrainConfig.effective` is the result, which is checked, logged and saved.
+A method sets ``privilege``, ``teacher``, ``recovery.enabled`` and ``objective`` (``vicur.config.methods``). Each can be replaced, whole:
+``training.objective.type=grpo`` keeps no field of the method's own objective. :attr:`TrainConfig.effective` is the result.
 """
 
 from __future__ import annotations
@@ -32,31 +31,27 @@ class TrainingConfig(Section):
     """Training settings shared by the methods of a run."""
 
     privilege: TeacherPrivilege | None = None
-    """What the teacher's hint contains. Default: as the method says."""
+    """Content of the teacher's hint. Default: as the method says."""
     teacher: TeacherConfig | None = None
     """The model that scores the student's responses. Default: as the method says."""
     recovery: RecoveryChoice = RecoveryChoice(interval=2)
     """The student's cue recovery module."""
     objective: ObjectiveConfig | None = None
-    """What the training minimises. Default: as the method says."""
+    """The loss. Default: as the method says."""
     trained: TrainedConfig = WholeModel()
-    """Which weights are trained."""
+    """The weights that are trained."""
     cue_of: Literal["own", "another"] = "own"
-    """Whose cue the hint contains: the example's ``own`` or, as a control, that of ``another`` example with the same question and a
-    different cue. Such a hint is relevant but false, so what a student still learns from it did not come from the image."""
+    """Whose cue the hint contains: the example's ``own`` or, as a control, a false one of ``another`` example with the same question."""
     bar_images: bool = False
-    """Experimental control of cue recovery: keep the student's text (but not its teacher's) from attending to the images, so that
-    visual information reaches a response through the cue recovery module only."""
+    """Experimental control: the student's text cannot attend to the images, and sees them through the cue recovery module only."""
     per_method: dict[MethodName, dict[str, Any]] = Field(default_factory=dict)
-    """Settings of this section for one method of the run: ``{grpo: {learning_rate: 1.0e-4}}``. Each replaces the shared setting as a
-    whole."""
+    """Settings for one method of the run, which replace the shared ones: ``{grpo: {learning_rate: 1.0e-4}}``."""
     steps: int = Field(default=200, ge=1)
     """Maximum number of batches."""
     batch_size: int = Field(default=32, ge=1)
     """Prompts a step, over all processes. Each gets one rollout, or a group of them under ``grpo``."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Responses that a process scores and back-propagates at once. Changes memory and time, not the update. Default: its whole share of
-    the batch."""
+    """Responses that a process scores and back-propagates at once. It does not change the update. Default: its share of the batch."""
     updates_per_batch: int = Field(default=1, ge=1)
     """Updates on each batch, each with all of its responses. Above 1, ``k1`` and ``grpo`` clip PPO's ratio."""
     learning_rate: float = Field(default=3e-4, gt=0)
@@ -70,7 +65,7 @@ class TrainingConfig(Section):
     rollout: RolloutConfig = RolloutConfig()
     """Sampling of rollouts. Their scores are always those of the distribution at temperature 1, so other temperatures are off policy."""
     rollout_batch_size: int | None = Field(default=None, ge=1)
-    """Responses that a process samples at once. Changes memory and time, not the responses. Default: its whole share of the batch."""
+    """Responses that a process samples at once. It does not change the responses. Default: its share of the batch."""
     features: FeatureCacheConfig = FeatureCacheConfig()
     """Cache for the image features of frozen vision towers."""
     validate_every: int = Field(default=20, ge=1)
@@ -79,23 +74,21 @@ class TrainingConfig(Section):
     """Maximum number of validation questions."""
     patience: int = Field(default=6, ge=1)
     """Stop after this many validations without a new best accuracy."""
+    # A control with false hints is best before it has learned anything, so it needs the last weights.
     keep: Literal["best", "last"] = "best"
-    """Which weights become the student: those with the best validation accuracy, or the last. Use ``last`` for a control with false hints,
-    which is best before it has learned anything."""
+    """Save the weights with the ``best`` validation accuracy, or the ``last``."""
     checkpoint_every: int = Field(default=20, ge=1)
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Number of newest checkpoints to keep."""
     max_unhinted_share: float = Field(default=0.02, ge=0, le=1)
-    """Share of distillation examples that may lack what the method needs: the hint, the reference (``sft``), or an image (if only the cue
-    recovery module is trained). Such examples are skipped and counted; the stage fails above this share."""
+    """Share of distillation examples that may be skipped because they lack the hint, the reference or an image that the method needs."""
     max_prompt_tokens: int = Field(default=256, ge=1)
-    """Longest prompt of teacher or student. Examples with longer prompts are skipped and counted like those without a hint."""
+    """Longest prompt of teacher or student. Examples with longer prompts are skipped, and count for ``max_unhinted_share``."""
     distribution: DistributionConfig = DistributionConfig()
     """Processes and devices."""
     mixed_precision: Literal["none", "bf16"] = "none"
-    """``bf16`` computes in bfloat16: trained weights, their gradients and the optimizer state stay in float32, frozen weights are stored in
-    bfloat16. ``none`` computes in float32."""
+    """``bf16`` computes in bfloat16, with trained weights, gradients and optimizer state in float32. ``none`` computes in float32."""
     gradient_checkpointing: bool = False
     """Recompute a layer's activations in the backward pass instead of storing them: less memory, more time, the same update."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -154,7 +147,7 @@ class TrainConfig(TrainingConfig):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Return the settings that the result depends on. A training may resume with other memory settings or process counts."""
+        """Return the settings that the result depends on, with which a training may resume."""
         return self.model_dump(mode="json", exclude=_NOT_IN_IDENTITY)
 
     def inputs(self) -> dict[str, Path]:
@@ -198,5 +191,4 @@ class TrainConfig(TrainingConfig):
 
     @property
     def responses_per_prompt(self) -> int:
-        """Responses to each prompt of a batch."""
         return self.effective.objective.responses_per_prompt

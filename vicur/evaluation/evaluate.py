@@ -22,6 +22,7 @@ from vicur.evaluation.prompts import prompts_for
 from vicur.evaluation.sets import read_set
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, parameter_count
 from vicur.modeling.chat import Chat
+from vicur.modeling.device import resolve_device
 from vicur.modeling.generation import generate
 from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
@@ -55,7 +56,7 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
         torch.set_num_threads(config.threads)
     questions = _questions(config, inputs)
     chat = Chat.load(inputs["model"])
-    model = load_model(inputs["model"], device=_device(config))
+    model = load_model(inputs["model"], device=resolve_device(config.device, "evaluation.device"))
     with nullcontext() if config.cue_recovery else cue_recovery_off(model):
         predictions = _predict(model, chat, questions, config, context)
     metrics = EvaluationMetrics(
@@ -89,17 +90,6 @@ def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str
     }
     questions |= {each.label: read_set(each, inputs) for each in config.sets}
     return {name: examples[: config.max_examples] for name, examples in questions.items()}
-
-
-def _device(config: EvaluationConfig) -> str:
-    available = torch.cuda.is_available()
-    if config.device == "cuda" and not available:
-        raise VicurError(
-            "is cuda, but this machine has no GPU that torch can use.",
-            where="evaluation.device",
-            remedy="Set evaluation.device=auto, or run on a node with a GPU.",
-        )
-    return "cuda" if available and config.device != "cpu" else "cpu"
 
 
 def _predict(

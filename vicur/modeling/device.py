@@ -10,10 +10,7 @@ from vicur.errors import VicurError
 
 
 def resolve_device(setting: Literal["auto", "cpu", "cuda"], where: str) -> Literal["cpu", "cuda"]:
-    """Return the device that a setting asks for; ``auto`` uses a GPU if there is one.
-
-    Args:
-        where: name of the setting, for the message.
+    """Return the device for the setting named ``where``: ``auto`` uses a GPU if there is one.
 
     Raises:
         VicurError: if the setting is ``cuda`` and there is no GPU.
@@ -21,8 +18,8 @@ def resolve_device(setting: Literal["auto", "cpu", "cuda"], where: str) -> Liter
     available = torch.cuda.is_available()
     if setting == "cuda" and not available:
         raise VicurError(
-            "the device is cuda, but PyTorch finds no GPU.",
+            "the device is cuda, but this machine has no GPU that PyTorch can use.",
             where=where,
-            remedy="Set it to auto or cpu, or run on a machine with a GPU.",
+            remedy=f"Set {where} to auto or cpu, or run on a machine with a GPU.",
         )
     return "cuda" if available and setting != "cpu" else "cpu"

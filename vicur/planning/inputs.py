@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self, assert_never
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vicur.config.data import DigitScenesConfig
 from vicur.config.methods import MethodName
+from vicur.config.objective import OBJECTIVES
 from vicur.config.recovery import CueRecoverySettings
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
@@ -85,8 +86,7 @@ class PlanInput(Section):
     examples: int | None = Field(default=None, ge=1)
     """Number of training examples. Without it, the plan does not show epochs."""
     objective: str = "k1"
-    """Type of the training objective. ``forward_kl``, ``reverse_kl`` and ``jsd`` compare distributions over the whole vocabulary, the
-    others use some log-probabilities per token. ``supervised`` needs no rollouts."""
+    """Type of the training objective, which determines the memory of the loss and whether there are rollouts."""
     max_prompt_tokens: int = Field(ge=1)
     """Longest prompt in tokens, including visual tokens."""
     max_response_tokens: int = Field(ge=1)
@@ -124,6 +124,13 @@ class PlanInput(Section):
 
     hardware: Hardware = Hardware()
     """GPUs and their utilisation."""
+
+    @field_validator("objective")
+    @classmethod
+    def _is_known(cls, objective: str) -> str:
+        if objective not in OBJECTIVES:
+            raise ValueError(f"must be one of {', '.join(OBJECTIVES)}")
+        return objective
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -183,12 +190,12 @@ class PlanInput(Section):
     @property
     def whole_vocabulary(self) -> bool:
         """True if the objective compares distributions over the whole vocabulary."""
-        return self.objective in ("forward_kl", "reverse_kl", "jsd")
+        return OBJECTIVES[self.objective].signal == "vocabulary"
 
     @property
     def on_policy(self) -> bool:
         """True if the student trains on its own responses."""
-        return self.objective != "supervised"
+        return bool(OBJECTIVES[self.objective].reads)
 
     @property
     def sharded(self) -> bool:

@@ -49,14 +49,8 @@ def run_server(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def require_free_port(host: str, port: int, command: str) -> None:
-    """Check that a server can bind to an address. vLLM itself reports a used port in many lines, after it has loaded its model.
-
-    Args:
-        command: the command that has the options --host and --port, for the message.
-
-    Raises:
-        VicurError: if it cannot.
-    """
+    """Raise a ``VicurError`` if ``command``, which has the options --host and --port, cannot bind to this address."""
+    # vLLM itself reports a used port in many lines, and after it has loaded its model.
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -73,7 +67,7 @@ def require_free_port(host: str, port: int, command: str) -> None:
 
 
 def _prepare_server() -> None:
-    """Run in the child, between fork and exec."""
+    # Runs in the child, between fork and exec.
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     # A shell starts background jobs with SIGINT ignored, and children inherit that. Without this, a forwarded Ctrl-C would be lost.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -86,7 +80,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _end_group(group: int) -> None:
-    """End the remaining processes of a group. A server that was killed cannot end its own children."""
+    # A server that was killed cannot end its own children.
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + _GRACE
         try:

@@ -63,8 +63,7 @@ class Stopped(BaseException):
 class StopFlag:
     """Record SIGTERM (an eviction, a drained node) inside a ``with`` block instead of dying from it.
 
-    Args:
-        file: a file that counts as the signal once it exists: how a launcher passes SIGTERM on to its workers.
+    Once ``file`` exists it counts as the signal: this is how a launcher passes SIGTERM on to its workers.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -83,7 +82,6 @@ class StopFlag:
 
     @property
     def is_set(self) -> bool:
-        """Whether the work should stop."""
         return self._received or (self._file is not None and self._file.exists())
 
     def _record(self, _number: int, _frame: FrameType | None) -> None:
@@ -115,7 +113,6 @@ class StopOnSigterm:
             raise stop_error("stopped after SIGTERM.") from None
 
     def ignore_signals(self) -> None:
-        """Ignore SIGTERM from now on."""
         self._ignore = True
 
     def _interrupt(self, number: int, _frame: FrameType | None) -> None:

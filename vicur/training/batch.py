@@ -1,7 +1,7 @@
 """The responses of a batch, scored by student and teacher, and their loss.
 
 The student's forward gives hidden states only. What the loss needs of the vocabulary is computed from them in tiles, as the objective's
-``signal`` asks: no logits [B, T, V] exist at any time.
+``signal`` requires: no logits [B, T, V] exist at any time.
 """
 
 from __future__ import annotations
@@ -40,27 +40,17 @@ from vicur.training.vision import SharedFeatures
 
 @dataclass(frozen=True, eq=False)
 class Responses:
-    """Responses to a batch of prompts. Those to the same prompt are adjacent.
+    """Responses to a batch of prompts. Those to the same prompt are adjacent."""
 
-    Attributes:
-        rows: the example of each response.
-        ids: token ids of each response.
-        sampled: the rollouts; empty for reference responses.
-        advantages_B: advantage of each response, if the objective reads advantages.
-        metrics: metrics of the responses themselves.
-        external: whether an engine other than the student sampled them.
-    """
-
-    rows: Sequence[TrainingExample]
+    rows: Sequence[TrainingExample]  # the example of each response
     ids: Sequence[tuple[int, ...]]
-    sampled: Sequence[Response]
-    advantages_B: Tensor | None
+    sampled: Sequence[Response]  # the rollouts; empty for reference responses
+    advantages_B: Tensor | None  # if the objective reads advantages
     metrics: Metrics
-    external: bool = False
+    external: bool = False  # whether an engine other than the student sampled them
 
     @property
     def tokens(self) -> int:
-        """Number of tokens of all responses."""
         return sum(map(len, self.ids))
 
     def sampling_logprobs(self, rows: slice) -> Tensor:
@@ -70,7 +60,6 @@ class Responses:
 
 
 def references(rows: Sequence[TrainingExample]) -> Responses:
-    """Return the reference responses of ``rows``."""
     ids = [row.reference for row in rows]
     return Responses(rows, ids, [], None, _length_metrics(ids))
 
@@ -115,21 +104,13 @@ def _length_metrics(ids: Sequence[tuple[int, ...]]) -> Metrics:
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """The loss of some responses, and scores from the same forward.
+    """The loss of some responses, and scores from the same forward. [B, R] tensors have no graph and are zero at padding."""
 
-    Attributes:
-        value: their part of the batch's loss, with its graph.
-        student_BR: the student's log-probabilities of the tokens, without graph, zero at padding.
-        teacher_BR: the teacher's, if the objective reads a teacher.
-        entropy_BR: entropies of the student's distributions, in nats.
-        metrics: means over the tokens.
-    """
-
-    value: Tensor
-    student_BR: Tensor
-    teacher_BR: Tensor | None
-    entropy_BR: Tensor
-    metrics: dict[str, float] = field(default_factory=dict)
+    value: Tensor  # their part of the batch's loss, with its graph
+    student_BR: Tensor  # log-probabilities of the tokens
+    teacher_BR: Tensor | None  # the teacher's, if the objective reads a teacher
+    entropy_BR: Tensor  # of the student's distributions, in nats
+    metrics: dict[str, float] = field(default_factory=dict)  # means over the tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,15 +133,11 @@ def objective_loss(
     clipped: bool = False,
     engine: EngineLogprobs | None = None,
 ) -> Loss:
-    """Return the loss of some responses.
+    """Return the loss of some responses, given the student's states of them.
 
     Args:
-        objective: the objective.
-        student: the student's states of the responses, with their graph.
         weights_BR: weights of the tokens, from :func:`~vicur.training.objectives.token_weights`.
         forbidden: sorted ids of the tokens that are never sampled.
-        teacher: scores of the teacher, if the objective reads one.
-        advantages_B: advantage of each response, if the objective reads advantages.
         old_BR: log-probabilities of the tokens before the first update on them, if the batch serves several.
         clipped: whether PPO's ratio is clipped. Without ``old_BR``, it is 1.
         engine: log-probabilities of an external rollout engine, if policy gradients correct for it.
@@ -214,14 +191,7 @@ def _loss(
 
 
 class ScoredBatch:
-    """A batch of responses with everything that its loss depends on. It may be scored in parts (micro-batches).
-
-    Args:
-        state: student, teacher and settings.
-        responses: the responses.
-        teacher_features: features of their images from the teacher's tower.
-        timer: measures the time spent on the teacher.
-    """
+    """A batch of responses with everything that its loss depends on. It may be scored in parts (micro-batches)."""
 
     def __init__(
         self,
@@ -250,12 +220,7 @@ class ScoredBatch:
             yield slice(start, min(start + size, rows))
 
     def loss(self, part: slice, features: SharedFeatures) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of some rows, as a part of the batch's loss, and its metrics.
-
-        Args:
-            part: the rows.
-            features: features of the images from the student's tower with its current weights.
-        """
+        """Return the loss of some rows, as a part of the batch's loss, and its metrics."""
         state, responses, device = self._state, self.responses, self._state.world.device
         teacher = None if state.teacher is None else self._scores_of(state.teacher, part)
         self._timer.end("teacher")
@@ -285,7 +250,8 @@ class ScoredBatch:
         return value, loss.metrics
 
     def metrics(self) -> Metrics:
-        """Return log-prob gap, entropy and the strength of cue recovery in the first update, in which the student is on policy."""
+        """Return log-prob gap, entropy and the strength of cue recovery."""
+        # Of the first update, in which the student is still the one that sampled.
         metrics = Metrics()
         for loss, mask_BR in self._first.values():
             metrics.add_mean("entropy", float(loss.entropy_BR[mask_BR].sum()), int(mask_BR.sum()))
@@ -295,7 +261,7 @@ class ScoredBatch:
         return metrics
 
     def engine_gap(self) -> Metrics:
-        """Return the log-prob gap between an external rollout engine and the student in the first update."""
+        """Return the gap between an external rollout engine and the student in the first update."""
         metrics = Metrics()
         if self.responses.external:
             for start, (loss, mask_BR) in self._first.items():
@@ -305,6 +271,7 @@ class ScoredBatch:
 
     def _old_logprobs(self, part: slice) -> Tensor | None:
         if self._state.config.updates_per_batch == 1:
+            # PPO's ratio is 1 and nothing is clipped.
             return None
         if not self.responses.external:
             return self.responses.sampling_logprobs(part).to(self._state.world.device)
@@ -329,6 +296,7 @@ class ScoredBatch:
         else:
             scores = TeacherScores(teacher.logprobs(prompts, self.responses.ids[part]))
         scores = scores.to(self._state.world.device)
+        # With one update a batch nothing reads them again, and they may be as large as the activations.
         if self._state.config.updates_per_batch > 1:
             self._teacher_scores[part.start] = scores
         return scores

@@ -36,42 +36,25 @@ _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 @dataclass
 class Progress:
-    """The progress of a training, without tensors.
+    """The progress of a training, without tensors."""
 
-    Attributes:
-        step: number of steps made.
-        best_accuracy: best validation accuracy so far.
-        best_step: number of steps made when it was reached.
-        stale: number of validations since then.
-        records: the metrics of each step, in order, preceded by those of the validation before step 1.
-    """
-
-    step: int
-    best_accuracy: float
-    best_step: int
-    stale: int
-    records: list[dict[str, Any]]
+    step: int  # number of steps made
+    best_accuracy: float  # on the validation questions
+    best_step: int  # number of steps made when it was reached
+    stale: int  # number of validations since then
+    records: list[dict[str, Any]]  # metrics of each step, preceded by those of the validation before step 1
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The state of a training after a step.
-
-    Attributes:
-        progress: its progress.
-        identity: its settings, inputs, seed and code (``vicur.stage.runner.stage_identity``).
-        model: the trained weights by name.
-        best: the trained weights with the best validation accuracy.
-        optimizer: AdamW's state, as ``<weight>.<moment>``.
-        extra: other tensors that change during the training (a moving average).
-    """
+    """The state of a training after a step."""
 
     progress: Progress
-    identity: Mapping[str, Any]
-    model: Mapping[str, Tensor]
-    best: Mapping[str, Tensor]
-    optimizer: Mapping[str, Tensor]
-    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    identity: Mapping[str, Any]  # settings, inputs, seed and code: vicur.stage.runner.stage_identity
+    model: Mapping[str, Tensor]  # the trained weights by name
+    best: Mapping[str, Tensor]  # those with the best validation accuracy
+    optimizer: Mapping[str, Tensor]  # AdamW's state, as <weight>.<moment>
+    extra: Mapping[str, Tensor] = field(default_factory=dict)  # other tensors that change, such as a moving average
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -111,6 +94,7 @@ def restore_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], world: World
 ) -> None:
     """Restore rank 0's state from :func:`optimizer_state` on all ranks."""
+    # Weights' names contain dots, moments' names do not.
     moments: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name, _, moment = key.rpartition(".")

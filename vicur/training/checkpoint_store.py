@@ -30,21 +30,13 @@ _NAME = re.compile(r"step-\d{6}")
 
 @dataclass(frozen=True, eq=False)
 class CheckpointStore:
-    """The checkpoints of one training.
-
-    Attributes:
-        folder: folder on this machine.
-        remote: their copies on S3.
-        identity: identity of the training.
-        keep: number of newest checkpoints to keep.
-        fork_from: checkpoints of another training to start from as long as this one has none.
-    """
+    """The checkpoints of one training."""
 
     folder: Path
-    remote: S3Folders | None
+    remote: S3Folders | None  # copies on S3
     identity: Mapping[str, Any]
-    keep: int
-    fork_from: CheckpointStore | None = None
+    keep: int  # number of newest checkpoints to keep
+    fork_from: CheckpointStore | None = None  # used until the training has checkpoints itself
 
     @classmethod
     def from_context(cls, context: Context, keep: int) -> CheckpointStore:
@@ -99,7 +91,6 @@ class CheckpointStore:
 
     @property
     def address(self) -> str:
-        """Folder or S3 address, for messages."""
         return str(self.folder) if self.remote is None else self.remote.address
 
     def _intact(self) -> Iterator[tuple[str, Checkpoint]]:
@@ -140,12 +131,11 @@ class CheckpointStore:
 
 
 def _checkpoints(names: Iterable[str]) -> list[str]:
-    """Return the names of checkpoints, in the order of their steps. Other things in a user's folder are ignored."""
+    # A user's folder may contain other things. The names sort by step.
     return sorted(name for name in names if _NAME.fullmatch(name))
 
 
 def _locations(address: str | None, work: Path) -> tuple[Path, S3Folders | None]:
-    """Return the local folder and the S3 copy of an address."""
     if address is None:
         return work, None
     if is_s3(address):

@@ -39,13 +39,7 @@ def logprob_gap(teacher_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Metr
 
 
 def engine_gap(engine_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Metrics:
-    """Return mean and maximum of |log q(y_n) - log p_theta(y_n)| over tokens, in nats, before the first update on them.
-
-    Args:
-        engine_BR: log q, of the engine that sampled the tokens.
-        student_BR: log p_theta, of the trainer's forward.
-        mask_BR: true at tokens of a response.
-    """
+    """Return mean and maximum of |log q(y_n) - log p_theta(y_n)| over tokens, in nats: q of the engine, p_theta of the trainer."""
     # A NaN of the student itself is not the engine's fault. The loss reports it.
     gap_N = (engine_BR - student_BR)[mask_BR & ~student_BR.isnan()].abs()
     metrics = Metrics()
@@ -56,16 +50,7 @@ def engine_gap(engine_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Metric
 
 
 def require_small_engine_gap(metrics: Mapping[str, float], limit: float, step: int) -> None:
-    """Check that rollouts come from nearly the student's own distribution.
-
-    Args:
-        metrics: metrics of the step, including :func:`engine_gap`.
-        limit: largest mean gap.
-        step: number of the step, from 0.
-
-    Raises:
-        VicurError: if the mean gap is larger, or NaN.
-    """
+    """Raise a ``VicurError`` if the mean engine gap is above the limit, or NaN: the rollouts are then not on policy."""
     # Written as a negation, so that NaN fails.
     if ENGINE_GAP_MEAN in metrics and not metrics[ENGINE_GAP_MEAN] <= limit:
         raise VicurError(
@@ -91,17 +76,9 @@ def epoch_leakage(
 ) -> dict[str, float]:
     """Return the counts of :func:`hint_leakage` summed over an epoch (the paper's table), at the step that ends one.
 
-    A step belongs to the epoch in which its batch starts.
-
-    Args:
-        records: metrics of the steps so far, each with its number (from 1) as ``step``.
-        step: number of the newest step.
-        batch_size: prompts a step.
-        examples: prompts an epoch.
-
-    Returns:
-        ``leakage/epoch``, counted from 1, and its sums. Empty if the step does not end an epoch or nothing was sampled in it.
+    Empty if step ``step`` (from 1) does not end an epoch, or nothing was sampled in it.
     """
+    # A step belongs to the epoch in which its batch starts.
     epoch = (step - 1) * batch_size // examples
     if step * batch_size // examples == epoch:
         return {}
@@ -126,11 +103,7 @@ def reward_metrics(rewards_GN: Tensor) -> Metrics:
 
 
 class RecoveryNorms:
-    """Record the strength of cue recovery inside a ``with`` block: the norm of a sink's update over the norm of its state.
-
-    Args:
-        model: any model. Without the module there are no metrics.
-    """
+    """Record the strength of cue recovery inside a ``with`` block: the norm of a sink's update over the norm of its state."""
 
     def __init__(self, model: nn.Module) -> None:
         self._module = next((m for m in model.modules() if isinstance(m, CueRecovery)), None)
@@ -149,8 +122,8 @@ class RecoveryNorms:
             self._hook.remove()
 
     def metrics(self) -> Metrics:
-        """Return the mean over sinks and layers."""
         metrics = Metrics()
+        # A mean over sinks and layers.
         if self._ratios:
             ratios = torch.cat(self._ratios)
             metrics.add_mean("recovery/update_ratio", float(ratios.sum()), len(ratios))

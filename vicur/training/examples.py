@@ -18,31 +18,18 @@ from vicur.wording import listed
 
 @dataclass(frozen=True, eq=False)
 class TrainingExample:
-    """An example with its prompts.
-
-    Attributes:
-        example: question and answer.
-        student: the student's prompt.
-        teacher: the same prompt with the hint, or the student's prompt if there is no privilege.
-        reference: token ids of the reference response, if the objective learns from references.
-    """
+    """An example with its prompts."""
 
     example: Example
     student: Prompt
-    teacher: Prompt
-    reference: tuple[int, ...] = ()
+    teacher: Prompt  # with the hint; the student's prompt if there is no privilege
+    reference: tuple[int, ...] = ()  # token ids of the reference response, if the objective learns from it
 
 
 def training_examples(
     examples: Sequence[Example], cues: dict[str, str], chat: Chat, config: TrainConfig
 ) -> tuple[list[TrainingExample], dict[str, str]]:
-    """Build the prompts of all examples.
-
-    Args:
-        examples: the distillation pool.
-        cues: extracted cues by example id.
-        chat: the student's chat.
-        config: settings of the training.
+    """Build the prompts of all examples, given their cues by example id.
 
     Returns:
         The usable examples, and the reason why each of the others was skipped, by example id.

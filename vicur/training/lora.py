@@ -26,12 +26,9 @@ def target_pattern(settings: Lora) -> str:
 
 
 class Adapters:
-    """The low-rank updates of a student. They start at zero, so at step 0 the student equals its base.
+    """The low-rank updates of a student, of which only these remain trainable.
 
-    Args:
-        student: the student. Afterwards only the updates are trainable.
-        settings: rank, scale and layers.
-        seed: root seed of the updates' weights.
+    They start at zero, so at step 0 the student equals its base.
     """
 
     def __init__(self, student: Qwen3VLForConditionalGeneration, settings: Lora, seed: int) -> None:
@@ -61,9 +58,7 @@ def merged_parameters(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the parameters that :meth:`Adapters.merge` would leave, by their names, without changing the student.
 
-    Args:
-        student: with low-rank updates or without.
-        full: returns the full tensor of a (possibly sharded) parameter.
+    ``full`` returns the full tensor of a (possibly sharded) parameter.
     """
     updated = {name: module for name, module in student.named_modules() if isinstance(module, Linear)}
     for name, weight in student.named_parameters():

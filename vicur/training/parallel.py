@@ -29,8 +29,7 @@ T = TypeVar("T")
 
 
 class _CallInForward(nn.Module):
-    """Call a function as the forward of a module that contains ``model``."""
-
+    # DDP and FSDP find the parameters in the submodule, and act when the forward calls the function.
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
@@ -40,12 +39,7 @@ class _CallInForward(nn.Module):
 
 
 class ParallelModel(ABC):
-    """A model and how to compute with it.
-
-    Args:
-        model: the model. Its parameters may be sharded but keep their names.
-        bf16: whether float32 weights are cast to bfloat16 for computing.
-    """
+    """A model and how to compute with it. Its parameters may be sharded but keep their names."""
 
     def __init__(self, model: Qwen3VLForConditionalGeneration, *, bf16: bool) -> None:
         self.model = model
@@ -82,7 +76,6 @@ class SingleModel(ParallelModel):
     """A model that one process holds on its own."""
 
     def run(self, function: Callable[[], T]) -> T:
-        """Return the result of ``function``."""
         with self._autocast():
             return function()
 
@@ -95,38 +88,31 @@ class DdpModel(ParallelModel):
         self._ddp: Any = None
 
     def start(self) -> None:
-        """Join the replicas."""
+        # Buffers are constants, so that there is nothing to broadcast before a forward.
         self._ddp = DistributedDataParallel(
             _CallInForward(self.model), forward_sync_buffers=False, gradient_as_bucket_view=True
         )
 
     def run(self, function: Callable[[], T]) -> T:
-        """Return the result of ``function`` on this process's replica."""
         # Not through DDP, whose forward prepares for a backward that reaches every weight.
         with self._autocast():
             return function()
 
     def run_for_backward(self, function: Callable[[], T]) -> T:
-        """Return the result of ``function``. The backward averages the gradients of all trained weights."""
         with self._autocast():
             result: T = self._ddp(function)
             return result
 
     def no_sync(self) -> AbstractContextManager[None]:
-        """Accumulate gradients inside the block without averaging them."""
         context: AbstractContextManager[None] = self._ddp.no_sync()
         return context
 
 
 class FsdpModel(ParallelModel):
-    """A model sharded over the processes (FSDP2). The weights of a layer are gathered while it computes.
+    """A model sharded over the processes (FSDP2), in place. The weights of a layer are gathered while it computes.
 
-    Args:
-        model: the model, preferably in CPU memory. It is sharded in place, layer by layer, and its shards move to the mesh's device.
-        mesh: all processes.
-        device: this process's device.
-        bf16: whether weights are gathered, and computed with, in bfloat16. Gradients are averaged in float32.
-        vision: whether the vision tower is sharded as well.
+    With ``bf16`` they are gathered, and computed with, in bfloat16; gradients are averaged in float32. The vision tower is sharded if
+    ``vision`` is set.
     """
 
     def __init__(
@@ -152,14 +138,12 @@ class FsdpModel(ParallelModel):
         self._root: Any = fully_shard(_CallInForward(model), ignored_params=ignored, **settings)
 
     def start(self) -> None:
-        """Initialise FSDP's state."""
         # FSDP makes the module of the first forward the root. Otherwise that could be a single layer. The forward also gathers weights; the
         # optimizer, created afterwards, must see the shards.
         self.run(lambda: None)
         self.reshard()
 
     def run(self, function: Callable[[], T]) -> T:
-        """Return the result of ``function``. All processes call this together."""
         with warnings.catch_warnings():
             # The features of one image are a view of the tower's output for all images. Nothing writes to them.
             warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
@@ -168,7 +152,6 @@ class FsdpModel(ParallelModel):
 
     @contextmanager
     def unsharded(self) -> Iterator[None]:
-        """Hold all weights in each process inside the block."""
         # Responses end at different lengths, so processes take different numbers of decoding steps.
         for module in self._layers:
             module.unshard()
@@ -181,14 +164,13 @@ class FsdpModel(ParallelModel):
             self.reshard()
 
     def reshard(self) -> None:
-        """Free the gathered weights."""
         for module in [*self._layers, self._root]:
             module.reshard()
 
 
 @dataclass(frozen=True, eq=False)
 class ParallelPlan:
-    """How the models of a training are distributed over its processes. ``mesh`` is set if they are sharded."""
+    """Distributes the models of a training over its processes. ``mesh`` is set if they are sharded."""
 
     config: TrainConfig
     world: World
@@ -207,13 +189,12 @@ class ParallelPlan:
         return self.world.device if self.mesh is None else torch.device("cpu")
 
     def student(self, model: Qwen3VLForConditionalGeneration) -> ParallelModel:
-        """Distribute the student."""
         if self.mesh is None and self.world.size > 1:
             return DdpModel(model, bf16=self._bf16)
         return self.average(model)
 
     def average(self, model: Qwen3VLForConditionalGeneration) -> ParallelModel:
-        """Distribute a moving average of the student."""
+        """Distribute a copy of the student."""
         if self.mesh is None:
             # Every process computes the same average from its replica of the student, so there is nothing to synchronise.
             return SingleModel(model, bf16=self._bf16)

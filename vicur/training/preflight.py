@@ -21,16 +21,7 @@ _PIXELS = ("image_mean", "image_std", "rescale_factor")
 
 
 def require_fit(config: TrainConfig, inputs: Mapping[str, Path], chat: Chat) -> None:
-    """Check that base and teacher fit each other and the settings.
-
-    Args:
-        config: settings of the training.
-        inputs: ``base``, and ``teacher`` if that is another checkpoint.
-        chat: the base's chat.
-
-    Raises:
-        VicurError: if they do not.
-    """
+    """Raise a ``VicurError`` if base and teacher do not fit each other and the settings."""
     base = read_config(inputs["base"])
     _require_same_module(base, inputs["base"], config)
     if isinstance(config.trained, Lora):
@@ -40,7 +31,7 @@ def require_fit(config: TrainConfig, inputs: Mapping[str, Path], chat: Chat) -> 
 
 
 def _require_same_module(base: Qwen3VLConfig, folder: Path, config: TrainConfig) -> None:
-    """Check that a base's cue recovery module is trained further: a new one would discard its weights."""
+    # A base's cue recovery module must be trained further: a new one would discard its weights.
     if not isinstance(base, Qwen3VLStudentConfig):
         return
     present = base.recovery_settings
@@ -74,7 +65,7 @@ def _require_low_rank(base: Qwen3VLConfig, lora: Lora, config: TrainConfig) -> N
 
 
 def _require_same_input(folder: Path, base: Qwen3VLConfig, chat: Chat, config: TrainConfig) -> None:
-    """Check that the student's token ids and patches mean the same to the teacher, which reads them."""
+    # The teacher reads the student's token ids and patches, so they must mean the same to it.
     other, other_chat = read_config(folder), Chat.load(folder)
     own, others = chat.tokenizer.get_vocab(), other_chat.tokenizer.get_vocab()
     differing = sorted(token for token in own.keys() | others.keys() if own.get(token) != others.get(token))

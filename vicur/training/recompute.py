@@ -18,12 +18,7 @@ def recompute_activations(model: PreTrainedModel, *, use_reentrant: bool = False
 
 
 class Recomputation:
-    """Gradient checkpointing that can be limited to the forwards before a backward.
-
-    Args:
-        model: the model.
-        enabled: if false, :meth:`active` does nothing.
-    """
+    """Gradient checkpointing that can be limited to the forwards before a backward. If not ``enabled``, it does nothing."""
 
     def __init__(self, model: PreTrainedModel, *, enabled: bool) -> None:
         self._layers: list[nn.Module] = []

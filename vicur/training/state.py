@@ -50,29 +50,15 @@ _Loaded = tuple[ParallelModel, Recomputation, FrozenFeatures | None, Adapters | 
 
 @dataclass(frozen=True, eq=False)
 class TrainState:
-    """Everything that a training step reads or changes.
-
-    Attributes:
-        world: this process among those of the training.
-        parallel: the student, as the processes hold it.
-        recomputation: its gradient checkpointing.
-        vision: its vision tower.
-        adapters: its low-rank updates, if those are trained.
-        teacher: the model that scores its responses, if there is one.
-        chat: prompts and tokenizer of student and teacher.
-        optimizer: optimizer of the student's trained weights.
-        engine: the rollout engine.
-        config: settings of the training.
-        seed: root seed.
-    """
+    """Everything that a training step reads or changes."""
 
     world: World
-    parallel: ParallelModel
+    parallel: ParallelModel  # the student
     recomputation: Recomputation
     vision: StudentVision
-    adapters: Adapters | None
+    adapters: Adapters | None  # LoRA only
     teacher: AnyTeacher | None
-    chat: Chat
+    chat: Chat  # of student and teacher: their tokens and patches are the same
     optimizer: torch.optim.Optimizer
     engine: RolloutEngine
     config: TrainConfig
@@ -80,7 +66,6 @@ class TrainState:
 
     @property
     def student(self) -> Qwen3VLForConditionalGeneration:
-        """The student's model."""
         return self.parallel.model
 
     def learning_rate(self, step: int) -> float:
@@ -92,7 +77,6 @@ class TrainState:
         return {} if self.teacher is None else self.teacher.state()
 
     def close(self) -> None:
-        """Release engines and connections."""
         self.engine.close()
         if self.teacher is not None:
             self.teacher.close()
@@ -101,14 +85,10 @@ class TrainState:
 def build_state(
     config: TrainConfig, inputs: Mapping[str, Path], chat: Chat, seed: int, world: World, work: Path
 ) -> TrainState:
-    """Load the models of a training and build its optimizer and engines.
+    """Load the models of a training and build its optimizer and engines. All processes of ``world`` call this together.
 
     Args:
-        config: settings of the training.
         inputs: ``base``, and ``teacher`` if that is another checkpoint.
-        chat: the base's chat.
-        seed: root seed of new weights.
-        world: the processes of the training. All of them call this together.
         work: folder for caches that last as long as the training.
 
     Raises:
@@ -197,12 +177,9 @@ def _choose_trained(student: Qwen3VLForConditionalGeneration, config: TrainConfi
 
 
 def final_student(state: TrainState, weights: Mapping[str, Tensor], base: Path) -> Qwen3VLForConditionalGeneration:
-    """Return the student to be saved, on rank 0: with the given weights, and low-rank updates merged. It cannot be trained afterwards.
+    """Return the student to be saved, on rank 0: with the given trained weights, and low-rank updates merged.
 
-    Args:
-        state: the state of the training.
-        weights: trained weights, from :meth:`~vicur.training.world.World.collect`.
-        base: the base that the student started from.
+    It cannot be trained afterwards.
     """
     student, adapters = state.student, state.adapters
     if isinstance(state.parallel, FsdpModel):
@@ -220,8 +197,6 @@ def final_student(state: TrainState, weights: Mapping[str, Tensor], base: Path) 
 
 @dataclass(frozen=True, eq=False)
 class _TeacherBuilder:
-    """Builds the teacher of a training."""
-
     config: TrainConfig
     inputs: Mapping[str, Path]
     plan: ParallelPlan

@@ -1,6 +1,6 @@
 """The teachers: models that score the student's responses, and how they change while the student trains.
 
-A teacher scores with features of its own vision tower. While both towers have the same weights these are the student's; otherwise the
+A teacher scores with the features of its vision tower. While both towers have the same weights these are the student's; otherwise the
 teacher encodes each image once for each state of its weights.
 """
 
@@ -31,20 +31,13 @@ Features = dict[str, ImageFeatures]
 
 @dataclass(frozen=True, eq=False)
 class TeacherScores:
-    """What an objective reads from the teacher, without gradient, as its ``signal`` asks.
+    """The teacher's part of an objective, without gradient: one of these, depending on its ``signal``."""
 
-    Attributes:
-        logprobs_N: log-probabilities of the sampled tokens.
-        top: the teacher's most likely tokens.
-        states: states of the responses, for a divergence over the vocabulary.
-    """
-
-    logprobs_N: Tensor | None = None
-    top: TopTokens | None = None
-    states: ResponseStates | None = None
+    logprobs_N: Tensor | None = None  # of the sampled tokens; for signal "topk" too
+    top: TopTokens | None = None  # signal "topk"
+    states: ResponseStates | None = None  # signal "vocabulary": a divergence needs the whole distribution
 
     def to(self, device: torch.device) -> TeacherScores:
-        """Return the scores on another device."""
         return TeacherScores(
             None if self.logprobs_N is None else self.logprobs_N.to(device),
             None if self.top is None else self.top.to(device),
@@ -56,11 +49,8 @@ class TeacherScores:
 def teacher_scores(objective: Objective, teacher: ResponseStates, forbidden: Tensor) -> TeacherScores:
     """Return what ``objective`` reads from the teacher's states of the responses.
 
-    Args:
-        forbidden: sorted ids of the tokens that are never sampled.
-
     Raises:
-        VicurError: if the objective asks for more top tokens than the vocabulary has.
+        VicurError: if the objective needs more top tokens than the vocabulary has.
     """
     arguments = teacher.hidden_NH, teacher.head_VH, teacher.targets_N[:, None], forbidden
     match objective.signal:
@@ -76,12 +66,9 @@ def teacher_scores(objective: Objective, teacher: ResponseStates, forbidden: Ten
 
 
 class Teacher(ABC):
-    """A model that scores responses.
+    """A model that scores responses."""
 
-    Attributes:
-        parallel_models: its models, if the training process holds them.
-    """
-
+    # Its models, if the training process holds them.
     parallel_models: tuple[ParallelModel, ...] = ()
 
     @abstractmethod
@@ -117,7 +104,6 @@ class ModelTeacher(Teacher):
 
     @property
     def model(self) -> Qwen3VLForConditionalGeneration:
-        """The model."""
         return self.parallel.model
 
     @contextmanager
@@ -127,19 +113,11 @@ class ModelTeacher(Teacher):
             yield
 
     def reshard(self) -> None:
-        """Free weights that were gathered for scoring."""
         self.parallel.reshard()
 
 
 class FrozenTeacher(ModelTeacher):
-    """A frozen model: the student's base, or another checkpoint.
-
-    Args:
-        parallel: the model, without gradients.
-        cached: cached features of its tower.
-        starts_as_student: whether its tower has the weights that the student's starts from.
-        student_tower_trained: whether the student's tower is trained.
-    """
+    """A frozen model: the student's base, whose tower ``starts_as_student``, or another checkpoint."""
 
     def __init__(
         self,
@@ -155,7 +133,6 @@ class FrozenTeacher(ModelTeacher):
         self._cached = cached
 
     def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
-        """Return the student's features while the towers are equal, otherwise cached features of this tower."""
         if self._always_equal or (self._equal_at_first and step == 0):
             # The features of step 0 do not enter the cache: a trained tower encodes a batch in one pass, which rounds differently. A
             # resumed training, which encodes these images later, must get the same bits.
@@ -165,14 +142,7 @@ class FrozenTeacher(ModelTeacher):
 
 
 class AdapterOffTeacher(FrozenTeacher):
-    """The student's own frozen backbone, with LoRA and cue recovery switched off while it scores.
-
-    Args:
-        parallel: the student, which stays trainable.
-        cached: cached features of its tower without the adapters.
-        adapters: its low-rank updates, if it has any.
-        student_tower_trained: whether these change its tower.
-    """
+    """The student's own frozen backbone, with LoRA and cue recovery switched off while it scores."""
 
     def __init__(
         self,
@@ -187,9 +157,9 @@ class AdapterOffTeacher(FrozenTeacher):
 
     @contextmanager
     def scoring(self) -> Iterator[None]:
-        """Make the student compute its base's function inside the block, without gradients."""
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
+            # What is left is the base: both start at zero and the backbone is frozen.
             stack.enter_context(cue_recovery_off(self.model))
             if self._adapters is not None:
                 stack.enter_context(self._adapters.off())
@@ -197,13 +167,9 @@ class AdapterOffTeacher(FrozenTeacher):
 
 
 class AverageTeacher(ModelTeacher):
-    """A moving average of the student: T <- decay T + (1 - decay) theta, over its trained weights in float32.
+    """A moving average of the student: T <- decay T + (1 - decay) theta, over its ``trained`` weights in float32.
 
-    Args:
-        parallel: a copy of the student at step 0, distributed like the student.
-        trained: names of the trained weights.
-        decay: share of the average that an update keeps.
-        student_tower_trained: whether the student's tower is trained, and therefore averaged.
+    ``parallel`` is a copy of the student at step 0, distributed like the student.
     """
 
     def __init__(
@@ -215,7 +181,7 @@ class AverageTeacher(ModelTeacher):
         self._own_tower = student_tower_trained
 
     def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
-        """Return the student's features while the towers are equal, otherwise encode with this tower, which each update changes."""
+        # Each update changes a trained tower, so nothing is cached.
         if step == 0 or not self._own_tower:
             return {key: features.to(self.model.device) for key, features in student.items()}
         with self.scoring():
@@ -223,13 +189,12 @@ class AverageTeacher(ModelTeacher):
 
     @torch.no_grad()
     def update(self, student: Qwen3VLForConditionalGeneration) -> None:
-        """Move the average towards the student."""
         weights = dict(student.named_parameters())
         for name, average in self.state().items():
             average.lerp_(weights[name].to(average.device), 1 - self._decay)
 
     def state(self) -> Mapping[str, Tensor]:
-        """Return the averaged weights by name."""
+        # Scoring may have left gathered copies in the place of the shards.
         self.parallel.reshard()
         weights = dict(self.model.named_parameters())
         return {name: weights[name].detach() for name in self._trained}

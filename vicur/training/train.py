@@ -59,14 +59,11 @@ class TrainSummary(Summary):
 
 
 def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> TrainSummary:
-    """Train one student.
+    """Train one student and write it to ``output``: a checkpoint, ``vicur.json`` and ``metrics.jsonl``.
 
     Args:
-        config: method and settings.
         inputs: ``dataset``, ``cues``, ``base`` (a Qwen3-VL checkpoint with its tokenizer and image processor), and ``teacher`` if that
             is another checkpoint.
-        output: folder for the student: a checkpoint, ``vicur.json`` and ``metrics.jsonl``.
-        context: run, seed, tracker, and the work folder, which checkpoints go to.
 
     Raises:
         VicurError: if the settings do not fit base, teacher, dataset, cues or this machine. Most of this is checked before any weights are
@@ -84,22 +81,14 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
 
 
 def assist_training(config: TrainConfig, inputs: Mapping[str, Path], seed: int) -> None:
-    """Take part in a training of several machines, on one that is not machine 0. This machine writes no output.
-
-    Args:
-        config: the same settings as on machine 0.
-        inputs: the inputs of :func:`train`, on this machine.
-        seed: root seed.
-
-    Raises:
-        VicurError: as :func:`train`.
-    """
+    """Take part in a training of several machines, on one that is not machine 0. This machine writes no output."""
     device, machines, processes = _prepare(config, inputs)
     assist(config, inputs, seed, processes, device, machines)
 
 
 def _prepare(config: TrainConfig, inputs: Mapping[str, Path]) -> tuple[str, Machines, int]:
-    """Check what can be checked before loading weights. Returns the device, the machines, and the number of processes on this one."""
+    """Return the device, the machines, and the number of processes on this one, after checking the settings against them."""
+    # Everything that needs no weights is checked here, before minutes are spent on loading some.
     device, machines = resolve_device(config.device, "training.device"), Machines.from_environment()
     processes = local_process_count(config.distribution, device)
     require_equal_shares(config, processes * machines.count)
@@ -109,11 +98,8 @@ def _prepare(config: TrainConfig, inputs: Mapping[str, Path]) -> tuple[str, Mach
 
 
 def require_equal_shares(config: TrainConfig, processes: int) -> None:
-    """Check that all processes can take the same number of prompts, and so make the same number of forwards.
-
-    Raises:
-        VicurError: if the batch cannot be divided like that.
-    """
+    """Raise a ``VicurError`` unless all processes can take the same number of prompts."""
+    # Each forward of a sharded model is a collective, so all processes must make the same number of them.
     if config.batch_size % processes:
         raise VicurError(
             f"a batch of {config.batch_size} prompts cannot be divided equally among {processes} processes.",
@@ -132,16 +118,7 @@ def train_rank(
 ) -> TrainSummary | None:
     """Train one student, as one of the processes of ``world``. Rank 0 writes the student and returns the summary.
 
-    Args:
-        config: method and settings.
-        inputs: as for :func:`train`.
-        output: folder for the student.
-        context: run, seed, tracker and work folder.
-        world: this process among the others.
-        stop: a file that stops the training once it exists.
-
-    Raises:
-        VicurError: as :func:`train`.
+    The training stops once the file ``stop`` exists.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -163,6 +140,7 @@ def train_rank(
     if not world.is_main:
         return None
     student = final_student(state, weights, inputs["base"])
+    # The record becomes vicur.json.
     record = _record(config, inputs, context, world, progress)
     save_model(student, output, chat_folder=inputs["base"], record=record)
     write_metrics(progress, output / "metrics.jsonl")
@@ -207,11 +185,6 @@ def _record(
 
 
 def _require_images(examples: Sequence[TrainingExample]) -> None:
-    """Check that every example has an image.
-
-    Raises:
-        VicurError: if one has none.
-    """
     # DDP waits for gradients of all trained weights in every process. A share without images has none for the tower.
     without = [row.example.id for row in examples if not row.student.pixels]
     if without:

@@ -107,20 +107,13 @@ def fit(
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Train the student, starting from the newest checkpoint if there is one.
 
-    Args:
-        state: the state to train.
-        examples: the training examples.
-        validation: the validation questions.
-        store: checkpoints of this training.
-        context: receives metrics and progress.
-        stop: a file that stops the training once it exists, as SIGTERM does.
+    SIGTERM stops the training after the current step, as does the file ``stop`` once it exists.
 
     Returns:
         The progress, and on rank 0 the weights to save: the best or the last.
 
     Raises:
-        VicurError: if the loss is not finite, the checkpoints belong to another training, or SIGTERM arrived (after the current step and a
-            checkpoint).
+        VicurError: if the loss is not finite, the checkpoints belong to another training, or the training was stopped.
     """
     config, world = state.config, state.world
     with StopFlag(stop) as stop_flag:
@@ -179,8 +172,8 @@ def _resume_or_start(
 
 
 def _save(state: TrainState, best: dict[str, Tensor], progress: Progress, store: CheckpointStore) -> None:
-    """Write a checkpoint. All ranks take part in collecting the tensors; rank 0 writes."""
     world = state.world
+    # All ranks take part in collecting sharded tensors; rank 0 writes.
     checkpoint = Checkpoint(
         progress=progress,
         identity=store.identity,
@@ -196,7 +189,6 @@ def _save(state: TrainState, best: dict[str, Tensor], progress: Progress, store:
 def _validate(
     state: TrainState, validation: Validation, progress: Progress, best: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Validate the student, and return the best weights so far."""
     accuracy = validation.accuracy(state, progress.step)
     progress.records[-1]["validation_accuracy"] = accuracy
     if accuracy > progress.best_accuracy:
@@ -207,8 +199,7 @@ def _validate(
 
 
 def _log(progress: Progress, context: Context) -> None:
-    """Log the records that the tracker does not have yet."""
-    # The tracker is the only one that knows: a killed process cannot say how far it got.
+    # Only the tracker knows which records it has: a killed process cannot say how far it got.
     logged = context.tracker.last_step(IN_EVERY_RECORD)
     for record in progress.records:
         if record["step"] > logged:
@@ -217,7 +208,6 @@ def _log(progress: Progress, context: Context) -> None:
 
 
 def write_metrics(progress: Progress, path: Path) -> None:
-    """Write all records, a JSON line each."""
     path.write_text("".join(json.dumps(record) + "\n" for record in progress.records), encoding="utf-8")
 
 

@@ -18,17 +18,11 @@ from vicur.training.recompute import Recomputation
 
 
 class SharedFeatures:
-    """Features of a batch's images.
-
-    Args:
-        encoded: features by image key, with the tower's graph if it is trained.
-
-    Attributes:
-        values: the features as leaves, for the forwards of micro-batches.
-    """
+    """Features of a batch's images, given those that the tower returned, with its graph if it is trained."""
 
     def __init__(self, encoded: Mapping[str, ImageFeatures]) -> None:
         self._encoded = [tensor for features in encoded.values() for tensor in _tensors(features)]
+        # By image key, as leaves for the forwards of micro-batches.
         self.values = {key: features.detach() for key, features in encoded.items()}
         self._leaves = [tensor for features in self.values.values() for tensor in _tensors(features)]
         for encoded_tensor, leaf in zip(self._encoded, self._leaves, strict=True):
@@ -50,13 +44,7 @@ class SharedFeatures:
 
 
 class StudentVision:
-    """The student's vision tower.
-
-    Args:
-        parallel: the student.
-        recomputation: the student's gradient checkpointing.
-        frozen: cached features, if the tower is not trained.
-    """
+    """The student's vision tower. ``frozen`` are cached features, if it is not trained."""
 
     def __init__(self, parallel: ParallelModel, recomputation: Recomputation, frozen: FrozenFeatures | None) -> None:
         self._parallel = parallel

@@ -23,22 +23,13 @@ _TIMEOUT = timedelta(hours=2)
 
 @dataclass(frozen=True)
 class World:
-    """This process among those of a training.
+    """This process among those of a training. Rank 0 writes all outputs."""
 
-    Attributes:
-        device: device of the student.
-        teacher_device: device of the teacher.
-        rank: rank over all machines. Rank 0 writes all outputs.
-        size: number of processes on all machines.
-        local_rank: rank on this machine.
-        local_size: number of processes on this machine.
-    """
-
-    device: torch.device
+    device: torch.device  # of the student
     teacher_device: torch.device
-    rank: int = 0
+    rank: int = 0  # over all machines
     size: int = 1
-    local_rank: int = 0
+    local_rank: int = 0  # on this machine
     local_size: int = 1
 
     @classmethod
@@ -58,7 +49,6 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is rank 0."""
         return self.rank == 0
 
     def one_at_a_time(self, function: Callable[[], T]) -> T:
@@ -84,7 +74,6 @@ class World:
         return values
 
     def broadcast(self, value: T) -> T:
-        """Return rank 0's value."""
         if self.size == 1:
             return value
         values = [value]
@@ -92,7 +81,6 @@ class World:
         return values[0]
 
     def any(self, flag: bool) -> bool:
-        """Return whether the flag is set in any process."""
         return any(self.gather(flag))
 
     @torch.no_grad()
@@ -124,12 +112,10 @@ class World:
 
 
 def devices_for(local_rank: int, config: DistributionConfig, device: str) -> tuple[torch.device, torch.device]:
-    """Return the devices of student and teacher in a process.
-
-    Separate teachers have the second half of the machine's GPUs.
-    """
+    """Return the devices of student and teacher in a process."""
     if device == "cpu":
         return torch.device("cpu"), torch.device("cpu")
+    # Separate teachers have the second half of the machine's GPUs.
     offset = torch.cuda.device_count() // 2 if config.teacher_devices == "separate" else 0
     return torch.device("cuda", local_rank), torch.device("cuda", local_rank + offset)
 

@@ -9,16 +9,10 @@ from torch import Tensor
 def token_weights(mask_BR: Tensor, responses: int | None = None) -> Tensor:
     """Return the weights whose weighted sum is the mean over responses of the mean over their tokens: w_n = 1 / (|y| M).
 
-    A weight depends only on the length of its response and on M, so the losses of micro-batches add up to the loss of their batch, and
-    ``weights_BR[mask_BR]`` are the weights of packed tokens. A response without tokens counts as zero.
-
-    Args:
-        mask_BR: true at tokens of a response, false at padding.
-        responses: M, the number of responses in the batch, over all micro-batches and processes. Default: the rows of the mask.
-
-    Returns:
-        float32 [B, R], zero at padding.
+    M is the number of ``responses`` in the batch, over all micro-batches and processes (default: the rows of the mask). Weights are zero at
+    padding, and a response without tokens counts as zero.
     """
+    # A weight depends only on the length of its response and on M. So losses of micro-batches add up, and packing keeps the weights.
     lengths_B1 = mask_BR.sum(-1, keepdim=True).clamp(min=1)
     return mask_BR / (lengths_B1.float() * (len(mask_BR) if responses is None else responses))
 

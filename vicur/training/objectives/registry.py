@@ -25,24 +25,15 @@ of a divergence and its pull (see ``vicur.training.objectives.vocabulary``)."""
 
 @dataclass(frozen=True, eq=False)
 class TokenScores:
-    """Scores of the N sampled tokens of some responses. All log-probabilities are in nats.
+    """Scores of the N sampled tokens of some responses. Log-probabilities are in nats, and the student's have their graph."""
 
-    Attributes:
-        student_N: the student's log-probabilities, with their graph.
-        weights_N: weights of the tokens in the loss, from :func:`~vicur.training.objectives.token_weights`.
-        teacher_N: the teacher's log-probabilities, if the objective reads a teacher.
-        advantages_N: advantage of each token's response, if the objective reads advantages.
-        old_N: the student's log-probabilities before the first update on the batch. ``None`` if there is one update only: PPO's ratio is
-            then 1.
-        student_NK: the student's log-probabilities of the teacher's K most likely tokens, with their graph, if the signal is ``topk``.
-        teacher_NK: the teacher's.
-    """
-
-    student_N: Tensor
-    weights_N: Tensor
-    teacher_N: Tensor | None = None
-    advantages_N: Tensor | None = None
+    student_N: Tensor  # log-probabilities
+    weights_N: Tensor  # from token_weights
+    teacher_N: Tensor | None = None  # if the objective reads a teacher
+    advantages_N: Tensor | None = None  # of each token's response, if the objective reads advantages
+    # The student's log-probabilities before the first update on the batch. None if there is one update only: PPO's ratio is then 1.
     old_N: Tensor | None = None
+    # Log-probabilities of the teacher's K most likely tokens, if the signal is topk.
     student_NK: Tensor | None = None
     teacher_NK: Tensor | None = None
 
@@ -88,11 +79,7 @@ def divergence_of(objective: Objective) -> Divergence:
 
 
 def require_registered(kinds: list[type[Objective]] | None = None) -> None:
-    """Check that objectives, by default all, have a registered loss.
-
-    Raises:
-        TypeError: if one has none.
-    """
+    """Raise a ``TypeError`` if an objective has no registered loss. Default: check all objectives."""
     for kind in OBJECTIVES.values() if kinds is None else kinds:
         if kind not in (_DIVERGENCES if kind.signal == "vocabulary" else _TOKEN_LOSSES):
             decorator = "divergence" if kind.signal == "vocabulary" else "token_loss"

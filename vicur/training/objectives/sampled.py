@@ -58,12 +58,8 @@ def truncated_ratios(trainer: Tensor, engine: Tensor, *, cap: float) -> Tensor:
 
     Truncated importance sampling (Ionides 2008, doi 10.1198/106186008X320456): without the cap the mean of c_n f(y_n) is unbiased but its
     variance is unbounded. As a factor of a token's term in :func:`k1_loss` or :func:`clipped_policy_loss` it does not change PPO's ratio of
-    new and old weights, both of which are the trainer's (decoupled PPO, arXiv 2110.00641, section 3).
-
-    Args:
-        trainer: log p, of the trained model before the first update on the tokens.
-        engine: log q, of the engine that sampled them.
-        cap: largest ratio.
+    new and old weights, both of which are the trainer's (decoupled PPO, arXiv 2110.00641, section 3). ``trainer`` is log p before the first
+    update on the tokens, ``engine`` log q.
     """
     return (trainer - engine).detach().exp().clamp(max=cap)
 

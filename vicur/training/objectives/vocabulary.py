@@ -62,10 +62,6 @@ def topk_forward_kl(student_NK: Tensor, teacher_NK: Tensor) -> Tensor:
 
     The forward KL after merging all but the teacher's K most likely tokens into one bucket. It is at most the forward KL, zero for equal
     distributions, and does not depend on how the student's probability is distributed within the bucket.
-
-    Args:
-        student_NK: the student's log-probabilities of the teacher's K most likely tokens, with their graph.
-        teacher_NK: the teacher's log-probabilities of them.
     """
     teacher_NK = teacher_NK.detach()
     tail_N = _log_tail(teacher_NK)

@@ -25,15 +25,7 @@ from vicur.training.world import World
 
 
 def require_engine(config: TrainConfig, processes: int) -> None:
-    """Check that the configured engines are available here.
-
-    Args:
-        config: settings of the training.
-        processes: number of training processes, on all machines.
-
-    Raises:
-        VicurError: if one is not.
-    """
+    """Raise a ``VicurError`` if a configured engine is not available for a training with this many processes."""
     require_single_process(config, processes)
     require_installed(config)
     for part, engine in config.engines.items():
@@ -44,22 +36,15 @@ def require_engine(config: TrainConfig, processes: int) -> None:
 
 
 def require_installed(config: TrainConfig) -> None:
-    """Check that vLLM is installed if the training runs it inside. (A server may still be starting, and is not checked.)
-
-    Raises:
-        VicurError: if it is not.
-    """
+    """Raise a ``VicurError`` if the training runs vLLM inside and it is not installed."""
+    # Servers are not checked here: this runs before the first step of a pipeline, and they may not have started yet.
     for part, engine in config.engines.items():
         if engine.placement == "inside":
             require_vllm(f"training.{part}.engine, method {config.method}")
 
 
 def require_single_process(config: TrainConfig, processes: int) -> None:
-    """Check that there is one training process if vLLM runs inside of it.
-
-    Raises:
-        VicurError: if there are several.
-    """
+    """Raise a ``VicurError`` if vLLM runs inside one of several training processes."""
     inside = [part for part, engine in config.engines.items() if engine.placement == "inside"]
     if inside and processes > 1:
         raise VicurError(
@@ -70,14 +55,7 @@ def require_single_process(config: TrainConfig, processes: int) -> None:
 
 
 def require_vllm(where: str) -> None:
-    """Check that vLLM and its plugin are installed.
-
-    Args:
-        where: the setting or command that needs them, for the message.
-
-    Raises:
-        VicurError: if they are not, or in a release that does not fit.
-    """
+    """Raise a ``VicurError`` unless vLLM and its plugin are installed, in fitting releases."""
     if find_spec("vllm") is None or find_spec("vicur_vllm") is None:
         raise VicurError(
             "vLLM or its plugin is not installed here.",
@@ -93,16 +71,7 @@ def require_vllm(where: str) -> None:
 def build_engine(
     config: TrainConfig, base: Path, parallel: ParallelModel, chat: Chat, world: World, work: Path
 ) -> RolloutEngine:
-    """Return the rollout engine of a training. vLLM gets its weights at the first update.
-
-    Args:
-        config: settings of the training.
-        base: the base that the student starts from.
-        parallel: the student.
-        chat: the student's chat.
-        world: the processes of the training.
-        work: folder for the student's configuration, which vLLM reads.
-    """
+    """Return the rollout engine of a training. vLLM gets its weights at the first update."""
     engine = config.rollout.engine
     match engine:
         case TransformersRollouts():
@@ -112,6 +81,7 @@ def build_engine(
         case Vllm():
             from vicur_vllm.inside import InsideEngine
 
+            # vLLM reads the student's configuration and tokenizer from a folder.
             folder = work / "rollout"
             inside = InsideEngine(folder, describe_student(config, base, chat, folder), _cache_bytes(engine))
             return VllmEngine(inside, parallel, chat, world, _dtype(config), "vLLM inside the training")
@@ -130,6 +100,7 @@ def build_vllm_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Ch
 
         return VllmTeacher(InsideEngine(folder, describe_teacher(config, folder, chat), _cache_bytes(engine)))
     server = Server(engine, teacher=True)
+    # The server loaded the weights itself, perhaps those of another checkpoint.
     if world.is_main:
         require_equal(
             weight_sums(checkpoint_weights(folder, _dtype(config))),

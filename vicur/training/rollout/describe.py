@@ -17,12 +17,6 @@ from vicur.modeling.checkpoint import config_with_cue_recovery
 def describe_student(config: TrainConfig, base: Path, chat: Chat, folder: Path) -> dict[str, Any]:
     """Write the student's configuration, tokenizer and image processor to ``folder``, and return the arguments of vLLM's engine.
 
-    Args:
-        config: settings of the training.
-        base: the base that the student starts from.
-        chat: the student's chat.
-        folder: the folder to write to, which vLLM then loads.
-
     Raises:
         VicurError: if the model's context is too short for the longest prompt and response.
     """

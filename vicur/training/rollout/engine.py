@@ -17,10 +17,9 @@ class RolloutEngine(Protocol):
     """Samples responses from the student's distribution."""
 
     def update(self, version: int) -> None:
-        """Make the engine use the student's current weights. All processes call this together.
+        """Make the engine use the student's current weights, which are those after ``version`` updates.
 
-        Args:
-            version: number of updates that the student has made. Nothing is sent if the engine has this version already.
+        All processes call this together. Nothing is sent if the engine has this version already.
 
         Raises:
             VicurError: if the engine received other weights than were sent.
@@ -36,19 +35,15 @@ class RolloutEngine(Protocol):
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
-        """Return a response to each prompt, as :func:`~vicur.modeling.generation.generate` does.
+        """Return a response to each of this process's prompts, as :func:`~vicur.modeling.generation.generate` does.
 
         Args:
-            prompts: prompts of this process.
-            sampling: sampling parameters.
-            seed: root seed of the random draws.
             batch_size: prompts to process at once, if the engine does not choose that itself.
             encode: returns image features, for engines that accept them.
             streams: numbers of the prompts' random streams. Default: their indices.
         """
 
-    def close(self) -> None:
-        """Release the engine's resources."""
+    def close(self) -> None: ...
 
 
 class TransformersEngine:
@@ -59,7 +54,7 @@ class TransformersEngine:
         self._chat = chat
 
     def update(self, version: int) -> None:
-        """Do nothing: the weights are the student's."""
+        pass  # the weights are the student's
 
     def generate(
         self,
@@ -71,7 +66,6 @@ class TransformersEngine:
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
-        """Return a response to each prompt, in batches of ``batch_size``."""
         function = partial(
             generate,
             self._parallel.model,
@@ -88,4 +82,4 @@ class TransformersEngine:
         return responses
 
     def close(self) -> None:
-        """Do nothing."""
+        pass

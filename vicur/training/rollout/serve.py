@@ -24,18 +24,13 @@ _ENVIRONMENT = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB
 def serve(
     config: TrainConfig, folder: Path, host: str, port: int, extra: Sequence[str], *, teacher: bool = False
 ) -> int:
-    """Run ``vllm serve`` until it ends or this process gets SIGTERM or SIGINT.
+    """Run ``vllm serve`` until it ends or this process gets SIGTERM or SIGINT, and return its exit status.
 
     Args:
         config: settings of the training that will use the server.
         folder: the student's base, or the teacher's checkpoint.
-        host: host to bind to.
-        port: port to bind to.
         extra: more arguments of ``vllm serve``.
         teacher: score for the teacher, with its weights, instead of sampling rollouts with the student's.
-
-    Returns:
-        vLLM's exit status.
 
     Raises:
         VicurError: if the method has no such teacher, vLLM or its plugin is not installed, the address is in use, or vLLM is killed.

@@ -38,12 +38,7 @@ _SHOWN_CHARACTERS = 500
 
 
 class Server:
-    """A server started by ``vicur rollout-server``.
-
-    Args:
-        config: its address and limits.
-        teacher: whether it scores for the teacher instead of sampling rollouts.
-    """
+    """A server started by ``vicur rollout-server``."""
 
     shared = True
 
@@ -58,11 +53,7 @@ class Server:
         self._threads = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="rollouts")
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
-        """Send weights, reset the server's caches, and return the sums of the weights that it has loaded.
-
-        Raises:
-            VicurError: if the server or the exchange folder does not accept them.
-        """
+        """Send weights, reset the server's caches, and return the sums of the weights that it has loaded."""
         # All of them in memory: the header of a safetensors file has the offsets of every tensor.
         tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights}
         self._sweep()
@@ -78,7 +69,7 @@ class Server:
         return sums
 
     def _sweep(self) -> None:
-        """Delete files of killed trainings in the exchange folder, which may be memory."""
+        # Files of killed trainings in /dev/shm would take memory until the next reboot.
         for left in self._exchange.glob(f".{_STEM}*"):
             sweep(self._exchange / left.name[1:].partition(".")[0])
 
@@ -97,12 +88,12 @@ class Server:
             ) from error
 
     def held(self) -> dict[str, int]:
-        """Return the sums of the weights that the server has."""
+        """Return the sums of the server's weights."""
         sums: dict[str, int] = self._call("vicur_held_weights")
         return sums
 
     def answer(self, prompts: Sequence[Prompt], parameters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Answer prompts, as :class:`~vicur.training.rollout.vllm.VllmBackend` does.
+        """Answer prompts, as declared in :class:`~vicur.training.rollout.vllm.VllmBackend`.
 
         Raises:
             VicurError: if the server fails, or no longer has the weights that this process sent.
@@ -116,11 +107,7 @@ class Server:
         return answers
 
     def require_ready(self) -> None:
-        """Check that the server responds.
-
-        Raises:
-            VicurError: if it does not.
-        """
+        """Raise a ``VicurError`` if the server does not respond."""
         try:
             with urllib.request.urlopen(f"{self._url}/health", timeout=min(10, self._timeout)):  # noqa: S310 (http, see Vllm)
                 return
@@ -128,7 +115,7 @@ class Server:
             raise self._error(f"is not ready: {_reason(error)}") from error
 
     def close(self) -> None:
-        """Close the connections. The server keeps running."""
+        # The server keeps running.
         self._threads.shutdown(cancel_futures=True)
 
     def _generate(self, prompt: Prompt, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +137,6 @@ class Server:
         }
 
     def _call(self, method: str, *arguments: str) -> Any:
-        """Call a method of the server's worker."""
         return self._post("/collective_rpc", {"method": method, "args": arguments})["results"][0]
 
     def _post(self, path: str, content: Mapping[str, Any]) -> Any:
@@ -198,7 +184,6 @@ def _reason(error: Exception) -> str:
 
 
 def _data_url(encoded: bytes) -> str:
-    """Return an image as a data URL."""
     with Image.open(io.BytesIO(encoded)) as opened:
         # vLLM would blend transparency with white and rotate as EXIF says. Training does neither, so such images are sent as plain pixels.
         plain = opened.mode == "RGB" and "transparency" not in opened.info and not opened.getexif()

@@ -23,16 +23,11 @@ class VllmTeacher(Teacher):
         self._backend = backend
 
     def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:  # noqa: ARG002
-        """Return nothing: vLLM encodes images itself."""
+        # vLLM encodes images itself.
         return {}
 
     def logprobs(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[int]]) -> Tensor:
-        """Return the log-probabilities of the responses' tokens [N], row by row, under the distribution of sampling.
-
-        Args:
-            prompts: the teacher's prompts, with their hints.
-            responses: token ids of the responses.
-        """
+        """Return the log-probabilities of the responses' tokens [N], row by row, under the distribution of sampling."""
         joined = [_joined(prompt, ids) for prompt, ids in zip(prompts, responses, strict=True)]
         # prompt_logprobs: 0 returns those of the prompt's own tokens without alternatives. vLLM samples at least one token.
         parameters = {"temperature": 0, "max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}
@@ -42,7 +37,6 @@ class VllmTeacher(Teacher):
         return torch.tensor([score for row in scores for score in row])
 
     def close(self) -> None:
-        """Release the backend."""
         self._backend.close()
 
 

@@ -20,12 +20,9 @@ from vicur.training.world import World
 
 
 class VllmBackend(Protocol):
-    """A running vLLM.
+    """A running vLLM."""
 
-    Attributes:
-        shared: whether all training processes use the same instance. Rank 0 then sends the weights.
-    """
-
+    # Whether all training processes use the same instance. Rank 0 then sends the weights.
     shared: bool
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
@@ -39,16 +36,7 @@ class VllmBackend(Protocol):
 
 
 class VllmEngine:
-    """vLLM with the student's weights.
-
-    Args:
-        backend: the running vLLM.
-        parallel: the student.
-        chat: the student's chat.
-        world: the processes of the training.
-        dtype: type that vLLM computes in.
-        name: name of the engine in errors.
-    """
+    """vLLM with the student's weights, computing in ``dtype``. Errors call it ``name``."""
 
     def __init__(
         self,
@@ -97,7 +85,7 @@ class VllmEngine:
         encode: Encode | None = None,  # noqa: ARG002 (vLLM encodes images itself, with the same weights)
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
-        """Return a response to each prompt, each sampled with a seed of its random stream."""
+        # A seed for each prompt, so that a response does not depend on how vLLM batches requests.
         numbers = range(len(prompts)) if streams is None else streams
         parameters = [
             {**_parameters(sampling, self._chat.end_id), "seed": substream(seed, "generate", number)}
@@ -106,7 +94,6 @@ class VllmEngine:
         return [self._response(answer) for answer in self._backend.answer(prompts, parameters)]
 
     def close(self) -> None:
-        """Release the backend."""
         self._backend.close()
 
     def _response(self, answer: Mapping[str, Any]) -> Response:
@@ -115,7 +102,6 @@ class VllmEngine:
 
 
 def _parameters(sampling: Sampling, end_id: int) -> dict[str, Any]:
-    """Return vLLM's sampling parameters."""
     # Tokens that are never sampled do not appear here: the plugin's model masks them.
     return {
         "temperature": sampling.temperature,

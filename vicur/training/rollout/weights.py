@@ -32,17 +32,7 @@ def _full(weight: Tensor) -> Tensor:
 
 
 def require_equal(expected: Mapping[str, int], held: Mapping[str, int], engine: str, *, remedy: str = _RESUME) -> None:
-    """Check the sums of the weights that an engine has.
-
-    Args:
-        expected: sums by name.
-        held: the engine's sums.
-        engine: name of the engine, for the message.
-        remedy: what to do if they differ.
-
-    Raises:
-        VicurError: if they differ.
-    """
+    """Raise a ``VicurError`` if an engine's weights do not have the expected sums, by name."""
     wanted = dict(expected)
     # Engines may hold a tied output layer under its own name.
     if _HEAD in held and _EMBEDDING in wanted:

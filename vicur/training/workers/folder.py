@@ -19,75 +19,57 @@ _RESERVED_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Task:
-    """The task of the workers.
-
-    Attributes:
-        config: settings of the training.
-        inputs: its inputs by name.
-        output: folder for the student.
-        device: ``cpu`` or ``cuda``.
-        context: the fields of the stage's context that can be serialised, and the id of its MLflow run.
-        label: label of the stage's events.
-    """
+    """The task of the workers, as JSON."""
 
     config: dict[str, Any]
     inputs: dict[str, str]
-    output: str
-    device: str
-    context: dict[str, Any]
-    label: str
+    output: str  # folder for the student
+    device: str  # cpu or cuda
+    context: dict[str, Any]  # the fields of the stage's context that JSON can hold, and the id of its MLflow run
+    label: str  # label of the stage's events
 
 
 @dataclass(frozen=True)
 class WorkerFolder:
-    """Paths in the folder."""
+    """The paths in the folder."""
 
     folder: Path
 
     @property
     def task(self) -> Path:
-        """The :class:`Task` as JSON."""
         return self.folder / "task.json"
 
     @property
     def lifeline(self) -> Path:
-        """Locked as long as the stage lives."""
-        return self.folder / "lifeline"
+        return self.folder / "lifeline"  # locked as long as the stage lives
 
     @property
     def begun(self) -> Path:
-        """Exists once a worker of this machine has joined all others."""
-        return self.folder / "begun"
+        return self.folder / "begun"  # exists once a worker of this machine has joined all others
 
     @property
     def stop(self) -> Path:
-        """Stops the workers after the current step, once it exists."""
-        return self.folder / "stop"
+        return self.folder / "stop"  # stops the workers after the current step, once it exists
 
     @property
     def events(self) -> Path:
-        """Progress of rank 0."""
-        return self.folder / "events.jsonl"
+        return self.folder / "events.jsonl"  # progress of rank 0
 
     @property
     def metrics(self) -> Path:
-        """Metrics of rank 0, a JSON line a step, once a checkpoint covers the step."""
-        return self.folder / "metrics.jsonl"
+        return self.folder / "metrics.jsonl"  # records of rank 0, once a checkpoint covers their steps
 
     @property
     def summary(self) -> Path:
-        """The summary of the training."""
         return self.folder / "summary.json"
 
     @property
     def error(self) -> Path:
-        """The error of the worker that failed first."""
-        return self.folder / "error.json"
+        return self.folder / "error.json"  # of the worker that failed first
 
     @property
     def reserve(self) -> Path:
-        """Occupies the disk space that an error report needs, in case the disk is full."""
-        return self.folder / "reserve"
+        return self.folder / "reserve"  # occupies the disk space that an error report needs if the disk is full
 
     def clear(self) -> None:
         """Delete the files of an earlier attempt, and reserve space for an error."""

@@ -47,15 +47,6 @@ def launch(
 ) -> dict[str, Any]:
     """Train in ``processes`` processes on this machine, which is machine 0, together with those of the other machines.
 
-    Args:
-        config: settings of the training.
-        inputs: its inputs by name.
-        output: folder for the student.
-        context: the stage's context.
-        processes: number of processes on this machine.
-        device: ``cpu`` or ``cuda``.
-        machines: all machines and the rank of this one.
-
     Returns:
         The summary of the training.
 
@@ -104,7 +95,6 @@ def _task(
 
 
 def _run_workers(folder: WorkerFolder, task: Task, processes: int, machines: Machines, relay: Relay | None) -> None:
-    """Run the workers to their end, passing their progress on to the stage and SIGTERM on to them."""
     folder.task.write_text(json.dumps(asdict(task)), encoding="utf-8")
     with lifeline(folder.lifeline), StopFlag() as stop_flag:
         workers = subprocess.Popen(_torchrun(folder, processes, machines), start_new_session=True)
@@ -167,13 +157,8 @@ def _worker_lost(code: int) -> VicurError:
 
 
 def require_same_work(config: TrainConfig, inputs: Mapping[str, Path], seed: int, world: World) -> None:
-    """Check that all machines have the same settings, inputs, seed, code and number of processes: each got its own command.
-
-    All processes call this together.
-
-    Raises:
-        VicurError: on every rank, if they differ.
-    """
+    """Raise a ``VicurError``, on every rank, if machines differ in settings, inputs, seed, code or number of processes."""
+    # Each machine got its own command, and may have been given another one.
     if world.size == world.local_size:
         return
     own: dict[str, Any] = {
