@@ -1,8 +1,7 @@
-"""The decorator of all components: one image, and little source.
+"""The decorator of all components: one image, and little source."""
 
-Kubeflow Pipelines embeds the source of a component in the package, and a workflow's status holds six copies of it, for each step and
-each cell. Above 1 MiB of status the server stops reporting steps, so docstrings, comments and descriptions of parameters stay out.
-"""
+# Kubeflow Pipelines embeds the source of a component in the package, and the status of a workflow has six copies of it, for each step
+# and each cell. Above 1 MiB of status the server stops reporting steps, so docstrings, comments and descriptions are left out.
 
 from __future__ import annotations
 
@@ -21,10 +20,7 @@ from vicur.stage.code_version import without_docstrings
 def component(function: Callable[..., None] | None = None, *, outputs: Mapping[str, type] | None = None) -> Any:
     """Make a component of a function, as ``dsl.component`` does.
 
-    Args:
-        function: the function. It imports what it uses.
-        outputs: names and types of output parameters. The function takes their files as ``**outputs``, because KFP wants each of them in
-            the signature.
+    If ``outputs`` has names and types of output parameters, the function gets their files as ``**outputs``.
     """
     if function is None:
         return lambda each: component(each, outputs=outputs)
@@ -41,6 +37,7 @@ def component(function: Callable[..., None] | None = None, *, outputs: Mapping[s
 
 
 def _expanded_signature(function: Callable[..., None], outputs: Mapping[str, type]) -> inspect.Signature:
+    # KFP requires each output in the signature.
     signature = inspect.signature(function)
     named = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     files = [

@@ -57,11 +57,7 @@ _NEXT = """Next:
 
 
 def create(root: Path, name: str) -> list[Path]:
-    """Write the files of a new component below the repository's folder ``root``, and return their paths.
-
-    Raises:
-        VicurError: if the name is not valid or in use.
-    """
+    """Write the files of a new component and return their paths. Raise :class:`VicurError` if its name is not valid or in use."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise VicurError(
             f"{name!r} is not a valid name of a component.",
@@ -88,7 +84,6 @@ def create(root: Path, name: str) -> list[Path]:
 
 
 def main() -> None:
-    """Run as a process, in the repository's folder."""
     try:
         made = create(Path.cwd(), sys.argv[1] if len(sys.argv) > 1 else "")
     except VicurError as error:

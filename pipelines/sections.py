@@ -23,7 +23,7 @@ _configure = partial(configure_task, retries=2, backoff="30s")
 
 
 def distill_pipeline(code_versions: Mapping[str, str]) -> GraphComponent:
-    """Return the pipeline of a distillation. The code versions are constants of the package: nobody should change them in a form."""
+    """Return the pipeline of a distillation. The code versions are constants of the package, not fields of its form."""
 
     graph = _graph(RunConfig())
 

@@ -17,23 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Declaration of a pipeline.
+    """Declaration of a pipeline."""
 
-    Attributes:
-        name: name in commands and run folders.
-        kfp_name: name of its package and of its local runs.
-        config: type of its configuration.
-        package: builds the pipeline of its package from the code versions of the stages and a configuration, of which the package may
-            hold settings that are not parameters.
-        arguments: the package's parameters that a configuration sets.
-        result: label of the step with the results, and the names of its result files, the main one first.
-    """
-
-    name: str
-    kfp_name: str
+    name: str  # in commands and run folders
+    kfp_name: str  # of its package and of its local runs
     config: type[Section]
+    # Builds the pipeline of the package from the code versions of the stages and a configuration, or None for the library's defaults.
     package: Callable[[Mapping[str, str], Any], GraphComponent]
+    # Parameters of the package that a configuration sets.
     arguments: Callable[[Any], dict[str, Any]]
+    # Label of the step with the results, and the names of its result files, the main one first.
     result: tuple[str, tuple[str, ...]]
 
 

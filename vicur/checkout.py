@@ -8,19 +8,14 @@ from pathlib import Path
 import vicur
 from vicur.errors import VicurError
 
+# They are missing where only the library is installed.
 COMPANIONS = ("vicur_components", "vicur_pipelines")
-"""Packages of the same repository. They are missing where only the library is installed."""
 
 
 def require_one_checkout() -> None:
-    """Check that all packages of this repository come from the same folder.
-
-    Python prefers the ``vicur`` of the current folder, but finds ``vicur_pipelines`` only through the environment, which may be that of
-    another clone. Steps would then run other code than the pipeline was built for.
-
-    Raises:
-        VicurError: if they come from different folders.
-    """
+    """Raise :class:`VicurError` if the packages of this repository come from different folders."""
+    # Python prefers the vicur of the current folder, but finds vicur_pipelines only through the environment, which may be that of another
+    # clone. Steps would then run other code than the pipeline was built for.
     root = Path(str(vicur.__file__)).resolve().parents[1]
     for name in COMPANIONS:
         spec = find_spec(name)

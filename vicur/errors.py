@@ -20,6 +20,7 @@ class VicurError(Exception):
     def __init__(
         self, problem: str, *, where: str | None = None, remedy: str, exit_code: int = 2, retryable: bool = False
     ) -> None:
+        # The base class keeps the problem alone; str() adds place and remedy.
         super().__init__(problem)
         self.problem = problem
         self.where = where

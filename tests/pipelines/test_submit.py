@@ -19,6 +19,7 @@ from rich.console import Console
 from vicur_pipelines.package import write_package
 from vicur_pipelines.submit.follow import follow
 from vicur_pipelines.submit.packaged import Package, step_names
+from vicur_pipelines.submit.parameters import run_parameters
 from vicur_pipelines.submit.server import connect
 
 from tests.cli.calling import Command, Result, caller
@@ -273,6 +274,8 @@ def test_the_splits_have_their_old_name_in_older_packages_and_either_name_is_acc
         ("training={", "is not a mapping", "{name: value}"),
         ("seed=.nan", "is not a whole number", "Give a whole number"),
         ("training={steps: .nan}", "is not a mapping", "{name: value}"),
+        ("data=digit_scene", "is not a mapping", "{name: value}"),
+        ("methods=!!int ''", "is not a list", "[a, b]"),
         ("base={path: 'https://ann:hush@host/model'}", "the parameters of a run are stored and shown", "***@host"),
     ],
 )
@@ -284,6 +287,12 @@ def test_a_wrong_parameter_is_refused_before_anything_is_sent(
     assert problem in result.error
     assert remedy in result.error
     assert kfp.requests == []
+
+
+def test_a_bare_name_selects_the_section_of_that_type() -> None:
+    declared = {"data": {"parameterType": "STRUCT", "defaultValue": {"type": "folder", "path": "x"}}}
+    assert run_parameters(["data=digit_scenes"], declared) == {"data": {"type": "digit_scenes"}}
+    assert run_parameters(["data=folder", "data.path=y"], declared) == {"data": {"type": "folder", "path": "y"}}
 
 
 @pytest.mark.parametrize(

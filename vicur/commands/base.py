@@ -40,6 +40,7 @@ def train(
 
     refuse_to_replace(output, MODEL_FILES, {})
     config = load_overrides(TinyBaseConfig, overrides or (), "--set")
+    # After the checks, because it imports torch.
     from vicur.training.tiny_base import train_tiny_base
 
     with ConsoleEvents("base") as events:

@@ -45,4 +45,5 @@ def register(
         "base_evaluation": base_evaluation,
         "comparison": comparison,
     }
+    # Without --cache, because a cached result would not register anything.
     run_stage("register", settings.registry, inputs, output, settings)

@@ -34,6 +34,7 @@ def promote(
 ) -> None:
     """Make a version of a registered model the champion."""
     settings = configuration(config, overrides)
+    # After the configuration, so that a typo is reported without waiting for MLflow's import.
     from vicur.registry.promotion import promote as move
     from vicur.tracking.mlflow import connect
 
