@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from rich.table import Table
 from vicur_pipelines.progress import Progress, Step
 
-from vicur.wording import estimate, percent
+from vicur.wording import estimate, mean_and_std, percent
 
 Status = Literal["succeeded", "failed", "stopped"]
 
@@ -183,7 +183,7 @@ def _table(*columns: str) -> Table:
 
 
 def _mean_and_std(arm: ArmRecord, split: str) -> str:
-    return "" if split not in arm.mean else f"{100 * arm.mean[split]:.1f} ± {100 * arm.std[split]:.1f}"
+    return "" if split not in arm.mean else mean_and_std(arm.mean[split], arm.std[split])
 
 
 def _percent(share: float | None) -> str:

@@ -45,5 +45,5 @@ def register(
         "base_evaluation": base_evaluation,
         "comparison": comparison,
     }
-    # There is no --cache: a cached result would not register anything.
+    # Without --cache, because a cached result would not register anything.
     run_stage("register", settings.registry, inputs, output, settings)

@@ -33,7 +33,7 @@ class Problem:
     # A second sentence, such as "Did you mean 'x'?".
     hint: str = ""
     place: str | None = None
-    # What to do if there is no hint and no other problem.
+    # What to do if this is the only problem and has no hint.
     remedy: str = ""
 
 

@@ -53,10 +53,10 @@ def bare(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[Any, tuple[Any,
             # Field(...) keeps its bounds in a list.
             attached += tuple(item for each in more for item in (each, *getattr(each, "metadata", ())))
             continue
-        kept = [each for each in get_args(annotation) if each is not types.NoneType] if is_union(annotation) else []
-        if len(kept) != 1:
+        others = [each for each in get_args(annotation) if each is not types.NoneType] if is_union(annotation) else []
+        if len(others) != 1:
             return annotation, attached
-        annotation = kept[0]
+        annotation = others[0]
 
 
 def choices(annotation: Any) -> dict[str, type[BaseModel]]:
