@@ -175,7 +175,8 @@ def test_a_declared_step_has_a_label_parameters_a_cache_key_and_an_output_of_pre
     fake_step: PipelineStep,
 ) -> None:
     config = RunConfig(methods=("vicur",), checkpoints="s3://bucket/runs")
-    assert step_labels(config)[-4:] == ["evaluate vicur", "audit vicur", "compare", "register"]
+    labels = step_labels(config)
+    assert labels.index("audit vicur") == labels.index("evaluate vicur") + 1
     parameters = made(config)
     assert parameters["audit_step"]["checkpoints"] == "s3://bucket/runs"
     assert parameters["cells"][0]["audit"]["cache_key"] != parameters["cells"][0]["evaluate"]["cache_key"]
