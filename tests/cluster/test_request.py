@@ -18,7 +18,7 @@ def requested(**form: Any) -> RunConfig:
     return resolved(PRESET, validated(Request, form, "the run's parameters"))
 
 
-def test_an_empty_form_is_the_preset() -> None:
+def test_an_empty_form_resolves_to_the_preset() -> None:
     assert requested() == RunConfig.model_validate(PRESET)
 
 
@@ -66,12 +66,12 @@ def test_each_field_sets_its_setting() -> None:
         ("digit-scenes", {"type": "digit_scenes"}),
     ],
 )
-def test_a_dataset_is_named_by_hash_or_address(dataset: str, section: dict[str, str]) -> None:
+def test_a_dataset_is_given_by_hash_or_address(dataset: str, section: dict[str, str]) -> None:
     data = requested(dataset=dataset).data.model_dump(mode="json")
     assert {name: data[name] for name in section} == section
 
 
-def test_a_provider_that_asks_a_model_gets_its_endpoint() -> None:
+def test_the_endpoint_of_the_cue_model_is_set() -> None:
     model = {"cues.provider.model": "qwen"}
     config = requested(cue_provider="endpoint", cue_endpoint="http://cue-model:8000/v1", overrides=model)
     assert config.cues.provider.model_dump(include={"type", "url", "model"}) == {
@@ -89,16 +89,16 @@ def test_a_bare_name_selects_a_section_and_its_settings_follow_in_any_order() ->
     assert config.cues.provider.type == "annotation"
 
 
-def test_whole_numbers_that_arrive_as_floats_are_whole_numbers() -> None:
+def test_whole_numbers_that_kfp_made_floats_are_accepted() -> None:
     assert requested(gpu_count=4.0, overrides={"training.steps": 50.0}).training.steps == 50
 
 
-def test_an_empty_selector_and_no_taints_are_an_answer() -> None:
+def test_an_empty_selector_and_no_tolerations_replace_those_of_the_preset() -> None:
     pool = requested(node_selector={}, tolerations=[]).cluster
     assert (pool.node_selector, pool.tolerations) == ({}, ())
 
 
-def test_an_override_wins_over_the_form() -> None:
+def test_overrides_take_precedence_over_the_form() -> None:
     config = requested(
         seed=1, overrides={"seed": 2, "training.recovery.interval": 5, "evaluation.decoding.type": "paper"}
     )
@@ -106,17 +106,17 @@ def test_an_override_wins_over_the_form() -> None:
 
 
 def test_overrides_mean_the_same_in_any_order() -> None:
-    """Kubeflow Pipelines hands a mapping on in an order of its own."""
+    # Kubeflow Pipelines does not keep the order of a mapping.
     whole = {"cues.provider": {"type": "annotation"}, "evaluation.decoding.sampling.temperature": 0.5}
-    asked_for = {
+    overrides = {
         **whole,
         "cues.provider.type": "endpoint",
         "cues.provider.url": "http://cue-model:8000/v1",
         "cues.provider.model": "qwen",
         "evaluation.decoding.type": "sampled",
     }
-    for names in (sorted(asked_for), sorted(asked_for, reverse=True)):
-        config = requested(overrides={name: asked_for[name] for name in names})
+    for names in (sorted(overrides), sorted(overrides, reverse=True)):
+        config = requested(overrides={name: overrides[name] for name in names})
         assert config.cues.provider.model_dump(include={"type", "model"}) == {"type": "endpoint", "model": "qwen"}
         assert config.evaluation.decoding.sampling.temperature == 0.5
 
@@ -183,7 +183,7 @@ def test_a_queue_name_that_no_label_can_hold_is_refused() -> None:
 
 
 @pytest.mark.parametrize("dataset", ["s3://key:hush@bucket/x", "https://user:hush@host/x"])
-def test_a_refused_address_keeps_its_secret(dataset: str) -> None:
+def test_the_message_about_an_address_does_not_contain_its_secret(dataset: str) -> None:
     with pytest.raises(VicurError) as error:
         requested(dataset=dataset)
     assert "hush" not in str(error.value)

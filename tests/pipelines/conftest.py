@@ -1,4 +1,4 @@
-"""Runs of the real pipeline through kfp.local, over fake stages."""
+"""Local runs of the pipelines with fake stages."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class Project:
         return {stage["name"]: stage["status"] for stage in self.summary()["stages"]}
 
     def calls(self) -> dict[str, int]:
-        counted = (self.folder / "calls").iterdir()
-        return {path.name: path.stat().st_size for path in counted if path.name != "finish"}
+        files = (self.folder / "calls").iterdir()
+        return {path.name: path.stat().st_size for path in files if path.name != "finish"}
 
     def outcomes(self) -> list[str]:
         return (self.folder / "calls" / "finish").read_text().splitlines()

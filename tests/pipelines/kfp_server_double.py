@@ -1,19 +1,14 @@
-"""A double of the Kubeflow Pipelines API server, made from the generated client ``kfp_server_api``.
+"""A double of the Kubeflow Pipelines API server. Nothing is run: its state is in dictionaries.
 
-Paths, methods, query parameters and the types of bodies and answers are read off the client's own code, so that the double has no
-opinion of its own on the API: what the API does not have is refused with 404, an unknown query parameter or field of a body, or one of
-the wrong type, with 400. Answers are made of the client's models. What is behind them is a dictionary: nothing is run.
-
-As the server of release 2.17 does, it lists every node of a workflow as a task (drivers, executors, loops), leaves times that are not
-set at the year 1 or 1970, refuses parameters that the package does not declare, and answers a failed upload in a form of its own.
+It answers with the models of the generated client, and refuses unknown paths with 404 and unknown or ill-typed parameters and fields with
+400. Like the server 2.17, it lists every node of a workflow as a task (drivers, executors, loops), represents unset times by the year 1
+or 1970, refuses parameters that the package does not declare, and uses another format for errors of uploads.
 """
 
 from __future__ import annotations
 
 import email
-import inspect
 import json
-import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,77 +35,16 @@ from kfp_server_api import (
     V2beta1RunDetails,
 )
 
+from tests.pipelines.kfp_api import Refused, Route, as_declared, checked, routes
+
 UNSET = datetime(1, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BEGAN = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
-_KINDS = {"str": str, "int": int, "bool": bool, "float": float, "object": dict, "datetime": str}
 _CLIENT = kfp_server_api.ApiClient()
 
 
-class Refused(Exception):  # noqa: N818 (an answer, not a mishap)
-    """An answer other than 200."""
-
-    def __init__(self, status: int, message: str, code: int = 3, form: str = "message") -> None:
-        super().__init__(message)
-        self.status, self.body = status, {form: message, "code": code}
-
-
-@dataclass(frozen=True)
-class Route:
-    """An operation of the API, as the generated client calls it."""
-
-    name: str
-    method: str
-    path: re.Pattern[str]
-    query: frozenset[str]
-    body: str | None
-
-
-def routes() -> list[Route]:
-    """All operations of the generated client."""
-    found = []
-    for kind in (each for name, each in vars(kfp_server_api).items() if name.endswith("ServiceApi")):
-        for name, function in inspect.getmembers(kind, inspect.isfunction):
-            if not name.endswith("_with_http_info"):
-                continue
-            source = inspect.getsource(function)
-            path, method = re.search(r"'(/apis[^']*)', '([A-Z]+)'", source).groups()
-            given = re.search(r"body_params = local_var_params\['(\w+)'\]", source)
-            body = re.search(rf":type {given[1]}: (\w+)", source)[1] if given else None
-            pattern = re.sub(
-                r"\\\{(\w+(?:\\\.\w+)?)\\\}", lambda m: f"(?P<{m[1].split('.')[-1]}>[^/:]+)", re.escape(path)
-            )
-            query = frozenset(re.findall(r"query_params\.append\(\('(\w+)'", source))
-            found.append(Route(name.removesuffix("_with_http_info"), method, re.compile(pattern), query, body))
-    return found
-
-
-def checked(value: Any, kind: str) -> Any:
-    """``value`` as the model called ``kind``, all of whose fields are known and of their type."""
-    if kind in _KINDS:
-        if not isinstance(value, _KINDS[kind]) or (kind == "int" and isinstance(value, bool)):
-            raise Refused(400, f"{value!r} is no {kind}")
-        return value
-    if inner := re.fullmatch(r"list\[(.*)\]", kind):
-        return [checked(each, inner[1]) for each in value]
-    if inner := re.fullmatch(r"dict\(str, (.*)\)", kind):
-        return value if inner[1] == "object" else {key: checked(each, inner[1]) for key, each in value.items()}
-    model = getattr(kfp_server_api, kind)
-    if hasattr(model, "allowable_values"):
-        if value not in model.allowable_values:
-            raise Refused(400, f"{value!r} is none of {kind}")
-        return value
-    names = {key: name for name, key in model.attribute_map.items()}
-    if unknown := value.keys() - names.keys():
-        raise Refused(400, f"{kind} has no field {min(unknown)!r}")
-    try:
-        return model(**{names[key]: checked(each, model.openapi_types[names[key]]) for key, each in value.items()})
-    except ValueError as error:
-        raise Refused(400, str(error)) from error
-
-
 def node(name: str, state: str, began: float | None = 0.0, took: float | None = None, **fields: Any) -> dict[str, Any]:
-    """A node of a workflow; seconds count from the run's start."""
+    """Return a node of a workflow. Times are seconds from the run's start."""
 
     def moment(seconds: float | None) -> datetime:
         return UNSET if seconds is None else datetime.fromtimestamp(BEGAN.timestamp() + seconds, UTC)
@@ -126,40 +60,31 @@ def node(name: str, state: str, began: float | None = 0.0, took: float | None = 
     }
 
 
-Look = tuple[str, list[dict[str, Any]]]
-"""What a look at a run shows: its state, and its nodes."""
+Look = tuple[str, list[dict[str, Any]]]  # state and nodes of a run
 
 
 @dataclass
 class KfpServerDouble:
-    """What the server holds, and how it is to behave.
-
-    Attributes:
-        multi_user: whether it has several users.
-        token: the bearer token that it wants.
-        script: what each look at a run shows, one after the other; the last one stays.
-        faults: answers to give before any other, one a request whose operation has the name: status (``None`` hangs up) and message.
-        requests: the operations that were called.
-        error: what a failed run says of itself.
-        looks: how often a run was looked at.
-    """
+    """State and behavior of the server."""
 
     multi_user: bool = False
-    token: str | None = None
+    token: str | None = None  # required bearer token
+    # Successive answers to requests for a run. The last one is repeated.
     script: list[Look] = field(default_factory=lambda: [("SUCCEEDED", [])])
+    # Errors to answer with first: operation, status (None closes the connection) and message.
     faults: list[tuple[str, int | None, bytes]] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)  # names of the operations that were called
     experiments: dict[str, V2beta1Experiment] = field(default_factory=dict)
     pipelines: dict[str, V2beta1Pipeline] = field(default_factory=dict)
     versions: dict[str, V2beta1PipelineVersion] = field(default_factory=dict)
     runs: dict[str, V2beta1Run] = field(default_factory=dict)
-    error: str = ""
+    error: str = ""  # message of a failed run
     endpoint: str = ""
-    looks: int = 0
+    looks: int = 0  # number of requests for a run
     _due: dict[int, list[tuple[str, int | None, bytes]]] = field(default_factory=dict)
 
-    def when_looked_at(self, times: int, faults: list[tuple[str, int | None, bytes]]) -> None:
-        """Lets faults begin once a run has been looked at so often."""
+    def fail_after_looks(self, times: int, faults: list[tuple[str, int | None, bytes]]) -> None:
+        """Add faults after this number of requests for a run."""
         self._due[times] = faults
 
     def healthz_service_get_healthz(self) -> V2beta1GetHealthzResponse:
@@ -173,7 +98,7 @@ class KfpServerDouble:
 
     def experiment_service_create_experiment(self, body: V2beta1Experiment) -> V2beta1Experiment:
         self._needs(body.namespace)
-        return _kept(self.experiments, "experiment_id", body)
+        return _stored(self.experiments, "experiment_id", body)
 
     def pipeline_service_list_pipelines(
         self, filter: str | None = None, namespace: str | None = None, **_: str
@@ -183,7 +108,7 @@ class KfpServerDouble:
 
     def pipeline_service_create_pipeline(self, body: V2beta1Pipeline) -> V2beta1Pipeline:
         self._needs(body.namespace)
-        return _kept(self.pipelines, "pipeline_id", body)
+        return _stored(self.pipelines, "pipeline_id", body)
 
     def pipeline_service_list_pipeline_versions(
         self, pipeline_id: str, filter: str | None = None, **_: str
@@ -208,7 +133,7 @@ class KfpServerDouble:
         version = V2beta1PipelineVersion(
             pipeline_id=pipelineid, display_name=name, name=name, description=description, pipeline_spec=spec
         )
-        return _kept(self.versions, "pipeline_version_id", version)
+        return _stored(self.versions, "pipeline_version_id", version)
 
     def run_service_create_run(self, body: V2beta1Run, **_: str) -> V2beta1Run:
         _existing(self.experiments, body.experiment_id)
@@ -217,7 +142,7 @@ class KfpServerDouble:
             spec = _existing(self.versions, body.pipeline_version_reference.pipeline_version_id).pipeline_spec
         self._check_parameters(spec.get("pipeline_spec", spec), body.runtime_config.parameters or {})
         body.state, body.created_at, body.finished_at = "PENDING", BEGAN, EPOCH
-        return _kept(self.runs, "run_id", body)
+        return _stored(self.runs, "run_id", body)
 
     def run_service_get_run(self, run_id: str) -> V2beta1Run:
         run = _existing(self.runs, run_id)
@@ -240,11 +165,11 @@ class KfpServerDouble:
             raise Refused(400, "Invalid input error: a namespace is required in multi-user mode")
 
     @staticmethod
-    def _check_parameters(spec: dict[str, Any], given: dict[str, Any]) -> None:
+    def _check_parameters(spec: dict[str, Any], values: dict[str, Any]) -> None:
         declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
         kinds = {"STRING": str, "NUMBER_INTEGER": (int, float), "NUMBER_DOUBLE": (int, float), "BOOLEAN": bool}
         kinds |= {"LIST": list, "STRUCT": dict}
-        for name, value in given.items():
+        for name, value in values.items():
             if name not in declared:
                 raise Refused(400, f"Invalid input error: parameter {name} is not an input of the pipeline")
             if not isinstance(value, kinds[declared[name]["parameterType"]]):
@@ -252,25 +177,13 @@ class KfpServerDouble:
 
 
 def _matching(held: dict[str, Any], filter: str | None) -> list[Any] | None:
-    """What a filter lets through; nothing is no list, as on the wire."""
-    predicates = checked(_as_declared(json.loads(filter)), "V2beta1Filter").predicates if filter else []
-    found = [each for each in held.values() if all(getattr(each, p.key) == p.string_value for p in predicates)]
-    return found or None
+    # Like the server, answer an empty list by leaving it out.
+    predicates = checked(as_declared(json.loads(filter)), "V2beta1Filter").predicates if filter else []
+    matches = [each for each in held.values() if all(getattr(each, p.key) == p.string_value for p in predicates)]
+    return matches or None
 
 
-def _as_declared(value: Any) -> Any:
-    """Protobuf's JSON may be written in camel case, and its enumerations as numbers, as the SDK does."""
-    if isinstance(value, list):
-        return [_as_declared(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    plain = {re.sub(r"[A-Z]", lambda m: f"_{m[0].lower()}", key): _as_declared(each) for key, each in value.items()}
-    if isinstance(plain.get("operation"), int):
-        plain["operation"] = kfp_server_api.V2beta1PredicateOperation.allowable_values[plain["operation"]]
-    return plain
-
-
-def _kept(held: dict[str, Any], key: str, body: Any) -> Any:
+def _stored(held: dict[str, Any], key: str, body: Any) -> Any:
     setattr(body, key, f"{key.removesuffix('_id')}-{len(held) + 1}")
     held[getattr(body, key)] = body
     return body
@@ -307,19 +220,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _call(self, payload: bytes) -> Any:
         place = urlsplit(self.path)
         for route in self.known:
-            found = route.path.fullmatch(place.path)
-            if found and route.method == self.command:
+            match = route.path.fullmatch(place.path)
+            if match and route.method == self.command:
                 break
         else:
-            raise Refused(404, f"the API has no {self.command} {place.path}", 5)
+            raise Refused(404, f"the API does not have {self.command} {place.path}", 5)
         self.double.requests.append(route.name)
         self._fail(route.name)
         if self.double.token and self.headers.get("Authorization") != f"Bearer {self.double.token}":
             raise Refused(401, "Request header error: there is no user identity header.", 16)
         query = {key: values[-1] for key, values in parse_qs(place.query).items()}
         if unknown := query.keys() - route.query:
-            raise Refused(400, f"{route.name} takes no {min(unknown)!r}")
-        arguments: dict[str, Any] = {**{key: unquote(value) for key, value in found.groupdict().items()}, **query}
+            raise Refused(400, f"{route.name} does not take {min(unknown)!r}")
+        arguments: dict[str, Any] = {**{key: unquote(value) for key, value in match.groupdict().items()}, **query}
         if route.body:
             arguments["body"] = checked(json.loads(payload), route.body)
         elif payload and "multipart" in self.headers["Content-Type"]:
@@ -330,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
         operation: Callable[..., Any] | None = getattr(self.double, route.name, None)
         if operation is None:
-            raise Refused(501, f"the double does nothing for {route.name}", 12)
+            raise Refused(501, f"the double does not implement {route.name}", 12)
         return operation(**arguments)
 
     def _fail(self, name: str) -> None:
@@ -346,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(double: KfpServerDouble) -> Iterator[KfpServerDouble]:
-    """Serves on a port of its own; ``double.endpoint`` says which."""
+    """Serve a double on a free port. Its address is ``double.endpoint``."""
     handler = type("Handler", (_Handler,), {"double": double, "known": routes()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

@@ -1,4 +1,4 @@
-"""Runs of the real pipelines with their real stages, on little data and for a few steps."""
+"""Settings with which the pipelines run in seconds with their real stages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 from vicur.config.run import RunConfig
 from vicur.stage.table import PipelineStep, steps_of
 
-# What real stages do in seconds.
 SMALL: dict[str, Any] = {
     "base": {"path": "base"},
     "data": {
@@ -23,7 +22,7 @@ SMALL: dict[str, Any] = {
         "test": {"digits_per_class": 4, "scenes": 6},
         "ood": {"digits_per_class": 4, "scenes": 4},
     },
-    # With so few known digits, the classical reader errs.
+    # The classical reader knows too few digits to read all of them.
     "cues": {"max_ungrounded_share": 1.0, "max_leak_share": 1.0},
     "training": {
         "steps": 2,

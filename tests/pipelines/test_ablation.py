@@ -1,4 +1,4 @@
-"""The whole ablation with its real stages, on little data and for a few steps."""
+"""A whole ablation with its real stages, on little data and for a few steps."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_cell_is_trained_and_evaluated_and_a_borrowed_student_is_not_trained_again(project: Path) -> None:
+def test_every_cell_is_evaluated_and_a_shared_student_is_trained_once(project: Path) -> None:
     status = {stage["name"]: stage["status"] for stage in summary(project)["stages"]}
     cells = {f"evaluate {arm}.{seed}" for arm in ("cue", "off") for seed in (0, 1)}
     assert cells | {"train cue.0", "train cue.1", "evaluate base", "ablate"} <= set(status)
     assert {name for name in status if name.startswith("train")} == {"train cue.0", "train cue.1"}
-    # A student that two cells evaluate is trained by the first and reused by the other.
+    # A student that two cells evaluate is trained by the first cell and reused by the other.
     assert {status[name] for name in status if name.startswith("train")} == {"reused"}
     assert {status[name] for name in status if not name.startswith("train")} == {"finished"}
 
 
-def test_the_summary_has_each_arm_over_its_seeds_and_what_was_expected(project: Path) -> None:
-    told = summary(project)["ablation"]
-    assert set(told["arms"]) == {"cue", "off"}
-    for arm in told["arms"].values():
+def test_the_summary_has_each_arm_over_its_seeds_and_the_result_of_each_contrast(project: Path) -> None:
+    ablation = summary(project)["ablation"]
+    assert set(ablation["arms"]) == {"cue", "off"}
+    for arm in ablation["arms"].values():
         assert set(arm["mean"]) == set(arm["std"]) == {"test", "ood"}
         assert arm["difference"]["low"] <= arm["difference"]["mean"] <= arm["difference"]["high"]
-        assert arm["difference"]["mean"] == pytest.approx(arm["mean"]["test"] - told["base"]["test"])
-    assert told["held"][0].startswith("Does it help? ")
+        assert arm["difference"]["mean"] == pytest.approx(arm["mean"]["test"] - ablation["base"]["test"])
+    assert ablation["held"][0].startswith("Does it help? ")
 
 
-def test_the_page_and_its_plots_lie_where_they_were_asked_for(project: Path) -> None:
+def test_the_page_and_its_plots_are_copied_to_the_requested_path(project: Path) -> None:
     page = (project / "docs" / "page.md").read_text()
     assert "](page/accuracy.svg)" in page
     assert "](results/" not in page

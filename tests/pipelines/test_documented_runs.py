@@ -1,4 +1,4 @@
-"""The runs that README.md and docs/ start are ones that the packages take and the first step lets through."""
+"""The packages accept the runs that README.md and docs/ show, and preflight lets them pass."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 _CALL = re.compile(r"^ {4}(?:\.venv/bin/)?((?:vicur submit|kfp .*run submit) .*)$", re.MULTILINE)
 _KINDS = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "LIST": list, "STRUCT": dict}
 _WRONG = "no_such_setting"
-"""What the call that is to fail in the first step sets."""
+"""Setting of the documented call that must fail in preflight."""
 
 
 def documented() -> list[tuple[str, list[str]]]:
-    """The calls that start a run, with the page of each."""
+    """Return the documented calls that start a run, each with its page."""
     text = [(page.name, page.read_text(encoding="utf-8").replace("\\\n", " ")) for page in PAGES]
     calls = [(page, shlex.split(call, comments=True)) for page, each in text for call in _CALL.findall(each)]
     return [(page, words) for page, words in calls if not {"--follow", "--terminate"} & set(words)]
 
 
 def configuration(words: list[str]) -> RunConfig:
-    """What the call's package was compiled from; 8b.yaml is compiled from configs/qwen3-vl-8b.yaml on each page that names it."""
+    # Pages that name 8b.yaml compile it from configs/qwen3-vl-8b.yaml.
     named = next((word for word in words if word.startswith("configs/")), "configs/qwen3-vl-8b.yaml")
     settings = [value for option, value in pairwise(words) if option == "--set"]
     return load_settings(RunConfig, REPO / named, settings)
 
 
-def given(words: list[str], declared: Any) -> dict[str, Any]:
-    """The parameters of a call, as ``vicur`` or ``kfp`` reads them."""
+def parameter_values(words: list[str], declared: Any) -> dict[str, Any]:
+    """Return the parameters of a call, as ``vicur`` or ``kfp`` reads them."""
     if words[0] == "vicur":
         return run_parameters([value for option, value in pairwise(words) if option == "-p"], declared)
     pairs = [word.split("=", 1) for word in words[words.index("--package-file") + 2 :]]
@@ -51,11 +51,11 @@ def given(words: list[str], declared: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("page", "words"), documented(), ids=lambda value: value if isinstance(value, str) else "")
-def test_a_documented_run_is_taken(page: str, words: list[str], tmp_path: Path) -> None:
+def test_a_documented_run_is_accepted(page: str, words: list[str], tmp_path: Path) -> None:
     config = configuration(words)
     write_package(tmp_path / "package.yaml", config, None, versioned=False, pipeline="cluster")
     declared = Package.read(tmp_path / "package.yaml").parameters
-    values = given(words, declared)
+    values = parameter_values(words, declared)
     assert all(isinstance(value, _KINDS[declared[name]["parameterType"]]) for name, value in values.items())
     preset = config.model_dump(mode="json", exclude_none=True)
     form = {name: field["defaultValue"] for name, field in declared.items()} | values
@@ -66,6 +66,6 @@ def test_a_documented_run_is_taken(page: str, words: list[str], tmp_path: Path) 
         assert resolved(preset, validated(Request, form, page)).methods
 
 
-def test_runs_are_found_on_the_pages() -> None:
+def test_the_pages_show_runs_with_both_commands() -> None:
     assert {"README.md", "submitting.md", "kubernetes.md"} <= {page for page, _ in documented()}
     assert {words[0] for _, words in documented()} == {"vicur", "kfp"}

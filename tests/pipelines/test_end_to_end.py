@@ -39,21 +39,21 @@ def project(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Path:
 
 
 def test_a_run_ends_with_an_evaluated_and_registered_student(project: Path) -> None:
-    told = summary(project)
-    assert {stage["status"] for stage in told["stages"]} == {"finished"}
-    assert told["dataset"]["hash"].endswith(".dir")
-    assert told["dataset"]["examples"]["test"] == 18
-    assert told["cues"]["provider"] == "pixels"
-    assert set(told["evaluation"]["students"]) == {"opsd", "vicur"}
-    for student in told["evaluation"]["students"].values():
+    made = summary(project)
+    assert {stage["status"] for stage in made["stages"]} == {"finished"}
+    assert made["dataset"]["hash"].endswith(".dir")
+    assert made["dataset"]["examples"]["test"] == 18
+    assert made["cues"]["provider"] == "pixels"
+    assert set(made["evaluation"]["students"]) == {"opsd", "vicur"}
+    for student in made["evaluation"]["students"].values():
         difference = student["difference"]
         assert difference["low"] <= difference["mean"] <= difference["high"]
-        assert difference["mean"] == pytest.approx(student["test"] - told["evaluation"]["base"]["test"])
-    registry = told["registry"]
+        assert difference["mean"] == pytest.approx(student["test"] - made["evaluation"]["base"]["test"])
+    registry = made["registry"]
     assert registry["tracking_uri"] == "sqlite:///mlflow/mlflow.db"
     assert registry["version"] == "1"
     assert "candidate" in registry["aliases"]
-    # Two steps teach a random model nothing: the gate says so.
+    # A random model learns nothing in two steps, so the gate does not pass.
     assert registry["gate"]["passed"] is False
     assert registry["gate"]["reasons"]
     assert "<html" in (project / "runs" / "latest" / "report.html").read_text()[:500]
@@ -89,11 +89,11 @@ def test_the_same_run_again_reuses_all_work_and_finds_its_version(project: Path,
     first = summary(project)
     again = vicur(project, "run", "small.yaml", python=installed)
     assert again.returncode == 0, again.stdout
-    told = summary(project)
-    assert told["run_id"] != first["run_id"]
-    assert {s["name"]: s["status"] for s in told["stages"] if s["status"] != "reused"} == {"register": "finished"}
+    made = summary(project)
+    assert made["run_id"] != first["run_id"]
+    assert {s["name"]: s["status"] for s in made["stages"] if s["status"] != "reused"} == {"register": "finished"}
     for part in ("dataset", "cues", "evaluation", "registry"):
-        assert told[part] == first[part]
+        assert made[part] == first[part]
 
 
 def test_a_command_reuses_what_the_run_has_made(project: Path) -> None:
@@ -114,13 +114,13 @@ def test_champion_is_moved_by_hand_and_only_with_a_reason(
         capfd.readouterr()
         with pytest.raises(SystemExit) as caught:
             main()
-        told = capfd.readouterr()
-        return int(caught.value.code or 0), told.out + told.err
+        captured = capfd.readouterr()
+        return int(caught.value.code or 0), captured.out + captured.err
 
-    code, words = command("promote", "candidate")
-    assert (code, "did not pass the gate" in words, "--force" in words) == (2, True, True)
-    code, words = command("promote", "candidate", "--force", "--reason", "a test")
-    assert (code, "version 1 is the champion" in words) == (0, True)
-    code, words = command("rollback")
+    code, text = command("promote", "candidate")
+    assert (code, "did not pass the gate" in text, "--force" in text) == (2, True, True)
+    code, text = command("promote", "candidate", "--force", "--reason", "a test")
+    assert (code, "version 1 is the champion" in text) == (0, True)
+    code, text = command("rollback")
     assert code == 2
-    assert "no champion before version 1" in words
+    assert "no champion before version 1" in text

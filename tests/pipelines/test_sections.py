@@ -43,7 +43,7 @@ def run(project: Project, pipeline: str, **parameters: Any) -> None:
 
 def settings_of(project: Project, output: str) -> list[dict[str, Any]]:
     """What the fake stages of a step were called with."""
-    return [json.loads(file.read_text()) for file in sorted(project.folder.glob(f"outputs/**/{output}/given.json"))]
+    return [json.loads(file.read_text()) for file in sorted(project.folder.glob(f"outputs/**/{output}/call.json"))]
 
 
 def test_a_distillation_runs_all_its_steps_with_its_sections(project: Project) -> None:

@@ -405,7 +405,7 @@ def test_ctrl_c_does_not_stop_the_run_and_prints_how_to_follow_it(kfp, package) 
 def test_a_server_that_goes_away_while_a_run_is_followed_is_retried(kfp, submit, fault: int | None) -> None:
     kfp.script = [("RUNNING", [])] * 3 + [("SUCCEEDED", [])]
     # urllib3 itself retries three times if the server hangs up.
-    kfp.when_looked_at(2, [("run_service_get_run", fault, b"upstream")] * (5 if fault is None else 2))
+    kfp.fail_after_looks(2, [("run_service_get_run", fault, b"upstream")] * (5 if fault is None else 2))
     result = submit()
     assert result.code == 0
     assert result.output.count("Retrying.") == 1
@@ -421,7 +421,7 @@ def test_a_run_whose_state_is_never_returned_is_an_error(kfp, submit) -> None:
 def test_a_token_that_expires_does_not_stop_the_run(kfp, submit) -> None:
     kfp.token = SECRET
     kfp.script = [("RUNNING", [node("prepare", "RUNNING")])]
-    kfp.when_looked_at(2, [("run_service_get_run", 401, b"expired")])
+    kfp.fail_after_looks(2, [("run_service_get_run", 401, b"expired")])
     result = submit("--token", SECRET)
     assert result.code == 2
     assert "requires a valid token" in result.error

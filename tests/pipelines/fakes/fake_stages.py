@@ -1,8 +1,7 @@
-"""Fakes: stages that take no time and compute nothing, so that tests of the pipeline are about the pipeline.
+"""Fake stages that compute nothing, for tests of the pipelines.
 
-``FAKE_TROUBLE`` makes one of them misbehave, as ``<label>:<trouble>``: ``input`` (the user's mistake), ``defect``, ``flaky``
-(fails the first time only), ``slow`` (writes a checkpoint, then waits), ``killed`` (dies without a word). Each call is
-counted in the folder that ``FAKE_CALLS`` names.
+``FAKE_TROUBLE`` makes one of them fail, as ``<label>:<trouble>``: ``input`` (wrong input), ``defect``, ``flaky`` (fails only the first
+time), ``slow`` (writes a checkpoint, then waits), ``killed`` (by a signal). Calls are counted in the folder ``FAKE_CALLS``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from vicur.stage.runner import Context, Stage, Summary
 
 
 class FakeSummary(Summary):
-    """The fields that the run's summary takes from the real stages' summaries."""
+    """The fields of the real stages' summaries that the summary of a run uses."""
 
     dataset_hash: str = "0123.dir"
     examples: dict[str, int] = Field(default_factory=lambda: {"distill": 2, "test": 1})
@@ -39,15 +38,15 @@ class FakeSummary(Summary):
 
 
 def fake(config: Any, inputs: Mapping[str, Path], output: Path, context: Context) -> FakeSummary:
-    """Writes every file that any step looks for, and what it was given."""
+    """Write every file that a step may read, and the call itself."""
     label = context.events.stage
     _count(label)
     _trouble(label, context)
     for step in range(1, 4):
         context.events.progress(step, 3, "fakes made")
     methods = sorted({name.removesuffix(".student") for name in inputs} - {"dataset", "cues", "base"})
-    given = {"config": config.model_dump(mode="json"), "inputs": sorted(inputs), "seed": context.seed}
-    (output / "given.json").write_text(json.dumps(given, sort_keys=True))
+    call = {"config": config.model_dump(mode="json"), "inputs": sorted(inputs), "seed": context.seed}
+    (output / "call.json").write_text(json.dumps(call, sort_keys=True))
     (output / "samples.html").write_text("<p>samples</p>")
     (output / "report.html").write_text("<p>report</p>")
     (output / "comparison.json").write_text(json.dumps({"choice": {"method": methods[-1] if methods else ""}}))
@@ -89,7 +88,7 @@ def _trouble(label: str, context: Context) -> None:
     if trouble == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if trouble in ("flaky", "slow") and not checkpoint.exists():
-        checkpoint.write_text("half way")
+        checkpoint.write_text("half done")
         if trouble == "flaky":
             raise ConnectionError("reset by peer")
         context.events.progress(1, 3, "waiting")
@@ -104,7 +103,7 @@ def __getattr__(name: str) -> Any:
 
 
 def install() -> None:
-    """Replaces the stages, their code versions and the tracking of this process."""
+    """Replace the stages, their code versions and the tracking of this process."""
     import vicur.stage.runner
     import vicur.stage.session
     import vicur.stage.table

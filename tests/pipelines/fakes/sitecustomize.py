@@ -1,4 +1,4 @@
-"""Puts fake stages in the place of the real ones in every Python process that has this folder on its path."""
+"""Replace the real stages by fakes in every Python process that has this folder on its path."""
 
 import fake_stages
 
