@@ -8,13 +8,14 @@ import pytest
 
 from tests.k8s.reach import Peer, pod, reaches
 from tests.k8s.render import Manifest, pod_templates, rendered
+from vicur.stage.table import STAGES
 
 DNS = pod("kube-system", {"k8s-app": "kube-dns"})
 KFP = pod("kubeflow", {"app": "ml-pipeline"})
 SEAWEEDFS = pod("kubeflow", {"app": "seaweedfs"})
 INTERNET = Peer(address="203.0.113.7")
 NODE_METADATA = Peer(address="169.254.169.254")
-STEPS = ("preflight", "prepare", "extract", "base", "train", "evaluate", "compare", "register", "ablate", "outcome")
+STEPS = ("preflight", *STAGES, "outcome")
 SPACES = {"overlays/dev": "kubeflow", "overlays/gpu-pool": "vicur", "overlays/multi-user": "team-a"}
 
 

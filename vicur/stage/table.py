@@ -101,7 +101,7 @@ PipelineConfig = RunConfig | AblationConfig
 
 @dataclass(frozen=True)
 class Needs:
-    """What a pipeline step needs of a cluster, beyond what every step gets."""
+    """Resources and secrets of a pipeline step in a cluster, beyond those of every step."""
 
     gpus: Literal["none", "one", "training"] = "none"  # "training": as many as the run was given per node
     models: bool = False  # the volume with base weights and datasets
@@ -122,9 +122,8 @@ class PipelineStep:
     section: str  # attribute of the configuration; a pipeline has the steps whose section its configuration has
     after: tuple[str, ...] = ()  # the steps whose artifacts it reads
     subject: str = ""  # the model that the stage works on, if it is the same in every run
-    cell_name: Literal["subject", "student"] | None = (
-        None  # for a step that runs once per cell: the cell's attribute with its name
-    )
+    # For a step that runs once per cell: the attribute of the cell that names it.
+    cell_name: Literal["subject", "student"] | None = None
     checkpoints: bool = False  # whether it writes checkpoints that outlive its machine
     cluster: bool = False  # whether it reads the section cluster
     needs: Needs = Needs()
