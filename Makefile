@@ -25,7 +25,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-slow test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout ablation ablation-module compile base teacher constraints constraints-check constraints-gpu clean
+.PHONY: help run test test-slow test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout ablation ablation-module compile component base teacher constraints constraints-check constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -100,6 +100,9 @@ compile: $(VENV)/.dev ## Compile the pipeline packages in pipelines/compiled
 	$(BIN)/vicur compile --unversioned --pipeline distill --output pipelines/compiled/distill.yaml
 	$(BIN)/vicur compile --unversioned --pipeline ablation --output pipelines/compiled/ablation.yaml
 	$(BIN)/vicur compile --unversioned --pipeline cluster --output pipelines/compiled/cluster.yaml
+
+component: $(VENV)/.dev ## Create the skeleton of a pipeline step and its test: make component NAME=profile
+	@$(BIN)/python -m vicur_components.new "$(NAME)"
 
 base: $(VENV)/.run ## Retrain the tiny base model in vicur/modeling/tiny/base
 	rm -rf .vicur/base && $(BIN)/vicur base train .vicur/base

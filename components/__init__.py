@@ -1,1 +1,1 @@
-"""The pipeline's steps: each a typed Kubeflow signature over one stage of ``vicur``."""
+"""Components of the pipelines: one folder per step, each a KFP signature around one function of ``vicur.steps``."""

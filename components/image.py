@@ -1,8 +1,8 @@
-"""The container image that every step runs in."""
+"""The container image of all steps."""
 
 import os
 
 from vicur import __version__
 
 IMAGE = os.environ.get("VICUR_IMAGE", f"vicur-python:{__version__}")
-"""Image of all steps: it holds this package and what it needs. Set when components are imported (``vicur compile --image``)."""
+"""Image of all steps, with this package and its dependencies. It is read when components are imported (``vicur compile --image``)."""

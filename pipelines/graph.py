@@ -34,17 +34,11 @@ from vicur.steps.preflight_step import CELLS, graph_parameters
 
 @dataclass
 class GraphBuilder:
-    """Adds declared steps to the pipeline that is being defined.
-
-    Attributes:
-        configure: gives each task its settings.
-        values: parameters of the graph by name, as channels of the pipeline.
-        steps: the declared steps that are still missing.
-    """
+    """Adds declared steps to the pipeline that is being defined."""
 
     configure: ConfigureTask
-    values: Mapping[str, Any]
-    steps: dict[str, PipelineStep]
+    values: Mapping[str, Any]  # parameters of the graph, as channels of the pipeline
+    steps: dict[str, PipelineStep]  # declared steps that have not been added yet
 
     def add(self, name: str, component: Callable[..., dsl.PipelineTask], **arguments: Any) -> Mapping[str, Any]:
         """Add the step called ``name`` and return its outputs."""
@@ -54,12 +48,9 @@ class GraphBuilder:
 
 
 def add_graph(configure: ConfigureTask, config: PipelineConfig, values: Mapping[str, Any]) -> None:
-    """Add all steps of the pipeline that ``config`` configures to the pipeline that is being defined.
+    """Add the steps for a kind of configuration to the pipeline that is being defined.
 
-    Args:
-        configure: gives each task its settings.
-        config: the configuration. Only its type matters.
-        values: parameters of the graph (:func:`vicur.steps.preflight_step.graph_parameters`), as channels of the pipeline.
+    ``values`` are the parameters of the graph (:func:`vicur.steps.preflight_step.graph_parameters`), as channels of the pipeline.
 
     Raises:
         ValueError: if a declared step is not part of the graph.
@@ -108,21 +99,26 @@ def local_pipeline(name: str, configure: ConfigureTask, config: PipelineConfig) 
 
 
 def pipeline_with(
-    name: str, parameters: Mapping[str, type], build: Callable[[Mapping[str, Any]], None]
+    name: str,
+    parameters: Mapping[str, type],
+    build: Callable[[Mapping[str, Any]], None],
+    *,
+    display_name: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    documentation: str | None = None,
 ) -> GraphComponent:
-    """Return a pipeline whose parameters derive from declarations. KFP otherwise reads them from a signature.
-
-    Args:
-        name: the pipeline's name.
-        parameters: names and types of its parameters.
-        build: adds the tasks, given the pipeline's channels by name.
-    """
+    """Return a pipeline with the given parameters. ``build`` adds its tasks, given the channels of the parameters by name."""
 
     def function(*channels: Any) -> None:
         build(dict(zip(parameters, channels, strict=True)))
 
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    # KFP reads the parameters of a pipeline from its signature, which here derives from the declared steps.
+    kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(each, kind, annotation=annotation) for each, annotation in parameters.items()]
+        [
+            inspect.Parameter(each, kind, annotation=annotation, default=(defaults or {}).get(each, empty))
+            for each, annotation in parameters.items()
+        ]
     )
-    return dsl.pipeline(name=name)(function)
+    function.__doc__ = documentation
+    return dsl.pipeline(name=name, display_name=display_name)(function)

@@ -1,8 +1,6 @@
-"""Execute a pipeline on this machine: the process between the supervisor and the steps.
+"""Execute a pipeline on this machine: ``python -m vicur_pipelines.local RUN_FOLDER``."""
 
-Run as ``python -m vicur_pipelines.local RUN_FOLDER``. It is a separate process because kfp.local prints to standard output, and because
-a process group can be stopped as a whole.
-"""
+# A separate process, because kfp.local prints to standard output, and because a process group can be stopped as a whole.
 
 from __future__ import annotations
 
@@ -27,11 +25,7 @@ if TYPE_CHECKING:
 
 
 def execute(run: RunFolder) -> None:
-    """Execute the pipeline of a run.
-
-    Raises:
-        RuntimeError: if a step failed. The event log and the step's own log have the reason.
-    """
+    """Execute the pipeline of a run. Raise :class:`RuntimeError` if a step failed; the step's events and log have the reason."""
     from kfp import local
 
     config = run.config()
@@ -41,13 +35,7 @@ def execute(run: RunFolder) -> None:
 
 
 def build(config: PipelineConfig, *, retries: int, backoff: str = "1s") -> GraphComponent:
-    """Return the pipeline of a local run.
-
-    Args:
-        config: configuration of the pipeline.
-        retries: number of retries of a failed step.
-        backoff: pause before the first retry.
-    """
+    """Return the pipeline of a local run."""
     from vicur_pipelines.graph import local_pipeline
     from vicur_pipelines.tasks import configure_task
 
@@ -66,7 +54,6 @@ def code_versions() -> dict[str, str]:
 
 
 def main() -> None:
-    """Run as a process."""
     run = RunFolder(Path(sys.argv[1]))
     # If the supervisor dies, all steps must end, too.
     watch(run.lock, lambda: os.killpg(0, signal.SIGKILL))

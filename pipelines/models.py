@@ -9,11 +9,7 @@ from vicur.stage.table import PipelineConfig
 
 
 def require_models(config: PipelineConfig) -> None:
-    """Check the folders of the base model and of teachers from other checkpoints.
-
-    Raises:
-        VicurError: if one does not exist.
-    """
+    """Raise :class:`VicurError` if the folder of the base model or of a teacher's checkpoint does not exist."""
     teachers = (training.effective.teacher for training in _trainings(config))
     folders = {teacher.folder: "training.teacher.path" for teacher in teachers if isinstance(teacher, OtherCheckpoint)}
     for folder, setting in {**folders, config.base.folder: "base.path"}.items():
@@ -26,11 +22,7 @@ def require_models(config: PipelineConfig) -> None:
 
 
 def require_engines(config: PipelineConfig) -> None:
-    """Check that vLLM and its plugin are installed if a training uses them in its own process.
-
-    Raises:
-        VicurError: if they are not.
-    """
+    """Raise :class:`VicurError` if a training uses vLLM in its own process, and vLLM or its plugin is not installed."""
     # Imports torch.
     from vicur.training.rollout.build import require_installed
 

@@ -22,13 +22,8 @@ def write_package(
 ) -> None:
     """Compile a pipeline to the file ``output``.
 
-    Args:
-        output: file to write.
-        config: configuration that provides the defaults of the package's parameters, or ``None`` for the library's defaults.
-        image: container image of the steps, or ``None`` for the default of this release.
-        versioned: whether the package has the code versions of its steps. A cluster's cache needs them; a package under version control
-            should not change with them.
-        pipeline: name of the pipeline.
+    ``config`` provides the defaults of the package's parameters, ``image`` replaces the image of this release, and ``versioned`` adds
+    the code versions of the steps.
 
     Raises:
         VicurError: if the image is not valid or the file cannot be written.
@@ -44,16 +39,12 @@ def write_package(
     from kfp import compiler
     from vicur_pipelines.local import code_versions
 
-    declared = PIPELINES[pipeline]
+    # A cluster's cache needs the code versions, but a package under version control should not change with them.
     versions = code_versions() if versioned else dict.fromkeys(STAGES, "")
     with tempfile.TemporaryDirectory() as folder, new_file(output) as partial:
         # The compiler chooses the format by the file's suffix.
         file = Path(folder) / "package.yaml"
-        compiler.Compiler().compile(
-            declared.package(versions, config),
-            str(file),
-            pipeline_parameters=declared.arguments(config) if config else None,
-        )
+        compiler.Compiler().compile(PIPELINES[pipeline].package(versions, config), str(file))
         partial.write_text(_without_summary(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -1,8 +1,7 @@
-"""Settings of tasks in a cluster: image, resources, placement in a pool of GPUs, time limits, and secrets by name.
+"""Settings of tasks in a cluster: image, resources, placement in a pool of GPUs, time limits, and secrets by name."""
 
-Image, resources and placement may be parameters of a run. Kubeflow Pipelines fixes time limits, shared memory, labels and names of
-secrets in the package.
-"""
+# Image, resources and placement may be parameters of a run. Kubeflow Pipelines fixes time limits, shared memory, labels and names of
+# secrets in the package.
 
 from __future__ import annotations
 
@@ -18,8 +17,7 @@ from vicur.config.cluster import ClusterConfig
 from vicur.stage.table import Needs
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
-MODELS = "/models"
-"""Mount point of the volume with base weights."""
+MODELS = "/models"  # mount point of the volume with base weights
 _STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _ENDPOINTS = ("MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
@@ -28,15 +26,7 @@ _HOUR = 3600
 
 @dataclass(frozen=True)
 class TaskResources:
-    """Resources of a task's pod. Each may be a channel of the pipeline.
-
-    Attributes:
-        cpu: CPU cores.
-        memory: memory.
-        gpus: number of GPUs.
-        node_selector: labels of the nodes that it may run on.
-        tolerations: taints that it tolerates.
-    """
+    """Resources of a task's pod. Each may be a channel of the pipeline."""
 
     cpu: Any
     memory: Any
@@ -47,37 +37,24 @@ class TaskResources:
 
 @dataclass(frozen=True)
 class Placement:
-    """Placement of a run's pods. Each may be a channel of the pipeline.
-
-    Attributes:
-        image: container image.
-        gpu_type: resource name of a GPU.
-        node_selector: labels of the nodes of the GPU pool.
-        tolerations: taints of the pool that pods tolerate.
-        training: resources of the training step, if they differ from those of evaluation: a step that waits for a job needs little.
-    """
+    """Placement of a run's pods. Each may be a channel of the pipeline."""
 
     image: Any
-    gpu_type: Any
-    node_selector: Any
-    tolerations: Any
+    gpu_type: Any  # resource name of a GPU
+    node_selector: Any  # of the GPU pool
+    tolerations: Any  # of the GPU pool
+    # Of the training step, if they differ from those of evaluation: a step that waits for a job needs few resources.
     training: TaskResources | None = None
 
 
 @dataclass(frozen=True)
 class ConfigurePoolTask:
-    """Configures the tasks of a package for a cluster; a :class:`~vicur_pipelines.tasks.ConfigureTask`.
-
-    Attributes:
-        cluster: the section ``cluster`` that the package is compiled with.
-        placement: placement of the run's pods.
-    """
+    """Configures the tasks of a package for a cluster; a :class:`~vicur_pipelines.tasks.ConfigureTask`."""
 
     cluster: ClusterConfig
     placement: Placement
 
     def __call__(self, task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
-        """Configure ``task`` and return it."""
         cluster, trains = self.cluster, needs.gpus == "training"
         configure_task(task, needs, retries=cluster.retries, backoff=cluster.backoff)
         task.set_container_image(self.placement.image)

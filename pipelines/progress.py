@@ -13,33 +13,23 @@ State = Literal["pending", "running", "finished", "reused", "failed"]
 
 @dataclass
 class Step:
-    """State of one step.
-
-    Attributes:
-        name: label of the step.
-        text: its key figure, its progress in words, or its error.
-        done: units of work done, if it counts them.
-        total: total units of work.
-        seconds: duration, once it has ended.
-        began: start time in seconds since the epoch.
-        counting_since: time and units done of its first progress event, to estimate its pace.
-        output: folder of its result.
-    """
+    """State of one step."""
 
     name: str
     state: State = "pending"
-    text: str = ""
-    done: int = 0
+    text: str = ""  # key figure, progress in words, or error
+    done: int = 0  # units of work, if the stage counts them
     total: int = 0
-    seconds: float | None = None
-    began: float | None = None
-    counting_since: tuple[float, int] | None = None
-    output: str | None = None
+    seconds: float | None = None  # duration, once it has ended
+    began: float | None = None  # seconds since the epoch
+    counting_since: tuple[float, int] | None = (
+        None  # time and units done of the first progress event, to estimate the pace
+    )
+    output: str | None = None  # folder of the result
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
-        """Whether the step has ended, successfully or not."""
         return self.state in ("finished", "reused", "failed")
 
     def elapsed(self, now: float) -> float | None:

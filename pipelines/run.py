@@ -34,14 +34,10 @@ def run_pipeline(
     console: Console | None = None,
     copy_to: Path | None = None,
 ) -> int:
-    """Run a pipeline, show its progress, and return the exit code.
+    """Run the pipeline for a type of configuration, show its progress, and return the exit code.
 
     Args:
-        config: configuration of the run. Its type selects the pipeline.
         new: start a new run even if the last one of this configuration has not succeeded.
-        root: folder of all runs.
-        cache: folder of results for reuse.
-        console: where to print.
         copy_to: also write the page of results there, and its plots to a folder of the same name.
 
     Raises:

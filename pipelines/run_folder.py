@@ -4,8 +4,7 @@
 ``pipeline/`` (outputs of the steps), the report or the page of results and, once the run has ended, ``summary.json``. ``runs/latest``
 links to the newest run.
 
-The same configuration resumes a run that did not succeed, in the same folder and with the same run id; finished stages come from the
-cache. After a run that succeeded, it starts a new one.
+The same configuration resumes a run that has not succeeded, and starts a new run otherwise.
 """
 
 from __future__ import annotations
@@ -41,51 +40,45 @@ class RunFolder:
 
     @property
     def run_id(self) -> str:
-        """Id of the run."""
         return self.path.name
 
     @property
     def events(self) -> Path:
-        """File with the events of the steps."""
         return self.path / "events.jsonl"
 
     @property
     def logs(self) -> Path:
-        """Folder of the steps' logs."""
         return self.path / "logs"
 
     @property
     def outputs(self) -> Path:
-        """Folder of the steps' outputs."""
         return self.path / "pipeline"
 
     @property
     def temporary(self) -> Path:
-        """Folder for temporary files of the steps, removed when the run ends."""
+        # For temporary files of the steps. It is removed when the run ends.
         return self.path / "tmp"
 
     @property
     def summary(self) -> Path:
-        """File with the summary of the run, once it has ended."""
+        # Exists once the run has ended.
         return self.path / "summary.json"
 
     @property
     def lock(self) -> Path:
-        """File that the run's supervisor locks while it runs."""
+        # Locked by the supervisor while it runs.
         return self.path / ".lock"
 
     def record(self) -> dict[str, Any]:
-        """Return the content of ``run.json``, or an empty mapping if it cannot be read."""
+        # Empty if run.json cannot be read.
         return _json(self.path / "run.json")
 
     def config(self) -> Section:
-        """Return the configuration that the run was started with."""
         record = self.record()
         return PIPELINES[record["pipeline"]].config.model_validate(record["config"])
 
     @property
     def succeeded(self) -> bool:
-        """Whether the run has succeeded."""
         return _json(self.summary).get("status") == "succeeded"
 
     def prepare(self) -> None:
@@ -123,12 +116,7 @@ class RunFolder:
 
 
 def open_run(root: Path, config: Section, *, new: bool = False) -> tuple[RunFolder, bool]:
-    """Return the run to execute for ``config``, and whether it resumes an earlier one.
-
-    Args:
-        root: folder of all runs.
-        config: configuration of the run.
-        new: start a new run in any case.
+    """Return the run to execute for ``config``, and whether it resumes an earlier one. With ``new``, it never does.
 
     Raises:
         VicurError: if the folder cannot be written.
@@ -152,7 +140,6 @@ def open_run(root: Path, config: Section, *, new: bool = False) -> tuple[RunFold
 
 
 def all_runs(root: Path) -> list[RunFolder]:
-    """Return the runs below ``root``, oldest first."""
     if not root.is_dir():
         return []
     folders = [path for path in root.iterdir() if not path.is_symlink() and (path / "run.json").is_file()]

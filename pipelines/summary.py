@@ -10,32 +10,23 @@ from pydantic import BaseModel
 from rich.table import Table
 from vicur_pipelines.progress import Progress, Step
 
-from vicur.wording import estimate, percent
+from vicur.wording import estimate, mean_and_std, percent
 
 Status = Literal["succeeded", "failed", "stopped"]
 
 
 class StageRecord(BaseModel):
-    """One step of the run."""
-
     name: str
-    status: str
-    """``finished``, ``reused``, ``failed``, ``running`` (if the run was stopped) or ``pending`` (not started)."""
+    status: str  # finished, reused, failed, running (if the run was stopped) or pending (not started)
     seconds: float | None
 
 
 class DatasetRecord(BaseModel):
-    """The dataset."""
-
-    hash: str
-    """DVC hash of the dataset folder."""
-    examples: dict[str, int]
-    """Number of examples by split."""
+    hash: str  # DVC hash of the dataset folder
+    examples: dict[str, int]  # by split
 
 
 class CuesRecord(BaseModel):
-    """The cues."""
-
     provider: str
     grounded_share: float | None
     answer_leak_share: float
@@ -46,29 +37,22 @@ class StudentRecord(BaseModel):
 
     test: float
     ood: float | None
-    difference: dict[str, float]
-    """``mean``, and ``low`` and ``high`` of its interval."""
+    difference: dict[str, float]  # mean, and low and high of its interval
 
 
 class EvaluationRecord(BaseModel):
     """Accuracy of base and students."""
 
-    base: dict[str, float | None]
-    """By split: ``test``, ``ood``."""
-    students: dict[str, StudentRecord]
-    """By method."""
+    base: dict[str, float | None]  # by split: test, ood
+    students: dict[str, StudentRecord]  # by method
 
 
 class GateRecord(BaseModel):
-    """Decision of the gate."""
-
     passed: bool
     reasons: list[str]
 
 
 class RegistryRecord(BaseModel):
-    """The registered version."""
-
     tracking_uri: str
     model: str
     version: str
@@ -81,27 +65,19 @@ class ArmRecord(BaseModel):
 
     mean: dict[str, float]
     std: dict[str, float]
-    difference: dict[str, float]
-    """To the base on the test questions: ``mean``, and ``low`` and ``high`` of its interval."""
+    difference: dict[str, float]  # to the base on the test questions: mean, and low and high of its interval
 
 
 class AblationRecord(BaseModel):
-    """Results of an ablation."""
-
     base: dict[str, float]
     arms: dict[str, ArmRecord]
-    held: list[str]
-    """One sentence per contrast: what was expected, and whether it held."""
+    held: list[str]  # one sentence per contrast: what was expected, and whether it held
 
 
 class ErrorRecord(BaseModel):
-    """Error of a run that did not succeed."""
-
-    stage: str | None
-    """The step that failed first, or ``None`` if the pipeline itself failed."""
+    stage: str | None  # the step that failed first, or None if the pipeline itself failed
     message: str
-    log: str
-    """Path of the log, relative to the run's folder."""
+    log: str  # relative to the run's folder
 
 
 class RunSummary(BaseModel):
@@ -207,7 +183,7 @@ def _table(*columns: str) -> Table:
 
 
 def _mean_and_std(arm: ArmRecord, split: str) -> str:
-    return "" if split not in arm.mean else f"{100 * arm.mean[split]:.1f} ± {100 * arm.std[split]:.1f}"
+    return "" if split not in arm.mean else mean_and_std(arm.mean[split], arm.std[split])
 
 
 def _percent(share: float | None) -> str:

@@ -22,12 +22,9 @@ PIPELINE_LOG = "pipeline.log"
 
 
 def supervise(run: RunFolder, cache: Path, follow: Callable[[list[Event]], None]) -> int:
-    """Run a pipeline to its end and return the exit code of its process.
+    """Run a pipeline, whose lock the caller holds, and return the exit code of its process.
 
-    Args:
-        run: the run. The caller holds its lock.
-        cache: folder of results for reuse.
-        follow: called with new events several times per second, also if there are none.
+    ``follow`` is called with the new events several times per second, also if there are none.
 
     Raises:
         Stopped: on SIGINT or SIGTERM, after all processes of the pipeline have ended.
@@ -50,7 +47,6 @@ def supervise(run: RunFolder, cache: Path, follow: Callable[[list[Event]], None]
 
 
 def environment(run: RunFolder, cache: Path) -> dict[str, str]:
-    """Return the environment of the pipeline's process and its steps."""
     variables = {
         **os.environ,
         "VICUR_RUN_ID": run.run_id,

@@ -23,14 +23,7 @@ class ConfigureTask(Protocol):
 
 
 def configure_task(task: dsl.PipelineTask, needs: Needs, *, retries: int, backoff: str) -> dsl.PipelineTask:
-    """Set retries, caching, the run's id, labels and the security context of a task.
-
-    Args:
-        task: the task.
-        needs: what its step needs. Here only caching: its pod runs wherever the platform puts it.
-        retries: number of retries after a failure.
-        backoff: pause before the first retry; it doubles with each.
-    """
+    """Set retries, caching, the run's id, labels and the security context of a task, and return it."""
     task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration=_TEN_YEARS)
     task.set_caching_options(needs.cached)
     # As a parameter, it would keep the platform's cache from ever hitting.

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vicur import __version__
+from vicur.checkout import require_one_checkout
 from vicur.commands import (
     base,
     clean,
@@ -56,6 +57,7 @@ app = Commands(
     ),
     no_args_is_help=True,
     rich_markup_mode="rich",
+    # Rich's tracebacks print local variables, which may contain secrets.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -112,10 +114,13 @@ app.command("clean", rich_help_panel=_MAINTENANCE)(clean.clean)
 
 def main() -> None:
     """Run the ``vicur`` command."""
+    # Before any command imports torch, which reads the limits once.
     limit_threads(os.environ)
-    for reason in _UNAVAILABLE:
-        Console(stderr=True).print(f"Command not available: {reason}", style="yellow", markup=False, soft_wrap=True)
     try:
+        # First: in a mixed checkout, commands may be unavailable for misleading reasons.
+        require_one_checkout()
+        for reason in _UNAVAILABLE:
+            Console(stderr=True).print(f"Command not available: {reason}", style="yellow", markup=False, soft_wrap=True)
         app()
     except VicurError as error:
         show(error)

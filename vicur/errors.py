@@ -14,13 +14,13 @@ class VicurError(Exception):
         problem: the problem, as a sentence.
         where: the file, row, field, setting or option that it is about, if any.
         remedy: what the user can do about it, as a sentence.
-        exit_code: exit status of the process; never 0.
         retryable: whether the same step may succeed if it runs again, such as after a lost connection or an eviction.
     """
 
     def __init__(
         self, problem: str, *, where: str | None = None, remedy: str, exit_code: int = 2, retryable: bool = False
     ) -> None:
+        # The base class keeps the problem alone; str() adds place and remedy.
         super().__init__(problem)
         self.problem = problem
         self.where = where

@@ -52,3 +52,8 @@ def interval(low: float, high: float, confidence: float) -> str:
 def estimate(mean: float, low: float, high: float) -> str:
     """Write a difference with its interval in percentage points, for tables: ``+8.0 [+5.2, +10.8]``."""
     return f"{points(mean)} [{points(low)}, {points(high)}]"
+
+
+def mean_and_std(mean: float, std: float) -> str:
+    """Write the mean of shares with its standard deviation, in percent: ``72.8 ± 2.8``."""
+    return f"{100 * mean:.1f} ± {100 * std:.1f}"

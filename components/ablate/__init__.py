@@ -1,1 +1,1 @@
-"""The step that puts an ablation together."""
+"""Component ``ablate``."""

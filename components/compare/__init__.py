@@ -1,1 +1,1 @@
-"""The comparison step."""
+"""Component ``compare``."""

@@ -1,1 +1,1 @@
-"""The evaluation step."""
+"""Component ``evaluate``."""

@@ -1,1 +1,1 @@
-"""The cue extraction step."""
+"""Component ``extract``."""

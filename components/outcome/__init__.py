@@ -1,1 +1,1 @@
-"""The exit step."""
+"""Component ``outcome``."""

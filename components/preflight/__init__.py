@@ -1,1 +1,1 @@
-"""The base model step."""
+"""Component ``preflight``."""

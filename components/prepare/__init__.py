@@ -1,1 +1,1 @@
-"""The dataset step."""
+"""Component ``prepare``."""

@@ -1,1 +1,1 @@
-"""The registration step."""
+"""Component ``register``."""

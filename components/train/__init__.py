@@ -1,1 +1,1 @@
-"""The training step."""
+"""Component ``train``."""

@@ -141,7 +141,7 @@ def _refuse_ignored_options(
 ) -> None:
     """Refuse options of which one would be ignored."""
     run_id = "--follow" if follow is not None else "--terminate" if terminate is not None else None
-    compiled = [name for name, given in (("CONFIG", config), ("--set", overrides), ("--image", image)) if given]
+    compiled = [name for name, value in (("CONFIG", config), ("--set", overrides), ("--image", image)) if value]
     if follow is not None and terminate is not None:
         raise VicurError(
             "--follow and --terminate exclude each other.", where="--follow", remedy="Give only one of them."
@@ -164,7 +164,7 @@ def _refuse_ignored_options(
 
 
 def _package(
-    given: Path | None,
+    file: Path | None,
     folder: Path,
     config: Path | None,
     overrides: list[str] | None,
@@ -174,10 +174,10 @@ def _package(
     """Return the package that the options name. It is compiled into ``folder`` if none is given."""
     from vicur_pipelines.submit.packaged import Package
 
-    if given is None:
-        given = folder / "package.yaml"
-        write_compiled(given, config, overrides, image, versioned=True, pipeline=pipeline)
-    return Package.read(given)
+    if file is None:
+        file = folder / "package.yaml"
+        write_compiled(file, config, overrides, image, versioned=True, pipeline=pipeline)
+    return Package.read(file)
 
 
 def _values(package: Package, parameters: list[str] | None) -> dict:
@@ -223,9 +223,9 @@ def _follow(server: Server, run_id: str, console: Console, every: float) -> int:
 
 
 def _print_end(server: Server, run_id: str, ending: Ending) -> None:
-    words = {"SUCCEEDED": "has succeeded", "FAILED": "has failed", "CANCELED": "was terminated"}
+    states = {"SUCCEEDED": "has succeeded", "FAILED": "has failed", "CANCELED": "was terminated"}
     steps = f" in {', '.join(ending.failed)}" if ending.failed and ending.state != "SUCCEEDED" else ""
-    typer.echo(f"Run {run_id} {words.get(ending.state, 'was skipped')}{steps}: {server.run_url(run_id)}")
+    typer.echo(f"Run {run_id} {states.get(ending.state, 'was skipped')}{steps}: {server.run_url(run_id)}")
     if ending.message:
         typer.echo(ending.message)
     if ending.state == "FAILED":

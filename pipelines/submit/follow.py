@@ -1,7 +1,6 @@
-"""Follow a run until it has ended, and report its true state.
+"""Follow a run until it has ended, and report its true state."""
 
-``kfp run create --watch`` exits with 0 even if the run failed, and the SDK never stops waiting for a run that was canceled.
-"""
+# "kfp run create --watch" exits with 0 even if the run failed, and the SDK never stops waiting for a run that was canceled.
 
 from __future__ import annotations
 
@@ -22,34 +21,21 @@ from vicur.redaction import redacted
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1Run
 
-PATIENCE_SECONDS = 900.0
-"""Time that a server may be unreachable while a run is followed."""
+PATIENCE_SECONDS = 900.0  # that a server may be unreachable while a run is followed
 _FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of a run.
+    """The end of a run."""
 
-    Attributes:
-        state: ``SUCCEEDED``, ``FAILED``, ``SKIPPED`` or ``CANCELED``.
-        message: the server's description of a failure; may be empty.
-        failed: labels of the steps that failed.
-    """
-
-    state: str
-    message: str
-    failed: tuple[str, ...]
+    state: str  # SUCCEEDED, FAILED, SKIPPED or CANCELED
+    message: str  # the server's description of a failure; may be empty
+    failed: tuple[str, ...]  # labels of the steps that failed
 
 
 def follow(server: Server, run_id: str, console: Console, poll: float) -> Ending:
     """Show the steps of a run until it has ended. An unreachable server is retried for a quarter of an hour.
-
-    Args:
-        server: the server.
-        run_id: id of the run.
-        console: where to print.
-        poll: seconds between two requests.
 
     Raises:
         VicurError: if the run does not exist, the token has expired, or the server stays unreachable. The run itself continues.
@@ -88,7 +74,6 @@ def _get_run(server: Server, run_id: str) -> V2beta1Run:
 
 
 def _wait_for_run(server: Server, run_id: str, console: Console, poll: float) -> V2beta1Run:
-    """Request the state of a run until the server answers."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     warned = False
     while True:
@@ -108,7 +93,7 @@ def _wait_for_run(server: Server, run_id: str, console: Console, poll: float) ->
 
 
 def _spec(server: Server, run: V2beta1Run) -> dict:
-    """Return the pipeline spec of a run, or of the version that it was started from."""
+    # Of the run itself, or of the version that it was started from.
     import kfp_server_api
 
     spec, reference = run.pipeline_spec, run.pipeline_version_reference

@@ -19,26 +19,16 @@ _DIGITS = 16
 
 @dataclass(frozen=True)
 class Package:
-    """A compiled pipeline.
-
-    Attributes:
-        pipeline: name of the pipeline.
-        digest: SHA-256 of the file, in hex.
-        spec: the pipeline spec.
-    """
+    """A compiled pipeline."""
 
     path: Path
-    pipeline: str
-    digest: str
+    pipeline: str  # its name
+    digest: str  # SHA-256 of the file, in hex
     spec: Spec
 
     @classmethod
     def read(cls, path: Path) -> Package:
-        """Read a package.
-
-        Raises:
-            VicurError: if the file is not a package.
-        """
+        """Read a package, or raise :class:`VicurError` if the file is not one."""
         try:
             data = path.read_bytes()
             documents = list(yaml.safe_load_all(data))
@@ -70,7 +60,6 @@ class Package:
 
 
 def _is_spec(document: Any) -> bool:
-    """Return whether the server would accept a document as a pipeline spec with a name and steps."""
     from google.protobuf.json_format import ParseDict, ParseError
     from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 

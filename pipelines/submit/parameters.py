@@ -1,8 +1,6 @@
-"""Parse the parameters of a run from the command line, as the types that the package declares.
+"""Parse the parameters of a run from the command line, as the types that the package declares."""
 
-``kfp run create`` guesses the type of a value from its looks, so that the version ``1.10`` becomes the number 1.1. Here the package
-decides.
-"""
+# "kfp run create" guesses the type of a value from its looks, so that the version 1.10 becomes the number 1.1.
 
 from __future__ import annotations
 
@@ -15,6 +13,7 @@ import yaml
 
 from vicur.config.loading import read_overrides
 from vicur.config.run import RunConfig
+from vicur.config.schema import choices
 from vicur.errors import VicurError
 from vicur.redaction import redacted
 from vicur.wording import did_you_mean
@@ -30,13 +29,10 @@ _RENAMED = {"benchmarks": "splits", "splits": "benchmarks"}
 
 
 def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, Any]:
-    """Return the values of the parameters that were given.
+    """Return the values of the parameters in ``assignments``: ``name=value``, or ``section.field=value`` for one setting.
 
-    Args:
-        assignments: each ``name=value``, or ``section.field=value`` for one setting. If the section is a parameter, its other settings
-            keep the package's default, and ``section={...}`` replaces it as a whole. If the package has a parameter ``overrides`` for
-            everything outside its form, the setting is added there.
-        declared: the package's parameters by name.
+    If the section is a parameter, its other settings keep the package's default, and ``section={...}`` replaces it as a whole. If the
+    package has a parameter ``overrides`` for everything outside its form, the setting is added there.
 
     Raises:
         VicurError: if a parameter is unknown, has the wrong type, or is required and missing.
@@ -58,7 +54,7 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
             )
         kind = declared[head]["parameterType"]
         if not field:
-            values[head] = _read(text, kind, assignment)
+            values[head] = _read(_section(head, text) if kind == "STRUCT" else text, kind, assignment)
             continue
         if kind != "STRUCT":
             raise VicurError(
@@ -73,7 +69,6 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
 
 
 def _split(assignment: str, declared: Declared) -> tuple[str, str]:
-    """Return name and value of an assignment, with the name that the package knows."""
     name, separator, text = assignment.partition("=")
     if redacted(text) != text:
         raise VicurError(
@@ -97,6 +92,13 @@ def _settings(name: str, text: str, assignment: str) -> dict[str, Any]:
     return {name.removeprefix(f"{_OVERRIDES}."): _read(text, "ANY", assignment)}
 
 
+def _section(name: str, text: str) -> str:
+    """Expand the bare name of a section, such as ``digit_scenes`` for ``data``, to ``{type: digit_scenes}``."""
+    field = RunConfig.model_fields.get(name)
+    is_name = field is not None and text.strip() in choices(field.annotation)
+    return f"{{type: {text.strip()}}}" if is_name else text
+
+
 def _require_all(values: Mapping[str, Any], declared: Declared) -> None:
     missing = [
         name
@@ -111,17 +113,18 @@ def _require_all(values: Mapping[str, Any], declared: Declared) -> None:
 
 
 def _read(text: str, kind: str, assignment: str) -> Any:
-    reader, words = _READERS.get(kind, (json.loads, "JSON"))
+    reader, description = _READERS.get(kind, (json.loads, "JSON"))
     try:
         value = reader(text)
         # Dates are sent as text. NaN and infinity do not exist in JSON.
         json.dumps(value, allow_nan=False, default=str)
         return value
-    except (ValueError, yaml.YAMLError) as error:
+    # For malformed values, PyYAML raises whatever int(), datetime() and its own look-ups raise.
+    except Exception as error:
         raise VicurError(
-            f"{text!r} is not {words}, but the parameter is.",
+            f"{text!r} is not {description}, but the parameter is.",
             where=f"--param {assignment}",
-            remedy=f"Give {words}.",
+            remedy=f"Give {description}.",
         ) from error
 
 

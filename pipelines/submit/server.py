@@ -1,8 +1,7 @@
-"""Connection to a Kubeflow Pipelines server through its generated client, with errors that say what to do.
+"""Connection to a Kubeflow Pipelines server through its generated client, with errors that say what to do."""
 
-The client of the KFP SDK is not used: it retries an unreachable server for 25 seconds and prints a traceback each time, prints links,
-stores a namespace in the user's home, and sets no timeouts.
-"""
+# Not through the client of the KFP SDK: it retries an unreachable server for 25 seconds and prints a traceback each time, prints links,
+# stores a namespace in the user's home, and sets no timeouts.
 
 from __future__ import annotations
 
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REQUEST_SECONDS = 30
-"""Timeout of a request."""
 UPLOAD_SECONDS = 300
-"""Timeout of the upload of a package."""
 # A PodDefault of a multi-user Kubeflow mounts the token there.
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105 (a path, not a token)
 _NO_ENDPOINT = (
@@ -36,20 +33,13 @@ _NO_ENDPOINT = (
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """A server that answers.
+    """A server that answers."""
 
-    Attributes:
-        endpoint: its address, without a trailing slash.
-        namespace: namespace of the runs, or ``None`` on a single-user server.
-        api: the generated client.
-    """
-
-    endpoint: str
-    namespace: str | None
+    endpoint: str  # without a trailing slash
+    namespace: str | None  # None on a single-user server
     api: ApiClient
 
     def run_url(self, run_id: str) -> str:
-        """Return the address of a run's page in the UI."""
         return f"{redacted(self.endpoint)}/#/runs/details/{run_id}"
 
     def call(self, method: Callable[..., T], *arguments: Any, seconds: int = REQUEST_SECONDS, **named: Any) -> T:
@@ -65,11 +55,7 @@ class Server:
             return answer
 
     def known(self, identifier: str | None) -> str:
-        """Return an id from an answer.
-
-        Raises:
-            VicurError: if there is none.
-        """
+        """Return an id from an answer, or raise :class:`VicurError` if there is none."""
         # Other servers may answer with JSON, too, but without an id.
         if not identifier:
             raise _garbled(self.endpoint)
@@ -77,16 +63,10 @@ class Server:
 
 
 def connect(endpoint: str | None, namespace: str | None, token: str | None, ca_cert: str | None = None) -> Server:
-    """Connect to the server at ``endpoint``.
-
-    Args:
-        endpoint: its address. The default scheme is ``https``.
-        namespace: namespace of the runs, which a multi-user server requires.
-        token: bearer token, or ``None`` for that of the pod, if there is one.
-        ca_cert: file with the certificates of the authority that signed the server's certificate, if it is private.
+    """Connect to the server at ``endpoint``. Its default scheme is ``https``; ``ca_cert`` is a file.
 
     Raises:
-        VicurError: if there is no endpoint, or it does not answer like Kubeflow Pipelines.
+        VicurError: if the endpoint is empty or does not answer like Kubeflow Pipelines.
     """
     import kfp_server_api
 

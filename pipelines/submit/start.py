@@ -19,15 +19,7 @@ def start(
     parameters: Mapping[str, Any],
     service_account: str | None = None,
 ) -> str:
-    """Start a run of a version and return its id.
-
-    Args:
-        server: the server.
-        version: the pipeline version.
-        name: name of the run.
-        experiment: experiment of the run, which is created if it does not exist.
-        parameters: values of the parameters that differ from the package's defaults.
-        service_account: account of the pods, or ``None`` for the server's default.
+    """Start a run of a version and return its id. Its experiment is created if it does not exist.
 
     Raises:
         VicurError: if the server does not answer or refuses.
@@ -56,11 +48,7 @@ def start(
 
 
 def terminate(server: Server, run_id: str) -> None:
-    """Request the server to end a run. Its exit step still runs.
-
-    Raises:
-        VicurError: if the run does not exist or has ended.
-    """
+    """End a run, except for its exit step. Raise :class:`VicurError` if the run does not exist or has ended."""
     import kfp_server_api
 
     server.call(kfp_server_api.RunServiceApi(server.api).run_service_terminate_run, run_id)
@@ -71,8 +59,8 @@ def _experiment(server: Server, name: str) -> str:
 
     api = kfp_server_api.ExperimentServiceApi(server.api)
     space = {"namespace": server.namespace} if server.namespace else {}
-    found = server.call(api.experiment_service_list_experiments, filter=equals("display_name", name), **space)
-    if found.experiments:
-        return server.known(found.experiments[0].experiment_id)
+    listed = server.call(api.experiment_service_list_experiments, filter=equals("display_name", name), **space)
+    if listed.experiments:
+        return server.known(listed.experiments[0].experiment_id)
     experiment = kfp_server_api.V2beta1Experiment(display_name=name, **space)
     return server.known(server.call(api.experiment_service_create_experiment, experiment).experiment_id)

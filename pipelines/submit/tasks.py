@@ -1,8 +1,7 @@
-"""Convert the tasks of a run, as the server reports them, to events for the live view.
+"""Convert the tasks of a run, as the server reports them, to events for the live view."""
 
-The server lists every node of the Argo workflow by its display name: drivers, executors, loops and the tasks themselves, without their
-nesting. The steps are the tasks that the package names. A time that is not set is in the year 1 or 1970.
-"""
+# The server lists every node of the Argo workflow by its display name: drivers, executors, loops and the tasks themselves, without their
+# nesting. The steps are the tasks that the package names. A time that is not set is in the year 1 or 1970.
 
 from __future__ import annotations
 
@@ -20,11 +19,7 @@ _STARTED, _ENDED_BADLY = ("RUNNING", "PAUSED"), ("FAILED", "CANCELED", "CANCELIN
 
 
 class TaskStates:
-    """Last known state of each task.
-
-    Args:
-        names: names of the pipeline's tasks. From its second iteration in a loop on, a task is labeled with a number.
-    """
+    """Last known state of each task of a pipeline. From its second iteration in a loop on, a task is labeled with a number."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = frozenset(names)
@@ -67,7 +62,6 @@ def _event(label: str, task: V2beta1PipelineTaskDetail) -> Event | None:
 
 
 def seconds_of(moment: datetime | None) -> float | None:
-    """Return seconds since the epoch, or ``None`` for a time that is not set."""
     if moment is None or moment.year <= 1970:
         return None
     return moment.timestamp()

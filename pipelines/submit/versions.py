@@ -18,15 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a pipeline on a server.
-
-    Attributes:
-        new: whether it was just uploaded.
-    """
+    """A version of a pipeline on a server."""
 
     pipeline_id: str
     version_id: str
-    new: bool
+    new: bool  # whether it was just uploaded
 
 
 def upload(server: Server, package: Package) -> Version:
@@ -39,9 +35,9 @@ def upload(server: Server, package: Package) -> Version:
 
     pipelines = kfp_server_api.PipelineServiceApi(server.api)
     pipeline = _find_pipeline(server, pipelines, package.pipeline) or _create_pipeline(server, pipelines, package)
-    found = _find_version(server, pipelines, pipeline, package.version)
-    if found is not None:
-        return Version(pipeline, found, new=False)
+    existing = _find_version(server, pipelines, pipeline, package.version)
+    if existing is not None:
+        return Version(pipeline, existing, new=False)
     try:
         made = server.call(
             kfp_server_api.PipelineUploadServiceApi(server.api).upload_pipeline_version,
@@ -53,10 +49,10 @@ def upload(server: Server, package: Package) -> Version:
         )
     except VicurError as error:
         # Another user may have uploaded the same package in the meantime. The server's error does not distinguish that case.
-        found = None if error.retryable else _find_version(server, pipelines, pipeline, package.version)
-        if found is None:
+        existing = None if error.retryable else _find_version(server, pipelines, pipeline, package.version)
+        if existing is None:
             raise
-        return Version(pipeline, found, new=False)
+        return Version(pipeline, existing, new=False)
     return Version(pipeline, server.known(made.pipeline_version_id), new=True)
 
 

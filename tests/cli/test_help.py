@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -23,6 +24,13 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     if hasattr(command, "commands"):
         return [leaf for name, each in command.commands.items() for leaf in leaves(each, (*path, name))]
     return [path]
+
+
+def command_at(path: tuple[str, ...]) -> Any:
+    command: Any = typer.main.get_command(app)
+    for name in path:
+        command = command.commands[name]
+    return command
 
 
 COMMANDS = leaves(typer.main.get_command(app))
@@ -59,11 +67,20 @@ def test_each_command_shows_examples_of_itself_and_describes_its_options(path: t
     result = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "160", "TERM": "dumb"})
     assert result.exit_code == 0
     assert f"vicur {' '.join(path)}" in result.output.partition("Examples")[2]
-    command = typer.main.get_command(app)
-    for name in path:
-        command = command.commands[name]  # type: ignore[attr-defined]
-    undescribed = [parameter.name for parameter in command.params if not getattr(parameter, "help", "")]
+    undescribed = [parameter.name for parameter in command_at(path).params if not getattr(parameter, "help", "")]
     assert undescribed == []
+
+
+EXAMPLES = [(path, example) for path in COMMANDS for example in getattr(command_at(path).callback, "examples", ())]
+
+
+@pytest.mark.parametrize(("path", "example"), EXAMPLES, ids=[example for _, example in EXAMPLES])
+def test_every_example_can_be_parsed(path: tuple[str, ...], example: str) -> None:
+    words = shlex.split(example)
+    # Variables may come first: PET_NNODES=2 vicur cluster node.
+    arguments = words[words.index("vicur") + 1 :]
+    assert tuple(arguments[: len(path)]) == path
+    command_at(path).make_context(path[-1], arguments[len(path) :])
 
 
 @pytest.mark.parametrize("path", [(), *sorted({path[:1] for path in COMMANDS if len(path) > 1})], ids=" ".join)

@@ -47,7 +47,7 @@ def test_an_invalid_option_is_named_with_what_it_allows(vicur: Command, argument
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("file", ["nowhere/plan.json", ".", "small.yaml/plan.json"])
+@pytest.mark.parametrize("file", ["nowhere/plan.json", "."])
 def test_a_plan_that_cannot_be_written_is_reported(vicur: Command, file: str) -> None:
     result = vicur("plan", "--json", file)
     assert result.code == 2

@@ -11,13 +11,13 @@ import pytest
 from vicur.cluster.keys import cache_keys
 from vicur.config.ablation import AblationConfig
 from vicur.config.run import RunConfig
-from vicur.stage.table import STAGES
+from vicur.stage.table import STAGES, step_labels
 
 VERSIONS: Mapping[str, str] = dict.fromkeys(STAGES, "code")
 BASE = {"base", "evaluate base"}
 STUDENT = {"train vicur", "evaluate vicur"}
-ENDING = {"compare", "register"}
-ALL = {"prepare", "extract", *BASE, *STUDENT, *ENDING}
+ALL = set(step_labels(RunConfig(methods=("vicur",))))
+ENDING = ALL - {"prepare", "extract"} - BASE - STUDENT
 
 
 def keys(versions: Mapping[str, str] = VERSIONS, **settings: Any) -> dict[str, str]:

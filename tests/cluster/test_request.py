@@ -81,6 +81,14 @@ def test_a_provider_that_asks_a_model_gets_its_endpoint() -> None:
     }
 
 
+def test_a_bare_name_selects_a_section_and_its_settings_follow_in_any_order() -> None:
+    overrides = {"training.objective.beta": 0.3, "training.objective": "jsd", "cues.provider": "annotation"}
+    config = requested(overrides=overrides)
+    assert config.training.objective is not None
+    assert config.training.objective.model_dump() == {"type": "jsd", "beta": 0.3}
+    assert config.cues.provider.type == "annotation"
+
+
 def test_whole_numbers_that_arrive_as_floats_are_whole_numbers() -> None:
     assert requested(gpu_count=4.0, overrides={"training.steps": 50.0}).training.steps == 50
 

@@ -111,5 +111,5 @@ def test_several_nodes_require_checkpoints_on_s3(inputs, server, tmp_path, capfd
     parameters = {"config": SECTION, "checkpoints": str(tmp_path), "cluster": CLUSTER}
     with pytest.raises(SystemExit):
         run_step("train", parameters, artifacts(inputs), FileArtifact(str(tmp_path / "student")), LoggedMetrics())
-    assert "Name an address on S3" in capfd.readouterr().err
+    assert "Set checkpoints to an S3 address" in capfd.readouterr().err
     assert server.created == []

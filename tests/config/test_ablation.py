@@ -1,4 +1,4 @@
-"""What an ablation's configuration comes to, and what it refuses."""
+"""The configuration of an ablation: its cells and its checks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def ablation(**values: Any) -> AblationConfig:
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
-def test_every_ablation_that_ships_is_valid(file: Path) -> None:
+def test_every_shipped_ablation_is_valid(file: Path) -> None:
     assert load_settings(AblationConfig, file).cells()
 
 
-def test_there_is_a_cell_for_each_arm_and_seed_and_borrowed_students_come_last() -> None:
+def test_cells_cover_all_arms_and_seeds_with_borrowing_arms_last() -> None:
     cells = ablation().cells()
     assert [cell.subject for cell in cells] == ["opsd.3", "vicur.3", "opsd.7", "vicur.7", "off.3", "off.7"]
     assert [cell.student for cell in cells][-2:] == ["vicur.3", "vicur.7"]
@@ -34,14 +34,14 @@ def test_there_is_a_cell_for_each_arm_and_seed_and_borrowed_students_come_last()
     assert arm_and_seed("opsd-cue.12") == ("opsd-cue", 12)
 
 
-def test_an_arm_that_borrows_a_student_names_the_very_training_that_makes_it() -> None:
+def test_an_arm_that_borrows_students_has_their_training() -> None:
     cells = {cell.subject: cell for cell in ablation().cells()}
     assert cells["off.3"].training == cells["vicur.3"].training
     assert cells["off.3"].training.method == "vicur"
     assert cells["off.3"].evaluation == cells["vicur.3"].evaluation.model_copy(update={"cue_recovery": False})
 
 
-def test_settings_of_an_arm_replace_the_shared_ones_whole() -> None:
+def test_settings_of_an_arm_replace_the_shared_ones() -> None:
     own = {**VICUR, "training": {"steps": 7, "recovery": {"sink": "assistant"}}}
     config = ablation(arms=[OPSD, own], training={"steps": 9, "recovery": {"interval": 3}})
     opsd, vicur = (cell.training for cell in config.cells()[:2])
@@ -68,7 +68,7 @@ def test_settings_of_an_arm_replace_the_shared_ones_whole() -> None:
         ({"contrasts": [{"question": "?", "first": "opsd", "second": "opsd"}]}, "compares opsd with itself"),
     ],
 )
-def test_what_makes_no_ablation_is_refused(values: dict[str, Any], problem: str) -> None:
+def test_an_inconsistent_ablation_is_rejected(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         ablation(**values)
 
@@ -83,11 +83,11 @@ def test_what_makes_no_ablation_is_refused(values: dict[str, Any], problem: str)
         ({**OPSD, "method": "opd"}, "its folder is not set"),
     ],
 )
-def test_an_arm_that_cannot_be_trained_is_refused_before_anything_runs(arm: dict[str, Any], problem: str) -> None:
+def test_an_arm_that_cannot_be_trained_is_rejected_when_the_file_is_read(arm: dict[str, Any], problem: str) -> None:
     with pytest.raises(VicurError, match=problem):
         ablation(arms=[arm])
 
 
-def test_the_base_can_be_one_side_of_a_contrast() -> None:
+def test_a_contrast_may_compare_with_the_base() -> None:
     contrast = {"question": "?", "first": "vicur", "second": "base", "expected": "better"}
     assert ablation(contrasts=[contrast]).analysis.contrasts[0].second == "base"

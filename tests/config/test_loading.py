@@ -168,6 +168,6 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path, name: str) -> No
 
 
 @given(st.text(max_size=40))
-def test_no_override_is_a_traceback(text: str) -> None:
+def test_any_text_is_read_as_an_override_or_rejected(text: str) -> None:
     with contextlib.suppress(VicurError):
         load_config(None, [text])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, get_args
 
 import pytest
@@ -15,6 +15,7 @@ from pydantic_core.core_schema import ErrorType
 from vicur.config.ablation import AblationConfig
 from vicur.config.allowed import Form
 from vicur.config.data import DataConfig
+from vicur.config.loading import load_settings
 from vicur.config.preflight import PreflightConfig
 from vicur.config.problems import problem_of
 from vicur.config.run import RunConfig
@@ -84,7 +85,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(values: dict[Any, Any], wor
         ({"training": {"teacher": {"type": "self-frozen", "decay": 0.5}}}, "It belongs to training.teacher.type 'self-ema'."),
     ],
 )  # fmt: skip
-def test_an_unknown_setting_is_answered_with_the_closest(values: dict[str, Any], words: str) -> None:
+def test_an_unknown_setting_suggests_the_closest(values: dict[str, Any], words: str) -> None:
     assert words in message(RunConfig, values)
 
 
@@ -100,7 +101,7 @@ def test_an_unknown_setting_is_answered_with_the_closest(values: dict[str, Any],
         ({"training": {"objective": {"type": "jsd", "beta": "x"}}}, "objective.beta must be a number above 0 and below 1, not 'x'."),
     ],
 )  # fmt: skip
-def test_the_type_of_a_union_is_explained(values: dict[str, Any], words: str) -> None:
+def test_an_invalid_type_is_reported_with_the_allowed_types(values: dict[str, Any], words: str) -> None:
     assert words in message(RunConfig, values)
 
 
@@ -119,18 +120,18 @@ def test_the_type_of_a_union_is_explained(values: dict[str, Any], words: str) ->
         ),
     ],
 )  # fmt: skip
-def test_a_bare_name_stands_for_the_section_of_that_type(values: dict[str, Any], chosen: Any) -> None:
+def test_a_bare_name_selects_the_section_of_that_type(values: dict[str, Any], chosen: Any) -> None:
     assert chosen(validated(RunConfig, values, "run.yaml"))
 
 
 class Red(Section):
-    """A member of a union that this test makes."""
+    """A member of a union."""
 
     type: Literal["red"] = "red"
 
 
 class Blue(Section):
-    """Another one."""
+    """Another member."""
 
     type: Literal["blue"] = "blue"
     depth: int = 1
@@ -140,7 +141,7 @@ Colour = Annotated[Red | Blue, Field(discriminator="type")]
 
 
 class Painting(Section):
-    """A union in every position that a section may have one in."""
+    """A section with a union in every position."""
 
     one: Colour
     perhaps: Colour | None = None
@@ -148,7 +149,7 @@ class Painting(Section):
     named: dict[str, Colour] = Field(default_factory=dict)
 
 
-def test_every_union_takes_bare_names_without_a_line_of_its_own() -> None:
+def test_new_unions_accept_bare_names() -> None:
     bare_names = {
         "one": "red",
         "perhaps": "blue",
@@ -162,7 +163,7 @@ def test_every_union_takes_bare_names_without_a_line_of_its_own() -> None:
     assert "named.a must be one of" in message(Painting, {"one": "red", "named": {"a": "green"}})
 
 
-def test_a_value_that_is_no_section_is_named_by_where_it_was_given() -> None:
+def test_a_single_value_is_named_by_its_option() -> None:
     assert (
         message(Literal["a", "b"], "c", "--letter") == "--letter must be one of 'a', 'b', not 'c'. Correct the option."
     )
@@ -229,7 +230,7 @@ def settings_of(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
             yield from settings_of(known.annotation, (*path, name))
 
 
-SETTINGS = sorted(set(settings_of(RunConfig)))
+SETTINGS = [(kind, path) for kind in KINDS for path in sorted(set(settings_of(kind)))]
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.binary(max_size=3) | st.dates()
 )
@@ -237,31 +238,46 @@ VALUES = st.recursive(
     SCALARS,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=6) | st.sampled_from(["type", "x"]), inner, max_size=3)
+        | st.dictionaries(st.text(max_size=6) | st.sampled_from(["type", "path", "x"]), inner, max_size=3)
     ),
     max_leaves=4,
 )
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(SETTINGS), VALUES), min_size=1, max_size=3))
-def test_no_wrong_value_is_answered_in_the_words_of_pydantic(chosen: list[tuple[tuple[str, ...], Any]]) -> None:
-    values: dict[str, Any] = {}
-    for (*outer, last), value in chosen:
-        here = values
-        for name in outer:
-            here[name] = here[name] if isinstance(here.get(name), dict) else {}
-            here = here[name]
-        here[last] = value
-    error = None
+def refusal(read: Callable[[], Any]) -> VicurError | None:
     try:
-        validated(RunConfig, values, "run.yaml")
-    except VicurError as caught:
-        error = caught
-    if error is not None:
-        # What was given may hold any words, and is quoted.
-        text = re.sub(r"'[^']*'|\"[^\"]*\"", "''", str(error))
-        assert not PHRASES.search(text), str(error)
-        assert not re.search(r"\bNone\b|  ", text), str(error)
-        assert error.problem.endswith("."), error.problem
-        assert error.remedy.endswith((".", "?")), error.remedy
+        read()
+    except VicurError as error:
+        return error
+    return None
+
+
+def require_plain(error: VicurError | None) -> None:
+    """Check the sentences of an error, if there is one."""
+    if error is None:
+        return
+    # What the user typed may contain any words. It is quoted, and follows the name of the option.
+    where = re.sub(r"--set .*", "--set", error.where or "", flags=re.DOTALL)
+    text = f"{where}: {error.problem} {error.remedy}"
+    words = re.sub(r"'(\\.|[^'\\])*'|\"(\\.|[^\"\\])*\"", "''", text)
+    assert not PHRASES.search(words), str(error)
+    assert not re.search(r"\bNone\b|  ", words), str(error)
+    assert error.problem.endswith((".", "?")), error.problem
+    assert error.remedy.endswith((".", "?")), error.remedy
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(SETTINGS), VALUES)
+def test_any_wrong_value_is_reported_in_complete_sentences(setting: tuple[Any, tuple[str, ...]], value: Any) -> None:
+    kind, path = setting
+    values: Any = value
+    for name in reversed(path):
+        values = {name: values}
+    require_plain(refusal(lambda: validated(kind, values, "run.yaml")))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(SETTINGS), st.text(max_size=12)), min_size=1, max_size=3))
+def test_any_override_is_reported_in_complete_sentences(chosen: list[tuple[tuple[Any, tuple[str, ...]], str]]) -> None:
+    overrides = [f"{'.'.join(path)}={text}" for (_, path), text in chosen]
+    require_plain(refusal(lambda: load_settings(chosen[0][0][0], None, overrides)))

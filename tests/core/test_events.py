@@ -1,4 +1,4 @@
-"""The event log: whole lines, read as they come, from processes side by side."""
+"""The event log: complete lines from concurrent processes, read incrementally."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from vicur.stage.events import Events, read_events
 
 
-def test_events_are_read_from_where_the_last_reading_ended(tmp_path: Path) -> None:
+def test_reading_continues_at_the_returned_offset(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     assert read_events(path) == ([], 0)
     events = Events("train vicur", path)
@@ -23,7 +23,7 @@ def test_events_are_read_from_where_the_last_reading_ended(tmp_path: Path) -> No
     assert second[0].summary == {"key_figure": "0.72"}
 
 
-def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
+def test_incomplete_line_is_read_once_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     Events("s", path).emit("started")
     whole = path.read_bytes()
@@ -34,16 +34,16 @@ def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
     assert len(read_events(path, offset)[0]) == 1
 
 
-def test_progress_is_told_now_and_then_and_always_at_the_end(tmp_path: Path) -> None:
+def test_progress_is_throttled_except_for_the_last_step(tmp_path: Path) -> None:
     events = Events("s", tmp_path / "events.jsonl")
     for step in range(1, 1001):
         events.progress(step, 1000)
-    told, _ = read_events(tmp_path / "events.jsonl")
-    assert 2 <= len(told) < 50
-    assert (told[-1].done, told[-1].total) == (1000, 1000)
+    recorded, _ = read_events(tmp_path / "events.jsonl")
+    assert 2 <= len(recorded) < 50
+    assert (recorded[-1].done, recorded[-1].total) == (1000, 1000)
 
 
-def test_lines_of_processes_side_by_side_do_not_mix(tmp_path: Path) -> None:
+def test_lines_of_concurrent_processes_do_not_mix(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from vicur.stage.events import Events\n"
         "e = Events(sys.argv[2], Path(sys.argv[1]))\n"
@@ -57,7 +57,7 @@ def test_lines_of_processes_side_by_side_do_not_mix(tmp_path: Path) -> None:
         assert [e.done for e in events if e.stage == name] == list(range(300))
 
 
-def test_the_environment_names_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_file_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VICUR_EVENTS", raising=False)
     Events.from_environment("s").emit("started")
     monkeypatch.setenv("VICUR_EVENTS", str(tmp_path / "e.jsonl"))

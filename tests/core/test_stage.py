@@ -1,4 +1,4 @@
-"""Stages are run once for the same work, whole or not at all, and go on where a kill stopped them."""
+"""A stage runs once for the same work, completely or not at all, and resumes after a kill."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ class Settings(Section):
     text: str = "hello"
 
 
-class Told(Summary):
+class TextSummary(Summary):
     length: int
 
 
 class Calls:
-    """A stage that writes its configured text, counts its calls and fails when told to."""
+    """A stage that writes its configured text, counts its calls, and raises ``error`` if that is set."""
 
     def __init__(self) -> None:
         self.made = 0
         self.error: BaseException | None = None
 
-    def __call__(self, config: Settings, inputs: Mapping[str, Path], output: Path, context: Context) -> Told:
+    def __call__(self, config: Settings, inputs: Mapping[str, Path], output: Path, context: Context) -> TextSummary:
         self.made += 1
         (output / "text").write_text(config.text + "".join(p.read_text() for p in inputs.values()))
         (context.work / "checkpoint").write_text("half way")
         if self.error is not None:
             raise self.error
-        return Told(key_figure=f"{len(config.text)} letters", metrics={"letters": 5.0}, length=len(config.text))
+        return TextSummary(key_figure=f"{len(config.text)} letters", metrics={"letters": 5.0}, length=len(config.text))
 
 
-Calls.__module__ = "vicur.seeds"  # a stage's code is that of a module of vicur
+# The code version of a stage is that of its module, which must be one of vicur's.
+Calls.__module__ = "vicur.seeds"
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def calls() -> Calls:
 
 
 @pytest.fixture
-def stage(calls: Calls) -> Stage[Told]:
-    return Stage("write", calls, Told)
+def stage(calls: Calls) -> Stage[TextSummary]:
+    return Stage("write", calls, TextSummary)
 
 
 @pytest.fixture
@@ -65,23 +66,23 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     return Session("run-1", 0, tmp_path / "cache", tmp_path / "scratch", lambda _: Tracker())
 
 
-def told(tmp_path: Path) -> list[Event]:
+def recorded(tmp_path: Path) -> list[Event]:
     return read_events(tmp_path / "events.jsonl")[0]
 
 
-def test_the_same_work_is_done_once(tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session) -> None:
+def test_same_work_runs_once(tmp_path: Path, stage: Stage[TextSummary], calls: Calls, session: Session) -> None:
     first = execute(stage, Settings(), {}, tmp_path / "one", session)
     again = Events("write again", tmp_path / "events.jsonl")
     second = execute(stage, Settings(), {}, tmp_path / "two", session, events=again)
     assert calls.made == 1
-    assert first == second == Told(key_figure="5 letters", metrics={"letters": 5.0}, length=5)
+    assert first == second == TextSummary(key_figure="5 letters", metrics={"letters": 5.0}, length=5)
     assert tree_sha256(tmp_path / "one") == tree_sha256(tmp_path / "two")
-    assert [(e.stage, e.status) for e in told(tmp_path)] == [
+    assert [(e.stage, e.status) for e in recorded(tmp_path)] == [
         ("write", "started"),
         ("write", "finished"),
         ("write again", "reused"),
     ]
-    last = told(tmp_path)[-1]
+    last = recorded(tmp_path)[-1]
     assert last.output == str(tmp_path / "two")
     assert last.summary == second.model_dump(mode="json")
 
@@ -90,7 +91,7 @@ def key_of(*parts: Any) -> str:
     return stage_key(stage_identity(*parts))
 
 
-def test_configuration_inputs_seed_and_code_count_and_nothing_else(tmp_path: Path, stage: Stage[Told]) -> None:
+def test_key_depends_on_configuration_inputs_seed_and_code_only(tmp_path: Path, stage: Stage[TextSummary]) -> None:
     file = tmp_path / "input"
     file.write_text("1")
     key = key_of(stage, Settings(), {"a": file}, 0, "code")
@@ -106,8 +107,8 @@ def test_configuration_inputs_seed_and_code_count_and_nothing_else(tmp_path: Pat
     assert key_of(stage, Settings(), {"a": file}, 0, "code") != key
 
 
-def test_a_stage_that_depends_on_a_servers_state_always_runs(
-    tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session
+def test_stage_that_is_not_reusable_always_runs(
+    tmp_path: Path, stage: Stage[TextSummary], calls: Calls, session: Session
 ) -> None:
     always = replace(stage, reusable=False)
     execute(always, Settings(), {}, tmp_path / "out", session)
@@ -115,7 +116,9 @@ def test_a_stage_that_depends_on_a_servers_state_always_runs(
     assert calls.made == 2
 
 
-def test_without_a_cache_nothing_is_kept(tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session) -> None:
+def test_nothing_is_stored_without_a_cache(
+    tmp_path: Path, stage: Stage[TextSummary], calls: Calls, session: Session
+) -> None:
     bare = replace(session, cache=None)
     execute(stage, Settings(), {}, tmp_path / "out", bare)
     execute(stage, Settings(), {}, tmp_path / "out", bare)
@@ -123,7 +126,7 @@ def test_without_a_cache_nothing_is_kept(tmp_path: Path, stage: Stage[Told], cal
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_fork_is_never_reused(tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session) -> None:
+def test_fork_is_never_reused(tmp_path: Path, stage: Stage[TextSummary], calls: Calls, session: Session) -> None:
     execute(stage, Settings(), {}, tmp_path / "out", session)
     forked = replace(session, fork_from=str(tmp_path / "checkpoints"))
     for _ in range(2):
@@ -132,8 +135,8 @@ def test_a_fork_is_never_reused(tmp_path: Path, stage: Stage[Told], calls: Calls
 
 
 @pytest.mark.parametrize("damage", ["edited in place", "a file is gone", "no record", "not a record", "old summary"])
-def test_a_damaged_cache_entry_is_not_reused(
-    tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session, damage: str
+def test_damaged_cache_entry_is_not_reused(
+    tmp_path: Path, stage: Stage[TextSummary], calls: Calls, session: Session, damage: str
 ) -> None:
     execute(stage, Settings(), {}, tmp_path / "out", session)
     (record,) = (tmp_path / "cache").rglob("entry.json")
@@ -154,8 +157,8 @@ def test_a_damaged_cache_entry_is_not_reused(
     assert calls.made == 2
 
 
-def test_a_failure_keeps_the_old_output_and_the_checkpoints(
-    tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session
+def test_failure_keeps_the_old_output_and_the_checkpoints(
+    tmp_path: Path, stage: Stage[TextSummary], calls: Calls, session: Session
 ) -> None:
     execute(stage, Settings(), {}, tmp_path / "out", session)
     calls.error = VicurError("is torn.", where="photo.png: row 3", remedy="Replace it.")
@@ -163,57 +166,57 @@ def test_a_failure_keeps_the_old_output_and_the_checkpoints(
         execute(stage, Settings(text="changed"), {}, tmp_path / "out", session)
     assert (tmp_path / "out" / "text").read_text() == "hello"
     assert [p.read_text() for p in (tmp_path / "cache").rglob("*.work/checkpoint")] == ["half way"]
-    last = told(tmp_path)[-1]
+    last = recorded(tmp_path)[-1]
     assert (last.status, last.text, last.retryable) == ("failed", "photo.png: row 3: is torn. Replace it.", False)
     calls.error = None
     execute(stage, Settings(text="changed"), {}, tmp_path / "out", session)
     assert list((tmp_path / "cache").rglob("*.work")) == []
 
 
-def test_a_defect_keeps_its_type_and_may_be_retried(
-    tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session
+def test_unexpected_error_keeps_its_type_and_is_retryable(
+    tmp_path: Path, stage: Stage[TextSummary], calls: Calls, session: Session
 ) -> None:
     calls.error = ZeroDivisionError("division by zero")
     with pytest.raises(ZeroDivisionError):
         execute(stage, Settings(), {}, tmp_path / "out", session)
-    last = told(tmp_path)[-1]
+    last = recorded(tmp_path)[-1]
     assert (last.text, last.retryable) == ("ZeroDivisionError: division by zero", True)
 
 
-def test_a_full_disk_is_told_plainly(tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session) -> None:
+def test_full_disk_is_reported(tmp_path: Path, stage: Stage[TextSummary], calls: Calls, session: Session) -> None:
     calls.error = OSError(28, "No space left on device", str(tmp_path / "out" / "text"))
     with pytest.raises(VicurError, match="No space left on device") as caught:
         execute(stage, Settings(), {}, tmp_path / "out", session)
     assert "disk" in caught.value.remedy
 
 
-def test_an_unwritable_cache_is_told_plainly(tmp_path: Path, stage: Stage[Told], session: Session) -> None:
+def test_unwritable_cache_is_reported(tmp_path: Path, stage: Stage[TextSummary], session: Session) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(VicurError, match="file"):
         execute(stage, Settings(), {}, tmp_path / "out", replace(session, cache=tmp_path / "file" / "cache"))
 
 
-def test_a_missing_input_is_told_before_any_work(
-    tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session
+def test_missing_input_fails_before_the_stage_runs(
+    tmp_path: Path, stage: Stage[TextSummary], calls: Calls, session: Session
 ) -> None:
     with pytest.raises(VicurError, match="does not exist"):
         execute(stage, Settings(), {"dataset": tmp_path / "nowhere"}, tmp_path / "out", session)
     assert calls.made == 0
 
 
-def test_a_tracker_that_cannot_be_opened_stops_the_stage_before_it_works(
-    tmp_path: Path, stage: Stage[Told], calls: Calls, session: Session
+def test_unreachable_tracker_fails_before_the_stage_runs(
+    tmp_path: Path, stage: Stage[TextSummary], calls: Calls, session: Session
 ) -> None:
-    def down(_: str) -> Any:
+    def unreachable(_: str) -> Any:
         raise VicurError("MLflow does not answer.", where="http://localhost:5000", remedy="Start it.", retryable=True)
 
     with pytest.raises(VicurError, match="does not answer"):
-        execute(stage, Settings(), {}, tmp_path / "out", replace(session, tracker=down))
+        execute(stage, Settings(), {}, tmp_path / "out", replace(session, tracker=unreachable))
     assert calls.made == 0
-    assert told(tmp_path)[-1].retryable is True
+    assert recorded(tmp_path)[-1].retryable is True
 
 
-STAGE_OF_ITS_OWN = """
+STAGE_SCRIPT = """
     import sys, time
     from pathlib import Path
     from vicur.stage.runner import Session, Stage, Summary, execute
@@ -242,8 +245,8 @@ STAGE_OF_ITS_OWN = """
 """
 
 
-def test_a_killed_stage_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(STAGE_OF_ITS_OWN), str(tmp_path)]
+def test_killed_stage_resumes_from_its_checkpoint(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(STAGE_SCRIPT), str(tmp_path)]
     with subprocess.Popen([*command, "wait"], stdout=subprocess.PIPE, text=True) as killed:
         assert killed.stdout is not None
         assert [killed.stdout.readline() for _ in range(2)] == ["from 0\n", "waiting\n"]
@@ -256,8 +259,8 @@ def test_a_killed_stage_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, text=True, timeout=30).stdout == "end\n"
 
 
-def test_of_two_runs_of_the_same_work_the_second_waits_and_reuses(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(STAGE_OF_ITS_OWN).replace("sleep(60)", "sleep(1)"), str(tmp_path)]
+def test_second_of_two_concurrent_runs_waits_and_reuses(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(STAGE_SCRIPT).replace("sleep(60)", "sleep(1)"), str(tmp_path)]
     with subprocess.Popen([*command, "wait"], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         first.stdout.readline()

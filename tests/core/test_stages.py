@@ -1,4 +1,4 @@
-"""The table of stages says what is so."""
+"""The table of stages is consistent with the stages."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vicur.stage.table import STAGES
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_each_reference_leads_to_its_stage(name: str) -> None:
+def test_reference_loads_its_stage(name: str) -> None:
     reference = STAGES[name].reference
     stage = reference.load()
     assert (stage.name, stage.code, stage.reusable) == (name, reference.code, reference.reusable)
     TypeAdapter(STAGES[name].section)
 
 
-def test_the_table_imports_no_stage() -> None:
+def test_table_imports_no_stage() -> None:
     script = (
         "import sys, vicur.stage.table as s; [e.reference.code for e in s.STAGES.values()];"
         "print([m for m in ('torch', 'transformers', 'mlflow', 'numpy', 'pyarrow') if m in sys.modules])"
@@ -34,7 +34,7 @@ def test_the_table_imports_no_stage() -> None:
     assert run.stdout.strip() == "[]", run.stderr
 
 
-def test_stages_depend_on_their_own_code() -> None:
+def test_stages_have_different_code_versions() -> None:
     codes = [entry.reference.code for entry in STAGES.values()]
     assert len(set(codes)) == len(codes)
 

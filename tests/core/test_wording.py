@@ -2,7 +2,7 @@
 
 import pytest
 
-from vicur.wording import did_you_mean, differences, estimate, interval, listed, percent, points
+from vicur.wording import did_you_mean, differences, estimate, interval, listed, mean_and_std, percent, points
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,5 @@ def test_shares_are_written_with_one_decimal_and_differences_with_their_sign():
         "+0.0",
     ]
     assert interval(-0.04, 0.108, 0.95) == "95 % interval −4.0 to +10.8"
+    assert mean_and_std(0.728, 0.0281) == "72.8 ± 2.8"
     assert estimate(0.08, -0.0002, 0.108) == "+8.0 [−0.02, +10.8]"

@@ -18,6 +18,7 @@ from vicur.data.dataset import DatasetWriter
 from vicur.data.sources import Written, register
 from vicur.errors import VicurError
 from vicur.stage.runner import Context, execute, stage_identity
+from vicur.stage.table import STAGES
 
 
 class QuizConfig(SourceConfig):
@@ -61,7 +62,7 @@ def quiz(tmp_path: Path) -> QuizConfig:
     return QuizConfig(file=tmp_path / "quiz.txt")
 
 
-CODES = dict.fromkeys(("prepare", "extract", "base", "evaluate", "train", "compare", "register"), "code")
+CODES = dict.fromkeys(STAGES, "code")
 
 
 @pytest.mark.usefixtures("registered")

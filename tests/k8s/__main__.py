@@ -1,4 +1,4 @@
-"""Checks every kustomization of ``k8s/`` and prints what was looked at: ``python -m tests.k8s`` (``make k8s``)."""
+"""Check every kustomization in ``k8s/`` and print a table: ``python -m tests.k8s`` (``make k8s``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.k8s.schemas import VERSIONS, is_unchecked, problems
 
 
 def main() -> int:
-    """Prints a table and every problem; exit status 1 if there is one, 2 where something is missing that the checks need."""
+    """Print a table and all problems. The exit status is 1 if there is a problem, and 2 if a tool for the checks is missing."""
     try:
         return _check()
     except (pytest.skip.Exception, pytest.fail.Exception) as error:
@@ -27,7 +27,7 @@ def main() -> int:
 def _check() -> int:
     crds, found, unchecked = crd_files(), [], []
     table = Table(
-        "kustomization", "objects", "pods", *VERSIONS, "rules", title="Kubernetes' versions, and our own rules"
+        "kustomization", "objects", "pods", *VERSIONS, "rules", title="Schemas of Kubernetes' versions, and our rules"
     )
     table.columns[0].no_wrap = True
     for name in APPLIED:
@@ -38,14 +38,20 @@ def _check() -> int:
         valid = f"valid, {len(unknown)} unchecked" if unknown else "valid"
         counts = [str(len(each)) if each else valid for each in by_version]
         table.add_row(
-            name, str(len(manifests)), str(len(pod_templates(manifests))), *counts, str(len(rules)) if rules else "kept"
+            name,
+            str(len(manifests)),
+            str(len(pod_templates(manifests))),
+            *counts,
+            str(len(rules)) if rules else "passed",
         )
         found += [f"{name}: {problem}" for problem in (*dict.fromkeys(chain(*by_version)), *rules)]
         unchecked += unknown
     console = Console(soft_wrap=True)
     console.print(table)
     for each in unchecked:
-        console.print(f"Not checked, for want of its definition (VICUR_CRDS): {each}", style="yellow", markup=False)
+        console.print(
+            f"Not checked, because its definition is missing (set VICUR_CRDS): {each}", style="yellow", markup=False
+        )
     for problem in found:
         console.print(problem, style="red", markup=False)
     return 1 if found else 0

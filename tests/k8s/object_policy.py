@@ -1,4 +1,4 @@
-"""What the objects of an overlay must be to each other and no schema says: rights, references, labels, bounds."""
+"""Rules for the objects of an overlay that no schema contains: rights, references, labels, limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUTSIDE = {
         {"ServiceAccount/vicur-trainer", "ConfigMap/vicur-endpoints", "PersistentVolumeClaim/vicur-models"}
     ),
 }
-"""What an overlay takes from another one, which is applied first."""
+"""Objects that an overlay takes from another one, which is applied first."""
 _POWERS = {"bind", "escalate", "impersonate"}
 _CLUSTER_WIDE = {
     "Namespace",
@@ -29,12 +29,7 @@ _CLUSTER_WIDE = {
 
 
 def all_problems(manifests: list[Manifest], outside: frozenset[str] = frozenset()) -> list[str]:
-    """Everything that is wrong in an overlay.
-
-    Args:
-        manifests: the overlay, rendered.
-        outside: titles of objects that it leans on and that another overlay makes.
-    """
+    """Return all problems of a rendered overlay. ``outside`` are the titles of objects that another overlay creates."""
     found = []
     for manifest in manifests:
         name = title(manifest)
@@ -47,7 +42,7 @@ def all_problems(manifests: list[Manifest], outside: frozenset[str] = frozenset(
             )
         ]
     found += [
-        f"{name} is not there: {by} needs it"
+        f"{name} does not exist, but {by} refers to it"
         for by, name in _references(manifests)
         if name not in _names(manifests) | outside
     ]
@@ -68,18 +63,18 @@ def _names(manifests: list[Manifest]) -> set[str]:
 def _object_problems(manifest: Manifest) -> Iterator[str]:
     kind = manifest["kind"]
     if kind not in _CLUSTER_WIDE and not manifest["metadata"].get("namespace"):
-        yield "it is in no namespace"
+        yield "it has no namespace"
     if manifest["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") != "vicur":
-        yield "its label app.kubernetes.io/part-of is not vicur, so nobody finds it again"
+        yield "its label app.kubernetes.io/part-of is not vicur, so selectors do not find it"
     if kind == "Secret":
-        yield "it is a secret, and secrets are not kept here"
+        yield "it is a secret, and secrets must not be in the repository"
     if kind in ("Role", "ClusterRole"):
         for rule in manifest["rules"]:
             yield from _rule_problems(rule)
     if kind == "ClusterRoleBinding" and manifest["roleRef"]["name"] in ("cluster-admin", "admin", "edit"):
         yield f"it binds {manifest['roleRef']['name']}"
     if kind == "Service" and manifest["spec"].get("type", "ClusterIP") != "ClusterIP":
-        yield "it opens a port to the outside"
+        yield "it opens a port outside the cluster"
     if kind == "NetworkPolicy":
         for direction in ("ingress", "egress"):
             if any(not rule for rule in manifest["spec"].get(direction, [])):
@@ -93,17 +88,17 @@ def _rule_problems(rule: Manifest) -> Iterator[str]:
         if any("*" in value for value in rule.get(field, [])):
             yield f"a wildcard in {field}"
     if powers := _POWERS & set(rule["verbs"]):
-        yield f"the verb {', '.join(powers)} hands out more than the role holds"
+        yield f"the verb {', '.join(powers)} grants more than the role has"
     if "secrets" in rule["resources"] and not rule.get("resourceNames"):
-        yield "it reads every secret"
+        yield "it may read every secret"
     if {"pods/exec", "pods/attach", "pods/portforward"} & set(rule["resources"]):
-        yield "it may enter pods"
+        yield "it may execute commands in pods"
     if "pods" in rule["resources"] and "create" in rule["verbs"]:
-        yield "it may make pods, and so use every account and secret of the namespace"
+        yield "it may create pods, and thereby use every account and secret of the namespace"
 
 
 def _references(manifests: list[Manifest]) -> Iterator[tuple[str, str]]:
-    """What each object needs: (its title, the other's title)."""
+    """Yield references between objects: (title, title of the other object)."""
     for manifest in manifests:
         by, spec = title(manifest), manifest.get("spec", {})
         match manifest["kind"]:

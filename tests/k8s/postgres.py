@@ -1,9 +1,10 @@
-"""A real PostgreSQL for tests, as Debian's package installs it."""
+"""A real PostgreSQL for tests, from Debian's package."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +17,8 @@ from tests.tracking.server import free_port
 
 @contextmanager
 def postgres(user: str, password: str, database: str) -> Iterator[int]:
-    """Yields the port of a server with one user and one database, which asks for the password.
-
-    Args:
-        user: the superuser's name.
-        password: its password.
-        database: a database of its own.
-    """
-    # Not in a folder of pytest's, which lets nobody else in.
+    """Run a server with one superuser, who needs the password, and one database. Yields its port."""
+    # Not in pytest's temporary folder, which other users, such as PostgreSQL's, cannot read.
     with (
         TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         _serving(Path(folder), user, password, database) as port,
@@ -33,9 +28,9 @@ def postgres(user: str, password: str, database: str) -> Iterator[int]:
 
 @contextmanager
 def _serving(folder: Path, user: str, password: str, database: str) -> Iterator[int]:
-    """A server whose files are in an empty folder."""
+    """Run a server with its files in an empty folder."""
     programs = _programs()
-    # The server refuses to run as root; the package brings a user for it.
+    # The server refuses to run as root. The package creates a user for it.
     runs_as = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
     if runs_as:
         shutil.chown(folder, "postgres", "postgres")
@@ -62,12 +57,13 @@ def _serving(folder: Path, user: str, password: str, database: str) -> Iterator[
         subprocess.run([programs / "createdb", *at, database], check=True, env=environment)
         yield port
     finally:
-        server.terminate()
+        # SIGINT: a fast shutdown, which does not wait for clients.
+        server.send_signal(signal.SIGINT)
         server.wait(30)
 
 
 def _programs() -> Path:
-    """Where the programs lie; the test that asks is skipped, or fails, where they do not."""
+    """Return the folder of the programs. Without them, the test is skipped or fails."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         absent("PostgreSQL is not installed (Debian: apt-get install postgresql)")

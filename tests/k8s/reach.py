@@ -1,7 +1,7 @@
-"""Who may talk to whom by a set of NetworkPolicies, decided as Kubernetes' documentation has it.
+"""Which connections a set of NetworkPolicies allows, by the rules in Kubernetes' documentation.
 
-A stand-in for a network plugin, which only a cluster has. What it knows: pod and namespace selectors, address blocks with exceptions,
-numbered ports. Policies add up; a pod that a policy selects in a direction is closed in that direction but for what is allowed.
+This replaces a network plugin, which only a cluster has. Supported are pod and namespace selectors, address blocks with exceptions, and
+numbered ports. Policies are additive; a pod that a policy selects in a direction rejects everything in that direction that is not allowed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Peer:
 
 
 def pod(namespace: str, labels: dict[str, str]) -> Peer:
-    """A pod."""
+    """Return a pod as a peer."""
     return Peer(namespace, tuple(sorted(labels.items())))
 
 
 def reaches(policies: list[Manifest], source: Peer, target: Peer, port: int, protocol: str = "TCP") -> bool:
-    """Whether a connection from ``source`` to ``target`` at ``port`` passes the policies of both ends."""
+    """Return whether the policies of both ends allow a connection from ``source`` to ``target`` at ``port``."""
     return _passes(policies, source, target, port, protocol, "egress", "to") and _passes(
         policies, target, source, port, protocol, "ingress", "from"
     )
@@ -66,23 +66,23 @@ def _is_peer(peer: Manifest, end: Peer, other: Peer) -> bool:
         address = ipaddress.ip_address(other.address)
         without = (ipaddress.ip_network(each) for each in block.get("except", []))
         return address in ipaddress.ip_network(block["cidr"]) and not any(address in each for each in without)
-    # What an address block means for pods is left to the network plugin.
+    # Network plugins differ in whether an address block applies to pods.
     if "ipBlock" in peer:
         return False
     space = {"kubernetes.io/metadata.name": other.namespace}
-    here = (
+    same_namespace = (
         _selects(peer["namespaceSelector"], space) if "namespaceSelector" in peer else other.namespace == end.namespace
     )
-    return here and _selects(peer.get("podSelector", {}), dict(other.labels))
+    return same_namespace and _selects(peer.get("podSelector", {}), dict(other.labels))
 
 
 def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     if not selector.get("matchLabels", {}).items() <= labels.items():
         return False
-    return all(_holds(e, labels) for e in selector.get("matchExpressions", []))
+    return all(_matches(e, labels) for e in selector.get("matchExpressions", []))
 
 
-def _holds(expression: dict[str, Any], labels: dict[str, str]) -> bool:
+def _matches(expression: dict[str, Any], labels: dict[str, str]) -> bool:
     key = expression["key"]
     match expression["operator"]:
         case "Exists":
@@ -93,4 +93,4 @@ def _holds(expression: dict[str, Any], labels: dict[str, str]) -> bool:
             return labels.get(key) in expression["values"]
         case "NotIn":
             return labels.get(key) not in expression["values"]
-    raise ValueError(f"no operator of a selector: {expression['operator']}")
+    raise ValueError(f"unknown operator of a selector: {expression['operator']}")

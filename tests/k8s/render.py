@@ -1,4 +1,4 @@
-"""Renders the kustomizations of ``k8s/`` as ``kubectl apply -k`` would."""
+"""Render the kustomizations in ``k8s/`` as ``kubectl apply -k`` does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ APPLIED = tuple(
     sorted(f.parent.relative_to(K8S).as_posix() for f in [*K8S.glob("overlays/*/*"), *K8S.glob("jobs/*/*")]
            if f.name == "kustomization.yaml")
 )  # fmt: skip
-"""What a person applies, relative to ``k8s/``; the rest are parts of these."""
+"""Kustomizations that users apply, relative to ``k8s/``. The others are parts of these."""
 
 Manifest = dict[str, Any]
 
@@ -36,24 +36,24 @@ def _text(folder: Path) -> str:
 
 
 def rendered(name: str) -> list[Manifest]:
-    """The manifests of a kustomization, each a copy that a test may spoil."""
+    """Return the manifests of a kustomization. Tests may change them."""
     return [m for m in yaml.load_all(_text(K8S / name), Loader=yaml.CSafeLoader) if m]
 
 
 def title(manifest: Manifest) -> str:
-    """How problems name a manifest."""
+    """Return the name of a manifest in messages."""
     return f"{manifest.get('kind')}/{manifest.get('metadata', {}).get('name')}"
 
 
 def pod_templates(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """Pod templates (metadata and spec) by the title of what makes pods of them."""
+    """Return pod templates (metadata and spec) by the title of the object that creates the pods."""
     found = {title(m): m["spec"]["template"] for m in manifests if m["kind"] in ("Deployment", "StatefulSet", "Job")}
     for runtime in (m for m in manifests if m["kind"] == "TrainingRuntime"):
         for job in runtime["spec"]["template"]["spec"]["replicatedJobs"]:
             found[f"{title(runtime)}.{job['name']}"] = job["template"]["spec"]["template"]
     runtimes = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "ServingRuntime"}
     for service in (m for m in manifests if m["kind"] == "InferenceService"):
-        # As KServe puts a pod together: the runtime's containers and labels, and all that the service's predictor says of the pod.
+        # KServe merges the containers and labels of the runtime with the predictor's pod settings.
         predictor = service["spec"]["predictor"]
         runtime = runtimes[predictor["model"]["runtime"]]
         found[title(service)] = {"metadata": {"labels": runtime["labels"]}, "spec": {**runtime, **predictor}}

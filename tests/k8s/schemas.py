@@ -1,8 +1,7 @@
-"""Validates manifests against the published schemas: Kubernetes' own in several versions, and custom resource definitions.
+"""Validate manifests against published schemas: those of Kubernetes in several versions, and custom resource definitions.
 
-``kubernetes-validate`` brings Kubernetes' schemas; its command lets kinds that it does not know pass, so here its schemas are used and an
-unknown kind is a problem. A definition's schema says nothing of fields that it does not name, which the API server drops: here they are
-problems as well.
+Kubernetes' schemas are those of ``kubernetes-validate``, whose command accepts unknown kinds. Here an unknown kind is a problem. So is a
+field that a definition does not contain, which the API server would drop.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from referencing import Registry, Resource
 from tests.k8s.render import Manifest, title
 
 TWINS = {"TrainingRuntime": "ClusterTrainingRuntime"}
-"""Kinds that have the same fields as another one, whose definition is published in their stead."""
+"""Kinds without a published definition, with a kind that has the same fields."""
 UNPUBLISHED = {("serving.kserve.io/v1alpha1", "ServingRuntime"), ("serving.kserve.io/v1beta1", "InferenceService")}
-"""Custom resources that an overlay may use though their definitions need not be at hand: they are told apart from what was checked."""
+"""Custom resources whose definitions may be missing. They are reported as unchecked then."""
 VERSIONS = ("1.32", "1.35", "1.37")
-"""Versions of Kubernetes: the oldest that we support, one between, the newest that has schemas."""
+"""Versions of Kubernetes: the oldest supported one, one in between, and the newest with schemas."""
 _SCHEMAS = Path(str(files("kubernetes_validate"))) / "kubernetes-json-schema"
 
 
 def problems(manifest: Manifest, version: str, crds: list[Path]) -> list[str]:
-    """What a schema finds wrong with a manifest; nothing if it is right.
+    """Return the problems of a manifest by its schema.
 
     Args:
         manifest: one object.
-        version: of Kubernetes, as in ``VERSIONS``.
-        crds: files of custom resource definitions.
+        version: version of Kubernetes.
+        crds: files with custom resource definitions.
     """
     if is_unchecked(manifest, crds):
         return []
@@ -43,13 +42,13 @@ def problems(manifest: Manifest, version: str, crds: list[Path]) -> list[str]:
     custom = _custom(tuple(crds))
     validator = _builtin(*key, version) or custom.get(key) or custom.get((key[0], TWINS.get(key[1], "")))
     if validator is None:
-        return [f"{title(manifest)}: no schema knows {key[1]} of {key[0]}"]
+        return [f"{title(manifest)}: there is no schema of {key[1]} in {key[0]}"]
     errors = sorted(validator.iter_errors(manifest), key=relevance)
     return [f"{title(manifest)}: {'.'.join(map(str, e.absolute_path)) or 'it'}: {e.message}" for e in errors]
 
 
 def is_unchecked(manifest: Manifest, crds: list[Path]) -> bool:
-    """Whether nothing can be said of a manifest, since the definition of its kind is not among ``crds``."""
+    """Return whether a manifest cannot be checked, because the definition of its kind is not among ``crds``."""
     return _key(manifest) in UNPUBLISHED and _key(manifest) not in _custom(tuple(crds))
 
 
@@ -62,7 +61,7 @@ def _builtin(api_version: str, kind: str, version: str) -> Draft202012Validator 
     group, _, name = api_version.rpartition("/")
     folder = _SCHEMAS / f"v{version}.0-local-strict"
     assert folder.is_dir(), f"kubernetes-validate has no schemas of {version}"
-    # Their files know a group by its first label alone; the schema itself then refuses another group's apiVersion.
+    # File names contain only the first label of a group. The schema itself rejects the apiVersion of another group.
     file = folder / f"{kind.lower()}-{group.split('.')[0] + '-' if group else ''}{name}.json"
     if not file.is_file():
         return None
@@ -77,7 +76,7 @@ def _definitions(folder: Path) -> tuple[str, Resource[Any]]:
 
 @functools.cache
 def _custom(crds: tuple[Path, ...]) -> dict[tuple[str, str], Draft202012Validator]:
-    """Validators of custom resources by apiVersion and kind, each by the schema of the version that the apiVersion names."""
+    """Return validators of custom resources by apiVersion and kind."""
     found = {}
     for file in crds:
         for crd in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader):
@@ -92,7 +91,7 @@ def _custom(crds: tuple[Path, ...]) -> dict[tuple[str, str], Draft202012Validato
 
 
 def _closed(schema: Any, *, root: bool = False) -> Any:
-    """A definition's schema that also refuses fields which it does not name, as the API server's strict validation does."""
+    """Make a definition's schema reject unknown fields, as the API server's strict validation does."""
     if isinstance(schema, list):
         return [_closed(each) for each in schema]
     if not isinstance(schema, dict):
@@ -100,7 +99,7 @@ def _closed(schema: Any, *, root: bool = False) -> Any:
     closed = {k: _fields(v) if k == "properties" else _closed(v) for k, v in schema.items()}
     if "properties" in closed and not closed.get("x-kubernetes-preserve-unknown-fields"):
         if root:
-            # Every definition leaves the metadata to the server.
+            # Definitions do not contain the metadata, which the server validates itself.
             closed["required"] = sorted({*closed.get("required", ()), "metadata"})
             closed["properties"]["metadata"] = {"type": "object", "required": ["name"]}
         closed.setdefault("additionalProperties", False)

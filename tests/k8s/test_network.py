@@ -1,26 +1,30 @@
-"""What each pod can reach, and what it cannot, in every overlay."""
+"""Connections that each overlay allows and denies."""
 
 from __future__ import annotations
+
+import functools
 
 import pytest
 
 from tests.k8s.reach import Peer, pod, reaches
 from tests.k8s.render import Manifest, pod_templates, rendered
+from vicur.stage.table import STAGES
 
 DNS = pod("kube-system", {"k8s-app": "kube-dns"})
 KFP = pod("kubeflow", {"app": "ml-pipeline"})
 SEAWEEDFS = pod("kubeflow", {"app": "seaweedfs"})
 INTERNET = Peer(address="203.0.113.7")
 NODE_METADATA = Peer(address="169.254.169.254")
-STEPS = ("preflight", "prepare", "extract", "base", "train", "evaluate", "compare", "register", "ablate", "outcome")
+STEPS = ("preflight", *STAGES, "outcome")
 SPACES = {"overlays/dev": "kubeflow", "overlays/gpu-pool": "vicur", "overlays/multi-user": "team-a"}
 
 
 SERVED = ("overlays/serving", "overlays/kserve")
 
 
+@functools.cache
 def policies(name: str) -> list[Manifest]:
-    """The policies that hold where an overlay is applied: a profile, and a served student, lean on the GPU pool."""
+    """Return the policies in effect with an overlay. A profile and a served student are applied on top of the GPU pool."""
     names = ["overlays/gpu-pool", name] if name in ("overlays/multi-user", *SERVED) else [name]
     return [m for each in names for m in rendered(each) if m["kind"] == "NetworkPolicy"]
 
@@ -30,8 +34,9 @@ def step(name: str, task: str) -> Peer:
     return pod(SPACES[name], {**labels, "pipelines.kubeflow.org/v2_component": "true"})
 
 
+@functools.cache
 def trainer(name: str) -> Peer:
-    """A node of a training: the labels of the runtime, which with Trainer 2.0 are all, and JobSet's."""
+    """Return a training node. It has the labels of the runtime (with Trainer 2.0, no others) and JobSet's."""
     (labels,) = [
         t["metadata"]["labels"]
         for title, t in pod_templates(rendered("overlays/gpu-pool")).items()
@@ -40,8 +45,9 @@ def trainer(name: str) -> Peer:
     return pod(SPACES[name], {**labels, "jobset.sigs.k8s.io/jobset-name": "a"})
 
 
+@functools.cache
 def service(name: str, called: str) -> Peer:
-    """The pod of a service, which a profile finds in the GPU pool's namespace."""
+    """Return the pod of a service. For a profile, services are in the GPU pool's namespace."""
     home = "overlays/gpu-pool" if name == "overlays/multi-user" else name
     (labels,) = [
         t["metadata"]["labels"] for title, t in pod_templates(rendered(home)).items() if title.split("/")[1] == called
@@ -51,7 +57,7 @@ def service(name: str, called: str) -> Peer:
 
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("task", STEPS)
-def test_a_step_reaches_what_every_step_needs(name: str, task: str) -> None:
+def test_step_reaches_the_services_that_every_step_needs(name: str, task: str) -> None:
     rules = policies(name)
     assert reaches(rules, step(name, task), DNS, 53, "UDP")
     assert reaches(rules, step(name, task), KFP, 8887)
@@ -64,7 +70,7 @@ def test_a_step_reaches_what_every_step_needs(name: str, task: str) -> None:
 
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("task", STEPS)
-def test_a_step_reaches_nothing_else(name: str, task: str) -> None:
+def test_step_reaches_nothing_else(name: str, task: str) -> None:
     rules = policies(name)
     assert not reaches(rules, step(name, task), INTERNET, 80)
     assert not reaches(rules, step(name, task), NODE_METADATA, 80)
@@ -77,12 +83,12 @@ def test_a_step_reaches_nothing_else(name: str, task: str) -> None:
 
 @pytest.mark.parametrize("name", ["overlays/gpu-pool", "overlays/multi-user"])
 @pytest.mark.parametrize("task", STEPS)
-def test_the_cue_model_answers_those_who_make_cues(name: str, task: str) -> None:
+def test_only_steps_that_need_cues_reach_the_cue_model(name: str, task: str) -> None:
     found = reaches(policies(name), step(name, task), service(name, "cue-model"), 8000)
     assert found is (task in ("extract", "preflight"))
 
 
-def test_the_cue_model_reaches_nothing_but_names() -> None:
+def test_cue_model_reaches_nothing_but_dns() -> None:
     name = "overlays/gpu-pool"
     model = service(name, "cue-model")
     assert not reaches(policies(name), model, INTERNET, 443)
@@ -96,7 +102,7 @@ def student(name: str) -> Peer:
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_a_served_student_answers_its_clients_and_reaches_mlflow_alone(name: str) -> None:
+def test_served_student_is_reached_by_its_clients_and_reaches_only_mlflow(name: str) -> None:
     rules, served = policies(name), student(name)
     assert reaches(rules, pod("shop", {"vicur.dev/client": "student"}), served, 8000)
     assert not reaches(rules, pod("shop", {"app": "web"}), served, 8000)
@@ -111,7 +117,7 @@ def test_a_served_student_answers_its_clients_and_reaches_mlflow_alone(name: str
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_the_nodes_of_a_training_talk_to_each_other_and_to_nobody_elses_pods(name: str) -> None:
+def test_training_nodes_reach_each_other_and_no_foreign_pods(name: str) -> None:
     rules = policies(name)
     assert reaches(rules, trainer(name), trainer(name), 41_234)
     assert reaches(rules, trainer(name), service(name, "mlflow"), 5000)
@@ -133,14 +139,14 @@ def test_only_mlflow_and_its_migration_reach_the_database(name: str) -> None:
     assert not reaches(rules, service(name, "mlflow-migrate-3-17-2"), INTERNET, 443)
 
 
-def test_mlflow_is_reached_by_our_pods_and_by_an_ingress_alone() -> None:
+def test_only_pods_of_vicur_reach_mlflow() -> None:
     rules = policies("overlays/gpu-pool")
     assert not reaches(rules, pod("team-a", {"app": "notebook"}), service("overlays/gpu-pool", "mlflow"), 5000)
     assert reaches(rules, step("overlays/multi-user", "train"), service("overlays/gpu-pool", "mlflow"), 5000)
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_the_job_that_stages_weights_reaches_the_hub_and_no_service(name: str) -> None:
+def test_job_that_installs_weights_reaches_the_hub_and_no_service(name: str) -> None:
     rules = policies(name)
     job = pod(SPACES[name], {"app.kubernetes.io/part-of": "vicur", "vicur.dev/task": "stage-models"})
     assert reaches(rules, job, INTERNET, 443)
@@ -149,14 +155,14 @@ def test_the_job_that_stages_weights_reaches_the_hub_and_no_service(name: str) -
 
 
 @pytest.mark.parametrize("name", ["overlays/dev", "overlays/multi-user"])
-def test_other_pods_of_a_namespace_that_is_not_ours_go_on_as_before(name: str) -> None:
+def test_other_pods_of_a_shared_namespace_are_not_affected(name: str) -> None:
     notebook = pod(SPACES[name], {"app": "notebook"})
     assert reaches(policies(name), notebook, INTERNET, 80)
     assert reaches(policies(name), pod("istio-system", {"app": "gateway"}), notebook, 8888)
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_names_are_looked_up_at_a_cache_of_the_node_too(name: str) -> None:
+def test_dns_cache_of_the_node_is_reachable(name: str) -> None:
     rules, metadata = policies(name), Peer(address="169.254.169.254")
     driver = pod("vicur", {"pipelines.kubeflow.org/v2_component": "true"})
     for one in (step(name, "train"), trainer(name), service(name, "mlflow"), driver):
@@ -165,13 +171,13 @@ def test_names_are_looked_up_at_a_cache_of_the_node_too(name: str) -> None:
         assert not reaches(rules, one, metadata, 53, "UDP")
 
 
-def test_other_pods_of_our_own_namespace_are_cut_off() -> None:
+def test_other_pods_of_our_namespace_reach_nothing() -> None:
     stranger = pod("vicur", {"app": "miner"})
     assert not reaches(policies("overlays/gpu-pool"), stranger, INTERNET, 443)
     assert not reaches(policies("overlays/gpu-pool"), stranger, DNS, 53, "UDP")
 
 
-def test_kfps_own_pods_work_in_our_own_namespace() -> None:
+def test_pods_of_kubeflow_pipelines_work_in_our_namespace() -> None:
     rules = policies("overlays/gpu-pool")
     driver = pod("vicur", {"pipelines.kubeflow.org/v2_component": "true"})
     artifacts = pod("vicur", {"app": "ml-pipeline-ui-artifact"})
@@ -183,7 +189,7 @@ def test_kfps_own_pods_work_in_our_own_namespace() -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_every_policy_holds_some_pod_that_we_know(name: str) -> None:
+def test_every_policy_selects_a_known_pod(name: str) -> None:
     known = [step(name, task) for task in STEPS] + [
         trainer(name),
         pod(SPACES[name], {"app": "ml-pipeline-ui-artifact"}),

@@ -1,11 +1,12 @@
-"""What the compiled packages set on the pods of steps, held against the restricted profile and the overlays.
+"""Settings of the steps' pods in compiled packages, checked against the restricted profile and the overlays.
 
-A package sets little: KFP's backend adds the rest (seccomp profile, no escalation, no capabilities, from 2.16 on), and its driver, launcher
-and Argo's containers are its own. Those are seen in a cluster alone: docs/kubernetes.md lists them as unchecked.
+A package sets little: KFP's backend adds the rest (since 2.16: seccomp profile, no privilege escalation, no capabilities), as well as the
+containers of its driver, its launcher and Argo. Those exist only in a cluster; docs/kubernetes.md lists them as unchecked.
 """
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ KNOWN = {
     "securityContext",
     "tolerations",
 }
-"""Fields of a step's platform configuration that a restricted namespace bears."""
+"""Fields of a step's platform configuration that a restricted namespace allows."""
 
 
+@functools.cache
 def executors(package: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Container and platform configuration of each step of a package."""
+    """Return the container and the platform configuration of each step of a package."""
     pipeline, platform = yaml.load_all(package.read_text(), Loader=yaml.CSafeLoader)
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     containers = pipeline["deploymentSpec"]["executors"]
@@ -45,19 +47,19 @@ every_step = pytest.mark.parametrize(("package", "name"), STEPS, ids=[f"{p.stem}
 
 
 @every_step
-def test_a_step_runs_as_another_user_than_root(package: Path, name: str) -> None:
+def test_step_does_not_run_as_root(package: Path, name: str) -> None:
     security = executors(package)[name][1]["securityContext"]
     assert security["runAsNonRoot"] is True
     assert security.get("runAsUser", 1) != 0
 
 
 @every_step
-def test_a_step_sets_nothing_that_a_restricted_namespace_refuses(package: Path, name: str) -> None:
+def test_step_sets_only_fields_that_a_restricted_namespace_allows(package: Path, name: str) -> None:
     assert set(executors(package)[name][1]) <= KNOWN
 
 
 @every_step
-def test_a_step_holds_no_secret_and_names_those_that_are_documented(package: Path, name: str) -> None:
+def test_step_contains_no_secret_and_refers_to_documented_ones(package: Path, name: str) -> None:
     container, settings = executors(package)[name]
     assert [e["name"] for e in container.get("env", []) if is_credential(e["name"])] == []
     named = [each.get("secretName") or each["secretNameParameter"] for each in settings.get("secretAsEnv", [])]
@@ -65,28 +67,28 @@ def test_a_step_holds_no_secret_and_names_those_that_are_documented(package: Pat
 
 
 @every_step
-def test_the_image_of_a_step_is_pinned(package: Path, name: str) -> None:
+def test_image_of_a_step_is_pinned(package: Path, name: str) -> None:
     image = executors(package)[name][0]["image"]
-    # One that a run chooses is a parameter of it.
+    # An image that is chosen per run is a parameter.
     assert "{{$.inputs" in image or list(image_problems(image)) == []
 
 
 @every_step
-def test_the_claims_that_a_step_mounts_are_there(package: Path, name: str) -> None:
+def test_claims_that_a_step_mounts_exist(package: Path, name: str) -> None:
     claims = {m["metadata"]["name"] for m in rendered("overlays/multi-user") if m["kind"] == "PersistentVolumeClaim"}
     mounted = {each.get("constant") for each in executors(package)[name][1].get("pvcMount", [])}
     assert mounted <= {*claims, None}
 
 
-def test_every_step_is_known_to_the_network_policies_and_they_know_no_other() -> None:
+def test_network_policies_list_exactly_the_steps() -> None:
     tasks = {executors(package)[name][1]["podMetadata"]["labels"]["vicur.dev/task"] for package, name in STEPS}
     (policy,) = [m for m in rendered("overlays/dev") if m["metadata"]["name"] == "vicur-steps-to-mlflow"]
     (expression,) = policy["spec"]["podSelector"]["matchExpressions"]
-    # The checks before a run are a step of their own, which a package may have.
+    # Not every package has the step with the checks.
     assert {*tasks, "preflight"} == set(expression["values"])
 
 
 @every_step
-def test_a_step_is_held_by_the_policies(package: Path, name: str) -> None:
+def test_step_is_selected_by_the_policies(package: Path, name: str) -> None:
     labels = executors(package)[name][1]["podMetadata"]["labels"]
     assert labels["app.kubernetes.io/part-of"] == "vicur"

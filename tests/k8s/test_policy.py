@@ -1,4 +1,4 @@
-"""Every overlay keeps the rules that no schema knows, and each rule is seen to fail."""
+"""Every overlay follows the rules that no schema contains, and each rule is shown to fail."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ PSA = "pod-security.kubernetes.io"
 
 
 @pytest.mark.parametrize("name", APPLIED)
-def test_every_overlay_keeps_the_rules(name: str) -> None:
+def test_overlay_follows_the_rules(name: str) -> None:
     assert all_problems(rendered(name), OUTSIDE.get(name, frozenset())) == []
 
 
 @pytest.mark.parametrize("name", APPLIED)
-def test_what_an_overlay_takes_from_another_is_made_there(name: str) -> None:
+def test_objects_that_an_overlay_takes_from_another_exist_there(name: str) -> None:
     made = {f"{m['kind']}/{m['metadata']['name']}" for m in rendered(LARGE)}
     assert OUTSIDE.get(name, frozenset()) <= made
 
 
-def spoiled(kind: str, called: str, change: Callable[[Any], object]) -> list[str]:
-    """Problems of the large overlay after ``change`` of one of its objects."""
+def problems_after(kind: str, called: str, change: Callable[[Any], object]) -> list[str]:
+    """Return the problems of the large overlay after ``change`` to one of its objects."""
     manifests = rendered(LARGE)
     (target,) = [m for m in manifests if (m["kind"], m["metadata"]["name"]) == (kind, called)]
     change(target)
@@ -45,14 +45,17 @@ def container(manifest: Manifest) -> Manifest:
     ("change", "message"),
     [
         (lambda m: pod(m)["securityContext"].pop("runAsNonRoot"), "runAsNonRoot is not true"),
-        (lambda m: pod(m)["securityContext"].update(runAsUser=0), "no number of a user other than root"),
-        (lambda m: pod(m)["securityContext"].pop("runAsUser"), "no number of a user other than root"),
+        (lambda m: pod(m)["securityContext"].update(runAsUser=0), "not the number of a user other than root"),
+        (lambda m: pod(m)["securityContext"].pop("runAsUser"), "not the number of a user other than root"),
         (lambda m: pod(m)["securityContext"].pop("seccompProfile"), "seccompProfile is not RuntimeDefault"),
         (lambda m: pod(m).update(hostNetwork=True), "hostNetwork is shared with the node"),
         (lambda m: pod(m).pop("serviceAccountName"), "default account"),
         (lambda m: pod(m).pop("automountServiceAccountToken"), "automountServiceAccountToken must be false"),
         (lambda m: pod(m)["volumes"].append({"name": "x", "hostPath": {"path": "/"}}), "forbids (hostPath)"),
-        (lambda m: m["spec"]["template"]["metadata"]["labels"].pop("app.kubernetes.io/part-of"), "no policy holds it"),
+        (
+            lambda m: m["spec"]["template"]["metadata"]["labels"].pop("app.kubernetes.io/part-of"),
+            "no network policy selects it",
+        ),
         (lambda m: container(m)["securityContext"].pop("allowPrivilegeEscalation"), "allowPrivilegeEscalation is not"),
         (lambda m: container(m)["securityContext"].update(readOnlyRootFilesystem=False), "readOnlyRootFilesystem is"),
         (lambda m: container(m)["securityContext"].update(privileged=True), "it is privileged"),
@@ -61,74 +64,88 @@ def container(manifest: Manifest) -> Manifest:
         (lambda m: container(m)["securityContext"]["capabilities"].update(add=["SYS_ADMIN"]), "adds capabilities"),
         (lambda m: container(m).update(image="mlflow/mlflow:latest"), "is not pinned"),
         (lambda m: container(m).update(image="registry:5000/mlflow"), "is not pinned"),
-        (lambda m: container(m).update(image="mlflow@sha256:12"), "has no whole digest"),
+        (lambda m: container(m).update(image="mlflow@sha256:12"), "has an incomplete digest"),
         (lambda m: container(m)["resources"]["requests"].pop("cpu"), "it requests no cpu"),
-        (lambda m: container(m)["resources"].pop("limits"), "it has no limit of memory"),
+        (lambda m: container(m)["resources"].pop("limits"), "it has no memory limit"),
         (lambda m: container(m).pop("livenessProbe"), "it has no livenessProbe"),
-        (lambda m: container(m).update(env=[{"name": "DB_PASSWORD", "value": "x"}]), "DB_PASSWORD holds a literal"),
-        (lambda m: container(m).update(imagePullPolicy="Sometimes"), "'Sometimes' is none of"),
-        (lambda m: pod(m)["volumes"][0]["configMap"].update(name="other"), "ConfigMap/other is not there"),
-        (lambda m: container(m)["envFrom"][2]["secretRef"].update(name="other"), "Secret/other is not there"),
+        (lambda m: container(m).update(env=[{"name": "DB_PASSWORD", "value": "x"}]), "DB_PASSWORD has a literal"),
+        (lambda m: container(m).update(imagePullPolicy="Sometimes"), "'Sometimes' is not one of"),
+        (lambda m: pod(m)["volumes"][0]["configMap"].update(name="other"), "ConfigMap/other does not exist"),
+        (lambda m: container(m)["envFrom"][2]["secretRef"].update(name="other"), "Secret/other does not exist"),
         (lambda m: m["spec"]["template"]["metadata"]["labels"].update({"app.kubernetes.io/name": "x"}), "finds no pod"),
         (lambda m: container(m)["ports"][0].update(name="web"), "no pod has a port http"),
         (lambda m: m["spec"].update(replicas=1), "lets no node be drained"),
-        (lambda m: m["metadata"].pop("namespace"), "it is in no namespace"),
-        (lambda m: m["metadata"]["labels"].pop("app.kubernetes.io/part-of"), "nobody finds it again"),
+        (lambda m: m["metadata"].pop("namespace"), "it has no namespace"),
+        (lambda m: m["metadata"]["labels"].pop("app.kubernetes.io/part-of"), "selectors do not find it"),
     ],
 )
-def test_a_deployment_that_breaks_a_rule_is_told(change: Callable[[Any], object], message: str) -> None:
-    assert message in " ".join(spoiled("Deployment", "mlflow", change))
+def test_deployment_that_breaks_a_rule_is_reported(change: Callable[[Any], object], message: str) -> None:
+    assert message in " ".join(problems_after("Deployment", "mlflow", change))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m["metadata"].update(name="MLflow_1"), "its name is none that Kubernetes takes"),
-        (lambda m: m["spec"]["selector"]["matchLabels"].update(x="y"), "its selector does not find its own pods"),
-        (lambda m: m["spec"].update(strategy={"type": "Recrate"}), "its strategy is none"),
-        (lambda m: container(m)["volumeMounts"].append({"name": "x", "mountPath": "/x"}), "it mounts no volume of"),
-        (lambda m: container(m)["resources"]["requests"].update(memory="4Gi"), "more memory is requested than"),
-        (lambda m: container(m)["resources"]["limits"].update(memory="3GiB"), "3GiB is no amount"),
-        (lambda m: container(m)["livenessProbe"]["httpGet"].update(port="x"), "livenessProbe asks a port that it has"),
-        (lambda m: container(m)["startupProbe"].update(successThreshold=2), "another successThreshold than 1"),
-        (lambda m: container(m)["command"].append("--x=$(NOWHERE)"), "a variable that nothing sets: NOWHERE"),
+        (lambda m: m["metadata"].update(name="MLflow_1"), "its name is not valid in Kubernetes"),
+        (lambda m: m["spec"]["selector"]["matchLabels"].update(x="y"), "its selector does not match its own pods"),
+        (lambda m: m["spec"].update(strategy={"type": "Recrate"}), "its strategy does not exist"),
+        (
+            lambda m: container(m)["volumeMounts"].append({"name": "x", "mountPath": "/x"}),
+            "it mounts a volume that the pod does not have",
+        ),
+        (
+            lambda m: container(m)["resources"]["requests"].update(memory="4Gi"),
+            "it requests more memory than its limit",
+        ),
+        (lambda m: container(m)["resources"]["limits"].update(memory="3GiB"), "3GiB is not a quantity"),
+        (
+            lambda m: container(m)["livenessProbe"]["httpGet"].update(port="x"),
+            "livenessProbe uses a port that the container does not have",
+        ),
+        (lambda m: container(m)["startupProbe"].update(successThreshold=2), "a successThreshold other than 1"),
+        (lambda m: container(m)["command"].append("--x=$(NOWHERE)"), "a variable that is not set: NOWHERE"),
     ],
 )
-def test_a_deployment_that_the_api_server_would_refuse_is_told(change: Callable[[Any], object], message: str) -> None:
-    assert message in " ".join(spoiled("Deployment", "mlflow", change))
+def test_deployment_that_the_api_server_would_reject_is_reported(change: Callable[[Any], object], message: str) -> None:
+    assert message in " ".join(problems_after("Deployment", "mlflow", change))
 
 
 @pytest.mark.parametrize(
     ("kind", "called", "change", "message"),
     [
-        ("Job", "mlflow-migrate-3-17-2", lambda m: pod(m).update(restartPolicy="Always"), "is not restarted for ever"),
-        ("Service", "mlflow", lambda m: m["spec"]["ports"][0].update(port=70_000), "a port is none"),
+        ("Job", "mlflow-migrate-3-17-2", lambda m: pod(m).update(restartPolicy="Always"), "must not be Always"),
+        ("Service", "mlflow", lambda m: m["spec"]["ports"][0].update(port=70_000), "a port is not valid"),
         ("Namespace", "vicur", lambda m: m["metadata"]["labels"].update({f"{PSA}/warn-version": "1.32"}), "1.32"),
         (
             "ResourceQuota",
             "vicur",
             lambda m: m["spec"]["hard"].update({"nvidia.com/gpu": "2"}),
-            "no resource of a quota",
+            "not a resource of a quota",
         ),
-        ("LimitRange", "vicur", lambda m: m["spec"]["limits"][0]["default"].update(memory="1Mi"), "more memory is"),
+        (
+            "LimitRange",
+            "vicur",
+            lambda m: m["spec"]["limits"][0]["default"].update(memory="1Mi"),
+            "it requests more memory",
+        ),
         (
             "ClusterQueue",
             "vicur-gpu",
             lambda m: m["spec"]["resourceGroups"][0]["coveredResources"].remove("memory"),
-            "they wait for ever: memory",
+            "they wait forever: memory",
         ),
         (
             "PersistentVolumeClaim",
             "vicur-models",
             lambda m: m["spec"].update(accessModes=["ReadWriteOnce"]),
-            "pods of several nodes mount it",
+            "pods on several nodes mount it",
         ),
     ],
 )
-def test_an_object_that_would_be_refused_or_never_be_admitted_is_told(
+def test_object_that_would_be_rejected_or_never_be_admitted_is_reported(
     kind: str, called: str, change: Callable[[Any], object], message: str
 ) -> None:
-    assert message in " ".join(spoiled(kind, called, change))
+    assert message in " ".join(problems_after(kind, called, change))
 
 
 @pytest.mark.parametrize(
@@ -136,23 +153,28 @@ def test_an_object_that_would_be_refused_or_never_be_admitted_is_told(
     [
         ("Role", "vicur-training", lambda m: m["rules"][0].update(verbs=["*"]), "a wildcard in verbs"),
         ("Role", "vicur-training", lambda m: m["rules"][0].update(resources=["*/status"]), "a wildcard in resources"),
-        ("Role", "vicur-training", lambda m: m["rules"][0]["verbs"].append("escalate"), "more than the role holds"),
-        ("Role", "vicur-training", lambda m: m["rules"][1]["verbs"].append("create"), "it may make pods"),
-        ("Role", "vicur-training", lambda m: m["rules"][1]["resources"].append("pods/exec"), "it may enter pods"),
-        ("Role", "vicur-kfp", lambda m: m["rules"][2].pop("resourceNames"), "it reads every secret"),
-        ("RoleBinding", "vicur-kfp", lambda m: m["roleRef"].update(name="other"), "Role/other is not there"),
-        ("RoleBinding", "vicur-kfp", lambda m: m["subjects"][0].update(name="x"), "ServiceAccount/x is not there"),
+        ("Role", "vicur-training", lambda m: m["rules"][0]["verbs"].append("escalate"), "more than the role has"),
+        ("Role", "vicur-training", lambda m: m["rules"][1]["verbs"].append("create"), "it may create pods"),
+        ("Role", "vicur-training", lambda m: m["rules"][1]["resources"].append("pods/exec"), "it may execute commands"),
+        ("Role", "vicur-kfp", lambda m: m["rules"][2].pop("resourceNames"), "it may read every secret"),
+        ("RoleBinding", "vicur-kfp", lambda m: m["roleRef"].update(name="other"), "Role/other does not exist"),
+        ("RoleBinding", "vicur-kfp", lambda m: m["subjects"][0].update(name="x"), "ServiceAccount/x does not exist"),
         ("ClusterRoleBinding", "vicur-nodes", lambda m: m["subjects"][0].update(namespace="x"), "of another namespace"),
         ("RoleBinding", "vicur-kfp", lambda m: m["subjects"][0].pop("namespace"), "of another namespace, or of none"),
-        ("Service", "mlflow", lambda m: m["spec"].update(type="NodePort"), "it opens a port to the outside"),
+        ("Service", "mlflow", lambda m: m["spec"].update(type="NodePort"), "it opens a port outside"),
         ("NetworkPolicy", "mlflow", lambda m: m["spec"]["ingress"].append({}), "allows everything"),
-        ("NetworkPolicy", "mlflow", lambda m: m["spec"].update(policyTypes=["Inbound"]), "'Inbound' is none of"),
-        ("LocalQueue", "vicur", lambda m: m["spec"].update(clusterQueue="x"), "ClusterQueue/x is not there"),
-        ("ResourceFlavor", "vicur-gpu", lambda m: m["metadata"].update(name="x"), "ResourceFlavor/vicur-gpu is not"),
-        ("Deployment", "cue-model", lambda m: container(m)["resources"]["requests"].pop("nvidia.com/gpu"), "GPUs are"),
+        ("NetworkPolicy", "mlflow", lambda m: m["spec"].update(policyTypes=["Inbound"]), "'Inbound' is not one of"),
+        ("LocalQueue", "vicur", lambda m: m["spec"].update(clusterQueue="x"), "ClusterQueue/x does not exist"),
+        ("ResourceFlavor", "vicur-gpu", lambda m: m["metadata"].update(name="x"), "ResourceFlavor/vicur-gpu does not"),
+        (
+            "Deployment",
+            "cue-model",
+            lambda m: container(m)["resources"]["requests"].pop("nvidia.com/gpu"),
+            "of GPUs differ",
+        ),
         ("Deployment", "cue-model", lambda m: m["spec"].update(replicas=2), "no disruption budget"),
         ("ResourceQuota", "vicur", lambda m: m.update(kind="LimitRange"), "the namespace has no ResourceQuota"),
-        ("ConfigMap", "mlflow", lambda m: m.update(kind="Secret"), "secrets are not kept here"),
+        ("ConfigMap", "mlflow", lambda m: m.update(kind="Secret"), "secrets must not be in the repository"),
         (
             "Namespace",
             "vicur",
@@ -161,13 +183,13 @@ def test_an_object_that_would_be_refused_or_never_be_admitted_is_told(
         ),
     ],
 )
-def test_an_object_that_breaks_a_rule_is_told(
+def test_object_that_breaks_a_rule_is_reported(
     kind: str, called: str, change: Callable[[Any], object], message: str
 ) -> None:
-    assert message in " ".join(spoiled(kind, called, change))
+    assert message in " ".join(problems_after(kind, called, change))
 
 
-def test_a_queue_covers_all_that_queued_pods_request() -> None:
+def test_queue_covers_what_queued_pods_request() -> None:
     (queue,) = [m for m in rendered(LARGE) if m["kind"] == "ClusterQueue"]
     (group,) = queue["spec"]["resourceGroups"]
     assert set(group["coveredResources"]) == {"cpu", "memory", "nvidia.com/gpu"}
@@ -175,7 +197,7 @@ def test_a_queue_covers_all_that_queued_pods_request() -> None:
         assert [r["name"] for r in flavor["resources"]] == group["coveredResources"]
 
 
-def test_the_quota_leaves_room_for_the_queue_the_cue_model_and_a_served_student() -> None:
+def test_quota_is_large_enough_for_queue_cue_model_and_a_served_student() -> None:
     manifests = rendered(LARGE)
     (queue,) = [m for m in manifests if m["kind"] == "ClusterQueue"]
     (quota,) = [m for m in manifests if m["kind"] == "ResourceQuota"]
@@ -185,7 +207,7 @@ def test_the_quota_leaves_room_for_the_queue_the_cue_model_and_a_served_student(
 
 
 @pytest.mark.parametrize("name", ["overlays/dev", "overlays/gpu-pool"])
-def test_mlflow_may_be_called_by_each_of_its_names_with_and_without_a_port(name: str) -> None:
+def test_mlflow_allows_each_of_its_names_with_and_without_a_port(name: str) -> None:
     manifests = rendered(name)
     (settings,) = [m["data"] for m in manifests if (m["kind"], m["metadata"]["name"]) == ("ConfigMap", "mlflow")]
     (service,) = [m["metadata"] for m in manifests if (m["kind"], m["metadata"]["name"]) == ("Service", "mlflow")]
@@ -203,7 +225,7 @@ def test_mlflow_may_be_called_by_each_of_its_names_with_and_without_a_port(name:
 
 
 @pytest.mark.parametrize("name", ["overlays/dev", "overlays/gpu-pool"])
-def test_the_endpoint_of_mlflow_is_a_service_that_is_there(name: str) -> None:
+def test_endpoint_of_mlflow_is_an_existing_service(name: str) -> None:
     manifests = rendered(name)
     (endpoints,) = [m["data"] for m in manifests if m["metadata"]["name"] == "vicur-endpoints"]
     served = {

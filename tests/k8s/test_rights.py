@@ -1,4 +1,4 @@
-"""The Roles of the pipeline's account grant what the code asks of Kubernetes, and nothing more."""
+"""The Roles of the pipeline's account grant exactly the rights that the code uses."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vicur.cluster.preflight.checks.trainer import NEEDED
 
 CLUSTER = Path(__file__).parents[2] / "vicur" / "cluster"
 OF_KFP = "vicur-kfp"
-"""The role whose rights KFP's own containers use, not our code."""
+"""Role with the rights of KFP's containers, which our code does not use."""
 
 
 def granted(name: str) -> set[Right]:
-    """Rights of ``vicur-pipeline`` in an overlay, but for KFP's."""
+    """Return the rights of ``vicur-pipeline`` in an overlay, except for KFP's."""
     manifests = rendered(name)
     roles = {
         m["roleRef"]["name"]
@@ -33,7 +33,7 @@ def granted(name: str) -> set[Right]:
 
 
 def rights_of(role: Manifest) -> set[Right]:
-    """What a role's rules come to."""
+    """Return the rights that a role grants."""
     return {
         (group, resource, verb)
         for rule in role["rules"]
@@ -44,15 +44,15 @@ def rights_of(role: Manifest) -> set[Right]:
 
 
 @pytest.mark.parametrize("name", ["overlays/dev", "overlays/gpu-pool"])
-def test_the_roles_grant_what_the_code_uses_and_nothing_more(name: str) -> None:
+def test_roles_grant_exactly_what_the_code_uses(name: str) -> None:
     assert granted(name) == used_rights(CLUSTER)
 
 
-def test_a_profile_is_granted_the_same_but_for_the_clusters_nodes() -> None:
+def test_profile_has_the_same_rights_except_for_listing_nodes() -> None:
     assert granted("overlays/multi-user") == used_rights(CLUSTER) - {("", "nodes", "list")}
 
 
-def test_preflight_asks_for_the_rights_that_the_role_of_trainings_grants() -> None:
+def test_preflight_checks_the_rights_of_the_training_role() -> None:
     (role,) = [m for m in rendered("overlays/dev") if (m["kind"], m["metadata"]["name"]) == ("Role", "vicur-training")]
     assert set(NEEDED) == rights_of(role)
 

@@ -1,4 +1,4 @@
-"""The command of the job that stages weights, run for real on a folder."""
+"""The command of the job that installs weights, run on a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.weights.factory import STAGED, names_below, write_model
 
 
 def run_job(cache: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Runs the job's container: its variables are filled in as a kubelet does, and its volume is ``cache``."""
+    """Run the command of the job's container, with its variables expanded as by a kubelet and ``cache`` as its volume."""
     manifests = rendered("jobs/stage-models")
     (source,) = [m["data"] for m in manifests if m["kind"] == "ConfigMap"]
     ((_, template),) = pod_templates(manifests).items()
@@ -24,7 +24,7 @@ def run_job(cache: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_job_stages_a_model_once(tmp_path: Path) -> None:
+def test_job_installs_a_model_once(tmp_path: Path) -> None:
     source, cache = write_model(tmp_path / "tiny"), tmp_path / "models"
     first = run_job(cache, SOURCE=str(source))
     assert first.returncode == 0, first.stderr
@@ -33,7 +33,7 @@ def test_the_job_stages_a_model_once(tmp_path: Path) -> None:
     assert run_job(cache, SOURCE=str(source)).stdout.startswith("Already staged and intact")
 
 
-def test_the_job_as_it_is_says_what_to_fill_in(tmp_path: Path) -> None:
+def test_unchanged_job_fails_and_says_what_to_fill_in(tmp_path: Path) -> None:
     done = run_job(tmp_path / "models")
     assert done.returncode == 2
     assert "Qwen/Qwen3-VL-2B-Instruct" in done.stderr

@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vicur.config.run import RunConfig
+from vicur.stage.table import PipelineStep, steps_of
+
 # What real stages do in seconds.
 SMALL: dict[str, Any] = {
     "base": {"path": "base"},
@@ -53,3 +56,12 @@ def vicur(folder: Path, *arguments: str, python: Path | str = sys.executable) ->
 def summary(folder: Path) -> dict[str, Any]:
     """What the latest run below ``folder`` wrote of itself."""
     return dict(json.loads((folder / "runs" / "latest" / "summary.json").read_text()))
+
+
+def task_names(config: RunConfig) -> dict[str, PipelineStep]:
+    """The steps of a distillation by the names of their tasks in a package. KFP numbers the tasks of a component from the second on."""
+    named: dict[str, PipelineStep] = {}
+    for step in steps_of(config):
+        before = sum(each.stage == step.stage for each in named.values())
+        named[f"{step.stage}-{before + 1}" if before else step.stage] = step
+    return named

@@ -14,7 +14,7 @@ from kfp import compiler
 from vicur_pipelines.cluster import cluster_pipeline
 from vicur_pipelines.local import code_versions
 
-from tests.pipelines.small import SMALL, environment, summary, vicur
+from tests.pipelines.small import SMALL, environment, summary, task_names, vicur
 from vicur.cluster.request import Request
 from vicur.config.cluster import ClusterConfig, StepResources
 from vicur.config.run import RunConfig
@@ -48,7 +48,8 @@ def executors(graph: dict[str, Any], step: str) -> list[tuple[str, dict[str, Any
     return [(name, each["container"]) for name, each in found if name in (f"exec-{step}", f"exec-{step}-2")]
 
 
-STEPS = ("preflight", "prepare", "extract", "base", "evaluate", "train", "compare", "register", "outcome")
+TASKS = task_names(RunConfig())
+STEPS = ("preflight", *dict.fromkeys(step.stage for step in TASKS.values()), "outcome")
 
 
 def test_every_step_has_requests_limits_a_timeout_labels_and_an_unprivileged_user(package: Any) -> None:
@@ -147,17 +148,12 @@ def test_the_cache_of_a_step_sees_its_own_parameter_and_no_other(package: Any) -
     graph, _ = package
     tasks = graph["components"]["comp-distillation"]["dag"]["tasks"]
     loop = graph["components"]["comp-for-loop-1"]["dag"]["tasks"]
-    assert {name: task["inputs"]["parameters"]["step"] for name, task in tasks.items() if "loop" not in name} == {
-        name: {"componentInputParameter": f"{step}_step"}
-        for name, step in (*((each, each) for each in ("prepare", "extract", "base", "compare", "register")), BASE)
-    }
-    for name, step in {"train": "train", "evaluate-2": "evaluate"}.items():
-        parameters = loop[name]["inputs"]["parameters"]
-        assert parameters["step"] == {"componentInputParameter": f"pipelinechannel--{step}_step"}
-        assert parameters["cell"]["parameterExpressionSelector"] == f'parseJson(string_value)["{step}"]'
-
-
-BASE = ("evaluate", "evaluate_base")
+    for name, step in TASKS.items():
+        parameters = (loop if step.cell_name else tasks)[name]["inputs"]["parameters"]
+        channel = f"pipelinechannel--{step.parameter}" if step.cell_name else step.parameter
+        assert parameters["step"] == {"componentInputParameter": channel}
+        if step.cell_name:
+            assert parameters["cell"]["parameterExpressionSelector"] == f'parseJson(string_value)["{step.name}"]'
 
 
 def test_the_package_holds_the_code_versions(package: Any) -> None:

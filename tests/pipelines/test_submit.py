@@ -19,11 +19,14 @@ from rich.console import Console
 from vicur_pipelines.package import write_package
 from vicur_pipelines.submit.follow import follow
 from vicur_pipelines.submit.packaged import Package, step_names
+from vicur_pipelines.submit.parameters import run_parameters
 from vicur_pipelines.submit.server import connect
 
 from tests.cli.calling import Command, Result, caller
 from tests.pipelines.kfp_server_double import KfpServerDouble, node, serving
+from tests.pipelines.small import task_names
 from tests.tracking.server import free_port
+from vicur.config.run import RunConfig
 
 SECRET = "tok-4711"  # noqa: S105 (to search for it in the output)
 
@@ -92,18 +95,7 @@ def test_a_run_is_uploaded_started_and_followed_until_it_succeeds(kfp, submit) -
 
 def test_the_steps_of_a_package_are_in_topological_order(package: Path) -> None:
     names = step_names(Package.read(package).spec)
-    assert set(names) == {
-        "preflight",
-        "prepare",
-        "extract",
-        "base",
-        "evaluate",
-        "train",
-        "evaluate-2",
-        "compare",
-        "register",
-        "outcome",
-    }
+    assert set(names) == {"preflight", *task_names(RunConfig()), "outcome"}
     for before, after in (
         ("preflight", "prepare"),
         ("prepare", "extract"),
@@ -273,6 +265,8 @@ def test_the_splits_have_their_old_name_in_older_packages_and_either_name_is_acc
         ("training={", "is not a mapping", "{name: value}"),
         ("seed=.nan", "is not a whole number", "Give a whole number"),
         ("training={steps: .nan}", "is not a mapping", "{name: value}"),
+        ("data=digit_scene", "is not a mapping", "{name: value}"),
+        ("methods=!!int ''", "is not a list", "[a, b]"),
         ("base={path: 'https://ann:hush@host/model'}", "the parameters of a run are stored and shown", "***@host"),
     ],
 )
@@ -284,6 +278,12 @@ def test_a_wrong_parameter_is_refused_before_anything_is_sent(
     assert problem in result.error
     assert remedy in result.error
     assert kfp.requests == []
+
+
+def test_a_bare_name_selects_the_section_of_that_type() -> None:
+    declared = {"data": {"parameterType": "STRUCT", "defaultValue": {"type": "folder", "path": "x"}}}
+    assert run_parameters(["data=digit_scenes"], declared) == {"data": {"type": "digit_scenes"}}
+    assert run_parameters(["data=folder", "data.path=y"], declared) == {"data": {"type": "folder", "path": "y"}}
 
 
 @pytest.mark.parametrize(

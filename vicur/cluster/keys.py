@@ -1,9 +1,8 @@
-"""Cache keys of the steps of a run, for the cache of Kubeflow Pipelines.
+"""Cache keys of the steps of a run, for the cache of Kubeflow Pipelines."""
 
-KFP identifies a step by its component, image, command and parameters, and does not look at what a parameter refers to: a folder of
-weights that was replaced, or another dataset at the same address. So each step gets a key that covers the content of its inputs. Keys
-are chained from step to step: new cues change the key of the student that is trained with them, and of nothing else.
-"""
+# KFP identifies a step by its component, image, command and parameters, and does not look at what a parameter refers to: a folder of
+# weights that was replaced, or another dataset at the same address. So each step gets a key that covers the content of its inputs.
+# Keys are chained from step to step: new cues change the key of the student that is trained with them.
 
 from __future__ import annotations
 
@@ -21,12 +20,7 @@ from vicur.storage.folders import folder_listing
 
 
 def cache_keys(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict[str, str]:
-    """Return the cache key of each step by the step's label.
-
-    Args:
-        config: configuration of the pipeline.
-        code_versions: code version of each stage.
-    """
+    """Return the cache key of each step by the step's label, given the code version of each stage."""
     steps, cells = steps_of(config), config.cells()
     keys: dict[str, str] = {}
 
@@ -44,7 +38,7 @@ def cache_keys(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict
 
 
 def _labels(step: PipelineStep, cell: Cell | None, cells: list[Cell]) -> list[str]:
-    """Return the labels of a step that another one reads: of the same cell, or of all cells if the other one collects them."""
+    # A step within a cell reads that cell's artifacts. A step after the loop collects those of all cells.
     if not step.cell_name:
         return [step.label()]
     return [step.label(each) for each in (cells if cell is None else [cell])]

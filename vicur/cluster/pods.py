@@ -8,8 +8,7 @@ from typing import Any
 
 from vicur.errors import VicurError
 
-RUN_LABEL = "pipeline/runid"
-"""Label that Kubeflow Pipelines sets on the pods of a run."""
+RUN_LABEL = "pipeline/runid"  # set by Kubeflow Pipelines
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _SECONDS = 20
 
@@ -20,11 +19,8 @@ def in_cluster() -> bool:
 
 
 def own_namespace() -> str:
-    """Return the namespace of this process's pod.
-
-    Raises:
-        VicurError: if the token of the pod's account is not mounted. The namespace is mounted with it.
-    """
+    """Return the namespace of this pod, or raise :class:`VicurError` if it is not mounted."""
+    # It is mounted with the token of the pod's account.
     try:
         return _NAMESPACE.read_text(encoding="utf-8").strip()
     except OSError as error:
@@ -36,11 +32,7 @@ def own_namespace() -> str:
 
 
 def pods_of_run(run_id: str) -> list[dict[str, Any]]:
-    """Return the pods of a run in the namespace of this pod, as JSON.
-
-    Raises:
-        VicurError: if the Kubernetes API does not answer or refuses.
-    """
+    """Return the pods of a run in this namespace as JSON, or raise :class:`VicurError` if the API does not answer or refuses."""
     from kubernetes import client, config
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
@@ -48,12 +40,12 @@ def pods_of_run(run_id: str) -> list[dict[str, Any]]:
     try:
         config.load_incluster_config()
         with client.ApiClient() as api:
-            found = client.CoreV1Api(api).list_namespaced_pod(
+            listed = client.CoreV1Api(api).list_namespaced_pod(
                 own_namespace(),
                 label_selector=f"{RUN_LABEL}={run_id}",
                 _request_timeout=_SECONDS,
             )
-            return [dict(api.sanitize_for_serialization(pod)) for pod in found.items]
+            return [dict(api.sanitize_for_serialization(pod)) for pod in listed.items]
     except (ApiException, HTTPError, OSError, config.ConfigException) as error:
         raise VicurError(
             f"the pods of the run cannot be listed: {getattr(error, 'reason', None) or error}.",

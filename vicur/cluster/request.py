@@ -106,14 +106,10 @@ class Request(Section):
 
 
 def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
-    """Return the configuration of a run: the preset, with the settings of the form.
-
-    Args:
-        preset: configuration that the package was compiled with, as JSON. Settings with their default may be left out.
-        request: fields of the form.
+    """Return the configuration of a run: the preset of its package, with the settings of the form.
 
     Raises:
-        VicurError: naming each setting that is wrong.
+        VicurError: if a setting is wrong.
     """
     compiled: RunConfig = validated(RunConfig, dict(preset), "the package")
     # Fields and overrides change single settings of a section, so all sections must be spelled out.
@@ -132,22 +128,16 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
 
 
 def _overlap(name: str, other: str) -> bool:
-    """Return whether one setting is the other one, or contains it."""
     return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
 
 
 def _keeps_its_settings(section: str) -> bool:
-    """Return whether ``section`` has settings that an override of the whole section would lose; ``data`` is meant to be replaced."""
+    # Overriding a whole section would lose the preset's other settings. "data" is meant to be replaced.
     return section != "data" and isinstance(getattr(RunConfig(), section, None), Section)
 
 
 def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> None:
-    """Refuse a run whose resources contradict what the package fixes: whether steps ask for GPUs, and the training step's time limit and
-    queue.
-
-    Raises:
-        VicurError: if the run contradicts its package.
-    """
+    # The package fixes whether steps get GPUs, and the time limit and the queue of the training step.
     requested = config.cluster.gpu_count
     if config.cluster.nodes == 1 < compiled.nodes:
         raise VicurError(
@@ -166,7 +156,6 @@ def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> Non
 
 
 def _settings(request: Request) -> dict[str, Any]:
-    """Return the settings that the fields give, by dotted name."""
     taints = None if request.tolerations is None else [taint.model_dump() for taint in request.tolerations]
     named = {
         "base.path": request.student,
@@ -186,7 +175,6 @@ def _settings(request: Request) -> dict[str, Any]:
 
 
 def _put_teacher(values: dict[str, Any], teacher: str) -> None:
-    """Give the teacher to the methods that have one."""
     for name in values["methods"] if teacher else ():
         if name in METHODS and method_named(name).teacher.type != "none":
             put(values, f"training.per_method.{name}.teacher", {"type": "checkpoint", "path": teacher}, "teacher")

@@ -26,11 +26,7 @@ def require_trainable_on(config: TrainConfig, pool: ClusterConfig) -> None:
 
 
 def require_common_place(checkpoints: str) -> None:
-    """Refuse several nodes without storage that all of them reach.
-
-    Raises:
-        VicurError: if checkpoints are not on S3.
-    """
+    """Raise :class:`VicurError` if checkpoints are not on S3, which all nodes reach."""
     if not is_s3(checkpoints):
         raise VicurError(
             f"a training on several nodes needs checkpoints on S3, but checkpoints is {checkpoints!r}.",

@@ -15,23 +15,15 @@ GPU_HOURS = "usage/gpu_hours"
 
 @dataclass(frozen=True)
 class Usage:
-    """GPU-hours of a run.
-
-    Attributes:
-        gpu_hours: GPU-hours of all pods, including those of failed attempts.
-        pods: number of pods with a GPU that still exist.
-        cost: cost of the GPU-hours, or ``None`` if the pool's GPU has no price.
-        currency: currency of ``cost``.
-    """
+    """GPU-hours of a run, including those of failed attempts."""
 
     gpu_hours: float
-    pods: int
-    cost: float | None
+    pods: int  # pods with a GPU that still exist
+    cost: float | None  # None if the pool's GPU has no price
     currency: str
 
     @property
     def text(self) -> str:
-        """Description in words."""
         hours = f"{self.gpu_hours:.2f} GPU-hours"
         if self.cost is None:
             return f"{hours} (cluster.prices has no price for this GPU)"
@@ -39,13 +31,9 @@ class Usage:
 
 
 def usage_of(pods: Iterable[Mapping[str, Any]], pool: ClusterConfig, now: datetime, launched: float = 0.0) -> Usage:
-    """Return the GPU-hours of pods until ``now``.
+    """Return the GPU-hours of ``pods`` (JSON of the Kubernetes API) until ``now``.
 
-    Args:
-        pods: pods as JSON from the Kubernetes API.
-        pool: the pool, with the resource name and the prices of its GPUs.
-        now: end of the interval for pods that still run.
-        launched: GPU-hours of jobs whose pods have been removed.
+    ``launched`` are GPU-hours of jobs whose pods have been removed.
     """
     with_gpus = [(gpus, _hours(pod, now)) for pod in pods if (gpus := _gpus(pod, pool.gpu_type))]
     gpu_hours = launched + sum(gpus * hours for gpus, hours in with_gpus)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vicur.commands.common import Commands, help_with_examples
+from vicur.commands.common import Commands, examples, help_with_examples
 
 app = Commands(
     help=help_with_examples("Train the tiny base model.", "vicur base train models/tiny --set steps=100"),
@@ -16,6 +16,11 @@ app = Commands(
 
 
 @app.command()
+@examples(
+    "vicur base train vicur/modeling/tiny/base",
+    "vicur base train /tmp/base --set seed=1",
+    "vicur base train teacher --set 'sizes={hidden_size: 128, heads: 4, layers: 6}' --set 'pools=[base, distill]' --set scenes=3350",
+)
 def train(
     output: Annotated[Path, typer.Argument(help="Folder for the model.", show_default=False)],
     overrides: Annotated[
@@ -26,14 +31,6 @@ def train(
 
     It is a real Qwen3-VL with a vocabulary of words, trained on the base pool of the digit scenes. The output contains its recipe and its
     accuracy.
-
-    [bold]Examples[/bold]
-
-      vicur base train vicur/modeling/tiny/base
-
-      vicur base train /tmp/base --set seed=1
-
-      vicur base train teacher --set 'sizes={hidden_size: 128, heads: 4, layers: 6}' --set 'pools=[base, distill]' --set scenes=3350
     """
     from vicur.commands.common import refuse_to_replace
     from vicur.commands.console_events import ConsoleEvents
@@ -43,6 +40,7 @@ def train(
 
     refuse_to_replace(output, MODEL_FILES, {})
     config = load_overrides(TinyBaseConfig, overrides or (), "--set")
+    # After the checks, because it imports torch.
     from vicur.training.tiny_base import train_tiny_base
 
     with ConsoleEvents("base") as events:

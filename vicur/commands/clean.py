@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vicur.commands.common import examples
+
 if TYPE_CHECKING:
     from vicur.commands.disk_usage import Item
 
 
+@examples(
+    "vicur clean",
+    "vicur clean --keep 3",
+    "vicur clean --all --dry-run",
+)
 def clean(
     runs: Annotated[bool, typer.Option("--runs", help="Remove runs with their outputs, logs and reports.")] = False,
     keep: Annotated[
@@ -33,14 +40,6 @@ def clean(
     """Show the disk usage of this project's runs, caches and checkpoints, and remove what the options name.
 
     Without options, nothing is removed. Files in use are never removed.
-
-    [bold]Examples[/bold]
-
-      vicur clean
-
-      vicur clean --keep 3
-
-      vicur clean --all --dry-run
     """
     from vicur.commands.disk_usage import remove, survey
 
@@ -49,6 +48,7 @@ def clean(
     kinds["tracking"] = mlflow
     selected = [item for item in items if kinds[item.kind]]
     if keep is not None:
+        # Runs are listed from the oldest to the newest.
         all_runs = [item for item in items if item.kind == "run"]
         older = all_runs[: max(0, len(all_runs) - keep)]
         selected = [item for item in selected if item.kind != "run"] + older
@@ -58,6 +58,7 @@ def clean(
         typer.echo("Nothing to remove." if has_options else "See 'vicur clean --help' for options to remove files.")
         return
     _show(selected)
+    # A stage may start to use a result during the confirmation: remove() looks at its lock again.
     removable = [item for item in selected if not item.in_use]
     if dry_run or not removable:
         typer.echo("Nothing was removed.")

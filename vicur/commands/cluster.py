@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vicur.commands.common import Commands, help_with_examples
+from vicur.commands.common import Commands, examples, help_with_examples
 from vicur.errors import VicurError
 
 app = Commands(
@@ -21,15 +21,14 @@ app = Commands(
 
 
 @app.command()
+@examples(
+    "PET_NNODES=2 PET_NODE_RANK=1 PET_MASTER_ADDR=node-0 PET_MASTER_PORT=29500 vicur cluster node",
+)
 def node() -> None:
     """Run one node of a multi-node training.
 
     The containers of a TrainJob run this command; it is not meant to be typed. It reads its task from VICUR_NODE_TASK and the node's rank
     from torchrun's environment variables.
-
-    [bold]Examples[/bold]
-
-      PET_NNODES=2 PET_NODE_RANK=1 PET_MASTER_ADDR=node-0 PET_MASTER_PORT=29500 vicur cluster node
     """
     from vicur.cluster.jobs.node import run_node
     from vicur.cluster.jobs.task import NodeTask
@@ -39,6 +38,10 @@ def node() -> None:
 
 
 @app.command()
+@examples(
+    "vicur cluster reap --run 1b4e28ba-2fa1-11d2-883f-0016d3cca427",
+    'vicur cluster reap --run "$RUN_ID" --namespace vicur',
+)
 def reap(
     run: Annotated[
         str, typer.Option("--run", metavar="RUN_ID", help="Id of the pipeline run. Default: VICUR_RUN_ID.")
@@ -51,12 +54,6 @@ def reap(
 
     A step removes its own job, also if it fails or is stopped. Use this command after a step was killed; a pipeline's exit handler runs it
     too. Checkpoints are not removed.
-
-    [bold]Examples[/bold]
-
-      vicur cluster reap --run 1b4e28ba-2fa1-11d2-883f-0016d3cca427
-
-      vicur cluster reap --run "$RUN_ID" --namespace vicur
     """
     from vicur.cluster.jobs.api import KubernetesApi
     from vicur.cluster.jobs.cleanup import delete_jobs

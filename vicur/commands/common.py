@@ -21,17 +21,20 @@ if TYPE_CHECKING:
     from vicur.stage.runner import Summary
 
 F = TypeVar("F", bound=Callable[..., Any])
+_EXAMPLES = "examples"
 
 
 class Commands(typer.Typer):
     """A Typer app that wraps docstrings to the width of the terminal instead of keeping the source's line breaks."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
-        """Return a decorator that adds a command."""
+        """Return a decorator that adds a command whose help is its docstring."""
 
         def add(function: F) -> F:
             paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
             text = "\n\n".join(_joined(paragraph) for paragraph in paragraphs)
+            text = help_with_examples(text, *getattr(function, _EXAMPLES, ()))
+            # super() without arguments would take `function` for self.
             return super(Commands, self).command(name, cls=Command, help=text, **settings)(function)
 
         return add
@@ -42,9 +45,21 @@ def _joined(paragraph: str) -> str:
     return paragraph.replace("[", "\\[") if paragraph.startswith(" ") else paragraph.replace("\n", " ")
 
 
-def help_with_examples(text: str, *examples: str) -> str:
-    """Return the help of a group of commands."""
-    return "\n\n".join((text, "[bold]Examples[/bold]", *(f"  {example}" for example in examples)))
+def examples(*commands: str) -> Callable[[F], F]:
+    """Return a decorator that shows examples in the help of a command."""
+
+    def attach(function: F) -> F:
+        setattr(function, _EXAMPLES, commands)
+        return function
+
+    return attach
+
+
+def help_with_examples(text: str, *commands: str) -> str:
+    """Return the help of a command or group of commands, with examples."""
+    # The examples are indented, see _joined().
+    shown = [_joined(f"  {command}") for command in commands]
+    return "\n\n".join((text, "[bold]Examples[/bold]", *shown) if shown else (text,))
 
 
 ConfigOption = Annotated[
@@ -66,22 +81,17 @@ CacheOption = Annotated[
 ]
 
 
+# Default of --config if it exists, so that in a clone every command works on the run of `make run`.
 LOCAL = Path("configs/local.yaml")
-"""Default of ``--config`` if it exists, so that in a clone every command works on the run of ``make run``."""
 
 
 def configuration(
     path: Path | None, overrides: list[str] | None, options: Mapping[str, tuple[str, Any]] | None = None
 ) -> RunConfig:
-    """Load the run configuration that a command's options name.
-
-    Args:
-        path: value of ``--config``.
-        overrides: values of ``--set``.
-        options: settings that the command has an option for, such as ``{"base.path": ("--base", base)}``. ``None`` leaves one out.
-    """
+    """Load the configuration from ``--config``, ``--set`` and other options, such as ``{"base.path": ("--base", base)}``."""
     from vicur.config.loading import load_config
 
+    # None means that the option was not given.
     given = {name: (option, value) for name, (option, value) in (options or {}).items() if value is not None}
     return load_config(LOCAL if path is None and LOCAL.is_file() else path, overrides or (), given)
 
@@ -101,14 +111,9 @@ def run_stage(
     """Run one stage and show its progress on the terminal.
 
     Args:
-        name: name of the stage.
-        section: configuration of the stage.
-        inputs: input folders by name.
-        output: folder to write or replace.
         config: configuration of the run, for seed and tracking.
         subject: what the stage works on, such as a method.
-        cache: whether to reuse and store results in the cache.
-        checkpoints: folder or S3 address for checkpoints. Default: a folder in the stage's scratch space.
+        checkpoints: folder or S3 address for checkpoints. Default: the stage's scratch space.
         fork_from: checkpoints of another training to start from.
 
     Raises:
@@ -120,6 +125,7 @@ def run_stage(
     from vicur.stage.session import command_session
     from vicur.stage.table import STAGES, step_label
 
+    # A script that runs several stages sets the variable to have them in one MLflow run.
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     paths = {**stage_inputs(section), **inputs}
     refuse_to_replace(output, STAGES[name].outputs, paths)
@@ -135,15 +141,10 @@ def run_stage(
 
 
 def refuse_to_replace(output: Path, writes: Sequence[str], inputs: Mapping[str, Path]) -> None:
-    """Check that replacing an output folder would not delete anything but an earlier output of the same stage.
-
-    Args:
-        output: the folder.
-        writes: patterns of the files that the stage writes. The first one is a file that is always written.
-        inputs: the files and folders that the stage reads.
+    """Check that replacing an output folder would delete nothing but an earlier output, which consists of the files ``writes``.
 
     Raises:
-        VicurError: if files would be lost.
+        VicurError: if inputs or other files would be lost.
     """
     # Stages write a new folder and rename it over the old one, which removes everything in it.
     place = output.resolve()
@@ -170,6 +171,7 @@ def refuse_to_replace(output: Path, writes: Sequence[str], inputs: Mapping[str, 
     if not present:
         return
     others = sorted(p.name for p in present if not p.is_file() or not any(fnmatch(p.name, each) for each in writes))
+    # Every output has the first file. Without it, the matching files may be the user's.
     if others or not (output / writes[0]).is_file():
         names = f": {listed(others, 3)}" if others else ""
         raise VicurError(
@@ -180,11 +182,6 @@ def refuse_to_replace(output: Path, writes: Sequence[str], inputs: Mapping[str, 
 
 
 def write_text(file: Path, text: str, option: str) -> None:
-    """Write a file that an option names.
-
-    Raises:
-        VicurError: if the file cannot be written.
-    """
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -14,11 +14,16 @@ from vicur.commands.common import (
     DatasetOption,
     SetOption,
     configuration,
+    examples,
     run_stage,
 )
 from vicur.errors import VicurError
 
 
+@examples(
+    "vicur compare --base evaluations/base --student vicur=evaluations/vicur,students/vicur -o comparison",
+    "vicur compare --base evaluations/base --student opsd=evaluations/opsd --student vicur=evaluations/vicur -o comparison",
+)
 def compare(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.", show_default=False)],
     base: Annotated[Path, typer.Option("--base", help="Evaluation of the base model.", show_default=False)],
@@ -40,12 +45,6 @@ def compare(
     """Compare students with their base model and write the report.
 
     Writes comparison.json and report.html, a page without external files.
-
-    [bold]Examples[/bold]
-
-      vicur compare --base evaluations/base --student vicur=evaluations/vicur,students/vicur -o comparison
-
-      vicur compare --base evaluations/base --student opsd=evaluations/opsd --student vicur=evaluations/vicur -o comparison
     """
     settings = configuration(config, overrides)
     inputs = {"dataset": dataset, "cues": cues, "base": base}
@@ -64,4 +63,5 @@ def _student(text: str) -> dict[str, Path]:
             remedy="Write, for example, --student vicur=evaluations/vicur,students/vicur.",
         )
     inputs = {method: Path(evaluation)}
+    # The report finds a student's training curves under this name.
     return {**inputs, f"{method}.student": Path(folder)} if folder else inputs

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vicur.stage.events import Events, Status
 
 _SECONDS = 10.0
-"""Minimum time between two progress lines if the output is not a terminal."""
+"""Minimum time between two progress lines."""
 
 
 class ConsoleEvents(Events):
@@ -30,6 +30,7 @@ class ConsoleEvents(Events):
             TextColumn("{task.fields[text]}"),
             console=self._console,
             transient=True,
+            # In a log, a bar would be a line for each update.
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task(stage, total=None, text="", visible=False)

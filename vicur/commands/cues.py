@@ -14,6 +14,7 @@ from vicur.commands.common import (
     DatasetOption,
     SetOption,
     configuration,
+    examples,
     help_with_examples,
     run_stage,
 )
@@ -27,6 +28,10 @@ app = Commands(
 
 
 @app.command()
+@examples(
+    "vicur cues extract",
+    "vicur cues extract --dataset data --output cues --set cues.provider=annotation",
+)
 def extract(
     dataset: DatasetOption = Path("data"),
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the cues and their audit.")] = Path("cues"),
@@ -37,12 +42,6 @@ def extract(
     """Extract a visual cue for each example and audit all cues.
 
     Writes cues.parquet, audit.json and samples.html, a page that shows examples with their cues.
-
-    [bold]Examples[/bold]
-
-      vicur cues extract
-
-      vicur cues extract --dataset data --output cues --set cues.provider=annotation
     """
     settings = configuration(config, overrides)
     run_stage("extract", settings.cues, {"dataset": dataset}, output, settings, cache=cache)

@@ -15,6 +15,7 @@ from vicur.commands.common import (
     ConfigOption,
     SetOption,
     configuration,
+    examples,
     help_with_examples,
     run_stage,
 )
@@ -35,6 +36,10 @@ PinOption = Annotated[Path, typer.Option("--pin", help="DVC file to write the da
 
 
 @app.command()
+@examples(
+    "vicur data prepare",
+    "vicur data prepare --output data --set data=folder --set data.path=my-questions",
+)
 def prepare(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the dataset.")] = DEFAULT,
     config: ConfigOption = None,
@@ -45,12 +50,6 @@ def prepare(
 
     Your folder contains examples.jsonl (or examples.parquet) and the images that it names. Rows that cannot be used are skipped
     and listed, up to a limit.
-
-    [bold]Examples[/bold]
-
-      vicur data prepare
-
-      vicur data prepare --output data --set data.type=folder --set data.path=my-questions
     """
     from vicur.data import store_if_pinned
 
@@ -63,18 +62,15 @@ def prepare(
 
 
 @app.command()
+@examples(
+    "vicur data verify",
+    "vicur data verify data --pin data.dvc",
+)
 def verify(
     folder: FolderArgument = DEFAULT,
     pin: Annotated[Path | None, typer.Option("--pin", help="DVC file whose hash the dataset must match.")] = None,
 ) -> None:
-    """Verify every byte of a dataset: checksums, rows, unique ids, and that every image decodes.
-
-    [bold]Examples[/bold]
-
-      vicur data verify
-
-      vicur data verify data --pin data.dvc
-    """
+    """Verify every byte of a dataset: checksums, rows, unique ids, and that every image decodes."""
     from vicur.data import check_pin
     from vicur.data import verify as verify_dataset
 
@@ -86,21 +82,22 @@ def verify(
 
 
 @app.command()
+@examples(
+    "vicur data pin",
+    "vicur data pin datasets/geometry --pin geometry.dvc",
+)
 def pin(folder: FolderArgument = DEFAULT, dvc_file: PinOption = Path("data.dvc")) -> None:
-    """Write the current hash of the dataset to a DVC file.
-
-    [bold]Examples[/bold]
-
-      vicur data pin
-
-      vicur data pin datasets/geometry --pin geometry.dvc
-    """
+    """Write the current hash of the dataset to a DVC file."""
     from vicur.data import pin as pin_dataset
 
     typer.echo(f"{dvc_file}: {pin_dataset(folder, dvc_file).md5}")
 
 
 @app.command()
+@examples(
+    "vicur data show",
+    "vicur data show data --split distill -n 5 --images /tmp/images",
+)
 def show(
     folder: FolderArgument = DEFAULT,
     split: Annotated[str, typer.Option("--split", help="Split to show examples from.")] = "test",
@@ -110,14 +107,7 @@ def show(
         typer.Option("--images", help="Folder to write the images of these examples to.", show_default=False),
     ] = None,
 ) -> None:
-    """Show the size of each split of a dataset, and the first examples of one.
-
-    [bold]Examples[/bold]
-
-      vicur data show
-
-      vicur data show data --split distill -n 5 --images /tmp/images
-    """
+    """Show the size of each split of a dataset, and the first examples of one."""
     from vicur.data import read_examples, read_manifest
 
     for name, number in read_manifest(folder).examples.items():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vicur.commands.common import ConfigOption, SetOption, configuration
+from vicur.commands.common import ConfigOption, SetOption, configuration, examples
 
 if TYPE_CHECKING:
     from vicur.cluster.preflight import Scope
@@ -17,6 +17,11 @@ FAILED = 1
 """Exit status if a required check has failed."""
 
 
+@examples(
+    "vicur doctor",
+    "vicur doctor --cluster --config configs/qwen3-vl-8b.yaml --need pool.gpus=8 --need 'pool.node_selector={gpu: h100}'",
+    "vicur doctor --cluster --need cue_endpoint=http://cue-model:8000/v1 --need queue=gpu-h100 --json",
+)
 def doctor(
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -40,14 +45,6 @@ def doctor(
     printed.
 
     Exit status: 0 if all required checks pass, 1 if one fails, 2 for invalid input.
-
-    [bold]Examples[/bold]
-
-      vicur doctor
-
-      vicur doctor --cluster --config configs/qwen3-vl-8b.yaml --need pool.gpus=8 --need 'pool.node_selector={gpu: h100}'
-
-      vicur doctor --cluster --need cue_endpoint=http://cue-model:8000/v1 --need queue=gpu-h100 --json
     """
     import json
 
@@ -65,6 +62,7 @@ def doctor(
         console = Console()
         console.print(table(results, scopes))
         console.print(f"\n{summary(results, scopes)}", highlight=False)
+        # Without a cluster, its requirements are still listed, and would look like failures.
         if not cluster:
             console.print("What is missing is needed only for a run in a cluster: see docs/kubernetes.md.", style="dim")
     if not passes(results, scopes):

@@ -7,9 +7,21 @@ from typing import Annotated
 
 import typer
 
-from vicur.commands.common import CacheOption, ConfigOption, DatasetOption, SetOption, configuration, run_stage
+from vicur.commands.common import (
+    CacheOption,
+    ConfigOption,
+    DatasetOption,
+    SetOption,
+    configuration,
+    examples,
+    run_stage,
+)
 
 
+@examples(
+    "vicur evaluate tiny --output evaluations/base",
+    "vicur evaluate students/vicur --output evaluations/vicur --set evaluation.max_examples=200",
+)
 def evaluate(
     model: Annotated[
         str,
@@ -24,18 +36,13 @@ def evaluate(
     """Evaluate a base model or a student on the held-out splits.
 
     Writes metrics.json and predictions.parquet with one row per question.
-
-    [bold]Examples[/bold]
-
-      vicur evaluate tiny --output evaluations/base
-
-      vicur evaluate students/vicur --output evaluations/vicur --set evaluation.max_examples=200
     """
     from vicur.config.base import BaseModelConfig
     from vicur.config.sources import Sources
     from vicur.config.validation import validated
 
     settings = configuration(config, overrides)
+    # The model may be any folder, but an address is rejected as it is in the section `base`.
     named: BaseModelConfig = validated(BaseModelConfig, {"path": model}, Sources("MODEL", options={"path": "MODEL"}))
     inputs = {"dataset": dataset, "model": named.folder}
     subject = Path(model).name

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vicur.commands.common import Commands, help_with_examples
+from vicur.commands.common import Commands, examples, help_with_examples
 
 app = Commands(
     help=help_with_examples(
@@ -20,6 +20,11 @@ app = Commands(
 
 
 @app.command()
+@examples(
+    "vicur models stage Qwen/Qwen3-VL-2B-Instruct --revision COMMIT --into /models",
+    "vicur models stage Qwen/Qwen3-VL-2B-Instruct --revision COMMIT --into s3://models",
+    "vicur models stage s3://models/Qwen3-VL-2B-Instruct --into /models",
+)
 def stage(
     source: Annotated[str, typer.Argument(help="owner/name on the Hub, s3://bucket/prefix, or a folder.")],
     into: Annotated[str, typer.Option("--into", help="Folder or S3 address below which to put the model.")],
@@ -36,14 +41,6 @@ def stage(
     Files are fetched next to their final path, verified by checksum, and renamed. If the model is there already, nothing is done. From
     the Hub, the safetensors, configuration and tokenizer of one commit are fetched, with the token in HF_TOKEN if the model requires
     one. If the Hub cannot be reached from here, stage the model to S3 or to a folder elsewhere, and from there to here.
-
-    [bold]Examples[/bold]
-
-      vicur models stage Qwen/Qwen3-VL-2B-Instruct --revision COMMIT --into /models
-
-      vicur models stage Qwen/Qwen3-VL-2B-Instruct --revision COMMIT --into s3://models
-
-      vicur models stage s3://models/Qwen3-VL-2B-Instruct --into /models
     """
     from vicur import weights
 
@@ -54,13 +51,11 @@ def stage(
 
 
 @app.command()
+@examples(
+    "vicur models check /models/Qwen3-VL-2B-Instruct",
+)
 def check(folder: Annotated[Path, typer.Argument(help="A staged model.")]) -> None:
-    """Verify a staged model by reading every byte of it.
-
-    [bold]Examples[/bold]
-
-      vicur models check /models/Qwen3-VL-2B-Instruct
-    """
+    """Verify a staged model by reading every byte of it."""
     from vicur import weights
 
     record = weights.check(folder)

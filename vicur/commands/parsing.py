@@ -11,21 +11,14 @@ from typer.models import ParameterInfo
 
 
 class Command(TyperCommand):
-    """A command that describes invalid option values itself.
-
-    Typer converts values with pydantic and passes pydantic's message on to the user.
-    """
+    """A command that describes invalid option values itself."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments of the command line.
-
-        Raises:
-            typer.BadParameter: if the value of an option is invalid.
-        """
+        """Parse the command line, and describe an invalid value in this project's words."""
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
-            # Earlier versions of Typer convert values with click, whose messages are complete.
+            # Typer converts values with pydantic and shows pydantic's message. Earlier versions used click, whose messages are complete.
             from pydantic import ValidationError
 
             if isinstance(error.__cause__, ValidationError) and error.param is not None and self.callback is not None:

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from vicur.commands.common import ConfigOption, SetOption, configuration, write_text
+from vicur.commands.common import ConfigOption, SetOption, configuration, examples, write_text
 
 DOES_NOT_FIT = 3
 """Exit status if the run does not fit."""
+# Options of the inputs, for error messages.
 _PLACES = {
     "gpus": "--gpus",
     "teacher_gpus": "--teacher-gpus",
@@ -22,6 +23,11 @@ _PLACES = {
 }
 
 
+@examples(
+    "vicur plan --config configs/qwen3-vl-8b.yaml --gpus 8 --gpu-memory 80",
+    "vicur plan --config configs/qwen3-vl-8b.yaml --gpus 4 --teacher-gpus 4 --gpu-memory 141 --bandwidth 4.8",
+    "vicur plan --set base.path=2B --gpus 2 --set training.mixed_precision=bf16 --assume image_tokens=64 --json plan.json",
+)
 def plan(
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -69,14 +75,6 @@ def plan(
     base model does not have to be on this machine if the name of its folder contains a published size (2B, 4B, 8B or 32B).
 
     Exit status: 0 if the run fits, 3 if it does not, 2 for invalid input.
-
-    [bold]Examples[/bold]
-
-      vicur plan --config configs/qwen3-vl-8b.yaml --gpus 8 --gpu-memory 80
-
-      vicur plan --config configs/qwen3-vl-8b.yaml --gpus 4 --teacher-gpus 4 --gpu-memory 141 --bandwidth 4.8
-
-      vicur plan --set base.path=2B --gpus 2 --set training.mixed_precision=bf16 --assume image_tokens=64 --json plan.json
     """
     import json
 
@@ -99,6 +97,7 @@ def plan(
     options: dict[str, Any] = {"gpus": gpus, "teacher_gpus": teacher_gpus, "hardware": hardware}
     if examples is not None:
         options["examples"] = examples
+    # --assume wins over the other options.
     sources = Sources("vicur plan", overrides={**_PLACES, **overridden(assume or (), "--assume")})
     assumed = read_overrides(assume or (), options, "--assume")
     result = make_plan(plan_input(settings, name, assumed=assumed, where=sources))

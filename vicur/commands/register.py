@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
-from vicur.commands.common import ConfigOption, CuesOption, DatasetOption, SetOption, configuration, run_stage
+from vicur.commands.common import ConfigOption, CuesOption, DatasetOption, SetOption, configuration, examples, run_stage
 
 
+@examples(
+    "vicur register --student students/vicur --evaluation evaluations/vicur --base-evaluation evaluations/base "
+    "--comparison comparison --output registration",
+)
 def register(
     student: Annotated[Path, typer.Option("--student", help="Folder of the student to register.", show_default=False)],
     evaluation: Annotated[Path, typer.Option("--evaluation", help="Evaluation of the student.", show_default=False)],
@@ -31,11 +35,6 @@ def register(
 
     The new version gets the alias candidate and, if it passes the gate, the alias champion. Registering the same student again reuses its
     version.
-
-    [bold]Examples[/bold]
-
-      vicur register --student students/vicur --evaluation evaluations/vicur \\
-        --base-evaluation evaluations/base --comparison comparison -o registration
     """
     settings = configuration(config, overrides)
     inputs = {
@@ -46,4 +45,5 @@ def register(
         "base_evaluation": base_evaluation,
         "comparison": comparison,
     }
+    # Without --cache, because a cached result would not register anything.
     run_stage("register", settings.registry, inputs, output, settings)

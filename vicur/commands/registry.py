@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vicur.commands.common import ConfigOption, SetOption, configuration
+from vicur.commands.common import ConfigOption, SetOption, configuration, examples
 
 if TYPE_CHECKING:
     from vicur.registry.promotion import Move
@@ -18,6 +18,10 @@ ModelOption = Annotated[
 ReasonOption = Annotated[str, typer.Option("--reason", help="Reason for the change, which is stored with the version.")]
 
 
+@examples(
+    "vicur promote candidate",
+    'vicur promote 3 --model vicur-tiny --force --reason "needed for the demonstration"',
+)
 def promote(
     version: Annotated[str, typer.Argument(help="Version number or alias, such as candidate.", show_default=False)],
     model: ModelOption = None,
@@ -28,32 +32,23 @@ def promote(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Make a version of a registered model the champion.
-
-    [bold]Examples[/bold]
-
-      vicur promote candidate
-
-      vicur promote 3 --model vicur-tiny --force --reason "needed for the demonstration"
-    """
+    """Make a version of a registered model the champion."""
     settings = configuration(config, overrides)
+    # After the configuration, so that a typo is reported without waiting for MLflow's import.
     from vicur.registry.promotion import promote as move
     from vicur.tracking.mlflow import connect
 
     _report(move(connect(settings.tracking), model or settings.registry.model, version, reason=reason, force=force))
 
 
+@examples(
+    'vicur rollback --reason "answers in the wrong language"',
+    "vicur rollback --model vicur-tiny",
+)
 def rollback(
     model: ModelOption = None, reason: ReasonOption = "", config: ConfigOption = None, overrides: SetOption = None
 ) -> None:
-    """Restore the previous champion of a registered model.
-
-    [bold]Examples[/bold]
-
-      vicur rollback --reason "answers in the wrong language"
-
-      vicur rollback --model vicur-tiny
-    """
+    """Restore the previous champion of a registered model."""
     settings = configuration(config, overrides)
     from vicur.registry.promotion import rollback as move
     from vicur.tracking.mlflow import connect

@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
-from vicur.commands.common import ConfigOption, SetOption, configuration
+from vicur.commands.common import ConfigOption, SetOption, configuration, examples
 
 
+@examples(
+    "CUDA_VISIBLE_DEVICES=1 vicur rollout-server --config run.yaml --port 8000",
+    "vicur rollout-server --teacher --config run.yaml --port 8001",
+    "vicur rollout-server --method opsd -- --gpu-memory-utilization 0.8",
+)
 def rollout_server(
     method: Annotated[str, typer.Option("--method", "-m", help="Method of the training.")] = "vicur",
     teacher: Annotated[
@@ -35,14 +40,6 @@ def rollout_server(
     Pass the configuration and settings of the training. The server starts without weights and gets them from the training, which finds
     it through training.rollout.engine (docs/rollouts.md). With --teacher it loads the teacher's weights, for training.teacher.engine.
     If VLLM_API_KEY is set, here and for the training, the server requires that key. It ends at SIGTERM or Ctrl-C.
-
-    [bold]Examples[/bold]
-
-      CUDA_VISIBLE_DEVICES=1 vicur rollout-server --config run.yaml --port 8000
-
-      vicur rollout-server --teacher --config run.yaml --port 8001
-
-      vicur rollout-server --method opsd -- --gpu-memory-utilization 0.8
     """
     from vicur.training.rollout.serve import serve
 

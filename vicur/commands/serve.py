@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vicur.commands.common import ConfigOption, SetOption, configuration
+from vicur.commands.common import ConfigOption, SetOption, configuration, examples
 from vicur.errors import VicurError
 from vicur.processes.server_process import require_free_port
 
@@ -21,6 +21,12 @@ _LOOPBACK = "127.0.0.1"
 _CACHE = Path(".vicur/served")
 
 
+@examples(
+    "vicur serve models:/vicur-tiny@champion",
+    "vicur serve models:/vicur-tiny/3 --port 8001 --limit max_images=1 --limit max_tokens=256",
+    "vicur serve students/vicur --dry-run",
+    "vicur serve models:/vicur-2b@champion --host 0.0.0.0 -- --dtype bfloat16 --gpu-memory-utilization 0.9",
+)
 def serve(
     model: Annotated[
         str,
@@ -61,16 +67,6 @@ def serve(
 
     A registered version is downloaded to the cache and verified against the checksum in the registry. The server then replaces this
     process, so that it receives signals and sets the exit status. Set VLLM_API_KEY to require an API key from clients.
-
-    [bold]Examples[/bold]
-
-      vicur serve models:/vicur-tiny@champion
-
-      vicur serve models:/vicur-tiny/3 --port 8001 --limit max_images=1 --limit max_tokens=256
-
-      vicur serve students/vicur --dry-run
-
-      vicur serve models:/vicur-2b@champion --host 0.0.0.0 -- --dtype bfloat16 --gpu-memory-utilization 0.9
     """
     limits = _limits(limit or [])
     server_command = _server_command(starts=not dry_run)

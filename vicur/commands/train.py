@@ -14,10 +14,19 @@ from vicur.commands.common import (
     DatasetOption,
     SetOption,
     configuration,
+    examples,
     run_stage,
 )
 
 
+@examples(
+    "vicur train --output students/vicur",
+    "vicur train --method opsd --output students/opsd --set training.privilege=rationale",
+    "vicur train --method opd --output students/opd --set 'training.teacher={type: checkpoint, path: teacher}'",
+    "vicur train --output students/vicur --checkpoints s3://bucket/vicur",
+    "vicur train --output students/vicur --config configs/qwen3-vl-8b.yaml --set training.distribution.processes=8",
+    "vicur train --output students/slow --fork-from s3://bucket/vicur --set training.learning_rate=1e-5",
+)
 def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the student.", show_default=False)],
     method: Annotated[
@@ -58,20 +67,6 @@ def train(
     checkpoint if you run the same command again: with any number of processes and, with --checkpoints, on another machine. It uses all
     GPUs of a machine, and those of several machines if each runs the same command with torchrun's environment variables
     (docs/distribution.md).
-
-    [bold]Examples[/bold]
-
-      vicur train --output students/vicur
-
-      vicur train --method opsd --output students/opsd --set training.privilege=rationale
-
-      vicur train --method opd --output students/opd --set 'training.teacher={type: checkpoint, path: teacher}'
-
-      vicur train --output students/vicur --checkpoints s3://bucket/vicur
-
-      vicur train --output students/vicur --config configs/qwen3-vl-8b.yaml --set training.distribution.processes=8
-
-      vicur train --output students/slow --fork-from s3://bucket/vicur --set training.learning_rate=1e-5
     """
     from vicur.processes.machines import Machines
 

@@ -31,7 +31,7 @@ class Arm(Section):
     name: RunName
     """Name of the arm."""
     about: str
-    """What distinguishes it, in a few words."""
+    """Description in a few words."""
     method: MethodName | None = None
     """Method of its trainings."""
     training: dict[str, Any] = Field(default_factory=dict)
@@ -104,13 +104,13 @@ class AblationConfig(Section):
     training: TrainingConfig = TrainingConfig()
     """Training settings that the arms share."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """How base and students are evaluated."""
+    """Evaluation of base and students."""
     resamples: int = Field(default=10_000, ge=1000)
     """Resamples of the paired bootstrap over seeds and scenes."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Level of the intervals."""
     tracking: TrackingConfig = TrackingConfig()
-    """Where the run is tracked."""
+    """MLflow server and experiment of the run."""
     checkpoints: str = ""
     """Folder or S3 address that checkpoints are kept below. Empty keeps them on the machine that trains."""
 

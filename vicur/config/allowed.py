@@ -12,7 +12,7 @@ from vicur.config.schema import LISTS, bare, choices, is_section, is_union, memb
 
 @dataclass(frozen=True)
 class Form:
-    """Annotation of a text that has a pattern: what the pattern means, in words that can follow "must be"."""
+    """Metadata of a text with a pattern: what the pattern means, in words that can follow "must be"."""
 
     words: str
 
@@ -20,6 +20,7 @@ class Form:
 def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """Return what a type and its bounds allow, in words that can follow "must be": ``a whole number from 1 to 16``."""
     annotation, attached = bare(annotation, metadata)
+    # A regular expression does not help users.
     for each in attached:
         if isinstance(each, Form):
             return each.words

@@ -37,7 +37,7 @@ class Toleration(Section):
     key: TaintKey = ""
     """Key of the taint. An empty key with ``Exists`` matches every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
-    """Whether only the key must match, or the value, too."""
+    """``Exists`` matches by the key only, ``Equal`` also by the value."""
     value: LabelValue = ""
     """Value of the taint, with ``Equal``."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""] = ""
@@ -66,7 +66,7 @@ class SecretNames(Section):
 
 
 class ClusterConfig(Section):
-    """How a cluster runs the steps. Local runs ignore it.
+    """Execution of the steps in a cluster. Local runs ignore it.
 
     Settings that are parameters of the package are the defaults of those parameters. The package fixes time limits, shared memory, queue,
     retries and names of secrets.
@@ -105,11 +105,11 @@ class ClusterConfig(Section):
     backoff: Duration = "60s"
     """Pause before the first retry; it doubles with each."""
     autoscaled: bool = False
-    """Whether the cluster adds nodes on demand, so that none needs to exist when a run starts."""
+    """Set this if the cluster adds nodes on demand, so that none needs to exist when a run starts."""
     namespace: ObjectName = "vicur"
-    """Namespace of the pods, whose quota and queue ``vicur doctor`` checks. Preflight checks those of its own namespace."""
+    """Namespace of the pods, whose quota and queue ``vicur doctor`` checks. Preflight checks those of the namespace that it runs in."""
     look: bool = True
-    """Whether preflight checks the environment of the run (servers, storage, nodes) in addition to its settings."""
+    """Let preflight check the environment of the run (servers, storage, nodes) in addition to its settings."""
     models_claim: ObjectName = "vicur-models"
     """PersistentVolumeClaim with the base weights, mounted at ``/models``; empty for none."""
     endpoints: ObjectName = "vicur-endpoints"

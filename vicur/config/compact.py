@@ -1,8 +1,7 @@
-"""Serialize settings without those that have their default.
+"""Serialize settings without those that have their default."""
 
-Kubeflow Pipelines keeps a step's parameters in six copies in a workflow's status, which may not exceed 1 MiB. The code version of a step
-fixes the defaults, so leaving them out loses nothing.
-"""
+# Kubeflow Pipelines keeps a step's parameters in six copies in the status of a workflow, which may not exceed 1 MiB. The code version of
+# a step fixes the defaults, so leaving them out loses nothing.
 
 from __future__ import annotations
 
@@ -19,9 +18,9 @@ def compact(section: Section) -> dict[str, Any]:
     """Return the settings of ``section`` that differ from their defaults, as JSON values.
 
     Raises:
-        VicurError: if the values do not validate to an equal section. KFP cannot pass ``null``, so this is the case for a setting that is
-            ``null`` although its default is not.
+        VicurError: if a setting is ``null`` although its default is not.
     """
+    # KFP cannot pass null.
     values = _changed(section)
     if type(section).model_validate(values) != section:
         raise VicurError(

@@ -10,6 +10,7 @@ from vicur.config.section import Section
 class ComparisonConfig(Section):
     """Settings of the stage that compares students with their base and writes the report."""
 
+    # Fewer resamples make the ends of the intervals depend on the seed.
     resamples: int = Field(default=10_000, ge=1000)
     """Number of resamples of the paired bootstrap."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

@@ -27,19 +27,17 @@ class PixelCues(Section):
     type: Literal["pixels"] = "pixels"
 
 
+# Not a setting: configurations are stored in run folders, packages and logs.
 API_KEY_VARIABLE = "VICUR_CUE_API_KEY"
 """Environment variable with the API key of the endpoint, if it requires one."""
 
 
 class EndpointCues(Section):
-    """Cues from a vision-language model behind an OpenAI-compatible endpoint, such as vLLM's.
-
-    The model sees image and question, never the answer. The API key is read from the environment variable ``VICUR_CUE_API_KEY`` only.
-    """
+    """Cues from a vision-language model behind an OpenAI-compatible endpoint. The model sees image and question, never the answer."""
 
     type: Literal["endpoint"] = "endpoint"
     url: str
-    """Address of the API with its version, such as ``http://cue-model:8000/v1``. It is not part of the identity of the cues."""
+    """Address of the API with its version, such as ``http://cue-model:8000/v1``."""
     model: str = Field(min_length=1)
     """Name under which the endpoint serves the model. Cached cues are stored under it, so a different model needs a different name."""
     prompt: Literal["v1"] = "v1"
@@ -60,6 +58,7 @@ class EndpointCues(Section):
 
     def identity(self) -> dict[str, Any]:
         """Return all settings except the address and how requests are sent."""
+        # The same model gives the same cues elsewhere, so that cached cues stay valid if it moves.
         return self.model_dump(mode="json", exclude={"url", "concurrency", "timeout", "retries"})
 
 

@@ -121,7 +121,7 @@ class EvaluationConfig(Section):
     max_examples: int | None = Field(default=None, ge=1)
     """Maximum number of questions of each split, counted from its start. ``None`` evaluates all."""
     cue_recovery: bool = True
-    """Whether to use the student's cue recovery module. If it is off, the student computes exactly what its backbone computes, so the
+    """Use the student's cue recovery module. If it is off, the student computes exactly what its backbone computes, so the
     difference in accuracy is the module's contribution."""
     attention_samples: int = Field(default=8, ge=0)
     """Number of questions to record the sink attention of, for models with the cue recovery module."""

@@ -19,13 +19,13 @@ class JobsConfig(Section):
     runtime: ObjectName = "vicur-torch"
     """Training runtime that jobs refer to."""
     runtime_kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] = "TrainingRuntime"
-    """Whether the runtime belongs to the namespace or to the cluster."""
+    """Kind of the runtime: one of the namespace, or one of the cluster."""
     priority: QueueName = ""
     """Kueue WorkloadPriorityClass of the jobs and of the steps with GPUs, if there is a queue."""
     shared_folders: tuple[str, ...] = ("/models",)
     """Folders of a volume that both the step and the nodes mount. The nodes read inputs below them in place; others go through S3."""
     queue_hours: float | None = Field(default=None, gt=0)
-    """Longest wait in the queue. By default there is no limit."""
+    """Longest wait in the queue; unlimited by default."""
     start_minutes: float = Field(default=60, gt=0)
     """Longest time from admission until all nodes run. It includes pulling images and adding machines."""
 

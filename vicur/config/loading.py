@@ -32,13 +32,11 @@ def load_settings(
     overrides: Sequence[str] = (),
     options: Mapping[str, tuple[str, Any]] | None = None,
 ) -> S:
-    """Read a configuration.
+    """Read a configuration from a YAML file, or start from the defaults if ``path`` is ``None``.
 
     Args:
-        kind: the configuration's class.
-        path: a YAML file; ``None`` for the defaults.
         overrides: settings like ``training.steps=50``, with values in YAML. They override the file.
-        options: settings that have an option of their own: ``{"methods": ("--method", ["vicur"])}``. They override all else.
+        options: settings given by options other than ``--set``: ``{"methods": ("--method", ["vicur"])}``. They override everything else.
 
     Raises:
         VicurError: if the file cannot be read, or a setting is unknown or wrong.
@@ -59,7 +57,7 @@ def load_settings(
 
 
 def load_overrides(kind: type[S], overrides: Sequence[str], option: str, values: dict[str, Any] | None = None) -> S:
-    """Return a section made of settings that were each given with ``option``, over ``values`` if there are any.
+    """Read a section from settings that were given with ``option``, on top of ``values``.
 
     Raises:
         VicurError: if a setting is unknown or wrong.
@@ -72,10 +70,10 @@ def load_overrides(kind: type[S], overrides: Sequence[str], option: str, values:
 def read_overrides(
     overrides: Sequence[str], values: dict[str, Any] | None = None, option: str = "--set"
 ) -> dict[str, Any]:
-    """Put settings like ``training.steps=50`` into ``values``, and return these.
+    """Add settings like ``training.steps=50``, which were given with ``option``, to ``values`` and return it.
 
     Raises:
-        VicurError: if an override is not of that form; ``option`` is named as where it was given.
+        VicurError: if an override does not have that form.
     """
     values = {} if values is None else values
     settings = [(*_split(each, option), _shown(each, option)) for each in overrides]
@@ -85,19 +83,14 @@ def read_overrides(
 
 
 def turn(name: str) -> tuple[int, bool]:
-    """Return the sort key of settings that are put in together.
-
-    A section goes before the settings in it, and its ``type`` before its other settings, because it removes those of another type. Users,
-    and the form of a run, may give them in any order.
-    """
+    """Return a sort key that makes the result of several overrides independent of their order."""
+    # A section comes before the settings in it. Its type comes first, because a new type removes the settings of the old one.
     *sections, field = name.split(".")
     return len(sections), field != "type"
 
 
 def put(values: dict[str, Any], name: str, value: Any, where: str) -> None:
     """Set a setting in nested ``values`` by its dotted name.
-
-    A section that is a bare name so far (``objective: jsd``) is kept as its type. Changing a section's type removes its other settings.
 
     Raises:
         VicurError: if the name leads through a value that is not a section.
@@ -106,6 +99,7 @@ def put(values: dict[str, Any], name: str, value: Any, where: str) -> None:
     for depth, section in enumerate(sections):
         inner = values.get(section)
         if isinstance(inner, str):
+            # `objective: jsd` followed by `objective.beta=0.3`.
             inner = {"type": inner}
         elif inner is None:
             inner = {}
@@ -114,13 +108,14 @@ def put(values: dict[str, Any], name: str, value: Any, where: str) -> None:
             raise VicurError(f"{outer} is a single value and has no setting {name!r}.", where=where, remedy=_FORM)
         values[section] = inner
         values = inner
+    # Settings of the old type would be unknown to the new one.
     if field == "type" and values.get("type", value) != value:
         values.clear()
     values[field] = value
 
 
 def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
-    """Return the settings in a file, and its YAML to look up their lines."""
+    """Return the settings in a file and the YAML nodes that know their lines."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -142,17 +137,21 @@ def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
 
 
 def _parse(text: str, where: str, *, lines: bool) -> tuple[yaml.Node | None, Any]:
-    loader = None
     try:
+        # yaml.safe_load() does the same, but drops the nodes.
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         return node, None if node is None else loader.construct_document(node)
-    # PyYAML lets through what int(), float(), datetime() and its own look-ups raise for a malformed value.
+    # For malformed values, PyYAML raises whatever int(), datetime() and its own look-ups raise.
     except Exception as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if lines and mark is not None else ""
+        cause = str(error) or type(error).__name__
+        # Errors of the parser and of the reader have different attributes.
         reason = (
-            getattr(error, "problem", None) or f"it has a value that cannot be read ({error or type(error).__name__})"
+            getattr(error, "problem", None)
+            or getattr(error, "reason", None)
+            or f"it has a value that cannot be read ({cause})"
         )
         raise VicurError(
             f"this is not YAML: {reason}.", where=f"{where}{line}", remedy="Correct or quote it."
@@ -160,7 +159,6 @@ def _parse(text: str, where: str, *, lines: bool) -> tuple[yaml.Node | None, Any
 
 
 def _split(override: str, option: str) -> tuple[str, Any]:
-    """Return name and value of an override."""
     name, separator, text = override.partition("=")
     if not separator or not all(name.strip().split(".")):
         problem = "the name of the setting is incomplete." if separator else "the setting has no value."
@@ -170,11 +168,10 @@ def _split(override: str, option: str) -> tuple[str, Any]:
 
 
 def overridden(overrides: Sequence[str], option: str) -> dict[str, str]:
-    """Return where each overridden setting was given: ``{"training.steps": "--set training.steps=50"}``."""
+    """Return the option that gave each overridden setting: ``{"training.steps": "--set training.steps=50"}``."""
     return {each.partition("=")[0].strip(): _shown(each, option) for each in overrides}
 
 
 def _shown(override: str, option: str) -> str:
-    """Return an override as it was typed, without secrets."""
     name, separator, text = override.partition("=")
     return f"{option} {name}{separator}{redacted_value(name, text)}"

@@ -24,7 +24,7 @@ class GpuPool(Section):
     tolerations: tuple[Toleration, ...] = ()
     """Taints of the nodes that pods tolerate."""
     autoscaled: bool = False
-    """Whether the cluster adds nodes on demand, so that none needs to exist now."""
+    """Set if the cluster adds nodes on demand, so that none needs to exist now."""
 
 
 class PreflightConfig(Section):
@@ -35,7 +35,7 @@ class PreflightConfig(Section):
     pool: GpuPool | None = None
     """The nodes of a training."""
     trainer: bool = False
-    """Whether trainings run as jobs of Kubeflow Trainer, as they do on several nodes."""
+    """Require Kubeflow Trainer, whose jobs run trainings on several nodes."""
     queue: str | None = None
     """Kueue LocalQueue of the trainings."""
     buckets: tuple[str, ...] = ()

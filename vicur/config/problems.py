@@ -1,12 +1,9 @@
-"""Put one of pydantic's errors into a sentence: the setting as it was typed, what it allows, and the value that was given.
-
-The words come from the setting's own type and bounds, not from pydantic's message. An error type that pydantic adds in another version
-therefore still comes out as a sentence of this kind.
-"""
+"""Describe one of pydantic's errors in a sentence: the setting as it was typed, what it allows, and the value that was given."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,51 +21,24 @@ _SENTENCES = {
     "too_short": "{name} must have {min_length} or more items, not {actual_length}.",
     "too_long": "{name} must have {max_length} or fewer items, not {actual_length}.",
 }
-# A validator's message that begins with one of these continues the setting's name; any other is a sentence by itself.
-_PREDICATES = (
-    "is",
-    "are",
-    "has",
-    "have",
-    "must",
-    "needs",
-    "requires",
-    "names",
-    "contains",
-    "lists",
-    "takes",
-    "does",
-    "cannot",
-    "holds",
-)
+# A validator's message that starts with one of these continues the name of the setting: "training.steps" + "must be even".
+_CONTINUES = re.compile(r"(is|are|has|have|must|needs|requires|names|contains|lists|takes|does|cannot|holds)\b")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one setting.
-
-    Attributes:
-        sentence: a complete sentence.
-        hint: what is probably meant, as another sentence; may be empty.
-        place: the file or option that the setting was given in; ``None`` if the sentence names it.
-        remedy: what to do if there is no hint and this is the only problem; may be empty.
-    """
+    """An error in one setting. ``place`` is ``None`` if the sentence itself names the file or option."""
 
     sentence: str
+    # A second sentence, such as "Did you mean 'x'?".
     hint: str = ""
     place: str | None = None
+    # What to do if this is the only problem and has no hint.
     remedy: str = ""
 
 
 def problem_of(error: Any, kind: Any, values: Any, sources: Sources) -> Problem:
-    """Describe one error.
-
-    Args:
-        error: an item of ``ValidationError.errors()``.
-        kind: the type that was validated.
-        values: what was validated.
-        sources: where the values were given.
-    """
+    """Describe an item of ``ValidationError.errors()`` that was raised for ``values`` as a ``kind``."""
     setting = locate(kind, error["loc"])
     name, place = _name(setting, sources), sources.place(setting.parts)
     match error["type"]:
@@ -90,16 +60,21 @@ def problem_of(error: Any, kind: Any, values: Any, sources: Sources) -> Problem:
             name = ".".join(filter(None, (name, "type")))
             return Problem(f"{name} is missing.", f"It must be {one_of(_with_all(setting, error['input']))}.", place)
         case "union_tag_invalid":
+            given = error["input"]
+            tag = given.get("type") if isinstance(given, Mapping) else error["ctx"]["tag"]
+            # A bare name has been expanded to {type: name} by now. The message is about what the user wrote.
             if not isinstance(_at(values, setting.parts), str):
                 name = ".".join(filter(None, (name, "type")))
             # The whole value is a bare name, and the place is its only name.
             name, place = (name, place) if name else (sources.where, None)
-            return _wrong(name, one_of(options(setting.annotation)), error["ctx"]["tag"], setting, place)
+            return _wrong(name, one_of(options(setting.annotation)), tag, setting, place)
         case "value_error" | "assertion_error" if str(error.get("ctx", {}).get("error", "")).strip():
             return Problem(_own_words(str(error["ctx"]["error"]), name, error["input"]), place=place)
     if not name:
         # The whole value is wrong, and the place is its only name.
         name, place = sources.where, None
+    # pydantic's own message is never used. The words come from the type and bounds of the setting, so that error types that a
+    # new version of pydantic adds are described in the same way.
     if template := _SENTENCES.get(error["type"]):
         values = {**error.get("ctx", {}), "name": name, "given": shown(name, error["input"])}
         return Problem(template.format_map(values), place=place)
@@ -107,7 +82,7 @@ def problem_of(error: Any, kind: Any, values: Any, sources: Sources) -> Problem:
 
 
 def shown(name: str, value: Any) -> str:
-    """Return a setting's value for a message: as it is written in YAML, without secrets, and not too long."""
+    """Write a value as in YAML, without secrets and shortened."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
@@ -124,12 +99,11 @@ def shown(name: str, value: Any) -> str:
 
 
 def _name(setting: Setting, sources: Sources) -> str:
-    """Return what to call a setting in a sentence."""
     name = sources.name(setting.parts)
     if setting.key:
         return f"each name in {name}"
     plain = not is_section(setting.annotation) and not choices(setting.annotation)
-    # A setting without a place has an option of its own, which takes one item.
+    # An item of a list that an option gives is called by the option: "--method".
     if plain and setting.parts and isinstance(setting.parts[-1], int) and sources.place(setting.parts) is not None:
         return f"each item of {sources.name(setting.parts[:-1])}"
     return name
@@ -145,10 +119,10 @@ def _wrong(name: str, words: str, given: Any, setting: Setting, place: str | Non
 
 
 def _own_words(message: str, name: str, given: Any) -> str:
-    """Return the message of a section's own validator as a sentence about the setting."""
+    """Turn the message of a section's validator into a sentence about the setting."""
     text = message.strip()
     if name:
-        text = f"{name} {text}" if text.split()[0] in _PREDICATES else f"{name}: {text}"
+        text = f"{name} {text}" if _CONTINUES.match(text) else f"{name}: {text}"
     text, end = (text, "") if text.endswith("?") else (text.rstrip("."), ".")
     value = shown(name, given)
     if isinstance(given, str | int | float) and value not in text and end:
@@ -157,14 +131,14 @@ def _own_words(message: str, name: str, given: Any) -> str:
 
 
 def _with_all(setting: Setting, given: Any) -> list[str]:
-    """Return the types of a union whose settings include all that were given, or every type if none does."""
+    """Return the types of a union that have all settings that were given, or every type if none has."""
     tags = choices(setting.annotation)
     keys = set(given) if isinstance(given, Mapping) else set()
     return [tag for tag, each in tags.items() if keys <= each.model_fields.keys()] or list(tags)
 
 
 def _instead(setting: Setting, kind: Any, sources: Sources) -> tuple[str, str]:
-    """Return what is probably meant by an unknown setting, and what to do if that is not known."""
+    """Return a hint at the setting that was probably meant, or else a remedy that lists the settings."""
     *outer, last = setting.parts
     section, key = sources.name(outer), str(last)
     siblings = list(setting.container.model_fields) if is_section(setting.container) else []
@@ -173,12 +147,14 @@ def _instead(setting: Setting, kind: Any, sources: Sources) -> tuple[str, str]:
     for name, _ in known:
         by_key.setdefault(name.rpartition(".")[2], []).append(sources.name((name,)))
     dotted = written(setting.parts)
+    # The setting exists, but for another type of the section.
     if other_types := [tag for name, tag in known if name == dotted and tag]:
         return f"It belongs to {section}.type {' or '.join(map(repr, other_types))}.", ""
+    # YAML keys are not dotted names, although overrides are.
     if any(name == key for name, _ in known):
         first, _, rest = key.partition(".")
         return f"Write {first}: {{{rest}: ...}} instead.", ""
-    # A setting of that very name in another section is more likely than one here that is spelt a little like it.
+    # A setting of exactly this name in another section is a better guess than a slightly similar name in this one.
     for cutoff, candidates in ((0.8, siblings), (1.0, by_key), (0.6, siblings), (0.8, by_key)):
         if close := difflib.get_close_matches(key, candidates, n=1, cutoff=cutoff):
             if candidates is siblings:
@@ -190,7 +166,6 @@ def _instead(setting: Setting, kind: Any, sources: Sources) -> tuple[str, str]:
 
 
 def _at(values: Any, parts: tuple[str | int, ...]) -> Any:
-    """Return the value of a setting as it was given; ``None`` if it is not there."""
     for part in parts:
         try:
             values = values[part]

@@ -25,6 +25,7 @@ class GateConfig(Section):
 class RegistryConfig(Section):
     """Settings of the stage that registers a student."""
 
+    # MLflow addresses versions as models:/NAME/VERSION and models:/NAME@ALIAS.
     model: Annotated[str, Form("a name of letters, digits, spaces, dashes, dots and underscores, at most 200")] = Field(
         default="vicur-student", pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$", max_length=200
     )
@@ -32,7 +33,7 @@ class RegistryConfig(Section):
     gate: GateConfig = GateConfig()
     """Requirements for a candidate to become champion."""
     reevaluate_champion: bool = True
-    """Whether to evaluate a champion that has no results on these questions. Turn it off if the champion is too large for this step, which
+    """Evaluate a champion that has no results on these questions. Turn it off if the champion is too large for this step, which
     has no GPU: the gate then fails with the reason."""
     batch_size: int = Field(default=128, ge=1)
     """Batch size of the champion's evaluation."""

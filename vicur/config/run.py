@@ -39,7 +39,8 @@ class RunConfig(Section):
     base: BaseModelConfig = BaseModelConfig()
     """The model that students start from."""
     methods: tuple[MethodName, ...] = ("opsd", "vicur")
-    """Methods to train a student with, side by side. The best on validation is registered."""
+    """Methods to train a student with, side by side: ``opsd``, ``opsd-cue``, ``opsd-recovery``, ``vicur``, ``opd``, ``opd-vicur``,
+    ``grpo``, ``sft``. The best on validation is registered."""
     data: DataConfig = DigitScenesConfig()
     """Source of the dataset."""
     cues: CuesConfig = CuesConfig()
@@ -47,18 +48,18 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     """Training settings that all methods share."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """How base and students are evaluated."""
+    """Evaluation of base and students."""
     comparison: ComparisonConfig = ComparisonConfig()
-    """How students are compared with their base."""
+    """Comparison of the students with their base."""
     registry: RegistryConfig = RegistryConfig()
     """Registered model and gate."""
     tracking: TrackingConfig = TrackingConfig()
-    """Where the run is tracked."""
+    """MLflow server and experiment of the run."""
     checkpoints: str = ""
     """Folder or S3 address (``s3://bucket/prefix``) that checkpoints are kept below, so that a training resumes on another machine. Empty
     keeps them on the machine that trains."""
     cluster: ClusterConfig = ClusterConfig()
-    """How a cluster runs the steps. Local runs ignore it."""
+    """Execution of the steps in a cluster. Local runs ignore it."""
 
     @field_validator("methods")
     @classmethod

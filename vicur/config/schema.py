@@ -1,4 +1,4 @@
-"""Read a section's settings off its pydantic model: their names and types, and the unions that ``type`` chooses from."""
+"""Inspect the types of settings: their names, their nesting, and the unions that ``type`` chooses from."""
 
 from __future__ import annotations
 
@@ -15,37 +15,29 @@ LISTS = (list, tuple, set, frozenset)
 
 @dataclass(frozen=True)
 class Setting:
-    """The setting that an error is about.
-
-    Attributes:
-        parts: its name as a configuration file nests it, with list indices.
-        annotation: its type, without ``Annotated`` and without ``None``.
-        metadata: what ``Annotated`` and its field attach to the type, such as bounds.
-        container: type of the section, list or mapping that holds it.
-        choice: ``type`` of that section, if it is one of a union.
-        key: whether the error is about a key of the mapping ``parts`` and not about a value.
-    """
+    """The setting that an error is about. ``parts`` is its name as a configuration file nests it, with list indices."""
 
     parts: tuple[str | int, ...] = ()
+    # Its type without Annotated and None, and the bounds and forms that these attached.
     annotation: Any = None
     metadata: tuple[Any, ...] = ()
+    # Type of the section, list or mapping that contains it, and the `type` of that section in a union.
     container: Any = None
     choice: str | None = None
+    # Whether the error is about a key of the mapping and not about a value.
     key: bool = False
 
 
 def is_section(annotation: Any) -> bool:
-    """Whether a type is a pydantic model."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def is_union(annotation: Any) -> bool:
-    """Whether a type is a union, written either way."""
     return get_origin(annotation) in (Union, types.UnionType)
 
 
 def members(annotation: Any) -> list[Any]:
-    """Return the types of a union without ``None``, or the type alone if it is not a union."""
+    """Return the types of a union without ``None``. A type that is not a union is its only member."""
     annotation, _ = bare(annotation)
     return (
         [each for each in get_args(annotation) if each is not types.NoneType] if is_union(annotation) else [annotation]
@@ -53,18 +45,18 @@ def members(annotation: Any) -> list[Any]:
 
 
 def bare(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[Any, tuple[Any, ...]]:
-    """Strip ``Annotated`` and ``| None`` from a type. Returns it with the metadata that they and ``metadata`` attach."""
+    """Strip ``Annotated`` and ``| None`` from a type and return it with all attached metadata."""
     attached = tuple(metadata)
     while True:
         if get_origin(annotation) is Annotated:
             annotation, *more = get_args(annotation)
-            # Field(...) within Annotated keeps its bounds in a list of its own.
+            # Field(...) keeps its bounds in a list.
             attached += tuple(item for each in more for item in (each, *getattr(each, "metadata", ())))
             continue
-        kept = [each for each in get_args(annotation) if each is not types.NoneType] if is_union(annotation) else []
-        if len(kept) != 1:
+        others = [each for each in get_args(annotation) if each is not types.NoneType] if is_union(annotation) else []
+        if len(others) != 1:
             return annotation, attached
-        annotation = kept[0]
+        annotation = others[0]
 
 
 def choices(annotation: Any) -> dict[str, type[BaseModel]]:
@@ -76,7 +68,7 @@ def choices(annotation: Any) -> dict[str, type[BaseModel]]:
 
 
 def with_types(annotation: Any, value: Any) -> Any:
-    """Replace bare names by the sections that they choose: ``"k1"`` by ``{"type": "k1"}``, also within lists and mappings."""
+    """Expand bare names of sections, such as ``"k1"`` to ``{"type": "k1"}``, also within lists and mappings."""
     annotation, _ = bare(annotation)
     if isinstance(value, str):
         return {"type": value} if choices(annotation) else value
@@ -90,16 +82,12 @@ def with_types(annotation: Any, value: Any) -> Any:
 
 @cache
 def fields_with_choices(section: type[BaseModel]) -> dict[str, Any]:
-    """Return the types of those fields of a section that a bare name may stand for, also within lists and mappings."""
+    """Return the fields of a section, with their types, whose values may contain bare names."""
     return {name: each.annotation for name, each in section.model_fields.items() if _has_choices(each.annotation)}
 
 
 def locate(kind: Any, location: Sequence[str | int]) -> Setting:
-    """Find the setting of a validated type that the ``loc`` of pydantic's error points at.
-
-    Besides names and indices, a location has parts that no user writes and that the result leaves out: the ``type`` of a section in a
-    union, the label of another union's member, and ``[key]``.
-    """
+    """Find the setting that the ``loc`` of a pydantic error points at."""
     annotation, metadata = bare(kind)
     setting = Setting(annotation=annotation, metadata=metadata)
     for part in location:
@@ -108,7 +96,7 @@ def locate(kind: Any, location: Sequence[str | int]) -> Setting:
 
 
 def names(kind: Any, prefix: str = "", outer: tuple[Any, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Yield the dotted name of every setting in a section, each with the ``type`` that has it (empty if every one has)."""
+    """Yield the dotted names of all settings in a section, with the ``type`` of the section if it is one of a union."""
     for tag, section in (choices(kind) or {"": bare(kind)[0]}).items():
         if not is_section(section) or section in outer:
             continue
@@ -124,14 +112,15 @@ def _has_choices(annotation: Any) -> bool:
 
 
 def _item(items: Sequence[Any], place: str | int) -> Any:
-    """Return the type of an item of a list: ``tuple[X, Y]`` has one for each place, any other list has one for all."""
+    # tuple[X, Y] has a type for each place, tuple[X, ...] and list[X] have one for all.
     each_its_own = isinstance(place, int) and Ellipsis not in items and place < len(items)
     return items[place] if each_its_own and isinstance(place, int) else items[0]
 
 
 def _step(here: Setting, part: str | int) -> Setting:
-    """Go one part of a location further."""
     tags, origin, items = choices(here.annotation), get_origin(here.annotation), get_args(here.annotation)
+    # pydantic's locations have parts that users do not write: the `type` of a section in a union, the label of a member of
+    # any other union ("int"), and "[key]". They do not become parts of the setting.
     if part in tags:
         return Setting(here.parts, tags[str(part)], choice=str(part))
     if is_union(here.annotation):
@@ -147,6 +136,6 @@ def _step(here: Setting, part: str | int) -> Setting:
         inner, metadata = bare(items[1])
     elif origin in LISTS and items:
         inner, metadata = bare(_item(items, part))
-    # Only directly within the section that a `type` has chosen.
+    # The `type` belongs to the settings directly in that section. Those nested deeper are in sections of their own.
     choice = here.choice if here.container is None else None
     return Setting((*here.parts, part), inner, metadata, here.annotation, choice)

@@ -18,7 +18,8 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_bare_names(cls, values: Any) -> Any:
-        """Read ``objective: k1`` as ``objective: {type: k1}``, for every field whose ``type`` chooses its section."""
+        """Read ``objective: k1`` as ``objective: {type: k1}``."""
+        # Here and not at each union, so that a new union accepts bare names too.
         if not isinstance(values, dict):
             return values
         kinds = fields_with_choices(cls)

@@ -33,6 +33,7 @@ class ServerLimits(Section):
     max_requests: int = Field(128, ge=1)
     """Maximum number of concurrent requests; the next one is rejected with status 429."""
 
+    # Otherwise requests with an image of the allowed size would be rejected for another reason.
     @model_validator(mode="after")
     def _an_image_fits_into_a_request(self) -> Self:
         if self.max_images and self.max_image_bytes * _BASE64 > self.max_request_bytes:

@@ -1,4 +1,4 @@
-"""Where settings were given, so that an error message can name the file and line, or the option, that holds the wrong one."""
+"""The file, line or option that each setting comes from, for error messages."""
 
 from __future__ import annotations
 
@@ -12,25 +12,20 @@ Parts = Sequence[str | int]
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the settings that are validated together come from.
-
-    Attributes:
-        where: the file or argument that holds them; the place of every setting for which nothing below says better.
-        within: section that the settings belong to, if they are not at the top of what the user wrote.
-        options: options that each set one setting, by the setting's name: ``{"methods": "--method"}``.
-        overrides: options that were given for a setting, by its name: ``{"training.steps": "--set training.steps=0"}``.
-        document: the YAML that the file holds, to look up lines.
-    """
+    """The sources of the settings that are validated together. ``where`` is the place of all others."""
 
     where: str
+    # The section that was validated, if it is only a part of the configuration: "training.per_method.opsd".
     within: str = ""
+    # {"methods": "--method"}: messages call these settings by their option.
     options: Mapping[str, str] = field(default_factory=dict)
+    # {"training.steps": "--set training.steps=0"}
     overrides: Mapping[str, str] = field(default_factory=dict)
     document: yaml.Node | None = None
 
     @property
     def is_read(self) -> bool:
-        """Whether settings were read from a file or from options."""
+        """Return whether settings come from a file or from overrides."""
         return self.document is not None or bool(self.overrides)
 
     def name(self, parts: Parts) -> str:
@@ -40,11 +35,11 @@ class Sources:
         return option or ".".join(filter(None, (self.within, dotted)))
 
     def place(self, parts: Parts) -> str | None:
-        """Return where a setting was given; ``None`` if its name says so already."""
+        """Return the file and line, or the option, of a setting; ``None`` if :meth:`name` returns an option."""
         dotted = written(parts)
         if any(_is_within(dotted, name) for name in self.options):
             return None
-        # What was set within a section can make the section wrong; a setting within what was set is the closer match.
+        # `--set data=folder` is the place of an error in data.path, and `--set data.path=x` that of an error in data. The first is closer.
         for fits in (_is_within, lambda dotted, name: _is_within(name, dotted)):
             found = [name for name in self.overrides if dotted and fits(dotted, name)]
             if found:
@@ -53,7 +48,7 @@ class Sources:
         return f"{self.where}, line {line}" if line else self.where
 
     def _line(self, parts: Parts) -> int | None:
-        """Return the line of a setting, or of the innermost section around it that the file has."""
+        # A missing setting has no line. Its place is the innermost section around it that the file has.
         node, line = self.document, None
         for part in parts:
             found = None
@@ -68,7 +63,7 @@ class Sources:
 
 
 def written(parts: Parts) -> str:
-    """Write the parts of a setting's name: ``tolerations[0].key``."""
+    """Join the parts of a setting's name: ``tolerations[0].key``."""
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -76,5 +71,4 @@ def written(parts: Parts) -> str:
 
 
 def _is_within(name: str, outer: str) -> bool:
-    """Whether a setting is another one, or within it."""
     return name == outer or name.startswith((f"{outer}.", f"{outer}["))

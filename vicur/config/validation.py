@@ -1,8 +1,4 @@
-"""Turn pydantic's errors into messages for the author of a configuration.
-
-Each message is a sentence with the setting as it was typed, the value that was given and what is allowed. None of pydantic's own wording
-is used: a message that pydantic gains or rewords in another version still comes out as one of these sentences.
-"""
+"""Validate configurations, and turn pydantic's errors into one message for their author."""
 
 from __future__ import annotations
 
@@ -19,12 +15,10 @@ _SHOWN = 5
 
 
 def validated(kind: Any, values: Any, where: str | Sources) -> Any:
-    """Return ``values`` as a ``kind``.
+    """Validate ``values`` as a section, a union of sections or another type.
 
     Args:
-        kind: the section, or union of sections, to validate against.
-        values: what was read. A bare name stands for the section that it chooses.
-        where: the file or argument that the values come from, or the source of each setting.
+        where: the file or option that the values come from, or the source of each setting.
 
     Raises:
         VicurError: if a setting is unknown, missing or wrong.
@@ -35,7 +29,7 @@ def validated(kind: Any, values: Any, where: str | Sources) -> Any:
     except ValidationError as error:
         raise invalid(error, sources, kind, values) from error
     except VicurError as error:
-        # A section's check of settings that do not go together does not know where they were given.
+        # Raised by a check of settings that contradict each other, which does not know where they were given.
         subject = (error.where or error.problem).split()[0].rstrip(",:").split(".")
         place = sources.place(subject) if sources.is_read else None
         if place is None:
@@ -47,10 +41,10 @@ def validated(kind: Any, values: Any, where: str | Sources) -> Any:
 def invalid(error: ValidationError, sources: Sources, kind: Any, values: Any = None) -> VicurError:
     """Return the error to raise for ``values`` that are not a ``kind``."""
     errors = error.errors(include_url=False)
-    # pydantic calls a list too short if one of its items is wrong.
+    # pydantic drops invalid items and then reports a list that is too short.
     inner = {each["loc"][:-1] for each in errors}
     errors = [each for each in errors if each["type"] != "too_short" or each["loc"] not in inner]
-    # Each member of a plain union reports the same setting, in the same words.
+    # Every member of a union such as `int | Literal["auto"]` reports an error. All describe the setting in the same words.
     problems = list(dict.fromkeys(problem_of(each, kind, values, sources) for each in errors))
     if len(problems) == 1:
         (only,) = problems
@@ -63,7 +57,6 @@ def invalid(error: ValidationError, sources: Sources, kind: Any, values: Any = N
 
 
 def _line(problem: Problem, where: str, *, first: bool) -> str:
-    """Return one of several problems, with its place if that says more than ``where``."""
     sentence = problem.sentence
     if not first and sentence.startswith(("there ", "each ")):
         sentence = sentence[0].upper() + sentence[1:]

@@ -72,8 +72,7 @@ def _between(comparison: Comparison, pair: PairComparison) -> Verdict:
         claim = f"{pair.first} and {pair.second} tie on the test questions."
     else:
         more = "more" if outcome == "better" else "less"
-        gap = f"{abs(100 * difference.mean):.1f} points"
-        claim = f"{pair.first} is {gap} {more} accurate on the test questions than {pair.second}."
+        claim = f"{pair.first} is {_size(difference)} {more} accurate on the test questions than {pair.second}."
     privileges = {comparison.students[name].model.privilege for name in (pair.first, pair.second)}
     cause = _cause(pair, outcome, with_cue="cue" in privileges)
     detail = f"{_interval(difference, comparison.confidence)} {cause}"
@@ -81,7 +80,12 @@ def _between(comparison: Comparison, pair: PairComparison) -> Verdict:
 
 
 def _change(difference: Difference) -> str:
-    return f"{abs(100 * difference.mean):.1f} points {'more' if difference.mean > 0 else 'fewer'}"
+    return f"{_size(difference)} {'more' if difference.mean > 0 else 'fewer'}"
+
+
+def _size(difference: Difference) -> str:
+    # The sentence says "more" or "fewer" instead of a sign.
+    return f"{points(abs(difference.mean)).removeprefix('+')} points"
 
 
 def _interval(difference: Difference, confidence: float) -> str:

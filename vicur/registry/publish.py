@@ -27,7 +27,7 @@ def publish(
     """Publish a version. ``tracker`` is that of the registration stage; its parent is the run of the pipeline."""
     page = version_page(candidate.lineage, candidate.comparison, outcome, link_to_training(client, candidate.lineage))
     client.update_model_version(version.model, version.number, page)
-    # Outside a pipeline there is no parent run to publish to.
+    # Only a pipeline has a parent run to publish to.
     tracker.params({"model": version.model, "method": candidate.lineage.method})
     tracker.tags({**candidate.lineage.tags(), "vicur.model_version": f"{version.model}/{version.number}"})
     if tracker.run_id is not None:

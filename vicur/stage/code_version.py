@@ -50,8 +50,8 @@ def code_version(module: str) -> str:
     for name in modules:
         digest.update(f"{name}={ast.dump(_tree(name))}\n".encode())
     for path in sorted({file for name in modules for file in _files_named_by(name)}):
-        place = path.relative_to(_root()).as_posix()
-        digest.update(f"{place}={hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        relative = path.relative_to(_root()).as_posix()
+        digest.update(f"{relative}={hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     for library in _LIBRARIES:
         digest.update(f"{library}={_release(library)}\n".encode())
     return digest.hexdigest()[:16]

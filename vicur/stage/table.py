@@ -101,49 +101,31 @@ PipelineConfig = RunConfig | AblationConfig
 
 @dataclass(frozen=True)
 class Needs:
-    """What a pipeline step needs of a cluster, beyond what every step gets.
+    """Resources and secrets of a pipeline step in a cluster, beyond those of every step."""
 
-    Attributes:
-        gpus: ``none``, ``one`` (evaluation) or ``training`` (the GPUs that the run was given per node).
-        models: whether the volume with base weights and datasets is mounted.
-        cue_key: whether the step gets the API key of the cue model.
-        webhook: whether the step gets the address of the webhook.
-        cached: whether the platform may reuse the result of an earlier run.
-    """
-
-    gpus: Literal["none", "one", "training"] = "none"
-    models: bool = False
-    cue_key: bool = False
-    webhook: bool = False
-    cached: bool = True
+    gpus: Literal["none", "one", "training"] = "none"  # "training": as many as the run was given per node
+    models: bool = False  # the volume with base weights and datasets
+    cue_key: bool = False  # the API key of the cue model
+    webhook: bool = False  # the address of the webhook
+    cached: bool = True  # whether the platform may reuse the result of an earlier run
 
 
 @dataclass(frozen=True)
 class PipelineStep:
     """Declaration of a pipeline step.
 
-    Its label in logs, its place in the list of expected steps, its ``step`` parameter, its cache key and its resources derive from here.
-
-    Attributes:
-        name: the step's own name. Two steps may run the same stage (``evaluate`` and ``evaluate_base``).
-        stage: the stage that it runs.
-        section: attribute of the configuration with its settings. A pipeline has the steps whose section its configuration has.
-        after: the steps whose artifacts it reads, for the cache key.
-        subject: the model that the stage works on if it is the same in every run.
-        cell_name: for a step that runs once per cell, the attribute of the cell that names it.
-        checkpoints: whether it writes checkpoints that outlive its machine.
-        cluster: whether it reads the section ``cluster``.
-        needs: what it needs of a cluster.
+    Its label, its place among the expected steps, its parameter, its cache key and its resources derive from here.
     """
 
-    name: str
+    name: str  # unique, while two steps may run the same stage (evaluate and evaluate_base)
     stage: str
-    section: str
-    after: tuple[str, ...] = ()
-    subject: str = ""
+    section: str  # attribute of the configuration; a pipeline has the steps whose section its configuration has
+    after: tuple[str, ...] = ()  # the steps whose artifacts it reads
+    subject: str = ""  # the model that the stage works on, if it is the same in every run
+    # For a step that runs once per cell: the attribute of the cell that names it.
     cell_name: Literal["subject", "student"] | None = None
-    checkpoints: bool = False
-    cluster: bool = False
+    checkpoints: bool = False  # whether it writes checkpoints that outlive its machine
+    cluster: bool = False  # whether it reads the section cluster
     needs: Needs = Needs()
 
     @property

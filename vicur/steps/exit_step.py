@@ -35,16 +35,10 @@ _STATES: dict[str, Status] = {
 
 
 def run_exit_step(state: str, message: str | None, tracking: Mapping[str, Any], pool: Mapping[str, Any]) -> str:
-    """Record the outcome of a run and return a description of it.
+    """Record the outcome of a run in MLflow and at the webhook, and return a description of it.
 
-    Ends the run in MLflow with its status, and calls the webhook. In a cluster, also removes training jobs that the run left behind, and
-    records the GPU-hours of its pods and their cost.
-
-    Args:
-        state: final state of the run, as the platform calls it.
-        message: the platform's description of a failure.
-        tracking: the section ``tracking``.
-        pool: settings of the section ``cluster`` with the pool and its prices.
+    In a cluster, also remove training jobs that the run left behind, and record the GPU-hours of its pods and their cost. ``state`` and
+    ``message`` are those of the platform; ``pool`` has settings of the section ``cluster``.
     """
     log_to_own_file(LABEL)
     run_id, problems = run_id_from_environment(), list[str]()

@@ -1,8 +1,7 @@
-"""Parameters of pipeline steps: each step takes its artifacts and one ``step`` mapping, made here.
+"""Parameters of pipeline steps: each step takes its artifacts and one mapping ``step``, made here by preflight or by a local run."""
 
-The preflight step makes them in a cluster and ``vicur run`` makes them for a local run. Kubeflow Pipelines keys its cache on them, so
-the mapping of a step holds only what that step depends on: a change of the registry's settings leaves the training step cached.
-"""
+# Kubeflow Pipelines keys its cache on parameters, so the mapping of a step contains only what that step depends on: a change of the
+# registry's settings must leave the training step cached.
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ class StepParameters(Section):
     seed: int = 0
     """Root seed."""
     tracking: TrackingConfig = TrackingConfig()
-    """Where the run is tracked."""
+    """MLflow server and experiment of the run."""
     subject: str = ""
     """Name of the model that the stage works on, if the pipeline runs the stage several times."""
     code_version: str = ""
@@ -51,11 +50,10 @@ class CellParameters(Section):
     seed: int | None = None
     """Root seed of the cell, if it is not the shared one."""
     cache_key: str = ""
-    """As in :class:`StepParameters`."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Settings that replace the shared ones, each as a whole."""
     unset: tuple[str, ...] = ()
-    """Shared settings that have their default in this cell. KFP cannot pass ``null``, so they are listed by name."""
+    """Shared settings that have their default in this cell."""
 
 
 def pipeline_parameters(
@@ -63,10 +61,7 @@ def pipeline_parameters(
 ) -> dict[str, Any]:
     """Return the parameters of the pipeline's graph: the ``step`` of each step, and the list ``cells``.
 
-    Args:
-        config: configuration of the pipeline.
-        code_versions: code version of each stage.
-        cache_keys: cache key of each step by its label. A local run has none: its cache hashes the inputs themselves.
+    ``code_versions`` are by stage, ``cache_keys`` by label of the step. A local run needs no keys, because its cache hashes the inputs.
     """
     keys = cache_keys or {}
     steps = steps_of(config)
@@ -79,11 +74,7 @@ def pipeline_parameters(
 
 
 def merged_parameters(step: Mapping[str, Any], cell: Mapping[str, Any] | None = None) -> StepParameters:
-    """Return the parameters of one execution of a step: those that all cells share, with the changes of its own cell.
-
-    Args:
-        step: the parameter ``step``, as the platform passed it.
-        cell: the parameter ``cell`` of a step that runs once per cell.
+    """Return the parameters of one execution of a step: the shared ``step``, with the changes of its ``cell``.
 
     Raises:
         VicurError: if they are not valid.
@@ -92,9 +83,9 @@ def merged_parameters(step: Mapping[str, Any], cell: Mapping[str, Any] | None = 
     if cell is None:
         return shared
     own: CellParameters = validated(CellParameters, dict(cell), "cell")
-    kept = {name: value for name, value in shared.config.items() if name not in own.unset}
+    unchanged = {name: value for name, value in shared.config.items() if name not in own.unset}
     changes = {
-        "config": {**kept, **own.config},
+        "config": {**unchanged, **own.config},
         "subject": own.subject,
         "seed": shared.seed if own.seed is None else own.seed,
         "cache_key": own.cache_key or shared.cache_key,
@@ -107,7 +98,7 @@ def _shared(
 ) -> StepParameters:
     section = getattr(config, step.section)
     if isinstance(section, TrainingConfig):
-        # Cells have the settings of their own methods. Here, those of one method would invalidate the cached students of all.
+        # Each cell has the settings of its method. Here, those of one method would invalidate the cached students of all.
         section = section.model_copy(update={"per_method": {}})
     # A training on one node runs in the step's own pod, and nothing else in this section affects it.
     launches = step.cluster and isinstance(config, RunConfig) and config.cluster.nodes > 1
@@ -132,5 +123,6 @@ def _of_cell(
         seed=None if cell.seed == config.seed else cell.seed,
         cache_key=keys.get(step.label(cell), ""),
         config={name: value for name, value in after.items() if before.get(name) != value},
+        # KFP cannot pass null in place of a shared setting.
         unset=tuple(name for name in before if name not in after),
     )

@@ -20,6 +20,7 @@ from vicur.errors import VicurError
 from vicur.stage.events import Events
 from vicur.stage.table import STEPS, PipelineConfig, steps_of
 from vicur.steps.parameters import pipeline_parameters
+from vicur.steps.sections import config_of
 from vicur.steps.stage_step import fail, log_to_own_file
 
 LABEL = "preflight"
@@ -31,7 +32,7 @@ TRAINING_RESOURCES: Mapping[str, type] = {
     "training_selector": dict,
     "training_tolerations": list,
 }
-"""Outputs with the resources of the training step: those of a pod that trains, or of one that waits for a job on several nodes."""
+"""Outputs of preflight with the resources of the training step."""
 
 
 def graph_parameters(config: PipelineConfig | None = None) -> dict[str, type]:
@@ -47,9 +48,7 @@ def run_preflight_step(
     outputs: Mapping[str, str],
     report: str,
 ) -> None:
-    """Check a run that was started by a form, and write the parameters of its steps.
-
-    Exits the process after one message if something is wrong; nothing has been started by then.
+    """Check a run that was started by a form, and write the parameters of its steps. Exit after one message if something is wrong.
 
     Args:
         preset: configuration that the package was compiled with.
@@ -70,22 +69,15 @@ def run_preflight_step(
     _write_outputs(prepare, outputs, report)
 
 
-def run_sections_step(
-    sections: Mapping[str, Any], code_versions: Mapping[str, str], outputs: Mapping[str, str], report: str
-) -> None:
-    """Validate a run that was started with whole sections as parameters, and write the parameters of its steps.
+def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str, str], report: str) -> None:
+    """Validate a run that was started with whole sections as parameters; otherwise as :func:`run_preflight_step`.
 
-    Exits the process after one message if something is wrong.
-
-    Args:
-        sections: sections of a distillation, or of an ablation if ``analysis`` is among them. Other entries are ignored.
-        code_versions: code version of each stage.
-        outputs: file of each output by name.
-        report: file for a description of the run, as Markdown.
+    ``parameters`` are the sections of a configuration (:mod:`vicur.steps.sections`) and the files of the outputs.
     """
+    outputs = {name: parameters[name] for name in graph_parameters() if name in parameters}
 
     def prepare() -> tuple[dict[str, Any], str]:
-        config = _from_sections(sections)
+        config = config_of(parameters)
         _require_installed(config)
         # KFP requires every output of a component, also those of the other pipeline's steps.
         return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, _description(config)
@@ -124,16 +116,8 @@ def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dic
     return pipeline_parameters(config, code_versions, cache_keys(config, code_versions))
 
 
-def _from_sections(sections: Mapping[str, Any]) -> PipelineConfig:
-    analysis = sections.get("analysis") or {}
-    kind: type[PipelineConfig] = AblationConfig if analysis else RunConfig
-    known = {name: value for name, value in sections.items() if name in kind.model_fields}
-    config: PipelineConfig = validated(kind, {**known, **analysis}, "the run's parameters")
-    return config
-
-
 def _require_trainable(config: RunConfig) -> None:
-    """Check what a training would find wrong hours later: settings, nodes, and the image, which this step has in common with it."""
+    # A training would find these problems hours later. It runs in the same image as this step.
     if config.cluster.nodes > 1:
         require_common_place(config.checkpoints)
     for cell in config.cells():
@@ -150,8 +134,8 @@ def _require_installed(config: PipelineConfig) -> None:
 
 
 def _needs(config: RunConfig) -> PreflightConfig:
-    """Return what the run needs, in the namespace of this pod: the platform decides on it, not the configuration."""
     needs = needs_of(config)
+    # The platform decides on the namespace of the pods, not the configuration.
     return needs.model_copy(update={"namespace": own_namespace()}) if in_cluster() else needs
 
 

@@ -45,18 +45,13 @@ def run_step(
     metrics: Metrics,
     cell: Mapping[str, Any] | None = None,
 ) -> Summary:
-    """Run a stage as a step of a pipeline.
-
-    Exits the process after one message if the input is at fault.
+    """Run the stage called ``name`` as a step of a pipeline. Exit the process after one message if the input is at fault.
 
     Args:
-        name: name of the stage.
-        step: the step's parameters (:class:`~vicur.steps.parameters.StepParameters`) as the platform passed them. In JSON from KFP, whole
-            numbers are floats.
+        step: :class:`~vicur.steps.parameters.StepParameters` as the platform passed them. In JSON from KFP, whole numbers are floats.
         inputs: input artifacts by the name that the stage knows them by.
         output: output artifact. It is labeled with the step's subject, so that later steps can tell the cells apart.
-        metrics: receives the metrics of the stage.
-        cell: parameters of the cell, for a step that runs once per cell.
+        cell: :class:`~vicur.steps.parameters.CellParameters` of a step that runs once per cell.
     """
     subject = str((cell or step).get("subject", ""))
     label = step_label(name, subject)
@@ -78,16 +73,13 @@ def run_step(
 
 
 def cell_inputs(evaluations: Iterable[Artifact], students: Iterable[Artifact]) -> dict[str, Artifact]:
-    """Return the artifacts of all cells by name: ``<subject>`` for an evaluation, ``<subject>.student`` for a student.
-
-    KFP collects the artifacts of a loop in any order, so they are identified by their label.
-    """
+    """Return the artifacts of all cells by name: ``<subject>`` for an evaluation, ``<subject>.student`` for a student."""
+    # KFP collects the artifacts of a loop in any order, so they are identified by their label.
     named = {each.metadata["subject"]: each for each in evaluations}
     return {**named, **{f"{each.metadata['subject']}.student": each for each in students}}
 
 
 def of_subject(artifacts: Iterable[Artifact], subject: str) -> Artifact:
-    """Return the artifact of the cell that is called ``subject``."""
     return next(each for each in artifacts if each.metadata["subject"] == subject)
 
 
@@ -152,16 +144,11 @@ def log_to_own_file(label: str) -> None:
 
 
 def log_file(folder: Path, label: str) -> Path:
-    """Return the log file of the step called ``label``."""
     return folder / f"{label.replace(' ', '-')}.log"
 
 
 def _refuse_useless_retry(label: str) -> None:
-    """Refuse to repeat a step whose earlier attempt found its input at fault; a local run retries every failed step.
-
-    Raises:
-        VicurError: with the message of the earlier attempt.
-    """
+    # A local run retries every failed step, also if the earlier attempt found its input at fault.
     path = os.environ.get("VICUR_EVENTS")
     if not path:
         return

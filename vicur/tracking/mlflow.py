@@ -156,8 +156,8 @@ def mlflow_errors(uri: str) -> Iterator[None]:
 
 def _cause(error: Exception) -> str:
     # The operating system's message ("Connection refused") is more useful than the chain of exceptions around it.
-    found = re.search(r"\[Errno -?\d+\] ([^\"')\]]+)", str(error))
-    return found[1] if found else str(error)
+    match = re.search(r"\[Errno -?\d+\] ([^\"')\]]+)", str(error))
+    return match[1] if match else str(error)
 
 
 def _converted(error: Exception, uri: str) -> VicurError:
@@ -235,9 +235,9 @@ def _without_credentials(uri: str) -> tuple[str, dict[str, str]]:
         raise _invalid_address(uri) from error
     if parts.scheme not in ("http", "https") or parts.username is None:
         return uri, {}
-    found = {"MLFLOW_TRACKING_USERNAME": parts.username, "MLFLOW_TRACKING_PASSWORD": parts.password}
+    credentials = {"MLFLOW_TRACKING_USERNAME": parts.username, "MLFLOW_TRACKING_PASSWORD": parts.password}
     clean = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return clean, {name: unquote(value) for name, value in found.items() if value is not None}
+    return clean, {name: unquote(value) for name, value in credentials.items() if value is not None}
 
 
 def _short_timeouts() -> AbstractContextManager[None]:

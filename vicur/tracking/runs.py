@@ -132,12 +132,12 @@ def find_or_start(client: MlflowClient, experiment: str, keys: Mapping[str, str]
     if existing:
         client.update_run(existing[0], status="RUNNING")
         return existing[0]
-    mine = client.create_run(experiment, tags={**keys, **_author(), **tags}).info.run_id
+    created = client.create_run(experiment, tags={**keys, **_author(), **tags}).info.run_id
     # A server has no lock. Two processes that create the run at once see each other's afterwards: both use the earlier
     # run, and the process with the later one deletes its own.
     first = _runs_with(client, experiment, keys)[0]
-    if first != mine:
-        client.delete_run(mine)
+    if first != created:
+        client.delete_run(created)
     return first
 
 

@@ -30,12 +30,12 @@ def overrides(
     """
     for field, build in _BUILDERS.items():
         if field in fields:
-            place: dict[str, Any] = {}
+            placement: dict[str, Any] = {}
             if node_selector:
-                place["nodeSelector"] = dict(node_selector)
+                placement["nodeSelector"] = dict(node_selector)
             if tolerations:
-                place["tolerations"] = [dict(each) for each in tolerations]
-            return build(dict(labels), place)
+                placement["tolerations"] = [dict(each) for each in tolerations]
+            return build(dict(labels), placement)
     raise VicurError(
         f"TrainJobs in this cluster have none of the fields {', '.join(_BUILDERS)} (but {', '.join(sorted(fields)) or 'no field'}).",
         where="trainjobs.trainer.kubeflow.org",
@@ -43,21 +43,25 @@ def overrides(
     )
 
 
-def _runtime_patches(labels: dict[str, str], place: dict[str, Any]) -> dict[str, Any]:
-    pod = {"metadata": {"labels": labels}, **({"spec": place} if place else {})}
+def _runtime_patches(labels: dict[str, str], placement: dict[str, Any]) -> dict[str, Any]:
+    pod = {"metadata": {"labels": labels}, **({"spec": placement} if placement else {})}
     job = {"name": NODE, "template": {"spec": {"template": pod}}}
     patch = {"manager": MANAGER, "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [job]}}}}
     return {"runtimePatches": [patch]}
 
 
-def _pod_template_overrides(labels: dict[str, str], place: dict[str, Any]) -> dict[str, Any]:
-    override = {"targetJobs": [{"name": NODE}], "metadata": {"labels": labels}, **({"spec": place} if place else {})}
+def _pod_template_overrides(labels: dict[str, str], placement: dict[str, Any]) -> dict[str, Any]:
+    override = {
+        "targetJobs": [{"name": NODE}],
+        "metadata": {"labels": labels},
+        **({"spec": placement} if placement else {}),
+    }
     return {"podTemplateOverrides": [override]}
 
 
-def _pod_spec_overrides(labels: dict[str, str], place: dict[str, Any]) -> dict[str, Any]:
+def _pod_spec_overrides(labels: dict[str, str], placement: dict[str, Any]) -> dict[str, Any]:
     # Trainer 2.0 cannot set the pods' labels. These label the job's other objects.
-    override = {"podSpecOverrides": [{"targetJobs": [{"name": NODE}], **place}]} if place else {}
+    override = {"podSpecOverrides": [{"targetJobs": [{"name": NODE}], **placement}]} if placement else {}
     return {"labels": labels, **override}
 
 

@@ -50,8 +50,8 @@ def job_status(job: Json, pods: Sequence[Json], nodes: int, queue: str) -> JobSt
 
 def conditions(job: Json) -> dict[str, Json]:
     """Return the conditions of a job that are true, by type."""
-    stated = job.get("status", {}).get("conditions") or ()
-    return {each["type"]: each for each in stated if each["status"] == "True"}
+    listed = job.get("status", {}).get("conditions") or ()
+    return {each["type"]: each for each in listed if each["status"] == "True"}
 
 
 @dataclass(frozen=True)
@@ -114,5 +114,5 @@ def _pending_reason(pod: Json) -> str | None:
     return None
 
 
-def _reason(stated: Json) -> str:
-    return ": ".join(filter(None, (stated.get("reason"), stated.get("message"))))
+def _reason(condition: Json) -> str:
+    return ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))

@@ -22,7 +22,7 @@ from vicur.storage.s3 import S3Folders, is_s3
 
 log = logging.getLogger(__name__)
 
-# Names of the marker objects.
+# Names of the marker objects. Inputs are kept for later runs, so these names must not change.
 _COMPLETE = "whole"
 _RESULT = "result.json"
 _STUDENT = "student"
@@ -36,28 +36,28 @@ def upload_inputs(
     Inputs below a ``shared`` folder, which is mounted on all nodes, are not uploaded.
     """
     folders = S3Folders.at(f"{root}/inputs", _COMPLETE)
-    places = {}
+    addresses = {}
     for name, path in inputs.items():
         # Symbolic links may lead into a shared folder, or out of one.
         real = path.resolve()
         if any(real.is_relative_to(Path(folder).resolve()) for folder in shared):
-            places[name] = str(real)
+            addresses[name] = str(real)
             continue
         if folders.share(real, hashes[name]):
             log.info("Uploaded the input '%s' to %s/%s.", name, folders.address, hashes[name])
-        places[name] = f"{folders.address}/{hashes[name]}"
-    return places
+        addresses[name] = f"{folders.address}/{hashes[name]}"
+    return addresses
 
 
-def download_inputs(places: Mapping[str, str], folder: Path) -> dict[str, Path]:
-    """Download inputs from the places that :func:`upload_inputs` returned, and return their local paths."""
+def download_inputs(addresses: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """Download inputs from where :func:`upload_inputs` stored them, and return their local paths."""
     paths = {}
-    for name, place in places.items():
-        if not is_s3(place):
-            paths[name] = Path(place)
+    for name, address in addresses.items():
+        if not is_s3(address):
+            paths[name] = Path(address)
             continue
-        address, _, key = place.rpartition("/")
-        S3Folders.at(address, _COMPLETE).get(key, folder / name)
+        parent, _, key = address.rpartition("/")
+        S3Folders.at(parent, _COMPLETE).get(key, folder / name)
         # The marker does not belong to the input and would change the folder's hash.
         (folder / name / _COMPLETE).unlink()
         paths[name] = folder / name

@@ -9,6 +9,7 @@ from vicur.config.evaluation import CHOICE_SPLIT, REPORT_SPLIT
 from vicur.evaluation.ablation.paper import LEAKAGE, SIZES, SOURCE, TABLES
 from vicur.evaluation.ablation.results import AblationResults, ArmResult, SeedStatistics
 from vicur.evaluation.ablation.verdicts import interval, sentence
+from vicur.wording import mean_and_std
 
 if TYPE_CHECKING:
     from vicur.evaluation.ablation.plots import Plot
@@ -133,9 +134,10 @@ def _counts(arm: ArmResult) -> list[str]:
 
 
 def _mean_and_std(statistics: SeedStatistics) -> str:
-    mean = f"{100 * statistics.mean:.1f}"
     # One seed has no standard deviation.
-    return f"{mean} ± {100 * statistics.std:.1f}" if len(statistics.by_seed) > 1 else mean
+    if len(statistics.by_seed) == 1:
+        return f"{100 * statistics.mean:.1f}"
+    return mean_and_std(statistics.mean, statistics.std)
 
 
 def _split(split: str) -> str:

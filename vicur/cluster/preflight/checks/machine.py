@@ -70,12 +70,12 @@ def _release(name: str) -> str | None:
 
 def disk(folder: str, free_gib: float) -> Finding:
     """Check that the disk of ``folder`` has ``free_gib`` GiB of free space."""
-    place = Path(folder).absolute()
+    existing = Path(folder).absolute()
     # The folder may not exist yet.
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free / _GIB
-    message = f"{free:.1f} GiB free below {place}"
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free / _GIB
+    message = f"{free:.1f} GiB free below {existing}"
     if free < free_gib:
         return Finding(
             "failed",

@@ -1,4 +1,4 @@
-"""What Kubernetes would refuse when a pod is made is refused when the section ``cluster`` is read."""
+"""The section ``cluster`` rejects names and amounts that Kubernetes would reject when it creates a pod."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from vicur.errors import VicurError
         ({"tolerations": [{"key": "gpu", "value": "no value"}]}, "tolerations[0].value"),
     ],
 )
-def test_what_no_pod_can_have_is_refused(settings: dict[str, Any], names: str) -> None:
+def test_a_name_or_amount_that_kubernetes_rejects_is_rejected(settings: dict[str, Any], names: str) -> None:
     with pytest.raises(VicurError) as error:
         validated(ClusterConfig, settings, "cluster")
     assert str(error.value).startswith(f"cluster: {names}")
@@ -45,7 +45,7 @@ def test_an_amount_may_be_a_number(given: Any, written: str) -> None:
     assert ClusterConfig.model_validate({"steps": {"cpu": given}}).steps.cpu == written
 
 
-def test_labels_of_clouds_are_labels() -> None:
+def test_labels_of_cloud_providers_are_accepted() -> None:
     labels = {
         "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3",
         "cloud.google.com/gke-accelerator": "nvidia-h100-80gb",
