@@ -16,46 +16,69 @@ from vicur_components.image import IMAGE
 
 from vicur.stage.code_version import without_docstrings
 
+_KIND = inspect.Parameter.KEYWORD_ONLY
 
-def component(function: Callable[..., None] | None = None, *, outputs: Mapping[str, type] | None = None) -> Any:
+
+def component(
+    function: Callable[..., None] | None = None,
+    *,
+    inputs: Mapping[str, type] | None = None,
+    outputs: Mapping[str, type] | None = None,
+) -> Any:
     """Make a component of a function, as ``dsl.component`` does.
 
-    If ``outputs`` has names and types of output parameters, the function gets their files as ``**outputs``.
+    ``inputs`` and ``outputs`` are names and types of parameters that derive from declarations. The function takes their values and the
+    files of the outputs as ``**parameters``.
     """
     if function is None:
-        return lambda each: component(each, outputs=outputs)
-    if outputs:
-        function.__signature__ = _expanded_signature(function, outputs)  # type: ignore[attr-defined]
+        return lambda each: component(each, inputs=inputs, outputs=outputs)
+    parameters = [*_inputs(inputs or {}), *_outputs(outputs or {})]
+    if parameters:
+        function.__signature__ = _expanded_signature(function, parameters)  # type: ignore[attr-defined]
     documentation, function.__doc__ = function.__doc__, None
     try:
         made: BaseComponent = dsl.component(function, base_image=IMAGE, install_kfp_package=False)
     finally:
         function.__doc__ = documentation
     container = made.component_spec.implementation.container
-    container.command[-1] = _embedded_source(container.command[-1], outputs or {})
+    container.command[-1] = _embedded_source(container.command[-1], parameters)
     return made
 
 
-def _expanded_signature(function: Callable[..., None], outputs: Mapping[str, type]) -> inspect.Signature:
-    # KFP requires each output in the signature.
+def _inputs(types: Mapping[str, type]) -> list[inspect.Parameter]:
+    # All have an empty default, because a package may not have all of them.
+    return [inspect.Parameter(name, _KIND, annotation=kind, default=kind()) for name, kind in types.items()]
+
+
+def _outputs(types: Mapping[str, type]) -> list[inspect.Parameter]:
+    return [inspect.Parameter(name, _KIND, annotation=dsl.OutputPath(kind)) for name, kind in types.items()]
+
+
+def _expanded_signature(function: Callable[..., None], parameters: list[inspect.Parameter]) -> inspect.Signature:
+    # KFP requires each parameter in the signature.
     signature = inspect.signature(function)
     named = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    files = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=dsl.OutputPath(kind))
-        for name, kind in outputs.items()
-    ]
-    return signature.replace(parameters=[*named, *files])
+    return signature.replace(parameters=[*named, *parameters])
 
 
-def _embedded_source(source: str, outputs: Mapping[str, type]) -> str:
+def _embedded_source(source: str, parameters: list[inspect.Parameter]) -> str:
     tree = without_docstrings(source)
-    if outputs:
+    if parameters:
         (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+        assert function.args.kwarg is not None
+        gathered = ", ".join(f"{each.name}={each.name}" for each in parameters)
+        function.body[:0] = ast.parse(f"{function.args.kwarg.arg} = dict({gathered})").body
         function.args.kwarg = None
-        for name, kind in outputs.items():
-            annotation = ast.parse(f"dsl.OutputPath({kind.__name__})", mode="eval").body
-            function.args.kwonlyargs.append(ast.arg(name, annotation))
-            function.args.kw_defaults.append(None)
-        gathered = ", ".join(f"{name}={name}" for name in outputs)
-        function.body[:0] = ast.parse(f"outputs = dict({gathered})").body
+        for each in parameters:
+            function.args.kwonlyargs.append(ast.arg(each.name, _expression(_source_of(each.annotation))))
+            has_default = each.default is not inspect.Parameter.empty
+            function.args.kw_defaults.append(_expression(repr(each.default)) if has_default else None)
     return f"\n{ast.unparse(ast.fix_missing_locations(tree))}\n"
+
+
+def _source_of(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else f"dsl.OutputPath({annotation.type.__name__})"
+
+
+def _expression(source: str) -> ast.expr:
+    return ast.parse(source, mode="eval").body

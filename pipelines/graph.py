@@ -99,7 +99,13 @@ def local_pipeline(name: str, configure: ConfigureTask, config: PipelineConfig) 
 
 
 def pipeline_with(
-    name: str, parameters: Mapping[str, type], build: Callable[[Mapping[str, Any]], None]
+    name: str,
+    parameters: Mapping[str, type],
+    build: Callable[[Mapping[str, Any]], None],
+    *,
+    display_name: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    documentation: str | None = None,
 ) -> GraphComponent:
     """Return a pipeline with the given parameters. ``build`` adds its tasks, given the channels of the parameters by name."""
 
@@ -107,8 +113,12 @@ def pipeline_with(
         build(dict(zip(parameters, channels, strict=True)))
 
     # KFP reads the parameters of a pipeline from its signature, which here derives from the declared steps.
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(each, kind, annotation=annotation) for each, annotation in parameters.items()]
+        [
+            inspect.Parameter(each, kind, annotation=annotation, default=(defaults or {}).get(each, empty))
+            for each, annotation in parameters.items()
+        ]
     )
-    return dsl.pipeline(name=name)(function)
+    function.__doc__ = documentation
+    return dsl.pipeline(name=name, display_name=display_name)(function)

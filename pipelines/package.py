@@ -39,17 +39,12 @@ def write_package(
     from kfp import compiler
     from vicur_pipelines.local import code_versions
 
-    declared = PIPELINES[pipeline]
     # A cluster's cache needs the code versions, but a package under version control should not change with them.
     versions = code_versions() if versioned else dict.fromkeys(STAGES, "")
     with tempfile.TemporaryDirectory() as folder, new_file(output) as partial:
         # The compiler chooses the format by the file's suffix.
         file = Path(folder) / "package.yaml"
-        compiler.Compiler().compile(
-            declared.package(versions, config),
-            str(file),
-            pipeline_parameters=declared.arguments(config) if config else None,
-        )
+        compiler.Compiler().compile(PIPELINES[pipeline].package(versions, config), str(file))
         partial.write_text(_without_summary(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -1,6 +1,7 @@
 """The packages ``distill`` and ``ablation``: parameters are whole sections of a configuration, and pods run wherever KFP puts them."""
 
-# Without postponed annotations: KFP reads the types of a pipeline's parameters from its signature.
+from __future__ import annotations
+
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -12,121 +13,40 @@ from vicur_components.preflight.sections import preflight
 from vicur_pipelines.graph import add_graph, pipeline_with
 from vicur_pipelines.tasks import EXIT, PREFLIGHT, configure_task
 
-from vicur.config.ablation import AblationConfig, Arm
-from vicur.config.run import RunConfig
 from vicur.stage.table import PipelineConfig
 from vicur.steps.preflight_step import graph_parameters
+from vicur.steps.sections import section_descriptions, sections_of
 
-DISTILL = "vicur-distill"
-ABLATION = "vicur-ablation"
 _configure = partial(configure_task, retries=2, backoff="30s")
 
 
-def distill_pipeline(code_versions: Mapping[str, str]) -> GraphComponent:
-    """Return the pipeline of a distillation. The code versions are constants of the package, not fields of its form."""
+def sections_pipeline(
+    name: str, title: str, purpose: str, code_versions: Mapping[str, str], config: PipelineConfig
+) -> GraphComponent:
+    """Return the pipeline of a package whose parameters are the sections of ``config``, with its settings as defaults.
 
-    graph = _graph(RunConfig())
+    The code versions are constants of the package, not fields of its form.
+    """
+    graph = _graph(config)
+    defaults = sections_of(config)
+    described = "\n".join(f"    {each}: {text}" for each, text in section_descriptions(config).items())
 
-    @dsl.pipeline(name=DISTILL, display_name="ViCuR: distill a student with visual cues")
-    def distill(
-        methods: list = ["vicur"],  # noqa: B006 (KFP reads defaults from the signature)
-        seed: int = 0,
-        data: dict = {"type": "digit_scenes"},  # noqa: B006
-        cues: dict = {},  # noqa: B006
-        base: dict = {},  # noqa: B006
-        training: dict = {},  # noqa: B006
-        evaluation: dict = {},  # noqa: B006
-        comparison: dict = {},  # noqa: B006
-        registry: dict = {},  # noqa: B006
-        tracking: dict = {},  # noqa: B006
-        checkpoints: str = "",
-    ):
-        """Distil a vision-language student on policy with visual cues, evaluate it against its base and register it.
+    def build(sections: Mapping[str, Any]) -> None:
+        ended = _configure(outcome(tracking=sections["tracking"]), EXIT)
+        with dsl.ExitHandler(ended, name="run"):
+            checked = _configure(preflight(code_versions=dict(code_versions), **sections), PREFLIGHT)
+            # A retry cannot mend wrong settings.
+            checked.set_retry(0)
+            graph(**{each: checked.outputs[each] for each in graph_parameters(config)})
 
-        Args:
-            methods: Methods to train a student with, side by side: opsd, opsd-cue, opsd-recovery, vicur, opd, opd-vicur, grpo, sft. The
-                best is registered.
-            seed: Root seed of all random draws.
-            data: Source of the dataset. Settings that a section leaves out have the library's defaults.
-            cues: Source of the visual cues, and the audit's limits.
-            base: The model that students start from.
-            training: Settings of the trainings. Those of a single method go into per_method.
-            evaluation: How base and students are evaluated.
-            comparison: How they are compared.
-            registry: Registered model and gate.
-            tracking: MLflow's address and experiment.
-            checkpoints: Folder or S3 address that checkpoints are kept below, so that a training resumes on another machine. Empty keeps
-                them on the step's machine.
-        """
-        _add_tasks(
-            graph,
-            code_versions,
-            tracking,
-            methods=methods,
-            seed=seed,
-            data=data,
-            cues=cues,
-            base=base,
-            training=training,
-            evaluation=evaluation,
-            comparison=comparison,
-            registry=registry,
-            checkpoints=checkpoints,
-        )
-
-    return distill
-
-
-def ablation_pipeline(code_versions: Mapping[str, str]) -> GraphComponent:
-    """Return the pipeline of an ablation."""
-
-    # The graph depends on the type of the configuration, not on its arms.
-    graph = _graph(AblationConfig(arms=(Arm(name="any", about="any", method="vicur"),)))
-
-    @dsl.pipeline(name=ABLATION, display_name="ViCuR: arms by seeds")
-    def ablation(
-        analysis: dict = {"arms": []},  # noqa: B006 (KFP reads defaults from the signature)
-        seeds: list = [0, 1, 2, 3, 4],  # noqa: B006
-        seed: int = 0,
-        data: dict = {"type": "digit_scenes"},  # noqa: B006
-        cues: dict = {},  # noqa: B006
-        base: dict = {},  # noqa: B006
-        training: dict = {},  # noqa: B006
-        evaluation: dict = {},  # noqa: B006
-        tracking: dict = {},  # noqa: B006
-        checkpoints: str = "",
-    ):
-        """Train and evaluate a student for each arm and seed, and summarize the differences between the arms.
-
-        Args:
-            analysis: The arms and contrasts, and the settings of the intervals. 'vicur compile --pipeline ablation' with the configuration
-                of an ablation fills them in.
-            seeds: Root seeds of the trainings: each arm is trained with each of them.
-            seed: Root seed of what all cells share: dataset, cues and intervals.
-            data: Source of the dataset. Settings that a section leaves out have the library's defaults.
-            cues: Source of the visual cues, and the audit's limits.
-            base: The model that students start from.
-            training: Settings of the trainings that the arms share.
-            evaluation: How base and students are evaluated.
-            tracking: MLflow's address and experiment.
-            checkpoints: Folder or S3 address that checkpoints are kept below. Empty keeps them on the step's machine.
-        """
-        _add_tasks(
-            graph,
-            code_versions,
-            tracking,
-            analysis=analysis,
-            seeds=seeds,
-            seed=seed,
-            data=data,
-            cues=cues,
-            base=base,
-            training=training,
-            evaluation=evaluation,
-            checkpoints=checkpoints,
-        )
-
-    return ablation
+    return pipeline_with(
+        name,
+        {each: type(value) for each, value in defaults.items()},
+        build,
+        display_name=title,
+        defaults=defaults,
+        documentation=f"{purpose}\n\nArgs:\n{described}\n",
+    )
 
 
 def _graph(config: PipelineConfig) -> GraphComponent:
@@ -138,14 +58,4 @@ def _graph(config: PipelineConfig) -> GraphComponent:
     def build(values: Mapping[str, Any]) -> None:
         add_graph(_configure, config, values)
 
-    name = "ablation" if isinstance(config, AblationConfig) else "distillation"
-    return pipeline_with(name, graph_parameters(config), build)
-
-
-def _add_tasks(graph: GraphComponent, code_versions: Mapping[str, str], tracking: Any, **sections: Any) -> None:
-    """Add preflight, the graph and the exit step to the pipeline that is being defined, with its parameters as channels."""
-    with dsl.ExitHandler(_configure(outcome(tracking=tracking), EXIT), name="run"):
-        checked = _configure(preflight(code_versions=dict(code_versions), tracking=tracking, **sections), PREFLIGHT)
-        # A retry cannot mend wrong settings.
-        checked.set_retry(0)
-        graph(**{name: checked.outputs[name] for name in graph.component_spec.inputs})
+    return pipeline_with("graph", graph_parameters(config), build)

@@ -29,10 +29,10 @@ def preflight(
     seed: int,
     overrides: dict,
     checked: dsl.Output[dsl.Markdown],
-    **outputs,
+    **parameters,
 ):
     """Check the form of a run (:class:`vicur.cluster.request.Request`) over its preset. ``checked`` is the table of checks."""
     form = locals()
     from vicur.steps.preflight_step import run_preflight_step
 
-    run_preflight_step(preset, code_versions, form, outputs, report=checked.path)
+    run_preflight_step(preset, code_versions, form, parameters, report=checked.path)

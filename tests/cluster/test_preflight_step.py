@@ -123,7 +123,7 @@ ARM = {"name": "a", "about": "one", "method": "vicur"}
 def test_sections_of_a_distillation_become_parameters_of_its_steps(tmp_path: Path) -> None:
     written = outputs(tmp_path, "train_step", "cells", "compare_step", "ablate_step")
     sections = {**SECTIONS, "methods": ["vicur"], "seeds": [], "analysis": {}, "checked": "ignored"}
-    run_sections_step(sections, VERSIONS, written, str(tmp_path / "checked"))
+    run_sections_step({**sections, **written}, VERSIONS, str(tmp_path / "checked"))
     assert json.loads((tmp_path / "train_step").read_text()) == {"config": {"steps": 9}, "seed": 3}
     assert [cell["train"]["subject"] for cell in json.loads((tmp_path / "cells").read_text())] == ["vicur"]
     assert json.loads((tmp_path / "ablate_step").read_text()) == {}
@@ -132,7 +132,7 @@ def test_sections_of_a_distillation_become_parameters_of_its_steps(tmp_path: Pat
 def test_sections_of_an_ablation_become_parameters_of_its_steps(tmp_path: Path) -> None:
     written = outputs(tmp_path, "cells", "register_step", "ablate_step")
     sections = {**SECTIONS, "methods": [], "seeds": [0, 1], "analysis": {"arms": [ARM], "resamples": 1000}}
-    run_sections_step(sections, VERSIONS, written, str(tmp_path / "checked"))
+    run_sections_step({**sections, **written}, VERSIONS, str(tmp_path / "checked"))
     assert [cell["train"]["subject"] for cell in json.loads((tmp_path / "cells").read_text())] == ["a.0", "a.1"]
     assert json.loads((tmp_path / "ablate_step").read_text())["config"]["resamples"] == 1000
     assert json.loads((tmp_path / "register_step").read_text()) == {}
@@ -150,7 +150,7 @@ def test_wrong_sections_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        run_sections_step({**SECTIONS, "methods": ["vicur"], **wrong}, VERSIONS, {}, str(tmp_path / "checked"))
+        run_sections_step({**SECTIONS, "methods": ["vicur"], **wrong}, VERSIONS, str(tmp_path / "checked"))
     assert ended.value.code == 2
     assert problem in capsys.readouterr().err
     assert not (tmp_path / "checked").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.components.recorder import Artifacts, Recorder
 from vicur.cluster.request import Request
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
+from vicur.steps import preflight_step
 
 STEP: dict[str, Any] = {"config": {"some": "setting"}, "seed": 3}
 CELL: dict[str, Any] = {"subject": "vicur"}
@@ -133,31 +135,43 @@ def test_the_inputs_of_preflight_are_the_form_the_preset_and_the_code_versions()
     assert inputs.keys() - {"preset", "code_versions"} == Request.model_fields.keys()
 
 
-@pytest.mark.parametrize(
-    ("component", "function"),
-    [(preflight, "run_preflight_step"), (preflight_of_sections, "run_sections_step")],
-)
-def test_preflight_hands_all_inputs_and_outputs_on(
-    monkeypatch: pytest.MonkeyPatch, artifact: Artifacts, component: Any, function: str
-) -> None:
-    calls: list[dict[str, Any]] = []
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The arguments of the function behind a preflight component."""
+    arguments: dict[str, Any] = {}
 
-    def record(*args: Any, **named: Any) -> None:
-        names = inspect.signature(original).parameters
-        calls.append({**dict(zip(names, args, strict=False)), **named})
+    def record(function: Callable[..., None]) -> Callable[..., None]:
+        return lambda *args, **named: arguments.update(inspect.signature(function).bind(*args, **named).arguments)
 
-    from vicur.steps import preflight_step
+    for name in ("run_preflight_step", "run_sections_step"):
+        monkeypatch.setattr(preflight_step, name, record(getattr(preflight_step, name)))
+    return arguments
 
-    original = getattr(preflight_step, function)
-    monkeypatch.setattr(preflight_step, function, record)
+
+def values_of(component: Any, artifact: Artifacts) -> tuple[dict[str, str], dict[str, str], Any]:
+    """Inputs and output files of a component, and its page."""
     inputs = {name: f"value of {name}" for name in component.component_spec.inputs}
     outputs = {name: f"file of {name}" for name in component.component_spec.outputs if name != "checked"}
-    component.python_func(**inputs, **outputs, checked=artifact("checked"))
-    (call,) = calls
-    assert call["outputs"] == outputs
-    assert call["code_versions"] == "value of code_versions"
-    form = call.get("form") or call["sections"]
-    assert {name: form[name] for name in inputs} == inputs
+    return inputs, outputs, artifact("checked")
+
+
+def test_preflight_gets_the_form_and_the_files_of_its_outputs(called: dict[str, Any], artifact: Artifacts) -> None:
+    inputs, outputs, page = values_of(preflight, artifact)
+    preflight.python_func(**inputs, **outputs, checked=page)
+    assert {name: called["form"][name] for name in inputs} == inputs
+    assert called["outputs"] == outputs
+    assert (called["preset"], called["code_versions"]) == ("value of preset", "value of code_versions")
+    assert called["report"] == page.path
+
+
+def test_preflight_of_sections_gets_them_and_the_files_of_its_outputs(
+    called: dict[str, Any], artifact: Artifacts
+) -> None:
+    inputs, outputs, page = values_of(preflight_of_sections, artifact)
+    preflight_of_sections.python_func(**inputs, **outputs, checked=page)
+    assert called["code_versions"] == inputs.pop("code_versions")
+    assert called["parameters"] == {**inputs, **outputs}
+    assert called["report"] == page.path
 
 
 @pytest.mark.parametrize(

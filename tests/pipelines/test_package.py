@@ -110,6 +110,17 @@ def test_parameters_of_a_package_are_described_and_default_to_one_method(tmp_pat
         assert method in form["methods"]["description"]
 
 
+@pytest.mark.parametrize("pipeline", ["distill", "ablation"])
+def test_preflight_takes_all_sections_of_a_package(pipeline: str, tmp_path: Path) -> None:
+    package = package_of(tmp_path, None, pipeline)
+    (task,) = [task for task in tasks(package) if task["taskInfo"]["name"] == "preflight"]
+    assert set(task["inputs"]["parameters"]) == {*parameters(package), "code_versions"}
+    assert all(kind in SECTION_KINDS for kind in (each["parameterType"] for each in parameters(package).values()))
+
+
+SECTION_KINDS = ("LIST", "NUMBER_INTEGER", "STRING", "STRUCT")
+
+
 def test_a_package_holds_configuration_and_code_versions(tmp_path: Path) -> None:
     config = RunConfig.model_validate({"methods": ["opsd"], "seed": 5, "training": {"batch_size": 5}})
     package = package_of(tmp_path, config, "distill")

@@ -39,7 +39,8 @@ class RunConfig(Section):
     base: BaseModelConfig = BaseModelConfig()
     """The model that students start from."""
     methods: tuple[MethodName, ...] = ("opsd", "vicur")
-    """Methods to train a student with, side by side. The best on validation is registered."""
+    """Methods to train a student with, side by side: ``opsd``, ``opsd-cue``, ``opsd-recovery``, ``vicur``, ``opd``, ``opd-vicur``,
+    ``grpo``, ``sft``. The best on validation is registered."""
     data: DataConfig = DigitScenesConfig()
     """Source of the dataset."""
     cues: CuesConfig = CuesConfig()

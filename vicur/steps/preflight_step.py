@@ -20,6 +20,7 @@ from vicur.errors import VicurError
 from vicur.stage.events import Events
 from vicur.stage.table import STEPS, PipelineConfig, steps_of
 from vicur.steps.parameters import pipeline_parameters
+from vicur.steps.sections import config_of
 from vicur.steps.stage_step import fail, log_to_own_file
 
 LABEL = "preflight"
@@ -68,16 +69,15 @@ def run_preflight_step(
     _write_outputs(prepare, outputs, report)
 
 
-def run_sections_step(
-    sections: Mapping[str, Any], code_versions: Mapping[str, str], outputs: Mapping[str, str], report: str
-) -> None:
+def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str, str], report: str) -> None:
     """Validate a run that was started with whole sections as parameters; otherwise as :func:`run_preflight_step`.
 
-    The sections are those of an ablation if ``analysis`` is not empty. Other entries are ignored.
+    ``parameters`` are the sections of a configuration (:mod:`vicur.steps.sections`) and the files of the outputs.
     """
+    outputs = {name: parameters[name] for name in graph_parameters() if name in parameters}
 
     def prepare() -> tuple[dict[str, Any], str]:
-        config = _from_sections(sections)
+        config = config_of(parameters)
         _require_installed(config)
         # KFP requires every output of a component, also those of the other pipeline's steps.
         return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, _description(config)
@@ -114,14 +114,6 @@ def _write_outputs(prepare: Callable[[], tuple[dict[str, Any], str]], outputs: M
 
 def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict[str, Any]:
     return pipeline_parameters(config, code_versions, cache_keys(config, code_versions))
-
-
-def _from_sections(sections: Mapping[str, Any]) -> PipelineConfig:
-    analysis = sections.get("analysis") or {}
-    kind: type[PipelineConfig] = AblationConfig if analysis else RunConfig
-    known = {name: value for name, value in sections.items() if name in kind.model_fields}
-    config: PipelineConfig = validated(kind, {**known, **analysis}, "the run's parameters")
-    return config
 
 
 def _require_trainable(config: RunConfig) -> None:
