@@ -140,8 +140,8 @@ def _row(
         name: partial(model, inputs_embeds=states, use_cache=False, recover_cues=recover)
         for name, recover in variants.items()
     }
-    made = {name: run().last_hidden_state for name, run in passes.items()}  # also the warm-up
-    difference = float((made["folded"] - made["projected"]).abs().max())
+    outputs = {name: run().last_hidden_state for name, run in passes.items()}  # also the warm-up
+    difference = float((outputs["folded"] - outputs["projected"]).abs().max())
     for _ in range(repeats):
         for name, run in passes.items():
             clock.measure(name, run)

@@ -50,7 +50,7 @@ class Problem:
     forbidden: Tensor
 
 
-def problem(tokens: int, heads: tuple[Tensor, Tensor]) -> Problem:
+def random_problem(tokens: int, heads: tuple[Tensor, Tensor]) -> Problem:
     """Return random states for the output layers of student and teacher."""
     vocabulary, hidden = heads[0].shape
     generator = torch.Generator().manual_seed(tokens)
@@ -65,24 +65,24 @@ def problem(tokens: int, heads: tuple[Tensor, Tensor]) -> Problem:
     return Problem(student, teacher, sampled_N, token_weights(mask_BR), forbidden)
 
 
-def tiled(objective: ObjectiveConfig, given: Problem) -> None:
+def tiled(objective: ObjectiveConfig, problem: Problem) -> None:
     # In both variants the teacher's log-probabilities are part of the problem: for k1 only the student's pass is measured.
     teacher = (
-        TeacherScores(logprobs_N=given.sampled_N) if objective.type == "k1" else TeacherScores(states=given.teacher)
+        TeacherScores(logprobs_N=problem.sampled_N) if objective.type == "k1" else TeacherScores(states=problem.teacher)
     )
-    objective_loss(objective, given.student, given.weights_BR, given.forbidden, teacher=teacher).value.backward()
+    objective_loss(objective, problem.student, problem.weights_BR, problem.forbidden, teacher=teacher).value.backward()
 
 
-def dense(objective: ObjectiveConfig, given: Problem) -> None:
-    weights_N = given.weights_BR[0]
-    student_NV = dense_logprobs(given.student, given.forbidden)
+def dense(objective: ObjectiveConfig, problem: Problem) -> None:
+    weights_N = problem.weights_BR[0]
+    student_NV = dense_logprobs(problem.student, problem.forbidden)
     if objective.type == "k1":
-        student_N = student_NV.gather(1, given.student.targets_N[:, None])[:, 0]
-        advantages_N = (given.sampled_N - student_N).detach().clamp(-objective.clamp, objective.clamp)
+        student_N = student_NV.gather(1, problem.student.targets_N[:, None])[:, 0]
+        advantages_N = (problem.sampled_N - student_N).detach().clamp(-objective.clamp, objective.clamp)
         k1_loss(advantages_N, student_N, weights_N).backward()
         return
     with torch.no_grad():
-        teacher_NV = dense_logprobs(given.teacher, given.forbidden)
+        teacher_NV = dense_logprobs(problem.teacher, problem.forbidden)
     weighted_sum(dense_divergence(objective, student_NV, teacher_NV), weights_N).backward()
 
 
@@ -103,15 +103,15 @@ def dense_divergence(objective: ObjectiveConfig, student_NV: Tensor, teacher_NV:
 
 
 def measured(
-    run: Callable[[ObjectiveConfig, Problem], None], objective: ObjectiveConfig, given: Problem
+    run: Callable[[ObjectiveConfig, Problem], None], objective: ObjectiveConfig, problem: Problem
 ) -> list[float]:
     """Return CPU seconds and peak bytes of one run."""
-    head = given.student.head_VH
-    given.student.hidden_NH.grad = head.grad = None
+    head = problem.student.head_VH
+    problem.student.hidden_NH.grad = head.grad = None
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=False) as profiler:
         start = time.process_time()
-        run(objective, given)
+        run(objective, problem)
         seconds = time.process_time() - start
     return [seconds, peak_bytes(profiler, besides=head.numel() * head.element_size())]
 
@@ -139,7 +139,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.hidden in arguments.tokens:
-        parser.error("as many tokens as hidden units: their logits could not be told from the gradient of the weights")
+        parser.error(
+            "--tokens must differ from --hidden, so that logits and the gradient of the weights have different sizes"
+        )
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     shape = (arguments.vocabulary, arguments.hidden)
@@ -147,14 +149,14 @@ def main() -> None:
     heads[0].requires_grad_()
     rows = []
     for tokens in arguments.tokens:
-        given = problem(tokens, heads)
+        states = random_problem(tokens, heads)
         for name in arguments.objectives:
-            ways: dict[str, list[list[float]]] = {"tiled": [], "dense": []}
+            variants: dict[str, list[list[float]]] = {"tiled": [], "dense": []}
             for _ in range(arguments.repeat):
-                for way, run in (("dense", dense), ("tiled", tiled)):
-                    ways[way].append(measured(run, OBJECTIVES[name], given))
+                for variant, run in (("dense", dense), ("tiled", tiled)):
+                    variants[variant].append(measured(run, OBJECTIVES[name], states))
             (seconds, peak), (dense_seconds, dense_peak) = (
-                [median(column) for column in zip(*runs, strict=True)] for runs in ways.values()
+                [median(column) for column in zip(*runs, strict=True)] for runs in variants.values()
             )
             rows.append(
                 {

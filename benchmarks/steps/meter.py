@@ -40,18 +40,18 @@ class Meter:
     def write(self, path: Path, warm_up: int) -> None:
         """Write median seconds and largest peak of each phase and of the total, without the first ``warm_up`` steps."""
         steps = self._steps[warm_up:]
-        made = {
+        results = {
             phase: {
                 "seconds": statistics.median(seconds[phase] for seconds, _ in steps),
                 "peak_mb": max(peaks[phase] for _, peaks in steps),
             }
             for phase in steps[0][0]
         }
-        made["total"] = {
+        results["total"] = {
             "seconds": statistics.median(sum(seconds.values()) for seconds, _ in steps),
             "peak_mb": max(max(peaks.values()) for _, peaks in steps),
         }
-        path.write_text(json.dumps(made), encoding="utf-8")
+        path.write_text(json.dumps(results), encoding="utf-8")
 
 
 def _peak_mb() -> float:

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from tests.cues.examples import example
 from vicur.config.cues import CueProviderConfig, CuesConfig, EndpointCues
 from vicur.config.section import Section
+from vicur.config.validation import validated
 from vicur.cues.providers import NoCue, provider_for
+from vicur.errors import VicurError
 from vicur.stage.events import Events
 from vicur.stage.runner import Context
 from vicur.tracking.tracker import Tracker
@@ -58,11 +60,11 @@ def test_annotation_returns_the_examples_cue(context: Context) -> None:
 @pytest.mark.parametrize(
     ("splits", "reason"),
     [
-        (["distill", "holdout"], "'holdout', which is none of"),
-        (["validation", "test"], "has no 'distill'"),
-        (["distill", "test", "distill"], "names a split twice"),
+        (["distill", "holdout"], "holdout"),
+        (["validation", "test"], "must include 'distill'"),
+        (["distill", "test", "distill"], "must not list 'distill' twice"),
     ],
 )
 def test_invalid_splits_are_rejected_with_the_reason(splits: list[str], reason: str) -> None:
-    with pytest.raises(ValidationError, match=reason):
-        CuesConfig.model_validate({"splits": splits})
+    with pytest.raises(VicurError, match=reason):
+        validated(CuesConfig, {"splits": splits}, "cues")

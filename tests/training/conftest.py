@@ -1,18 +1,36 @@
 import json
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests.moto_s3 import empty_bucket, use_s3
 from tests.training.factory import SMALL, save_random_base
-from tests.training.train_once import train_once
+from tests.training.train_once import tracking, train_once
 from vicur.config.cues import AnnotationCues, CuesConfig
 from vicur.cues import EXTRACT
 from vicur.data import PREPARE
 from vicur.stage.runner import Session, execute
+from vicur.tracking.mlflow import connect
 from vicur.tracking.tracker import Tracker
+
+
+def created_once(factory: pytest.TempPathFactory, name: str, create: Callable[[Path], object]) -> Path:
+    """Return a folder that all workers of pytest-xdist share. The first that needs it creates its content; the others wait."""
+    root = factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / name
+    complete = folder.with_suffix(".complete")
+    with FileLock(folder.with_suffix(".lock")):
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            create(folder)
+            complete.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +59,23 @@ def inputs(session, base, tmp_path_factory) -> dict[str, Path]:
 def uninterrupted(inputs, tmp_path_factory) -> Path:
     """The student of an uninterrupted training."""
     return train_once(inputs, tmp_path_factory.mktemp("uninterrupted"))
+
+
+@pytest.fixture(scope="session")
+def new_root(tmp_path_factory) -> Callable[[Path], Path]:
+    """Return a function that creates a folder for a training, with an empty MLflow store.
+
+    It copies one store, since MLflow's migrations take seconds for each new one.
+    """
+    template = tmp_path_factory.mktemp("mlflow")
+    connect(tracking(template))
+
+    def create(root: Path) -> Path:
+        root.mkdir()
+        shutil.copy(template / "mlflow.db", root / "mlflow.db")
+        return root
+
+    return create
 
 
 @pytest.fixture

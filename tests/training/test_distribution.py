@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.training.conftest import created_once
 from tests.training.factory import examples_for, state_for
 from tests.training.together import CASES, STEPS, STRATEGIES, Outcome, outcome
 from vicur.config.training import TrainConfig, TrainingConfig
@@ -29,16 +31,18 @@ EXACT = [name for name in CASES if "bf16" not in name]
 def together(base, tmp_path_factory):
     """Return a function that gives the result of a case in two processes. They are started once, for all cases."""
 
-    folder = tmp_path_factory.mktemp("together")
-    command = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.training.together"]
-    done = subprocess.run(
-        [sys.executable, "-m", *command, str(base), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    def create(folder: Path) -> None:
+        command = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.training.together"]
+        done = subprocess.run(
+            [sys.executable, "-m", *command, str(base), str(folder)],
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+
+    folder = created_once(tmp_path_factory, "together", create)
 
     def of(name: str, strategy: str) -> Outcome:
         metrics = load_file(folder / strategy / f"{name}.metrics.safetensors")

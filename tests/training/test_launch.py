@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.full_disk import full_disk
-from tests.training.conftest import curves
+from tests.training.conftest import created_once, curves
 from tests.training.train_once import SETTINGS, tracking, train_once
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
@@ -41,14 +41,17 @@ def training(distribution: dict, **settings: object) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def checkpoints(inputs, tmp_path_factory):
+def checkpoints(inputs, tmp_path_factory, new_root):
     """The checkpoints of one training in one process, and in two with each strategy."""
-    folders = {}
-    for name, distribution in {"one": ONE, "ddp": DDP, "fsdp": FSDP}.items():
-        root = tmp_path_factory.mktemp(name)
-        folders[name] = root / "kept"
-        train_once(inputs, root, training(distribution), checkpoints=str(folders[name]), mlflow=name == "ddp")
-    return folders
+    kinds = {"one": ONE, "ddp": DDP, "fsdp": FSDP}
+
+    def create(folder: Path) -> None:
+        for name, distribution in kinds.items():
+            root = new_root(folder / name)
+            train_once(inputs, root, training(distribution), checkpoints=str(root / "kept"), mlflow=name == "ddp")
+
+    folder = created_once(tmp_path_factory, "checkpoints", create)
+    return {name: folder / name / "kept" for name in kinds}
 
 
 def last(folder: Path) -> dict:

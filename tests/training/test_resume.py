@@ -1,4 +1,4 @@
-"""A training survives what happens to its process: killed anywhere, told to stop, or started again elsewhere."""
+"""Resuming: after a kill at any moment, after SIGTERM, on another machine, and with other settings as a fork."""
 
 import json
 import multiprocessing
@@ -28,9 +28,9 @@ KILLS = 20
 
 @pytest.fixture(scope="module")
 def start() -> Callable[..., BaseProcess]:
-    """Starts a training as a process of its own. It is forked from one that has imported what it needs: a life begins at once."""
+    """Return a function that starts a training in a new process, forked from one that has imported everything already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.train_once", "mlflow"])
+    context.set_forkserver_preload(["tests.training.preloaded"])
 
     def begin(*args: object, **kwargs: object) -> BaseProcess:
         process = context.Process(target=train_and_exit, args=args, kwargs=kwargs)
@@ -41,7 +41,7 @@ def start() -> Callable[..., BaseProcess]:
 
 
 def kill(process: BaseProcess) -> bool:
-    """Kills a process, and says whether it was still at work."""
+    """Kill a process, and return whether it was still running."""
     if process.exitcode is None:
         os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -49,15 +49,15 @@ def kill(process: BaseProcess) -> bool:
 
 
 def wait(process: BaseProcess, root: Path, pattern: str) -> None:
-    """Waits until there is such a path below ``root``, or the process is through."""
+    """Wait until a path matches the pattern, or the process ends."""
     deadline = time.monotonic() + 300
     while process.exitcode is None and not list(root.glob(pattern)):
-        assert time.monotonic() < deadline, f"no {pattern} came"
+        assert time.monotonic() < deadline, f"timeout: no {pattern}"
         time.sleep(0.001)
 
 
-def wait_until_it_takes(number: signal.Signals, process: BaseProcess) -> None:
-    """Waits until the process has a handler for a signal."""
+def wait_for_handler(number: signal.Signals, process: BaseProcess) -> None:
+    """Wait until the process has installed a handler for a signal."""
     deadline = time.monotonic() + 300
     while True:
         (caught,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
@@ -67,23 +67,22 @@ def wait_until_it_takes(number: signal.Signals, process: BaseProcess) -> None:
         time.sleep(0.01)
 
 
-def test_a_training_killed_at_any_moment_ends_bit_for_bit_the_same(uninterrupted, inputs, tmp_path, start):
-    """Twenty lives, each cut off at a moment that the seed drew: some time after a checkpoint, or while one is written."""
-    drawn = random.Random(0)  # noqa: S311
+def test_training_killed_at_any_moment_gives_the_same_bytes(uninterrupted, inputs, tmp_path, start, new_root):
+    """Twenty kills at random moments: some time after a checkpoint, or while one is being written."""
+    draws = random.Random(0)  # noqa: S311
     killed = written = number = 0
     while killed < KILLS:
-        root = tmp_path / str(number)
-        root.mkdir()
+        root = new_root(tmp_path / str(number))
         number += 1
         while killed < KILLS and not (root / "student").exists():
             process = start(inputs, root, mlflow=True)
-            step = drawn.randint(0, SETTINGS.steps - 1)
-            if drawn.random() < 0.4:
+            step = draws.randint(0, SETTINGS.steps - 1)
+            if draws.random() < 0.4:
                 wait(process, root, f"cache/train/*.work/.step-*{step + 1}.*.partial/*")
-                time.sleep(drawn.random() * 0.01)
+                time.sleep(draws.random() * 0.01)
             else:
                 wait(process, root, f"cache/train/*.work/step-{step:06d}" if step else "cache/train/*.work")
-                time.sleep(drawn.random() * 0.2)
+                time.sleep(draws.random() * 0.2)
             if kill(process):
                 killed += 1
                 written += bool(list(root.glob("cache/train/*.work/.step-*.partial")))
@@ -95,7 +94,7 @@ def test_a_training_killed_at_any_moment_ends_bit_for_bit_the_same(uninterrupted
 
 
 def assert_tracked_once(root: Path) -> None:
-    """One MLflow run holds each step of the training once."""
+    """Assert that one MLflow run has each step of the training once."""
     client = connect(tracking(root))
     (run,) = client.search_runs(["1"], "tags.`vicur.stage` = 'train'")
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
@@ -104,26 +103,29 @@ def assert_tracked_once(root: Path) -> None:
     assert steps == [0, 2, 4, 6]
 
 
-def test_sigterm_finishes_the_step_keeps_it_and_says_that_it_can_go_on(inputs, tmp_path, start):
-    long = {"steps": 40, "checkpoint_every": 100, "validate_every": 10, "patience": 100}
+def test_sigterm_stops_after_a_step_with_a_checkpoint_to_resume_from(inputs, tmp_path, start):
+    long = {"steps": 20, "checkpoint_every": 100, "validate_every": 10, "patience": 100}
     settings = TrainConfig.model_validate({**SETTINGS.model_dump(), **long})
-    process = start(inputs, tmp_path / "told", settings)
-    wait_until_it_takes(signal.SIGTERM, process)
-    time.sleep(0.5)
+    process = start(inputs, tmp_path / "stopped", settings)
+    wait_for_handler(signal.SIGTERM, process)
+    time.sleep(0.3)
     os.kill(process.pid, signal.SIGTERM)
     process.join()
-    stopped = list(tmp_path.glob("told/cache/train/*.work/step-*"))
+    stopped = list(tmp_path.glob("stopped/cache/train/*.work/step-*"))
     assert process.exitcode == EXIT_CODE
     assert len(stopped) == 1
     assert 1 <= int(stopped[0].name[-6:]) < settings.steps
-    student, whole = train_once(inputs, tmp_path / "told", settings), train_once(inputs, tmp_path / "left", settings)
+    student, whole = (
+        train_once(inputs, tmp_path / "stopped", settings),
+        train_once(inputs, tmp_path / "whole", settings),
+    )
     assert (student / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert curves(student) == curves(whole)
-    tracked = [json.loads(line) for line in (tmp_path / "told" / "tracked.jsonl").read_text().splitlines()]
+    tracked = [json.loads(line) for line in (tmp_path / "stopped" / "tracked.jsonl").read_text().splitlines()]
     assert [record["step"] for record in tracked if "loss" in record] == list(range(1, settings.steps + 1))
 
 
-def test_a_training_goes_on_elsewhere_from_checkpoints_that_it_kept_there(uninterrupted, inputs, tmp_path, start):
+def test_training_resumes_elsewhere_from_a_shared_folder(uninterrupted, inputs, tmp_path, start):
     place = str(tmp_path / "shared")
     process = start(inputs, tmp_path / "here", checkpoints=place)
     wait(process, tmp_path, "shared/step-000002")
@@ -132,7 +134,7 @@ def test_a_training_goes_on_elsewhere_from_checkpoints_that_it_kept_there(uninte
     assert (student / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
 
 
-def test_other_settings_do_not_go_on_from_a_trainings_checkpoints_unless_forked(inputs, tmp_path):
+def test_checkpoints_of_other_settings_are_rejected_unless_forked(inputs, tmp_path):
     place = str(tmp_path / "shared")
     train_once(inputs, tmp_path / "first", checkpoints=place)
     other = TrainConfig.model_validate({**SETTINGS.model_dump(), "steps": 8, "patience": 10})

@@ -30,8 +30,8 @@ def training_step(state: TrainState, rows: Sequence[TrainingExample], step: int)
         policy; the other metrics are means over the updates.
 
     Raises:
-        FloatingPointError: if loss or gradient is not finite. The weights are those before the update.
-        VicurError: if an external rollout engine has other weights than the student, or differs too much from it. Likewise.
+        FloatingPointError: if loss or gradient is not finite. The update is not made.
+        VicurError: if an external rollout engine has other weights than the student, or differs too much from it. The same holds.
     """
     timer, config = PhaseTimer(), state.config
     rows = state.world.shard(rows)

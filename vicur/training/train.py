@@ -140,7 +140,6 @@ def train_rank(
     if not world.is_main:
         return None
     student = final_student(state, weights, inputs["base"])
-    # The record becomes vicur.json.
     record = _record(config, inputs, context, world, progress)
     save_model(student, output, chat_folder=inputs["base"], record=record)
     write_metrics(progress, output / "metrics.jsonl")

@@ -33,11 +33,11 @@ def _full(weight: Tensor) -> Tensor:
 
 def require_equal(expected: Mapping[str, int], held: Mapping[str, int], engine: str, *, remedy: str = _RESUME) -> None:
     """Raise a ``VicurError`` if an engine's weights do not have the expected sums, by name."""
-    wanted = dict(expected)
+    sums = dict(expected)
     # Engines may hold a tied output layer under its own name.
-    if _HEAD in held and _EMBEDDING in wanted:
-        wanted.setdefault(_HEAD, wanted[_EMBEDDING])
-    differing = sorted(name for name in wanted.keys() | held.keys() if wanted.get(name) != held.get(name))
+    if _HEAD in held and _EMBEDDING in sums:
+        sums.setdefault(_HEAD, sums[_EMBEDDING])
+    differing = sorted(name for name in sums.keys() | held.keys() if sums.get(name) != held.get(name))
     if differing:
         raise VicurError(
             f"the engine has other weights than the training expects: {listed(differing, shown=3)}.",
