@@ -8,6 +8,8 @@ BENCH := .venv-bench
 # vLLM pins older releases of transformers and other packages than this project uses.
 VLLM := .venv-vllm
 VLLM_PYTHON ?= $(VLLM)/bin/python
+# Each worker takes neighbouring tests, which share servers and trained students.
+TEST := $(BIN)/pytest -n 2 --dist worksteal
 # One file per worker: the tests of a file share a server or a student.
 VLLM_TEST := $(VLLM)/bin/pytest -n 2 --dist loadfile -m vllm
 # One thread per process: on few cores, spinning OpenMP threads of several processes slow each other down.
@@ -34,10 +36,10 @@ run: $(VENV)/.run ## Run the whole pipeline on this machine
 	@$(BIN)/vicur run configs/local.yaml
 
 test: $(VENV)/.dev ## Run the tests
-	$(BIN)/pytest -n 2 -m "not browser and not docker and not vllm and not slow"
+	$(TEST) -m "not browser and not docker and not vllm and not slow"
 
 test-slow: $(VENV)/.dev ## Run the slow tests: killing and resuming processes, complete pipeline runs
-	$(BIN)/pytest -n 2 -m slow
+	$(TEST) -m slow
 
 test-browser: $(VENV)/.dev ## Run the browser tests in a headless Chromium (/usr/bin/chromium)
 	$(BIN)/pytest -m browser
