@@ -102,7 +102,7 @@ TAINT = {"key": "gpu", "operator": "Exists", "value": "", "effect": "NoSchedule"
 
 @pytest.mark.parametrize(
     ("nodes", "resources"),
-    [(1, ("4", "16", "128Gi", {"pool": "a"}, [TAINT])), (2, ("0", "1", "2Gi", {}, []))],
+    [(1, ("4", "16", "16", "128Gi", {"pool": "a"}, [TAINT])), (2, ("0", "1", "1", "2Gi", {}, []))],
 )
 def test_a_step_that_waits_for_a_job_on_other_nodes_needs_few_resources(nodes: int, resources: tuple[Any, ...]) -> None:
     pool = {

@@ -23,6 +23,7 @@ _FIXED = (
     "cluster.namespace",
     "cluster.steps",
     "cluster.gpu_steps",
+    "cluster.cpu_steps",
     "cluster.shared_memory",
     "cluster.queue",
     "cluster.jobs.priority",

@@ -18,17 +18,32 @@ from vicur.config.kubernetes import (
     ObjectName,
     QueueName,
     TaintKey,
+    cores,
 )
 from vicur.config.section import Section
 
 
 class StepResources(Section):
-    """Resources of a step. Requests equal limits, so that a step cannot starve other pods on its node."""
+    """Resources of a step. Unset fields follow from the base model (:mod:`vicur.config.sizes`)."""
 
-    cpu: Cores = "2"
-    """CPU cores."""
-    memory: Memory = "8Gi"
-    """Memory, including the shared memory of its processes."""
+    cpu: Cores | None = None
+    """Requested CPU cores."""
+    cpu_limit: Cores | None = None
+    """Most CPU cores that it may use; ``cpu`` by default."""
+    memory: Memory | None = None
+    """Requested memory, including the shared memory of its processes. It is also the limit, so that a step cannot starve other pods."""
+
+    @model_validator(mode="after")
+    def _limit_covers_request(self) -> Self:
+        if self.cpu and self.cpu_limit and cores(self.cpu_limit) < cores(self.cpu):
+            raise ValueError(f"cpu_limit {self.cpu_limit} is below cpu {self.cpu}")
+        return self
+
+    def over(self, defaults: StepResources) -> StepResources:
+        """Return these resources with unset fields taken from ``defaults``."""
+        # A cpu of its own must not get the limit of another one.
+        limit = self.cpu_limit or self.cpu or defaults.cpu_limit or defaults.cpu
+        return StepResources(cpu=self.cpu or defaults.cpu, cpu_limit=limit, memory=self.memory or defaults.memory)
 
 
 class Toleration(Section):
@@ -90,10 +105,12 @@ class ClusterConfig(Section):
     """Taints of the GPU pool that pods tolerate."""
     queue: QueueName = ""
     """Kueue LocalQueue of the steps with GPUs."""
-    steps: StepResources = StepResources(cpu="2", memory="8Gi")
-    """Resources of the steps without a GPU."""
-    gpu_steps: StepResources = StepResources(cpu="8", memory="64Gi")
-    """Resources of evaluation and training."""
+    steps: StepResources = StepResources()
+    """Resources of the steps other than evaluation and training."""
+    gpu_steps: StepResources = StepResources()
+    """Resources of evaluation and training with GPUs."""
+    cpu_steps: StepResources = StepResources()
+    """Resources of evaluation and training without GPUs (``gpu_count`` 0)."""
     shared_memory: Memory = "16Gi"
     """Size of ``/dev/shm`` in the steps with GPUs. PyTorch passes tensors between processes through it."""
     step_timeout_hours: int = Field(default=12, ge=1, le=8760)

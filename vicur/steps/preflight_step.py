@@ -15,6 +15,7 @@ from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.config.ablation import AblationConfig
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
+from vicur.config.sizes import sized, step_size
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.stage.events import Events
@@ -28,6 +29,7 @@ CELLS = "cells"
 TRAINING_RESOURCES: Mapping[str, type] = {
     "training_gpus": str,
     "training_cpu": str,
+    "training_cpu_limit": str,
     "training_memory": str,
     "training_selector": dict,
     "training_tolerations": list,
@@ -87,13 +89,15 @@ def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str,
 
 def training_resources(config: RunConfig) -> dict[str, Any]:
     """Return the resources of the training step's pod, as in :data:`TRAINING_RESOURCES`."""
-    pool = config.cluster
+    pool = sized(config).cluster
     if pool.nodes > 1:
         # The training is a job on other nodes, and this pod only waits for it.
-        values: tuple[Any, ...] = ("0", pool.steps.cpu, pool.steps.memory, {}, [])
+        size = step_size(pool, runs_model=False)
+        values: tuple[Any, ...] = ("0", size.cpu, size.cpu_limit, size.memory, {}, [])
     else:
+        size = step_size(pool, runs_model=True)
         selector, tolerations = dict(pool.node_selector), [taint.model_dump(mode="json") for taint in pool.tolerations]
-        values = (str(pool.gpu_count), pool.gpu_steps.cpu, pool.gpu_steps.memory, selector, tolerations)
+        values = (str(pool.gpu_count), size.cpu, size.cpu_limit, size.memory, selector, tolerations)
     return dict(zip(TRAINING_RESOURCES, values, strict=True))
 
 
