@@ -74,6 +74,12 @@ def container(manifest: Manifest) -> Manifest:
         (lambda m: container(m)["envFrom"][2]["secretRef"].update(name="other"), "Secret/other does not exist"),
         (lambda m: m["spec"]["template"]["metadata"]["labels"].update({"app.kubernetes.io/name": "x"}), "finds no pod"),
         (lambda m: container(m)["ports"][0].update(name="web"), "no pod has a port http"),
+        (
+            lambda m: container(m)["volumeMounts"].pop(0),
+            "MLFLOW_AUTH_CONFIG_PATH is /etc/mlflow/auth.ini, which is below none",
+        ),
+        (lambda m: container(m)["command"].append("--cache=/srv/x"), "--cache is /srv/x, which is below none"),
+        (lambda m: container(m).update(env=[{"name": "HOME", "value": "/root"}]), "HOME is /root, which is below none"),
         (lambda m: m["spec"].update(replicas=1), "lets no node be drained"),
         (lambda m: m["metadata"].pop("namespace"), "it has no namespace"),
         (lambda m: m["metadata"]["labels"].pop("app.kubernetes.io/part-of"), "selectors do not find it"),
