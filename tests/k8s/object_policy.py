@@ -184,5 +184,6 @@ def _disruption_problems(manifests: list[Manifest]) -> Iterator[str]:
 
 def _bounds_problems(manifests: list[Manifest]) -> Iterator[str]:
     kinds = {m["kind"] for m in manifests}
-    if "Namespace" in kinds:
+    # A namespace is applied alone, before the overlay with its limits.
+    if "Namespace" in kinds and pod_templates(manifests):
         yield from (f"the namespace has no {kind}" for kind in ("ResourceQuota", "LimitRange") if kind not in kinds)
