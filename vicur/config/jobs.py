@@ -17,7 +17,7 @@ class JobsConfig(Section):
     """
 
     always: bool = False
-    """Also run a training on one node as a TrainJob. Its pod receives SIGTERM and writes a checkpoint; a step of Kubeflow Pipelines does not."""
+    """Run a training on one node as a TrainJob, too: its pod receives SIGTERM and writes a checkpoint, which the step's own cannot."""
     runtime: ObjectName = "vicur-torch"
     """Training runtime that jobs refer to."""
     runtime_kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] = "TrainingRuntime"
