@@ -180,7 +180,9 @@ def test_a_package_for_several_nodes_refuses_to_train_on_one() -> None:
 
 def test_a_package_that_launches_jobs_for_one_node_refuses_to_train_in_its_own_pod() -> None:
     preset = {**PRESET, "cluster": {"jobs": {"always": True}}}
-    with pytest.raises(VicurError, match=r"compiled for a TrainJob \(cluster\.jobs\.always\).*Set cluster\.jobs\.always=true"):
+    with pytest.raises(
+        VicurError, match=r"compiled for a TrainJob \(cluster\.jobs\.always\).*Set cluster\.jobs\.always=true"
+    ):
         resolved(preset, Request(overrides={"cluster.jobs.always": False}))
     assert resolved(preset, Request(nodes=1)).cluster.launches_job
 
