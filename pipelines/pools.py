@@ -61,8 +61,8 @@ class ConfigurePoolTask:
         configure_task(task, needs, retries=cluster.retries, backoff=cluster.backoff)
         task.set_container_image(self.placement.image)
         _pass_into_loops(task, self.placement.image)
-        # A job on several nodes has its own limits and waits in the queue itself. This task waits for it without limit.
-        launches = trains and cluster.nodes > 1
+        # A TrainJob has its own limits and waits in the queue itself. This task waits for it without limit.
+        launches = trains and cluster.launches_job
         if not launches:
             hours = cluster.training_timeout_hours if trains else cluster.step_timeout_hours
             kubernetes.set_timeout(task, hours * _HOUR)

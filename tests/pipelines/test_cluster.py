@@ -192,10 +192,10 @@ def test_the_form_is_described_and_has_the_values_of_the_preset(package: Any) ->
     assert not [text for text in texts if text.replace(".", "").isdigit()]
 
 
-def test_with_several_nodes_the_job_waits_in_the_queue_and_its_step_has_no_timeout(
-    tmp_path: Path,
-) -> None:
-    pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=POOLS.model_copy(update={"nodes": 2})))
+@pytest.mark.parametrize("launching", [{"nodes": 2}, {"jobs": {"always": True}}], ids=["two nodes", "always"])
+def test_a_train_job_waits_in_the_queue_and_its_step_has_no_timeout(tmp_path: Path, launching: dict[str, Any]) -> None:
+    pools = ClusterConfig.model_validate({**POOLS.model_dump(), **launching})
+    pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=pools))
     compiler.Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
     _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]

@@ -96,9 +96,9 @@ class ClusterConfig(Section):
     gpu_count: int = Field(default=1, ge=0, le=16)
     """GPUs of a training on each node; 0 trains on the CPU."""
     nodes: int = Field(default=1, ge=1, le=64)
-    """Nodes of a training. More than one run as a TrainJob."""
+    """Nodes of a training. More than one run as a TrainJob; one does with ``jobs.always``."""
     jobs: JobsConfig = JobsConfig()
-    """Settings of these TrainJobs."""
+    """Settings of TrainJobs."""
     node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels of the nodes of the GPU pool."""
     tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu", operator="Exists"),)
@@ -140,6 +140,11 @@ class ClusterConfig(Section):
         default="USD", pattern=r"^[A-Z]{3}$"
     )
     """Currency of ``prices``."""
+
+    @property
+    def launches_job(self) -> bool:
+        """Whether a training runs as a TrainJob, which its step only follows, instead of in the step's own pod."""
+        return self.nodes > 1 or self.jobs.always
 
     def price(self) -> float | None:
         """Return the price of one GPU-hour in the pool, or ``None`` if ``prices`` has none."""

@@ -90,7 +90,7 @@ def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str,
 def training_resources(config: RunConfig) -> dict[str, Any]:
     """Return the resources of the training step's pod, as in :data:`TRAINING_RESOURCES`."""
     pool = sized(config).cluster
-    if pool.nodes > 1:
+    if pool.launches_job:
         # The training is a job on other nodes, and this pod only waits for it.
         size = step_size(pool, runs_model=False)
         values: tuple[Any, ...] = ("0", size.cpu, size.cpu_limit, size.memory, {}, [])
@@ -122,7 +122,7 @@ def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dic
 
 def _require_trainable(config: RunConfig) -> None:
     # A training would find these problems hours later. It runs in the same image as this step.
-    if config.cluster.nodes > 1:
+    if config.cluster.launches_job:
         require_common_place(config.checkpoints)
     for cell in config.cells():
         require_trainable_on(cell.training, config.cluster)

@@ -102,7 +102,7 @@ def _execute(
         raise
     _warn_about_other_code(name, parameters)
     session = session_from_environment(parameters.seed, parameters.tracking, parameters.checkpoints)
-    if parameters.cluster.nodes == 1:
+    if not parameters.cluster.launches_job:
         return execute(STAGES[name].reference, section, paths, output, session, events=events)
     # Imports the Kubernetes client.
     from vicur.cluster.jobs.training import TrainJobStage
