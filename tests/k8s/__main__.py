@@ -31,7 +31,6 @@ def _check() -> int:
         "kustomization",
         "objects",
         "pods",
-        "requests",
         *VERSIONS,
         "rules",
         title="Schemas of Kubernetes' versions, and our rules",
