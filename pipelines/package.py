@@ -38,6 +38,7 @@ def write_package(
         os.environ["VICUR_IMAGE"] = image
     from kfp import compiler
     from vicur_pipelines.local import code_versions
+    from vicur_pipelines.slim import slim
 
     # A cluster's cache needs the code versions, but a package under version control should not change with them.
     versions = code_versions() if versioned else dict.fromkeys(STAGES, "")
@@ -45,11 +46,4 @@ def write_package(
         # The compiler chooses the format by the file's suffix.
         file = Path(folder) / "package.yaml"
         compiler.Compiler().compile(PIPELINES[pipeline].package(versions, config), str(file))
-        partial.write_text(_without_summary(file.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def _without_summary(package: str) -> str:
-    # KFP starts a package with a comment that lists the parameters, in an order that differs each time.
-    lines = package.splitlines(keepends=True)
-    first = next((number for number, line in enumerate(lines) if not line.startswith("#")), 0)
-    return "".join(lines[first:])
+        partial.write_text(slim(file.read_text(encoding="utf-8")), encoding="utf-8")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +15,11 @@ from vicur_pipelines.tasks import configure_task
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE
 from vicur.config.cluster import ClusterConfig
+from vicur.config.compact import compact
 from vicur.config.sizes import step_size
+from vicur.config.tracking import TrackingConfig
 from vicur.stage.table import Needs
+from vicur.steps.parameters import TRACKING
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
 MODELS = "/models"  # mount point of the volume with base weights
@@ -33,7 +37,7 @@ class TaskResources:
     memory: Any
     cpu_limit: Any
     gpus: Any = "0"
-    node_selector: Any = None
+    selector: Any = None  # of nodes
     tolerations: Any = None
 
 
@@ -55,6 +59,7 @@ class ConfigurePoolTask:
 
     cluster: ClusterConfig
     placement: Placement
+    tracking: TrackingConfig = TrackingConfig()
 
     def __call__(self, task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
         cluster, trains = self.cluster, needs.gpus == "training"
@@ -89,19 +94,22 @@ class ConfigurePoolTask:
         resources = TaskResources(size.cpu, size.memory, size.cpu_limit)
         if not runs_model:
             return resources
-        return replace(resources, gpus="1", node_selector=placement.node_selector, tolerations=placement.tolerations)
+        return replace(resources, gpus="1", selector=placement.node_selector, tolerations=placement.tolerations)
 
     def _place_in_pool(self, task: dsl.PipelineTask, resources: TaskResources) -> None:
         gpu_type = self.placement.gpu_type
         task.set_accelerator_type(gpu_type).set_accelerator_limit(resources.gpus)
-        _pass_into_loops(task, gpu_type, resources.gpus, resources.node_selector, resources.tolerations)
-        kubernetes.add_node_selector_json(task, resources.node_selector)
+        _pass_into_loops(task, gpu_type, resources.gpus, resources.selector, resources.tolerations)
+        kubernetes.add_node_selector_json(task, resources.selector)
         kubernetes.add_toleration_json(task, resources.tolerations)
         kubernetes.empty_dir_mount(
             task, volume_name="shm", mount_path=_SHARED_MEMORY, medium="Memory", size_limit=self.cluster.shared_memory
         )
 
     def _add_environment(self, task: dsl.PipelineTask, needs: Needs) -> None:
+        if tracking := compact(self.tracking):
+            # Not a parameter, which the platform's cache would take for a reason to train again.
+            task.set_env_variable(TRACKING, json.dumps(tracking, sort_keys=True))
         secrets = self.cluster.secrets
         # Least privilege: only the steps that call the cue model or the webhook get their secrets.
         variables = [(secrets.storage, _STORAGE), (secrets.tracking, _TRACKING)]
