@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kfp import dsl, kubernetes
@@ -14,6 +14,7 @@ from vicur_pipelines.tasks import configure_task
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE
 from vicur.config.cluster import DEFAULT_RETRIES, ClusterConfig
+from vicur.config.sizes import step_size
 from vicur.stage.table import Needs
 from vicur.steps.stage_step import RETRIES
 from vicur.tracking import injected
@@ -39,6 +40,7 @@ class TaskResources:
 
     cpu: Any
     memory: Any
+    cpu_limit: Any
     gpus: Any = "0"
     node_selector: Any = None
     tolerations: Any = None
@@ -68,8 +70,8 @@ class ConfigurePoolTask:
         configure_task(task, needs, retries=cluster.retries, backoff=cluster.backoff)
         task.set_container_image(self.placement.image)
         _pass_into_loops(task, self.placement.image)
-        # A job on several nodes has its own limits and waits in the queue itself. This task waits for it without limit.
-        launches = trains and cluster.nodes > 1
+        # A TrainJob has its own limits and waits in the queue itself. This task waits for it without limit.
+        launches = trains and cluster.launches_job
         if not launches:
             hours = cluster.training_timeout_hours if trains else cluster.step_timeout_hours
             kubernetes.set_timeout(task, hours * _HOUR)
@@ -77,9 +79,9 @@ class ConfigurePoolTask:
         if cluster.models_claim and needs.models:
             kubernetes.mount_pvc(task, cluster.models_claim, MODELS)
         resources = self._resources(needs)
-        task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
+        task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu_limit)
         task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
-        _pass_into_loops(task, resources.cpu, resources.memory)
+        _pass_into_loops(task, resources.cpu, resources.cpu_limit, resources.memory)
         if needs.gpus != "none" and cluster.gpu_count:
             self._place_in_pool(task, resources)
             if cluster.queue and not launches:
@@ -89,13 +91,14 @@ class ConfigurePoolTask:
         return task
 
     def _resources(self, needs: Needs) -> TaskResources:
-        placement, cluster = self.placement, self.cluster
-        if needs.gpus == "none":
-            return TaskResources(cluster.steps.cpu, cluster.steps.memory)
+        placement, runs_model = self.placement, needs.gpus != "none"
         if needs.gpus == "training" and placement.training is not None:
             return placement.training
-        steps = cluster.gpu_steps
-        return TaskResources(steps.cpu, steps.memory, "1", placement.node_selector, placement.tolerations)
+        size = step_size(self.cluster, runs_model=runs_model)
+        resources = TaskResources(size.cpu, size.memory, size.cpu_limit)
+        if not runs_model:
+            return resources
+        return replace(resources, gpus="1", node_selector=placement.node_selector, tolerations=placement.tolerations)
 
     def _place_in_pool(self, task: dsl.PipelineTask, resources: TaskResources) -> None:
         gpu_type = self.placement.gpu_type

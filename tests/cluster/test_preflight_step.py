@@ -40,7 +40,11 @@ def refusal(folder: Path, capsys: pytest.CaptureFixture[str], **form: Any) -> st
             {"nodes": 2, "overrides": {"training.rollout.engine": "vllm"}},
             "supports one process, but the training has 2",
         ),
-        ({"nodes": 2, "overrides": {"checkpoints": ""}}, "a training on several nodes needs checkpoints on S3"),
+        ({"nodes": 2, "overrides": {"checkpoints": ""}}, "a training that runs as a TrainJob needs checkpoints on S3"),
+        (
+            {"overrides": {"checkpoints": "", "cluster.jobs.always": True}},
+            "a training that runs as a TrainJob needs checkpoints on S3",
+        ),
     ],
 )
 def test_a_training_that_would_fail_hours_later_is_refused(
@@ -128,12 +132,18 @@ TAINT = {"key": "gpu", "operator": "Exists", "value": "", "effect": "NoSchedule"
 
 
 @pytest.mark.parametrize(
-    ("nodes", "resources"),
-    [(1, ("4", "16", "128Gi", {"pool": "a"}, [TAINT])), (2, ("0", "1", "2Gi", {}, []))],
+    ("launching", "resources"),
+    [
+        ({"nodes": 1}, ("4", "16", "16", "128Gi", {"pool": "a"}, [TAINT])),
+        ({"nodes": 2}, ("0", "1", "1", "2Gi", {}, [])),
+        ({"nodes": 1, "jobs": {"always": True}}, ("0", "1", "1", "2Gi", {}, [])),
+    ],
 )
-def test_a_step_that_waits_for_a_job_on_other_nodes_needs_few_resources(nodes: int, resources: tuple[Any, ...]) -> None:
+def test_a_step_that_waits_for_a_job_on_other_nodes_needs_few_resources(
+    launching: dict[str, Any], resources: tuple[Any, ...]
+) -> None:
     pool = {
-        "nodes": nodes,
+        **launching,
         "gpu_count": 4,
         "steps": {"cpu": "1", "memory": "2Gi"},
         "gpu_steps": {"cpu": "16", "memory": "128Gi"},

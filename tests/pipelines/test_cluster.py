@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from google.protobuf import json_format
 from kfp import compiler
 from vicur_pipelines.cluster import cluster_pipeline
 from vicur_pipelines.local import code_versions
@@ -63,16 +64,32 @@ def test_every_step_has_requests_limits_a_timeout_labels_and_an_unprivileged_use
         for name, container in executors(graph, step):
             resources, pod = container["resources"], platform[name]
             cpu, memory = ("16", "128Gi") if step == "evaluate" else ("1", "2Gi")
+            limit = cpu
             if step == "train":
-                cpu, memory = (
-                    f"{{{{$.inputs.parameters['pipelinechannel--training_{each}']}}}}" for each in ("cpu", "memory")
+                cpu, limit, memory = (
+                    f"{{{{$.inputs.parameters['pipelinechannel--training_{each}']}}}}"
+                    for each in ("cpu", "cpu_limit", "memory")
                 )
-            assert {resources[f"resourceCpu{bound}"] for bound in ("Request", "Limit")} == {cpu}
+            assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == (cpu, limit)
             assert {resources[f"resourceMemory{bound}"] for bound in ("Request", "Limit")} == {memory}
             assert pod["activeDeadlineSeconds"] == str(3600 * (48 if step == "train" else 2))
             assert pod["podMetadata"]["labels"]["app.kubernetes.io/part-of"] == "vicur"
             assert pod["securityContext"]["runAsNonRoot"] is True
             assert container["image"] == "{{$.inputs.parameters['pipelinechannel--image']}}"
+
+
+def test_the_steps_of_a_tiny_run_without_gpus_fit_a_small_node() -> None:
+    pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=ClusterConfig(gpu_count=0)))
+    executors = json_format.MessageToDict(pipeline.pipeline_spec.deployment_spec)["executors"]
+    resources = {name: each["container"]["resources"] for name, each in executors.items() if name != "exec-train"}
+    assert "exec-evaluate" in resources
+    for name, each in resources.items():
+        memory = "2500Mi" if name.startswith("exec-evaluate") else "1500Mi"
+        assert (each["resourceCpuRequest"], each["resourceCpuLimit"], each["resourceMemoryLimit"]) == (
+            "200m",
+            "1",
+            memory,
+        )
 
 
 def test_only_evaluation_and_training_are_placed_in_the_pool(package: Any) -> None:
@@ -207,10 +224,10 @@ def test_the_form_is_described_and_has_the_values_of_the_preset(package: Any) ->
     assert not [text for text in texts if text.replace(".", "").isdigit()]
 
 
-def test_with_several_nodes_the_job_waits_in_the_queue_and_its_step_has_no_timeout(
-    tmp_path: Path,
-) -> None:
-    pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=POOLS.model_copy(update={"nodes": 2})))
+@pytest.mark.parametrize("launching", [{"nodes": 2}, {"jobs": {"always": True}}], ids=["two nodes", "always"])
+def test_a_train_job_waits_in_the_queue_and_its_step_has_no_timeout(tmp_path: Path, launching: dict[str, Any]) -> None:
+    pools = ClusterConfig.model_validate({**POOLS.model_dump(), **launching})
+    pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=pools))
     compiler.Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
     _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]

@@ -113,7 +113,7 @@ def _execute(
     _warn_about_other_code(name, parameters)
     session = session_from_environment(parameters.seed, parameters.tracking, parameters.checkpoints)
     stage: AnyStage[Any] = STAGES[name].reference
-    if parameters.cluster.nodes > 1:
+    if parameters.cluster.launches_job:
         # Imports the Kubernetes client.
         from vicur.cluster.jobs.training import TrainJobStage
 

@@ -1,4 +1,4 @@
-"""The training stage on several nodes: the step creates a TrainJob, follows it and returns the student that it made."""
+"""The training stage as a TrainJob: the step creates a TrainJob, follows it and returns the student that it made."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def launch_training(
     tracking: TrackingConfig,
     checkpoints: str,
 ) -> CachedSummary:
-    """Train one student on several nodes: the stage function, with the nodes in ``pool`` and S3 addresses in addition.
+    """Train one student on other nodes: the stage function, with the nodes in ``pool`` and S3 addresses in addition.
 
     Raises:
         VicurError: if the training cannot run, before a node is requested; or if the job does not succeed.
@@ -100,7 +100,7 @@ def _record_usage(context: Context, pool: ClusterConfig, pods: list[dict[str, An
 
 @dataclass(frozen=True)
 class TrainJobStage:
-    """The training stage on several nodes. It does the same work under the same name, so it has the same identity."""
+    """The training stage as a TrainJob. It does the same work under the same name, so it has the same identity."""
 
     pool: ClusterConfig
     tracking: TrackingConfig
