@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,22 @@ from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.config.ablation import AblationConfig
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
+from vicur.config.sizes import sized, step_size
 from vicur.config.validation import validated
 from vicur.errors import VicurError
+from vicur.processes.retrying import retried
 from vicur.stage.events import Events
 from vicur.stage.table import STEPS, PipelineConfig, steps_of
 from vicur.steps.parameters import pipeline_parameters
 from vicur.steps.sections import config_of
-from vicur.steps.stage_step import fail, log_to_own_file
+from vicur.steps.stage_step import begin, fail, step_policy
 
 LABEL = "preflight"
 CELLS = "cells"
 TRAINING_RESOURCES: Mapping[str, type] = {
     "training_gpus": str,
     "training_cpu": str,
+    "training_cpu_limit": str,
     "training_memory": str,
     "training_selector": dict,
     "training_tolerations": list,
@@ -87,22 +91,24 @@ def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str,
 
 def training_resources(config: RunConfig) -> dict[str, Any]:
     """Return the resources of the training step's pod, as in :data:`TRAINING_RESOURCES`."""
-    pool = config.cluster
-    if pool.nodes > 1:
+    pool = sized(config).cluster
+    if pool.launches_job:
         # The training is a job on other nodes, and this pod only waits for it.
-        values: tuple[Any, ...] = ("0", pool.steps.cpu, pool.steps.memory, {}, [])
+        size = step_size(pool, runs_model=False)
+        values: tuple[Any, ...] = ("0", size.cpu, size.cpu_limit, size.memory, {}, [])
     else:
+        size = step_size(pool, runs_model=True)
         selector, tolerations = dict(pool.node_selector), [taint.model_dump(mode="json") for taint in pool.tolerations]
-        values = (str(pool.gpu_count), pool.gpu_steps.cpu, pool.gpu_steps.memory, selector, tolerations)
+        values = (str(pool.gpu_count), size.cpu, size.cpu_limit, size.memory, selector, tolerations)
     return dict(zip(TRAINING_RESOURCES, values, strict=True))
 
 
 def _write_outputs(prepare: Callable[[], tuple[dict[str, Any], str]], outputs: Mapping[str, str], report: str) -> None:
-    log_to_own_file(LABEL)
+    begin(LABEL)
     events = Events.from_environment(LABEL)
     events.emit("started")
     try:
-        values, text = prepare()
+        values, text = retried(prepare, step_policy(), partial(events.emit, "progress"))
     except VicurError as error:
         events.emit("failed", str(error), retryable=False)
         fail(error)
@@ -118,7 +124,7 @@ def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dic
 
 def _require_trainable(config: RunConfig) -> None:
     # A training would find these problems hours later. It runs in the same image as this step.
-    if config.cluster.nodes > 1:
+    if config.cluster.launches_job:
         require_common_place(config.checkpoints)
     for cell in config.cells():
         require_trainable_on(cell.training, config.cluster)
