@@ -16,7 +16,6 @@ from vicur_pipelines.submit.tasks import FailedStep
 from vicur.cluster.jobs.names import TASK
 from vicur.cluster.log_errors import error_lines, was_killed
 from vicur.cluster.pods import RUN_LABEL
-from vicur.config.cluster import ClusterConfig
 from vicur.redaction import redacted
 from vicur.stage.table import STEPS
 
@@ -88,11 +87,7 @@ def _memory_setting(step: PackagedStep, *, has_gpus: bool) -> str:
     runs_model = any(each.stage == step.label and each.needs.gpus != "none" for each in STEPS)
     if not runs_model:
         return "cluster.steps.memory"
-    return (
-        "cluster.gpu_steps.memory"
-        if has_gpus or "cpu_steps" not in ClusterConfig.model_fields
-        else "cluster.cpu_steps.memory"
-    )
+    return "cluster.gpu_steps.memory" if has_gpus else "cluster.cpu_steps.memory"
 
 
 def _command(server: Server, run_id: str, failed: FailedStep, step: PackagedStep, pod: FailedPod | None) -> str:

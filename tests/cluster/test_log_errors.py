@@ -28,7 +28,10 @@ Error: exit status 1
             ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."],
         ),
         ("a\nb\nc\nd\n" + LAUNCHER, ["b", "c", "d"]),
-        ("F1130 09:08:45.001873       1 main.go:79] KFP driver: no such parameter\n", ["KFP driver: no such parameter"]),
+        (
+            "F1130 09:08:45.001873       1 main.go:79] KFP driver: no such parameter\n",
+            ["KFP driver: no such parameter"],
+        ),
         (LAUNCHER, ["failed to execute component: exit status 2"]),
         ("\x1b[31mError: no answer from http://ann:hush@host/x\x1b[0m\n", ["Error: no answer from http://***@host/x"]),
         ("Error: an earlier one\nretrying\nError: the last one\n", ["Error: the last one"]),

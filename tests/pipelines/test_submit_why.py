@@ -113,12 +113,22 @@ def test_a_log_is_read_with_the_token(kfp, submit) -> None:
     assert "Error: why" in submit("--token", SECRET).output
 
 
-def test_a_process_that_was_killed_names_the_limit_and_the_setting_to_raise(kfp, submit) -> None:
-    kfp.script = [("FAILED", [FAILED])]
-    kfp.keep_log(FAILED, "loading\nF1130 09:08:45.1 17 main.go:59] failed to execute component: exit status 137\n")
-    output = submit("--set", "cluster.steps.memory=3Gi", start=False).output
+@pytest.mark.parametrize(
+    ("step", "gpus", "setting"),
+    [
+        (FAILED, 1, "cluster.steps.memory"),
+        (node("evaluate", "FAILED", 3, 5), 1, "cluster.gpu_steps.memory"),
+        (node("evaluate", "FAILED", 3, 5), 0, "cluster.cpu_steps.memory"),
+    ],
+)
+def test_a_process_that_was_killed_names_the_limit_and_the_setting_to_raise(
+    kfp, submit, step, gpus: int, setting: str
+) -> None:
+    kfp.script = [("FAILED", [step])]
+    kfp.keep_log(step, "loading\nF1130 09:08:45.1 17 main.go:59] failed to execute component: exit status 137\n")
+    output = submit("--set", f"cluster.gpu_count={gpus}", "--set", f"{setting}=3Gi", start=False).output
     assert "Its process was killed (exit status 137), most likely for lack of memory (limit: 3Gi)." in output
-    assert "Raise cluster.steps.memory: " in output
+    assert f"Raise {setting}: " in output
 
 
 def test_kubernetes_knows_that_memory_ran_out(kfp, submit, cluster) -> None:
