@@ -82,5 +82,7 @@ def with_sizes(config: C) -> C:
 
 def _table(descriptions: Mapping[str, str]) -> str:
     # KFP's form shows names and types only; the description of a pipeline is on its page.
-    rows = [f"| `{name}` | {' '.join(text.replace('``', '`').split())} |" for name, text in sorted(descriptions.items())]
+    rows = [
+        f"| `{name}` | {' '.join(text.replace('``', '`').split())} |" for name, text in sorted(descriptions.items())
+    ]
     return "\n".join(["| parameter | meaning |", "|---|---|", *rows])

@@ -19,22 +19,12 @@ from vicur.config.compact import compact
 from vicur.config.sizes import step_size
 from vicur.config.tracking import TrackingConfig
 from vicur.stage.table import Needs
+from vicur.steps.mounted import MOUNTS
 from vicur.steps.parameters import TRACKING
 from vicur.steps.stage_step import RETRIES
-from vicur.tracking import injected
-
-
-def _same(*names: str) -> dict[str, str]:
-    """Return variables that are called like their keys in a secret or ConfigMap."""
-    return {name: name for name in names}
-
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
 MODELS = "/models"  # mount point of the volume with base weights
-_STORAGE = _same("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-# Keys are MLflow's names. The variables are ours, because KFP's MLflow plugin sets MLflow's.
-_TRACKING = {injected.NAMES[name]: name for name in (injected.USERNAME, injected.PASSWORD)}
-_ENDPOINTS = {injected.NAMES[injected.URI]: injected.URI, **_same("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")}
 _HOUR = 3600
 
 
@@ -68,7 +58,7 @@ class ConfigurePoolTask:
 
     cluster: ClusterConfig
     placement: Placement
-    tracking: TrackingConfig = TrackingConfig()
+    tracking: TrackingConfig
 
     def __call__(self, task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
         cluster, trains = self.cluster, needs.gpus == "training"
@@ -123,16 +113,16 @@ class ConfigurePoolTask:
             task.set_env_variable(RETRIES, str(self.cluster.retries))
         secrets = self.cluster.secrets
         # Least privilege: only the steps that call the cue model or the webhook get their secrets.
-        variables = [(secrets.storage, _STORAGE), (secrets.tracking, _TRACKING)]
+        mounted = {"storage": secrets.storage, "mlflow": secrets.tracking}
         if needs.cue_key:
-            variables.append((secrets.cues, _same("VICUR_CUE_API_KEY")))
+            mounted["cues"] = secrets.cues
         if needs.webhook:
-            variables.append((secrets.webhook, _same("VICUR_WEBHOOK_URL")))
-        for secret, names in variables:
+            mounted["webhook"] = secrets.webhook
+        for name, secret in mounted.items():
             if secret:
-                kubernetes.use_secret_as_env(task, secret, names, optional=True)
+                kubernetes.use_secret_as_volume(task, secret, f"{MOUNTS}/{name}", optional=True)
         if self.cluster.endpoints:
-            kubernetes.use_config_map_as_env(task, self.cluster.endpoints, _ENDPOINTS, optional=True)
+            kubernetes.use_config_map_as_volume(task, self.cluster.endpoints, f"{MOUNTS}/endpoints", optional=True)
 
 
 def _pass_into_loops(task: dsl.PipelineTask, *values: Any) -> None:

@@ -6,7 +6,7 @@
 #
 # - the source of components: the image has their code, and the code versions among the parameters identify it
 # - the prefix of channels, and the inputs that only repeat a placeholder of the container
-# - schema versions, declarations of inputs without a default, and requests that equal their limits
+# - schema versions, declarations of inputs, and names that are written twice
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ from typing import Any
 import yaml
 from vicur_components.component import TARGETS
 
-_PREFIX = "pipelinechannel--"
+_PREFIXES = ("pipelinechannel--preflight-", "pipelinechannel--")
 _LAUNCH = ["python3", "-m", "vicur_components"]
 _PLACEHOLDER = "{{$.inputs.parameters["
 
 
 def slim(package: str) -> str:
     """Return a package, as KFP compiles it to YAML, without these."""
-    graph, *platform = yaml.safe_load_all(package.replace(_PREFIX, ""))
+    for prefix in _PREFIXES:
+        package = package.replace(prefix, "")
+    graph, *platforms = yaml.safe_load_all(package)
     _slim_graph(graph)
+    for platform in platforms:
+        for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+            _drop_repeated_names(executor)
     # KFP's own comment at the start lists the parameters, in an order that differs each time. It is not kept.
-    return yaml.safe_dump_all([graph, *platform], sort_keys=True, allow_unicode=True, width=140)
+    return yaml.safe_dump_all([graph, *platforms], sort_keys=True, allow_unicode=True, width=140)
 
 
 def _slim_graph(graph: dict[str, Any]) -> None:
@@ -41,7 +46,6 @@ def _slim_graph(graph: dict[str, Any]) -> None:
         _drop_placeholders(task)
     for executor in graph["deploymentSpec"]["executors"].values():
         _run_code_of_the_image(executor["container"])
-        _drop_requests(executor["container"].get("resources", {}))
 
 
 def _artifacts(component: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -70,8 +74,9 @@ def _run_code_of_the_image(container: dict[str, Any]) -> None:
     container["command"] = list(_LAUNCH)
 
 
-def _drop_requests(resources: dict[str, Any]) -> None:
-    # Kubernetes sets them to the limits.
-    for name in ("Cpu", "Memory"):
-        if resources.get(f"resource{name}Request") == resources.get(f"resource{name}Limit"):
-            resources.pop(f"resource{name}Request", None)
+def _drop_repeated_names(executor: Mapping[str, Any]) -> None:
+    # kfp writes constant names twice: as a parameter, and as older releases of the server read them.
+    for kind in ("secretAsVolume", "configMapAsVolume", "pvcMount"):
+        for each in executor.get(kind, ()):
+            for name in [name for name in each if name.endswith("NameParameter")]:
+                del each[name]

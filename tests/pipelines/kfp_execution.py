@@ -153,7 +153,14 @@ class Execution:
             inner = Scope({**parameters, iterator["itemInput"]: item}, artifacts)
             inside = f"{path}.iteration-iterations({index}:{index}).iteration-item"
             yield Executed(
-                name, inside, "iteration", component, task, parameters=inner.parameters, artifacts=artifacts, iteration=index
+                name,
+                inside,
+                "iteration",
+                component,
+                task,
+                parameters=inner.parameters,
+                artifacts=artifacts,
+                iteration=index,
             )
             yield from self._dag(component, inner, inside, index)
             for output, made in ((component["dag"].get("outputs") or {}).get("artifacts") or {}).items():

@@ -60,6 +60,7 @@ class WorkflowStatus:
         self.sizes: dict[str, int] = {}
         self.patches: dict[str, int] = {}
         self.count = 0
+        self.specification = 0
 
     @property
     def total(self) -> int:
@@ -68,12 +69,15 @@ class WorkflowStatus:
     def add_run(self, execution: Execution) -> WorkflowStatus:
         runtime = _sorted({"parameterValues": execution.arguments})
         self._add("workflow", self._node("", self.workflow, "DAG", "entrypoint", []))
+        self.specification = specification_size(execution)
         for each in execution:
             if each.kind == "container":
                 self.add_container(each)
             else:
                 self.add_dag(each, runtime if each.name == "root" else "")
-        self._add("on exit", self._dag(".root.exit-handler-1.onExit", "exit-handler-1.onExit", "exit-hook-root-outcome"))
+        self._add(
+            "on exit", self._dag(".root.exit-handler-1.onExit", "exit-handler-1.onExit", "exit-hook-root-outcome")
+        )
         return self
 
     def add_dag(self, dag: Executed, runtime: str = "") -> None:
@@ -84,11 +88,15 @@ class WorkflowStatus:
             display, path = "iteration", f"{dag.path}.iteration"
             self._add(dag.name, self._dag(dag.path, dag.name, f"comp-{dag.name}-{dag.name}-iterator"))
             group = f"{dag.path}.iteration-iterations"
-            self._add(dag.name, self._node(group, "iteration-iterations", "TaskGroup", f"comp-{dag.name}-iteration", []))
+            self._add(
+                dag.name, self._node(group, "iteration-iterations", "TaskGroup", f"comp-{dag.name}-iteration", [])
+            )
         elif dag.kind == "iteration":
             display = "iteration-item"
             group = dag.path.removesuffix(".iteration-item")
-            self._add(dag.name, self._dag(group, group.rpartition(".")[2], f"comp-{dag.name}-iteration", ["iteration-index"]))
+            self._add(
+                dag.name, self._dag(group, group.rpartition(".")[2], f"comp-{dag.name}-iteration", ["iteration-index"])
+            )
         self.add_dag_driver(path, display, component, task, runtime, dag.name)
         if dag.kind != "loop":
             self._add(dag.name, self._dag(dag.path, display, f"comp-{dag.name}"))
@@ -96,7 +104,11 @@ class WorkflowStatus:
     def add_dag_driver(self, path: str, display: str, component: str, task: str, runtime: str, name: str) -> None:
         given = [("component", component), ("runtime-config", runtime), ("task", task), ("task-name", name)]
         inputs = [_input(*each, default="" if each[0] != "component" else None) for each in given]
-        inputs += [_input("parent-dag-id", "12", "0"), _input("iteration-index", "-1", "-1"), _input("driver-type", "DAG", "DAG")]
+        inputs += [
+            _input("parent-dag-id", "12", "0"),
+            _input("iteration-index", "-1", "-1"),
+            _input("driver-type", "DAG", "DAG"),
+        ]
         outputs = [
             _output("execution-id", "125"),
             _output("iteration-count", "0", default="0"),
@@ -138,7 +150,10 @@ class WorkflowStatus:
         of_pod = [
             pair
             for index, (key, value) in enumerate(sorted(labels.items()), 1)
-            for pair in (_input(f"pod-metadata-label-key-{index}", key), _input(f"pod-metadata-label-val-{index}", value))
+            for pair in (
+                _input(f"pod-metadata-label-key-{index}", key),
+                _input(f"pod-metadata-label-val-{index}", value),
+            )
         ]
         policy = _retries(retry)
         own = [_input("pod-spec-patch", patch), _input("cached-decision", "false", "false"), *of_pod]
@@ -148,16 +163,26 @@ class WorkflowStatus:
             return
         below = [_input("pod-spec-patch", patch), *of_pod, *(_input(key, value) for key, value in policy)]
         logs = {"artifacts": [_logs(self.workflow, f"{template}-impl")], "exitCode": "0"}
-        retried = self._node(f"{path}.executor", "executor", "Retry", f"{template}-impl", below, outputs=logs, retried=False)
-        pod = self._node(f"{path}.executor(0)", "executor(0)", "Pod", f"{template}-impl", below, outputs=logs, retried=False)
+        retried = self._node(
+            f"{path}.executor", "executor", "Retry", f"{template}-impl", below, outputs=logs, retried=False
+        )
+        pod = self._node(
+            f"{path}.executor(0)", "executor(0)", "Pod", f"{template}-impl", below, outputs=logs, retried=False
+        )
         self._add(name, retried + pod)
+
+    def add_node(self, path: str, display: str, kind: str, template: str, inputs: list[str]) -> None:
+        """Add a node with inputs of a few digits."""
+        self._add(display, self._node(path, display, kind, template, [_input(name, "12") for name in inputs]))
 
     def _pod(self, path: str, display: str, template: str, inputs: list[Spec], parameters: list[Spec]) -> int:
         outputs = {"artifacts": [_logs(self.workflow, template)], "exitCode": "0", "parameters": parameters}
         return self._node(path, display, "Pod", template, inputs, outputs=outputs)
 
     def _dag(self, path: str, display: str, template: str, more: list[str] | None = None) -> int:
-        return self._node(path, display, "DAG", template, [_input(name, "12") for name in ("parent-dag-id", *(more or []))])
+        return self._node(
+            path, display, "DAG", template, [_input(name, "12") for name in ("parent-dag-id", *(more or []))]
+        )
 
     def _node(
         self,
@@ -196,7 +221,12 @@ class WorkflowStatus:
             node["outboundNodes"] = [f"{self.workflow}-29444832"]
         sizes = [_size(node)]
         if retried and self.template_defaults and kind in ("Pod", "DAG"):
-            attempt = {**node, "displayName": f"{display}(0)", "name": f"{node['name']}(0)", "nodeFlag": {"retried": True}}
+            attempt = {
+                **node,
+                "displayName": f"{display}(0)",
+                "name": f"{node['name']}(0)",
+                "nodeFlag": {"retried": True},
+            }
             retry = {key: value for key, value in node.items() if key not in ("hostNodeName", "taskResultSynced")}
             sizes = [_size(attempt), _size({**retry, "type": "Retry"})]
         self.count += len(sizes)
@@ -204,6 +234,22 @@ class WorkflowStatus:
 
     def _add(self, name: str, size: int) -> None:
         self.sizes[name] = self.sizes.get(name, 0) + size
+
+
+# Templates that every workflow has: those of drivers, and of containers with their executor.
+_TEMPLATES = 2565 + 1658 + 3138 + 2366 + 2395 + 2446 + 1284 + 2459 + 3402
+_PER_TASK = 900  # a task of a DAG template next to its own declaration
+
+
+def specification_size(execution: Execution) -> int:
+    """Bytes of the specification of a workflow: its arguments, and templates that repeat the declarations of tasks."""
+    spec = execution.spec
+    dags = [*spec["components"].values(), spec["root"]]
+    tasks = [task for each in dags for task in each.get("dag", {}).get("tasks", {}).values()]
+    containers = [each["container"] for each in spec["deploymentSpec"]["executors"].values()]
+    arguments = [len(go_json(_sorted(each))) + 110 for each in (*dags, *containers, *execution.platform.values())]
+    declared = [len(go_json(_sorted(task))) + _PER_TASK for task in tasks]
+    return sum(arguments) + sum(declared) + len(go_json(_sorted(execution.arguments))) + _TEMPLATES
 
 
 def _size(node: Mapping[str, Any]) -> int:
@@ -321,7 +367,10 @@ def pod_spec_patch(step: Executed, pipeline: str, metadata: Metadata) -> str:
 
 def _environment(container: Spec, kubernetes: Spec) -> list[Spec]:
     made: list[Spec] = [dict(each) for each in container.get("env", ())]
-    for source, reference, key in (("secretAsEnv", "secretKeyRef", "secret"), ("configMapAsEnv", "configMapKeyRef", "configMap")):
+    for source, reference, key in (
+        ("secretAsEnv", "secretKeyRef", "secret"),
+        ("configMapAsEnv", "configMapKeyRef", "configMap"),
+    ):
         for each in kubernetes.get(source, ()):
             for pair in each["keyToEnv"]:
                 value = {"name": each[f"{key}Name"], "key": pair[f"{key}Key"], "optional": each.get("optional", False)}
@@ -353,7 +402,10 @@ def _volumes(kubernetes: Spec) -> tuple[list[Spec], list[Spec]]:
         source = {"medium": each["medium"], "sizeLimit": each["sizeLimit"]}
         volumes.append({"name": each["volumeName"], "emptyDir": source})
         mounts.append({"name": each["volumeName"], "mountPath": each["mountPath"]})
-    for kind, source_name, key in (("secretAsVolume", "secret", "secretName"), ("configMapAsVolume", "configMap", "name")):
+    for kind, source_name, key in (
+        ("secretAsVolume", "secret", "secretName"),
+        ("configMapAsVolume", "configMap", "name"),
+    ):
         for each in kubernetes.get(kind, ()):
             name = each.get(f"{source_name}Name") or each["secretName"]
             volumes.append({"name": name, source_name: {key: name, "optional": each.get("optional", False)}})

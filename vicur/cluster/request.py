@@ -42,7 +42,9 @@ _FIXED = (
 # Kubeflow Pipelines reads these from the fields of the form, not from the configuration.
 _IN_THE_FORM = ("image", "gpu_type", "gpu_node_selector", "gpu_tolerations")
 # A remedy that leaves a setting out.
-_LEFT_OUT = re.compile(r"\b(?:[Rr]emove (?P<before>training\.[a-z_.]*[a-z_])|[Ll]eave (?P<after>training\.[a-z_.]*[a-z_]) out)")
+_LEFT_OUT = re.compile(
+    r"\b(?:[Rr]emove (?P<before>training\.[a-z_.]*[a-z_])|[Ll]eave (?P<after>training\.[a-z_.]*[a-z_]) out)"
+)
 
 
 # Settings that a field of the form replaces as they are.

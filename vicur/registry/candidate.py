@@ -41,7 +41,10 @@ def read_candidate(inputs: Mapping[str, Path]) -> Candidate:
     """
     lineage = trace(inputs)
     folder = inputs.get("evaluation", inputs["comparison"] / CHOSEN)
-    evaluation, base = Evaluation.load(folder), Evaluation.load(inputs.get("base_evaluation", inputs["comparison"] / BASE))
+    evaluation, base = (
+        Evaluation.load(folder),
+        Evaluation.load(inputs.get("base_evaluation", inputs["comparison"] / BASE)),
+    )
     path = inputs["comparison"] / COMPARISON
     try:
         comparison = ComparisonFile.model_validate_json(path.read_text(encoding="utf-8"))

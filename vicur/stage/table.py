@@ -169,9 +169,7 @@ STEPS = (
         cell_name="subject",
         needs=Needs(gpus="one"),
     ),
-    PipelineStep(
-        "compare", "compare", "comparison", after=("prepare", "extract", "evaluate_base", "evaluate")
-    ),
+    PipelineStep("compare", "compare", "comparison", after=("prepare", "extract", "evaluate_base", "evaluate")),
     # Never cached: its result depends on the registry, too.
     PipelineStep(
         "register",

@@ -32,10 +32,8 @@ class StepParameters(Section):
     """MLflow server and experiment of a local run. Steps in a cluster read them from ``VICUR_TRACKING``."""
     subject: str = ""
     """Name of the model that the stage works on, if the pipeline runs the stage several times."""
-    code_version: str = ""
-    """Version of the stage's code when the package was compiled; empty if unknown."""
     cache_key: str = ""
-    """Fingerprint of the inputs, so that the platform's cache notices when their content changes."""
+    """Fingerprint of inputs and code, so that the platform's cache notices when their content changes."""
     checkpoints: str = ""
     """Folder or S3 address that checkpoints are kept below; empty for none."""
     cluster: ClusterConfig = ClusterConfig()
@@ -55,26 +53,22 @@ def tracking_of(step: StepParameters) -> TrackingConfig:
     return config
 
 
-def pipeline_parameters(
-    config: PipelineConfig, code_versions: Mapping[str, str], cache_keys: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def pipeline_parameters(config: PipelineConfig, cache_keys: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the parameters of the pipeline's graph: the ``step`` of each step, and the list ``cells`` with those of the steps in the loop.
 
-    ``code_versions`` are by stage, ``cache_keys`` by label of the step. A local run needs no keys, because its cache hashes the inputs.
+    ``cache_keys`` are by label of the step. A local run needs none, because its cache hashes the inputs.
     """
     keys, steps, local = cache_keys or {}, steps_of(config), cache_keys is None
 
     def of(step: PipelineStep, cell: Cell | None) -> dict[str, Any]:
-        parameters = _parameters(step, cell, config, code_versions[step.stage], keys.get(step.label(cell), ""))
+        parameters = _parameters(step, cell, config, keys.get(step.label(cell), ""))
         return compact(parameters.model_copy(update={"tracking": config.tracking}) if local else parameters)
 
     cells = [{step.name: of(step, cell) for step in steps if step.cell_name} for cell in config.cells()]
     return {**{step.parameter: of(step, None) for step in steps if not step.cell_name}, "cells": cells}
 
 
-def _parameters(
-    step: PipelineStep, cell: Cell | None, config: PipelineConfig, code_version: str, cache_key: str
-) -> StepParameters:
+def _parameters(step: PipelineStep, cell: Cell | None, config: PipelineConfig, cache_key: str) -> StepParameters:
     section = getattr(config if cell is None else cell, step.section)
     # A training on one node runs in the step's own pod, and nothing else in this section affects it.
     launches = step.cluster and config.cluster.launches_job
@@ -82,7 +76,6 @@ def _parameters(
         config=compact(section),
         seed=config.seed if cell is None else cell.seed,
         subject=step.subject if cell is None else getattr(cell, str(step.cell_name)),
-        code_version=code_version,
         cache_key=cache_key,
         checkpoints=config.checkpoints if step.checkpoints else "",
         cluster=config.cluster if launches else ClusterConfig(),

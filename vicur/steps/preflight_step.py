@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,16 +16,17 @@ from vicur.cluster.request import Request, resolved
 from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.config.ablation import AblationConfig
 from vicur.config.preflight import PreflightConfig
-from vicur.config.run import RunConfig
 from vicur.config.sizes import sized, step_size
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.processes.retrying import retried
 from vicur.stage.events import Events
-from vicur.stage.table import STEPS, PipelineConfig, steps_of
+from vicur.stage.table import STAGES, STEPS, PipelineConfig, steps_of
 from vicur.steps.parameters import StepParameters, pipeline_parameters, tracking_of
 from vicur.steps.sections import config_of
 from vicur.steps.stage_step import begin, fail, step_policy
+
+log = logging.getLogger(__name__)
 
 LABEL = "preflight"
 CELLS = "cells"
@@ -118,7 +120,13 @@ def _write_outputs(prepare: Callable[[], tuple[dict[str, Any], str]], outputs: M
 
 
 def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict[str, Any]:
-    return pipeline_parameters(config, code_versions, cache_keys(config, code_versions))
+    # All steps run in the image of this one, so its code identifies their results.
+    versions = {name: stage.reference.code for name, stage in STAGES.items()}
+    # A package lacks the versions that could not be computed where it was compiled.
+    other = [name for name, version in code_versions.items() if version not in ("", versions.get(name))]
+    if other:
+        log.warning("This image holds other code of %s than the package was compiled for.", ", ".join(other))
+    return pipeline_parameters(config, cache_keys(config, versions))
 
 
 def _checked(config: PipelineConfig) -> str:
@@ -153,7 +161,10 @@ def _write(path: Path, value: Any) -> None:
 
 
 def _description(config: PipelineConfig) -> str:
-    students = f"{len(config.arms)} arms with {len(config.seeds)} seeds" if isinstance(config, AblationConfig) else ", ".join(config.methods)
+    if isinstance(config, AblationConfig):
+        students = f"{len(config.arms)} arms with {len(config.seeds)} seeds"
+    else:
+        students = ", ".join(config.methods)
     pool = config.cluster
     nodes = f"{pool.nodes} node{'s' if pool.nodes > 1 else ''} with {pool.gpu_count} {pool.gpu_type} each"
     return f"{students} from {config.base.path}, trained on {nodes}"

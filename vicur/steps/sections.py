@@ -59,4 +59,4 @@ def section_descriptions(config: PipelineConfig) -> dict[str, str]:
     """Return one line about each section of a configuration: the description of its field."""
     fields = type(config).model_fields
     described = {name: fields[name].description if name in fields else Analysis.__doc__ for name in sections_of(config)}
-    return {name: " ".join(str(text).replace("``", "").split()) for name, text in described.items()}
+    return {name: " ".join(str(text).replace("``", "`").split()) for name, text in described.items()}

@@ -73,8 +73,9 @@ def run_step(
         print("Stopped.", file=sys.stderr, flush=True)
         raise SystemExit(128 + signal.SIGINT) from None
     output.metadata.update(output_metadata(subject))
-    for metric, value in summary.metrics.items() if metrics is not None else ():
-        metrics.log_metric(f"{subject}: {metric}" if subject else metric, value)
+    if metrics is not None:
+        for metric, value in summary.metrics.items():
+            metrics.log_metric(f"{subject}: {metric}" if subject else metric, value)
     return summary
 
 
@@ -111,7 +112,6 @@ def _execute(
     except VicurError as error:
         events.emit("failed", str(error), retryable=False)
         raise
-    _warn_about_other_code(name, parameters)
     tracking = tracking_of(parameters)
     session = session_from_environment(parameters.seed, tracking, parameters.checkpoints)
     stage: AnyStage[Any] = STAGES[name].reference
@@ -127,17 +127,6 @@ def _execute(
         partial(events.emit, "progress"),
     )
     return summary
-
-
-def _warn_about_other_code(name: str, parameters: StepParameters) -> None:
-    code_version = STAGES[name].reference.code
-    if parameters.code_version and parameters.code_version != code_version:
-        log.warning(
-            "this image holds version %s of the code of the stage %s, but the pipeline was compiled for version %s",
-            code_version,
-            name,
-            parameters.code_version,
-        )
 
 
 def step_policy() -> RetryPolicy:
