@@ -13,11 +13,11 @@ from kfp.dsl.pipeline_channel import PipelineChannel
 from vicur_pipelines.tasks import configure_task
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE
-from vicur.config.cluster import ClusterConfig
+from vicur.config.cluster import MODELS, ClusterConfig
+from vicur.config.model_address import MODELS_VARIABLE
 from vicur.stage.table import Needs
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
-MODELS = "/models"  # mount point of the volume with base weights
 _STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _ENDPOINTS = ("MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
@@ -65,8 +65,11 @@ class ConfigurePoolTask:
             hours = cluster.training_timeout_hours if trains else cluster.step_timeout_hours
             kubernetes.set_timeout(task, hours * _HOUR)
         self._add_environment(task, needs)
-        if cluster.models_claim and needs.models:
-            kubernetes.mount_pvc(task, cluster.models_claim, MODELS)
+        if needs.models:
+            for claim, folder in cluster.mounts.items():
+                kubernetes.mount_pvc(task, claim, str(folder))
+            if cluster.models_claim:
+                task.set_env_variable(MODELS_VARIABLE, str(MODELS))
         resources = self._resources(needs)
         task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
         task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
@@ -106,12 +109,15 @@ class ConfigurePoolTask:
             variables.append((secrets.cues, ("VICUR_CUE_API_KEY",)))
         if needs.webhook:
             variables.append((secrets.webhook, ("VICUR_WEBHOOK_URL",)))
+        if needs.hub:
+            variables.append((secrets.hub, ("HF_TOKEN",)))
         for secret, names in variables:
             if secret:
                 kubernetes.use_secret_as_env(task, secret, {name: name for name in names}, optional=True)
         if self.cluster.endpoints:
+            endpoints = (*_ENDPOINTS, "HF_ENDPOINT") if needs.hub else _ENDPOINTS
             kubernetes.use_config_map_as_env(
-                task, self.cluster.endpoints, {name: name for name in _ENDPOINTS}, optional=True
+                task, self.cluster.endpoints, {name: name for name in endpoints}, optional=True
             )
 
 

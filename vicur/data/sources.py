@@ -197,8 +197,9 @@ class RemoteSource(Source[RemoteConfig]):
     def inputs(self, config: RemoteConfig) -> dict[str, Path]:
         return {} if config.hash else {"source": written_listing(config.uri)}
 
-    def cache_token(self, config: RemoteConfig) -> str:
-        return written_listing(config.uri).read_text(encoding="utf-8")
+    def cache_token(self, config: RemoteConfig) -> str | None:
+        # A configured hash is part of the section's identity, so S3 need not be asked.
+        return None if config.hash else written_listing(config.uri).read_text(encoding="utf-8")
 
     def check(self, config: RemoteConfig) -> str:
         if objects_at(config.uri, impatient=True).is_empty():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vicur.config.model_address import ClaimAddress, model_address, mounted
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
 from vicur.config.validation import validated
@@ -16,7 +17,7 @@ def needs_of(config: RunConfig) -> PreflightConfig:
         "namespace": cluster.namespace,
         "trainer": cluster.nodes > 1,
         "queue": cluster.queue or None,
-        "models": [config.base.path, *_teachers(config)],
+        "models": [_in_steps(path, config) for path in (config.base.path, *_teachers(config))],
         "buckets": [config.checkpoints] if config.checkpoints.startswith("s3://") else [],
         "dataset": config.data.model_dump(mode="json"),
         # Only providers that call a server have these.
@@ -34,6 +35,12 @@ def needs_of(config: RunConfig) -> PreflightConfig:
         }
     needs: PreflightConfig = validated(PreflightConfig, values, "the run's configuration")
     return needs
+
+
+def _in_steps(path: str, config: RunConfig) -> str:
+    # Steps see a volume as a folder.
+    address = model_address(path)
+    return str(mounted(address, config.cluster.mounts)) if isinstance(address, ClaimAddress) else path
 
 
 def _teachers(config: RunConfig) -> list[str]:
