@@ -180,6 +180,16 @@ def test_a_package_for_several_nodes_refuses_to_train_on_one() -> None:
     ):
         resolved(preset, Request(nodes=1))
     assert resolved(preset, Request(nodes=3)).cluster.nodes == 3
+    assert resolved(preset, Request(nodes=1, overrides={"cluster.jobs.always": True})).cluster.launches_job
+
+
+def test_a_package_that_launches_jobs_for_one_node_refuses_to_train_in_its_own_pod() -> None:
+    preset = {**PRESET, "cluster": {"jobs": {"always": True}}}
+    with pytest.raises(
+        VicurError, match=r"compiled for a TrainJob \(cluster\.jobs\.always\).*Set cluster\.jobs\.always=true"
+    ):
+        resolved(preset, Request(overrides={"cluster.jobs.always": False}))
+    assert resolved(preset, Request(nodes=1)).cluster.launches_job
 
 
 def test_a_queue_name_that_no_label_can_hold_is_refused() -> None:

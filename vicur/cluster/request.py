@@ -23,6 +23,7 @@ _FIXED = (
     "cluster.namespace",
     "cluster.steps",
     "cluster.gpu_steps",
+    "cluster.cpu_steps",
     "cluster.shared_memory",
     "cluster.queue",
     "cluster.jobs.priority",
@@ -141,12 +142,14 @@ def _keeps_its_settings(section: str) -> bool:
 def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> None:
     # The package fixes whether steps get GPUs, and the time limit and the queue of the training step.
     requested = config.cluster.gpu_count
-    if config.cluster.nodes == 1 < compiled.nodes:
+    if compiled.launches_job and not config.cluster.launches_job:
+        compiled_for = str(compiled.nodes) if compiled.nodes > 1 else "a TrainJob (cluster.jobs.always)"
         raise VicurError(
-            f"1 node is requested, but the package was compiled for {compiled.nodes}: its training step has no time limit and "
+            f"1 node is requested, but the package was compiled for {compiled_for}: its training step has no time limit and "
             "bypasses the queue.",
             where="nodes",
-            remedy="Compile it with cluster.nodes=1; that package takes several nodes, too.",
+            remedy="Set cluster.jobs.always=true under overrides, or compile it with cluster.nodes=1; that package takes several nodes, "
+            "too.",
         )
     if bool(requested) != bool(compiled.gpu_count):
         steps = "with" if compiled.gpu_count else "without"

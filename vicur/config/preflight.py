@@ -35,7 +35,7 @@ class PreflightConfig(Section):
     pool: GpuPool | None = None
     """The nodes of a training."""
     trainer: bool = False
-    """Require Kubeflow Trainer, whose jobs run trainings on several nodes."""
+    """Require Kubeflow Trainer, for trainings that run as TrainJobs."""
     queue: str | None = None
     """Kueue LocalQueue of the trainings."""
     buckets: tuple[str, ...] = ()

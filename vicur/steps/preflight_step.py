@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from vicur.config.cluster import ClusterConfig
 from vicur.config.model_address import MODELS_VARIABLE
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
+from vicur.config.sizes import sized, step_size
 from vicur.config.validation import validated
 from vicur.errors import VicurError
+from vicur.processes.retrying import retried
 from vicur.stage.events import Events
 from vicur.stage.table import STEPS, PipelineConfig, steps_of
 from vicur.steps.parameters import pipeline_parameters
 from vicur.steps.sections import config_of
-from vicur.steps.stage_step import fail, log_to_own_file
+from vicur.steps.stage_step import begin, fail, step_policy
 from vicur.weights import pinned, stage_teachers
 
 LABEL = "preflight"
@@ -32,6 +35,7 @@ CELLS = "cells"
 TRAINING_RESOURCES: Mapping[str, type] = {
     "training_gpus": str,
     "training_cpu": str,
+    "training_cpu_limit": str,
     "training_memory": str,
     "training_selector": dict,
     "training_tolerations": list,
@@ -95,22 +99,24 @@ def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str,
 
 def training_resources(config: RunConfig) -> dict[str, Any]:
     """Return the resources of the training step's pod, as in :data:`TRAINING_RESOURCES`."""
-    pool = config.cluster
-    if pool.nodes > 1:
+    pool = sized(config).cluster
+    if pool.launches_job:
         # The training is a job on other nodes, and this pod only waits for it.
-        values: tuple[Any, ...] = ("0", pool.steps.cpu, pool.steps.memory, {}, [])
+        size = step_size(pool, runs_model=False)
+        values: tuple[Any, ...] = ("0", size.cpu, size.cpu_limit, size.memory, {}, [])
     else:
+        size = step_size(pool, runs_model=True)
         selector, tolerations = dict(pool.node_selector), [taint.model_dump(mode="json") for taint in pool.tolerations]
-        values = (str(pool.gpu_count), pool.gpu_steps.cpu, pool.gpu_steps.memory, selector, tolerations)
+        values = (str(pool.gpu_count), size.cpu, size.cpu_limit, size.memory, selector, tolerations)
     return dict(zip(TRAINING_RESOURCES, values, strict=True))
 
 
 def _write_outputs(prepare: Callable[[], tuple[dict[str, Any], str]], outputs: Mapping[str, str], report: str) -> None:
-    log_to_own_file(LABEL)
+    begin(LABEL)
     events = Events.from_environment(LABEL)
     events.emit("started")
     try:
-        values, text = prepare()
+        values, text = retried(prepare, step_policy(), partial(events.emit, "progress"))
     except VicurError as error:
         events.emit("failed", str(error), retryable=False)
         fail(error)
@@ -132,7 +138,7 @@ def _stage_ahead(config: PipelineConfig) -> None:
 
 def _require_trainable(config: RunConfig) -> None:
     # A training would find these problems hours later. It runs in the same image as this step.
-    if config.cluster.nodes > 1:
+    if config.cluster.launches_job:
         require_common_place(config.checkpoints)
     for cell in config.cells():
         require_trainable_on(cell.training, config.cluster)

@@ -58,7 +58,7 @@ class KubernetesApi:
         raise VicurError(
             "this cluster has no TrainJobs.",
             where=f"{GROUP}/{VERSION}",
-            remedy="Install Kubeflow Trainer 2, or train on one node (cluster.nodes: 1).",
+            remedy="Install Kubeflow Trainer 2, or train in the step's own pod (cluster.nodes=1, cluster.jobs.always=false).",
         )
 
     def job(self, name: str, give_up: float | None = None) -> Json | None:

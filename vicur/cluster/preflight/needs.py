@@ -15,7 +15,7 @@ def needs_of(config: RunConfig) -> PreflightConfig:
     cluster, provider = config.cluster, config.cues.provider
     values: dict[str, Any] = {
         "namespace": cluster.namespace,
-        "trainer": cluster.nodes > 1,
+        "trainer": cluster.launches_job,
         "queue": cluster.queue or None,
         "models": [_in_steps(path, config) for path in (config.base.path, *_teachers(config))],
         "buckets": [config.checkpoints] if config.checkpoints.startswith("s3://") else [],
