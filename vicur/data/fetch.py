@@ -106,7 +106,8 @@ def _fetch_one(wanted: RemoteFile, objects: Objects, folder: Path, parts: Path, 
             raise VicurError(
                 f"is damaged: it does not have the content of {wanted.path!r}.",
                 where=f"{objects.address}/{wanted.key}",
-                remedy="Delete it there, and upload it again from a machine that has the right file.",
+                remedy="Delete it there, and upload it again from a machine that has the right file"
+                f"{' (dvc push)' if wanted.md5 else ''}.",
             )
         # Only complete and verified files are moved to the folder.
         file.parent.mkdir(parents=True, exist_ok=True)
