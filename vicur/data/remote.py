@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from vicur.data.fetch import RemoteFile, require_paths
 from vicur.errors import VicurError
-from vicur.stage.session import scratch_folder
+from vicur.storage.scratch import scratch_folder
 from vicur.storage.folders import new_file
 from vicur.storage.object_store import Objects, StoredObject, objects_at
 

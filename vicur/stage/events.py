@@ -60,10 +60,10 @@ class Events:
         path = os.environ.get("VICUR_EVENTS")
         return cls(stage, Path(path) if path else None)
 
-    def emit(self, status: Status, text: str = "", **fields: Any) -> None:
-        """Record an event."""
+    def emit(self, status: Status, text: str = "", *, logged_as: str = "", **fields: Any) -> None:
+        """Record an event. ``logged_as`` replaces the status in the log."""
         event = Event(stage=self.stage, status=status, time=time.time(), text=text, **fields)
-        self._log(event)
+        self._log(event, logged_as or status)
         if self._path is None:
             return
         line = event.model_dump_json(exclude_none=True) + "\n"
@@ -83,10 +83,10 @@ class Events:
         self._last_progress = now
         self.emit("progress", text, done=done, total=total)
 
-    def _log(self, event: Event) -> None:
+    def _log(self, event: Event, status: str) -> None:
         if event.done is None or event.total is None:
             self._log_held_back()
-            log.info("%s: %s %s", self.stage, event.status, event.text)
+            log.info("%s: %s %s", self.stage, status, event.text)
             return
         self._held_back = f"{event.done}/{event.total} {event.text}".rstrip()
         if event.done == event.total or time.monotonic() - self._last_logged >= _LOG_SECONDS:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
+from vicur.errors import VicurError
 from vicur.storage.folders import new_file
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class Backlog:
                     with self.file.open("rb") as rest:
                         rest.seek(self._start)
                         shutil.copyfileobj(rest, stream)
-        except OSError as error:
+        except (OSError, VicurError) as error:
             self._lose(len(self._memory), error)
         else:
             self._in_file += len(self._memory)
@@ -96,7 +97,7 @@ class Backlog:
         self._in_file += 1
         self._end += len(line)
 
-    def _lose(self, count: int, error: OSError) -> None:
+    def _lose(self, count: int, error: Exception) -> None:
         if not self.lost:
             log.warning("Metrics for MLflow are lost: %s cannot be written (%s).", self.file, error)
         self.lost += count

@@ -153,7 +153,7 @@ def mlflow_errors(uri: str) -> Iterator[None]:
 
         if not isinstance(error, MlflowException):
             raise
-        raise _converted(error, uri) from error
+        raise readable(error, uri) from error
 
 
 def _cause(error: Exception) -> str:
@@ -162,7 +162,8 @@ def _cause(error: Exception) -> str:
     return match[1] if match else str(error)
 
 
-def _converted(error: Exception, uri: str) -> VicurError:
+def readable(error: Exception, uri: str) -> VicurError:
+    """Convert an MLflow exception to an error with the server's address, the reason and a remedy."""
     reason = redacted(_cause(error)).strip().splitlines()[0]
     code = str(getattr(error, "error_code", ""))
     if code in _UNAUTHENTICATED:
