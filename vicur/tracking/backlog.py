@@ -37,10 +37,9 @@ class Backlog:
         file: for the records that memory has no room for. It is deleted once all of them have been read.
     """
 
-    def __init__(self, file: Path, in_memory: int = _IN_MEMORY) -> None:
+    def __init__(self, file: Path) -> None:
         self.file = file
         self.lost = 0
-        self._limit = in_memory
         self._memory: deque[Record] = deque()
         self._in_file = 0  # unread lines
         self._start = self._end = 0  # offsets of the unread lines
@@ -50,7 +49,7 @@ class Backlog:
 
     def add(self, record: Record) -> None:
         """Append a record."""
-        if not self._in_file and len(self._memory) < self._limit:
+        if not self._in_file and len(self._memory) < _IN_MEMORY:
             self._memory.append(record)
         else:
             self._append(record)
@@ -106,12 +105,14 @@ class Backlog:
         try:
             with self.file.open("rb") as stream:
                 stream.seek(self._start)
-                for line in islice(stream, self._limit):
+                for line in islice(stream, _IN_MEMORY):
                     self._memory.append(Record(**json.loads(line)))
                     self._in_file -= 1
                     self._start += len(line)
         except (OSError, ValueError, TypeError) as error:
-            log.warning("%d records of metrics for MLflow are lost: %s is damaged (%s).", self._in_file, self.file, error)
+            log.warning(
+                "%d records of metrics for MLflow are lost: %s is damaged (%s).", self._in_file, self.file, error
+            )
             self.lost += self._in_file
             self._in_file = 0
         if not self._in_file:

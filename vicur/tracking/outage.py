@@ -23,6 +23,11 @@ class Outage:
         self._since: float | None = None
         self._lock = threading.Lock()
 
+    @property
+    def lasts(self) -> bool:
+        """Whether the last request failed."""
+        return self._since is not None
+
     def begins(self, error: Exception) -> None:
         """Report that a request failed because MLflow does not respond."""
         with self._lock:
@@ -30,7 +35,9 @@ class Outage:
                 return
             self._since = time.monotonic()
         reason = redacted(str(error)).splitlines()[0]
-        log.warning("MLflow at %s is unavailable (%s). The stage continues, and sends its metrics later.", self._uri, reason)
+        log.warning(
+            "MLflow at %s is unavailable (%s). The stage continues, and sends its metrics later.", self._uri, reason
+        )
 
     def ends(self) -> None:
         """Report that a request has succeeded."""

@@ -33,7 +33,7 @@ _LONGEST_RETRY_SECONDS = 60.0
 _RECORDS = 100
 _ROWS = 500  # MLflow accepts 1,000 in a request
 # MLflow's own retries would block a request for a minute, and with it the end of a stage.
-_NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 
 
 class MetricSender:
@@ -69,6 +69,7 @@ class MetricSender:
             self._names = names or self._names
             for record in records:
                 self._backlog.add(record)
+            self._changed.notify_all()
             if self._thread is None and not self._refused:
                 self._thread = threading.Thread(target=self._run, name="mlflow-metrics", daemon=True)
                 self._thread.start()
@@ -106,7 +107,8 @@ class MetricSender:
                 self._report_unsent()
 
     def _report_unsent(self) -> None:
-        self._backlog.save()
+        if self._backlog:
+            self._backlog.save()
         if count := len(self._backlog):
             log.warning(
                 "MLflow did not get the metrics of %d steps. They are in %s, one JSON object per line.",
@@ -138,7 +140,11 @@ class MetricSender:
         return self._closed or self._refused or self._error is not None
 
     def _is_due(self) -> bool:
-        return self._is_stopped or self._wanted > self._attempted or (bool(self._backlog) and time.monotonic() >= self._next)
+        return (
+            self._is_stopped
+            or self._wanted > self._attempted
+            or (bool(self._backlog) and time.monotonic() >= self._next)
+        )
 
     def _attempt(self) -> None:
         from mlflow.exceptions import MlflowException
@@ -158,7 +164,7 @@ class MetricSender:
                 self._pause = min(2 * self._pause, _LONGEST_RETRY_SECONDS)
             elif isinstance(error, MlflowException) and is_refusal(error):
                 reason = redacted(str(error)).splitlines()[0]
-                log.error("MLflow refuses the metrics (%s). They are not sent again. The stage continues.", reason)  # noqa: TRY400
+                log.error("MLflow refuses the metrics (%s). They are not sent again. The stage continues.", reason)
                 self._refused = True
             else:
                 # A defect in the caller, which must not go unnoticed.
@@ -170,7 +176,7 @@ class MetricSender:
             records = self._backlog.oldest(_RECORDS)
         if not records:
             return False
-        with environment(**_NO_RETRIES):
+        with environment(**NO_RETRIES):
             if self._stored is None and any(record.once for record in records):
                 self._stored = last_step(self._client, self._run_id, self._names)
             count, rows = _fitting(records, -1 if self._stored is None else self._stored)

@@ -24,7 +24,7 @@ from vicur.tracking.backlog import Record
 from vicur.tracking.mlflow import environment, is_refusal, is_transient, readable
 from vicur.tracking.outage import Outage
 from vicur.tracking.records import flattened, log_dataset, log_params, log_tags
-from vicur.tracking.sender import MetricSender
+from vicur.tracking.sender import NO_RETRIES, MetricSender
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,10 +88,12 @@ class Tracker:
 
     def _close_run(self, status: Status) -> None:
         try:
-            self._send(lambda client, run_id: client.set_terminated(run_id, status))
+            # A server that was away until now has had its time.
+            with environment(**(NO_RETRIES if self._outage.lasts else {})):
+                self._send(lambda client, run_id: client.set_terminated(run_id, status))
         except VicurError as error:
             # The stage's result is complete, and only this record of it is missing.
-            log.error("The MLflow run could not be closed as %s: %s", status, error)  # noqa: TRY400
+            log.error("The MLflow run could not be closed as %s: %s", status, error)
 
     def params(self, params: Mapping[str, Any]) -> None:
         """Log parameters: nested ones under dotted names, secrets masked."""
@@ -141,9 +143,7 @@ class Tracker:
         records = map(json.loads, self._jsonl.read_text(encoding="utf-8").splitlines())
         return max((record["step"] for record in records if not record.keys().isdisjoint(names)), default=-1)
 
-    def _queue(
-        self, rows: Sequence[tuple[int, Mapping[str, float]]], *, once: bool, names: Sequence[str] = ()
-    ) -> None:
+    def _queue(self, rows: Sequence[tuple[int, Mapping[str, float]]], *, once: bool, names: Sequence[str] = ()) -> None:
         if self._sender is not None:
             now = int(time.time() * 1000)
             # The file of a worker process has null for values that are not finite.
