@@ -13,15 +13,24 @@ from kfp.dsl.pipeline_channel import PipelineChannel
 from vicur_pipelines.tasks import configure_task
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE
-from vicur.config.cluster import ClusterConfig
+from vicur.config.cluster import DEFAULT_RETRIES, ClusterConfig
 from vicur.config.sizes import step_size
 from vicur.stage.table import Needs
+from vicur.steps.stage_step import RETRIES
+from vicur.tracking import injected
+
+
+def _same(*names: str) -> dict[str, str]:
+    """Return variables that are called like their keys in a secret or ConfigMap."""
+    return {name: name for name in names}
+
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
 MODELS = "/models"  # mount point of the volume with base weights
-_STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-_TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-_ENDPOINTS = ("MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
+_STORAGE = _same("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+# Keys are MLflow's names. The variables are ours, because KFP's MLflow plugin sets MLflow's.
+_TRACKING = {injected.NAMES[name]: name for name in (injected.USERNAME, injected.PASSWORD)}
+_ENDPOINTS = {injected.NAMES[injected.URI]: injected.URI, **_same("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")}
 _HOUR = 3600
 
 
@@ -102,20 +111,20 @@ class ConfigurePoolTask:
         )
 
     def _add_environment(self, task: dsl.PipelineTask, needs: Needs) -> None:
+        if self.cluster.retries != DEFAULT_RETRIES:
+            task.set_env_variable(RETRIES, str(self.cluster.retries))
         secrets = self.cluster.secrets
         # Least privilege: only the steps that call the cue model or the webhook get their secrets.
         variables = [(secrets.storage, _STORAGE), (secrets.tracking, _TRACKING)]
         if needs.cue_key:
-            variables.append((secrets.cues, ("VICUR_CUE_API_KEY",)))
+            variables.append((secrets.cues, _same("VICUR_CUE_API_KEY")))
         if needs.webhook:
-            variables.append((secrets.webhook, ("VICUR_WEBHOOK_URL",)))
+            variables.append((secrets.webhook, _same("VICUR_WEBHOOK_URL")))
         for secret, names in variables:
             if secret:
-                kubernetes.use_secret_as_env(task, secret, {name: name for name in names}, optional=True)
+                kubernetes.use_secret_as_env(task, secret, names, optional=True)
         if self.cluster.endpoints:
-            kubernetes.use_config_map_as_env(
-                task, self.cluster.endpoints, {name: name for name in _ENDPOINTS}, optional=True
-            )
+            kubernetes.use_config_map_as_env(task, self.cluster.endpoints, _ENDPOINTS, optional=True)
 
 
 def _pass_into_loops(task: dsl.PipelineTask, *values: Any) -> None:

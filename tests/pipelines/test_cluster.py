@@ -22,6 +22,8 @@ from vicur.config.cluster import ClusterConfig, StepResources
 from vicur.config.loading import load_settings
 from vicur.config.run import RunConfig
 from vicur.steps.preflight_step import TRAINING_RESOURCES, graph_parameters
+from vicur.steps.stage_step import RETRIES
+from vicur.tracking.injected import PLUGIN
 
 POOLS = ClusterConfig(
     gpu_count=4,
@@ -135,6 +137,36 @@ def test_each_secret_goes_only_to_the_steps_that_need_it(package: Any) -> None:
     assert holders["vicur-cue"] == {"exec-preflight", "exec-extract"}
     assert holders["vicur-webhook"] == {"exec-outcome"}
     assert holders["vicur-s3"] == holders["vicur-mlflow"] == set(platform)
+
+
+def variables(settings: dict[str, Any]) -> dict[str, str]:
+    """Names of the variables that a step reads from secrets and ConfigMaps, each with its key."""
+    sources = [*settings.get("secretAsEnv", []), *settings.get("configMapAsEnv", [])]
+    keys = [pair for each in sources for pair in each["keyToEnv"]]
+    named = {pair["envVar"]: pair.get("secretKey") or pair["configMapKey"] for pair in keys}
+    return {**named, **{each["name"]: "" for each in settings.get("fieldPathAsEnv", [])}}
+
+
+def test_no_step_sets_a_variable_of_kfps_mlflow_plugin(package: Any) -> None:
+    graph, platform = package
+    for name, each in graph["deploymentSpec"]["executors"].items():
+        plain = {variable["name"] for variable in each["container"].get("env", [])}
+        # Beside a plain value of the plugin, a value from a secret makes the pod invalid.
+        assert not (plain | variables(platform[name]).keys()) & set(PLUGIN)
+        assert variables(platform[name])["VICUR_MLFLOW_URI"] == "MLFLOW_TRACKING_URI"
+        assert variables(platform[name])["VICUR_MLFLOW_PASSWORD"] == "MLFLOW_TRACKING_PASSWORD"  # noqa: S105
+
+
+def test_steps_know_the_number_of_retries_if_it_is_not_the_default(package: Any, tmp_path: Path) -> None:
+    def retries(graph: dict[str, Any]) -> set[str]:
+        containers = [each["container"] for each in graph["deploymentSpec"]["executors"].values()]
+        return {
+            variable["value"] for each in containers for variable in each.get("env", []) if variable["name"] == RETRIES
+        }
+
+    assert retries(package[0]) == {"5"}
+    compiler.Compiler().compile(cluster_pipeline(code_versions(), RunConfig()), str(tmp_path / "p.yaml"))
+    assert retries(next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))) == set()
 
 
 def test_steps_that_read_folders_mount_the_volume_that_preflight_checks(package: Any) -> None:

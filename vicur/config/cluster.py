@@ -22,6 +22,8 @@ from vicur.config.kubernetes import (
 )
 from vicur.config.section import Section
 
+DEFAULT_RETRIES = 3
+
 
 class StepResources(Section):
     """Resources of a step. Unset fields follow from the base model (:mod:`vicur.config.sizes`)."""
@@ -117,10 +119,11 @@ class ClusterConfig(Section):
     """Time limit of a step other than training."""
     training_timeout_hours: int = Field(default=168, ge=1, le=8760)
     """Time limit of an attempt at training."""
-    retries: int = Field(default=3, ge=0, le=20)
-    """Number of retries of a failed step. A training resumes from its last checkpoint."""
+    retries: int = Field(default=DEFAULT_RETRIES, ge=0, le=20)
+    """Number of retries of a step: by the step itself after a temporary failure, and by Kubeflow Pipelines if its pod is lost. A training
+    resumes from its last checkpoint."""
     backoff: Duration = "60s"
-    """Pause before the first retry; it doubles with each."""
+    """Pause of Kubeflow Pipelines before its first retry; it doubles with each. The step itself waits 10 to 20 s before its first."""
     autoscaled: bool = False
     """Set this if the cluster adds nodes on demand, so that none needs to exist when a run starts."""
     namespace: ObjectName = "vicur"

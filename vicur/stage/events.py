@@ -55,10 +55,10 @@ class Events:
         path = os.environ.get("VICUR_EVENTS")
         return cls(stage, Path(path) if path else None)
 
-    def emit(self, status: Status, text: str = "", **fields: Any) -> None:
-        """Record an event."""
+    def emit(self, status: Status, text: str = "", *, logged_as: str = "", **fields: Any) -> None:
+        """Record an event. ``logged_as`` replaces the status in the log."""
         event = Event(stage=self.stage, status=status, time=time.time(), text=text, **fields)
-        log.info("%s: %s %s", self.stage, status, text)
+        log.info("%s: %s %s", self.stage, logged_as or status, text)
         if self._path is None:
             return
         line = event.model_dump_json(exclude_none=True) + "\n"

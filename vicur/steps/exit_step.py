@@ -20,7 +20,7 @@ from vicur.errors import VicurError
 from vicur.redaction import redacted
 from vicur.stage.events import Events
 from vicur.stage.session import run_id_from_environment
-from vicur.steps.stage_step import log_to_own_file
+from vicur.steps.stage_step import begin
 from vicur.tracking.runs import finish_pipeline, metric_total
 from vicur.tracking.tracker import Status
 
@@ -40,7 +40,7 @@ def run_exit_step(state: str, message: str | None, tracking: Mapping[str, Any], 
     In a cluster, also remove training jobs that the run left behind, and record the GPU-hours of its pods and their cost. ``state`` and
     ``message`` are those of the platform; ``pool`` has settings of the section ``cluster``.
     """
-    log_to_own_file(LABEL)
+    begin(LABEL)
     run_id, problems = run_id_from_environment(), list[str]()
     message = None if message is None else redacted(message)
 

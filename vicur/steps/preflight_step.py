@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from vicur.config.run import RunConfig
 from vicur.config.sizes import sized, step_size
 from vicur.config.validation import validated
 from vicur.errors import VicurError
+from vicur.processes.retrying import retried
 from vicur.stage.events import Events
 from vicur.stage.table import STEPS, PipelineConfig, steps_of
 from vicur.steps.parameters import pipeline_parameters
 from vicur.steps.sections import config_of
-from vicur.steps.stage_step import fail, log_to_own_file
+from vicur.steps.stage_step import begin, fail, step_policy
 
 LABEL = "preflight"
 CELLS = "cells"
@@ -102,11 +104,11 @@ def training_resources(config: RunConfig) -> dict[str, Any]:
 
 
 def _write_outputs(prepare: Callable[[], tuple[dict[str, Any], str]], outputs: Mapping[str, str], report: str) -> None:
-    log_to_own_file(LABEL)
+    begin(LABEL)
     events = Events.from_environment(LABEL)
     events.emit("started")
     try:
-        values, text = prepare()
+        values, text = retried(prepare, step_policy(), partial(events.emit, "progress"))
     except VicurError as error:
         events.emit("failed", str(error), retryable=False)
         fail(error)
