@@ -79,7 +79,7 @@ def check_quotas(
                 short.append(
                     Finding(
                         "warning",
-                        f"{where} has {amount_text(name, left)} of {amount_text(name, hard[need.key])} left, but {need.reason}",
+                        f"{where} has {amount_text(name, left).split()[0]} of {amount_text(name, hard[need.key])} left, but {need.reason}",
                         "The cluster rejects the run's pods until other pods end. Wait for them, or have the quota raised.",
                     )
                 )
@@ -90,9 +90,10 @@ def check_quotas(
 def _needs(pool: GpuPool | None, steps: Sequence[StepRequest]) -> Iterator[_Need]:
     if pool is not None:
         gpus = Decimal(pool.gpus * pool.nodes)
-        reason = f"{amount_text(pool.resource, gpus)} are required"
+        reason = f"{gpus} are required"
         yield _Need(f"requests.{pool.resource}", pool.resource, gpus, reason, "Request fewer GPUs (cluster.gpu_count)")
     for step in steps:
+        pods = "each pod" if step.pods == 1 else f"the total of the {step.pods} pods"
         requests, bounds = (times(amounts(step), step.pods) for amounts in (requested, limited))
         for prefix, verb, of_step in (
             ("", "requests", requests),
@@ -100,7 +101,7 @@ def _needs(pool: GpuPool | None, steps: Sequence[StepRequest]) -> Iterator[_Need
             ("limits.", "has a limit of", bounds),
         ):
             for name in ("cpu", "memory"):
-                reason = f"each pod of {steps_text(step)} {verb} {amount_text(name, of_step[name])}"
+                reason = f"{pods} of {steps_text(step)} {verb} {amount_text(name, of_step[name])}"
                 yield _Need(f"{prefix}{name}", name, of_step[name], reason, f"Lower {step.setting}.{name}")
 
 
