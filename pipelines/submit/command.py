@@ -14,15 +14,8 @@ from vicur.commands.common import SetOption
 from vicur.errors import VicurError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from vicur_pipelines.submit.follow import Ending
     from vicur_pipelines.submit.packaged import Package
     from vicur_pipelines.submit.server import Server
-
-TERMINATED = 3
-"""Exit status of a run that was terminated."""
-INTERRUPTED = 130
-"""Exit status after Ctrl-C. The run continues."""
 
 
 def submit(
@@ -108,8 +101,8 @@ def submit(
       vicur submit --follow 5f0c5a0e-6b2b-4f0e-9d3b-2f1f7a3f1f11
     """
     from rich.console import Console
+    from vicur_pipelines.submit.output import follow_run, terminate_run
     from vicur_pipelines.submit.server import connect
-    from vicur_pipelines.submit.start import terminate as terminate_run
 
     _refuse_ignored_options(package, config, overrides, image, follow, terminate)
     console = Console()
@@ -117,9 +110,8 @@ def submit(
         server = connect(endpoint, namespace, token, ca_cert)
         if terminate is not None:
             terminate_run(server, terminate)
-            typer.echo(f"Run {terminate} is being terminated; its exit step still runs.")
             return
-        raise typer.Exit(_follow(server, str(follow), console, every))
+        raise typer.Exit(follow_run(server, str(follow), console, every))
     with tempfile.TemporaryDirectory() as folder:
         chosen = _package(package, Path(folder), config, overrides, image, pipeline)
         values = _values(chosen, parameters)
@@ -128,7 +120,7 @@ def submit(
     if no_follow:
         typer.echo(f"Follow it: vicur submit --follow {run_id}")
         return
-    raise typer.Exit(_follow(server, run_id, console, every))
+    raise typer.Exit(follow_run(server, run_id, console, every))
 
 
 def _refuse_ignored_options(
@@ -204,30 +196,3 @@ def _start(
     run_id = start(server, version, name, experiment, values, service_account)
     typer.echo(f"Run {run_id} ({name}): {server.run_url(run_id)}")
     return run_id
-
-
-def _follow(server: Server, run_id: str, console: Console, every: float) -> int:
-    """Follow a run and return the exit status for its end."""
-    from vicur_pipelines.submit.follow import follow
-
-    try:
-        ending = follow(server, run_id, console, every)
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\nThe run continues. Follow it: vicur submit --follow {run_id}\n"
-            f"Terminate it: vicur submit --terminate {run_id}"
-        )
-        return INTERRUPTED
-    _print_end(server, run_id, ending)
-    return {"SUCCEEDED": 0, "CANCELED": TERMINATED}.get(ending.state, 1)
-
-
-def _print_end(server: Server, run_id: str, ending: Ending) -> None:
-    states = {"SUCCEEDED": "has succeeded", "FAILED": "has failed", "CANCELED": "was terminated"}
-    steps = f" in {', '.join(ending.failed)}" if ending.failed and ending.state != "SUCCEEDED" else ""
-    typer.echo(f"Run {run_id} {states.get(ending.state, 'was skipped')}{steps}: {server.run_url(run_id)}")
-    if ending.message:
-        typer.echo(ending.message)
-    if ending.state == "FAILED":
-        space = server.namespace or "<namespace of the runs>"
-        typer.echo(f"Logs: kubectl logs -n {space} -l pipeline/runid={run_id} --prefix --tail=50 --all-containers")
