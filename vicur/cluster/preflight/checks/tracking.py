@@ -16,6 +16,7 @@ from vicur.tracking.mlflow import public_address, sqlite_file, tracking_uri
 OLDEST = (3, 5)
 """Oldest supported release of an MLflow server."""
 _SECONDS = 10
+_RUN = "MLFLOW_RUN_ID"
 
 
 @check("tracking", topic="services", scope="laptop")
@@ -26,6 +27,34 @@ def _tracking(target: Target) -> Finding:
 @check("tracking for all", topic="services")
 def _shared_tracking(target: Target) -> Finding:
     return shared_tracking(target.tracking)
+
+
+@check("MLflow run", topic="services", places=("step",), when=lambda _: bool(os.environ.get(_RUN)))
+def _writable_run(target: Target) -> Finding:
+    return writable_run(target.tracking)
+
+
+def writable_run(config: TrackingConfig) -> Finding:
+    """Check that this account may write to the run that the platform started for this step, as it did for the others."""
+    from mlflow.entities import RunTag
+
+    from vicur.tracking.mlflow import connect, mlflow_errors
+
+    client, run = connect(config), os.environ[_RUN]
+    try:
+        with mlflow_errors(public_address(config)):
+            # What the stages call. Another user than the run's may be refused only here.
+            client.log_batch(run, tags=[RunTag("vicur.preflight", "ok")])
+    except VicurError as error:
+        if error.retryable:
+            raise
+        raise VicurError(
+            f"the run {run}, which Kubeflow Pipelines started, cannot be written: {error.problem}",
+            where=public_address(config),
+            remedy="Let the steps be the user of KFP's MLflow plugin (give the secrets vicur-mlflow and kfp-mlflow-credentials the same "
+            "user and password), or set injectUserEnvVars of the plugin to false.",
+        ) from error
+    return Finding("ok", f"the run {run}, which Kubeflow Pipelines started, can be written")
 
 
 def tracking(config: TrackingConfig) -> Finding:
