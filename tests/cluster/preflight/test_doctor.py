@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calling import Command, caller
-from tests.cluster.preflight.doubles import KubernetesDouble, openai_double, serving
+from tests.cluster.preflight.doubles import KubernetesDouble, node, openai_double, serving
 from tests.tracking.server import Server
 from vicur.cluster.preflight import needs_of, run_preflight, step_checks
 from vicur.config.preflight import PreflightConfig
@@ -169,7 +169,7 @@ def test_first_step_passes_with_a_table(server: Server, cue: str, capsys: pytest
 def test_first_step_fails_and_names_the_failed_checks(
     server: Server, cue: str, kubernetes: KubernetesDouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kubernetes.nodes = []
+    kubernetes.nodes = [node("cpu", gpus=0)]
     with pytest.raises(VicurError, match=r"1 failed: gpu pool\.") as caught:
         run_preflight(config(cue), TrackingConfig(uri=server.uri))
     assert "table above" in caught.value.remedy

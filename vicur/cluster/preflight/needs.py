@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vicur.cluster.preflight.requests import step_requests
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
 from vicur.config.validation import validated
@@ -15,6 +16,9 @@ def needs_of(config: RunConfig) -> PreflightConfig:
     values: dict[str, Any] = {
         "namespace": cluster.namespace,
         "trainer": cluster.launches_job,
+        "steps": step_requests(config),
+        "autoscaled": cluster.autoscaled,
+        "endpoints": cluster.endpoints,
         "queue": cluster.queue or None,
         "models": [config.base.path, *_teachers(config)],
         "buckets": [config.checkpoints] if config.checkpoints.startswith("s3://") else [],

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import urllib.request
-from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -109,12 +107,17 @@ def allowed_hosts_remedy(address: str) -> str:
 
 
 def server_release(uri: str) -> str | None:
-    """Return the release that a server reports at ``/version``, or ``None``. No credentials are sent."""
+    """Return the release that a server reports at ``/version``, or ``None``. With basic auth, MLflow tells it to its users only."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
     parts = urlsplit(uri)
-    clean = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/version"
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
     try:
-        with urllib.request.urlopen(clean, timeout=_SECONDS) as response:  # noqa: S310 (connect() accepts only HTTP addresses)
-            text = response.read(64).decode(errors="replace").strip()
-    except (OSError, ValueError, HTTPException):
+        # MLflow's own request has its credentials and certificates. They are not sent to another host that it is redirected to.
+        response = http_request(get_default_host_creds(address), "/version", "GET", max_retries=0, timeout=_SECONDS)
+    except (MlflowException, OSError, ValueError):
         return None
+    text = response.text[:64].strip() if response.ok else ""
     return text if text[:1].isdigit() else None
