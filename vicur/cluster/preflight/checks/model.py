@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from vicur.cluster.preflight.check import Finding, Target
-from vicur.cluster.preflight.mounts import unless_mounted_in_steps
+from vicur.cluster.preflight.elsewhere import unless_mounted_in_steps
 from vicur.cluster.preflight.registry import check
 from vicur.config.base import SHIPPED, model_folder
 from vicur.config.model_address import MODELS_VARIABLE, ModelAddress, model_address, models_folder
