@@ -15,7 +15,6 @@ from vicur.cluster.preflight import needs_of, run_preflight
 from vicur.cluster.request import Request, resolved
 from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.config.ablation import AblationConfig
-from vicur.config.cluster import ClusterConfig
 from vicur.config.model_address import MODELS_VARIABLE
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
@@ -89,7 +88,7 @@ def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str,
     def prepare() -> tuple[dict[str, Any], str]:
         config = config_of(parameters)
         _require_installed(config)
-        config = pinned(config, ClusterConfig().mounts)
+        config = pinned(config, config.cluster.mounts)
         _stage_ahead(config)
         # KFP requires every output of a component, also those of the other pipeline's steps.
         return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, _description(config)

@@ -31,7 +31,12 @@ def model(path: str) -> Finding:
         address = model_address(path)
     except ValueError as error:
         return Finding("failed", f"{path} {error}", "Correct base.path or the teacher's path.")
-    return _at(address) if isinstance(address, ModelAddress) else _folder(path)
+    if not isinstance(address, ModelAddress):
+        return _folder(path)
+    try:
+        return _at(address)
+    except VicurError as error:
+        return Finding("failed", f"{error.where}: {error.problem}", error.remedy, error.retryable)
 
 
 def _at(address: ModelAddress) -> Finding:
