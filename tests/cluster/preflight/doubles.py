@@ -126,9 +126,10 @@ class KubernetesDouble:
         token: required bearer token.
         minor: minor release of the cluster.
         groups: versions by API group.
-        quotas: resource quotas of the namespace ``vicur``.
+        namespace: namespace of the run.
+        quotas: resource quotas of that namespace.
         limits: limit ranges of that namespace.
-        pods: pods of all namespaces; those of ``vicur`` are the same.
+        pods: pods of all namespaces; those of the run's namespace are the same.
         queues: LocalQueues of that namespace.
         cluster_queues: ClusterQueues.
         config_maps: data of ConfigMaps by namespace and name.
@@ -140,6 +141,7 @@ class KubernetesDouble:
     def __init__(self) -> None:
         self.token = "kube-0815"  # noqa: S105 (of the double)
         self.minor = "33+"
+        self.namespace = "vicur"
         self.groups = {
             "argoproj.io": ["v1alpha1"],
             "trainer.kubeflow.org": ["v1alpha1"],
@@ -173,13 +175,13 @@ class KubernetesDouble:
             return 200, {"groups": [_group(name, versions) for name, versions in self.groups.items()]}
         if (method, path) == ("GET", "/api/v1/nodes"):
             return self._list("", "nodes", self._selected(query.get("labelSelector", "")), query)
-        if (method, path) == ("GET", "/api/v1/namespaces/vicur/resourcequotas"):
+        if (method, path) == ("GET", f"/api/v1/namespaces/{self.namespace}/resourcequotas"):
             return self._list("", "resourcequotas", self.quotas)
-        if (method, path) == ("GET", "/api/v1/namespaces/vicur/limitranges"):
+        if (method, path) == ("GET", f"/api/v1/namespaces/{self.namespace}/limitranges"):
             return self._list("", "limitranges", self.limits)
         if (method, path) == ("GET", "/api/v1/pods"):
             return self._list("", "pods of all namespaces", self.pods, query)
-        if (method, path) == ("GET", "/api/v1/namespaces/vicur/pods"):
+        if (method, path) == ("GET", f"/api/v1/namespaces/{self.namespace}/pods"):
             return self._list("", "pods", self.pods, query)
         if method == "GET" and (found := re.fullmatch(r"/api/v1/namespaces/([^/]+)/configmaps/([^/]+)", path)):
             return self._get("", "configmaps", self.config_maps, found.groups(), lambda data: {"data": data})
@@ -187,7 +189,7 @@ class KubernetesDouble:
             return self._get("apps", "deployments", self.deployments, found.groups(), _deployment)
         if method == "GET" and (found := re.fullmatch(r"/apis/kueue.x-k8s.io/v1beta2/clusterqueues/([^/]+)", path)):
             return self._get("kueue.x-k8s.io", "clusterqueues", self.cluster_queues, found[1], lambda each: each)
-        if (method, path) == ("GET", "/apis/kueue.x-k8s.io/v1beta2/namespaces/vicur/localqueues"):
+        if (method, path) == ("GET", f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{self.namespace}/localqueues"):
             return self._list("kueue.x-k8s.io", "localqueues", self.queues)
         if (method, path) == ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"):
             spec = json.loads(body)["spec"]

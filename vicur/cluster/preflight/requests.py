@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from vicur.config.cluster import ClusterConfig
-from vicur.config.run import RunConfig
 from vicur.config.sizes import sized, step_size
-from vicur.stage.table import steps_of
+from vicur.stage.table import PipelineConfig, steps_of
 
 _AROUND = ("preflight", "outcome")
 """Steps of a package besides those of the table."""
 
 
-def step_requests(config: RunConfig) -> list[dict[str, Any]]:
+def step_requests(config: PipelineConfig) -> list[dict[str, Any]]:
     """Return the requests of all steps, as values of :class:`~vicur.config.preflight.StepRequest`, equal ones together."""
     cluster = sized(config).cluster
     steps: list[tuple[str, dict[str, Any]]] = [(name, _plain(cluster)) for name in _AROUND]
