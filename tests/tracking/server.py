@@ -91,6 +91,11 @@ class Server:
                 time.sleep(0.2)
         raise TimeoutError((self.folder / "server.log").read_text())
 
+    def ensure_started(self) -> None:
+        """Start the server again if a test has left it stopped."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+
     def stop(self) -> None:
         atexit.unregister(self.stop)
         if self.process is not None and self.process.poll() is None:
