@@ -58,7 +58,8 @@ def _require_no_teacher(config: TrainConfig, method: Method) -> None:
                 config,
                 setting,
                 f"the objective {kind} {_learns_from(method.objective)}, so it cannot use the {setting} {value}.",
-                f"Remove training.{setting}: training.{setting}=null {_NOT_FOR_THIS_METHOD}, or choose an objective that distils, such as k1.",
+                f"Remove training.{setting}: training.{setting}=null {_NOT_FOR_THIS_METHOD}, "
+                "or choose an objective that distils, such as k1.",
             )
 
 
