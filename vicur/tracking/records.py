@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-# MLflow's REST API accepts at most 1,000 metrics, 100 parameters and 100 tags in one log-batch request.
-_METRICS = 500
+# MLflow's REST API accepts at most 100 parameters and 100 tags in one log-batch request.
 _ROWS = 100
 
 
@@ -62,17 +61,6 @@ def log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None
 def log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
     """Log metrics in one request, which MLflow stores entirely or not at all."""
     client.log_batch(run_id, metrics=metrics)
-
-
-def batch_size(pending: Sequence[Metric]) -> int:
-    """Return how many of the first metrics fit into one request without splitting a step."""
-    if len(pending) <= _METRICS:
-        return len(pending)
-    cut = _METRICS
-    while cut > 0 and pending[cut].step == pending[cut - 1].step:
-        cut -= 1
-    # A single step with more metrics than a request takes has to be split.
-    return cut or _METRICS
 
 
 def log_dataset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from vicur.cluster.preflight.check import Finding, Target
-from vicur.cluster.preflight.mounts import unless_mounted_in_steps
+from vicur.cluster.preflight.elsewhere import unless_mounted_in_steps
 from vicur.cluster.preflight.registry import check
 from vicur.config.base import SHIPPED, model_folder
 from vicur.storage.s3 import remedy_for, s3_client, split_address
