@@ -14,8 +14,9 @@ from kfp.dsl.pipeline_channel import PipelineChannel
 from vicur_pipelines.tasks import configure_task
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE
-from vicur.config.cluster import DEFAULT_RETRIES, ClusterConfig
+from vicur.config.cluster import DEFAULT_RETRIES, MODELS, ClusterConfig
 from vicur.config.compact import compact
+from vicur.config.model_address import MODELS_VARIABLE
 from vicur.config.sizes import step_size
 from vicur.config.tracking import TrackingConfig
 from vicur.stage.table import Needs
@@ -24,7 +25,6 @@ from vicur.steps.parameters import TRACKING
 from vicur.steps.stage_step import RETRIES
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
-MODELS = "/models"  # mount point of the volume with base weights
 _HOUR = 3600
 
 
@@ -71,8 +71,11 @@ class ConfigurePoolTask:
             hours = cluster.training_timeout_hours if trains else cluster.step_timeout_hours
             kubernetes.set_timeout(task, hours * _HOUR)
         self._add_environment(task, needs)
-        if cluster.models_claim and needs.models:
-            kubernetes.mount_pvc(task, cluster.models_claim, MODELS)
+        if needs.models:
+            for claim, folder in cluster.mounts.items():
+                kubernetes.mount_pvc(task, claim, str(folder))
+            if cluster.models_claim:
+                task.set_env_variable(MODELS_VARIABLE, str(MODELS))
         resources = self._resources(needs)
         task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu_limit)
         task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
@@ -118,6 +121,8 @@ class ConfigurePoolTask:
             mounted["cues"] = secrets.cues
         if needs.webhook:
             mounted["webhook"] = secrets.webhook
+        if needs.hub:
+            mounted["hub"] = secrets.hub
         for name, secret in mounted.items():
             if secret:
                 kubernetes.use_secret_as_volume(task, secret, f"{MOUNTS}/{name}", optional=True)

@@ -49,7 +49,7 @@ def follow(server: Server, run_id: str, console: Console, poll: float) -> Ending
     with view_of(progress, console) as view:
         while True:
             changed = _show(run, states, progress, view)
-            if run.state in _FINAL:
+            if is_final(run):
                 unknown = progress.lose()
                 view.follow([])
                 break
@@ -58,7 +58,7 @@ def follow(server: Server, run_id: str, console: Console, poll: float) -> Ending
             time.sleep(poll)
             run = _wait_for_run(server, run_id, console, poll)
     return Ending(
-        _state(run),
+        final_state(run),
         tuple(states.failed),
         tuple(unknown),
         steps,
@@ -75,7 +75,12 @@ def _show(run: V2beta1Run, states: TaskStates, progress: Progress, view: LiveVie
     return states.changed
 
 
-def _state(run: V2beta1Run) -> str:
+def is_final(run: V2beta1Run) -> bool:
+    return run.state in _FINAL
+
+
+def final_state(run: V2beta1Run) -> str:
+    """Return the state of a run that has ended: SUCCEEDED, FAILED, SKIPPED or CANCELED."""
     # A terminated run ends as FAILED. Only its history shows that it was terminated.
     canceled = any(each.state == "CANCELING" for each in run.state_history or ())
     return "CANCELED" if canceled and run.state == "FAILED" else str(run.state)

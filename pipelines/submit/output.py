@@ -1,20 +1,58 @@
-"""Follow or terminate a run on behalf of a command: print what happens, and return the exit status."""
+"""Upload a package, add a schedule, follow or terminate a run on behalf of a command, and print what happens."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
     from vicur_pipelines.submit.follow import Ending
+    from vicur_pipelines.submit.packaged import Package
     from vicur_pipelines.submit.server import Server
+    from vicur_pipelines.submit.versions import Version
 
 TERMINATED = 3
 """Exit status of a run that was terminated."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C. The run continues."""
+
+
+def upload_package(server: Server, package: Package) -> Version:
+    """Upload a package unless the server has it."""
+    from vicur_pipelines.submit.versions import upload
+
+    version = upload(server, package)
+    typer.echo(f"{package.pipeline} {package.version}: {'uploaded' if version.new else 'already on the server'}")
+    return version
+
+
+def add_schedule(
+    server: Server,
+    package: Package,
+    values: Mapping[str, Any],
+    experiment: str,
+    cron: str,
+    name: str | None,
+    service_account: str | None,
+) -> None:
+    """Upload a package and create a recurring run of it."""
+    from vicur_pipelines.submit.cron import next_times, parse_schedule
+    from vicur_pipelines.submit.schedule import Recurring, create, require_name
+
+    schedule, now = parse_schedule(cron), datetime.now(UTC)
+    name = name or require_name(f"{package.pipeline.lower()[:16]}-{now:%Y%m%d}")
+    version = upload_package(server, package)
+    create(server, version, Recurring(name, schedule.cron, experiment, values, service_account))
+    times = ", ".join(f"{time:%Y-%m-%d %H:%M}" for time in next_times(schedule, now, 3))
+    typer.echo(f"Schedule {name} ({schedule.cron}): {server.page('recurringruns')}")
+    typer.echo(f"Next times, in UTC unless the server has another time zone: {times}")
+    if service_account is None:
+        typer.echo("Its runs use the server's service account. Give --service-account if they need another one.")
+    typer.echo(f"Pause it: vicur schedules pause {name}\nDelete it: vicur schedules delete {name}")
 
 
 def follow_run(server: Server, run_id: str, console: Console, every: float) -> int:

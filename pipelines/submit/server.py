@@ -42,7 +42,11 @@ class Server:
     pods_in: str = STANDALONE  # namespace of the runs' pods
 
     def run_url(self, run_id: str) -> str:
-        return f"{redacted(self.endpoint)}/#/runs/details/{run_id}"
+        return self.page(f"runs/details/{run_id}")
+
+    def page(self, path: str) -> str:
+        """Return the address of a page of the UI."""
+        return f"{redacted(self.endpoint)}/#/{path}"
 
     def call(self, method: Callable[..., T], *arguments: Any, seconds: int = REQUEST_SECONDS, **named: Any) -> T:
         """Call a method of a generated API.

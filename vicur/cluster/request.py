@@ -30,6 +30,7 @@ _FIXED = (
     "cluster.queue",
     "cluster.jobs.priority",
     "cluster.models_claim",
+    "cluster.data_claims",
     "cluster.endpoints",
     "cluster.secrets",
     "cluster.step_timeout_hours",
@@ -111,9 +112,10 @@ class Request(Section):
     model_registered: str = Field(default="", validation_alias=_also("model_registered"))
     """Name of the registered model in MLflow."""
     model_student: str = Field(default="", validation_alias=_also("model_student"))
-    """Checkpoint that students start from: a folder that steps can read, such as `/models/Qwen3-VL-8B-Instruct`, or `tiny`."""
+    """Checkpoint that students start from: `hf://owner/name@COMMIT`, `s3://bucket/prefix`, `pvc://CLAIM/path`, a folder that steps can
+    read, such as `/models/Qwen3-VL-8B-Instruct`, or `tiny`."""
     model_teacher: str = Field(default="", validation_alias=_also("model_teacher"))
-    """Another checkpoint as the teacher, with the student's vocabulary. Empty: the method's own."""
+    """Another checkpoint as the teacher, with the student's vocabulary, in the forms of `model_student`. Empty: the method's own."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Any other setting by its dotted name, such as `{"training.steps": 50}`; it takes precedence over the other fields."""
     seed: int | None = None
@@ -186,7 +188,7 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
         put(values, _SETTINGS[name], value, name)
     _put_teacher(values, request.model_teacher)
     if request.data_source:
-        values["data"] = dataset_reference(request.data_source).model_dump(mode="json")
+        values["data"] = dataset_reference(request.data_source, mounts=compiled.cluster.mounts).model_dump(mode="json")
     _put_provider(values, request)
     for name in sorted(request.overrides, key=turn):
         put(values, name, request.overrides[name], f"overrides, {name}")

@@ -20,6 +20,8 @@ _SAME = (
     "AWS_DEFAULT_REGION",
     "VICUR_CUE_API_KEY",
     "VICUR_WEBHOOK_URL",
+    "HF_TOKEN",
+    "HF_ENDPOINT",
 )
 VARIABLES: Mapping[str, str] = {**{name: name for name in _SAME}, **_MLFLOW}
 """Variable of a step by the key in a secret or ConfigMap. MLflow's are called by our names, as in TrainJobs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from vicur.cluster.preflight import needs_of, run_preflight
 from vicur.cluster.request import Request, resolved
 from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.config.ablation import AblationConfig
+from vicur.config.model_address import MODELS_VARIABLE
 from vicur.config.preflight import PreflightConfig
 from vicur.config.sizes import sized, step_size
 from vicur.config.validation import validated
@@ -25,6 +27,7 @@ from vicur.stage.table import STAGES, STEPS, PipelineConfig, steps_of
 from vicur.steps.parameters import StepParameters, pipeline_parameters, tracking_of
 from vicur.steps.sections import config_of
 from vicur.steps.stage_step import begin, fail, step_policy
+from vicur.weights import pinned, stage_teachers
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +66,8 @@ def run_preflight_step(
 
     def prepare() -> tuple[dict[str, Any], str]:
         fields = {name: parameters[name] for name in Request.model_fields if name in parameters}
-        config = resolved(preset, validated(Request, fields, "the run's parameters"))
-        return {**_parameters(config, code_versions), **training_resources(config)}, _checked(config)
+        config, text = _checked(resolved(preset, validated(Request, fields, "the run's parameters")))
+        return {**_parameters(config, code_versions), **training_resources(config)}, text
 
     _write_outputs(prepare, outputs, report)
 
@@ -78,9 +81,10 @@ def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str,
     outputs = _outputs(parameters, graph_parameters())
 
     def prepare() -> tuple[dict[str, Any], str]:
-        config = config_of({**parameters, "tracking": tracking_of(StepParameters()).model_dump(exclude_none=True)})
+        tracking = tracking_of(StepParameters()).model_dump(exclude_none=True)
+        config, text = _checked(config_of({**parameters, "tracking": tracking}))
         # KFP requires every output of a component, also those of the other pipeline's steps.
-        return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, _checked(config)
+        return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, text
 
     _write_outputs(prepare, outputs, report)
 
@@ -129,11 +133,19 @@ def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dic
     return pipeline_parameters(config, cache_keys(config, versions))
 
 
-def _checked(config: PipelineConfig) -> str:
-    """Check a run, and return a description of it with the results of the checks."""
+def _checked(config: PipelineConfig) -> tuple[PipelineConfig, str]:
+    """Check a run. Return its configuration with pinned addresses, and a description with the results of the checks."""
     _require_trainable(config)
+    config = pinned(config, config.cluster.mounts)
     checks = run_preflight(_needs(config), config.tracking) if config.cluster.look else ""
-    return f"{_description(config)}\n\n{checks}"
+    _stage_ahead(config)
+    return config, f"{_description(config)}\n\n{checks}"
+
+
+def _stage_ahead(config: PipelineConfig) -> None:
+    # Without the volume, a later step could not read what this one fetches.
+    if os.environ.get(MODELS_VARIABLE):
+        stage_teachers(config, Events.from_environment(LABEL))
 
 
 def _require_trainable(config: PipelineConfig) -> None:
