@@ -175,7 +175,7 @@ def test_the_exit_step_records_how_the_run_ended(
     recorded: list[tuple[TrackingConfig, str, str, dict[str, float]]] = []
     monkeypatch.setenv("VICUR_RUN_ID", "run-7")
     monkeypatch.setattr(
-        "vicur.steps.exit_step.finish_pipeline", lambda *args, metrics: recorded.append((*args, metrics))
+        "vicur.steps.exit_step.finish_pipeline", lambda *args, metrics, **_: recorded.append((*args, metrics))
     )
     record = artifact("record", dsl.Markdown)
     outcome.python_func(status=final(state), tracking={"experiment": "e"}, record=record)

@@ -20,6 +20,7 @@ PACKAGES = sorted((Path(__file__).parents[2] / "pipelines" / "compiled").glob("*
 KNOWN = {
     "activeDeadlineSeconds",
     "configMapAsEnv",
+    "configMapAsVolume",
     "emptyDirMounts",
     "fieldPathAsEnv",
     "nodeAffinity",
@@ -27,6 +28,7 @@ KNOWN = {
     "podMetadata",
     "pvcMount",
     "secretAsEnv",
+    "secretAsVolume",
     "securityContext",
     "tolerations",
 }

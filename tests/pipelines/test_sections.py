@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def run(project: Project, pipeline: str, **parameters: Any) -> None:
         cwd=project.folder,
         env={
             **project.environment(),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([project.environment()["PYTHONPATH"], str(ROOT)]),
             "VICUR_RUN_ID": "sections",
             "VICUR_SCRATCH": str(project.folder / "scratch"),
         },
