@@ -12,9 +12,9 @@ from vicur_pipelines.package import write_package
 from vicur_pipelines.table import PIPELINES
 
 from tests.pipelines.kfp_execution import Artifact, Executed, Execution
+from tests.pipelines.preflight_outputs import preflight_outputs
 from tests.pipelines.workflow_status import WorkflowStatus, go_json, pod_spec_patch
 from vicur.config.loading import load_settings
-from vicur.steps.preflight_step import run_preflight_step, run_sections_step
 from vicur.steps.stage_step import output_metadata
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -31,28 +31,6 @@ BUDGET = 970_000
 def write(folder: Path, pipeline: str, file: str) -> Path:
     write_package(folder / "p.yaml", load_settings(PIPELINES[pipeline].config, CONFIGS / file), None, True, pipeline)
     return folder / "p.yaml"
-
-
-def preflight_outputs(folder: Path) -> Any:
-    """What the real first step returns, with the checks of the environment left out."""
-
-    def run(task: Executed) -> Mapping[str, Any]:
-        assert task.name == "preflight"
-        names = task.component["outputDefinitions"]["parameters"]
-        given = {**task.parameters, **{name: str(folder / name) for name in names}}
-        if "preset" in given:
-            preset = {**given["preset"], "cluster": {**given["preset"].get("cluster", {}), "look": False}}
-            run_preflight_step(preset, given["code_versions"], given, str(folder / "checked"))
-        else:
-            given["cluster"] = {**given["cluster"], "look": False}
-            run_sections_step(given, given["code_versions"], str(folder / "checked"))
-        texts = {name: (folder / name).read_text() for name in names}
-        return {
-            name: texts[name] if kind["parameterType"] == "STRING" else json.loads(texts[name])
-            for name, kind in names.items()
-        }
-
-    return run
 
 
 def properties(artifact: Artifact) -> Mapping[str, str]:
@@ -121,3 +99,29 @@ def test_six_methods_leave_room_in_the_status_of_a_run(file: str, tmp_path: Path
     assert patched.total < 0.65 * BUDGET
     # Argo's limit is for the whole object, with its specification.
     assert stock.total + stock.specification < LIMIT
+
+
+SHIPPED = [
+    *(("ablation", file.name) for file in sorted(CONFIGS.glob("ablation*.yaml"))),
+    *(("cluster", file.name) for file in sorted(CONFIGS.glob("qwen3-vl-*.yaml"))),
+    ("cluster", "local.yaml"),
+    ("distill", "local.yaml"),
+]
+
+
+@pytest.mark.parametrize(("pipeline", "file"), SHIPPED)
+def test_the_arguments_of_a_package_fit_into_a_pods_environment(pipeline: str, file: str, tmp_path: Path) -> None:
+    """The driver of the root gets them twice, as arguments and as defaults of the component, and a pod has 128 KiB."""
+    execution = Execution(write(tmp_path, pipeline, file), {}, lambda _: {})
+    assert len(go_json(execution.arguments)) + len(go_json(execution.spec["root"])) < 64_000
+
+
+def test_the_pods_of_an_ablation_with_65_cells_fit_into_a_template(tmp_path: Path) -> None:
+    package = write(tmp_path, "ablation", "ablation.yaml")
+    execution = Execution(package, {}, preflight_outputs(tmp_path))
+    tasks = list(execution)
+    assert sum(task.kind == "iteration" for task in tasks) == 65
+    patches = {task.path: len(pod_spec_patch(task, "p", properties)) for task in tasks if task.kind == "container"}
+    # One that KFP's role may not turn into a ConfigMap would be above 128 KiB.
+    assert max(patches.values()) < 100_000
+    print(max(patches.values()))
