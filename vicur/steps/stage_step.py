@@ -23,6 +23,7 @@ from vicur.stage.session import session_from_environment
 from vicur.stage.table import STAGES, step_label
 from vicur.steps.parameters import StepParameters, merged_parameters
 from vicur.tracking.injected import use_injected_mlflow
+from vicur.weights import stage_models
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +107,10 @@ def _execute(
     try:
         parameters = merged_parameters(step, cell)
         section = validated(STAGES[name].section, parameters.config, name)
+        retried(partial(stage_models, section, events), step_policy(), partial(events.emit, "progress"))
         paths = {**stage_inputs(section), **inputs}
     except VicurError as error:
-        events.emit("failed", str(error), retryable=False)
+        events.emit("failed", str(error), retryable=error.retryable)
         raise
     _warn_about_other_code(name, parameters)
     session = session_from_environment(parameters.seed, parameters.tracking, parameters.checkpoints)
