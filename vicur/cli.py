@@ -27,6 +27,7 @@ from vicur.commands import (
     data,
     doctor,
     evaluate,
+    install,
     models,
     plan,
     register,
@@ -115,6 +116,7 @@ app.command("rollback", rich_help_panel=_REGISTRY)(registry.rollback)
 app.command("serve", rich_help_panel=_REGISTRY)(serve.serve)
 app.add_typer(cluster.app, name="cluster", rich_help_panel=_MAINTENANCE)
 app.command("doctor", rich_help_panel=_MAINTENANCE)(doctor.doctor)
+app.command("install", rich_help_panel=_MAINTENANCE)(install.install)
 app.add_typer(models.app, name="models", rich_help_panel=_MAINTENANCE)
 app.add_typer(base.app, name="base", rich_help_panel=_MAINTENANCE)
 app.command("clean", rich_help_panel=_MAINTENANCE)(clean.clean)

@@ -21,3 +21,8 @@ def test_the_wheel_holds_every_module(names, folder, package):
 def test_the_wheel_holds_every_data_file(names):
     files = [p for p in (ROOT / "vicur").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")]
     assert {p.relative_to(ROOT).as_posix() for p in files} <= names
+
+
+def test_the_wheel_holds_the_manifests(names):
+    files = [p.relative_to(ROOT / "k8s").as_posix() for p in (ROOT / "k8s").rglob("*") if p.is_file()]
+    assert {f"vicur_k8s/{name}" for name in files} <= names

@@ -184,6 +184,9 @@ STEPS = (
     PipelineStep("ablate", "ablate", "analysis", after=("evaluate_base", "train", "evaluate")),
 )
 
+LAST_STEPS = frozenset(step.stage for step in STEPS if all(step.name not in each.after for each in STEPS))
+"""Stages whose success is the run's: no other step reads their results."""
+
 
 def step_label(stage: str, subject: str = "") -> str:
     """Return the label of a step in logs, events and MLflow, such as ``train vicur``."""
