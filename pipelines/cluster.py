@@ -1,6 +1,7 @@
 """The package for a cluster: a form of a few fields over a preset, preflight, and a distillation on pools of GPUs."""
 
 # Without postponed annotations: KFP reads the types of a pipeline's parameters from its signature.
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,10 @@ from vicur_pipelines.tasks import EXIT, PREFLIGHT
 
 from vicur.config.compact import compact
 from vicur.config.run import RunConfig
+from vicur.config.sizes import ignored_sizes, sized
 from vicur.steps.preflight_step import TRAINING_RESOURCES, graph_parameters
+
+log = logging.getLogger(__name__)
 
 NAME = "vicur-cluster"
 _PLACEMENT: Mapping[str, type] = {"image": str, "gpu_type": str, "node_selector": dict, "tolerations": list}
@@ -28,6 +32,9 @@ def cluster_pipeline(code_versions: Mapping[str, str], preset: RunConfig) -> Gra
         code_versions: code version of each stage.
         preset: configuration of everything that the form leaves open, and the defaults of the form's fields.
     """
+    if ignored := ignored_sizes(preset.cluster):
+        log.warning("%s has no effect with gpu_count %d.", ignored, preset.cluster.gpu_count)
+    preset = sized(preset)
     pool = preset.cluster
     values = preset.model_dump(mode="json", exclude_none=True)
     default_image = pool.image or IMAGE
@@ -126,6 +133,7 @@ def _graph_in_pools(preset: RunConfig) -> GraphComponent:
         resources = {name: values[name] for name in TRAINING_RESOURCES}
         training = TaskResources(
             cpu=resources["training_cpu"],
+            cpu_limit=resources["training_cpu_limit"],
             memory=resources["training_memory"],
             gpus=resources["training_gpus"],
             node_selector=resources["training_selector"],

@@ -14,9 +14,16 @@ from vicur_pipelines.progress import Progress, Step, duration, now
 
 from vicur.stage.events import Event
 
-_GLYPHS = {"pending": "·", "finished": "✓", "reused": "↻", "failed": "✗"}
-_ASCII = {"pending": ".", "finished": "+", "reused": "=", "failed": "x"}
-_STYLES = {"pending": "dim", "running": "bold", "finished": "green", "reused": "cyan", "failed": "bold red"}
+_GLYPHS = {"pending": "·", "finished": "✓", "reused": "↻", "failed": "✗", "unknown": "?"}
+_ASCII = {"pending": ".", "finished": "+", "reused": "=", "failed": "x", "unknown": "?"}
+_STYLES = {
+    "pending": "dim",
+    "running": "bold",
+    "finished": "green",
+    "reused": "cyan",
+    "failed": "bold red",
+    "unknown": "yellow",
+}
 _BAR_WIDTH = 24
 _PLAIN_SECONDS = 15.0
 
@@ -63,7 +70,7 @@ class LiveView:
             return [self._row(step) for step in steps]
         completed = [step for step in steps if step.state in ("finished", "reused")]
         pending = [step for step in steps if step.state == "pending"]
-        others = [step for step in steps if step.state in ("running", "failed")]
+        others = [step for step in steps if step.state in ("running", "failed", "unknown")]
         latest = completed[len(completed) - max(0, height - len(others)) :]
         count = Text(f"{len(completed)} of {len(steps)} steps are completed, {len(pending)} are pending", style="dim")
         return [(Text(), Text(), Text(), count), *(self._row(step) for step in [*latest, *others][:height])]

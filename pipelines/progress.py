@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from vicur.stage.events import Event
 
-State = Literal["pending", "running", "finished", "reused", "failed"]
+State = Literal["pending", "running", "finished", "reused", "failed", "unknown"]
 
 
 @dataclass
@@ -69,6 +69,13 @@ class Progress:
     def failed(self) -> list[Step]:
         """Steps that failed."""
         return [step for step in self.steps if step.state == "failed"]
+
+    def lose(self) -> list[str]:
+        """Mark the running steps as ended in an unknown way, and return their names."""
+        lost = [step for step in self.steps if step.state == "running"]
+        for step in lost:
+            step.state, step.text, step.total = "unknown", "its end was not reported", 0
+        return [step.name for step in lost]
 
     def apply(self, events: list[Event]) -> list[Step]:
         """Apply new events and return the steps whose state changed."""

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -27,6 +28,7 @@ from vicur.commands import (
     data,
     doctor,
     evaluate,
+    install,
     models,
     plan,
     register,
@@ -90,8 +92,15 @@ def plug_in(group: typer.Typer, entries: Iterable[EntryPoint]) -> list[str]:
         except Exception as error:  # noqa: BLE001
             failures.append(f"{entry.name}: {entry.value} cannot be imported ({type(error).__name__}: {error}).")
         else:
-            group.command(entry.name, rich_help_panel=_PIPELINE)(command)
+            _add(group, entry.name, command)
     return failures
+
+
+def _add(group: typer.Typer, name: str, command: Any) -> None:
+    if isinstance(command, typer.Typer):
+        group.add_typer(command, name=name, rich_help_panel=_PIPELINE)
+    else:
+        group.command(name, rich_help_panel=_PIPELINE)(command)
 
 
 _UNAVAILABLE = plug_in(app, entry_points(group=PLUGINS))
@@ -109,6 +118,7 @@ app.command("rollback", rich_help_panel=_REGISTRY)(registry.rollback)
 app.command("serve", rich_help_panel=_REGISTRY)(serve.serve)
 app.add_typer(cluster.app, name="cluster", rich_help_panel=_MAINTENANCE)
 app.command("doctor", rich_help_panel=_MAINTENANCE)(doctor.doctor)
+app.command("install", rich_help_panel=_MAINTENANCE)(install.install)
 app.add_typer(models.app, name="models", rich_help_panel=_MAINTENANCE)
 app.add_typer(base.app, name="base", rich_help_panel=_MAINTENANCE)
 app.command("clean", rich_help_panel=_MAINTENANCE)(clean.clean)

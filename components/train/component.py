@@ -14,7 +14,7 @@ def train(
     student: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Train the student of one cell. If ``step`` names several nodes, launch a job on them and follow it."""
+    """Train the student of one cell. If ``step`` asks for a TrainJob, launch and follow it instead."""
     from vicur.steps.stage_step import run_step
 
     run_step("train", step, {"dataset": dataset, "cues": cues, "base": base}, student, metrics, cell)

@@ -9,20 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from vicur_pipelines.commands import PipelineOption, PresetArgument, write_compiled
+from vicur_pipelines.submit.options import CaCertOption, EndpointOption, NamespaceOption, TokenOption
 
 from vicur.commands.common import SetOption
 from vicur.errors import VicurError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from vicur_pipelines.submit.follow import Ending
     from vicur_pipelines.submit.packaged import Package
     from vicur_pipelines.submit.server import Server
-
-TERMINATED = 3
-"""Exit status of a run that was terminated."""
-INTERRUPTED = 130
-"""Exit status after Ctrl-C. The run continues."""
 
 
 def submit(
@@ -66,31 +60,22 @@ def submit(
     every: Annotated[
         float, typer.Option("--every", min=0.1, help="Seconds between two requests while a run is followed.")
     ] = 5.0,
-    endpoint: Annotated[
-        str | None,
-        typer.Option("--endpoint", envvar="KFP_ENDPOINT", help="Address of Kubeflow Pipelines.", show_default=False),
-    ] = None,
-    namespace: Annotated[
-        str | None,
-        typer.Option("--namespace", "-n", envvar="KFP_NAMESPACE", help="Your profile, on a multi-user server."),
-    ] = None,
-    token: Annotated[
+    schedule: Annotated[
         str | None,
         typer.Option(
-            "--token",
-            envvar="KFP_EXISTING_TOKEN",
-            help="Bearer token. Prefer the environment variable: other users can see a command line.",
-            show_default=False,
+            "--schedule",
+            metavar="CRON",
+            help="Run it regularly instead of now: minute, hour, day, month and weekday, such as '0 3 * * *'.",
         ),
     ] = None,
-    ca_cert: Annotated[
+    schedule_name: Annotated[
         str | None,
-        typer.Option(
-            "--ca-cert",
-            envvar="KFP_SSL_CA_CERT",
-            help="Certificates of a private authority that signed the server's certificate.",
-        ),
+        typer.Option("--schedule-name", help="Name of the schedule. Default: the name of the pipeline with the date."),
     ] = None,
+    endpoint: EndpointOption = None,
+    namespace: NamespaceOption = None,
+    token: TokenOption = None,
+    ca_cert: CaCertOption = None,
 ) -> None:
     """Run a pipeline in a cluster: compile it, upload it if the server lacks it, start a run, and follow the run to its end.
 
@@ -106,29 +91,34 @@ def submit(
       vicur submit --package 8b.yaml -p gpu_count=8 -p 'methods=[vicur]' -p training.steps=400 --no-follow
 
       vicur submit --follow 5f0c5a0e-6b2b-4f0e-9d3b-2f1f7a3f1f11
+
+      vicur submit --package 8b.yaml --schedule '0 3 * * *' --service-account vicur-pipeline
     """
     from rich.console import Console
+    from vicur_pipelines.submit.output import add_schedule, follow_run, terminate_run
     from vicur_pipelines.submit.server import connect
-    from vicur_pipelines.submit.start import terminate as terminate_run
 
     _refuse_ignored_options(package, config, overrides, image, follow, terminate)
+    _refuse_wrong_schedule(schedule, schedule_name, run_name, follow or terminate)
     console = Console()
     if follow is not None or terminate is not None:
         server = connect(endpoint, namespace, token, ca_cert)
         if terminate is not None:
             terminate_run(server, terminate)
-            typer.echo(f"Run {terminate} is being terminated; its exit step still runs.")
             return
-        raise typer.Exit(_follow(server, str(follow), console, every))
+        raise typer.Exit(follow_run(server, str(follow), console, every))
     with tempfile.TemporaryDirectory() as folder:
         chosen = _package(package, Path(folder), config, overrides, image, pipeline)
         values = _values(chosen, parameters)
         server = connect(endpoint, namespace, token, ca_cert)
+        if schedule is not None:
+            add_schedule(server, chosen, values, experiment, schedule, schedule_name, service_account)
+            return
         run_id = _start(server, chosen, values, experiment, run_name, service_account)
     if no_follow:
         typer.echo(f"Follow it: vicur submit --follow {run_id}")
         return
-    raise typer.Exit(_follow(server, run_id, console, every))
+    raise typer.Exit(follow_run(server, run_id, console, every))
 
 
 def _refuse_ignored_options(
@@ -163,6 +153,30 @@ def _refuse_ignored_options(
         )
 
 
+def _refuse_wrong_schedule(schedule: str | None, name: str | None, run_name: str | None, run_id: str | None) -> None:
+    """Refuse a schedule that is not one, before anything is compiled, and options that would be ignored."""
+    from vicur_pipelines.submit.cron import parse_schedule
+    from vicur_pipelines.submit.schedule import require_name
+
+    if schedule is None:
+        if name is not None:
+            raise VicurError("no schedule is given.", where="--schedule-name", remedy="Give --schedule as well.")
+        return
+    if run_id:
+        raise VicurError(
+            "an existing run has no schedule.", where="--schedule", remedy="Omit --follow and --terminate."
+        )
+    if run_name is not None:
+        raise VicurError(
+            "Kubeflow Pipelines names the runs of a schedule itself, after the schedule.",
+            where="--run-name",
+            remedy="Give --schedule-name instead.",
+        )
+    parse_schedule(schedule)
+    if name is not None:
+        require_name(name)
+
+
 def _package(
     file: Path | None,
     folder: Path,
@@ -195,39 +209,11 @@ def _start(
     service_account: str | None,
 ) -> str:
     """Upload a package, start a run of it, and return the run's id."""
+    from vicur_pipelines.submit.output import upload_package
     from vicur_pipelines.submit.start import start
-    from vicur_pipelines.submit.versions import upload
 
-    version = upload(server, package)
-    typer.echo(f"{package.pipeline} {package.version}: {'uploaded' if version.new else 'already on the server'}")
+    version = upload_package(server, package)
     name = run_name or f"{package.pipeline} {datetime.now():%Y-%m-%d %H:%M}"
     run_id = start(server, version, name, experiment, values, service_account)
     typer.echo(f"Run {run_id} ({name}): {server.run_url(run_id)}")
     return run_id
-
-
-def _follow(server: Server, run_id: str, console: Console, every: float) -> int:
-    """Follow a run and return the exit status for its end."""
-    from vicur_pipelines.submit.follow import follow
-
-    try:
-        ending = follow(server, run_id, console, every)
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\nThe run continues. Follow it: vicur submit --follow {run_id}\n"
-            f"Terminate it: vicur submit --terminate {run_id}"
-        )
-        return INTERRUPTED
-    _print_end(server, run_id, ending)
-    return {"SUCCEEDED": 0, "CANCELED": TERMINATED}.get(ending.state, 1)
-
-
-def _print_end(server: Server, run_id: str, ending: Ending) -> None:
-    states = {"SUCCEEDED": "has succeeded", "FAILED": "has failed", "CANCELED": "was terminated"}
-    steps = f" in {', '.join(ending.failed)}" if ending.failed and ending.state != "SUCCEEDED" else ""
-    typer.echo(f"Run {run_id} {states.get(ending.state, 'was skipped')}{steps}: {server.run_url(run_id)}")
-    if ending.message:
-        typer.echo(ending.message)
-    if ending.state == "FAILED":
-        space = server.namespace or "<namespace of the runs>"
-        typer.echo(f"Logs: kubectl logs -n {space} -l pipeline/runid={run_id} --prefix --tail=50 --all-containers")

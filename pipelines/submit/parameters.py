@@ -29,6 +29,19 @@ _RENAMED = {"benchmarks": "splits", "splits": "benchmarks"}
 
 
 def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, Any]:
+    """Return all parameters of a run: the package's defaults, changed by ``assignments``.
+
+    The server knows the defaults, but its page of a run and its comparison of runs show only what they are sent.
+
+    Raises:
+        VicurError: if a parameter is unknown, has the wrong type, or is required and missing.
+    """
+    values = assigned_parameters(assignments, declared)
+    defaults = {name: _default(each) for name, each in declared.items() if "defaultValue" in each}
+    return defaults | values
+
+
+def assigned_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, Any]:
     """Return the values of the parameters in ``assignments``: ``name=value``, or ``section.field=value`` for one setting.
 
     If the section is a parameter, its other settings keep the package's default, and ``section={...}`` replaces it as a whole. If the
@@ -66,6 +79,12 @@ def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, 
         values[head] = read_overrides([f"{field}={text}"], section, "--param")
     _require_all(values, declared)
     return values
+
+
+def _default(declaration: Mapping[str, Any]) -> Any:
+    value = copy.deepcopy(declaration["defaultValue"])
+    # In packages, whole numbers are floats.
+    return int(value) if declaration["parameterType"] == "NUMBER_INTEGER" else value
 
 
 def _split(assignment: str, declared: Declared) -> tuple[str, str]:

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 REQUEST_SECONDS = 30
 UPLOAD_SECONDS = 300
+STANDALONE = "kubeflow"  # where KFP's manifests install a single-user server, and where it runs its pods
 # A PodDefault of a multi-user Kubeflow mounts the token there.
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105 (a path, not a token)
 _NO_ENDPOINT = (
@@ -38,9 +39,14 @@ class Server:
     endpoint: str  # without a trailing slash
     namespace: str | None  # None on a single-user server
     api: ApiClient
+    pods_in: str = STANDALONE  # namespace of the runs' pods
 
     def run_url(self, run_id: str) -> str:
-        return f"{redacted(self.endpoint)}/#/runs/details/{run_id}"
+        return self.page(f"runs/details/{run_id}")
+
+    def page(self, path: str) -> str:
+        """Return the address of a page of the UI."""
+        return f"{redacted(self.endpoint)}/#/{path}"
 
     def call(self, method: Callable[..., T], *arguments: Any, seconds: int = REQUEST_SECONDS, **named: Any) -> T:
         """Call a method of a generated API.
@@ -89,7 +95,7 @@ def connect(endpoint: str | None, namespace: str | None, token: str | None, ca_c
             where=redacted(address),
             remedy="Give --namespace or set KFP_NAMESPACE to the name of your profile.",
         )
-    return Server(address, namespace if health.multi_user else None, server.api)
+    return Server(address, namespace if health.multi_user else None, server.api, namespace or STANDALONE)
 
 
 def _garbled(endpoint: str) -> VicurError:

@@ -28,7 +28,7 @@ def start(
 
     run = kfp_server_api.V2beta1Run(
         display_name=name,
-        experiment_id=_experiment(server, experiment),
+        experiment_id=experiment_id(server, experiment),
         pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
         ),
@@ -54,7 +54,8 @@ def terminate(server: Server, run_id: str) -> None:
     server.call(kfp_server_api.RunServiceApi(server.api).run_service_terminate_run, run_id)
 
 
-def _experiment(server: Server, name: str) -> str:
+def experiment_id(server: Server, name: str) -> str:
+    """Return the id of an experiment, which is created if it does not exist."""
     import kfp_server_api
 
     api = kfp_server_api.ExperimentServiceApi(server.api)

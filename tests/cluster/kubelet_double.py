@@ -20,7 +20,7 @@ class KubeletDouble:
 
     Args:
         folder: scratch space of the nodes.
-        drain_at: node 1 is drained once (SIGTERM to its process) when a line of node 0's log contains this text.
+        drain_at: the last node is drained once (SIGTERM to its process) when a line of node 0's log contains this text.
     """
 
     def __init__(self, folder: Path, drain_at: str) -> None:
@@ -73,7 +73,7 @@ class KubeletDouble:
             server.write(pod, line.rstrip("\n"))
             if node is nodes[0] and self.drain_at in line and not self.drained:
                 self.drained = True
-                nodes[1].terminate()
+                nodes[-1].terminate()
 
 
 def _start(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.Popen:

@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from vicur.cluster.preflight.check import Check, Finding
 from vicur.config.run import RunConfig
+from vicur.errors import VicurError
+from vicur.processes.retrying import RetryPolicy
 from vicur.stage.table import STAGES
+from vicur.steps import preflight_step, stage_step
 from vicur.steps.preflight_step import run_preflight_step, run_sections_step, training_resources
 
 VERSIONS = dict.fromkeys(STAGES, "")
@@ -36,7 +40,11 @@ def refusal(folder: Path, capsys: pytest.CaptureFixture[str], **form: Any) -> st
             {"nodes": 2, "overrides": {"training.rollout.engine": "vllm"}},
             "supports one process, but the training has 2",
         ),
-        ({"nodes": 2, "overrides": {"checkpoints": ""}}, "a training on several nodes needs checkpoints on S3"),
+        ({"nodes": 2, "overrides": {"checkpoints": ""}}, "a training that runs as a TrainJob needs checkpoints on S3"),
+        (
+            {"overrides": {"checkpoints": "", "cluster.jobs.always": True}},
+            "a training that runs as a TrainJob needs checkpoints on S3",
+        ),
     ],
 )
 def test_a_training_that_would_fail_hours_later_is_refused(
@@ -51,6 +59,29 @@ def test_a_package_without_gpus_has_none_for_a_teacher(
     monkeypatch.setitem(PRESET, "cluster", {**PRESET["cluster"], "gpu_count": 0})
     message = refusal(tmp_path, capsys, overrides={"training.distribution.teacher_devices": "separate"})
     assert "teacher_devices is separate, but the machine has no GPUs" in message
+
+
+@pytest.mark.parametrize(("temporary", "attempts"), [(True, 4), (False, 1)])
+def test_checks_are_repeated_while_only_servers_that_do_not_respond_fail(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    temporary: bool,
+    attempts: int,
+) -> None:
+    calls: list[int] = []
+
+    def away() -> Finding:
+        calls.append(1)
+        raise VicurError("MLflow does not respond.", remedy="Start it.", retryable=temporary)
+
+    monkeypatch.setitem(PRESET, "cluster", {})
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr(preflight_step, "own_namespace", lambda: "team-a")
+    monkeypatch.setattr("vicur.cluster.preflight.step.step_checks", lambda *_: [Check("tracking", "cluster", away)])
+    monkeypatch.setattr(stage_step, "RetryPolicy", lambda retries: RetryPolicy(retries, first=0.002))
+    assert "1 failed: tracking" in refusal(tmp_path, capsys)
+    assert len(calls) == attempts
 
 
 @pytest.mark.skipif(find_spec("vicur_vllm") is not None, reason="the plugin is here")
@@ -101,12 +132,18 @@ TAINT = {"key": "gpu", "operator": "Exists", "value": "", "effect": "NoSchedule"
 
 
 @pytest.mark.parametrize(
-    ("nodes", "resources"),
-    [(1, ("4", "16", "128Gi", {"pool": "a"}, [TAINT])), (2, ("0", "1", "2Gi", {}, []))],
+    ("launching", "resources"),
+    [
+        ({"nodes": 1}, ("4", "16", "16", "128Gi", {"pool": "a"}, [TAINT])),
+        ({"nodes": 2}, ("0", "1", "1", "2Gi", {}, [])),
+        ({"nodes": 1, "jobs": {"always": True}}, ("0", "1", "1", "2Gi", {}, [])),
+    ],
 )
-def test_a_step_that_waits_for_a_job_on_other_nodes_needs_few_resources(nodes: int, resources: tuple[Any, ...]) -> None:
+def test_a_step_that_waits_for_a_job_on_other_nodes_needs_few_resources(
+    launching: dict[str, Any], resources: tuple[Any, ...]
+) -> None:
     pool = {
-        "nodes": nodes,
+        **launching,
         "gpu_count": 4,
         "steps": {"cpu": "1", "memory": "2Gi"},
         "gpu_steps": {"cpu": "16", "memory": "128Gi"},

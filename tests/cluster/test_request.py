@@ -147,7 +147,12 @@ def test_overrides_mean_the_same_in_any_order() -> None:
         ({"gpu_count": 99}, "cluster.gpu_count"),
         ({"methods": ["opd"]}, "teacher"),
         ({"tolerations": [{"operator": "Exists", "value": "x"}]}, "takes no value"),
-        ({"student": "hf://org/model@main"}, "is an address, but steps read base weights from a folder"),
+        ({"student": "hf://org/model@main"}, "vicur models pin hf://org/model@main"),
+        ({"student": "https://host/model"}, "fetched from hf://, s3:// or pvc://"),
+        ({"student": "s3://bucket"}, "names a bucket, but not a model in it"),
+        ({"student": "pvc://claim"}, "write pvc://CLAIM/path"),
+        ({"teacher": "pvc://claim/../x", "methods": ["opd"]}, "write pvc://CLAIM/path"),
+        ({"dataset": "pvc://team-data/questions"}, "cluster.data_claims=[team-data]"),
         ({"gate_margin": 2.0}, "registry.gate.margin"),
         ({"splits": ["validation"]}, "test"),
         ({"cue_provider": "oracle"}, "oracle"),
@@ -175,6 +180,16 @@ def test_a_package_for_several_nodes_refuses_to_train_on_one() -> None:
     ):
         resolved(preset, Request(nodes=1))
     assert resolved(preset, Request(nodes=3)).cluster.nodes == 3
+    assert resolved(preset, Request(nodes=1, overrides={"cluster.jobs.always": True})).cluster.launches_job
+
+
+def test_a_package_that_launches_jobs_for_one_node_refuses_to_train_in_its_own_pod() -> None:
+    preset = {**PRESET, "cluster": {"jobs": {"always": True}}}
+    with pytest.raises(
+        VicurError, match=r"compiled for a TrainJob \(cluster\.jobs\.always\).*Set cluster\.jobs\.always=true"
+    ):
+        resolved(preset, Request(overrides={"cluster.jobs.always": False}))
+    assert resolved(preset, Request(nodes=1)).cluster.launches_job
 
 
 def test_a_queue_name_that_no_label_can_hold_is_refused() -> None:

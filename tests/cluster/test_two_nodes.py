@@ -35,12 +35,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
         yield server
 
 
-def step(inputs: dict[str, Path], root: Path, bucket: Any, **section: Any) -> Any:
+def step(inputs: dict[str, Path], root: Path, bucket: Any, cluster: dict[str, Any] = CLUSTER, **section: Any) -> Any:
     parameters = {
         "config": {**SECTION, **section},
         "tracking": tracking(root).model_dump(mode="json"),
         "checkpoints": f"s3://{bucket.name}/checkpoints",
-        "cluster": CLUSTER,
+        "cluster": cluster,
     }
     student = FileArtifact(str(root / "student"))
     return run_step("train", parameters, artifacts(inputs), student, LoggedMetrics(), {"subject": "vicur"})
@@ -84,6 +84,25 @@ def test_drained_node_ends_the_step_with_75_and_the_retry_gives_the_weights_of_o
     assert run.info.status == "FINISHED"
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
     assert steps == list(range(1, SETTINGS.steps + 1)), "each step once"
+
+
+def test_training_on_one_node_as_a_job_gets_the_signal_and_resumes_bit_identically(
+    inputs, server, bucket, tmp_path, capfd
+):
+    # Kubeflow Pipelines would kill the step's own pod without a checkpoint.
+    one = {**CLUSTER, "nodes": 1.0, "jobs": {"always": True}}
+    with pytest.raises(SystemExit) as ended:
+        step(inputs, tmp_path, bucket, one)
+    assert ended.value.code == EXIT_CODE
+    assert "stopped after SIGTERM at step" in capfd.readouterr().out
+    server.until(lambda: server.jobs == {} and server.pods == {})
+    assert steps_in(bucket)
+
+    assert step(inputs, tmp_path, bucket, one).steps == SETTINGS.steps
+    (first, _) = server.created
+    assert first["spec"]["trainer"]["numNodes"] == 1
+    alone = train_once(inputs, tmp_path / "alone")
+    assert (tmp_path / "student" / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
 
 
 def steps_in(bucket: Any) -> set[str]:

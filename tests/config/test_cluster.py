@@ -30,6 +30,7 @@ from vicur.errors import VicurError
         ({"steps": {"memory": "1.5Gi"}}, "steps.memory"),
         ({"gpu_steps": {"memory": "800k"}}, "gpu_steps.memory"),
         ({"steps": {"cpu": float("nan")}}, "steps.cpu"),
+        ({"steps": {"cpu": "1", "cpu_limit": "500m"}}, "steps"),
         ({"tolerations": [{"key": "no key", "operator": "Exists"}]}, "tolerations[0].key"),
         ({"tolerations": [{"key": "gpu", "value": "no value"}]}, "tolerations[0].value"),
     ],

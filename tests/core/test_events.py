@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,28 @@ def test_progress_is_throttled_except_for_the_last_step(tmp_path: Path) -> None:
     recorded, _ = read_events(tmp_path / "events.jsonl")
     assert 2 <= len(recorded) < 50
     assert (recorded[-1].done, recorded[-1].total) == (1000, 1000)
+
+
+def test_log_has_a_line_of_progress_every_ten_seconds_and_the_first_and_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("vicur.stage.events.time.monotonic", lambda: now)
+    events = Events("train vicur", tmp_path / "events.jsonl")
+    with caplog.at_level(logging.INFO, "vicur"):
+        events.emit("started")
+        for step in range(1, 101):
+            events.progress(step, 500, f"loss {step}")
+            now += 1.0
+        # The training stops early.
+        events.emit("finished", "accuracy 0.72")
+    logged = [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100]
+    assert [record.message for record in caplog.records] == [
+        "train vicur: started ",
+        *(f"train vicur: progress {step}/500 loss {step}" for step in logged),
+        "train vicur: finished accuracy 0.72",
+    ]
+    assert len(read_events(tmp_path / "events.jsonl")[0]) == 102, "the live view gets every step"
 
 
 def test_lines_of_concurrent_processes_do_not_mix(tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ import pytest
 from tests.artifacts import FileArtifact, LoggedMetrics
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
+from vicur.processes.retrying import RetryPolicy
 from vicur.stage import table
 from vicur.stage.events import read_events
 from vicur.stage.runner import Context, Stage, Summary
-from vicur.steps.stage_step import cell_inputs, log_file, of_subject, run_step
+from vicur.steps import stage_step
+from vicur.steps.stage_step import RETRIES, cell_inputs, log_file, of_subject, run_step
 from vicur.tracking.tracker import Tracker
 
 
@@ -29,10 +31,11 @@ class RecordedStage:
     def __init__(self) -> None:
         self.calls: list[tuple[TrainConfig, dict[str, Path], Context]] = []
         self.error: Exception | None = None
+        self.failures = -1  # number of calls that raise the error; -1 for all
 
     def __call__(self, config: TrainConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Summary:
         self.calls.append((config, dict(inputs), context))
-        if self.error is not None:
+        if self.error is not None and (self.failures < 0 or len(self.calls) <= self.failures):
             raise self.error
         (output / "model").write_text("x")
         return Summary(key_figure="done", metrics={"accuracy/test": 0.5})
@@ -50,7 +53,8 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RecordedStage:
     monkeypatch.setenv("VICUR_RUN_ID", "run-1")
     monkeypatch.setenv("VICUR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VICUR_EVENTS", str(tmp_path / "events.jsonl"))
-    monkeypatch.delenv("VICUR_LOGS", raising=False)
+    for name in ("VICUR_LOGS", "KUBERNETES_SERVICE_HOST", RETRIES, "KFP_RETRY_INDEX"):
+        monkeypatch.delenv(name, raising=False)
     (tmp_path / "dataset").write_text("rows")
     return stage
 
@@ -130,6 +134,122 @@ def test_a_step_with_a_temporary_failure_is_repeated(stage: RecordedStage, tmp_p
     stage.error = None
     run(tmp_path)
     assert len(stage.calls) == 2
+
+
+AWAY = VicurError("MLflow does not respond.", remedy="Start it.", retryable=True)
+
+
+@pytest.fixture
+def in_pod(stage: RecordedStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the step run in a pod, with short pauses."""
+    del stage
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr(stage_step, "RetryPolicy", lambda retries: RetryPolicy(retries, first=0.002))
+
+
+@pytest.mark.usefixtures("in_pod")
+def test_in_a_cluster_the_step_repeats_itself_after_a_temporary_failure(stage: RecordedStage, tmp_path: Path) -> None:
+    stage.error, stage.failures = AWAY, 2
+    output, metrics = run(tmp_path)
+    assert len(stage.calls) == 3
+    assert Path(output.path, "model").exists()
+    assert metrics.values == {"accuracy/test": 0.5}
+    events, _ = read_events(tmp_path / "events.jsonl")
+    assert [event.status for event in events] == [*["started", "failed", "progress"] * 2, "started", "finished"]
+    assert events[2].text == "attempt 2 of 4 in 0 s: MLflow does not respond. Start it."
+
+
+@pytest.mark.usefixtures("in_pod")
+@pytest.mark.parametrize(
+    ("variables", "attempts"),
+    [({}, 4), ({RETRIES: "1"}, 2), ({RETRIES: "0"}, 1), ({"KFP_RETRY_INDEX": "2"}, 2), ({"KFP_RETRY_INDEX": "9"}, 1)],
+)
+def test_attempts_of_a_step_are_bounded_over_all_its_pods(
+    stage: RecordedStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], attempts: int
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    stage.error = AWAY
+    with pytest.raises(SystemExit):
+        run(tmp_path)
+    assert len(stage.calls) == attempts
+
+
+@pytest.mark.usefixtures("in_pod")
+def test_mlflow_that_is_away_when_a_step_starts_is_waited_for(
+    stage: RecordedStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Any] = [AWAY, Tracker()]
+
+    def connect(*_: object) -> Tracker:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("vicur.stage.session.open_tracker", connect)
+    run(tmp_path)
+    assert len(stage.calls) == 1
+
+
+@pytest.fixture
+def finished(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Calls that set the status of the pipeline's run in MLflow."""
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(
+        stage_step, "finish_pipeline", lambda config, *rest, outcome: calls.append((config.experiment, *rest, outcome))
+    )
+    return calls
+
+
+@pytest.mark.parametrize(("name", "calls"), [("register", [("ours", "run-1", "FINISHED", "")]), ("train", [])])
+def test_the_last_step_of_a_run_in_a_cluster_records_its_success(
+    stage: RecordedStage, in_pod: None, finished: list[tuple[object, ...]], tmp_path: Path, name: str, calls: object
+) -> None:
+    """After KFP's Retry, the exit step does not run again."""
+    del in_pod
+    # A stage of any name, with the settings of a training.
+    entry = replace(table.STAGES["train"], reference=Stage(name, stage, Summary))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(table.STAGES, name, entry)
+        step = {"tracking": {"experiment": "ours"}}
+        inputs = {"dataset": FileArtifact(str(tmp_path / "dataset"))}
+        run_step(name, step, inputs, FileArtifact(str(tmp_path / "out")), LoggedMetrics())
+    assert finished == calls
+
+
+def test_mlflow_that_is_away_after_the_last_step_does_not_fail_it(
+    stage: RecordedStage,
+    in_pod: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    del in_pod
+
+    def away(*_: object, **__: object) -> None:
+        raise AWAY
+
+    monkeypatch.setattr(stage_step, "finish_pipeline", away)
+    monkeypatch.setattr(stage_step, "LAST_STEPS", {"train"})
+    run(tmp_path)
+    assert len(stage.calls) == 1
+    assert "The success of the run could not be recorded in MLflow: MLflow does not respond." in caplog.text
+
+
+@pytest.mark.usefixtures("in_pod")
+def test_a_wrong_input_fails_at_once_in_a_cluster_too(stage: RecordedStage, tmp_path: Path) -> None:
+    stage.error = VicurError("is torn.", where="photo.png", remedy="Replace it.")
+    with pytest.raises(SystemExit):
+        run(tmp_path)
+    assert len(stage.calls) == 1
+
+
+def test_a_local_run_leaves_retries_to_the_platform(stage: RecordedStage, tmp_path: Path) -> None:
+    stage.error = AWAY
+    with pytest.raises(SystemExit):
+        run(tmp_path)
+    assert len(stage.calls) == 1
 
 
 def test_a_defect_keeps_its_traceback(stage: RecordedStage, tmp_path: Path) -> None:

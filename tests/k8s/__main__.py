@@ -11,7 +11,8 @@ from rich.table import Table
 
 from tests.crds import crd_files
 from tests.k8s.object_policy import OUTSIDE, all_problems
-from tests.k8s.render import APPLIED, pod_templates, rendered, title
+from tests.k8s.render import APPLIED, installed, pod_templates, rendered, title
+from tests.k8s.requests import requests_of
 from tests.k8s.schemas import VERSIONS, is_unchecked, problems
 
 
@@ -25,15 +26,20 @@ def main() -> int:
 
 
 def _check() -> int:
-    crds, found, unchecked = crd_files(), [], []
+    crds, found, unchecked, totals = crd_files(), [], [], []
     table = Table(
-        "kustomization", "objects", "pods", *VERSIONS, "rules", title="Schemas of Kubernetes' versions, and our rules"
+        "kustomization",
+        "objects",
+        "pods",
+        *VERSIONS,
+        "rules",
+        title="Schemas of Kubernetes' versions, and our rules",
     )
     table.columns[0].no_wrap = True
     for name in APPLIED:
         manifests = rendered(name)
         by_version = [[p for m in manifests for p in problems(m, version, crds)] for version in VERSIONS]
-        rules = all_problems(manifests, OUTSIDE.get(name, frozenset()))
+        rules = all_problems(installed(name), OUTSIDE.get(name, frozenset()))
         unknown = [f"{name}: {title(m)} of {m['apiVersion']}" for m in manifests if is_unchecked(m, crds)]
         valid = f"valid, {len(unknown)} unchecked" if unknown else "valid"
         counts = [str(len(each)) if each else valid for each in by_version]
@@ -44,10 +50,14 @@ def _check() -> int:
             *counts,
             str(len(rules)) if rules else "passed",
         )
+        if requests := requests_of(manifests):
+            totals.append(f"{name}: its services request {requests}")
         found += [f"{name}: {problem}" for problem in (*dict.fromkeys(chain(*by_version)), *rules)]
         unchecked += unknown
     console = Console(soft_wrap=True)
     console.print(table)
+    for each in totals:
+        console.print(each, markup=False, highlight=False)
     for each in unchecked:
         console.print(
             f"Not checked, because its definition is missing (set VICUR_CRDS): {each}", style="yellow", markup=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.k8s.admission import admission_problems
+from tests.k8s.pod_files import path_problems
 from tests.k8s.pod_policy import SECRETS, enum_problems, pod_problems
 from tests.k8s.render import Manifest, pod_templates, title
 
@@ -41,6 +42,7 @@ def all_problems(manifests: list[Manifest], outside: frozenset[str] = frozenset(
                 template, serves=name.startswith(("Deployment/", "StatefulSet/", "InferenceService/"))
             )
         ]
+        found += [f"{name}: {text}" for c in template["spec"]["containers"] for text in path_problems(c, manifests)]
     found += [
         f"{name} does not exist, but {by} refers to it"
         for by, name in _references(manifests)
@@ -182,5 +184,6 @@ def _disruption_problems(manifests: list[Manifest]) -> Iterator[str]:
 
 def _bounds_problems(manifests: list[Manifest]) -> Iterator[str]:
     kinds = {m["kind"] for m in manifests}
-    if "Namespace" in kinds:
+    # A namespace is applied alone, before the overlay with its limits.
+    if "Namespace" in kinds and pod_templates(manifests):
         yield from (f"the namespace has no {kind}" for kind in ("ResourceQuota", "LimitRange") if kind not in kinds)

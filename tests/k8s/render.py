@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,9 +15,12 @@ from tests.absent import absent
 
 K8S = Path(__file__).parents[2] / "k8s"
 APPLIED = tuple(
-    sorted(f.parent.relative_to(K8S).as_posix() for f in [*K8S.glob("overlays/*/*"), *K8S.glob("jobs/*/*")]
-           if f.name == "kustomization.yaml")
-)  # fmt: skip
+    sorted(
+        file.parent.relative_to(K8S).as_posix()
+        for folder in ("namespaces", "storage", "overlays", "jobs")
+        for file in K8S.glob(f"{folder}/*/kustomization.yaml")
+    )
+)
 """Kustomizations that users apply, relative to ``k8s/``. The others are parts of these."""
 
 Manifest = dict[str, Any]
@@ -38,6 +42,22 @@ def _text(folder: Path) -> str:
 def rendered(name: str) -> list[Manifest]:
     """Return the manifests of a kustomization. Tests may change them."""
     return [m for m in yaml.load_all(_text(K8S / name), Loader=yaml.CSafeLoader) if m]
+
+
+def installed(name: str) -> list[Manifest]:
+    """Return the manifests of a kustomization with those of its namespace and claims, which are applied before an overlay."""
+    folder, _, overlay = name.partition("/")
+    before = [f"{each}/{overlay}" for each in ("namespaces", "storage")] if folder == "overlays" else []
+    return [m for each in (*before, name) if each == name or each in APPLIED for m in rendered(each)]
+
+
+def with_component(name: str, component: str, folder: Path) -> list[Manifest]:
+    """Return the manifests of a kustomization in ``folder`` that adds an optional component to an overlay, as a user's does."""
+    text = {each: os.path.relpath(K8S / each, folder.resolve()) for each in (name, f"components/{component}")}
+    resource, component = text.values()
+    kustomization = {"resources": [resource], "components": [component]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return [m for m in yaml.load_all(_text(folder), Loader=yaml.CSafeLoader) if m]
 
 
 def title(manifest: Manifest) -> str:

@@ -1,6 +1,6 @@
 """The commands in MLflow's manifests, run with a real PostgreSQL, basic auth and moto as S3.
 
-Only the addresses of database, server and S3 are replaced.
+Only the addresses of database, server and S3 are replaced. A command gets the variables and files that its own pod has.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -23,19 +24,22 @@ import pytest
 from mlflow import MlflowClient
 from moto.server import ThreadedMotoServer
 
+from tests.k8s.pod_files import PodFiles
 from tests.k8s.postgres import postgres
 from tests.k8s.render import pod_templates, rendered
 from tests.tracking.server import free_port
+from vicur.cluster.install.mlflow_user import SCRIPT
 
 ADMIN = ("admin", "correct horse battery")
 SECRETS = {
-    "PGPASSWORD": "p@ss/word:#1",
-    "MLFLOW_FLASK_SERVER_SECRET_KEY": "0123456789abcdef",
-    "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1],
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
+    "vicur-mlflow-server": {
+        "PGPASSWORD": "p@ss/word:#1",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "0123456789abcdef",
+        "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1],
+    },
+    "vicur-s3": {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"},
 }
-"""Content of the secrets vicur-mlflow-server and vicur-s3. The database's password would break an address that contained it."""
+"""The database's password would break an address that contained it."""
 
 
 @dataclass(frozen=True)
@@ -65,30 +69,52 @@ class Deployed:
 
 def s3_client(address: str) -> Any:
     """Return an S3 client."""
-    keys = {name: SECRETS[name.upper()] for name in ("aws_access_key_id", "aws_secret_access_key")}
+    keys = {name.lower(): value for name, value in SECRETS["vicur-s3"].items()}
     return boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
 
 
-def settings(manifests: list[Any], s3: str, database: int, folder: Path) -> dict[str, str]:
-    """Return the environment of the pods, from the ConfigMaps."""
-    maps = {m["metadata"]["name"]: m["data"] for m in manifests if m["kind"] == "ConfigMap"}
-    found = {**maps["mlflow"], **maps["vicur-endpoints"], **SECRETS, "AWS_ENDPOINT_URL_S3": s3, "HOME": str(folder)}
-    found["MLFLOW_BACKEND_STORE_URI"] = found["MLFLOW_BACKEND_STORE_URI"].replace(
-        "mlflow-db:5432", f"127.0.0.1:{database}"
-    )
-    auth = folder / "auth.ini"
-    auth.write_text(maps["mlflow-auth"]["auth.ini"].replace("mlflow-db:5432", f"127.0.0.1:{database}"))
-    found["MLFLOW_AUTH_CONFIG_PATH"] = str(auth)
+@dataclass(frozen=True)
+class Workload:
+    """The command of one of the overlay's pods, with the variables and files that its manifest gives it."""
+
+    command: list[str]
+    environment: dict[str, str]
+
+    def start(self, working_directory: Path, log: Path, **replaced: str) -> subprocess.Popen[bytes]:
+        """Start the command as a session of its own. ``replaced`` are words of the command."""
+        working_directory.mkdir()
+        command = [replaced.get(word, word) for word in self.command]
+        with log.open("wb") as stream:
+            return subprocess.Popen(
+                command,
+                env=self.environment,
+                cwd=working_directory,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+
+
+def workload(manifests: list[Any], name: str, folder: Path, s3: str, database: int) -> Workload:
+    """Return a workload, with its mounts in ``folder``."""
+    addresses = {"mlflow-db:5432": f"127.0.0.1:{database}", endpoints(manifests)["AWS_ENDPOINT_URL_S3"]: s3}
+
+    def edit(text: str) -> str:
+        for deployed_at, here in addresses.items():
+            text = text.replace(deployed_at, here)
+        return text
+
+    (template,) = [t for title, t in pod_templates(manifests).items() if title.startswith(name)]
+    files = PodFiles(folder, template, manifests, edit)
     # The image's program is found in this virtual environment.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "AWS_", "PG"))}
-    return {**inherited, **found, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return Workload(files.container["command"], {**inherited, **files.environment(SECRETS), "PATH": path})
 
 
-def migrate(manifests: list[Any], environment: dict[str, str], folder: Path) -> None:
-    (template,) = [t for name, t in pod_templates(manifests).items() if name.startswith("Job/mlflow-migrate")]
-    command = template["spec"]["containers"][0]["command"]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def endpoints(manifests: list[Any]) -> dict[str, str]:
+    (found,) = [m["data"] for m in manifests if (m["kind"], m["metadata"]["name"]) == ("ConfigMap", "vicur-endpoints")]
+    return dict(found)
 
 
 def wait_until_ready(deployed: Deployed, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -113,28 +139,30 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     objects.start()
     s3 = "http://{}:{}".format(*objects.get_host_and_port())
     s3_client(s3).create_bucket(Bucket="vicur-mlflow")
-    with postgres("mlflow", SECRETS["PGPASSWORD"], "mlflow") as database:
-        environment = settings(manifests, s3, database, folder)
-        migrate(manifests, environment, folder)
-        # An upgrade may change no table.
-        migrate(manifests, environment, folder)
-        port = free_port()
-        command = pod_templates(manifests)["Deployment/mlflow"]["spec"]["containers"][0]["command"]
-        command = [{"0.0.0.0": "127.0.0.1", "5000": str(port)}.get(word, word) for word in command]  # noqa: S104 (taken out)
-        log, working_directory = folder / "server.log", folder / "root"
-        working_directory.mkdir()
-        with log.open("wb") as stream:
-            server = subprocess.Popen(
-                command, env=environment, cwd=working_directory, stdout=stream, stderr=stream, start_new_session=True
-            )
+    with postgres("mlflow", SECRETS["vicur-mlflow-server"]["PGPASSWORD"], "mlflow") as database:
+        migration = workload(manifests, "Job/mlflow-migrate", folder / "job", s3, database)
+        first = migration.start(folder / "first", folder / "first.log")
+        assert first.wait(180) == 0, (folder / "first.log").read_text()
+        port, log, working_directory = free_port(), folder / "server.log", folder / "root"
+        pod = workload(manifests, "Deployment/mlflow", folder / "pod", s3, database)
+        server = pod.start(
+            working_directory,
+            log,
+            **{"0.0.0.0": "127.0.0.1", "5000": str(port)},  # noqa: S104 (taken out)
+        )
+        # As in an upgrade to the same release: the job runs while servers start, and may change no table.
+        second = migration.start(folder / "second", folder / "second.log")
         try:
-            found = Deployed(port, environment, s3, working_directory)
+            found = Deployed(port, pod.environment, s3, working_directory)
             wait_until_ready(found, server, log)
+            assert second.wait(180) == 0, (folder / "second.log").read_text()
             yield found
         finally:
-            # Nothing of it is needed any more, so there is no need to wait for a graceful shutdown.
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(60)
+            # Nothing of them is needed any more, so there is no need to wait for a graceful shutdown.
+            for process in (server, second):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait(60)
             objects.stop()
 
 
@@ -180,6 +208,29 @@ def test_user_may_write_its_own_experiments_and_read_others(deployed: Deployed) 
         == 200
     )
     assert deployed.request("POST", "/api/2.0/mlflow/runs/create", run, user=other)[0] == 403
+
+
+def test_installation_creates_the_pipelines_user_once(deployed: Deployed) -> None:
+    password = ", ".join(("a password", "ünïcode"))
+
+    def create(name: str, password: str, **changed: str) -> str:
+        # The command that `vicur install` runs in the server's container, which has these variables. Only the port differs.
+        script = SCRIPT.read_text(encoding="utf-8").replace("127.0.0.1:5000", f"127.0.0.1:{deployed.port}")
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            input=json.dumps({"username": name, "password": password}),
+            env={**deployed.environment, **changed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    assert create("pipeline", password) == "created"
+    assert create("pipeline", password) == "exists"
+    assert create("pipeline", "another password") == "other-password"
+    assert create("second", password, **{"MLFLOW_AUTH_ADMIN_PASSWORD": "wrong password"}) == "admin-rejected"
+    assert deployed.request("POST", SEARCH, {"max_results": 1}, user=("pipeline", password))[0] == 200
 
 
 def test_artifacts_go_through_the_server_to_s3(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 
 from tests.k8s.reach import Peer, pod, reaches
-from tests.k8s.render import Manifest, pod_templates, rendered
+from tests.k8s.render import Manifest, pod_templates, rendered, with_component
 from vicur.stage.table import STAGES
+from vicur.stage.table import STEPS as STEP_TABLE
 
 DNS = pod("kube-system", {"k8s-app": "kube-dns"})
 KFP = pod("kubeflow", {"app": "ml-pipeline"})
@@ -154,6 +156,15 @@ def test_job_that_installs_weights_reaches_the_hub_and_no_service(name: str) -> 
     assert not reaches(rules, job, KFP, 8887)
 
 
+@pytest.mark.parametrize("name", SPACES)
+def test_steps_that_stage_models_may_reach_the_hub(name: str) -> None:
+    rules = [policy for policy in policies(name) if policy["metadata"]["name"] == "vicur-stage-models-to-hub"]
+    assert reaches(rules, step(name, "base"), INTERNET, 443)
+    # A pod that a policy selects reaches nothing else.
+    staging = {task for task in STEPS if not reaches(rules, step(name, task), INTERNET, 80)}
+    assert staging == {"preflight", *(each.stage for each in STEP_TABLE if each.needs.hub)}
+
+
 @pytest.mark.parametrize("name", ["overlays/dev", "overlays/multi-user"])
 def test_other_pods_of_a_shared_namespace_are_not_affected(name: str) -> None:
     notebook = pod(SPACES[name], {"app": "notebook"})
@@ -186,6 +197,23 @@ def test_pods_of_kubeflow_pipelines_work_in_our_namespace() -> None:
     assert reaches(rules, pod("kubeflow", {"app": "ml-pipeline-ui"}), artifacts, 3000)
     assert reaches(rules, artifacts, SEAWEEDFS, 8333)
     assert not reaches(rules, driver, service("overlays/gpu-pool", "mlflow"), 5000)
+
+
+@pytest.mark.parametrize("name", ["overlays/dev", "overlays/gpu-pool"])
+def test_component_admits_the_mlflow_plugin_of_kubeflow_pipelines(name: str, tmp_path: Path) -> None:
+    server = service(name, "mlflow")
+    driver = pod(SPACES[name], {"pipelines.kubeflow.org/v2_component": "true"})
+    before = policies(name)
+    after = [m for m in with_component(name, "kfp-mlflow-plugin", tmp_path) if m["kind"] == "NetworkPolicy"]
+    for one in (KFP, driver, pod("team-a", dict(driver.labels))):
+        assert not reaches(before, one, server, 5000)
+        assert reaches(after, one, server, 5000)
+    # Everything else is as before: for drivers of a shared namespace no policy may begin to apply.
+    assert reaches(after, driver, KFP, 8887)
+    assert reaches(after, driver, INTERNET, 443)
+    assert not reaches(after, pod("kubeflow", {"app": "ml-pipeline-ui"}), server, 5000)
+    assert not reaches(after, driver, service(name, "mlflow-db"), 5432)
+    assert [m["metadata"]["name"] for m in after] == [m["metadata"]["name"] for m in before]
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.k8s.pod_policy import SECRETS, image_problems, is_credential
-from tests.k8s.render import rendered
+from tests.k8s.render import installed, rendered
 
 PACKAGES = sorted((Path(__file__).parents[2] / "pipelines" / "compiled").glob("*.yaml"))
 KNOWN = {
@@ -75,7 +75,7 @@ def test_image_of_a_step_is_pinned(package: Path, name: str) -> None:
 
 @every_step
 def test_claims_that_a_step_mounts_exist(package: Path, name: str) -> None:
-    claims = {m["metadata"]["name"] for m in rendered("overlays/multi-user") if m["kind"] == "PersistentVolumeClaim"}
+    claims = {m["metadata"]["name"] for m in installed("overlays/multi-user") if m["kind"] == "PersistentVolumeClaim"}
     mounted = {each.get("constant") for each in executors(package)[name][1].get("pvcMount", [])}
     assert mounted <= {*claims, None}
 

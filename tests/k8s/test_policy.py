@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.k8s.object_policy import OUTSIDE, all_problems
-from tests.k8s.render import APPLIED, Manifest, rendered
+from tests.k8s.render import APPLIED, K8S, Manifest, installed, rendered
+from tests.k8s.requests import requests_of
 
 LARGE = "overlays/gpu-pool"
 PSA = "pod-security.kubernetes.io"
@@ -16,18 +17,24 @@ PSA = "pod-security.kubernetes.io"
 
 @pytest.mark.parametrize("name", APPLIED)
 def test_overlay_follows_the_rules(name: str) -> None:
-    assert all_problems(rendered(name), OUTSIDE.get(name, frozenset())) == []
+    assert all_problems(installed(name), OUTSIDE.get(name, frozenset())) == []
 
 
 @pytest.mark.parametrize("name", APPLIED)
 def test_objects_that_an_overlay_takes_from_another_exist_there(name: str) -> None:
-    made = {f"{m['kind']}/{m['metadata']['name']}" for m in rendered(LARGE)}
+    made = {f"{m['kind']}/{m['metadata']['name']}" for m in installed(LARGE)}
     assert OUTSIDE.get(name, frozenset()) <= made
+
+
+@pytest.mark.parametrize("name", [each for each in APPLIED if each.startswith("overlays/")])
+def test_deleting_an_overlay_keeps_the_namespace_and_the_data(name: str) -> None:
+    kept = {"Namespace", "PersistentVolumeClaim", "PersistentVolume", "Secret"}
+    assert {m["kind"] for m in rendered(name)}.isdisjoint(kept)
 
 
 def problems_after(kind: str, called: str, change: Callable[[Any], object]) -> list[str]:
     """Return the problems of the large overlay after ``change`` to one of its objects."""
-    manifests = rendered(LARGE)
+    manifests = installed(LARGE)
     (target,) = [m for m in manifests if (m["kind"], m["metadata"]["name"]) == (kind, called)]
     change(target)
     return all_problems(manifests)
@@ -74,6 +81,12 @@ def container(manifest: Manifest) -> Manifest:
         (lambda m: container(m)["envFrom"][2]["secretRef"].update(name="other"), "Secret/other does not exist"),
         (lambda m: m["spec"]["template"]["metadata"]["labels"].update({"app.kubernetes.io/name": "x"}), "finds no pod"),
         (lambda m: container(m)["ports"][0].update(name="web"), "no pod has a port http"),
+        (
+            lambda m: container(m)["volumeMounts"].pop(0),
+            "MLFLOW_AUTH_CONFIG_PATH is /etc/mlflow/auth.ini, which is below none",
+        ),
+        (lambda m: container(m)["command"].append("--cache=/srv/x"), "--cache is /srv/x, which is below none"),
+        (lambda m: container(m).update(env=[{"name": "HOME", "value": "/root"}]), "HOME is /root, which is below none"),
         (lambda m: m["spec"].update(replicas=1), "lets no node be drained"),
         (lambda m: m["metadata"].pop("namespace"), "it has no namespace"),
         (lambda m: m["metadata"]["labels"].pop("app.kubernetes.io/part-of"), "selectors do not find it"),
@@ -235,3 +248,11 @@ def test_endpoint_of_mlflow_is_an_existing_service(name: str) -> None:
         for port in m["spec"]["ports"]
     }
     assert endpoints["MLFLOW_TRACKING_URI"] in served
+
+
+@pytest.mark.parametrize(
+    ("name", "requests"), [("overlays/dev", "0.35 CPU, 1.25 GiB"), (LARGE, "5.25 CPU, 34.5 GiB, 1 GPU")]
+)
+def test_page_says_what_the_services_of_an_overlay_request(name: str, requests: str) -> None:
+    assert requests_of(rendered(name)) == requests
+    assert requests in (K8S.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")

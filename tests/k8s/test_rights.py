@@ -48,8 +48,17 @@ def test_roles_grant_exactly_what_the_code_uses(name: str) -> None:
     assert granted(name) == used_rights(CLUSTER)
 
 
-def test_profile_has_the_same_rights_except_for_listing_nodes() -> None:
-    assert granted("overlays/multi-user") == used_rights(CLUSTER) - {("", "nodes", "list")}
+OF_THE_CLUSTER = {
+    ("", "nodes", "list"),
+    ("kueue.x-k8s.io", "clusterqueues", "get"),
+    ("", "configmaps", "get"),
+    ("apps", "deployments", "get"),
+}
+"""Rights outside the run's namespace, which profiles do not get."""
+
+
+def test_profile_has_the_same_rights_except_for_those_outside_its_namespace() -> None:
+    assert granted("overlays/multi-user") == used_rights(CLUSTER) - OF_THE_CLUSTER
 
 
 def test_preflight_checks_the_rights_of_the_training_role() -> None:

@@ -22,14 +22,19 @@ def crds() -> list[Path]:
 
 def test_documented_overlays_exist() -> None:
     overlays = ("dev", "gpu-pool", "kserve", "multi-user", "serving")
-    assert ("jobs/stage-models", *(f"overlays/{name}" for name in overlays)) == APPLIED
+    assert (
+        "jobs/stage-models",
+        "namespaces/gpu-pool",
+        *(f"overlays/{name}" for name in overlays),
+        *(f"storage/{name}" for name in ("dev", "gpu-pool", "multi-user")),
+    ) == APPLIED
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", APPLIED)
 def test_every_manifest_is_valid(name: str, version: str, crds: list[Path]) -> None:
     manifests = rendered(name)
-    assert len(manifests) > 1
+    assert manifests
     assert [problem for manifest in manifests for problem in problems(manifest, version, crds)] == []
 
 

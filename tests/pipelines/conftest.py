@@ -1,4 +1,4 @@
-"""Local runs of the pipelines with fake stages."""
+"""Local runs of the pipelines with fake stages, and ``vicur submit`` with a double of the server."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from vicur_pipelines.package import write_package
+
+from tests.cli.calling import Command, Result, caller
+from tests.pipelines.kfp_server_double import KfpServerDouble, serving
 
 FAKES = Path(__file__).parent / "fakes"
 
@@ -87,3 +91,43 @@ def project(tmp_path: Path) -> Project:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "config.json").write_text("{}")
     return Project(tmp_path)
+
+
+@pytest.fixture
+def kfp() -> Iterator[KfpServerDouble]:
+    with serving(KfpServerDouble()) as double:
+        yield double
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("package") / "package.yaml"
+    write_package(file, None, None, versioned=False)
+    return file
+
+
+@pytest.fixture
+def vicur(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return caller(monkeypatch, capfd)
+
+
+@pytest.fixture
+def hidden_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the cluster that the developer's own kubeconfig names."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
+
+
+@pytest.fixture
+def submit(
+    vicur: Command, kfp: KfpServerDouble, package: Path, hidden_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    del hidden_cluster
+    for name in ("KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_EXISTING_TOKEN", "KFP_SSL_CA_CERT"):
+        monkeypatch.delenv(name, raising=False)
+
+    def command(*arguments: str, start: bool = True, endpoint: str | None = None) -> Result:
+        what = ("--package", str(package)) if start else ()
+        return vicur("submit", *what, "--endpoint", endpoint or kfp.endpoint, "--every", "0.1", *arguments)
+
+    return command

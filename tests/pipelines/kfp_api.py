@@ -12,7 +12,7 @@ from typing import Any
 
 import kfp_server_api
 
-_KINDS = {"str": str, "int": int, "bool": bool, "float": float, "object": dict, "datetime": str}
+_KINDS = {"str": str, "int": int, "bool": bool, "float": float, "object": object, "datetime": str}
 
 
 class Refused(Exception):  # noqa: N818 (an answer, not an error of the test)

@@ -1,70 +1,66 @@
 """A double of the Kubeflow Pipelines API server. Nothing is run: its state is in dictionaries.
 
 It answers with the models of the generated client, and refuses unknown paths with 404 and unknown or ill-typed parameters and fields with
-400. Like the server 2.17, it lists every node of a workflow as a task (drivers, executors, loops), represents unset times by the year 1
-or 1970, refuses parameters that the package does not declare, and uses another format for errors of uploads.
+400. Like the server 2.17.0 whose answers are in ``recorded/``, it lists every node of a workflow as a task (drivers, executors, loops,
+nameless records of its cache), never gives an error's text, represents unset times by the year 1 or 1970, ends a terminated run as FAILED,
+refuses parameters that the package does not declare, and uses another format for errors of uploads and artifacts.
 """
 
 from __future__ import annotations
 
+import base64
 import email
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import kfp_server_api
 import yaml
 from kfp_server_api import (
-    GoogleRpcStatus,
     V2beta1Experiment,
     V2beta1GetHealthzResponse,
     V2beta1ListExperimentsResponse,
     V2beta1ListPipelinesResponse,
     V2beta1ListPipelineVersionsResponse,
+    V2beta1ListRunsResponse,
     V2beta1Pipeline,
-    V2beta1PipelineTaskDetail,
     V2beta1PipelineVersion,
     V2beta1Run,
     V2beta1RunDetails,
+    V2beta1RuntimeStatus,
 )
 
 from tests.pipelines.kfp_api import Refused, Route, as_declared, checked, routes
+from tests.pipelines.kfp_recurring import RecurringRuns
+from tests.pipelines.kfp_workflow import BEGAN, EPOCH, StepNode, node, node_id, tasks_of
 
-UNSET = datetime(1, 1, 1, tzinfo=UTC)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BEGAN = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
+__all__ = ["KfpServerDouble", "node", "recorded", "serving"]
+
+RECORDED = Path(__file__).parent / "recorded"
+# On a stock server, KFP's MLflow plugin is on and its endpoint unreachable.
+_PLUGINS = {
+    "mlflow": {"state": "PLUGIN_FAILED", "state_message": "MLflow terminal sync skipped: missing parent root_run_id"}
+}
 _CLIENT = kfp_server_api.ApiClient()
 
-
-def node(name: str, state: str, began: float | None = 0.0, took: float | None = None, **fields: Any) -> dict[str, Any]:
-    """Return a node of a workflow. Times are seconds from the run's start."""
-
-    def moment(seconds: float | None) -> datetime:
-        return UNSET if seconds is None else datetime.fromtimestamp(BEGAN.timestamp() + seconds, UTC)
-
-    ended = None if began is None or took is None else began + took
-    return {
-        "display_name": name,
-        "state": state,
-        "create_time": moment(began),
-        "start_time": moment(began),
-        "end_time": moment(ended),
-        **fields,
-    }
+Look = tuple[str, list[StepNode]]  # state and steps of a run
 
 
-Look = tuple[str, list[dict[str, Any]]]  # state and nodes of a run
+def recorded(name: str) -> dict[str, Any]:
+    """Return a recorded answer to a request for a run."""
+    return dict(json.loads((RECORDED / f"{name}.json").read_text()))
 
 
 @dataclass
-class KfpServerDouble:
+class KfpServerDouble(RecurringRuns):
     """State and behavior of the server."""
 
     multi_user: bool = False
@@ -78,7 +74,10 @@ class KfpServerDouble:
     pipelines: dict[str, V2beta1Pipeline] = field(default_factory=dict)
     versions: dict[str, V2beta1PipelineVersion] = field(default_factory=dict)
     runs: dict[str, V2beta1Run] = field(default_factory=dict)
-    error: str = ""  # message of a failed run
+    # Recorded answers to requests for a run, by its id, instead of those of the script.
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # Logs of pods by the id of their node, as the artifact main-logs.
+    logs: dict[str, str] = field(default_factory=dict)
     endpoint: str = ""
     looks: int = 0  # number of requests for a run
     _due: dict[int, list[tuple[str, int | None, bytes]]] = field(default_factory=dict)
@@ -141,23 +140,58 @@ class KfpServerDouble:
         if body.pipeline_version_reference is not None:
             spec = _existing(self.versions, body.pipeline_version_reference.pipeline_version_id).pipeline_spec
         self._check_parameters(spec.get("pipeline_spec", spec), body.runtime_config.parameters or {})
-        body.state, body.created_at, body.finished_at = "PENDING", BEGAN, EPOCH
+        body.state, body.created_at, body.scheduled_at, body.finished_at = "PENDING", BEGAN, BEGAN, EPOCH
+        body.storage_state, body.state_history = "AVAILABLE", [_status("PENDING")]
         return _stored(self.runs, "run_id", body)
 
     def run_service_get_run(self, run_id: str) -> V2beta1Run:
         run = _existing(self.runs, run_id)
+        if run_id in self.answers:
+            self.looks += 1
+            version = run.pipeline_version_reference.to_dict()
+            return checked(
+                {**self.answers[run_id], "run_id": run_id, "pipeline_version_reference": version}, "V2beta1Run"
+            )
         state, nodes = self.script[min(self.looks, len(self.script) - 1)]
         self.looks += 1
         self.faults += self._due.pop(self.looks, [])
-        details = [
-            V2beta1PipelineTaskDetail(run_id=run_id, **{"task_id": f"t{i}", **each}) for i, each in enumerate(nodes)
-        ]
-        run.state, run.run_details = state, V2beta1RunDetails(task_details=details)
-        run.error = GoogleRpcStatus(message=self.error) if self.error and state == "FAILED" else None
+        self._advance(run, state)
+        tasks = [{"run_id": run_id, **task} for task in (*tasks_of(nodes, state), *self._cache_records(nodes))]
+        plain = json.loads(json.dumps(_CLIENT.sanitize_for_serialization(tasks)))
+        run.run_details = V2beta1RunDetails(task_details=checked(plain, "list[V2beta1PipelineTaskDetail]"))
         return run
 
+    @staticmethod
+    def _advance(run: V2beta1Run, state: str) -> None:
+        if run.state_history[-1].state != state:
+            run.state_history.append(_status(state))
+        run.state = state
+        if state in ("SUCCEEDED", "FAILED"):
+            run.finished_at = BEGAN
+
+    @staticmethod
+    def _cache_records(nodes: list[StepNode]) -> list[dict[str, Any]]:
+        # A launcher that has run a container leaves a record for the cache among the tasks.
+        ran = [each for each in nodes if each.state == "SUCCEEDED" and not each.cached]
+        return [
+            {"task_id": f"record-{i}", "create_time": BEGAN, "start_time": BEGAN, "execution_id": str(i)}
+            for i, _ in enumerate(ran)
+        ]
+
+    def run_service_list_runs(
+        self, experiment_id: str | None = None, namespace: str | None = None, page_size: str = "20", **_: str
+    ) -> V2beta1ListRunsResponse:
+        if not experiment_id:
+            self._needs(namespace)
+        mine = [run for run in self.runs.values() if experiment_id in (None, run.experiment_id)]
+        return V2beta1ListRunsResponse(runs=mine[::-1][: int(page_size)] or None)
+
+    def keep_log(self, step: StepNode, text: str, inner: str = ".executor(0)") -> None:
+        """Keep the log of a step's pod: of its first attempt, or of its driver."""
+        self.logs[node_id(step.path + inner)] = text
+
     def run_service_terminate_run(self, run_id: str) -> dict[str, Any]:
-        _existing(self.runs, run_id).state = "CANCELING"
+        self._advance(_existing(self.runs, run_id), "CANCELING")
         return {}
 
     def _needs(self, namespace: str | None) -> None:
@@ -174,6 +208,10 @@ class KfpServerDouble:
                 raise Refused(400, f"Invalid input error: parameter {name} is not an input of the pipeline")
             if not isinstance(value, kinds[declared[name]["parameterType"]]):
                 raise Refused(400, f"Invalid input error: input parameter {name} requires another type")
+
+
+def _status(state: str) -> V2beta1RuntimeStatus:
+    return V2beta1RuntimeStatus(update_time=BEGAN, state=state)
 
 
 def _matching(held: dict[str, Any], filter: str | None) -> list[Any] | None:
@@ -193,6 +231,10 @@ def _existing(held: dict[str, Any], key: str) -> Any:
     if key not in held:
         raise Refused(404, f"ResourceNotFoundError: {key} not found", 5)
     return held[key]
+
+
+# A path that the server has and the generated client lacks.
+_ARTIFACT = re.compile(r"/apis/v2beta1/runs/[^/]+/nodes/(?P<node>[^/]+)/artifacts/main-logs:read")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -219,6 +261,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _call(self, payload: bytes) -> Any:
         place = urlsplit(self.path)
+        if artifact := _ARTIFACT.fullmatch(place.path):
+            return self._artifact(artifact["node"])
         for route in self.known:
             match = route.path.fullmatch(place.path)
             if match and route.method == self.command:
@@ -227,8 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(404, f"the API does not have {self.command} {place.path}", 5)
         self.double.requests.append(route.name)
         self._fail(route.name)
-        if self.double.token and self.headers.get("Authorization") != f"Bearer {self.double.token}":
-            raise Refused(401, "Request header error: there is no user identity header.", 16)
+        self._authenticate()
         query = {key: values[-1] for key, values in parse_qs(place.query).items()}
         if unknown := query.keys() - route.query:
             raise Refused(400, f"{route.name} does not take {min(unknown)!r}")
@@ -245,6 +288,16 @@ class _Handler(BaseHTTPRequestHandler):
         if operation is None:
             raise Refused(501, f"the double does not implement {route.name}", 12)
         return operation(**arguments)
+
+    def _authenticate(self) -> None:
+        if self.double.token and self.headers.get("Authorization") != f"Bearer {self.double.token}":
+            raise Refused(401, "Request header error: there is no user identity header.", 16)
+
+    def _artifact(self, node: str) -> dict[str, str]:
+        self._authenticate()
+        if node not in self.double.logs:
+            raise Refused(404, "artifact not found: <nil>", form="error_message")
+        return {"data": base64.b64encode(self.double.logs[node].encode()).decode()}
 
     def _fail(self, name: str) -> None:
         if self.double.faults and self.double.faults[0][0] == name:

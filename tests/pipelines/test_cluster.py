@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from google.protobuf import json_format
 from kfp import compiler
 from vicur_pipelines.cluster import cluster_pipeline
 from vicur_pipelines.local import code_versions
@@ -21,6 +22,8 @@ from vicur.config.cluster import ClusterConfig, StepResources
 from vicur.config.loading import load_settings
 from vicur.config.run import RunConfig
 from vicur.steps.preflight_step import TRAINING_RESOURCES, graph_parameters
+from vicur.steps.stage_step import RETRIES
+from vicur.tracking.injected import PLUGIN
 
 POOLS = ClusterConfig(
     gpu_count=4,
@@ -61,16 +64,32 @@ def test_every_step_has_requests_limits_a_timeout_labels_and_an_unprivileged_use
         for name, container in executors(graph, step):
             resources, pod = container["resources"], platform[name]
             cpu, memory = ("16", "128Gi") if step == "evaluate" else ("1", "2Gi")
+            limit = cpu
             if step == "train":
-                cpu, memory = (
-                    f"{{{{$.inputs.parameters['pipelinechannel--training_{each}']}}}}" for each in ("cpu", "memory")
+                cpu, limit, memory = (
+                    f"{{{{$.inputs.parameters['pipelinechannel--training_{each}']}}}}"
+                    for each in ("cpu", "cpu_limit", "memory")
                 )
-            assert {resources[f"resourceCpu{bound}"] for bound in ("Request", "Limit")} == {cpu}
+            assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == (cpu, limit)
             assert {resources[f"resourceMemory{bound}"] for bound in ("Request", "Limit")} == {memory}
             assert pod["activeDeadlineSeconds"] == str(3600 * (48 if step == "train" else 2))
             assert pod["podMetadata"]["labels"]["app.kubernetes.io/part-of"] == "vicur"
             assert pod["securityContext"]["runAsNonRoot"] is True
             assert container["image"] == "{{$.inputs.parameters['pipelinechannel--image']}}"
+
+
+def test_the_steps_of_a_tiny_run_without_gpus_fit_a_small_node() -> None:
+    pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=ClusterConfig(gpu_count=0)))
+    executors = json_format.MessageToDict(pipeline.pipeline_spec.deployment_spec)["executors"]
+    resources = {name: each["container"]["resources"] for name, each in executors.items() if name != "exec-train"}
+    assert "exec-evaluate" in resources
+    for name, each in resources.items():
+        memory = "2500Mi" if name.startswith("exec-evaluate") else "1500Mi"
+        assert (each["resourceCpuRequest"], each["resourceCpuLimit"], each["resourceMemoryLimit"]) == (
+            "200m",
+            "1",
+            memory,
+        )
 
 
 def test_only_evaluation_and_training_are_placed_in_the_pool(package: Any) -> None:
@@ -117,7 +136,63 @@ def test_each_secret_goes_only_to_the_steps_that_need_it(package: Any) -> None:
             holders.setdefault(secret["secretName"], set()).add(name)
     assert holders["vicur-cue"] == {"exec-preflight", "exec-extract"}
     assert holders["vicur-webhook"] == {"exec-outcome"}
+    assert holders["vicur-hf"] == {"exec-preflight", "exec-base"}
     assert holders["vicur-s3"] == holders["vicur-mlflow"] == set(platform)
+
+
+def variables(settings: dict[str, Any]) -> dict[str, str]:
+    """Names of the variables that a step reads from secrets and ConfigMaps, each with its key."""
+    sources = [*settings.get("secretAsEnv", []), *settings.get("configMapAsEnv", [])]
+    keys = [pair for each in sources for pair in each["keyToEnv"]]
+    named = {pair["envVar"]: pair.get("secretKey") or pair["configMapKey"] for pair in keys}
+    return {**named, **{each["name"]: "" for each in settings.get("fieldPathAsEnv", [])}}
+
+
+def test_only_steps_that_stage_models_know_the_hub(package: Any) -> None:
+    graph, platform = package
+    mirrored = {name for name, pod in platform.items() if "HF_ENDPOINT" in variables(pod)}
+    assert mirrored == {"exec-preflight", "exec-base"}
+    for name, each in graph["deploymentSpec"]["executors"].items():
+        plain = {variable["name"]: variable["value"] for variable in each["container"].get("env", [])}
+        # Without the volume there, a step must not stage to the path.
+        mounts = {mount["mountPath"] for mount in platform[name].get("pvcMount", [])}
+        assert ("VICUR_MODELS" in plain) == ("/models" in mounts)
+        assert plain.get("VICUR_MODELS", "/models") == "/models"
+
+
+def test_more_volumes_are_mounted_where_addresses_are_looked_up(tmp_path: Path) -> None:
+    config = RunConfig.model_validate({"cluster": {"data_claims": ["team-data"]}})
+    compiler.Compiler().compile(cluster_pipeline(code_versions(), config), str(tmp_path / "package.yaml"))
+    _, platform = yaml.safe_load_all((tmp_path / "package.yaml").read_text())
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    mounted = {
+        name: {mount["constant"]: mount["mountPath"] for mount in pod.get("pvcMount", [])} for name, pod in pods.items()
+    }
+    both = {"vicur-models": "/models", "team-data": "/volumes/team-data"}
+    steps = ("preflight", "prepare", "base", "train")
+    assert {name: found for name, found in mounted.items() if found} == {f"exec-{name}": both for name in steps}
+
+
+def test_no_step_sets_a_variable_of_kfps_mlflow_plugin(package: Any) -> None:
+    graph, platform = package
+    for name, each in graph["deploymentSpec"]["executors"].items():
+        plain = {variable["name"] for variable in each["container"].get("env", [])}
+        # Beside a plain value of the plugin, a value from a secret makes the pod invalid.
+        assert not (plain | variables(platform[name]).keys()) & set(PLUGIN)
+        assert variables(platform[name])["VICUR_MLFLOW_URI"] == "MLFLOW_TRACKING_URI"
+        assert variables(platform[name])["VICUR_MLFLOW_PASSWORD"] == "MLFLOW_TRACKING_PASSWORD"  # noqa: S105
+
+
+def test_steps_know_the_number_of_retries_if_it_is_not_the_default(package: Any, tmp_path: Path) -> None:
+    def retries(graph: dict[str, Any]) -> set[str]:
+        containers = [each["container"] for each in graph["deploymentSpec"]["executors"].values()]
+        return {
+            variable["value"] for each in containers for variable in each.get("env", []) if variable["name"] == RETRIES
+        }
+
+    assert retries(package[0]) == {"5"}
+    compiler.Compiler().compile(cluster_pipeline(code_versions(), RunConfig()), str(tmp_path / "p.yaml"))
+    assert retries(next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))) == set()
 
 
 def test_steps_that_read_folders_mount_the_volume_that_preflight_checks(package: Any) -> None:
@@ -175,10 +250,10 @@ def test_the_form_is_described_and_has_the_values_of_the_preset(package: Any) ->
     assert not [text for text in texts if text.replace(".", "").isdigit()]
 
 
-def test_with_several_nodes_the_job_waits_in_the_queue_and_its_step_has_no_timeout(
-    tmp_path: Path,
-) -> None:
-    pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=POOLS.model_copy(update={"nodes": 2})))
+@pytest.mark.parametrize("launching", [{"nodes": 2}, {"jobs": {"always": True}}], ids=["two nodes", "always"])
+def test_a_train_job_waits_in_the_queue_and_its_step_has_no_timeout(tmp_path: Path, launching: dict[str, Any]) -> None:
+    pools = ClusterConfig.model_validate({**POOLS.model_dump(), **launching})
+    pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=pools))
     compiler.Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
     _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]

@@ -7,7 +7,16 @@ import threading
 import pytest
 
 from vicur.errors import VicurError
-from vicur.processes.signals import EXIT_CODE, StopFlag, StopOnSigterm, Stopped, handling, stopped_by_signals
+from vicur.processes.machines import NODE_TASK
+from vicur.processes.signals import (
+    EXIT_CODE,
+    StopFlag,
+    StopOnSigterm,
+    Stopped,
+    handling,
+    stop_error,
+    stopped_by_signals,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +98,11 @@ def test_outside_the_main_thread_nothing_is_installed():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_a_node_of_a_job_is_not_told_to_run_a_command(monkeypatch):
+    monkeypatch.delenv(NODE_TASK, raising=False)
+    assert "Run the same command again" in stop_error("stopped.").remedy
+    monkeypatch.setenv(NODE_TASK, "{}")
+    assert "command" not in stop_error("stopped.").remedy
+    assert "Kueue readmits a preempted job" in stop_error("stopped.").remedy

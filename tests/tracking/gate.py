@@ -9,7 +9,12 @@ from contextlib import contextmanager, suppress
 
 
 class Gate:
-    """Forwards connections at ``port`` of ``host`` to another port of this machine while it is open."""
+    """Forwards connections at ``port`` of ``host`` to another port of this machine while it is open.
+
+    With ``loses_responses``, requests arrive and each connection ends before the response.
+    """
+
+    loses_responses = False
 
     def __init__(self, target: int, host: str = "127.0.0.1", port: int = 0) -> None:
         self.target, self.host, self.port = target, host, port
@@ -40,14 +45,16 @@ class Gate:
                 return
             self._connections += [near, far]
             for pair in ((near, far), (far, near)):
-                threading.Thread(target=_pump, args=pair, daemon=True).start()
+                threading.Thread(target=self._pump, args=(*pair, pair[0] is far), daemon=True).start()
 
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
+    def _pump(self, source: socket.socket, target: socket.socket, is_response: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if is_response and self.loses_responses:
+                    target.shutdown(socket.SHUT_RDWR)
+                    return
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
 
 @contextmanager

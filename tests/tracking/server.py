@@ -42,6 +42,8 @@ class Server:
     folder: Path
     port: int
     host: str = "127.0.0.1"
+    admin: tuple[str, str] | None = None
+    """User and password of the administrator of a server that requires basic auth."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,12 +57,27 @@ class Server:
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        if self.admin is not None:
+            command += ["--app-name", "basic-auth"]
+            environment |= self._basic_auth(*self.admin)
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=environment, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
             )
         atexit.register(self.stop)
         self._wait()
+
+    def _basic_auth(self, user: str, password: str) -> dict[str, str]:
+        settings = {
+            "default_permission": "READ",
+            "database_uri": f"sqlite:///{self.folder / 'users.db'}",
+            "admin_username": user,
+            "admin_password": password,
+            "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+        }
+        file = self.folder / "auth.ini"
+        file.write_text("[mlflow]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
+        return {"MLFLOW_AUTH_CONFIG_PATH": str(file), "MLFLOW_FLASK_SERVER_SECRET_KEY": "0123456789abcdef"}
 
     def _wait(self) -> None:
         deadline = time.monotonic() + 180
@@ -73,6 +90,11 @@ class Server:
             except OSError:
                 time.sleep(0.2)
         raise TimeoutError((self.folder / "server.log").read_text())
+
+    def ensure_started(self) -> None:
+        """Start the server again if a test has left it stopped."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
 
     def stop(self) -> None:
         atexit.unregister(self.stop)

@@ -17,11 +17,13 @@ from tests.training.conftest import curves
 from tests.training.train_once import SETTINGS, tracking, train_and_exit, train_once
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
+from vicur.processes.retrying import RetryPolicy, retried
 from vicur.processes.signals import EXIT_CODE
 from vicur.stage.runner import Session, execute
 from vicur.tracking.mlflow import connect
 from vicur.tracking.tracker import Tracker
-from vicur.training import TRAIN
+from vicur.training import TRAIN, trainer
+from vicur.training.state import TrainState
 
 KILLS = 20
 
@@ -123,6 +125,24 @@ def test_sigterm_stops_after_a_step_with_a_checkpoint_to_resume_from(inputs, tmp
     assert curves(student) == curves(whole)
     tracked = [json.loads(line) for line in (tmp_path / "stopped" / "tracked.jsonl").read_text().splitlines()]
     assert [record["step"] for record in tracked if "loss" in record] == list(range(1, settings.steps + 1))
+
+
+def test_a_second_attempt_in_the_same_process_gives_the_same_bytes(uninterrupted, inputs, tmp_path, monkeypatch):
+    """A step in a cluster repeats itself in place after a temporary failure."""
+    step, failures = trainer.training_step, [3]
+
+    def interrupted(state: TrainState, rows: object, number: int) -> dict[str, float]:
+        if number in failures:
+            failures.clear()
+            raise VicurError("the server was lost.", remedy="Wait.", retryable=True)
+        return step(state, rows, number)
+
+    monkeypatch.setattr(trainer, "training_step", interrupted)
+    pauses: list[str] = []
+    student = retried(lambda: train_once(inputs, tmp_path / "run"), RetryPolicy(3, first=0.002), pauses.append)
+    assert len(pauses) == 1
+    assert (student / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
+    assert curves(student) == curves(uninterrupted)
 
 
 def test_training_resumes_elsewhere_from_a_shared_folder(uninterrupted, inputs, tmp_path, start):

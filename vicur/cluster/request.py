@@ -23,10 +23,12 @@ _FIXED = (
     "cluster.namespace",
     "cluster.steps",
     "cluster.gpu_steps",
+    "cluster.cpu_steps",
     "cluster.shared_memory",
     "cluster.queue",
     "cluster.jobs.priority",
     "cluster.models_claim",
+    "cluster.data_claims",
     "cluster.endpoints",
     "cluster.secrets",
     "cluster.step_timeout_hours",
@@ -44,9 +46,10 @@ class Request(Section):
     """Fields of the form. An empty or missing field leaves the preset's setting; an empty selector or list of tolerations means none."""
 
     student: str = ""
-    """Checkpoint that students start from: a folder that steps can read, such as /models/Qwen3-VL-8B-Instruct, or ``tiny``."""
+    """Checkpoint that students start from: hf://owner/name@COMMIT, s3://bucket/prefix, pvc://CLAIM/path, a folder that steps can read,
+    such as /models/Qwen3-VL-8B-Instruct, or ``tiny``."""
     teacher: str = ""
-    """Another checkpoint as the teacher; empty for the method's own."""
+    """Another checkpoint as the teacher, in the forms of ``student``; empty for the method's own."""
     methods: tuple[str, ...] = ()
     """Methods to train a student with, side by side."""
     dataset: str = ""
@@ -118,7 +121,7 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
         put(values, name, value, name)
     _put_teacher(values, request.teacher)
     if request.dataset:
-        values["data"] = dataset_reference(request.dataset).model_dump(mode="json")
+        values["data"] = dataset_reference(request.dataset, mounts=compiled.cluster.mounts).model_dump(mode="json")
     _put_provider(values, request)
     for name in sorted(request.overrides, key=turn):
         put(values, name, request.overrides[name], f"overrides, {name}")
@@ -139,12 +142,14 @@ def _keeps_its_settings(section: str) -> bool:
 def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> None:
     # The package fixes whether steps get GPUs, and the time limit and the queue of the training step.
     requested = config.cluster.gpu_count
-    if config.cluster.nodes == 1 < compiled.nodes:
+    if compiled.launches_job and not config.cluster.launches_job:
+        compiled_for = str(compiled.nodes) if compiled.nodes > 1 else "a TrainJob (cluster.jobs.always)"
         raise VicurError(
-            f"1 node is requested, but the package was compiled for {compiled.nodes}: its training step has no time limit and "
+            f"1 node is requested, but the package was compiled for {compiled_for}: its training step has no time limit and "
             "bypasses the queue.",
             where="nodes",
-            remedy="Compile it with cluster.nodes=1; that package takes several nodes, too.",
+            remedy="Set cluster.jobs.always=true under overrides, or compile it with cluster.nodes=1; that package takes several nodes, "
+            "too.",
         )
     if bool(requested) != bool(compiled.gpu_count):
         steps = "with" if compiled.gpu_count else "without"

@@ -29,7 +29,8 @@ def require_common_place(checkpoints: str) -> None:
     """Raise :class:`VicurError` if checkpoints are not on S3, which all nodes reach."""
     if not is_s3(checkpoints):
         raise VicurError(
-            f"a training on several nodes needs checkpoints on S3, but checkpoints is {checkpoints!r}.",
+            f"a training that runs as a TrainJob needs checkpoints on S3, but checkpoints is {checkpoints!r}.",
             where="checkpoints",
-            remedy="Set checkpoints to an S3 address: s3://bucket/prefix.",
+            remedy="Set checkpoints to an S3 address (s3://bucket/prefix), or train in the step's own pod (cluster.nodes=1, "
+            "cluster.jobs.always=false).",
         )

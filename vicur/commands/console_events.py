@@ -56,7 +56,7 @@ class ConsoleEvents(Events):
     def _show_progress(self, text: str, done: int, total: int) -> None:
         if self._console.is_terminal:
             self._bar.update(self._task, completed=done, total=total, text=text, visible=True)
-        elif time.monotonic() >= self._next_line:
+        elif done == total or time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _SECONDS
             self._say(f"{self.stage}: {done}/{total} {text}".rstrip())
 

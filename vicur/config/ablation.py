@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from vicur.config.base import BaseModelConfig
 from vicur.config.cells import Cell
+from vicur.config.cluster import ClusterConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
 from vicur.config.evaluation import EvaluationConfig
@@ -113,6 +114,8 @@ class AblationConfig(Section):
     """MLflow server and experiment of the run."""
     checkpoints: str = ""
     """Folder or S3 address that checkpoints are kept below. Empty keeps them on the machine that trains."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Execution of the steps in a cluster. Local runs ignore it."""
 
     @field_validator("seeds")
     @classmethod

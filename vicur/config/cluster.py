@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -18,17 +19,36 @@ from vicur.config.kubernetes import (
     ObjectName,
     QueueName,
     TaintKey,
+    cores,
 )
 from vicur.config.section import Section
 
+MODELS = Path("/models")
+"""Mount point of the volume with models."""
+DEFAULT_RETRIES = 3
+
 
 class StepResources(Section):
-    """Resources of a step. Requests equal limits, so that a step cannot starve other pods on its node."""
+    """Resources of a step. Unset fields follow from the base model (:mod:`vicur.config.sizes`)."""
 
-    cpu: Cores = "2"
-    """CPU cores."""
-    memory: Memory = "8Gi"
-    """Memory, including the shared memory of its processes."""
+    cpu: Cores | None = None
+    """Requested CPU cores."""
+    cpu_limit: Cores | None = None
+    """Most CPU cores that it may use; ``cpu`` by default."""
+    memory: Memory | None = None
+    """Requested memory, including the shared memory of its processes. It is also the limit, so that a step cannot starve other pods."""
+
+    @model_validator(mode="after")
+    def _limit_covers_request(self) -> Self:
+        if self.cpu and self.cpu_limit and cores(self.cpu_limit) < cores(self.cpu):
+            raise ValueError(f"cpu_limit {self.cpu_limit} is below cpu {self.cpu}")
+        return self
+
+    def over(self, defaults: StepResources) -> StepResources:
+        """Return these resources with unset fields taken from ``defaults``."""
+        # A cpu of its own must not get the limit of another one.
+        limit = self.cpu_limit or self.cpu or defaults.cpu_limit or defaults.cpu
+        return StepResources(cpu=self.cpu or defaults.cpu, cpu_limit=limit, memory=self.memory or defaults.memory)
 
 
 class Toleration(Section):
@@ -63,6 +83,8 @@ class SecretNames(Section):
     """Secret with ``VICUR_CUE_API_KEY``, the API key of the cue model."""
     webhook: ObjectName = "vicur-webhook"
     """Secret with ``VICUR_WEBHOOK_URL``, which receives the outcome of each run."""
+    hub: ObjectName = "vicur-hf"
+    """Secret with ``HF_TOKEN``, the token for gated and private models on the Hugging Face Hub."""
 
 
 class ClusterConfig(Section):
@@ -81,29 +103,32 @@ class ClusterConfig(Section):
     gpu_count: int = Field(default=1, ge=0, le=16)
     """GPUs of a training on each node; 0 trains on the CPU."""
     nodes: int = Field(default=1, ge=1, le=64)
-    """Nodes of a training. More than one run as a TrainJob."""
+    """Nodes of a training. More than one run as a TrainJob; one does with ``jobs.always``."""
     jobs: JobsConfig = JobsConfig()
-    """Settings of these TrainJobs."""
+    """Settings of TrainJobs."""
     node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels of the nodes of the GPU pool."""
     tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu", operator="Exists"),)
     """Taints of the GPU pool that pods tolerate."""
     queue: QueueName = ""
     """Kueue LocalQueue of the steps with GPUs."""
-    steps: StepResources = StepResources(cpu="2", memory="8Gi")
-    """Resources of the steps without a GPU."""
-    gpu_steps: StepResources = StepResources(cpu="8", memory="64Gi")
-    """Resources of evaluation and training."""
+    steps: StepResources = StepResources()
+    """Resources of the steps other than evaluation and training."""
+    gpu_steps: StepResources = StepResources()
+    """Resources of evaluation and training with GPUs."""
+    cpu_steps: StepResources = StepResources()
+    """Resources of evaluation and training without GPUs (``gpu_count`` 0)."""
     shared_memory: Memory = "16Gi"
     """Size of ``/dev/shm`` in the steps with GPUs. PyTorch passes tensors between processes through it."""
     step_timeout_hours: int = Field(default=12, ge=1, le=8760)
     """Time limit of a step other than training."""
     training_timeout_hours: int = Field(default=168, ge=1, le=8760)
     """Time limit of an attempt at training."""
-    retries: int = Field(default=3, ge=0, le=20)
-    """Number of retries of a failed step. A training resumes from its last checkpoint."""
+    retries: int = Field(default=DEFAULT_RETRIES, ge=0, le=20)
+    """Number of retries of a step: by the step itself after a temporary failure, and by Kubeflow Pipelines if its pod is lost. A training
+    resumes from its last checkpoint."""
     backoff: Duration = "60s"
-    """Pause before the first retry; it doubles with each."""
+    """Pause of Kubeflow Pipelines before its first retry; it doubles with each. The step itself waits 10 to 20 s before its first."""
     autoscaled: bool = False
     """Set this if the cluster adds nodes on demand, so that none needs to exist when a run starts."""
     namespace: ObjectName = "vicur"
@@ -111,9 +136,12 @@ class ClusterConfig(Section):
     look: bool = True
     """Let preflight check the environment of the run (servers, storage, nodes) in addition to its settings."""
     models_claim: ObjectName = "vicur-models"
-    """PersistentVolumeClaim with the base weights, mounted at ``/models``; empty for none."""
+    """PersistentVolumeClaim that models are staged to and read from, mounted at ``/models``; empty for none."""
+    data_claims: tuple[ObjectName, ...] = ()
+    """More PersistentVolumeClaims with models and datasets (``pvc://CLAIM/path``), mounted at ``/volumes/CLAIM``."""
     endpoints: ObjectName = "vicur-endpoints"
-    """ConfigMap with ``MLFLOW_TRACKING_URI``, ``AWS_ENDPOINT_URL_S3`` and ``AWS_DEFAULT_REGION``."""
+    """ConfigMap with ``MLFLOW_TRACKING_URI``, ``AWS_ENDPOINT_URL_S3``, ``AWS_DEFAULT_REGION``, and ``HF_ENDPOINT`` for a mirror of the
+    Hub."""
     secrets: SecretNames = SecretNames()
     """Names of secrets."""
     prices: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
@@ -123,6 +151,17 @@ class ClusterConfig(Section):
         default="USD", pattern=r"^[A-Z]{3}$"
     )
     """Currency of ``prices``."""
+
+    @property
+    def launches_job(self) -> bool:
+        """Whether a training runs as a TrainJob, which its step only follows, instead of in the step's own pod."""
+        return self.nodes > 1 or self.jobs.always
+
+    @property
+    def mounts(self) -> dict[str, Path]:
+        """Where steps have the volumes with models and datasets, by claim."""
+        mounts = {claim: Path("/volumes") / claim for claim in self.data_claims}
+        return {**mounts, self.models_claim: MODELS} if self.models_claim else mounts
 
     def price(self) -> float | None:
         """Return the price of one GPU-hour in the pool, or ``None`` if ``prices`` has none."""

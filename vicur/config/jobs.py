@@ -1,4 +1,4 @@
-"""Configuration of the jobs that train on several nodes of a cluster."""
+"""Configuration of the jobs that run trainings in a cluster."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class JobsConfig(Section):
     The training runtime that they refer to defines what they have in common: security, volumes, /dev/shm, and names of secrets.
     """
 
+    always: bool = False
+    """Run a training on one node as a TrainJob, too: its pod receives SIGTERM and writes a checkpoint, which the step's own cannot."""
     runtime: ObjectName = "vicur-torch"
     """Training runtime that jobs refer to."""
     runtime_kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] = "TrainingRuntime"

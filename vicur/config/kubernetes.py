@@ -24,6 +24,13 @@ Cores = Annotated[
     Form("a number of CPU cores, such as 4, 0.5 or 500m"),
 ]
 """Number of CPU cores: ``4``, ``0.5``, ``500m``."""
+
+
+def cores(amount: str) -> float:
+    """Return an amount of CPU as a number of cores."""
+    return float(amount[:-1]) / 1000 if amount.endswith("m") else float(amount)
+
+
 Memory = Annotated[
     str,
     BeforeValidator(_as_written),

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from vicur.config.cluster import Toleration
 from vicur.config.data import DataConfig
-from vicur.config.kubernetes import LabelKey, LabelValue
+from vicur.config.kubernetes import Cores, LabelKey, LabelValue, Memory, ObjectName
 from vicur.config.section import Section
 
 
@@ -27,6 +27,33 @@ class GpuPool(Section):
     """Set if the cluster adds nodes on demand, so that none needs to exist now."""
 
 
+class StepRequest(Section):
+    """What the pods of some steps request."""
+
+    steps: tuple[str, ...]
+    """Names of the steps."""
+    setting: str = "cluster.steps"
+    """Setting of their resources."""
+    cpu: Cores
+    """Requested CPU cores of a pod."""
+    cpu_limit: Cores
+    """Most CPU cores that a pod may use."""
+    memory: Memory
+    """Requested memory of a pod, and its limit."""
+    gpus: int = Field(0, ge=0)
+    """GPUs of a pod."""
+    gpu_type: str = "nvidia.com/gpu"
+    """Resource name of a GPU."""
+    pods: int = Field(1, ge=1)
+    """Pods that must run at the same time."""
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    """Labels of the nodes."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints of the nodes that the pods tolerate."""
+    queued: bool = False
+    """Whether the pods wait in the Kueue queue."""
+
+
 class PreflightConfig(Section):
     """Requirements that are checked before a run allocates GPUs. Missing ones are not checked."""
 
@@ -34,14 +61,22 @@ class PreflightConfig(Section):
     """Namespace of the pods."""
     pool: GpuPool | None = None
     """The nodes of a training."""
+    steps: tuple[StepRequest, ...] = ()
+    """Requests of the steps' pods, which must fit the nodes, the quotas and the queue."""
+    autoscaled: bool = False
+    """Set if the cluster adds nodes on demand, so that a step may fit none of those that exist now."""
     trainer: bool = False
-    """Require Kubeflow Trainer, whose jobs run trainings on several nodes."""
+    """Require Kubeflow Trainer, for trainings that run as TrainJobs."""
     queue: str | None = None
     """Kueue LocalQueue of the trainings."""
+    pipelines_namespace: ObjectName = "kubeflow"
+    """Namespace of Kubeflow Pipelines, whose settings say which failures it retries."""
+    endpoints: ObjectName = ""
+    """ConfigMap that steps read the addresses of MLflow and S3 from."""
     buckets: tuple[str, ...] = ()
     """S3 addresses (``s3://bucket/prefix``) that steps read and write."""
     models: tuple[str, ...] = ()
-    """Models that steps load: a folder, ``s3://bucket/prefix``, ``hf://organisation/name@revision``, or one that this package ships."""
+    """Models that steps load: a folder, ``s3://bucket/prefix``, ``hf://owner/name@COMMIT``, or one that this package ships."""
     dataset: DataConfig | None = None
     """The dataset, as in the section ``data``."""
     cue_endpoint: str | None = None

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from vicur.data.fetch import RemoteFile, require_paths
 from vicur.errors import VicurError
-from vicur.stage.session import scratch_folder
 from vicur.storage.folders import new_file
 from vicur.storage.object_store import Objects, StoredObject, objects_at
+from vicur.storage.scratch import scratch_folder
 
 _LISTING = TypeAdapter(list[StoredObject])
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from vicur.errors import VicurError
 
+NODE_TASK = "VICUR_NODE_TASK"
+"""Environment variable with the task of a TrainJob's node. A process that has it is such a node."""
 _PLACE = "environment variables"
 
 

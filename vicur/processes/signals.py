@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from vicur.errors import VicurError
+from vicur.processes.machines import NODE_TASK
 
 EXIT_CODE = 75
 """Exit status of a process that stopped because of SIGTERM: a temporary failure (``EX_TEMPFAIL``), so that the step is retried."""
@@ -41,15 +43,30 @@ def handling(handler: Handler, *numbers: signal.Signals) -> Iterator[None]:
                 signal.signal(number, old)
 
 
+_sigterms = 0
+
+
+def sigterms() -> int:
+    """Return how often a handler of this module has received SIGTERM in this process."""
+    return _sigterms
+
+
+def _count_sigterm() -> None:
+    # A signal is sent to the process, not to an object.
+    global _sigterms
+    _sigterms += 1
+
+
 def stop_error(problem: str) -> VicurError:
     """Return the retryable error of work that stopped because of SIGTERM and can resume from its last checkpoint."""
-    return VicurError(
-        problem,
-        where="training",
-        remedy="Run the same command again to resume from the last checkpoint.",
-        exit_code=EXIT_CODE,
-        retryable=True,
+    # Nobody types a command on a node of a TrainJob, and this line is the last one of its log.
+    on_node = os.environ.get(NODE_TASK)
+    remedy = (
+        "Kueue readmits a preempted job, and the pipeline's step retries one that was interrupted; both resume from the last checkpoint."
+        if on_node
+        else "Run the same command again to resume from the last checkpoint."
     )
+    return VicurError(problem, where="training", remedy=remedy, exit_code=EXIT_CODE, retryable=True)
 
 
 class Stopped(BaseException):
@@ -86,6 +103,7 @@ class StopFlag:
 
     def _record(self, _number: int, _frame: FrameType | None) -> None:
         self._received = True
+        _count_sigterm()
         # A second SIGTERM kills the process: a step that hangs must not make it immortal.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -117,6 +135,7 @@ class StopOnSigterm:
 
     def _interrupt(self, number: int, _frame: FrameType | None) -> None:
         # A second SIGTERM must not interrupt the cleanup. The platform kills what takes too long.
+        _count_sigterm()
         if not self._ignore:
             self._ignore = True
             raise Stopped(number)

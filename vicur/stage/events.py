@@ -16,6 +16,10 @@ from pydantic import BaseModel
 
 log = logging.getLogger(__name__)
 
+# A training of days would fill the log that Kubeflow Pipelines keeps of each step.
+_LOG_SECONDS = 10.0
+_FILE_SECONDS = 0.5
+
 Status = Literal["started", "progress", "finished", "reused", "failed"]
 
 
@@ -47,7 +51,8 @@ class Events:
     def __init__(self, stage: str, path: Path | None) -> None:
         self.stage = stage
         self._path = path
-        self._last_progress = 0.0
+        self._last_progress = self._last_logged = float("-inf")
+        self._held_back: str | None = None
 
     @classmethod
     def from_environment(cls, stage: str) -> Events:
@@ -55,10 +60,10 @@ class Events:
         path = os.environ.get("VICUR_EVENTS")
         return cls(stage, Path(path) if path else None)
 
-    def emit(self, status: Status, text: str = "", **fields: Any) -> None:
-        """Record an event."""
+    def emit(self, status: Status, text: str = "", *, logged_as: str = "", **fields: Any) -> None:
+        """Record an event. ``logged_as`` replaces the status in the log."""
         event = Event(stage=self.stage, status=status, time=time.time(), text=text, **fields)
-        log.info("%s: %s %s", self.stage, status, text)
+        self._log(event, logged_as or status)
         if self._path is None:
             return
         line = event.model_dump_json(exclude_none=True) + "\n"
@@ -70,13 +75,28 @@ class Events:
             os.close(stream)
 
     def progress(self, done: int, total: int, text: str = "") -> None:
-        """Record progress, at most twice a second. The last step is always recorded."""
-        # A line per example would make the log unreadable and slow down the stage.
+        """Record progress: in the event file at most twice a second, in the log every ten seconds. The last step is always recorded."""
+        # An event per example would slow down the stage.
         now = time.monotonic()
-        if done < total and now - self._last_progress < 0.5:
+        if done < total and now - self._last_progress < _FILE_SECONDS:
             return
         self._last_progress = now
         self.emit("progress", text, done=done, total=total)
+
+    def _log(self, event: Event, status: str) -> None:
+        if event.done is None or event.total is None:
+            self._log_held_back()
+            log.info("%s: %s %s", self.stage, status, event.text)
+            return
+        self._held_back = f"{event.done}/{event.total} {event.text}".rstrip()
+        if event.done == event.total or time.monotonic() - self._last_logged >= _LOG_SECONDS:
+            self._log_held_back()
+
+    def _log_held_back(self) -> None:
+        # Also before another event: a stage that stops early has a last step, too.
+        if self._held_back is not None:
+            log.info("%s: progress %s", self.stage, self._held_back)
+            self._held_back, self._last_logged = None, time.monotonic()
 
 
 def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vicur.config.section import Section
 from vicur.errors import VicurError
+from vicur.processes.signals import sigterms
 from vicur.stage import cache
 from vicur.stage.code_version import code_version
 from vicur.stage.events import Events
@@ -208,7 +209,7 @@ def execute(
         VicurError: if the input is invalid or the machine lacks space or permissions. ``output`` is unchanged.
     """
     events = events or Events.from_environment(stage.name)
-    started = time.monotonic()
+    started, received = time.monotonic(), sigterms()
     try:
         summary, reused = _restore_or_run(stage, config, inputs, output, session, events)
     # BaseException: a stage that Ctrl-C interrupts has failed too, as far as the live view is concerned.
@@ -216,7 +217,9 @@ def execute(
         failure = user_error(error, output)
         text = str(failure) if isinstance(failure, VicurError) else f"{type(failure).__name__}: {failure}"
         seconds = time.monotonic() - started
-        events.emit("failed", text, seconds=seconds, retryable=getattr(failure, "retryable", True))
+        # A preempted training that has written its checkpoint is not at fault.
+        word = "stopped" if sigterms() > received else ""
+        events.emit("failed", text, logged_as=word, seconds=seconds, retryable=getattr(failure, "retryable", True))
         if failure is error:
             raise
         raise failure from error

@@ -12,13 +12,13 @@ The local run sets these variables for its steps and a cluster sets those that a
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vicur.config.tracking import TrackingConfig
 from vicur.stage.runner import DEFAULT_CACHE, DEFAULT_SCRATCH, Session
+from vicur.storage.scratch import scratch_folder
 from vicur.tracking.runs import finish_pipeline, open_tracker
 from vicur.tracking.tracker import Status, Tracker
 
@@ -83,8 +83,3 @@ def command_session(
 def run_id_from_environment() -> str:
     """Return the id of this process's pipeline run, or ``unnamed``."""
     return os.environ.get("VICUR_RUN_ID") or "unnamed"
-
-
-def scratch_folder() -> Path:
-    """Return the folder for temporary files of a process without a cache."""
-    return Path(os.environ.get("VICUR_SCRATCH") or Path(tempfile.gettempdir()) / "vicur")

@@ -39,7 +39,7 @@ class StepParameters(Section):
     checkpoints: str = ""
     """Folder or S3 address that checkpoints are kept below; empty for none."""
     cluster: ClusterConfig = ClusterConfig()
-    """Nodes of a training. With more than one, the step launches a job on them."""
+    """Nodes of a training that runs as a TrainJob, which the step launches."""
 
 
 class CellParameters(Section):
@@ -100,8 +100,8 @@ def _shared(
     if isinstance(section, TrainingConfig):
         # Each cell has the settings of its method. Here, those of one method would invalidate the cached students of all.
         section = section.model_copy(update={"per_method": {}})
-    # A training on one node runs in the step's own pod, and nothing else in this section affects it.
-    launches = step.cluster and isinstance(config, RunConfig) and config.cluster.nodes > 1
+    # Nothing in this section affects a training that runs in the step's own pod.
+    launches = step.cluster and isinstance(config, RunConfig) and config.cluster.launches_job
     return StepParameters(
         config=compact(section),
         seed=config.seed,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +15,26 @@ from vicur.cluster.preflight import needs_of, run_preflight
 from vicur.cluster.request import Request, resolved
 from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.config.ablation import AblationConfig
+from vicur.config.model_address import MODELS_VARIABLE
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
+from vicur.config.sizes import sized, step_size
 from vicur.config.validation import validated
 from vicur.errors import VicurError
+from vicur.processes.retrying import retried
 from vicur.stage.events import Events
 from vicur.stage.table import STEPS, PipelineConfig, steps_of
 from vicur.steps.parameters import pipeline_parameters
 from vicur.steps.sections import config_of
-from vicur.steps.stage_step import fail, log_to_own_file
+from vicur.steps.stage_step import begin, fail, step_policy
+from vicur.weights import pinned, stage_teachers
 
 LABEL = "preflight"
 CELLS = "cells"
 TRAINING_RESOURCES: Mapping[str, type] = {
     "training_gpus": str,
     "training_cpu": str,
+    "training_cpu_limit": str,
     "training_memory": str,
     "training_selector": dict,
     "training_tolerations": list,
@@ -62,7 +69,9 @@ def run_preflight_step(
         fields = {name: form[name] for name in Request.model_fields if name in form}
         config = resolved(preset, validated(Request, fields, "the run's parameters"))
         _require_trainable(config)
+        config = pinned(config, config.cluster.mounts)
         checks = run_preflight(_needs(config), config.tracking) if config.cluster.look else ""
+        _stage_ahead(config)
         values = {**_parameters(config, code_versions), **training_resources(config)}
         return values, f"{_description(config)}\n\n{checks}"
 
@@ -79,6 +88,8 @@ def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str,
     def prepare() -> tuple[dict[str, Any], str]:
         config = config_of(parameters)
         _require_installed(config)
+        config = pinned(config, config.cluster.mounts)
+        _stage_ahead(config)
         # KFP requires every output of a component, also those of the other pipeline's steps.
         return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, _description(config)
 
@@ -87,22 +98,24 @@ def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str,
 
 def training_resources(config: RunConfig) -> dict[str, Any]:
     """Return the resources of the training step's pod, as in :data:`TRAINING_RESOURCES`."""
-    pool = config.cluster
-    if pool.nodes > 1:
+    pool = sized(config).cluster
+    if pool.launches_job:
         # The training is a job on other nodes, and this pod only waits for it.
-        values: tuple[Any, ...] = ("0", pool.steps.cpu, pool.steps.memory, {}, [])
+        size = step_size(pool, runs_model=False)
+        values: tuple[Any, ...] = ("0", size.cpu, size.cpu_limit, size.memory, {}, [])
     else:
+        size = step_size(pool, runs_model=True)
         selector, tolerations = dict(pool.node_selector), [taint.model_dump(mode="json") for taint in pool.tolerations]
-        values = (str(pool.gpu_count), pool.gpu_steps.cpu, pool.gpu_steps.memory, selector, tolerations)
+        values = (str(pool.gpu_count), size.cpu, size.cpu_limit, size.memory, selector, tolerations)
     return dict(zip(TRAINING_RESOURCES, values, strict=True))
 
 
 def _write_outputs(prepare: Callable[[], tuple[dict[str, Any], str]], outputs: Mapping[str, str], report: str) -> None:
-    log_to_own_file(LABEL)
+    begin(LABEL)
     events = Events.from_environment(LABEL)
     events.emit("started")
     try:
-        values, text = prepare()
+        values, text = retried(prepare, step_policy(), partial(events.emit, "progress"))
     except VicurError as error:
         events.emit("failed", str(error), retryable=False)
         fail(error)
@@ -116,9 +129,15 @@ def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dic
     return pipeline_parameters(config, code_versions, cache_keys(config, code_versions))
 
 
+def _stage_ahead(config: PipelineConfig) -> None:
+    # Without the volume, a later step could not read what this one fetches.
+    if os.environ.get(MODELS_VARIABLE):
+        stage_teachers(config, Events.from_environment(LABEL))
+
+
 def _require_trainable(config: RunConfig) -> None:
     # A training would find these problems hours later. It runs in the same image as this step.
-    if config.cluster.nodes > 1:
+    if config.cluster.launches_job:
         require_common_place(config.checkpoints)
     for cell in config.cells():
         require_trainable_on(cell.training, config.cluster)

@@ -7,19 +7,31 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from vicur.cluster.pods import in_cluster
+from vicur.config.cluster import DEFAULT_RETRIES
 from vicur.config.validation import validated
 from vicur.data.sources import stage_inputs
 from vicur.errors import VicurError
+from vicur.processes.retrying import RetryPolicy, retried
 from vicur.stage.events import Events, read_events
-from vicur.stage.runner import Summary, execute
-from vicur.stage.session import session_from_environment
-from vicur.stage.table import STAGES, step_label
+from vicur.stage.runner import AnyStage, Summary, execute
+from vicur.stage.session import run_id_from_environment, session_from_environment
+from vicur.stage.table import LAST_STEPS, STAGES, step_label
 from vicur.steps.parameters import StepParameters, merged_parameters
+from vicur.tracking.injected import use_injected_mlflow
+from vicur.tracking.runs import finish_pipeline
+from vicur.weights import stage_models
 
 log = logging.getLogger(__name__)
+
+# A variable and not a parameter: another number of retries must not keep the platform's cache from hitting.
+RETRIES = "VICUR_RETRIES"
+"""Environment variable with ``cluster.retries``, in packages in which that is not the default."""
+_LOST_PODS = "KFP_RETRY_INDEX"  # number of earlier pods of this step, from Kubeflow Pipelines
 
 
 class Artifact(Protocol):
@@ -55,7 +67,7 @@ def run_step(
     """
     subject = str((cell or step).get("subject", ""))
     label = step_label(name, subject)
-    log_to_own_file(label)
+    begin(label)
     try:
         summary = _execute(
             name, label, step, cell, {key: Path(each.path) for key, each in inputs.items()}, Path(output.path)
@@ -65,6 +77,8 @@ def run_step(
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr, flush=True)
         raise SystemExit(128 + signal.SIGINT) from None
+    if name in LAST_STEPS and in_cluster():
+        _record_success(step)
     if subject:
         output.metadata["subject"] = subject
     for metric, value in summary.metrics.items():
@@ -96,19 +110,35 @@ def _execute(
     try:
         parameters = merged_parameters(step, cell)
         section = validated(STAGES[name].section, parameters.config, name)
+        retried(partial(stage_models, section, events), step_policy(), partial(events.emit, "progress"))
         paths = {**stage_inputs(section), **inputs}
     except VicurError as error:
-        events.emit("failed", str(error), retryable=False)
+        events.emit("failed", str(error), retryable=error.retryable)
         raise
     _warn_about_other_code(name, parameters)
     session = session_from_environment(parameters.seed, parameters.tracking, parameters.checkpoints)
-    if parameters.cluster.nodes == 1:
-        return execute(STAGES[name].reference, section, paths, output, session, events=events)
-    # Imports the Kubernetes client.
-    from vicur.cluster.jobs.training import TrainJobStage
+    stage: AnyStage[Any] = STAGES[name].reference
+    if parameters.cluster.launches_job:
+        # Imports the Kubernetes client.
+        from vicur.cluster.jobs.training import TrainJobStage
 
-    launched = TrainJobStage(parameters.cluster, parameters.tracking, parameters.checkpoints)
-    return execute(launched, section, paths, output, session, events=events)
+        stage = TrainJobStage(parameters.cluster, parameters.tracking, parameters.checkpoints)
+    # A training resumes from its checkpoint, and every other stage starts anew in an empty output folder.
+    summary: Summary = retried(
+        lambda: execute(stage, section, paths, output, session, events=events),
+        step_policy(),
+        partial(events.emit, "progress"),
+    )
+    return summary
+
+
+def _record_success(step: Mapping[str, Any]) -> None:
+    # If Kubeflow Pipelines retries a failed run, its exit step has ended already and does not run again.
+    tracking, run_id = merged_parameters(step).tracking, run_id_from_environment()
+    try:
+        retried(lambda: finish_pipeline(tracking, run_id, "FINISHED", outcome=""), step_policy(), log.warning)
+    except VicurError as error:
+        log.warning("The success of the run could not be recorded in MLflow: %s", error)
 
 
 def _warn_about_other_code(name: str, parameters: StepParameters) -> None:
@@ -122,10 +152,28 @@ def _warn_about_other_code(name: str, parameters: StepParameters) -> None:
         )
 
 
+def step_policy() -> RetryPolicy:
+    """Return the policy of this step.
+
+    Kubeflow Pipelines 2.17 repeats a pod that was lost, but not a container that failed. A local run repeats failed steps itself.
+    """
+    if not in_cluster():
+        return RetryPolicy(0)
+    retries, lost = (os.environ.get(name, "") for name in (RETRIES, _LOST_PODS))
+    limit = int(retries) if retries.isdecimal() else DEFAULT_RETRIES
+    return RetryPolicy(max(0, limit - (int(lost) if lost.isdecimal() else 0)))
+
+
 def fail(error: VicurError) -> NoReturn:
     """Exit the process with the error's message and exit code."""
     print(f"Error: {error}", file=sys.stderr, flush=True)
     raise SystemExit(error.exit_code) from error
+
+
+def begin(label: str) -> None:
+    """Prepare this process for a step: its log file and MLflow's settings."""
+    log_to_own_file(label)
+    use_injected_mlflow()
 
 
 def log_to_own_file(label: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
@@ -36,6 +37,7 @@ _SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+_UNAUTHENTICATED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
 _REMEDY = "Start the server, correct its address (tracking.uri, MLFLOW_TRACKING_URI), or unset both to use the embedded store."
 
 
@@ -151,7 +153,7 @@ def mlflow_errors(uri: str) -> Iterator[None]:
 
         if not isinstance(error, MlflowException):
             raise
-        raise _converted(error, uri) from error
+        raise readable(error, uri) from error
 
 
 def _cause(error: Exception) -> str:
@@ -160,10 +162,11 @@ def _cause(error: Exception) -> str:
     return match[1] if match else str(error)
 
 
-def _converted(error: Exception, uri: str) -> VicurError:
+def readable(error: Exception, uri: str) -> VicurError:
+    """Convert an MLflow exception to an error with the server's address, the reason and a remedy."""
     reason = redacted(_cause(error)).strip().splitlines()[0]
     code = str(getattr(error, "error_code", ""))
-    if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
+    if code in _UNAUTHENTICATED:
         problem, remedy = (
             "MLflow rejected the credentials",
             "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
@@ -197,6 +200,11 @@ def is_transient(error: Exception) -> bool:
         "REQUEST_LIMIT_EXCEEDED",
         "DEADLINE_EXCEEDED",
     )
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether an MLflow exception says that this account may not do this, or that the run is gone: retrying does not help."""
+    return str(getattr(error, "error_code", "")) in (*_UNAUTHENTICATED, "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST")
 
 
 def _require_sqlalchemy(uri: str) -> None:
@@ -250,16 +258,23 @@ def as_default(client: MlflowClient) -> AbstractContextManager[None]:
     return environment(MLFLOW_TRACKING_URI=client.tracking_uri)
 
 
+_ENVIRONMENT = threading.RLock()
+
+
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
-    """Set environment variables for the duration of the context. MLflow reads its settings from there on each call."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    """Set environment variables for the duration of the context. MLflow reads its settings from there on each call.
+
+    Only one thread at a time is in such a context.
+    """
+    with _ENVIRONMENT:
+        before = {name: os.environ.get(name) for name in values}
+        os.environ.update(values)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-# MLflow's REST API accepts at most 1,000 metrics, 100 parameters and 100 tags in one log-batch request.
-_METRICS = 500
+# MLflow's REST API accepts at most 100 parameters and 100 tags in one log-batch request.
 _ROWS = 100
 
 
@@ -29,13 +28,25 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, An
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
     """Log parameters. One that the run has with another value keeps it; the new value becomes a tag ``vicur.changed.<name>``."""
     from mlflow.entities import Param
+    from mlflow.exceptions import MlflowException
 
-    known = client.get_run(run_id).data.params
-    rows = [Param(key, value) for key, value in params.items() if key not in known]
-    for start in range(0, len(rows), _ROWS):
-        client.log_batch(run_id, params=rows[start : start + _ROWS])
-    changed = {f"vicur.changed.{key}": value for key, value in params.items() if known.get(key, value) != value}
-    log_tags(client, run_id, changed)
+    def log_missing() -> dict[str, str]:
+        known: dict[str, str] = client.get_run(run_id).data.params
+        rows = [Param(key, value) for key, value in params.items() if key not in known]
+        for start in range(0, len(rows), _ROWS):
+            client.log_batch(run_id, params=rows[start : start + _ROWS])
+        return known
+
+    try:
+        known = log_missing()
+    except MlflowException as error:
+        # A platform whose run this is may have logged a parameter of the same name in between.
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        known = log_missing()
+    # Kubeflow Pipelines logs the inputs of a step as JSON, texts in quotes.
+    changed = {key: value for key, value in params.items() if known.get(key, value) not in (value, json.dumps(value))}
+    log_tags(client, run_id, {f"vicur.changed.{key}": value for key, value in changed.items()})
 
 
 def log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
@@ -50,17 +61,6 @@ def log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None
 def log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
     """Log metrics in one request, which MLflow stores entirely or not at all."""
     client.log_batch(run_id, metrics=metrics)
-
-
-def batch_size(pending: Sequence[Metric]) -> int:
-    """Return how many of the first metrics fit into one request without splitting a step."""
-    if len(pending) <= _METRICS:
-        return len(pending)
-    cut = _METRICS
-    while cut > 0 and pending[cut].step == pending[cut - 1].step:
-        cut -= 1
-    # A single step with more metrics than a request takes has to be split.
-    return cut or _METRICS
 
 
 def log_dataset(

@@ -2,8 +2,8 @@
 
 A pipeline run is one MLflow run, and each of its stages a run nested in it (see :mod:`vicur.tracking.runs`).
 
-A tracking failure during a stage does not fail the stage. Metrics that cannot be sent are kept and sent later; other records are
-skipped with a warning in the log.
+A tracking failure during a stage does not fail the stage. Metrics are sent by a thread, so a stage never waits for MLflow in order to log
+them; those that cannot be sent are kept and sent later. Other records are skipped with a warning in the log.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from vicur.redaction import redacted, redacted_value
-from vicur.tracking.mlflow import is_transient
-from vicur.tracking.records import batch_size, flattened, log_dataset, log_metrics, log_params, log_tags
+from vicur.errors import VicurError
+from vicur.redaction import redacted_value
+from vicur.storage.scratch import scratch_folder
+from vicur.tracking.backlog import Record
+from vicur.tracking.mlflow import environment, is_refusal, is_transient, readable
+from vicur.tracking.outage import Outage
+from vicur.tracking.records import flattened, log_dataset, log_params, log_tags
+from vicur.tracking.sender import NO_RETRIES, MetricSender
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
 log = logging.getLogger(__name__)
 
-_MAX_PENDING = 100_000
-_FLUSH_SECONDS = 5.0
-_RETRY_SECONDS = 60.0
+# A pod that is stopped has 180 s for a training step, a checkpoint and this.
+_CLOSE_SECONDS = 30.0
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -61,9 +63,11 @@ class Tracker:
         self.parent_run_id = parent_run_id
         self._jsonl = jsonl
         self._joined = joined
-        self._pending: list[Metric] = []
-        self._next_flush = time.monotonic() + _FLUSH_SECONDS
-        self._warned = False
+        self._outage = Outage(uri)
+        self._sender: MetricSender | None = None
+        if client is not None and run_id is not None:
+            self._sender = MetricSender(client, run_id, scratch_folder() / "unsent" / f"{run_id}.jsonl", self._outage)
+        self._last_step = -1  # of the records of a training
 
     def __enter__(self) -> Tracker:
         return self
@@ -71,11 +75,25 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.flush()
-        if self._joined:
-            return
         status: Status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
-        self._send(lambda client, run_id: client.set_terminated(run_id, status))
+        try:
+            if self._sender is not None:
+                self._sender.close(_CLOSE_SECONDS)
+        except BaseException:
+            status = "FAILED"
+            raise
+        finally:
+            if not self._joined:
+                self._close_run(status)
+
+    def _close_run(self, status: Status) -> None:
+        try:
+            # A server that was away until now has had its time.
+            with environment(**(NO_RETRIES if self._outage.lasts else {})):
+                self._send(lambda client, run_id: client.set_terminated(run_id, status))
+        except VicurError as error:
+            # The stage's result is complete, and only this record of it is missing.
+            log.error("The MLflow run could not be closed as %s: %s", status, error)
 
     def params(self, params: Mapping[str, Any]) -> None:
         """Log parameters: nested ones under dotted names, secrets masked."""
@@ -90,49 +108,52 @@ class Tracker:
 
     def metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log metrics of one step. Values that are not finite are written as ``null`` to the JSONL file."""
-        if not metrics:
+        if metrics:
+            self._write(metrics, step)
+            self._queue([(step, metrics)], once=False)
+
+    def steps(self, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+        """Log those records of a training that the run does not have yet, each with its ``step``, in ascending order.
+
+        A resumed training passes the records of its earlier processes, too: they may not have reached MLflow.
+
+        Args:
+            names: metrics of which each record has at least one.
+        """
+        new = [record for record in records if record["step"] > self._last_step]
+        if not new:
             return
+        written = self._last_written(names) if self._last_step < 0 else -1
+        self._last_step = new[-1]["step"]
+        rows = [(int(each["step"]), {k: v for k, v in each.items() if k != "step"}) for each in new]
+        for step, metrics in rows:
+            if step > written:
+                self._write(metrics, step)
+        self._queue(rows, once=True, names=names)
+
+    def _write(self, metrics: Mapping[str, float | None], step: int) -> None:
         if self._jsonl is not None:
-            record = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
+            record = {k: v if v is not None and math.isfinite(v) else None for k, v in metrics.items()}
             with self._jsonl.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"step": step, **record}) + "\n")
-        if self.client is None:
-            return
-        from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        self._pending += [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        # If MLflow stays unreachable for long, the oldest metrics are dropped instead of filling the memory.
-        del self._pending[:-_MAX_PENDING]
-        # The cost of a log_batch request hardly depends on its number of rows, so metrics are sent in few requests.
-        if time.monotonic() >= self._next_flush:
-            self.flush()
+    def _last_written(self, names: Sequence[str]) -> int:
+        if self._jsonl is None or not self._jsonl.exists():
+            return -1
+        records = map(json.loads, self._jsonl.read_text(encoding="utf-8").splitlines())
+        return max((record["step"] for record in records if not record.keys().isdisjoint(names)), default=-1)
 
-    def last_step(self, names: Sequence[str]) -> int:
-        """Return the last step with any of these metrics, including pending ones; -1 if there is none."""
-        # MLflow is read if there is one: it also has the metrics of an earlier process of the same stage.
-        steps = [metric.step for metric in self._pending if metric.key in names]
-        if self.client is None and self._jsonl is not None and self._jsonl.exists():
-            records = map(json.loads, self._jsonl.read_text(encoding="utf-8").splitlines())
-            steps += [record["step"] for record in records if not record.keys().isdisjoint(names)]
+    def _queue(self, rows: Sequence[tuple[int, Mapping[str, float]]], *, once: bool, names: Sequence[str] = ()) -> None:
+        if self._sender is not None:
+            now = int(time.time() * 1000)
+            # The file of a worker process has null for values that are not finite.
+            values = [{k: math.nan if v is None else float(v) for k, v in each.items()} for _, each in rows]
+            records = [Record(step, now, each, once) for (step, _), each in zip(rows, values, strict=True)]
+            self._sender.put(records, names)
 
-        def read(client: MlflowClient, run_id: str) -> None:
-            for name in names:
-                steps.extend(metric.step for metric in client.get_metric_history(run_id, name))
-
-        self._send(read)
-        return max(steps, default=-1)
-
-    def flush(self) -> None:
-        """Send pending metrics. If the server does not accept them, they stay pending for a minute."""
-        # One request holds whole steps if possible, because MLflow stores a request entirely or not at all.
-        while self._pending:
-            batch = self._pending[: batch_size(self._pending)]
-            if not self._send(partial(log_metrics, metrics=batch)):
-                self._next_flush = time.monotonic() + _RETRY_SECONDS
-                return
-            del self._pending[: len(batch)]
-        self._next_flush = time.monotonic() + _FLUSH_SECONDS
+    def flush(self) -> bool:
+        """Send the waiting metrics now. Return whether MLflow has them all."""
+        return self._sender is None or self._sender.flush()
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Upload a file, or a folder's content, to the run."""
@@ -157,19 +178,16 @@ class Tracker:
         from mlflow.exceptions import MlflowException
 
         try:
-            action(self.client, self.run_id)
+            # Not while the sender has changed MLflow's settings for itself.
+            with environment():
+                action(self.client, self.run_id)
         except (MlflowException, OSError) as error:
+            if is_refusal(error):
+                raise readable(error, self.uri or "MLflow") from error
             # An invalid request is a defect in the caller: it would fail again later, so it is raised.
             if isinstance(error, MlflowException) and not is_transient(error):
                 raise
-            if not self._warned:
-                reason = redacted(str(error)).splitlines()[0]
-                log.warning(
-                    "MLflow at %s is unavailable (%s). The stage continues; its log in MLflow may have gaps.",
-                    self.uri,
-                    reason,
-                )
-            self._warned = True
+            self._outage.begins(error)
             return False
-        self._warned = False
+        self._outage.ends()
         return True

@@ -132,7 +132,7 @@ def fit(
             if last or stopping or progress.step % config.checkpoint_every == 0:
                 _save(state, best, progress, store)
                 # Only steps that a checkpoint covers are logged: a killed training repeats the others, which would appear twice.
-                _log(progress, context)
+                context.tracker.steps(progress.records, IN_EVERY_RECORD)
             context.events.progress(progress.step, config.steps, _progress_line(progress))
             if stopping and not last:
                 raise stop_error(
@@ -167,7 +167,7 @@ def _resume_or_start(
     restore_optimizer(student, state.optimizer, {} if checkpoint is None else checkpoint.optimizer, world)
     restore({} if checkpoint is None else checkpoint.extra, state.extra_state(), world)
     log.info("resuming at step %d", progress.step)
-    _log(progress, context)
+    context.tracker.steps(progress.records, IN_EVERY_RECORD)
     return progress, {} if checkpoint is None else dict(checkpoint.best)
 
 
@@ -196,15 +196,6 @@ def _validate(
         return state.world.collect(trained_weights(state.student))
     progress.stale += 1
     return best
-
-
-def _log(progress: Progress, context: Context) -> None:
-    # Only the tracker knows which records it has: a killed process cannot say how far it got.
-    logged = context.tracker.last_step(IN_EVERY_RECORD)
-    for record in progress.records:
-        if record["step"] > logged:
-            context.tracker.metrics({k: v for k, v in record.items() if k != "step"}, step=record["step"])
-    context.tracker.flush()
 
 
 def write_metrics(progress: Progress, path: Path) -> None:

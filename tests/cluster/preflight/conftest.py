@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from tests.cluster.preflight.doubles import KubernetesDouble, kubeconfig, serving
-from tests.tracking.server import Server, shared_server
+from tests.tracking.server import Server, free_port, shared_server
 
 
 @pytest.fixture
@@ -35,6 +35,18 @@ def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube
         file.write_text(kubeconfig(address, double.token))
         monkeypatch.setenv("KUBECONFIG", str(file))
         yield double
+
+
+ADMIN = ("admin", "correct horse battery")
+
+
+@pytest.fixture(scope="session")
+def protected_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a real MLflow server with basic auth, whose administrator is ``ADMIN``."""
+    server = Server(tmp_path_factory.mktemp("mlflow"), free_port(), admin=ADMIN)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

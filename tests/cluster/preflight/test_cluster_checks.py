@@ -21,7 +21,7 @@ from vicur.cluster.preflight.checks.queue import queue
 from vicur.cluster.preflight.checks.quota import quota
 from vicur.cluster.preflight.checks.trainer import NEEDED, access
 from vicur.config.cluster import Toleration
-from vicur.config.preflight import GpuPool
+from vicur.config.preflight import GpuPool, PreflightConfig
 
 TOLERATED = (Toleration(key="nvidia.com/gpu", operator="Exists"),)
 POOL = GpuPool(gpus=8, node_selector={"gpu": "h100"}, tolerations=TOLERATED)
@@ -240,7 +240,7 @@ def test_quota_has_enough_gpus_left(
         {"metadata": {"name": "pods"}, "status": {"hard": {"pods": "10"}, "used": {"pods": "1"}}},
         {"metadata": {"name": "gpus"}, "status": {"hard": {key: hard}, "used": {key: used}}},
     ]
-    assert_finding(quota(ClusterConnection(), "vicur", POOL), status, words)
+    assert_finding(quota(ClusterConnection(), PreflightConfig(pool=POOL)), status, words)
 
 
 def test_queue_accepts_work_or_the_reason_is_reported(kubernetes: KubernetesDouble) -> None:
@@ -256,7 +256,7 @@ def test_queue_accepts_work_or_the_reason_is_reported(kubernetes: KubernetesDoub
 
 def test_account_without_the_right_to_list_quotas_and_queues_gets_a_warning(kubernetes: KubernetesDouble) -> None:
     kubernetes.denied |= {("list", "", "resourcequotas"), ("list", "kueue.x-k8s.io", "localqueues")}
-    assert_finding(quota(ClusterConnection(), "vicur", POOL), "warning", "cannot be listed (HTTP 403)")
+    assert_finding(quota(ClusterConnection(), PreflightConfig(pool=POOL)), "warning", "cannot be listed (HTTP 403)")
     assert_finding(queue(ClusterConnection(), "vicur", "gpu-h100"), "warning", "cannot be listed (HTTP 403)")
 
 

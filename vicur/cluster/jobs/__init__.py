@@ -1,1 +1,1 @@
-"""Training on several nodes: the pipeline's step creates a TrainJob, follows it to completion and collects the student."""
+"""Trainings as TrainJobs: the pipeline's step creates a TrainJob, follows it to completion and collects the student."""

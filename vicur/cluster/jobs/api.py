@@ -58,7 +58,7 @@ class KubernetesApi:
         raise VicurError(
             "this cluster has no TrainJobs.",
             where=f"{GROUP}/{VERSION}",
-            remedy="Install Kubeflow Trainer 2, or train on one node (cluster.nodes: 1).",
+            remedy="Install Kubeflow Trainer 2, or train in the step's own pod (cluster.nodes=1, cluster.jobs.always=false).",
         )
 
     def job(self, name: str, give_up: float | None = None) -> Json | None:
@@ -126,6 +126,10 @@ class KubernetesApi:
         selector = f"jobset.sigs.k8s.io/jobset-name={job}"
         pods = self._list(self._core.list_namespaced_pod, give_up, label_selector=selector)
         return sorted(pods, key=lambda pod: (node_of(pod), pod["metadata"].get("creationTimestamp") or ""))
+
+    def labeled_pods(self, selector: str) -> list[Json]:
+        """Return the pods that match a label selector."""
+        return self._list(self._core.list_namespaced_pod, None, label_selector=selector)
 
     def pod(self, name: str) -> Json | None:
         """Return the pod with this name, if it exists."""

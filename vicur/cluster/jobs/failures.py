@@ -86,7 +86,10 @@ def _pod_error(where: str, failure: PodFailure) -> VicurError:
         remedy = "The end of its log above says what to correct. A retry does not help."
         return VicurError(problem, where=where, remedy=remedy, exit_code=WRONG_INPUT)
     if failure.reason == "OOMKilled":
-        remedy = "Raise the nodes' memory (cluster.gpu_steps.memory), or run vicur plan for settings that need less."
+        remedy = (
+            "Raise the nodes' memory (cluster.gpu_steps.memory, without GPUs cluster.cpu_steps.memory), or run vicur plan for settings "
+            "that need less."
+        )
         return VicurError(problem, where=where, remedy=remedy, exit_code=1, retryable=True)
     return VicurError(
         problem,

@@ -9,6 +9,7 @@ from typing import Any
 from vicur.cluster.jobs.names import PRIORITY, QUEUE, WORK
 from vicur.cluster.jobs.overrides import overrides
 from vicur.config.cluster import ClusterConfig
+from vicur.config.sizes import step_size
 
 GROUP = "trainer.kubeflow.org"
 VERSION = "v1alpha1"
@@ -47,8 +48,9 @@ def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str])
     }
     if request.owner is not None:
         metadata["ownerReferences"] = [dict(request.owner)]
-    # Equal requests and limits: the pods are of the class "Guaranteed", which is evicted last.
-    amounts = {"cpu": pool.gpu_steps.cpu, "memory": pool.gpu_steps.memory}
+    # By default equal requests and limits: the pods are of the class "Guaranteed", which is evicted last.
+    size = step_size(pool, runs_model=True)
+    amounts = {"cpu": size.cpu, "memory": size.memory}
     if pool.gpu_count:
         amounts[pool.gpu_type] = str(pool.gpu_count)
     # In Kubernetes a missing key, value or effect matches all; an empty string is not the same.
@@ -62,7 +64,7 @@ def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str])
             # Not torchrun: the command fetches the inputs first, and starts torchrun itself.
             "command": list(POD_COMMAND),
             "numNodes": pool.nodes,
-            "resourcesPerNode": {"requests": amounts, "limits": amounts},
+            "resourcesPerNode": {"requests": amounts, "limits": {**amounts, "cpu": size.cpu_limit}},
             "env": [{"name": name, "value": value} for name, value in sorted(request.environment.items())],
         },
         **overrides(fields, request.labels, pool.node_selector, taints),

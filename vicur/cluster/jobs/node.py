@@ -21,6 +21,7 @@ from vicur.stage.events import Events
 from vicur.stage.runner import execute, stage_identity, stage_key
 from vicur.stage.session import session_from_environment
 from vicur.stage.table import STAGES
+from vicur.tracking.injected import use_injected_mlflow
 from vicur.tracking.records import flattened
 from vicur.wording import differences, listed
 
@@ -32,6 +33,7 @@ def run_node(task: NodeTask) -> None:
         VicurError: if the node's training differs from the step's or cannot run; with exit status 75 if the node was stopped or a
             server did not respond.
     """
+    use_injected_mlflow()
     try:
         _train(task)
     except VicurError as error:

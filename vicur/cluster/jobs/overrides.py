@@ -39,7 +39,7 @@ def overrides(
     raise VicurError(
         f"TrainJobs in this cluster have none of the fields {', '.join(_BUILDERS)} (but {', '.join(sorted(fields)) or 'no field'}).",
         where="trainjobs.trainer.kubeflow.org",
-        remedy="Install Kubeflow Trainer 2.0 to 2.3, or train on one node (cluster.nodes: 1).",
+        remedy="Install Kubeflow Trainer 2.0 to 2.3, or train in the step's own pod (cluster.nodes=1, cluster.jobs.always=false).",
     )
 
 

@@ -43,9 +43,11 @@ def job_status(job: Json, pods: Sequence[Json], nodes: int, queue: str) -> JobSt
     if running < nodes:
         reasons = "; ".join(filter(None, map(_pending_reason, pods)))
         return JobStatus(
-            Phase.STARTING, f"{running} of {nodes} nodes are running" + (f" ({reasons})" if reasons else "")
+            Phase.STARTING,
+            f"{running} of {nodes} node{'s are' if nodes > 1 else ' is'} running"
+            + (f" ({reasons})" if reasons else ""),
         )
-    return JobStatus(Phase.RUNNING, f"all {nodes} nodes are running")
+    return JobStatus(Phase.RUNNING, f"all {nodes} nodes are running" if nodes > 1 else "the node is running")
 
 
 def conditions(job: Json) -> dict[str, Json]:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vicur.errors import VicurError
+from vicur.processes.machines import NODE_TASK
 
-VARIABLE = "VICUR_NODE_TASK"
+VARIABLE = NODE_TASK
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The training stage on several nodes: the step creates a TrainJob, follows it and returns the student that it made."""
+"""The training stage as a TrainJob: the step creates a TrainJob, follows it and returns the student that it made."""
 
 from __future__ import annotations
 
@@ -25,12 +25,10 @@ from vicur.processes.signals import StopOnSigterm
 from vicur.redaction import redacted
 from vicur.stage.runner import CachedSummary, Context, Stage, stage_key
 from vicur.stage.table import STAGES
+from vicur.tracking.injected import for_other_pods
 
-# Addresses of the step's servers, and the step's MLflow run.
+# Addresses of the step's object store.
 _FORWARDED_VARIABLES = (
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_RUN_ID",
-    "MLFLOW_EXPERIMENT_ID",
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
     "AWS_REGION",
@@ -48,7 +46,7 @@ def launch_training(
     tracking: TrackingConfig,
     checkpoints: str,
 ) -> CachedSummary:
-    """Train one student on several nodes: the stage function, with the nodes in ``pool`` and S3 addresses in addition.
+    """Train one student on other nodes: the stage function, with the nodes in ``pool`` and S3 addresses in addition.
 
     Raises:
         VicurError: if the training cannot run, before a node is requested; or if the job does not succeed.
@@ -102,7 +100,7 @@ def _record_usage(context: Context, pool: ClusterConfig, pods: list[dict[str, An
 
 @dataclass(frozen=True)
 class TrainJobStage:
-    """The training stage on several nodes. It does the same work under the same name, so it has the same identity."""
+    """The training stage as a TrainJob. It does the same work under the same name, so it has the same identity."""
 
     pool: ClusterConfig
     tracking: TrackingConfig
@@ -134,6 +132,7 @@ def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], pool: Cl
 
 def _forwarded(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the step's variables that its nodes get as well."""
-    values = {name: environment[name] for name in _FORWARDED_VARIABLES if environment.get(name)}
+    stores = {name: environment[name] for name in _FORWARDED_VARIABLES if environment.get(name)}
+    values = {**stores, **for_other_pods(environment)}
     # A job is readable by many accounts, so an address that contains a password is left out.
     return {name: value for name, value in values.items() if redacted(value) == value}

@@ -28,7 +28,7 @@ class ApiGroup:
 
 
 ARGO = ApiGroup("argoproj.io", ("v1alpha1",), "Kubeflow Pipelines (with Argo Workflows)", "running pipelines")
-TRAINER = ApiGroup("trainer.kubeflow.org", ("v1alpha1",), "Kubeflow Trainer 2", "training on several nodes")
+TRAINER = ApiGroup("trainer.kubeflow.org", ("v1alpha1",), "Kubeflow Trainer 2", "trainings as TrainJobs")
 KUEUE = ApiGroup("kueue.x-k8s.io", ("v1beta2", "v1beta1"), "Kueue", "queues of GPUs")
 
 

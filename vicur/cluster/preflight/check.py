@@ -25,11 +25,13 @@ class Finding:
         status: ``ok``; ``warning`` if a run works but may not do what is intended; ``failed`` if a run would fail.
         message: the outcome in a sentence.
         remedy: what to do about it; empty if nothing.
+        temporary: a check that has failed may pass if it is repeated, because a server did not respond.
     """
 
     status: Status
     message: str
     remedy: str = ""
+    temporary: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from vicur.cluster.preflight.requests import step_requests
+from vicur.config.model_address import ClaimAddress, model_address, mounted
 from vicur.config.preflight import PreflightConfig
-from vicur.config.run import RunConfig
 from vicur.config.validation import validated
+from vicur.stage.table import PipelineConfig
 
 
-def needs_of(config: RunConfig) -> PreflightConfig:
+def needs_of(config: PipelineConfig) -> PreflightConfig:
     """Return what a run of ``config`` in a cluster needs."""
     cluster, provider = config.cluster, config.cues.provider
     values: dict[str, Any] = {
         "namespace": cluster.namespace,
-        "trainer": cluster.nodes > 1,
+        "trainer": cluster.launches_job,
+        "steps": step_requests(config),
+        "autoscaled": cluster.autoscaled,
+        "endpoints": cluster.endpoints,
         "queue": cluster.queue or None,
-        "models": [config.base.path, *_teachers(config)],
+        "models": [_in_steps(path, config) for path in (config.base.path, *_teachers(config))],
         "buckets": [config.checkpoints] if config.checkpoints.startswith("s3://") else [],
         "dataset": config.data.model_dump(mode="json"),
         # Only providers that call a server have these.
@@ -36,6 +41,12 @@ def needs_of(config: RunConfig) -> PreflightConfig:
     return needs
 
 
-def _teachers(config: RunConfig) -> list[str]:
-    teachers = [config.training.for_method(name).effective.teacher for name in config.methods]
+def _in_steps(path: str, config: PipelineConfig) -> str:
+    # Steps see a volume as a folder.
+    address = model_address(path)
+    return str(mounted(address, config.cluster.mounts)) if isinstance(address, ClaimAddress) else path
+
+
+def _teachers(config: PipelineConfig) -> list[str]:
+    teachers = [cell.training.effective.teacher for cell in config.cells()]
     return sorted({str(teacher.path) for teacher in teachers if teacher.type == "checkpoint"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from queue import Empty, Queue
 from threading import Thread
 
@@ -35,12 +36,12 @@ def _run(number: int, check: Check, answers: Queue[tuple[int, Finding, float]]) 
         finding = check.run()
     except VicurError as error:
         where = f"{error.where}: " if error.where else ""
-        finding = Finding("failed", f"{where}{error.problem}", error.remedy)
+        finding = Finding("failed", f"{where}{error.problem}", error.remedy, error.retryable)
     except Exception as error:  # noqa: BLE001 (an unexpected error in one check must not hide the findings of the others)
         first = str(error).partition("\n")[0]
         finding = Finding("failed", f"{type(error).__name__}: {first}", "This is a defect in vicur. Please report it.")
     # Here and not in each check: error messages of any library may contain a password or token.
-    safe = Finding(finding.status, redacted(finding.message), redacted(finding.remedy))
+    safe = replace(finding, message=redacted(finding.message), remedy=redacted(finding.remedy))
     answers.put((number, safe, time.monotonic() - started))
 
 

@@ -116,14 +116,7 @@ class Relay:
                 if event.status == "progress" and event.done is not None and event.total is not None:
                     self._context.events.progress(event.done, event.total, event.text)
         if records := self._new_records():
-            tracker = self._context.tracker
-            # A resumed training writes the records of earlier steps again.
-            logged = tracker.last_step(IN_EVERY_RECORD)
-            for record in records:
-                step = int(record.pop("step"))
-                if step > logged:
-                    tracker.metrics(record, step=step)
-            tracker.flush()
+            self._context.tracker.steps(records, IN_EVERY_RECORD)
 
     def _new_records(self) -> list[dict[str, Any]]:
         if not self._folder.metrics.exists():

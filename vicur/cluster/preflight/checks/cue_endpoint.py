@@ -9,6 +9,7 @@ from http.client import HTTPException
 from typing import Any
 
 from vicur.cluster.preflight.check import Finding, Target
+from vicur.cluster.preflight.elsewhere import unless_only_in_cluster
 from vicur.cluster.preflight.registry import check
 from vicur.cues.cue_model import endpoint_key
 
@@ -17,8 +18,10 @@ _SECONDS = 15
 
 @check("cue endpoint", topic="services", when=lambda target: target.needs.cue_endpoint is not None)
 def _cue_endpoint(target: Target) -> Finding:
-    needs = target.needs
-    return cue_endpoint(needs.cue_endpoint or "", needs.cue_model, needs.cue_key_variable)
+    needs, address = target.needs, target.needs.cue_endpoint or ""
+    return unless_only_in_cluster(
+        target, address, lambda: cue_endpoint(address, needs.cue_model, needs.cue_key_variable)
+    )
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

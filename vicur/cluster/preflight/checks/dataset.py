@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vicur.cluster.preflight.check import Finding, Target
-from vicur.cluster.preflight.mounts import unless_mounted_in_steps
+from vicur.cluster.preflight.elsewhere import unless_mounted_in_steps
 from vicur.cluster.preflight.registry import check
 from vicur.config.data import SourceConfig
 from vicur.data.sources import source_of

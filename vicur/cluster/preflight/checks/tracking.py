@@ -3,31 +3,79 @@
 from __future__ import annotations
 
 import os
-import urllib.request
-from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vicur.cluster.connection import NoClusterError
 from vicur.cluster.preflight.check import Finding, Target
+from vicur.cluster.preflight.elsewhere import unless_only_in_cluster, variables_of_steps
 from vicur.cluster.preflight.registry import check
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
+from vicur.redaction import redacted
 from vicur.tracking.mlflow import public_address, sqlite_file, tracking_uri
 
 OLDEST = (3, 5)
 """Oldest supported release of an MLflow server."""
 _SECONDS = 10
+_RUN = "MLFLOW_RUN_ID"
+_URI = "MLFLOW_TRACKING_URI"
 
 
 @check("tracking", topic="services", scope="laptop")
 def _tracking(target: Target) -> Finding:
-    return tracking(target.tracking)
+    address = public_address(target.tracking)
+    return unless_only_in_cluster(target, address, lambda: tracking(target.tracking))
 
 
 @check("tracking for all", topic="services")
 def _shared_tracking(target: Target) -> Finding:
-    return shared_tracking(target.tracking)
+    finding = shared_tracking(target.tracking)
+    if finding.status == "ok" or target.place == "step" or not target.needs.endpoints:
+        return finding
+    try:
+        address = variables_of_steps(target).get(_URI)
+    except NoClusterError:
+        return finding
+    if not address:
+        return Finding(
+            "failed",
+            f"the ConfigMap {target.needs.endpoints} of the namespace {target.needs.namespace} does not set {_URI}, nor does tracking.uri",
+            f"Set {_URI} in the ConfigMap to the address of an MLflow server, or tracking.uri.",
+        )
+    return Finding(
+        "ok",
+        f"steps use {redacted(address)}, from the ConfigMap {target.needs.endpoints}; the run's first step checks it",
+    )
+
+
+@check("MLflow run", topic="services", places=("step",), when=lambda _: bool(os.environ.get(_RUN)))
+def _writable_run(target: Target) -> Finding:
+    return writable_run(target.tracking)
+
+
+def writable_run(config: TrackingConfig) -> Finding:
+    """Check that this account may write to the run that the platform started for this step, as it did for the others."""
+    from mlflow.entities import RunTag
+
+    from vicur.tracking.mlflow import connect, mlflow_errors
+
+    client, run = connect(config), os.environ[_RUN]
+    try:
+        with mlflow_errors(public_address(config)):
+            # What the stages call. Another user than the run's may be refused only here.
+            client.log_batch(run, tags=[RunTag("vicur.preflight", "ok")])
+    except VicurError as error:
+        if error.retryable:
+            raise
+        raise VicurError(
+            f"the run {run}, which Kubeflow Pipelines started, cannot be written: {error.problem}",
+            where=public_address(config),
+            remedy="Let the steps be the user of KFP's MLflow plugin (give the secrets vicur-mlflow and kfp-mlflow-credentials the same "
+            "user and password), or set injectUserEnvVars of the plugin to false.",
+        ) from error
+    return Finding("ok", f"the run {run}, which Kubeflow Pipelines started, can be written")
 
 
 def tracking(config: TrackingConfig) -> Finding:
@@ -109,12 +157,17 @@ def allowed_hosts_remedy(address: str) -> str:
 
 
 def server_release(uri: str) -> str | None:
-    """Return the release that a server reports at ``/version``, or ``None``. No credentials are sent."""
+    """Return the release that a server reports at ``/version``, or ``None``. With basic auth, MLflow tells it to its users only."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
     parts = urlsplit(uri)
-    clean = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/version"
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
     try:
-        with urllib.request.urlopen(clean, timeout=_SECONDS) as response:  # noqa: S310 (connect() accepts only HTTP addresses)
-            text = response.read(64).decode(errors="replace").strip()
-    except (OSError, ValueError, HTTPException):
+        # MLflow's own request has its credentials and certificates. They are not sent to another host that it is redirected to.
+        response = http_request(get_default_host_creds(address), "/version", "GET", max_retries=0, timeout=_SECONDS)
+    except (MlflowException, OSError, ValueError):
         return None
+    text = response.text[:64].strip() if response.ok else ""
     return text if text[:1].isdigit() else None

@@ -1,4 +1,4 @@
-"""Training on several nodes: Kubeflow Trainer, and the account's rights to create and follow its jobs."""
+"""Trainings as TrainJobs: Kubeflow Trainer, and the account's rights to create and follow its jobs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NEEDED = (
 """Group, resource and verb of each right that creating and following a TrainJob takes."""
 
 
-def _on_several_nodes(target: Target) -> bool:
+def _as_job(target: Target) -> bool:
     return target.needs.trainer or (target.needs.pool is not None and target.needs.pool.nodes > 1)
 
 
-@check("trainer", topic="cluster", when=_on_several_nodes, requires=lambda _: "Kubeflow Trainer 2")
+@check("trainer", topic="cluster", when=_as_job, requires=lambda _: "Kubeflow Trainer 2")
 def _trainer(target: Target) -> Finding:
     return api_group(target.connection, TRAINER)
 
@@ -28,7 +28,7 @@ def _trainer(target: Target) -> Finding:
 @check(
     "access",
     topic="cluster",
-    when=_on_several_nodes,
+    when=_as_job,
     requires=lambda _: "the right to create TrainJobs (k8s/base/access)",
 )
 def _access(target: Target) -> Finding:
@@ -36,7 +36,7 @@ def _access(target: Target) -> Finding:
 
 
 def access(connection: ClusterConnection, namespace: str) -> Finding:
-    """Check that this account may run trainings on several nodes."""
+    """Check that this account may run trainings as TrainJobs."""
     from kubernetes.client import ApiException
 
     try:

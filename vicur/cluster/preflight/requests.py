@@ -1,0 +1,52 @@
+"""What the pods of a run's steps request, derived from its configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vicur.config.cluster import ClusterConfig
+from vicur.config.sizes import sized, step_size
+from vicur.stage.table import PipelineConfig, steps_of
+
+_AROUND = ("preflight", "outcome")
+"""Steps of a package besides those of the table."""
+
+
+def step_requests(config: PipelineConfig) -> list[dict[str, Any]]:
+    """Return the requests of all steps, as values of :class:`~vicur.config.preflight.StepRequest`, equal ones together."""
+    cluster = sized(config).cluster
+    steps: list[tuple[str, dict[str, Any]]] = [(name, _plain(cluster)) for name in _AROUND]
+    for step in steps_of(config):
+        launches = step.cluster and cluster.launches_job
+        if step.needs.gpus == "none" or launches:
+            steps.append((step.stage, _plain(cluster)))
+        else:
+            gpus = min(1, cluster.gpu_count) if step.needs.gpus == "one" else cluster.gpu_count
+            steps.append((step.stage, {**_of_model(cluster, gpus), "queued": bool(cluster.queue and gpus)}))
+        if launches:
+            nodes = {"pods": cluster.nodes, "queued": bool(cluster.queue), **_place(cluster)}
+            steps.append((f"nodes of {step.stage}", {**_of_model(cluster, cluster.gpu_count), **nodes}))
+    together: list[tuple[dict[str, Any], dict[str, None]]] = []
+    for name, request in steps:
+        names = next((names for same, names in together if same == request), None)
+        if names is None:
+            together.append((request, {name: None}))
+        else:
+            names[name] = None
+    return [{**request, "steps": list(names)} for request, names in together]
+
+
+def _plain(cluster: ClusterConfig) -> dict[str, Any]:
+    return {"setting": "cluster.steps", **step_size(cluster, runs_model=False).model_dump()}
+
+
+def _of_model(cluster: ClusterConfig, gpus: int) -> dict[str, Any]:
+    setting = "cluster.gpu_steps" if cluster.gpu_count else "cluster.cpu_steps"
+    request = {"setting": setting, **step_size(cluster, runs_model=True).model_dump()}
+    # Without GPUs, the selector and the tolerations of the pool do not apply to steps.
+    return {**request, "gpus": gpus, "gpu_type": cluster.gpu_type, **_place(cluster)} if gpus else request
+
+
+def _place(cluster: ClusterConfig) -> dict[str, Any]:
+    tolerations = [taint.model_dump() for taint in cluster.tolerations]
+    return {"node_selector": dict(cluster.node_selector), "tolerations": tolerations}
