@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from vicur.config.teacher import OtherCheckpoint
+from vicur.config.base import model_folder
+from vicur.config.model_address import ClaimAddress, model_address
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.stage.table import PipelineConfig
 
 
 def require_models(config: PipelineConfig) -> None:
-    """Raise :class:`VicurError` if the folder of the base model or of a teacher's checkpoint does not exist."""
-    teachers = (training.effective.teacher for training in _trainings(config))
-    folders = {teacher.folder: "training.teacher.path" for teacher in teachers if isinstance(teacher, OtherCheckpoint)}
-    for folder, setting in {**folders, config.base.folder: "base.path"}.items():
-        if not folder.is_dir():
+    """Raise :class:`VicurError` if the folder of the base model or of a teacher's checkpoint does not exist.
+
+    Models at an address are fetched by the run.
+    """
+    teachers = {path for training in _trainings(config) for path in training.model_paths().values()}
+    for path, setting in {**dict.fromkeys(teachers, "training.teacher.path"), config.base.path: "base.path"}.items():
+        address = model_address(path)
+        if address is not None and not isinstance(address, ClaimAddress):
+            continue
+        if not (folder := model_folder(path)).is_dir():
             raise VicurError(
                 f"the folder {folder} does not exist.",
                 where=setting,

@@ -13,7 +13,8 @@ from kfp.dsl.pipeline_channel import PipelineChannel
 from vicur_pipelines.tasks import configure_task
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE
-from vicur.config.cluster import DEFAULT_RETRIES, ClusterConfig
+from vicur.config.cluster import DEFAULT_RETRIES, MODELS, ClusterConfig
+from vicur.config.model_address import MODELS_VARIABLE
 from vicur.config.sizes import step_size
 from vicur.stage.table import Needs
 from vicur.steps.stage_step import RETRIES
@@ -26,7 +27,6 @@ def _same(*names: str) -> dict[str, str]:
 
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
-MODELS = "/models"  # mount point of the volume with base weights
 _STORAGE = _same("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # Keys are MLflow's names. The variables are ours, because KFP's MLflow plugin sets MLflow's.
 _TRACKING = {injected.NAMES[name]: name for name in (injected.USERNAME, injected.PASSWORD)}
@@ -76,8 +76,11 @@ class ConfigurePoolTask:
             hours = cluster.training_timeout_hours if trains else cluster.step_timeout_hours
             kubernetes.set_timeout(task, hours * _HOUR)
         self._add_environment(task, needs)
-        if cluster.models_claim and needs.models:
-            kubernetes.mount_pvc(task, cluster.models_claim, MODELS)
+        if needs.models:
+            for claim, folder in cluster.mounts.items():
+                kubernetes.mount_pvc(task, claim, str(folder))
+            if cluster.models_claim:
+                task.set_env_variable(MODELS_VARIABLE, str(MODELS))
         resources = self._resources(needs)
         task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu_limit)
         task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
@@ -120,11 +123,14 @@ class ConfigurePoolTask:
             variables.append((secrets.cues, _same("VICUR_CUE_API_KEY")))
         if needs.webhook:
             variables.append((secrets.webhook, _same("VICUR_WEBHOOK_URL")))
+        if needs.hub:
+            variables.append((secrets.hub, _same("HF_TOKEN")))
         for secret, names in variables:
             if secret:
                 kubernetes.use_secret_as_env(task, secret, names, optional=True)
         if self.cluster.endpoints:
-            kubernetes.use_config_map_as_env(task, self.cluster.endpoints, _ENDPOINTS, optional=True)
+            endpoints = {**_ENDPOINTS, **_same("HF_ENDPOINT")} if needs.hub else _ENDPOINTS
+            kubernetes.use_config_map_as_env(task, self.cluster.endpoints, endpoints, optional=True)
 
 
 def _pass_into_loops(task: dsl.PipelineTask, *values: Any) -> None:

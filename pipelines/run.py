@@ -23,6 +23,7 @@ from vicur.stage.runner import DEFAULT_CACHE
 from vicur.stage.table import PipelineConfig, step_labels
 from vicur.steps.stage_step import log_file
 from vicur.storage.folders import link_or_copy, new_file, sweep_below
+from vicur.weights import pinned
 
 
 def run_pipeline(
@@ -44,6 +45,7 @@ def run_pipeline(
         VicurError: if the run cannot be started.
     """
     console = console or Console()
+    config = pinned(config)
     require_models(config)
     require_engines(config)
     run, resumed = open_run(root, config, new=new)

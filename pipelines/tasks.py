@@ -12,7 +12,7 @@ from vicur.stage.table import Needs
 # are still running by then, so this exceeds all attempts with their waits in a queue. Each attempt has its own time limit.
 _TEN_YEARS = "315360000s"
 
-PREFLIGHT = Needs(models=True, cue_key=True, cached=False)
+PREFLIGHT = Needs(models=True, hub=True, cue_key=True, cached=False)
 EXIT = Needs(webhook=True, cached=False)
 
 

@@ -19,7 +19,7 @@ def build_wheel(folder: Path) -> Path:
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, tracked.split("\0")):
         if (
-            name.split("/")[0] in {*FOLDERS, "setup.py", "pyproject.toml", "README.md", "LICENSE"}
+            name.split("/")[0] in {*FOLDERS, "k8s", "setup.py", "pyproject.toml", "README.md", "LICENSE"}
             and (ROOT / name).is_file()
         ):
             (source / name).parent.mkdir(parents=True, exist_ok=True)

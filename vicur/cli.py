@@ -19,6 +19,7 @@ from rich.text import Text
 from vicur import __version__
 from vicur.checkout import require_one_checkout
 from vicur.commands import (
+    answers,
     base,
     clean,
     cluster,
@@ -27,6 +28,7 @@ from vicur.commands import (
     data,
     doctor,
     evaluate,
+    install,
     models,
     plan,
     register,
@@ -105,6 +107,7 @@ _UNAVAILABLE = plug_in(app, entry_points(group=PLUGINS))
 app.command("plan", rich_help_panel=_PIPELINE)(plan.plan)
 app.add_typer(data.app, name="data", rich_help_panel=_STAGES)
 app.add_typer(cues.app, name="cues", rich_help_panel=_STAGES)
+app.add_typer(answers.app, name="answers", rich_help_panel=_STAGES)
 app.command("train", rich_help_panel=_STAGES)(train.train)
 app.command("rollout-server", rich_help_panel=_STAGES)(rollout_server.rollout_server)
 app.command("evaluate", rich_help_panel=_STAGES)(evaluate.evaluate)
@@ -115,6 +118,7 @@ app.command("rollback", rich_help_panel=_REGISTRY)(registry.rollback)
 app.command("serve", rich_help_panel=_REGISTRY)(serve.serve)
 app.add_typer(cluster.app, name="cluster", rich_help_panel=_MAINTENANCE)
 app.command("doctor", rich_help_panel=_MAINTENANCE)(doctor.doctor)
+app.command("install", rich_help_panel=_MAINTENANCE)(install.install)
 app.add_typer(models.app, name="models", rich_help_panel=_MAINTENANCE)
 app.add_typer(base.app, name="base", rich_help_panel=_MAINTENANCE)
 app.command("clean", rich_help_panel=_MAINTENANCE)(clean.clean)

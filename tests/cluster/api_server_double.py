@@ -1,7 +1,8 @@
 """Double of the Kubernetes API server, with the controllers behind TrainJobs: an HTTP server in this process.
 
-It supports the launcher's requests: get, list, watch, create, patch and delete of TrainJobs, pods with their logs, events, and the
-published schema; with versions, conflicts, watches that end, deletion that waits for pods, and faults that a test injects.
+It supports the requests of launcher and exit step: get, list, watch, create, patch and delete of TrainJobs, pods with their logs, events,
+Argo's workflows, and the published schema; with versions, conflicts, watches that end, deletion that waits for pods, and faults that a
+test injects.
 
 It was written from the documentation and source of Kubernetes and Kubeflow Trainer, and cannot prove that real ones behave the same.
 """
@@ -33,6 +34,7 @@ _DURING_STREAM = ("cut", "short", "end", "hang")
 _HANG_SECONDS = 5.0
 _JOBS = re.compile(rf"/apis/{GROUP}/v1alpha1/namespaces/{NAMESPACE}/trainjobs(?:/(?P<name>[^/]+))?")
 _CORE = re.compile(rf"/api/v1/namespaces/{NAMESPACE}/(?P<kind>pods|events)(?:/(?P<name>[^/]+)(?P<log>/log)?)?")
+_WORKFLOWS = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/workflows"
 _SCHEMA = f"/openapi/v3/apis/{GROUP}/v1alpha1"
 
 
@@ -65,6 +67,7 @@ class ApiServerDouble(ClusterDouble):
     def __init__(self, *arguments: Any, faults: tuple[Fault, ...] = (), **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.faults = list(faults)
+        self.workflows: list[Json] = []
         self.rights: set[tuple[str, str, str]] = set()
         """(verb, group, resource) of each request."""
         self.requests: Counter[tuple[str, str]] = Counter()
@@ -136,6 +139,9 @@ def _handler(server: ApiServerDouble) -> type[BaseHTTPRequestHandler]:
             if url == _SCHEMA:
                 answer = (200, server.published()) if server.version else (404, status(404, "NotFound", "not found"))
                 self._reply("get", "", "openapi", lambda: answer)
+            elif url == _WORKFLOWS:
+                found = server.workflows
+                self._reply("list", "argoproj.io", "workflows", lambda: (200, _list("Workflow", found, options)))
             elif match := _JOBS.fullmatch(url):
                 self._get_jobs(match["name"], options)
             elif match := _CORE.fullmatch(url):

@@ -47,7 +47,8 @@ def test_an_empty_reference_means_the_configured_dataset() -> None:
         ("s3://", "is not an S3 address"),
         ("s3:/bucket/folder", "is an address with s3:, but datasets can only be fetched from S3"),
         ("https://example.com/data.zip", "is an address with https:"),
-        ("hf://org/name", "is an address with hf:"),
+        ("hf://org/name", "is a dataset on the Hugging Face Hub, which cannot be read yet"),
+        ("pvc://claim", "write pvc://CLAIM/path"),
         ("my-data", "is neither a known dataset nor an absolute path"),
         ("../data", "is neither a known dataset nor an absolute path"),
         (f"{MD5[:-1]}.dir@s3://bucket/dvc", "is neither a known dataset nor an absolute path"),
@@ -58,7 +59,7 @@ def test_other_texts_are_rejected_with_the_allowed_forms(text: str, problem: str
         dataset_reference(text)
     assert problem in str(refused.value)
     assert repr(text) in str(refused.value)
-    assert "s3://bucket/folder or /mnt/folder" in refused.value.remedy
+    assert "s3://bucket/folder, pvc://CLAIM/folder or /mnt/folder" in refused.value.remedy
 
 
 def test_credentials_in_an_address_are_not_repeated() -> None:
@@ -66,3 +67,10 @@ def test_credentials_in_an_address_are_not_repeated() -> None:
         dataset_reference("s3://user:secret@bucket/x")
     assert "s3://***@bucket/x" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_volume_is_read_where_the_steps_mount_it() -> None:
+    mounts = {"vicur-models": Path("/models"), "team": Path("/volumes/team")}
+    assert dataset_reference("pvc://team/a/b", mounts=mounts) == FolderConfig(path=Path("/volumes/team/a/b"))
+    with pytest.raises(VicurError, match=r"not on a volume that the steps mount \(vicur-models, team\)"):
+        dataset_reference("pvc://other/a", mounts=mounts)

@@ -150,8 +150,8 @@ def test_an_error_names_the_option_in_place_of_its_setting(tmp_path: Path) -> No
     assert error.problem.startswith("--method must be one of 'opsd', ")
     assert error.problem.endswith(", not 'grpoo'.")
     assert error.remedy == "Did you mean 'grpo'?"
-    address = refused(None, [], {"base.path": ("--base", "s3://bucket/model")})
-    assert address.problem.startswith("--base is ")
+    address = refused(None, [], {"base.path": ("--base", "hf://owner/model")})
+    assert address.problem.startswith("--base names no commit")
 
 
 def test_other_sections_are_read_from_options_too() -> None:

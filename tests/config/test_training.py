@@ -67,7 +67,7 @@ def test_filled_in_training_is_equivalent(method: str) -> None:
         ("opd-vicur", {}, "teacher", "its folder is not set"),
         ("vicur", {"teacher": {"type": "none"}}, "objective", "k1 compares the student with a teacher, but the method has no teacher"),
         ("grpo", {"teacher": TEACHER}, "teacher", "grpo learns from rewards, so it cannot use the teacher checkpoint"),
-        ("grpo", {"privilege": "cue"}, "privilege", "cannot use the privilege cue. Remove training.privilege"),
+        ("grpo", {"privilege": "cue"}, "privilege", "cannot use the privilege cue. Remove training.privilege: training.privilege=null"),
         ("sft", {"teacher": {"type": "self-ema"}}, "teacher", "learns from reference responses"),
         ("sft", {"privilege": "answer"}, "privilege", "learns from reference responses"),
         ("sft", {"rollout": {"temperature": 0.7}}, "rollout.temperature", "has no rollouts. Remove it"),

@@ -192,6 +192,51 @@ def test_mlflow_that_is_away_when_a_step_starts_is_waited_for(
     assert len(stage.calls) == 1
 
 
+@pytest.fixture
+def finished(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Calls that set the status of the pipeline's run in MLflow."""
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(
+        stage_step, "finish_pipeline", lambda config, *rest, outcome: calls.append((config.experiment, *rest, outcome))
+    )
+    return calls
+
+
+@pytest.mark.parametrize(("name", "calls"), [("register", [("ours", "run-1", "FINISHED", "")]), ("train", [])])
+def test_the_last_step_of_a_run_in_a_cluster_records_its_success(
+    stage: RecordedStage, in_pod: None, finished: list[tuple[object, ...]], tmp_path: Path, name: str, calls: object
+) -> None:
+    """After KFP's Retry, the exit step does not run again."""
+    del in_pod
+    # A stage of any name, with the settings of a training.
+    entry = replace(table.STAGES["train"], reference=Stage(name, stage, Summary))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(table.STAGES, name, entry)
+        step = {"tracking": {"experiment": "ours"}}
+        inputs = {"dataset": FileArtifact(str(tmp_path / "dataset"))}
+        run_step(name, step, inputs, FileArtifact(str(tmp_path / "out")), LoggedMetrics())
+    assert finished == calls
+
+
+def test_mlflow_that_is_away_after_the_last_step_does_not_fail_it(
+    stage: RecordedStage,
+    in_pod: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    del in_pod
+
+    def away(*_: object, **__: object) -> None:
+        raise AWAY
+
+    monkeypatch.setattr(stage_step, "finish_pipeline", away)
+    monkeypatch.setattr(stage_step, "LAST_STEPS", {"train"})
+    run(tmp_path)
+    assert len(stage.calls) == 1
+    assert "The success of the run could not be recorded in MLflow: MLflow does not respond." in caplog.text
+
+
 @pytest.mark.usefixtures("in_pod")
 def test_a_wrong_input_fails_at_once_in_a_cluster_too(stage: RecordedStage, tmp_path: Path) -> None:
     stage.error = VicurError("is torn.", where="photo.png", remedy="Replace it.")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tests.data.conftest import make_context, png, row, upload
 from vicur.config.data import FolderConfig, RemoteConfig
-from vicur.data import PREPARE, PrepareSummary, dvc_hash, prepare, stage_inputs
+from vicur.data import PREPARE, SOURCES, PrepareSummary, dvc_hash, prepare, stage_inputs
 from vicur.errors import VicurError
 from vicur.stage.runner import stage_identity
 from vicur.storage.folders import tree_sha256
@@ -83,6 +83,12 @@ def test_a_hash_is_the_identity_and_the_fetched_files_must_have_it(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     elsewhere = RemoteConfig(uri="s3://elsewhere/x", hash=config.hash)
     assert identity(elsewhere) == identity(config)
+
+
+def test_a_configured_hash_is_enough_for_the_platforms_cache() -> None:
+    # No bucket exists here: listing it would raise an error.
+    config = RemoteConfig(uri="s3://bucket/mine", hash=f"{'0' * 32}.dir")
+    assert SOURCES["remote"].cache_token(config) is None
 
 
 def test_data_that_change_between_listing_and_fetching_are_rejected(

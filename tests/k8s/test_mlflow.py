@@ -28,6 +28,7 @@ from tests.k8s.pod_files import PodFiles
 from tests.k8s.postgres import postgres
 from tests.k8s.render import pod_templates, rendered
 from tests.tracking.server import free_port
+from vicur.cluster.install.mlflow_user import SCRIPT
 
 ADMIN = ("admin", "correct horse battery")
 SECRETS = {
@@ -46,6 +47,7 @@ class Deployed:
     """A running server."""
 
     port: int
+    environment: dict[str, str]
     s3: str
     working_directory: Path
 
@@ -142,7 +144,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         first = migration.start(folder / "first", folder / "first.log")
         assert first.wait(180) == 0, (folder / "first.log").read_text()
         port, log, working_directory = free_port(), folder / "server.log", folder / "root"
-        server = workload(manifests, "Deployment/mlflow", folder / "pod", s3, database).start(
+        pod = workload(manifests, "Deployment/mlflow", folder / "pod", s3, database)
+        server = pod.start(
             working_directory,
             log,
             **{"0.0.0.0": "127.0.0.1", "5000": str(port)},  # noqa: S104 (taken out)
@@ -150,7 +153,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         # As in an upgrade to the same release: the job runs while servers start, and may change no table.
         second = migration.start(folder / "second", folder / "second.log")
         try:
-            found = Deployed(port, s3, working_directory)
+            found = Deployed(port, pod.environment, s3, working_directory)
             wait_until_ready(found, server, log)
             assert second.wait(180) == 0, (folder / "second.log").read_text()
             yield found
@@ -205,6 +208,29 @@ def test_user_may_write_its_own_experiments_and_read_others(deployed: Deployed) 
         == 200
     )
     assert deployed.request("POST", "/api/2.0/mlflow/runs/create", run, user=other)[0] == 403
+
+
+def test_installation_creates_the_pipelines_user_once(deployed: Deployed) -> None:
+    password = ", ".join(("a password", "ünïcode"))
+
+    def create(name: str, password: str, **changed: str) -> str:
+        # The command that `vicur install` runs in the server's container, which has these variables. Only the port differs.
+        script = SCRIPT.read_text(encoding="utf-8").replace("127.0.0.1:5000", f"127.0.0.1:{deployed.port}")
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            input=json.dumps({"username": name, "password": password}),
+            env={**deployed.environment, **changed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    assert create("pipeline", password) == "created"
+    assert create("pipeline", password) == "exists"
+    assert create("pipeline", "another password") == "other-password"
+    assert create("second", password, **{"MLFLOW_AUTH_ADMIN_PASSWORD": "wrong password"}) == "admin-rejected"
+    assert deployed.request("POST", SEARCH, {"max_results": 1}, user=("pipeline", password))[0] == 200
 
 
 def test_artifacts_go_through_the_server_to_s3(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.k8s.reach import Peer, pod, reaches
 from tests.k8s.render import Manifest, pod_templates, rendered, with_component
 from vicur.stage.table import STAGES
+from vicur.stage.table import STEPS as STEP_TABLE
 
 DNS = pod("kube-system", {"k8s-app": "kube-dns"})
 KFP = pod("kubeflow", {"app": "ml-pipeline"})
@@ -163,6 +164,15 @@ def test_job_that_installs_weights_reaches_the_hub_and_no_service(name: str) -> 
     assert reaches(rules, job, INTERNET, 443)
     assert not reaches(rules, job, service(name, "mlflow"), 5000)
     assert not reaches(rules, job, KFP, 8887)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_steps_that_stage_models_may_reach_the_hub(name: str) -> None:
+    rules = [policy for policy in policies(name) if policy["metadata"]["name"] == "vicur-stage-models-to-hub"]
+    assert reaches(rules, step(name, "base"), INTERNET, 443)
+    # A pod that a policy selects reaches nothing else.
+    staging = {task for task in STEPS if not reaches(rules, step(name, task), INTERNET, 80)}
+    assert staging == {"preflight", *(each.stage for each in STEP_TABLE if each.needs.hub)}
 
 
 @pytest.mark.parametrize("name", ["overlays/dev", "overlays/multi-user"])

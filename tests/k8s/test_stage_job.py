@@ -36,5 +36,5 @@ def test_job_installs_a_model_once(tmp_path: Path) -> None:
 def test_unchanged_job_fails_and_says_what_to_fill_in(tmp_path: Path) -> None:
     done = run_job(tmp_path / "models")
     assert done.returncode == 2
-    assert "Qwen/Qwen3-VL-2B-Instruct" in done.stderr
+    assert "hf://Qwen/Qwen3-VL-2B-Instruct@COMMIT" in done.stderr
     assert "40 hex digits" in done.stderr

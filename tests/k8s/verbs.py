@@ -19,7 +19,12 @@ Right = tuple[str, str, str]
 
 FOR_ALL = {"selfsubjectaccessreviews"}
 """Resources that every authenticated account may use."""
-PLURALS = {"trainjobs": "trainer.kubeflow.org", "localqueues": "kueue.x-k8s.io", "clusterqueues": "kueue.x-k8s.io"}
+PLURALS = {
+    "trainjobs": "trainer.kubeflow.org",
+    "localqueues": "kueue.x-k8s.io",
+    "clusterqueues": "kueue.x-k8s.io",
+    "workflows": "argoproj.io",
+}
 """Custom resources that the code uses, with their groups."""
 _CLASSES = [name for name in dir(client) if name.endswith("Api")]
 _METHOD = re.compile(r"(create|list|read|get|patch|delete|replace|connect)_\w+")

@@ -1,4 +1,4 @@
-"""A double of the Kubernetes API for readers: lists of objects by path, with label selectors, and logs of pods.
+"""A double of the Kubernetes API for readers: lists of objects by path, with selectors, single objects, and logs of pods.
 
 Like the real one, it answers 404 for a kind that is not installed and 403 for a list that the account may not read.
 """
@@ -26,6 +26,7 @@ class KubernetesDouble:
     """A cluster's objects by the path of their list, such as ``/api/v1/namespaces/kubeflow/pods``."""
 
     lists: dict[str, list[Json]] = field(default_factory=dict)
+    objects: dict[str, Json] = field(default_factory=dict)  # other answers by path
     logs: dict[str, str] = field(default_factory=dict)  # by the name of the pod
     forbidden: set[str] = field(default_factory=set)  # paths that the account may not read
     requests: list[str] = field(default_factory=list)
@@ -65,6 +66,16 @@ def pod(
     }
 
 
+def api_groups(**versions: str) -> Json:
+    """Return the answer to ``/apis/`` of a cluster that serves groups, such as ``kueue="kueue.x-k8s.io/v1beta2"``."""
+    served = [each.split("/") for each in versions.values()]
+    groups = [
+        {"name": name, "versions": [{"groupVersion": f"{name}/{version}", "version": version}]}
+        for name, version in served
+    ]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+
+
 @contextmanager
 def serving_kubernetes(double: KubernetesDouble) -> Iterator[KubernetesDouble]:
     """Serve a double on a free port."""
@@ -88,8 +99,10 @@ def _handler(double: KubernetesDouble) -> type[BaseHTTPRequestHandler]:
                 self._log(match["pod"], int(query.get("tailLines", 10**6)))
             elif place.path in double.forbidden:
                 self._send(403, _status(403, "Forbidden", f"User cannot list {place.path}"))
+            elif place.path in double.objects:
+                self._send(200, double.objects[place.path])
             elif place.path in double.lists:
-                items = [each for each in double.lists[place.path] if _matches(each, query.get("labelSelector", ""))]
+                items = [each for each in double.lists[place.path] if _matches(each, query)]
                 self._send(200, {"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})
             else:
                 self._send(404, _status(404, "NotFound", "the server could not find the requested resource"))
@@ -116,11 +129,18 @@ def _handler(double: KubernetesDouble) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _matches(item: Json, selector: str) -> bool:
+def _matches(item: Json, query: dict[str, str]) -> bool:
     labels = item["metadata"].get("labels") or {}
-    return all(
-        labels.get(key) == value for key, _, value in (each.partition("=") for each in selector.split(",") if each)
-    )
+    if any(labels.get(key) != value for key, value in _pairs(query.get("labelSelector", ""))):
+        return False
+    fields = {
+        f"{outer}.{name}": value for outer in ("metadata", "status") for name, value in item.get(outer, {}).items()
+    }
+    return all(fields.get(key) == value for key, value in _pairs(query.get("fieldSelector", "")))
+
+
+def _pairs(selector: str) -> list[tuple[str, str]]:
+    return [(key, value) for key, _, value in (each.partition("=") for each in selector.split(",") if each)]
 
 
 def _status(code: int, reason: str, message: str) -> Json:

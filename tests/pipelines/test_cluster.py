@@ -136,6 +136,7 @@ def test_each_secret_goes_only_to_the_steps_that_need_it(package: Any) -> None:
             holders.setdefault(secret["secretName"], set()).add(name)
     assert holders["vicur-cue"] == {"exec-preflight", "exec-extract"}
     assert holders["vicur-webhook"] == {"exec-outcome"}
+    assert holders["vicur-hf"] == {"exec-preflight", "exec-base"}
     assert holders["vicur-s3"] == holders["vicur-mlflow"] == set(platform)
 
 
@@ -145,6 +146,31 @@ def variables(settings: dict[str, Any]) -> dict[str, str]:
     keys = [pair for each in sources for pair in each["keyToEnv"]]
     named = {pair["envVar"]: pair.get("secretKey") or pair["configMapKey"] for pair in keys}
     return {**named, **{each["name"]: "" for each in settings.get("fieldPathAsEnv", [])}}
+
+
+def test_only_steps_that_stage_models_know_the_hub(package: Any) -> None:
+    graph, platform = package
+    mirrored = {name for name, pod in platform.items() if "HF_ENDPOINT" in variables(pod)}
+    assert mirrored == {"exec-preflight", "exec-base"}
+    for name, each in graph["deploymentSpec"]["executors"].items():
+        plain = {variable["name"]: variable["value"] for variable in each["container"].get("env", [])}
+        # Without the volume there, a step must not stage to the path.
+        mounts = {mount["mountPath"] for mount in platform[name].get("pvcMount", [])}
+        assert ("VICUR_MODELS" in plain) == ("/models" in mounts)
+        assert plain.get("VICUR_MODELS", "/models") == "/models"
+
+
+def test_more_volumes_are_mounted_where_addresses_are_looked_up(tmp_path: Path) -> None:
+    config = RunConfig.model_validate({"cluster": {"data_claims": ["team-data"]}})
+    compiler.Compiler().compile(cluster_pipeline(code_versions(), config), str(tmp_path / "package.yaml"))
+    _, platform = yaml.safe_load_all((tmp_path / "package.yaml").read_text())
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    mounted = {
+        name: {mount["constant"]: mount["mountPath"] for mount in pod.get("pvcMount", [])} for name, pod in pods.items()
+    }
+    both = {"vicur-models": "/models", "team-data": "/volumes/team-data"}
+    steps = ("preflight", "prepare", "base", "train")
+    assert {name: found for name, found in mounted.items() if found} == {f"exec-{name}": both for name in steps}
 
 
 def test_no_step_sets_a_variable_of_kfps_mlflow_plugin(package: Any) -> None:

@@ -58,6 +58,23 @@ def test_a_model_is_found_by_size_by_folder_name_and_by_folder(model: str, hidde
     assert architecture_of(model).text.hidden_size == hidden
 
 
+COMMIT = "2b" * 20
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"hf://Qwen/Qwen3-VL-8B-Instruct@{COMMIT}",
+        "s3://models/Qwen3-VL-8B-Instruct/",
+        f"s3://models/Qwen3-VL-8B-Instruct@sha256:{'2b' * 32}",
+        "pvc://claim/Qwen3-VL-8B-Instruct",
+    ],
+)
+def test_a_model_at_an_address_is_planned_for_by_its_name(address: str) -> None:
+    found = architecture_of(address)
+    assert (found.name, found.absent) == ("Qwen3-VL-8B", address)
+
+
 def test_the_architecture_records_that_the_folder_does_not_exist() -> None:
     assert architecture_of("/models/Qwen3-VL-8B-Instruct").absent == "/models/Qwen3-VL-8B-Instruct"
     assert architecture_of("8B").absent is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,7 +14,16 @@ from tests.tracking.server import Server
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 from vicur.tracking.mlflow import connect
-from vicur.tracking.runs import RUN_TAG, STAGE_TAG, finish_pipeline, open_tracker, pipeline_run
+from vicur.tracking.runs import (
+    OUTCOME_TAG,
+    RUN_TAG,
+    STAGE_TAG,
+    finish_pipeline,
+    metric_total,
+    open_tracker,
+    pipeline_run,
+    stage_statuses,
+)
 
 PARENT = "mlflow.parentRunId"
 
@@ -43,8 +53,27 @@ def test_run_of_the_pipeline_is_closed_with_the_pipeline(config: TrackingConfig)
     with open_tracker(config, "r", "train") as tracker:
         pass
     assert tracker.client.get_run(tracker.parent_run_id).info.status == "RUNNING"
-    finish_pipeline(config, "r", "FAILED")
+    finish_pipeline(config, "r", "FAILED", outcome="It failed.")
     assert tracker.client.get_run(tracker.parent_run_id).info.status == "FAILED"
+
+
+def test_a_later_success_clears_the_outcome_of_an_earlier_failure(config: TrackingConfig) -> None:
+    finish_pipeline(config, "r", "FAILED", outcome="It failed.")
+    finish_pipeline(config, "r", "FINISHED", outcome="")
+    client = connect(config)
+    run = client.get_run(pipeline_run(client, config, "r"))
+    assert OUTCOME_TAG not in run.data.tags
+    assert stage_statuses(config, "r", ["register"]) == {}
+
+
+def test_stages_that_were_killed_are_closed_with_the_pipeline(config: TrackingConfig) -> None:
+    killed, ended = open_tracker(config, "r", "train vicur"), open_tracker(config, "r", "prepare")
+    with ended:
+        pass
+    finish_pipeline(config, "r", "KILLED", close_stages=True)
+    statuses = stage_statuses(config, "r", ["train vicur", "prepare"])
+    assert statuses == {"train vicur": "KILLED", "prepare": "FINISHED"}
+    del killed
 
 
 @pytest.fixture
@@ -59,30 +88,44 @@ def nested(client: MlflowClient, name: str, parent: str, experiment: str) -> str
 
 
 def test_run_that_kubeflow_started_for_a_step_is_joined_but_not_closed(
-    platform: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    platform: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     experiment = platform.create_experiment(f"kfp {tmp_path.name}")
     pipeline = platform.create_run(experiment, run_name="kfp run").info.run_id
     loop = nested(platform, "for-loop-1", pipeline, experiment)
-    parents = []
+    parents, steps = [], []
     for stage in ("train vicur", "train opsd"):
         step = nested(platform, stage.replace(" ", "-"), loop, experiment)
+        steps.append(step)
         monkeypatch.setenv("MLFLOW_RUN_ID", step)
         monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
         # The configured experiment is ignored: the run is in the platform's.
+        platform.log_param(step, "method", json.dumps(stage.split()[1]))
         with open_tracker(TrackingConfig(experiment="another"), "uid-1", stage) as tracker:
             tracker.metrics({"loss": 1.0})
+            # KFP has logged the same input as JSON.
+            tracker.params({"method": stage.split()[1], "rate": 2})
         assert tracker.run_id == step
         run = platform.get_run(step)
         assert run.info.status == "RUNNING"
         assert run.data.metrics == {"loss": 1.0}
-        assert run.data.tags[STAGE_TAG] == stage
+        assert run.data.tags[STAGE_TAG] == run.info.run_name == stage
+        assert run.data.params["rate"] == "2"
+        assert not [tag for tag in run.data.tags if "changed" in tag]
         parents.append(tracker.parent_run_id)
     assert parents == [pipeline, pipeline]
     assert platform.get_run(pipeline).data.tags[RUN_TAG] == "uid-1"
     assert platform.get_experiment_by_name("another") is None
-    finish_pipeline(TrackingConfig(), "uid-1", "FINISHED")
+    assert caplog.text.count("tracking.experiment is 'another', but the platform has started") == 1
+    # GPU-hours of jobs are found below KFP's loop, too.
+    assert metric_total(TrackingConfig(), "uid-1", "loss") == 2.0
+    assert stage_statuses(TrackingConfig(), "uid-1", ["train opsd", "register"]) == {"train opsd": "RUNNING"}
+    # KFP closes only the direct children of its run, so that a killed training would run for ever.
+    finish_pipeline(TrackingConfig(), "uid-1", "KILLED", outcome="The run was terminated.", close_stages=True)
     assert platform.get_run(pipeline).info.status == "RUNNING"
+    assert platform.get_run(pipeline).data.tags[OUTCOME_TAG] == "The run was terminated."
+    assert [platform.get_run(step).info.status for step in steps] == ["KILLED", "KILLED"]
+    assert platform.get_run(loop).info.status == "RUNNING"
 
 
 def test_platform_run_without_a_parent_represents_the_pipeline(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ class Hub:
         credential: token that requests must have, as for a gated model.
         corrupted: paths whose first byte is changed in transit.
         broken: paths whose connection breaks off once, after half of the bytes.
+        busy: number of further requests that are answered with 503.
+        delay: seconds before a file is sent.
         requests: method and path of each request so far.
     """
 
@@ -33,8 +36,14 @@ class Hub:
     credential: str | None = None
     corrupted: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+    busy: int = 0
+    delay: float = 0.0
     requests: list[str] = field(default_factory=list)
     address: str = ""
+
+    def siblings(self) -> list[dict[str, object]]:
+        """Return the commit's files as they are part of its description."""
+        return [{"rfilename": each["path"], "size": each["size"], "blobId": each["oid"]} for each in self.listing()]
 
     def listing(self) -> list[dict[str, object]]:
         """Return the commit's files as the Hub lists them: weights by SHA-256, the others by git blob id."""
@@ -65,18 +74,27 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         path = self.path.partition("?")[0]
         self.hub.requests.append(f"{self.command} {path}")
+        if self.hub.busy > 0:
+            self.hub.busy -= 1
+            return self._send(503, b"{}", {"Retry-After": "1"}, body)
         if self.hub.credential and self.headers.get("Authorization") != f"Bearer {self.hub.credential}":
             return self._send(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"}, body)
         if path == f"/api/models/{REPOSITORY}/tree/{COMMIT}":
             return self._send(200, json.dumps(self.hub.listing()).encode(), {"Content-Type": "application/json"}, body)
-        if path.startswith(f"/api/models/{REPOSITORY}/tree/"):
+        if path in (f"/api/models/{REPOSITORY}", *(f"/api/models/{REPOSITORY}/revision/{r}" for r in ("main", COMMIT))):
+            info = {"id": REPOSITORY, "sha": COMMIT, "siblings": self.hub.siblings()}
+            return self._send(200, json.dumps(info).encode(), {"Content-Type": "application/json"}, body)
+        if path.startswith((f"/api/models/{REPOSITORY}/tree/", f"/api/models/{REPOSITORY}/revision/")):
             return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body)
+        if path.startswith("/api/models/"):
+            return self._send(401, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
         name = path.removeprefix(f"/{REPOSITORY}/resolve/{COMMIT}/")
         if name not in self.hub.files:
             return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
         return self._file(name, body)
 
     def _file(self, name: str, body: bool) -> None:
+        time.sleep(self.hub.delay if body else 0)
         content = self.hub.files[name]
         headers = {
             "X-Repo-Commit": COMMIT,

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.weights.factory import STAGED, model_files, names_below
-from tests.weights.hub_double import COMMIT, REPOSITORY, Hub, serving
+from tests.full_disk import full_disk
+from tests.weights.factory import STAGED, names_below
+from tests.weights.hub_double import COMMIT, REPOSITORY, Hub
 from vicur.errors import VicurError
 from vicur.weights import check, install, model_source
 from vicur.weights.record import read_record
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with serving(Hub(model_files())) as found:
-        monkeypatch.setenv("HF_ENDPOINT", found.address)
-        yield found
 
 
 def test_files_that_can_run_code_are_not_fetched(hub: Hub, tmp_path: Path) -> None:
@@ -57,6 +48,33 @@ def test_a_broken_connection_is_retried(hub: Hub, tmp_path: Path, monkeypatch: p
     assert check(tmp_path / "tiny-model")
 
 
+def test_a_busy_hub_is_asked_again(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    hub.busy = 2
+    assert install(model_source(REPOSITORY, COMMIT), str(tmp_path)).fetched
+    hub.busy = 10**6
+    with pytest.raises(VicurError, match="503") as caught:
+        install(model_source(REPOSITORY, COMMIT), str(tmp_path / "other"))
+    assert caught.value.retryable
+
+
+def test_a_disk_that_fills_up_leaves_nothing_that_looks_complete(hub: Hub, tmp_path: Path) -> None:
+    hub.files["model.safetensors"] += bytes(1 << 20)
+    with full_disk(1 << 16), pytest.raises(VicurError, match="cannot be written"):
+        install(model_source(REPOSITORY, COMMIT), str(tmp_path))
+    assert not (tmp_path / "tiny-model").exists()
+
+
+def test_files_of_another_commit_in_the_staging_folder_are_removed(hub: Hub, tmp_path: Path) -> None:
+    left = tmp_path / ".tiny-model.staging" / "files" / "model-00001-of-00002.safetensors"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"old")
+    install(model_source(REPOSITORY, COMMIT), str(tmp_path))
+    assert hub.requests
+    assert names_below(tmp_path / "tiny-model") == STAGED
+    assert not (tmp_path / ".tiny-model.staging").exists()
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_bytes_other_than_the_published_ones_are_rejected(hub: Hub, tmp_path: Path, name: str) -> None:
     hub.corrupted = {name}
@@ -75,8 +93,11 @@ def test_a_revision_must_be_a_full_commit_hash(revision: str | None) -> None:
 
 def test_a_gated_model_needs_a_token(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.credential = "hf_test"
-    with pytest.raises(VicurError, match=r"is gated.*HF_TOKEN.*vicur-hf"):
+    with pytest.raises(
+        VicurError, match=rf"is gated.*terms on {hub.address}/{REPOSITORY}.*HF_TOKEN.*vicur-hf"
+    ) as caught:
         install(model_source(REPOSITORY, COMMIT), str(tmp_path))
+    assert not caught.value.retryable
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     assert install(model_source(REPOSITORY, COMMIT), str(tmp_path)).fetched
     assert "hf_test" not in (tmp_path / "tiny-model" / "vicur-model.json").read_text()

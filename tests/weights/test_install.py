@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.moto_s3 import empty_bucket, use_s3
 from tests.weights.factory import STAGED, model_files, names_below, write_model
 from vicur.errors import VicurError
 from vicur.weights import check, install, model_source
@@ -133,11 +131,10 @@ def test_a_record_that_lists_other_files_is_rejected(tmp_path: Path, name: str) 
     assert not (tmp_path / "second" / "tiny").exists()
 
 
-@pytest.fixture
-def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    use_s3(s3_address, monkeypatch)
-    with empty_bucket("models") as made:
-        yield made
+def upload(bucket: Any, seed: int = 0) -> None:
+    """Upload a model as other tools do, without a record."""
+    for name, content in model_files(seed).items():
+        bucket.put_object(Key=f"base/tiny/{name}", Body=content)
 
 
 def test_a_model_is_installed_to_s3_and_from_there_to_a_folder(tmp_path: Path, bucket: Any) -> None:
@@ -157,15 +154,30 @@ def test_a_model_is_installed_to_s3_and_from_there_to_a_folder(tmp_path: Path, b
 def test_files_that_changed_on_s3_are_rejected(tmp_path: Path, bucket: Any) -> None:
     install(model_source(str(write_model(tmp_path / "tiny"))), "s3://models/base")
     bucket.put_object(Key="base/tiny/merges.txt", Body=b"b a\n")
-    with pytest.raises(VicurError, match=r"other bytes for merges\.txt") as caught:
+    with pytest.raises(VicurError, match=r"merges\.txt: is damaged"):
         install(model_source("s3://models/base/tiny"), str(tmp_path / "cache"))
-    assert caught.value.retryable
     assert not (tmp_path / "cache" / "tiny").exists()
 
 
-def test_a_model_on_s3_without_a_record_is_rejected_with_a_remedy(tmp_path: Path, bucket: Any) -> None:
+def test_a_model_that_was_uploaded_by_other_means_gets_a_record(tmp_path: Path, bucket: Any) -> None:
+    upload(bucket)
+    installed = install(model_source("s3://models/base/tiny"), str(tmp_path / "cache"))
+    assert names_below(tmp_path / "cache" / "tiny") == STAGED
+    assert check(tmp_path / "cache" / "tiny") == installed.record
+    assert sorted(installed.skipped) == ["README.md", "modeling_custom.py", "pytorch_model.bin"]
+
+
+def test_an_incomplete_model_on_s3_is_rejected(tmp_path: Path, bucket: Any) -> None:
     bucket.put_object(Key="base/tiny/config.json", Body=b"{}")
-    with pytest.raises(VicurError, match=r"has no vicur-model\.json.*vicur models stage FOLDER --into s3://"):
+    with pytest.raises(VicurError, match=r"not a complete model: tokenizer_config\.json"):
+        install(model_source("s3://models/base/tiny"), str(tmp_path / "cache"))
+    assert not (tmp_path / "cache" / "tiny").exists()
+
+
+def test_a_record_on_s3_without_one_of_its_files_is_rejected(tmp_path: Path, bucket: Any) -> None:
+    install(model_source(str(write_model(tmp_path / "tiny"))), "s3://models/base")
+    bucket.Object("base/tiny/merges.txt").delete()
+    with pytest.raises(VicurError, match=r"has no merges\.txt, which its record lists"):
         install(model_source("s3://models/base/tiny"), str(tmp_path / "cache"))
 
 

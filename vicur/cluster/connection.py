@@ -25,9 +25,14 @@ class NoClusterError(VicurError):
 
 
 class ClusterConnection:
-    """Client of the cluster that this process runs in, or else of the kubeconfig's current context."""
+    """Client of the cluster that this process runs in, or else of a context of the kubeconfig.
 
-    def __init__(self) -> None:
+    Args:
+        context: name of the context; empty for the current one.
+    """
+
+    def __init__(self, context: str = "") -> None:
+        self._context = context
         self._lock = Lock()
         self._api: ApiClient | None = None
         self._error: NoClusterError | None = None
@@ -37,7 +42,7 @@ class ClusterConnection:
         with self._lock:
             if self._api is None and self._error is None:
                 try:
-                    self._api = _client()
+                    self._api = _client(self._context)
                 except NoClusterError as error:
                     self._error = error
             # The error is kept as well: a second attempt would only take time and fail again.
@@ -84,7 +89,7 @@ class ClusterConnection:
         return str(self.api().configuration.host)
 
 
-def _client() -> ApiClient:
+def _client(context: str) -> ApiClient:
     try:
         from kubernetes import config
         from kubernetes.client import ApiClient, Configuration
@@ -92,11 +97,13 @@ def _client() -> ApiClient:
         raise NoClusterError("the package kubernetes is not installed.", remedy="Install 'vicur[pipeline]'.") from error
     settings = Configuration()
     try:
-        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        if os.environ.get("KUBERNETES_SERVICE_HOST") and not context:
             config.load_incluster_config(client_configuration=settings)
         else:
             # Passed explicitly: the client reads KUBECONFIG only once, when it is imported.
-            config.load_kube_config(os.environ.get("KUBECONFIG") or None, client_configuration=settings)
+            config.load_kube_config(
+                os.environ.get("KUBECONFIG") or None, context=context or None, client_configuration=settings
+            )
     # ValueError and the following are what the client raises for a file that is not a kubeconfig.
     except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
         first = str(error).partition("\n")[0].rstrip(".")

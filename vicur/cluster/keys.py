@@ -13,6 +13,7 @@ from typing import Any
 
 from vicur.config.cells import Cell
 from vicur.config.data import SourceConfig
+from vicur.config.model_address import model_address
 from vicur.config.section import Section
 from vicur.data.sources import source_of
 from vicur.stage.table import PipelineConfig, PipelineStep, steps_of
@@ -52,5 +53,7 @@ def _content(section: Section) -> Any:
     """Return a value that changes with the files behind an unchanged section."""
     if isinstance(section, SourceConfig):
         return source_of(section).cache_token(section)
+    # An address names its content, and its folder may not exist yet.
+    named = {name for name, path in section.model_paths().items() if model_address(path) is not None}
     # Many gigabytes of weights take too long to hash.
-    return [folder_listing(folder) for folder in section.inputs().values()]
+    return [folder_listing(folder) for name, folder in section.inputs().items() if name not in named]

@@ -28,6 +28,7 @@ _FIXED = (
     "cluster.queue",
     "cluster.jobs.priority",
     "cluster.models_claim",
+    "cluster.data_claims",
     "cluster.endpoints",
     "cluster.secrets",
     "cluster.step_timeout_hours",
@@ -45,9 +46,10 @@ class Request(Section):
     """Fields of the form. An empty or missing field leaves the preset's setting; an empty selector or list of tolerations means none."""
 
     student: str = ""
-    """Checkpoint that students start from: a folder that steps can read, such as /models/Qwen3-VL-8B-Instruct, or ``tiny``."""
+    """Checkpoint that students start from: hf://owner/name@COMMIT, s3://bucket/prefix, pvc://CLAIM/path, a folder that steps can read,
+    such as /models/Qwen3-VL-8B-Instruct, or ``tiny``."""
     teacher: str = ""
-    """Another checkpoint as the teacher; empty for the method's own."""
+    """Another checkpoint as the teacher, in the forms of ``student``; empty for the method's own."""
     methods: tuple[str, ...] = ()
     """Methods to train a student with, side by side."""
     dataset: str = ""
@@ -119,7 +121,7 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
         put(values, name, value, name)
     _put_teacher(values, request.teacher)
     if request.dataset:
-        values["data"] = dataset_reference(request.dataset).model_dump(mode="json")
+        values["data"] = dataset_reference(request.dataset, mounts=compiled.cluster.mounts).model_dump(mode="json")
     _put_provider(values, request)
     for name in sorted(request.overrides, key=turn):
         put(values, name, request.overrides[name], f"overrides, {name}")

@@ -124,9 +124,11 @@ def run_stage(
     from vicur.stage.runner import execute
     from vicur.stage.session import command_session
     from vicur.stage.table import STAGES, step_label
+    from vicur.weights import stage_models
 
     # A script that runs several stages sets the variable to have them in one MLflow run.
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    stage_models(section)
     paths = {**stage_inputs(section), **inputs}
     refuse_to_replace(output, STAGES[name].outputs, paths)
     with (

@@ -40,10 +40,11 @@ def evaluate(
     from vicur.config.base import BaseModelConfig
     from vicur.config.sources import Sources
     from vicur.config.validation import validated
+    from vicur.weights import staged
 
     settings = configuration(config, overrides)
-    # The model may be any folder, but an address is rejected as it is in the section `base`.
+    # The model may be any folder, or an address as in the section `base`.
     named: BaseModelConfig = validated(BaseModelConfig, {"path": model}, Sources("MODEL", options={"path": "MODEL"}))
-    inputs = {"dataset": dataset, "model": named.folder}
+    inputs = {"dataset": dataset, "model": staged(named.path)}
     subject = Path(model).name
     run_stage("evaluate", settings.evaluation, inputs, output, settings, subject=subject, cache=cache)

@@ -23,7 +23,9 @@ def rollout_server(
     ] = False,
     base: Annotated[
         str | None,
-        typer.Option("--base", help="Folder of the base model, or 'tiny'. Default: base.path of the configuration."),
+        typer.Option(
+            "--base", help="Folder or address of the base model, or 'tiny'. Default: base.path of the configuration."
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option("--host", help="Host to bind to. Anyone who can connect can change the server's weights.")
@@ -42,11 +44,11 @@ def rollout_server(
     If VLLM_API_KEY is set, here and for the training, the server requires that key. It ends at SIGTERM or Ctrl-C.
     """
     from vicur.training.rollout.serve import serve
+    from vicur.weights import staged
 
     settings = configuration(config, overrides, {"methods": ("--method", [method]), "base.path": ("--base", base)})
-    folder: Path = settings.base.folder
     section = settings.training.for_method(method)
-    if teacher:
-        # A self-frozen teacher is the base.
-        folder = section.inputs().get("teacher", folder)
+    # A self-frozen teacher is the base.
+    path = section.model_paths().get("teacher", settings.base.path) if teacher else settings.base.path
+    folder: Path = staged(path)
     raise typer.Exit(serve(section, folder, host, port, extra or (), teacher=teacher))

@@ -37,7 +37,9 @@ def train(
     cues: CuesOption = Path("cues"),
     base: Annotated[
         str | None,
-        typer.Option("--base", help="Folder of the base model, or 'tiny'. Default: base.path of the configuration."),
+        typer.Option(
+            "--base", help="Folder or address of the base model, or 'tiny'. Default: base.path of the configuration."
+        ),
     ] = None,
     checkpoints: Annotated[
         str | None,
@@ -69,6 +71,7 @@ def train(
     (docs/distribution.md).
     """
     from vicur.processes.machines import Machines
+    from vicur.weights import pinned, stage_models, staged
 
     # The configuration's other methods are left out: settings that they cannot have do not matter for this one.
     options = {
@@ -76,13 +79,14 @@ def train(
         "base.path": ("--base", base),
         "checkpoints": ("--checkpoints", checkpoints),
     }
-    settings = configuration(config, overrides, options)
+    settings = pinned(configuration(config, overrides, options))
     section = settings.training.for_method(method)
     typer.echo(f"{method}: {section.description}")
-    inputs = {"dataset": dataset, "cues": cues, "base": settings.base.folder}
+    inputs = {"dataset": dataset, "cues": cues, "base": staged(settings.base.path)}
     if Machines.from_environment().rank > 0:
         from vicur.training.train import assist_training
 
+        stage_models(section)
         typer.echo("This machine takes part in the training. Machine 0 writes checkpoints and the student.")
         assist_training(section, {**section.inputs(), **inputs}, settings.seed)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -22,6 +23,8 @@ from vicur.config.kubernetes import (
 )
 from vicur.config.section import Section
 
+MODELS = Path("/models")
+"""Mount point of the volume with models."""
 DEFAULT_RETRIES = 3
 
 
@@ -80,6 +83,8 @@ class SecretNames(Section):
     """Secret with ``VICUR_CUE_API_KEY``, the API key of the cue model."""
     webhook: ObjectName = "vicur-webhook"
     """Secret with ``VICUR_WEBHOOK_URL``, which receives the outcome of each run."""
+    hub: ObjectName = "vicur-hf"
+    """Secret with ``HF_TOKEN``, the token for gated and private models on the Hugging Face Hub."""
 
 
 class ClusterConfig(Section):
@@ -131,9 +136,12 @@ class ClusterConfig(Section):
     look: bool = True
     """Let preflight check the environment of the run (servers, storage, nodes) in addition to its settings."""
     models_claim: ObjectName = "vicur-models"
-    """PersistentVolumeClaim with the base weights, mounted at ``/models``; empty for none."""
+    """PersistentVolumeClaim that models are staged to and read from, mounted at ``/models``; empty for none."""
+    data_claims: tuple[ObjectName, ...] = ()
+    """More PersistentVolumeClaims with models and datasets (``pvc://CLAIM/path``), mounted at ``/volumes/CLAIM``."""
     endpoints: ObjectName = "vicur-endpoints"
-    """ConfigMap with ``MLFLOW_TRACKING_URI``, ``AWS_ENDPOINT_URL_S3`` and ``AWS_DEFAULT_REGION``."""
+    """ConfigMap with ``MLFLOW_TRACKING_URI``, ``AWS_ENDPOINT_URL_S3``, ``AWS_DEFAULT_REGION``, and ``HF_ENDPOINT`` for a mirror of the
+    Hub."""
     secrets: SecretNames = SecretNames()
     """Names of secrets."""
     prices: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
@@ -148,6 +156,12 @@ class ClusterConfig(Section):
     def launches_job(self) -> bool:
         """Whether a training runs as a TrainJob, which its step only follows, instead of in the step's own pod."""
         return self.nodes > 1 or self.jobs.always
+
+    @property
+    def mounts(self) -> dict[str, Path]:
+        """Where steps have the volumes with models and datasets, by claim."""
+        mounts = {claim: Path("/volumes") / claim for claim in self.data_claims}
+        return {**mounts, self.models_claim: MODELS} if self.models_claim else mounts
 
     def price(self) -> float | None:
         """Return the price of one GPU-hour in the pool, or ``None`` if ``prices`` has none."""

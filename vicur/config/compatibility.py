@@ -58,7 +58,8 @@ def _require_no_teacher(config: TrainConfig, method: Method) -> None:
                 config,
                 setting,
                 f"the objective {kind} {_learns_from(method.objective)}, so it cannot use the {setting} {value}.",
-                f"Remove training.{setting} {_NOT_FOR_THIS_METHOD}, or choose an objective that distils, such as k1.",
+                f"Remove training.{setting}: training.{setting}=null {_NOT_FOR_THIS_METHOD}, "
+                "or choose an objective that distils, such as k1.",
             )
 
 
@@ -69,7 +70,7 @@ def _require_teacher(config: TrainConfig, method: Method) -> None:
             config,
             "objective",
             f"the objective {kind} compares the student with a teacher, but the method has no teacher.",
-            f"Set training.teacher, or remove training.objective {_NOT_FOR_THIS_METHOD}.",
+            f"Set training.teacher, or remove training.objective: training.objective=null {_NOT_FOR_THIS_METHOD}.",
         )
     if isinstance(teacher, OtherCheckpoint) and teacher.path is None:
         raise _error(

@@ -7,29 +7,36 @@
 | ``<md5>.dir@s3://bucket/prefix`` | a folder in a DVC remote, by its hash |
 | ``<md5>.dir@/mnt/dvc`` | the same, in a mounted remote |
 | ``s3://bucket/prefix`` | a folder on S3 |
+| ``pvc://CLAIM/path`` | a folder on a volume that the steps mount |
 | ``/mnt/folder`` | a mounted folder |
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from vicur.config.address import DATASET_HASH, S3_ADDRESS
 from vicur.config.data import DataConfig, DigitScenesConfig, FolderConfig, PinnedConfig, RemoteConfig
+from vicur.config.model_address import claim_address, mounted
 from vicur.errors import VicurError
 from vicur.redaction import redacted
 
 _DIGIT_SCENES = "digit-scenes"
 _FORMS = (
-    f"Write {_DIGIT_SCENES}, <md5>.dir@s3://bucket/dvc (a hash and its DVC remote), s3://bucket/folder or /mnt/folder."
+    f"Write {_DIGIT_SCENES}, <md5>.dir@s3://bucket/dvc (a hash and its DVC remote), s3://bucket/folder, pvc://CLAIM/folder or "
+    "/mnt/folder."
 )
 
 
-def dataset_reference(text: str, configured: DataConfig | None = None) -> DataConfig:
+def dataset_reference(
+    text: str, configured: DataConfig | None = None, *, mounts: Mapping[str, Path] | None = None
+) -> DataConfig:
     """Parse a reference to a dataset into the section ``data``, without checking that the dataset exists.
 
-    An empty reference means the configured dataset, or the embedded digit scenes if there is none.
+    An empty reference means the configured dataset, or the embedded digit scenes if there is none. ``mounts`` are the folders of volumes
+    by claim.
     """
     reference = text.strip()
     if not reference:
@@ -42,6 +49,13 @@ def dataset_reference(text: str, configured: DataConfig | None = None) -> DataCo
     if reference.startswith("s3://"):
         _require(re.fullmatch(S3_ADDRESS, reference), "is not an S3 address", reference)
         return RemoteConfig(uri=reference)
+    if reference.startswith("pvc://"):
+        return FolderConfig(path=_on_a_volume(reference, mounts or {}))
+    _require(
+        not reference.startswith("hf://"),
+        "is a dataset on the Hugging Face Hub, which cannot be read yet: download it, and name the folder or its copy on S3",
+        reference,
+    )
     scheme = re.match(r"[a-z][a-z0-9+.-]*:", reference, re.IGNORECASE)
     _require(
         scheme is None,
@@ -51,6 +65,13 @@ def dataset_reference(text: str, configured: DataConfig | None = None) -> DataCo
     # A relative path would mean different folders here and in a step's container.
     _require(reference.startswith("/"), "is neither a known dataset nor an absolute path", reference)
     return FolderConfig(path=Path(reference))
+
+
+def _on_a_volume(reference: str, mounts: Mapping[str, Path]) -> Path:
+    try:
+        return mounted(claim_address(reference), mounts)
+    except ValueError as error:
+        raise VicurError(f"{error}.", where=f"dataset {reference!r}", remedy=_FORMS) from error
 
 
 def _pinned(name: str, remote: str, reference: str) -> PinnedConfig:

@@ -76,7 +76,7 @@ class PreflightConfig(Section):
     buckets: tuple[str, ...] = ()
     """S3 addresses (``s3://bucket/prefix``) that steps read and write."""
     models: tuple[str, ...] = ()
-    """Models that steps load: a folder, ``s3://bucket/prefix``, ``hf://organisation/name@revision``, or one that this package ships."""
+    """Models that steps load: a folder, ``s3://bucket/prefix``, ``hf://owner/name@COMMIT``, or one that this package ships."""
     dataset: DataConfig | None = None
     """The dataset, as in the section ``data``."""
     cue_endpoint: str | None = None

@@ -32,3 +32,7 @@ class Section(BaseModel):
     def inputs(self) -> dict[str, Path]:
         """Return the files and folders outside the pipeline that this section names. Their bytes count as the stage's inputs."""
         return {}
+
+    def model_paths(self) -> dict[str, str]:
+        """Return the models that the stage reads besides the pipeline's own: folders, names or addresses, by name of the input."""
+        return {}

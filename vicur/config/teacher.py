@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vicur.config.base import model_folder
+from vicur.config.base import ModelPath, model_folder
 from vicur.config.section import Section
 from vicur.config.vllm import Vllm
 
@@ -53,15 +53,15 @@ class OtherCheckpoint(_FrozenTeacher):
     """Another checkpoint with the student's vocabulary and patches, usually a stronger model."""
 
     type: Literal["checkpoint"] = "checkpoint"
-    path: Path | None = None
-    """Its folder, as written by ``save_pretrained``, or ``tiny-teacher``, a larger tiny model that comes with this package. Its files are
-    an input of the training."""
+    path: ModelPath | None = None
+    """Its folder, as written by ``save_pretrained``, its address in the forms of ``base.path``, or ``tiny-teacher``, a larger tiny model
+    that comes with this package. Its files are an input of the training."""
 
     @property
     def folder(self) -> Path:
         """The folder of the checkpoint. Requires ``path``, which :func:`~vicur.config.compatibility.require_compatible` checks."""
         assert self.path is not None
-        return model_folder(str(self.path))
+        return model_folder(self.path)
 
 
 class NoTeacher(Section):

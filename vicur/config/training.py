@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from vicur.config.base import model_folder
 from vicur.config.compatibility import require_compatible
 from vicur.config.distribution import DistributionConfig
 from vicur.config.features import FeatureCacheConfig
@@ -162,8 +163,12 @@ class TrainConfig(TrainingConfig):
 
     def inputs(self) -> dict[str, Path]:
         """Return the teacher's folder if the teacher is another checkpoint."""
+        return {name: model_folder(path) for name, path in self.model_paths().items()}
+
+    def model_paths(self) -> dict[str, str]:
+        """Return the teacher's path if the teacher is another checkpoint."""
         teacher = self.effective.teacher
-        return {"teacher": teacher.folder} if teacher.type == "checkpoint" else {}
+        return {"teacher": teacher.path} if teacher.type == "checkpoint" and teacher.path is not None else {}
 
     @property
     def effective(self) -> Method:

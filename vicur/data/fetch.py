@@ -1,4 +1,4 @@
-"""Fetches the files of a dataset in parallel. Intact files are kept, and partial ones resume where they stopped."""
+"""Fetches the files of a dataset or model in parallel. Intact files are kept, and partial ones resume where they stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vicur.data.folder import is_inside
 from vicur.data.pin import file_md5
 from vicur.errors import VicurError
 from vicur.stage.events import Events
-from vicur.storage.folders import files_below
+from vicur.storage.folders import file_sha256, files_below
 from vicur.storage.object_store import Objects
 
 _THREADS = 8
@@ -21,17 +21,20 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """An object to fetch to ``path``, which is relative to the dataset's folder. Its hash, size and version are checked if known."""
+    """An object to fetch to ``path``, which is relative to the folder. Its hashes, size and version are checked if known."""
 
     path: str
     key: str
     md5: str | None = None
+    sha256: str | None = None
     size: int | None = None
     version: str = ""
 
     def matches(self, file: Path) -> bool:
         """Check a local file against the known size and hash."""
         if self.size is not None and file.stat().st_size != self.size:
+            return False
+        if self.sha256 is not None and file_sha256(file) != self.sha256:
             return False
         return self.md5 is None or file_md5(file) == self.md5
 
@@ -69,7 +72,7 @@ def require_paths(paths: Sequence[str], where: str) -> None:
     seen: set[str] = set()
     for path in paths:
         if not is_inside(path) or any(part in ("", ".") for part in path.split("/")):
-            raise _unsafe(f"lists the file {path!r}, which is not a path inside a dataset's folder", where)
+            raise _unsafe(f"lists the file {path!r}, which is not a path inside a folder", where)
         if path in seen:
             raise _unsafe(f"lists the file {path!r} twice", where)
         seen.add(path)
@@ -103,7 +106,8 @@ def _fetch_one(wanted: RemoteFile, objects: Objects, folder: Path, parts: Path, 
             raise VicurError(
                 f"is damaged: it does not have the content of {wanted.path!r}.",
                 where=f"{objects.address}/{wanted.key}",
-                remedy="Delete it there, and upload it again from a machine that has the right file (dvc push).",
+                remedy="Delete it there, and upload it again from a machine that has the right file"
+                f"{' (dvc push)' if wanted.md5 else ''}.",
             )
         # Only complete and verified files are moved to the folder.
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,10 @@ class Source(ABC, Generic[C]):
     def check(self, config: C) -> str:
         """Describe the data for the preflight report, or raise an error if they do not exist. Nothing is fetched."""
 
+    def training_examples(self, config: C) -> int | None:  # noqa: ARG002
+        """Return the number of examples to train on, or ``None`` if only the data say it."""
+        return None
+
     @abstractmethod
     def read(self, config: C, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
         """Write the dataset to the empty folder ``output``, resuming an interrupted download in ``context.work``."""
@@ -112,6 +116,9 @@ class DigitScenesSource(Source[DigitScenesConfig]):
 
     def check(self, config: DigitScenesConfig) -> str:  # noqa: ARG002
         return "digit scenes, rendered by the first step"
+
+    def training_examples(self, config: DigitScenesConfig) -> int:
+        return config.distill.scenes * config.distill.questions
 
     def read(
         self,
@@ -197,8 +204,9 @@ class RemoteSource(Source[RemoteConfig]):
     def inputs(self, config: RemoteConfig) -> dict[str, Path]:
         return {} if config.hash else {"source": written_listing(config.uri)}
 
-    def cache_token(self, config: RemoteConfig) -> str:
-        return written_listing(config.uri).read_text(encoding="utf-8")
+    def cache_token(self, config: RemoteConfig) -> str | None:
+        # A configured hash is part of the section's identity, so S3 need not be asked.
+        return None if config.hash else written_listing(config.uri).read_text(encoding="utf-8")
 
     def check(self, config: RemoteConfig) -> str:
         if objects_at(config.uri, impatient=True).is_empty():

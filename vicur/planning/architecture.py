@@ -14,7 +14,8 @@ from typing import Any
 from transformers import Qwen3VLConfig
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
 
-from vicur.config.base import BaseModelConfig
+from vicur.config.base import model_folder
+from vicur.config.model_address import ClaimAddress, ModelAddress, model_address
 from vicur.errors import VicurError
 from vicur.modeling import Qwen3VLStudentConfig
 
@@ -85,19 +86,34 @@ def architecture_of(model: str) -> Architecture:
     """
     if model.upper() in published_sizes():
         return Architecture(f"Qwen3-VL-{model.upper()}", published_config(model.upper()))
-    path = BaseModelConfig(path=model).folder / "config.json"
-    if path.is_file():
+    name, folder = _named(model)
+    path = folder / "config.json" if folder is not None else None
+    if path is not None and path.is_file():
         return Architecture(model, _config_in(path))
     # A folder on the cluster can be planned for on a laptop, as long as its name says which published model it holds.
-    sizes = [size.upper() for size in _SIZE_IN_NAME.findall(Path(model).name) if size.upper() in published_sizes()]
+    sizes = [size.upper() for size in _SIZE_IN_NAME.findall(name) if size.upper() in published_sizes()]
     if len(sizes) == 1:
         return Architecture(f"Qwen3-VL-{sizes[0]}", published_config(sizes[0]), absent=model)
     reason = f"contains several published sizes ({', '.join(sizes)})" if sizes else "contains no published size"
     raise VicurError(
-        f"there is no config.json in this folder, and its name {reason}.",
+        f"there is no config.json of this model here, and its name {reason}.",
         where=model,
         remedy=f"Give the path of a checkpoint folder, or one of {', '.join(published_sizes())}.",
     )
+
+
+def _named(model: str) -> tuple[str, Path | None]:
+    """Return the name of a model, and the folder that it may be in on this machine."""
+    try:
+        address = model_address(model)
+    except ValueError as error:
+        raise VicurError(f"{error}.", where=model, remedy="Correct the address.") from error
+    if isinstance(address, ModelAddress):
+        # A revision would be searched for a size, too.
+        return address.name, model_folder(model) if address.revision else None
+    if isinstance(address, ClaimAddress):
+        return Path(address.path).name, None
+    return Path(model).name, model_folder(model)
 
 
 def _read() -> dict[str, Any]:

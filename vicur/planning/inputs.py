@@ -7,7 +7,6 @@ from typing import Any, Literal, Self, assert_never
 
 from pydantic import Field, field_validator, model_validator
 
-from vicur.config.data import DigitScenesConfig
 from vicur.config.methods import MethodName
 from vicur.config.objective import OBJECTIVES
 from vicur.config.recovery import CueRecoverySettings
@@ -222,6 +221,9 @@ def plan_input(
     Raises:
         VicurError: if a field is unknown or invalid, or if fields contradict each other.
     """
+    # Imports the libraries that read datasets.
+    from vicur.data.sources import source_of
+
     training, data = config.training.for_method(method), config.data
     chosen = training.effective
     fields: dict[str, Any] = {
@@ -249,8 +251,8 @@ def plan_input(
     }
     if isinstance(training.trained, Lora):
         fields["lora_rank"] = training.trained.rank
-    if isinstance(data, DigitScenesConfig):
-        fields["examples"] = data.distill.scenes * data.distill.questions
+    if (examples := source_of(data).training_examples(data)) is not None:
+        fields["examples"] = examples
     plan: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, where)
     return plan
 
@@ -264,7 +266,7 @@ def _teacher_fields(teacher: TeacherConfig) -> dict[str, Any]:
         case SelfAdapterOff():
             return {"teacher": "adapter_off"}
         case OtherCheckpoint():
-            return {"teacher": "checkpoint", "teacher_model": str(teacher.folder)}
+            return {"teacher": "checkpoint", "teacher_model": teacher.path}
         case NoTeacher():
             return {"teacher": "none"}
         case _:

@@ -104,7 +104,8 @@ class Needs:
     """Resources and secrets of a pipeline step in a cluster, beyond those of every step."""
 
     gpus: Literal["none", "one", "training"] = "none"  # "training": as many as the run was given per node
-    models: bool = False  # the volume with base weights and datasets
+    models: bool = False  # the volumes with models and datasets
+    hub: bool = False  # the token and mirror of the Hugging Face Hub
     cue_key: bool = False  # the API key of the cue model
     webhook: bool = False  # the address of the webhook
     cached: bool = True  # whether the platform may reuse the result of an earlier run
@@ -142,7 +143,7 @@ class PipelineStep:
 STEPS = (
     PipelineStep("prepare", "prepare", "data", needs=Needs(models=True)),
     PipelineStep("extract", "extract", "cues", after=("prepare",), checkpoints=True, needs=Needs(cue_key=True)),
-    PipelineStep("base", "base", "base", needs=Needs(models=True)),
+    PipelineStep("base", "base", "base", needs=Needs(models=True, hub=True)),
     PipelineStep(
         "evaluate_base",
         "evaluate",
@@ -182,6 +183,9 @@ STEPS = (
     ),
     PipelineStep("ablate", "ablate", "analysis", after=("evaluate_base", "train", "evaluate")),
 )
+
+LAST_STEPS = frozenset(step.stage for step in STEPS if all(step.name not in each.after for each in STEPS))
+"""Stages whose success is the run's: no other step reads their results."""
 
 
 def step_label(stage: str, subject: str = "") -> str:

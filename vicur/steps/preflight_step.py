@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from vicur.cluster.preflight import needs_of, run_preflight
 from vicur.cluster.request import Request, resolved
 from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.config.ablation import AblationConfig
+from vicur.config.model_address import MODELS_VARIABLE
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
 from vicur.config.sizes import sized, step_size
@@ -25,6 +27,7 @@ from vicur.stage.table import STEPS, PipelineConfig, steps_of
 from vicur.steps.parameters import pipeline_parameters
 from vicur.steps.sections import config_of
 from vicur.steps.stage_step import begin, fail, step_policy
+from vicur.weights import pinned, stage_teachers
 
 LABEL = "preflight"
 CELLS = "cells"
@@ -66,7 +69,9 @@ def run_preflight_step(
         fields = {name: form[name] for name in Request.model_fields if name in form}
         config = resolved(preset, validated(Request, fields, "the run's parameters"))
         _require_trainable(config)
+        config = pinned(config, config.cluster.mounts)
         checks = run_preflight(_needs(config), config.tracking) if config.cluster.look else ""
+        _stage_ahead(config)
         values = {**_parameters(config, code_versions), **training_resources(config)}
         return values, f"{_description(config)}\n\n{checks}"
 
@@ -83,6 +88,8 @@ def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str,
     def prepare() -> tuple[dict[str, Any], str]:
         config = config_of(parameters)
         _require_installed(config)
+        config = pinned(config, config.cluster.mounts)
+        _stage_ahead(config)
         # KFP requires every output of a component, also those of the other pipeline's steps.
         return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, _description(config)
 
@@ -120,6 +127,12 @@ def _write_outputs(prepare: Callable[[], tuple[dict[str, Any], str]], outputs: M
 
 def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict[str, Any]:
     return pipeline_parameters(config, code_versions, cache_keys(config, code_versions))
+
+
+def _stage_ahead(config: PipelineConfig) -> None:
+    # Without the volume, a later step could not read what this one fetches.
+    if os.environ.get(MODELS_VARIABLE):
+        stage_teachers(config, Events.from_environment(LABEL))
 
 
 def _require_trainable(config: RunConfig) -> None:

@@ -19,10 +19,12 @@ from vicur.errors import VicurError
 from vicur.processes.retrying import RetryPolicy, retried
 from vicur.stage.events import Events, read_events
 from vicur.stage.runner import AnyStage, Summary, execute
-from vicur.stage.session import session_from_environment
-from vicur.stage.table import STAGES, step_label
+from vicur.stage.session import run_id_from_environment, session_from_environment
+from vicur.stage.table import LAST_STEPS, STAGES, step_label
 from vicur.steps.parameters import StepParameters, merged_parameters
 from vicur.tracking.injected import use_injected_mlflow
+from vicur.tracking.runs import finish_pipeline
+from vicur.weights import stage_models
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,8 @@ def run_step(
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr, flush=True)
         raise SystemExit(128 + signal.SIGINT) from None
+    if name in LAST_STEPS and in_cluster():
+        _record_success(step)
     if subject:
         output.metadata["subject"] = subject
     for metric, value in summary.metrics.items():
@@ -106,9 +110,10 @@ def _execute(
     try:
         parameters = merged_parameters(step, cell)
         section = validated(STAGES[name].section, parameters.config, name)
+        retried(partial(stage_models, section, events), step_policy(), partial(events.emit, "progress"))
         paths = {**stage_inputs(section), **inputs}
     except VicurError as error:
-        events.emit("failed", str(error), retryable=False)
+        events.emit("failed", str(error), retryable=error.retryable)
         raise
     _warn_about_other_code(name, parameters)
     session = session_from_environment(parameters.seed, parameters.tracking, parameters.checkpoints)
@@ -125,6 +130,15 @@ def _execute(
         partial(events.emit, "progress"),
     )
     return summary
+
+
+def _record_success(step: Mapping[str, Any]) -> None:
+    # If Kubeflow Pipelines retries a failed run, its exit step has ended already and does not run again.
+    tracking, run_id = merged_parameters(step).tracking, run_id_from_environment()
+    try:
+        retried(lambda: finish_pipeline(tracking, run_id, "FINISHED", outcome=""), step_policy(), log.warning)
+    except VicurError as error:
+        log.warning("The success of the run could not be recorded in MLflow: %s", error)
 
 
 def _warn_about_other_code(name: str, parameters: StepParameters) -> None:

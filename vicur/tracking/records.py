@@ -28,13 +28,25 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, An
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
     """Log parameters. One that the run has with another value keeps it; the new value becomes a tag ``vicur.changed.<name>``."""
     from mlflow.entities import Param
+    from mlflow.exceptions import MlflowException
 
-    known = client.get_run(run_id).data.params
-    rows = [Param(key, value) for key, value in params.items() if key not in known]
-    for start in range(0, len(rows), _ROWS):
-        client.log_batch(run_id, params=rows[start : start + _ROWS])
-    changed = {f"vicur.changed.{key}": value for key, value in params.items() if known.get(key, value) != value}
-    log_tags(client, run_id, changed)
+    def log_missing() -> dict[str, str]:
+        known: dict[str, str] = client.get_run(run_id).data.params
+        rows = [Param(key, value) for key, value in params.items() if key not in known]
+        for start in range(0, len(rows), _ROWS):
+            client.log_batch(run_id, params=rows[start : start + _ROWS])
+        return known
+
+    try:
+        known = log_missing()
+    except MlflowException as error:
+        # A platform whose run this is may have logged a parameter of the same name in between.
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        known = log_missing()
+    # Kubeflow Pipelines logs the inputs of a step as JSON, texts in quotes.
+    changed = {key: value for key, value in params.items() if known.get(key, value) not in (value, json.dumps(value))}
+    log_tags(client, run_id, {f"vicur.changed.{key}": value for key, value in changed.items()})
 
 
 def log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:

@@ -12,8 +12,10 @@ Functions that take a configuration connect to MLflow, and raise a :class:`~vicu
 from __future__ import annotations
 
 import getpass
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +30,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+log = logging.getLogger(__name__)
+
 RUN_TAG = "vicur.run_id"
 STAGE_TAG = "vicur.stage"
+OUTCOME_TAG = "vicur.outcome"
+"""Tag of the pipeline's run with the exit step's text."""
 _PIPELINE = "pipeline"
 _PARENT_TAG = "mlflow.parentRunId"
 _NAME_TAG = "mlflow.runName"
+_MAX_STAGES = 5000
 # Guards against a cycle of parent tags.
 _MAX_DEPTH = 32
 
@@ -46,7 +53,9 @@ def open_tracker(config: TrackingConfig, run_id: str, stage: str, jsonl: Path | 
         injected = _injected(client)
         # A run of the platform that other stages log to as well gets a nested run for each stage.
         if injected is not None and _is_for(injected, stage):
-            log_tags(client, injected.info.run_id, {RUN_TAG: run_id, STAGE_TAG: stage})
+            _warn_about_experiment(config.experiment)
+            # The platform's name is that of the task, which the students of all methods share.
+            log_tags(client, injected.info.run_id, {RUN_TAG: run_id, STAGE_TAG: stage, _NAME_TAG: stage})
             return Tracker(jsonl, client, injected.info.run_id, parent, joined=True, uri=address)
         experiment = client.get_run(parent).info.experiment_id
         keys = {RUN_TAG: run_id, STAGE_TAG: stage, _PARENT_TAG: parent}
@@ -70,14 +79,32 @@ def pipeline_run(client: MlflowClient, config: TrackingConfig, run_id: str) -> s
 
 
 def finish_pipeline(
-    config: TrackingConfig, run_id: str, status: Status, metrics: Mapping[str, float] | None = None
+    config: TrackingConfig,
+    run_id: str,
+    status: Status,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    outcome: str | None = None,
+    close_stages: bool = False,
 ) -> None:
-    """Log ``metrics`` to the MLflow run of the whole pipeline, and close it unless it belongs to the platform."""
+    """Log ``metrics`` to the MLflow run of the whole pipeline, and close it unless it belongs to the platform.
+
+    Args:
+        outcome: text of :data:`OUTCOME_TAG`; empty removes that of an earlier end, ``None`` keeps it.
+        close_stages: also close runs of stages that were killed. The platform closes only the direct children of its own run.
+    """
     client = connect(config)
     with mlflow_errors(client.tracking_uri):
         run = pipeline_run(client, config, run_id)
         for name, value in (metrics or {}).items():
             client.log_metric(run, name, value)
+        if outcome:
+            log_tags(client, run, {OUTCOME_TAG: outcome})
+        elif outcome is not None and OUTCOME_TAG in client.get_run(run).data.tags:
+            client.delete_tag(run, OUTCOME_TAG)
+        for stage in _stages(client, run, run_id) if close_stages else ():
+            if stage.info.status == "RUNNING":
+                client.set_terminated(stage.info.run_id, status)
         if _injected(client) is None:
             client.set_terminated(run, status)
 
@@ -86,11 +113,35 @@ def metric_total(config: TrackingConfig, run_id: str, name: str) -> float:
     """Return the sum of all values of a metric over the stages of a pipeline run."""
     client = connect(config)
     with mlflow_errors(client.tracking_uri):
-        pipeline = pipeline_run(client, config, run_id)
-        experiment = client.get_run(pipeline).info.experiment_id
-        stages = client.search_runs([experiment], f"tags.`{_PARENT_TAG}` = '{pipeline}'")
+        stages = _stages(client, pipeline_run(client, config, run_id), run_id)
         logged = [each for run in stages for each in client.get_metric_history(run.info.run_id, name)]
     return float(sum(each.value for each in logged))
+
+
+def stage_statuses(config: TrackingConfig, run_id: str, stages: Iterable[str]) -> dict[str, str]:
+    """Return MLflow's status of those of ``stages`` that have started in a pipeline run."""
+    client = connect(config)
+    with mlflow_errors(client.tracking_uri):
+        runs = _stages(client, pipeline_run(client, config, run_id), run_id)
+    statuses = {str(run.data.tags.get(STAGE_TAG)): str(run.info.status) for run in runs}
+    return {stage: statuses[stage] for stage in stages if stage in statuses}
+
+
+def _stages(client: MlflowClient, pipeline: str, run_id: str) -> list[Run]:
+    """Return the runs of the stages of a pipeline run."""
+    # By their tag and not by their parent: the platform nests them in runs of loops and of sub-pipelines.
+    experiment = client.get_run(pipeline).info.experiment_id
+    found = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{_quotable(run_id)}'", max_results=_MAX_STAGES)
+    return [run for run in found if run.info.run_id != pipeline]
+
+
+@cache
+def _warn_about_experiment(experiment: str) -> None:
+    if experiment != TrackingConfig().experiment:
+        log.warning(
+            "tracking.experiment is %r, but the platform has started MLflow's run for this step, so its experiment is used.",
+            experiment,
+        )
 
 
 def experiment_id(client: MlflowClient, config: TrackingConfig) -> str:

@@ -72,7 +72,7 @@ def _training_example(
             return "has neither a reference response nor a rationale"
         reference = tuple(chat.encode_response(text))
         if len(reference) > config.rollout.max_new_tokens:
-            return f"has a reference of {len(reference)} tokens, above rollout.max_new_tokens = {config.rollout.max_new_tokens}"
+            return f"has a reference of {len(reference)} tokens, above training.rollout.max_new_tokens = {config.rollout.max_new_tokens}"
     if config.trained.type == "recovery" and not example.images:
         return "has no image, without which the cue recovery module gets no gradient"
     pixels = images.of(example)

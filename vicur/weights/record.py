@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
@@ -36,8 +38,19 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     origin: str  # repository on the Hub, or the folder that the model was first staged from; copies keep it
-    revision: str | None  # commit hash on the Hub; None for a folder
+    revision: str | None  # commit hash on the Hub, or hash of S3's listing; None for a folder
     files: dict[str, FileRecord]  # by POSIX path relative to the model's folder
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the names and checksums of the files, which identifies the content wherever it is stored."""
+        names = sorted((name, file.bytes, file.sha256) for name, file in self.files.items())
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.bytes for file in self.files.values())
 
     def write(self, folder: Path) -> None:
         (folder / RECORD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -74,6 +87,17 @@ def read_record(folder: Path) -> Record | None:
         return parse_record((folder / RECORD).read_bytes(), str(folder / RECORD))
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def is_unchanged(folder: Path, record: Record) -> bool:
+    """Compare sizes and modification times with a folder's record, without reading the files. :func:`check` reads every byte."""
+    try:
+        # The record is written last, so a file that is newer was changed afterwards.
+        written = (folder / RECORD).stat().st_mtime_ns
+        stats = [((folder / name).stat(), file.bytes) for name, file in record.files.items()]
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return all(stat.st_size == size and stat.st_mtime_ns <= written for stat, size in stats)
 
 
 def check(folder: Path) -> Record:

@@ -1,4 +1,4 @@
-"""Doubles of the servers that checks send requests to: the Kubernetes API, an OpenAI-compatible server and the Hugging Face Hub.
+"""Doubles of the servers that checks send requests to: the Kubernetes API and an OpenAI-compatible server.
 
 Each serves only the paths that the checks use and responds with 404 to others. For MLflow and S3, the tests have real servers.
 """
@@ -270,27 +270,5 @@ def openai_double(key: str, *models: str) -> Request:
         if headers.get("authorization") != f"Bearer {key}":
             return 401, {"error": "Unauthorized"}
         return 200, {"object": "list", "data": [{"id": each, "object": "model"} for each in models]}
-
-    return answer
-
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def hub_double(token: str | None = None) -> Request:
-    """Return a double of the Hub with a public model, a gated one that ``token`` may read, and one without safetensors."""
-
-    def answer(method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer:
-        del query, body
-        parts = path.removeprefix("/api/models/").split("/")
-        name, revision = "/".join(parts[:2]), parts[3] if parts[2:3] == ["revision"] else "main"
-        if method != "GET" or name not in ("org/open", "org/gated", "org/pickled"):
-            return 401, {}, {"X-Error-Code": "RepoNotFound"}
-        if revision not in ("main", COMMIT):
-            return 404, {}, {"X-Error-Code": "RevisionNotFound"}
-        if name == "org/gated" and headers.get("authorization") != f"Bearer {token}":
-            return 403, {}, {"X-Error-Code": "GatedRepo"}
-        weights = "pytorch_model.bin" if name == "org/pickled" else "model.safetensors"
-        return 200, {"id": name, "sha": COMMIT, "siblings": [{"rfilename": f} for f in ("config.json", weights)]}
 
     return answer

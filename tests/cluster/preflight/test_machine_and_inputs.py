@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.preflight.doubles import COMMIT, hub_double, serving
 from tests.tracking.server import free_port
+from tests.weights.factory import model_files
+from tests.weights.hub_double import COMMIT, REPOSITORY, Hub, serving
+from vicur.cluster.preflight.check import Finding
 from vicur.cluster.preflight.checks.dataset import dataset
 from vicur.cluster.preflight.checks.machine import container_engine, disk, packages
-from vicur.cluster.preflight.checks.model import model
+from vicur.cluster.preflight.checks.model import model, room
+from vicur.cluster.preflight.registry import laptop_checks
+from vicur.cluster.preflight.runner import run_checks
 from vicur.config.base import model_folder
 from vicur.config.data import DigitScenesConfig, FolderConfig, PinnedConfig, RemoteConfig
+from vicur.config.model_address import ModelAddress, model_address
+from vicur.config.preflight import PreflightConfig
+from vicur.config.tracking import TrackingConfig
+from vicur.weights import staged
+from vicur.weights.record import is_model_file
 
 # --- the machine ---
 
@@ -69,46 +79,108 @@ def test_shipped_model_and_model_in_a_folder_are_found(tmp_path: Path) -> None:
 
 
 def test_model_on_s3_is_found(s3) -> None:
-    assert "config.json and *.safetensors missing" in model("s3://runs/base").message
+    assert checked("s3://runs/base").message == "s3://runs/base: is empty."
+    s3.put_object(Bucket="runs", Key="base/README.md", Body=b"")
+    assert "config.json and *.safetensors missing" in checked("s3://runs/base").message
     for name in ("config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
         s3.put_object(Bucket="runs", Key=f"base/{name}", Body=b"")
     s3.put_object(Bucket="runs", Key="base-other/config.json", Body=b"")
-    assert model("s3://runs/base/").message == "s3://runs/base/, weights in 2 files"
-    assert model("s3://nowhere/base").status == "failed"
+    assert checked("s3://runs/base/").message == "s3://runs/base, weights in 2 files; 0.0 GiB will be staged once"
+    assert checked("s3://nowhere/base").status == "failed"
+
+
+HUB_ADDRESS = f"hf://{REPOSITORY}@{COMMIT}"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("VICUR_MODELS", str(tmp_path / "models"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with serving(Hub(model_files())) as found:
+        monkeypatch.setenv("HF_ENDPOINT", found.address)
+        yield found
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("address", "status", "words"),
+    [
+        (HUB_ADDRESS, "ok", "weights in 1 file; 0.0 GiB will be staged once"),
+        (f"hf://{REPOSITORY}@main", "failed", f"vicur models pin hf://{REPOSITORY}@main"),
+        (f"hf://{REPOSITORY}", "failed", "names no commit"),
+        (f"hf://{REPOSITORY}@{'f' * 40}", "failed", "has no such commit"),
+        (f"hf://lab/nothing@{COMMIT}", "failed", "does not exist on the Hub, or this account may not see it"),
+        ("hf://nothing", "failed", "write hf://owner/name@COMMIT"),
+    ],
+)
+def test_model_on_the_hub_is_found_or_the_reason_is_reported(address: str, status: str, words: str) -> None:
+    finding = checked(address)
+    assert (finding.status, words in f"{finding.message} {finding.remedy}") == (status, True), finding
+
+
+def checked(address: str) -> Finding:
+    """Return the finding about a model as the report shows it."""
+    needs = PreflightConfig.model_validate({"models": [address]})
+    (result,) = [
+        each for each in run_checks(laptop_checks(needs, TrackingConfig()), 10) if each.check.name == f"model {address}"
+    ]
+    return result.finding
 
 
 @pytest.mark.parametrize(
-    ("address", "token", "status", "words"),
-    [
-        (f"hf://org/open@{COMMIT}", None, "ok", "weights in 1 file"),
-        ("hf://org/open@main", None, "warning", f"hf://org/open@{COMMIT}"),
-        ("hf://org/open", None, "warning", "its latest revision may change"),
-        ("hf://org/open@v9", None, "failed", "no revision v9"),
-        (f"hf://org/gated@{COMMIT}", None, "failed", "HF_TOKEN"),
-        (f"hf://org/gated@{COMMIT}", "hub-token", "ok", "weights"),
-        (f"hf://org/gated@{COMMIT}", "hub-token\n", "ok", "weights"),
-        (f"hf://org/gated@{COMMIT}", "hub-token\nx", "failed", "HF_TOKEN"),
-        ("hf://org/pickled@main", None, "failed", "*.safetensors missing"),
-        ("hf://org/nothing@main", None, "failed", "has no public model org/nothing"),
-        ("hf://nothing", None, "failed", "Write it as hf://organisation/name@revision"),
-    ],
+    ("token", "status"), [(None, "failed"), ("hub-token", "ok"), ("hub-token\n", "ok"), ("hub-token\nx", "failed")]
 )
-def test_model_on_the_hub_is_found_or_the_reason_is_reported(
-    monkeypatch: pytest.MonkeyPatch, address: str, token: str | None, status: str, words: str
+def test_a_gated_model_needs_a_token_that_is_not_shown(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, token: str | None, status: str
 ) -> None:
+    hub.credential = "hub-token"
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
-    with serving(hub_double("hub-token")) as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub)
-        finding = model(address)
-    assert (finding.status, words in f"{finding.message} {finding.remedy}") == (status, True), finding
+    finding = checked(HUB_ADDRESS)
+    assert finding.status == status
     assert "hub-token" not in f"{finding.message} {finding.remedy}"
+    assert ("HF_TOKEN" in finding.remedy) == (status == "failed")
 
 
-def test_unreachable_hub_is_reported_with_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{free_port()}")
-    finding = model(f"hf://org/open@{COMMIT}")
-    assert (finding.status, "install the model on S3" in finding.remedy) == ("failed", True)
+def test_a_model_of_pickles_is_not_complete(hub: Hub) -> None:
+    del hub.files["model.safetensors"]
+    assert "*.safetensors missing" in checked(HUB_ADDRESS).message
+
+
+def test_unreachable_hub_is_reported_with_alternatives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VICUR_MODELS", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    finding = checked(HUB_ADDRESS)
+    assert finding.status == "failed"
+    assert "network policy may forbid the Hub to pods" in finding.remedy
+    assert "stage from S3 or a folder" in finding.remedy
+
+
+def test_a_staged_model_is_found_without_the_hub(hub: Hub, tmp_path: Path) -> None:
+    staged(HUB_ADDRESS)
+    hub.files.clear()
+    assert checked(HUB_ADDRESS).message == f"{HUB_ADDRESS}, staged in {tmp_path / 'models' / f'tiny-model@{COMMIT}'}"
+
+
+def test_models_must_fit_the_volume_together(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = sum(len(content) for name, content in hub.files.items() if is_model_file(name))
+    address = model_address(HUB_ADDRESS)
+    assert isinstance(address, ModelAddress)
+    usage = type("Usage", (), {"free": 2 * size - 1})
+    monkeypatch.setattr("vicur.cluster.preflight.checks.model.shutil.disk_usage", lambda _: usage)
+    assert room([address]).status == "ok"
+    finding = room([address, address])
+    assert (finding.status, "Enlarge the volume" in finding.remedy) == ("failed", True)
+    assert str(tmp_path / "models") in finding.message
+
+
+def test_a_volume_that_cannot_be_written_is_reported(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vicur.cluster.preflight.checks.model.os.access", lambda *_: False)
+    finding = room([])
+    assert (finding.status, "stage-models" in finding.remedy) == ("failed", True)
+    assert str(tmp_path) in finding.message
+    assert hub.requests == []
 
 
 # --- the dataset ---

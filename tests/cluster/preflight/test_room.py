@@ -15,6 +15,7 @@ from vicur.cluster.preflight.checks.quota import limits, quota
 from vicur.cluster.preflight.checks.step_sizes import step_sizes
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
+from vicur.config.schema import names
 
 
 def needs(cluster: dict[str, Any] | None = None, **values: Any) -> PreflightConfig:
@@ -27,6 +28,13 @@ LARGE = {"base": {"path": "/models/2B"}}
 
 def sizes(needed: PreflightConfig) -> Any:
     return step_sizes(ClusterConnection(), needed)
+
+
+def test_settings_of_requests_exist() -> None:
+    configs = ({}, {"gpu_count": 8}, {"gpu_count": 8, "nodes": 2, "queue": "q"}, {"jobs": {"always": True}})
+    settings = {step.setting for config in configs for step in needs(config).steps}
+    assert settings == {"cluster.steps", "cluster.cpu_steps", "cluster.gpu_steps"}
+    assert {f"{each}.{name}" for each in settings for name in ("cpu", "memory")} <= {n for n, _ in names(RunConfig)}
 
 
 # --- nodes ---

@@ -127,6 +127,10 @@ class KubernetesApi:
         pods = self._list(self._core.list_namespaced_pod, give_up, label_selector=selector)
         return sorted(pods, key=lambda pod: (node_of(pod), pod["metadata"].get("creationTimestamp") or ""))
 
+    def labeled_pods(self, selector: str) -> list[Json]:
+        """Return the pods that match a label selector."""
+        return self._list(self._core.list_namespaced_pod, None, label_selector=selector)
+
     def pod(self, name: str) -> Json | None:
         """Return the pod with this name, if it exists."""
         return self._call(

@@ -122,7 +122,7 @@ def _rejected(error: Any) -> VicurError:
     webhook = "admission webhook" in reason
     if error.status in (401, 403) and not webhook:
         problem = "denied the request"
-        remedy = "Bind the Role in k8s/base/access/training.yaml to the step's service account."
+        remedy = "Bind the Roles in k8s/base/access to the step's service account."
     elif error.status == 404:
         problem = "does not have the requested resource or namespace"
         remedy = "Correct cluster.namespace, or install Kubeflow Trainer 2."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vicur.cluster.preflight.requests import step_requests
+from vicur.config.model_address import ClaimAddress, model_address, mounted
 from vicur.config.preflight import PreflightConfig
 from vicur.config.validation import validated
 from vicur.stage.table import PipelineConfig
@@ -20,7 +21,7 @@ def needs_of(config: PipelineConfig) -> PreflightConfig:
         "autoscaled": cluster.autoscaled,
         "endpoints": cluster.endpoints,
         "queue": cluster.queue or None,
-        "models": [config.base.path, *_teachers(config)],
+        "models": [_in_steps(path, config) for path in (config.base.path, *_teachers(config))],
         "buckets": [config.checkpoints] if config.checkpoints.startswith("s3://") else [],
         "dataset": config.data.model_dump(mode="json"),
         # Only providers that call a server have these.
@@ -38,6 +39,12 @@ def needs_of(config: PipelineConfig) -> PreflightConfig:
         }
     needs: PreflightConfig = validated(PreflightConfig, values, "the run's configuration")
     return needs
+
+
+def _in_steps(path: str, config: PipelineConfig) -> str:
+    # Steps see a volume as a folder.
+    address = model_address(path)
+    return str(mounted(address, config.cluster.mounts)) if isinstance(address, ClaimAddress) else path
 
 
 def _teachers(config: PipelineConfig) -> list[str]:
