@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vicur_pipelines.submit.server import STANDALONE, Server
+
 from vicur.cluster.connection import ClusterConnection, NoClusterError
 from vicur.cluster.jobs.names import TASK
 from vicur.cluster.pods import RUN_LABEL
@@ -24,12 +26,18 @@ class FailedPod:
 
     name: str
     namespace: str
+    task: str  # value of the label vicur.dev/task; empty for a driver
     reason: str  # in one word, such as OOMKilled or Evicted; may be empty
     message: str  # Kubernetes' description; may be empty
     code: int | None
     memory: str  # limit, such as 8Gi; empty if it has none
     has_gpus: bool
     log: str
+
+
+def namespaces_of(server: Server) -> list[str]:
+    """Return the namespaces in which the runs of a server may be, the most likely one first."""
+    return list(dict.fromkeys((server.pods_in, STANDALONE)))
 
 
 class RunInCluster:
@@ -42,11 +50,12 @@ class RunInCluster:
         self._run_id, self._namespaces = run_id, namespaces
         self._connection = connection or ClusterConnection()
 
-    def failed_pods(self, task: str, nodes: Sequence[str] = ()) -> list[FailedPod]:
-        """Return the failed pods of a step, the last one first: those of ``nodes``, or else all with the label ``task``."""
+    def failed_pods(self, task: str = "", nodes: Sequence[str] = ()) -> list[FailedPod]:
+        """Return failed pods, the last one first: those of ``nodes``, or else of the step with the label ``task``, or else of any step."""
         found = [(space, pod) for space in self._namespaces for pod in self._pods(space)]
         mine = [each for each in found if (each[1]["metadata"].get("annotations") or {}).get(_NODE) in nodes]
-        mine = mine or [each for each in found if (each[1]["metadata"].get("labels") or {}).get(TASK) == task]
+        if not mine and (task or not nodes):
+            mine = [each for each in found if (own := _task(each[1])) and task in (own, "")]
         failed = [(space, pod) for space, pod in mine if _has_failed(pod)]
         failed.sort(key=lambda each: str(each[1]["metadata"].get("creationTimestamp") or ""), reverse=True)
         return [self._failed_pod(space, pod) for space, pod in failed]
@@ -66,6 +75,11 @@ class RunInCluster:
             for found in (listed or {}).get("items") or ():
                 return dict(found)
         return None
+
+    def is_compressed(self) -> bool | None:
+        """Return whether Argo has compressed the workflow's status, so that KFP cannot read it; ``None`` if that is unknown."""
+        workflow = self.workflow()
+        return None if workflow is None else bool((workflow.get("status") or {}).get("compressedNodes"))
 
     def _pods(self, space: str) -> list[Json]:
         from kubernetes.client import CoreV1Api
@@ -91,6 +105,7 @@ class RunInCluster:
         return FailedPod(
             name,
             space,
+            _task(pod),
             status.get("reason") or terminated.get("reason") or "",
             status.get("message") or terminated.get("message") or "",
             terminated.get("exitCode"),
@@ -121,6 +136,10 @@ class RunInCluster:
             return self._connection.call(method, *arguments, **named)
         except (NoClusterError, ApiException):
             return None
+
+
+def _task(pod: Json) -> str:
+    return str((pod["metadata"].get("labels") or {}).get(TASK, ""))
 
 
 def _has_failed(pod: Json) -> bool:

@@ -66,8 +66,8 @@ def test_a_step_in_a_loop_has_the_log_of_its_own_iteration(kfp, submit) -> None:
     kfp.script = [("FAILED", steps)]
     kfp.keep_log(steps[0], "all is well\n")
     kfp.keep_log(steps[1], "ValueError: nothing to learn\n")
-    output = submit().output
-    assert "train 2 failed:\n  ValueError: nothing to learn" in output
+    output = submit("-p", "methods=[opsd, vicur]").output
+    assert "train vicur failed:\n  ValueError: nothing to learn" in output
 
 
 def test_a_step_whose_driver_failed_has_the_drivers_message(kfp, submit) -> None:
@@ -142,7 +142,7 @@ def test_kubernetes_knows_that_memory_ran_out(kfp, submit, cluster) -> None:
     cluster.logs["train-1"] = "step 3\n"
     output = submit().output
     assert (
-        "train failed (OOMKilled):\n  step 3\n  It ran out of memory (limit: 64Gi). Raise cluster.gpu_steps.memory: "
+        "train vicur failed (OOMKilled):\n  step 3\n  It ran out of memory (limit: 64Gi). Raise cluster.gpu_steps.memory: "
         in output
     )
     assert "  Its log: kubectl logs -n kubeflow train-1 -c main --tail=40" in output
@@ -194,6 +194,17 @@ def test_a_run_that_failed_before_any_pod_has_the_workflows_message(kfp, submit,
     result = submit()
     assert result.code == 1
     assert result.output.splitlines()[-2:] == ["No step of it has started.", f"The workflow's message: {message}"]
+
+
+def test_a_failed_step_that_the_server_did_not_report_is_found_in_kubernetes(kfp, submit, cluster) -> None:
+    kfp.script = [("FAILED", [node("train", "RUNNING", 4, iteration=0)])]
+    cluster.lists[PODS] = [pod("evaluate-1", labels("evaluate")), pod("driver", {"pipeline/runid": "run-1"})]
+    cluster.logs["evaluate-1"] = "Error: no such split\n"
+    output = submit().output
+    assert "The server did not report the end of train vicur" in output
+    assert output.endswith(
+        "evaluate failed:\n  Error: no such split\n  Its log: kubectl logs -n kubeflow evaluate-1 -c main --tail=40\n"
+    )
 
 
 def test_without_kubernetes_the_command_for_the_workflows_message_is_printed(kfp, submit) -> None:
