@@ -19,6 +19,7 @@ from rich.text import Text
 from vicur import __version__
 from vicur.checkout import require_one_checkout
 from vicur.commands import (
+    answers,
     base,
     clean,
     cluster,
@@ -106,6 +107,7 @@ _UNAVAILABLE = plug_in(app, entry_points(group=PLUGINS))
 app.command("plan", rich_help_panel=_PIPELINE)(plan.plan)
 app.add_typer(data.app, name="data", rich_help_panel=_STAGES)
 app.add_typer(cues.app, name="cues", rich_help_panel=_STAGES)
+app.add_typer(answers.app, name="answers", rich_help_panel=_STAGES)
 app.command("train", rich_help_panel=_STAGES)(train.train)
 app.command("rollout-server", rich_help_panel=_STAGES)(rollout_server.rollout_server)
 app.command("evaluate", rich_help_panel=_STAGES)(evaluate.evaluate)

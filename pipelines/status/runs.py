@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vicur_pipelines.status.report import RunRow
-from vicur_pipelines.submit.follow import final_state, get_run, is_final, steps_of_run
+from vicur_pipelines.submit.follow import final_state, get_run, is_final, package_of
 from vicur_pipelines.submit.server import Server
 from vicur_pipelines.submit.tasks import TaskStates, seconds_of
 
@@ -53,9 +53,10 @@ def _running_steps(server: Server, run_id: str) -> tuple[str, ...]:
     try:
         # A list of runs may lack their tasks.
         run = get_run(server, run_id)
-        states = TaskStates(list(steps_of_run(server, run)))
+        package = package_of(server, run)
     except VicurError:
         # The version of a run may have been deleted.
         return ()
+    states = TaskStates(package.steps, package.methods)
     events = states.update((run.run_details.task_details or ()) if run.run_details else ())
     return tuple(event.stage for event in events if event.status == "started")

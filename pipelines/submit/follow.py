@@ -7,15 +7,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from vicur_pipelines.live import LiveView, PlainView, view_of
 from vicur_pipelines.progress import Progress
 from vicur_pipelines.submit.packaged import PackagedStep, packaged_steps
+from vicur_pipelines.submit.pods import RunInCluster, namespaces_of
 from vicur_pipelines.submit.server import Server
 from vicur_pipelines.submit.silence import Silence
-from vicur_pipelines.submit.tasks import FailedStep, TaskStates
+from vicur_pipelines.submit.tasks import FailedStep, TaskStates, labels_of
 
 from vicur.errors import VicurError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from kfp_server_api import V2beta1Run
 
 PATIENCE_SECONDS = 900.0  # that a server may be unreachable while a run is followed
+# The form's field with the methods, and its former name.
+_METHODS = ("train_methods", "methods")
 _FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 
 
@@ -44,8 +47,12 @@ def follow(server: Server, run_id: str, console: Console, poll: float) -> Ending
         VicurError: if the run does not exist, the token has expired, or the server stays unreachable. The run itself continues.
     """
     run = get_run(server, run_id)
-    steps = steps_of_run(server, run)
-    states, progress, silence = TaskStates(list(steps)), Progress(list(steps)), Silence()
+    package = package_of(server, run)
+    states, silence = (
+        TaskStates(package.steps, package.methods),
+        Silence(RunInCluster(run_id, namespaces_of(server)).is_compressed),
+    )
+    progress = Progress(labels_of(package.steps, package.methods))
     with view_of(progress, console) as view:
         while True:
             changed = _show(run, states, progress, view)
@@ -61,7 +68,7 @@ def follow(server: Server, run_id: str, console: Console, poll: float) -> Ending
         final_state(run),
         tuple(states.failed),
         tuple(unknown),
-        steps,
+        package.steps,
         started=bool(run.run_details and run.run_details.task_details),
     )
 
@@ -114,8 +121,16 @@ def _wait_for_run(server: Server, run_id: str, console: Console, poll: float) ->
             time.sleep(poll)
 
 
-def steps_of_run(server: Server, run: V2beta1Run) -> dict[str, PackagedStep]:
-    """Return the steps of a run's package by the names of their tasks."""
+@dataclass(frozen=True)
+class RunPackage:
+    """The package that a run was started from."""
+
+    steps: Mapping[str, PackagedStep]  # by the name of their task
+    methods: tuple[str, ...]  # that the loop goes through, in this order; empty if unknown
+
+
+def package_of(server: Server, run: V2beta1Run) -> RunPackage:
+    """Return the package of a run."""
     # Of the run itself, or of the version that it was started from.
     import kfp_server_api
 
@@ -127,6 +142,17 @@ def steps_of_run(server: Server, run: V2beta1Run) -> dict[str, PackagedStep]:
             reference.pipeline_version_id,
         )
         spec = version.pipeline_spec
-    spec = spec or {}
     # A package with Kubernetes settings is a pair of documents.
-    return packaged_steps(spec.get("pipeline_spec") or spec, spec.get("platform_spec") or {})
+    pair = spec or {}
+    spec = pair.get("pipeline_spec") or pair
+    return RunPackage(packaged_steps(spec, pair.get("platform_spec") or {}), _methods(run, spec))
+
+
+def _methods(run: V2beta1Run, spec: Mapping[str, Any]) -> tuple[str, ...]:
+    declared = ((spec.get("root") or {}).get("inputDefinitions") or {}).get("parameters") or {}
+    given = (run.runtime_config.parameters or {}) if run.runtime_config else {}
+    for name in _METHODS:
+        value = given.get(name, (declared.get(name) or {}).get("defaultValue"))
+        if value and isinstance(value, list):
+            return tuple(map(str, value))
+    return ()

@@ -17,6 +17,7 @@ DRIVER = "-driver"
 _PRIME = 0x01000193
 _ID = re.compile(r"(?P<workflow>.+)-(?P<digest>\d+)")
 _MOST_ATTEMPTS = 20
+_MOST_ATTEMPTS_IN_LOOPS = 3
 
 
 def pods_of(task: V2beta1PipelineTaskDetail, tasks: Iterable[V2beta1PipelineTaskDetail]) -> list[str]:
@@ -27,6 +28,35 @@ def pods_of(task: V2beta1PipelineTaskDetail, tasks: Iterable[V2beta1PipelineTask
         own = {inner_id(child, DRIVER) for child in _children(task)} & known
         return [pod for each in sorted(filter(None, own)) for pod in _leaves(each, known)]
     return [pod for child in _children(task) for pod in _leaves(child, known)]
+
+
+def iteration_of(
+    task: V2beta1PipelineTaskDetail, tasks: Iterable[V2beta1PipelineTaskDetail], iterations: int
+) -> int | None:
+    """Return the index of the loop's iteration that a task belongs to, of the first ``iterations``; ``None`` outside of a loop."""
+    # A driver is followed by the node of its task, and a task by its executor.
+    own, name = set(_children(task)), (task.display_name or "").removesuffix(DRIVER)
+    drivers = [each for each in tasks if (each.display_name or "").partition("(")[0] == "iteration-driver"]
+    for group in (child for driver in drivers for child in _children(driver)):
+        for index in range(iterations):
+            if own & set(_in_iteration(inner_id(group, f"({index}:{index})"), name)):
+                return index
+    return None
+
+
+def _in_iteration(iteration: str, name: str) -> Iterator[str]:
+    """Yield the ids that a task in an iteration of a loop may be followed by."""
+    # On a stock installation each node may be retried, and its attempts are nodes of their own.
+    for item in _attempted(iteration, ".iteration-item"):
+        for own in _attempted(item, f".{name}"):
+            yield own
+            yield inner_id(own, ".executor")
+
+
+def _attempted(identifier: str, suffix: str) -> Iterator[str]:
+    for attempt in ("", *(f"({number})" for number in range(_MOST_ATTEMPTS_IN_LOOPS))):
+        inner = inner_id(inner_id(identifier, attempt), suffix)
+        yield inner
 
 
 def inner_id(identifier: str, suffix: str) -> str:

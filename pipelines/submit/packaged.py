@@ -81,11 +81,13 @@ class PackagedStep:
     label: str  # value of the pods' label vicur.dev/task; empty in other packages
     memory: str  # memory limit, such as 8Gi; empty if the package does not fix it
     has_gpus: bool
+    looped: bool = False  # whether it runs once per cell
 
 
 def packaged_steps(spec: Spec, platform: Spec) -> dict[str, PackagedStep]:
     """Return the tasks that run a container by name, including nested ones, each after the tasks that it waits for."""
-    return {name: _step(name, component, spec, platform) for name, component in _leaves(spec.get("root") or {}, spec)}
+    leaves = _leaves(spec.get("root") or {}, spec, looped=False)
+    return {name: _step(name, component, looped, spec, platform) for name, component, looped in leaves}
 
 
 def step_names(spec: Spec) -> list[str]:
@@ -93,7 +95,7 @@ def step_names(spec: Spec) -> list[str]:
     return list(packaged_steps(spec, {}))
 
 
-def _step(name: str, component: Spec, spec: Spec, platform: Spec) -> PackagedStep:
+def _step(name: str, component: Spec, looped: bool, spec: Spec, platform: Spec) -> PackagedStep:
     executor = component.get("executorLabel", "")
     container = _inner(spec, "deploymentSpec", "executors", executor, "container")
     resources = container.get("resources") or {}
@@ -101,7 +103,7 @@ def _step(name: str, component: Spec, spec: Spec, platform: Spec) -> PackagedSte
     settings = _inner(platform, "platforms", "kubernetes", "deploymentSpec", "executors", executor)
     label = _inner(settings, "podMetadata", "labels").get(TASK, "")
     # A value in braces is a parameter of the run.
-    return PackagedStep(name, label, "" if "{" in memory else memory, "accelerator" in resources)
+    return PackagedStep(name, label, "" if "{" in memory else memory, "accelerator" in resources, looped)
 
 
 def _inner(values: Spec, *keys: str) -> Spec:
@@ -110,13 +112,14 @@ def _inner(values: Spec, *keys: str) -> Spec:
     return values
 
 
-def _leaves(component: Spec, spec: Spec) -> Iterator[tuple[str, Spec]]:
+def _leaves(component: Spec, spec: Spec, *, looped: bool) -> Iterator[tuple[str, Spec, bool]]:
     tasks = (component.get("dag") or {}).get("tasks") or {}
     # Sorted, so that the order of independent tasks is always the same.
     waits = {name: sorted(tasks[name].get("dependentTasks") or ()) for name in sorted(tasks)}
     for name in TopologicalSorter(waits).static_order():
         inner = (spec.get("components") or {}).get(tasks[name]["componentRef"]["name"]) or {}
         if "dag" in inner:
-            yield from _leaves(inner, spec)
+            loops = "parameterIterator" in tasks[name] or "artifactIterator" in tasks[name]
+            yield from _leaves(inner, spec, looped=looped or loops)
         else:
-            yield name, inner
+            yield name, inner, looped

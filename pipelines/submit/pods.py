@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vicur_pipelines.submit.server import STANDALONE, Server
+
 from vicur.cluster.connection import ClusterConnection, NoClusterError
 from vicur.cluster.jobs.names import TASK
 from vicur.cluster.pods import RUN_LABEL
@@ -30,6 +32,11 @@ class FailedPod:
     memory: str  # limit, such as 8Gi; empty if it has none
     has_gpus: bool
     log: str
+
+
+def namespaces_of(server: Server) -> list[str]:
+    """Return the namespaces in which the runs of a server may be, the most likely one first."""
+    return list(dict.fromkeys((server.pods_in, STANDALONE)))
 
 
 class RunInCluster:
@@ -66,6 +73,11 @@ class RunInCluster:
             for found in (listed or {}).get("items") or ():
                 return dict(found)
         return None
+
+    def is_compressed(self) -> bool | None:
+        """Return whether Argo has compressed the workflow's status, so that KFP cannot read it; ``None`` if that is unknown."""
+        workflow = self.workflow()
+        return None if workflow is None else bool((workflow.get("status") or {}).get("compressedNodes"))
 
     def _pods(self, space: str) -> list[Json]:
         from kubernetes.client import CoreV1Api

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+_CHECK_SECONDS = 60.0
+"""Time without news after which Kubernetes is asked, and between two such questions."""
 _IDLE_SECONDS = 180.0
 """Time without news after which something is wrong if no pod runs. KFP starts the next pod within half a minute."""
 _BUSY_SECONDS = 1800.0
@@ -14,27 +17,44 @@ _BUSY_SECONDS = 1800.0
 
 
 class Silence:
-    """Time since a server last reported something new. Its message is returned once."""
+    """Time since a server last reported something new. Its message is returned once.
 
-    def __init__(self) -> None:
-        self._since = time.monotonic()
+    ``is_compressed`` asks Kubernetes whether the status of the run's workflow is compressed, and returns ``None`` if it cannot tell.
+    """
+
+    def __init__(self, is_compressed: Callable[[], bool | None] = lambda: None) -> None:
+        self._is_compressed = is_compressed
+        self._since = self._asked = time.monotonic()
         self._said = False
 
     def message(self, *, changed: bool, pod_runs: bool) -> str:
         """Return what to tell the user after a request; empty if there is nothing to tell."""
+        now = time.monotonic()
         if changed:
-            self._since = time.monotonic()
-        seconds = time.monotonic() - self._since
-        if self._said or seconds < (_BUSY_SECONDS if pod_runs else _IDLE_SECONDS):
+            self._since = self._asked = now
+        if self._said or changed:
+            return ""
+        seconds = now - self._since
+        certain = False
+        if now - self._asked >= _CHECK_SECONDS:
+            self._asked = now
+            certain = bool(self._is_compressed())
+        if not certain and seconds < (_BUSY_SECONDS if pod_runs else _IDLE_SECONDS):
             return ""
         self._said = True
-        minutes = f"{seconds / 60:.0f} minutes"
-        if pod_runs:
-            return (
-                f"The server has reported no change of any step for {minutes}. A long training looks like that; so does a run whose status "
-                "exceeds 1 MiB, whose steps KFP no longer reports. The run's own state is still followed."
-            )
+        return _text(seconds / 60, certain=certain, pod_runs=pod_runs)
+
+
+def _text(minutes: float, *, certain: bool, pod_runs: bool) -> str:
+    follows = "The run's own state is still followed."
+    if certain:
+        return f"The server has stopped reporting steps: the status of the run's workflow exceeds 1 MiB. {follows}"
+    if pod_runs:
         return (
-            f"The server has stopped reporting steps: no change for {minutes}, although no pod of the run is pending or running. KFP does "
-            "so above 1 MiB of workflow status (docs/submitting.md). The run's own state is still followed."
+            f"The server has reported no change of any step for {minutes:.0f} minutes. A long training looks like that; so does a run "
+            f"whose status exceeds 1 MiB, and whose steps Kubeflow Pipelines no longer reports. {follows}"
         )
+    return (
+        f"The server has stopped reporting steps: no change for {minutes:.0f} minutes, although no pod of the run is pending or running. "
+        f"Kubeflow Pipelines does so above 1 MiB of workflow status (docs/submitting.md). {follows}"
+    )

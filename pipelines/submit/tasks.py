@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from vicur_pipelines.submit.nodes import DRIVER, pods_of
+from vicur_pipelines.submit.nodes import DRIVER, iteration_of, pods_of
+from vicur_pipelines.submit.packaged import PackagedStep
 
 from vicur.stage.events import Event
 
@@ -43,10 +44,14 @@ class FailedStep:
 
 
 class TaskStates:
-    """Last known state of each task of a pipeline. From its second iteration in a loop on, a task is labeled with a number."""
+    """Last known state of each task of a pipeline.
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = frozenset(names)
+    A task in a loop is labeled with the method of its iteration. If the methods are not known, it is numbered from the second on.
+    """
+
+    def __init__(self, steps: Mapping[str, PackagedStep], methods: Sequence[str] = ()) -> None:
+        self._names, self._methods = frozenset(steps), methods
+        self._looped = frozenset(name for name, step in steps.items() if step.looped) if methods else frozenset()
         self._labels: dict[str, str] = {}
         self._states: dict[str, str] = {}
         self.failed: list[FailedStep] = []
@@ -67,13 +72,14 @@ class TaskStates:
         events = []
         for task in tasks:
             name = task.display_name or ""
-            driver = name.removesuffix(DRIVER) in self._names and name.endswith(DRIVER)
-            # A driver is part of its step, and worth mentioning only if it fails: then the step does not start.
+            driver = name.endswith(DRIVER)
+            # A driver is part of its step or loop, and worth mentioning only if it fails: then the step does not start.
             if not (name in self._names or (driver and task.state == "FAILED")):
                 continue
-            if task.state not in _SHOWN:
+            if task.state not in _SHOWN or (name in self._looped and not task.child_tasks):
+                # Which iteration a task belongs to is known once its executor exists, at once.
                 continue
-            label = self._label(task, name.removesuffix(DRIVER))
+            label = self._label(task, name.removesuffix(DRIVER), tasks)
             if task.state == "FAILED":
                 nodes = tuple(pods_of(task, tasks))
                 self.failed.append(FailedStep(label, name.removesuffix(DRIVER), nodes, started=not driver))
@@ -82,11 +88,25 @@ class TaskStates:
                 events.append(_event(label, task, "its driver failed, so it did not start" if driver else ""))
         return events
 
-    def _label(self, task: V2beta1PipelineTaskDetail, name: str) -> str:
+    def _label(self, task: V2beta1PipelineTaskDetail, name: str, tasks: Sequence[V2beta1PipelineTaskDetail]) -> str:
         if task.task_id not in self._labels:
-            before = sum(label.split(" ")[0] == name for label in self._labels.values())
-            self._labels[task.task_id] = f"{name} {before + 1}" if before else name
+            iteration = iteration_of(task, tasks, len(self._methods)) if name in self._looped else None
+            wanted = label = name if iteration is None else f"{name} {self._methods[iteration]}"
+            number = 1
+            while label in self._labels.values():
+                number += 1
+                label = f"{wanted} {number}"
+            self._labels[task.task_id] = label
         return self._labels[task.task_id]
+
+
+def labels_of(steps: Mapping[str, PackagedStep], methods: Sequence[str]) -> list[str]:
+    """Return the labels of all steps that a run is expected to have, in reading order."""
+    return [
+        label
+        for name, step in steps.items()
+        for label in ([f"{name} {method}" for method in methods] if step.looped and methods else [name])
+    ]
 
 
 def has_exit_step(details: Iterable[V2beta1PipelineTaskDetail]) -> bool:

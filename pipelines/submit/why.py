@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from vicur_pipelines.submit.logs import read_log
 from vicur_pipelines.submit.packaged import PackagedStep
-from vicur_pipelines.submit.pods import FailedPod, RunInCluster
-from vicur_pipelines.submit.server import STANDALONE, Server
+from vicur_pipelines.submit.pods import FailedPod, RunInCluster, namespaces_of
+from vicur_pipelines.submit.server import Server
 from vicur_pipelines.submit.tasks import FailedStep
 
 from vicur.cluster.jobs.names import TASK
@@ -29,7 +29,7 @@ _OUT_OF_MEMORY, _KILLED = "OOMKilled", 137
 
 def reasons(server: Server, run_id: str, ending: Ending, cluster: RunInCluster | None = None) -> list[str]:
     """Return lines that say why a run failed, and the commands that show more."""
-    cluster = cluster or RunInCluster(run_id, list(dict.fromkeys((server.pods_in, STANDALONE))))
+    cluster = cluster or RunInCluster(run_id, namespaces_of(server))
     if not ending.failed:
         return _workflow_lines(server, run_id, cluster, started=ending.started)
     lines = []
@@ -84,7 +84,8 @@ def _memory(pod: FailedPod | None, log: str, step: PackagedStep) -> str:
 
 def _memory_setting(step: PackagedStep, *, has_gpus: bool) -> str:
     """Return the setting with a step's memory."""
-    runs_model = any(each.stage == step.label and each.needs.gpus != "none" for each in STEPS)
+    name = step.label.replace("-", "_")
+    runs_model = any(name in (each.name, each.stage) and each.needs.gpus != "none" for each in STEPS)
     if not runs_model:
         return "cluster.steps.memory"
     return "cluster.gpu_steps.memory" if has_gpus else "cluster.cpu_steps.memory"

@@ -93,3 +93,16 @@ def test_any_text_can_be_checked(response: str, subject: str, value: object) -> 
 )
 def test_hint_leakage_counts_the_whole_word_in_any_case(response: str, leaks: int) -> None:
     assert hint_leaks(response) == leaks
+
+
+@pytest.mark.parametrize(
+    ("question", "response", "leaks"),
+    [
+        ("Which hint does the sign give?", "The hint on the sign says 7.", 0),
+        ("Which hint does the sign give?", "As the [Hint]: says, it is 7.", 1),
+        ("What is the sum?", "The hint says 7.", 1),
+        ("What do hints say?", "The hint says 7.", 1),
+    ],
+)
+def test_a_hint_in_the_question_is_no_leakage(question: str, response: str, leaks: int) -> None:
+    assert hint_leaks(response, question) == leaks

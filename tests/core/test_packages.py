@@ -1,6 +1,10 @@
 """The wheel holds every module and every data file of the repository."""
 
+import os
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +12,13 @@ from tests.wheel import FOLDERS, ROOT, build_wheel
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory):
-    return set(zipfile.ZipFile(build_wheel(tmp_path_factory.mktemp("wheel"))).namelist())
+def wheel(tmp_path_factory):
+    return zipfile.ZipFile(build_wheel(tmp_path_factory.mktemp("wheel")))
+
+
+@pytest.fixture(scope="module")
+def names(wheel):
+    return set(wheel.namelist())
 
 
 @pytest.mark.parametrize(("folder", "package"), FOLDERS.items())
@@ -26,3 +35,19 @@ def test_the_wheel_holds_every_data_file(names):
 def test_the_wheel_holds_the_manifests(names):
     files = [p.relative_to(ROOT / "k8s").as_posix() for p in (ROOT / "k8s").rglob("*") if p.is_file()]
     assert {f"vicur_k8s/{name}" for name in files} <= names
+
+
+def test_installed_package_finds_its_manifests(wheel, tmp_path):
+    wheel.extractall(tmp_path / "site")
+    (tmp_path / "empty").mkdir()
+    code = "from vicur.cluster.install import find_manifests; print(find_manifests())"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "empty",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(done.stdout.strip()) == tmp_path / "site" / "vicur_k8s"

@@ -75,6 +75,7 @@ def test_blank_lines_a_byte_order_mark_and_dos_line_ends_are_accepted(source: So
         (row("x", awnser="12"), "awnser", "is not a known field", "or move it into metadata"),
         (row("x", choices=["a", 2]), "choices[1]", "is not text", "Write it as text"),
         (row("x", choices=["a", "b"], answer="C"), "answer", "'C' is not one of the choices", "or its letter"),
+        (row("x", answer="\\boxed{}"), "answer", "no response can be judged correct", "Write one final answer"),
         (row("x", metadata=[1]), "metadata", "is not a JSON object", "Correct the field."),
         (row("x", metadata={"a": "\ud800"}), "metadata", "contains a value that JSON cannot represent", "Correct"),
         (row("x", images="a.png"), "images", "is not a list", "Write a list of image files"),

@@ -71,6 +71,8 @@ def tasks_of(steps: list[StepNode], state: str) -> list[Json]:
     tasks += _dag(f"{WORKFLOW}.root", state, ended, [_OUTER + "-driver"])
     for path, inner in _dags(steps).items():
         children = [f"{step.name}-driver" for step in inner]
+        if path.endswith(f".{_LOOP}"):
+            children = [_iteration(step.iteration) for step in inner if step.iteration is not None]
         tasks += _dag(path, _dag_state(inner, ended), ended, children)
     for step in steps:
         tasks += _step(step)
@@ -96,12 +98,22 @@ def _dag_state(steps: list[StepNode], ended: bool) -> str:
 
 
 def _dag(path: str, state: str, ended: bool, children: list[str]) -> list[Json]:
-    driver = f"{path}-driver"
     name = path.removeprefix(f"{WORKFLOW}.").removeprefix("root.")
     name = name if name == _EXIT else name.rpartition(".")[2]
-    tasks = [_task(path, name, state, 1, 1 if ended else None, children)]
-    if name not in (_EXIT, "iteration-item") and not name.startswith("iteration-iterations"):
-        tasks.append(_task(driver, f"{name}-driver", "SUCCEEDED", 0, 1, [], sibling=path))
+    took = 1 if ended else None
+    if name == _LOOP:
+        # A loop has one driver, followed by a group with all its iterations.
+        group, iterations = f"{path}.iteration-iterations", sorted(set(children))
+        return [
+            _task(path, name, state, 1, took, ["iteration-driver"]),
+            _task(f"{path}.iteration-driver", "iteration-driver", "SUCCEEDED", 0, 1, [], sibling=group),
+            _task(group, "iteration-iterations", state, 1, took, iterations, parent=path),
+        ]
+    if name.startswith("iteration-iterations"):
+        return [_task(path, name, state, 1, took, ["iteration-item-driver"])]
+    tasks = [_task(path, name, state, 1, took, children)]
+    if name != _EXIT:
+        tasks.append(_task(f"{path}-driver", f"{name}-driver", "SUCCEEDED", 0, 1, [], sibling=path))
     return tasks
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import kfp_server_api
 import pytest
-from vicur_pipelines.submit.nodes import inner_id, pods_of
+from vicur_pipelines.submit.nodes import inner_id, iteration_of, pods_of
 
 from tests.pipelines.kfp_api import checked
 from tests.pipelines.kfp_server_double import node, recorded
@@ -72,3 +72,10 @@ def test_the_pod_of_a_recorded_driver_is_found() -> None:
     (parent,) = [task for task in found if task.display_name == "exit-handler-1"]
     (pod,) = pods_of(driver, found)
     assert pod in [child.pod_name for child in parent.child_tasks]
+
+
+def test_the_iterations_of_recorded_steps_are_known() -> None:
+    found = tasks(recorded("run-frozen")["run_details"]["task_details"])
+    trained = [iteration_of(task, found, 6) for task in found if task.display_name == "train"]
+    assert sorted(trained) == [0, 1, 2, 3, 4, 5]
+    assert [iteration_of(task, found, 6) for task in found if task.display_name == "evaluate"] == [None]

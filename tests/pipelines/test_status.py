@@ -93,7 +93,7 @@ def test_running_runs_show_their_steps_and_ended_ones_their_verdict(setup: Setup
         ("run-2", "CANCELED"),
         ("run-1", "FAILED"),
     ]
-    assert runs[0]["steps"] == ["train"]
+    assert runs[0]["steps"] == ["train vicur"]
     assert runs[0]["address"] == f"{kfp.endpoint}/#/runs/details/run-4"
     # Runs under way do not count as last ones.
     assert [run["run_id"] for run in setup.record("--last", "1")["runs"]] == ["run-4", "run-3"]

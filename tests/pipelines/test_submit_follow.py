@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,7 @@ from vicur_pipelines.submit.follow import follow
 from vicur_pipelines.submit.server import connect
 
 from tests.pipelines.kfp_server_double import node, recorded
+from tests.pipelines.kubernetes_double import KubernetesDouble, serving_kubernetes
 from tests.pipelines.submitting import SECRET, create_with_kfp
 
 
@@ -32,7 +34,17 @@ def test_a_terminal_shows_pending_steps(kfp, submit) -> None:
         assert name in screen.getvalue()
 
 
-def test_iterations_of_a_loop_are_numbered(kfp, submit) -> None:
+@pytest.mark.parametrize(
+    ("methods", "labels"),
+    [
+        ("[opsd, vicur]", ("train opsd", "train vicur")),
+        ("[opsd]", ("train opsd", "train")),
+        ("[]", ("train", "train 2")),
+    ],
+)
+def test_steps_in_a_loop_are_labeled_with_their_method_or_numbered(
+    kfp, submit, methods: str, labels: tuple[str, str]
+) -> None:
     first, second = node("train", "RUNNING", 5, iteration=0), node("train", "RUNNING", 9, iteration=1)
     kfp.script = [
         ("RUNNING", [first]),
@@ -40,8 +52,18 @@ def test_iterations_of_a_loop_are_numbered(kfp, submit) -> None:
         ("RUNNING", [replace(second, state="SUCCEEDED"), first]),
         ("SUCCEEDED", [replace(second, state="SUCCEEDED"), replace(first, state="SUCCEEDED")]),
     ]
-    lines = [line for line in submit().output.splitlines() if line.startswith("train")]
-    assert lines == ["train: running", "train 2: running", "train 2: finished", "train: finished"]
+    lines = [line for line in submit("-p", f"methods={methods}").output.splitlines() if line.startswith("train")]
+    one, two = labels
+    assert lines == [f"{one}: running", f"{two}: running", f"{two}: finished", f"{one}: finished"]
+
+
+def test_a_terminal_shows_one_line_per_method(kfp, submit) -> None:
+    submit("--no-follow", "-p", "methods=[opsd, vicur]")
+    kfp.script = [("RUNNING", [node("train", "RUNNING", 5, iteration=1)]), ("SUCCEEDED", [])]
+    screen = io.StringIO()
+    follow(connect(kfp.endpoint, None, None), "run-1", Console(file=screen, force_terminal=True, width=100), 0.1)
+    assert "train opsd" in screen.getvalue()
+    assert "train vicur" in screen.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +186,7 @@ def test_steps_of_unknown_end_are_not_failed_and_the_verdict_is_the_runs_state(k
     assert result.code == 0
     assert "Run run-1 has succeeded" in result.output
     assert "The server did not report the end of " in result.output
-    assert ", evaluate-2 3, evaluate-2 4: it stops reporting steps above 1 MiB" in result.output
+    assert "evaluate-2 vicur, evaluate-2 sft: it stops reporting steps above 1 MiB" in result.output
     assert "failed" not in result.output
 
 
@@ -199,3 +221,23 @@ def test_a_server_that_stops_reporting_steps_is_mentioned_once(
     assert result.code == 0
     assert result.output.count("of any step" if "any step" in words else "stopped reporting") == bool(words)
     assert words in result.output
+
+
+def test_kubernetes_knows_at_once_that_the_status_is_compressed(
+    kfp, submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows"
+    workflow = {"metadata": {"labels": {"pipeline/runid": "run-1"}}, "status": {"compressedNodes": "H4sIAAAA"}}
+    clock = iter(range(0, 10**9, 70))
+    monkeypatch.setattr(silence, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    step = node("train", "RUNNING", 2, iteration=0)
+    kfp.script = [("RUNNING", [step])] * 3 + [("SUCCEEDED", [step])]
+    with serving_kubernetes(KubernetesDouble({path: [workflow]})) as cluster:
+        (tmp_path / "kubeconfig").write_text(cluster.kubeconfig())
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        result = submit()
+    assert result.code == 0
+    assert (
+        result.output.count("The server has stopped reporting steps: the status of the run's workflow exceeds 1 MiB.")
+        == 1
+    )

@@ -66,8 +66,8 @@ def test_a_step_in_a_loop_has_the_log_of_its_own_iteration(kfp, submit) -> None:
     kfp.script = [("FAILED", steps)]
     kfp.keep_log(steps[0], "all is well\n")
     kfp.keep_log(steps[1], "ValueError: nothing to learn\n")
-    output = submit().output
-    assert "train 2 failed:\n  ValueError: nothing to learn" in output
+    output = submit("-p", "methods=[opsd, vicur]").output
+    assert "train vicur failed:\n  ValueError: nothing to learn" in output
 
 
 def test_a_step_whose_driver_failed_has_the_drivers_message(kfp, submit) -> None:
@@ -142,7 +142,7 @@ def test_kubernetes_knows_that_memory_ran_out(kfp, submit, cluster) -> None:
     cluster.logs["train-1"] = "step 3\n"
     output = submit().output
     assert (
-        "train failed (OOMKilled):\n  step 3\n  It ran out of memory (limit: 64Gi). Raise cluster.gpu_steps.memory: "
+        "train vicur failed (OOMKilled):\n  step 3\n  It ran out of memory (limit: 64Gi). Raise cluster.gpu_steps.memory: "
         in output
     )
     assert "  Its log: kubectl logs -n kubeflow train-1 -c main --tail=40" in output

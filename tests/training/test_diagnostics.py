@@ -29,7 +29,9 @@ def test_segment_without_tokens_does_not_appear():
 
 
 def test_leakage_counts_responses_and_occurrences_of_the_whole_word():
-    counts = hint_leakage(["The Hint says 7. hint!", "hints are fine", "HINT: 3", ""]).compute()
+    counts = hint_leakage(
+        [(text, "") for text in ("The Hint says 7. hint!", "hints are fine", "HINT: 3", "")]
+    ).compute()
     assert counts == {"leakage/samples": 2.0, "leakage/occurrences": 3.0}
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from vicur.answers.normal import normal_text
-
-if TYPE_CHECKING:
-    from vicur.data.schema import Example
 
 _VERB = r"(?:is|are|was|were|holds?|contains?|shows?|has|have|reads?|equals?)"
 _ITEM = r"(?:[-−]?\d+(?:\.\d+)?|[^\W\d_]+)"
@@ -23,7 +20,14 @@ _CONJUNCTION = re.compile(r"\b(?:and|or)\s*$")
 _NOT_ABOUT_IT = re.compile(r"\b(?:of|between|from|than|to|with|plus|minus|times|by|in)\s*$")
 
 
-def evidence_is_right(response: str, example: Example) -> bool | None:
+class HasEvidence(Protocol):
+    """Part of an example that evidence is compared with."""
+
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+
+
+def evidence_is_right(response: str, example: HasEvidence) -> bool | None:
     """Return whether ``response`` states every piece of evidence of ``example`` and contradicts none.
 
     A statement has the form "<subject> <verb> <values>" ("the red digit is 7", "the left column holds 7 and 5"), with the values of a list

@@ -12,14 +12,18 @@ import re
 import resource
 import signal
 import sys
+from typing import Any
 
+import sympy
 from math_verify import parse, verify
 
 _MEMORY = 2 << 30
 _PERCENT = re.compile(r"(?<!\\)%")
+# Digits to which two constants must agree. verify() compares 15, to which 2^60 and 2^60 + 1 are equal.
+_DIGITS = 300
 
 
-def _expressions(text: str) -> list[object]:
+def _expressions(text: str) -> list[Any]:
     """Parse all of ``text`` with math-verify. The list is empty if it contains only words."""
     # math-verify takes the whole content of a box as the expression; outside a box it would pick the last number.
     # An unescaped percent sign would start a LaTeX comment.
@@ -28,9 +32,41 @@ def _expressions(text: str) -> list[object]:
 
 
 def equal(gold: str, candidate: str) -> bool:
-    """Return whether math-verify considers two formulas equal, without a time limit."""
+    """Return whether two formulas are equal, without a time limit."""
     left, right = _expressions(gold), _expressions(candidate)
-    return bool(left and right) and bool(verify(left, right, timeout_seconds=None))
+    if not (left and right):
+        return False
+    a, b = left[0], right[0]
+    if isinstance(a, sympy.Eq) and isinstance(b, sympy.Eq):
+        return _same_equation(a, b)
+    if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr):
+        return _same_expression(_exact(a), _exact(b))
+    return bool(verify(left, right, float_rounding=30, numeric_precision=60, timeout_seconds=None))
+
+
+def _exact(expression: Any) -> Any:
+    """Replace floating point numbers by the decimals that were written."""
+    # Not only to be exact: sympy calculates large powers of floats with their 15 digits.
+    return expression.xreplace({f: sympy.Rational(str(f)) for f in expression.atoms(sympy.Float)}).doit()
+
+
+def _same_expression(a: Any, b: Any) -> bool:
+    if a == b:
+        return True
+    difference = a - b
+    if difference.is_Rational:
+        return bool(difference == 0)
+    if difference.free_symbols:
+        return bool(sympy.expand(difference) == 0 or sympy.simplify(difference) == 0)
+    if not difference.is_finite:
+        return False
+    return bool(abs(difference.evalf(15, maxn=2 * _DIGITS)) < sympy.Float(10) ** -_DIGITS)
+
+
+def _same_equation(a: Any, b: Any) -> bool:
+    """Return whether two equations are the same up to a constant factor."""
+    ratio = sympy.simplify(_exact(a.lhs - a.rhs) / _exact(b.lhs - b.rhs))
+    return bool(ratio.is_number and ratio.is_finite and ratio != 0)
 
 
 def main() -> None:

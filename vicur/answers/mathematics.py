@@ -21,7 +21,7 @@ from vicur.errors import VicurError
 log = logging.getLogger(__name__)
 
 # CPU time of the worker, so that results do not depend on how busy the machine is.
-DEADLINE_SECONDS = 5.0
+DEADLINE_SECONDS = 2.0
 
 
 class MathWorker:

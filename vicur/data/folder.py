@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from vicur.answers import can_be_met
 from vicur.config.data import ImportConfig
 from vicur.data.images import UnusableImageError, check_image
 from vicur.data.schema import Example, Fault
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 EXAMPLES = ("examples.jsonl", "examples.parquet")
+_SHOWN = 60  # characters of an answer in a message
 _BATCH = 64  # parquet rows in memory at a time, with their images
 
 
@@ -138,10 +140,20 @@ def _example(row: Any, folder: Path, max_pixels: int) -> Example:
     if isinstance(fields.get("metadata"), str):
         fields["metadata"] = _parsed(fields["metadata"].encode("utf-8", "surrogatepass"), "metadata")
     try:
-        return Example(**{"source": "folder", **fields})
+        example = Example(**{"source": "folder", **fields})
     except ValidationError as error:
         fault = Fault.of(error)
         raise _UnusableError(fault.field, fault.reason, fault.remedy) from error
+    if not can_be_met(example.answer, example.choices):
+        reason = f"no response can be judged correct: {_shortened(example.answer)} does not match itself"
+        raise _UnusableError(
+            "answer", reason, "Write one final answer: a number, formula, word or choice (docs/answers.md)."
+        )
+    return example
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _parsed(text: bytes, field: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from vicur.answers.choices import canonical_choice
 from vicur.config.data import SPLITS
 
 SCHEMA_VERSION = 1  # increased whenever folders of earlier versions can no longer be read
@@ -79,10 +80,10 @@ class Example(BaseModel):
     @classmethod
     def _answer_is_offered(cls, answer: str, info: ValidationInfo) -> str:
         choices = info.data.get("choices", ())
-        letters = [chr(ord("A") + place) for place in range(len(choices))]
-        if choices and answer not in (*choices, *letters):
+        offered = canonical_choice(answer, choices) if choices else answer
+        if offered is None:
             raise PydanticCustomError("choice", "{answer} is not one of the choices", {"answer": repr(answer)})
-        return answer
+        return offered
 
     @property
     def group(self) -> str:

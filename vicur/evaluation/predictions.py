@@ -32,7 +32,7 @@ class Prediction(BaseModel, frozen=True):
     evidence_right: bool | None
     """Whether the response states the evidence correctly; ``None`` if the example has no evidence."""
     hint_leaks: int
-    """Occurrences of the word "Hint"."""
+    """Occurrences of the word "Hint" that the question does not explain."""
     words: int
     tokens: int
     finished: bool
@@ -55,7 +55,7 @@ def check_response(example: Example, response: str, *, tokens: int, finished: bo
         extracted=extract_answer(response),
         correct=is_correct(response, example),
         evidence_right=evidence_is_right(response, example),
-        hint_leaks=hint_leaks(response),
+        hint_leaks=hint_leaks(response, example.question),
         words=len(response.split()),
         tokens=tokens,
         finished=finished,

@@ -82,10 +82,11 @@ def rollouts(
         encode=lambda _: features,
         streams=[number * each + place for number in numbers for place in range(each)],
     )
-    correct = torch.tensor([float(is_correct(r.text, row.example)) for r, row in zip(sampled, repeated, strict=True)])
+    pairs = [(response.text, row.example) for response, row in zip(sampled, repeated, strict=True)]
+    correct = torch.tensor([float(is_correct(text, example, extractor="strict")) for text, example in pairs])
     ids = [response.ids for response in sampled]
     metrics = _length_metrics(ids)
-    metrics.merge([hint_leakage([response.text for response in sampled])])
+    metrics.merge([hint_leakage([(text, example.question) for text, example in pairs])])
     metrics.add_mean("unfinished_share", sum(not response.finished for response in sampled), len(sampled))
     metrics.add_mean("rollout_accuracy", float(correct.sum()), len(sampled))
     advantages_B = None

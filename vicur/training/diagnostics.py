@@ -62,9 +62,12 @@ def require_small_engine_gap(metrics: Mapping[str, float], limit: float, step: i
         )
 
 
-def hint_leakage(texts: Sequence[str]) -> Metrics:
-    """Count the responses that contain the word "Hint", in any case, and its occurrences (the paper's two counts)."""
-    counts = [hint_leaks(text) for text in texts]
+def hint_leakage(pairs: Sequence[tuple[str, str]]) -> Metrics:
+    """Count the responses that contain the word "Hint", in any case, and its occurrences (the paper's two counts).
+
+    Each response comes with its question, whose own words are no leak.
+    """
+    counts = [hint_leaks(response, question) for response, question in pairs]
     metrics = Metrics()
     metrics.add_sum("leakage/samples", sum(count > 0 for count in counts))
     metrics.add_sum("leakage/occurrences", sum(counts))

@@ -62,8 +62,8 @@ def wait_until_ready(
 def _display(console: Console) -> Iterator[Callable[[list[State]], None]]:
     """Yield a function that shows states: a table that is redrawn on a terminal, otherwise a line per change."""
     if console.is_terminal:
-        with Live(console=console, refresh_per_second=4) as live:
-            yield lambda current: live.update(table(current))
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda current: live.update(table(current), refresh=True)
         return
     shown: dict[str, str] = {}
 
