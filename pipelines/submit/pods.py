@@ -26,6 +26,7 @@ class FailedPod:
 
     name: str
     namespace: str
+    task: str  # value of the label vicur.dev/task; empty for a driver
     reason: str  # in one word, such as OOMKilled or Evicted; may be empty
     message: str  # Kubernetes' description; may be empty
     code: int | None
@@ -49,11 +50,12 @@ class RunInCluster:
         self._run_id, self._namespaces = run_id, namespaces
         self._connection = connection or ClusterConnection()
 
-    def failed_pods(self, task: str, nodes: Sequence[str] = ()) -> list[FailedPod]:
-        """Return the failed pods of a step, the last one first: those of ``nodes``, or else all with the label ``task``."""
+    def failed_pods(self, task: str = "", nodes: Sequence[str] = ()) -> list[FailedPod]:
+        """Return failed pods, the last one first: those of ``nodes``, or else of the step with the label ``task``, or else of any step."""
         found = [(space, pod) for space in self._namespaces for pod in self._pods(space)]
         mine = [each for each in found if (each[1]["metadata"].get("annotations") or {}).get(_NODE) in nodes]
-        mine = mine or [each for each in found if (each[1]["metadata"].get("labels") or {}).get(TASK) == task]
+        if not mine and (task or not nodes):
+            mine = [each for each in found if (own := _task(each[1])) and task in (own, "")]
         failed = [(space, pod) for space, pod in mine if _has_failed(pod)]
         failed.sort(key=lambda each: str(each[1]["metadata"].get("creationTimestamp") or ""), reverse=True)
         return [self._failed_pod(space, pod) for space, pod in failed]
@@ -103,6 +105,7 @@ class RunInCluster:
         return FailedPod(
             name,
             space,
+            _task(pod),
             status.get("reason") or terminated.get("reason") or "",
             status.get("message") or terminated.get("message") or "",
             terminated.get("exitCode"),
@@ -133,6 +136,10 @@ class RunInCluster:
             return self._connection.call(method, *arguments, **named)
         except (NoClusterError, ApiException):
             return None
+
+
+def _task(pod: Json) -> str:
+    return str((pod["metadata"].get("labels") or {}).get(TASK, ""))
 
 
 def _has_failed(pod: Json) -> bool:

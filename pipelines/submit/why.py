@@ -31,21 +31,20 @@ def reasons(server: Server, run_id: str, ending: Ending, cluster: RunInCluster |
     """Return lines that say why a run failed, and the commands that show more."""
     cluster = cluster or RunInCluster(run_id, namespaces_of(server))
     if not ending.failed:
-        return _workflow_lines(server, run_id, cluster, started=ending.started)
+        return list(_lines_without_step(server, run_id, ending, cluster))
     lines = []
     for failed in ending.failed[:_MOST_STEPS]:
         step = ending.steps.get(failed.task) or PackagedStep(failed.task, "", "", has_gpus=False)
-        lines += _step_lines(server, run_id, failed, step, cluster)
+        pods = cluster.failed_pods(step.label, failed.nodes) if failed.nodes or step.label else []
+        lines += _step_lines(server, run_id, failed, step, pods[0] if pods else None)
     if len(ending.failed) > _MOST_STEPS:
         lines.append(f"{len(ending.failed) - _MOST_STEPS} more steps failed.")
     return lines
 
 
 def _step_lines(
-    server: Server, run_id: str, failed: FailedStep, step: PackagedStep, cluster: RunInCluster
+    server: Server, run_id: str, failed: FailedStep, step: PackagedStep, pod: FailedPod | None
 ) -> Iterator[str]:
-    pods = cluster.failed_pods(step.label if failed.started else "", failed.nodes)
-    pod = pods[0] if pods else None
     log = (pod.log if pod else "") or _kept_log(server, run_id, failed.nodes)
     yield f"{failed.label} failed{_ending_of(pod)}:"
     yield from (f"  {line}" for line in error_lines(log) or ["No log of it is available."])
@@ -102,15 +101,23 @@ def _command(server: Server, run_id: str, failed: FailedStep, step: PackagedStep
     return f"kubectl logs -n {space} -l '{RUN_LABEL}={run_id},!{TASK}' -c main --tail={_LINES} --prefix"
 
 
-def _workflow_lines(server: Server, run_id: str, cluster: RunInCluster, *, started: bool) -> list[str]:
-    """Return the workflow's own message, for a run of which no step is known to have failed."""
-    lines = [] if started else ["No step of it has started."]
-    workflow = cluster.workflow()
-    messages = _messages(workflow or {})
-    if messages:
-        return [*lines, *(f"The workflow's message: {redacted(message)}" for message in messages)]
-    command = f"kubectl get workflows.argoproj.io -n {server.pods_in} -l {RUN_LABEL}={run_id} -o yaml | grep message"
-    return [*lines, f"Kubeflow Pipelines gives no reason. The workflow's messages: {command}"]
+def _lines_without_step(server: Server, run_id: str, ending: Ending, cluster: RunInCluster) -> Iterator[str]:
+    """Yield the reason of a failure if the server knows no failed step: from the last failed pod, or the workflow's own message."""
+    # The server may have stopped reporting steps before one failed.
+    for pod in cluster.failed_pods()[:1] if ending.started else ():
+        steps = [step for step in ending.steps.values() if step.label == pod.task]
+        step = steps[0] if steps else PackagedStep(pod.task, pod.task, "", has_gpus=False)
+        yield from _step_lines(server, run_id, FailedStep(pod.task, step.name, ()), step, pod)
+        return
+    if not ending.started:
+        yield "No step of it has started."
+    messages = _messages(cluster.workflow() or {})
+    yield from (f"The workflow's message: {redacted(message)}" for message in messages)
+    if not messages:
+        command = (
+            f"kubectl get workflows.argoproj.io -n {server.pods_in} -l {RUN_LABEL}={run_id} -o yaml | grep message"
+        )
+        yield f"Kubeflow Pipelines gives no reason. The workflow's messages: {command}"
 
 
 def _messages(workflow: Mapping[str, Any]) -> list[str]:

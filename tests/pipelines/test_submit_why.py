@@ -196,6 +196,17 @@ def test_a_run_that_failed_before_any_pod_has_the_workflows_message(kfp, submit,
     assert result.output.splitlines()[-2:] == ["No step of it has started.", f"The workflow's message: {message}"]
 
 
+def test_a_failed_step_that_the_server_did_not_report_is_found_in_kubernetes(kfp, submit, cluster) -> None:
+    kfp.script = [("FAILED", [node("train", "RUNNING", 4, iteration=0)])]
+    cluster.lists[PODS] = [pod("evaluate-1", labels("evaluate")), pod("driver", {"pipeline/runid": "run-1"})]
+    cluster.logs["evaluate-1"] = "Error: no such split\n"
+    output = submit().output
+    assert "The server did not report the end of train vicur" in output
+    assert output.endswith(
+        "evaluate failed:\n  Error: no such split\n  Its log: kubectl logs -n kubeflow evaluate-1 -c main --tail=40\n"
+    )
+
+
 def test_without_kubernetes_the_command_for_the_workflows_message_is_printed(kfp, submit) -> None:
     kfp.script = [("FAILED", [])]
     output = submit().output
