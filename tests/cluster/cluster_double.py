@@ -135,6 +135,11 @@ class ClusterDouble:
 
         self._change(job, change)
 
+    def set_trainer_status(self, job: str, **status: Any) -> None:
+        """Set the progress of a job's training, as its pods do through Trainer's status server."""
+        content = {**status, "lastUpdatedTime": "2026-01-01T00:00:00Z"}
+        self._change(job, lambda found: found.setdefault("status", {}).update(trainerStatus=content))
+
     def suspend(self, job: str, suspended: bool) -> None:
         """Suspend a job or let it start, as Kueue does."""
         self._change(job, lambda found: found["spec"].update(suspend=suspended))

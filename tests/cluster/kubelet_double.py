@@ -25,6 +25,7 @@ class KubeletDouble:
 
     def __init__(self, folder: Path, drain_at: str) -> None:
         self.folder, self.drain_at, self.drained = folder, drain_at, False
+        self.variables: dict[str, str] = {}
 
     def __call__(self, server: ApiServerDouble, job: str) -> None:
         trainer = server.jobs[job]["spec"]["trainer"]
@@ -39,7 +40,8 @@ class KubeletDouble:
             scratch = self.folder / f"node-{rank}"
             scratch.mkdir(parents=True, exist_ok=True)
             own = {"PET_MASTER_ADDR": "127.0.0.1", "VICUR_SCRATCH": str(scratch), "TMPDIR": str(scratch)}
-            environment = {**os.environ, **task, **own, **{name: str(value) for name, value in torchrun.items()}}
+            added = {**self.variables, **{name: str(value) for name, value in torchrun.items()}}
+            environment = {**os.environ, **task, **own, **added}
             nodes.append(_start(command, environment, scratch))
         threads = [
             threading.Thread(target=self._read, args=(server, pod, node, nodes), daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -161,6 +162,26 @@ def test_step_stopped_while_collecting_deletes_the_job(launch: Launch) -> None:
             launch.run(server, collect)
         assert caught.value.exit_code == EXIT_CODE
         server.until(lambda: server.jobs == {})
+
+
+def test_progress_in_the_status_is_reported_without_a_line_for_each_change(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vicur.cluster.jobs.monitor._REPEAT_SECONDS", 0.5)
+
+    def play(server: ApiServerDouble, job: str) -> None:
+        server.start(job)
+        for percentage in range(1, 101):
+            server.set_trainer_status(job, progressPercentage=percentage)
+            time.sleep(0.01)
+        server.complete(job)
+
+    with ApiServerDouble(play).serving() as server:
+        launch.run(server)
+        assert not server.errors
+    running = [line for line in launch.reported if line.startswith("all 2 nodes are running")]
+    assert any(re.fullmatch(r"all 2 nodes are running: \d+ %", line) for line in running)
+    assert len(running) < 10
 
 
 def test_step_stopped_while_creating_the_job_deletes_it(launch: Launch) -> None:

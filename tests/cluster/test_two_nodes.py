@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tests.artifacts import FileArtifact, LoggedMetrics, artifacts
 from tests.cluster.api_server_double import ApiServerDouble
 from tests.cluster.kubelet_double import KubeletDouble
+from tests.cluster.trainer_status_double import trainer_status_server
 from tests.training.train_once import SETTINGS, tracking, train_once
 from vicur.processes.signals import EXIT_CODE
 from vicur.steps.stage_step import run_step
@@ -98,7 +99,10 @@ def test_training_on_one_node_as_a_job_gets_the_signal_and_resumes_bit_identical
     server.until(lambda: server.jobs == {} and server.pods == {})
     assert steps_in(bucket)
 
-    assert step(inputs, tmp_path, bucket, one).steps == SETTINGS.steps
+    with trainer_status_server(tmp_path / "mounted", "vicur-train") as trainer:
+        server.play.variables = trainer.environment
+        assert step(inputs, tmp_path, bucket, one).steps == SETTINGS.steps
+    assert trainer.accepted[-1]["progressPercentage"] == 100
     (first, _) = server.created
     assert first["spec"]["trainer"]["numNodes"] == 1
     alone = train_once(inputs, tmp_path / "alone")

@@ -14,6 +14,14 @@ from vicur.stage.table import STEPS as STEP_TABLE
 
 DNS = pod("kube-system", {"k8s-app": "kube-dns"})
 KFP = pod("kubeflow", {"app": "ml-pipeline"})
+TRAINER = pod(
+    "kubeflow-system",
+    {
+        "app.kubernetes.io/name": "trainer",
+        "app.kubernetes.io/component": "manager",
+        "app.kubernetes.io/part-of": "kubeflow",
+    },
+)
 SEAWEEDFS = pod("kubeflow", {"app": "seaweedfs"})
 INTERNET = Peer(address="203.0.113.7")
 NODE_METADATA = Peer(address="169.254.169.254")
@@ -126,6 +134,8 @@ def test_training_nodes_reach_each_other_and_no_foreign_pods(name: str) -> None:
     assert reaches(rules, trainer(name), *((SEAWEEDFS, 8333) if name == "overlays/dev" else (INTERNET, 443)))
     assert reaches(rules, trainer(name), DNS, 53, "UDP")
     assert not reaches(rules, step(name, "train"), trainer(name), 29_500)
+    assert reaches(rules, trainer(name), TRAINER, 10_443)
+    assert not reaches(rules, trainer(name), TRAINER, 443)
     assert not reaches(rules, trainer(name), KFP, 8888)
     assert not reaches(rules, pod("payroll", {"app": "web"}), trainer(name), 29_500)
 

@@ -1,5 +1,8 @@
 """The checkpoint store: the newest intact checkpoint, on this machine or S3, and only for the training that wrote it."""
 
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,15 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
     fill(kept, 1, 2, 10)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000002", "step-000010"]
     assert kept.newest().progress.step == 10
+
+
+def test_leftover_of_a_killed_process_is_removed_although_its_step_is_never_saved_again(tmp_path):
+    fill(store(tmp_path), 1)
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    leftover = tmp_path / f".step-000007.{socket.gethostname()}-{int(gone.stdout)}.partial"
+    leftover.mkdir()
+    assert store(tmp_path).newest().progress.step == 1
+    assert not leftover.exists()
 
 
 def test_other_files_are_ignored_and_kept(tmp_path, s3):

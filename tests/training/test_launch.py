@@ -75,6 +75,16 @@ def test_two_processes_learn_the_same_as_one(checkpoints, name):
     assert [record["processes"] for record in records] == [1, 2]
 
 
+def test_processes_agree_on_checkpoints_by_time(inputs, tmp_path, checkpoints):
+    by_time = {"checkpoint_every": 100, "checkpoint_minutes": 1e-4}
+    student = train_once(inputs, tmp_path, training(DDP, **by_time), checkpoints=str(tmp_path / "kept"))
+    kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
+    assert len(kept) >= 2, "one by time, and the last"
+    assert kept[-1] == f"step-{SETTINGS.steps:06d}"
+    expected = checkpoints["ddp"].parent / "student" / "model.safetensors"
+    assert (student / "model.safetensors").read_bytes() == expected.read_bytes()
+
+
 @pytest.mark.parametrize(("written_by", "distribution"), [("ddp", ONE), ("fsdp", ONE), ("one", FSDP)])
 def test_checkpoints_resume_with_another_number_of_processes(checkpoints, inputs, tmp_path, written_by, distribution):
     place = tmp_path / "kept"

@@ -127,6 +127,23 @@ def test_sigterm_stops_after_a_step_with_a_checkpoint_to_resume_from(inputs, tmp
     assert [record["step"] for record in tracked if "loss" in record] == list(range(1, settings.steps + 1))
 
 
+def test_training_killed_between_checkpoints_by_time_gives_the_same_bytes(inputs, tmp_path, start):
+    # Too few steps for a checkpoint by their number. The first by time is due at once, the second only after 50 times its cost.
+    by_time = {"checkpoint_every": 100, "checkpoint_minutes": 1e-4, "steps": 12, "patience": 100}
+    settings = TrainConfig.model_validate({**SETTINGS.model_dump(), **by_time})
+    process = start(inputs, tmp_path / "killed", settings)
+    wait(process, tmp_path, "killed/cache/train/*.work/step-0000*")
+    assert kill(process)
+    (saved,) = tmp_path.glob("killed/cache/train/*.work/step-*")
+    assert 1 <= int(saved.name[-6:]) < settings.steps
+    # Not part of the identity: without checkpoints by time, the training resumes from this one.
+    without = TrainConfig.model_validate({**settings.model_dump(), "checkpoint_minutes": None})
+    student = train_once(inputs, tmp_path / "killed", without)
+    whole = train_once(inputs, tmp_path / "whole", without)
+    assert (student / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert curves(student) == curves(whole)
+
+
 def test_a_second_attempt_in_the_same_process_gives_the_same_bytes(uninterrupted, inputs, tmp_path, monkeypatch):
     """A step in a cluster repeats itself in place after a temporary failure."""
     step, failures = trainer.training_step, [3]

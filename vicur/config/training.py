@@ -80,6 +80,8 @@ class TrainingConfig(Section):
     """Save the weights with the ``best`` validation accuracy, or the ``last``."""
     checkpoint_every: int = Field(default=20, ge=1)
     """Steps between checkpoints."""
+    checkpoint_minutes: float = Field(default=10, ge=0)
+    """Minutes between further checkpoints, which take at most 2 % of the time; 0 or ``null`` for none by time."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Number of newest checkpoints to keep."""
     max_unhinted_share: float = Field(default=0.02, ge=0, le=1)
@@ -96,6 +98,12 @@ class TrainingConfig(Section):
     """Device: ``auto`` uses a GPU if there is one."""
     threads: int = Field(default=1, ge=0)
     """CPU threads of each training process; 0 for PyTorch's default. On few cores, parallel steps are faster than threads."""
+
+    @field_validator("checkpoint_minutes", mode="before")
+    @classmethod
+    def _null_is_off(cls, minutes: Any) -> Any:
+        # Kubeflow Pipelines cannot pass null to a step, so only 0 is stored.
+        return 0 if minutes is None else minutes
 
     @field_validator("per_method")
     @classmethod
@@ -119,9 +127,11 @@ class TrainingConfig(Section):
 
 
 _VLLM_RESOURCES = {"cache_gb", "url", "exchange", "patience"}
-# Settings that change memory, time or place but not the result.
+# Settings that change memory, time, place or checkpoints but not the result.
 _NOT_IN_IDENTITY: Any = {
-    **dict.fromkeys(("distribution", "micro_batch_size", "rollout_batch_size", "gradient_checkpointing"), True),
+    **dict.fromkeys(
+        ("distribution", "micro_batch_size", "rollout_batch_size", "gradient_checkpointing", "checkpoint_minutes"), True
+    ),
     "rollout": {"max_logprob_gap": True, "engine": _VLLM_RESOURCES},
     "teacher": {"engine": _VLLM_RESOURCES},
 }

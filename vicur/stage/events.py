@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 
@@ -55,7 +55,7 @@ class Events:
         self._held_back: str | None = None
 
     @classmethod
-    def from_environment(cls, stage: str) -> Events:
+    def from_environment(cls, stage: str) -> Self:
         """Create the events of ``stage``, written to the file in ``VICUR_EVENTS`` if that is set."""
         path = os.environ.get("VICUR_EVENTS")
         return cls(stage, Path(path) if path else None)

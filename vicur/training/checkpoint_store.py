@@ -17,7 +17,7 @@ from typing import Any
 
 from vicur.errors import VicurError
 from vicur.stage.runner import Context
-from vicur.storage.folders import new_folder
+from vicur.storage.folders import new_folder, sweep
 from vicur.storage.s3 import S3Folders, is_s3
 from vicur.tracking.records import flattened
 from vicur.training.checkpoint import CHECKSUMS, Checkpoint, read_checkpoint, write_checkpoint
@@ -75,6 +75,9 @@ class CheckpointStore:
         Raises:
             VicurError: if the checkpoints belong to another training, or there is none to fork from.
         """
+        for leftover in self.folder.glob(".step-*"):
+            # A killed process was writing it. A checkpoint by time may never be written under the same name again.
+            sweep(self.folder / leftover.name[1 : 1 + len("step-000000")])
         for where, checkpoint in self._intact():
             self._require_own(checkpoint, where)
             return checkpoint

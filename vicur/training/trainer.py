@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,13 @@ from vicur.training.checkpoint import (
     trained_weights,
 )
 from vicur.training.checkpoint_store import CheckpointStore
+from vicur.training.checkpoint_writer import CheckpointWriter
 from vicur.training.diagnostics import epoch_leakage
 from vicur.training.examples import PixelStore, TrainingExample, batch_rows
 from vicur.training.metrics import IN_EVERY_RECORD
 from vicur.training.state import TrainState
 from vicur.training.step import training_step
+from vicur.training.world import World
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +118,7 @@ def fit(
         VicurError: if the loss is not finite, the checkpoints belong to another training, or the training was stopped.
     """
     config, world = state.config, state.world
-    with StopFlag(stop) as stop_flag:
+    with StopFlag(stop) as stop_flag, CheckpointWriter(store.save, config.checkpoint_minutes) as writer:
         progress, best = _resume_or_start(state, validation, store, context)
         while progress.step < config.steps and progress.stale < config.patience:
             rows = [examples[n] for n in batch_rows(len(examples), config.batch_size, state.seed, progress.step)]
@@ -127,12 +129,13 @@ def fit(
             if last or progress.step % config.validate_every == 0:
                 best = _validate(state, validation, progress, best)
                 last = last or progress.stale >= config.patience
-            # Ranks receive the signal at different times, so they agree on whether to stop.
-            stopping = world.any(stop_flag.is_set)
-            if last or stopping or progress.step % config.checkpoint_every == 0:
-                _save(state, best, progress, store)
-                # Only steps that a checkpoint covers are logged: a killed training repeats the others, which would appear twice.
-                context.tracker.steps(progress.records, IN_EVERY_RECORD)
+            stopping, due = _agree(world, stopping=stop_flag.is_set, due=writer.is_due)
+            if last or stopping or due or progress.step % config.checkpoint_every == 0:
+                _save(state, best, progress, store, writer)
+            if last or stopping:
+                writer.wait()
+            # Only steps that a checkpoint covers are logged: a killed training repeats the others, which would appear twice.
+            context.tracker.steps(progress.records[: writer.last_step() + 1], IN_EVERY_RECORD)
             context.events.progress(progress.step, config.steps, _progress_line(progress))
             if stopping and not last:
                 raise stop_error(
@@ -171,19 +174,34 @@ def _resume_or_start(
     return progress, {} if checkpoint is None else dict(checkpoint.best)
 
 
-def _save(state: TrainState, best: dict[str, Tensor], progress: Progress, store: CheckpointStore) -> None:
+def _agree(world: World, *, stopping: bool, due: bool) -> tuple[bool, bool]:
+    """Return whether any rank is to stop, and whether rank 0 wants a checkpoint."""
+    # Ranks receive a signal at different times, and their clocks differ. One collective a step serves both.
+    answers = world.gather((stopping, due))
+    return any(stop for stop, _ in answers), answers[0][1]
+
+
+def _save(
+    state: TrainState, best: dict[str, Tensor], progress: Progress, store: CheckpointStore, writer: CheckpointWriter
+) -> None:
     world = state.world
+
+    def take() -> Checkpoint:
+        return Checkpoint(
+            # A copy, like all tensors: the training goes on while this is written. Records of earlier steps do not change.
+            progress=replace(progress, records=list(progress.records)),
+            identity=store.identity,
+            model=world.collect(trained_weights(state.student)),
+            best=best,
+            optimizer=optimizer_state(state.student, state.optimizer, world),
+            extra=world.collect(state.extra_state()),
+        )
+
     # All ranks take part in collecting sharded tensors; rank 0 writes.
-    checkpoint = Checkpoint(
-        progress=progress,
-        identity=store.identity,
-        model=world.collect(trained_weights(state.student)),
-        best=best,
-        optimizer=optimizer_state(state.student, state.optimizer, world),
-        extra=world.collect(state.extra_state()),
-    )
     if world.is_main:
-        store.save(checkpoint)
+        writer.write(take)
+    else:
+        take()
 
 
 def _validate(

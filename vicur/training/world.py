@@ -80,9 +80,6 @@ class World:
         distributed.broadcast_object_list(values, src=0)
         return values[0]
 
-    def any(self, flag: bool) -> bool:
-        return any(self.gather(flag))
-
     @torch.no_grad()
     def collect(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return full copies of (possibly sharded) tensors on the CPU of rank 0, and nothing on other ranks."""

@@ -104,14 +104,14 @@ class JobMonitor:
         return pods
 
     def _report(self, status: JobStatus) -> None:
-        """Report a status that is new, and an unchanged one every ten minutes."""
+        """Report a status that is new, and an unchanged one with the training's progress every ten minutes."""
         text = status.description
         if status.phase is Phase.QUEUED and (reason := self._queue_message()):
             text += f" ({reason})"
         previous, when = self._reported
         if text != previous or time.monotonic() - when > _REPEAT_SECONDS:
             self._reported = text, time.monotonic()
-            self.report(text)
+            self.report(f"{text}: {status.progress}" if status.progress else text)
 
     def _queue_message(self) -> str:
         """Return Kueue's latest reason for not admitting the job."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vicur.cluster.jobs.failures import WRONG_INPUT
+from vicur.cluster.jobs.progress import NodeEvents
 from vicur.cluster.jobs.task import NodeTask
 from vicur.cluster.jobs.transfer import download_inputs, upload_student
 from vicur.config.tracking import TrackingConfig
@@ -17,7 +18,6 @@ from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.processes.machines import Machines
 from vicur.processes.signals import EXIT_CODE, StopOnSigterm
-from vicur.stage.events import Events
 from vicur.stage.runner import execute, stage_identity, stage_key
 from vicur.stage.session import session_from_environment
 from vicur.stage.table import STAGES
@@ -62,8 +62,8 @@ def _train(task: NodeTask) -> None:
             return
         session = session_from_environment(task.seed, tracking, task.checkpoints)
         student = folder / "student"
-        events = Events.from_environment(task.label)
-        summary = execute(STAGES["train"].reference, section, inputs, student, session, events=events)
+        with NodeEvents.from_environment(task.label) as events:
+            summary = execute(STAGES["train"].reference, section, inputs, student, session, events=events)
         with StopOnSigterm():
             upload_student(f"{task.checkpoints}/{stage_key(identity)}", student, summary.model_dump(mode="json"))
 

@@ -24,10 +24,11 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class JobStatus:
-    """Phase of a job, with a description for people."""
+    """Phase of a job, with a description for people. ``progress`` is that of the training, if the job has it."""
 
     phase: Phase
     description: str
+    progress: str = ""
 
 
 def job_status(job: Json, pods: Sequence[Json], nodes: int, queue: str) -> JobStatus:
@@ -47,7 +48,27 @@ def job_status(job: Json, pods: Sequence[Json], nodes: int, queue: str) -> JobSt
             f"{running} of {nodes} node{'s are' if nodes > 1 else ' is'} running"
             + (f" ({reasons})" if reasons else ""),
         )
-    return JobStatus(Phase.RUNNING, f"all {nodes} nodes are running" if nodes > 1 else "the node is running")
+    description = f"all {nodes} nodes are running" if nodes > 1 else "the node is running"
+    return JobStatus(Phase.RUNNING, description, training_progress(job))
+
+
+def training_progress(job: Json) -> str:
+    """Return the progress in a job's ``status.trainerStatus``, which Kubeflow Trainer has from 2.2 on with a feature gate; else ``""``."""
+    status = job.get("status", {}).get("trainerStatus") or {}
+    metrics = {each["name"]: each["value"] for each in status.get("metrics") or ()}
+    parts = []
+    if "step" in metrics and "steps" in metrics:
+        parts.append(f"step {metrics['step']} of {metrics['steps']}")
+    if (percentage := status.get("progressPercentage")) is not None:
+        parts.append(f"{percentage} %")
+    if (seconds := status.get("estimatedRemainingSeconds")) is not None:
+        parts.append(f"about {_duration(seconds)} left")
+    return ", ".join(parts)
+
+
+def _duration(seconds: int) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def conditions(job: Json) -> dict[str, Json]:
