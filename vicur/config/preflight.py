@@ -63,6 +63,8 @@ class PreflightConfig(Section):
     """The nodes of a training."""
     steps: tuple[StepRequest, ...] = ()
     """Requests of the steps' pods, which must fit the nodes, the quotas and the queue."""
+    sized_for_tiny: bool = False
+    """Whether the steps have the resources of a run of the tiny model, although another one is trained."""
     autoscaled: bool = False
     """Set if the cluster adds nodes on demand, so that a step may fit none of those that exist now."""
     trainer: bool = False

@@ -58,6 +58,11 @@ def ignored_sizes(cluster: ClusterConfig) -> str:
     return f"cluster.{unused}" if getattr(cluster, unused) != StepResources() else ""
 
 
+def is_sized_for_tiny(config: _Config) -> bool:
+    """Return whether a run of another base has the resources of one of the tiny base, as in a package whose form names another student."""
+    return not _is_tiny(config) and not config.cluster.gpu_count and config.cluster.cpu_steps == _TINY_MODEL_STEPS
+
+
 def _is_tiny(config: _Config) -> bool:
     # With GPUs a package is made for a form in which the student is chosen later, so only runs without any are sized by the tiny base.
     teachers = [cell.training.effective.teacher for cell in config.cells()]

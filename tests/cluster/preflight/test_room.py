@@ -13,9 +13,11 @@ from vicur.cluster.preflight import needs_of
 from vicur.cluster.preflight.checks.queue import queue
 from vicur.cluster.preflight.checks.quota import limits, quota
 from vicur.cluster.preflight.checks.step_sizes import step_sizes
+from vicur.cluster.request import Request, resolved
 from vicur.config.preflight import PreflightConfig
 from vicur.config.run import RunConfig
 from vicur.config.schema import names
+from vicur.config.sizes import sized
 
 
 def needs(cluster: dict[str, Any] | None = None, **values: Any) -> PreflightConfig:
@@ -60,6 +62,22 @@ def test_a_step_that_fits_no_node_is_named_with_the_numbers_and_the_setting(kube
     )
     # The other steps fit.
     assert "prepare" not in finding.message
+
+
+@pytest.mark.usefixtures("kubernetes")
+def test_another_student_in_the_form_of_a_tiny_package_is_a_warning() -> None:
+    compiled = sized(RunConfig.model_validate({"cluster": {"gpu_count": 0}}))
+    asked = Request.model_validate({"student": "/models/2B", "gpu_type": "nvidia.com/gpu", "image": "vicur"})
+    run = resolved(compiled.model_dump(mode="json", exclude_none=True), asked)
+    assert_finding(sizes(needs_of(run)), "warning", "only the resources that the tiny model needs", "base.path")
+    assert_finding(sizes(needs_of(compiled)), "ok")
+    assert_finding(sizes(needs(**LARGE)), "ok")
+
+
+def test_pods_of_many_nodes_are_not_listed(kubernetes: KubernetesDouble) -> None:
+    kubernetes.nodes = [node(f"n{number}", gpus=0, cpu="2", memory="4Gi") for number in range(31)]
+    assert_finding(sizes(needs()), "ok")
+    assert kubernetes.requests == [("list", "", "nodes")]
 
 
 def test_pods_that_keep_running_take_room_and_others_only_for_a_while(kubernetes: KubernetesDouble) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from vicur.cluster.preflight.requests import step_requests
 from vicur.config.model_address import ClaimAddress, model_address, mounted
 from vicur.config.preflight import PreflightConfig
+from vicur.config.sizes import is_sized_for_tiny
 from vicur.config.validation import validated
 from vicur.stage.table import PipelineConfig
 
@@ -18,6 +19,7 @@ def needs_of(config: PipelineConfig) -> PreflightConfig:
         "namespace": cluster.namespace,
         "trainer": cluster.launches_job,
         "steps": step_requests(config),
+        "sized_for_tiny": is_sized_for_tiny(config),
         "autoscaled": cluster.autoscaled,
         "endpoints": cluster.endpoints,
         "queue": cluster.queue or None,

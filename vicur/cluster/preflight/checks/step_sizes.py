@@ -27,6 +27,8 @@ from vicur.config.preflight import PreflightConfig, StepRequest
 if TYPE_CHECKING:
     from kubernetes.client import CoreV1Api
 
+_FEW = 30
+"""Nodes up to which their pods count. On more, listing all pods takes longer than a check may, and room is found more easily."""
 _ENDED = "status.phase!=Succeeded,status.phase!=Failed"
 
 
@@ -72,7 +74,7 @@ def step_sizes(connection: ClusterConnection, needs: PreflightConfig) -> Finding
     api = CoreV1Api(connection.api())
     try:
         nodes = list_all(connection, api.list_node)
-        pods = _running_pods(connection, api, needs.namespace)
+        pods = _running_pods(connection, api, needs.namespace) if len(nodes) <= _FEW else []
     except ApiException as error:
         if error.status == 403:
             return Finding(
@@ -87,6 +89,12 @@ def step_sizes(connection: ClusterConnection, needs: PreflightConfig) -> Finding
 def check_rooms(needs: PreflightConfig, rooms: Sequence[Room]) -> Finding:
     """Check that each step fits one of the nodes."""
     findings = [finding for step in needs.steps if (finding := _fit(step, rooms, needs.autoscaled)) is not None]
+    if not findings and needs.sized_for_tiny:
+        return Finding(
+            "warning",
+            f"each step fits a node, but has only the resources that the tiny model needs ({_largest(needs)})",
+            "Compile a package for this base model (base.path), or with cluster.cpu_steps.memory and cluster.cpu_steps.cpu set.",
+        )
     if not findings:
         return Finding("ok", f"each step fits a node ({_largest(needs)})")
     worst: Status = "failed" if any(each.status == "failed" for each in findings) else "warning"
