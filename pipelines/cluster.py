@@ -66,12 +66,13 @@ def cluster_pipeline(code_versions: Mapping[str, str], preset: RunConfig) -> Gra
         """Distil a vision-language student on policy with visual cues, evaluate it against its base and register it.
 
         Args:
-            student: Checkpoint that students start from: a folder below /models, or tiny for the one in the image.
-            teacher: Another checkpoint as the teacher, with the student's vocabulary. Empty: the method's own.
+            student: Checkpoint that students start from: hf://owner/name@COMMIT, s3://bucket/prefix, pvc://CLAIM/path, a folder below
+                /models, or tiny for the one in the image. The run stages a model that it names by an address.
+            teacher: Another checkpoint as the teacher, with the student's vocabulary, in the same forms. Empty: the method's own.
             methods: Methods to train a student with, side by side: opsd, opsd-cue, opsd-recovery, vicur, opd, opd-vicur, grpo, sft. The
                 best on validation is registered.
-            dataset: The dataset: <md5>.dir@s3://bucket/dvc (a hash and DVC's remote), s3://bucket/folder, /mnt/folder or digit-scenes.
-                Empty: the preset's.
+            dataset: The dataset: <md5>.dir@s3://bucket/dvc (a hash and DVC's remote), s3://bucket/folder,
+                pvc://CLAIM/folder, /mnt/folder or digit-scenes. Empty: the preset's.
             cue_provider: Source of the visual cues: annotation, pixels or endpoint.
             cue_endpoint: Address of the cue model, for the provider endpoint. Its name goes to overrides: {"cues.provider.model": "qwen"}.
             splits: Held-out splits of the dataset to evaluate on. The split test is required.

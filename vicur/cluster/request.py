@@ -11,6 +11,7 @@ from vicur.config.cluster import ClusterConfig, Toleration
 from vicur.config.dataset_reference import dataset_reference
 from vicur.config.loading import put, turn
 from vicur.config.methods import METHODS, method_named
+from vicur.config.model_address import ClaimAddress, model_address, mounted
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
 from vicur.config.validation import validated
@@ -127,6 +128,7 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
         put(values, name, request.overrides[name], f"overrides, {name}")
     config: RunConfig = validated(RunConfig, values, "the run's parameters")
     _require_pool_as_compiled(compiled.cluster, config)
+    _require_volumes(config)
     return config
 
 
@@ -158,6 +160,15 @@ def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> Non
             where="gpu_count",
             remedy=f"Compile it with cluster.gpu_count={requested}.",
         )
+
+
+def _require_volumes(config: RunConfig) -> None:
+    # Pods mount the claims that the package was compiled with.
+    models = [config.base.model_paths(), *(cell.training.model_paths() for cell in config.cells())]
+    for path in (path for paths in models for path in paths.values()):
+        address = model_address(path)
+        if isinstance(address, ClaimAddress):
+            mounted(address, config.cluster.mounts)
 
 
 def _settings(request: Request) -> dict[str, Any]:
