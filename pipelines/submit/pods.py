@@ -26,6 +26,7 @@ class FailedPod:
 
     name: str
     namespace: str
+    task: str  # value of the label vicur.dev/task; empty for a driver
     reason: str  # in one word, such as OOMKilled or Evicted; may be empty
     message: str  # Kubernetes' description; may be empty
     code: int | None
@@ -49,11 +50,12 @@ class RunInCluster:
         self._run_id, self._namespaces = run_id, namespaces
         self._connection = connection or ClusterConnection()
 
-    def failed_pods(self, task: str, nodes: Sequence[str] = ()) -> list[FailedPod]:
-        """Return the failed pods of a step, the last one first: those of ``nodes``, or else all with the label ``task``."""
+    def failed_pods(self, task: str = "", nodes: Sequence[str] = ()) -> list[FailedPod]:
+        """Return failed pods, the last one first: those of ``nodes``, or else of the step with the label ``task``, or else of any step."""
         found = [(space, pod) for space in self._namespaces for pod in self._pods(space)]
         mine = [each for each in found if (each[1]["metadata"].get("annotations") or {}).get(_NODE) in nodes]
-        mine = mine or [each for each in found if (each[1]["metadata"].get("labels") or {}).get(TASK) == task]
+        if not mine and (task or not nodes):
+            mine = [each for each in found if (own := _task(each[1])) and task in (own, "")]
         failed = [(space, pod) for space, pod in mine if _has_failed(pod)]
         failed.sort(key=lambda each: str(each[1]["metadata"].get("creationTimestamp") or ""), reverse=True)
         return [self._failed_pod(space, pod) for space, pod in failed]
@@ -73,6 +75,12 @@ class RunInCluster:
             for found in (listed or {}).get("items") or ():
                 return dict(found)
         return None
+
+    def node_message(self, nodes: Sequence[str]) -> str:
+        """Return Argo's message on the last of a step's pods, such as ``pod deleted``, also after the pod is gone; empty if unknown."""
+        known = ((self.workflow() or {}).get("status") or {}).get("nodes") or {}
+        messages = (str((known.get(node) or {}).get("message") or "") for node in nodes)
+        return next(filter(None, messages), "")
 
     def is_compressed(self) -> bool | None:
         """Return whether Argo has compressed the workflow's status, so that KFP cannot read it; ``None`` if that is unknown."""
@@ -103,6 +111,7 @@ class RunInCluster:
         return FailedPod(
             name,
             space,
+            _task(pod),
             status.get("reason") or terminated.get("reason") or "",
             status.get("message") or terminated.get("message") or "",
             terminated.get("exitCode"),
@@ -133,6 +142,10 @@ class RunInCluster:
             return self._connection.call(method, *arguments, **named)
         except (NoClusterError, ApiException):
             return None
+
+
+def _task(pod: Json) -> str:
+    return str((pod["metadata"].get("labels") or {}).get(TASK, ""))
 
 
 def _has_failed(pod: Json) -> bool:

@@ -31,25 +31,25 @@ def reasons(server: Server, run_id: str, ending: Ending, cluster: RunInCluster |
     """Return lines that say why a run failed, and the commands that show more."""
     cluster = cluster or RunInCluster(run_id, namespaces_of(server))
     if not ending.failed:
-        return _workflow_lines(server, run_id, cluster, started=ending.started)
+        return list(_lines_without_step(server, run_id, ending, cluster))
     lines = []
     for failed in ending.failed[:_MOST_STEPS]:
         step = ending.steps.get(failed.task) or PackagedStep(failed.task, "", "", has_gpus=False)
-        lines += _step_lines(server, run_id, failed, step, cluster)
+        pods = cluster.failed_pods(step.label, failed.nodes) if failed.nodes or step.label else []
+        message = "" if pods else cluster.node_message(failed.nodes)
+        lines += _step_lines(server, run_id, failed, step, pods[0] if pods else None, message)
     if len(ending.failed) > _MOST_STEPS:
         lines.append(f"{len(ending.failed) - _MOST_STEPS} more steps failed.")
     return lines
 
 
 def _step_lines(
-    server: Server, run_id: str, failed: FailedStep, step: PackagedStep, cluster: RunInCluster
+    server: Server, run_id: str, failed: FailedStep, step: PackagedStep, pod: FailedPod | None, message: str = ""
 ) -> Iterator[str]:
-    pods = cluster.failed_pods(step.label if failed.started else "", failed.nodes)
-    pod = pods[0] if pods else None
     log = (pod.log if pod else "") or _kept_log(server, run_id, failed.nodes)
-    yield f"{failed.label} failed{_ending_of(pod)}:"
+    yield f"{failed.label} failed{_ending_of(pod, message)}:"
     yield from (f"  {line}" for line in error_lines(log) or ["No log of it is available."])
-    if memory := _memory(pod, log, step):
+    if memory := _memory(pod, log, step, certain=_OUT_OF_MEMORY in (pod.reason if pod else message)):
         yield f"  {memory}"
     yield f"  Its log: {_command(server, run_id, failed, step, pod)}"
 
@@ -59,17 +59,19 @@ def _kept_log(server: Server, run_id: str, nodes: Sequence[str]) -> str:
     return next((log for log in logs if log), "")
 
 
-def _ending_of(pod: FailedPod | None) -> str:
-    if pod is None or not pod.reason or pod.reason == "Error":
+def _ending_of(pod: FailedPod | None, message: str) -> str:
+    if pod is None:
+        # Argo's "Error (exit code 2)" adds nothing to the log.
+        return "" if not message or message.startswith("Error (exit code") else f" ({redacted(message)})"
+    if not pod.reason or pod.reason == "Error":
         return ""
     # A message of Kubernetes may quote a command line.
     message = f": {redacted(pod.message)}" if pod.message else ""
     return f" ({pod.reason}{message})"
 
 
-def _memory(pod: FailedPod | None, log: str, step: PackagedStep) -> str:
+def _memory(pod: FailedPod | None, log: str, step: PackagedStep, *, certain: bool) -> str:
     """Return what to do if a step's process was killed for lack of memory; empty if it was not."""
-    certain = pod is not None and pod.reason == _OUT_OF_MEMORY
     if not certain and not was_killed(log) and not (pod is not None and pod.code == _KILLED):
         return ""
     limit = (pod.memory if pod else "") or step.memory
@@ -102,15 +104,23 @@ def _command(server: Server, run_id: str, failed: FailedStep, step: PackagedStep
     return f"kubectl logs -n {space} -l '{RUN_LABEL}={run_id},!{TASK}' -c main --tail={_LINES} --prefix"
 
 
-def _workflow_lines(server: Server, run_id: str, cluster: RunInCluster, *, started: bool) -> list[str]:
-    """Return the workflow's own message, for a run of which no step is known to have failed."""
-    lines = [] if started else ["No step of it has started."]
-    workflow = cluster.workflow()
-    messages = _messages(workflow or {})
-    if messages:
-        return [*lines, *(f"The workflow's message: {redacted(message)}" for message in messages)]
-    command = f"kubectl get workflows.argoproj.io -n {server.pods_in} -l {RUN_LABEL}={run_id} -o yaml | grep message"
-    return [*lines, f"Kubeflow Pipelines gives no reason. The workflow's messages: {command}"]
+def _lines_without_step(server: Server, run_id: str, ending: Ending, cluster: RunInCluster) -> Iterator[str]:
+    """Yield the reason of a failure if the server knows no failed step: from the last failed pod, or the workflow's own message."""
+    # The server may have stopped reporting steps before one failed.
+    for pod in cluster.failed_pods()[:1] if ending.started else ():
+        steps = [step for step in ending.steps.values() if step.label == pod.task]
+        step = steps[0] if steps else PackagedStep(pod.task, pod.task, "", has_gpus=False)
+        yield from _step_lines(server, run_id, FailedStep(pod.task, step.name, ()), step, pod)
+        return
+    if not ending.started:
+        yield "No step of it has started."
+    messages = _messages(cluster.workflow() or {})
+    yield from (f"The workflow's message: {redacted(message)}" for message in messages)
+    if not messages:
+        command = (
+            f"kubectl get workflows.argoproj.io -n {server.pods_in} -l {RUN_LABEL}={run_id} -o yaml | grep message"
+        )
+        yield f"Kubeflow Pipelines gives no reason. The workflow's messages: {command}"
 
 
 def _messages(workflow: Mapping[str, Any]) -> list[str]:

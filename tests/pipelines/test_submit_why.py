@@ -176,6 +176,26 @@ def test_a_pod_that_is_gone_leaves_the_log_that_the_server_keeps(kfp, submit, cl
     assert PODS in cluster.requests
 
 
+@pytest.mark.parametrize(
+    ("message", "ending", "advice"),
+    [
+        ("pod deleted", " (pod deleted)", ""),
+        ("OOMKilled (exit code 137)", " (OOMKilled (exit code 137))", "It ran out of memory (limit: "),
+        ("Error (exit code 2)", "", ""),
+    ],
+)
+def test_argo_remembers_the_end_of_a_pod_that_is_gone(
+    kfp, submit, cluster, message: str, ending: str, advice: str
+) -> None:
+    kfp.script = [("FAILED", [FAILED])]
+    nodes = {node_id(FAILED.path + ".executor(0)"): {"phase": "Failed", "message": message}}
+    cluster.lists[WORKFLOWS] = [{"metadata": {"labels": labels()}, "status": {"nodes": nodes}}]
+    output = submit("--pipeline", "cluster", start=False).output
+    assert f"extract failed{ending}:\n" in output
+    assert ("memory" in output) == bool(advice)
+    assert advice in output
+
+
 def test_a_cluster_that_refuses_is_as_good_as_none(kfp, submit, cluster) -> None:
     cluster.forbidden |= {PODS, WORKFLOWS}
     kfp.script = [("FAILED", [FAILED])]
@@ -194,6 +214,17 @@ def test_a_run_that_failed_before_any_pod_has_the_workflows_message(kfp, submit,
     result = submit()
     assert result.code == 1
     assert result.output.splitlines()[-2:] == ["No step of it has started.", f"The workflow's message: {message}"]
+
+
+def test_a_failed_step_that_the_server_did_not_report_is_found_in_kubernetes(kfp, submit, cluster) -> None:
+    kfp.script = [("FAILED", [node("train", "RUNNING", 4, iteration=0)])]
+    cluster.lists[PODS] = [pod("evaluate-1", labels("evaluate")), pod("driver", {"pipeline/runid": "run-1"})]
+    cluster.logs["evaluate-1"] = "Error: no such split\n"
+    output = submit().output
+    assert "The server did not report the end of train vicur" in output
+    assert output.endswith(
+        "evaluate failed:\n  Error: no such split\n  Its log: kubectl logs -n kubeflow evaluate-1 -c main --tail=40\n"
+    )
 
 
 def test_without_kubernetes_the_command_for_the_workflows_message_is_printed(kfp, submit) -> None:

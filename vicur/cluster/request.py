@@ -12,6 +12,7 @@ from vicur.config.cluster import ClusterConfig, Toleration
 from vicur.config.dataset_reference import dataset_reference
 from vicur.config.loading import put, turn
 from vicur.config.methods import METHODS, method_named
+from vicur.config.model_address import ClaimAddress, model_address, mounted
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
 from vicur.config.sources import Sources
@@ -91,8 +92,8 @@ class Request(Section):
     cue_provider: str = ""
     """Source of the visual cues: `annotation`, `pixels` or `endpoint`."""
     data_source: str = Field(default="", validation_alias=_also("data_source"))
-    """The dataset: `<md5>.dir@s3://bucket/dvc` (a hash and DVC's remote), `s3://bucket/folder`, `/mnt/folder` or `digit-scenes`. Empty:
-    the preset's."""
+    """The dataset: `<md5>.dir@s3://bucket/dvc` (a hash and DVC's remote), `s3://bucket/folder`, `pvc://CLAIM/folder`, `/mnt/folder` or
+    `digit-scenes`. Empty: the preset's."""
     data_splits: tuple[str, ...] = Field(default=(), validation_alias=_also("data_splits"))
     """Held-out splits that base and students are evaluated on. The split `test` is required."""
     gpu_count: int | None = None
@@ -198,6 +199,7 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
     except VicurError as error:
         raise _in_words_of_the_form(error) from error
     _require_pool_as_compiled(compiled.cluster, config)
+    _require_volumes(config)
     return config
 
 
@@ -253,6 +255,15 @@ def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> Non
             where="gpu_count",
             remedy=f"Compile it with cluster.gpu_count={requested}.",
         )
+
+
+def _require_volumes(config: RunConfig) -> None:
+    # Pods mount the claims that the package was compiled with.
+    models = [config.base.model_paths(), *(cell.training.model_paths() for cell in config.cells())]
+    for path in (path for paths in models for path in paths.values()):
+        address = model_address(path)
+        if isinstance(address, ClaimAddress):
+            mounted(address, config.cluster.mounts)
 
 
 def _settings(request: Request) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from vicur.cluster.connection import NoClusterError
 from vicur.cluster.preflight.check import Finding, Target
-from vicur.cluster.preflight.elsewhere import unless_only_in_cluster, variables_of_steps
+from vicur.cluster.preflight.elsewhere import UnreadableError, unless_only_in_cluster, variables_of_steps
 from vicur.cluster.preflight.registry import check
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
@@ -38,6 +38,8 @@ def _shared_tracking(target: Target) -> Finding:
         address = variables_of_steps(target).get(_URI)
     except NoClusterError:
         return finding
+    except UnreadableError as error:
+        return Finding("warning", error.problem, error.remedy)
     if not address:
         return Finding(
             "failed",
