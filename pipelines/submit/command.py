@@ -195,9 +195,12 @@ def _package(
 
 
 def _values(package: Package, parameters: list[str] | None) -> dict:
+    from vicur_pipelines.submit.check import require_valid
     from vicur_pipelines.submit.parameters import run_parameters
 
-    return run_parameters(parameters or (), package.parameters)
+    values = run_parameters(parameters or (), package.parameters)
+    require_valid(package, values, parameters or ())
+    return values
 
 
 def _start(
