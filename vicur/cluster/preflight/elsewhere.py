@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from vicur.cluster.connection import NoClusterError
 from vicur.cluster.preflight.check import Finding, Target
 from vicur.errors import VicurError
 
+_ENDPOINT = "AWS_ENDPOINT_URL_S3"
 _CHECKED_LATER = "The run's first step checks it."
 
 
@@ -51,6 +53,18 @@ def _resolves(host: str) -> bool:
     except (OSError, UnicodeError):
         return False
     return True
+
+
+def unless_only_steps_know_the_store(target: Target, address: str, check: Callable[[], Finding]) -> Finding:
+    """Check an S3 address, or warn if only the steps have the address of its store, from their ConfigMap."""
+    inside = variable_of_steps(target, _ENDPOINT) if is_elsewhere(target) and not os.environ.get(_ENDPOINT) else ""
+    if not inside:
+        return check()
+    return Finding(
+        "warning",
+        f"{address} cannot be checked from here: steps reach the store at {inside}, from the ConfigMap {target.needs.endpoints}",
+        f"{_CHECKED_LATER} To check it from here, forward its port and set {_ENDPOINT} and its credentials.",
+    )
 
 
 def variable_of_steps(target: Target, name: str) -> str:

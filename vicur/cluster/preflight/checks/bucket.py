@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 
 from vicur.cluster.preflight.check import Finding, Target
-from vicur.cluster.preflight.elsewhere import is_elsewhere, variable_of_steps
+from vicur.cluster.preflight.elsewhere import unless_only_steps_know_the_store
 from vicur.cluster.preflight.registry import check
 from vicur.storage.s3 import error_code, remedy_for, s3_client, split_address
 
 PROBE = ".vicur-preflight"
 """Folder of the probe objects. Anything left in it can be deleted."""
-_ENDPOINT = "AWS_ENDPOINT_URL_S3"
 _BODY = b"vicur preflight"
 _SET_CHECKPOINTS = "Set checkpoints to s3://bucket/prefix"
 
@@ -35,15 +33,7 @@ def _no_bucket(target: Target) -> Finding:
 
 @check("bucket {}", topic="services", each=lambda target: target.needs.buckets)
 def _bucket(target: Target, address: str) -> Finding:
-    # A store in the cluster, which this machine has no address of.
-    inside = variable_of_steps(target, _ENDPOINT) if is_elsewhere(target) and not os.environ.get(_ENDPOINT) else ""
-    if inside:
-        return Finding(
-            "warning",
-            f"{address} cannot be checked from here: steps reach the store at {inside}, from the ConfigMap {target.needs.endpoints}",
-            f"The run's first step checks it. To check it from here, forward its port and set {_ENDPOINT} and its credentials.",
-        )
-    return bucket(address)
+    return unless_only_steps_know_the_store(target, address, lambda: bucket(address))
 
 
 def bucket(address: str) -> Finding:
