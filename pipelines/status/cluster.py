@@ -81,7 +81,7 @@ class ClusterState:
         try:
             queue = self._connection.call(api.get_cluster_custom_object, KUEUE.name, version, "clusterqueues", name)
         except ApiException:
-            # Cluster-wide objects need a right of their own.
+            # Cluster-wide objects need another right.
             return ()
         return usage_texts(queue)
 

@@ -46,7 +46,7 @@ def iteration_of(
 
 def _in_iteration(iteration: str, name: str) -> Iterator[str]:
     """Yield the ids that a task in an iteration of a loop may be followed by."""
-    # On a stock installation each node may be retried, and its attempts are nodes of their own.
+    # On a stock installation each node may be retried, and each attempt is another node.
     for item in _attempted(iteration, ".iteration-item"):
         for own in _attempted(item, f".{name}"):
             yield own

@@ -76,6 +76,12 @@ class RunInCluster:
                 return dict(found)
         return None
 
+    def node_message(self, nodes: Sequence[str]) -> str:
+        """Return Argo's message on the last of a step's pods, such as ``pod deleted``, also after the pod is gone; empty if unknown."""
+        known = ((self.workflow() or {}).get("status") or {}).get("nodes") or {}
+        messages = (str((known.get(node) or {}).get("message") or "") for node in nodes)
+        return next(filter(None, messages), "")
+
     def is_compressed(self) -> bool | None:
         """Return whether Argo has compressed the workflow's status, so that KFP cannot read it; ``None`` if that is unknown."""
         workflow = self.workflow()

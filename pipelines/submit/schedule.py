@@ -61,7 +61,7 @@ def create(server: Server, version: Version, recurring: Recurring) -> str:
     body = kfp_server_api.V2beta1RecurringRun(
         display_name=recurring.name,
         experiment_id=experiment_id(server, recurring.experiment),
-        # Pinned: otherwise each run would take the latest version, also one that somebody else uploads. Without plugins_input, with which
+        # Pinned: otherwise each run would take the latest version, including those of other users. Without plugins_input, with which
         # KFP 2.17.0 loses the parameters of a pinned version.
         pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 _CHECK_SECONDS = 60.0
-"""Time without news after which Kubernetes is asked, and between two such questions."""
+"""Time without news after which Kubernetes is queried, and between two such queries."""
 _IDLE_SECONDS = 180.0
 """Time without news after which something is wrong if no pod runs. KFP starts the next pod within half a minute."""
 _BUSY_SECONDS = 1800.0
@@ -19,25 +19,25 @@ _BUSY_SECONDS = 1800.0
 class Silence:
     """Time since a server last reported something new. Its message is returned once.
 
-    ``is_compressed`` asks Kubernetes whether the status of the run's workflow is compressed, and returns ``None`` if it cannot tell.
+    ``is_compressed`` returns whether the status of the run's workflow is compressed, or ``None`` if Kubernetes is not available.
     """
 
     def __init__(self, is_compressed: Callable[[], bool | None] = lambda: None) -> None:
         self._is_compressed = is_compressed
-        self._since = self._asked = time.monotonic()
+        self._since = self._queried = time.monotonic()
         self._said = False
 
     def message(self, *, changed: bool, pod_runs: bool) -> str:
-        """Return what to tell the user after a request; empty if there is nothing to tell."""
+        """Return the message to print after a request; usually empty."""
         now = time.monotonic()
         if changed:
-            self._since = self._asked = now
+            self._since = self._queried = now
         if self._said or changed:
             return ""
         seconds = now - self._since
         certain = False
-        if now - self._asked >= _CHECK_SECONDS:
-            self._asked = now
+        if now - self._queried >= _CHECK_SECONDS:
+            self._queried = now
             certain = bool(self._is_compressed())
         if not certain and seconds < (_BUSY_SECONDS if pod_runs else _IDLE_SECONDS):
             return ""

@@ -36,19 +36,20 @@ def reasons(server: Server, run_id: str, ending: Ending, cluster: RunInCluster |
     for failed in ending.failed[:_MOST_STEPS]:
         step = ending.steps.get(failed.task) or PackagedStep(failed.task, "", "", has_gpus=False)
         pods = cluster.failed_pods(step.label, failed.nodes) if failed.nodes or step.label else []
-        lines += _step_lines(server, run_id, failed, step, pods[0] if pods else None)
+        message = "" if pods else cluster.node_message(failed.nodes)
+        lines += _step_lines(server, run_id, failed, step, pods[0] if pods else None, message)
     if len(ending.failed) > _MOST_STEPS:
         lines.append(f"{len(ending.failed) - _MOST_STEPS} more steps failed.")
     return lines
 
 
 def _step_lines(
-    server: Server, run_id: str, failed: FailedStep, step: PackagedStep, pod: FailedPod | None
+    server: Server, run_id: str, failed: FailedStep, step: PackagedStep, pod: FailedPod | None, message: str = ""
 ) -> Iterator[str]:
     log = (pod.log if pod else "") or _kept_log(server, run_id, failed.nodes)
-    yield f"{failed.label} failed{_ending_of(pod)}:"
+    yield f"{failed.label} failed{_ending_of(pod, message)}:"
     yield from (f"  {line}" for line in error_lines(log) or ["No log of it is available."])
-    if memory := _memory(pod, log, step):
+    if memory := _memory(pod, log, step, certain=_OUT_OF_MEMORY in (pod.reason if pod else message)):
         yield f"  {memory}"
     yield f"  Its log: {_command(server, run_id, failed, step, pod)}"
 
@@ -58,17 +59,19 @@ def _kept_log(server: Server, run_id: str, nodes: Sequence[str]) -> str:
     return next((log for log in logs if log), "")
 
 
-def _ending_of(pod: FailedPod | None) -> str:
-    if pod is None or not pod.reason or pod.reason == "Error":
+def _ending_of(pod: FailedPod | None, message: str) -> str:
+    if pod is None:
+        # Argo's "Error (exit code 2)" adds nothing to the log.
+        return "" if not message or message.startswith("Error (exit code") else f" ({redacted(message)})"
+    if not pod.reason or pod.reason == "Error":
         return ""
     # A message of Kubernetes may quote a command line.
     message = f": {redacted(pod.message)}" if pod.message else ""
     return f" ({pod.reason}{message})"
 
 
-def _memory(pod: FailedPod | None, log: str, step: PackagedStep) -> str:
+def _memory(pod: FailedPod | None, log: str, step: PackagedStep, *, certain: bool) -> str:
     """Return what to do if a step's process was killed for lack of memory; empty if it was not."""
-    certain = pod is not None and pod.reason == _OUT_OF_MEMORY
     if not certain and not was_killed(log) and not (pod is not None and pod.code == _KILLED):
         return ""
     limit = (pod.memory if pod else "") or step.memory

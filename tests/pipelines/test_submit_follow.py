@@ -178,7 +178,7 @@ def test_a_run_that_was_terminated_before_it_was_followed_is_recognized(kfp, sub
 
 
 def test_steps_of_unknown_end_are_not_failed_and_the_verdict_is_the_runs_state(kfp, submit) -> None:
-    """Above 1 MiB of workflow status the tasks stay as they were, though the run goes on."""
+    """Above 1 MiB of workflow status the tasks stay as they were, though the run continues."""
     submit("--no-follow")
     frozen = recorded("run-frozen")
     kfp.answers["run-1"] = {**frozen, "state": "SUCCEEDED"}

@@ -176,6 +176,26 @@ def test_a_pod_that_is_gone_leaves_the_log_that_the_server_keeps(kfp, submit, cl
     assert PODS in cluster.requests
 
 
+@pytest.mark.parametrize(
+    ("message", "ending", "advice"),
+    [
+        ("pod deleted", " (pod deleted)", ""),
+        ("OOMKilled (exit code 137)", " (OOMKilled (exit code 137))", "It ran out of memory (limit: "),
+        ("Error (exit code 2)", "", ""),
+    ],
+)
+def test_argo_remembers_the_end_of_a_pod_that_is_gone(
+    kfp, submit, cluster, message: str, ending: str, advice: str
+) -> None:
+    kfp.script = [("FAILED", [FAILED])]
+    nodes = {node_id(FAILED.path + ".executor(0)"): {"phase": "Failed", "message": message}}
+    cluster.lists[WORKFLOWS] = [{"metadata": {"labels": labels()}, "status": {"nodes": nodes}}]
+    output = submit("--pipeline", "cluster", start=False).output
+    assert f"extract failed{ending}:\n" in output
+    assert ("memory" in output) == bool(advice)
+    assert advice in output
+
+
 def test_a_cluster_that_refuses_is_as_good_as_none(kfp, submit, cluster) -> None:
     cluster.forbidden |= {PODS, WORKFLOWS}
     kfp.script = [("FAILED", [FAILED])]

@@ -24,7 +24,8 @@ _TRUTH = re.compile(
 )
 _ANY_TRUTH = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
 _NAME = re.compile(
-    r"(?:m ?(?=∠)|angle |point |side |segment )?[∠△]? ?[A-Za-zα-ωΔ][A-Za-z]{0,3}'?(?:_\{?\w{1,3}\}?)?(?: ?\([a-z]\))?"
+    r"(?:m ?(?=∠)|angle |point |side |segment )?[∠△]? ?(?:[A-Za-zα-ωΔ][A-Za-z]{0,3}|(?<=∠)\d{1,2}|(?<=∠ )\d{1,2})"
+    r"'?(?:_\{?\w{1,3}\}?)?(?: ?\([a-z]\))?"
 )
 _DEGREES, _RADIANS = (("angle", 1),), (("radian", 1),)
 _LIST = re.compile(r",|\bor\b|\band\b")

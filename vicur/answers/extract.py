@@ -17,7 +17,7 @@ from vicur.answers.forms import (
     Form,
     form_texts,
 )
-from vicur.answers.statements import COPULA, is_doubtful
+from vicur.answers.statements import COPULA, is_doubtful, without_reason
 
 _BARE_WORDS = 3
 _LONG_BARE_WORDS = 10
@@ -28,12 +28,13 @@ _CONCLUSION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _BARE_STATEMENT = re.compile(
-    r"(?:there (?:is|are)|it is|it's|its|they are|they're|this is|that is|these are|yes,|no,)\s+\S", re.IGNORECASE
+    r"(?:there (?:is|are)|it is|it's|its|they are|they're|this is|that is|these are|(?:yes|no)\s?[,;:.–—-])\s+\S",
+    re.IGNORECASE,
 )
 _NAMED_LAST = re.compile(
     r"(?:^|(?<=[\s*_(]))(?:option |choice )?(?P<answer>\(?[A-Z]\)?|-?\d[\d.,]*|\$[^$\n]{1,60}\$)[*_]{0,3} is (?:the|my|our) "
     r"(?:final |correct |right |best )?(?:answer|choice|option)\b|(?:^|(?<=[\s*_]))(?:option |choice )(?P<option>\(?[A-Z]\)?)[*_]{0,3} is "
-    r"(?:the )?(?:correct|right|best)\b",
+    r"(?:the )?(?:correct|right|best)\b|\bI (?:would )?(?:choose|pick|select|go with) (?:option |choice )?(?P<picked>\(?[A-Z]\)?)(?![\w'])",
     re.IGNORECASE,
 )
 _OR = re.compile(r"\W{0,12}(?:or|and/or)\W{0,12}", re.IGNORECASE)
@@ -68,7 +69,7 @@ def extract_answer(response: str) -> str | None:
         return None if doubt_follows(text, found[-1]) and last == found[-1].text else last
     if any(pattern.search(text) for pattern in MARKERS):
         return None
-    return bare_answer(text) or _conclusion(text) or _long_bare_answer(text)
+    return _named_at_the_end(text) or bare_answer(text) or _conclusion(text) or _long_bare_answer(text)
 
 
 def framed_answer(gold: str) -> str | None:
@@ -111,14 +112,19 @@ def bare_answer(text: str) -> str | None:
     return (without_markup(text) or None) if 0 < len(text.split()) <= _BARE_WORDS else None
 
 
+def _named_at_the_end(text: str) -> str | None:
+    """Return the answer of a sentence such as "B is the correct answer" at the end of the response."""
+    sentences = [sentence for sentence in _SENTENCE.split(text.strip()[-300:]) if sentence]
+    named = _NAMED_LAST.search(sentences[-1]) if sentences else None
+    return without_markup(named["answer"] or named["option"] or named["picked"]) if named else None
+
+
 def _conclusion(text: str) -> str | None:
     """Return the value that the last sentence states, if it draws the conclusion or is all there is."""
     sentences = [sentence for sentence in _SENTENCE.split(text.strip()[-2000:]) if sentence.strip(" \t*_#$\\]")]
     if not sentences:
         return None
     last = sentences[-1].strip()
-    if named := _NAMED_LAST.search(last):
-        return without_markup(named["answer"] or named["option"])
     concluded = _CONCLUSION.fullmatch(last)
     if concluded is None:
         return (
@@ -126,7 +132,7 @@ def _conclusion(text: str) -> str | None:
             if len(sentences) == 1 and _BARE_STATEMENT.match(last) and not is_doubtful(last)
             else None
         )
-    statement = without_markup(concluded["statement"])
+    statement = without_markup(without_reason(without_markup(concluded["statement"])))
     if is_doubtful(statement):
         return None
     return statement if COPULA.search(statement) or re.search("[=<>≤≥≈]", statement) else None

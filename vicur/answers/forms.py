@@ -87,7 +87,9 @@ def _fenced(text: str) -> Iterator[tuple[Form, int, int, str]]:
         yield "json", match.start(), match.end() + length, answer
     for match in _HEADING.finditer(text):
         answer, length = _after_marker(text[match.end() : match.end() + MAX_LENGTH])
-        yield "marker", match.start(), match.end() + length, answer
+        # "The answer is 7." below the heading is a statement of its own.
+        if not _MARKER.search(answer):
+            yield "marker", match.start(), match.end() + length, answer
 
 
 def inside_braces(rest: str) -> str:

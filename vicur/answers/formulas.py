@@ -6,6 +6,7 @@ import re
 
 from vicur.answers.mathematics import math_equal
 from vicur.answers.notation import SET_CLOSE, SET_OPEN
+from vicur.answers.words import signs
 
 _MAX_LENGTH = 300
 _MAX_NESTING = 12
@@ -28,6 +29,7 @@ _TOO_LARGE = re.compile(
 )
 # "B. 15" and "1 2" are no formulas, but math-verify would read a part of them.
 _NO_FORMULA = re.compile(r"[A-Za-z][.:;]|(?<!_)\d\s+\d|[^\w\s\\^=+*/(){}\[\]<>|!.%,√∛≤≥≠∞∪∩°'-]|[-+*/^=]$|…")
+_ATOM = re.compile(r"-?(?:[\d.,]+|[^\W\d_])")
 _GREEK = {
     "π": r"\pi ",
     "α": r"\alpha ",
@@ -61,6 +63,7 @@ _LATEX = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"(?<=\d),(?=\d{3}(?!\d))", ""),
+        (r"(?<![A-Za-z\\])(\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})(?![\w.])", r"\1\\cdot 10^{\2}"),
         (r"(?<!\\)\b(?:sqrt|root)\s*(?=[(\d])", "√"),
         (r"(?<![A-Za-z\\])pi(?![A-Za-z])", "π"),
         (r"√\s*\(([^()]*)\)", r"\\sqrt{\1}"),
@@ -94,8 +97,11 @@ def is_small(text: str) -> bool:
 
 def same_formula(gold: str, stated: str) -> bool:
     """Return whether two plain texts are equal formulas. Formulas too large to calculate are equal only if written the same."""
-    if gold.replace(" ", "") == stated.replace(" ", ""):
+    if signs(gold) == signs(stated):
         return bool(gold)
+    # Numbers were compared before; letters are equal only if they are the same.
+    if _ATOM.fullmatch(gold) and _ATOM.fullmatch(stated):
+        return False
     if not (is_formula(gold) and is_formula(stated) and is_small(gold) and is_small(stated)):
         return False
     return math_equal(latex(gold), latex(stated))

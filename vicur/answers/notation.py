@@ -149,6 +149,6 @@ def _without_latex(text: str) -> str:
     text = _COMMAND.sub(lambda m: _COMMANDS.get(m[1], m[0]), text)
     for pattern, replacement in _BRACES:
         text = pattern.sub(replacement, text)
-    text = re.sub(r"\s*°", "°", text)
+    text = re.sub(r"\s*(?=[°^])", "", text)
     inner = text.strip()
     return inner[1:-1] if re.fullmatch(r"\{[^{},;]*\}", inner) else text

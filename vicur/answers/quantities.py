@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -91,6 +92,9 @@ def _with_unit(number: Fraction, rest: str) -> Quantity | None:
 def _sum(text: str) -> Quantity | None:
     """Read ``5 ft 3 in``, ``1 hour and 30 minutes`` or ``2 pounds, 3 ounces``: units of one kind, the larger first."""
     text = re.sub(r"(?<=\d) ?' ?(\d+(?:\.\d+)?) ?(?:\"|'')$", r" ft \1 in", text)
+    pieces = re.split(r",? and |, ", text)
+    if len(pieces) > 1 and not any(c.isdigit() for c in text):
+        return _total([quantity(piece) for piece in pieces])
     parts: list[Quantity] = []
     for piece in re.findall(r"[\d.,/ ]*\d ?[^\d]+", text):
         found = leading_number(piece.strip())
@@ -99,9 +103,15 @@ def _sum(text: str) -> Quantity | None:
             return None
         parts.append(Quantity(found[0], unit))
     spelled = "".join(re.findall(r"[\d.,/ ]*\d ?[^\d]+", text)) == text
+    return _total(list(parts)) if spelled else None
+
+
+def _total(quantities: Sequence[Quantity | None]) -> Quantity | None:
+    """Return the sum of quantities of one kind in descending units."""
+    parts = [part for part in quantities if part is not None and part.unit.dimensions]
     kinds = {part.unit.dimensions for part in parts}
     factors = [part.unit.factor for part in parts]
-    if not spelled or len(parts) < 2 or len(kinds) > 1 or sorted(set(factors), reverse=True) != factors:
+    if len(parts) < max(2, len(quantities)) or len(kinds) > 1 or sorted(set(factors), reverse=True) != factors:
         return None
     total = sum((part.number * part.unit.factor for part in parts), Fraction(0)) / factors[0]
     return Quantity(total, parts[0].unit)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 _REASON = re.compile(
-    r",? (?:because|since|rather than|instead of|given that|due to|so that)\b"
+    r",? (?:because|since|rather than|instead of|given that|due to|so that|so (?:we|it|the|this|that|i))\b"
     r"|, (?:as|which|so|not|where|i\.e\.|making|meaning)\b",
     re.IGNORECASE,
 )
@@ -24,6 +24,16 @@ _FILLER = re.compile(
     r"(?:it is|it's|its|they are|they're|this is|that is|that's|there is|there are|he is|she is|these are"
     r"|approximately|approx\.?|about|around|roughly|exactly|only|just|simply|precisely|a total of|equal to"
     r"|therefore|thus|hence|so|clearly|definitely|then|[=≈~∴→:]|option:?|choice:?)(?:,? |(?<=[=≈~∴→:]))(?=\S)",
+    re.IGNORECASE,
+)
+# "in 1995", "the year 1995", "both 2 and 3"
+_BEFORE_NUMBER = re.compile(
+    r"^(?:(?:in|on|at|the|an?|both) )?(?:(?:year|number|value|digit|page) )?(?=[-$]?\d)|^both (?=.* and )",
+    re.IGNORECASE,
+)
+# "18 years old", "12 cm long"
+_BEHIND_UNIT = re.compile(
+    r"(?<=[\w°%)}]) (?:old|of age|angle|long|wide|tall|high|deep|thick|away|apart|each|total|altogether|in total|in all|in length)$",
     re.IGNORECASE,
 )
 # "8 triangles in the figure"
@@ -49,6 +59,12 @@ def values(text: str) -> Iterator[str]:
             yield reading
 
 
+def without_reason(text: str) -> str:
+    """Cut off what follows the value: ", which is less than 20", " because 2 + 3 = 5"."""
+    reason = _REASON.search(text)
+    return text[: reason.start()].strip(" ,;") if reason else text
+
+
 def remark(text: str) -> tuple[str, str]:
     """Split "12 (twelve)" into the text and the remark in brackets behind it, which may be empty."""
     match = _REMARK.search(text)
@@ -56,14 +72,13 @@ def remark(text: str) -> tuple[str, str]:
 
 
 def _readings(text: str) -> Iterator[str]:
-    text = _without_filler(text)
+    text = _BEHIND_UNIT.sub("", _without_filler(text))
     yield text
-    if reason := _REASON.search(text):
-        text = text[: reason.start()].strip(" ,;")
-        yield text
+    if (value := without_reason(text)) != text:
+        yield (text := value)
     for value in _after_copula(text):
         yield value
-        yield (value := _without_filler(value))
+        yield (value := _BEHIND_UNIT.sub("", _without_filler(value)))
         if place := _PLACE.match(value):
             yield place["counted"]
     if place := _PLACE.match(text):
@@ -71,7 +86,7 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _without_filler(text: str) -> str:
-    text = re.sub(r"^(?:in|on|at|the|an?) (?=\d)", "", text, flags=re.IGNORECASE)
+    text = _BEFORE_NUMBER.sub("", text)
     for _ in range(3):
         text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
     return text

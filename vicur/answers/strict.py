@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 
+from vicur.answers.compare import same_value
 from vicur.answers.extract import Statement, bare_answer, joined, statements
 from vicur.answers.forms import MARKERS, THOUGHT_END, THOUGHT_START
 from vicur.answers.notation import plain
@@ -45,4 +46,5 @@ def _agree(found: list[Statement]) -> bool:
     """Return whether all statements are the last one, not counting earlier lines of the form ``Answer: X``."""
     markers = [each for each in found if each.form == "marker"]
     counted = [each for each in found if each.form in _DIFFER] + markers[-1:]
-    return len({plain(each.text).casefold() for each in counted}) == 1
+    last = plain(counted[-1].text)
+    return all(same_value(last, plain(each.text)) for each in counted)

@@ -12,7 +12,7 @@ _FUNCTION = frozenset(
         "[a-z]+", "sin cos tan cot sec csc log ln exp sqrt arcsin arccos arctan pi frac begin end pmatrix bmatrix"
     )
 )
-_LONG = re.compile(r"[^\W\d_]{2,}")
+_LONG = re.compile(r"[^\W\d_]{2,}")  # matches the ending of "1st" too
 _IRREGULAR = {"men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot", "teeth": "tooth"}
 _IRREGULAR |= {
     "mice": "mouse",
@@ -22,6 +22,8 @@ _IRREGULAR |= {
     "shelves": "shelf",
     "grey": "gray",
 }
+_ORDINALS = {"first": "1st", "second": "2nd", "third": "3rd", "fourth": "4th", "fifth": "5th", "sixth": "6th"}
+_ORDINALS |= {"seventh": "7th", "eighth": "8th", "ninth": "9th", "tenth": "10th", "eleventh": "11th", "twelfth": "12th"}
 _ARTICLES = ("a", "an", "the")
 _PLACES = ("on", "in", "at", "to", "from")
 
@@ -47,7 +49,7 @@ def is_prose(text: str) -> bool:
 def same_words(gold: str, stated: str) -> bool:
     """Return whether two texts have the same words. Without words, they must have the same signs too."""
     if not (is_prose(gold) and is_prose(stated)):
-        return gold.casefold().replace(" ", "") == stated.casefold().replace(" ", "")
+        return signs(gold) == signs(stated)
     left, right = _words(gold), _words(stated)
     if left == right or not (left and right):
         return bool(left) and left == right
@@ -59,6 +61,11 @@ def same_words(gold: str, stated: str) -> bool:
     return ("-" in gold or "-" in stated) and _is_word(left) and "".join(left) == "".join(right)
 
 
+def signs(text: str) -> str:
+    """Return a text without words for comparison: ``H_2O`` is ``H2O``."""
+    return re.sub(r"_(?:\{(\w+)\}|(?=\w))", r"\1", re.sub(r"(?<!\w) | (?!\w)", "", text.casefold()))
+
+
 def _is_word(words: list[str]) -> bool:
     return all(word.isalpha() for word in words)
 
@@ -67,7 +74,8 @@ def _words(text: str) -> list[str]:
     folded = text.casefold().replace("'", "")
     if not folded.isascii():
         folded = "".join(c for c in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(c))
-    words = [word for word in _TOKEN.findall(folded) if word != "the"]
+    folded = folded.replace("△", "triangle ").replace("∠", "angle ")
+    words = [_ORDINALS.get(word, word) for word in _TOKEN.findall(folded) if word != "the"]
     while len(words) > 1 and words[0] in _ARTICLES:
         del words[0]
     return words or _TOKEN.findall(folded)

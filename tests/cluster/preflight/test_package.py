@@ -116,6 +116,23 @@ def test_server_whose_name_only_the_cluster_knows_is_a_warning(vicur: Command, p
     assert "does not know the host mlflow.nowhere.invalid" in checks["tracking"]["what"]
 
 
+@pytest.mark.usefixtures("cluster")
+def test_addresses_in_a_store_of_the_cluster_are_left_to_the_first_step(vicur: Command, package: Path) -> None:
+    there = ("--set", "base.path=s3://models/2B", "--set", "data={type: remote, uri: s3://data/questions}")
+    checks = found(vicur(*doctor(package), *there, *FREE).output)
+    for name in ("model s3://models/2B", "dataset"):
+        assert (checks[name]["status"], "http://seaweedfs.kubeflow:9000" in checks[name]["what"]) == ("warning", True)
+
+
+def test_account_that_may_not_read_the_addresses_gets_a_warning(
+    vicur: Command, package: Path, cluster: KubernetesDouble
+) -> None:
+    cluster.denied = {("get", "", "configmaps")}
+    checks = found(vicur(*doctor(package), "--set", "checkpoints=''", *FREE).output)
+    assert checks["tracking for all"]["status"] == checks["workflow controller"]["status"] == "warning"
+    assert "may not read the ConfigMap vicur-endpoints" in checks["tracking for all"]["what"]
+
+
 def test_compile_and_doctor_take_the_same_configuration(vicur: Command) -> None:
     for form in (("--config", str(REPO / "configs/local.yaml")), (str(REPO / "configs/local.yaml"),)):
         assert vicur("doctor", *form, *FREE).code == 0

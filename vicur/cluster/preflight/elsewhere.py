@@ -12,7 +12,7 @@ from vicur.cluster.connection import NoClusterError
 from vicur.cluster.preflight.check import Finding, Target
 from vicur.errors import VicurError
 
-_ENDPOINT = "AWS_ENDPOINT_URL_S3"
+S3_ENDPOINT = "AWS_ENDPOINT_URL_S3"
 _CHECKED_LATER = "The run's first step checks it."
 
 
@@ -47,24 +47,27 @@ def unless_only_in_cluster(target: Target, address: str, check: Callable[[], Fin
     )
 
 
+def unless_in_a_store_of_the_cluster(target: Target, address: str, check: Callable[[], Finding]) -> Finding:
+    """Check an S3 address, or warn if steps use a store that this machine has no address of."""
+    configured = os.environ.get(S3_ENDPOINT) or os.environ.get("AWS_ENDPOINT_URL")
+    if not is_elsewhere(target) or not address.startswith("s3://") or configured:
+        return check()
+    inside = variable_of_steps(target, S3_ENDPOINT)
+    if not inside:
+        return check()
+    return Finding(
+        "warning",
+        f"{address} cannot be checked from here: steps reach the store at {inside}, from the ConfigMap {target.needs.endpoints}",
+        f"{_CHECKED_LATER} To check it from here, forward its port and set {S3_ENDPOINT} and its credentials.",
+    )
+
+
 def _resolves(host: str) -> bool:
     try:
         socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
         return False
     return True
-
-
-def unless_only_steps_know_the_store(target: Target, address: str, check: Callable[[], Finding]) -> Finding:
-    """Check an S3 address, or warn if only the steps have the address of its store, from their ConfigMap."""
-    inside = variable_of_steps(target, _ENDPOINT) if is_elsewhere(target) and not os.environ.get(_ENDPOINT) else ""
-    if not inside:
-        return check()
-    return Finding(
-        "warning",
-        f"{address} cannot be checked from here: steps reach the store at {inside}, from the ConfigMap {target.needs.endpoints}",
-        f"{_CHECKED_LATER} To check it from here, forward its port and set {_ENDPOINT} and its credentials.",
-    )
 
 
 def variable_of_steps(target: Target, name: str) -> str:
@@ -75,11 +78,22 @@ def variable_of_steps(target: Target, name: str) -> str:
         return ""
 
 
+class UnreadableError(VicurError):
+    """This account may not read the ConfigMap with the addresses that steps use."""
+
+    def __init__(self, name: str, namespace: str) -> None:
+        super().__init__(
+            f"this account may not read the ConfigMap {name} of the namespace {namespace}, from which steps have the address of MLflow",
+            where="cluster.endpoints",
+            remedy=_CHECKED_LATER,
+        )
+
+
 def variables_of_steps(target: Target) -> dict[str, str]:
     """Return the content of the ConfigMap with the addresses that steps use.
 
     Raises:
-        VicurError: if it does not exist or cannot be read; a ``NoClusterError`` if there is no cluster.
+        VicurError: if it does not exist; an ``UnreadableError`` if it may not be read; a ``NoClusterError`` if there is no cluster.
     """
     from kubernetes.client import ApiException, CoreV1Api
 
@@ -92,6 +106,8 @@ def variables_of_steps(target: Target) -> dict[str, str]:
     except NoClusterError:
         raise
     except ApiException as error:
+        if error.status == 403:
+            raise UnreadableError(name, namespace) from error
         problem = "does not exist" if error.status == 404 else f"cannot be read (HTTP {error.status})"
         raise VicurError(
             f"the ConfigMap {name} {problem} in the namespace {namespace}. Steps read the address of MLflow from it.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from vicur.cluster.preflight.check import Finding, Target
-from vicur.cluster.preflight.elsewhere import unless_only_steps_know_the_store
+from vicur.cluster.preflight.elsewhere import unless_in_a_store_of_the_cluster
 from vicur.cluster.preflight.registry import check
 from vicur.storage.s3 import error_code, remedy_for, s3_client, split_address
 
@@ -33,7 +33,7 @@ def _no_bucket(target: Target) -> Finding:
 
 @check("bucket {}", topic="services", each=lambda target: target.needs.buckets)
 def _bucket(target: Target, address: str) -> Finding:
-    return unless_only_steps_know_the_store(target, address, lambda: bucket(address))
+    return unless_in_a_store_of_the_cluster(target, address, lambda: bucket(address))
 
 
 def bucket(address: str) -> Finding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vicur.cluster.preflight.check import Finding, Target
-from vicur.cluster.preflight.elsewhere import unless_mounted_in_steps
+from vicur.cluster.preflight.elsewhere import unless_in_a_store_of_the_cluster, unless_mounted_in_steps
 from vicur.cluster.preflight.registry import check
 from vicur.config.data import SourceConfig
 from vicur.data.sources import source_of
@@ -17,7 +17,11 @@ def _datasets(target: Target) -> list[SourceConfig]:
 @check("dataset", topic="inputs", scope="laptop", each=_datasets)
 def _dataset(target: Target, data: SourceConfig) -> Finding:
     folder = next(iter(data.inputs().values()), "")
-    return unless_mounted_in_steps(target, str(folder), dataset(data))
+    addresses = (str(each) for each in data.model_dump().values())
+    address = next((each for each in addresses if each.startswith("s3://")), "")
+    return unless_in_a_store_of_the_cluster(
+        target, address, lambda: unless_mounted_in_steps(target, str(folder), dataset(data))
+    )
 
 
 def dataset(data: SourceConfig) -> Finding:

@@ -7,12 +7,11 @@ import shutil
 from pathlib import Path
 
 from vicur.cluster.preflight.check import Finding, Target
-from vicur.cluster.preflight.elsewhere import unless_mounted_in_steps, unless_only_steps_know_the_store
+from vicur.cluster.preflight.elsewhere import unless_in_a_store_of_the_cluster, unless_mounted_in_steps
 from vicur.cluster.preflight.registry import check
 from vicur.config.base import SHIPPED, model_folder
 from vicur.config.model_address import MODELS_VARIABLE, ModelAddress, model_address, models_folder
 from vicur.errors import VicurError
-from vicur.storage.s3 import is_s3
 from vicur.weights import Listing, is_staged, source_at
 
 _WEIGHTS = ".safetensors"
@@ -21,9 +20,9 @@ _CONFIG = "config.json"
 
 @check("model {}", topic="inputs", scope="laptop", each=lambda target: target.needs.models)
 def _model(target: Target, address: str) -> Finding:
-    if is_s3(address):
-        return unless_only_steps_know_the_store(target, address, lambda: model(address))
-    return unless_mounted_in_steps(target, address, model(address))
+    return unless_in_a_store_of_the_cluster(
+        target, address, lambda: unless_mounted_in_steps(target, address, model(address))
+    )
 
 
 def model(path: str) -> Finding:

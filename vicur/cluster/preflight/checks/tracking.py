@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from vicur.cluster.connection import NoClusterError
 from vicur.cluster.preflight.check import Finding, Target
-from vicur.cluster.preflight.elsewhere import unless_only_in_cluster, variables_of_steps
+from vicur.cluster.preflight.elsewhere import UnreadableError, unless_only_in_cluster, variables_of_steps
 from vicur.cluster.preflight.registry import check
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
@@ -38,6 +38,8 @@ def _shared_tracking(target: Target) -> Finding:
         address = variables_of_steps(target).get(_URI)
     except NoClusterError:
         return finding
+    except UnreadableError as error:
+        return Finding("warning", error.problem, error.remedy)
     if not address:
         return Finding(
             "failed",
@@ -157,7 +159,7 @@ def allowed_hosts_remedy(address: str) -> str:
 
 
 def server_release(uri: str) -> str | None:
-    """Return the release that a server reports at ``/version``, or ``None``. With basic auth, MLflow tells it to its users only."""
+    """Return the release that a server reports at ``/version``, or ``None``. With basic auth, it answers only its users."""
     from mlflow.exceptions import MlflowException
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
