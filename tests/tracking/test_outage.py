@@ -17,9 +17,17 @@ from mlflow import MlflowClient
 
 from tests.tracking.gate import Gate, gate
 from tests.tracking.server import Server, free_port
+from tests.training.conftest import base, inputs, session
+from tests.training.train_once import SETTINGS
 from vicur.config.tracking import TrackingConfig
+from vicur.config.training import TrainConfig
+from vicur.stage.events import Events
+from vicur.stage.runner import Session, execute
 from vicur.tracking.runs import open_tracker
 from vicur.tracking.tracker import Tracker
+from vicur.training import TRAIN
+
+__all__ = ["base", "inputs", "session"]
 
 STEP_SECONDS = 0.01
 NAMES = ("loss", "validation_accuracy")
@@ -35,8 +43,9 @@ def train(tracker: Tracker, first: int, last: int) -> tuple[float, float]:
     started, blocked = time.monotonic(), 0.0
     for step in range(first, last + 1):
         time.sleep(STEP_SECONDS)
+        made = records(step)
         before = time.monotonic()
-        tracker.steps(records(step), NAMES)
+        tracker.steps(made, NAMES)
         blocked += time.monotonic() - before
     return time.monotonic() - started - blocked, blocked
 
@@ -105,6 +114,42 @@ def test_training_that_resumes_during_an_outage_sends_only_what_is_missing(way: 
         way.open()
         train(second, 41, 80)
     assert steps_in(second) == list(range(1, 81))
+
+
+def test_real_training_makes_its_steps_while_the_server_is_away(
+    way: Gate, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    times: list[tuple[float, float]] = []
+    log_steps = Tracker.steps
+
+    def timed(tracker: Tracker, *arguments: Any) -> None:
+        started = time.monotonic()
+        log_steps(tracker, *arguments)
+        times.append((started, time.monotonic()))
+
+    def progress(_events: Events, done: int, total: int, _text: str = "") -> None:
+        if done == 2:
+            way.close()
+        if done == total:
+            way.open()
+
+    monkeypatch.setattr(Tracker, "steps", timed)
+    monkeypatch.setattr(Events, "progress", progress)
+    config = through(way, tmp_path)
+    settings = {**SETTINGS.model_dump(), "steps": 14, "batch_size": 16, "validate_every": 14, "patience": 100}
+    trackers: list[Tracker] = []
+
+    def tracker(stage: str) -> Tracker:
+        trackers.append(open_tracker(config, "run", stage))
+        return trackers[-1]
+
+    own = Session("run", 0, None, tmp_path / "work", tracker)
+    execute(TRAIN, TrainConfig.model_validate(settings), inputs, tmp_path / "student", own)
+    during = times[2:-1]
+    blocked = sum(end - start for start, end in during)
+    assert len(during) >= 10
+    assert blocked < 0.02 * (during[-1][1] - during[0][0])
+    assert steps_in(trackers[0]) == list(range(1, 15))
 
 
 def test_lost_response_does_not_duplicate_metrics(way: Gate, tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ class Outage:
             self._since = time.monotonic()
         reason = redacted(str(error)).splitlines()[0]
         log.warning(
-            "MLflow at %s is unavailable (%s). The stage continues, and sends its metrics later.", self._uri, reason
+            "MLflow at %s is unavailable (%s). The stage continues. Its metrics are sent later; parameters and files may be missing.",
+            self._uri,
+            reason,
         )
 
     def ends(self) -> None:

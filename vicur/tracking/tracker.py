@@ -120,9 +120,9 @@ class Tracker:
         Args:
             names: metrics of which each record has at least one.
         """
-        new = [record for record in records if record["step"] > self._last_step]
-        if not new:
+        if not records or records[-1]["step"] <= self._last_step:
             return
+        new = [record for record in records if record["step"] > self._last_step]
         written = self._last_written(names) if self._last_step < 0 else -1
         self._last_step = new[-1]["step"]
         rows = [(int(each["step"]), {k: v for k, v in each.items() if k != "step"}) for each in new]
