@@ -47,8 +47,6 @@ def test_hostile_responses_are_judged_within_the_deadline() -> None:
         '{"answer": ' * 30_000,
         "#### x\n" * 50_000,
         "so " * 90_000,
-    ]
-    + [
         "Answer: (a+b+c+d+e)^{99}(f+g+h)^{99}",
         "Answer: " + "1 and " * 300 + "1",
         "Answer: " + "√" * 300,
