@@ -20,6 +20,7 @@ from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, SplitMetrics
 from vicur.evaluation.predictions import Prediction, check_response, write_predictions
 from vicur.evaluation.prompts import prompts_for
 from vicur.evaluation.sets import read_set
+from vicur.evaluation.training_record import copy_training_record
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, parameter_count
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
@@ -47,7 +48,8 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     Args:
         inputs: ``dataset``, ``model`` (a base or a student, with tokenizer and image processor), and the inputs of the
             evaluation sets.
-        output: folder for ``metrics.json``, ``predictions.parquet`` and, with cue recovery, ``attention.json``.
+        output: folder for ``metrics.json``, ``predictions.parquet``, with cue recovery ``attention.json``, and of a student the record
+            of its training.
 
     Raises:
         VicurError: if the dataset, an evaluation set or the model cannot be read, or test questions are missing.
@@ -66,6 +68,7 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     )
     write_predictions(predictions, output)
     write_metrics(metrics, output)
+    copy_training_record(inputs["model"], output)
     if config.cue_recovery:
         record = attention_record(model, chat, questions[REPORT_SPLIT], config.attention_samples, context.seed)
         if record is not None:
