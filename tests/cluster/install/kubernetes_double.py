@@ -36,7 +36,7 @@ _URL = re.compile(
 
 @dataclass
 class Workload:
-    """What a workload shows: its status and its pods, each with a status.
+    """Status and pods of a workload, as the server shows them.
 
     Attributes:
         polls: number of listings until it is ready, with ``pods`` until then.

@@ -47,8 +47,8 @@ def states(manifests: list[Object], found: list[Object]) -> list[State]:
         found: workloads, pods and events of the cluster.
     """
     present = {title(each): each for each in found}
-    pods = [each for each in found if each["kind"] in ("Pod", "Event")]
-    return [_state(each, present.get(title(each)), pods) for each in manifests if each["kind"] in KINDS]
+    related = [each for each in found if each["kind"] in ("Pod", "Event")]
+    return [_state(each, present.get(title(each)), related) for each in manifests if each["kind"] in KINDS]
 
 
 def _state(manifest: Object, found: Object | None, related: list[Object]) -> State:
