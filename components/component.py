@@ -1,7 +1,7 @@
 """The decorator of all components: one image, and little source."""
 
-# Kubeflow Pipelines embeds the source of a component in the package, and the status of a workflow has six copies of it, for each step
-# and each cell. Above 1 MiB of status the server stops reporting steps, so docstrings, comments and descriptions are left out.
+# Kubeflow Pipelines embeds the source of a component, which local runs execute. A package for a cluster runs the code in its image
+# (pipelines/slim.py). Docstrings, comments and descriptions are left out: components have theirs in the repository.
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from vicur_components.image import IMAGE
 from vicur.stage.code_version import without_docstrings
 
 _KIND = inspect.Parameter.KEYWORD_ONLY
+TARGETS: dict[str, str] = {}
+"""Module and function of each component by its embedded source, for packages that run the code in the image instead."""
 
 
 def component(
@@ -42,6 +44,7 @@ def component(
         function.__doc__ = documentation
     container = made.component_spec.implementation.container
     container.command[-1] = _embedded_source(container.command[-1], parameters)
+    TARGETS[container.command[-1]] = f"{function.__module__.partition('.')[2]}:{function.__name__}"
     return made
 
 

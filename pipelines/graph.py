@@ -1,8 +1,8 @@
 """The graph that all pipelines share: dataset, cues and base once, one student per cell, and an ending.
 
-    prepare ─┬─ extract ─┐
-             ├───────────┼─ for each cell: train ─ evaluate ─┬─ compare ─ register    (a distillation)
-    base ────┴─ evaluate ┘                                   └─ ablate                (an ablation)
+    prepare ─┬─ extract ──────┐
+             ├────────────────┼─ for each cell: train ─ evaluate ─┬─ compare ─ register    (a distillation)
+    base ────┴─ evaluate-base ┘                                   └─ ablate                (an ablation)
 
 A distillation has one cell per method, an ablation one per arm and seed. ``vicur run``, ``vicur ablate`` and the packages for a cluster
 build their pipelines from here.
@@ -20,7 +20,7 @@ from kfp.dsl.graph_component import GraphComponent
 from vicur_components.ablate.component import ablate
 from vicur_components.base.component import base
 from vicur_components.compare.component import compare
-from vicur_components.evaluate.component import evaluate
+from vicur_components.evaluate.component import evaluate, evaluate_base
 from vicur_components.extract.component import extract
 from vicur_components.outcome.component import outcome
 from vicur_components.prepare.component import prepare
@@ -40,11 +40,13 @@ class GraphBuilder:
     values: Mapping[str, Any]  # parameters of the graph, as channels of the pipeline
     steps: dict[str, PipelineStep]  # declared steps that have not been added yet
 
-    def add(self, name: str, component: Callable[..., dsl.PipelineTask], **arguments: Any) -> Mapping[str, Any]:
-        """Add the step called ``name`` and return its outputs."""
+    def add(
+        self, name: str, component: Callable[..., dsl.PipelineTask], cell: Any = None, **artifacts: Any
+    ) -> Mapping[str, Any]:
+        """Add the step called ``name``, in the loop with the parameters of its ``cell``, and return its outputs."""
         step = self.steps.pop(name)
-        task = component(step=self.values[step.parameter], **arguments)
-        return self.configure(task, step.needs).outputs
+        parameters = self.values[step.parameter] if cell is None else getattr(cell, step.name)
+        return self.configure(component(step=parameters, **artifacts), step.needs).outputs
 
 
 def add_graph(configure: ConfigureTask, config: PipelineConfig, values: Mapping[str, Any]) -> None:
@@ -59,30 +61,17 @@ def add_graph(configure: ConfigureTask, config: PipelineConfig, values: Mapping[
     dataset = graph.add("prepare", prepare)["dataset"]
     cues = graph.add("extract", extract, dataset=dataset)["cues"]
     model = graph.add("base", base)["model"]
-    baseline = graph.add("evaluate_base", evaluate, dataset=dataset, model=model)["evaluation"]
+    baseline = graph.add("evaluate_base", evaluate_base, dataset=dataset, model=model)["evaluation"]
     with dsl.ParallelFor(values[CELLS], name="each-cell") as cell:
-        student = graph.add("train", train, dataset=dataset, cues=cues, base=model, cell=cell.train)["student"]
-        evaluation = graph.add("evaluate", evaluate, dataset=dataset, model=student, cell=cell.evaluate)["evaluation"]
-
-    def collected() -> dict[str, Any]:
-        # Compiling changes a Collected object, so each step that takes the cells' artifacts needs its own.
-        return {"students": dsl.Collected(student), "evaluations": dsl.Collected(evaluation)}
+        student = graph.add("train", train, dataset=dataset, cues=cues, base=model, cell=cell)["student"]
+        evaluation = graph.add("evaluate", evaluate, dataset=dataset, model=student, cell=cell)["evaluation"]
 
     if "ablate" in graph.steps:
-        graph.add("ablate", ablate, base=baseline, **collected())
+        graph.add("ablate", ablate, base=baseline, evaluations=dsl.Collected(evaluation))
     else:
-        comparison = graph.add("compare", compare, dataset=dataset, cues=cues, base=baseline, **collected())[
-            "comparison"
-        ]
-        graph.add(
-            "register",
-            register,
-            dataset=dataset,
-            cues=cues,
-            base_evaluation=baseline,
-            comparison=comparison,
-            **collected(),
-        )
+        examples = {"dataset": dataset, "cues": cues}
+        compared = graph.add("compare", compare, base=baseline, evaluations=dsl.Collected(evaluation), **examples)
+        graph.add("register", register, comparison=compared["comparison"], students=dsl.Collected(student), **examples)
     if graph.steps:
         raise ValueError(f"declared in vicur.stage.table but not added in pipelines/graph.py: {', '.join(graph.steps)}")
 
@@ -105,7 +94,7 @@ def pipeline_with(
     *,
     display_name: str | None = None,
     defaults: Mapping[str, Any] | None = None,
-    documentation: str | None = None,
+    description: str | None = None,
 ) -> GraphComponent:
     """Return a pipeline with the given parameters. ``build`` adds its tasks, given the channels of the parameters by name."""
 
@@ -120,5 +109,4 @@ def pipeline_with(
             for each, annotation in parameters.items()
         ]
     )
-    function.__doc__ = documentation
-    return dsl.pipeline(name=name, display_name=display_name)(function)
+    return dsl.pipeline(name=name, display_name=display_name, description=description)(function)

@@ -45,7 +45,7 @@ def build(config: PipelineConfig, *, retries: int, backoff: str = "1s") -> Graph
 
 def arguments(config: PipelineConfig) -> dict[str, Any]:
     """Return the arguments of the pipeline of a local run."""
-    return {**pipeline_parameters(config, code_versions()), "tracking": compact(config.tracking)}
+    return {**pipeline_parameters(config), "tracking": compact(config.tracking)}
 
 
 def code_versions() -> dict[str, str]:

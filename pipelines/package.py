@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -13,8 +14,11 @@ from vicur.config.section import Section
 from vicur.config.sources import Sources
 from vicur.config.validation import validated
 from vicur.errors import VicurError
+from vicur.stage.code_version import missing_libraries
 from vicur.stage.table import STAGES
 from vicur.storage.folders import new_file
+
+log = logging.getLogger(__name__)
 
 
 def write_package(
@@ -37,19 +41,28 @@ def write_package(
         # Read when the components are imported.
         os.environ["VICUR_IMAGE"] = image
     from kfp import compiler
-    from vicur_pipelines.local import code_versions
+    from vicur_pipelines.slim import slim
 
-    # A cluster's cache needs the code versions, but a package under version control should not change with them.
-    versions = code_versions() if versioned else dict.fromkeys(STAGES, "")
+    # A package under version control should not change with the code.
+    versions = _code_versions() if versioned else dict.fromkeys(STAGES, "")
     with tempfile.TemporaryDirectory() as folder, new_file(output) as partial:
         # The compiler chooses the format by the file's suffix.
         file = Path(folder) / "package.yaml"
         compiler.Compiler().compile(PIPELINES[pipeline].package(versions, config), str(file))
-        partial.write_text(_without_summary(file.read_text(encoding="utf-8")), encoding="utf-8")
+        partial.write_text(slim(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _without_summary(package: str) -> str:
-    # KFP starts a package with a comment that lists the parameters, in an order that differs each time.
-    lines = package.splitlines(keepends=True)
-    first = next((number for number, line in enumerate(lines) if not line.startswith("#")), 0)
-    return "".join(lines[first:])
+def _code_versions() -> dict[str, str]:
+    """Return the versions of the code that the package is compiled for, with which preflight compares its image."""
+    from vicur_pipelines.local import code_versions
+
+    missing = missing_libraries()
+    if not missing:
+        return code_versions()
+    log.warning(
+        "The package does not record which code it was compiled for, because %s %s not installed here: its first step cannot warn if the "
+        "image holds other code.",
+        ", ".join(missing),
+        "is" if len(missing) == 1 else "are",
+    )
+    return dict.fromkeys(STAGES, "")

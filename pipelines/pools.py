@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,23 +15,16 @@ from vicur_pipelines.tasks import configure_task
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE
 from vicur.config.cluster import DEFAULT_RETRIES, MODELS, ClusterConfig
+from vicur.config.compact import compact
 from vicur.config.model_address import MODELS_VARIABLE
 from vicur.config.sizes import step_size
+from vicur.config.tracking import TrackingConfig
 from vicur.stage.table import Needs
+from vicur.steps.mounted import MOUNTS
+from vicur.steps.parameters import TRACKING
 from vicur.steps.stage_step import RETRIES
-from vicur.tracking import injected
-
-
-def _same(*names: str) -> dict[str, str]:
-    """Return variables that are called like their keys in a secret or ConfigMap."""
-    return {name: name for name in names}
-
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (the path that PyTorch uses)
-_STORAGE = _same("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-# Keys are MLflow's names. The variables are ours, because KFP's MLflow plugin sets MLflow's.
-_TRACKING = {injected.NAMES[name]: name for name in (injected.USERNAME, injected.PASSWORD)}
-_ENDPOINTS = {injected.NAMES[injected.URI]: injected.URI, **_same("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")}
 _HOUR = 3600
 
 
@@ -42,7 +36,7 @@ class TaskResources:
     memory: Any
     cpu_limit: Any
     gpus: Any = "0"
-    node_selector: Any = None
+    selector: Any = None  # of nodes
     tolerations: Any = None
 
 
@@ -64,6 +58,7 @@ class ConfigurePoolTask:
 
     cluster: ClusterConfig
     placement: Placement
+    tracking: TrackingConfig
 
     def __call__(self, task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
         cluster, trains = self.cluster, needs.gpus == "training"
@@ -101,36 +96,38 @@ class ConfigurePoolTask:
         resources = TaskResources(size.cpu, size.memory, size.cpu_limit)
         if not runs_model:
             return resources
-        return replace(resources, gpus="1", node_selector=placement.node_selector, tolerations=placement.tolerations)
+        return replace(resources, gpus="1", selector=placement.node_selector, tolerations=placement.tolerations)
 
     def _place_in_pool(self, task: dsl.PipelineTask, resources: TaskResources) -> None:
         gpu_type = self.placement.gpu_type
         task.set_accelerator_type(gpu_type).set_accelerator_limit(resources.gpus)
-        _pass_into_loops(task, gpu_type, resources.gpus, resources.node_selector, resources.tolerations)
-        kubernetes.add_node_selector_json(task, resources.node_selector)
+        _pass_into_loops(task, gpu_type, resources.gpus, resources.selector, resources.tolerations)
+        kubernetes.add_node_selector_json(task, resources.selector)
         kubernetes.add_toleration_json(task, resources.tolerations)
         kubernetes.empty_dir_mount(
             task, volume_name="shm", mount_path=_SHARED_MEMORY, medium="Memory", size_limit=self.cluster.shared_memory
         )
 
     def _add_environment(self, task: dsl.PipelineTask, needs: Needs) -> None:
+        if tracking := compact(self.tracking):
+            # Not a parameter, which the platform's cache would take for a reason to train again.
+            task.set_env_variable(TRACKING, json.dumps(tracking, sort_keys=True))
         if self.cluster.retries != DEFAULT_RETRIES:
             task.set_env_variable(RETRIES, str(self.cluster.retries))
         secrets = self.cluster.secrets
         # Least privilege: only the steps that call the cue model or the webhook get their secrets.
-        variables = [(secrets.storage, _STORAGE), (secrets.tracking, _TRACKING)]
+        mounted = {"storage": secrets.storage, "mlflow": secrets.tracking}
         if needs.cue_key:
-            variables.append((secrets.cues, _same("VICUR_CUE_API_KEY")))
+            mounted["cues"] = secrets.cues
         if needs.webhook:
-            variables.append((secrets.webhook, _same("VICUR_WEBHOOK_URL")))
+            mounted["webhook"] = secrets.webhook
         if needs.hub:
-            variables.append((secrets.hub, _same("HF_TOKEN")))
-        for secret, names in variables:
+            mounted["hub"] = secrets.hub
+        for name, secret in mounted.items():
             if secret:
-                kubernetes.use_secret_as_env(task, secret, names, optional=True)
+                kubernetes.use_secret_as_volume(task, secret, f"{MOUNTS}/{name}", optional=True)
         if self.cluster.endpoints:
-            endpoints = {**_ENDPOINTS, **_same("HF_ENDPOINT")} if needs.hub else _ENDPOINTS
-            kubernetes.use_config_map_as_env(task, self.cluster.endpoints, endpoints, optional=True)
+            kubernetes.use_config_map_as_volume(task, self.cluster.endpoints, f"{MOUNTS}/endpoints", optional=True)
 
 
 def _pass_into_loops(task: dsl.PipelineTask, *values: Any) -> None:

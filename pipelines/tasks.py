@@ -26,8 +26,6 @@ def configure_task(task: dsl.PipelineTask, needs: Needs, *, retries: int, backof
     """Set retries, caching, the run's id, labels and the security context of a task, and return it."""
     task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration=_TEN_YEARS)
     task.set_caching_options(needs.cached)
-    # As a parameter, it would keep the platform's cache from ever hitting.
-    kubernetes.use_field_path_as_env(task, "VICUR_RUN_ID", "metadata.labels['pipeline/runid']")
     # Network policies in k8s/base/network select pods by these labels.
     kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "vicur")
     kubernetes.add_pod_label(task, "vicur.dev/task", task.component_spec.name)

@@ -8,7 +8,6 @@ from vicur_components.component import component
 def ablate(
     base: dsl.Input[dsl.Artifact],
     evaluations: dsl.Input[list[dsl.Artifact]],
-    students: dsl.Input[list[dsl.Model]],
     step: dict,
     results: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.Markdown],
@@ -19,5 +18,5 @@ def ablate(
 
     from vicur.steps.stage_step import cell_inputs, run_step
 
-    run_step("ablate", step, {"base": base, **cell_inputs(evaluations, students)}, results, metrics)
+    run_step("ablate", step, {"base": base, **cell_inputs(evaluations)}, results, metrics)
     shutil.copyfile(f"{results.path}/results.md", page.path)

@@ -5,8 +5,8 @@ from vicur_components.component import component
 
 
 @component
-def base(step: dict, model: dsl.Output[dsl.Model], metrics: dsl.Output[dsl.Metrics]):
+def base(step: dict, model: dsl.Output[dsl.Model]):
     """Copy the checkpoint that students start from, with its tokenizer and image processor."""
     from vicur.steps.stage_step import run_step
 
-    run_step("base", step, {}, model, metrics)
+    run_step("base", step, {}, model)

@@ -10,7 +10,6 @@ def compare(
     cues: dsl.Input[dsl.Dataset],
     base: dsl.Input[dsl.Artifact],
     evaluations: dsl.Input[list[dsl.Artifact]],
-    students: dsl.Input[list[dsl.Model]],
     step: dict,
     comparison: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
@@ -21,6 +20,6 @@ def compare(
 
     from vicur.steps.stage_step import cell_inputs, run_step
 
-    inputs = {"dataset": dataset, "cues": cues, "base": base, **cell_inputs(evaluations, students)}
+    inputs = {"dataset": dataset, "cues": cues, "base": base, **cell_inputs(evaluations)}
     run_step("compare", step, inputs, comparison, metrics)
     shutil.copyfile(f"{comparison.path}/report.html", report.path)

@@ -1,7 +1,21 @@
-"""Pipeline step: evaluate one model."""
+"""Pipeline steps: evaluate the base, and the student of a cell."""
 
 from kfp import dsl
 from vicur_components.component import component
+
+
+@component
+def evaluate_base(
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    step: dict,
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Evaluate the base model. KFP names a task after its component, and would otherwise number it."""
+    from vicur.steps.stage_step import run_step
+
+    run_step("evaluate", step, {"dataset": dataset, "model": model}, evaluation, metrics)
 
 
 @component
@@ -11,9 +25,8 @@ def evaluate(
     step: dict,
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
-    cell: dict = {},  # noqa: B006 (KFP reads defaults from the signature)
 ):
-    """Evaluate the base model, or the student of one cell, on the held-out splits."""
+    """Evaluate the student of one cell on the held-out splits."""
     from vicur.steps.stage_step import run_step
 
-    run_step("evaluate", step, {"dataset": dataset, "model": model}, evaluation, metrics, cell or None)
+    run_step("evaluate", step, {"dataset": dataset, "model": model}, evaluation, metrics)

@@ -5,8 +5,8 @@ from vicur_components.component import component
 
 
 @component
-def prepare(step: dict, dataset: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.Metrics]):
+def prepare(step: dict, dataset: dsl.Output[dsl.Dataset]):
     """Read or generate the examples, check them, and write parquet shards by split with a manifest."""
     from vicur.steps.stage_step import run_step
 
-    run_step("prepare", step, {}, dataset, metrics)
+    run_step("prepare", step, {}, dataset)

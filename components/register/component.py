@@ -8,9 +8,7 @@ from vicur_components.component import component
 def register(
     dataset: dsl.Input[dsl.Dataset],
     cues: dsl.Input[dsl.Dataset],
-    base_evaluation: dsl.Input[dsl.Artifact],
     comparison: dsl.Input[dsl.Artifact],
-    evaluations: dsl.Input[list[dsl.Artifact]],
     students: dsl.Input[list[dsl.Model]],
     step: dict,
     registration: dsl.Output[dsl.Artifact],
@@ -27,9 +25,7 @@ def register(
     inputs = {
         "dataset": dataset,
         "cues": cues,
-        "base_evaluation": base_evaluation,
         "comparison": comparison,
-        "evaluation": of_subject(evaluations, chosen),
         "student": of_subject(students, chosen),
     }
     summary = run_step("register", step, inputs, registration, metrics)

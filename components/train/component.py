@@ -10,11 +10,9 @@ def train(
     cues: dsl.Input[dsl.Dataset],
     base: dsl.Input[dsl.Model],
     step: dict,
-    cell: dict,
     student: dsl.Output[dsl.Model],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Train the student of one cell. If ``step`` asks for a TrainJob, launch and follow it instead."""
     from vicur.steps.stage_step import run_step
 
-    run_step("train", step, {"dataset": dataset, "cues": cues, "base": base}, student, metrics, cell)
+    run_step("train", step, {"dataset": dataset, "cues": cues, "base": base}, student)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from vicur.cluster.request import FORMER_NAMES
 from vicur.config.loading import read_overrides
 from vicur.config.run import RunConfig
 from vicur.config.schema import choices
@@ -24,8 +25,6 @@ _OVERRIDES = "overrides"
 _SECTIONS = RunConfig.model_fields.keys()
 # Settings outside the form that are given as a whole: one is not a section, the other is replaced as one.
 _WHOLE = ("checkpoints", "data")
-# Packages that were compiled before a parameter was renamed keep its old name.
-_RENAMED = {"benchmarks": "splits", "splits": "benchmarks"}
 
 
 def run_parameters(assignments: Sequence[str], declared: Declared) -> dict[str, Any]:
@@ -100,8 +99,16 @@ def _split(assignment: str, declared: Declared) -> tuple[str, str]:
         raise VicurError(
             "is not a parameter.", where=f"--param {assignment}", remedy="Write name=value, such as seed=1."
         )
-    renamed = _RENAMED.get(name, name)
-    return renamed if name not in declared and renamed in declared else name, text
+    return _name_in(declared, name), text
+
+
+def _name_in(declared: Declared, name: str) -> str:
+    """Return the name that a package has for a field, whether it is older or newer than this release."""
+    head, *rest = name.split(".", 1)
+    if head not in declared:
+        names = next(({now, *former} for now, former in FORMER_NAMES.items() if head in (now, *former)), set())
+        head = next((each for each in sorted(names) if each in declared), head)
+    return ".".join([head, *rest])
 
 
 def _settings(name: str, text: str, assignment: str) -> dict[str, Any]:

@@ -38,6 +38,29 @@ def test_hostile_responses_are_judged_within_the_deadline() -> None:
             assert time.process_time() - start < 1, row.response[:80]
 
 
+@pytest.mark.parametrize(
+    "response",
+    [
+        "Answer: " * 50_000,
+        "\\boxed{" * 50_000,
+        "<answer>" * 50_000,
+        '{"answer": ' * 30_000,
+        "#### x\n" * 50_000,
+        "so " * 90_000,
+        "Answer: (a+b+c+d+e)^{99}(f+g+h)^{99}",
+        "Answer: " + "1 and " * 300 + "1",
+        "Answer: " + "√" * 300,
+        "$" * 100_000,
+    ],
+    ids=lambda response: response[:12],
+)
+def test_degenerate_responses_are_judged_quickly(response: str) -> None:
+    start = time.process_time()
+    assert not is_correct(response, example("x + 1"))
+    assert not is_correct(response, example("x + 1"), extractor="strict")
+    assert time.process_time() - start < 2
+
+
 def test_responses_about_digit_scenes_are_judged_by_their_last_number() -> None:
     rng = random.Random(0)  # noqa: S311
     checked = 0

@@ -15,6 +15,7 @@ from tests.cluster.api_server_double import ALWAYS, ApiServerDouble, Fault
 from tests.cluster.launching import JOB, QUEUE, REQUEST, Launch, api_of
 from tests.cluster.plays import STEPS, fail_with, send_sigterm, stop_step, train
 from vicur.cluster.jobs.cleanup import delete_jobs
+from vicur.cluster.jobs.failures import job_error
 from vicur.cluster.jobs.manifest import train_job
 from vicur.cluster.jobs.monitor import Limits
 from vicur.cluster.preflight.checks.trainer import NEEDED
@@ -84,7 +85,7 @@ SCENARIOS = {
         lambda server, job: server.fail(job, "TrainingRuntimeNotSupported", "no vicur-torch"), 2, "no vicur-torch"
     ),
     "create is forbidden": Scenario(
-        train, 2, "Role in k8s/base/access/training.yaml", faults=(Fault("create", "", 403, ALWAYS),)
+        train, 2, "Bind the Roles in k8s/base/access to", faults=(Fault("create", "", 403, ALWAYS),)
     ),
     # The training failed: a retry resumes from the checkpoint, and may fail again.
     "a node crashes": Scenario(fail_with(1, node=0), 1, "node 0 exited with status 1 (Error)"),
@@ -246,3 +247,11 @@ def test_every_right_of_the_role_is_used(launch: Launch) -> None:
         api.pod("step")
         delete_jobs(api, "run-1")
         assert server.rights == ALLOWED
+
+
+@pytest.mark.parametrize(("reason", "retryable"), [("OOMKilled", False), ("Error", True)])
+def test_a_training_out_of_memory_is_not_repeated(reason, retryable):
+    ended = {"exitCode": 137, "reason": reason, "finishedAt": "2026-01-01T00:00:00Z"}
+    status = {"phase": "Failed", "containerStatuses": [{"name": "node", "state": {"terminated": ended}}]}
+    pod = {"metadata": {"name": "node-0", "labels": {}}, "spec": {}, "status": status}
+    assert job_error({"metadata": {"name": "job"}}, [pod]).retryable is retryable

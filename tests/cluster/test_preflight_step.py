@@ -24,9 +24,9 @@ PRESET: dict[str, Any] = {"methods": ["vicur"], "checkpoints": "s3://bucket/runs
 def refusal(folder: Path, capsys: pytest.CaptureFixture[str], **form: Any) -> str:
     """The message with which the step ends the run."""
     with pytest.raises(SystemExit) as ended:
-        run_preflight_step(PRESET, VERSIONS, form, {"train_step": str(folder / "train")}, str(folder / "checked"))
+        run_preflight_step(PRESET, VERSIONS, {**form, "cells": str(folder / "cells")}, str(folder / "checked"))
     assert ended.value.code == 2
-    assert not (folder / "train").exists()
+    assert not (folder / "cells").exists()
     return capsys.readouterr().err
 
 
@@ -34,13 +34,16 @@ def refusal(folder: Path, capsys: pytest.CaptureFixture[str], **form: Any) -> st
     ("form", "says"),
     [
         ({"gpu_count": 5}, "a batch of 32 prompts cannot be divided equally among 5 processes"),
-        ({"gpu_count": 2, "nodes": 3}, "cannot be divided equally among 6 processes"),
+        ({"gpu_count": 2, "gpu_nodes": 3}, "cannot be divided equally among 6 processes"),
         ({"overrides": {"training.distribution.processes": 4}}, "4 processes need 4 GPUs, but each machine has 1"),
         (
-            {"nodes": 2, "overrides": {"training.rollout.engine": "vllm"}},
+            {"gpu_nodes": 2, "overrides": {"training.rollout.engine": "vllm"}},
             "supports one process, but the training has 2",
         ),
-        ({"nodes": 2, "overrides": {"checkpoints": ""}}, "a training that runs as a TrainJob needs checkpoints on S3"),
+        (
+            {"gpu_nodes": 2, "overrides": {"checkpoints": ""}},
+            "a training that runs as a TrainJob needs checkpoints on S3",
+        ),
         (
             {"overrides": {"checkpoints": "", "cluster.jobs.always": True}},
             "a training that runs as a TrainJob needs checkpoints on S3",
@@ -100,7 +103,7 @@ def test_the_namespace_of_the_pod_is_checked(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(
         "vicur.steps.preflight_step.run_preflight", lambda needs, _: looked.append(needs.namespace) or ""
     )
-    run_preflight_step(PRESET, VERSIONS, {"overrides": {"cluster.look": True}}, {}, str(tmp_path / "checked"))
+    run_preflight_step(PRESET, VERSIONS, {"overrides": {"cluster.look": True}}, str(tmp_path / "checked"))
     assert looked == ["team-a"]
 
 
@@ -117,18 +120,22 @@ def outputs(folder: Path, *names: str) -> dict[str, str]:
 
 
 def test_later_steps_get_the_settings_of_the_form(tmp_path: Path) -> None:
-    form = {"seed": 7, "methods": ["opsd", "vicur"], "overrides": {"training.steps": 9}, "unknown": "ignored"}
-    written = outputs(tmp_path, "train_step", "cells", "training_gpus")
-    run_preflight_step(PRESET, VERSIONS, form, written, str(tmp_path / "checked"))
-    step, cells = (json.loads((tmp_path / name).read_text()) for name in ("train_step", "cells"))
-    assert (step["config"], step["seed"], step["checkpoints"]) == ({"steps": 9}, 7, "s3://bucket/runs")
-    assert [cell["train"]["config"]["method"] for cell in cells] == ["opsd", "vicur"]
+    form = {"seed": 7, "train_methods": ["opsd", "vicur"], "overrides": {"training.steps": 9}, "unknown": "ignored"}
+    written = outputs(tmp_path, "extract_step", "cells", "training_gpus")
+    run_preflight_step(PRESET, VERSIONS, {**form, **written}, str(tmp_path / "checked"))
+    step, cells = (json.loads((tmp_path / name).read_text()) for name in ("extract_step", "cells"))
+    assert (step["seed"], step["checkpoints"]) == (7, "s3://bucket/runs")
+    assert [(cell["train"]["config"]["method"], cell["train"]["config"]["steps"]) for cell in cells] == [
+        ("opsd", 9),
+        ("vicur", 9),
+    ]
+    assert {cell["train"]["seed"] for cell in cells} == {7}
     # A string is written as it is: KFP would pass on the quotes of JSON.
     assert (tmp_path / "training_gpus").read_text() == "1"
     assert "opsd, vicur from tiny, trained on 1 node" in (tmp_path / "checked").read_text()
 
 
-TAINT = {"key": "gpu", "operator": "Exists", "value": "", "effect": "NoSchedule"}
+TAINT = {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
 
 
 @pytest.mark.parametrize(
@@ -153,16 +160,22 @@ def test_a_step_that_waits_for_a_job_on_other_nodes_needs_few_resources(
     assert tuple(training_resources(RunConfig.model_validate({"cluster": pool})).values()) == resources
 
 
-SECTIONS: dict[str, Any] = {"seed": 3, "data": {"type": "digit_scenes"}, "training": {"steps": 9}, "checkpoints": ""}
+SECTIONS: dict[str, Any] = {
+    "seed": 3,
+    "data": {"type": "digit_scenes"},
+    "training": {"steps": 9},
+    "checkpoints": "",
+    "cluster": {"look": False},
+}
 ARM = {"name": "a", "about": "one", "method": "vicur"}
 
 
 def test_sections_of_a_distillation_become_parameters_of_its_steps(tmp_path: Path) -> None:
-    written = outputs(tmp_path, "train_step", "cells", "compare_step", "ablate_step")
+    written = outputs(tmp_path, "extract_step", "cells", "compare_step", "ablate_step")
     sections = {**SECTIONS, "methods": ["vicur"], "seeds": [], "analysis": {}, "checked": "ignored"}
     run_sections_step({**sections, **written}, VERSIONS, str(tmp_path / "checked"))
-    assert json.loads((tmp_path / "train_step").read_text()) == {"config": {"steps": 9}, "seed": 3}
-    assert [cell["train"]["subject"] for cell in json.loads((tmp_path / "cells").read_text())] == ["vicur"]
+    (cell,) = json.loads((tmp_path / "cells").read_text())
+    assert (cell["train"]["config"]["steps"], cell["train"]["seed"], cell["train"]["subject"]) == (9, 3, "vicur")
     assert json.loads((tmp_path / "ablate_step").read_text()) == {}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vicur.cluster.request import Request, resolved
+from vicur.cluster.request import FORMER_NAMES, Request, form_defaults, form_types, resolved
 from vicur.config.run import RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
@@ -24,20 +24,20 @@ def test_an_empty_form_resolves_to_the_preset() -> None:
 
 def test_each_field_sets_its_setting() -> None:
     config = requested(
-        student="/models/8B",
-        teacher="/models/32B",
-        methods=["opd-vicur", "grpo"],
-        dataset="/data/mine",
+        model_student="/models/8B",
+        model_teacher="/models/32B",
+        train_methods=["opd-vicur", "grpo"],
+        data_source="/data/mine",
         cue_provider="annotation",
-        splits=["test"],
+        data_splits=["test"],
         gpu_type="amd.com/gpu",
         gpu_count=8,
-        nodes=2,
-        node_selector={"pool": "h100"},
-        tolerations=[{"key": "gpu", "effect": "NoExecute"}],
+        gpu_nodes=2,
+        gpu_node_selector={"pool": "h100"},
+        gpu_tolerations=[{"key": "gpu", "effect": "NoExecute"}],
         image="registry.example.com/vicur:1",
-        registered_model="mine",
-        gate_margin=0.05,
+        model_registered="mine",
+        model_gate_margin=0.05,
         seed=7,
     )
     assert config.base.path == "/models/8B"
@@ -67,7 +67,7 @@ def test_each_field_sets_its_setting() -> None:
     ],
 )
 def test_a_dataset_is_given_by_hash_or_address(dataset: str, section: dict[str, str]) -> None:
-    data = requested(dataset=dataset).data.model_dump(mode="json")
+    data = requested(data_source=dataset).data.model_dump(mode="json")
     assert {name: data[name] for name in section} == section
 
 
@@ -94,7 +94,7 @@ def test_whole_numbers_that_kfp_made_floats_are_accepted() -> None:
 
 
 def test_an_empty_selector_and_no_tolerations_replace_those_of_the_preset() -> None:
-    pool = requested(node_selector={}, tolerations=[]).cluster
+    pool = requested(gpu_node_selector={}, gpu_tolerations=[]).cluster
     assert (pool.node_selector, pool.tolerations) == ({}, ())
 
 
@@ -124,13 +124,13 @@ def test_overrides_mean_the_same_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("form", "problem"),
     [
-        ({"methods": ["vicar"]}, "vicar"),
+        ({"train_methods": ["vicar"]}, "vicar"),
         ({"overrides": {"training.stepz": 5}}, "there is no setting 'training.stepz'"),
         ({"overrides": {"training..steps": 5}}, "is not a setting"),
         ({"overrides": {"seed.deep": 5}}, "seed is a single value and has no setting"),
         ({"overrides": {"tracking.experiment": "x"}}, "is fixed in the package"),
-        ({"node_selector": {"gpu": "NVIDIA H100"}}, "cluster.node_selector.gpu"),
-        ({"node_selector": {"": "h100"}}, "cluster.node_selector"),
+        ({"gpu_node_selector": {"gpu": "NVIDIA H100"}}, "gpu_node_selector"),
+        ({"gpu_node_selector": {"": "h100"}}, "gpu_node_selector"),
         ({"overrides": {"training": {"steps": 5}}}, "write training.steps"),
         ({"overrides": {"checkpoints": "gs://bucket/runs"}}, "neither a folder nor an S3 address"),
         ({"gpu_count": 0}, "0 GPUs per node are requested, but the package was compiled with GPUs"),
@@ -142,19 +142,19 @@ def test_overrides_mean_the_same_in_any_order() -> None:
         ({"overrides": {"name": "mine"}}, "is fixed in the package"),
         ({"gpu_type": ""}, "gpu_type is empty, but pods take it from the form"),
         ({"image": ""}, "image is empty"),
-        ({"overrides": {"cluster.node_selector": {}}}, "has its own field in the form: fill in node_selector"),
-        ({"node_selector": {"pool": "x" * 64}}, r"cluster.node_selector.pool"),
-        ({"gpu_count": 99}, "cluster.gpu_count"),
-        ({"methods": ["opd"]}, "teacher"),
-        ({"tolerations": [{"operator": "Exists", "value": "x"}]}, "takes no value"),
-        ({"student": "hf://org/model@main"}, "vicur models pin hf://org/model@main"),
-        ({"student": "https://host/model"}, "fetched from hf://, s3:// or pvc://"),
-        ({"student": "s3://bucket"}, "names a bucket, but not a model in it"),
-        ({"student": "pvc://claim"}, "write pvc://CLAIM/path"),
-        ({"teacher": "pvc://claim/../x", "methods": ["opd"]}, "write pvc://CLAIM/path"),
-        ({"dataset": "pvc://team-data/questions"}, "cluster.data_claims=[team-data]"),
-        ({"gate_margin": 2.0}, "registry.gate.margin"),
-        ({"splits": ["validation"]}, "test"),
+        ({"overrides": {"cluster.node_selector": {}}}, "has its own field in the form: fill in gpu_node_selector"),
+        ({"gpu_node_selector": {"pool": "x" * 64}}, "gpu_node_selector"),
+        ({"gpu_count": 99}, "gpu_count"),
+        ({"train_methods": ["opd"]}, "teacher"),
+        ({"gpu_tolerations": [{"operator": "Exists", "value": "x"}]}, "takes no value"),
+        ({"model_student": "hf://org/model@main"}, "vicur models pin hf://org/model@main"),
+        ({"model_student": "https://host/model"}, "fetched from hf://, s3:// or pvc://"),
+        ({"model_student": "s3://bucket"}, "names a bucket, but not a model in it"),
+        ({"model_student": "pvc://claim"}, "write pvc://CLAIM/path"),
+        ({"model_teacher": "pvc://claim/../x", "train_methods": ["opd"]}, "write pvc://CLAIM/path"),
+        ({"data_source": "pvc://team-data/questions"}, "cluster.data_claims=[team-data]"),
+        ({"model_gate_margin": 2.0}, "model_gate_margin"),
+        ({"data_splits": ["validation"]}, "test"),
         ({"cue_provider": "oracle"}, "oracle"),
         ({"cue_provider": "endpoint", "cue_endpoint": "http://h/v1"}, "cues.provider.model is missing"),
         ({"cue_endpoint": "http://h/v1"}, "there is no setting 'cues.provider.url'"),
@@ -176,11 +176,11 @@ def test_a_form_cannot_add_gpus_to_a_package_without_them() -> None:
 def test_a_package_for_several_nodes_refuses_to_train_on_one() -> None:
     preset = {**PRESET, "cluster": {"nodes": 2, "queue": "gpus"}}
     with pytest.raises(
-        VicurError, match=r"nodes: 1 node is requested, but the package was compiled for 2.*cluster\.nodes=1"
+        VicurError, match=r"gpu_nodes: 1 node is requested, but the package was compiled for 2.*cluster\.nodes=1"
     ):
-        resolved(preset, Request(nodes=1))
-    assert resolved(preset, Request(nodes=3)).cluster.nodes == 3
-    assert resolved(preset, Request(nodes=1, overrides={"cluster.jobs.always": True})).cluster.launches_job
+        resolved(preset, Request(gpu_nodes=1))
+    assert resolved(preset, Request(gpu_nodes=3)).cluster.nodes == 3
+    assert resolved(preset, Request(gpu_nodes=1, overrides={"cluster.jobs.always": True})).cluster.launches_job
 
 
 def test_a_package_that_launches_jobs_for_one_node_refuses_to_train_in_its_own_pod() -> None:
@@ -189,7 +189,7 @@ def test_a_package_that_launches_jobs_for_one_node_refuses_to_train_in_its_own_p
         VicurError, match=r"compiled for a TrainJob \(cluster\.jobs\.always\).*Set cluster\.jobs\.always=true"
     ):
         resolved(preset, Request(overrides={"cluster.jobs.always": False}))
-    assert resolved(preset, Request(nodes=1)).cluster.launches_job
+    assert resolved(preset, Request(gpu_nodes=1)).cluster.launches_job
 
 
 def test_a_queue_name_that_no_label_can_hold_is_refused() -> None:
@@ -200,7 +200,7 @@ def test_a_queue_name_that_no_label_can_hold_is_refused() -> None:
 @pytest.mark.parametrize("dataset", ["s3://key:hush@bucket/x", "https://user:hush@host/x"])
 def test_the_message_about_an_address_does_not_contain_its_secret(dataset: str) -> None:
     with pytest.raises(VicurError) as error:
-        requested(dataset=dataset)
+        requested(data_source=dataset)
     assert "hush" not in str(error.value)
 
 
@@ -216,11 +216,34 @@ def test_resolving_a_form_does_not_modify_the_preset() -> None:
     assert RunConfig.model_validate(PRESET) == before
 
 
-def test_the_field_of_older_packages_for_the_splits_is_accepted() -> None:
-    assert requested(benchmarks=["test"]) == requested(splits=["test"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("splits", ["test"]), ("benchmarks", ["test"]), ("student", "tiny"), ("nodes", 1)]
+)
+def test_the_fields_of_older_packages_are_accepted(name: str, value: Any) -> None:
+    now = next(each for each, former in FORMER_NAMES.items() if name in former)
+    assert requested(**{name: value}) == requested(**{now: value})
+
+
+def test_a_form_is_told_how_to_leave_a_setting_out() -> None:
+    with pytest.raises(VicurError) as error:
+        resolved({"training": {"objective": "k1"}}, Request(train_methods=("sft",)))
+    assert '{"training.objective": null} to overrides' in str(error.value)
+    assert requested(train_methods=["sft"], overrides={"training.objective": None}).methods == ("sft",)
+
+
+def test_the_form_starts_with_the_settings_of_the_preset() -> None:
+    preset = RunConfig.model_validate({**PRESET, "cues": {"provider": {"type": "annotation"}}})
+    defaults = form_defaults(preset, image="vicur:1")
+    assert defaults.keys() == form_types().keys() == Request.model_fields.keys()
+    assert all(isinstance(value, form_types()[name]) for name, value in defaults.items())
+    assert (defaults["train_methods"], defaults["seed"], defaults["cue_provider"]) == (["vicur"], 3, "annotation")
+    assert defaults["gpu_tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert resolved(PRESET, validated(Request, form_defaults(RunConfig.model_validate(PRESET), "v"), "it")).seed == 3
 
 
 def test_a_preset_with_its_defaults_left_out_resolves_as_the_whole_one() -> None:
     full = RunConfig.model_validate(PRESET).model_dump(mode="json", exclude_none=True)
-    form = validated(Request, {"teacher": "/models/32B", "methods": ["opd"], "cue_provider": "annotation"}, "the form")
+    form = validated(
+        Request, {"model_teacher": "/models/32B", "train_methods": ["opd"], "cue_provider": "annotation"}, "the form"
+    )
     assert resolved(PRESET, form) == resolved(full, form)

@@ -44,7 +44,7 @@ def step(inputs: dict[str, Path], root: Path, bucket: Any, cluster: dict[str, An
         "cluster": cluster,
     }
     student = FileArtifact(str(root / "student"))
-    return run_step("train", parameters, artifacts(inputs), student, LoggedMetrics(), {"subject": "vicur"})
+    return run_step("train", parameters, artifacts(inputs), student, LoggedMetrics())
 
 
 def assert_same_weights(student: Path, alone: Path) -> None:

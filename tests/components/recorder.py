@@ -17,7 +17,6 @@ class Recorder:
     def __init__(self) -> None:
         self.name = ""
         self.step: Mapping[str, Any] = {}
-        self.cell: Mapping[str, Any] | None = None
         self.inputs: dict[str, str] = {}
         self.output = ""
 
@@ -27,14 +26,14 @@ class Recorder:
         step: Mapping[str, Any],
         inputs: Mapping[str, Any],
         output: Any,
-        metrics: Any,
-        cell: Mapping[str, Any] | None = None,
+        metrics: Any = None,
     ) -> Summary:
-        self.name, self.step, self.cell = name, step, cell
+        self.name, self.step = name, step
         self.inputs = {key: Path(artifact.path).name for key, artifact in inputs.items()}
         self.output = output.name
         Path(output.path).mkdir()
         for page in ("samples.html", "report.html", "results.md"):
             Path(output.path, page).write_text(f"<p>{page}</p>")
-        metrics.log_metric("accuracy/test", 0.5)
+        if metrics is not None:
+            metrics.log_metric("accuracy/test", 0.5)
         return Summary(key_figure="gate passed")

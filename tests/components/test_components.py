@@ -13,7 +13,7 @@ from kfp import dsl
 from vicur_components.ablate.component import ablate
 from vicur_components.base.component import base
 from vicur_components.compare.component import compare
-from vicur_components.evaluate.component import evaluate
+from vicur_components.evaluate.component import evaluate, evaluate_base
 from vicur_components.extract.component import extract
 from vicur_components.outcome.component import outcome
 from vicur_components.preflight.component import preflight
@@ -29,18 +29,15 @@ from vicur.errors import VicurError
 from vicur.steps import preflight_step
 
 STEP: dict[str, Any] = {"config": {"some": "setting"}, "seed": 3}
-CELL: dict[str, Any] = {"subject": "vicur"}
 
 
 def test_prepare_reads_no_artifact(recorder: Recorder, artifact: Artifacts) -> None:
-    metrics = artifact("metrics", dsl.Metrics)
-    prepare.python_func(step=STEP, dataset=artifact("dataset"), metrics=metrics)
+    prepare.python_func(step=STEP, dataset=artifact("dataset"))
     assert (recorder.name, recorder.step, recorder.inputs, recorder.output) == ("prepare", STEP, {}, "dataset")
-    assert metrics.metadata == {"accuracy/test": 0.5}
 
 
 def test_base_reads_no_artifact(recorder: Recorder, artifact: Artifacts) -> None:
-    base.python_func(step=STEP, model=artifact("model"), metrics=artifact("m", dsl.Metrics))
+    base.python_func(step=STEP, model=artifact("model"))
     assert (recorder.name, recorder.step, recorder.inputs, recorder.output) == ("base", STEP, {}, "model")
 
 
@@ -53,29 +50,25 @@ def test_extract_shows_its_page_of_samples(recorder: Recorder, artifact: Artifac
 
 def test_train_reads_dataset_cues_and_base(recorder: Recorder, artifact: Artifacts) -> None:
     inputs = {name: artifact(name) for name in ("dataset", "cues", "base")}
-    outputs = {"student": artifact("student", dsl.Model), "metrics": artifact("m", dsl.Metrics)}
-    train.python_func(step=STEP, cell=CELL, **inputs, **outputs)
-    assert (recorder.name, recorder.step, recorder.cell, recorder.output) == ("train", STEP, CELL, "student")
+    train.python_func(step=STEP, **inputs, student=artifact("student", dsl.Model))
+    assert (recorder.name, recorder.step, recorder.output) == ("train", STEP, "student")
     assert recorder.inputs == {name: name for name in inputs}
 
 
-@pytest.mark.parametrize(("cell", "passed"), [({}, None), (CELL, CELL)])
+@pytest.mark.parametrize("component", [evaluate, evaluate_base])
 def test_evaluate_takes_the_base_or_the_student_of_a_cell(
-    recorder: Recorder, artifact: Artifacts, cell: dict[str, Any], passed: dict[str, Any] | None
+    recorder: Recorder, artifact: Artifacts, component: Any
 ) -> None:
-    inputs = {name: artifact(name) for name in ("dataset", "model")}
-    outputs = {"evaluation": artifact("evaluation"), "metrics": artifact("m", dsl.Metrics)}
-    evaluate.python_func(step=STEP, cell=cell, **inputs, **outputs)
-    assert (recorder.name, recorder.step, recorder.cell) == ("evaluate", STEP, passed)
+    inputs, metrics = {name: artifact(name) for name in ("dataset", "model")}, artifact("m", dsl.Metrics)
+    component.python_func(step=STEP, **inputs, evaluation=artifact("evaluation"), metrics=metrics)
+    assert (recorder.name, recorder.step) == ("evaluate", STEP)
     assert recorder.inputs == {"dataset": "dataset", "model": "model"}
+    assert metrics.metadata == {"accuracy/test": 0.5}
 
 
-def collected(artifact: Artifacts) -> dict[str, Any]:
+def collected(artifact: Artifacts, prefix: str) -> list[Any]:
     """Artifacts of two cells. KFP collects them in any order."""
-    return {
-        "evaluations": [artifact("e-vicur", subject="vicur"), artifact("e-opsd", subject="opsd")],
-        "students": [artifact("s-opsd", subject="opsd"), artifact("s-vicur", subject="vicur")],
-    }
+    return [artifact(f"{prefix}-{subject}", subject=subject) for subject in ("vicur", "opsd")]
 
 
 def test_compare_names_the_artifacts_of_each_cell(recorder: Recorder, artifact: Artifacts) -> None:
@@ -85,12 +78,12 @@ def test_compare_names_the_artifacts_of_each_cell(recorder: Recorder, artifact: 
         dataset=artifact("dataset"),
         cues=artifact("cues"),
         base=artifact("base"),
-        **collected(artifact),
+        evaluations=collected(artifact, "e"),
         comparison=artifact("comparison"),
         report=report,
         metrics=artifact("m", dsl.Metrics),
     )
-    names = {"vicur": "e-vicur", "opsd": "e-opsd", "vicur.student": "s-vicur", "opsd.student": "s-opsd"}
+    names = {"vicur": "e-vicur", "opsd": "e-opsd"}
     assert recorder.inputs == {**names, "dataset": "dataset", "cues": "cues", "base": "base"}
     assert Path(report.path).read_text() == "<p>report.html</p>"
 
@@ -100,12 +93,12 @@ def test_ablate_names_the_artifacts_of_each_cell(recorder: Recorder, artifact: A
     ablate.python_func(
         step=STEP,
         base=artifact("base"),
-        **collected(artifact),
+        evaluations=collected(artifact, "e"),
         results=artifact("results"),
         page=page,
         metrics=artifact("m", dsl.Metrics),
     )
-    names = {"vicur": "e-vicur", "opsd": "e-opsd", "vicur.student": "s-vicur", "opsd.student": "s-opsd"}
+    names = {"vicur": "e-vicur", "opsd": "e-opsd"}
     assert recorder.inputs == {**names, "base": "base"}
     assert Path(page.path).read_text() == "<p>results.md</p>"
 
@@ -118,15 +111,14 @@ def test_register_takes_the_chosen_student(recorder: Recorder, artifact: Artifac
         step=STEP,
         dataset=artifact("dataset"),
         cues=artifact("cues"),
-        base_evaluation=artifact("base_evaluation"),
         comparison=comparison,
-        **collected(artifact),
+        students=collected(artifact, "s"),
         registration=artifact("registration"),
         decision=decision,
         metrics=artifact("m", dsl.Metrics),
     )
-    others = {name: name for name in ("dataset", "cues", "base_evaluation", "comparison")}
-    assert recorder.inputs == {**others, "student": "s-opsd", "evaluation": "e-opsd"}
+    others = {name: name for name in ("dataset", "cues", "comparison")}
+    assert recorder.inputs == {**others, "student": "s-opsd"}
     assert Path(decision.path).read_text() == "gate passed"
 
 
@@ -158,9 +150,9 @@ def values_of(component: Any, artifact: Artifacts) -> tuple[dict[str, str], dict
 def test_preflight_gets_the_form_and_the_files_of_its_outputs(called: dict[str, Any], artifact: Artifacts) -> None:
     inputs, outputs, page = values_of(preflight, artifact)
     preflight.python_func(**inputs, **outputs, checked=page)
-    assert {name: called["form"][name] for name in inputs} == inputs
-    assert called["outputs"] == outputs
-    assert (called["preset"], called["code_versions"]) == ("value of preset", "value of code_versions")
+    assert called["preset"] == inputs.pop("preset")
+    assert called["code_versions"] == inputs.pop("code_versions")
+    assert called["parameters"] == {**inputs, **outputs}
     assert called["report"] == page.path
 
 
@@ -183,12 +175,12 @@ def test_the_exit_step_records_how_the_run_ended(
     recorded: list[tuple[TrackingConfig, str, str, dict[str, float]]] = []
     monkeypatch.setenv("VICUR_RUN_ID", "run-7")
     monkeypatch.setattr(
-        "vicur.steps.exit_step.finish_pipeline", lambda *args, metrics: recorded.append((*args, metrics))
+        "vicur.steps.exit_step.finish_pipeline", lambda *args, metrics, **_: recorded.append((*args, metrics))
     )
     record = artifact("record", dsl.Markdown)
     outcome.python_func(status=final(state), tracking={"experiment": "e"}, record=record)
     assert recorded == [(TrackingConfig(experiment="e"), "run-7", status, {})]
-    assert state.lower() in Path(record.path).read_text()
+    assert "The run ended: " in Path(record.path).read_text()
 
 
 def test_the_exit_step_writes_its_record_while_tracking_is_down(

@@ -16,6 +16,7 @@ import pytest
 
 from vicur.config.section import Section
 from vicur.errors import VicurError
+from vicur.processes.signals import StopFlag, stop_error
 from vicur.stage.events import Event, Events, read_events
 from vicur.stage.runner import Context, Session, Stage, Summary, execute, stage_identity, stage_key
 from vicur.storage.folders import tree_sha256
@@ -267,3 +268,20 @@ def test_second_of_two_concurrent_runs_waits_and_reuses(tmp_path: Path) -> None:
         second = subprocess.run(command, capture_output=True, text=True, timeout=30)
         assert first.stdout.read() == "waiting\nend\n"
     assert second.stdout == "end\n"
+
+
+def test_a_stage_that_sigterm_stopped_is_not_logged_as_failed(
+    tmp_path: Path, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Interrupted(Calls):
+        def __call__(self, *_: Any) -> TextSummary:
+            with StopFlag():
+                os.kill(os.getpid(), signal.SIGTERM)
+            raise stop_error("stopped after SIGTERM at step 20, with a checkpoint of that step.")
+
+    Interrupted.__module__ = "vicur.seeds"
+    with caplog.at_level("INFO"), pytest.raises(VicurError):
+        execute(Stage("write", Interrupted(), TextSummary), Settings(), {}, tmp_path / "one", session)
+    assert "write: stopped training: stopped after SIGTERM at step 20" in caplog.text
+    assert "write: failed" not in caplog.text
+    assert (recorded(tmp_path)[-1].status, recorded(tmp_path)[-1].retryable) == ("failed", True)

@@ -21,14 +21,14 @@ from vicur.config.section import Section
 from vicur.errors import VicurError
 from vicur.stage import table
 from vicur.stage.table import STAGES, PipelineStep, step_labels, steps_of
-from vicur.steps.parameters import merged_parameters, pipeline_parameters
+from vicur.steps.parameters import StepParameters, pipeline_parameters
 from vicur.steps.preflight_step import graph_parameters
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RUNS = [CONFIGS / f"{name}.yaml" for name in ("local", "qwen3-vl-2b", "qwen3-vl-8b", "qwen3-vl-32b")]
 ABLATIONS = sorted(CONFIGS.glob("ablation*.yaml"))
 VERSIONS: Mapping[str, str] = dict.fromkeys(STAGES, "0123456789abcdef")
-ENDING = {step.name for step in steps_of(RunConfig()) if "evaluate" in step.after}
+ENDING = {"compare", "register"}
 DIFFERENT = {
     "methods": ["opsd", "opd", "grpo"],
     "training": {
@@ -49,7 +49,7 @@ def shipped() -> list[RunConfig | AblationConfig]:
 
 def made(config: RunConfig | AblationConfig) -> dict[str, Any]:
     """The parameters of a run, after their way through JSON."""
-    return dict(json.loads(json.dumps(pipeline_parameters(config, VERSIONS, cache_keys(config, VERSIONS)))))
+    return dict(json.loads(json.dumps(pipeline_parameters(config, cache_keys(config, VERSIONS)))))
 
 
 @pytest.mark.parametrize("config", [*shipped(), RunConfig.model_validate(DIFFERENT)], ids=lambda config: config.name)
@@ -58,13 +58,12 @@ def test_every_step_gets_the_settings_of_the_configuration(config: RunConfig | A
     for step in steps_of(config):
         section = STAGES[step.stage].section
         cells = list(zip(config.cells(), parameters["cells"], strict=True)) if step.cell_name else [(None, None)]
-        for cell, changes in cells:
-            merged = merged_parameters(parameters[step.parameter], changes and changes[step.name])
+        for cell, own in cells:
+            merged = StepParameters.model_validate(parameters[step.parameter] if own is None else own[step.name])
             expected = getattr(config if cell is None else cell, step.section)
             assert validate(section, merged.config) == expected
             assert merged.seed == (config if cell is None else cell).seed
             assert merged.subject == (step.subject if cell is None else getattr(cell, str(step.cell_name)))
-            assert (merged.tracking, merged.code_version) == (config.tracking, VERSIONS[step.stage])
             assert len(merged.cache_key) == 32
 
 
@@ -92,6 +91,7 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"registry": {"gate": {"margin": 0.5}}}, {"register"}),
         ({"name": "other"}, set()),
         ({"cluster": {"gpu_count": 8, "prices": {"nvidia.com/gpu": 3.0}}}, set()),
+        ({"tracking": {"experiment": "other"}}, set()),
         # Compare and register depend on the set of methods, the other students do not depend on a new one.
         ({"methods": ["opsd", "vicur", "grpo"]}, {*ENDING, "train grpo", "evaluate grpo"}),
         (
@@ -106,13 +106,16 @@ def test_a_change_reaches_the_steps_that_depend_on_it_and_no_others(change: dict
 
 def test_a_training_on_several_nodes_gets_the_cluster_and_no_other_step_does() -> None:
     parameters = made(RunConfig.model_validate({"cluster": {"nodes": 2}, "checkpoints": "s3://bucket/runs"}))
-    assert {name for name, each in parameters.items() if "cluster" in each} == {"train_step"}
-    assert merged_parameters(parameters["train_step"]).cluster.nodes == 2
-    assert {name for name, each in parameters.items() if "checkpoints" in each} == {"train_step", "extract_step"}
+    for cell in parameters.pop("cells"):
+        assert {name for name, each in cell.items() if "cluster" in each} == {"train"}
+        assert StepParameters.model_validate(cell["train"]).cluster.nodes == 2
+        assert cell["train"]["checkpoints"] == "s3://bucket/runs"
+    assert {name for name, each in parameters.items() if "cluster" in each} == set()
+    assert {name for name, each in parameters.items() if "checkpoints" in each} == {"extract_step"}
 
 
 def test_a_local_run_has_no_cache_keys() -> None:
-    assert "cache_key" not in json.dumps(pipeline_parameters(RunConfig(), VERSIONS))
+    assert "cache_key" not in json.dumps(pipeline_parameters(RunConfig()))
 
 
 @pytest.mark.parametrize("config", shipped(), ids=lambda config: config.name)
@@ -134,12 +137,6 @@ def test_parameters_of_a_step_stay_small(record_property: Any) -> None:
     record_property("bytes", sizes)
     print(sizes)
     assert max(sizes.values()) < 1500
-
-
-@pytest.mark.parametrize("file", ABLATIONS, ids=lambda file: file.name)
-def test_arguments_of_an_ablation_fit_into_a_pods_environment(file: Path) -> None:
-    """Argo passes them twice, and a template may have 128 KiB."""
-    assert len(json.dumps(made(load_settings(AblationConfig, file)))) < 64_000
 
 
 def test_labels_are_in_reading_order_and_a_shared_student_is_trained_once() -> None:
@@ -171,17 +168,17 @@ def _label(step: PipelineStep, cell: Cell | None) -> str:
     return f"{step.name if step.name == 'audit' else step.stage} {subject}".strip()
 
 
-def test_a_declared_step_has_a_label_parameters_a_cache_key_and_an_output_of_preflight(
+def test_a_declared_step_has_a_label_parameters_and_a_cache_key(
     fake_step: PipelineStep,
 ) -> None:
     config = RunConfig(methods=("vicur",), checkpoints="s3://bucket/runs")
     labels = step_labels(config)
     assert labels.index("audit vicur") == labels.index("evaluate vicur") + 1
-    parameters = made(config)
-    assert parameters["audit_step"]["checkpoints"] == "s3://bucket/runs"
-    assert parameters["cells"][0]["audit"]["cache_key"] != parameters["cells"][0]["evaluate"]["cache_key"]
-    assert fake_step.parameter in graph_parameters(config)
-    assert fake_step.parameter in graph_parameters()
+    (cell,) = made(config)["cells"]
+    assert cell["audit"]["checkpoints"] == "s3://bucket/runs"
+    assert cell["audit"]["cache_key"] != cell["evaluate"]["cache_key"]
+    # Its parameters are those of the cell.
+    assert fake_step.parameter not in graph_parameters(config)
 
 
 @pytest.mark.usefixtures("fake_step")

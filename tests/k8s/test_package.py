@@ -20,6 +20,7 @@ PACKAGES = sorted((Path(__file__).parents[2] / "pipelines" / "compiled").glob("*
 KNOWN = {
     "activeDeadlineSeconds",
     "configMapAsEnv",
+    "configMapAsVolume",
     "emptyDirMounts",
     "fieldPathAsEnv",
     "nodeAffinity",
@@ -27,6 +28,7 @@ KNOWN = {
     "podMetadata",
     "pvcMount",
     "secretAsEnv",
+    "secretAsVolume",
     "securityContext",
     "tolerations",
 }
@@ -62,7 +64,7 @@ def test_step_sets_only_fields_that_a_restricted_namespace_allows(package: Path,
 def test_step_contains_no_secret_and_refers_to_documented_ones(package: Path, name: str) -> None:
     container, settings = executors(package)[name]
     assert [e["name"] for e in container.get("env", []) if is_credential(e["name"])] == []
-    named = [each.get("secretName") or each["secretNameParameter"] for each in settings.get("secretAsEnv", [])]
+    named = [each.get("secretName") or each["secretNameParameter"] for each in settings.get("secretAsVolume", [])]
     assert {n["runtimeValue"]["constant"] if isinstance(n, dict) else n for n in named} <= SECRETS
 
 

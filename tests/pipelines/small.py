@@ -58,9 +58,5 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def task_names(config: RunConfig) -> dict[str, PipelineStep]:
-    """The steps of a distillation by the names of their tasks in a package. KFP numbers the tasks of a component from the second on."""
-    named: dict[str, PipelineStep] = {}
-    for step in steps_of(config):
-        before = sum(each.stage == step.stage for each in named.values())
-        named[f"{step.stage}-{before + 1}" if before else step.stage] = step
-    return named
+    """The steps of a distillation by the names of their tasks in a package."""
+    return {step.name.replace("_", "-"): step for step in steps_of(config)}

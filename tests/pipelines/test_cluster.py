@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 from google.protobuf import json_format
-from kfp import compiler
 from vicur_pipelines.cluster import cluster_pipeline
 from vicur_pipelines.local import code_versions
 from vicur_pipelines.package import write_package
@@ -21,7 +21,8 @@ from vicur.cluster.request import Request
 from vicur.config.cluster import ClusterConfig, StepResources
 from vicur.config.loading import load_settings
 from vicur.config.run import RunConfig
-from vicur.steps.preflight_step import TRAINING_RESOURCES, graph_parameters
+from vicur.steps.mounted import MOUNTS
+from vicur.steps.preflight_step import TRAINING_RESOURCES
 from vicur.steps.stage_step import RETRIES
 from vicur.tracking.injected import PLUGIN
 
@@ -40,17 +41,19 @@ POOLS = ClusterConfig(
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
     """The compiled graph, and the Kubernetes settings of each executor."""
-    file = tmp_path_factory.mktemp("package") / "cluster.yaml"
-    pipeline = cluster_pipeline(code_versions(), RunConfig(methods=("vicur",), cluster=POOLS))
-    compiler.Compiler().compile(pipeline, str(file))
-    graph, platform = yaml.safe_load_all(file.read_text())
+    return package_of(tmp_path_factory.mktemp("package"), RunConfig(methods=("vicur",), cluster=POOLS))
+
+
+def package_of(folder: Path, config: RunConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    write_package(folder / "cluster.yaml", config, None, versioned=True, pipeline="cluster")
+    graph, platform = yaml.safe_load_all((folder / "cluster.yaml").read_text())
     return graph, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
 def executors(graph: dict[str, Any], step: str) -> list[tuple[str, dict[str, Any]]]:
-    """Executors of a step: ``evaluate`` has two, for the base and for students."""
+    """Executors of a stage: ``evaluate`` has two, for the base and for students."""
     found = graph["deploymentSpec"]["executors"].items()
-    return [(name, each["container"]) for name, each in found if name in (f"exec-{step}", f"exec-{step}-2")]
+    return [(name, each["container"]) for name, each in found if name in (f"exec-{step}", f"exec-{step}-base")]
 
 
 TASKS = task_names(RunConfig())
@@ -67,15 +70,14 @@ def test_every_step_has_requests_limits_a_timeout_labels_and_an_unprivileged_use
             limit = cpu
             if step == "train":
                 cpu, limit, memory = (
-                    f"{{{{$.inputs.parameters['pipelinechannel--training_{each}']}}}}"
-                    for each in ("cpu", "cpu_limit", "memory")
+                    f"{{{{$.inputs.parameters['training_{each}']}}}}" for each in ("cpu", "cpu_limit", "memory")
                 )
             assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == (cpu, limit)
             assert {resources[f"resourceMemory{bound}"] for bound in ("Request", "Limit")} == {memory}
             assert pod["activeDeadlineSeconds"] == str(3600 * (48 if step == "train" else 2))
             assert pod["podMetadata"]["labels"]["app.kubernetes.io/part-of"] == "vicur"
             assert pod["securityContext"]["runAsNonRoot"] is True
-            assert container["image"] == "{{$.inputs.parameters['pipelinechannel--image']}}"
+            assert container["image"] == "{{$.inputs.parameters['image']}}"
 
 
 def test_the_steps_of_a_tiny_run_without_gpus_fit_a_small_node() -> None:
@@ -95,7 +97,7 @@ def test_the_steps_of_a_tiny_run_without_gpus_fit_a_small_node() -> None:
 def test_only_evaluation_and_training_are_placed_in_the_pool(package: Any) -> None:
     graph, platform = package
     in_pool = {name for name, pod in platform.items() if "nodeSelector" in pod}
-    assert in_pool == {"exec-train", "exec-evaluate", "exec-evaluate-2"}
+    assert in_pool == {"exec-train", "exec-evaluate", "exec-evaluate-base"}
     for name in in_pool:
         pod = platform[name]
         assert pod["podMetadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu-queue"
@@ -103,15 +105,15 @@ def test_only_evaluation_and_training_are_placed_in_the_pool(package: Any) -> No
         (shared,) = pod["emptyDirMounts"]
         assert (shared["medium"], shared["mountPath"], shared["sizeLimit"]) == ("Memory", "/dev/shm", "32Gi")  # noqa: S108
         accelerator = graph["deploymentSpec"]["executors"][name]["container"]["resources"]["accelerator"]
-        assert accelerator["resourceType"] == "{{$.inputs.parameters['pipelinechannel--gpu_type']}}"
-        of_training = "{{$.inputs.parameters['pipelinechannel--training_gpus']}}"
+        assert accelerator["resourceType"] == "{{$.inputs.parameters['gpu_type']}}"
+        of_training = "{{$.inputs.parameters['training_gpus']}}"
         assert accelerator["resourceCount"] == (of_training if name == "exec-train" else "1")
 
 
 def test_parameters_of_pods_are_passed_through_every_level(package: Any) -> None:
     """KFP 2.17 does not pass them into a loop by itself, and its driver would fail at run time."""
     graph, _ = package
-    definitions = {**graph["components"], "root": graph["root"]}
+    definitions = {name: each for name, each in graph["components"].items() if "dag" in each} | {"root": graph["root"]}
     for definition in definitions.values():
         inputs = {name for kind in definition.get("inputDefinitions", {}).values() for name in kind}
         for task in definition.get("dag", {}).get("tasks", {}).values():
@@ -124,15 +126,15 @@ def test_parameters_of_pods_are_passed_through_every_level(package: Any) -> None
             assert wanted - own <= inputs
     loop = next(each for name, each in definitions.items() if name.startswith("comp-for-loop"))
     inner = loop["inputDefinitions"]["parameters"]
-    for name in ("image", "gpu_type", "node_selector", "tolerations", *TRAINING_RESOURCES):
-        assert f"pipelinechannel--{name}" in inner
+    for name in ("image", "gpu_type", "gpu_node_selector", "gpu_tolerations", *TRAINING_RESOURCES):
+        assert name in inner
 
 
 def test_each_secret_goes_only_to_the_steps_that_need_it(package: Any) -> None:
     _, platform = package
     holders: dict[str, set[str]] = {}
     for name, pod in platform.items():
-        for secret in pod["secretAsEnv"]:
+        for secret in pod["secretAsVolume"]:
             holders.setdefault(secret["secretName"], set()).add(name)
     assert holders["vicur-cue"] == {"exec-preflight", "exec-extract"}
     assert holders["vicur-webhook"] == {"exec-outcome"}
@@ -140,18 +142,12 @@ def test_each_secret_goes_only_to_the_steps_that_need_it(package: Any) -> None:
     assert holders["vicur-s3"] == holders["vicur-mlflow"] == set(platform)
 
 
-def variables(settings: dict[str, Any]) -> dict[str, str]:
-    """Names of the variables that a step reads from secrets and ConfigMaps, each with its key."""
-    sources = [*settings.get("secretAsEnv", []), *settings.get("configMapAsEnv", [])]
-    keys = [pair for each in sources for pair in each["keyToEnv"]]
-    named = {pair["envVar"]: pair.get("secretKey") or pair["configMapKey"] for pair in keys}
-    return {**named, **{each["name"]: "" for each in settings.get("fieldPathAsEnv", [])}}
-
-
 def test_only_steps_that_stage_models_know_the_hub(package: Any) -> None:
     graph, platform = package
-    mirrored = {name for name, pod in platform.items() if "HF_ENDPOINT" in variables(pod)}
-    assert mirrored == {"exec-preflight", "exec-base"}
+    known = {
+        name for name, pod in platform.items() if f"{MOUNTS}/hub" in {v["mountPath"] for v in pod["secretAsVolume"]}
+    }
+    assert known == {"exec-preflight", "exec-base"}
     for name, each in graph["deploymentSpec"]["executors"].items():
         plain = {variable["name"]: variable["value"] for variable in each["container"].get("env", [])}
         # Without the volume there, a step must not stage to the path.
@@ -161,10 +157,7 @@ def test_only_steps_that_stage_models_know_the_hub(package: Any) -> None:
 
 
 def test_more_volumes_are_mounted_where_addresses_are_looked_up(tmp_path: Path) -> None:
-    config = RunConfig.model_validate({"cluster": {"data_claims": ["team-data"]}})
-    compiler.Compiler().compile(cluster_pipeline(code_versions(), config), str(tmp_path / "package.yaml"))
-    _, platform = yaml.safe_load_all((tmp_path / "package.yaml").read_text())
-    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    _, pods = package_of(tmp_path, RunConfig.model_validate({"cluster": {"data_claims": ["team-data"]}}))
     mounted = {
         name: {mount["constant"]: mount["mountPath"] for mount in pod.get("pvcMount", [])} for name, pod in pods.items()
     }
@@ -177,10 +170,14 @@ def test_no_step_sets_a_variable_of_kfps_mlflow_plugin(package: Any) -> None:
     graph, platform = package
     for name, each in graph["deploymentSpec"]["executors"].items():
         plain = {variable["name"] for variable in each["container"].get("env", [])}
-        # Beside a plain value of the plugin, a value from a secret makes the pod invalid.
-        assert not (plain | variables(platform[name]).keys()) & set(PLUGIN)
-        assert variables(platform[name])["VICUR_MLFLOW_URI"] == "MLFLOW_TRACKING_URI"
-        assert variables(platform[name])["VICUR_MLFLOW_PASSWORD"] == "MLFLOW_TRACKING_PASSWORD"  # noqa: S105
+        # Next to a plain value of the plugin, one from a secret makes the pod invalid, so secrets are files.
+        assert not plain & set(PLUGIN)
+        assert not platform[name].keys() & {"secretAsEnv", "configMapAsEnv", "fieldPathAsEnv"}
+        mounted = {source["mountPath"] for source in platform[name]["secretAsVolume"]}
+        assert {f"{MOUNTS}/mlflow", f"{MOUNTS}/storage"} <= mounted
+        (endpoints,) = platform[name]["configMapAsVolume"]
+        assert (endpoints["configMapName"], endpoints["mountPath"]) == ("vicur-endpoints", f"{MOUNTS}/endpoints")
+        assert all(each["optional"] for each in (endpoints, *platform[name]["secretAsVolume"]))
 
 
 def test_steps_know_the_number_of_retries_if_it_is_not_the_default(package: Any, tmp_path: Path) -> None:
@@ -191,8 +188,7 @@ def test_steps_know_the_number_of_retries_if_it_is_not_the_default(package: Any,
         }
 
     assert retries(package[0]) == {"5"}
-    compiler.Compiler().compile(cluster_pipeline(code_versions(), RunConfig()), str(tmp_path / "p.yaml"))
-    assert retries(next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))) == set()
+    assert retries(package_of(tmp_path, RunConfig())[0]) == set()
 
 
 def test_steps_that_read_folders_mount_the_volume_that_preflight_checks(package: Any) -> None:
@@ -223,14 +219,44 @@ def test_steps_are_retried_and_the_first_and_last_ones_are_never_cached(package:
 
 def test_the_cache_of_a_step_sees_its_own_parameter_and_no_other(package: Any) -> None:
     graph, _ = package
-    tasks = graph["components"]["comp-distillation"]["dag"]["tasks"]
-    loop = graph["components"]["comp-for-loop-1"]["dag"]["tasks"]
     for name, step in TASKS.items():
-        parameters = (loop if step.cell_name else tasks)[name]["inputs"]["parameters"]
-        channel = f"pipelinechannel--{step.parameter}" if step.cell_name else step.parameter
-        assert parameters["step"] == {"componentInputParameter": channel}
+        parameters = tasks_of(graph, "comp-for-loop" if step.cell_name else "comp-exit-handler")[name]["inputs"][
+            "parameters"
+        ]
         if step.cell_name:
-            assert parameters["cell"]["parameterExpressionSelector"] == f'parseJson(string_value)["{step.name}"]'
+            assert parameters["step"]["parameterExpressionSelector"] == f'parseJson(string_value)["{step.name}"]'
+        else:
+            made = {"outputParameterKey": step.parameter, "producerTask": "preflight"}
+            assert parameters["step"] == {"taskOutputParameter": made}
+        of_pods = {"image", "gpu_type", "training_cpu", "training_cpu_limit", "training_gpus", "training_memory"}
+        assert parameters.keys() - of_pods == {"step"}
+
+
+def tasks_of(graph: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Tasks of the only DAG component whose name starts with ``prefix``."""
+    (component,) = [each for name, each in graph["components"].items() if name.startswith(prefix)]
+    return dict(component["dag"]["tasks"])
+
+
+def test_steps_are_one_level_below_the_run(package: Any) -> None:
+    graph, _ = package
+    assert graph["root"]["dag"]["tasks"].keys() == {"exit-handler-1", "outcome"}
+    shared = {name for name, step in TASKS.items() if not step.cell_name}
+    (loop,) = tasks_of(graph, "comp-exit-handler").keys() - shared - {"preflight"}
+    assert loop.startswith("for-loop")
+    assert tasks_of(graph, "comp-for-loop").keys() == {"train", "evaluate"}
+
+
+def test_a_package_runs_the_code_of_its_image(package: Any) -> None:
+    graph, _ = package
+    for name, each in graph["deploymentSpec"]["executors"].items():
+        container = each["container"]
+        assert container["command"] == ["python3", "-m", "vicur_components"]
+        target, executor_input = container["args"]
+        assert executor_input == "{{$}}"
+        module, _, function = target.partition(":")
+        made = getattr(importlib.import_module(f"vicur_components.{module}"), function)
+        assert f"exec-{made.name}" == name
 
 
 def test_the_package_holds_the_code_versions(package: Any) -> None:
@@ -238,38 +264,37 @@ def test_the_package_holds_the_code_versions(package: Any) -> None:
     assert all(code in json.dumps(graph) for code in code_versions().values())
 
 
-def test_the_form_is_described_and_has_the_values_of_the_preset(package: Any) -> None:
+def test_the_form_has_the_values_of_the_preset_and_the_page_of_the_pipeline_explains_it(package: Any) -> None:
     graph, _ = package
     form = graph["root"]["inputDefinitions"]["parameters"]
     assert form.keys() == Request.model_fields.keys()
-    assert all(len(field["description"]) > 10 and "defaultValue" in field for field in form.values())
-    assert form["methods"]["defaultValue"] == ["vicur"]
+    assert all("defaultValue" in field and "description" not in field for field in form.values())
+    assert form["train_methods"]["defaultValue"] == ["vicur"]
     assert form["gpu_count"]["defaultValue"] == 4
+    assert form["gpu_tolerations"]["defaultValue"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     # The kfp command guesses types: a text that looks like a number would arrive as one.
     texts = [field["defaultValue"] for field in form.values() if field["parameterType"] == "STRING"]
     assert not [text for text in texts if text.replace(".", "").isdigit()]
+    rows = graph["pipelineInfo"]["description"].split("|---|---|\n")[1].splitlines()
+    assert [row.split("`")[1] for row in rows] == sorted(form)
+    assert all(len(row) > 40 for row in rows)
 
 
 @pytest.mark.parametrize("launching", [{"nodes": 2}, {"jobs": {"always": True}}], ids=["two nodes", "always"])
 def test_a_train_job_waits_in_the_queue_and_its_step_has_no_timeout(tmp_path: Path, launching: dict[str, Any]) -> None:
     pools = ClusterConfig.model_validate({**POOLS.model_dump(), **launching})
-    pipeline = cluster_pipeline(code_versions(), RunConfig(cluster=pools))
-    compiler.Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
-    _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
-    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    _, pods = package_of(tmp_path, RunConfig(cluster=pools))
     assert [name for name, pod in pods.items() if "activeDeadlineSeconds" not in pod] == ["exec-train"]
     queued = [name for name, pod in pods.items() if "kueue.x-k8s.io/queue-name" in pod["podMetadata"]["labels"]]
-    assert queued == ["exec-evaluate", "exec-evaluate-2"]
+    assert queued == ["exec-evaluate", "exec-evaluate-base"]
 
 
 def test_queued_steps_have_the_configured_priority(tmp_path: Path) -> None:
     pools = ClusterConfig.model_validate({**POOLS.model_dump(), "jobs": {"priority": "vicur-urgent"}})
-    compiler.Compiler().compile(cluster_pipeline(code_versions(), RunConfig(cluster=pools)), str(tmp_path / "p.yaml"))
-    _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
-    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    _, pods = package_of(tmp_path, RunConfig(cluster=pools))
     labels = {name: pod["podMetadata"]["labels"].get("kueue.x-k8s.io/priority-class") for name, pod in pods.items()}
     urgent = {name for name, label in labels.items() if label == "vicur-urgent"}
-    assert urgent == {"exec-train", "exec-evaluate", "exec-evaluate-2"}
+    assert urgent == {"exec-train", "exec-evaluate", "exec-evaluate-base"}
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -280,7 +305,7 @@ def test_a_package_compiles_for_each_preset(preset: str, tmp_path: Path) -> None
     config = load_settings(RunConfig, CONFIGS / f"{preset}.yaml")
     write_package(tmp_path / "p.yaml", config, None, versioned=True, pipeline="cluster")
     form = form_of(tmp_path / "p.yaml")
-    assert form["student"]["defaultValue"].startswith("/models/Qwen3-VL-")
+    assert form["model_student"]["defaultValue"].startswith("/models/Qwen3-VL-")
     assert form["gpu_count"]["defaultValue"] >= 1
 
 
@@ -303,8 +328,9 @@ from kfp import local
 from vicur_pipelines.cluster import cluster_pipeline
 from vicur_pipelines.local import code_versions
 from vicur.config.run import RunConfig
-from vicur.steps.preflight_step import TRAINING_RESOURCES, graph_parameters
+from tests.pipelines.local_loops import correct_loops
 
+correct_loops()
 preset, form = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root="outputs", raise_on_error=True)
 pipeline = cluster_pipeline(code_versions(), RunConfig.model_validate(preset))
@@ -324,7 +350,12 @@ def run_in_pools(folder: Path, **form: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(preset), json.dumps(form)],
         cwd=folder,
-        env={**environment(), "VICUR_RUN_ID": "pools", "VICUR_CACHE": str(folder / "cache")},
+        env={
+            **environment(),
+            "PYTHONPATH": str(CONFIGS.parent),
+            "VICUR_RUN_ID": "pools",
+            "VICUR_CACHE": str(folder / "cache"),
+        },
         capture_output=True,
         text=True,
         timeout=600,
@@ -341,7 +372,7 @@ def test_it_computes_the_same_as_a_local_run(tmp_path: Path) -> None:
     pools, local = tmp_path / "pools", tmp_path / "local"
     pools.mkdir()
     local.mkdir()
-    made = run_in_pools(pools, methods=["vicur"], overrides={"training.steps": 3}, seed=1)
+    made = run_in_pools(pools, train_methods=["vicur"], overrides={"training.steps": 3}, seed=1)
     assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-2000:]
     settings = json.dumps({**SMALL, "base": {"path": "tiny"}, "methods": ["vicur"], "seed": 1})
     (local / "config.yaml").write_text(settings)
@@ -356,10 +387,3 @@ def test_a_wrong_form_fails_in_preflight_and_starts_nothing(tmp_path: Path) -> N
     assert "there is no setting 'training.stepz'" in made.stdout + made.stderr
     (run,) = (tmp_path / "outputs").iterdir()
     assert {step.name for step in run.iterdir()} <= {"preflight", "outcome"}
-
-
-def test_parameters_of_steps_come_from_preflight(package: Any) -> None:
-    graph, _ = package
-    inner = graph["components"]["comp-exit-handler-1"]["dag"]["tasks"]["distillation"]["inputs"]["parameters"]
-    for name in (*graph_parameters(RunConfig()), *TRAINING_RESOURCES):
-        assert inner[name]["taskOutputParameter"] == {"outputParameterKey": name, "producerTask": "preflight"}

@@ -49,6 +49,7 @@ def component(name: str) -> BaseComponent:
 
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_each_component_compiles_to_source_without_documentation(name: str, tmp_path: Path) -> None:
+    """Local runs execute this source."""
     (package,) = compiled(component(name), tmp_path)
     (executor,) = package["deploymentSpec"]["executors"].values()
     command = " ".join(executor["container"]["command"])
@@ -77,44 +78,48 @@ def tasks(package: dict[str, Any]) -> list[dict[str, Any]]:
     return [task for task in found if "dag" not in package["components"][task["componentRef"]["name"]]]
 
 
-@pytest.mark.parametrize("pipeline", ["distill", "ablation"])
-def test_steps_have_a_run_id_retries_and_an_exit_step_that_always_runs(pipeline: str, tmp_path: Path) -> None:
-    package, platform = compiled(PIPELINES[pipeline].package(code_versions(), None), tmp_path)
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_all_packages_have_one_graph_with_pools_secrets_and_retries(pipeline: str, tmp_path: Path) -> None:
+    pools = {"gpu_count": 4, "queue": "gpus", "retries": 5, "gpu_steps": {"cpu": "16", "memory": "128Gi"}}
+    settings = {"cluster": pools, **({"arms": [ARM]} if pipeline == "ablation" else {})}
+    config = PIPELINES[pipeline].config.model_validate(settings)
+    write_package(tmp_path / "p.yaml", config, None, versioned=False, pipeline=pipeline)
+    package, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert executors.keys() == package["deploymentSpec"]["executors"].keys()
+    for each in executors.values():
+        assert {secret["secretName"] for secret in each["secretAsVolume"]} >= {"vicur-s3", "vicur-mlflow"}
+        assert [endpoints["configMapName"] for endpoints in each["configMapAsVolume"]] == ["vicur-endpoints"]
+    in_pool = {name for name, each in executors.items() if "nodeSelector" in each and each["tolerations"]}
+    assert in_pool == {"exec-train", "exec-evaluate", "exec-evaluate-base"}
+    assert {name for name, each in executors.items() if "pvcMount" in each} >= {"exec-base", "exec-train"}
     assert package["root"]["dag"]["tasks"]["outcome"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
-    config = RunConfig() if pipeline == "distill" else AblationConfig.model_validate({"arms": [ARM]})
-    found = tasks(package)
-    assert len(found) == len(steps_of(config)) + len(("preflight", "outcome"))
-    for task in found:
-        if task["taskInfo"]["name"] == "preflight":
-            # A retry cannot mend wrong settings.
-            assert task.get("retryPolicy", {}).get("maxRetryCount", 0) == 0
-            continue
-        assert task["retryPolicy"]["maxRetryCount"] == 2
-        # A training that fails after hours is retried, too.
-        assert int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s")) >= 86400
-    uncached = {task["taskInfo"]["name"] for task in found if not task["cachingOptions"].get("enableCache")}
-    assert uncached == {"preflight", "outcome"} | ({"register"} if pipeline == "distill" else set())
+    found = {task["taskInfo"]["name"]: task for task in tasks(package)}
+    assert found.keys() == {step.name.replace("_", "-") for step in steps_of(config)} | {"preflight", "outcome"}
+    # A retry cannot mend wrong settings.
+    assert found.pop("preflight").get("retryPolicy", {}).get("maxRetryCount", 0) == 0
+    assert {task["retryPolicy"]["maxRetryCount"] for task in found.values()} == {5}
+    uncached = {name for name, task in found.items() if not task["cachingOptions"].get("enableCache")}
+    assert uncached == {"outcome"} | ({"register"} if pipeline != "ablation" else set())
 
 
 ARM = {"name": "a", "about": "one", "method": "vicur"}
 
 
 def test_parameters_of_a_package_are_described_and_default_to_one_method(tmp_path: Path) -> None:
-    form = parameters(package_of(tmp_path, None, "distill"))
-    assert all("description" in value for value in form.values())
+    package = package_of(tmp_path, None, "distill")
+    form, page = parameters(package), package["pipelineInfo"]["description"]
     assert form["methods"]["defaultValue"] == ["vicur"]
-    assert set(form) == set(RunConfig.model_fields) - {"name", "cluster"}
-    for method in METHODS:
-        assert method in form["methods"]["description"]
+    assert set(form) == set(RunConfig.model_fields) - {"name", "cluster", "tracking"}
+    for name in (*form, *METHODS):
+        assert f"`{name}`" in page
 
 
 @pytest.mark.parametrize("pipeline", ["distill", "ablation"])
 def test_preflight_takes_all_sections_of_a_package(pipeline: str, tmp_path: Path) -> None:
     package = package_of(tmp_path, None, pipeline)
     (task,) = [task for task in tasks(package) if task["taskInfo"]["name"] == "preflight"]
-    assert set(task["inputs"]["parameters"]) == {*parameters(package), "code_versions"}
+    assert set(task["inputs"]["parameters"]) == {*parameters(package), "code_versions", "cluster"}
     assert all(kind in SECTION_KINDS for kind in (each["parameterType"] for each in parameters(package).values()))
 
 
@@ -138,17 +143,6 @@ def test_a_package_of_an_ablation_holds_its_arms_and_seeds(tmp_path: Path) -> No
     sections = {name: value["defaultValue"] for name, value in form.items()}
     analysis = sections.pop("analysis")
     assert AblationConfig.model_validate({"name": config.name, **sections, **analysis}) == config
-    assert all("description" in value for value in form.values())
-
-
-@pytest.mark.parametrize(
-    ("pipeline", "file"), [("ablation", "ablation.yaml"), ("distill", "local.yaml"), ("cluster", "qwen3-vl-8b.yaml")]
-)
-def test_the_arguments_of_a_package_fit_into_a_pods_environment(pipeline: str, file: str, tmp_path: Path) -> None:
-    """Argo passes them twice, and a template may have 128 KiB."""
-    config = load_settings(PIPELINES[pipeline].config, ROOT / "configs" / file)
-    form = parameters(package_of(tmp_path, config, pipeline))
-    assert len(json.dumps({name: value.get("defaultValue") for name, value in form.items()})) < 64_000
 
 
 def test_a_local_run_passes_the_settings_of_its_configuration() -> None:
@@ -181,3 +175,12 @@ def test_a_package_that_cannot_be_written_is_reported() -> None:
     # This folder is read-only for everybody, whoever runs the tests.
     with pytest.raises(VicurError, match=r"/proc/p\.yaml: cannot be written"):
         write_package(Path("/proc/p.yaml"), None, None, versioned=False)
+
+
+def test_a_package_that_cannot_record_its_code_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vicur_pipelines.package.missing_libraries", lambda: ["torch"])
+    package = package_of(tmp_path, None, "cluster")
+    assert "does not record which code it was compiled for, because torch is not installed here" in caplog.text
+    assert not [code for code in code_versions().values() if code in json.dumps(package)]

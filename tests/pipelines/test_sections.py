@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.pipelines.conftest import Project
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 RUN = """
 import json, sys
 from kfp import local
 from vicur_pipelines.local import code_versions
 from vicur_pipelines.table import PIPELINES
+from tests.pipelines.local_loops import correct_loops
+from vicur.config.cluster import ClusterConfig
+from vicur.steps.sections import example_configs
 
+correct_loops()
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root="outputs", raise_on_error=True)
-pipeline = PIPELINES[sys.argv[1]].package(code_versions(), None)
+config = example_configs()[sys.argv[1] == "ablation"]
+config = config.model_copy(update={"cluster": ClusterConfig(gpu_count=0, look=False, retries=0)})
+pipeline = PIPELINES[sys.argv[1]].package(code_versions(), config)
 defaults = {name: field.default for name, field in pipeline.component_spec.inputs.items()}
 pipeline(**{**defaults, **json.loads(sys.argv[2])})
 """
@@ -33,7 +42,12 @@ def run(project: Project, pipeline: str, **parameters: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-c", RUN, pipeline, json.dumps({"base": {"path": "base"}, **parameters})],
         cwd=project.folder,
-        env={**project.environment(), "VICUR_RUN_ID": "sections", "VICUR_SCRATCH": str(project.folder / "scratch")},
+        env={
+            **project.environment(),
+            "PYTHONPATH": os.pathsep.join([project.environment()["PYTHONPATH"], str(ROOT)]),
+            "VICUR_RUN_ID": "sections",
+            "VICUR_SCRATCH": str(project.folder / "scratch"),
+        },
         capture_output=True,
         text=True,
         timeout=300,

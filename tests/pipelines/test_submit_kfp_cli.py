@@ -19,7 +19,7 @@ def test_kfp_run_submit_takes_the_package_and_parameters_as_documented(kfp, pack
 def test_kfp_run_submit_takes_the_form_of_a_pool_as_documented(kfp, tmp_path: Path) -> None:
     write_package(tmp_path / "8b.yaml", None, None, versioned=False, pipeline="cluster")
     done = create_with_kfp(
-        kfp, tmp_path / "8b.yaml", 'methods=["vicur"]', "gpu_count=8", 'overrides={"training.steps": 400}'
+        kfp, tmp_path / "8b.yaml", 'train_methods=["vicur"]', "gpu_count=8", 'overrides={"training.steps": 400}'
     )
     assert done.returncode == 0, done.stderr
     assert run_of(kfp).runtime_config.parameters["overrides"] == {"training.steps": 400}

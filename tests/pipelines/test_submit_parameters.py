@@ -75,16 +75,17 @@ def test_settings_outside_the_form_are_added_to_its_overrides(kfp, submit) -> No
     }
 
 
-@pytest.mark.parametrize(("old", "name"), [(False, "benchmarks"), (True, "splits")])
-def test_the_splits_have_their_old_name_in_older_packages_and_either_name_is_accepted(
-    kfp, submit, tmp_path: Path, old: bool, name: str
+@pytest.mark.parametrize(
+    ("declared", "name"),
+    [("data_splits", "benchmarks"), ("data_splits", "splits"), ("splits", "data_splits"), ("benchmarks", "splits")],
+)
+def test_a_field_is_accepted_by_any_of_its_names_whatever_the_age_of_the_package(
+    kfp, submit, tmp_path: Path, declared: str, name: str
 ) -> None:
     write_package(tmp_path / "p.yaml", None, None, versioned=False, pipeline="cluster")
-    if old:
-        text = (tmp_path / "p.yaml").read_text()
-        (tmp_path / "p.yaml").write_text(text.replace("splits:\n", "benchmarks:\n"))
+    text = (tmp_path / "p.yaml").read_text()
+    (tmp_path / "p.yaml").write_text(text.replace("data_splits:\n", f"{declared}:\n"))
     submit("--package", str(tmp_path / "p.yaml"), "-p", f"{name}=[test]", "--no-follow", start=False)
-    declared = "benchmarks" if old else "splits"
     assert changed(kfp) == {declared: ["test"]}
 
 

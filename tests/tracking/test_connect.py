@@ -103,6 +103,17 @@ def test_credentials_in_the_address_are_sent_but_never_shown(monkeypatch: pytest
     assert "cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("body", [b"Permission denied", b'{"error_code": "PERMISSION_DENIED", "message": "no"}'])
+def test_a_missing_permission_is_not_temporary(body: bytes) -> None:
+    server = answer(403, body)
+    try:
+        with pytest.raises(VicurError, match="MLflow denied the request") as caught:
+            connect(TrackingConfig(uri=f"http://127.0.0.1:{server.server_port}"))
+    finally:
+        server.shutdown()
+    assert not caught.value.retryable
+
+
 def test_rejected_host_name_is_reported() -> None:
     server = answer(403, b"Invalid Host header - possible DNS rebinding attack detected")
     try:

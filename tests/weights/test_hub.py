@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hf_xet import XetAuthenticationError
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from tests.full_disk import full_disk
 from tests.weights.factory import STAGED, names_below
@@ -123,6 +125,23 @@ def test_an_unreachable_hub_is_a_retryable_error(tmp_path: Path, monkeypatch: py
         install(model_source(REPOSITORY, COMMIT), str(tmp_path))
     assert caught.value.retryable
     assert read_record(tmp_path / "tiny-model") is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OfflineModeIsEnabled("offline mode"), RuntimeError("CAS server: timed out"), XetAuthenticationError("expired")],
+)
+@pytest.mark.usefixtures("hub")
+def test_what_the_network_did_is_not_taken_for_a_problem_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vicur.weights.hub.hf_hub_download", fail)
+    with pytest.raises(VicurError, match=r"cannot be fetched \(.*HF_HUB_OFFLINE") as caught:
+        install(model_source(REPOSITORY, COMMIT), str(tmp_path))
+    assert caught.value.retryable
 
 
 def test_a_full_volume_is_reported_before_anything_is_fetched(

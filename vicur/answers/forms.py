@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 Form = Literal["marker", "sentence", "box", "tag", "json", "hashes"]
@@ -54,6 +55,7 @@ _LAST_WORD = re.compile(r"[ \t]*(\w+)\s*\.?\s*")
 _LABEL = re.compile(r"\s*(?:option |choice )?\(?[A-Za-z]\)?", re.IGNORECASE)
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"))
 MAX_LENGTH = 2000
+_MOST = 40  # matches of a form that are looked at, from the end
 
 
 def form_texts(text: str) -> Iterator[tuple[Form, int, int, str]]:
@@ -61,31 +63,36 @@ def form_texts(text: str) -> Iterator[tuple[Form, int, int, str]]:
     # Substrings are looked for first: training checks every response, and most have one marker only.
     lower = text.lower()
     if "ans" in lower or "choice" in lower or "option" in lower:
-        for match in _MARKER.finditer(text):
+        for match in _last(_MARKER, text):
             if match["colon"] or not _SUPPOSED.search(text[max(0, match.start() - 40) : match.start()]):
                 answer, length = _after_marker(text[match.end() : match.end() + MAX_LENGTH])
                 yield "marker" if match["colon"] else "sentence", match.start(), match.end() + length, answer
         if any(sign in text for sign in "<{#*_"):
             yield from _fenced(text)
-    for match in _BOX.finditer(text) if "\\" in text else ():
+    for match in _last(_BOX, text) if "\\" in text else ():
         rest = text[match.end() : match.end() + MAX_LENGTH]
         answer = inside_braces(rest) if match[0].endswith("{") else rest.split(maxsplit=1)[0].rstrip("$.,")
         yield "box", match.start(), match.end() + len(answer) + 1, answer
     if "####" in text:
-        lines = list(_HASHES.finditer(text))
+        lines = _last(_HASHES, text)
         # A heading of the fourth level has text below it.
         if lines and "\n" not in text[lines[-1].end() :].strip():
             yield "hashes", lines[-1].start(), len(text), text[lines[-1].end() :]
 
 
+def _last(pattern: re.Pattern[str], text: str) -> Sequence[re.Match[str]]:
+    # A degenerate response repeats itself thousands of times.
+    return deque(pattern.finditer(text), maxlen=_MOST)
+
+
 def _fenced(text: str) -> Iterator[tuple[Form, int, int, str]]:
-    for match in _TAG.finditer(text):
+    for match in _last(_TAG, text):
         answer = _TAG_END.split(text[match.end() : match.end() + MAX_LENGTH], maxsplit=1)[0]
         yield "tag", match.start(), match.end() + len(answer), answer
-    for match in _KEY.finditer(text):
+    for match in _last(_KEY, text):
         answer, length = _json_value(text[match.end() : match.end() + MAX_LENGTH])
         yield "json", match.start(), match.end() + length, answer
-    for match in _HEADING.finditer(text):
+    for match in _last(_HEADING, text):
         answer, length = _after_marker(text[match.end() : match.end() + MAX_LENGTH])
         # "The answer is 7." below the heading is a statement of its own.
         if not _MARKER.search(answer):

@@ -21,6 +21,7 @@ _MEMORY = 2 << 30
 _PERCENT = re.compile(r"(?<!\\)%")
 # Digits to which two constants must agree. verify() compares 15, to which 2^60 and 2^60 + 1 are equal.
 _DIGITS = 300
+_PRIMES = (2, 3, 5, 11, 13, 17, 19, 23)
 
 
 def _expressions(text: str) -> list[Any]:
@@ -57,10 +58,21 @@ def _same_expression(a: Any, b: Any) -> bool:
     if difference.is_Rational:
         return bool(difference == 0)
     if difference.free_symbols:
+        # Unequal at one point is unequal, without expanding what may be large.
+        point = {
+            symbol: sympy.Rational(p, 7) for symbol, p in zip(_sorted(difference.free_symbols), _PRIMES, strict=False)
+        }
+        value = difference.subs(point).evalf(15, maxn=100)
+        if value.is_number and value.is_finite and abs(value) > sympy.Float(10) ** -9:
+            return False
         return bool(sympy.expand(difference) == 0 or sympy.simplify(difference) == 0)
     if not difference.is_finite:
         return False
     return bool(abs(difference.evalf(15, maxn=2 * _DIGITS)) < sympy.Float(10) ** -_DIGITS)
+
+
+def _sorted(symbols: set[Any]) -> list[Any]:
+    return sorted(symbols, key=str)
 
 
 def _same_equation(a: Any, b: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import AliasChoices, Field, field_validator
 
@@ -14,6 +15,7 @@ from vicur.config.methods import METHODS, method_named
 from vicur.config.model_address import ClaimAddress, model_address, mounted
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
+from vicur.config.sources import Sources
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 
@@ -40,47 +42,88 @@ _FIXED = (
     "cluster.currency",
 )
 # Kubeflow Pipelines reads these from the fields of the form, not from the configuration.
-_IN_THE_FORM = ("cluster.image", "cluster.gpu_type", "cluster.node_selector", "cluster.tolerations")
+_IN_THE_FORM = ("image", "gpu_type", "gpu_node_selector", "gpu_tolerations")
+# A remedy that leaves a setting out.
+_LEFT_OUT = re.compile(
+    r"\b(?:[Rr]emove (?P<before>training\.[a-z_.]*[a-z_])|[Ll]eave (?P<after>training\.[a-z_.]*[a-z_]) out)"
+)
+
+
+# Settings that a field of the form replaces as they are.
+_SETTINGS: Mapping[str, str] = {
+    "data_splits": "evaluation.splits",
+    "gpu_count": "cluster.gpu_count",
+    "gpu_node_selector": "cluster.node_selector",
+    "gpu_nodes": "cluster.nodes",
+    "gpu_tolerations": "cluster.tolerations",
+    "gpu_type": "cluster.gpu_type",
+    "image": "cluster.image",
+    "model_gate_margin": "registry.gate.margin",
+    "model_registered": "registry.model",
+    "model_student": "base.path",
+    "seed": "seed",
+    "train_methods": "methods",
+}
+FORMER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "data_source": ("dataset",),
+    "data_splits": ("splits", "benchmarks"),
+    "gpu_node_selector": ("node_selector",),
+    "gpu_nodes": ("nodes",),
+    "gpu_tolerations": ("tolerations",),
+    "model_gate_margin": ("gate_margin",),
+    "model_registered": ("registered_model",),
+    "model_student": ("student",),
+    "model_teacher": ("teacher",),
+    "train_methods": ("methods",),
+}
+"""Names that fields had in packages of earlier releases."""
+
+
+def _also(name: str) -> AliasChoices:
+    return AliasChoices(name, *FORMER_NAMES[name])
 
 
 class Request(Section):
     """Fields of the form. An empty or missing field leaves the preset's setting; an empty selector or list of tolerations means none."""
 
-    student: str = ""
-    """Checkpoint that students start from: hf://owner/name@COMMIT, s3://bucket/prefix, pvc://CLAIM/path, a folder that steps can read,
-    such as /models/Qwen3-VL-8B-Instruct, or ``tiny``."""
-    teacher: str = ""
-    """Another checkpoint as the teacher, in the forms of ``student``; empty for the method's own."""
-    methods: tuple[str, ...] = ()
-    """Methods to train a student with, side by side."""
-    dataset: str = ""
-    """The dataset, as :func:`~vicur.config.dataset_reference.dataset_reference` reads it."""
-    cue_provider: str = ""
-    """Source of the visual cues."""
+    # KFP shows the fields in alphabetical order and without these descriptions, so their names sort by subject and explain themselves.
     cue_endpoint: str = ""
-    """Address of the cue model, for the provider ``endpoint``."""
-    splits: tuple[str, ...] = Field(default=(), validation_alias=AliasChoices("splits", "benchmarks"))
-    """Held-out splits that base and students are evaluated on."""
-    gpu_type: str = ""
-    """Resource name of a GPU."""
+    """Address of the cue model, for the provider `endpoint`. Its name goes to `overrides`: `{"cues.provider.model": "qwen"}`."""
+    cue_provider: str = ""
+    """Source of the visual cues: `annotation`, `pixels` or `endpoint`."""
+    data_source: str = Field(default="", validation_alias=_also("data_source"))
+    """The dataset: `<md5>.dir@s3://bucket/dvc` (a hash and DVC's remote), `s3://bucket/folder`, `pvc://CLAIM/folder`, `/mnt/folder` or
+    `digit-scenes`. Empty: the preset's."""
+    data_splits: tuple[str, ...] = Field(default=(), validation_alias=_also("data_splits"))
+    """Held-out splits that base and students are evaluated on. The split `test` is required."""
     gpu_count: int | None = None
-    """GPUs of a training on each node."""
-    nodes: int | None = None
-    """Nodes of a training."""
-    node_selector: dict[str, str] | None = None
-    """Labels of the pool's nodes."""
-    tolerations: tuple[Toleration, ...] | None = None
-    """Taints of the pool that pods tolerate."""
+    """GPUs of a training on each node. A package that was compiled with 0 trains on the CPU."""
+    gpu_node_selector: dict[str, str] | None = Field(default=None, validation_alias=_also("gpu_node_selector"))
+    """Labels of the pool's nodes, such as `{"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}`."""
+    gpu_nodes: int | None = Field(default=None, validation_alias=_also("gpu_nodes"))
+    """Nodes of a training. More than one run as a TrainJob."""
+    gpu_tolerations: tuple[Toleration, ...] | None = Field(default=None, validation_alias=_also("gpu_tolerations"))
+    """Taints of the pool that pods tolerate, as in Kubernetes."""
+    gpu_type: str = ""
+    """Resource name of a GPU, as nodes advertise it."""
     image: str = ""
     """Container image of the steps."""
-    registered_model: str = ""
-    """Name of the registered model."""
-    gate_margin: float | None = None
-    """Smallest gain over the base that passes the gate."""
-    seed: int | None = None
-    """Root seed."""
+    model_gate_margin: float | None = Field(default=None, validation_alias=_also("model_gate_margin"))
+    """Smallest gain in accuracy over the base that makes a student champion, as a share (0.02 is two points)."""
+    model_registered: str = Field(default="", validation_alias=_also("model_registered"))
+    """Name of the registered model in MLflow."""
+    model_student: str = Field(default="", validation_alias=_also("model_student"))
+    """Checkpoint that students start from: `hf://owner/name@COMMIT`, `s3://bucket/prefix`, `pvc://CLAIM/path`, a folder that steps can
+    read, such as `/models/Qwen3-VL-8B-Instruct`, or `tiny`."""
+    model_teacher: str = Field(default="", validation_alias=_also("model_teacher"))
+    """Another checkpoint as the teacher, with the student's vocabulary, in the forms of `model_student`. Empty: the method's own."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Any other setting by its dotted name, ``{"training.steps": 50}``; it takes precedence over the other fields."""
+    """Any other setting by its dotted name, such as `{"training.steps": 50}`; it takes precedence over the other fields."""
+    seed: int | None = None
+    """Root seed of all random draws."""
+    train_methods: tuple[str, ...] = Field(default=(), validation_alias=_also("train_methods"))
+    """Methods to train a student with, side by side: `opsd`, `opsd-cue`, `opsd-recovery`, `vicur`, `opd`, `opd-vicur`, `grpo`, `sft`. The
+    best on validation is registered."""
 
     @field_validator("gpu_type", "image")
     @classmethod
@@ -99,8 +142,9 @@ class Request(Section):
                 raise ValueError(f"{name!r} is not a setting: write section.field, such as training.steps")
             if any(_overlap(name, fixed) for fixed in _FIXED):
                 raise ValueError(f"{name!r} is fixed in the package: compile a package with another value")
-            if name in _IN_THE_FORM:
-                raise ValueError(f"{name!r} has its own field in the form: fill in {name.partition('.')[2]}")
+            own = next((each for each in _IN_THE_FORM if _SETTINGS[each] == name), None)
+            if own is not None:
+                raise ValueError(f"{name!r} has its own field in the form: fill in {own}")
             if not fields and isinstance(value, dict) and _keeps_its_settings(section):
                 field = next(iter(value), "field")
                 raise ValueError(
@@ -109,27 +153,78 @@ class Request(Section):
         return overrides
 
 
+def form_types() -> dict[str, type]:
+    """Return the type of each field as Kubeflow Pipelines knows it."""
+    return {name: _type(field.annotation) for name, field in Request.model_fields.items()}
+
+
+def form_defaults(preset: RunConfig, image: str) -> dict[str, Any]:
+    """Return the values with which the form of a package starts."""
+    values = preset.model_dump(mode="json", exclude_none=True)
+    provider = values["cues"]["provider"]
+    return {
+        **{name: _get(values, setting) for name, setting in _SETTINGS.items()},
+        "cue_endpoint": provider.get("url", ""),
+        "cue_provider": provider["type"],
+        "data_source": "",
+        # Without empty values, which are hard to read in one line of JSON.
+        "gpu_tolerations": [taint.model_dump(exclude_defaults=True) for taint in preset.cluster.tolerations],
+        "image": image,
+        "model_teacher": "",
+        "overrides": {},
+    }
+
+
 def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
     """Return the configuration of a run: the preset of its package, with the settings of the form.
 
     Raises:
-        VicurError: if a setting is wrong.
+        VicurError: if a setting is wrong. The message names the field that sets it.
     """
     compiled: RunConfig = validated(RunConfig, dict(preset), "the package")
     # Fields and overrides change single settings of a section, so all sections must be spelled out.
     values = compiled.model_dump(mode="json", exclude_none=True)
-    for name, value in _settings(request).items():
-        put(values, name, value, name)
-    _put_teacher(values, request.teacher)
-    if request.dataset:
-        values["data"] = dataset_reference(request.dataset, mounts=compiled.cluster.mounts).model_dump(mode="json")
+    given = _settings(request)
+    for name, value in given.items():
+        put(values, _SETTINGS[name], value, name)
+    _put_teacher(values, request.model_teacher)
+    if request.data_source:
+        values["data"] = dataset_reference(request.data_source, mounts=compiled.cluster.mounts).model_dump(mode="json")
     _put_provider(values, request)
     for name in sorted(request.overrides, key=turn):
         put(values, name, request.overrides[name], f"overrides, {name}")
-    config: RunConfig = validated(RunConfig, values, "the run's parameters")
+    fields = {_SETTINGS[name]: name for name in given if _SETTINGS[name] not in request.overrides}
+    try:
+        config: RunConfig = validated(RunConfig, values, Sources("the run's parameters", options=fields))
+    except VicurError as error:
+        raise _in_words_of_the_form(error) from error
     _require_pool_as_compiled(compiled.cluster, config)
     _require_volumes(config)
     return config
+
+
+def _in_words_of_the_form(error: VicurError) -> VicurError:
+    """Say how a form leaves a setting out: it has no lines to delete."""
+    left_out = _LEFT_OUT.search(error.remedy or "")
+    if left_out is None:
+        return error
+    name = left_out["before"] or left_out["after"]
+    remedy = f'{error.remedy} In the form, add {{"{name}": null}} to overrides.'
+    return VicurError(error.problem, where=error.where, remedy=remedy, exit_code=error.exit_code)
+
+
+def _type(annotation: Any) -> type:
+    # An optional type is a union; Kubeflow Pipelines has lists where settings have tuples.
+    kinds = [each for each in get_args(annotation) if each is not type(None)]
+    kind = kinds[0] if type(None) in get_args(annotation) else annotation
+    origin = get_origin(kind) or kind
+    return list if origin is tuple else origin
+
+
+def _get(values: Mapping[str, Any], name: str) -> Any:
+    for part in name.split("."):
+        values = values[part]
+    return values
 
 
 def _overlap(name: str, other: str) -> bool:
@@ -149,7 +244,7 @@ def _require_pool_as_compiled(compiled: ClusterConfig, config: RunConfig) -> Non
         raise VicurError(
             f"1 node is requested, but the package was compiled for {compiled_for}: its training step has no time limit and "
             "bypasses the queue.",
-            where="nodes",
+            where="gpu_nodes",
             remedy="Set cluster.jobs.always=true under overrides, or compile it with cluster.nodes=1; that package takes several nodes, "
             "too.",
         )
@@ -172,28 +267,21 @@ def _require_volumes(config: RunConfig) -> None:
 
 
 def _settings(request: Request) -> dict[str, Any]:
-    taints = None if request.tolerations is None else [taint.model_dump() for taint in request.tolerations]
-    named = {
-        "base.path": request.student,
-        "methods": list(request.methods) or None,
-        "evaluation.splits": list(request.splits) or None,
-        "cluster.gpu_type": request.gpu_type,
-        "cluster.gpu_count": request.gpu_count,
-        "cluster.nodes": request.nodes,
-        "cluster.node_selector": request.node_selector,
-        "cluster.tolerations": taints,
-        "cluster.image": request.image,
-        "registry.model": request.registered_model,
-        "registry.gate.margin": request.gate_margin,
-        "seed": request.seed,
-    }
-    return {name: value for name, value in named.items() if value is not None and value != ""}
+    """Return the values of the fields that were filled in."""
+    values = request.model_dump(mode="json", include=set(_SETTINGS))
+    left_empty = {name for name in ("train_methods", "data_splits") if not values[name]}
+    return {name: values[name] for name in _SETTINGS if name not in left_empty and values[name] not in (None, "")}
 
 
 def _put_teacher(values: dict[str, Any], teacher: str) -> None:
     for name in values["methods"] if teacher else ():
         if name in METHODS and method_named(name).teacher.type != "none":
-            put(values, f"training.per_method.{name}.teacher", {"type": "checkpoint", "path": teacher}, "teacher")
+            put(
+                values,
+                f"training.per_method.{name}.teacher",
+                {"type": "checkpoint", "path": teacher},
+                "model_teacher",
+            )
 
 
 def _put_provider(values: dict[str, Any], request: Request) -> None:

@@ -46,7 +46,7 @@ class StepResources(Section):
 
     def over(self, defaults: StepResources) -> StepResources:
         """Return these resources with unset fields taken from ``defaults``."""
-        # A cpu of its own must not get the limit of another one.
+        # An explicit cpu must not get the limit of the default one.
         limit = self.cpu_limit or self.cpu or defaults.cpu_limit or defaults.cpu
         return StepResources(cpu=self.cpu or defaults.cpu, cpu_limit=limit, memory=self.memory or defaults.memory)
 

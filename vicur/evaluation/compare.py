@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,14 @@ from vicur.errors import VicurError
 from vicur.evaluation.comparison import COMPARISON, Comparison, Evaluation, compare_models
 from vicur.evaluation.report import ReportInputs, write_report
 from vicur.evaluation.statistics import Difference, paired_difference
+from vicur.evaluation.training_record import training_record
 from vicur.evaluation.verdicts import Verdict, verdicts
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.wording import estimate, percent
 
 REPORT = "report.html"
+CHOSEN, BASE = "chosen", "base"
+"""Folders with the evaluations of the chosen student and of the base."""
 _STUDENT = ".student"
 _NOT_STUDENTS = ("dataset", "base", "cues")
 
@@ -44,8 +48,8 @@ def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, 
 
     Args:
         inputs: ``dataset``, ``cues``, ``base`` (its evaluation), and for each student ``<method>`` (its evaluation)
-            and ``<method>.student`` (its folder, for the training curves).
-        output: folder for ``comparison.json`` and ``report.html``.
+            and optionally ``<method>.student`` (its folder, for training curves that the evaluation lacks).
+        output: folder for ``comparison.json``, ``report.html`` and the evaluations of base and chosen student.
 
     Raises:
         VicurError: if no student is among the inputs, or the evaluations cannot be compared.
@@ -77,14 +81,22 @@ def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, 
         base=base,
         students=students,
         evaluations={method: inputs[method] for method in methods},
-        # Folders of students are optional: without them the report has no training curves.
-        folders={m: inputs[f"{m}{_STUDENT}"] for m in methods if f"{m}{_STUDENT}" in inputs},
+        # Without the record of a training, the report has no curves of it.
+        folders={method: folder for method in methods if (folder := _record(inputs, method)) is not None},
         dataset=inputs["dataset"],
         cues=inputs["cues"],
     )
     write_report(report, config, output / REPORT)
+    # The registration then needs no other evaluation.
+    shutil.copytree(inputs[comparison.choice.method], output / CHOSEN)
+    shutil.copytree(inputs["base"], output / BASE)
     context.tracker.artifact(output / REPORT)
     return _summary(comparison, conclusions)
+
+
+def _record(inputs: Mapping[str, Path], method: str) -> Path | None:
+    # Evaluations by earlier releases have no record, but their students can be passed.
+    return inputs.get(f"{method}{_STUDENT}") or training_record(inputs[method])
 
 
 def _summary(comparison: Comparison, conclusions: list[Verdict]) -> CompareSummary:

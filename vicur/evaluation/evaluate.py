@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +21,7 @@ from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, SplitMetrics
 from vicur.evaluation.predictions import Prediction, check_response, write_predictions
 from vicur.evaluation.prompts import prompts_for
 from vicur.evaluation.sets import read_set
+from vicur.evaluation.training_record import copy_training_record
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, parameter_count
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
@@ -28,6 +30,8 @@ from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.wording import percent
+
+log = logging.getLogger(__name__)
 
 # Batches whose prompts are prepared together: enough for prompts of similar length to share a batch, yet little memory.
 _BATCHES_PER_PART = 16
@@ -47,7 +51,8 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     Args:
         inputs: ``dataset``, ``model`` (a base or a student, with tokenizer and image processor), and the inputs of the
             evaluation sets.
-        output: folder for ``metrics.json``, ``predictions.parquet`` and, with cue recovery, ``attention.json``.
+        output: folder for ``metrics.json``, ``predictions.parquet``, with cue recovery ``attention.json``, and of a student the record
+            of its training.
 
     Raises:
         VicurError: if the dataset, an evaluation set or the model cannot be read, or test questions are missing.
@@ -66,12 +71,25 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     )
     write_predictions(predictions, output)
     write_metrics(metrics, output)
+    copy_training_record(inputs["model"], output)
     if config.cue_recovery:
         record = attention_record(model, chat, questions[REPORT_SPLIT], config.attention_samples, context.seed)
         if record is not None:
             write_attention(record, output)
     context.tracker.params({"method": metrics.model.method, **config.model_dump(mode="json"), "seed": context.seed})
+    _warn_of_cut_off_responses(metrics, context)
     return _summary(metrics)
+
+
+def _warn_of_cut_off_responses(metrics: EvaluationMetrics, context: Context) -> None:
+    cut_off = {split: m.unfinished_share for split, m in metrics.splits.items() if m.many_cut_off}
+    if not cut_off:
+        return
+    limit = metrics.decoding["max_new_tokens"]
+    shares = ", ".join(f"{split} {percent(share)}" for split, share in cut_off.items())
+    warning = f"Responses were cut off at {limit} tokens before they ended ({shares}); they usually count as incorrect."
+    log.warning("%s Raise evaluation.decoding.max_new_tokens.", warning)
+    context.tracker.tags({"vicur.warning.cut_off": warning})
 
 
 def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str, list[Example]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.errors import VicurError
-from vicur.evaluation.compare import ComparisonFile
+from vicur.evaluation.compare import BASE, CHOSEN, ComparisonFile
 from vicur.evaluation.comparison import COMPARISON, Evaluation, SplitComparison
 from vicur.registry.lineage import Lineage, StudentRecord, read_record, trace
 
@@ -34,13 +34,17 @@ class Candidate:
 
 
 def read_candidate(inputs: Mapping[str, Path]) -> Candidate:
-    """Read the inputs of the registration stage.
+    """Read the inputs of the registration stage. Evaluations that are not among them come from the comparison.
 
     Raises:
         VicurError: if an input cannot be read, or the inputs do not belong together.
     """
     lineage = trace(inputs)
-    evaluation, base = Evaluation.load(inputs["evaluation"]), Evaluation.load(inputs["base_evaluation"])
+    folder = inputs.get("evaluation", inputs["comparison"] / CHOSEN)
+    evaluation, base = (
+        Evaluation.load(folder),
+        Evaluation.load(inputs.get("base_evaluation", inputs["comparison"] / BASE)),
+    )
     path = inputs["comparison"] / COMPARISON
     try:
         comparison = ComparisonFile.model_validate_json(path.read_text(encoding="utf-8"))
@@ -65,7 +69,7 @@ def read_candidate(inputs: Mapping[str, Path]) -> Candidate:
     return Candidate(
         student=inputs["student"],
         dataset=inputs["dataset"],
-        evaluation_folder=inputs["evaluation"],
+        evaluation_folder=folder,
         comparison_folder=inputs["comparison"],
         record=read_record(inputs["student"]),
         lineage=lineage,

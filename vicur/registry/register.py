@@ -62,8 +62,8 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
     """Register a student and apply the gate.
 
     Args:
-        inputs: ``student``; ``dataset`` and ``cues`` that it was trained with; ``evaluation`` and ``base_evaluation``;
-            ``comparison`` of both.
+        inputs: ``student``; ``dataset`` and ``cues`` that it was trained with; ``comparison``; optionally ``evaluation`` and
+            ``base_evaluation``, which the comparison holds, too.
         output: folder for ``registration.json``.
         context: its tracker determines the MLflow server.
 

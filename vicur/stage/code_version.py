@@ -26,6 +26,7 @@ import vicur
 
 _NAME = re.compile(r"vicur(\.\w+)+")
 _LIBRARIES = ("math-verify", "numpy", "pillow", "pyarrow", "scikit-learn", "torch", "transformers")
+_ABSENT = "absent"
 # Packages and modules that run or observe a stage without affecting its result.
 EXCLUDED = (
     "vicur.cli",
@@ -55,6 +56,11 @@ def code_version(module: str) -> str:
     for library in _LIBRARIES:
         digest.update(f"{library}={_release(library)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def missing_libraries() -> list[str]:
+    """Return the libraries that compute but are not installed here. Without them, code versions are not those of an image."""
+    return [library for library in _LIBRARIES if _release(library) == _ABSENT]
 
 
 def modules_behind(module: str) -> set[str]:
@@ -211,4 +217,4 @@ def _release(library: str) -> str:
     try:
         return version(library).partition("+")[0]
     except PackageNotFoundError:
-        return "absent"
+        return _ABSENT

@@ -74,12 +74,12 @@ STAGES = {
         StageEntry(
             StageReference("evaluate", "vicur.evaluation.evaluate", "EVALUATE"),
             EvaluationConfig,
-            ("metrics.json", "predictions.parquet", "attention.json"),
+            ("metrics.json", "predictions.parquet", "attention.json", "training/vicur.json", "training/metrics.jsonl"),
         ),
         StageEntry(
             StageReference("compare", "vicur.evaluation.compare", "COMPARE"),
             ComparisonConfig,
-            ("comparison.json", "report.html"),
+            ("comparison.json", "report.html", "chosen/*", "chosen/training/*", "base/*"),
         ),
         StageEntry(
             StageReference("ablate", "vicur.evaluation.ablation.ablate", "ABLATE"),
@@ -170,18 +170,16 @@ STEPS = (
         cell_name="subject",
         needs=Needs(gpus="one"),
     ),
-    PipelineStep(
-        "compare", "compare", "comparison", after=("prepare", "extract", "evaluate_base", "train", "evaluate")
-    ),
+    PipelineStep("compare", "compare", "comparison", after=("prepare", "extract", "evaluate_base", "evaluate")),
     # Never cached: its result depends on the registry, too.
     PipelineStep(
         "register",
         "register",
         "registry",
-        after=("prepare", "extract", "evaluate_base", "train", "evaluate", "compare"),
+        after=("prepare", "extract", "train", "compare"),
         needs=Needs(cached=False),
     ),
-    PipelineStep("ablate", "ablate", "analysis", after=("evaluate_base", "train", "evaluate")),
+    PipelineStep("ablate", "ablate", "analysis", after=("evaluate_base", "evaluate")),
 )
 
 LAST_STEPS = frozenset(step.stage for step in STEPS if all(step.name not in each.after for each in STEPS))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,18 @@ from vicur.cluster.trainable import require_common_place, require_trainable_on
 from vicur.config.ablation import AblationConfig
 from vicur.config.model_address import MODELS_VARIABLE
 from vicur.config.preflight import PreflightConfig
-from vicur.config.run import RunConfig
 from vicur.config.sizes import sized, step_size
 from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.processes.retrying import retried
 from vicur.stage.events import Events
-from vicur.stage.table import STEPS, PipelineConfig, steps_of
-from vicur.steps.parameters import pipeline_parameters
+from vicur.stage.table import STAGES, STEPS, PipelineConfig, steps_of
+from vicur.steps.parameters import StepParameters, pipeline_parameters, tracking_of
 from vicur.steps.sections import config_of
 from vicur.steps.stage_step import begin, fail, step_policy
 from vicur.weights import pinned, stage_teachers
+
+log = logging.getLogger(__name__)
 
 LABEL = "preflight"
 CELLS = "cells"
@@ -45,35 +47,27 @@ TRAINING_RESOURCES: Mapping[str, type] = {
 def graph_parameters(config: PipelineConfig | None = None) -> dict[str, type]:
     """Return names and types of the parameters that preflight makes for the graph of ``config``, or for any graph."""
     steps = STEPS if config is None else steps_of(config)
-    return {**{step.parameter: dict for step in steps}, CELLS: list}
+    return {**{step.parameter: dict for step in steps if not step.cell_name}, CELLS: list}
 
 
 def run_preflight_step(
-    preset: Mapping[str, Any],
-    code_versions: Mapping[str, str],
-    form: Mapping[str, Any],
-    outputs: Mapping[str, str],
-    report: str,
+    preset: Mapping[str, Any], code_versions: Mapping[str, str], parameters: Mapping[str, Any], report: str
 ) -> None:
     """Check a run that was started by a form, and write the parameters of its steps. Exit after one message if something is wrong.
 
     Args:
         preset: configuration that the package was compiled with.
         code_versions: code version of each stage.
-        form: values of the form by field. Other entries are ignored.
-        outputs: file of each output by name.
+        parameters: values of the form by field, and the file of each output by name.
         report: file for the result of the checks, as Markdown.
     """
 
+    outputs = _outputs(parameters, (*graph_parameters(), *TRAINING_RESOURCES))
+
     def prepare() -> tuple[dict[str, Any], str]:
-        fields = {name: form[name] for name in Request.model_fields if name in form}
-        config = resolved(preset, validated(Request, fields, "the run's parameters"))
-        _require_trainable(config)
-        config = pinned(config, config.cluster.mounts)
-        checks = run_preflight(_needs(config), config.tracking) if config.cluster.look else ""
-        _stage_ahead(config)
-        values = {**_parameters(config, code_versions), **training_resources(config)}
-        return values, f"{_description(config)}\n\n{checks}"
+        fields = {name: parameters[name] for name in Request.model_fields if name in parameters}
+        config, text = _checked(resolved(preset, validated(Request, fields, "the run's parameters")))
+        return {**_parameters(config, code_versions), **training_resources(config)}, text
 
     _write_outputs(prepare, outputs, report)
 
@@ -81,22 +75,25 @@ def run_preflight_step(
 def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str, str], report: str) -> None:
     """Validate a run that was started with whole sections as parameters; otherwise as :func:`run_preflight_step`.
 
-    ``parameters`` are the sections of a configuration (:mod:`vicur.steps.sections`) and the files of the outputs.
+    ``parameters`` are the sections of a configuration (:mod:`vicur.steps.sections`), that of the package for ``cluster``, and the files
+    of the outputs.
     """
-    outputs = {name: parameters[name] for name in graph_parameters() if name in parameters}
+    outputs = _outputs(parameters, graph_parameters())
 
     def prepare() -> tuple[dict[str, Any], str]:
-        config = config_of(parameters)
-        _require_installed(config)
-        config = pinned(config, config.cluster.mounts)
-        _stage_ahead(config)
+        tracking = tracking_of(StepParameters()).model_dump(exclude_none=True)
+        config, text = _checked(config_of({**parameters, "tracking": tracking}))
         # KFP requires every output of a component, also those of the other pipeline's steps.
-        return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, _description(config)
+        return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, text
 
     _write_outputs(prepare, outputs, report)
 
 
-def training_resources(config: RunConfig) -> dict[str, Any]:
+def _outputs(parameters: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    return {name: parameters[name] for name in names if name in parameters}
+
+
+def training_resources(config: PipelineConfig) -> dict[str, Any]:
     """Return the resources of the training step's pod, as in :data:`TRAINING_RESOURCES`."""
     pool = sized(config).cluster
     if pool.launches_job:
@@ -105,7 +102,8 @@ def training_resources(config: RunConfig) -> dict[str, Any]:
         values: tuple[Any, ...] = ("0", size.cpu, size.cpu_limit, size.memory, {}, [])
     else:
         size = step_size(pool, runs_model=True)
-        selector, tolerations = dict(pool.node_selector), [taint.model_dump(mode="json") for taint in pool.tolerations]
+        selector = dict(pool.node_selector)
+        tolerations = [taint.model_dump(mode="json", exclude_defaults=True) for taint in pool.tolerations]
         values = (str(pool.gpu_count), size.cpu, size.cpu_limit, size.memory, selector, tolerations)
     return dict(zip(TRAINING_RESOURCES, values, strict=True))
 
@@ -126,7 +124,22 @@ def _write_outputs(prepare: Callable[[], tuple[dict[str, Any], str]], outputs: M
 
 
 def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict[str, Any]:
-    return pipeline_parameters(config, code_versions, cache_keys(config, code_versions))
+    # All steps run in the image of this one, so its code identifies their results.
+    versions = {name: stage.reference.code for name, stage in STAGES.items()}
+    # A package lacks the versions that could not be computed where it was compiled.
+    other = [name for name, version in code_versions.items() if version not in ("", versions.get(name))]
+    if other:
+        log.warning("This image holds other code of %s than the package was compiled for.", ", ".join(other))
+    return pipeline_parameters(config, cache_keys(config, versions))
+
+
+def _checked(config: PipelineConfig) -> tuple[PipelineConfig, str]:
+    """Check a run. Return its configuration with pinned addresses, and a description with the results of the checks."""
+    _require_trainable(config)
+    config = pinned(config, config.cluster.mounts)
+    checks = run_preflight(_needs(config), config.tracking) if config.cluster.look else ""
+    _stage_ahead(config)
+    return config, f"{_description(config)}\n\n{checks}"
 
 
 def _stage_ahead(config: PipelineConfig) -> None:
@@ -135,24 +148,19 @@ def _stage_ahead(config: PipelineConfig) -> None:
         stage_teachers(config, Events.from_environment(LABEL))
 
 
-def _require_trainable(config: RunConfig) -> None:
+def _require_trainable(config: PipelineConfig) -> None:
     # A training would find these problems hours later. It runs in the same image as this step.
+    # Imports torch.
+    from vicur.training.rollout.build import require_installed
+
     if config.cluster.launches_job:
         require_common_place(config.checkpoints)
     for cell in config.cells():
         require_trainable_on(cell.training, config.cluster)
-    _require_installed(config)
-
-
-def _require_installed(config: PipelineConfig) -> None:
-    # Imports torch.
-    from vicur.training.rollout.build import require_installed
-
-    for cell in config.cells():
         require_installed(cell.training)
 
 
-def _needs(config: RunConfig) -> PreflightConfig:
+def _needs(config: PipelineConfig) -> PreflightConfig:
     needs = needs_of(config)
     # The platform decides on the namespace of the pods, not the configuration.
     return needs.model_copy(update={"namespace": own_namespace()}) if in_cluster() else needs
@@ -166,7 +174,9 @@ def _write(path: Path, value: Any) -> None:
 
 def _description(config: PipelineConfig) -> str:
     if isinstance(config, AblationConfig):
-        return f"{len(config.arms)} arms with {len(config.seeds)} seeds from {config.base.path}"
+        students = f"{len(config.arms)} arms with {len(config.seeds)} seeds"
+    else:
+        students = ", ".join(config.methods)
     pool = config.cluster
     nodes = f"{pool.nodes} node{'s' if pool.nodes > 1 else ''} with {pool.gpu_count} {pool.gpu_type} each"
-    return f"{', '.join(config.methods)} from {config.base.path}, trained on {nodes}"
+    return f"{students} from {config.base.path}, trained on {nodes}"

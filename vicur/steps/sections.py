@@ -12,8 +12,9 @@ from vicur.config.section import Section
 from vicur.config.validation import validated
 from vicur.stage.table import PipelineConfig
 
-# The name of a run and the pods of a cluster are not settings of these packages.
-_LEFT_OUT = {"name", "cluster"}
+# Fixed in the package: pods, and where the exit step reports even if preflight fails.
+_FIXED = {"cluster", "tracking"}
+_LEFT_OUT = {"name", *_FIXED}
 
 
 def example_configs() -> tuple[RunConfig, AblationConfig]:
@@ -35,14 +36,16 @@ def sections_of(config: PipelineConfig) -> dict[str, Any]:
 
 
 def config_of(sections: Mapping[str, Any]) -> PipelineConfig:
-    """Return the configuration with these sections: of an ablation if ``analysis`` is not empty. Other entries are ignored.
+    """Return the configuration with these sections, including those that the package fixes: of an ablation if ``analysis`` is not empty.
+
+    Other entries are ignored.
 
     Raises:
         VicurError: if a setting is wrong.
     """
     analysis = sections.get("analysis") or {}
     kind: type[PipelineConfig] = AblationConfig if analysis else RunConfig
-    known = {name: value for name, value in sections.items() if name in set(kind.model_fields) - _LEFT_OUT}
+    known = {name: value for name, value in sections.items() if name in set(kind.model_fields) - {"name"}}
     config: PipelineConfig = validated(kind, {**known, **analysis}, "the run's parameters")
     return config
 
@@ -56,4 +59,4 @@ def section_descriptions(config: PipelineConfig) -> dict[str, str]:
     """Return one line about each section of a configuration: the description of its field."""
     fields = type(config).model_fields
     described = {name: fields[name].description if name in fields else Analysis.__doc__ for name in sections_of(config)}
-    return {name: " ".join(str(text).replace("``", "").split()) for name, text in described.items()}
+    return {name: " ".join(str(text).replace("``", "`").split()) for name, text in described.items()}

@@ -21,7 +21,7 @@ from vicur.stage.events import Events, read_events
 from vicur.stage.runner import AnyStage, Summary, execute
 from vicur.stage.session import run_id_from_environment, session_from_environment
 from vicur.stage.table import LAST_STEPS, STAGES, step_label
-from vicur.steps.parameters import StepParameters, merged_parameters
+from vicur.steps.parameters import StepParameters, tracking_of
 from vicur.tracking.injected import use_injected_mlflow
 from vicur.tracking.runs import finish_pipeline
 from vicur.weights import stage_models
@@ -54,8 +54,7 @@ def run_step(
     step: Mapping[str, Any],
     inputs: Mapping[str, Artifact],
     output: Artifact,
-    metrics: Metrics,
-    cell: Mapping[str, Any] | None = None,
+    metrics: Metrics | None = None,
 ) -> Summary:
     """Run the stage called ``name`` as a step of a pipeline. Exit the process after one message if the input is at fault.
 
@@ -63,15 +62,13 @@ def run_step(
         step: :class:`~vicur.steps.parameters.StepParameters` as the platform passed them. In JSON from KFP, whole numbers are floats.
         inputs: input artifacts by the name that the stage knows them by.
         output: output artifact. It is labeled with the step's subject, so that later steps can tell the cells apart.
-        cell: :class:`~vicur.steps.parameters.CellParameters` of a step that runs once per cell.
+        metrics: artifact for the metrics, named by subject: KFP's "Compare runs" cannot tell the iterations of a loop apart.
     """
-    subject = str((cell or step).get("subject", ""))
+    subject = str(step.get("subject", ""))
     label = step_label(name, subject)
     begin(label)
     try:
-        summary = _execute(
-            name, label, step, cell, {key: Path(each.path) for key, each in inputs.items()}, Path(output.path)
-        )
+        summary = _execute(name, label, step, {key: Path(each.path) for key, each in inputs.items()}, Path(output.path))
     except VicurError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -79,18 +76,24 @@ def run_step(
         raise SystemExit(128 + signal.SIGINT) from None
     if name in LAST_STEPS and in_cluster():
         _record_success(step)
-    if subject:
-        output.metadata["subject"] = subject
-    for metric, value in summary.metrics.items():
-        metrics.log_metric(metric, value)
+    output.metadata.update(output_metadata(subject))
+    if metrics is not None:
+        for metric, value in summary.metrics.items():
+            metrics.log_metric(f"{subject}: {metric}" if subject else metric, value)
     return summary
 
 
-def cell_inputs(evaluations: Iterable[Artifact], students: Iterable[Artifact]) -> dict[str, Artifact]:
-    """Return the artifacts of all cells by name: ``<subject>`` for an evaluation, ``<subject>.student`` for a student."""
+def output_metadata(subject: str) -> dict[str, str]:
+    """Return the properties of an output artifact, which KFP copies into the pod patch of every step that reads it."""
+    # Unless a step sets store_session_info, KFP adds the location of the object store, 600 bytes each time. Only its UI reads it, to show
+    # a file, and these artifacts are folders.
+    return {"store_session_info": "", **({"subject": subject} if subject else {})}
+
+
+def cell_inputs(evaluations: Iterable[Artifact]) -> dict[str, Artifact]:
+    """Return the evaluations of all cells by subject."""
     # KFP collects the artifacts of a loop in any order, so they are identified by their label.
-    named = {each.metadata["subject"]: each for each in evaluations}
-    return {**named, **{f"{each.metadata['subject']}.student": each for each in students}}
+    return {each.metadata["subject"]: each for each in evaluations}
 
 
 def of_subject(artifacts: Iterable[Artifact], subject: str) -> Artifact:
@@ -101,28 +104,27 @@ def _execute(
     name: str,
     label: str,
     step: Mapping[str, Any],
-    cell: Mapping[str, Any] | None,
     inputs: Mapping[str, Path],
     output: Path,
 ) -> Summary:
     events = Events.from_environment(label)
     _refuse_useless_retry(label)
     try:
-        parameters = merged_parameters(step, cell)
+        parameters: StepParameters = validated(StepParameters, dict(step), "step")
         section = validated(STAGES[name].section, parameters.config, name)
         retried(partial(stage_models, section, events), step_policy(), partial(events.emit, "progress"))
         paths = {**stage_inputs(section), **inputs}
     except VicurError as error:
         events.emit("failed", str(error), retryable=error.retryable)
         raise
-    _warn_about_other_code(name, parameters)
-    session = session_from_environment(parameters.seed, parameters.tracking, parameters.checkpoints)
+    tracking = tracking_of(parameters)
+    session = session_from_environment(parameters.seed, tracking, parameters.checkpoints)
     stage: AnyStage[Any] = STAGES[name].reference
     if parameters.cluster.launches_job:
         # Imports the Kubernetes client.
         from vicur.cluster.jobs.training import TrainJobStage
 
-        stage = TrainJobStage(parameters.cluster, parameters.tracking, parameters.checkpoints)
+        stage = TrainJobStage(parameters.cluster, tracking, parameters.checkpoints)
     # A training resumes from its checkpoint, and every other stage starts anew in an empty output folder.
     summary: Summary = retried(
         lambda: execute(stage, section, paths, output, session, events=events),
@@ -134,22 +136,11 @@ def _execute(
 
 def _record_success(step: Mapping[str, Any]) -> None:
     # If Kubeflow Pipelines retries a failed run, its exit step has ended already and does not run again.
-    tracking, run_id = merged_parameters(step).tracking, run_id_from_environment()
+    tracking, run_id = tracking_of(validated(StepParameters, dict(step), "step")), run_id_from_environment()
     try:
         retried(lambda: finish_pipeline(tracking, run_id, "FINISHED", outcome=""), step_policy(), log.warning)
     except VicurError as error:
         log.warning("The success of the run could not be recorded in MLflow: %s", error)
-
-
-def _warn_about_other_code(name: str, parameters: StepParameters) -> None:
-    code_version = STAGES[name].reference.code
-    if parameters.code_version and parameters.code_version != code_version:
-        log.warning(
-            "this image holds version %s of the code of the stage %s, but the pipeline was compiled for version %s",
-            code_version,
-            name,
-            parameters.code_version,
-        )
 
 
 def step_policy() -> RetryPolicy:

@@ -154,9 +154,12 @@ class HubSource:
                 where=self._where,
                 remedy="Correct the name. For a private model, set HF_TOKEN (in a cluster: secret vicur-hf).",
             ) from error
-        except (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError) as error:
+        except (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError, RuntimeError) as error:
+            # A problem of the disk has a number. huggingface_hub and hf_xet raise the same types without one for the network.
+            if getattr(error, "errno", None) is not None and not isinstance(error, ConnectionError):
+                raise
             raise VicurError(
-                f"cannot be fetched ({redacted(str(error).splitlines()[0])}).",
+                f"cannot be fetched ({redacted(str(error).partition(chr(10))[0])}).",
                 where=self._where,
                 remedy="Check the network, HF_ENDPOINT and HF_HUB_OFFLINE; in a cluster, a network policy may forbid the Hub to pods "
                 "(k8s/base/network/hub.yaml). If the Hub cannot be reached, stage from S3 or a folder.",

@@ -95,7 +95,7 @@ def _base(version: str) -> str:
 
 
 def _paths(version: str, served: tuple[str, ...]) -> Iterator[tuple[str, Json]]:
-    """Yield the part of a schema that tells kubectl that the server validates fields itself."""
+    """Yield the part of a schema from which kubectl concludes that the server validates fields itself."""
     group, _, number = version.rpartition("/")
     for kind in served:
         key = {"group": group, "version": number, "kind": kind}

@@ -36,7 +36,7 @@ _URL = re.compile(
 
 @dataclass
 class Workload:
-    """What a workload shows: its status and its pods, each with a status.
+    """Status and pods of a workload, as the server shows them.
 
     Attributes:
         polls: number of listings until it is ready, with ``pods`` until then.
@@ -52,6 +52,7 @@ class KubernetesDouble:
 
     Attributes:
         workloads: what a workload shows, by title (``Deployment/mlflow``), if it is not ready at once.
+        without_pods: titles of workloads whose pods are rejected.
         execute: answers a command in a pod: (command, standard input) to standard output.
         requests: number of requests that change something, by verb and title; dry runs are not counted.
     """
@@ -60,6 +61,7 @@ class KubernetesDouble:
         self.kinds = dict(KINDS if kinds is None else kinds)
         self.objects: dict[tuple[str, str, str], Json] = {}
         self.workloads: dict[str, Workload] = {}
+        self.without_pods: set[str] = set()
         self.execute: Callable[[list[str], str], str] = lambda *_: "created"
         self.requests: Counter[tuple[str, str]] = Counter()
         self.lock = threading.RLock()
@@ -205,6 +207,8 @@ class KubernetesDouble:
         """Return the pods of workloads."""
         found = []
         for (kind, space, name), each in self.objects.items():
+            if f"{kind}/{name}" in self.without_pods:
+                continue
             if kind in ("Deployment", "StatefulSet", "Job") and namespace in ("", space):
                 labels = dict(each["spec"]["template"]["metadata"]["labels"])
                 if kind == "Job":

@@ -78,6 +78,23 @@ def test_reason_comes_from_the_controller_without_pods() -> None:
     assert state.reason == "not created yet"
 
 
+def test_rejected_pod_is_reported_from_the_events(cluster: KubernetesDouble, vicur: Command, small: Path) -> None:
+    cluster.workloads["Job/migrate"] = Workload((), polls=10_000)
+    cluster.without_pods.add("Job/migrate")
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "migrate.1", "namespace": "kubeflow"},
+        "involvedObject": {"kind": "Job", "name": "migrate"},
+        "reason": "FailedCreate",
+        "message": "exceeded quota: vicur",
+    }
+    cluster.add(event)
+    done = vicur("install", "dev", f"--manifests={small}", "--timeout", "0.01")
+    assert done.code == 1
+    assert "Job/migrate 0/1: FailedCreate: exceeded quota: vicur" in done.error
+
+
 def test_deployment_is_ready_when_all_replicas_of_its_generation_are() -> None:
     done = {"observedGeneration": 2, "readyReplicas": 2, "updatedReplicas": 2}
     assert states([deployment()], [deployment(done, 2)])[0].is_ready

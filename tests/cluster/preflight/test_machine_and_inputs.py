@@ -89,6 +89,24 @@ def test_model_on_s3_is_found(s3) -> None:
     assert checked("s3://nowhere/base").status == "failed"
 
 
+def test_model_on_a_store_that_only_steps_know_is_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.setattr(
+        "vicur.cluster.preflight.elsewhere.variable_of_steps", lambda *_: "http://seaweedfs.kubeflow:8333"
+    )
+    needs = PreflightConfig.model_validate({"models": ["s3://models/base"], "buckets": ["s3://runs/a"]})
+    found = {
+        each.name: each.run() for each in laptop_checks(needs, TrackingConfig(), cluster=True) if "s3://" in each.name
+    }
+    assert {name: finding.status for name, finding in found.items()} == {
+        "model s3://models/base": "warning",
+        "bucket s3://runs/a": "warning",
+    }
+    assert all(
+        "steps reach the store at http://seaweedfs.kubeflow:8333" in finding.message for finding in found.values()
+    )
+
+
 HUB_ADDRESS = f"hf://{REPOSITORY}@{COMMIT}"
 
 

@@ -196,6 +196,12 @@ def test_quota_for_other_pods_does_not_count(kubernetes: KubernetesDouble) -> No
             "failed",
             "the request of 200m CPU is below the minimum of 250m",
         ),
+        (
+            {"type": "Pod", "maxLimitRequestRatio": {"cpu": "4"}},
+            "failed",
+            "the cpu limit is more than 4 times the request",
+        ),
+        ({"type": "Pod", "maxLimitRequestRatio": {"cpu": "5"}}, "ok", "admit each step"),
         ({"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}}, "ok", "admit each step"),
         ({"type": "Container", "max": {"memory": "4Gi"}}, "ok", "admit each step"),
     ],

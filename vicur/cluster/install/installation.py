@@ -18,7 +18,7 @@ _MARKS = {"created": "+", "configured": "~", "replaced": "±", "unchanged": "="}
 
 @dataclass(frozen=True)
 class Installation:
-    """How to install an overlay.
+    """An overlay to install.
 
     Attributes:
         given: secrets from files.

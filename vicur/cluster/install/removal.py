@@ -19,7 +19,7 @@ _TIMEOUT = "--timeout=5m"
 
 @dataclass(frozen=True)
 class Removal:
-    """What an uninstallation deletes.
+    """The objects and data that an uninstallation deletes.
 
     Attributes:
         objects: existing objects of the overlay.

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vicur.cluster.install.kubectl import Kubectl, KubectlError, Object
-from vicur.cluster.install.workloads import State, states
+from vicur.cluster.install.workloads import NO_POD, State, states
 from vicur.errors import VicurError
 
 _INTERVAL = 3.0
@@ -35,8 +35,7 @@ def wait_until_ready(
     with _display(console) as show:
         while True:
             try:
-                found = kubectl.get("deployments,statefulsets,jobs", namespace=namespace)
-                found += kubectl.get("pods", "-l", _SERVICES, namespace=namespace)
+                current = _look(kubectl, manifests, namespace)
                 failures = 0
             except KubectlError:
                 # Also the time in which a new API server becomes ready.
@@ -45,7 +44,6 @@ def wait_until_ready(
                     raise
                 time.sleep(_INTERVAL)
                 continue
-            current = states(manifests, found)
             show(current)
             pending = [each for each in current if each.awaited and not each.is_ready]
             for each in pending:
@@ -56,6 +54,18 @@ def wait_until_ready(
             if time.monotonic() >= deadline:
                 raise _late(pending, namespace, seconds)
             time.sleep(_INTERVAL)
+
+
+def _look(kubectl: Kubectl, manifests: list[Object], namespace: str) -> list[State]:
+    """Return the current states."""
+    found = kubectl.get("deployments,statefulsets,jobs", namespace=namespace)
+    found += kubectl.get("pods", "-l", _SERVICES, namespace=namespace)
+    current = states(manifests, found)
+    if any(each.reason == NO_POD for each in current):
+        # A quota or Pod Security may reject the pods.
+        events = kubectl.get("events", "--field-selector=reason=FailedCreate", namespace=namespace)
+        current = states(manifests, [*found, *events])
+    return current
 
 
 @contextmanager

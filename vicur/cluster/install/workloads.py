@@ -12,6 +12,8 @@ from vicur.redaction import redacted
 KINDS = ("Deployment", "StatefulSet", "Job")
 WEIGHTS = "vicur-models"
 """Claim of the staged weights, which an installation does not contain."""
+NO_POD = "no pod yet"
+"""Reason of a workload whose controller has not created a pod, and has not said why."""
 _STARTING = ("ContainerCreating", "PodInitializing")
 
 
@@ -42,14 +44,14 @@ def states(manifests: list[Object], found: list[Object]) -> list[State]:
 
     Args:
         manifests: objects of the overlay.
-        found: workloads and pods of the cluster.
+        found: workloads, pods and events of the cluster.
     """
     present = {title(each): each for each in found}
-    pods = [each for each in found if each["kind"] == "Pod"]
-    return [_state(each, present.get(title(each)), pods) for each in manifests if each["kind"] in KINDS]
+    related = [each for each in found if each["kind"] in ("Pod", "Event")]
+    return [_state(each, present.get(title(each)), related) for each in manifests if each["kind"] in KINDS]
 
 
-def _state(manifest: Object, found: Object | None, pods: list[Object]) -> State:
+def _state(manifest: Object, found: Object | None, related: list[Object]) -> State:
     name, pod = title(manifest), manifest["spec"]["template"]["spec"]
     awaited = not any(v.get("persistentVolumeClaim", {}).get("claimName") == WEIGHTS for v in pod.get("volumes", []))
     total = int(manifest["spec"].get("completions" if manifest["kind"] == "Job" else "replicas", 1))
@@ -67,10 +69,10 @@ def _state(manifest: Object, found: Object | None, pods: list[Object]) -> State:
     # A job that is complete has no pods any more once they are cleaned up; its status is what counts.
     if ready >= total:
         return State(name, ready, total, awaited=awaited)
-    own = [each for each in pods if _owns(found, each)]
+    own = [each for each in related if each["kind"] == "Pod" and _owns(found, each)]
     # Of a rolling update, the newest pods show the problem.
     reasons = [_pod_reason(each) for each in sorted(own, key=_created, reverse=True)]
-    reason = next((each for each in reasons if each), "") or _controller_reason(found, own)
+    reason = next((each for each in reasons if each), "") or _controller_reason(found, own, related)
     return State(name, ready, total, redacted(reason), awaited=awaited)
 
 
@@ -121,10 +123,20 @@ def _container_reasons(pod: Object) -> Iterator[str]:
         yield starting
 
 
-def _controller_reason(found: Object, pods: list[Object]) -> str:
+def _controller_reason(found: Object, pods: list[Object], related: list[Object]) -> str:
     """Return why a controller creates no pods, such as an exceeded quota."""
     for kind, status in (("ReplicaFailure", "True"), ("Progressing", "False")):
         condition = _condition(found, kind, status)
         if condition is not None:
             return _joined(condition)
-    return "starting" if pods else "no pod yet"
+    if pods:
+        return "starting"
+    # StatefulSets and jobs report a rejected pod only in events.
+    own = (found["kind"], found["metadata"]["name"])
+    events = [each for each in related if each["kind"] == "Event" and _subject(each) == own]
+    return _joined(events[-1]) if events else NO_POD
+
+
+def _subject(event: Object) -> tuple[str, str]:
+    subject = event["involvedObject"]
+    return str(subject.get("kind")), str(subject.get("name"))

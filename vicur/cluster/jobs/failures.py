@@ -90,7 +90,8 @@ def _pod_error(where: str, failure: PodFailure) -> VicurError:
             "Raise the nodes' memory (cluster.gpu_steps.memory, without GPUs cluster.cpu_steps.memory), or run vicur plan for settings "
             "that need less."
         )
-        return VicurError(problem, where=where, remedy=remedy, exit_code=1, retryable=True)
+        # The step would repeat the training, and need as much memory again.
+        return VicurError(problem, where=where, remedy=remedy, exit_code=1)
     return VicurError(
         problem,
         where=where,

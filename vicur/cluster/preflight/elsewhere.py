@@ -93,7 +93,7 @@ def variables_of_steps(target: Target) -> dict[str, str]:
     """Return the content of the ConfigMap with the addresses that steps use.
 
     Raises:
-        VicurError: if it does not exist; an ``UnreadableError`` if it may not be read; a ``NoClusterError`` if there is no cluster.
+        VicurError: if it does not exist; ``UnreadableError`` without the right to read it, ``NoClusterError`` without a cluster.
     """
     from kubernetes.client import ApiException, CoreV1Api
 

@@ -13,6 +13,7 @@ from vicur.config.ablation import BASE, Arm, arm_and_seed, subject
 from vicur.errors import VicurError
 from vicur.evaluation.comparison import Evaluation, require_same_terms
 from vicur.evaluation.report.curves import History, read_history
+from vicur.evaluation.training_record import training_record
 from vicur.wording import listed
 
 _STUDENT = ".student"
@@ -72,8 +73,13 @@ def load_runs(arms: Sequence[Arm], inputs: Mapping[str, Path]) -> AblationRuns:
         evaluations = {seed: Evaluation.load(inputs[subject(arm.name, seed)]) for seed in seeds}
         for seed, evaluation in evaluations.items():
             require_same_terms(base, evaluation, subject(arm.name, seed))
-        # Arms that evaluate the students of another arm train none and have no folder.
-        folders = {seed: inputs.get(subject(arm.name, seed) + _STUDENT) for seed in seeds}
+        # Arms that evaluate the students of another arm train none.
+        trained = seeds if arm.students_of is None else ()
+        folders = {seed: _record(inputs, subject(arm.name, seed)) for seed in trained}
         histories = {seed: read_history(folder) for seed, folder in folders.items() if folder is not None}
         runs[arm.name] = ArmRuns(arm, evaluations, histories)
     return AblationRuns(base, runs, seeds)
+
+
+def _record(inputs: Mapping[str, Path], cell: str) -> Path | None:
+    return inputs.get(f"{cell}{_STUDENT}") or training_record(inputs[cell])

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from vicur.cluster.connection import ClusterConnection
-from vicur.cluster.preflight.amounts import Amounts, amount_text, limited, parsed, requested, steps_text, times
+from vicur.cluster.preflight.amounts import amount_text, limited, parsed, requested, steps_text, times
 from vicur.cluster.preflight.check import Finding, Target
 from vicur.cluster.preflight.registry import check
 from vicur.config.preflight import GpuPool, PreflightConfig, StepRequest
@@ -134,7 +134,7 @@ def check_limits(namespace: str, ranges: Sequence[Any], steps: Sequence[StepRequ
             if limit.type not in ("Container", "Pod"):
                 continue
             for step in steps:
-                if problem := _outside(step, parsed(limit.min), parsed(limit.max)):
+                if problem := _outside(step, limit):
                     return Finding(
                         "failed",
                         f"{steps_text(step)}: {problem} of a {limit.type.lower()} in the namespace {namespace} "
@@ -144,8 +144,10 @@ def check_limits(namespace: str, ranges: Sequence[Any], steps: Sequence[StepRequ
     return Finding("ok", f"the limits of the namespace {namespace} admit each step")
 
 
-def _outside(step: StepRequest, least: Amounts, most: Amounts) -> str:
+def _outside(step: StepRequest, limit: Any) -> str:
+    """Return what a limit (``V1LimitRangeItem``) does not admit of a step, or an empty string."""
     lower, upper = requested(step), limited(step)
+    least, most, ratios = (parsed(each) for each in (limit.min, limit.max, limit.max_limit_request_ratio))
     for name in ("cpu", "memory"):
         if name in most and upper[name] > most[name]:
             return (
@@ -153,4 +155,6 @@ def _outside(step: StepRequest, least: Amounts, most: Amounts) -> str:
             )
         if name in least and lower[name] < least[name]:
             return f"the request of {amount_text(name, lower[name])} is below the minimum of {amount_text(name, least[name])}"
+        if name in ratios and upper[name] > ratios[name] * lower[name]:
+            return f"the {name} limit is more than {ratios[name]:g} times the request, which is the maximum"
     return ""

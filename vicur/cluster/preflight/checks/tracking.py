@@ -159,7 +159,7 @@ def allowed_hosts_remedy(address: str) -> str:
 
 
 def server_release(uri: str) -> str | None:
-    """Return the release that a server reports at ``/version``, or ``None``. With basic auth, MLflow tells it to its users only."""
+    """Return the release that a server reports at ``/version``, or ``None``. With basic auth, it answers only its users."""
     from mlflow.exceptions import MlflowException
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request

@@ -56,7 +56,7 @@ def workflow_controller(connection: ClusterConnection, namespace: str) -> Findin
 def retry_policy(data: Mapping[str, str]) -> str:
     """Return the retry policy that the ConfigMap's data gives every template, or an empty string."""
     try:
-        # Either each setting is a key of its own, or all are in the key "config".
+        # Settings are separate keys, or all in the key "config".
         settings = data if "workflowDefaults" in data else yaml.safe_load(data.get("config") or "") or {}
         defaults = settings.get("workflowDefaults") or {}
         found: Any = yaml.safe_load(defaults) if isinstance(defaults, str) else defaults
