@@ -40,6 +40,7 @@ def step(inputs: dict[str, Path], root: Path, bucket: Any, cluster: dict[str, An
     parameters = {
         "config": {**SECTION, **section},
         "tracking": tracking(root).model_dump(mode="json"),
+        "subject": "vicur",
         "checkpoints": f"s3://{bucket.name}/checkpoints",
         "cluster": cluster,
     }
