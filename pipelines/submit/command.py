@@ -88,7 +88,7 @@ def submit(
 
       vicur submit configs/qwen3-vl-8b.yaml --endpoint http://localhost:8080 --image registry.example.com/vicur-python-gpu:0.1.0
 
-      vicur submit --package 8b.yaml -p gpu_count=8 -p 'methods=[vicur]' -p training.steps=400 --no-follow
+      vicur submit --package 8b.yaml -p gpu_count=8 -p 'train_methods=[vicur]' -p training.steps=400 --no-follow
 
       vicur submit --follow 5f0c5a0e-6b2b-4f0e-9d3b-2f1f7a3f1f11
 

@@ -177,3 +177,11 @@ def test_with_its_module_off_a_student_responds_like_its_backbone(
     assert off.metrics.model.cue_recovery is None
     assert off.attention is None
     assert off.responses == of_base.responses != of_student.responses
+
+
+def test_many_cut_off_responses_are_a_warning(
+    dataset: Path, base_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(dataset, base_model, tmp_path)
+    assert "Responses were cut off at 6 tokens before they ended (validation" in caplog.text
+    assert "Raise evaluation.decoding.max_new_tokens" in caplog.text

@@ -80,3 +80,19 @@ def test_simulated_readers_are_as_accurate_as_their_misreading_allows(held_out: 
     accuracy = {r.method: measure([r.predict(e) for e in held_out]).accuracy for r in (BASE, OPSD, VICUR)}
     assert 0.6 < accuracy["base"] < 0.8
     assert accuracy["vicur"] > accuracy["base"] + 0.05
+
+
+def test_more_than_one_response_in_twenty_cut_off_is_many() -> None:
+    finished = [answered(correct=True)] * 19
+    assert not measure([*finished, answered(correct=False, finished=False)]).many_cut_off
+    assert measure([*finished[1:], *[answered(correct=False, finished=False)] * 2]).many_cut_off
+
+
+def test_questions_about_the_same_images_are_one_group() -> None:
+    fields = {"question": "?", "answer": "1", "source": "test", "split": "test"}
+    one, two = (Example(id=name, images=(b"a", b"b"), **fields) for name in ("1", "2"))
+    assert one.group == two.group
+    assert Example(id="3", images=(b"a",), **fields).group != one.group
+    assert Example(id="4", images=(b"ab",), **fields).group != one.group
+    assert Example(id="5", images=(), **fields).group == "5"
+    assert Example(id="6", images=(b"a", b"b"), metadata={"group": "g"}, **fields).group == "g"

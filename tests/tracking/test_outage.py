@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from vicur.config.training import TrainConfig
 from vicur.stage.events import Events
 from vicur.stage.runner import Session, execute
 from vicur.tracking.runs import open_tracker
+from vicur.tracking.sender import ONE_TRY
 from vicur.tracking.tracker import Tracker
 from vicur.training import TRAIN
 
@@ -182,6 +184,22 @@ def test_metrics_that_never_reach_mlflow_are_in_a_file_and_reported_once(
     assert "the metrics of 10 steps" in message
     assert str(file) in message
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == list(range(10))
+
+
+def test_server_that_accepts_connections_and_never_answers_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vicur.tracking.tracker._CLOSE_SECONDS", 0.5)
+    monkeypatch.setitem(ONE_TRY, "MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = MlflowClient(tracking_uri=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        with Tracker(client=client, run_id="abc") as tracker:
+            _, blocked = train(tracker, 1, 30)
+        assert blocked < 0.5
+        # What it waits for at the end: its own seconds, the request that has begun, and one to close the run.
+        assert time.monotonic() - started < 15
+    assert messages(caplog, "MLflow did not get the metrics of 31 steps")
 
 
 def test_long_outage_does_not_fill_the_memory_and_loses_nothing(

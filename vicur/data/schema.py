@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Annotated, Any
 
@@ -87,8 +88,15 @@ class Example(BaseModel):
 
     @property
     def group(self) -> str:
-        """Return the unit for resampling: examples of one group (questions about one scene) are not independent."""
-        return str(self.metadata.get("group", self.id))
+        """Return the unit for resampling: examples of one group are not independent.
+
+        Questions about the same images are one group, unless ``metadata`` names another one.
+        """
+        if "group" in self.metadata:
+            return str(self.metadata["group"])
+        if not self.images:
+            return self.id
+        return hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in self.images)).hexdigest()[:16]
 
     @property
     def kind(self) -> str:

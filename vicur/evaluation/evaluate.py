@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,6 +30,8 @@ from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.wording import percent
+
+log = logging.getLogger(__name__)
 
 # Batches whose prompts are prepared together: enough for prompts of similar length to share a batch, yet little memory.
 _BATCHES_PER_PART = 16
@@ -74,7 +77,19 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
         if record is not None:
             write_attention(record, output)
     context.tracker.params({"method": metrics.model.method, **config.model_dump(mode="json"), "seed": context.seed})
+    _warn_of_cut_off_responses(metrics, context)
     return _summary(metrics)
+
+
+def _warn_of_cut_off_responses(metrics: EvaluationMetrics, context: Context) -> None:
+    cut_off = {split: m.unfinished_share for split, m in metrics.splits.items() if m.many_cut_off}
+    if not cut_off:
+        return
+    limit = metrics.decoding["max_new_tokens"]
+    shares = ", ".join(f"{split} {percent(share)}" for split, share in cut_off.items())
+    warning = f"Responses were cut off at {limit} tokens before they ended ({shares}); they usually count as incorrect."
+    log.warning("%s Raise evaluation.decoding.max_new_tokens.", warning)
+    context.tracker.tags({"vicur.warning.cut_off": warning})
 
 
 def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str, list[Example]]:

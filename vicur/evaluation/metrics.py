@@ -12,6 +12,7 @@ from vicur.errors import VicurError
 from vicur.evaluation.predictions import Prediction
 
 METRICS = "metrics.json"
+CUT_OFF_LIMIT = 0.05  # share of responses at the maximum length above which an evaluation warns
 
 
 class KindMetrics(BaseModel):
@@ -56,6 +57,13 @@ class SplitMetrics(BaseModel):
     mean_tokens: float
     # Such responses rarely state an answer, so a high share explains a low accuracy.
     unfinished_share: float
+    """Share of responses that were cut off at the maximum length."""
+
+    @property
+    def many_cut_off(self) -> bool:
+        """Whether so many responses were cut off that the accuracy is too low."""
+        return self.unfinished_share > CUT_OFF_LIMIT
+
     """Share of responses that were cut off at the maximum length."""
 
 

@@ -23,11 +23,6 @@ class Outage:
         self._since: float | None = None
         self._lock = threading.Lock()
 
-    @property
-    def lasts(self) -> bool:
-        """Whether the last request failed."""
-        return self._since is not None
-
     def begins(self, error: Exception) -> None:
         """Report that a request failed because MLflow does not respond."""
         with self._lock:

@@ -32,8 +32,8 @@ _FIRST_RETRY_SECONDS = 5.0
 _LONGEST_RETRY_SECONDS = 60.0
 _RECORDS = 100
 _ROWS = 500  # MLflow accepts 1,000 in a request
-# MLflow's own retries would block a request for a minute, and with it the end of a stage.
-NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+# MLflow's own retries would block a request for a minute, and its timeout for two, and with it the end of a stage.
+ONE_TRY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
 class MetricSender:
@@ -90,8 +90,8 @@ class MetricSender:
                 self._raise()
             return not self._backlog
 
-    def close(self, seconds: float) -> None:
-        """Send the rest within ``seconds``. Records that MLflow does not take by then stay in the file, and are reported.
+    def close(self, seconds: float) -> bool:
+        """Send the rest within ``seconds``. Return whether this succeeded; otherwise the records stay in the file, and are reported.
 
         Raises:
             MlflowException: if MLflow rejects a record as invalid.
@@ -105,6 +105,7 @@ class MetricSender:
                 self._closed = True
                 self._changed.notify_all()
                 self._report_unsent()
+        return not self._backlog
 
     def _report_unsent(self) -> None:
         if self._backlog:
@@ -176,7 +177,7 @@ class MetricSender:
             records = self._backlog.oldest(_RECORDS)
         if not records:
             return False
-        with environment(**NO_RETRIES):
+        with environment(**ONE_TRY):
             if self._stored is None and any(record.once for record in records):
                 self._stored = last_step(self._client, self._run_id, self._names)
             count, rows = _fitting(records, -1 if self._stored is None else self._stored)

@@ -24,7 +24,7 @@ from vicur.tracking.backlog import Record
 from vicur.tracking.mlflow import environment, is_refusal, is_transient, readable
 from vicur.tracking.outage import Outage
 from vicur.tracking.records import flattened, log_dataset, log_params, log_tags
-from vicur.tracking.sender import NO_RETRIES, MetricSender
+from vicur.tracking.sender import ONE_TRY, MetricSender
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -76,20 +76,20 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         status: Status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+        responds = False
         try:
-            if self._sender is not None:
-                self._sender.close(_CLOSE_SECONDS)
+            responds = self._sender is None or self._sender.close(_CLOSE_SECONDS)
         except BaseException:
             status = "FAILED"
             raise
         finally:
             if not self._joined:
-                self._close_run(status)
+                self._close_run(status, {} if responds else ONE_TRY)
 
-    def _close_run(self, status: Status) -> None:
+    def _close_run(self, status: Status, settings: Mapping[str, str]) -> None:
         try:
             # A server that was away until now has had its time.
-            with environment(**(NO_RETRIES if self._outage.lasts else {})):
+            with environment(**settings):
                 self._send(lambda client, run_id: client.set_terminated(run_id, status))
         except VicurError as error:
             # The stage's result is complete, and only this record of it is missing.
