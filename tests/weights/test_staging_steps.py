@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.artifacts import FileArtifact, LoggedMetrics
+from tests.artifacts import FileArtifact
 from tests.weights.factory import model_files
 from tests.weights.hub_double import COMMIT, REPOSITORY, Hub
 from vicur.stage.events import read_events
@@ -33,16 +33,15 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def preflight(folder: Path, **form: Any) -> dict[str, Any]:
     """Run preflight, and return the parameters of the later steps."""
-    names = ("base_step", "train_step", "cells")
-    run_preflight_step(
-        PRESET, VERSIONS, form, {name: str(folder / "parameters" / name) for name in names}, str(folder / "checked")
-    )
+    names = ("base_step", "cells")
+    files = {name: str(folder / "parameters" / name) for name in names}
+    run_preflight_step(PRESET, VERSIONS, {**form, **files}, str(folder / "checked"))
     return {name: json.loads((folder / "parameters" / name).read_text()) for name in names}
 
 
 def base(folder: Path, step: dict[str, Any]) -> Path:
     output = FileArtifact(str(folder / "base"))
-    run_step("base", step, {}, output, LoggedMetrics())
+    run_step("base", step, {}, output)
     return Path(output.path)
 
 
@@ -57,7 +56,7 @@ def test_a_run_stages_base_and_teacher_from_the_addresses_of_its_form(
         bucket.put_object(Key=f"teacher/{name}", Body=content)
     hub.credential = "hf_secret"
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    form = {"student": HUB_ADDRESS, "teacher": "s3://models/teacher"}
+    form = {"model_student": HUB_ADDRESS, "model_teacher": "s3://models/teacher"}
     first = preflight(tmp_path, **form)
     # The teacher is staged before any GPU is requested, and the base by the step that reads it.
     assert [path.name.partition("@")[0] for path in volume.iterdir() if path.is_dir()] == ["teacher"]
@@ -82,7 +81,7 @@ def test_a_run_stages_base_and_teacher_from_the_addresses_of_its_form(
 def test_the_training_reads_the_teacher_that_was_staged(
     hub: Hub, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parameters = preflight(tmp_path, teacher=HUB_ADDRESS)
+    parameters = preflight(tmp_path, model_teacher=HUB_ADDRESS)
     read: dict[str, Path] = {}
 
     def execute(_: object, __: object, inputs: dict[str, Path], *___: object, **____: object) -> Any:
@@ -93,7 +92,7 @@ def test_the_training_reads_the_teacher_that_was_staged(
     requests = len(hub.requests)
     cell = parameters["cells"][0]["train"]
     with pytest.raises(SystemExit):
-        run_step("train", parameters["train_step"], {}, FileArtifact(str(tmp_path / "out")), LoggedMetrics(), cell)
+        run_step("train", cell, {}, FileArtifact(str(tmp_path / "out")))
     assert read == {"teacher": volume / f"tiny-model@{COMMIT}"}
     assert (read["teacher"] / "model.safetensors").is_file()
     assert len(hub.requests) == requests
@@ -101,9 +100,9 @@ def test_the_training_reads_the_teacher_that_was_staged(
 
 @pytest.mark.usefixtures("hub", "volume")
 def test_a_teacher_changes_nothing_for_the_base(tmp_path: Path) -> None:
-    without = preflight(tmp_path, methods=["vicur"])
+    without = preflight(tmp_path, train_methods=["vicur"])
     with_teacher = preflight(
-        tmp_path, methods=["vicur", "opd"], overrides={"training.per_method.opd.teacher": _teacher()}
+        tmp_path, train_methods=["vicur", "opd"], overrides={"training.per_method.opd.teacher": _teacher()}
     )
     # A changed parameter of the base would train every cached student again.
     assert with_teacher["base_step"] == without["base_step"]
@@ -119,7 +118,7 @@ def test_changed_content_on_s3_is_another_base(bucket: Any, tmp_path: Path) -> N
     def of(seed: int) -> list[str]:
         for name, content in model_files(seed).items():
             bucket.put_object(Key=f"base/{name}", Body=content)
-        return keys(preflight(tmp_path, student="s3://models/base", methods=["vicur"]))
+        return keys(preflight(tmp_path, model_student="s3://models/base", train_methods=["vicur"]))
 
     before = of(0)
     assert of(0) == before
@@ -149,6 +148,6 @@ def test_without_a_volume_the_teacher_is_left_to_the_training(
 ) -> None:
     monkeypatch.delenv("VICUR_MODELS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    preflight(tmp_path, teacher=HUB_ADDRESS)
+    preflight(tmp_path, model_teacher=HUB_ADDRESS)
     assert hub.requests == []
     assert not (tmp_path / "cache").exists()

@@ -27,7 +27,7 @@ _TOO_LARGE = re.compile(
     """,
     re.VERBOSE,
 )
-# "B. 15" and "1 2" are no formulas, but math-verify would read a part of them.
+# "B. 15" and "1 2" are not formulas, but math-verify would read a part of them.
 _NO_FORMULA = re.compile(r"[A-Za-z][.:;]|(?<!_)\d\s+\d|[^\w\s\\^=+*/(){}\[\]<>|!.%,√∛≤≥≠∞∪∩°'-]|[-+*/^=]$|…")
 _ATOM = re.compile(r"-?(?:[\d.,]+|[^\W\d_])")
 _GREEK = {

@@ -12,7 +12,7 @@ _FRAMES = ("The answer is {}.", "\\boxed{{{}}}", "<answer>{}</answer>", "Answer:
 # Answers that need no trial, so that a million of them take a second: a number or a word.
 _PLAIN = re.compile(r"-?[0-9]{1,18}|[A-Za-z]{1,40}")
 
-# Frames and markup, which are no answer without something inside.
+# Frames and markup, which are not an answer without something inside.
 _EMPTY = re.compile(r"</?answer>|\\(?:boxed|fbox|text|mathrm)\b|[\s${}().,;:*_\"'#-]", re.IGNORECASE)
 
 

@@ -1,6 +1,6 @@
 """Digits that are not arithmetic: times of day, dates, ranges, scores, ratios, phone numbers and other codes.
 
-``9:45`` is no division and ``2-1`` no subtraction: such answers are compared part by part, never calculated.
+``9:45`` is not a division and ``2-1`` not a subtraction: such answers are compared part by part, never calculated.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ _PAIR = re.compile(
     r"(?:between|from) (?P<start>.+?) (?:and|to|through) (?P<end>.+)"
     r"|(?P<first>[^A-Za-z]*\d.*?)(?P<sign> ?- ?| ?: ?| to )(?P<second>\D{0,2}\d.*)"
 )
-# Thousands and mixed numbers, which are no codes.
+# Thousands and mixed numbers, which are not codes.
 _SPACED_NUMBER = re.compile(r"\d{1,3}(?: \d{3})+|\d+ \d+ ?/ ?\d+")
 _RATIO = re.compile(r"(?:\\frac\{(\d+)\}\{(\d+)\}|(\d+) ?/ ?(\d+))")
 

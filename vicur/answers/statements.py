@@ -33,7 +33,7 @@ _BEFORE_NUMBER = re.compile(
 )
 # "18 years old", "12 cm long"
 _BEHIND_UNIT = re.compile(
-    r"(?<=[\w°%)}]) (?:old|of age|angle|long|wide|tall|high|deep|thick|away|apart|each|total|altogether|in total|in all|in length)$",
+    r"(?<=[\w°%)}]) (?:old|of age|angle|long|wide|tall|high|deep|thick|away|apart|each|total|altogether|exactly|in (?:total|all|length))$",
     re.IGNORECASE,
 )
 # "8 triangles in the figure"

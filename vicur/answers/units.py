@@ -26,7 +26,7 @@ class Unit:
 
     @property
     def is_none(self) -> bool:
-        """Whether this is no unit, or one that only says "units"."""
+        """Whether this is not a unit, or one that only says "units"."""
         return not self.things and all(base == "unit" for base, _ in self.dimensions)
 
 

@@ -188,7 +188,7 @@ def _save(
 
     def take() -> Checkpoint:
         return Checkpoint(
-            # A copy, like all tensors: the training goes on while this is written. Records of earlier steps do not change.
+            # A copy, like all tensors: the training continues while this is written. Records of earlier steps do not change.
             progress=replace(progress, records=list(progress.records)),
             identity=store.identity,
             model=world.collect(trained_weights(state.student)),
