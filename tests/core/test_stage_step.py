@@ -217,9 +217,7 @@ def test_the_last_step_of_a_run_in_a_cluster_records_its_success(
     assert finished == calls
 
 
-@pytest.mark.parametrize(
-    ("error", "words"), [(AWAY, ": MLflow does not respond."), (OSError("no route"), "Traceback")]
-)
+@pytest.mark.parametrize(("error", "words"), [(AWAY, ": MLflow does not respond."), (OSError("no route"), "Traceback")])
 def test_mlflow_that_is_away_after_the_last_step_does_not_fail_it(
     stage: RecordedStage,
     in_pod: None,
