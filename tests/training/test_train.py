@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from tests.training.conftest import curves
@@ -112,3 +113,15 @@ def test_base_without_a_model_is_rejected_and_an_earlier_student_stays(inputs, s
     with pytest.raises(VicurError):
         execute(TRAIN, SETTINGS, {**inputs, "base": tmp_path / "base"}, tmp_path / "student", session)
     assert tree_sha256(tmp_path / "student") == before
+
+
+def test_gpu_out_of_memory_is_an_error_that_no_retry_repeats(inputs, tmp_path, monkeypatch):
+    def step(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr("vicur.training.trainer.training_step", step)
+    with pytest.raises(VicurError, match=r"the GPU ran out of memory \(CUDA out of memory\)") as caught:
+        train_once(inputs, tmp_path)
+    assert (caught.value.where, caught.value.retryable) == ("training, method vicur", False)
+    assert "vicur plan" in caught.value.remedy
+    assert not (tmp_path / "student").exists()
