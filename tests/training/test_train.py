@@ -10,6 +10,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from tests.training.conftest import curves
 from tests.training.factory import scenes
 from tests.training.train_once import SETTINGS, train_once
+from vicur.cluster.jobs.failures import WRONG_INPUT
 from vicur.config.cues import AnnotationCues, CuesConfig
 from vicur.config.methods import METHODS
 from vicur.config.training import TrainConfig
@@ -123,5 +124,6 @@ def test_gpu_out_of_memory_is_an_error_that_no_retry_repeats(inputs, tmp_path, m
     with pytest.raises(VicurError, match=r"the GPU ran out of memory \(CUDA out of memory\)") as caught:
         train_once(inputs, tmp_path)
     assert (caught.value.where, caught.value.retryable) == ("training, method vicur", False)
+    assert caught.value.exit_code == WRONG_INPUT, "a TrainJob is not repeated either"
     assert "vicur plan" in caught.value.remedy
     assert not (tmp_path / "student").exists()

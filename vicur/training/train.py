@@ -123,12 +123,12 @@ def train_rank(
     try:
         return _train_rank(config, inputs, output, context, world, stop)
     except torch.OutOfMemoryError as error:
-        # Not retryable: another attempt would need as much memory again, and load all models before it fails.
+        # Not retryable, and with the exit status of a wrong setting, so that no TrainJob is repeated either: each attempt would load all
+        # models and then need as much memory again.
         raise VicurError(
             f"the GPU ran out of memory ({str(error).partition('. ')[0]}).",
             where=f"training, method {config.method}",
             remedy="Run vicur plan, which says which settings need less memory. With these changed, the training starts anew.",
-            exit_code=1,
         ) from error
 
 
