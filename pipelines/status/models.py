@@ -54,10 +54,14 @@ class Tracking:
     def _connected(self) -> MlflowClient:
         if self._client is None:
             uri = (self._uri or "").strip()
-            # The embedded store of this folder has the runs of this machine only.
-            if not uri or sqlite_file(uri) is not None:
+            if not uri:
                 raise VicurError(
                     "no MLflow server is configured.", remedy="Set MLFLOW_TRACKING_URI or give --tracking-uri."
+                )
+            if sqlite_file(uri) is not None:
+                raise VicurError(
+                    f"{uri} is a file, which has the runs of this machine only.",
+                    remedy="Set MLFLOW_TRACKING_URI or give --tracking-uri with the address of the server that the cluster uses.",
                 )
             self._client = connect(TrackingConfig(uri=uri))
         return self._client

@@ -86,7 +86,7 @@ def parse_schedule(text: str) -> Schedule:
     parts = text.lower().split()
     if len(parts) != len(_FIELDS):
         extra = " Leave out the seconds." if len(parts) == len(_FIELDS) + 1 else ""
-        raise _refused(text, f"{len(parts)} fields, not five", f"{_EXAMPLE}{extra}")
+        raise _refused(text, f"{len(parts)} field{'' if len(parts) == 1 else 's'}, not five", f"{_EXAMPLE}{extra}")
     minutes, hours, days, months, weekdays = (
         _values(part, field, text) for part, field in zip(parts, _FIELDS, strict=True)
     )

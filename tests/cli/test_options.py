@@ -20,6 +20,7 @@ from tests.config.test_validation import PHRASES
         ("serve x --port 99999", "Invalid value for '--port': must be a whole number from 1 to 65535, not '99999'."),
         ("compile -o p --pipeline clutser", "must be one of 'cluster', 'distill', 'ablation', not 'clutser'."),
         ("trian", "No such command 'trian'. Did you mean 'train'?"),
+        ("install nope", "must be one of 'dev', 'gpu-pool', 'multi-user', not 'nope'."),
         ("train --method foo -o x", "--method must be one of 'opsd', "),
         ("rollout-server --method foo", "--method must be one of 'opsd', "),
         ("plan --method vicr", "--method must be one of 'opsd', "),

@@ -218,23 +218,27 @@ def test_the_last_step_of_a_run_in_a_cluster_records_its_success(
     assert finished == calls
 
 
+@pytest.mark.parametrize(("error", "words"), [(AWAY, ": MLflow does not respond."), (OSError("no route"), "Traceback")])
 def test_mlflow_that_is_away_after_the_last_step_does_not_fail_it(
     stage: RecordedStage,
     in_pod: None,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    words: str,
 ) -> None:
     del in_pod
 
     def away(*_: object, **__: object) -> None:
-        raise AWAY
+        raise error
 
     monkeypatch.setattr(stage_step, "finish_pipeline", away)
     monkeypatch.setattr(stage_step, "LAST_STEPS", {"train"})
     run(tmp_path)
     assert len(stage.calls) == 1
-    assert "The success of the run could not be recorded in MLflow: MLflow does not respond." in caplog.text
+    assert "The success of the run could not be recorded in MLflow" in caplog.text
+    assert words in caplog.text
 
 
 @pytest.mark.usefixtures("in_pod")

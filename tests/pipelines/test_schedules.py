@@ -53,7 +53,7 @@ def test_a_crontab_gets_the_six_fields_of_kubeflow_pipelines(text: str, cron: st
         ("", "0 fields, not five", "Write minute, hour"),
         ("0 3 * *", "4 fields, not five", "Write minute, hour"),
         ("0 0 3 * * *", "6 fields, not five", "Leave out the seconds."),
-        ("@daily", "1 fields, not five", "Write minute, hour"),
+        ("@daily", "1 field, not five", "Write minute, hour"),
         ("60 3 * * *", "'60' is not a valid minute", "It is 0 to 59."),
         ("0 3 0 * *", "'0' is not a valid day of the month", "It is 1 to 31."),
         ("0 3 * foo *", "'foo' is not a valid month", "It is 1 to 12 or jan to dec."),

@@ -217,6 +217,10 @@ def test_what_is_not_installed_or_not_configured_is_a_line(setup: Setup) -> None
     assert "Waiting  nothing waits" in output
     assert "Models   not available: no MLflow server is configured. Set MLFLOW_TRACKING_URI" in output
     assert "Runs     none" in output
+    assert (
+        "Models   not available: sqlite:///mlflow/mlflow.db is a file"
+        in setup.status("--tracking-uri", "sqlite:///mlflow/mlflow.db").output
+    )
     assert not Path("mlflow").exists(), "no embedded store is created"
 
 

@@ -186,6 +186,28 @@ def test_metrics_that_never_reach_mlflow_are_in_a_file_and_reported_once(
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == list(range(10))
 
 
+def test_metrics_that_an_attempt_could_not_send_are_sent_by_the_next_one(
+    way: Gate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("vicur.tracking.tracker._CLOSE_SECONDS", 0.5)
+    config = through(way, tmp_path)
+    with open_tracker(config, "r", "train") as first:
+        way.close()
+        train(first, 1, 5)
+        first.metrics({"gpu_hours": 1.5})
+    file = tmp_path / "scratch" / "unsent" / f"{first.run_id}.jsonl"
+    with file.open("ab") as stream:
+        stream.write(b'{"step": 6, "ti')
+    way.open()
+    with open_tracker(config, "r", "train") as second:
+        train(second, 5, 8)
+        second.metrics({"gpu_hours": 2.0})
+    assert steps_in(second) == list(range(1, 9))
+    assert second.client is not None
+    assert [each.value for each in second.client.get_metric_history(second.run_id, "gpu_hours")] == [1.5, 2.0]
+    assert not file.exists()
+
+
 def test_server_that_accepts_connections_and_never_answers_does_not_hold_up_the_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -66,6 +66,17 @@ def test_a_later_success_clears_the_outcome_of_an_earlier_failure(config: Tracki
     assert stage_statuses(config, "r", ["register"]) == {}
 
 
+def test_a_retry_that_fails_again_does_not_leave_the_pipeline_running(config: TrackingConfig) -> None:
+    """After KFP's Retry, no exit step closes the run a second time."""
+    finish_pipeline(config, "r", "FAILED", outcome="It failed.")
+    with pytest.raises(RuntimeError), open_tracker(config, "r", "train") as tracker:
+        raise RuntimeError
+    assert tracker.client.get_run(tracker.parent_run_id).info.status == "FAILED"
+    assert stage_statuses(config, "r", ["train"]) == {"train": "FAILED"}
+    finish_pipeline(config, "r", "FINISHED", outcome="")
+    assert tracker.client.get_run(tracker.parent_run_id).info.status == "FINISHED"
+
+
 def test_stages_that_were_killed_are_closed_with_the_pipeline(config: TrackingConfig) -> None:
     killed, ended = open_tracker(config, "r", "train vicur"), open_tracker(config, "r", "prepare")
     with ended:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -42,8 +43,10 @@ def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 
 def options(annotation: Any) -> tuple[Any, ...]:
-    """Return the values that a type lists (``Literal``, or the ``type`` of a union of sections); empty if it lists none."""
+    """Return the values that a type lists (``Literal``, an enumeration, or the ``type`` of a union of sections); empty if it lists none."""
     annotation, _ = bare(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return tuple(str(each) for each in annotation)
     return get_args(annotation) if get_origin(annotation) is Literal else tuple(choices(annotation))
 
 

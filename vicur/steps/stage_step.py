@@ -144,6 +144,9 @@ def _record_success(step: Mapping[str, Any]) -> None:
         retried(lambda: finish_pipeline(tracking, run_id, "FINISHED", outcome=""), step_policy(), log.warning)
     except VicurError as error:
         log.warning("The success of the run could not be recorded in MLflow: %s", error)
+    except Exception:
+        # The step has succeeded, and a second version must not be registered because of this.
+        log.exception("The success of the run could not be recorded in MLflow.")
 
 
 def step_policy() -> RetryPolicy:

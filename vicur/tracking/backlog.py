@@ -34,7 +34,8 @@ class Backlog:
     """A queue of records, first in, first out. Records that are lost because of the disk are counted in ``lost``.
 
     Args:
-        file: for the records that memory has no room for. It is deleted once all of them have been read.
+        file: for the records that memory has no room for. It is deleted once all of them have been read. Those that an earlier attempt
+            at the same work left there come first.
     """
 
     def __init__(self, file: Path) -> None:
@@ -43,6 +44,7 @@ class Backlog:
         self._memory: deque[Record] = deque()
         self._in_file = 0  # unread lines
         self._start = self._end = 0  # offsets of the unread lines
+        self._find_rest()
 
     def __len__(self) -> int:
         return len(self._memory) + self._in_file
@@ -80,6 +82,17 @@ class Backlog:
             self._in_file += len(self._memory)
             self._start, self._end = 0, self.file.stat().st_size
         self._memory.clear()
+
+    def _find_rest(self) -> None:
+        with suppress(OSError), self.file.open("rb") as stream:
+            for line in stream:
+                # A process that was killed may have written half of the last line.
+                if line.endswith(b"\n"):
+                    self._in_file += 1
+                    self._end += len(line)
+        if self._in_file:
+            with suppress(OSError):
+                os.truncate(self.file, self._end)
 
     def _append(self, record: Record) -> None:
         line = _line(record)

@@ -66,7 +66,10 @@ def open_tracker(config: TrackingConfig, run_id: str, stage: str, jsonl: Path | 
 
 
 def pipeline_run(client: MlflowClient, config: TrackingConfig, run_id: str) -> str:
-    """Return the id of the MLflow run of the whole pipeline: the platform's if it started one, else an existing or new one."""
+    """Return the id of the MLflow run of the whole pipeline: the platform's if it started one, else an existing or new one.
+
+    A run that has ended with an outcome keeps its status. If Kubeflow Pipelines retries it, and it fails again, nothing would close it.
+    """
     injected = _injected(client)
     if injected is not None:
         root = _root(client, injected)
@@ -75,7 +78,7 @@ def pipeline_run(client: MlflowClient, config: TrackingConfig, run_id: str) -> s
         return str(root.info.run_id)
     keys = {RUN_TAG: run_id, STAGE_TAG: _PIPELINE}
     with creation_lock(client.tracking_uri):
-        return find_or_start(client, experiment_id(client, config), keys, {_NAME_TAG: run_id})
+        return find_or_start(client, experiment_id(client, config), keys, {_NAME_TAG: run_id}, ended=OUTCOME_TAG)
 
 
 def finish_pipeline(
@@ -177,11 +180,18 @@ def experiment_id(client: MlflowClient, config: TrackingConfig) -> str:
     return str(experiment.experiment_id)
 
 
-def find_or_start(client: MlflowClient, experiment: str, keys: Mapping[str, str], tags: Mapping[str, str]) -> str:
-    """Return the id of the run with the tags ``keys``, set to running again, or of a new run with ``keys`` and ``tags``."""
+def find_or_start(
+    client: MlflowClient, experiment: str, keys: Mapping[str, str], tags: Mapping[str, str], *, ended: str = ""
+) -> str:
+    """Return the id of the run with the tags ``keys``, set to running again, or of a new run with ``keys`` and ``tags``.
+
+    Args:
+        ended: tag of runs that keep their status.
+    """
     existing = _runs_with(client, experiment, keys)
     if existing:
-        client.update_run(existing[0], status="RUNNING")
+        if not ended or ended not in client.get_run(existing[0]).data.tags:
+            client.update_run(existing[0], status="RUNNING")
         return existing[0]
     created = client.create_run(experiment, tags={**keys, **_author(), **tags}).info.run_id
     # A server has no lock. Two processes that create the run at once see each other's afterwards: both use the earlier

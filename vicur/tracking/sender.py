@@ -70,9 +70,7 @@ class MetricSender:
             for record in records:
                 self._backlog.add(record)
             self._changed.notify_all()
-            if self._thread is None and not self._refused:
-                self._thread = threading.Thread(target=self._run, name="mlflow-metrics", daemon=True)
-                self._thread.start()
+            self._start()
 
     def flush(self, seconds: float | None = None) -> bool:
         """Send all records now, and return whether this succeeded, after one attempt and at most ``seconds``.
@@ -82,7 +80,9 @@ class MetricSender:
         """
         with self._changed:
             self._raise()
-            if self._thread is not None and not self._refused and self._backlog:
+            if self._backlog and not self._refused:
+                # An earlier attempt may have left records although this one has none.
+                self._start()
                 self._wanted += 1
                 wanted = self._wanted
                 self._changed.notify_all()
@@ -118,6 +118,12 @@ class MetricSender:
             )
         if self._backlog.lost:
             log.warning("The metrics of %d steps are lost.", self._backlog.lost)
+
+    def _start(self) -> None:
+        if self._thread is not None or self._refused:
+            return
+        self._thread = threading.Thread(target=self._run, name="mlflow-metrics", daemon=True)
+        self._thread.start()
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -179,7 +185,9 @@ class MetricSender:
             return False
         with environment(**ONE_TRY):
             if self._stored is None and any(record.once for record in records):
-                self._stored = last_step(self._client, self._run_id, self._names)
+                # Records of an earlier attempt come without the names that the training would pass.
+                names = self._names or sorted({name for record in records if record.once for name in record.values})
+                self._stored = last_step(self._client, self._run_id, names)
             count, rows = _fitting(records, -1 if self._stored is None else self._stored)
             # A record with more metrics than a request takes has to be split.
             for start in range(0, len(rows), _ROWS):
@@ -206,6 +214,9 @@ def _fitting(records: Sequence[Record], stored: int) -> tuple[int, list[Metric]]
     for number, record in enumerate(records):
         if record.once and record.step <= stored:
             continue
+        if record.once:
+            # A training that resumes passes records again that its earlier attempt has left.
+            stored = record.step
         new = [Metric(key, value, record.time, record.step) for key, value in record.values.items()]
         if rows and len(rows) + len(new) > _ROWS:
             return number, rows

@@ -104,4 +104,4 @@ def _error(arguments: Sequence[str], stderr: str) -> KubectlError:
         remedy = "Use a kubeconfig whose user administers the namespace, and, for cluster-scoped objects, the cluster."
     else:
         remedy = "The command can be repeated by hand with the same arguments."
-    return KubectlError(f"{problem.rstrip('.')}.", where=f"kubectl {' '.join(arguments)}", remedy=remedy, exit_code=1)
+    return KubectlError(f"{problem.rstrip('.?')}.", where=f"kubectl {' '.join(arguments)}", remedy=remedy, exit_code=1)
