@@ -123,9 +123,10 @@ class ConfigurePoolTask:
             mounted["webhook"] = secrets.webhook
         if needs.hub:
             mounted["hub"] = secrets.hub
-        for name, secret in mounted.items():
-            if secret:
-                kubernetes.use_secret_as_volume(task, secret, f"{MOUNTS}/{name}", optional=True)
+        # KFP calls a volume as its secret, and a pod may have one volume of a name: a secret for several purposes is mounted once.
+        folders = {secret: name for name, secret in mounted.items() if secret}
+        for secret, name in folders.items():
+            kubernetes.use_secret_as_volume(task, secret, f"{MOUNTS}/{name}", optional=True)
         if self.cluster.endpoints:
             kubernetes.use_config_map_as_volume(task, self.cluster.endpoints, f"{MOUNTS}/endpoints", optional=True)
 

@@ -7,10 +7,12 @@
 # - the source of components: the image has their code, and the code versions among the parameters identify it
 # - the prefix of channels, and the inputs that only repeat a placeholder of the container
 # - schema versions, declarations of inputs, and names that are written twice
+#
+# tests/pipelines/test_kfp_source.py states what each of these relies on, with the function of KFP's source that it was read in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -19,19 +21,45 @@ from vicur_components.component import TARGETS
 _PREFIXES = ("pipelinechannel--preflight-", "pipelinechannel--")
 _LAUNCH = ["python3", "-m", "vicur_components"]
 _PLACEHOLDER = "{{$.inputs.parameters["
+_STARTS_OF_NUMBERS = "+-.0123456789"
 
 
 def slim(package: str) -> str:
     """Return a package, as KFP compiles it to YAML, without these."""
     for prefix in _PREFIXES:
         package = package.replace(prefix, "")
-    graph, *platforms = yaml.safe_load_all(package)
+    graph, *platforms = yaml.load_all(package, _Loader)
     _slim_graph(graph)
     for platform in platforms:
         for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
             _drop_repeated_names(executor)
     # KFP's own comment at the start lists the parameters, in an order that differs each time. It is not kept.
-    return yaml.safe_dump_all([graph, *platforms], sort_keys=True, allow_unicode=True, width=140)
+    documents = yaml.dump_all([graph, *platforms], Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=140)
+    return str(documents)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a mapping in which names that differ by their prefix became one, unless their values are the same."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: dict[Hashable, Any] = {}
+        for key_node, value_node in node.value:
+            key, value = self.construct_object(key_node, deep=True), self.construct_object(value_node, deep=True)
+            if seen.setdefault(key, value) != value:
+                raise ValueError(f"two values for {key!r} in a package, without the prefixes of channels")
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that Go's YAML 1.2 takes for numbers or dates and Python's YAML 1.1 does not, such as the digest ``12345e67``."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    quoted = text.startswith(tuple(_STARTS_OF_NUMBERS))
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if quoted else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _slim_graph(graph: dict[str, Any]) -> None:

@@ -74,7 +74,8 @@ def _find_pipeline(server: Server, api: PipelineServiceApi, name: str) -> str | 
 def _create_pipeline(server: Server, api: PipelineServiceApi, package: Package) -> str:
     import kfp_server_api
 
-    description = (package.spec["pipelineInfo"].get("description") or "")[:1000]
+    # The table of the parameters, which the form does not explain. KFP stores texts of any length here.
+    description = package.spec["pipelineInfo"].get("description") or ""
     pipeline = kfp_server_api.V2beta1Pipeline(
         display_name=package.pipeline, description=description, namespace=server.namespace
     )

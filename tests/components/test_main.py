@@ -60,6 +60,21 @@ def test_the_function_gets_its_inputs_and_its_outputs_are_written(recorder: Reco
     assert os.environ["VICUR_RUN_ID"] == RUN
 
 
+def test_what_the_driver_adds_to_the_inputs_and_outputs_of_a_step_is_left_alone(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    """``provisionOutputs`` adds the log, parameters of the pod come along, and ``ToRuntimeArtifact`` gives inputs an empty schema."""
+    artifacts = {"model": {"artifacts": [{"name": "9", "uri": str(tmp_path / "m"), "type": {"instanceSchema": ""}}]}}
+    artifacts["dataset"] = artifacts["model"]
+    parameters = {"step": {"seed": 3}, "image": "vicur:1", "gpu_type": "nvidia.com/gpu"}
+    inputs = {"artifacts": artifacts, "parameterValues": parameters}
+    given = executor_input(tmp_path, "evaluate", inputs, "evaluation", "metrics", "executor-logs")
+    main("evaluate.component:evaluate", json.dumps(given))
+    assert recorder.step == {"seed": 3}
+    written = json.loads(Path(given["outputs"]["outputFile"]).read_text())
+    assert written["artifacts"].keys() == {"evaluation", "metrics", "executor-logs"}
+
+
 def test_the_exit_step_gets_the_final_status_and_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr("vicur.steps.exit_step.run_exit_step", lambda *args: calls.append(args) or "text")

@@ -31,6 +31,10 @@ from vicur.errors import VicurError
         ({"gpu_steps": {"memory": "800k"}}, "gpu_steps.memory"),
         ({"steps": {"cpu": float("nan")}}, "steps.cpu"),
         ({"steps": {"cpu": "1", "cpu_limit": "500m"}}, "steps"),
+        # The volume of a secret, a ConfigMap or a claim has its name, and KFP merges volumes of one name.
+        ({"secrets": {"storage": "vicur.s3"}}, "secrets.storage"),
+        ({"endpoints": "e" * 64}, "endpoints"),
+        ({"models_claim": "models.v2"}, "models_claim"),
         ({"tolerations": [{"key": "no key", "operator": "Exists"}]}, "tolerations[0].key"),
         ({"tolerations": [{"key": "gpu", "value": "no value"}]}, "tolerations[0].value"),
     ],
@@ -39,6 +43,29 @@ def test_a_name_or_amount_that_kubernetes_rejects_is_rejected(settings: dict[str
     with pytest.raises(VicurError) as error:
         validated(ClusterConfig, settings, "cluster")
     assert str(error.value).startswith(f"cluster: {names}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (
+            {"secrets": {"storage": "vicur"}, "endpoints": "vicur"},
+            "'vicur' is the name of the ConfigMap of endpoints and of a secret",
+        ),
+        (
+            {"secrets": {"hub": "weights"}, "data_claims": ["weights"]},
+            "'weights' is the name of a claim and of a secret",
+        ),
+        ({"models_claim": "shm"}, "'shm' is the name of a claim and of a volume of the platform"),
+    ],
+)
+def test_volumes_of_one_name_are_rejected(settings: dict[str, Any], names: str) -> None:
+    with pytest.raises(VicurError, match=names):
+        validated(ClusterConfig, settings, "cluster")
+
+
+def test_one_secret_may_serve_several_purposes() -> None:
+    assert validated(ClusterConfig, {"secrets": {"storage": "all", "tracking": "all", "cues": ""}}, "cluster")
 
 
 @pytest.mark.parametrize(("given", "written"), [(2, "2"), (2.0, "2"), (1.5, "1.5"), (0.5, "0.5"), ("500m", "500m")])

@@ -76,6 +76,15 @@ def test_a_configuration_is_compiled_on_the_way(kfp, submit) -> None:
     assert "already on the server" in submit(*arguments, start=False).output, "compiling twice gives the same bytes"
 
 
+def test_the_page_of_a_pipeline_describes_every_field_of_the_form(kfp, submit) -> None:
+    """KFP stores the description as text of any length (``LargeText`` in backend/src/apiserver/model/pipeline.go)."""
+    assert submit("--pipeline", "cluster", "--no-follow", start=False).code == 0
+    (pipeline,) = kfp.pipelines.values()
+    (version,) = kfp.versions.values()
+    fields = version.pipeline_spec["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    assert [name for name in fields if f"| `{name}` |" not in pipeline.description] == []
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from vicur.config.allowed import Form
 from vicur.config.jobs import JobsConfig
 from vicur.config.kubernetes import (
+    VOLUMES_OF_THE_PLATFORM,
     Cores,
     Duration,
     ImageName,
@@ -19,6 +20,7 @@ from vicur.config.kubernetes import (
     ObjectName,
     QueueName,
     TaintKey,
+    VolumeName,
     cores,
 )
 from vicur.config.section import Section
@@ -75,15 +77,15 @@ class Toleration(Section):
 class SecretNames(Section):
     """Names of the secrets that steps read environment variables from. Values never pass through a pipeline."""
 
-    storage: ObjectName = "vicur-s3"
+    storage: VolumeName = "vicur-s3"
     """Secret with ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``."""
-    tracking: ObjectName = "vicur-mlflow"
+    tracking: VolumeName = "vicur-mlflow"
     """Secret with ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``."""
-    cues: ObjectName = "vicur-cue"
+    cues: VolumeName = "vicur-cue"
     """Secret with ``VICUR_CUE_API_KEY``, the API key of the cue model."""
-    webhook: ObjectName = "vicur-webhook"
+    webhook: VolumeName = "vicur-webhook"
     """Secret with ``VICUR_WEBHOOK_URL``, which receives the outcome of each run."""
-    hub: ObjectName = "vicur-hf"
+    hub: VolumeName = "vicur-hf"
     """Secret with ``HF_TOKEN``, the token for gated and private models on the Hugging Face Hub."""
 
 
@@ -135,11 +137,11 @@ class ClusterConfig(Section):
     """Namespace of the pods, whose quota and queue ``vicur doctor`` checks. Preflight checks those of the namespace that it runs in."""
     look: bool = True
     """Let preflight check the environment of the run (servers, storage, nodes) in addition to its settings."""
-    models_claim: ObjectName = "vicur-models"
+    models_claim: VolumeName = "vicur-models"
     """PersistentVolumeClaim that models are staged to and read from, mounted at ``/models``; empty for none."""
-    data_claims: tuple[ObjectName, ...] = ()
+    data_claims: tuple[VolumeName, ...] = ()
     """More PersistentVolumeClaims with models and datasets (``pvc://CLAIM/path``), mounted at ``/volumes/CLAIM``."""
-    endpoints: ObjectName = "vicur-endpoints"
+    endpoints: VolumeName = "vicur-endpoints"
     """ConfigMap with ``MLFLOW_TRACKING_URI``, ``AWS_ENDPOINT_URL_S3``, ``AWS_DEFAULT_REGION``, and ``HF_ENDPOINT`` for a mirror of the
     Hub."""
     secrets: SecretNames = SecretNames()
@@ -151,6 +153,21 @@ class ClusterConfig(Section):
         default="USD", pattern=r"^[A-Z]{3}$"
     )
     """Currency of ``prices``."""
+
+    @model_validator(mode="after")
+    def _volumes_have_different_names(self) -> Self:
+        # Kubeflow Pipelines calls a volume as what it mounts, and merges volumes of one name into an invalid one.
+        taken = dict.fromkeys(VOLUMES_OF_THE_PLATFORM, "a volume of the platform")
+        kinds = {
+            "a secret": {*self.secrets.model_dump().values()},
+            "the ConfigMap of endpoints": {self.endpoints},
+            "a claim": {self.models_claim, *self.data_claims},
+        }
+        for kind, names in kinds.items():
+            for name in sorted(names - {""}):
+                if taken.setdefault(name, kind) != kind:
+                    raise ValueError(f"{name!r} is the name of {kind} and of {taken[name]}: rename one of them")
+        return self
 
     @property
     def launches_job(self) -> bool:

@@ -44,6 +44,18 @@ ObjectName = Annotated[
     Form("the name of a Kubernetes object: lower-case letters, digits, dashes and dots"),
 ]
 """Name of an object in the cluster; empty for none."""
+VolumeName = Annotated[
+    str,
+    Field(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"),
+    Form("the name of a volume: at most 63 lower-case letters, digits and dashes, without dots"),
+]
+"""Name of a secret, ConfigMap or claim that pods mount; empty for none. Kubeflow Pipelines gives the volume the same name."""
+VOLUMES_OF_THE_PLATFORM = (
+    *("kfp-launcher", "kfp-workspace", "ca-bundle", "shm"),
+    *("gcs-scratch", "s3-scratch", "minio-scratch", "dot-local-scratch", "dot-cache-scratch", "dot-config-scratch"),
+    *("var-run-argo", "tmp-dir-argo", "input-artifacts", "argo-staging"),
+)
+"""Names of the volumes that pods have from Kubeflow Pipelines, from Argo, and for shared memory."""
 QueueName = Annotated[
     str,
     Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?)?$"),

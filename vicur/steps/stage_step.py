@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -79,7 +80,9 @@ def run_step(
     output.metadata.update(output_metadata(subject))
     if metrics is not None:
         for metric, value in summary.metrics.items():
-            metrics.log_metric(f"{subject}: {metric}" if subject else metric, value)
+            # KFP's launcher cannot read an output file with NaN, and would fail the step that has succeeded.
+            if math.isfinite(value):
+                metrics.log_metric(f"{subject}: {metric}" if subject else metric, value)
     return summary
 
 
