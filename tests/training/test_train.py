@@ -4,11 +4,13 @@ import json
 import shutil
 
 import pytest
+import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from tests.training.conftest import curves
 from tests.training.factory import scenes
 from tests.training.train_once import SETTINGS, train_once
+from vicur.cluster.jobs.failures import WRONG_INPUT
 from vicur.config.cues import AnnotationCues, CuesConfig
 from vicur.config.methods import METHODS
 from vicur.config.training import TrainConfig
@@ -112,3 +114,16 @@ def test_base_without_a_model_is_rejected_and_an_earlier_student_stays(inputs, s
     with pytest.raises(VicurError):
         execute(TRAIN, SETTINGS, {**inputs, "base": tmp_path / "base"}, tmp_path / "student", session)
     assert tree_sha256(tmp_path / "student") == before
+
+
+def test_gpu_out_of_memory_is_an_error_that_no_retry_repeats(inputs, tmp_path, monkeypatch):
+    def step(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr("vicur.training.trainer.training_step", step)
+    with pytest.raises(VicurError, match=r"the GPU ran out of memory \(CUDA out of memory\)") as caught:
+        train_once(inputs, tmp_path)
+    assert (caught.value.where, caught.value.retryable) == ("training, method vicur", False)
+    assert caught.value.exit_code == WRONG_INPUT, "a TrainJob is not repeated either"
+    assert "vicur plan" in caught.value.remedy
+    assert not (tmp_path / "student").exists()

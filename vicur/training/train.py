@@ -120,6 +120,26 @@ def train_rank(
 
     The training stops once the file ``stop`` exists.
     """
+    try:
+        return _train_rank(config, inputs, output, context, world, stop)
+    except torch.OutOfMemoryError as error:
+        # Not retryable, and with the exit status of a wrong setting, so that no TrainJob is repeated either: each attempt would load all
+        # models and then need as much memory again.
+        raise VicurError(
+            f"the GPU ran out of memory ({str(error).partition('. ')[0]}).",
+            where=f"training, method {config.method}",
+            remedy="Run vicur plan, which says which settings need less memory. With these changed, the training starts anew.",
+        ) from error
+
+
+def _train_rank(
+    config: TrainConfig,
+    inputs: Mapping[str, Path],
+    output: Path,
+    context: Context,
+    world: World,
+    stop: Path | None,
+) -> TrainSummary | None:
     if config.threads:
         torch.set_num_threads(config.threads)
     require_same_work(config, inputs, context.seed, world)
