@@ -19,7 +19,8 @@ import yaml
 from vicur_components.component import TARGETS
 
 _PREFIXES = ("pipelinechannel--preflight-", "pipelinechannel--")
-_LAUNCH = ["python3", "-m", "vicur_components"]
+# -P: pods start in /tmp, where KFP's launcher makes a folder called kfp. Python would look for modules there first.
+_LAUNCH = ["python3", "-P", "-m", "vicur_components"]
 _PLACEHOLDER = "{{$.inputs.parameters["
 _STARTS_OF_NUMBERS = "+-.0123456789"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,21 @@ def test_the_exit_step_gets_the_final_status_and_defaults(tmp_path: Path, monkey
     given = executor_input(tmp_path, "outcome", {"parameterValues": {"status": status, "tracking": {}}}, "record")
     main("outcome.component:outcome", json.dumps(given))
     assert calls == [("SUCCEEDED", None, {}, {})]
+
+
+def test_the_command_of_a_package_runs_where_folders_have_the_names_of_modules(tmp_path: Path) -> None:
+    """``prepareOutputFolders`` (launcher_v2.go) makes /tmp/kfp/outputs, and pods start in /tmp."""
+    for name in ("kfp/outputs", "vicur"):
+        (tmp_path / name).mkdir(parents=True)
+    status = {"state": "SUCCEEDED", "error": {}, "pipelineJobResourceName": "x", "pipelineTaskName": "exit-handler-1"}
+    inputs = {"parameterValues": {"status": status, "tracking": {}, "image": "vicur:1"}}
+    given = executor_input(tmp_path, "outcome", inputs, "record", "executor-logs")
+    command = [sys.executable, "-P", "-m", "vicur_components", "outcome.component:outcome", json.dumps(given)]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run(command, cwd=tmp_path, env=environment, timeout=120, check=True)
+    written = json.loads(Path(given["outputs"]["outputFile"]).read_text())["artifacts"]
+    assert written.keys() == {"record", "executor-logs"}
+    assert "succeeded" in Path(written["record"]["artifacts"][0]["uri"]).read_text()
 
 
 def test_an_unknown_path_of_the_outputs_is_refused() -> None:

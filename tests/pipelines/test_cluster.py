@@ -251,7 +251,7 @@ def test_a_package_runs_the_code_of_its_image(package: Any) -> None:
     graph, _ = package
     for name, each in graph["deploymentSpec"]["executors"].items():
         container = each["container"]
-        assert container["command"] == ["python3", "-m", "vicur_components"]
+        assert container["command"] == ["python3", "-P", "-m", "vicur_components"]
         target, executor_input = container["args"]
         assert executor_input == "{{$}}"
         module, _, function = target.partition(":")
