@@ -9,6 +9,7 @@ import pytest
 
 from vicur.config.ablation import AblationConfig, arm_and_seed
 from vicur.config.loading import load_settings
+from vicur.config.run import RunConfig
 from vicur.errors import VicurError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("ablation*.yaml"))
@@ -24,6 +25,14 @@ def ablation(**values: Any) -> AblationConfig:
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
 def test_every_shipped_ablation_is_valid(file: Path) -> None:
     assert load_settings(AblationConfig, file).cells()
+
+
+def test_the_configuration_of_another_kind_is_named_with_its_command(tmp_path: Path) -> None:
+    with pytest.raises(VicurError, match="configuration of an ablation, not of a run. Use vicur ablate"):
+        load_settings(RunConfig, SHIPPED[0])
+    (run := tmp_path / "run.yaml").write_text("methods: [vicur]")
+    with pytest.raises(VicurError, match="configuration of a run, not of an ablation. Use vicur run"):
+        load_settings(AblationConfig, run)
 
 
 def test_cells_cover_all_arms_and_seeds_with_borrowing_arms_last() -> None:

@@ -42,6 +42,7 @@ def load_settings(
         VicurError: if the file cannot be read, or a setting is unknown or wrong.
     """
     values, document = _read(path) if path is not None else ({}, None)
+    _require_kind(kind, values, path)
     where = str(path) if path is not None else "--set" if overrides else "the default configuration"
     read_overrides(overrides, values)
     for name, (_, value) in (options or {}).items():
@@ -54,6 +55,17 @@ def load_settings(
     )
     config: S = validated(kind, values, sources)
     return config
+
+
+def _require_kind(kind: type[S], values: dict[str, Any], path: Path | None) -> None:
+    # Otherwise the error would name each setting of the other kind, with suggestions such as 'seed' for 'seeds'.
+    if "arms" in values and "arms" not in kind.model_fields:
+        problem, remedy = "an ablation, not of a run", "Use vicur ablate, or in a cluster give --pipeline ablation."
+    elif "methods" in values and "methods" not in kind.model_fields and "arms" in kind.model_fields:
+        problem, remedy = "a run, not of an ablation", "Use vicur run, or in a cluster leave --pipeline ablation out."
+    else:
+        return
+    raise VicurError(f"this is the configuration of {problem}.", where=str(path), remedy=remedy)
 
 
 def load_overrides(kind: type[S], overrides: Sequence[str], option: str, values: dict[str, Any] | None = None) -> S:
