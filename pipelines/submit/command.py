@@ -100,6 +100,12 @@ def submit(
 
     _refuse_ignored_options(package, config, overrides, image, follow, terminate)
     _refuse_wrong_schedule(schedule, schedule_name, run_name, follow or terminate)
+    if not experiment.strip():
+        raise VicurError(
+            "the name of the experiment is empty.",
+            where="--experiment",
+            remedy="Name an experiment, or omit the option.",
+        )
     console = Console()
     if follow is not None or terminate is not None:
         server = connect(endpoint, namespace, token, ca_cert)

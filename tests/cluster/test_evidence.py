@@ -85,6 +85,7 @@ def test_a_workflow_that_still_runs_says_nothing(workflow: RecordedWorkflow) -> 
         (kfp_run("FAILED", canceled=True), "terminated"),
         (kfp_run("RUNNING"), None),
         ({}, None),
+        ({"run_details": {"task_details": [{"display_name": None, "state": "SKIPPED"}]}}, None),
     ],
 )
 def test_a_run_at_kfps_api_is_judged_by_the_task_around_its_steps(run: dict[str, Any], verdict: str | None) -> None:

@@ -109,6 +109,7 @@ def test_a_file_that_is_not_a_package_is_refused(submit, tmp_path, text: str) ->
         (["--terminate", "", "--follow", "r"], "--follow and --terminate exclude each other"),
         (["--follow", ""], "--follow: the id of the run is empty"),
         (["--terminate", " "], "--terminate: the id of the run is empty"),
+        (["--package", "p.yaml", "--experiment", ""], "--experiment: the name of the experiment is empty"),
     ],
 )
 def test_options_that_would_be_ignored_are_refused(kfp, submit, arguments: list[str], problem: str) -> None:

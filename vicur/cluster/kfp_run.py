@@ -42,7 +42,7 @@ def run_at_kfp(run_id: str) -> Mapping[str, Any]:
 def evidence_of_run(run: Mapping[str, Any]) -> Evidence:
     """Return what the API says about a run, while its exit step is running."""
     # The run's own state is RUNNING as long as its exit step is.
-    tasks = {each.get("display_name", ""): each.get("state") for each in _tasks(run)}
+    tasks = {str(each.get("display_name") or ""): each.get("state") for each in _tasks(run)}
     body = next((name.removesuffix(_EXIT) for name in tasks if name.endswith(_EXIT)), "")
     verdict = verdict_of_state(str(tasks.get(body) or ""))
     told_to_stop = any(
