@@ -28,10 +28,10 @@ def test_every_shipped_ablation_is_valid(file: Path) -> None:
 
 
 def test_the_configuration_of_another_kind_is_named_with_its_command(tmp_path: Path) -> None:
-    with pytest.raises(VicurError, match="configuration of an ablation, not of a run. Use vicur ablate"):
+    with pytest.raises(VicurError, match=r"configuration of an ablation, not of a run\. Use vicur ablate"):
         load_settings(RunConfig, SHIPPED[0])
     (run := tmp_path / "run.yaml").write_text("methods: [vicur]")
-    with pytest.raises(VicurError, match="configuration of a run, not of an ablation. Use vicur run"):
+    with pytest.raises(VicurError, match=r"configuration of a run, not of an ablation\. Use vicur run"):
         load_settings(AblationConfig, run)
 
 
