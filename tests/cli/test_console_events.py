@@ -19,4 +19,4 @@ def test_without_a_terminal_progress_is_printed_every_ten_seconds(
             events.emit("progress", f"loss {step}", done=step, total=60)
         events.emit("finished", "60 steps")
     lines = capsys.readouterr().err.splitlines()
-    assert lines == [*(f"train: {step}/60 loss {step}" for step in (1, 11, 21, 31, 41, 51)), "train: 60 steps"]
+    assert lines == [*(f"train: {step}/60 loss {step}" for step in (1, 11, 21, 31, 41, 51, 60)), "train: 60 steps"]
