@@ -27,11 +27,12 @@ PresetArgument = Annotated[
     ),
 ]
 
+DEFAULT_PIPELINE = "cluster"
 PipelineOption = Annotated[
     Literal["cluster", "distill", "ablation"],
     typer.Option(
         "--pipeline",
-        help="cluster: a form of a few fields, on pools of GPUs. distill, ablation: whole sections as parameters, on any node.",
+        help="cluster: a form of a few fields. distill, ablation: whole sections as parameters.",
     ),
 ]
 
@@ -114,7 +115,7 @@ def compile_package(
             help="Omit the code versions of the steps, so that the file changes only with the graph (for version control).",
         ),
     ] = False,
-    pipeline: PipelineOption = "cluster",
+    pipeline: PipelineOption = DEFAULT_PIPELINE,
 ) -> None:
     """Compile a pipeline into a package for a cluster.
 

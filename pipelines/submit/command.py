@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from vicur_pipelines.commands import PipelineOption, PresetArgument, write_compiled
+from vicur_pipelines.commands import DEFAULT_PIPELINE, PipelineOption, PresetArgument, write_compiled
 from vicur_pipelines.submit.options import CaCertOption, EndpointOption, NamespaceOption, TokenOption
 
 from vicur.commands.common import SetOption
@@ -26,7 +26,7 @@ def submit(
         Path | None,
         typer.Option("--package", "-f", help="A compiled package, instead of a configuration.", show_default=False),
     ] = None,
-    pipeline: PipelineOption = "cluster",
+    pipeline: PipelineOption = DEFAULT_PIPELINE,
     image: Annotated[
         str | None, typer.Option("--image", help="Container image of the steps, with vicur and its dependencies.")
     ] = None,
@@ -98,7 +98,7 @@ def submit(
     from vicur_pipelines.submit.output import add_schedule, follow_run, terminate_run
     from vicur_pipelines.submit.server import connect
 
-    _refuse_ignored_options(package, config, overrides, image, follow, terminate)
+    _refuse_ignored_options(package, config, overrides, image, pipeline, follow, terminate)
     _refuse_wrong_schedule(schedule, schedule_name, run_name, follow or terminate)
     if not experiment.strip():
         raise VicurError(
@@ -132,12 +132,14 @@ def _refuse_ignored_options(
     config: Path | None,
     overrides: list[str] | None,
     image: str | None,
+    pipeline: str,
     follow: str | None,
     terminate: str | None,
 ) -> None:
     """Refuse options of which one would be ignored."""
     run_id = "--follow" if follow is not None else "--terminate" if terminate is not None else None
-    compiled = [name for name, value in (("CONFIG", config), ("--set", overrides), ("--image", image)) if value]
+    chosen = {"CONFIG": config, "--set": overrides, "--image": image, "--pipeline": pipeline != DEFAULT_PIPELINE}
+    compiled = [name for name, value in chosen.items() if value]
     if follow is not None and terminate is not None:
         raise VicurError(
             "--follow and --terminate exclude each other.", where="--follow", remedy="Give only one of them."

@@ -103,6 +103,7 @@ def test_a_file_that_is_not_a_package_is_refused(submit, tmp_path, text: str) ->
     ("arguments", "problem"),
     [
         (["--package", "p.yaml", "--set", "seed=1"], "--set has no effect on a package"),
+        (["--package", "p.yaml", "--pipeline", "ablation"], "--pipeline has no effect on a package"),
         (["--follow", "r", "--package", "p.yaml"], "an existing run needs no package"),
         (["--terminate", "r", "--image", "i"], "an existing run needs no package"),
         (["--terminate", "r", "--follow", "r"], "--follow and --terminate exclude each other"),

@@ -79,7 +79,7 @@ def _problem(pod: Json, log: str) -> str:
     if status.get("reason") == "DeadlineExceeded":
         hours = int(pod.get("spec", {}).get("activeDeadlineSeconds") or 0) / 3600
         setting = "training_timeout_hours" if _task(pod) == "train" else "step_timeout_hours"
-        return f"exceeded its time limit of {hours:g} hours (cluster.{setting})"
+        return f"exceeded its time limit{f' of {hours:g} hours' if hours else ''} (cluster.{setting})"
     if status.get("reason"):
         message = redacted(str(status.get("message") or "")).rstrip(".")
         return f"lost its pod ({status['reason']}{f': {message}' if message else ''})"

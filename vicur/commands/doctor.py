@@ -77,6 +77,12 @@ def doctor(
             where="CONFIG, --config, --package",
             remedy="Give one of them: a package contains its configuration.",
         )
+    if package is not None and pipeline != "cluster":
+        raise VicurError(
+            f"the package decides which pipeline it is, so --pipeline {pipeline} has no effect.",
+            where="--package",
+            remedy="Omit --pipeline.",
+        )
     settings = _settings(configured or config, package, overrides or [], pipeline)
     cluster = cluster or package is not None
     needs = _needs(settings, need or [])

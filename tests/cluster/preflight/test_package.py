@@ -140,6 +140,8 @@ def test_compile_and_doctor_take_the_same_configuration(vicur: Command) -> None:
     assert ablation.code == 0, ablation.output + ablation.error
     both = vicur("doctor", "a.yaml", "--config", "b.yaml")
     assert (both.code, "more than one configuration" in both.error) == (2, True)
+    ignored = vicur("doctor", "--package", "p.yaml", "--pipeline", "ablation")
+    assert (ignored.code, "--pipeline ablation has no effect" in ignored.error) == (2, True)
 
 
 @pytest.mark.parametrize(
