@@ -88,12 +88,13 @@ def test_training_is_not_slowed_down_by_a_server_that_stops_and_starts_again(
     tracker = open_tracker(TrackingConfig(uri=server.uri, experiment=tmp_path.name), "r", "train")
     try:
         with caplog.at_level(logging.INFO, "vicur"), tracker:
-            train(tracker, 1, 50)
+            before = train(tracker, 1, 50)
             assert tracker.flush()
             server.stop()
             worked, blocked = train(tracker, 51, 250)
             assert messages(caplog, "is unavailable"), "the sender met the outage"
-            assert blocked < 0.02 * worked
+            # On a busy machine, each call waits for the processor, with and without a server.
+            assert blocked / worked < before[1] / before[0] + 0.02
             server.start()
             train(tracker, 251, 260)
     finally:
