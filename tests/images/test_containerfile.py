@@ -129,3 +129,15 @@ def test_the_image_has_the_labels_of_the_open_container_initiative():
     (labels,) = STAGES["image"].values("LABEL")
     names = set(re.findall(r"org\.opencontainers\.image\.([a-z.]+)=", labels))
     assert names == {"title", "description", "licenses", "version", "revision", "created", "base.name"}
+
+
+@pytest.mark.parametrize("file", ["Containerfile", "Containerfile.serving"])
+def test_all_folders_of_the_distribution_are_copied_into_the_build(file: str) -> None:
+    # setuptools fails if a folder that setup.py names is missing.
+    named = set(re.findall(r'"(vicur|components|pipelines|k8s)"', (ROOT / "setup.py").read_text()))
+    assert named >= {"vicur", "k8s"}
+    copied = re.findall(r"^COPY (.+) /src/\S*$", (ROOT / "images" / file).read_text(), re.MULTILINE)
+    sources = {source for line in copied for source in line.split()}
+    assert {*named, "setup.py"} <= sources
+    admitted = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{each}" for each in (*named, "setup.py")} <= set(admitted)
