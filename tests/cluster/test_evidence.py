@@ -125,6 +125,8 @@ def test_the_last_error_of_a_step_is_quoted_without_secrets() -> None:
 def test_a_time_limit_and_an_eviction_are_named() -> None:
     late = pod("train", RUN, phase="Failed", pod_reason="DeadlineExceeded", deadline=7200, code=143)
     assert told_of(late).failed[0].text == "train exceeded its time limit of 2 hours (cluster.training_timeout_hours)."
+    base = pod("evaluate-base", RUN, phase="Failed", subject="base", code=3)
+    assert told_of(base).failed[0].text == "evaluate base failed with exit status 3."
     unknown = pod("evaluate", RUN, phase="Failed", pod_reason="DeadlineExceeded", code=143)
     del unknown["spec"]["activeDeadlineSeconds"]
     assert told_of(unknown).failed[0].text == "evaluate exceeded its time limit (cluster.step_timeout_hours)."

@@ -8,9 +8,9 @@ from typing import Any
 from vicur.cluster.evidence import Evidence, FailedStep
 from vicur.cluster.jobs.names import TASK
 from vicur.cluster.log_errors import error_lines, was_killed
-from vicur.cluster.workflow import attempt_of, subject_of
+from vicur.cluster.workflow import attempt_of, label_of_task, subject_of
 from vicur.redaction import redacted
-from vicur.stage.table import LAST_STEPS, STEPS, step_label
+from vicur.stage.table import LAST_STEPS, STEPS
 
 Json = Mapping[str, Any]
 ReadLog = Callable[[Json], str]
@@ -61,7 +61,7 @@ def _failed_step(pod: Json, log: str) -> FailedStep:
     subject = subject_of([*(container.get("command") or ()), *(container.get("args") or ())])
     lines = error_lines(log)
     return FailedStep(
-        step_label(task, subject),
+        label_of_task(task, subject),
         _problem(pod, log),
         # A process that was killed says nothing itself; the last lines of its log would mislead.
         "" if _out_of_memory(pod, log) or not lines else lines[0].removeprefix("Error: "),

@@ -68,6 +68,11 @@ def subject_of(command: Iterable[str]) -> str:
     return next((str(each["subject"]) for each in named if isinstance(each, Mapping) and each.get("subject")), "")
 
 
+def label_of_task(task: str, subject: str) -> str:
+    """Return the label of a step by its task and model: ``evaluate base`` for the task ``evaluate-base``."""
+    return step_label(task.removesuffix(f"-{subject}"), subject)
+
+
 def task_of(node: str) -> str:
     """Return the name of the task that a pod's node belongs to, and is a driver or an executor of."""
     *_, outer, inner = ["", *_ATTEMPT.sub("", node).split(".")]
@@ -124,7 +129,7 @@ def _failed_step(node: Json) -> FailedStep:
     message = redacted(str(node.get("message") or "")).strip().rstrip(".")
     problem = "could not be started, because its driver failed" if driver else "failed"
     return FailedStep(
-        step_label(task, subject_of(_command(node))),
+        label_of_task(task, subject_of(_command(node))),
         problem + (f" ({message})" if message else ""),
         at=str(node.get("finishedAt") or ""),
     )
