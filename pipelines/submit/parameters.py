@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from vicur.cluster.request import FORMER_NAMES
+from vicur.cluster.request import FIELD_ALIASES
 from vicur.config.loading import read_overrides
 from vicur.config.run import RunConfig
 from vicur.config.schema import choices
@@ -106,7 +106,7 @@ def _name_in(declared: Declared, name: str) -> str:
     """Return the name that a package has for a field, whether it is older or newer than this release."""
     head, *rest = name.split(".", 1)
     if head not in declared:
-        names = next(({now, *former} for now, former in FORMER_NAMES.items() if head in (now, *former)), set())
+        names = next(({field, *others} for field, others in FIELD_ALIASES.items() if head in (field, *others)), set())
         head = next((each for each in sorted(names) if each in declared), head)
     return ".".join([head, *rest])
 

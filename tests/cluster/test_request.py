@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vicur.cluster.request import FORMER_NAMES, Request, form_defaults, form_types, resolved
+from vicur.cluster.request import FIELD_ALIASES, Request, form_defaults, form_types, resolved
 from vicur.config.run import RunConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
@@ -220,7 +220,7 @@ def test_resolving_a_form_does_not_modify_the_preset() -> None:
     ("name", "value"), [("splits", ["test"]), ("benchmarks", ["test"]), ("student", "tiny"), ("nodes", 1)]
 )
 def test_the_fields_of_older_packages_are_accepted(name: str, value: Any) -> None:
-    now = next(each for each, former in FORMER_NAMES.items() if name in former)
+    now = next(each for each, aliases in FIELD_ALIASES.items() if name in aliases)
     assert requested(**{name: value}) == requested(**{now: value})
 
 

@@ -64,7 +64,7 @@ _SETTINGS: Mapping[str, str] = {
     "seed": "seed",
     "train_methods": "methods",
 }
-FORMER_NAMES: Mapping[str, tuple[str, ...]] = {
+FIELD_ALIASES: Mapping[str, tuple[str, ...]] = {
     "data_source": ("dataset",),
     "data_splits": ("splits", "benchmarks"),
     "gpu_node_selector": ("node_selector",),
@@ -80,7 +80,7 @@ FORMER_NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 def _also(name: str) -> AliasChoices:
-    return AliasChoices(name, *FORMER_NAMES[name])
+    return AliasChoices(name, *FIELD_ALIASES[name])
 
 
 class Request(Section):
