@@ -1,4 +1,4 @@
-"""What becomes of a test for which something is missing on the machine."""
+"""Skip a test whose requirements this machine lacks, or fail it in CI."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 
 def absent(what: str) -> NoReturn:
-    """Skips the test that asks, and fails it where no test may be skipped (``CI``).
+    """Skip the calling test, or fail it if the variable ``CI`` is set.
 
     Args:
-        what: what is missing, and where to get it.
+        what: what is missing, and how to get it.
     """
     if os.environ.get("CI"):
         pytest.fail(what)

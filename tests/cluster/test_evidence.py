@@ -92,25 +92,25 @@ def test_a_run_at_kfps_api_is_judged_by_the_task_around_its_steps(run: dict[str,
     assert evidence_of_run(run) == Evidence(verdict)
 
 
-def told_of(*pods: dict[str, Any], log: str = "") -> Evidence:
+def evidence_from(*pods: dict[str, Any], log: str = "") -> Evidence:
     return evidence_of_pods(pods, lambda _: log)
 
 
 def test_a_step_out_of_memory_is_reported_with_its_limit_and_its_setting() -> None:
     killed = pod("train", RUN, phase="Failed", subject="vicur", code=137, reason="OOMKilled", memory="64Gi", gpus=8)
-    (step,) = told_of(killed, log="step 3\n").failed
+    (step,) = evidence_from(killed, log="step 3\n").failed
     problem = (
         "train vicur ran out of memory (limit: 64Gi). Raise cluster.gpu_steps.memory and compile the package again."
     )
     assert step.text == problem
     of_cpu = pod("evaluate", RUN, phase="Failed", code=137, reason="OOMKilled", memory="2Gi")
-    assert "(limit: 2Gi). Raise cluster.cpu_steps.memory" in told_of(of_cpu).failed[0].text
-    assert "cluster.steps.memory" in told_of(pod("prepare", RUN, phase="Failed", code=137)).failed[0].text
+    assert "(limit: 2Gi). Raise cluster.cpu_steps.memory" in evidence_from(of_cpu).failed[0].text
+    assert "cluster.steps.memory" in evidence_from(pod("prepare", RUN, phase="Failed", code=137)).failed[0].text
 
 
 def test_a_launcher_that_reports_a_killed_process_means_that_memory_ran_out() -> None:
     log = "step 3\nF1130 09:08:45.001873      17 main.go:59] failed to execute component: signal: killed\n"
-    (step,) = told_of(pod("compare", RUN, phase="Failed", code=1, memory="8Gi"), log=log).failed
+    (step,) = evidence_from(pod("compare", RUN, phase="Failed", code=1, memory="8Gi"), log=log).failed
     assert step.text.startswith(
         "compare was killed, probably because it ran out of memory (limit: 8Gi). Raise cluster.steps"
     )
@@ -118,40 +118,43 @@ def test_a_launcher_that_reports_a_killed_process_means_that_memory_ran_out() ->
 
 def test_the_last_error_of_a_step_is_quoted_without_secrets() -> None:
     log = "Error: an earlier one\nError: GET https://ann:hush@host/x?token=hush refused.\nI1130 09:08:31.2 17 launcher.go:1] x\n"
-    (step,) = told_of(pod("prepare", RUN, phase="Failed", code=2), log=log).failed
+    (step,) = evidence_from(pod("prepare", RUN, phase="Failed", code=2), log=log).failed
     assert step.text == ("prepare failed with exit status 2. Its last error: GET https://***@host/x?token=*** refused.")
 
 
 def test_a_time_limit_and_an_eviction_are_named() -> None:
     late = pod("train", RUN, phase="Failed", pod_reason="DeadlineExceeded", deadline=7200, code=143)
-    assert told_of(late).failed[0].text == "train exceeded its time limit of 2 hours (cluster.training_timeout_hours)."
+    assert (
+        evidence_from(late).failed[0].text
+        == "train exceeded its time limit of 2 hours (cluster.training_timeout_hours)."
+    )
     base = pod("evaluate-base", RUN, phase="Failed", subject="base", code=3)
-    assert told_of(base).failed[0].text == "evaluate base failed with exit status 3."
+    assert evidence_from(base).failed[0].text == "evaluate base failed with exit status 3."
     unknown = pod("evaluate", RUN, phase="Failed", pod_reason="DeadlineExceeded", code=143)
     del unknown["spec"]["activeDeadlineSeconds"]
-    assert told_of(unknown).failed[0].text == "evaluate exceeded its time limit (cluster.step_timeout_hours)."
+    assert evidence_from(unknown).failed[0].text == "evaluate exceeded its time limit (cluster.step_timeout_hours)."
     gone = pod("evaluate", RUN, phase="Failed", pod_reason="Evicted", message="The node was low on memory.")
-    assert told_of(gone).failed[0].text == "evaluate lost its pod (Evicted: The node was low on memory)."
+    assert evidence_from(gone).failed[0].text == "evaluate lost its pod (Evicted: The node was low on memory)."
 
 
 def test_only_the_last_pod_of_a_step_counts() -> None:
     lost = pod("train", RUN, phase="Failed", created="2026-01-01T08:00:00Z", node=f"{TRAIN}.executor(0)")
     again = pod("train", RUN, created="2026-01-01T09:00:00Z", node=f"{TRAIN}.executor(1)")
-    assert told_of(again, lost) == Evidence()
+    assert evidence_from(again, lost) == Evidence()
     other_cell = pod("train", RUN, phase="Failed", node=TRAIN.replace("(0:0)", "(1:1)") + ".executor(0)")
-    assert told_of(again, lost, other_cell).verdict == "failed"
+    assert evidence_from(again, lost, other_cell).verdict == "failed"
 
 
 def test_pods_show_a_success_only_if_the_last_step_succeeded() -> None:
-    assert told_of(pod("compare", RUN)) == Evidence()
-    assert told_of(pod("compare", RUN), pod("register", RUN)) == Evidence("succeeded")
-    assert told_of(pod("train", RUN, phase="Failed"), pod("register", RUN)).verdict == "failed"
-    assert told_of(pod("train", RUN, phase="Failed", deadline=0)) == Evidence("terminated")
+    assert evidence_from(pod("compare", RUN)) == Evidence()
+    assert evidence_from(pod("compare", RUN), pod("register", RUN)) == Evidence("succeeded")
+    assert evidence_from(pod("train", RUN, phase="Failed"), pod("register", RUN)).verdict == "failed"
+    assert evidence_from(pod("train", RUN, phase="Failed", deadline=0)) == Evidence("terminated")
 
 
 def test_the_exit_step_and_drivers_are_no_evidence() -> None:
     driver = pod("", RUN, phase="Failed")
-    assert told_of(pod("outcome", RUN, phase="Failed"), driver) == Evidence()
+    assert evidence_from(pod("outcome", RUN, phase="Failed"), driver) == Evidence()
 
 
 def test_the_first_verdict_counts_and_the_most_precise_failures_are_shown() -> None:

@@ -224,7 +224,7 @@ def test_the_fields_of_older_packages_are_accepted(name: str, value: Any) -> Non
     assert requested(**{name: value}) == requested(**{now: value})
 
 
-def test_a_form_is_told_how_to_leave_a_setting_out() -> None:
+def test_the_error_says_how_a_form_leaves_a_setting_out() -> None:
     with pytest.raises(VicurError) as error:
         resolved({"training": {"objective": "k1"}}, Request(train_methods=("sft",)))
     assert '{"training.objective": null} to overrides' in str(error.value)
