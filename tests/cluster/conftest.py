@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.cluster.launching import Launch
+from tests.cluster.webhook_double import webhook
 from tests.moto_s3 import empty_bucket, use_s3
 from tests.tracking.server import ENVIRONMENT
 from tests.training.conftest import base, inputs, session
 
-__all__ = ["base", "inputs", "session"]
+__all__ = ["base", "inputs", "session", "webhook"]
 
 _VARIABLES = (
     *ENVIRONMENT,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 
 from tests.cluster.api_server_double import ALWAYS, ApiServerDouble, Fault
 from tests.cluster.run_objects import EARLIER, TRAIN, RecordedWorkflow, kfp_run, pod
+from tests.cluster.webhook_double import Webhook
 from vicur.cluster.jobs.names import PART_OF, RUN
 from vicur.cluster.kfp_run import ENDPOINT
 from vicur.cluster.usage import GPU_HOURS
@@ -26,50 +25,6 @@ from vicur.config.tracking import TrackingConfig
 from vicur.steps import exit_step
 from vicur.tracking.mlflow import connect
 from vicur.tracking.runs import OUTCOME_TAG, RUN_TAG, STAGE_TAG, open_tracker
-
-
-@dataclass
-class Webhook:
-    """A server that records what is posted to it and answers with ``status``. One that drips never ends its answer."""
-
-    address: str = ""
-    status: int = 200
-    drips: bool = False
-    events: list[dict[str, Any]] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-
-
-@pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
-    hook = Webhook()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            hook.paths.append(self.path)
-            hook.events.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(hook.status)
-            if hook.status == HTTPStatus.FOUND:
-                self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
-            self.end_headers()
-            while hook.drips:
-                self.wfile.write(b".")
-                time.sleep(0.05)
-
-        def do_GET(self) -> None:
-            self.send_response(HTTPStatus.OK)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    hook.address = f"http://127.0.0.1:{server.server_port}/hook?token=hush"
-    monkeypatch.setenv(ADDRESS, hook.address)
-    yield hook
-    hook.drips = False
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture(scope="module")

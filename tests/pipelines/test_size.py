@@ -12,8 +12,9 @@ from vicur_pipelines.package import write_package
 from vicur_pipelines.table import PIPELINES
 
 from tests.pipelines.kfp_execution import Artifact, Executed, Execution
+from tests.pipelines.pod_patch import go_json, pod_spec_patch
 from tests.pipelines.preflight_outputs import preflight_outputs
-from tests.pipelines.workflow_status import WorkflowStatus, go_json, pod_spec_patch
+from tests.pipelines.workflow_status import WorkflowStatus
 from vicur.config.loading import load_settings
 from vicur.steps.stage_step import output_metadata
 
