@@ -45,10 +45,10 @@ def evidence_of_run(run: Mapping[str, Any]) -> Evidence:
     tasks = {str(each.get("display_name") or ""): each.get("state") for each in _tasks(run)}
     body = next((name.removesuffix(_EXIT) for name in tasks if name.endswith(_EXIT)), "")
     verdict = verdict_of_state(str(tasks.get(body) or ""))
-    told_to_stop = any(
+    was_stopped = any(
         verdict_of_state(str(each.get("state"))) == "terminated" for each in run.get("state_history") or ()
     )
-    return Evidence("terminated" if told_to_stop and verdict != "succeeded" else verdict)
+    return Evidence("terminated" if was_stopped and verdict != "succeeded" else verdict)
 
 
 def _tasks(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
