@@ -171,7 +171,9 @@ def _dropped(rows: _Rows, leaks: dict[int, int]) -> pa.Table:
         reasons.append(f"asks the same about {image} as {where}, so the held-out score would count what was trained on")
     remedy = "Remove the row, or set data.duplicates to report to keep it."
     count = len(reasons)
-    return pa.table([positions, pa.array(["question"] * count), pa.array(reasons), pa.array([remedy] * count)], schema=DROPPED)
+    return pa.table(
+        [positions, pa.array(["question"] * count), pa.array(reasons), pa.array([remedy] * count)], schema=DROPPED
+    )
 
 
 def _shared_images(rows: _Rows) -> Finding:

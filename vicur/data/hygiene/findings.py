@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-
 FINDINGS = "findings.json"
 
 Rule = Literal["leaked", "similar_question", "shared_image", "repeated", "contradiction"]

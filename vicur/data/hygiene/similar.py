@@ -1,10 +1,11 @@
 """Find near-duplicates among many images by their fingerprints, in bounded time and memory.
 
-Two images are near-duplicates if their hashes differ in at most 15 of 256 bits and their thumbnails nowhere by more than 6 levels. Measured
-(``tests/data/hygiene/test_similar.py`` repeats it on fewer images): no false pair among 500 digit scenes, 103 photos and 150 drawings, nor
-between 500 scenes and copies with one digit changed (whose thumbnails differ by 8 levels or more). Found are 99 to 100 % of the copies that were
-saved as JPEG with quality 75 or more or scaled to between half and twice their size; copies that were cropped by more than 1 % or made
-brighter are not. Drawings that differ in a single small label are near-duplicates by this measure: only their answers tell them apart.
+Two images are near-duplicates if their hashes differ in at most 15 of 256 bits and their thumbnails nowhere by more than 6 levels.
+Measured (``tests/data/hygiene/test_similar.py`` repeats it on fewer images): no false pair among 500 digit scenes, 103 photos and 150
+drawings, nor between 500 scenes and copies with one digit changed, whose thumbnails differ by 8 levels or more. Found are 99 to 100 % of
+the copies that were saved as JPEG with quality 75 or more, or scaled to half or twice their size; copies that were made brighter or cropped
+by more than 1 % are not. Drawings that differ in a single small label are near-duplicates by this measure: only their answers tell them
+apart.
 
 Hashes that differ in at most 15 bits agree in at least one of 16 groups of 16 bits, so only images that share a group are compared.
 """

@@ -74,8 +74,8 @@ class ImageFacts:
 
     sha256: bytes
     """SHA-256 of the stored bytes, 32 bytes."""
-    perceptual: int | None
-    """Perceptual hash of 64 bits; ``None`` if the image has none."""
+    fingerprint: bytes | None
+    """Fingerprint by which near-duplicates are found (:mod:`vicur.data.fingerprint`); ``None`` if none was computed."""
     width: int
     height: int
 
@@ -112,12 +112,21 @@ class Facts:
     """Size of the stored images."""
 
 
-def facts_of(example: Example, file: str, row: int, *, named_split: bool = True, notes: Sequence[str] = ()) -> Facts:
+def facts_of(
+    example: Example,
+    file: str,
+    row: int,
+    *,
+    named_split: bool = True,
+    notes: Sequence[str] = (),
+    fingerprints: bool = False,
+) -> Facts:
     """Return the facts of an example whose images are in their stored form.
 
     Args:
         named_split: whether the source names the example's split.
         notes: notes of the images.
+        fingerprints: whether to compute the images' fingerprints, which takes a decoding of each image.
     """
     choices = example.choices
     return Facts(
