@@ -123,10 +123,10 @@ class ImportConfig(SourceConfig):
     """Layout of the files. ``auto`` recognises it, and is refused if several layouts are possible (``vicur data inspect`` explains)."""
     files: tuple[str, ...] = ()
     """Data files to read, relative to the folder, with wildcards (``data/*.jsonl``). If empty, all files of the format are read."""
-    fields: dict[FieldName, Columns] = {}
+    fields: dict[FieldName, Columns] = Field(default_factory=dict)
     """Columns of our fields, for columns that are not recognised by their names: ``{question: query, answer: [gt, label]}``. A name may be
     a path into nested columns (``extra_info.answer``), a pattern for several columns (``image_*``), or a list of alternatives."""
-    splits: Splits = {}
+    splits: Splits = Field(default_factory=dict)
     """Splits by the source's names for them (``{train: distill, minitest: test, junk: null}``), or shares by which all rows are shared out
     by group (``{distill: 0.8, validation: 0.1, test: 0.1}``). If empty, known names are mapped and missing splits are shared out."""
     required_splits: tuple[Split, ...] = ("distill", "validation", "test")

@@ -45,10 +45,11 @@ def checked_splits(splits: dict[str, SplitTarget]) -> dict[str, SplitTarget]:
         unknown = [name for name in numbers if name not in SPLITS]
         if unknown:
             raise ValueError(f"shares out to {unknown[0]!r}, but the splits are {', '.join(SPLITS)}")
-    for name, shares in [("", numbers), *((n, s) for n, s in splits.items() if isinstance(s, dict))]:
-        if (shares or name) and abs(sum(shares.values()) - 1) > 1e-6:
+    per_name = {name: list(shares.values()) for name, shares in splits.items() if isinstance(shares, dict)}
+    for name, shares in {**per_name, **({"": list(numbers.values())} if numbers else {})}.items():
+        if abs(sum(shares) - 1) > 1e-6:
             within = f" of {name!r}" if name else ""
-            raise ValueError(f"has shares{within} that add up to {sum(shares.values()):g}, not to 1")
+            raise ValueError(f"has shares{within} that add up to {sum(shares):g}, not to 1")
     return splits
 
 

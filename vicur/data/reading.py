@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from vicur.config.data import ImportConfig
 from vicur.data.formats import FORMATS, SourceFolder, Unit, chosen_format
@@ -32,6 +33,19 @@ class Reading:
     def units(self) -> list[Unit]:
         """Divide the source into parts, in an order that depends only on its files."""
         return FORMATS[self.format_name].units(self.folder, self.config)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the settings for the manifest: without the source's location, so that equal data have equal bytes."""
+        config = self.config.model_dump(mode="json")
+        settings = {
+            "type": "folder",
+            "max_skipped_share": config["max_skipped_share"],
+            "max_pixels": config["max_pixels"],
+        }
+        if self.format_name != "examples":
+            settings["format"] = self.format_name
+        return {**settings, **{name: config[name] for name in ("files", "fields", "splits") if config[name]}}
 
     def rows(self, unit: Unit) -> Iterator[Row | SkippedRow | None]:
         """Yield the rows of a unit in order; ``None`` for a row whose split ``data.splits`` leaves out."""

@@ -82,10 +82,14 @@ def _below_the_source(address: str, scheme: str, field: str, folder: SourceFolde
     shown = repr(_shortened(address))
     if scheme in ("http", "https"):
         raise UnusableRowError(
-            field, f"{shown} is a web address, which is not fetched", "Download the image into the folder, and write its path."
+            field,
+            f"{shown} is a web address, which is not fetched",
+            "Download the image into the folder, and write its path.",
         )
     raise UnusableRowError(
-        field, f"{shown} is not below the source", "Write the path of the image relative to the source, and put it there."
+        field,
+        f"{shown} is not below the source",
+        "Write the path of the image relative to the source, and put it there.",
     )
 
 
@@ -117,7 +121,9 @@ def _read(path: str, name: str, field: str, folder: SourceFolder) -> bytes:
     except VicurError as error:
         raise UnusableRowError(field, error.problem.rstrip("."), error.remedy) from error
     except FileNotFoundError:
-        raise UnusableRowError(field, f"the file {shown} does not exist", "Add the file, or correct its path.") from None
+        raise UnusableRowError(
+            field, f"the file {shown} does not exist", "Add the file, or correct its path."
+        ) from None
     except (OSError, ValueError) as error:
         raise UnusableRowError(field, f"{shown} {why(error)}", "Correct the file or its path.") from error
     if len(data) > LARGEST_FILE:

@@ -42,11 +42,15 @@ def answer_of(value: Any, choices: tuple[str, ...]) -> str:
         value = value[0]
     if isinstance(value, list):
         raise UnusableRowError(
-            "answer", f"is a list of {len(value)} answers", "Name the column, or the item (answers.0), of the right one."
+            "answer",
+            f"is a list of {len(value)} answers",
+            "Name the column, or the item (answers.0), of the right one.",
         )
     if isinstance(value, bool):
         # Python's words for them would not be those of the question.
-        raise UnusableRowError("answer", "is true or false", 'Write the word that a response should contain, such as "yes".')
+        raise UnusableRowError(
+            "answer", "is true or false", 'Write the word that a response should contain, such as "yes".'
+        )
     text = text_of(value, "answer")
     if choices and canonical_choice(text, choices) is None and text.strip().isdecimal():
         place = int(text) if len(text) < 4 else MOST_CHOICES

@@ -7,7 +7,7 @@ splits that are shared out) is decided later.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from vicur.answers import can_be_met
 from vicur.config.data import ImportConfig
 from vicur.config.formats import FieldName, SplitTarget
 from vicur.data.formats.base import Format, Record
-from vicur.data.formats.columns import MISSING, is_pattern, lookup
+from vicur.data.formats.columns import MISSING, lookup
 from vicur.data.formats.json_values import parsed_object
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.row_images import images_of
@@ -35,6 +35,8 @@ _NO_VALUE = (None, "")
 class Row(NamedTuple):
     """A usable row. The example's split is provisional if ``split`` is ``None``: the source names none, so it is shared out."""
 
+    file: str
+    row: int
     example: Example
     split: str | None
 
@@ -89,7 +91,9 @@ def _row(record: Record, columns: Mapping[str, Any], folder: SourceFolder, layou
     split = named_split(label, layout.splits, example.group, layout.seed)
     if split == LEFT_OUT:
         return None
-    return Row(example if split is None else example.model_copy(update={"split": split}), split)
+    if split is not None:
+        example = example.model_copy(update={"split": split})
+    return Row(record.file, record.row, example, split)
 
 
 def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -118,7 +122,9 @@ def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any
             if field in layout.explicit and layout.columns[field] and field in ("question", "answer"):
                 wanted = " or ".join(map(repr, layout.columns[field]))
                 raise UnusableRowError(
-                    field, f"the column {wanted} is missing", f"Add it, or correct data.fields.{field}: the row has {', '.join(columns)}."
+                    field,
+                    f"the column {wanted} is missing",
+                    f"Add it, or correct data.fields.{field}: the row has {', '.join(columns)}.",
                 )
     return values, {name: value for name, value in columns.items() if name not in used}
 

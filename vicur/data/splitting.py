@@ -70,12 +70,11 @@ def share_of(group: str, shares: Mapping[Split, float], seed: int) -> Split:
     """Return the split of a group: the same for the same seed, regardless of all other groups."""
     place = substream(seed, "data", "split", group) / (1 << 63)
     total = 0.0
-    last = next(reversed(shares))
     for split, share in shares.items():
         total += share
         if place < total:
-            return split
-    return last
+            break
+    return split
 
 
 def assigned(
@@ -129,7 +128,7 @@ def file_split(name: str, splits: Mapping[str, SplitTarget]) -> str | None:
             return part
         words = [word for word in _WORDS.findall(part) if word.casefold() in _KNOWN and word.casefold() not in _WHOLE]
         if len({_KNOWN[word.casefold()] for word in words}) == 1:
-            return words[0]
+            return str(words[0])
     return None
 
 

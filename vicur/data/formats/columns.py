@@ -75,8 +75,8 @@ def lookup(columns: Mapping[str, Any], name: str) -> tuple[Any, tuple[str, ...]]
     """Look up a column, a path into nested columns (``a.b``, ``a.0``) or a pattern in a row.
 
     Returns:
-        The value, or :data:`MISSING`, and the names of the row's columns that it comes from. A pattern gives the list of values that are not
-        null, in natural order (``image_2`` before ``image_10``).
+        The value, or :data:`MISSING`, and the names of the row's columns that it comes from. A pattern gives the list of values that are
+        not null, in natural order (``image_2`` before ``image_10``).
     """
     if name in columns:
         return columns[name], (name,)

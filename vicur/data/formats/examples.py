@@ -28,7 +28,9 @@ class ExamplesFormat(Format):
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:  # noqa: ARG002
         found = [name for name in EXAMPLES if name in folder.files]
         if len(found) > 1:
-            raise VicurError(f"contains both {found[0]} and {found[1]}.", where=str(folder.path), remedy="Remove one of them.")
+            raise VicurError(
+                f"contains both {found[0]} and {found[1]}.", where=str(folder.path), remedy="Remove one of them."
+            )
         return Recognised(found) if found else None
 
     def units(self, folder: SourceFolder, config: ImportConfig) -> list[Unit]:

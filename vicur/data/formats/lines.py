@@ -27,7 +27,7 @@ def line_units(folder: SourceFolder, name: str, split: str | None = None) -> lis
             if number - first + 1 >= UNIT_ROWS or place - begin >= UNIT_BYTES:
                 units.append(Unit(file=name, first=first, end=number + 1, offset=begin, split=split))
                 first, begin = number + 1, place
-    if number >= first:
+    if number >= first or not units:
         units.append(Unit(file=name, first=first, end=number + 1, offset=begin, split=split))
     return units
 

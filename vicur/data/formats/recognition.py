@@ -42,7 +42,9 @@ def chosen_format(folder: SourceFolder, config: ImportConfig) -> Format:
     if config.format != "auto":
         return FORMATS[config.format]
     if not folder.path.is_dir():
-        raise VicurError("is not a folder.", where=str(folder.path), remedy="Set data.path to the folder with the data files.")
+        raise VicurError(
+            "is not a folder.", where=str(folder.path), remedy="Set data.path to the folder with the data files."
+        )
     found = candidates(folder, config)
     if len(found) == 1:
         return found[0].format

@@ -30,7 +30,8 @@ def parquet_units(folder: SourceFolder, name: str, split: str | None = None) -> 
                 stop = min(start + step, end)
                 units.append(Unit(file=name, first=start, end=stop, offset=group, split=split))
             first = end
-    return units
+        # An empty file is one empty unit, so that messages can name it.
+        return units or [Unit(file=name, end=1, split=split)]
 
 
 def parquet_records(folder: SourceFolder, unit: Unit) -> Iterator[Record]:
@@ -38,6 +39,8 @@ def parquet_records(folder: SourceFolder, unit: Unit) -> Iterator[Record]:
     import pyarrow as pa
 
     with opened_parquet(folder, unit.file) as parquet:
+        if not unit.rows:
+            return
         number = 1 + sum(parquet.metadata.row_group(group).num_rows for group in range(unit.offset))
         try:
             for batch in parquet.iter_batches(batch_size=_BATCH, row_groups=[unit.offset]):
