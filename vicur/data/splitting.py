@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 
 from vicur.config.data import ImportConfig
 from vicur.config.formats import SPLITS, Split, SplitTarget
@@ -69,12 +70,9 @@ def is_shared_out(splits: Mapping[str, SplitTarget]) -> bool:
 def share_of(group: str, shares: Mapping[Split, float], seed: int) -> Split:
     """Return the split of a group: the same for the same seed, regardless of all other groups."""
     place = substream(seed, "data", "split", group) / (1 << 63)
-    total = 0.0
-    for split, share in shares.items():
-        total += share
-        if place < total:
-            break
-    return split
+    ends = zip(shares, accumulate(shares.values()), strict=True)
+    # The sum may be slightly below 1.
+    return next((split for split, end in ends if place < end), list(shares)[-1])
 
 
 def assigned(
