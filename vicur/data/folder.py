@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from vicur.answers import can_be_met
 from vicur.config.data import ImportConfig
-from vicur.data.images import UnusableImageError, check_image
+from vicur.data.images import UnusableImageError, normalised
 from vicur.data.schema import Example, Fault
 from vicur.errors import VicurError
 
@@ -196,10 +196,9 @@ def _image(item: Any, field: str, folder: Path, max_pixels: int) -> bytes:
         data = _file(item, field, folder)
         name = repr(item)
     try:
-        check_image(data, max_pixels)
+        return normalised(data, max_pixels).data
     except UnusableImageError as fault:
         raise _UnusableError(field, f"{name} {fault.reason}", fault.remedy) from fault
-    return data
 
 
 def _file(name: Any, field: str, folder: Path) -> bytes:
