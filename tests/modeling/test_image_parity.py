@@ -60,7 +60,12 @@ def test_all_readers_see_the_prepared_pixels(tmp_path, write, seen):
     (source / "image").write_bytes(write())
     row = {"id": "a", "images": ["image"], "question": "What?", "answer": "7", "split": "distill"}
     (source / "examples.jsonl").write_text(json.dumps(row))
-    prepare(FolderConfig(path=source), {"source": source}, dataset, make_context(tmp_path / "work"))
+    prepare(
+        FolderConfig(path=source, required_splits=("distill",)),
+        {"source": source},
+        dataset,
+        make_context(tmp_path / "work"),
+    )
     (example,) = read_examples(dataset)
     (image,) = example.images
     expected = np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
