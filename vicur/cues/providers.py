@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, assert_never
 
-from vicur.config.cues import AnnotationCues, CueProviderConfig, EndpointCues, PixelCues
+from vicur.config.cues import AnnotationCues, CuesConfig, EndpointCues, PixelCues
 
 if TYPE_CHECKING:
     from vicur.data.schema import Example
@@ -68,9 +68,10 @@ class AnnotationProvider:
         return cue or NoCue("the example has no cue of its own")
 
 
-def provider_for(config: CueProviderConfig, context: Context) -> CueProvider:
+def provider_for(config: CuesConfig, context: Context) -> CueProvider:
     """Create the configured provider, not yet fitted."""
-    match config:
+    provider = config.provider
+    match provider:
         case AnnotationCues():
             return AnnotationProvider()
         case PixelCues():
@@ -81,6 +82,7 @@ def provider_for(config: CueProviderConfig, context: Context) -> CueProvider:
             from vicur.cues.cue_cache import CueCache
             from vicur.cues.endpoint import EndpointProvider
 
-            return EndpointProvider(config, context.seed, CueCache.at(context.shared, context.shared_at))
+            cache = CueCache.at(context.shared, context.shared_at)
+            return EndpointProvider(provider, context.seed, cache, config.prompts)
         case _:
-            assert_never(config)
+            assert_never(provider)
