@@ -113,7 +113,7 @@ def test_wrong_prompt_settings_are_refused(override: str, message: str) -> None:
 
 def test_an_arm_cannot_have_prompts_of_its_own() -> None:
     arm = {"name": "a", "about": "an arm", "method": "vicur", "training": {"prompts": {"system": "x"}}}
-    with pytest.raises(ValueError, match="data.system_prompt"):
+    with pytest.raises(ValueError, match=r"data\.system_prompt"):
         AblationConfig.model_validate({"arms": [arm]})
 
 

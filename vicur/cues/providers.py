@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, assert_never
 
-from vicur.config.cues import AnnotationCues, CuesConfig, EndpointCues, PixelCues
+from vicur.config.cues import AnnotationCues, CueProviderConfig, EndpointCues, PixelCues
+from vicur.config.prompts import PromptConfig
 
 if TYPE_CHECKING:
     from vicur.data.schema import Example
@@ -68,10 +69,9 @@ class AnnotationProvider:
         return cue or NoCue("the example has no cue of its own")
 
 
-def provider_for(config: CuesConfig, context: Context) -> CueProvider:
+def provider_for(config: CueProviderConfig, context: Context, prompts: PromptConfig | None = None) -> CueProvider:
     """Create the configured provider, not yet fitted."""
-    provider = config.provider
-    match provider:
+    match config:
         case AnnotationCues():
             return AnnotationProvider()
         case PixelCues():
@@ -83,6 +83,6 @@ def provider_for(config: CuesConfig, context: Context) -> CueProvider:
             from vicur.cues.endpoint import EndpointProvider
 
             cache = CueCache.at(context.shared, context.shared_at)
-            return EndpointProvider(provider, context.seed, cache, config.prompts)
+            return EndpointProvider(config, context.seed, cache, prompts)
         case _:
-            assert_never(provider)
+            assert_never(config)
