@@ -46,7 +46,7 @@ def near_duplicates(fingerprints: NDArray[np.uint8]) -> NDArray[np.int64]:
         return np.arange(count)
     edges = np.concatenate(pairs)
     graph = coo_array((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    clusters = connected_components(graph, directed=False)[1].astype(np.int64)
+    clusters: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
     sizes = np.bincount(clusters)
     apart = sizes[clusters] > _LARGEST
     clusters[apart] = len(sizes) + np.flatnonzero(apart)
