@@ -1,18 +1,14 @@
 import json
-import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.data.conftest import make_context
 from tests.data.dirty import ROWS, write_dirty
 from vicur.config.data import FolderConfig
-from vicur.data import prepare, read_examples, stage_inputs, verify
-from vicur.data.schema import Example
+from vicur.data import prepare, stage_inputs, verify
 
 SECONDS = 60
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-import random
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 SIDE = 48
@@ -20,10 +20,8 @@ _BLOCKS = 6
 @lru_cache(maxsize=512)
 def picture(number: int) -> Image.Image:
     """Return an image of random colour blocks. Images of different numbers are perceptually different."""
-    random_colours = random.Random(number)
-    small = Image.new("RGB", (_BLOCKS, _BLOCKS))
-    small.putdata([tuple(random_colours.randrange(256) for _ in range(3)) for _ in range(_BLOCKS**2)])
-    return small.resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    colours = np.random.default_rng(number).integers(256, size=(_BLOCKS, _BLOCKS, 3), dtype=np.uint8)
+    return Image.fromarray(colours).resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
 def encoded(number: int, kind: str = "PNG") -> bytes:

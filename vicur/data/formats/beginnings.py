@@ -40,7 +40,7 @@ def first_columns(folder: SourceFolder, name: str) -> frozenset[str]:
 
 
 def outline(folder: SourceFolder, name: str) -> Any:
-    """Return the beginning of a JSON file: its first value, in which what is not at the beginning may be missing. ``None`` if it is not JSON."""
+    """Return the first value of a JSON file, without what is not at the beginning of the file, or ``None`` if it is not JSON."""
     try:
         stamp = (folder.path / name).stat()
         return _outline(folder.path, name, stamp.st_size, stamp.st_mtime_ns)

@@ -1,7 +1,6 @@
 """Benchmarks of mathematical and multi-disciplinary reasoning, in the columns that their authors release.
 
-They are tests: a split ``dev`` or ``validation`` of theirs keeps its name. Hidden answers (of MMMU's and MathVista's test splits) make a row
-unusable; leave such a split out with ``data.splits={test: null}``.
+Hidden answers (of MMMU's and MathVista's test splits) make a row unusable; leave such a split out with ``data.splits={test: null}``.
 """
 
 from __future__ import annotations

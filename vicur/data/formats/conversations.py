@@ -21,12 +21,9 @@ from vicur.data.schema import Fault
 _NAMES = ("conversations", "conversation")
 
 
-@register
-class ConversationsFormat(RowLayout):
+class _Conversations(RowLayout):
     """Rows with a list of turns, each with a speaker and a text."""
 
-    name = "conversations"
-    description = "LLaVA's conversations (from, value) with <image> markers"
     identified_by = (frozenset({"conversations"}), frozenset({"conversation"}))
 
     def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
@@ -44,12 +41,20 @@ class ConversationsFormat(RowLayout):
 
 
 @register
-class VisionR1Format(ConversationsFormat):
+class ConversationsFormat(_Conversations):
+    """LLaVA's rows."""
+
+    name = "conversations"
+    description = "LLaVA's conversations (from, value) with <image> markers"
+
+
+@register
+class VisionR1Format(_Conversations):
     """Vision-R1-cold: two JSON lists with different columns, and the folders of images that they name."""
 
     name = "vision_r1"
     description = "Vision-R1-cold: vision_r1_*.json with reasoning in <think> and the answer in <answer>"
-    refines = (*ConversationsFormat.refines, "conversations")
+    refines = ("conversations",)
 
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:
         found = super().recognise(folder, config)

@@ -27,7 +27,7 @@ class DocumentLayout(Format):
     """A layout of JSON documents. Subclasses define which files hold rows, and the rows of each."""
 
     columns: ClassVar[Mapping[FieldName, tuple[str, ...]]] = FIELDS
-    refines: ClassVar[tuple[FormatName, ...]] = ("json", "jsonl", "imagefolder")
+    refines: ClassVar[tuple[FormatName, ...]] = ("imagefolder",)
 
     @abstractmethod
     def data_files(self, folder: SourceFolder) -> list[str]:

@@ -29,7 +29,7 @@ class Geometry3kFormat(Format):
 
     name = "geometry3k"
     description = "Geometry3K's folders: train/ID/data.json, img_diagram.png and logic_form.json"
-    refines = ("json", "imagefolder")
+    refines = ("imagefolder",)
 
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:  # noqa: ARG002
         present = set(folder.files)

@@ -31,8 +31,9 @@ class ImageFolderFormat(Format):
     """Images with metadata, or in folders of classes."""
 
     name = "imagefolder"
-    description = "Hugging Face's imagefolder: metadata.jsonl or .csv with file_name, or folders of classes (data.question)"
-    refines = ("jsonl", "csv", "parquet")
+    description = (
+        "Hugging Face's imagefolder: metadata.jsonl or .csv with file_name, or folders of classes (data.question)"
+    )
 
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:
         found = _metadata(folder, config)
@@ -55,7 +56,12 @@ class ImageFolderFormat(Format):
                 remedy='Write metadata.jsonl with file_name, question and answer, or set data.question="What is shown?".',
             )
         return [
-            Unit(file=place, first=first, end=min(first + UNIT_ROWS, len(names) + 1), split=file_split(f"{place}/", config.splits))
+            Unit(
+                file=place,
+                first=first,
+                end=min(first + UNIT_ROWS, len(names) + 1),
+                split=file_split(f"{place}/", config.splits),
+            )
             for place, names in classes.items()
             for first in range(1, len(names) + 1, UNIT_ROWS)
         ]
@@ -64,8 +70,13 @@ class ImageFolderFormat(Format):
         if unit.file.rpartition("/")[2] not in _METADATA:
             names = _classes(folder, config)[unit.file][unit.first - 1 : unit.end - 1]
             for number, name in enumerate(names, start=unit.first):
-                columns = {"question": config.question, "answer": unit.file.rpartition("/")[2], "images": [name], "id": name}
-                yield Record(unit.file, number, columns, unit.split)
+                image = {
+                    "question": config.question,
+                    "answer": unit.file.rpartition("/")[2],
+                    "images": [name],
+                    "id": name,
+                }
+                yield Record(unit.file, number, image, unit.split)
             return
         for record in row_records(folder, unit):
             columns = record.columns
@@ -94,9 +105,15 @@ def _classes(folder: SourceFolder, config: ImportConfig) -> dict[str, list[str]]
 
 def _with_images(columns: Mapping[str, Any], beside: str) -> Mapping[str, Any] | Fault:
     """Return a row with the images that ``file_name``, ``*_file_name`` and ``*_file_names`` name, in the order of the columns."""
-    names = [name for name in columns if name in ("file_name", "file_names") or name.endswith(("_file_name", "_file_names"))]
+    names = [
+        name for name in columns if name in ("file_name", "file_names") or name.endswith(("_file_name", "_file_names"))
+    ]
     if not names:
-        return Fault(field="file_name", reason="is missing", remedy="Name the image of the row, relative to the file of metadata.")
+        return Fault(
+            field="file_name",
+            reason="is missing",
+            remedy="Name the image of the row, relative to the file of metadata.",
+        )
     images: list[Any] = []
     for name in names:
         value = columns[name]

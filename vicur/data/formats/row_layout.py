@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from vicur.config.data import ImportConfig
-from vicur.config.formats import FieldName, FormatName
+from vicur.config.formats import FieldName
 from vicur.data.formats.base import Format, Recognised, Record, Unit
 from vicur.data.formats.beginnings import first_columns
-from vicur.data.formats.documents import FIELDS
+from vicur.data.formats.documents import FIELDS, as_object, document
 from vicur.data.formats.lines import json_lines, line_units
-from vicur.data.formats.tables import parquet_records, parquet_units
 from vicur.data.formats.source_folder import SourceFolder
+from vicur.data.formats.tables import parquet_records, parquet_units
 from vicur.data.schema import Fault
 from vicur.data.splitting import file_split
 from vicur.errors import VicurError
@@ -25,7 +25,6 @@ class RowLayout(Format):
     """A layout of rows. Subclasses set ``identified_by`` and define how a row's columns become our fields."""
 
     columns: ClassVar[Mapping[FieldName, tuple[str, ...]]] = FIELDS
-    refines: ClassVar[tuple[FormatName, ...]] = ("json", "jsonl", "parquet")
     identified_by: ClassVar[tuple[frozenset[str], ...]]
     """Sets of columns, of which a file must have one completely."""
     default_split: ClassVar[str | None] = None
@@ -55,7 +54,9 @@ class RowLayout(Format):
                 remedy="Correct data.path or data.files, or set data.format=auto.",
             )
         return [
-            unit for name in files for unit in row_units(folder, name, file_split(name, config.splits) or self.default_split)
+            unit
+            for name in files
+            for unit in row_units(folder, name, file_split(name, config.splits) or self.default_split)
         ]
 
     def records(self, folder: SourceFolder, unit: Unit, config: ImportConfig) -> Iterator[Record]:  # noqa: ARG002
@@ -90,7 +91,7 @@ def row_units(folder: SourceFolder, name: str, split: str | None) -> list[Unit]:
     if name.lower().endswith(".parquet"):
         return parquet_units(folder, name, split)
     if name.lower().endswith(".json"):
-        return array_units(folder, name, split)
+        return [Unit(file=name, end=len(document(folder, name)) + 1, split=split)]
     return line_units(folder, name, split)
 
 
@@ -99,16 +100,10 @@ def row_records(folder: SourceFolder, unit: Unit) -> Iterator[Record]:
     if unit.file.lower().endswith(".parquet"):
         return parquet_records(folder, unit)
     if unit.file.lower().endswith(".json"):
-        return array_records(folder, unit)
+        return _array_records(folder, unit)
     return json_lines(folder, unit)
 
 
-def array_units(folder, name, split):
-    from vicur.data.formats.documents import document
-    return [Unit(file=name, first=1, end=len(document(folder, name)) + 1, split=split)]
-
-
-def array_records(folder, unit):
-    from vicur.data.formats.documents import document
-    for n, row in enumerate(document(folder, unit.file)[unit.first-1:unit.end-1], start=unit.first):
-        yield Record(unit.file, n, row, unit.split)
+def _array_records(folder: SourceFolder, unit: Unit) -> Iterator[Record]:
+    for number, row in enumerate(document(folder, unit.file)[unit.first - 1 : unit.end - 1], start=unit.first):
+        yield Record(unit.file, number, as_object(row), unit.split)

@@ -42,7 +42,7 @@ def science_columns(row: Mapping[str, Any]) -> Mapping[str, Any] | Fault:
 
 @register
 class AOkvqaFormat(RowLayout):
-    """A-OKVQA: the index of the right choice, and three rationales, of which the first counts. Released files name COCO's images of 2017."""
+    """A-OKVQA: the index of the right choice, and rationales, of which the first counts. Released files name COCO's images of 2017."""
 
     name = "a_okvqa"
     description = "A-OKVQA: choices, correct_choice_idx, direct_answers, rationales"
