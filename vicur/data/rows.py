@@ -20,6 +20,7 @@ from vicur.data.formats.base import Format, Record
 from vicur.data.formats.columns import MISSING, lookup
 from vicur.data.formats.json_values import parsed_object
 from vicur.data.formats.source_folder import SourceFolder
+from vicur.data.prompt_budget import over_budget
 from vicur.data.row_images import images_of
 from vicur.data.row_values import answer_of, choices_of, text_of
 from vicur.data.schema import Example, Fault, SkippedRow, UnusableRowError
@@ -56,6 +57,7 @@ class Layout:
     is_strict: bool
     splits: Mapping[str, SplitTarget]
     max_pixels: int
+    max_prompt_tokens: int
     seed: int
 
     @classmethod
@@ -67,6 +69,7 @@ class Layout:
             is_strict=format_.is_strict,
             splits=config.splits,
             max_pixels=config.max_pixels,
+            max_prompt_tokens=config.max_prompt_tokens,
             seed=seed,
         )
 
@@ -163,6 +166,8 @@ def _example(values: dict[str, Any], rest: dict[str, Any], record: Record, layou
         raise UnusableRowError(
             "answer", reason, "Write one final answer: a number, formula, word or choice (docs/answers.md)."
         )
+    if fault := over_budget(example, layout.max_prompt_tokens):
+        raise UnusableRowError(fault.field, fault.reason, fault.remedy)
     return example
 
 
