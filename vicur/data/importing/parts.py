@@ -125,9 +125,9 @@ def _write_part(reading: Reading, unit: Unit, folder: Path, report: Report) -> N
 
 
 def read_facts(parts: Sequence[Path]) -> pa.Table:
-    """Return the facts of all examples of some parts, in order, with repeated texts stored once."""
+    """Return the facts of all examples of some parts, in order. Columns of repeated texts are dictionaries."""
     tables = [pq.read_table(part / FACTS_FILE, read_dictionary=_REPEATED, use_threads=False) for part in parts]
-    return pa.concat_tables([facts_table([]), *tables], promote_options="permissive").unify_dictionaries()
+    return pa.concat_tables(tables).unify_dictionaries() if tables else facts_table([])
 
 
 def read_skipped(part: Path) -> Iterator[PlacedSkip]:
