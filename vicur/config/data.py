@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
+from vicur.config.formats import SPLITS, Columns, FieldName, FormatName, Split, Splits
 from vicur.config.section import Section
 
-Split = Literal["base", "distill", "validation", "test", "ood"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-"""All splits: the tiny base model is trained on ``base``, students on ``distill``; settings are chosen on ``validation``; gate and report
-use ``test``, and ``ood`` has the same questions about harder images."""
+__all__ = [
+    "SPLITS",
+    "DataConfig",
+    "DigitScenesConfig",
+    "Distortion",
+    "FolderConfig",
+    "ImportConfig",
+    "PinnedConfig",
+    "Pool",
+    "RemoteConfig",
+    "SourceConfig",
+    "Split",
+]
 
 # Number of images of the rarest digit in scikit-learn's load_digits.
 _IMAGES_PER_CLASS = 174
@@ -106,21 +116,43 @@ class DigitScenesConfig(SourceConfig):
         return self
 
 
-class ImportConfig(SourceConfig):
-    """Limits for reading the rows of a user's source."""
+# Settings of an import that its result does not depend on.
+_NO_EFFECT = {"processes"}
 
+
+class ImportConfig(SourceConfig):
+    """How the files of a user's source are read, and how much of them may be unusable."""
+
+    format: FormatName = "auto"
+    """Layout of the files. ``auto`` recognises it, and is refused if several layouts are possible (``vicur data inspect`` explains)."""
+    files: tuple[str, ...] = ()
+    """Data files to read, relative to the folder, with wildcards (``data/*.jsonl``). If empty, all files of the format are read."""
+    fields: dict[FieldName, Columns] = Field(default_factory=dict)
+    """Columns of our fields, for columns that are not recognised by their names: ``{question: query, answer: [gt, label]}``. A name may be
+    a path into nested columns (``extra_info.answer``), a pattern for several columns (``image_*``), or a list of alternatives."""
+    splits: Splits = Field(default_factory=dict)
+    """Splits by the source's names for them (``{train: distill, minitest: test, junk: null}``), or shares by which all rows are shared out
+    by group (``{distill: 0.8, validation: 0.1, test: 0.1}``). If empty, known names are mapped and missing splits are shared out."""
+    required_splits: tuple[Split, ...] = ("distill", "validation", "test")
+    """Splits that the dataset must have, because later stages need them. A dataset only for ``vicur evaluate`` needs ``[test]``."""
     max_skipped_share: float = Field(0.02, ge=0, le=1)
     """Largest share of unusable rows. They are skipped and listed in ``skipped.jsonl``; a larger share fails the stage."""
+    processes: int = Field(0, ge=0, le=256)
+    """Processes that read the rows and write the shards, each with about 200 MB of memory. 0 takes one per CPU, up to eight. The dataset
+    does not depend on it."""
     max_pixels: int = Field(64_000_000, gt=0, le=178_956_970)
     """Largest image in pixels. A larger one is not decoded, because a small file can decompress to more than the memory holds."""
 
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude=_NO_EFFECT)
+
 
 class FolderConfig(ImportConfig):
-    """A user's own dataset: ``examples.jsonl`` (or ``examples.parquet``) and the images that it names."""
+    """A user's own dataset: a folder of data files in one of the formats, and the images that they name."""
 
     type: Literal["folder"] = "folder"
     path: Path
-    """Folder with the examples file. Paths of images are relative to it."""
+    """Folder with the data files. Paths of images are relative to it."""
 
     def inputs(self) -> dict[str, Path]:
         return {"source": self.path}
@@ -147,7 +179,7 @@ class PinnedConfig(ImportConfig):
 
     def identity(self) -> dict[str, Any]:
         # The hash identifies the data wherever they are stored.
-        return self.model_dump(mode="json", exclude={"remote"})
+        return self.model_dump(mode="json", exclude=_NO_EFFECT | {"remote"})
 
 
 class RemoteConfig(ImportConfig):
@@ -166,7 +198,7 @@ class RemoteConfig(ImportConfig):
 
     def identity(self) -> dict[str, Any]:
         # The data are identified by the hash, or by S3's listing, which is an input of the stage.
-        return self.model_dump(mode="json", exclude={"uri"})
+        return self.model_dump(mode="json", exclude=_NO_EFFECT | {"uri"})
 
 
 DataConfig = Annotated[DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig, Field(discriminator="type")]
