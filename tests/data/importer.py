@@ -18,7 +18,14 @@ from vicur.storage.folders import new_folder
 
 
 def import_small(
-    source: Path, work: Path, output: Path, processes: int = 1, *, unit_rows: int = 40, shard_rows: int = 70, seed: int = 0
+    source: Path,
+    work: Path,
+    output: Path,
+    processes: int = 1,
+    *,
+    unit_rows: int = 40,
+    shard_rows: int = 70,
+    seed: int = 0,
 ) -> PrepareSummary:
     """Prepare ``source`` with units and shards of a few rows each."""
     config = FolderConfig(path=source, processes=processes, max_skipped_share=0.5, required_splits=())

@@ -117,7 +117,7 @@ class DigitScenesConfig(SourceConfig):
 
 
 # Settings of an import that its result does not depend on.
-_NO_EFFECT = {"processes"}
+NO_EFFECT = {"processes"}
 
 
 class ImportConfig(SourceConfig):
@@ -144,7 +144,7 @@ class ImportConfig(SourceConfig):
     """Largest image in pixels. A larger one is not decoded, because a small file can decompress to more than the memory holds."""
 
     def identity(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude=_NO_EFFECT)
+        return self.model_dump(mode="json", exclude=NO_EFFECT)
 
 
 class FolderConfig(ImportConfig):
@@ -179,7 +179,7 @@ class PinnedConfig(ImportConfig):
 
     def identity(self) -> dict[str, Any]:
         # The hash identifies the data wherever they are stored.
-        return self.model_dump(mode="json", exclude=_NO_EFFECT | {"remote"})
+        return self.model_dump(mode="json", exclude=NO_EFFECT | {"remote"})
 
 
 class RemoteConfig(ImportConfig):
@@ -198,7 +198,7 @@ class RemoteConfig(ImportConfig):
 
     def identity(self) -> dict[str, Any]:
         # The data are identified by the hash, or by S3's listing, which is an input of the stage.
-        return self.model_dump(mode="json", exclude=_NO_EFFECT | {"uri"})
+        return self.model_dump(mode="json", exclude=NO_EFFECT | {"uri"})
 
 
 DataConfig = Annotated[DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig, Field(discriminator="type")]

@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def run_tasks(
     """
     if processes <= 1 or len(tasks) <= 1:
         for number, task in enumerate(tasks):
-            yield number, function(task, _Throttled(lambda done, number=number: report(number, done)))
+            yield number, function(task, _Throttled(partial(report, number)))
         return
     workers: list[_Worker] = []
     try:
@@ -203,7 +204,7 @@ def serve(connection: Connection, function: Function) -> None:
             return
         try:
             result = function(task, _Throttled(lambda done: send({"done": done})))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (the parent raises it)
             send(_failure(error))
             return
         send({"result": result})

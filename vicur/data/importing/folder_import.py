@@ -53,9 +53,7 @@ def import_folder(
     )
 
 
-def read_parts(
-    reading: Reading, units: Sequence[Unit], folder: Path, processes: int, events: Events
-) -> list[Path]:
+def read_parts(reading: Reading, units: Sequence[Unit], folder: Path, processes: int, events: Events) -> list[Path]:
     """Read units of a source into parts below ``folder``, several at a time, and return the parts in the order of the units.
 
     Raises:

@@ -70,7 +70,9 @@ def merge_parts(
     decision = decide(facts, config, reading.seed)
     listed = work / dataset.SKIPPED
     skipped = write_skipped(all_skipped(parts, facts, decision.dropped), listed)
-    counts = Counter({SPLITS[code]: int(n) for code, n in enumerate(np.bincount(decision.splits_N + 1, minlength=6)[1:])})
+    counts = Counter(
+        {SPLITS[code]: int(n) for code, n in enumerate(np.bincount(decision.splits_N + 1, minlength=6)[1:])}
+    )
     _require_enough(skipped, counts.total(), config, where, listed)
     require_splits({split: count for split, count in counts.items() if count}, config.required_splits, where)
     planned = plan_shards(decision.splits_N, facts["image_bytes"].to_numpy())

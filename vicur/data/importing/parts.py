@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, TypeAdapter
 
-from vicur.config.data import DataConfig
+from vicur.config.data import NO_EFFECT, DataConfig
 from vicur.data.formats import SourceFolder, Unit
 from vicur.data.importing.facts import FACTS, Facts, facts_of, facts_table
 from vicur.data.reading import Reading
@@ -59,13 +59,16 @@ def part_tasks(reading: Reading, units: Sequence[Unit], folder: Path) -> list[di
         {
             "source": str(reading.folder.path.absolute()),
             "address": reading.folder.address,
-            "config": reading.config.model_dump(mode="json"),
+            # Without what has no effect, so that another number of processes finds the parts again.
+            "config": reading.config.model_dump(mode="json", exclude=NO_EFFECT),
             "format": reading.format_name,
             "seed": reading.seed,
         },
         sort_keys=True,
     )
-    return [{"reading": settings, "unit": unit.model_dump(), "part": str(folder / _name(settings, unit))} for unit in units]
+    return [
+        {"reading": settings, "unit": unit.model_dump(), "part": str(folder / _name(settings, unit))} for unit in units
+    ]
 
 
 def _name(settings: str, unit: Unit) -> str:
@@ -94,7 +97,7 @@ def counts_of(part: Path) -> PartCounts:
 @lru_cache(maxsize=1)
 def _reading(settings: str) -> Reading:
     fields = json.loads(settings)
-    config = TypeAdapter(DataConfig).validate_python(fields["config"])
+    config: Any = TypeAdapter(DataConfig).validate_python(fields["config"])
     return Reading(SourceFolder(Path(fields["source"]), fields["address"]), config, fields["format"], fields["seed"])
 
 
