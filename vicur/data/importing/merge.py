@@ -127,7 +127,7 @@ def _write_shards(
     tasks = [_shard_task(shard, folder, decided, parts, starts) for shard in planned]
     # Shards are in the order of their splits, but parts can be removed earliest if all splits are written side by side.
     order = sorted(range(len(tasks)), key=lambda number: (planned[number].end, number))
-    done = Progress(len(splits_N), events, "examples written")
+    done = Progress(sum(shard.rows for shard in planned), events, "examples written")
     written: dict[int, Shard] = {}
     remaining = Counter(part for task in tasks for part, _ in task["parts"])
     results = run_tasks(write_shard, [tasks[number] for number in order], processes, done.report)
