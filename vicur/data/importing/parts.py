@@ -60,7 +60,7 @@ def part_tasks(reading: Reading, units: Sequence[Unit], folder: Path) -> list[di
             "source": str(reading.folder.path.absolute()),
             "address": reading.folder.address,
             # Without what has no effect, so that another number of processes finds the parts again.
-            "config": reading.config.model_dump(mode="json", exclude=NO_EFFECT),
+            "config": reading.config.source().model_dump(mode="json", exclude=NO_EFFECT),
             "format": reading.format_name,
             "seed": reading.seed,
         },
@@ -115,7 +115,9 @@ def _write_part(reading: Reading, unit: Unit, folder: Path, report: Report) -> N
                 skipped_file.write(f"{PlacedSkip(after=examples.rows, **row.model_dump()).model_dump_json()}\n")
             elif row is not None:
                 examples.add(row.example)
-                facts.append(facts_of(row.example, row.file, row.row, named_split=row.split is not None))
+                facts.append(
+                    facts_of(row.example, row.file, row.row, named_split=row.split is not None, notes=row.notes)
+                )
                 if len(facts) == _FACTS_PER_GROUP:
                     facts_writer.write_table(facts_table(facts))
                     facts = []
