@@ -7,11 +7,12 @@ tokens, and it cannot write the answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from vicur.data.texts import Texts
+from vicur.data.texts import Texts, read_texts
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
 from vicur.wording import listed, percent
@@ -21,6 +22,7 @@ MAX_UNKNOWN_SHARE = 0.05
 
 # Texts that the shares are computed from. Their lengths are checked in all.
 _SAMPLE = 2000
+_READ = 10_000  # characters of a text that are looked at
 _SHOWN = 3
 _TEXT = 60  # characters of an example in a message
 
@@ -31,33 +33,43 @@ class _Spelling(NamedTuple):
     texts: list[str]  # the first ones with such characters
 
 
-def check_readable(chat: Chat, splits: Mapping[str, Iterable[Texts]], max_tokens: int, *, setting: str, model: Path) -> None:
-    """Check that a model's vocabulary and context fit the questions and answers of a dataset.
+def check_readable(
+    chat: Chat, dataset: Path, splits: Iterable[str], model: Path, *, max_tokens: int | None = None, setting: str = ""
+) -> None:
+    """Check that a model can spell the questions and answers of a dataset, and that its prompts are not too long.
 
     Args:
-        splits: the texts of each split.
-        max_tokens: longest text of a prompt. Images are not counted.
-        setting: where ``max_tokens`` comes from, for messages.
+        splits: the splits to check.
         model: the checkpoint's folder, for messages.
+        max_tokens: longest text of a prompt, without images; ``None`` does not check it.
+        setting: the setting to raise for longer prompts, for messages.
 
     Raises:
         VicurError: if more than :data:`MAX_UNKNOWN_SHARE` of the characters cannot be spelled, or a question is longer than ``max_tokens``.
     """
-    for split, texts in splits.items():
-        sample: list[Texts] = []
-        too_long: list[str] = []
-        for text in texts:
-            if len(sample) < _SAMPLE:
-                sample.append(text)
-            if (tokens := _length(chat, text, max_tokens)) > max_tokens:
-                too_long.append(f"{text.id} has {tokens:,}")
-        if too_long:
-            raise VicurError(
-                f"{len(too_long)} of the prompts are longer than {max_tokens:,} tokens ({listed(too_long, _SHOWN)}).",
-                where=f"dataset, split {split}",
-                remedy=f"Prepare the dataset with a lower data.max_prompt_tokens, which skips such rows, or raise {setting}.",
-            )
-        _check_spelling(chat, split, sample, model)
+    for split in splits:
+        if max_tokens is not None:
+            _check_lengths(chat, dataset, split, max_tokens, setting)
+        _check_spelling(chat, split, list(islice(read_texts(dataset, split), _SAMPLE)), model)
+
+
+def context_length(model: Path) -> int:
+    """Return the largest number of tokens in a sequence of a checkpoint, by its configuration."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+    return int(config.get_text_config().max_position_embeddings)
+
+
+def _check_lengths(chat: Chat, dataset: Path, split: str, max_tokens: int, setting: str) -> None:
+    lengths = ((text.id, _length(chat, text, max_tokens)) for text in read_texts(dataset, split))
+    too_long = [f"{identifier} has {tokens:,}" for identifier, tokens in lengths if tokens > max_tokens]
+    if too_long:
+        raise VicurError(
+            f"{len(too_long):,} of the questions are longer than {max_tokens:,} tokens ({listed(too_long, _SHOWN)}).",
+            where=f"{dataset}, split {split}",
+            remedy=f"Prepare the dataset with a lower data.max_prompt_tokens, which skips such rows, or raise {setting}.",
+        )
 
 
 def _length(chat: Chat, text: Texts, limit: int) -> int:
@@ -89,7 +101,8 @@ def _check_spelling(chat: Chat, split: str, sample: list[Texts], model: Path) ->
 def _spelling(chat: Chat, texts: Iterable[str]) -> _Spelling:
     unknown = total = 0
     examples: dict[str, None] = {}
-    for text in texts:
+    for whole in texts:
+        text = whole[:_READ]
         missing = set(unspelled(chat, text))
         total += sum(not character.isspace() for character in text)
         unknown += len(missing)
@@ -99,7 +112,10 @@ def _spelling(chat: Chat, texts: Iterable[str]) -> _Spelling:
 
 
 def unspelled(chat: Chat, text: str) -> Iterator[int]:
-    """Yield the places of the characters, other than blanks, that an unknown token or no token at all stands for."""
+    """Yield the places of the characters, other than blanks, that an unknown token or no token at all stands for.
+
+    Their number is exact, but behind a character that the tokenizer leaves out, their places are shifted.
+    """
     encoded = chat.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
     spelled = bytearray(len(text))
     unknown = chat.tokenizer.unk_token_id
@@ -111,7 +127,7 @@ def unspelled(chat: Chat, text: str) -> Iterator[int]:
 
 
 def _excerpt(text: str, missing: set[int]) -> str:
-    start, end = min(missing), min(missing)
-    while end < len(text) and end - start < _TEXT and not text[end].isspace():
-        end += 1
-    return repr(text[start:end])
+    """Return the first word with a character that cannot be spelled."""
+    first = min(missing)
+    start = first - len(text[:first].split(" ")[-1][-_TEXT:])
+    return repr(text[start:].split(maxsplit=1)[0][:_TEXT])
