@@ -172,6 +172,10 @@ class DigitScenesConfig(SourceConfig):
         return self
 
 
+Duplicates = Literal["drop", "report", "off"]
+"""What happens to a training example whose question is also held out."""
+
+
 class ImportConfig(SourceConfig):
     """How the files of a user's source are read, and how much of them may be unusable."""
 
@@ -193,6 +197,9 @@ class ImportConfig(SourceConfig):
     """Largest share of unusable rows. They are skipped and listed in ``skipped.jsonl``; a larger share fails the stage."""
     max_pixels: int = Field(64_000_000, gt=0, le=178_956_970)
     """Largest image in pixels. A larger one is not decoded, because a small file can decompress to more than the memory holds."""
+    duplicates: Duplicates = "drop"
+    """``drop`` leaves training examples out that ask the same about the same image as a held-out example, ``report`` only lists them.
+    ``off`` also does not look for near-duplicates of images."""
 
 
 class FolderConfig(ImportConfig):
