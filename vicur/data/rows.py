@@ -166,8 +166,8 @@ def _example(values: dict[str, Any], rest: dict[str, Any], record: Record, layou
         raise UnusableRowError(
             "answer", reason, "Write one final answer: a number, formula, word or choice (docs/answers.md)."
         )
-    if fault := over_budget(example, layout.max_prompt_tokens):
-        raise UnusableRowError(fault.field, fault.reason, fault.remedy)
+    if long := over_budget(example, layout.max_prompt_tokens):
+        raise UnusableRowError(long.field, long.reason, long.remedy)
     return example
 
 
