@@ -27,6 +27,7 @@ from vicur.data.schema import Example, Fault, SkippedRow, UnusableRowError
 from vicur.data.splitting import LEFT_OUT, named_split
 
 _SHOWN = 60  # characters of an answer in a message
+_ID = 200  # characters of the id of a skipped row
 _KEPT = 500  # characters of a column that becomes metadata
 _COLUMNS = "columns"
 _PROVISIONAL = "distill"
@@ -81,7 +82,19 @@ def read_row(record: Record, folder: SourceFolder, layout: Layout) -> Row | Skip
             return SkippedRow(file=record.file, row=record.row, **record.columns.model_dump())
         return _row(record, record.columns, folder, layout)
     except UnusableRowError as unusable:
-        return SkippedRow(file=record.file, row=record.row, **unusable.fault.model_dump())
+        name = _shown_id(record.columns, layout)
+        return SkippedRow(file=record.file, row=record.row, id=name, **unusable.fault.model_dump())
+
+
+def _shown_id(columns: Mapping[str, Any] | Fault, layout: Layout) -> str:
+    """Return the id of a row that cannot be used; empty if it has none."""
+    if isinstance(columns, Fault):
+        return ""
+    value = next((columns[name] for name in layout.columns.get("id", ()) if name in columns), None)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    # It may be what is wrong with the row: lone surrogates cannot be written.
+    return str(value).encode("utf-8", "replace").decode()[:_ID]
 
 
 def _row(record: Record, columns: Mapping[str, Any], folder: SourceFolder, layout: Layout) -> Row | None:

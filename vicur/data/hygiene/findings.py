@@ -68,7 +68,10 @@ class Findings(BaseModel):
 
     def summary(self) -> str:
         """Name what needs a decision in one line; empty if nothing does."""
-        texts: dict[Rule, str] = {"leaked": "held-out questions in the training data", "contradiction": "contradictions"}
+        texts: dict[Rule, str] = {
+            "leaked": "held-out questions in the training data",
+            "contradiction": "contradictions",
+        }
         return "; ".join(
             f"{each.count:,} {texts[each.rule]}{' (dropped)' if each.dropped else ''}"
             for each in self.findings

@@ -83,6 +83,6 @@ def _position(row: tuple[int, SkippedRow, bool]) -> int:
 def _dropped_rows(facts: pa.Table, dropped: pa.Table, unusable: bool) -> Iterator[tuple[int, SkippedRow, bool]]:
     for begin in range(0, dropped.num_rows, _BATCH):
         batch = dropped.slice(begin, _BATCH)
-        places = facts.select(["file", "row"]).take(batch["position"]).to_pylist()
+        places = facts.select(["file", "row", "id"]).take(batch["position"]).to_pylist()
         for row, place in zip(batch.to_pylist(), places, strict=True):
-            yield row.pop("position"), SkippedRow(**row, **place), unusable
+            yield row.pop("position"), SkippedRow(**row, **{**place, "id": place["id"][:200]}), unusable
