@@ -141,6 +141,14 @@ def read_examples(folder: Path, split: str | None = None) -> list[Example]:
     ]
 
 
+def iter_examples(folder: Path, split: str) -> Iterator[Example]:
+    """Yield the examples of one split in order, holding one row group in memory. Raises VicurError like :func:`read_examples`."""
+    manifest = read_manifest(folder)
+    for shard in manifest.shards:
+        if shard.split == split:
+            yield from read_listed_shard(folder, shard)
+
+
 def read_listed_shard(folder: Path, shard: Shard) -> Iterator[Example]:
     """Yield the examples of a shard, and raise an error if they are not those that the manifest lists."""
     from vicur.data.shards import read_shard
