@@ -182,6 +182,8 @@ class ImportConfig(SourceConfig):
     fields: dict[FieldName, Columns] = Field(default_factory=dict)
     """Columns of our fields, for columns that are not recognised by their names: ``{question: query, answer: [gt, label]}``. A name may be
     a path into nested columns (``extra_info.answer``), a pattern for several columns (``image_*``), or a list of alternatives."""
+    question: str = ""
+    """Question about images in folders of classes (``train/cat/1.jpg``), whose answer is the name of the folder."""
     splits: Splits = Field(default_factory=dict)
     """Splits by the source's names for them (``{train: distill, minitest: test, junk: null}``), or shares by which all rows are shared out
     by group (``{distill: 0.8, validation: 0.1, test: 0.1}``). If empty, known names are mapped and missing splits are shared out."""
