@@ -25,7 +25,7 @@ def _configured(*overrides: str) -> RunConfig:
 
 def test_every_stage_gets_the_prompts_that_data_sets() -> None:
     config = _configured(*_WRITTEN)
-    sections = (config.cues, config.training.for_method("vicur"), config.evaluation, config.comparison, config.registry)
+    sections = (config.cues, config.training.for_method("vicur"), config.evaluation)
     assert {each.prompts.system for each in sections} == {"Be brief."}
     assert config.training.prompts.pixels.of("teacher") == PixelBudget(min=1000, max=9000)
     assert config.evaluation.prompts.pixels.of("evaluation") == PixelBudget(min=1000)
@@ -43,7 +43,7 @@ def test_cells_of_an_ablation_get_the_prompts() -> None:
 def test_prompts_change_the_identity_of_each_stage_but_that_of_the_dataset() -> None:
     plain, prompted = RunConfig(), _configured(*_WRITTEN)
     assert prompted.data.identity() == plain.data.identity()
-    for name in ("cues", "training", "evaluation", "comparison", "registry"):
+    for name in ("cues", "training", "evaluation"):
         assert getattr(prompted, name).identity() != getattr(plain, name).identity()
         assert "prompts" not in getattr(plain, name).identity()
 

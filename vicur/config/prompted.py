@@ -22,10 +22,8 @@ STAGE_USES: Mapping[str, tuple[PromptUse, ...]] = {
     "cues": ("teacher",),
     "training": ("student", "teacher"),
     "evaluation": ("evaluation",),
-    "comparison": ("evaluation",),
-    "registry": ("evaluation",),
 }
-"""Sections of stages that build or show prompts, and what these are for."""
+"""Sections of stages that build prompts, and what these are for. Later stages read them in the records of these."""
 
 
 class PromptedConfig(Section):

@@ -13,6 +13,7 @@ from vicur.cues.cue_prompt import CUE_PROMPTS, NOTHING
 from vicur.cues.providers import NoCue
 from vicur.data.images import media_type
 from vicur.errors import VicurError
+from vicur.prompts import ImagePart, content_of
 from vicur.redaction import redacted, sendable
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class CueModel:
         self._config = config
         self._seed = seed  # for servers that sample even at temperature 0
         self._prompt = CUE_PROMPTS[config.prompt]
-        system = (prompts or PromptConfig()).system
+        prompts = prompts or PromptConfig()
+        self._template, system = prompts.choices_template, prompts.system
         # The dataset's own system message says what the images are; that of the cue prompt says what to do.
         self._system = self._prompt.system if system is None else f"{system}\n\n{self._prompt.system}"
         self._key = endpoint_key()
@@ -63,14 +65,22 @@ class CueModel:
         )
 
     def request(self, example: Example) -> dict[str, Any]:
-        """Build the request for an example. It contains the images and the question, never the answer."""
+        """Build the request for an example. It contains the images, the question and its choices, never the answer.
+
+        Raises:
+            ContentError: if the images or choices cannot be shown.
+        """
+        content = content_of(example.question, example.choices, len(example.images), self._template)
         images = [{"type": "image_url", "image_url": {"url": _data_url(image)}} for image in example.images]
-        text = {"type": "text", "text": self._prompt.render(example.question)}
+        parts = [
+            images[part.index] if isinstance(part, ImagePart) else {"type": "text", "text": part}
+            for part in self._prompt.around(content)
+        ]
         return {
             "model": self._config.model,
             "messages": [
                 {"role": "system", "content": self._system},
-                {"role": "user", "content": [*images, text]},
+                {"role": "user", "content": parts},
             ],
             "max_tokens": self._config.max_tokens,
             "temperature": 0.0,

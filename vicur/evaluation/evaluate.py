@@ -67,6 +67,7 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     metrics = EvaluationMetrics(
         model=_facts(inputs["model"], model, cue_recovery=config.cue_recovery),
         decoding=config.decoding.sampling.model_dump(mode="json"),
+        prompts=config.prompts,
         splits={split: measure([p for p in predictions if p.split == split]) for split in questions},
     )
     write_predictions(predictions, output)

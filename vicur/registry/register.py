@@ -120,6 +120,7 @@ def _version_of(client: MlflowClient, name: str, candidate: Candidate, run_id: s
             candidate.student,
             work / "package",
             decoding=candidate.evaluation.metrics.decoding,
+            prompts=candidate.evaluation.metrics.prompts,
             example=example,
             facts=facts,
             model_id=model_id,

@@ -12,6 +12,7 @@ from vicur.cues.hints import hint_for, with_hint
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat, Pixels, Prompt
+from vicur.prompts import answer_text
 from vicur.seeds import numpy_generator
 from vicur.wording import listed
 
@@ -76,8 +77,12 @@ def _training_example(
     if config.trained.type == "recovery" and not example.images:
         return "has no image, without which the cue recovery module gets no gradient"
     pixels = images.of(example)
-    student = chat.prompt(example.question, pixels)
-    teacher = student if hint is None else chat.prompt(with_hint(example.question, hint), pixels)
+    try:
+        content = chat.content(example)
+    except VicurError as error:
+        return f"has a question that cannot be shown: {error.problem.rstrip('.')}"
+    student = chat.prompt(content, pixels)
+    teacher = student if hint is None else chat.prompt(with_hint(content, hint), pixels)
     if len(teacher.ids) > config.max_prompt_tokens:
         return f"has a prompt of {len(teacher.ids)} tokens, above max_prompt_tokens = {config.max_prompt_tokens}"
     return TrainingExample(example, student, teacher, reference)
@@ -90,7 +95,7 @@ def reference_response(example: Example) -> str | None:
         return reference.strip()
     if example.rationale is None or not example.rationale.strip():
         return None
-    return f"{example.rationale.strip()}\nAnswer: {example.answer}"
+    return f"{example.rationale.strip()}\nAnswer: {answer_text(example.answer, example.choices)}"
 
 
 class PixelStore:
