@@ -119,3 +119,29 @@ def test_an_arm_cannot_have_prompts_of_its_own() -> None:
 
 def test_the_default_template_has_lettered_lines_below_the_question() -> None:
     assert CHOICES_TEMPLATE == "{question}\n{letter}. {choice}"
+
+
+def test_an_evaluation_answers_in_as_many_tokens_as_rollouts_unless_it_says_otherwise() -> None:
+    def tokens(*overrides: str) -> int:
+        return _configured("training.rollout.max_new_tokens=1024", *overrides).evaluation.sampling.max_new_tokens
+
+    assert RunConfig().evaluation.sampling.max_new_tokens == 40
+    assert tokens() == 1024
+    assert tokens("evaluation.decoding.max_new_tokens=64", "evaluation.decoding.type=greedy") == 64
+    assert tokens("evaluation.decoding={type: sampled, sampling: {temperature: 0.5}}") == 1024
+    assert tokens("evaluation.decoding={type: sampled, sampling: {max_new_tokens: 64}}") == 64
+    assert tokens("evaluation.decoding=paper") == 4096
+
+
+def test_a_stored_evaluation_follows_the_rollouts_of_a_later_setting() -> None:
+    stored = _configured("training.rollout.max_new_tokens=1024").model_dump(mode="json")
+    stored["training"]["rollout"]["max_new_tokens"] = 64
+    assert RunConfig.model_validate(stored).evaluation.sampling.max_new_tokens == 64
+
+
+def test_cells_of_an_ablation_evaluate_within_the_rollouts() -> None:
+    arm = {"name": "a", "about": "an arm", "method": "vicur"}
+    config = AblationConfig.model_validate({"arms": [arm], "training": {"rollout": {"max_new_tokens": 1024}}})
+    assert {cell.evaluation.sampling.max_new_tokens for cell in config.cells()} == {1024}
+    with pytest.raises(VicurError, match=r"evaluation\.decoding\.max_new_tokens"):
+        _configured("evaluation.rollout_tokens=5")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vicur.config.prompts import PromptConfig
 
@@ -21,3 +23,10 @@ def prompts_of(folder: Path) -> PromptConfig:
     # Bases have no record, and students with default prompts have no entry.
     except (OSError, ValueError, KeyError, TypeError):
         return PromptConfig()
+
+
+def with_system_message(messages: Sequence[Mapping[str, Any]], system: str | None) -> list[Mapping[str, Any]]:
+    """Return chat messages that begin with a system message: their own, or else ``system``."""
+    if system is None or (messages and messages[0].get("role") == "system"):
+        return [*messages]
+    return [{"role": "system", "content": system}, *messages]

@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig, SampledDecoding
+from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig, EvaluationSampling, SampledDecoding
 from vicur.config.registry import RegistryConfig
-from vicur.config.sampling import Sampling
 from vicur.data import read_examples
 from vicur.errors import VicurError
 from vicur.evaluation.comparison import Evaluation
@@ -117,7 +116,7 @@ def _evaluate_champion(
     settings = EvaluationConfig(
         prompts=prompts,
         splits=(REPORT_SPLIT,),
-        decoding=SampledDecoding(sampling=Sampling.model_validate(candidate.evaluation.metrics.decoding)),
+        decoding=SampledDecoding(sampling=EvaluationSampling.model_validate(candidate.evaluation.metrics.decoding)),
         # The candidate may have answered only the first questions of the split.
         max_examples=len(candidate.evaluation.predictions[REPORT_SPLIT]),
         attention_samples=0,
