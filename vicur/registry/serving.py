@@ -109,7 +109,7 @@ class StudentModel(PythonModel):
 
         where = f"row {number}, image"
         try:
-            return self._chat.pixels(normalised(image_bytes(image), _MAX_PIXELS).data)
+            return self._chat.pixels(normalised(image_bytes(image), _MAX_PIXELS).data, "evaluation")
         except UnusableImageError as error:
             raise VicurError(f"{error.reason}.", where=where, remedy=error.remedy) from error
         except VicurError as error:
