@@ -11,7 +11,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 """All splits: the tiny base model is trained on ``base``, students on ``distill``; settings are chosen on ``validation``; gate and report
 use ``test``, and ``ood`` has the same questions about harder images."""
 
-FormatName = Literal["auto", "examples"]
+FormatName = Literal["auto", "examples", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "huggingface"]
 """Layouts of files. Each but ``auto`` has a class in :mod:`vicur.data.formats`."""
 
 FieldName = Literal[

@@ -1,6 +1,12 @@
 """Formats: how the files of a source become records. One class for each layout, registered by its name (``data.format``)."""
 
-from vicur.data.formats import examples  # noqa: F401 (registers)
+from vicur.data.formats import (  # noqa: F401 (each registers its classes)
+    csv_files,
+    examples,
+    huggingface,
+    json_files,
+    table_files,
+)
 from vicur.data.formats.base import Format, Recognised, Record, Unit
 from vicur.data.formats.recognition import chosen_format
 from vicur.data.formats.registry import FORMATS, register, require_all_registered
