@@ -22,6 +22,7 @@ from tests.vllm.cases import Case, make_student
 from tests.vllm.registered import register
 from tests.vllm.serving import Served, serving
 from vicur.config.cues import EndpointCues
+from vicur.config.prompts import PromptConfig
 from vicur.config.sampling import Sampling
 from vicur.cues.cue_cache import CueCache
 from vicur.cues.cue_prompt import CUE_PROMPTS
@@ -140,7 +141,7 @@ def test_answers_match_transformers_token_for_token(client: openai.OpenAI, stude
     with ThreadPoolExecutor(len(cases)) as pool:
         answers = list(pool.map(lambda case: ask(client, case[0], *case[1], system=case[2]), cases))
     for place, ((question, images, system), (choice, prompt_ids)) in enumerate(zip(cases, answers, strict=True)):
-        response, ids = expected(student, Chat.load(student.folder, system=system), question, images)
+        response, ids = expected(student, Chat.load(student.folder, PromptConfig(system=system)), question, images)
         assert (place, prompt_ids) == (place, ids)
         assert (place, choice.token_ids) == (place, list(response.ids))
         assert choice.message.content.strip() == response.text
@@ -158,7 +159,7 @@ def test_a_cue_provider_gets_correct_cues_for_questions_with_special_tokens(
     config = EndpointCues(url=f"{served.url}/v1", model=NAME, max_tokens=16, retries=0)
     provider = EndpointProvider(config, 0, CueCache.at(tmp_path, None))
     words = CUE_PROMPTS["v1"]
-    chat = Chat.load(student.folder, system=words.system)
+    chat = Chat.load(student.folder, PromptConfig(system=words.system))
     answered = [expected(student, chat, words.render(e.question), e.images)[0] for e in examples]
     for cue, response in zip(provider.cues(examples), answered, strict=True):
         # A truncated cue counts as a failure.

@@ -10,9 +10,17 @@ from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
 from vicur.config.formats import SPLITS, Columns, FieldName, FormatName, Split, Splits
+from vicur.config.prompts import (
+    CHOICES_TEMPLATE,
+    PixelBudgets,
+    PromptConfig,
+    checked_system_prompt,
+    checked_template,
+)
 from vicur.config.section import Section
 
 __all__ = [
+    "PROMPT_SETTINGS",
     "SPLITS",
     "DataConfig",
     "DigitScenesConfig",
@@ -30,10 +38,58 @@ __all__ = [
 _IMAGES_PER_CLASS = 174
 
 
+PROMPT_SETTINGS = ("pixels", "system_prompt", "choices_template")
+"""Settings of the section ``data`` that shape prompts and not the dataset."""
+
+
 class SourceConfig(Section):
     """A source of the dataset. Each has a class in :mod:`vicur.data.sources` that reads it."""
 
     type: str
+    # These three do not change the prepared dataset, so they are no part of its identity and are left out of its manifest.
+    pixels: PixelBudgets = Field(default=PixelBudgets(), exclude_if=lambda pixels: bool(pixels == PixelBudgets()))
+    """Size of images in prompts, in pixels: ``{min: 3584, max: 401408}`` for all prompts, or ``{evaluation: {max: 401408}}`` for those of
+    one use (``student``, ``teacher``, ``evaluation``). Default: that of the checkpoint."""
+    system_prompt: str | None = Field(default=None, exclude_if=lambda text: text is None)
+    """System message of all prompts, such as ``You are a helpful assistant.`` Default: none."""
+    choices_template: str = Field(
+        default=CHOICES_TEMPLATE, exclude_if=lambda template: bool(template == CHOICES_TEMPLATE)
+    )
+    """Question and choices in all prompts, unless the question already lists the choices. The line with ``{letter}`` and ``{choice}`` is
+    repeated for each choice."""
+
+    @field_validator("pixels", mode="before")
+    @classmethod
+    def _null_is_default(cls, pixels: Any) -> Any:
+        return {} if pixels is None else pixels
+
+    @field_validator("system_prompt")
+    @classmethod
+    def _system_prompt(cls, text: str | None) -> str | None:
+        return checked_system_prompt(text)
+
+    @field_validator("choices_template")
+    @classmethod
+    def _template(cls, template: str) -> str:
+        return checked_template(template)
+
+    @property
+    def prompts(self) -> PromptConfig:
+        """The settings of prompts."""
+        return PromptConfig(system=self.system_prompt, choices_template=self.choices_template, pixels=self.pixels)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that the prepared dataset depends on."""
+        return self.source().model_dump(mode="json")
+
+    def source(self) -> Self:
+        """Return the section without the settings of prompts."""
+        defaults = {name: type(self).model_fields[name].default for name in PROMPT_SETTINGS}
+        return self.model_copy(update=defaults)
+
+    def with_prompts_of(self, other: SourceConfig) -> Self:
+        """Return this source with the settings of prompts of another one."""
+        return self.model_copy(update={name: getattr(other, name) for name in PROMPT_SETTINGS})
 
 
 class Distortion(Section):
@@ -171,7 +227,7 @@ class PinnedConfig(ImportConfig):
 
     def identity(self) -> dict[str, Any]:
         # The hash identifies the data wherever they are stored.
-        return self.model_dump(mode="json", exclude={"remote"})
+        return {name: value for name, value in super().identity().items() if name != "remote"}
 
 
 class RemoteConfig(ImportConfig):
@@ -190,7 +246,7 @@ class RemoteConfig(ImportConfig):
 
     def identity(self) -> dict[str, Any]:
         # The data are identified by the hash, or by S3's listing, which is an input of the stage.
-        return self.model_dump(mode="json", exclude={"uri"})
+        return {name: value for name, value in super().identity().items() if name != "uri"}
 
 
 DataConfig = Annotated[DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig, Field(discriminator="type")]

@@ -58,7 +58,7 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
         VicurError: if the provider cannot work with the dataset, or if the cues exceed a limit.
     """
     dataset = inputs["dataset"]
-    provider = provider_for(config.provider, context)
+    provider = provider_for(config.provider, context, config.prompts)
     context.tracker.params(config.model_dump(mode="json"))
     splits = _splits(dataset)
     provider.fit(

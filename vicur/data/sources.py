@@ -138,7 +138,7 @@ class DigitScenesSource(Source[DigitScenesConfig]):
         for number, example in enumerate(generate(config, context.seed), start=1):
             writer.add(example)
             context.events.progress(number, total, example.split)
-        return writer.finish(config.model_dump(mode="json"), context.seed, skipped=0), []
+        return writer.finish(config.identity(), context.seed, skipped=0), []
 
 
 @register

@@ -60,7 +60,7 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     if config.threads:
         torch.set_num_threads(config.threads)
     questions = _questions(config, inputs)
-    chat = Chat.load(inputs["model"])
+    chat = Chat.load(inputs["model"], config.prompts)
     model = load_model(inputs["model"], device=resolve_device(config.device, "evaluation.device"))
     with nullcontext() if config.cue_recovery else cue_recovery_off(model):
         predictions = _predict(model, chat, questions, config, context)

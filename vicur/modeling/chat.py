@@ -27,6 +27,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from vicur.config.prompts import PromptConfig
 from vicur.errors import VicurError
 from vicur.modeling.mrope import mrope_positions
 from vicur.modeling.patches import PatchCache
@@ -107,12 +108,14 @@ class Batch:
 
 
 class Chat:
-    """Builds prompts for one checkpoint and decodes its responses. ``system`` is the text of the system message, if there is to be one."""
+    """Builds prompts for one checkpoint, as ``prompts`` say, and decodes its responses."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, image_processor: Any, *, system: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, image_processor: Any, prompts: PromptConfig | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
-        self.system = system
+        self.prompts = prompts or PromptConfig()
         self._patches = PatchCache()
         self._templates: dict[int, tuple[tuple[int, ...] | int, ...]] = {}
         self.end_id = self._id("<|im_end|>")
@@ -122,7 +125,7 @@ class Chat:
         self.pad_id = self.end_id if pad is None else int(pad)
 
     @classmethod
-    def load(cls, folder: Path, *, system: str | None = None) -> Chat:
+    def load(cls, folder: Path, prompts: PromptConfig | None = None) -> Chat:
         """Load tokenizer and image processor of a checkpoint. Neither downloads anything nor runs remote code.
 
         Raises:
@@ -137,7 +140,7 @@ class Chat:
                 where=str(folder),
                 remedy="Use a folder that was written by save_pretrained, with tokenizer.json and preprocessor_config.json.",
             ) from error
-        return cls(tokenizer, processor, system=system)
+        return cls(tokenizer, processor, prompts)
 
     def save(self, folder: Path) -> None:
         """Save tokenizer and image processor next to a checkpoint."""
@@ -206,7 +209,7 @@ class Chat:
 
     def prompt(self, question: str, pixels: Sequence[Pixels]) -> Prompt:
         """Tokenize one user turn: the images, then the question (with its hint, for the teacher)."""
-        texts = (question, self.system or "")
+        texts = (question, self.prompts.system or "")
         ids: list[int] = []
         types: list[int] = []
         images = iter(pixels)
@@ -228,7 +231,7 @@ class Chat:
         if images not in self._templates:
             user = [{"type": "image"} for _ in range(images)] + [{"type": "text", "text": slot(0)}]
             messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
-            if self.system is not None:
+            if self.prompts.system is not None:
                 messages.insert(0, {"role": "system", "content": [{"type": "text", "text": slot(1)}]})
             rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             self._templates[images] = tuple(

@@ -93,7 +93,7 @@ def _prepare(config: TrainConfig, inputs: Mapping[str, Path]) -> tuple[str, Mach
     processes = local_process_count(config.distribution, device)
     require_equal_shares(config, processes * machines.count)
     require_engine(config, processes * machines.count)
-    require_fit(config, inputs, Chat.load(inputs["base"]))
+    require_fit(config, inputs, Chat.load(inputs["base"], config.prompts))
     return device, machines, processes
 
 
@@ -143,7 +143,7 @@ def _train_rank(
     if config.threads:
         torch.set_num_threads(config.threads)
     require_same_work(config, inputs, context.seed, world)
-    chat = Chat.load(inputs["base"])
+    chat = Chat.load(inputs["base"], config.prompts)
     pool, cues = read_examples(inputs["dataset"], "distill"), read_cues(inputs["cues"])
     if config.cue_of == "another":
         cues = swapped_cues(pool, cues, context.seed)
