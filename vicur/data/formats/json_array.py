@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vicur.data.formats.lines import opened_text
+from vicur.data.formats.row_files import NoRowsError
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.errors import VicurError
 from vicur.wording import listed
@@ -42,8 +43,8 @@ def mapped(folder: SourceFolder, name: str) -> Iterator[bytes | mmap.mmap]:
         if not stream.read(1):
             yield b""
             return
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield data
+        # Not closed here: a search that is not finished still uses it. It is closed when the last user is gone.
+        yield mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def start_of(data: bytes | mmap.mmap) -> int:
@@ -89,11 +90,11 @@ def _rows_in_object(data: bytes | mmap.mmap, top: int, where: str) -> int:
     if len(lists) == 1:
         return next(iter(lists.values()))
     if lists:
-        raise VicurError(
+        raise NoRowsError(
             f"has several lists of rows: {listed(lists)}.", where=where, remedy="Write one of them to a file of its own."
         )
     if not objects:
-        raise VicurError("contains no list of rows.", where=where, remedy="Write an array of objects, or one object a line.")
+        raise NoRowsError("contains no list of rows.", where=where, remedy="Write an array of objects, or one object a line.")
     return _skip_blank(data, top + 1)
 
 

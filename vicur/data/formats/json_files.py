@@ -48,6 +48,7 @@ class JsonFormat(RowFiles):
     name = "json"
     description = "JSON files with an array of objects, an object with one list, or an object of objects"
     columns = _COLUMNS
+    refines = ("jsonl",)
     endings = (".json", ".jsonl", ".ndjson")
 
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:
@@ -62,7 +63,8 @@ class JsonFormat(RowFiles):
             return _peek_lines(folder, name)
         where = str(folder.path / name)
         with mapped(folder, name) as data:
-            return first_object(columns_of(bytes(data[e.start : e.end]), e.key) for e in elements(data, where))
+            rows = (columns_of(bytes(data[each.start : each.end]), each.key) for each in elements(data, where))
+            return first_object(rows, where)
 
     def file_units(self, folder: SourceFolder, name: str, split: str | None) -> list[Unit]:
         if form_of(folder, name) == "lines":
@@ -118,5 +120,6 @@ def form_of(folder: SourceFolder, name: str) -> Literal["lines", "document"]:
 
 def _peek_lines(folder: SourceFolder, name: str) -> Mapping[str, Any]:
     with opened_text(folder, name) as stream:
-        return first_object(object_or_fault(line) for line in iter(lambda: stream.readline(UNIT_BYTES), b"") if line.strip())
+        rows = (object_or_fault(line) for line in iter(lambda: stream.readline(UNIT_BYTES), b"") if line.strip())
+        return first_object(rows, str(folder.path / name))
 

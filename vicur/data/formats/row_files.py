@@ -15,6 +15,7 @@ from vicur.errors import VicurError
 from vicur.wording import listed
 
 _SHOWN = 8  # columns in a message
+_TRIED = 20  # rows, of which the first may be invalid
 
 
 class RowFiles(Format):
@@ -24,9 +25,10 @@ class RowFiles(Format):
 
     @abstractmethod
     def peek(self, folder: SourceFolder, name: str) -> Mapping[str, Any] | None:
-        """Return the first row of a file, ``{}`` if it has none, or ``None`` if the file has another form.
+        """Return the first row of a file, ``{}`` if it has none, or ``None`` if the file has the form of another format.
 
         Raises:
+            NoRowsError: if it is a file of this form, but no table of rows.
             VicurError: if the file cannot be read.
         """
 
@@ -35,25 +37,20 @@ class RowFiles(Format):
         """Divide a file into units."""
 
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:
-        files, left_out, empty = [], {}, []
+        files, left_out = [], {}
         for name in folder.ending(*self.endings, patterns=config.files):
             try:
                 row = self.peek(folder, name)
-            except VicurError as error:
+            except NoRowsError as error:
                 left_out[name] = error.problem
                 continue
             if row is None:
                 continue
-            if not row:
-                empty.append(name)
-            elif config.files or self._has_rows_of_examples(row, config):
+            if not row or config.files or self._has_rows_of_examples(row, config):
                 files.append(name)
             else:
                 left_out[name] = f"has no column for the question or the answer, but {listed(row, _SHOWN)}."
-        if not files and not config.files:
-            # An unreadable or foreign file is only worth a message if nothing else is there.
-            return None
-        return Recognised(sorted([*files, *empty]), left_out)
+        return Recognised(files, left_out) if files or left_out else None
 
     def units(self, folder: SourceFolder, config: ImportConfig) -> list[Unit]:
         found = self.recognise(folder, config)
@@ -80,9 +77,20 @@ class RowFiles(Format):
         )
 
 
-def first_object(rows: Iterator[Any]) -> Mapping[str, Any]:
-    """Return the first value that is an object, of at most a few, or an empty object."""
-    for _, value in zip(range(20), rows, strict=False):
+class NoRowsError(VicurError):
+    """Raised for a file that is intact, but no table of rows."""
+
+
+def first_object(rows: Iterator[Any], where: str) -> Mapping[str, Any]:
+    """Return the first value that is an object, of at most a few, or an empty object if there are no values.
+
+    Raises:
+        NoRowsError: if none of them is an object.
+    """
+    value: Any = {}
+    for _, value in zip(range(_TRIED), rows, strict=False):
         if isinstance(value, Mapping):
             return value
-    return {}
+    if value == {}:
+        return {}
+    raise NoRowsError("has no rows that are objects.", where=where, remedy="Write one JSON object for each row.")
