@@ -91,7 +91,7 @@ def test_special_tokens_in_the_system_message_stay_text(chat):
 
 
 def test_undecodable_and_too_narrow_images_are_rejected(chat):
-    with pytest.raises(VicurError, match="cannot be decoded"):
+    with pytest.raises(VicurError, match="it is not an image"):
         chat.pixels(b"not an image")
     with pytest.raises(VicurError, match="402 x 2 pixels cannot be processed"):
         chat.pixels(png(402, 2))

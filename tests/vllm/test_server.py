@@ -27,6 +27,7 @@ from vicur.config.sampling import Sampling
 from vicur.cues.cue_cache import CueCache
 from vicur.cues.cue_prompt import CUE_PROMPTS
 from vicur.cues.endpoint import EndpointProvider
+from vicur.data.images import normalised
 from vicur.data.schema import Example
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import Response, generate
@@ -96,7 +97,9 @@ def ask(client: openai.OpenAI, question: str, *images: bytes, system: str | None
 
 
 def expected(student: Case, chat: Chat, question: str, images: Sequence[bytes]) -> tuple[Response, list[int]]:
-    prompt = chat.prompt(question, [chat.pixels(image) for image in images])
+    # The server prepares images of any format as `vicur data prepare` does.
+    stored = [normalised(image, 10_000).data for image in images]
+    prompt = chat.prompt(question, [chat.pixels(image) for image in stored])
     (response,) = generate(student.student, chat, [prompt], Sampling(temperature=0, max_new_tokens=16), seed=0)
     return response, list(prompt.ids)
 
@@ -137,6 +140,7 @@ def test_answers_match_transformers_token_for_token(client: openai.OpenAI, stude
         (QUESTION, [picture(8, mode="RGBA")], None),
         (QUESTION, [picture(9, mode="L")], None),
         (QUESTION, [picture(10, kind="JPEG", exif=rotated)], None),
+        (QUESTION, [picture(11, kind="GIF")], None),
     ]
     with ThreadPoolExecutor(len(cases)) as pool:
         answers = list(pool.map(lambda case: ask(client, case[0], *case[1], system=case[2]), cases))

@@ -11,6 +11,7 @@ from vicur.config.cues import API_KEY_VARIABLE, EndpointCues
 from vicur.config.prompts import PromptConfig
 from vicur.cues.cue_prompt import CUE_PROMPTS, NOTHING
 from vicur.cues.providers import NoCue
+from vicur.data.images import media_type
 from vicur.errors import VicurError
 from vicur.redaction import redacted, sendable
 
@@ -176,5 +177,4 @@ def _cue(content: str | None, finish_reason: str) -> str | NoCue:
 
 
 def _data_url(image: bytes) -> str:
-    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+    return f"data:{media_type(image)};base64,{base64.b64encode(image).decode()}"

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from vicur.data.formats.source_folder import SourceFolder
-from vicur.data.images import UnusableImageError, check_image
+from vicur.data.images import MAX_BYTES, NormalisedImage, UnusableImageError, normalised
 from vicur.data.paths import locate, open_regular, why
 from vicur.data.schema import UnusableRowError
 from vicur.errors import VicurError
 from vicur.wording import listed
 
-LARGEST_FILE = 256 << 20  # bytes of an encoded image
+LARGEST_FILE = MAX_BYTES
 _LONGEST_PATH = 1024
 _SHORTEST_BASE64 = 64
 _SHOWN = 80
@@ -24,8 +24,8 @@ _DATA_URL = re.compile(r"data:(?P<kind>[\w.+/-]*)(?:;[\w=.+-]+)*;base64,", re.IG
 _ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
-def images_of(value: Any, folder: SourceFolder, file: str, max_pixels: int) -> tuple[bytes, ...]:
-    """Return the images of a row of ``file`` as bytes.
+def images_of(value: Any, folder: SourceFolder, file: str, max_pixels: int) -> tuple[NormalisedImage, ...]:
+    """Return the images of a row of ``file`` in the form of stored images.
 
     Raises:
         UnusableRowError: naming the image that cannot be used.
@@ -37,13 +37,12 @@ def images_of(value: Any, folder: SourceFolder, file: str, max_pixels: int) -> t
     )
 
 
-def _image(item: Any, field: str, folder: SourceFolder, file: str, max_pixels: int) -> bytes:
+def _image(item: Any, field: str, folder: SourceFolder, file: str, max_pixels: int) -> NormalisedImage:
     data, name = _encoded(item, field, folder, file)
     try:
-        check_image(data, max_pixels)
+        return normalised(data, max_pixels)
     except UnusableImageError as fault:
         raise UnusableRowError(field, f"{name} {fault.reason}", fault.remedy) from fault
-    return data
 
 
 def _encoded(item: Any, field: str, folder: SourceFolder, file: str) -> tuple[bytes, str]:

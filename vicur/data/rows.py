@@ -39,6 +39,7 @@ class Row(NamedTuple):
     row: int
     example: Example
     split: str | None
+    notes: tuple[str, ...] = ()  # what was changed in its images
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,15 @@ def _row(record: Record, columns: Mapping[str, Any], folder: SourceFolder, layou
     label = text_of(values["split"], "split") if values.get("split") not in _NO_VALUE else record.split
     if label is not None and layout.splits.get(label, label) is None:
         return None
-    example = _example(values, rest, record, folder, layout)
+    images = images_of(values["images"], folder, record.file, layout.max_pixels) if "images" in values else ()
+    values["images"] = tuple(image.data for image in images)
+    example = _example(values, rest, record, layout)
     split = named_split(label, layout.splits, example.group, layout.seed)
     if split == LEFT_OUT:
         return None
     if split is not None:
         example = example.model_copy(update={"split": split})
-    return Row(record.file, record.row, example, split)
+    return Row(record.file, record.row, example, split, tuple(note for image in images for note in image.notes))
 
 
 def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -134,16 +137,13 @@ def _fits(pattern: str, names: tuple[str, ...]) -> bool:
     return pattern != "[A-Z]" or (len(names) > 1 and "".join(names) == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(names)])
 
 
-def _example(
-    values: dict[str, Any], rest: dict[str, Any], record: Record, folder: SourceFolder, layout: Layout
-) -> Example:
+def _example(values: dict[str, Any], rest: dict[str, Any], record: Record, layout: Layout) -> Example:
     if layout.is_strict and rest:
         name = next(iter(rest))
         raise UnusableRowError(name, "is not a known field", "Remove the field, or move it into metadata.")
     fields = dict(values)
     fields["split"] = _PROVISIONAL
     fields["id"] = text_of(fields["id"], "id") if "id" in fields else f"{record.file}:{record.row}"
-    fields["images"] = images_of(values["images"], folder, record.file, layout.max_pixels) if "images" in fields else ()
     fields["choices"] = choices_of(values["choices"]) if "choices" in fields else ()
     if "answer" in fields:
         fields["answer"] = answer_of(values["answer"], fields["choices"])

@@ -1,11 +1,23 @@
 """Formats: how the files of a source become records. One class for each layout, registered by its name (``data.format``)."""
 
-from vicur.data.formats import (  # noqa: F401 (each registers its classes)
+from vicur.data.formats import (  # noqa: F401 (register)
+    benchmarks,
+    conversations,
     csv_files,
+    easy_vqa,
     examples,
+    geometry3k,
     huggingface,
+    imagefolder,
     json_files,
+    messages,
+    problems,
+    reinforcement,
+    scenes,
+    science,
     table_files,
+    vqa,
+    webdataset,
 )
 from vicur.data.formats.base import Format, Recognised, Record, Unit
 from vicur.data.formats.recognition import chosen_format
