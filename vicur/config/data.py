@@ -186,6 +186,8 @@ class ImportConfig(SourceConfig):
     """Layout of the files. ``auto`` recognises it, and is refused if several layouts are possible (``vicur data inspect`` explains)."""
     files: tuple[str, ...] = ()
     """Data files to read, relative to the folder, with wildcards (``data/*.jsonl``). If empty, all files of the format are read."""
+    subset: str = ""
+    """Configuration of a Hugging Face dataset, if it has several."""
     fields: dict[FieldName, Columns] = Field(default_factory=dict)
     """Columns of our fields, for columns that are not recognised by their names: ``{question: query, answer: [gt, label]}``. A name may be
     a path into nested columns (``extra_info.answer``), a pattern for several columns (``image_*``), or a list of alternatives."""

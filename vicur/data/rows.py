@@ -17,7 +17,7 @@ from vicur.answers import can_be_met
 from vicur.config.data import ImportConfig
 from vicur.config.formats import FieldName, SplitTarget
 from vicur.data.formats.base import Format, Record
-from vicur.data.formats.columns import MISSING, lookup
+from vicur.data.formats.columns import MISSING, folded, folded_names, lookup
 from vicur.data.formats.json_values import parsed_object
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.row_images import images_of
@@ -105,7 +105,7 @@ def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any
     Raises:
         UnusableRowError: if a column that ``data.fields`` names is missing and the field is needed.
     """
-    folded = {_folded(name): name for name in columns}
+    names_by_folded = folded_names(columns)
     values: dict[str, Any] = {}
     used: set[str] = set()
     # The columns that the user names are not available to guesses for other fields.
@@ -113,7 +113,7 @@ def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any
         for name in layout.columns[field]:
             value, names = lookup(columns, name)
             if value is MISSING and field not in layout.explicit and not layout.is_strict:
-                value, names = lookup(columns, folded.get(_folded(name), name))
+                value, names = lookup(columns, names_by_folded.get(folded(name), name))
             if value is MISSING or (field not in layout.explicit and (used & set(names) or not _fits(name, names))):
                 continue
             if value in _NO_VALUE and not layout.is_strict:
@@ -130,10 +130,6 @@ def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any
                     f"Add it, or correct data.fields.{field}: the row has {', '.join(columns)}.",
                 )
     return values, {name: value for name, value in columns.items() if name not in used}
-
-
-def _folded(name: str) -> str:
-    return name.strip().casefold().replace(" ", "_").replace("-", "_")
 
 
 def _fits(pattern: str, names: tuple[str, ...]) -> bool:

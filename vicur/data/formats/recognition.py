@@ -23,12 +23,16 @@ class Candidate:
 
 
 def candidates(folder: SourceFolder, config: ImportConfig) -> list[Candidate]:
-    """Return the formats that recognise the source, without those that another one refines."""
-    found = [
+    """Return the formats that recognise the source, without those that another one refines.
+
+    A format that only has reasons to read none of the files is the last resort, for its reasons.
+    """
+    every = [
         Candidate(each, recognised)
         for each in FORMATS.values()
         if (recognised := each.recognise(folder, config)) is not None
     ]
+    found = [each for each in every if each.found.files] or every
     general = {name for each in found for name in each.format.refines}
     return [each for each in found if each.format.name not in general]
 
@@ -46,12 +50,14 @@ def chosen_format(folder: SourceFolder, config: ImportConfig) -> Format:
             "is not a folder.", where=str(folder.path), remedy="Set data.path to the folder with the data files."
         )
     found = candidates(folder, config)
-    if len(found) == 1:
-        return found[0].format
+    readable = [each for each in found if each.found.files]
+    if len(readable) == 1:
+        return readable[0].format
     where = folder.address or str(folder.path)
-    if not found:
+    if not readable:
+        reasons = {f"{name} {reason}": None for each in found for name, reason in each.found.left_out.items()}
         raise VicurError(
-            f"has no data files in a format that is recognised ({_contents(folder)}).",
+            f"has no data files in a format that is recognised ({listed(reasons, 3, '; ') or _contents(folder)}).",
             where=where,
             remedy=f"Set data.format to one of {listed(FORMATS, _LISTED)}, or write an examples.jsonl (docs/formats.md).",
         )
