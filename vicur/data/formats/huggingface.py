@@ -68,7 +68,9 @@ def _reader(name: str) -> RowFiles:
         if isinstance(reader, RowFiles) and name.lower().endswith(reader.endings):
             return reader
     raise VicurError(
-        f"{name!r} is not in a format that is read.", where=_CARD, remedy=f"Set data.files to files in {listed(_READERS)}."
+        f"{name!r} is not in a format that is read.",
+        where=_CARD,
+        remedy=f"Set data.files to files in {listed(_READERS)}.",
     )
 
 

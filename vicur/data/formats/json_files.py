@@ -122,4 +122,3 @@ def _peek_lines(folder: SourceFolder, name: str) -> Mapping[str, Any]:
     with opened_text(folder, name) as stream:
         rows = (object_or_fault(line) for line in iter(lambda: stream.readline(UNIT_BYTES), b"") if line.strip())
         return first_object(rows, str(folder.path / name))
-

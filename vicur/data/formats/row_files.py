@@ -62,9 +62,7 @@ class RowFiles(Format):
                 where=str(folder.path),
                 remedy="Correct data.path, data.files or data.format, or name the columns in data.fields (docs/formats.md).",
             )
-        return [
-            unit for name in found.files for unit in self.file_units(folder, name, file_split(name, config.splits))
-        ]
+        return [unit for name in found.files for unit in self.file_units(folder, name, file_split(name, config.splits))]
 
     def _has_rows_of_examples(self, row: Mapping[str, Any], config: ImportConfig) -> bool:
         names = folded_names(row)
