@@ -48,13 +48,25 @@ def test_the_key_of_an_object_of_objects_is_the_id(tmp_path: Path) -> None:
 
 
 def test_rows_without_an_id_get_one_from_file_and_row(tmp_path: Path) -> None:
-    write(tmp_path, {"a/train.jsonl": QUESTIONS[:2], "test.json": QUESTIONS[:2], "val.jsonl": "\n" + json.dumps(QUESTIONS[0])})
-    assert [each.id for each in examples(tmp_path)] == ["a/train.jsonl:1", "a/train.jsonl:2", "test.json:1", "test.json:2", "val.jsonl:2"]
+    write(
+        tmp_path,
+        {"a/train.jsonl": QUESTIONS[:2], "test.json": QUESTIONS[:2], "val.jsonl": "\n" + json.dumps(QUESTIONS[0])},
+    )
+    assert [each.id for each in examples(tmp_path)] == [
+        "a/train.jsonl:1",
+        "a/train.jsonl:2",
+        "test.json:1",
+        "test.json:2",
+        "val.jsonl:2",
+    ]
     assert splits(tmp_path) == ["distill", "distill", "test", "test", "validation"]
 
 
 def test_other_json_files_are_left_out(tmp_path: Path) -> None:
-    write(tmp_path, {"train.jsonl": QUESTIONS, "classes.json": ["cat", "dog"], "info.json": {"a": 1}, "boxes.json": [{"x": 1}]})
+    write(
+        tmp_path,
+        {"train.jsonl": QUESTIONS, "classes.json": ["cat", "dog"], "info.json": {"a": 1}, "boxes.json": [{"x": 1}]},
+    )
     assert len(examples(tmp_path)) == 5
 
 
@@ -97,13 +109,18 @@ def test_a_document_that_was_cut_off_is_an_error_with_its_line(tmp_path: Path, c
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(alphabet='ab"\\[]{},:\n ü', max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet='a"]\\', max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet='a"]\\', max_size=3), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(st.lists(st.dictionaries(st.text(alphabet='k"[]', max_size=3), VALUES, max_size=3), min_size=1, max_size=6), st.booleans())
+@given(
+    st.lists(st.dictionaries(st.text(alphabet='k"[]', max_size=3), VALUES, max_size=3), min_size=1, max_size=6),
+    st.booleans(),
+)
 def test_every_element_is_found_at_its_place(tmp_path: Path, values: list[dict[str, Any]], indented: bool) -> None:
     folder = write(tmp_path, {"a.json": json.dumps(values, indent=2 if indented else None)})
     format_ = json_files.JsonFormat()
@@ -116,7 +133,11 @@ def test_units_divide_lines_and_documents_without_losing_a_row(tmp_path: Path, m
     for module in (lines, json_files):
         monkeypatch.setattr(module, "UNIT_ROWS", 3)
     many = [{"question": f"Q{n}?", "answer": n} for n in range(11)]
-    for name, content in {"a.json": many, "b.json": {f"k{n}": row for n, row in enumerate(many)}, "c.jsonl": many}.items():
+    for name, content in {
+        "a.json": many,
+        "b.json": {f"k{n}": row for n, row in enumerate(many)},
+        "c.jsonl": many,
+    }.items():
         folder = write(tmp_path / name[0], {name: content})
         units = reading(folder).units()
         assert [unit.rows for unit in units] == [3, 3, 3, 2]

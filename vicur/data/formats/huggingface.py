@@ -40,6 +40,7 @@ class HuggingFaceFormat(Format):
     name = "huggingface"
     description = "a Hugging Face dataset folder whose README.md lists its data files by split (configs)"
     columns = JsonFormat.columns
+    is_general = True
     refines = ("jsonl", "json", "csv", "tsv", "parquet", "arrow")
 
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:
@@ -68,7 +69,9 @@ def _reader(name: str) -> RowFiles:
         if isinstance(reader, RowFiles) and name.lower().endswith(reader.endings):
             return reader
     raise VicurError(
-        f"{name!r} is not in a format that is read.", where=_CARD, remedy=f"Set data.files to files in {listed(_READERS)}."
+        f"{name!r} is not in a format that is read.",
+        where=_CARD,
+        remedy=f"Set data.files to files in {listed(_READERS)}.",
     )
 
 

@@ -91,10 +91,14 @@ def _rows_in_object(data: bytes | mmap.mmap, top: int, where: str) -> int:
         return next(iter(lists.values()))
     if lists:
         raise NoRowsError(
-            f"has several lists of rows: {listed(lists)}.", where=where, remedy="Write one of them to a file of its own."
+            f"has several lists of rows: {listed(lists)}.",
+            where=where,
+            remedy="Write one of them to a file of its own.",
         )
     if not objects:
-        raise NoRowsError("contains no list of rows.", where=where, remedy="Write an array of objects, or one object a line.")
+        raise NoRowsError(
+            "contains no list of rows.", where=where, remedy="Write an array of objects, or one object a line."
+        )
     return _skip_blank(data, top + 1)
 
 
@@ -145,4 +149,6 @@ def _skip_blank(data: bytes | mmap.mmap, place: int, *, backwards: bool = False)
 
 def _invalid(problem: str, data: bytes | mmap.mmap, place: int, where: str) -> VicurError:
     line = bytes(data[:place]).count(b"\n") + 1
-    return VicurError(f"{problem} (line {line}).", where=where, remedy="Write valid JSON: an array of objects, or one object a line.")
+    return VicurError(
+        f"{problem} (line {line}).", where=where, remedy="Write valid JSON: an array of objects, or one object a line."
+    )

@@ -21,6 +21,7 @@ _TRIED = 20  # rows, of which the first may be invalid
 class RowFiles(Format):
     """A format of files with rows. Of the files with its endings, those with a column for the question or the answer are read."""
 
+    is_general = True
     endings: ClassVar[tuple[str, ...]]
 
     @abstractmethod
@@ -62,19 +63,20 @@ class RowFiles(Format):
                 where=str(folder.path),
                 remedy="Correct data.path, data.files or data.format, or name the columns in data.fields (docs/formats.md).",
             )
-        return [
-            unit for name in found.files for unit in self.file_units(folder, name, file_split(name, config.splits))
-        ]
+        return [unit for name in found.files for unit in self.file_units(folder, name, file_split(name, config.splits))]
 
     def _has_rows_of_examples(self, row: Mapping[str, Any], config: ImportConfig) -> bool:
         names = folded_names(row)
         columns = {**self.columns, **config.fields}
-        return any(
-            lookup(row, column)[0] is not MISSING or folded(column) in names
+        values = (
+            lookup(row, name)[0]
             for field, alternatives in columns.items()
             if field in ("question", "answer")
             for column in alternatives
+            for name in (column, names.get(folded(column), column))
         )
+        # A description of columns (dataset_info.json) has their names, too.
+        return any(value is not MISSING and not isinstance(value, Mapping) for value in values)
 
 
 class NoRowsError(VicurError):

@@ -55,9 +55,7 @@ def parquet_records(folder: SourceFolder, unit: Unit) -> Iterator[Record]:
             raise unreadable(error, "parquet", f"{folder.path / unit.file}: after row {number - 1}") from error
 
 
-def batch_records(
-    batch: pa.RecordBatch, number: int, unit: Unit, labels: Mapping[str, list[str]]
-) -> Iterator[Record]:
+def batch_records(batch: pa.RecordBatch, number: int, unit: Unit, labels: Mapping[str, list[str]]) -> Iterator[Record]:
     """Yield those rows of a batch, whose first row has a number, that are in a unit. Numbers of classes become their names."""
     begin, end = max(unit.first - number, 0), min(unit.end - number, batch.num_rows)
     if begin >= end:
@@ -76,7 +74,11 @@ def class_labels(schema: pa.Schema) -> dict[str, list[str]]:
         found = {name: each["names"] for name, each in features.items() if each.get("_type") == "ClassLabel"}
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return {}
-    return {name: names for name, names in found.items() if isinstance(names, list) and all(isinstance(n, str) for n in names)}
+    return {
+        name: names
+        for name, names in found.items()
+        if isinstance(names, list) and all(isinstance(n, str) for n in names)
+    }
 
 
 def opened_parquet(folder: SourceFolder, name: str) -> ParquetFile:
