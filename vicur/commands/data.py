@@ -90,6 +90,38 @@ def verify(
 
 @app.command()
 @examples(
+    "vicur data fetch 8989d69a6347b61ebc199a636e165293.dir@s3://team/dvc",
+    "vicur data fetch s3://team/my-questions --output my-questions",
+    "vicur data fetch my-questions.dvc --output my-questions",
+)
+def fetch(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="HASH@REMOTE (DVC's hash of a folder, and a remote on S3 or in a folder), s3://BUCKET/FOLDER, or a .dvc file.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = DEFAULT,
+) -> None:
+    """Fetch a dataset by its hash or address, and verify every byte. Needs neither DVC nor git.
+
+    If it is interrupted, the same command resumes at the byte where it stopped. A folder with other content is never overwritten.
+    """
+    from vicur.commands.console_events import ConsoleEvents
+    from vicur.data.download import download
+
+    with ConsoleEvents("fetch") as events:
+        got = download(reference, output, events)
+    files = f"{got.files:,} file{'' if got.files == 1 else 's'}, {got.size / 1e6:,.1f} MB, hash {got.dataset_hash}"
+    typer.echo(f"{got.folder} {'is there already, with' if got.was_there else 'has'} {files}")
+    if not got.is_prepared:
+        typer.echo(f"It is a source: vicur data prepare --set data=folder --set data.path={got.folder}")
+
+
+@app.command()
+@examples(
     "vicur data pin",
     "vicur data pin datasets/geometry --pin geometry.dvc",
 )

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vicur.config.data import ImportConfig
-from vicur.data.dataset import MANIFEST, read_manifest, verify
+from vicur.data.dataset import MANIFEST, read_manifest
+from vicur.data.fetch import verify_fetched
 from vicur.data.formats import SourceFolder
 from vicur.data.importing import Skipped, import_folder
 from vicur.data.schema import Manifest
@@ -38,7 +39,8 @@ def take_or_import(
     if not (fetched / MANIFEST).is_file():
         return import_folder(config, source, output, context)
     # The files are moved, so that their bytes and the dataset's hash stay the same.
-    require_splits(verify(fetched).examples, config.required_splits, source.address or str(fetched))
+    address = source.address or str(fetched)
+    require_splits(verify_fetched(fetched, address).examples, config.required_splits, address)
     for file in files_below(fetched):
         place = output / file.relative_to(fetched)
         place.parent.mkdir(parents=True, exist_ok=True)

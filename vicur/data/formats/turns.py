@@ -75,6 +75,10 @@ def pairs(turns: Sequence[Turn], images: Sequence[Any], identifier: Any, field: 
         selected = images if is_whole else images[shown : shown + count] if count else images[:shown]
         shown += count
         found = split_response(response.text)
+        if not found.answer:
+            reason = f"the response to question {number} has no answer"
+            yield Pair(Fault(field=field, reason=reason, remedy="Complete the response, or leave the row out."))
+            continue
         metadata = {"system": system, "reference": found.reference}
         columns: dict[str, Any] = {
             "question": question.text.strip(),
