@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
 from vicur.config.formats import SPLITS, Columns, FieldName, FormatName, Split, Splits
@@ -26,6 +27,7 @@ __all__ = [
     "DigitScenesConfig",
     "Distortion",
     "FolderConfig",
+    "HubConfig",
     "ImportConfig",
     "PinnedConfig",
     "Pool",
@@ -267,5 +269,31 @@ class RemoteConfig(ImportConfig):
         return {name: value for name, value in super().identity().items() if name != "uri"}
 
 
-DataConfig = Annotated[DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig, Field(discriminator="type")]
-"""Source of the dataset, chosen by ``type``."""
+class HubConfig(ImportConfig):
+    """A dataset on the Hugging Face Hub: its data files at one commit. A loading script in it is neither fetched nor run."""
+
+    type: Literal["hub"] = "hub"
+    repository: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+    """Name of the dataset, ``owner/name``."""
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+    """Commit, as 40 hex digits: ``vicur data inspect hf://owner/name`` prints the newest. It identifies the data."""
+
+
+def _section_of_reference(values: Any) -> Any:
+    """Read ``data: /mnt/questions`` (or an address) as the section that :func:`dataset_reference` makes of it."""
+    if not isinstance(values, Mapping) or not isinstance(text := values.get("type"), str):
+        return values
+    if not re.match(r"[./~]|[a-z0-9]+://|[0-9a-fA-F]{32}(\.dir)?@|[^@:]*/", text):
+        return values
+    # It imports this module.
+    from vicur.config.dataset_reference import dataset_section
+
+    return {**dataset_section(text), **{name: each for name, each in values.items() if name != "type"}}
+
+
+DataConfig = Annotated[
+    DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig | HubConfig,
+    Field(discriminator="type"),
+    BeforeValidator(_section_of_reference),
+]
+"""Source of the dataset, chosen by ``type``. In its place, the path or address of a dataset may be written."""

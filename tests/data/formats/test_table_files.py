@@ -96,7 +96,7 @@ def test_a_saved_dataset_without_its_cached_files(tmp_path: Path) -> None:
     assert (read[2].answer, read[2].images) == ("dog", (BLUE,))
     assert splits(tmp_path) == ["test", "distill", "distill", "distill"]
     (tmp_path / "train" / "data-00000-of-00001.arrow").unlink()
-    with pytest.raises(VicurError, match="lists 'data-00000-of-00001.arrow', which is missing"):
+    with pytest.raises(VicurError, match=r"lists 'data-00000-of-00001\.arrow', which is missing"):
         rows(tmp_path)
 
 
@@ -154,14 +154,14 @@ def test_a_card_lists_files_and_splits(tmp_path: Path) -> None:
     ]
     assert splits(tmp_path) == ["distill", "distill", "test"]
     assert [each.question for each in examples(tmp_path, subset="extra")] == ["A?"]
-    with pytest.raises(VicurError, match="has no configuration 'extr'. Set data.subset to one of default, extra"):
+    with pytest.raises(VicurError, match=r"has no configuration 'extr'\. Set data\.subset to one of default, extra"):
         rows(tmp_path, subset="extr")
 
 
 def test_several_configurations_without_a_default_must_be_chosen(tmp_path: Path) -> None:
     card = CARD.replace("config_name: default", "config_name: first")
     write(tmp_path, {"README.md": card, "extra.csv": "question,answer\nA?,1\n"})
-    with pytest.raises(VicurError, match="has several configurations. Set data.subset to one of first, extra"):
+    with pytest.raises(VicurError, match=r"has several configurations\. Set data\.subset to one of first, extra"):
         reading(tmp_path)
 
 

@@ -40,6 +40,7 @@ class HuggingFaceFormat(Format):
     name = "huggingface"
     description = "a Hugging Face dataset folder whose README.md lists its data files by split (configs)"
     columns = JsonFormat.columns
+    is_general = True
     refines = ("jsonl", "json", "csv", "tsv", "parquet", "arrow")
 
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:

@@ -53,10 +53,10 @@ class JsonFormat(RowFiles):
 
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:
         found = super().recognise(folder, config)
+        if found is None or not found.files or config.format != "auto":
+            return found
         # Lines alone are the format jsonl.
-        if found is None or (config.format == "auto" and all(form_of(folder, name) == "lines" for name in found.files)):
-            return None
-        return found
+        return None if all(form_of(folder, name) == "lines" for name in found.files) else found
 
     def peek(self, folder: SourceFolder, name: str) -> Mapping[str, Any] | None:
         if form_of(folder, name) == "lines":

@@ -33,8 +33,9 @@ def candidates(folder: SourceFolder, config: ImportConfig) -> list[Candidate]:
         if (recognised := each.recognise(folder, config)) is not None
     ]
     found = [each for each in every if each.found.files] or every
-    general = {name for each in found for name in each.format.refines}
-    return [each for each in found if each.format.name not in general]
+    found = [each for each in found if not each.format.is_general] or found
+    refined = {name for each in found for name in each.format.refines}
+    return [each for each in found if each.format.name not in refined]
 
 
 def chosen_format(folder: SourceFolder, config: ImportConfig) -> Format:

@@ -21,6 +21,7 @@ _TRIED = 20  # rows, of which the first may be invalid
 class RowFiles(Format):
     """A format of files with rows. Of the files with its endings, those with a column for the question or the answer are read."""
 
+    is_general = True
     endings: ClassVar[tuple[str, ...]]
 
     @abstractmethod
@@ -67,12 +68,15 @@ class RowFiles(Format):
     def _has_rows_of_examples(self, row: Mapping[str, Any], config: ImportConfig) -> bool:
         names = folded_names(row)
         columns = {**self.columns, **config.fields}
-        return any(
-            lookup(row, column)[0] is not MISSING or folded(column) in names
+        values = (
+            lookup(row, name)[0]
             for field, alternatives in columns.items()
             if field in ("question", "answer")
             for column in alternatives
+            for name in (column, names.get(folded(column), column))
         )
+        # A description of columns (dataset_info.json) has their names, too.
+        return any(value is not MISSING and not isinstance(value, Mapping) for value in values)
 
 
 class NoRowsError(VicurError):
