@@ -92,7 +92,7 @@ def test_an_unknown_setting_suggests_the_closest(values: dict[str, Any], words: 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"data": "digit_scene"}, "data must be one of 'digit_scenes', 'folder', 'pinned', 'remote', 'hub', not 'digit_scene'. Did you mean"),
+        ({"data": "digit_scene"}, "data must be one of 'digit_scenes', 'folder', 'pinned', 'remote', 'hub', not 'digit_scene'. Did you"),
         ({"data": {"type": "files"}}, "data.type must be one of 'digit_scenes', 'folder', 'pinned', 'remote', 'hub', not 'files'."),
         ({"data": {"path": "x"}}, "data.type is missing. It must be 'folder'."),
         ({"data": {"max_pixels": 3}}, "data.type is missing. It must be one of 'folder', 'pinned', 'remote', 'hub'."),

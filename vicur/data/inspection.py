@@ -249,7 +249,7 @@ def _section(
     place = {
         name: given.pop(name) for name in ("path", "uri", "hash", "remote", "repository", "revision") if name in given
     }
-    section = {"type": config.type, **place, **given, "format": format_.name}
+    section: dict[str, Any] = {"type": config.type, **place, **given, "format": format_.name}
     # Formats of one dataset know its columns. For the others, writing them out lets the user see and change them.
     if format_.is_general:
         given_fields = {name: each[0] if len(each) == 1 else list(each) for name, each in config.fields.items()}
