@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-_PASSED_ON = ("authorization", "range", "if-match")
+_PASSED_ON = ("authorization", "range", "if-match", "host")
 
 
 class CuttingProxy(ThreadingHTTPServer):
@@ -64,7 +64,11 @@ class _Handler(BaseHTTPRequestHandler):
         if (refusal := self._refusal()) is not None:
             self._refuse(*refusal)
             return
-        headers = {name: value for name, value in self.headers.items() if name.lower() in _PASSED_ON}
+        headers = {
+            name: value
+            for name, value in self.headers.items()
+            if name.lower() in _PASSED_ON or name.lower().startswith("x-amz-")
+        }
         path = self.path
         is_listing = "list-type" in path
         if is_listing:

@@ -177,7 +177,11 @@ def test_killed_command_resumes_at_the_byte(bucket: Any, proxy: CuttingProxy, tm
     command = [sys.executable, "-m", "vicur", "data", "fetch", reference, "--output", str(place / "mine")]
     with subprocess.Popen(command) as running:
         until = time.monotonic() + 50
-        while not any(path.stat().st_size >= 2 * MIB for path in place.glob("*/parts/*")):
+        # The small file is complete, and the large one is halted.
+        while not (
+            any(path.stat().st_size >= 2 * MIB for path in place.glob("*/parts/*"))
+            and any(place.glob("*/files/examples.jsonl"))
+        ):
             assert time.monotonic() < until
             assert running.poll() is None
             time.sleep(0.05)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.registry.conftest import Make
 from tests.registry.factory import GOOD
+from vicur.config.prompts import PixelBudget, PixelBudgets, PromptConfig
 from vicur.config.sampling import Sampling
 from vicur.data import read_examples
 from vicur.data.schema import Example
@@ -40,6 +41,7 @@ def model(students: Make, example: Example, tmp_path_factory: pytest.TempPathFac
         students(GOOD)["student"],
         tmp_path_factory.mktemp("packed") / "model",
         decoding=DECODING.model_dump(mode="json"),
+        prompts=PromptConfig(),
         example=example,
         facts={},
         model_id="m-" + "0" * 32,
@@ -150,3 +152,33 @@ def test_the_signature_describes_inputs_outputs_and_parameters(model: mlflow.pyf
         "seed": 0,
         "batch_size": 32,
     }
+
+
+def test_images_are_resized_as_in_the_evaluation(students: Make, example: Example, tmp_path: Path) -> None:
+    prompts = PromptConfig(pixels=PixelBudgets(evaluation=PixelBudget(max=1024)))
+    folder = pack(
+        students(GOOD)["student"],
+        tmp_path / "model",
+        decoding=DECODING.model_dump(mode="json"),
+        prompts=prompts,
+        example=example,
+        facts={},
+        model_id="m-" + "0" * 32,
+        run_id=None,
+    )
+    model = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model()
+    assert model._pixels(example.images[0], 0).tokens == 2
+
+
+def test_photos_and_transparent_drawings_are_read_as_prepare_reads_them(model: mlflow.pyfunc.PyFuncModel) -> None:
+    chat = model.unwrap_python_model()
+    drawing, photo = Image.new("RGBA", (48, 32), (0, 0, 0, 0)), Image.new("RGB", (48, 32), (9, 200, 9))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = []
+    for image, format_, settings in ((drawing, "PNG", {}), (photo, "JPEG", {"exif": exif})):
+        buffer = io.BytesIO()
+        image.save(buffer, format_, **settings)
+        files.append(chat._pixels(buffer.getvalue(), 0))
+    assert files[0].patches().min() == 1  # white
+    assert files[1].grid == (1, 6, 4)

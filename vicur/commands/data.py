@@ -122,6 +122,50 @@ def fetch(
 
 @app.command()
 @examples(
+    "vicur data export data --to verl --output verl --cues runs/latest/extract",
+    "vicur data export data --to hf --output my-dataset",
+    "vicur data export data --to webdataset --output tars --split distill --split test",
+)
+def export(
+    folder: FolderArgument = DEFAULT,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="LAYOUT", help="verl, hf (Hugging Face), webdataset or jsonl.", show_default=False
+        ),
+    ] = ...,  # type: ignore[assignment]
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="New or empty folder for the export.", show_default=False)
+    ] = ...,  # type: ignore[assignment]
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Split to export. Repeatable. Default: all.", show_default=False)
+    ] = None,
+    cues: Annotated[
+        Path | None,
+        typer.Option(
+            "--cues", help="Output of 'vicur cues extract', whose cues replace the dataset's.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Write a prepared dataset in the layout of another library.
+
+    verl's columns feed the published code of on-policy distillation, with cues in extra_info. 'vicur data prepare' reads each of these
+    layouts again, with the same examples. The same dataset gives the same bytes.
+    """
+    from vicur.commands.console_events import ConsoleEvents
+    from vicur.cues.store import CUES_FILE, read_cues
+    from vicur.data.exporting import export as export_dataset
+
+    is_table = cues is not None and cues.name == CUES_FILE
+    found = None if cues is None else read_cues(cues.parent if is_table else cues)
+    with ConsoleEvents("export") as events:
+        done = export_dataset(folder, to, output, events, splits=split or (), cues=found)
+    counts = ", ".join(f"{name} {count:,}" for name, count in done.examples.items())
+    typer.echo(f"{output} has {sum(done.examples.values()):,} examples ({counts}), {done.cues:,} with a cue")
+
+
+@app.command()
+@examples(
     "vicur data pin",
     "vicur data pin datasets/geometry --pin geometry.dvc",
 )

@@ -38,7 +38,7 @@ def pinned_files(folder_hash: str, objects: Objects) -> list[RemoteFile]:
     """
     key = _key(folder_hash)
     where = f"{objects.address}/{key}"
-    for _ in range(2):  # the transfer may be at fault
+    for _ in range(3):  # the transfer may be at fault
         content = objects.read(key, _LARGEST_LISTING)
         if content is None:
             raise _missing(folder_hash, objects)

@@ -28,7 +28,7 @@ def prompts_for(chat: Chat, examples: Sequence[Example]) -> list[Prompt]:
 
 def _pixels(chat: Chat, image: bytes, example: Example) -> Pixels:
     try:
-        return chat.pixels(image)
+        return chat.pixels(image, "evaluation")
     except VicurError as error:
         # The chat does not know which example an image belongs to.
         raise VicurError(error.problem, where=f"example {example.id}, images", remedy=error.remedy) from error

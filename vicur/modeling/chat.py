@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from vicur.config.prompts import PromptConfig
+from vicur.config.prompts import PromptConfig, PromptUse
 from vicur.errors import VicurError
 from vicur.modeling.mrope import mrope_positions
 from vicur.modeling.pixels import PixelReader, Pixels
@@ -125,6 +125,10 @@ class Chat:
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
 
+    def pixel_range(self, use: PromptUse) -> dict[str, int]:
+        """Return the smallest and largest size of an image in prompts of a use, as the setting ``size`` of image processors."""
+        return self._reader.size(self.prompts.pixels.of(use))
+
     def _id(self, token: str) -> int:
         index = self.tokenizer.convert_tokens_to_ids(token)
         if not isinstance(index, int) or index == self.tokenizer.unk_token_id:
@@ -149,13 +153,17 @@ class Chat:
         ids |= set(range(len(self.tokenizer), vocabulary))
         return torch.tensor(sorted(ids - {self.end_id}), dtype=torch.long)
 
-    def pixels(self, image: bytes) -> Pixels:
-        """Return the pixels of a stored image for prompts of this checkpoint. They are decoded once they are needed.
+    def pixels(self, image: bytes, use: PromptUse = "student") -> Pixels:
+        """Return the pixels of a stored image, in the pixel budget of a use. They are decoded once they are needed.
 
         Raises:
             VicurError: if the bytes are not an image in the stored form, or one that the processor rejects.
         """
-        return self._reader.read(image)
+        return self._reader.read(image, self.prompts.pixels.of(use))
+
+    def pixels_of(self, tokens: int) -> int:
+        """Return the number of pixels of a resized image that takes so many visual tokens."""
+        return tokens * int(self.image_processor.patch_size * self.image_processor.merge_size) ** 2
 
     def prompt(self, question: str, pixels: Sequence[Pixels]) -> Prompt:
         """Tokenize one user turn: the images, then the question (with its hint, for the teacher)."""

@@ -20,6 +20,7 @@ from vicur.tracking.mlflow import environment
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
+    from vicur.config.prompts import PromptConfig
     from vicur.data.schema import Example
 
 CHECKPOINT = "checkpoint"
@@ -33,6 +34,7 @@ def pack(
     folder: Path,
     *,
     decoding: Mapping[str, Any],
+    prompts: PromptConfig,
     example: Example,
     facts: Mapping[str, str],
     model_id: str,
@@ -44,6 +46,7 @@ def pack(
         student: the student's folder.
         folder: working folder; existing content is deleted.
         decoding: default sampling settings of the model: those of its evaluation.
+        prompts: settings of prompts of its evaluation.
         example: question for the input example.
         facts: metadata of the model.
         model_id: id of the logged model on the tracking server.
@@ -67,7 +70,7 @@ def pack(
             python_model=str(_SERVING),
             artifacts={CHECKPOINT: str(checkpoint)},
             code_paths=[str(source)],
-            model_config={"decoding": dict(decoding)},
+            model_config={"decoding": dict(decoding), "prompts": prompts.model_dump(mode="json")},
             signature=signature(decoding),
             input_example=pd.DataFrame([{"question": example.question, "image": image}]),
             pip_requirements=requirements(),

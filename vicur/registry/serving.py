@@ -44,13 +44,15 @@ class StudentModel(PythonModel):
         """Load the student, on the GPU if there is one."""
         import torch
 
+        from vicur.config.prompts import PromptConfig
         from vicur.modeling import load_model
         from vicur.modeling.chat import Chat
 
         folder = Path(context.artifacts[CHECKPOINT])
-        self._chat = Chat.load(folder)
+        settings = dict(context.model_config or {})
+        self._chat = Chat.load(folder, PromptConfig.model_validate(settings.get("prompts", {})))
         self._model = load_model(folder, device="cuda" if torch.cuda.is_available() else "cpu")
-        self._decoding: dict[str, Any] = dict((context.model_config or {})["decoding"])
+        self._decoding: dict[str, Any] = dict(settings["decoding"])
 
     def predict(
         self,
@@ -96,7 +98,7 @@ class StudentModel(PythonModel):
 
         where = f"row {number}, image"
         try:
-            return self._chat.pixels(normalised(image_bytes(image), _MAX_PIXELS).data)
+            return self._chat.pixels(normalised(image_bytes(image), _MAX_PIXELS).data, "evaluation")
         except UnusableImageError as error:
             raise VicurError(f"{error.reason}.", where=where, remedy=error.remedy) from error
         except VicurError as error:

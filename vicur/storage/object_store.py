@@ -6,6 +6,7 @@ An interrupted copy resumes at the byte where it stopped, whether only the conne
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -157,9 +158,9 @@ class S3Objects:
         return _within(content, limit, f"{self.address}/{key}")
 
     def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:
-        from botocore.exceptions import HTTPClientError
+        from botocore.exceptions import FlexibleChecksumError, HTTPClientError
 
-        tries, size_before = 0, -1
+        tries, size_before, damaged = 0, -1, 0
         while True:
             size = target.stat().st_size if target.exists() else 0
             # Only tries that received nothing count towards the limit.
@@ -169,6 +170,17 @@ class S3Objects:
                 with s3_errors(f"{self.address}/{key}"):
                     return self._copy_from(size, key, target, on_bytes, version)
             except VicurError as error:
+                if isinstance(error.__cause__, FlexibleChecksumError):
+                    # These bytes do not have the checksum that the store sent with them. The transfer may be at fault, once.
+                    damaged += 1
+                    os.truncate(target, size)
+                    if damaged > 1:
+                        raise VicurError(
+                            "is damaged: its bytes do not have the checksum that the store has for them.",
+                            where=error.where,
+                            remedy="Delete it there, and upload it again from a machine that has the right file.",
+                        ) from error
+                    continue
                 is_lost = isinstance(error.__cause__, HTTPClientError)
                 if not (is_lost or _is_passing(error)) or tries >= _TRIES:
                     raise
@@ -219,13 +231,13 @@ def _patiently(request: Callable[[], T]) -> T:
 
 
 def _is_passing(error: VicurError) -> bool:
-    from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
+    from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError, ResponseStreamingError
 
     # boto3 repeats requests a few times, but not a response body that breaks off.
     cause = error.__cause__
     if isinstance(cause, ClientError):
         return is_overloaded(cause)
-    return isinstance(cause, IncompleteReadError | ResponseStreamingError)
+    return isinstance(cause, FlexibleChecksumError | IncompleteReadError | ResponseStreamingError)
 
 
 def _pause(error: VicurError, tries: int) -> None:

@@ -267,6 +267,8 @@ def remedy_for(error: Exception, address: str) -> str:
         return f"Grant these credentials the permission {permission} on {address.removeprefix('s3://')}."
     if code:
         return _REMEDIES.get(code, "Check the address, the credentials and AWS_ENDPOINT_URL_S3.")
+    if type(error).__name__ == "FlexibleChecksumError":
+        return "The object or its transfer is damaged. Run it again. If that does not help, upload the object again."
     if type(error).__name__ in _LOGIN_ERRORS:
         return _REMEDIES["ExpiredToken"]
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):

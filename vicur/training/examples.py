@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vicur.config.prompts import PromptUse
 from vicur.config.training import TrainConfig
 from vicur.cues.hints import hint_for, with_hint
 from vicur.data.schema import Example
@@ -14,6 +15,8 @@ from vicur.errors import VicurError
 from vicur.modeling.chat import Chat, Pixels, Prompt
 from vicur.seeds import numpy_generator
 from vicur.wording import listed
+
+_ROUNDED = 16  # visual tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ def training_examples(
             f"{len(skipped)} of {len(examples)} distillation examples cannot be used ({reasons or 'the split distill is empty'}).",
             where=f"training, method {config.method}",
             remedy="Add the missing data, choose another method, privilege or cue provider, or raise training.max_unhinted_share, "
-            "training.max_prompt_tokens or training.rollout.max_new_tokens.",
+            "training.max_prompt_tokens or training.rollout.max_new_tokens. Images are scaled down by data.pixels.max.",
         )
     return usable, skipped
 
@@ -75,12 +78,22 @@ def _training_example(
             return f"has a reference of {len(reference)} tokens, above training.rollout.max_new_tokens = {config.rollout.max_new_tokens}"
     if config.trained.type == "recovery" and not example.images:
         return "has no image, without which the cue recovery module gets no gradient"
-    pixels = images.of(example)
+    pixels, teacher_pixels = images.of(example), images.of(example, "teacher")
     student = chat.prompt(example.question, pixels)
-    teacher = student if hint is None else chat.prompt(with_hint(example.question, hint), pixels)
-    if len(teacher.ids) > config.max_prompt_tokens:
-        return f"has a prompt of {len(teacher.ids)} tokens, above max_prompt_tokens = {config.max_prompt_tokens}"
+    is_same = hint is None and [image.key for image in pixels] == [image.key for image in teacher_pixels]
+    teacher = student if is_same else chat.prompt(with_hint(example.question, hint), teacher_pixels)
+    for prompt in (student, teacher):
+        if len(prompt.ids) > config.max_prompt_tokens:
+            return _too_long(prompt, config.max_prompt_tokens, chat)
     return TrainingExample(example, student, teacher, reference)
+
+
+def _too_long(prompt: Prompt, limit: int, chat: Chat) -> str:
+    visual = sum(prompt.types)
+    reason = f"has a prompt of {len(prompt.ids)} tokens, {visual} of them visual, above max_prompt_tokens = {limit}"
+    # Rounded down, so that questions of about the same length lead to the same setting.
+    room = (limit - len(prompt.ids) + visual) // max(1, len(prompt.pixels)) // _ROUNDED * _ROUNDED
+    return f"{reason} (data.pixels.max={chat.pixels_of(room)} makes it fit)" if visual and room else reason
 
 
 def reference_response(example: Example) -> str | None:
@@ -98,23 +111,23 @@ class PixelStore:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._pixels: dict[bytes, Pixels] = {}
+        self._pixels: dict[tuple[PromptUse, bytes], Pixels] = {}
 
-    def of(self, example: Example) -> tuple[Pixels, ...]:
-        """Return the prepared images of an example.
+    def of(self, example: Example, use: PromptUse = "student") -> tuple[Pixels, ...]:
+        """Return the prepared images of an example, in the pixel budget of a use.
 
         Raises:
             VicurError: if an image cannot be decoded.
         """
         for image in example.images:
-            if image not in self._pixels:
+            if (use, image) not in self._pixels:
                 try:
-                    self._pixels[image] = self._chat.pixels(image)
+                    self._pixels[use, image] = self._chat.pixels(image, use)
                 except VicurError as error:
                     raise VicurError(
                         error.problem, where=f"example {example.id}, images", remedy=error.remedy
                     ) from error
-        return tuple(self._pixels[image] for image in example.images)
+        return tuple(self._pixels[use, image] for image in example.images)
 
 
 def batch_rows(count: int, batch_size: int, seed: int, step: int) -> list[int]:
