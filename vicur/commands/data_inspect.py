@@ -24,7 +24,7 @@ _LONGEST = 300  # characters of a value
     "vicur data inspect my-photos",
     "vicur data inspect s3://team/geometry --rows 5",
     "vicur data inspect hf://owner/name --set data.subset=default",
-    "vicur data inspect my-photos --set data.fields.question=query --json",
+    "vicur data inspect my-photos --set 'data.fields={question: query}' --json",
 )
 def inspect(
     source: Annotated[

@@ -273,10 +273,24 @@ class HubConfig(ImportConfig):
     """A dataset on the Hugging Face Hub: its data files at one commit. A loading script in it is neither fetched nor run."""
 
     type: Literal["hub"] = "hub"
-    repository: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+    repository: str
     """Name of the dataset, ``owner/name``."""
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+    revision: str
     """Commit, as 40 hex digits: ``vicur data inspect hf://owner/name`` prints the newest. It identifies the data."""
+
+    @field_validator("repository")
+    @classmethod
+    def _has_an_owner(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name):
+            raise ValueError("is not the name of a dataset on the Hub: write owner/name")
+        return name
+
+    @field_validator("revision")
+    @classmethod
+    def _is_a_commit(cls, revision: str) -> str:
+        if not re.fullmatch(r"[0-9a-f]{40}", revision):
+            raise ValueError("is not a commit, which has 40 hex digits: a branch or tag can be moved")
+        return revision
 
 
 def _section_of_reference(values: Any) -> Any:

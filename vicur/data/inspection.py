@@ -16,7 +16,7 @@ from vicur.data.formats.recognition import Candidate, candidates, chosen_format
 from vicur.data.guessing import guessed_columns
 from vicur.data.images import plain_size
 from vicur.data.rows import Layout, Row, matched, read_row
-from vicur.data.schema import SkippedRow
+from vicur.data.schema import SkippedRow, UnusableRowError
 from vicur.data.splitting import DEFAULT_SHARES, is_shared_out, named_split
 from vicur.wording import listed
 
@@ -94,6 +94,7 @@ def inspect(folder: SourceFolder, config: ImportConfig, shown: int = 3) -> Inspe
     }
     unsure += [f"{name} is not read: it {reason}" for name, reason in list(found.found.left_out.items())[:_SHOWN]]
     unsure += [*found.found.unsure, *_doubts(sample, columns, splits, config)]
+    # Of each reason the first: later entries of a mapping replace earlier ones.
     reasons = {(each.field.partition("[")[0], each.reason[:40]): each for each in reversed(sample.skipped)}
     return Inspection(
         format=found.format.name,
@@ -201,8 +202,6 @@ def _labels(sample: _Sample, units: list[Unit]) -> list[str]:
 
 
 def _split_or_none(label: str, config: ImportConfig) -> str | None:
-    from vicur.data.schema import UnusableRowError
-
     try:
         return named_split(label, config.splits, "", 0)
     except UnusableRowError:
@@ -213,14 +212,14 @@ def _doubts(
     sample: _Sample, columns: Mapping[str, str], splits: Mapping[str, str], config: ImportConfig
 ) -> Iterator[str]:
     if "images" not in columns:
-        yield "No column has images: set data.fields.images, unless the questions are about text alone."
+        yield "No column has images: set images in data.fields, unless the questions are about text alone."
     if blind := sum(not row.example.images for row in sample.rows if "images" in columns):
         yield f"{blind} of {len(sample.rows)} rows have no image."
     if "id" not in columns:
         yield "No column has ids: they are made from file and row, so they change if rows are inserted."
     repeated = [name for name, count in Counter(row.example.id for row in sample.rows).items() if count > 1]
     if repeated:
-        yield f"Ids are repeated ({listed(map(repr, repeated), 3)}): set data.fields.id to another column, or to [] to number the rows."
+        yield f"Ids are repeated ({listed(map(repr, repeated), 3)}): set id in data.fields to another column, or to [] to number the rows."
     positions = [
         record
         for record in sample.records
@@ -250,16 +249,12 @@ def _section(
     place = {
         name: given.pop(name) for name in ("path", "uri", "hash", "remote", "repository", "revision") if name in given
     }
-    section = {"type": config.type, **place, **given, "format": format_.name}
+    section: dict[str, Any] = {"type": config.type, **place, **given, "format": format_.name}
     # Formats of one dataset know its columns. For the others, writing them out lets the user see and change them.
     if format_.is_general:
-        section["fields"] = {name: column for name, column in columns.items() if column != name} | section.get(
-            "fields", {}
-        )
-        section["fields"] = {
-            name: each[0] if isinstance(each, list) and len(each) == 1 else each
-            for name, each in section["fields"].items()
-        }
+        given_fields = {name: each[0] if len(each) == 1 else list(each) for name, each in config.fields.items()}
+        guessed = {name: column for name, column in columns.items() if column != name}
+        section["fields"] = {**guessed, **given_fields}
     if not config.splits and not splits:
         section["splits"] = dict(DEFAULT_SHARES)
     elif not config.splits:

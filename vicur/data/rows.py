@@ -114,12 +114,15 @@ def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any
         UnusableRowError: if a column that ``data.fields`` names is missing and the field is needed.
     """
     found = matched(columns, layout)
-    for field in sorted(layout.explicit & {"question", "answer"} - found.keys()):
+    needed: tuple[FieldName, ...] = ("question", "answer")
+    for field in needed:
+        if field not in layout.explicit or field in found:
+            continue
         wanted = " or ".join(map(repr, layout.columns[field]))
         raise UnusableRowError(
             field,
             f"the column {wanted} is missing" if wanted else "has no column",
-            f"Add it, or correct data.fields.{field}: the row has {', '.join(columns)}.",
+            f"Add it, or correct {field} in data.fields: the row has {', '.join(columns)}.",
         )
     used = {name for match in found.values() for name in match.names}
     rest = {name: value for name, value in columns.items() if name not in used}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from vicur.config.data import ImportConfig
+from vicur.config.formats import FormatName
 from vicur.data.formats.base import UNIT_BYTES, UNIT_ROWS, Record, Unit
 from vicur.data.formats.lines import opened_text
 from vicur.data.formats.registry import register
@@ -35,9 +36,9 @@ class _Row:
 class CsvFormat(RowFiles):
     """Comma-separated files, or with semicolons, tabs or bars."""
 
-    name = "csv"
+    name: ClassVar[FormatName] = "csv"
     description = "CSV files with the columns' names in the first line (separated by comma, semicolon, tab or |)"
-    endings = (".csv",)
+    endings: ClassVar[tuple[str, ...]] = (".csv",)
 
     def peek(self, folder: SourceFolder, name: str) -> Mapping[str, Any] | None:
         table = CsvTable(folder, name)
@@ -71,7 +72,7 @@ class CsvFormat(RowFiles):
 class TsvFormat(CsvFormat):
     """Tab-separated files."""
 
-    name = "tsv"
+    name: ClassVar[FormatName] = "tsv"
     description = "TSV files with the columns' names in the first line (separated by tabs)"
     endings = (".tsv", ".tab")
 

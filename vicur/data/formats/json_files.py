@@ -110,12 +110,14 @@ def form_of(folder: SourceFolder, name: str) -> Literal["lines", "document"]:
     if start[place : place + 1] != b"{":
         # A file that begins with anything else than a bracket has lines, of which each is reported.
         return "document" if start[place : place + 1] == b"[" else "lines"
+    is_named_lines = name.lower().endswith((".jsonl", ".ndjson"))
     line, end, rest = start[place:].partition(b"\n")
     if isinstance(object_or_fault(line), Fault):
         # A first line without an end may be long. An invalid one counts if the next begins like an object.
-        return "lines" if (not end and len(start) == _START) or rest.lstrip()[:1] == b"{" else "document"
+        is_long = not end and len(start) == _START
+        return "lines" if is_named_lines or is_long or rest.lstrip()[:1] == b"{" else "document"
     # A document on a single line looks the same as one row.
-    return "lines" if rest.strip() or name.lower().endswith((".jsonl", ".ndjson")) else "document"
+    return "lines" if rest.strip() or is_named_lines else "document"
 
 
 def _peek_lines(folder: SourceFolder, name: str) -> Mapping[str, Any]:

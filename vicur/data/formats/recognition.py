@@ -27,11 +27,18 @@ def candidates(folder: SourceFolder, config: ImportConfig) -> list[Candidate]:
 
     A format that only has reasons to read none of the files is the last resort, for its reasons.
     """
-    every = [
-        Candidate(each, recognised)
-        for each in FORMATS.values()
-        if (recognised := each.recognise(folder, config)) is not None
-    ]
+    every, errors = [], []
+    for each in FORMATS.values():
+        try:
+            recognised = each.recognise(folder, config)
+        except VicurError as error:
+            errors.append(error)
+            continue
+        if recognised is not None:
+            every.append(Candidate(each, recognised))
+    # A damaged file is nothing that may be left out, unless the layout of the source says that it is none of its data.
+    if errors and not any(each.found.files and not each.format.is_general for each in every):
+        raise errors[0]
     found = [each for each in every if each.found.files] or every
     found = [each for each in found if not each.format.is_general] or found
     refined = {name for each in found for name in each.format.refines}
