@@ -81,6 +81,65 @@ def test_answers_equal_those_of_the_evaluation(
     assert model.predict(table)["response"].tolist() == [response.text for response in expected]
 
 
+def test_choices_and_places_of_images_are_asked_as_in_the_evaluation(
+    model: mlflow.pyfunc.PyFuncModel, students: Make, data: dict[str, Path]
+) -> None:
+    first, second = read_examples(data["dataset"], "test")[:2]
+    example = first.model_copy(
+        update={
+            "images": (*first.images, *second.images),
+            "question": "What is the sum <image 2> of the left column <image 1>?",
+            "choices": ("12", "7"),
+            "answer": "B",
+        }
+    )
+    folder = students(GOOD)["student"]
+    chat = Chat.load(folder)
+    [prompt] = prompts_for(chat, [example])
+    [expected] = generate(load_model(folder), chat, [prompt], DECODING, seed=0)
+    row = {"question": example.question, "image": [*example.images], "choices": [*example.choices]}
+    assert model.predict([row])["response"].tolist() == [expected.text]
+    # One row with choices and one without, as a table has them.
+    table = pd.DataFrame([row, {"question": first.question, "image": first.images[0], "choices": None}], dtype=object)
+    assert model.predict(table)["response"][0] == expected.text
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (
+            {"question": "<image> What?", "image": None},
+            "row 0, question: marks the places of 1 image, but the row has 0",
+        ),
+        ({"question": "What?", "choices": ["7", 5]}, "row 0, choices: is not a list of texts"),
+        ({"question": "What?", "choices": ["7"] * 27}, "row 0, choices: has 27 choices"),
+    ],
+)
+def test_a_question_that_cannot_be_shown_is_refused_with_its_row(
+    model: mlflow.pyfunc.PyFuncModel, row: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(Exception, match=problem):
+        model.predict([row])
+
+
+def test_a_registered_model_keeps_its_prompts(students: Make, example: Example, tmp_path: Path) -> None:
+    prompts = PromptConfig(system="Be brief.", choices_template="{question}\n({letter}) {choice}")
+    asked = example.model_copy(update={"choices": ("12", "7"), "answer": "B"})
+    folder = pack(
+        students(GOOD)["student"],
+        tmp_path / "model",
+        decoding=DECODING.model_dump(mode="json"),
+        prompts=prompts,
+        example=asked,
+        facts={},
+        model_id="m-" + "1" * 32,
+        run_id=None,
+    )
+    loaded = mlflow.pyfunc.load_model(str(folder))
+    assert loaded.unwrap_python_model()._chat.prompts == prompts
+    assert "choices" in loaded.input_example.columns if loaded.input_example is not None else True
+
+
 def test_a_question_without_an_image_is_answered(model: mlflow.pyfunc.PyFuncModel) -> None:
     for rows in ([{"question": "What?"}], [{"question": "What?", "image": None}]):
         assert len(model.predict(rows)) == 1
@@ -145,7 +204,7 @@ def test_a_server_can_reject_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_signature_describes_inputs_outputs_and_parameters(model: mlflow.pyfunc.PyFuncModel) -> None:
     signature = model.metadata.signature
-    assert signature.inputs.input_names() == ["question", "image"]
+    assert signature.inputs.input_names() == ["question", "image", "choices"]
     assert signature.outputs.input_names() == ["answer", "response"]
     assert {p.name: p.default for p in signature.params.params} == {
         **DECODING.model_dump(),

@@ -13,6 +13,7 @@ from vicur.cues.cue_prompt import CUE_PROMPTS, NOTHING
 from vicur.cues.providers import NoCue
 from vicur.data.images import UnusableImageError, media_type, scaled_down
 from vicur.errors import VicurError
+from vicur.prompts import ImagePart, content_of
 from vicur.redaction import redacted, sendable
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class CueModel:
         self._seed = seed  # for servers that sample even at temperature 0
         self._prompt = CUE_PROMPTS[config.prompt]
         prompts = prompts or PromptConfig()
-        system = prompts.system
+        self._template, system = prompts.choices_template, prompts.system
         # The teacher reads the cue next to the image, so the cue is written from what the teacher sees. The endpoint's own processor makes
         # small images larger, so only the upper limit is applied here.
         self._max_pixels = prompts.pixels.of("teacher").max
@@ -67,16 +68,24 @@ class CueModel:
         )
 
     def request(self, example: Example) -> dict[str, Any]:
-        """Build the request for an example. It contains the images and the question, never the answer."""
+        """Build the request for an example. It contains the images, the question and its choices, never the answer.
+
+        Raises:
+            ContentError: if the images or choices cannot be shown.
+        """
+        content = content_of(example.question, example.choices, len(example.images), self._template)
         images = [
             {"type": "image_url", "image_url": {"url": self._data_url(image, example)}} for image in example.images
         ]
-        text = {"type": "text", "text": self._prompt.render(example.question)}
+        parts = [
+            images[part.index] if isinstance(part, ImagePart) else {"type": "text", "text": part}
+            for part in self._prompt.around(content)
+        ]
         return {
             "model": self._config.model,
             "messages": [
                 {"role": "system", "content": self._system},
-                {"role": "user", "content": [*images, text]},
+                {"role": "user", "content": parts},
             ],
             "max_tokens": self._config.max_tokens,
             "temperature": 0.0,

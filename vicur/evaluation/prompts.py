@@ -1,4 +1,4 @@
-"""Prompts for evaluation: images and question, without a hint."""
+"""Prompts for evaluation: images, question and choices, without a hint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def prompts_for(chat: Chat, examples: Sequence[Example]) -> list[Prompt]:
     """Build the prompts of ``examples``, in their order. Each distinct image is preprocessed once.
 
     Raises:
-        VicurError: if an image cannot be read; the message names the example.
+        VicurError: if an image cannot be read or a question cannot be shown; the message names the example.
     """
     # Keyed by the encoded bytes: all questions about one scene carry their own copy of its image.
     cache: dict[bytes, Pixels] = {}
@@ -22,7 +22,7 @@ def prompts_for(chat: Chat, examples: Sequence[Example]) -> list[Prompt]:
         for image in example.images:
             if image not in cache:
                 cache[image] = _pixels(chat, image, example)
-        prompts.append(chat.prompt(example.question, [cache[image] for image in example.images]))
+        prompts.append(chat.prompt(chat.content(example), [cache[image] for image in example.images]))
     return prompts
 
 

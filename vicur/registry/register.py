@@ -110,7 +110,7 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
         client,
         name,
         identity=candidate.lineage.identity(),
-        tags={**facts, "vicur.registration_run": run_id, **pixel_tags(config.prompts)},
+        tags={**facts, "vicur.registration_run": run_id, **pixel_tags(candidate.evaluation.metrics.prompts)},
         # Settings may contain addresses with credentials, for example of a teacher's server.
         params={key: redacted_value(key, value) for key, value in flattened(candidate.record.training)},
         run_id=source,
@@ -122,7 +122,7 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
             candidate.student,
             work / "package",
             decoding=candidate.evaluation.metrics.decoding,
-            prompts=config.prompts,
+            prompts=candidate.evaluation.metrics.prompts,
             example=example,
             facts=facts,
             model_id=model_id,

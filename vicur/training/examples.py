@@ -13,6 +13,7 @@ from vicur.cues.hints import hint_for, with_hint
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat, Pixels, Prompt
+from vicur.prompts import answer_text
 from vicur.seeds import numpy_generator
 from vicur.wording import listed
 
@@ -78,10 +79,14 @@ def _training_example(
             return f"has a reference of {len(reference)} tokens, above training.rollout.max_new_tokens = {config.rollout.max_new_tokens}"
     if config.trained.type == "recovery" and not example.images:
         return "has no image, without which the cue recovery module gets no gradient"
+    try:
+        content = chat.content(example)
+    except VicurError as error:
+        return f"has a question that cannot be shown: {error.problem.rstrip('.')}"
     pixels, teacher_pixels = images.of(example), images.of(example, "teacher")
-    student = chat.prompt(example.question, pixels)
+    student = chat.prompt(content, pixels)
     is_same = hint is None and [image.key for image in pixels] == [image.key for image in teacher_pixels]
-    teacher = student if is_same else chat.prompt(with_hint(example.question, hint), teacher_pixels)
+    teacher = student if is_same else chat.prompt(with_hint(content, hint), teacher_pixels)
     for prompt in (student, teacher):
         if len(prompt.ids) > config.max_prompt_tokens:
             return _too_long(prompt, config.max_prompt_tokens, chat)
@@ -103,7 +108,7 @@ def reference_response(example: Example) -> str | None:
         return reference.strip()
     if example.rationale is None or not example.rationale.strip():
         return None
-    return f"{example.rationale.strip()}\nAnswer: {example.answer}"
+    return f"{example.rationale.strip()}\nAnswer: {answer_text(example.answer, example.choices)}"
 
 
 class PixelStore:
