@@ -24,6 +24,13 @@ def run(*arguments: str) -> str:
     return result.stdout
 
 
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs each command in an empty folder, where it keeps its metrics."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Photos and a table that a spreadsheet wrote, with names of columns in German."""
@@ -124,9 +131,6 @@ def test_settings_change_the_reading(tmp_path: Path) -> None:
     ("source", "message"),
     [("missing", "is not a folder"), (".", "has no data files"), ("s3://B", "is not an S3 address")],
 )
-def test_what_cannot_be_inspected_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_what_cannot_be_inspected_is_an_error(source: str, message: str) -> None:
     with pytest.raises(VicurError, match=message):
         run("inspect", source)

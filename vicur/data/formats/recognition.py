@@ -28,7 +28,7 @@ def candidates(folder: SourceFolder, config: ImportConfig) -> list[Candidate]:
     A format that only has reasons to read none of the files is the last resort, for its reasons.
     """
     every, errors = [], []
-    for each in FORMATS.values():
+    for _, each in sorted(FORMATS.items()):
         try:
             recognised = each.recognise(folder, config)
         except VicurError as error:
