@@ -246,9 +246,8 @@ def _section(
     config: ImportConfig, format_: Format, columns: Mapping[str, str], splits: Mapping[str, str]
 ) -> dict[str, Any]:
     given = config.model_dump(mode="json", exclude_defaults=True)
-    place = {
-        name: given.pop(name) for name in ("path", "uri", "hash", "remote", "repository", "revision") if name in given
-    }
+    places = ("path", "uri", "hash", "remote", "repository", "revision")
+    place: dict[str, Any] = {name: given.pop(name) for name in places if name in given}
     section: dict[str, Any] = {"type": config.type, **place, **given, "format": format_.name}
     # Formats of one dataset know its columns. For the others, writing them out lets the user see and change them.
     if format_.is_general:
