@@ -37,7 +37,7 @@ def write_dirty(folder: Path) -> list[DirtyRow]:
     """Write ``examples.jsonl`` and its images, and return its rows."""
     folder.mkdir()
     _write_files(folder)
-    rows = [*_bad_lines(), *_bad_fields(), *_bad_images(), *_unusual_but_good()]
+    rows = [*_bad_lines(), *_bad_fields(), *_bad_images(), *_bad_markers(), *_unusual_but_good()]
     rows += list(_good(ROWS - len(rows)))
     assert len(rows) == ROWS
     # The last line has no line end.
@@ -163,6 +163,16 @@ def _bad_images() -> Iterator[DirtyRow]:
     yield image("data:image/png;base64,A", "is not valid base64")
     yield image("data:image/png;base64," + base64.b64encode(b"no image at all").decode(), "is not an image")
     yield image(7, "is not a path", "images")
+
+
+def _bad_markers() -> Iterator[DirtyRow]:
+    good = ["good-1.png"]
+    yield DirtyRow(
+        _row("markers-2-1", question="<image> and <image>: which?", images=good), "question", "marks the places of"
+    )
+    yield DirtyRow(_row("markers-1-2", question="<image> Which?", images=good * 2), "question", "marks the places of")
+    yield DirtyRow(_row("markers-1-0", question="<image> Which?", images=[]), "question", "marks the places of")
+    yield DirtyRow(_row("marker-3", question="<image 3> Which?", images=good), "question", "names the images 3")
 
 
 def _unusual_but_good() -> Iterator[DirtyRow]:

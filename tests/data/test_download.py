@@ -145,7 +145,7 @@ def test_shipped_repository_says_why_its_dataset_is_not_pulled() -> None:
 
 
 @pytest.mark.parametrize(
-    "reference", ["digit-scenes", "/mnt/folder", "hf://team/x", "data", "http://x/y", f"{'a' * 32}.dir"]
+    "reference", ["digit-scenes", "/mnt/folder", f"hf://team/x@{'a' * 40}", "data", "http://x/y", f"{'a' * 32}.dir"]
 )
 def test_what_cannot_be_fetched_is_refused_with_the_forms(reference: str, tmp_path: Path) -> None:
     with pytest.raises(VicurError, match="s3://bucket"):

@@ -2,10 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.conftest import make_context
 from tests.data.layouts import LAYOUTS, Layout
 from tests.data.layouts.items import Expected, shows
 from vicur.config.data import FolderConfig
+from vicur.data import prepare, stage_inputs
 from vicur.data.formats import FORMATS, SourceFolder, chosen_format
+from vicur.data.inspection import inspect
 from vicur.data.rows import Layout as RowLayout
 from vicur.data.rows import Row, read_row
 from vicur.data.schema import SkippedRow
@@ -72,9 +75,15 @@ def test_a_public_layout_is_read_to_the_last_row(layout: Layout, tmp_path: Path)
 
 
 @ALL
-def test_a_named_format_reads_what_is_recognised(layout: Layout, tmp_path: Path) -> None:
-    layout.write(tmp_path / layout.name)
-    assert _read(tmp_path / layout.name, format=layout.format) == _read(tmp_path / layout.name)
+def test_the_section_that_inspect_prints_prepares_a_public_layout(layout: Layout, tmp_path: Path) -> None:
+    expected = layout.write(tmp_path / layout.name, count=3)
+    found = inspect(SourceFolder(tmp_path / layout.name), FolderConfig(path=tmp_path / layout.name))
+    assert (found.format, found.usable, found.skipped) == (layout.format, len(expected), [])
+    section = {**found.config, "type": "folder", "path": tmp_path / layout.name, "required_splits": []}
+    config = FolderConfig.model_validate(section)
+    (tmp_path / "data").mkdir()
+    summary = prepare(config, stage_inputs(config), tmp_path / "data", make_context(tmp_path / "work"))
+    assert (sum(summary.examples.values()), summary.skipped) == (len(expected), 0)
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))

@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vicur.data.formats.json_files import JsonFormat
+from vicur.data.formats.readers import reader_of
 from vicur.data.formats.source_folder import SourceFolder
-from vicur.data.formats.tables import opened_parquet
 from vicur.errors import VicurError
 
 _BYTES = 1 << 20  # of a text file that are looked at
@@ -27,14 +28,15 @@ def representatives(files: Iterable[str]) -> list[str]:
 
 
 def first_columns(folder: SourceFolder, name: str) -> frozenset[str]:
-    """Return the columns of the first row of a ``.parquet``, ``.jsonl`` or ``.json`` file, or none if it does not begin with a row."""
-    try:
-        stamp = (folder.path / name).stat()
-        if name.lower().endswith(".parquet"):
-            return _parquet_columns(folder.path, name, stamp.st_size, stamp.st_mtime_ns)
-        start = outline(folder, name)
-    except (OSError, VicurError):
-        return frozenset()
+    """Return the columns of the first row of a file, or none if it does not begin with a row."""
+    if not name.lower().endswith(JsonFormat.endings):
+        try:
+            stamp = (folder.path / name).stat()
+            return _table_columns(folder.path, name, stamp.st_size, stamp.st_mtime_ns)
+        except (OSError, VicurError):
+            return frozenset()
+    # Not the format's own look at the file, which reads a document that is no list to its end.
+    start = outline(folder, name)
     row = start[0] if isinstance(start, list) and start else start
     return frozenset(row) if isinstance(row, dict) else frozenset()
 
@@ -50,9 +52,8 @@ def outline(folder: SourceFolder, name: str) -> Any:
 
 # Many formats look at the same file. Size and time are part of the key, because a file may be replaced.
 @lru_cache(maxsize=4096)
-def _parquet_columns(path: Path, name: str, size: int, time: int) -> frozenset[str]:  # noqa: ARG001
-    with opened_parquet(SourceFolder(path), name) as parquet:
-        return frozenset(parquet.schema_arrow.names)
+def _table_columns(path: Path, name: str, size: int, time: int) -> frozenset[str]:  # noqa: ARG001
+    return frozenset(reader_of(name).peek(SourceFolder(path), name) or ())
 
 
 @lru_cache(maxsize=256)

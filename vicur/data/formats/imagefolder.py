@@ -14,8 +14,8 @@ from typing import Any
 
 from vicur.config.data import ImportConfig
 from vicur.data.formats.base import UNIT_ROWS, Format, Recognised, Record, Unit
+from vicur.data.formats.readers import reader_of
 from vicur.data.formats.registry import register
-from vicur.data.formats.row_layout import row_records, row_units
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.schema import Fault
 from vicur.data.splitting import file_split
@@ -46,7 +46,11 @@ class ImageFolderFormat(Format):
     def units(self, folder: SourceFolder, config: ImportConfig) -> list[Unit]:
         found = _metadata(folder, config)
         if found:
-            return [unit for name in found for unit in row_units(folder, name, file_split(name, config.splits))]
+            return [
+                unit
+                for name in found
+                for unit in reader_of(name).file_units(folder, name, file_split(name, config.splits))
+            ]
         classes = _classes(folder, config)
         if not classes or not config.question:
             raise VicurError(
@@ -78,7 +82,7 @@ class ImageFolderFormat(Format):
                 }
                 yield Record(unit.file, number, image, unit.split)
             return
-        for record in row_records(folder, unit):
+        for record in reader_of(unit.file).records(folder, unit, config):
             columns = record.columns
             yield Record(
                 record.file,

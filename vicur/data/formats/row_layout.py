@@ -1,4 +1,4 @@
-"""Layouts whose files are rows in JSON lines, a JSON list or parquet, and which are recognised by their columns."""
+"""Layouts whose files are rows in JSON, parquet, Arrow or CSV, and which are recognised by their columns."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from vicur.config.data import ImportConfig
 from vicur.config.formats import FieldName
 from vicur.data.formats.base import Format, Recognised, Record, Unit
 from vicur.data.formats.beginnings import first_columns
-from vicur.data.formats.documents import FIELDS, as_object, document
-from vicur.data.formats.lines import json_lines, line_units
+from vicur.data.formats.documents import FIELDS
+from vicur.data.formats.readers import ENDINGS, reader_of
 from vicur.data.formats.source_folder import SourceFolder
-from vicur.data.formats.tables import parquet_records, parquet_units
 from vicur.data.schema import Fault
 from vicur.data.splitting import file_split
 from vicur.errors import VicurError
-
-ENDINGS = (".jsonl", ".json", ".parquet")
 
 
 class RowLayout(Format):
@@ -49,18 +46,18 @@ class RowLayout(Format):
         if not files:
             wanted = " or ".join(", ".join(sorted(names)) for names in self.identified_by)
             raise VicurError(
-                f"has no .jsonl, .json or .parquet file with the columns of the layout {self.name} ({wanted}).",
+                f"has no file of rows with the columns of the layout {self.name} ({wanted}).",
                 where=str(folder.path),
                 remedy="Correct data.path or data.files, or set data.format=auto.",
             )
         return [
             unit
             for name in files
-            for unit in row_units(folder, name, file_split(name, config.splits) or self.default_split)
+            for unit in reader_of(name).file_units(folder, name, file_split(name, config.splits) or self.default_split)
         ]
 
-    def records(self, folder: SourceFolder, unit: Unit, config: ImportConfig) -> Iterator[Record]:  # noqa: ARG002
-        for record in row_records(folder, unit):
+    def records(self, folder: SourceFolder, unit: Unit, config: ImportConfig) -> Iterator[Record]:
+        for record in reader_of(unit.file).records(folder, unit, config):
             if isinstance(record.columns, Fault):
                 yield record
                 continue
@@ -84,26 +81,3 @@ class RowLayout(Format):
             return None
         lacking = min((sorted(names - row.keys()) for names in self.identified_by), key=len)
         return Fault(field=lacking[0], reason="is missing", remedy="Add the field to the row.")
-
-
-def row_units(folder: SourceFolder, name: str, split: str | None) -> list[Unit]:
-    """Divide a file of rows into units."""
-    if name.lower().endswith(".parquet"):
-        return parquet_units(folder, name, split)
-    if name.lower().endswith(".json"):
-        return [Unit(file=name, end=len(document(folder, name)) + 1, split=split)]
-    return line_units(folder, name, split)
-
-
-def row_records(folder: SourceFolder, unit: Unit) -> Iterator[Record]:
-    """Yield the rows of a unit of :func:`row_units`."""
-    if unit.file.lower().endswith(".parquet"):
-        return parquet_records(folder, unit)
-    if unit.file.lower().endswith(".json"):
-        return _array_records(folder, unit)
-    return json_lines(folder, unit)
-
-
-def _array_records(folder: SourceFolder, unit: Unit) -> Iterator[Record]:
-    for number, row in enumerate(document(folder, unit.file)[unit.first - 1 : unit.end - 1], start=unit.first):
-        yield Record(unit.file, number, as_object(row), unit.split)
