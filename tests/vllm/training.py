@@ -24,6 +24,7 @@ from vicur.modeling.chat import Prompt
 from vicur.modeling.generation import Response, generate
 from vicur.modeling.scoring import response_states, score_responses
 from vicur.modeling.vision import encode_images
+from vicur.training.checkpoint_writer import CheckpointWriter
 from vicur.training.parallel import SingleModel
 from vicur.training.rollout.describe import describe_student
 from vicur.training.rollout.vllm import VllmEngine
@@ -237,9 +238,10 @@ def train_until(inputs: dict[str, Path], root: Path, settings: TrainConfig, step
 
     save = trainer._save
 
-    def save_and_die(state: TrainState, best: Any, progress: Any, store: Any) -> None:
-        save(state, best, progress, store)
+    def save_and_die(state: TrainState, best: Any, progress: Any, store: Any, writer: CheckpointWriter) -> None:
+        save(state, best, progress, store, writer)
         if progress.step == step:
+            writer.wait()
             os.kill(os.getpid(), signal.SIGKILL)
 
     trainer._save = save_and_die
