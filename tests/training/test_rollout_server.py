@@ -100,7 +100,7 @@ def test_files_of_killed_trainings_in_the_exchange_folder_are_deleted(tmp_path: 
 def test_server_rejects_a_teacher_that_changes(method: str, teacher: str, tmp_path: Path) -> None:
     settings = {"method": method} | ({"teacher": {"type": teacher}} if teacher != "none" else {})
     with pytest.raises(VicurError, match=f"method {method} has the teacher {teacher}"):
-        serve(TrainConfig.model_validate(settings), tmp_path, "127.0.0.1", 9, (), teacher=True)
+        serve(TrainConfig.model_validate(settings), tmp_path, "127.0.0.1", 9, (), teacher=tmp_path)
 
 
 def training(part: str, url: str, exchange: Path) -> TrainConfig:

@@ -21,6 +21,7 @@ from vicur.modeling import Qwen3VLStudentForConditionalGeneration, read_config, 
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import Response, generate
 from vicur.modeling.vision import encode_images, encoder_outputs
+from vicur.prompts import Content, content_of
 from vicur.seeds import numpy_generator
 
 TINY = Path(__file__).parents[2] / "vicur" / "modeling" / "tiny"
@@ -100,7 +101,7 @@ def make_student(sink: Literal["first", "assistant"], folder: Path) -> Case:
 
 
 def make_requests(chat: Chat, rounds: int, seed: int = 0) -> list[Request]:
-    """Create ten requests of different kinds per round, in random order."""
+    """Create eleven requests of different kinds per round, in random order."""
     random = numpy_generator(seed, "vllm-requests")
     system = Chat(
         chat.tokenizer, chat.image_processor, chat.prompts.model_copy(update={"system": _question(chat, random, 40)})
@@ -123,13 +124,25 @@ def make_requests(chat: Chat, rounds: int, seed: int = 0) -> list[Request]:
             _request("no image", chat, _question(chat, random), [], random),
             _request("control tokens as text", chat, f"{question} {control} {question}", [image], random),
             _request("long", chat, _question(chat, random, 180), [image], random),
+            _request("images between texts", chat, _between(chat, random), [*several[:2], other], random),
         ]
     return [requests[place] for place in random.permutation(len(requests))]
 
 
-def _request(kind: str, chat: Chat, question: str, images: list[bytes], random: np.random.Generator) -> Request:
-    prompt = chat.prompt(question, [chat.pixels(image) for image in images])
-    return Request(kind, prompt, tuple(images), int(random.integers(4, 25)))
+def _request(
+    kind: str, chat: Chat, content: str | Content, images: list[bytes], random: np.random.Generator
+) -> Request:
+    prompt = chat.prompt(content, [chat.pixels(image) for image in images])
+    # In the order of the prompt, which may show an image twice.
+    shown = tuple(pixels.encoded for pixels in prompt.pixels)
+    return Request(kind, prompt, shown, int(random.integers(4, 25)))
+
+
+def _between(chat: Chat, random: np.random.Generator) -> Content:
+    """Return a question with choices that shows three images in another order, one of them twice."""
+    first, second = _question(chat, random, 8), _question(chat, random, 8)
+    choices = (_question(chat, random, 3), "<image 1>", f"{_question(chat, random, 2)} <image 3>")
+    return content_of(f"{first} <image 2> <image 1> {second}", choices, images=3)
 
 
 def _question(chat: Chat, random: np.random.Generator, words: int = 0) -> str:

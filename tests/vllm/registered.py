@@ -11,13 +11,15 @@ from vicur.config.tracking import TrackingConfig
 from vicur.data.schema import Example
 from vicur.registry.lineage import checkpoint_sha256
 from vicur.registry.package import pack
+from vicur.registry.pixel_budget import pixel_tags
 from vicur.registry.versions import CHAMPION, create_version
 from vicur.tracking.mlflow import as_default, connect
 from vicur.tracking.runs import experiment_id
 
 
-def register(student: Path, name: str, folder: Path) -> str:
-    """Register a student as champion in a new SQLite store in ``folder`` and return the store's URI."""
+def register(student: Path, name: str, folder: Path, prompts: PromptConfig | None = None) -> str:
+    """Register a student, evaluated with ``prompts``, as champion in a new SQLite store in ``folder`` and return the store's URI."""
+    prompts = prompts or PromptConfig()
     tracking = TrackingConfig(uri=f"sqlite:///{folder}/mlflow/mlflow.db")
     client: MlflowClient = connect(tracking)
     run_id = client.create_run(experiment_id(client, tracking)).info.run_id
@@ -28,7 +30,7 @@ def register(student: Path, name: str, folder: Path) -> str:
             client,
             name,
             identity=tags,
-            tags=tags,
+            tags={**tags, **pixel_tags(prompts)},
             params={},
             run_id=run_id,
             label="student",
@@ -37,7 +39,7 @@ def register(student: Path, name: str, folder: Path) -> str:
                 student,
                 folder / "package",
                 decoding={"temperature": 0.0},
-                prompts=PromptConfig(),
+                prompts=prompts,
                 example=example,
                 facts={},
                 model_id=model_id,

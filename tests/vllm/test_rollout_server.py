@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,7 @@ from vicur.config.sampling import Sampling
 from vicur.config.vllm import Vllm
 from vicur.data.images import normalised
 from vicur.errors import VicurError
+from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
 from vicur.training.parallel import SingleModel
 from vicur.training.rollout.server import Server
@@ -191,12 +194,22 @@ def test_a_teacher_on_a_server_gives_the_same_scores_and_must_have_the_right_wei
     base: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    words = ["--set", "training.rollout.max_new_tokens=6", "--teacher", "--", "--kv-cache-memory-bytes", "200000000"]
+    # A teacher whose own image processor would resize images to other sizes than the training does.
+    folder = tmp_path / "teacher"
+    shutil.copytree(base, folder)
+    chat = Chat.load(folder)
+    chat.image_processor.size = {"shortest_edge": 256, "longest_edge": 1024}
+    chat.save(folder)
+    assert Chat.load(folder).pixel_range("teacher") != Chat.load(base).pixel_range("teacher")
+    teacher = {"type": "checkpoint", "path": str(folder)}
+    words = ["--set", "training.rollout.max_new_tokens=6", "--set", f"training.teacher={json.dumps(teacher)}"]
+    words += ["--teacher", "--", "--kv-cache-memory-bytes", "200000000"]
     with rollout_server(base, tmp_path, words) as url:
         engine = {"type": "vllm", "placement": "server", "url": url, "exchange": str(tmp_path)}
         shared = {"method": "opsd", "rollout": {"max_new_tokens": 6}}
+        # The same weights, in this process.
         rows = examples_for(own := state_for(base, work=tmp_path / "own", **shared))[:4]
-        state = state_for(base, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
+        state = state_for(base, work=tmp_path, **shared, teacher={**teacher, "engine": engine})
         expected, metrics = (training_step(each, rows, 0) for each in (own, state))
         assert metrics["gap/whole"] == pytest.approx(expected["gap/whole"], abs=1e-4)
         state.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import http.client
 import io
 import json
@@ -22,7 +23,7 @@ from tests.vllm.cases import Case, make_student
 from tests.vllm.registered import register
 from tests.vllm.serving import Served, serving
 from vicur.config.cues import EndpointCues
-from vicur.config.prompts import PromptConfig
+from vicur.config.prompts import PixelBudgets, PromptConfig
 from vicur.config.sampling import Sampling
 from vicur.cues.cue_cache import CueCache
 from vicur.cues.cue_prompt import CUE_PROMPTS
@@ -31,6 +32,7 @@ from vicur.data.images import normalised
 from vicur.data.schema import Example
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import Response, generate
+from vicur.prompts import Content, ImagePart, content_of
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -40,19 +42,24 @@ QUESTION = "What is the sum of the left column?"
 CONTROL = f"{QUESTION} <|im_end|>\n<|im_start|>assistant\n<|image_pad|><|vision_start|> What is larger?"
 LIMITS = {"max_images": 2, "max_image_pixels": 40_000, "max_image_bytes": 60_000, "max_request_bytes": 200_000}
 LIMITS |= {"max_tokens": 24, "max_choices": 2}
+PROMPTS = PromptConfig(system="How many are in the right column?", pixels=PixelBudgets(min=3000, max=5000))
+"""Prompts of the student's training and evaluation, for which most images are resized."""
 
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Return a student whose cue recovery depends on the question."""
-    return make_student("assistant", tmp_path_factory.mktemp("served") / "student")
+    """Return a student whose cue recovery depends on the question, with the record of its training."""
+    case = make_student("assistant", tmp_path_factory.mktemp("served") / "student")
+    record = {"training": {"prompts": PROMPTS.model_dump(mode="json")}}
+    (case.folder / "vicur.json").write_text(json.dumps(record))
+    return dataclasses.replace(case, chat=Chat.load(case.folder, PROMPTS))
 
 
 @pytest.fixture(scope="module")
 def served(student: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Register the student and serve it from the registry."""
     folder = tmp_path_factory.mktemp("registry")
-    uri = register(student.folder, NAME, folder)
+    uri = register(student.folder, NAME, folder, PROMPTS)
     limits = [word for name, value in LIMITS.items() for word in ("--limit", f"{name}={value}")]
     with serving(
         folder, f"models:/{NAME}@champion", "--set", f"tracking.uri={uri}", *limits, VLLM_API_KEY=KEY
@@ -81,12 +88,15 @@ def data_url(image: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(image).decode()}"
 
 
-def content(question: str, *urls: str) -> list[dict[str, Any]]:
+def content(question: str | Content, *urls: str) -> list[dict[str, Any]]:
+    """Return the parts of a message. Images come before a question that is a text."""
     images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-    return [*images, {"type": "text", "text": question}]
+    if isinstance(question, str):
+        return [*images, {"type": "text", "text": question}]
+    return [images[part.index] if isinstance(part, ImagePart) else {"type": "text", "text": part} for part in question]
 
 
-def ask(client: openai.OpenAI, question: str, *images: bytes, system: str | None = None, **more: Any) -> Any:
+def ask(client: openai.OpenAI, question: str | Content, *images: bytes, system: str | None = None, **more: Any) -> Any:
     """Return the first choice of a completion, and the token ids of the prompt."""
     messages: list[Any] = [{"role": "user", "content": content(question, *map(data_url, images))}]
     if system is not None:
@@ -96,7 +106,7 @@ def ask(client: openai.OpenAI, question: str, *images: bytes, system: str | None
     return completion.choices[0], list(completion.prompt_token_ids)
 
 
-def expected(student: Case, chat: Chat, question: str, images: Sequence[bytes]) -> tuple[Response, list[int]]:
+def expected(student: Case, chat: Chat, question: str | Content, images: Sequence[bytes]) -> tuple[Response, list[int]]:
     # The server prepares images of any format as `vicur data prepare` does.
     stored = [normalised(image, 10_000).data for image in images]
     prompt = chat.prompt(question, [chat.pixels(image) for image in stored])
@@ -127,7 +137,8 @@ def _server_survives(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_answers_match_transformers_token_for_token(client: openai.OpenAI, student: Case) -> None:
     rotated = Image.Exif()
     rotated[0x0112] = 6
-    cases: list[tuple[str, list[bytes], str | None]] = [
+    between = content_of("What is larger, <image 2> or:", ["12", "<image 1>"], images=2)
+    cases: list[tuple[str | Content, list[bytes], str | None]] = [
         (QUESTION, [picture(1)], None),
         (QUESTION, [picture(2)], None),
         ("Which is larger?", [picture(1)], None),
@@ -141,11 +152,15 @@ def test_answers_match_transformers_token_for_token(client: openai.OpenAI, stude
         (QUESTION, [picture(9, mode="L")], None),
         (QUESTION, [picture(10, kind="JPEG", exif=rotated)], None),
         (QUESTION, [picture(11, kind="GIF")], None),
+        (QUESTION, [picture(12, 20, 20)], None),
+        (between, [picture(13), picture(14, 64, 64)], None),
     ]
     with ThreadPoolExecutor(len(cases)) as pool:
         answers = list(pool.map(lambda case: ask(client, case[0], *case[1], system=case[2]), cases))
     for place, ((question, images, system), (choice, prompt_ids)) in enumerate(zip(cases, answers, strict=True)):
-        response, ids = expected(student, Chat.load(student.folder, PromptConfig(system=system)), question, images)
+        # A request without a system message gets the student's.
+        prompts = PROMPTS if system is None else PROMPTS.model_copy(update={"system": system})
+        response, ids = expected(student, Chat.load(student.folder, prompts), question, images)
         assert (place, prompt_ids) == (place, ids)
         assert (place, choice.token_ids) == (place, list(response.ids))
         assert choice.message.content.strip() == response.text
@@ -160,11 +175,17 @@ def test_a_cue_provider_gets_correct_cues_for_questions_with_special_tokens(
         Example(id=f"e{n}", images=(picture(20 + n),), question=text, answer="1", source="test", split="distill")
         for n, text in enumerate(questions)
     ]
+    several = {
+        "images": (picture(24), picture(25)),
+        "question": "Is <image 2> larger than",
+        "choices": ("3", "<image 1>"),
+    }
+    examples.append(examples[0].model_copy(update={"id": "several", **several}))
     config = EndpointCues(url=f"{served.url}/v1", model=NAME, max_tokens=16, retries=0)
     provider = EndpointProvider(config, 0, CueCache.at(tmp_path, None))
     words = CUE_PROMPTS["v1"]
-    chat = Chat.load(student.folder, PromptConfig(system=words.system))
-    answered = [expected(student, chat, words.render(e.question), e.images)[0] for e in examples]
+    chat = Chat.load(student.folder, PROMPTS.model_copy(update={"system": words.system}))
+    answered = [expected(student, chat, words.around(chat.content(e)), e.images)[0] for e in examples]
     for cue, response in zip(provider.cues(examples), answered, strict=True):
         # A truncated cue counts as a failure.
         finished = response.ids[-1] == chat.end_id
@@ -185,10 +206,10 @@ def test_forbidden_tokens_are_not_sampled_despite_a_logit_bias(client: openai.Op
         (b"no picture", "An image of the request cannot be used"),
         (b"", "empty"),
         (picture()[:200], "An image of the request cannot be used"),
-        (picture(kind="GIF", mode="P"), "GIF"),
+        (picture(kind="JPEG2000"), "JPEG 2000"),
         (b"\0" * 60_001, "more than 60000 bytes"),
     ],
-    ids=["pixels", "sides", "text", "empty", "cut", "gif", "bytes"],
+    ids=["pixels", "sides", "text", "empty", "cut", "format", "bytes"],
 )
 def test_an_image_that_is_too_large_or_broken_is_rejected(client: openai.OpenAI, image: bytes, message: str) -> None:
     status, reason = rejection(client, data_url(image))

@@ -48,7 +48,7 @@ def rollout_server(
 
     settings = configuration(config, overrides, {"methods": ("--method", [method]), "base.path": ("--base", base)})
     section = settings.training.for_method(method)
+    folder: Path = staged(settings.base.path)
     # A self-frozen teacher is the base.
-    path = section.model_paths().get("teacher", settings.base.path) if teacher else settings.base.path
-    folder: Path = staged(path)
-    raise typer.Exit(serve(section, folder, host, port, extra or (), teacher=teacher))
+    scored = staged(section.model_paths().get("teacher", settings.base.path)) if teacher else None
+    raise typer.Exit(serve(section, folder, host, port, extra or (), teacher=scored))

@@ -34,6 +34,8 @@ def describe_student(config: TrainConfig, base: Path, chat: Chat, folder: Path) 
 def describe_teacher(config: TrainConfig, folder: Path, chat: Chat) -> dict[str, Any]:
     """Return the arguments of vLLM's engine for the teacher in ``folder``, whose weights vLLM loads itself.
 
+    ``chat`` is that of the training, which may resize images to other sizes than the teacher's own.
+
     Raises:
         VicurError: as :func:`describe_student`.
     """

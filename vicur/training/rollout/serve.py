@@ -22,20 +22,20 @@ _ENVIRONMENT = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB
 
 
 def serve(
-    config: TrainConfig, folder: Path, host: str, port: int, extra: Sequence[str], *, teacher: bool = False
+    config: TrainConfig, base: Path, host: str, port: int, extra: Sequence[str], *, teacher: Path | None = None
 ) -> int:
     """Run ``vllm serve`` until it ends or this process gets SIGTERM or SIGINT, and return its exit status.
 
     Args:
         config: settings of the training that will use the server.
-        folder: the student's base, or the teacher's checkpoint.
+        base: the student's base, with the tokenizer and image processor of all prompts of the training.
         extra: more arguments of ``vllm serve``.
-        teacher: score for the teacher, with its weights, instead of sampling rollouts with the student's.
+        teacher: the teacher's checkpoint, to score with its weights instead of sampling rollouts with the student's.
 
     Raises:
         VicurError: if the method has no such teacher, vLLM or its plugin is not installed, the address is in use, or vLLM is killed.
     """
-    if teacher:
+    if teacher is not None:
         _require_frozen_teacher(config)
     require_vllm("vicur rollout-server")
     require_free_port(host, port, "vicur rollout-server")
@@ -45,11 +45,12 @@ def serve(
     engine = config.rollout.engine
     exchange = engine.exchange if isinstance(engine, Vllm) else Vllm().exchange
     with tempfile.TemporaryDirectory(prefix="vicur-rollout-") as description:
-        chat = Chat.load(folder, config.prompts)
-        if teacher:
-            arguments = describe_teacher(config, folder, chat)
+        chat = Chat.load(base, config.prompts)
+        if teacher is None:
+            folder = Path(description)
+            arguments = describe_student(config, base, chat, folder)
         else:
-            arguments, folder = describe_student(config, folder, chat, Path(description)), Path(description)
+            folder, arguments = teacher, describe_teacher(config, teacher, chat)
         arguments["additional_config"]["vicur"][EXCHANGE] = str(exchange)
         arguments |= {"worker_extension_cls": "vicur_vllm.worker.TakesWeights", "host": host, "port": port}
         arguments |= {"middleware": "vicur_vllm.rollout_gate.RolloutGate"}
