@@ -258,7 +258,8 @@ def require_plain(error: VicurError | None) -> None:
         return
     # What the user typed may contain any words. It is quoted, and follows the name of the option.
     where = re.sub(r"--set .*", "--set", error.where or "", flags=re.DOTALL)
-    text = f"{where}: {error.problem} {error.remedy}"
+    problem = re.sub(r"\(--set .*?\)", "(--set)", error.problem, flags=re.DOTALL)
+    text = f"{where}: {problem} {error.remedy}"
     words = re.sub(r"'(\\.|[^'\\])*'|\"(\\.|[^\"\\])*\"", "''", text)
     assert not PHRASES.search(words), str(error)
     assert not re.search(r"\bNone\b|  ", words), str(error)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vicur.config.prompted import STAGE_USES, PromptedConfig, as_written
 from vicur.config.section import Section
 from vicur.errors import VicurError
 
@@ -35,6 +36,8 @@ def _changed(section: Section) -> dict[str, Any]:
     changed = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
+        if isinstance(section, PromptedConfig) and name in STAGE_USES:
+            value = as_written(value)
         is_default = value == field.get_default(call_default_factory=True)
         if value is not None and (name in _ALWAYS or not is_default):
             changed[name] = _json(value)

@@ -84,7 +84,7 @@ def _parsed(reference: str) -> PinnedConfig | RemoteConfig:
     if text.endswith(".dvc"):
         return pinned_by(Path(text))
     name, separator, remote = text.partition("@")
-    if separator and remote and "://" not in remote:
+    if separator and remote and "://" not in text:
         # Here, unlike in a form, a relative path has a meaning.
         text = f"{name}@{Path(remote).expanduser().absolute()}"
     config = dataset_reference(text)
@@ -92,8 +92,8 @@ def _parsed(reference: str) -> PinnedConfig | RemoteConfig:
         raise VicurError(
             "is nothing that can be fetched.",
             where=f"dataset {reference!r}",
-            remedy="Write <md5>.dir@s3://bucket/dvc (a hash and its DVC remote), s3://bucket/folder or data.dvc. Digit scenes are "
-            "generated, and folders read where they are: vicur data prepare.",
+            remedy="Write <md5>.dir@s3://bucket/dvc (a hash and its DVC remote), s3://bucket/folder or data.dvc. Digit scenes, folders and "
+            "datasets on the Hub are read by vicur data prepare.",
         )
     return config
 
