@@ -1,0 +1,173 @@
+"""What the import knows of each example besides its content: one small row per example, in a few hundred bytes.
+
+Every decision that depends on more than one row (duplicate ids, sharing out of splits, the rules of :mod:`vicur.data.hygiene`) is made
+over the facts of all examples at once, in columns. A million examples fit into memory this way, while their images do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from vicur.data.schema import Example
+
+IMAGE_FACTS = pa.struct(
+    [
+        pa.field("sha256", pa.binary(32)),
+        pa.field("perceptual", pa.uint64()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+    ]
+)
+"""Facts of one stored image: see :class:`ImageFacts`."""
+
+FACTS = pa.schema(
+    [
+        pa.field("file", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("group", pa.string()),
+        pa.field("kind", pa.string()),
+        pa.field("images", pa.list_(IMAGE_FACTS)),
+        pa.field("notes", pa.list_(pa.string())),
+        pa.field("question", pa.binary(16)),
+        pa.field("answer", pa.string()),
+        pa.field("choices", pa.int32()),
+        pa.field("question_length", pa.int32()),
+        pa.field("answer_length", pa.int32()),
+        pa.field("rationale_length", pa.int32()),
+        pa.field("cue_length", pa.int32()),
+        pa.field("image_bytes", pa.int64()),
+    ]
+)
+"""Columns of the facts, in the order of the source: see :class:`Facts`. An example's *position* is its row number here, from 0."""
+
+DROPPED = pa.schema(
+    [
+        pa.field("position", pa.int64()),
+        pa.field("field", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("remedy", pa.string()),
+    ]
+)
+"""Columns of the examples that a rule over all facts drops. ``field``, ``reason`` and ``remedy`` are those of a skipped row."""
+
+_ANSWER = 64  # characters of an answer that are kept in full; longer ones are compared by their hash
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Facts of one stored image."""
+
+    sha256: bytes
+    """SHA-256 of the stored bytes, 32 bytes."""
+    perceptual: int | None
+    """Perceptual hash of 64 bits; ``None`` if the image has none."""
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts of one example."""
+
+    file: str
+    """File of the source that the example was read from, relative to the source."""
+    row: int
+    """Row in that file; the first is 1."""
+    id: str
+    split: str | None
+    """The example's split; ``None`` if the source names none, so that one is shared out."""
+    group: str
+    """Unit of resampling and of sharing out: examples of one group are in one split."""
+    kind: str
+    images: tuple[ImageFacts, ...]
+    notes: tuple[str, ...]
+    """What was noticed about the images while they were brought into the one pixel form, such as ``animated``."""
+    question: bytes
+    """Hash of the question and its choices (:func:`question_key`), 16 bytes. Questions that differ in case or blanks only are equal."""
+    answer: str
+    """The answer for comparisons (:func:`answer_key`)."""
+    choices: int
+    """Number of choices."""
+    question_length: int
+    """Characters of the question and its choices."""
+    answer_length: int
+    rationale_length: int
+    cue_length: int
+    image_bytes: int
+    """Size of the stored images."""
+
+
+def facts_of(example: Example, file: str, row: int, *, named_split: bool = True, notes: Sequence[str] = ()) -> Facts:
+    """Return the facts of an example whose images are in their stored form.
+
+    Args:
+        named_split: whether the source names the example's split.
+        notes: notes of the images.
+    """
+    choices = example.choices
+    return Facts(
+        file=file,
+        row=row,
+        id=example.id,
+        split=example.split if named_split else None,
+        group=example.group,
+        kind=example.kind,
+        images=tuple(image_facts(image) for image in example.images),
+        notes=tuple(notes),
+        question=question_key(example.question, choices),
+        answer=answer_key(example.answer),
+        choices=len(choices),
+        question_length=len(example.question) + sum(map(len, choices)),
+        answer_length=len(example.answer),
+        rationale_length=len(example.rationale or ""),
+        cue_length=len(example.cue or ""),
+        image_bytes=sum(map(len, example.images)),
+    )
+
+
+def facts_table(rows: Sequence[Facts]) -> pa.Table:
+    """Return the facts of several examples as a table with the columns :data:`FACTS`."""
+    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Facts)}
+    columns["images"] = [[asdict(image) for image in images] for images in columns["images"]]
+    return pa.table(columns, schema=FACTS)
+
+
+# Consecutive questions are often about one image, which is then read once.
+@lru_cache(maxsize=8)
+def image_facts(data: bytes) -> ImageFacts:
+    """Return the facts of a stored image, which has been decoded before: only its header is read."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+    return ImageFacts(hashlib.sha256(data).digest(), None, width, height)
+
+
+def question_key(question: str, choices: Sequence[str] = ()) -> bytes:
+    """Return a hash of a question and its choices that ignores case, form of characters and blanks, in 16 bytes."""
+    text = "\0".join(_folded(part) for part in (question, *choices))
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def answer_key(answer: str) -> str:
+    """Return an answer without differences of case, form of characters and blanks. A long one is shortened, with its hash."""
+    text = _folded(answer)
+    if len(text) <= _ANSWER:
+        return text
+    return f"{text[:_ANSWER]}#{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip().casefold()
