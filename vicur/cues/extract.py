@@ -63,9 +63,7 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
     provider = provider_for(config.provider, context)
     context.tracker.params(config.model_dump(mode="json"))
     splits = _splits(dataset)
-    provider.fit(
-        example for split in provider.fitted_on if split in splits for example in StoredSplit(dataset, split)
-    )
+    provider.fit(example for split in provider.fitted_on if split in splits for example in StoredSplit(dataset, split))
     rows, samples = _extract_all(
         provider, dataset, [split for split in config.splits if split in splits], config, context
     )

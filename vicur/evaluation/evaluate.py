@@ -109,9 +109,7 @@ def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str
     # Splits that the dataset lacks are skipped: the default configuration names all of them, and a user's own dataset
     # often has no out-of-domain split.
     questions: dict[str, Sequence[Example]] = {
-        split: StoredSplit(dataset, split, cache_bytes=_CACHE_BYTES)
-        for split in config.splits
-        if available.get(split)
+        split: StoredSplit(dataset, split, cache_bytes=_CACHE_BYTES) for split in config.splits if available.get(split)
     }
     questions |= {each.label: read_set(each, inputs) for each in config.sets}
     return {name: examples[: config.max_examples] for name, examples in questions.items()}
