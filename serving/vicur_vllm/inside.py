@@ -5,7 +5,6 @@ A process may have several engines, for rollouts and for a teacher. Close them t
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from vicur.data.images import plain_image
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur_vllm.weights import take_weights
@@ -102,14 +101,9 @@ def _startup_error(error: Exception, cache_bytes: int, max_model_len: int) -> Vi
 def _request(prompt: Prompt) -> dict[str, Any]:
     request: dict[str, Any] = {"prompt_token_ids": prompt.short_ids}
     if prompt.pixels:
-        request["multi_modal_data"] = {"image": [_image(pixels.encoded) for pixels in prompt.pixels]}
+        request["multi_modal_data"] = {"image": [plain_image(pixels.encoded) for pixels in prompt.pixels]}
         request["multi_modal_uuids"] = {"image": [pixels.key for pixels in prompt.pixels]}
     return request
-
-
-def _image(encoded: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(encoded)) as opened:
-        return opened.convert("RGB")
 
 
 def _read(output: Any) -> dict[str, Any]:

@@ -1,15 +1,15 @@
-"""Load the images of requests as training does, and enforce the server's limits.
+"""Load the images of requests as ``vicur data prepare`` does, and enforce the server's limits.
 
-vLLM rotates images by their EXIF tag and blends transparent ones with white, but training does neither. vLLM also downloads any URL in a
-request from inside the server's network. This module accepts only images that are part of the request, unless the server was started with
-a list of allowed hosts or with a local folder.
+Prepared datasets contain images in one form (:mod:`vicur.data.images`), into which those of requests are brought too. vLLM's own loader
+differs from it in formats, 16-bit images and colour profiles. vLLM also downloads any URL in a request from inside the server's network.
+This module accepts only images that are part of the request, unless the server was started with a list of allowed hosts or with a local
+folder.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import io
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from vllm.multimodal.media.base import MediaWithBytes
 from vllm.multimodal.media.image import ImageMediaIO
 
 from vicur.config.serving import ServerLimits
-from vicur.data.images import UnusableImageError, check_image
+from vicur.data.images import UnusableImageError, normalised, plain_image
 from vicur_vllm.bounds import server_limits
 
 CONNECTOR = "vicur"
@@ -39,16 +39,13 @@ class StudentImages(ImageMediaIO):
         return self._limits.max_image_bytes
 
     def load_bytes(self, data: bytes) -> MediaWithBytes[Image.Image]:
-        """Decode an image file, or raise an error if it is too large or not a complete PNG or JPEG."""
+        """Decode an image file, or raise an error if it is too large, damaged or of an unknown format."""
         self._require_size(len(data))
         try:
-            check_image(data, self._limits.max_image_pixels)
+            pixels = plain_image(normalised(data, self._limits.max_image_pixels).data)
         except UnusableImageError as error:
-            raise _invalid(f"An image of the request cannot be used ({error.reason}).") from error
-        with Image.open(io.BytesIO(data)) as opened:
-            # Copy only the pixels, because vLLM would later rotate the image by its EXIF tag.
-            pixels = Image.new("RGB", opened.size)
-            pixels.paste(opened.convert("RGB"))
+            raise _invalid(f"An image of the request cannot be used: it {error.reason}.") from error
+        pixels.info.clear()  # vLLM would look for EXIF data and transparency
         return MediaWithBytes(pixels, data, {"read_by": CONNECTOR})
 
     def load_base64(self, media_type: str, data: str) -> MediaWithBytes[Image.Image]:

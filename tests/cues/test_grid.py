@@ -85,6 +85,6 @@ def test_invalid_image_bytes_are_unreadable(image: bytes) -> None:
 
 def test_a_huge_image_is_rejected_before_decoding() -> None:
     buffer = io.BytesIO()
-    Image.new("1", (4000, 10)).save(buffer, "PNG")
+    Image.new("L", (4000, 10)).save(buffer, "PNG")
     with pytest.raises(UnreadableError, match="pixels wide or high"):
         decode(buffer.getvalue())

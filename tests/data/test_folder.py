@@ -6,20 +6,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.data.conftest import png, row
 from vicur.config.data import FolderConfig
 from vicur.data import Example
-from vicur.data.folder import SkippedRow, count_rows, locate, read_folder
+from vicur.data.formats import SourceFolder
+from vicur.data.paths import locate
+from vicur.data.reading import Reading
+from vicur.data.rows import Row
+from vicur.data.schema import SkippedRow
 from vicur.errors import VicurError
 
 Source = Callable[..., Path]
 
 
 def _read(folder: Path) -> list[Example | SkippedRow]:
-    return list(read_folder(folder, FolderConfig(path=folder)))
+    reading = Reading.of(SourceFolder(folder), FolderConfig(path=folder))
+    rows = [row for unit in reading.units() for row in reading.rows(unit)]
+    return [row.example if isinstance(row, Row) else row for row in rows if row is not None]
 
 
 def test_a_row_with_all_fields_becomes_an_example(source: Source) -> None:
@@ -58,39 +64,38 @@ def test_blank_lines_a_byte_order_mark_and_dos_line_ends_are_accepted(source: So
     lines = [b"\xef\xbb\xbf" + json.dumps(row("a")).encode(), b"", json.dumps(row("b")).encode()]
     (folder / "examples.jsonl").write_bytes(b"\r\n".join(lines))
     assert [example.id for example in _read(folder)] == ["a", "b"]
-    assert count_rows(folder) == 2
 
 
 @pytest.mark.parametrize(
     ("bad", "field", "reason", "remedy"),
     [
         (row("x", question=...), "question", "is missing", "Add the field to the row."),
-        (row("x", answer=12), "answer", "is not text", 'Write it as text ("12", not 12).'),
+        (row("x", answer=True), "answer", "is true or false", "Write the word"),
+        (row("x", answer=["1", "2"]), "answer", "is a list of 2 answers", "Name the column"),
         (row("x", question="  "), "question", "is blank", "Fill the field in."),
         (row("", images=[]), "id", "is blank", "Fill the field in."),
         (
-            row("x", split="train"),
+            row("x", split="trian"),
             "split",
-            "'train' is not a split",
-            "Use one of base, distill, validation, test, ood.",
+            "'trian' is not a split",
+            "Use one of base, distill, validation, test, ood, or map the name",
         ),
         (row("x", awnser="12"), "awnser", "is not a known field", "or move it into metadata"),
-        (row("x", choices=["a", 2]), "choices[1]", "is not text", "Write it as text"),
+        (row("x", choices=["a", {}]), "choices[1]", "is not text", "Write it as text"),
         (row("x", choices=["a", "b"], answer="C"), "answer", "'C' is not one of the choices", "or its letter"),
         (row("x", answer="\\boxed{}"), "answer", "no response can be judged correct", "Write one final answer"),
         (row("x", metadata=[1]), "metadata", "is not a JSON object", "Correct the field."),
         (row("x", metadata={"a": "\ud800"}), "metadata", "contains a value that JSON cannot represent", "Correct"),
-        (row("x", images="a.png"), "images", "is not a list", "Write a list of image files"),
+        (row("x", images={"a": 1}), "images", "is not a path", "relative to the folder"),
         (row("x", images=[7]), "images[0]", "is not a path", "relative to the folder"),
         (row("x", images=["a.png", "no.png"]), "images[1]", "the file 'no.png' does not exist", "correct its path"),
         (row("x", images=["/etc/passwd"]), "images[0]", "is not a path inside the folder", "relative to the folder"),
         (row("x", images=["../a.png"]), "images[0]", "is not a path inside the folder", "relative to the folder"),
         (row("x", images=["."]), "images[0]", "is not a path inside the folder", "relative to the folder"),
         (row("x", images=["examples.jsonl"]), "images[0]", "'examples.jsonl' is not an image", "intact PNG or JPEG"),
-        (row("good"), "id", "'good' is already the id of row 1", "Give each row a unique id."),
         (b"{", "", "is not JSON", "Write one JSON object in UTF-8."),
         (b"[1]", "", "is a JSON list, not an object", "Write one JSON object."),
-        (b'{"id": "\xff"}', "", "is not JSON", "UTF-8"),
+        (b'{"id": "\xff"}', "", "is not JSON in UTF-8 (byte 0xff in column 9", "UTF-8"),
         (b'{"id": "a", "answer": "1", "answer": "2"}', "", "is not JSON (the key 'answer' occurs twice)", "UTF-8"),
         (
             b'{"id": "a", "images": [], "question": "q \\ud800", "answer": "1", "split": "test"}',
@@ -118,12 +123,6 @@ def test_a_damaged_image_is_reported(source: Source) -> None:
     (folder / "cut.png").write_bytes(png(50, 50)[:-30])
     [skipped] = _read(folder)
     assert str(skipped).startswith("examples.jsonl:row 1:images[0]: 'cut.png' is a damaged image")
-
-
-def test_the_id_of_a_skipped_row_may_be_used_again(source: Source) -> None:
-    skipped, example = _read(source(row("a", question=""), row("a")))
-    assert isinstance(skipped, SkippedRow)
-    assert isinstance(example, Example)
 
 
 def test_a_symbolic_link_out_of_the_folder_is_rejected(source: Source, tmp_path: Path) -> None:
@@ -162,6 +161,7 @@ def test_no_path_leads_out_of_the_folder(tmp_path: Path, parts: list[str], separ
     ),
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
 def test_no_line_raises_an_error(tmp_path: Path, line: bytes) -> None:
+    assume(line[:2] not in (b"\xff\xfe", b"\xfe\xff"))  # the whole file is UTF-16
     (tmp_path / "examples.jsonl").write_bytes(line.replace(b"\n", b" ").replace(b"\r", b" "))
     for result in _read(tmp_path):
         assert isinstance(result, SkippedRow)
@@ -183,7 +183,6 @@ def test_parquet_rows_may_contain_their_images(tmp_path: Path) -> None:
     assert isinstance(named, Example)
     assert named.images == (png(7, 7),)
     assert str(broken).startswith("examples.parquet:row 3:images[0]: the image in the row is not an image")
-    assert count_rows(tmp_path) == 3
 
 
 def test_parquet_columns_may_be_paths_and_structs(tmp_path: Path) -> None:
@@ -203,11 +202,11 @@ def test_a_file_that_is_not_parquet_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], r"contains neither examples\.jsonl nor examples\.parquet\. Set data\.path"),
+        ([], r"has no data files in a format that is recognised .* write an examples\.jsonl"),
         (["examples.jsonl", "examples.parquet"], r"contains both .* Remove one of them\."),
     ],
 )
-def test_a_folder_needs_one_examples_file(tmp_path: Path, files: list[str], message: str) -> None:
+def test_a_folder_needs_data_in_one_format(tmp_path: Path, files: list[str], message: str) -> None:
     for name in files:
         (tmp_path / name).touch()
     with pytest.raises(VicurError, match=message):

@@ -25,6 +25,7 @@ NO_HASH = f"{'0' * 32}.dir"
 
 
 def prepared(config: DataConfig, output: Path) -> PrepareSummary:
+    config = config.model_copy(update={"required_splits": ()})
     output.mkdir(parents=True)
     return prepare(config, stage_inputs(config), output, make_context(output.parent / "work"))
 
@@ -187,7 +188,7 @@ MD5 = "0" * 32
         (b"[", "not a listing of a folder"),
         (b"\xff", "not a listing of a folder"),
         ([], "contains neither a prepared dataset"),
-        ([{"md5": MD5, "relpath": "deep/manifest.json"}], "contains neither a prepared dataset"),
+        ([{"md5": MD5, "relpath": "deep/manifest.yaml"}], "contains neither a prepared dataset"),
     ],
 )
 def test_an_unsafe_or_invalid_listing_is_rejected_before_anything_is_fetched(

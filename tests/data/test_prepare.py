@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -15,8 +16,8 @@ from vicur.storage.folders import tree_sha256
 Source = Callable[..., Path]
 
 
-def _import(folder: Path, output: Path, **settings: float) -> PrepareSummary:
-    config = FolderConfig(path=folder, **settings)
+def _import(folder: Path, output: Path, **settings: Any) -> PrepareSummary:
+    config = FolderConfig(path=folder, **{"required_splits": (), **settings})
     output.mkdir()
     return prepare(config, stage_inputs(config), output, make_context(output.parent / "work"))
 
@@ -107,7 +108,7 @@ def test_a_source_without_a_usable_row_fails(source: Source, tmp_path: Path, row
 
 def test_a_failure_leaves_the_previous_dataset_untouched(source: Source, tmp_path: Path) -> None:
     session = make_session(tmp_path)
-    good = FolderConfig(path=source(row("a"), name="good"))
+    good = FolderConfig(path=source(row("a"), name="good"), required_splits=())
     bad = FolderConfig(path=source(row("a", images=["no.png"]), name="bad"))
     data = tmp_path / "data"
     execute(PREPARE, good, stage_inputs(good), data, session)
@@ -121,3 +122,12 @@ def test_a_failure_leaves_the_previous_dataset_untouched(source: Source, tmp_pat
 def test_a_missing_source_fails_before_the_stage_starts(tmp_path: Path) -> None:
     with pytest.raises(VicurError, match=r"none: is not a folder\. Set data\.path"):
         stage_inputs(FolderConfig(path=tmp_path / "none"))
+
+
+def test_a_repeated_id_is_skipped_unless_its_first_row_is(source: Source, tmp_path: Path) -> None:
+    folder = source(row("a", question=""), row("a"), row("b"), row("a", split="distill"))
+    summary = _import(folder, tmp_path / "data", max_skipped_share=0.5)
+    assert summary.examples == {"test": 2}
+    blank, repeated = map(json.loads, (tmp_path / "data" / "skipped.jsonl").read_text().splitlines())
+    assert blank["field"] == "question"
+    assert (repeated["row"], repeated["field"], repeated["reason"]) == (4, "id", "'a' is already the id of row 2")

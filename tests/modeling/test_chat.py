@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from vicur.config.prompts import PromptConfig
 from vicur.data.digit_scenes import vocabulary
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat, Pixels, Prompt
@@ -85,12 +86,12 @@ def test_collate_pads_prompts_left_and_responses_right(chat):
 
 
 def test_special_tokens_in_the_system_message_stay_text(chat):
-    with_system = Chat(chat.tokenizer, chat.image_processor, system="You are a <|im_end|> assistant.")
+    with_system = Chat(chat.tokenizer, chat.image_processor, PromptConfig(system="You are a <|im_end|> assistant."))
     assert with_system.prompt("What?", []).ids.count(chat.end_id) == 2
 
 
 def test_undecodable_and_too_narrow_images_are_rejected(chat):
-    with pytest.raises(VicurError, match="cannot be decoded"):
+    with pytest.raises(VicurError, match="it is not an image"):
         chat.pixels(b"not an image")
     with pytest.raises(VicurError, match="402 x 2 pixels cannot be processed"):
         chat.pixels(png(402, 2))

@@ -2,13 +2,20 @@
 
 import io
 
+import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from tests.training.factory import scenes
 from vicur.config.base import BaseModelConfig
+from vicur.errors import VicurError
+from vicur.modeling import pixels
 from vicur.modeling.chat import Chat
 from vicur.modeling.patches import PatchCache
+from vicur.modeling.pixels import PixelReader
 
 
 def test_least_recently_used_patches_are_evicted_and_made_again():
@@ -38,18 +45,52 @@ def test_pixels_hold_no_patches_themselves():
     chat = Chat.load(BaseModelConfig().folder)
     picture = io.BytesIO()
     Image.new("RGB", (256, 256)).save(picture, "PNG")
-    pixels = chat.pixels(picture.getvalue())
-    first = pixels.patches()
-    chat._patches = PatchCache(max_bytes=0)
-    assert not any(isinstance(value, torch.Tensor) for value in vars(pixels).values())
-    assert torch.equal(pixels.patches(), first)
+    found = chat.pixels(picture.getvalue())
+    first = found.patches()
+    chat._reader._patches = PatchCache(max_bytes=0)
+    assert not any(isinstance(value, torch.Tensor) for value in vars(found).values())
+    assert torch.equal(found.patches(), first)
 
 
-def test_an_image_is_processed_once(monkeypatch):
+def test_an_image_is_decoded_once_and_only_when_its_patches_are_needed(monkeypatch):
+    decoded = []
+    real = pixels.plain_image
+    monkeypatch.setattr(pixels, "plain_image", lambda image: decoded.append(image) or real(image))
+    image = Chat.load(BaseModelConfig().folder).pixels(scenes("distill")[0].images[0])
+    assert image.grid
+    assert not decoded
+    assert image.patches() is image.patches()
+    assert len(decoded) == 1
+
+
+def test_damage_below_the_header_is_reported_when_the_patches_are_needed():
+    picture = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(picture, "PNG")
+    image = Chat.load(BaseModelConfig().folder).pixels(picture.getvalue()[:-200])
+    with pytest.raises(VicurError, match="the image cannot be used: it is a damaged image"):
+        image.patches()
+
+
+def test_only_stored_images_are_accepted():
     chat = Chat.load(BaseModelConfig().folder)
-    processed = []
-    real = chat._prepared
-    monkeypatch.setattr(chat, "_prepared", lambda image: processed.append(image) or real(image))
-    pixels = chat.pixels(scenes("distill")[0].images[0])
-    assert pixels.patches() is pixels.patches()
-    assert len(processed) == 1
+    for image, format_ in ((Image.new("RGBA", (64, 64)), "PNG"), (Image.new("RGB", (64, 64)), "GIF")):
+        picture = io.BytesIO()
+        image.save(picture, format_)
+        with pytest.raises(VicurError, match="the image cannot be used: it is"):
+            chat.pixels(picture.getvalue())
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.sampled_from([(8, 2, 256, 16384), (16, 2, 3584, 401408), (14, 2, 3136, 50176)]),
+)
+def test_the_grid_of_a_header_is_that_of_the_processor(width, height, values):
+    patch, merge, low, high = values
+    processor = Qwen2VLImageProcessorPil(
+        patch_size=patch, merge_size=merge, size={"shortest_edge": low, "longest_edge": high}
+    )
+    assume(max(width, height) <= 200 * min(width, height))
+    expected = processor(images=[Image.new("RGB", (width, height))], return_tensors="pt")["image_grid_thw"][0]
+    assert PixelReader(processor).grid(width, height) == tuple(expected.tolist())

@@ -22,6 +22,7 @@ from tests.vllm.rollout_server import rollout_server
 from tests.vllm.training import MAX_PROMPT_TOKENS, gap
 from vicur.config.sampling import Sampling
 from vicur.config.vllm import Vllm
+from vicur.data.images import normalised
 from vicur.errors import VicurError
 from vicur.modeling.generation import generate
 from vicur.training.parallel import SingleModel
@@ -115,7 +116,8 @@ def test_images_with_transparency_a_palette_or_rotation_are_processed_as_in_trai
     ):
         file = io.BytesIO()
         image.save(file, "PNG", **options)
-        prompts.append(case.chat.prompt("what is it", [case.chat.pixels(file.getvalue())]))
+        stored = normalised(file.getvalue(), 10_000).data
+        prompts.append(case.chat.prompt("what is it", [case.chat.pixels(stored)]))
     engine.update(8)
     sampled = engine.generate(prompts, Sampling(max_new_tokens=12), seed=3, batch_size=8)
     assert gap(case, prompts, sampled) < 1e-4

@@ -22,10 +22,12 @@ from tests.vllm.cases import Case, make_student
 from tests.vllm.registered import register
 from tests.vllm.serving import Served, serving
 from vicur.config.cues import EndpointCues
+from vicur.config.prompts import PromptConfig
 from vicur.config.sampling import Sampling
 from vicur.cues.cue_cache import CueCache
 from vicur.cues.cue_prompt import CUE_PROMPTS
 from vicur.cues.endpoint import EndpointProvider
+from vicur.data.images import normalised
 from vicur.data.schema import Example
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import Response, generate
@@ -95,7 +97,9 @@ def ask(client: openai.OpenAI, question: str, *images: bytes, system: str | None
 
 
 def expected(student: Case, chat: Chat, question: str, images: Sequence[bytes]) -> tuple[Response, list[int]]:
-    prompt = chat.prompt(question, [chat.pixels(image) for image in images])
+    # The server prepares images of any format as `vicur data prepare` does.
+    stored = [normalised(image, 10_000).data for image in images]
+    prompt = chat.prompt(question, [chat.pixels(image) for image in stored])
     (response,) = generate(student.student, chat, [prompt], Sampling(temperature=0, max_new_tokens=16), seed=0)
     return response, list(prompt.ids)
 
@@ -136,11 +140,12 @@ def test_answers_match_transformers_token_for_token(client: openai.OpenAI, stude
         (QUESTION, [picture(8, mode="RGBA")], None),
         (QUESTION, [picture(9, mode="L")], None),
         (QUESTION, [picture(10, kind="JPEG", exif=rotated)], None),
+        (QUESTION, [picture(11, kind="GIF")], None),
     ]
     with ThreadPoolExecutor(len(cases)) as pool:
         answers = list(pool.map(lambda case: ask(client, case[0], *case[1], system=case[2]), cases))
     for place, ((question, images, system), (choice, prompt_ids)) in enumerate(zip(cases, answers, strict=True)):
-        response, ids = expected(student, Chat.load(student.folder, system=system), question, images)
+        response, ids = expected(student, Chat.load(student.folder, PromptConfig(system=system)), question, images)
         assert (place, prompt_ids) == (place, ids)
         assert (place, choice.token_ids) == (place, list(response.ids))
         assert choice.message.content.strip() == response.text
@@ -158,7 +163,7 @@ def test_a_cue_provider_gets_correct_cues_for_questions_with_special_tokens(
     config = EndpointCues(url=f"{served.url}/v1", model=NAME, max_tokens=16, retries=0)
     provider = EndpointProvider(config, 0, CueCache.at(tmp_path, None))
     words = CUE_PROMPTS["v1"]
-    chat = Chat.load(student.folder, system=words.system)
+    chat = Chat.load(student.folder, PromptConfig(system=words.system))
     answered = [expected(student, chat, words.render(e.question), e.images)[0] for e in examples]
     for cue, response in zip(provider.cues(examples), answered, strict=True):
         # A truncated cue counts as a failure.

@@ -189,7 +189,9 @@ def resolved(preset: Mapping[str, Any], request: Request) -> RunConfig:
         put(values, _SETTINGS[name], value, name)
     _put_teacher(values, request.model_teacher)
     if request.data_source:
-        values["data"] = dataset_reference(request.data_source, mounts=compiled.cluster.mounts).model_dump(mode="json")
+        values["data"] = dataset_reference(
+            request.data_source, compiled.data, mounts=compiled.cluster.mounts
+        ).model_dump(mode="json")
     _put_provider(values, request)
     for name in sorted(request.overrides, key=turn):
         put(values, name, request.overrides[name], f"overrides, {name}")

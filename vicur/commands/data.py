@@ -109,7 +109,7 @@ def show(
 ) -> None:
     """Show the size of each split of a dataset, and the first examples of one."""
     from vicur.data import read_manifest
-    from vicur.data.reading import StoredSplit
+    from vicur.data.stored import StoredSplit
 
     for name, number in read_manifest(folder).examples.items():
         typer.echo(f"{name:12} {number:6} examples")

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from vicur.config.address import http_address
 from vicur.config.data import Split
+from vicur.config.prompts import PromptConfig, is_default
 from vicur.config.section import Section
 from vicur.config.splits import listing
 
@@ -85,6 +86,8 @@ class CuesConfig(Section):
     """Maximum share of the ``distill`` examples that may be without a cue; above it, the stage fails."""
     samples: int = Field(72, ge=0, le=1000)
     """Number of examples on the page of samples."""
+    prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
+    """Settings of prompts, from the section ``data``."""
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that the cues and their audit depend on."""

@@ -4,26 +4,92 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
+from vicur.config.formats import SPLITS, Columns, FieldName, FormatName, Split, Splits
+from vicur.config.prompts import (
+    CHOICES_TEMPLATE,
+    PixelBudgets,
+    PromptConfig,
+    checked_system_prompt,
+    checked_template,
+)
 from vicur.config.section import Section
 
-Split = Literal["base", "distill", "validation", "test", "ood"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-"""All splits: the tiny base model is trained on ``base``, students on ``distill``; settings are chosen on ``validation``; gate and report
-use ``test``, and ``ood`` has the same questions about harder images."""
+__all__ = [
+    "PROMPT_SETTINGS",
+    "SPLITS",
+    "DataConfig",
+    "DigitScenesConfig",
+    "Distortion",
+    "FolderConfig",
+    "ImportConfig",
+    "PinnedConfig",
+    "Pool",
+    "RemoteConfig",
+    "SourceConfig",
+    "Split",
+]
 
 # Number of images of the rarest digit in scikit-learn's load_digits.
 _IMAGES_PER_CLASS = 174
+
+
+PROMPT_SETTINGS = ("pixels", "system_prompt", "choices_template")
+"""Settings of the section ``data`` that shape prompts and not the dataset."""
 
 
 class SourceConfig(Section):
     """A source of the dataset. Each has a class in :mod:`vicur.data.sources` that reads it."""
 
     type: str
+    # These three do not change the prepared dataset, so they are no part of its identity and are left out of its manifest.
+    pixels: PixelBudgets = Field(default=PixelBudgets(), exclude_if=lambda pixels: bool(pixels == PixelBudgets()))
+    """Size of images in prompts, in pixels: ``{min: 3584, max: 401408}`` for all prompts, or ``{evaluation: {max: 401408}}`` for those of
+    one use (``student``, ``teacher``, ``evaluation``). Default: that of the checkpoint."""
+    system_prompt: str | None = Field(default=None, exclude_if=lambda text: text is None)
+    """System message of all prompts, such as ``You are a helpful assistant.`` Default: none."""
+    choices_template: str = Field(
+        default=CHOICES_TEMPLATE, exclude_if=lambda template: bool(template == CHOICES_TEMPLATE)
+    )
+    """Question and choices in all prompts, unless the question already lists the choices. The line with ``{letter}`` and ``{choice}`` is
+    repeated for each choice."""
+
+    @field_validator("pixels", mode="before")
+    @classmethod
+    def _null_is_default(cls, pixels: Any) -> Any:
+        return {} if pixels is None else pixels
+
+    @field_validator("system_prompt")
+    @classmethod
+    def _system_prompt(cls, text: str | None) -> str | None:
+        return checked_system_prompt(text)
+
+    @field_validator("choices_template")
+    @classmethod
+    def _template(cls, template: str) -> str:
+        return checked_template(template)
+
+    @property
+    def prompts(self) -> PromptConfig:
+        """The settings of prompts."""
+        return PromptConfig(system=self.system_prompt, choices_template=self.choices_template, pixels=self.pixels)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that the prepared dataset depends on."""
+        return self.source().model_dump(mode="json")
+
+    def source(self) -> Self:
+        """Return the section without the settings of prompts."""
+        defaults = {name: type(self).model_fields[name].default for name in PROMPT_SETTINGS}
+        return self.model_copy(update=defaults)
+
+    def with_prompts_of(self, other: SourceConfig) -> Self:
+        """Return this source with the settings of prompts of another one."""
+        return self.model_copy(update={name: getattr(other, name) for name in PROMPT_SETTINGS})
 
 
 class Distortion(Section):
@@ -107,8 +173,20 @@ class DigitScenesConfig(SourceConfig):
 
 
 class ImportConfig(SourceConfig):
-    """Limits for reading the rows of a user's source."""
+    """How the files of a user's source are read, and how much of them may be unusable."""
 
+    format: FormatName = "auto"
+    """Layout of the files. ``auto`` recognises it, and is refused if several layouts are possible (``vicur data inspect`` explains)."""
+    files: tuple[str, ...] = ()
+    """Data files to read, relative to the folder, with wildcards (``data/*.jsonl``). If empty, all files of the format are read."""
+    fields: dict[FieldName, Columns] = Field(default_factory=dict)
+    """Columns of our fields, for columns that are not recognised by their names: ``{question: query, answer: [gt, label]}``. A name may be
+    a path into nested columns (``extra_info.answer``), a pattern for several columns (``image_*``), or a list of alternatives."""
+    splits: Splits = Field(default_factory=dict)
+    """Splits by the source's names for them (``{train: distill, minitest: test, junk: null}``), or shares by which all rows are shared out
+    by group (``{distill: 0.8, validation: 0.1, test: 0.1}``). If empty, known names are mapped and missing splits are shared out."""
+    required_splits: tuple[Split, ...] = ("distill", "validation", "test")
+    """Splits that the dataset must have, because later stages need them. A dataset only for ``vicur evaluate`` needs ``[test]``."""
     max_skipped_share: float = Field(0.02, ge=0, le=1)
     """Largest share of unusable rows. They are skipped and listed in ``skipped.jsonl``; a larger share fails the stage."""
     max_pixels: int = Field(64_000_000, gt=0, le=178_956_970)
@@ -116,11 +194,11 @@ class ImportConfig(SourceConfig):
 
 
 class FolderConfig(ImportConfig):
-    """A user's own dataset: ``examples.jsonl`` (or ``examples.parquet``) and the images that it names."""
+    """A user's own dataset: a folder of data files in one of the formats, and the images that they name."""
 
     type: Literal["folder"] = "folder"
     path: Path
-    """Folder with the examples file. Paths of images are relative to it."""
+    """Folder with the data files. Paths of images are relative to it."""
 
     def inputs(self) -> dict[str, Path]:
         return {"source": self.path}
@@ -147,7 +225,7 @@ class PinnedConfig(ImportConfig):
 
     def identity(self) -> dict[str, Any]:
         # The hash identifies the data wherever they are stored.
-        return self.model_dump(mode="json", exclude={"remote"})
+        return {name: value for name, value in super().identity().items() if name != "remote"}
 
 
 class RemoteConfig(ImportConfig):
@@ -166,7 +244,7 @@ class RemoteConfig(ImportConfig):
 
     def identity(self) -> dict[str, Any]:
         # The data are identified by the hash, or by S3's listing, which is an input of the stage.
-        return self.model_dump(mode="json", exclude={"uri"})
+        return {name: value for name, value in super().identity().items() if name != "uri"}
 
 
 DataConfig = Annotated[DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig, Field(discriminator="type")]

@@ -35,9 +35,14 @@ def dataset_reference(
 ) -> DataConfig:
     """Parse a reference to a dataset into the section ``data``, without checking that the dataset exists.
 
-    An empty reference means the configured dataset, or the embedded digit scenes if there is none. ``mounts`` are the folders of volumes
-    by claim.
+    An empty reference means the configured dataset, or the embedded digit scenes if there is none. Another dataset keeps the configured
+    settings of prompts. ``mounts`` are the folders of volumes by claim.
     """
+    found = _parsed(text, configured, mounts or {})
+    return found if configured is None else found.with_prompts_of(configured)
+
+
+def _parsed(text: str, configured: DataConfig | None, mounts: Mapping[str, Path]) -> DataConfig:
     reference = text.strip()
     if not reference:
         return DigitScenesConfig() if configured is None else configured
@@ -50,7 +55,7 @@ def dataset_reference(
         _require(re.fullmatch(S3_ADDRESS, reference), "is not an S3 address", reference)
         return RemoteConfig(uri=reference)
     if reference.startswith("pvc://"):
-        return FolderConfig(path=_on_a_volume(reference, mounts or {}))
+        return FolderConfig(path=_on_a_volume(reference, mounts))
     _require(
         not reference.startswith("hf://"),
         "is a dataset on the Hugging Face Hub, which cannot be read yet: download it, and name the folder or its copy on S3",

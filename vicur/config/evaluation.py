@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, mod
 
 from vicur.config.allowed import Form
 from vicur.config.data import SPLITS, Split
+from vicur.config.prompts import PromptConfig, is_default
 from vicur.config.sampling import Sampling
 from vicur.config.section import Section
 from vicur.config.splits import listing
@@ -131,6 +132,8 @@ class EvaluationConfig(Section):
     """Threads that decode the images of the next questions while the model answers; 0 decodes them when they are needed."""
     threads: int = Field(default=1, ge=0)
     """CPU threads; 0 uses PyTorch's default. On few cores, several processes are faster than several threads."""
+    prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
+    """Settings of prompts, from the section ``data``."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from vicur.config.data import PROMPT_SETTINGS
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
 from vicur.config.sources import Sources
@@ -107,6 +108,9 @@ def put(values: dict[str, Any], name: str, value: Any, where: str) -> None:
     Raises:
         VicurError: if the name leads through a value that is not a section.
     """
+    if name == "data" and isinstance(value, str):
+        # `data=folder` is `data.type=folder`.
+        name = "data.type"
     *sections, field = name.split(".")
     for depth, section in enumerate(sections):
         inner = values.get(section)
@@ -120,9 +124,11 @@ def put(values: dict[str, Any], name: str, value: Any, where: str) -> None:
             raise VicurError(f"{outer} is a single value and has no setting {name!r}.", where=where, remedy=_FORM)
         values[section] = inner
         values = inner
-    # Settings of the old type would be unknown to the new one.
+    # Settings of the old type would be unknown to the new one, except for those that all types have.
     if field == "type" and values.get("type", value) != value:
+        shared = {each: values[each] for each in PROMPT_SETTINGS if sections == ["data"] and each in values}
         values.clear()
+        values.update(shared)
     values[field] = value
 
 

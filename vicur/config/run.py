@@ -17,8 +17,8 @@ from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
 from vicur.config.evaluation import EvaluationConfig
 from vicur.config.methods import MethodName
+from vicur.config.prompted import PromptedConfig
 from vicur.config.registry import RegistryConfig
-from vicur.config.section import Section
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainingConfig
 
@@ -29,7 +29,7 @@ RunName = Annotated[
 ]
 
 
-class RunConfig(Section):
+class RunConfig(PromptedConfig):
     """Configuration of a run. Each section affects only its own stage, and the cache key of that stage."""
 
     name: RunName = "local"

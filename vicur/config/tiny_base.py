@@ -1,4 +1,4 @@
-"""Recipe of the tiny base model that ships with the project."""
+"""Recipes of tiny models: the base and teacher that ship with the project, and a base for another dataset."""
 
 from __future__ import annotations
 
@@ -53,21 +53,15 @@ class TinySizes(Section):
         return self
 
 
-class TinyBaseConfig(Section):
-    """Recipe of the tiny base; with other sizes, pools and steps, also of the larger model that teaches it."""
+class TinyRecipe(Section):
+    """Settings of every training of a tiny model from scratch."""
 
     seed: int = 0
     """Root seed."""
     sizes: TinySizes = TinySizes()
     """Sizes of the model."""
-    pools: tuple[Literal["base", "distill"], ...] = Field(default=("base",), min_length=1)
-    """Pools that it is trained on. The base sees the base pool only; a teacher may also see the students' training data."""
-    scenes: int = Field(default=800, ge=1)
-    """Number of scenes that it is trained on, the first ones of the pools. With fewer, it reads unseen handwriting less well."""
-    together: int = Field(default=1, ge=1, le=6, exclude_if=lambda together: together == 1)
-    """Questions combined into one prompt (``data.together``)."""
     vision_steps: int = Field(default=200, ge=1)
-    """Supervised steps that train the vision tower to classify digit, colour and place of each cell, before any text."""
+    """Supervised steps that train the vision tower before any text."""
     vision_learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of these steps, with cosine decay."""
     steps: int = Field(default=1200, ge=1)
@@ -77,12 +71,53 @@ class TinyBaseConfig(Section):
     warmup_steps: int = Field(default=50, ge=0)
     """Number of warmup steps."""
     batch_size: int = Field(default=32, ge=1)
-    """Scenes or prompts per step."""
-    describe_share: float = Field(default=0.2, ge=0, le=1)
-    """Share of prompts whose response is a description of the whole scene."""
+    """Images or prompts per step."""
     hints: HintMix = HintMix()
-    """Hints of the other prompts."""
+    """Hints of the prompts."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Weight decay of AdamW."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Maximum norm of the gradients."""
+
+
+class TinyBaseConfig(TinyRecipe):
+    """Recipe of the tiny base; with other sizes, pools and steps, also of the larger model that teaches it."""
+
+    pools: tuple[Literal["base", "distill"], ...] = Field(default=("base",), min_length=1)
+    """Pools that it is trained on. The base sees the base pool only; a teacher may also see the students' training data."""
+    scenes: int = Field(default=800, ge=1)
+    """Number of scenes that it is trained on, the first ones of the pools. With fewer, it reads unseen handwriting less well."""
+    together: int = Field(default=1, ge=1, le=6, exclude_if=lambda together: together == 1)
+    """Questions combined into one prompt (``data.together``)."""
+    describe_share: float = Field(default=0.2, ge=0, le=1)
+    """Share of prompts whose response is a description of the whole scene. The others have the hints of ``hints``."""
+
+
+class DatasetBaseConfig(TinyRecipe):
+    """Recipe of a tiny base for a dataset of the user's own domain."""
+
+    share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the groups of ``distill`` that it is trained on if the dataset has no split ``base``. With all of them, students have
+    less left to learn."""
+    max_examples: int = Field(default=20_000, ge=1)
+    """Number of examples that it is trained on at most."""
+    vocabulary: int = Field(default=2048, ge=300, le=50_000)
+    """Tokens of the tokenizer, bytes and control tokens included. More tokens make prompts shorter and steps slower."""
+    min_pixels: int = Field(default=64 * 64, ge=256)
+    """Smaller images are enlarged to about this many pixels. A visual token has 16 x 16 pixels."""
+    max_pixels: int = Field(default=128 * 128, ge=256)
+    """Larger images are reduced to at most this many pixels: 64 visual tokens by default."""
+    max_tokens: int = Field(default=1024, ge=64)
+    """Longest prompt with its response, in tokens. Longer ones are left out."""
+    vision_steps: int = Field(default=300, ge=1)
+    """Steps that train the vision tower alone to encode colours, places and the words about an image."""
+    steps: int = Field(default=1000, ge=1)
+    """Training steps of the whole model on responses. With more, it leaves less for students to learn."""
+    checked: int = Field(default=300, ge=1)
+    """Examples that the finished base is evaluated on, with each hint."""
+
+    @model_validator(mode="after")
+    def _pixels_ascend(self) -> Self:
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels={self.min_pixels} is above max_pixels={self.max_pixels}")
+        return self

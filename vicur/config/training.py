@@ -17,6 +17,7 @@ from vicur.config.distribution import DistributionConfig
 from vicur.config.features import FeatureCacheConfig
 from vicur.config.methods import Method, MethodName, TeacherPrivilege, method_named
 from vicur.config.objective import ObjectiveConfig
+from vicur.config.prompts import PromptConfig, is_default
 from vicur.config.recovery import RecoveryChoice
 from vicur.config.rollout import RolloutConfig
 from vicur.config.section import Section
@@ -100,6 +101,8 @@ class TrainingConfig(Section):
     """Threads of each process that decode the images of the next batch while a step computes; 0 decodes them when they are needed."""
     threads: int = Field(default=1, ge=0)
     """CPU threads of each training process; 0 for PyTorch's default. On few cores, parallel steps are faster than threads."""
+    prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
+    """Settings of prompts, from the section ``data``."""
 
     @field_validator("checkpoint_minutes", mode="before")
     @classmethod
@@ -110,7 +113,7 @@ class TrainingConfig(Section):
     @field_validator("per_method")
     @classmethod
     def _has_known_settings(cls, per_method: dict[MethodName, dict[str, Any]]) -> dict[MethodName, dict[str, Any]]:
-        known = TrainingConfig.model_fields.keys() - {"per_method"}
+        known = TrainingConfig.model_fields.keys() - {"per_method", "prompts"}
         for name, settings in per_method.items():
             for setting in sorted(settings.keys() - known):
                 raise ValueError(f"there is no setting {name}.{setting}.{did_you_mean(setting, known)}")

@@ -8,8 +8,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from vicur.config.cues import API_KEY_VARIABLE, EndpointCues
+from vicur.config.prompts import PromptConfig
 from vicur.cues.cue_prompt import CUE_PROMPTS, NOTHING
 from vicur.cues.providers import NoCue
+from vicur.data.images import media_type
 from vicur.errors import VicurError
 from vicur.redaction import redacted, sendable
 
@@ -37,7 +39,7 @@ class CueModel:
         VicurError: if the client library is not installed, or the key contains characters that cannot be sent.
     """
 
-    def __init__(self, config: EndpointCues, seed: int) -> None:
+    def __init__(self, config: EndpointCues, seed: int, prompts: PromptConfig | None = None) -> None:
         try:
             from openai import Omit, OpenAI
         except ImportError as error:
@@ -48,6 +50,9 @@ class CueModel:
         self._config = config
         self._seed = seed  # for servers that sample even at temperature 0
         self._prompt = CUE_PROMPTS[config.prompt]
+        system = (prompts or PromptConfig()).system
+        # The dataset's own system message says what the images are; that of the cue prompt says what to do.
+        self._system = self._prompt.system if system is None else f"{system}\n\n{self._prompt.system}"
         self._key = endpoint_key()
         # Without these, the client would send OPENAI_* settings from the environment to this endpoint.
         self._headers: dict[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
@@ -64,7 +69,7 @@ class CueModel:
         return {
             "model": self._config.model,
             "messages": [
-                {"role": "system", "content": self._prompt.system},
+                {"role": "system", "content": self._system},
                 {"role": "user", "content": [*images, text]},
             ],
             "max_tokens": self._config.max_tokens,
@@ -172,5 +177,4 @@ def _cue(content: str | None, finish_reason: str) -> str | NoCue:
 
 
 def _data_url(image: bytes) -> str:
-    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+    return f"data:{media_type(image)};base64,{base64.b64encode(image).decode()}"

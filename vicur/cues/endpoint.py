@@ -16,6 +16,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from vicur.config.cues import EndpointCues
+from vicur.config.prompts import PromptConfig
 from vicur.cues.cue_cache import CueCache
 from vicur.cues.cue_model import CueModel, NoCompletionError
 from vicur.cues.cue_prompt import CUE_PROMPTS
@@ -38,9 +39,9 @@ class EndpointProvider:
 
     fitted_on: tuple[str, ...] = ()
 
-    def __init__(self, config: EndpointCues, seed: int, cache: CueCache) -> None:
+    def __init__(self, config: EndpointCues, seed: int, cache: CueCache, prompts: PromptConfig | None = None) -> None:
         self._config = config
-        self._model = CueModel(config, substream(seed, "cues", "endpoint") % _SEEDS)
+        self._model = CueModel(config, substream(seed, "cues", "endpoint") % _SEEDS, prompts)
         self._cache = cache
         self._lock = threading.Lock()
         self._unanswered = 0

@@ -19,7 +19,7 @@ from vicur.cues.providers import CueProvider, provider_for
 from vicur.cues.samples import Sample, choose, render_page
 from vicur.cues.store import write_cues, write_jsonl
 from vicur.data import read_manifest
-from vicur.data.reading import StoredSplit
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.storage.folders import new_folder
@@ -60,7 +60,7 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
         VicurError: if the provider cannot work with the dataset, or if the cues exceed a limit.
     """
     dataset = inputs["dataset"]
-    provider = provider_for(config.provider, context)
+    provider = provider_for(config.provider, context, config.prompts)
     context.tracker.params(config.model_dump(mode="json"))
     splits = _splits(dataset)
     provider.fit(example for split in provider.fitted_on if split in splits for example in StoredSplit(dataset, split))

@@ -6,7 +6,6 @@ integers or single float operations, which IEEE 754 rounds identically everywher
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,14 +55,13 @@ class Cell:
 
 def decode(image: bytes) -> NDArray[np.int64]:
     """Decode an image to pixels [H, W, 3], 0..255, or raise UnreadableError."""
-    from PIL import Image
+    from vicur.data.images import UnusableImageError, plain_image, plain_size
 
     try:
-        with Image.open(io.BytesIO(image)) as opened:
-            if max(opened.size) > _LONGEST_SIDE:
-                raise UnreadableError(f"the image is more than {_LONGEST_SIDE} pixels wide or high")
-            return np.asarray(opened.convert("RGB"), dtype=np.int64)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if max(plain_size(image)) > _LONGEST_SIDE:
+            raise UnreadableError(f"the image is more than {_LONGEST_SIDE} pixels wide or high")
+        return np.asarray(plain_image(image), dtype=np.int64)
+    except UnusableImageError as error:
         raise UnreadableError("the image cannot be decoded") from error
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from vicur.config.cues import AnnotationCues, CueProviderConfig, EndpointCues, PixelCues
+from vicur.config.prompts import PromptConfig
 
 if TYPE_CHECKING:
     from vicur.data.schema import Example
@@ -68,7 +69,7 @@ class AnnotationProvider:
         return cue or NoCue("the example has no cue of its own")
 
 
-def provider_for(config: CueProviderConfig, context: Context) -> CueProvider:
+def provider_for(config: CueProviderConfig, context: Context, prompts: PromptConfig | None = None) -> CueProvider:
     """Create the configured provider, not yet fitted."""
     match config:
         case AnnotationCues():
@@ -81,6 +82,7 @@ def provider_for(config: CueProviderConfig, context: Context) -> CueProvider:
             from vicur.cues.cue_cache import CueCache
             from vicur.cues.endpoint import EndpointProvider
 
-            return EndpointProvider(config, context.seed, CueCache.at(context.shared, context.shared_at))
+            cache = CueCache.at(context.shared, context.shared_at)
+            return EndpointProvider(config, context.seed, cache, prompts)
         case _:
             assert_never(config)

@@ -128,21 +128,19 @@ def _sample(row: AuditedCue, example: Example) -> Sample:
 
 def _prepare(image: bytes) -> tuple[str | None, bool]:
     """Return the data URI of an image, scaled down if it is large, and whether it is tiny."""
-    from PIL import Image
+    from vicur.data.images import UnusableImageError, media_type, plain_image
 
     try:
-        with Image.open(io.BytesIO(image)) as opened:
-            tiny = max(opened.size) <= _TINY
-            if max(opened.size) <= _LARGEST and opened.format in ("PNG", "JPEG"):
-                return _data_uri(image, opened.format), tiny
-            small = opened.convert("RGB")
-            small.thumbnail((_LARGEST, _LARGEST))
-            buffer = io.BytesIO()
-            small.save(buffer, "JPEG", quality=85)
-            return _data_uri(buffer.getvalue(), "JPEG"), tiny
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        shown = plain_image(image)
+    except UnusableImageError:
         return None, False
+    if max(shown.size) <= _LARGEST:
+        return _data_uri(image, media_type(image)), max(shown.size) <= _TINY
+    shown.thumbnail((_LARGEST, _LARGEST))
+    buffer = io.BytesIO()
+    shown.save(buffer, "JPEG", quality=85)
+    return _data_uri(buffer.getvalue(), "image/jpeg"), False
 
 
 def _data_uri(image: bytes, kind: str) -> str:
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(image).decode()}"
+    return f"data:{kind};base64,{base64.b64encode(image).decode()}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from vicur.config.data import SPLITS
-from vicur.data.images import UnusableImageError, check_image
+from vicur.data.images import UnusableImageError, require_plain
 from vicur.data.pin import dvc_hash
 from vicur.data.schema import SCHEMA_VERSION, Example, Fault, Manifest, Shard
 from vicur.errors import VicurError
@@ -197,6 +197,6 @@ def verify(folder: Path) -> Verification:
 
 def _check_stored(image: bytes, where: str) -> None:
     try:
-        check_image(image, _MAX_PIXELS)
+        require_plain(image, _MAX_PIXELS)
     except UnusableImageError as fault:
         raise VicurError(f"{fault.reason}.", where=where, remedy=_REBUILD) from fault

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from vicur.data.folder import is_inside
+from vicur.data.paths import is_inside
 from vicur.data.pin import file_md5
 from vicur.errors import VicurError
 from vicur.stage.events import Events

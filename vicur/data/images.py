@@ -1,12 +1,64 @@
-"""Validation of image files from untrusted sources."""
+"""The one form in which images are stored and read: a PNG or JPEG of 8 bits a channel that every reader decodes to the same pixels.
+
+:func:`normalised` brings an image file of an untrusted source into this form, as a person sees it: rotated as its EXIF data say, on white
+where it is transparent, with 16 bits scaled to 8, and its colours in sRGB. ``vicur data prepare`` calls it once, and the servers call it
+for the images of requests. All later readers (student, teacher, cue model, report) decode stored bytes with :func:`plain_image`, which
+refuses any other form. So they cannot differ in what they do about rotation, transparency or colour.
+
+A file in this form is kept byte for byte. Any other is written as a PNG without metadata, compressed by run lengths only (``Z_RLE``):
+zlib 1.2.13 and zlib-ng 2.3 write the same bytes then, although their searches for matches differ. What remains is Pillow's choice of a
+filter for each row, and the arithmetic of its decoders, so the bytes depend on Pillow's release, which constraints.txt pins.
+"""
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-FORMATS = ("PNG", "JPEG")
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+"""Formats of sources, by Pillow's names; a JPEG may hold several pictures (MPO). Pillow's other decoders are not run on untrusted files:
+some start programs."""
+PLAIN_FORMATS = ("PNG", "JPEG")
+"""Formats of stored images."""
 MAX_ASPECT = 200  # largest ratio of the sides that Qwen3-VL's image processor accepts
+MAX_BYTES = 256 << 20
+"""Largest image file in bytes."""
+
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+# Scans of a progressive JPEG. Encoders write about ten; each one takes the time of a whole image, however few bytes it has.
+_MAX_SCANS = 100
+_START_OF_SCAN = b"\xff\xda"
+_RUN_LENGTHS = 3  # zlib's Z_RLE
+_REPLACE = "Replace the file by an intact PNG or JPEG."
+_CONVERT = "Convert it to PNG or JPEG."
+# Reasons why an image is not in the stored form.
+_TURNED = "turned by its EXIF data"
+_PROFILE = "colours of another profile than sRGB"
+
+# What a file is that no decoder takes: where its signature stands, the signature, its description and a remedy.
+_OTHERS: tuple[tuple[int, tuple[bytes, ...], str, str], ...] = (
+    (
+        4,
+        (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"),
+        "is a HEIC photo, which Pillow does not read",
+        f"{_CONVERT[:-1]}, for example with heif-convert.",
+    ),
+    (4, (b"ftyp",), "is a video or another media file", "Name an image."),
+    (0, (b"version https://git-lfs",), "is a pointer of Git LFS, not the image itself", "Run git lfs pull."),
+    (0, (b"<svg", b"<?xml"), "is an SVG or XML document", "Render it to PNG."),
+    (0, (b"<!doctype html", b"<html"), "is a web page, not an image", "Download the image itself."),
+    (0, (b"%pdf", b"%!ps"), "is a PDF or PostScript document", "Render it to PNG."),
+    (0, (b"8bps",), "is a Photoshop document", _CONVERT),
+    (0, (b"\x00\x00\x00\x0cjp", b"\xff\x4f\xff\x51"), "is a JPEG 2000 file", _CONVERT),
+    (0, (b"\xff\x0a", b"\x00\x00\x00\x0cjxl"), "is a JPEG XL file", _CONVERT),
+)
 
 
 class UnusableImageError(ValueError):
@@ -18,41 +70,221 @@ class UnusableImageError(ValueError):
         self.remedy = remedy
 
 
-def check_image(data: bytes, max_pixels: int) -> None:
-    """Decode an image file completely, or raise :class:`UnusableImageError` if it is not an intact PNG or JPEG or is too large."""
+@dataclass(frozen=True)
+class NormalisedImage:
+    """An image in the stored form. ``notes`` say what was changed or left out, in words that are the same for the same change."""
+
+    data: bytes
+    width: int
+    height: int
+    notes: tuple[str, ...] = ()
+
+
+def normalised(data: bytes, max_pixels: int) -> NormalisedImage:
+    """Decode an image file completely and return it in the stored form, without a copy if it already has that form.
+
+    Raises:
+        UnusableImageError: if the file is damaged, of another format, or larger than ``max_pixels``, or one side is more than
+            :data:`MAX_ASPECT` times the other.
+    """
+    if len(data) > MAX_BYTES:
+        raise UnusableImageError(f"has {len(data):,} bytes, but at most {MAX_BYTES:,} are allowed", "Scale it down.")
+    with _faults(data, max_pixels), warnings.catch_warnings():
+        # max_pixels replaces Pillow's own limit, at half of which it warns. Decoders also warn about metadata that are not used.
+        warnings.simplefilter("ignore")
+        return _normalised(data, max_pixels)
+
+
+def plain_size(data: bytes) -> tuple[int, int]:
+    """Return width and height of a stored image from its header, without decoding it.
+
+    Raises:
+        UnusableImageError: if the header is not that of an image in the stored form.
+    """
+    with _faults(data), _opened(data, PLAIN_FORMATS) as image:
+        _require_plain(image)
+        return image.size
+
+
+def plain_image(data: bytes) -> Image.Image:
+    """Decode a stored image to RGB.
+
+    Raises:
+        UnusableImageError: if it is damaged or not in the stored form.
+    """
+    with _faults(data), _opened(data, PLAIN_FORMATS) as image:
+        _require_plain(image)
+        image.load()
+        if _is_turned(image):  # a PNG may have its EXIF data after the pixels
+            raise _not_stored(_TURNED)
+        return image.convert("RGB")
+
+
+def require_plain(data: bytes, max_pixels: int) -> None:
+    """Verify a stored image completely.
+
+    Raises:
+        UnusableImageError: if it is damaged, too large, or not in the stored form.
+    """
+    if (found := normalised(data, max_pixels)).data is not data:
+        raise _not_stored("; ".join(found.notes))
+
+
+def media_type(data: bytes) -> str:
+    """Return the media type of a stored image."""
+    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def encode_plain(image: Image.Image) -> bytes:
+    """Write an image of mode ``L`` or ``RGB`` as a PNG without metadata."""
+    image.info.clear()  # Pillow would write profiles, resolution and comments
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=6, compress_type=_RUN_LENGTHS)
+    return buffer.getvalue()
+
+
+def _normalised(data: bytes, max_pixels: int) -> NormalisedImage:
+    from vicur.data.image_colours import differs_from_srgb, to_plain_colours
+
+    with _opened(data, FORMATS) as image:
+        _require_sizes(image, data, max_pixels)
+        reason = _header_reason(image) or (_PROFILE if differs_from_srgb(image) else None)
+        if reason is None:
+            image.verify()
+    if reason is None:
+        # verify() only reads the structure, and leaves the image unusable. Decoding also detects truncated or garbled pixels.
+        with _opened(data, PLAIN_FORMATS) as image:
+            image.load()
+            if not _is_turned(image):
+                return NormalisedImage(data, *image.size)
+    with _opened(data, FORMATS) as image:
+        notes = [_frames_note(image)] if getattr(image, "is_animated", False) else []
+        plain, changes = to_plain_colours(_upright(image, notes), _bit_depth(data))
+    notes += changes
+    if not notes:
+        notes.append(reason or f"{image.format} file")
+    return NormalisedImage(encode_plain(plain), *plain.size, tuple(notes))
+
+
+def _bit_depth(data: bytes) -> int:
+    """Return the bits per channel of a PNG, and 8 for any other file."""
+    return data[24] if data[12:16] == b"IHDR" else 8
+
+
+def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Return the decoded image, turned as its EXIF data say."""
+    from PIL import ImageOps
+
+    before = _orientation(image)
+    image.load()  # turns a TIFF
+    if _orientation(image) == 1:
+        if before != 1:
+            notes.append("rotated")
+        return image
+    notes.append("rotated")
+    return ImageOps.exif_transpose(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    # Viewers show an image with unreadable EXIF data as it is stored. Such data raise arbitrary exceptions.
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001
+        return 1
+    return value if value in range(2, 9) else 1
+
+
+def _frames_note(image: Image.Image) -> str:
+    match image.format:
+        case "TIFF":
+            return "several pages: the first is used"
+        case "MPO":
+            return "several pictures: the first is used"
+        case _:
+            return "animated: the first frame is used"
+
+
+def _require_sizes(image: Image.Image, data: bytes, max_pixels: int) -> None:
+    # The header is enough to reject a decompression bomb.
+    width, height = image.size
+    if width * height > max_pixels:
+        raise UnusableImageError(
+            f"has {width} x {height} pixels, but at most {max_pixels} are allowed",
+            "Scale it down, or raise data.max_pixels.",
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UnusableImageError(
+            f"has {width} x {height} pixels, but one side may be at most {MAX_ASPECT} times the other",
+            "Crop or pad it.",
+        )
+    if image.format in ("JPEG", "MPO") and (scans := data.count(_START_OF_SCAN)) > _MAX_SCANS:
+        raise UnusableImageError(f"has {scans} scans, each of which is decoded as a whole image", "Save it again.")
+
+
+def _require_plain(image: Image.Image) -> None:
+    if (reason := _header_reason(image)) is not None:
+        raise _not_stored(reason)
+
+
+def _not_stored(reason: str) -> UnusableImageError:
+    return UnusableImageError(
+        f"is not in the form of stored images ({reason})", "Prepare the dataset again with this release."
+    )
+
+
+def _header_reason(image: Image.Image) -> str | None:
+    """Return why the header is not that of the stored form, or ``None``."""
+    if image.format not in PLAIN_FORMATS:
+        return f"{image.format} file"
+    if getattr(image, "is_animated", False):
+        return "animated"
+    if "transparency" in image.info:
+        return "transparent"
+    # The layout of a PNG's samples, before Pillow converts them: L;2 and RGB;16B have the modes L and RGB too.
+    tiles = getattr(image, "tile", [])
+    layout = tiles[0].args if image.format == "PNG" and tiles else image.mode
+    if image.mode not in ("L", "RGB") or layout != image.mode:
+        return f"pixels of type {layout}"
+    # A PNG's EXIF data may follow its pixels. Asking for them would decode it.
+    return _TURNED if image.format == "JPEG" and _is_turned(image) else None
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return _orientation(image) != 1
+
+
+def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+    from PIL import Image
+
+    # A build of Pillow may lack AVIF or WebP.
+    Image.init()
+    return Image.open(io.BytesIO(data), formats=[name for name in formats if name in Image.OPEN])
+
+
+@contextmanager
+def _faults(data: bytes, max_pixels: int | None = None) -> Iterator[None]:
+    """Convert whatever a decoder raises to :class:`UnusableImageError`."""
     from PIL import Image, UnidentifiedImageError
 
-    replace = "Replace the file by an intact PNG or JPEG."
     try:
-        with warnings.catch_warnings():
-            # max_pixels replaces Pillow's own limit, at half of which it warns.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                if image.format not in FORMATS:
-                    raise UnusableImageError(f"is a {image.format} file", "Convert it to PNG or JPEG.")
-                # The header is enough to reject a decompression bomb.
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise UnusableImageError(
-                        f"has {width} x {height} pixels, but at most {max_pixels} are allowed",
-                        "Scale it down, or raise data.max_pixels.",
-                    )
-                if max(width, height) > MAX_ASPECT * min(width, height):
-                    raise UnusableImageError(
-                        f"has {width} x {height} pixels, but one side may be at most {MAX_ASPECT} times the other",
-                        "Crop or pad it.",
-                    )
-                image.verify()
-            # verify() only reads the structure, and leaves the image unusable. Decoding also detects truncated or garbled pixels.
-            with Image.open(io.BytesIO(data)) as image:
-                image.load()
+        yield
     except UnusableImageError:
         raise
     except Image.DecompressionBombError:
-        raise UnusableImageError(
-            f"has too many pixels to be decoded safely; at most {max_pixels} are allowed", "Scale it down."
-        ) from None
+        allowed = "" if max_pixels is None else f"; at most {max_pixels} are allowed"
+        raise UnusableImageError(f"has too many pixels to be decoded safely{allowed}", "Scale it down.") from None
     except UnidentifiedImageError:
-        raise UnusableImageError("is not an image" if data else "is an empty file", replace) from None
+        raise UnusableImageError(*_unknown(data)) from None
     except Exception as error:  # decoders raise arbitrary exceptions for damaged files
-        raise UnusableImageError(f"is a damaged image ({error})", replace) from error
+        raise UnusableImageError(f"is a damaged image ({error or type(error).__name__})", _REPLACE) from error
+
+
+def _unknown(data: bytes) -> tuple[str, str]:
+    """Return what a file is that no decoder takes, and a remedy."""
+    if not data:
+        return "is an empty file", _REPLACE
+    head = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for place, signatures, reason, remedy in _OTHERS:
+        if head[place:].startswith(signatures):
+            return reason, remedy
+    return "is not an image", _REPLACE

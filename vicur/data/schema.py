@@ -173,3 +173,24 @@ class Fault(BaseModel):
         # Messages of this module's own checks are complete already.
         reason = _REASONS.get(first["type"]) or first["msg"][0].lower() + first["msg"][1:]
         return cls(field=name, reason=reason, remedy=_REMEDIES.get(first["type"], "Correct the field."))
+
+
+class SkippedRow(Fault):
+    """An unusable row of a source."""
+
+    file: str
+    """The data file, relative to the source."""
+    row: int
+    """Line number in a text file, or row number in a table; the first is 1."""
+
+    def __str__(self) -> str:
+        field = f":{self.field}" if self.field else ""
+        return f"{self.file}:row {self.row}{field}: {self.reason}. {self.remedy}"
+
+
+class UnusableRowError(Exception):
+    """Raised while a row is read, if it cannot be used."""
+
+    def __init__(self, field: str, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.fault = Fault(field=field, reason=reason, remedy=remedy)

@@ -23,16 +23,20 @@ from vicur.config.data import (
 from vicur.config.section import Section
 from vicur.data.dataset import MANIFEST, DatasetWriter, read_manifest, verify
 from vicur.data.fetch import RemoteFile, fetch
-from vicur.data.folder import EXAMPLES, SkippedRow, examples_file
+from vicur.data.formats import SourceFolder, chosen_format
 from vicur.data.importing import import_folder
 from vicur.data.pin import dvc_hash
 from vicur.data.pinned import pinned_files
 from vicur.data.remote import remote_files, written_listing
-from vicur.data.schema import Manifest
+from vicur.data.schema import Manifest, SkippedRow
+from vicur.data.splitting import require_splits
 from vicur.errors import VicurError
 from vicur.stage.runner import Context
 from vicur.storage.folders import files_below, folder_listing
 from vicur.storage.object_store import Objects, objects_at
+
+ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".tar")
+"""Endings of data files, by which a folder that is not here yet is recognised as a source."""
 
 C = TypeVar("C", bound=SourceConfig)
 Written = tuple[Manifest, list[SkippedRow]]
@@ -134,7 +138,7 @@ class DigitScenesSource(Source[DigitScenesConfig]):
         for number, example in enumerate(generate(config, context.seed), start=1):
             writer.add(example)
             context.events.progress(number, total, example.split)
-        return writer.finish(config.model_dump(mode="json"), context.seed, skipped=0), []
+        return writer.finish(config.identity(), context.seed, skipped=0), []
 
 
 @register
@@ -144,7 +148,7 @@ class FolderSource(Source[FolderConfig]):
     config = FolderConfig
 
     def inputs(self, config: FolderConfig) -> dict[str, Path]:
-        examples_file(config.path)
+        chosen_format(SourceFolder(config.path), config)
         return config.inputs()
 
     def cache_token(self, config: FolderConfig) -> Any:
@@ -159,11 +163,11 @@ class FolderSource(Source[FolderConfig]):
                 remedy="Correct data.path. Steps in a cluster cannot see this machine's folders: name the dataset by hash or "
                 "address (docs/data.md).",
             )
-        examples_file(config.path)
-        return str(config.path)
+        found = chosen_format(SourceFolder(config.path), config)
+        return f"{config.path}, in the format {found.name}"
 
     def read(self, config: FolderConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
-        return import_folder(config, inputs["source"], output, context)
+        return import_folder(config, SourceFolder(inputs["source"]), output, context)
 
 
 @register
@@ -192,7 +196,7 @@ class PinnedSource(Source[PinnedConfig]):
         objects = objects_at(config.remote)
         files = pinned_files(config.hash, objects)
         _require_dataset(files, f"{config.hash} in {objects.address}")
-        return _take_or_import(config, _fetched(files, objects, context), output, context)
+        return _take_or_import(config, SourceFolder(_fetched(files, objects, context)), output, context)
 
 
 @register
@@ -226,15 +230,16 @@ class RemoteSource(Source[RemoteConfig]):
                 where=objects.address,
                 remedy="Correct data.hash, or upload the right folder. Every file below the address counts.",
             )
-        return _take_or_import(config, folder, output, context)
+        return _take_or_import(config, SourceFolder(folder, objects.address), output, context)
 
 
 def _require_dataset(files: Sequence[RemoteFile], where: str) -> None:
-    if not {MANIFEST, *EXAMPLES} & {each.path for each in files}:
+    # The names are enough to refuse a wrong address. The format is recognised once the files are here.
+    if not any(each.path == MANIFEST or each.path.lower().endswith(ENDINGS) for each in files):
         raise VicurError(
-            f"contains neither a prepared dataset ({MANIFEST}) nor a source ({' or '.join(EXAMPLES)}).",
+            f"contains neither a prepared dataset ({MANIFEST}) nor data files ({', '.join(ENDINGS)}).",
             where=where,
-            remedy="Name the folder that has one of these files at its top level.",
+            remedy="Name the folder that has such files.",
         )
 
 
@@ -242,11 +247,12 @@ def _fetched(files: Sequence[RemoteFile], objects: Objects, context: Context) ->
     return fetch(files, objects, context.work / "fetched", context.events)
 
 
-def _take_or_import(config: ImportConfig, fetched: Path, output: Path, context: Context) -> Written:
+def _take_or_import(config: ImportConfig, source: SourceFolder, output: Path, context: Context) -> Written:
+    fetched = source.path
     if not (fetched / MANIFEST).is_file():
-        return import_folder(config, fetched, output, context)
+        return import_folder(config, source, output, context)
     # A prepared dataset: move its files, so that its bytes and its hash stay the same.
-    verify(fetched)
+    require_splits(verify(fetched).examples, config.required_splits, source.address or str(fetched))
     for file in files_below(fetched):
         place = output / file.relative_to(fetched)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,8 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig
 from vicur.data import read_manifest
-from vicur.data.reading import StoredSplit
 from vicur.data.schema import Example
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.evaluation.attention import attention_record, write_attention
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, SplitMetrics, measure, write_metrics
@@ -65,7 +65,7 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     if config.threads:
         torch.set_num_threads(config.threads)
     questions = _questions(config, inputs)
-    chat = Chat.load(inputs["model"])
+    chat = Chat.load(inputs["model"], config.prompts)
     model = load_model(inputs["model"], device=resolve_device(config.device, "evaluation.device"))
     with nullcontext() if config.cue_recovery else cue_recovery_off(model):
         predictions = _predict(model, chat, questions, config, context)

@@ -11,48 +11,27 @@ Loads tokenizer and image processor separately, because ``AutoProcessor`` requir
 
 from __future__ import annotations
 
-import hashlib
-import io
-import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from vicur.config.prompts import PromptConfig
 from vicur.errors import VicurError
 from vicur.modeling.mrope import mrope_positions
-from vicur.modeling.patches import PatchCache
+from vicur.modeling.pixels import PixelReader, Pixels
 from vicur.modeling.template_slots import slot, split_slots
 
+__all__ = ["Batch", "Chat", "Pixels", "Prompt"]
+
 _CONTROL = re.compile(r"^<\|.*\|>$")
-
-
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """Input of the vision tower for one image."""
-
-    key: str  # SHA-256 of the encoded image
-    # Returns float32 [patches, channels * temporal * patch * patch]. Made on demand, because patches take a hundred
-    # times the memory of the encoded image.
-    patches: Callable[[], Tensor]
-    grid: tuple[int, int, int]  # patches in time, height and width
-    tokens: int  # visual tokens of the image in a prompt
-    encoded: bytes = field(default=b"", repr=False)  # for engines that process images themselves
-
-    @property
-    def token_grid(self) -> tuple[int, int, int]:
-        """Frames, rows and columns of the visual tokens."""
-        frames, height, width = self.grid
-        merge = math.isqrt(frames * height * width // self.tokens)
-        return frames, height // merge, width // merge
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +86,15 @@ class Batch:
 
 
 class Chat:
-    """Builds prompts for one checkpoint and decodes its responses. ``system`` is the text of the system message, if there is to be one."""
+    """Builds prompts for one checkpoint, as ``prompts`` say, and decodes its responses."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, image_processor: Any, *, system: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, image_processor: Any, prompts: PromptConfig | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
-        self.system = system
-        self._patches = PatchCache()
+        self.prompts = prompts or PromptConfig()
+        self._reader = PixelReader(image_processor)
         self._templates: dict[int, tuple[tuple[int, ...] | int, ...]] = {}
         self.end_id = self._id("<|im_end|>")
         self.start_id = self._id("<|im_start|>")
@@ -122,7 +103,7 @@ class Chat:
         self.pad_id = self.end_id if pad is None else int(pad)
 
     @classmethod
-    def load(cls, folder: Path, *, system: str | None = None) -> Chat:
+    def load(cls, folder: Path, prompts: PromptConfig | None = None) -> Chat:
         """Load tokenizer and image processor of a checkpoint. Neither downloads anything nor runs remote code.
 
         Raises:
@@ -137,7 +118,7 @@ class Chat:
                 where=str(folder),
                 remedy="Use a folder that was written by save_pretrained, with tokenizer.json and preprocessor_config.json.",
             ) from error
-        return cls(tokenizer, processor, system=system)
+        return cls(tokenizer, processor, prompts)
 
     def save(self, folder: Path) -> None:
         """Save tokenizer and image processor next to a checkpoint."""
@@ -169,44 +150,16 @@ class Chat:
         return torch.tensor(sorted(ids - {self.end_id}), dtype=torch.long)
 
     def pixels(self, image: bytes) -> Pixels:
-        """Process an encoded image. Its patches are cached and made again if they have been evicted.
+        """Return the pixels of a stored image for prompts of this checkpoint. They are decoded once they are needed.
 
         Raises:
-            VicurError: if the bytes are not a readable image, or one that the processor rejects.
+            VicurError: if the bytes are not an image in the stored form, or one that the processor rejects.
         """
-        key = hashlib.sha256(image).hexdigest()
-        values_PD, grid = self._prepared(image)
-        self._patches.get(key, lambda: values_PD)
-        t, h, w = grid
-        tokens = t * h * w // self.image_processor.merge_size**2
-        return Pixels(key, partial(self._patches.get, key, lambda: self._prepared(image)[0]), grid, tokens, image)
-
-    def _prepared(self, image: bytes) -> tuple[Tensor, tuple[int, int, int]]:
-        """Return the patches of an encoded image and their number in time, height and width."""
-        try:
-            with Image.open(io.BytesIO(image)) as opened:
-                rgb = opened.convert("RGB")
-        except UnidentifiedImageError:
-            raise VicurError(
-                "the image cannot be decoded.", remedy="Replace the image and prepare the dataset again."
-            ) from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise VicurError(
-                f"the image cannot be decoded ({error}).", remedy="Replace the image and prepare the dataset again."
-            ) from error
-        try:
-            processed = self.image_processor(images=[rgb], return_tensors="pt")
-        except ValueError as error:  # an aspect ratio that the processor rejects
-            raise VicurError(
-                f"the image of {rgb.width} x {rgb.height} pixels cannot be processed ({error}).",
-                remedy="Crop or pad the image and prepare the dataset again.",
-            ) from error
-        t, h, w = (int(n) for n in processed["image_grid_thw"][0])
-        return processed["pixel_values"].float(), (t, h, w)
+        return self._reader.read(image)
 
     def prompt(self, question: str, pixels: Sequence[Pixels]) -> Prompt:
         """Tokenize one user turn: the images, then the question (with its hint, for the teacher)."""
-        texts = (question, self.system or "")
+        texts = (question, self.prompts.system or "")
         ids: list[int] = []
         types: list[int] = []
         images = iter(pixels)
@@ -228,7 +181,7 @@ class Chat:
         if images not in self._templates:
             user = [{"type": "image"} for _ in range(images)] + [{"type": "text", "text": slot(0)}]
             messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
-            if self.system is not None:
+            if self.prompts.system is not None:
                 messages.insert(0, {"role": "system", "content": [{"type": "text", "text": slot(1)}]})
             rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             self._templates[images] = tuple(

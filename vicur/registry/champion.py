@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig, SampledDecoding
 from vicur.config.registry import RegistryConfig
 from vicur.config.sampling import Sampling
-from vicur.data.reading import ExamplesById
+from vicur.data.stored import ExamplesById
 from vicur.errors import VicurError
 from vicur.evaluation.comparison import Evaluation
 from vicur.evaluation.predictions import Prediction, check_response

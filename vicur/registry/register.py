@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.config.registry import RegistryConfig
-from vicur.data.reading import StoredSplit
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.redaction import redacted_value
 from vicur.registry.candidate import Candidate, read_candidate

@@ -6,8 +6,9 @@ MLflow copies this file into the model ("models from code") and runs it when the
     student = mlflow.pyfunc.load_model("models:/vicur-student@champion")
     student.predict([{"question": "What is the sum of the left column?", "image": "scene.png"}])
 
-``image`` is a path, base64 text (with or without the prefix ``data:image/png;base64,``), the bytes of a PNG or JPEG, a list
-of these, or missing. The result is a table with the columns ``answer`` (``None`` if the response states no answer) and
+``image`` is a path, base64 text (with or without the prefix ``data:image/png;base64,``), the bytes of an image file, a list
+of these, or missing. It is read as ``vicur data prepare`` reads images: a photo is turned as its EXIF data say, for example.
+The result is a table with the columns ``answer`` (``None`` if the response states no answer) and
 ``response``. Decoding is that of the student's evaluation, unless ``params`` changes it.
 
 Paths are opened by the serving process. A server that untrusted clients can reach should accept only base64 text
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from vicur.modeling.chat import Pixels
 
 CHECKPOINT = "checkpoint"
-_REMEDY = "Pass a path, base64 text, or the bytes of a PNG or JPEG."
+_REMEDY = "Pass a path, base64 text, or the bytes of an image file."
+_MAX_PIXELS = 64_000_000
+"""Largest image, as in ``data.max_pixels``."""
 
 
 class StudentModel(PythonModel):
@@ -88,11 +91,14 @@ class StudentModel(PythonModel):
         return self._chat.prompt(question, [self._pixels(image, number) for image in _images(row.get("image"))])
 
     def _pixels(self, image: object, number: int) -> Pixels:
+        from vicur.data.images import UnusableImageError, normalised
         from vicur.errors import VicurError
 
         where = f"row {number}, image"
         try:
-            return self._chat.pixels(image_bytes(image))
+            return self._chat.pixels(normalised(image_bytes(image), _MAX_PIXELS).data)
+        except UnusableImageError as error:
+            raise VicurError(f"{error.reason}.", where=where, remedy=error.remedy) from error
         except VicurError as error:
             raise VicurError(error.problem, where=where, remedy=_REMEDY) from error
         except (OSError, ValueError) as error:

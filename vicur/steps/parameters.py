@@ -15,6 +15,7 @@ from pydantic import Field
 from vicur.config.cells import Cell
 from vicur.config.cluster import ClusterConfig
 from vicur.config.compact import compact
+from vicur.config.data import SourceConfig
 from vicur.config.section import Section
 from vicur.config.tracking import TrackingConfig
 from vicur.config.validation import validated
@@ -70,6 +71,8 @@ def pipeline_parameters(config: PipelineConfig, cache_keys: Mapping[str, str] | 
 
 def _parameters(step: PipelineStep, cell: Cell | None, config: PipelineConfig, cache_key: str) -> StepParameters:
     section = getattr(config if cell is None else cell, step.section)
+    if isinstance(section, SourceConfig):
+        section = section.source()
     # A training on one node runs in the step's own pod, and nothing else in this section affects it.
     launches = step.cluster and config.cluster.launches_job
     return StepParameters(

@@ -7,6 +7,7 @@ from typing import Any
 
 from vicur.config.ablation import AblationConfig, Analysis, Arm
 from vicur.config.compact import compact
+from vicur.config.prompted import as_written
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
 from vicur.config.validation import validated
@@ -31,7 +32,8 @@ def sections_of(config: PipelineConfig) -> dict[str, Any]:
     if isinstance(config, AblationConfig):
         sections["analysis"] = config.analysis
     return {
-        name: compact(each) if isinstance(each, Section) else plain[name] for name, each in sorted(sections.items())
+        name: compact(as_written(each)) if isinstance(each, Section) else plain[name]
+        for name, each in sorted(sections.items())
     }
 
 

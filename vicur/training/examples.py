@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from vicur.config.training import TrainConfig
 from vicur.cues.hints import hint_for, with_hint
-from vicur.data.reading import StoredSplit
 from vicur.data.schema import Example
+from vicur.data.stored import StoredSplit
 from vicur.modeling.ahead import DecodeAhead, example_pixels
 from vicur.modeling.chat import Chat, Pixels, Prompt
 from vicur.training.order import RowGroups

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicur.config.training import TrainConfig
-from vicur.data.reading import StoredSplit
 from vicur.data.schema import Example
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
 from vicur.storage.folders import new_file

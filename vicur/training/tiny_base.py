@@ -10,7 +10,6 @@ with and without hints.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -32,12 +31,13 @@ from vicur.data.schema import Example
 from vicur.modeling import parameter_count, save_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
-from vicur.modeling.scoring import score_responses, text_config
+from vicur.modeling.scoring import text_config
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 from vicur.modeling.vision import encode_images
 from vicur.seeds import numpy_generator, substream
 from vicur.stage.events import Events
 from vicur.training.examples import PixelStore
+from vicur.training.from_scratch import Pair, cosine, optimizer, train_on_responses, update
 
 _DIGITS = 10
 # Enough for the response to one question.
@@ -79,25 +79,6 @@ def recipe_examples(pools: Mapping[str, Sequence[Example]], config: TinyBaseConf
     return [example for example in examples if example.group in chosen]
 
 
-def _optimizer(parameters: list[nn.Parameter], rate: float, config: TinyBaseConfig) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay)
-
-
-def _update(optimizer: torch.optim.AdamW, loss: Tensor, rate: float, config: TinyBaseConfig) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-    optimizer.step()
-
-
-def _cosine(done: float) -> float:
-    """Return a factor that falls from 1 to 0.05 as ``done`` rises from 0 to 1."""
-    return 0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * done))
-
-
 def _train_vision(
     model: Qwen3VLForConditionalGeneration,
     examples: Sequence[Example],
@@ -110,7 +91,7 @@ def _train_vision(
     scenes = list({example.group: example for example in examples}.values())
     sizes = (_DIGITS, len(COLOURS), ROWS, COLUMNS)
     heads = nn.Linear(text_config(model).hidden_size, sum(sizes))
-    optimizer = _optimizer([*model.model.visual.parameters(), *heads.parameters()], config.vision_learning_rate, config)
+    adam = optimizer([*model.model.visual.parameters(), *heads.parameters()], config.vision_learning_rate, config)
     draw = numpy_generator(config.seed, "tiny_base", "vision")
     accuracy = 0.0
     for step in range(config.vision_steps):
@@ -123,7 +104,7 @@ def _train_vision(
             (nn.functional.cross_entropy(head, target) for head, target in zip(logits, targets, strict=True)),
             torch.zeros(()),
         )
-        _update(optimizer, loss, config.vision_learning_rate * _cosine(step / config.vision_steps), config)
+        update(adam, loss, config.vision_learning_rate * cosine(step / config.vision_steps), config)
         accuracy = 0.9 * accuracy + 0.1 * float((logits[0].argmax(-1) == targets[0]).float().mean())
         events.progress(step + 1, config.vision_steps, f"vision tower: {accuracy:.2f} of digits read")
     return accuracy
@@ -151,28 +132,24 @@ def _train_text(
     """Train the whole model on reference responses to prompts with and without hints, and on descriptions of scenes."""
     mix = config.hints.model_dump()
     shares = np.array([mix[hint] for hint in _HINTS]) / sum(mix.values())
-    forbidden = chat.forbidden_ids(text_config(model).vocab_size)
-    optimizer = _optimizer(list(model.parameters()), config.learning_rate, config)
-    draw = numpy_generator(config.seed, "tiny_base", "text")
-    average = 0.0
-    for step in range(config.steps):
-        prompts, responses = [], []
-        for n in draw.integers(0, len(examples), config.batch_size):
+    numbers = numpy_generator(config.seed, "tiny_base", "text")
+
+    def draw() -> list[Pair]:
+        pairs: list[Pair] = []
+        for n in numbers.integers(0, len(examples), config.batch_size):
             example = examples[n]
-            if draw.random() < config.describe_share:
+            if numbers.random() < config.describe_share:
                 question, response = DESCRIBE_QUESTION, describe(example.metadata["scene"])
             else:
-                hint = hint_for(_HINTS[draw.choice(len(_HINTS), p=shares)], example, example.cue)
+                hint = hint_for(_HINTS[numbers.choice(len(_HINTS), p=shares)], example, example.cue)
                 question, response = with_hint(example.question, hint), example.metadata["reference"]
-            prompts.append(chat.prompt(question, images.of(example)))
-            responses.append(chat.encode_response(response))
-        batch = chat.collate(prompts, responses)
-        scores = score_responses(model, batch, encode_images(model, batch.pixels), forbidden)
-        loss = -scores.logprobs_BR.sum() / batch.response_mask.sum()
-        rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
-        _update(optimizer, loss, config.learning_rate * rise * _cosine(step / config.steps), config)
-        average = 0.98 * average + 0.02 * float(loss.detach()) if step else float(loss.detach())
-        events.progress(step + 1, config.steps, f"responses: loss {average:.3f}")
+            pairs.append((chat.prompt(question, images.of(example)), chat.encode_response(response)))
+        return pairs
+
+    def report(step: int, loss: float) -> None:
+        events.progress(step, config.steps, f"responses: loss {loss:.3f}")
+
+    train_on_responses(model, chat, draw, config, report)
 
 
 def _check(

@@ -19,7 +19,7 @@ import torch
 from vicur.config.training import TrainConfig
 from vicur.cues import read_cues
 from vicur.cues.swap import swapped_cues
-from vicur.data.reading import StoredSplit
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.modeling import parameter_count, save_model
 from vicur.modeling.ahead import AHEAD_BYTES, DecodeAhead
@@ -96,7 +96,7 @@ def _prepare(config: TrainConfig, inputs: Mapping[str, Path]) -> tuple[str, Mach
     processes = local_process_count(config.distribution, device)
     require_equal_shares(config, processes * machines.count)
     require_engine(config, processes * machines.count)
-    require_fit(config, inputs, Chat.load(inputs["base"]))
+    require_fit(config, inputs, Chat.load(inputs["base"], config.prompts))
     return device, machines, processes
 
 
@@ -146,7 +146,7 @@ def _train_rank(
     if config.threads:
         torch.set_num_threads(config.threads)
     require_same_work(config, inputs, context.seed, world)
-    chat = Chat.load(inputs["base"])
+    chat = Chat.load(inputs["base"], config.prompts)
     with (
         DecodeAhead(chat, config.image_threads) as images,
         DecodeAhead(chat, config.image_threads, AHEAD_BYTES // 2) as validation_images,

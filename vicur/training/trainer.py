@@ -18,8 +18,8 @@ from torch import Tensor
 from vicur.answers import is_correct
 from vicur.config.sampling import Sampling
 from vicur.config.training import TrainConfig
-from vicur.data.reading import StoredSplit
 from vicur.data.schema import Example
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.modeling.ahead import DecodeAhead, example_pixels
 from vicur.modeling.chat import Chat, Prompt

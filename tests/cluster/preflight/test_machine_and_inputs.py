@@ -204,11 +204,11 @@ def test_a_volume_that_cannot_be_written_is_reported(hub: Hub, tmp_path: Path, m
 # --- the dataset ---
 
 
-def test_dataset_in_a_folder_requires_an_examples_file(tmp_path: Path) -> None:
+def test_dataset_in_a_folder_requires_data_files(tmp_path: Path) -> None:
     assert dataset(DigitScenesConfig()).status == "ok"
     finding = dataset(FolderConfig(path=tmp_path / "none"))
     assert (finding.status, "by hash or address" in finding.remedy) == ("failed", True)
-    assert "examples.jsonl" in dataset(FolderConfig(path=tmp_path)).message
+    assert "has no data files" in dataset(FolderConfig(path=tmp_path)).message
     (tmp_path / "examples.jsonl").touch()
     assert dataset(FolderConfig(path=tmp_path)).status == "ok"
 

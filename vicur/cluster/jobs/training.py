@@ -127,7 +127,7 @@ def _require_trainable(config: TrainConfig, inputs: Mapping[str, Path], pool: Cl
     from vicur.training.preflight import require_fit
 
     require_trainable_on(config, pool)
-    require_fit(config, inputs, Chat.load(inputs["base"]))
+    require_fit(config, inputs, Chat.load(inputs["base"], config.prompts))
 
 
 def _forwarded(environment: Mapping[str, str]) -> dict[str, str]:

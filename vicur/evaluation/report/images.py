@@ -22,19 +22,16 @@ class PageImage:
 
 def page_image(encoded: bytes) -> PageImage | None:
     """Return an encoded image for the page, or ``None`` if it cannot be decoded."""
-    from PIL import Image
+    from vicur.data.images import UnusableImageError, media_type, plain_image
 
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            width, height = image.size
-            # Small PNGs keep their bytes: JPEG artifacts would show once the pixels are enlarged.
-            if max(width, height) <= _TINY and image.format == "PNG":
-                return PageImage(_uri("png", encoded), width, height, pixelated=True)
-            shown = image.convert("RGB")
-            shown.thumbnail((_LARGEST, _LARGEST))
-    # Pillow raises all of these for damaged or oversized files.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        shown = plain_image(encoded)
+    except UnusableImageError:
         return None
+    # Small PNGs keep their bytes: JPEG artifacts would show once the pixels are enlarged.
+    if max(shown.size) <= _TINY and media_type(encoded) == "image/png":
+        return PageImage(_uri("png", encoded), *shown.size, pixelated=True)
+    shown.thumbnail((_LARGEST, _LARGEST))
     buffer = io.BytesIO()
     shown.save(buffer, "JPEG", quality=82)
     return PageImage(_uri("jpeg", buffer.getvalue()), *shown.size, pixelated=False)

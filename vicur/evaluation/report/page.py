@@ -18,7 +18,7 @@ from typing import Any
 from vicur.config.comparison import ComparisonConfig
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.cues import read_cues
-from vicur.data.reading import ExamplesById
+from vicur.data.stored import ExamplesById
 from vicur.evaluation.attention import read_attention
 from vicur.evaluation.comparison import Comparison, Evaluation
 from vicur.evaluation.report.cards import OUTCOMES, cards, outcome_counts

@@ -89,22 +89,29 @@ def _is_mark(word: str) -> bool:
     return not any(c.isalnum() for c in word)
 
 
-def tiny_image_processor() -> Qwen2VLImageProcessorPil:
-    """Build Qwen3-VL's image processor with 8-pixel patches. Scenes keep their size."""
+def tiny_image_processor(min_pixels: int = 16 * 16, max_pixels: int = 128 * 128) -> Qwen2VLImageProcessorPil:
+    """Build Qwen3-VL's image processor with 8-pixel patches. Images between the limits, such as scenes, nearly keep their size."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     return Qwen2VLImageProcessorPil(
         patch_size=8,
         temporal_patch_size=2,
         merge_size=2,
-        size={"shortest_edge": 16 * 16, "longest_edge": 128 * 128},
+        size={"shortest_edge": min_pixels, "longest_edge": max_pixels},
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
 
 
-def tiny_config(tokenizer: PreTrainedTokenizerFast, sizes: TinySizes = _SIZES) -> Qwen3VLConfig:
-    """Build the configuration of the tiny model for ``tokenizer``'s vocabulary."""
+def tiny_config(
+    tokenizer: PreTrainedTokenizerFast, sizes: TinySizes = _SIZES, *, longest: int = 512, patches: int = 64
+) -> Qwen3VLConfig:
+    """Build the configuration of the tiny model for ``tokenizer``'s vocabulary.
+
+    Args:
+        longest: number of tokens of the longest prompt with its response.
+        patches: number of positions that the vision tower learns, a square number; others are interpolated.
+    """
     from transformers import Qwen3VLConfig
 
     def id_of(token: str) -> int:
@@ -119,7 +126,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast, sizes: TinySizes = _SIZES) -
             "num_attention_heads": sizes.heads,
             "num_key_value_heads": sizes.heads,
             "head_dim": 32,
-            "max_position_embeddings": 512,
+            "max_position_embeddings": longest,
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 10000.0,
@@ -141,7 +148,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast, sizes: TinySizes = _SIZES) -
             "temporal_patch_size": 2,
             "spatial_merge_size": 2,
             "out_hidden_size": sizes.hidden_size,
-            "num_position_embeddings": 64,
+            "num_position_embeddings": patches,
             "deepstack_visual_indexes": [0],
             "initializer_range": 0.06,
         },

@@ -7,7 +7,6 @@ shared memory, or to a folder on a shared disk, and deleted once the server has 
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import urllib.error
@@ -20,11 +19,11 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
 from vicur.config.vllm import API_KEY_VARIABLE, Vllm
+from vicur.data.images import media_type
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur.modeling.disk import disk_errors
@@ -184,12 +183,4 @@ def _reason(error: Exception) -> str:
 
 
 def _data_url(encoded: bytes) -> str:
-    with Image.open(io.BytesIO(encoded)) as opened:
-        # vLLM would blend transparency with white and rotate as EXIF says. Training does neither, so such images are sent as plain pixels.
-        plain = opened.mode == "RGB" and "transparency" not in opened.info and not opened.getexif()
-        kind = opened.get_format_mimetype() if plain else None
-        if kind is None:
-            png = io.BytesIO()
-            opened.convert("RGB").save(png, "PNG")
-            kind, encoded = "image/png", png.getvalue()
-    return f"data:{kind};base64,{base64.b64encode(encoded).decode()}"
+    return f"data:{media_type(encoded)};base64,{base64.b64encode(encoded).decode()}"

@@ -12,7 +12,7 @@ import pytest
 from tests.data.conftest import png
 from vicur.data import Example, read_examples
 from vicur.data.dataset import DatasetWriter
-from vicur.data.reading import StoredSplit
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 
 

@@ -1,0 +1,103 @@
+"""A source's folder, as formats see it: its regular files by relative path, opened safely."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from vicur.data.paths import locate, open_regular, why
+from vicur.errors import VicurError
+
+
+class SourceFolder:
+    """A folder of untrusted files. Another process gets only its path, and lists the files again if it needs to."""
+
+    def __init__(self, path: Path, address: str = "") -> None:
+        self.path = path
+        # S3 address that the folder was fetched from; rows may name images by it.
+        self.address = address.rstrip("/")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "address": self.address}
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """All regular files by relative POSIX path, sorted. Hidden ones and those behind links to folders are left out."""
+        found = []
+        pending = [""]
+        while pending:
+            folder = pending.pop()
+            try:
+                entries = list(os.scandir(self.path / folder))
+            except OSError as error:
+                raise VicurError(
+                    f"the folder {why(error)}.",
+                    where=str(self.path / folder),
+                    remedy="Correct the path or its permissions.",
+                ) from error
+            for entry in entries:
+                name = f"{folder}{entry.name}"
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(f"{name}/")
+                elif _is_regular(entry):
+                    found.append(name)
+        return tuple(sorted(found))
+
+    def matching(self, patterns: Iterable[str]) -> list[str]:
+        """Return the files that match a pattern. ``*`` also matches across folders."""
+        wanted = [pattern.removeprefix("./") for pattern in patterns]
+        return [name for name in self.files if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
+
+    def ending(self, *endings: str, patterns: Iterable[str] = ()) -> list[str]:
+        """Return the files with one of the endings (``.csv``), and among them those that match a pattern, if there are any."""
+        chosen = self.matching(patterns) if patterns else self.files
+        return [name for name in chosen if name.lower().endswith(endings)]
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+        return (self.path / name).stat().st_size
+
+    def locate(self, name: str) -> Path:
+        """Return the path of a data file, or raise an error if it leads out of the folder."""
+        return locate(self.path, name)
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a data file.
+
+        Raises:
+            VicurError: if it is not a regular file inside the folder, or cannot be read.
+        """
+        path = self.locate(name)
+        try:
+            return open_regular(path)
+        except OSError as error:
+            raise VicurError(
+                f"{why(error)}.", where=str(path), remedy="Correct the file or its permissions."
+            ) from error
+
+    def named(self, name: str) -> list[str]:
+        """Return the files whose path ends in ``name``: ``a.png`` finds ``photos/a.png``."""
+        same_name = self._by_last_part.get(name.rpartition("/")[2], ())
+        return [each for each in same_name if each == name or each.endswith(f"/{name}")]
+
+    @cached_property
+    def _by_last_part(self) -> dict[str, list[str]]:
+        index: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self.files:
+            index[name.rpartition("/")[2]].append(name)
+        return index
+
+
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError:  # a dangling link, or a loop of links
+        return False

@@ -1,0 +1,134 @@
+"""Images of a row: paths, bytes, ``{"bytes", "path"}``, base64, data URLs, and S3 addresses below the source."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from vicur.data.formats.source_folder import SourceFolder
+from vicur.data.images import MAX_BYTES, NormalisedImage, UnusableImageError, normalised
+from vicur.data.paths import locate, open_regular, why
+from vicur.data.schema import UnusableRowError
+from vicur.errors import VicurError
+from vicur.wording import listed
+
+LARGEST_FILE = MAX_BYTES
+_LONGEST_PATH = 1024
+_SHORTEST_BASE64 = 64
+_SHOWN = 80
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
+_DATA_URL = re.compile(r"data:(?P<kind>[\w.+/-]*)(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+
+
+def images_of(value: Any, folder: SourceFolder, file: str, max_pixels: int) -> tuple[NormalisedImage, ...]:
+    """Return the images of a row of ``file`` in the form of stored images.
+
+    Raises:
+        UnusableRowError: naming the image that cannot be used.
+    """
+    items = value if isinstance(value, list) else [value]
+    return tuple(
+        _image(item, f"images[{place}]" if isinstance(value, list) else "images", folder, file, max_pixels)
+        for place, item in enumerate(items)
+    )
+
+
+def _image(item: Any, field: str, folder: SourceFolder, file: str, max_pixels: int) -> NormalisedImage:
+    data, name = _encoded(item, field, folder, file)
+    try:
+        return normalised(data, max_pixels)
+    except UnusableImageError as fault:
+        raise UnusableRowError(field, f"{name} {fault.reason}", fault.remedy) from fault
+
+
+def _encoded(item: Any, field: str, folder: SourceFolder, file: str) -> tuple[bytes, str]:
+    """Return the bytes of an image file, and a name for it in messages."""
+    if isinstance(item, Mapping):
+        # The form of Hugging Face's datasets.
+        item = item.get("path") if item.get("bytes") is None else item["bytes"]
+    if isinstance(item, bytes):
+        return item, "the image in the row"
+    if not isinstance(item, str) or not item.strip():
+        raise UnusableRowError(field, "is not a path", "Write the path of an image file relative to the folder.")
+    if match := _DATA_URL.match(item):
+        return _decoded(item[match.end() :], field), "the image in the row"
+    if item[:5].lower() == "data:":
+        raise UnusableRowError(field, "is a data URL without base64", "Write data:image/png;base64,...")
+    if match := _ADDRESS.match(item):
+        item = _below_the_source(item, match["scheme"].lower(), field, folder)
+    path = _found(item, folder, file) if len(item) <= _LONGEST_PATH else None
+    if path is None and len(item) >= _SHORTEST_BASE64 and _BASE64.fullmatch(item):
+        return _decoded(item, field), "the image in the row"
+    return _read(path or item, item, field, folder), repr(_shortened(item))
+
+
+def _decoded(text: str, field: str) -> bytes:
+    try:
+        # Both alphabets, with or without line breaks and padding.
+        compact = re.sub(r"\s+", "", text).rstrip("=").replace("-", "+").replace("_", "/")
+        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise UnusableRowError(field, f"is not valid base64 ({error})", "Encode the image file again.") from error
+
+
+def _below_the_source(address: str, scheme: str, field: str, folder: SourceFolder) -> str:
+    if folder.address and address.startswith(f"{folder.address}/"):
+        return address.removeprefix(f"{folder.address}/")
+    shown = repr(_shortened(address))
+    if scheme in ("http", "https"):
+        raise UnusableRowError(
+            field,
+            f"{shown} is a web address, which is not fetched",
+            "Download the image into the folder, and write its path.",
+        )
+    raise UnusableRowError(
+        field,
+        f"{shown} is not below the source",
+        "Write the path of the image relative to the source, and put it there.",
+    )
+
+
+def _found(name: str, folder: SourceFolder, file: str) -> str | None:
+    """Return the path of an image that a row of ``file`` names: relative to the source, to the file, or the only one with this ending."""
+    beside = file.rpartition("/")[0]
+    names = dict.fromkeys((name, name.replace("\\", "/")))
+    for each in names:
+        for place in (each, f"{beside}/{each}" if beside else each):
+            try:
+                if locate(folder.path, place).exists():
+                    return place
+            except (VicurError, OSError, ValueError):
+                # Reported by _read(), unless another place has the file.
+                continue
+    same_ending = folder.named(name.replace("\\", "/").removeprefix("./"))
+    if len(same_ending) > 1:
+        raise UnusableRowError(
+            "images", f"{name!r} could be {listed(same_ending, 3, ' or ')}", "Write the path relative to the folder."
+        )
+    return same_ending[0] if same_ending else None
+
+
+def _read(path: str, name: str, field: str, folder: SourceFolder) -> bytes:
+    shown = repr(_shortened(name))
+    try:
+        with open_regular(locate(folder.path, path)) as stream:
+            data = stream.read(LARGEST_FILE + 1)
+    except VicurError as error:
+        raise UnusableRowError(field, error.problem.rstrip("."), error.remedy) from error
+    except FileNotFoundError:
+        raise UnusableRowError(
+            field, f"the file {shown} does not exist", "Add the file, or correct its path."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UnusableRowError(field, f"{shown} {why(error)}", "Correct the file or its path.") from error
+    if len(data) > LARGEST_FILE:
+        raise UnusableRowError(field, f"{shown} is larger than {LARGEST_FILE >> 20} MiB", "Scale it down.")
+    return data
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,190 @@
+"""Turns a record of any format into an example, or into the reason why it is unusable.
+
+A row is read independently of all others, so that any process can read any part of a source. What depends on all rows (repeated ids, the
+splits that are shared out) is decided later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from vicur.answers import can_be_met
+from vicur.config.data import ImportConfig
+from vicur.config.formats import FieldName, SplitTarget
+from vicur.data.formats.base import Format, Record
+from vicur.data.formats.columns import MISSING, lookup
+from vicur.data.formats.json_values import parsed_object
+from vicur.data.formats.source_folder import SourceFolder
+from vicur.data.row_images import images_of
+from vicur.data.row_values import answer_of, choices_of, text_of
+from vicur.data.schema import Example, Fault, SkippedRow, UnusableRowError
+from vicur.data.splitting import LEFT_OUT, named_split
+
+_SHOWN = 60  # characters of an answer in a message
+_KEPT = 500  # characters of a column that becomes metadata
+_COLUMNS = "columns"
+_PROVISIONAL = "distill"
+_NO_VALUE = (None, "")
+
+
+class Row(NamedTuple):
+    """A usable row. The example's split is provisional if ``split`` is ``None``: the source names none, so it is shared out."""
+
+    file: str
+    row: int
+    example: Example
+    split: str | None
+    notes: tuple[str, ...] = ()  # what was changed in its images
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the columns of a source become fields.
+
+    Attributes:
+        columns: columns of each field, by the format or by ``data.fields``.
+        explicit: fields that ``data.fields`` sets. Their columns must be exactly these, and other fields' columns are guessed.
+    """
+
+    columns: Mapping[FieldName, tuple[str, ...]]
+    explicit: frozenset[str]
+    is_strict: bool
+    splits: Mapping[str, SplitTarget]
+    max_pixels: int
+    seed: int
+
+    @classmethod
+    def of(cls, format_: Format, config: ImportConfig, seed: int) -> Layout:
+        """Return the layout of a source in a format."""
+        return cls(
+            columns={**format_.columns, **config.fields},
+            explicit=frozenset(config.fields),
+            is_strict=format_.is_strict,
+            splits=config.splits,
+            max_pixels=config.max_pixels,
+            seed=seed,
+        )
+
+
+def read_row(record: Record, folder: SourceFolder, layout: Layout) -> Row | SkippedRow | None:
+    """Read a record as an example. ``None`` if ``data.splits`` leaves its split out."""
+    try:
+        if isinstance(record.columns, Fault):
+            return SkippedRow(file=record.file, row=record.row, **record.columns.model_dump())
+        return _row(record, record.columns, folder, layout)
+    except UnusableRowError as unusable:
+        return SkippedRow(file=record.file, row=record.row, **unusable.fault.model_dump())
+
+
+def _row(record: Record, columns: Mapping[str, Any], folder: SourceFolder, layout: Layout) -> Row | None:
+    # A table has every column in every row; null means that the row lacks it.
+    present = {name: value for name, value in columns.items() if value is not None}
+    values, rest = fields_of(present, layout)
+    label = text_of(values["split"], "split") if values.get("split") not in _NO_VALUE else record.split
+    if label is not None and layout.splits.get(label, label) is None:
+        return None
+    images = images_of(values["images"], folder, record.file, layout.max_pixels) if "images" in values else ()
+    values["images"] = tuple(image.data for image in images)
+    example = _example(values, rest, record, layout)
+    split = named_split(label, layout.splits, example.group, layout.seed)
+    if split == LEFT_OUT:
+        return None
+    if split is not None:
+        example = example.model_copy(update={"split": split})
+    return Row(record.file, record.row, example, split, tuple(note for image in images for note in image.notes))
+
+
+def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values of our fields, and the columns that are none of them.
+
+    Raises:
+        UnusableRowError: if a column that ``data.fields`` names is missing and the field is needed.
+    """
+    folded = {_folded(name): name for name in columns}
+    values: dict[str, Any] = {}
+    used: set[str] = set()
+    # The columns that the user names are not available to guesses for other fields.
+    for field in sorted(layout.columns, key=lambda each: each not in layout.explicit):
+        for name in layout.columns[field]:
+            value, names = lookup(columns, name)
+            if value is MISSING and field not in layout.explicit and not layout.is_strict:
+                value, names = lookup(columns, folded.get(_folded(name), name))
+            if value is MISSING or (field not in layout.explicit and (used & set(names) or not _fits(name, names))):
+                continue
+            if value in _NO_VALUE and not layout.is_strict:
+                continue
+            values[field] = value
+            used.update(names)
+            break
+        else:
+            if field in layout.explicit and layout.columns[field] and field in ("question", "answer"):
+                wanted = " or ".join(map(repr, layout.columns[field]))
+                raise UnusableRowError(
+                    field,
+                    f"the column {wanted} is missing",
+                    f"Add it, or correct data.fields.{field}: the row has {', '.join(columns)}.",
+                )
+    return values, {name: value for name, value in columns.items() if name not in used}
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold().replace(" ", "_").replace("-", "_")
+
+
+def _fits(pattern: str, names: tuple[str, ...]) -> bool:
+    # One column "A" is no choice, and neither are "X" and "Y".
+    return pattern != "[A-Z]" or (len(names) > 1 and "".join(names) == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(names)])
+
+
+def _example(values: dict[str, Any], rest: dict[str, Any], record: Record, layout: Layout) -> Example:
+    if layout.is_strict and rest:
+        name = next(iter(rest))
+        raise UnusableRowError(name, "is not a known field", "Remove the field, or move it into metadata.")
+    fields = dict(values)
+    fields["split"] = _PROVISIONAL
+    fields["id"] = text_of(fields["id"], "id") if "id" in fields else f"{record.file}:{record.row}"
+    fields["choices"] = choices_of(values["choices"]) if "choices" in fields else ()
+    if "answer" in fields:
+        fields["answer"] = answer_of(values["answer"], fields["choices"])
+    fields["metadata"] = _metadata(fields, rest)
+    fields = {name: value for name, value in fields.items() if name not in ("group", "kind")}
+    try:
+        example = Example(**{"source": "folder", **fields})
+    except ValidationError as error:
+        fault = Fault.of(error)
+        raise UnusableRowError(fault.field, fault.reason, fault.remedy) from error
+    if not can_be_met(example.answer, example.choices):
+        reason = f"no response can be judged correct: {_shortened(example.answer)} does not match itself"
+        raise UnusableRowError(
+            "answer", reason, "Write one final answer: a number, formula, word or choice (docs/answers.md)."
+        )
+    return example
+
+
+def _metadata(fields: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
+    metadata = fields.get("metadata", {})
+    if isinstance(metadata, str):
+        metadata = parsed_object(metadata.encode("utf-8", "surrogatepass"), "metadata")
+    if not isinstance(metadata, dict):
+        return metadata  # which Example rejects
+    named = {name: text_of(fields[name], name) for name in ("group", "kind") if name in fields}
+    kept = {name: value for name, value in rest.items() if _is_small(value)}
+    return {**metadata, **named, **({_COLUMNS: kept} if kept else {})}
+
+
+def _is_small(value: Any) -> bool:
+    if isinstance(value, bytes):
+        return False
+    try:
+        return len(json.dumps(value, allow_nan=False)) <= _KEPT
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

@@ -1,0 +1,102 @@
+"""Images as input of the vision tower. The grid of an image follows from its header; it is decoded once its patches are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from vicur.data.images import UnusableImageError, plain_image, plain_size
+from vicur.errors import VicurError
+from vicur.modeling.patches import PatchCache
+
+Grid = tuple[int, int, int]
+"""Patches in time, height and width."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Input of the vision tower for one image."""
+
+    key: str  # SHA-256 of the encoded image, and its grid: equal keys have equal patches
+    # Returns float32 [patches, channels * temporal * patch * patch]. Made on demand, because patches take a hundred
+    # times the memory of the encoded image.
+    patches: Callable[[], Tensor]
+    grid: Grid
+    tokens: int  # visual tokens of the image in a prompt
+    encoded: bytes = field(default=b"", repr=False)  # for engines that process images themselves
+
+    @property
+    def token_grid(self) -> Grid:
+        """Frames, rows and columns of the visual tokens."""
+        frames, height, width = self.grid
+        merge = math.isqrt(frames * height * width // self.tokens)
+        return frames, height // merge, width // merge
+
+
+class PixelReader:
+    """Reads stored images for one checkpoint, with its image processor (``Qwen2VLImageProcessorPil``)."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self._patches = PatchCache()
+
+    def read(self, image: bytes) -> Pixels:
+        """Read the header of a stored image. Its patches are cached, and made again if they have been evicted.
+
+        Raises:
+            VicurError: if the image is not in the stored form (:mod:`vicur.data.images`), or the processor rejects its size. Damage
+                below the header is found once the patches are needed.
+        """
+        try:
+            width, height = plain_size(image)
+        except UnusableImageError as error:
+            raise _undecodable(error) from error
+        grid = self.grid(width, height)
+        key = f"{hashlib.sha256(image).hexdigest()}-{grid[1]}x{grid[2]}"
+        tokens = math.prod(grid) // self._processor.merge_size**2
+        patches = partial(self._patches.get, key, partial(self.patches, image, grid))
+        return Pixels(key, patches, grid, tokens, image)
+
+    def grid(self, width: int, height: int) -> Grid:
+        """Return the patches of an image of this size, as the processor resizes it.
+
+        Raises:
+            VicurError: if the processor rejects the aspect ratio.
+        """
+        processor = self._processor
+        try:
+            height_to, width_to = smart_resize(
+                height,
+                width,
+                factor=processor.patch_size * processor.merge_size,
+                min_pixels=processor.size["shortest_edge"],
+                max_pixels=processor.size["longest_edge"],
+            )
+        except ValueError as error:
+            raise VicurError(
+                f"the image of {width} x {height} pixels cannot be processed ({error}).",
+                remedy="Crop or pad the image and prepare the dataset again.",
+            ) from error
+        return 1, height_to // processor.patch_size, width_to // processor.patch_size
+
+    def patches(self, image: bytes, grid: Grid) -> Tensor:
+        """Decode a stored image and return its patches."""
+        try:
+            rgb = plain_image(image)
+        except UnusableImageError as error:
+            raise _undecodable(error) from error
+        processed = self._processor(images=[rgb], return_tensors="pt")
+        assert tuple(processed["image_grid_thw"][0].tolist()) == grid
+        values_PD: Tensor = processed["pixel_values"].float()
+        return values_PD
+
+
+def _undecodable(error: UnusableImageError) -> VicurError:
+    return VicurError(f"the image cannot be used: it {error.reason}.", remedy=error.remedy)
