@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.conftest import png
-from vicur.data import Example, dataset, read_examples, read_manifest, verify
+from vicur.data import Example, read_examples, read_manifest, shards, verify
 from vicur.data.dataset import DatasetWriter
 from vicur.errors import VicurError
 from vicur.storage.folders import file_sha256
@@ -58,7 +58,7 @@ def test_only_shards_of_the_requested_split_are_opened(copy: Path) -> None:
 
 
 def test_a_large_split_is_written_in_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "_SHARD_BYTES", 2 * len(png()))
+    monkeypatch.setattr(shards, "BYTES_PER_SHARD", 2 * len(png()))
     examples = [_example(str(number)) for number in range(5)]
     folder = _write(tmp_path / "data", *examples, _example("b", split="base"))
     assert [(shard.file, shard.rows) for shard in read_manifest(folder).shards] == [

@@ -2,6 +2,7 @@ import hashlib
 
 from tests.data.conftest import png
 from vicur.data import Example
+from vicur.data.fingerprint import FINGERPRINT_BYTES
 from vicur.data.importing.facts import FACTS, answer_key, facts_of, facts_table, question_key
 
 
@@ -31,11 +32,24 @@ def test_a_table_of_facts_keeps_order_and_types() -> None:
     assert facts_table([]).schema.equals(FACTS)
 
 
-def test_keys_ignore_case_blanks_and_the_form_of_characters() -> None:
-    assert question_key("What  is\nＸ?") == question_key("what is x?")
+def test_questions_that_differ_in_blanks_or_the_encoding_of_accents_have_one_key() -> None:
+    assert question_key("What  is\nthe caf\u00e9? ") == question_key("What is the cafe\u0301?")
+    assert question_key("What is A?") != question_key("What is a?")
+    assert question_key("What is 2²?") != question_key("What is 22?")
     assert question_key("What?", ["a", "b"]) != question_key("What?", ["b", "a"])
     assert question_key("What?", ["ab"]) != question_key("What?", ["a", "b"])
-    assert answer_key(" East ") == "east"
+
+
+def test_a_letter_and_the_text_of_its_choice_are_one_answer() -> None:
+    answers = [facts_of(_example(choices=("7 cm", "East"), answer=a), "f", 1).answer for a in ("B", "East", "east ")]
+    assert answers == ["east"] * 3
     long = "x" * 100
     assert len(answer_key(long)) < 90
     assert answer_key(long) != answer_key(long + "y")
+
+
+def test_fingerprints_are_computed_on_demand() -> None:
+    assert facts_of(_example(), "f", 1).images[0].fingerprint is None
+    [image] = facts_of(_example(), "f", 1, fingerprints=True).images
+    assert image.fingerprint is not None
+    assert len(image.fingerprint) == FINGERPRINT_BYTES

@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicur.config.data import SPLITS
-from vicur.data import Example
+from vicur.data import Example, shards
 from vicur.data.shards import ROWS_PER_GROUP, SCHEMA, ShardWriter, read_shard
 from vicur.errors import VicurError
 
@@ -131,3 +132,39 @@ def test_an_invalid_row_is_reported_by_number(tmp_path: Path, column: str, value
     pq.write_table(SCHEMA.empty_table().from_pylist(rows, schema=SCHEMA), tmp_path / "x.parquet")
     with pytest.raises(VicurError, match=message):
         list(read_shard(tmp_path / "x.parquet"))
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40), max_size=30),
+    cuts=st.lists(st.integers(0, 30), max_size=4),
+    rows=st.integers(1, 7),
+    size=st.integers(1, 60),
+)
+def test_tables_give_the_same_bytes_as_examples(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], cuts: list[int], rows: int, size: int
+) -> None:
+    folder = tmp_path_factory.mktemp("tables")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "ROWS_PER_GROUP", rows)
+        patch.setattr(shards, "BYTES_PER_GROUP", size)
+        images = [tuple(bytes(n) for n in (length // 2, length - length // 2)[: length % 3]) for length in sizes]
+        examples = [_example(n).model_copy(update={"images": each}) for n, each in enumerate(images)]
+        one = _write(folder / "one.parquet", examples)
+        writer = ShardWriter(folder / "other.parquet")
+        table = pq.read_table(one).replace_schema_metadata(None)
+        bounds = [0, *sorted(min(cut, len(examples)) for cut in cuts), len(examples)]
+        for begin, end in itertools.pairwise(bounds):
+            writer.extend(table.slice(begin, end - begin))
+        writer.close()
+    assert (folder / "other.parquet").read_bytes() == one.read_bytes()
+    metadata = pq.ParquetFile(one).metadata
+    groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    assert sum(groups) == len(examples)
+    assert all(count <= rows for count in groups)
+
+
+def test_a_row_group_of_large_images_is_closed_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 20)
+    path = _write(tmp_path / "x.parquet", [_example(number) for number in range(5)])  # 7 bytes each
+    metadata = pq.ParquetFile(path).metadata
+    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [3, 2]

@@ -15,6 +15,7 @@ from vicur.config.data import SourceConfig
 from vicur.config.run import RunConfig
 from vicur.data import PREPARE, SOURCES, Example, Source, read_examples, sources, stage_inputs
 from vicur.data.dataset import DatasetWriter
+from vicur.data.importing import Skipped
 from vicur.data.sources import Written, register
 from vicur.errors import VicurError
 from vicur.stage.runner import Context, execute, stage_identity
@@ -46,7 +47,7 @@ class QuizSource(Source[QuizConfig]):
         writer = DatasetWriter(output)
         for number, question in enumerate(inputs["quiz"].read_text().splitlines()):
             writer.add(Example(id=str(number), images=(), question=question, answer="1", source="quiz", split="test"))
-        return writer.finish({"type": "quiz"}, None, 0), []
+        return writer.finish({"type": "quiz"}, None, 0), Skipped()
 
 
 @pytest.fixture

@@ -172,6 +172,13 @@ class DigitScenesConfig(SourceConfig):
         return self
 
 
+# Settings of an import that its result does not depend on.
+NO_EFFECT = {"processes"}
+
+Duplicates = Literal["drop", "report", "off"]
+"""What happens to a training example whose question is also held out."""
+
+
 class ImportConfig(SourceConfig):
     """How the files of a user's source are read, and how much of them may be unusable."""
 
@@ -182,6 +189,8 @@ class ImportConfig(SourceConfig):
     fields: dict[FieldName, Columns] = Field(default_factory=dict)
     """Columns of our fields, for columns that are not recognised by their names: ``{question: query, answer: [gt, label]}``. A name may be
     a path into nested columns (``extra_info.answer``), a pattern for several columns (``image_*``), or a list of alternatives."""
+    question: str = ""
+    """Question about images in folders of classes (``train/cat/1.jpg``), whose answer is the name of the folder."""
     splits: Splits = Field(default_factory=dict)
     """Splits by the source's names for them (``{train: distill, minitest: test, junk: null}``), or shares by which all rows are shared out
     by group (``{distill: 0.8, validation: 0.1, test: 0.1}``). If empty, known names are mapped and missing splits are shared out."""
@@ -189,8 +198,17 @@ class ImportConfig(SourceConfig):
     """Splits that the dataset must have, because later stages need them. A dataset only for ``vicur evaluate`` needs ``[test]``."""
     max_skipped_share: float = Field(0.02, ge=0, le=1)
     """Largest share of unusable rows. They are skipped and listed in ``skipped.jsonl``; a larger share fails the stage."""
+    processes: int = Field(0, ge=0, le=256)
+    """Processes that read the rows and write the shards, each with about 200 MB of memory. 0 takes one per CPU, up to eight. The dataset
+    does not depend on it."""
     max_pixels: int = Field(64_000_000, gt=0, le=178_956_970)
     """Largest image in pixels. A larger one is not decoded, because a small file can decompress to more than the memory holds."""
+    duplicates: Duplicates = "drop"
+    """``drop`` leaves training examples out that ask the same about the same image as a held-out example, ``report`` only lists them.
+    ``off`` also does not look for near-duplicates of images."""
+
+    def identity(self) -> dict[str, Any]:
+        return {name: value for name, value in super().identity().items() if name not in NO_EFFECT}
 
 
 class FolderConfig(ImportConfig):

@@ -11,7 +11,36 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 """All splits: the tiny base model is trained on ``base``, students on ``distill``; settings are chosen on ``validation``; gate and report
 use ``test``, and ``ood`` has the same questions about harder images."""
 
-FormatName = Literal["auto", "examples"]
+FormatName = Literal[
+    "auto",
+    "examples",
+    # Layouts of public datasets.
+    "a_okvqa",
+    "chartqa",
+    "clevr",
+    "conversations",
+    "docvqa",
+    "dynamath",
+    "easy_vqa",
+    "geometry3k",
+    "gqa",
+    "imagefolder",
+    "m3cot",
+    "math_vision",
+    "mathverse",
+    "mathvista",
+    "messages",
+    "mm_math",
+    "mmmu",
+    "scienceqa",
+    "scienceqa_problems",
+    "tabmwp",
+    "verl",
+    "vision_r1",
+    "vqa",
+    "we_math",
+    "webdataset",
+]
 """Layouts of files. Each but ``auto`` has a class in :mod:`vicur.data.formats`."""
 
 FieldName = Literal[

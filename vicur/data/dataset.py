@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,6 @@ MANIFEST = "manifest.json"
 CARD = "README.md"
 SKIPPED = "skipped.jsonl"
 
-# A shard is closed when its images reach this size: large enough to read fast, small enough to transfer and to hold in memory.
-_SHARD_BYTES = 256 << 20
 # Only bounds the memory: data.max_pixels was checked when the image was imported, possibly with another value.
 _MAX_PIXELS = 1 << 28
 _REBUILD = "Build the dataset again (vicur data prepare), or fetch it again."
@@ -43,10 +41,10 @@ class DatasetWriter:
 
         split = example.split
         if split not in self._open:
-            self._open[split] = ShardWriter(self.folder / f"{split}-{len(self._shards[split]):05d}.parquet")
+            self._open[split] = ShardWriter(self.folder / shard_name(split, len(self._shards[split])))
         shard = self._open[split]
         shard.add(example)
-        if shard.image_bytes >= _SHARD_BYTES:
+        if shard.is_full:
             self._close(split)
 
     def finish(self, source: dict[str, Any], seed: int | None, skipped: int) -> Manifest:
@@ -54,20 +52,32 @@ class DatasetWriter:
         for split in list(self._open):
             self._close(split)
         shards = [shard for split in SPLITS for shard in self._shards[split]]
-        counts: Counter[str] = Counter()
-        for shard in shards:
-            counts[shard.split] += shard.rows
-        # Neither manifest nor card contains times or paths: the same examples must have the same hash on every machine.
-        manifest = Manifest(source=source, seed=seed, examples=dict(counts), skipped=skipped, shards=shards)
-        (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
-        (self.folder / CARD).write_text(_card(manifest), encoding="utf-8", newline="\n")
-        return manifest
+        return write_manifest(self.folder, shards, source=source, seed=seed, skipped=skipped)
 
     def _close(self, split: str) -> None:
         writer = self._open.pop(split)
         writer.close()
         shard = Shard(file=writer.path.name, split=split, rows=writer.rows, sha256=file_sha256(writer.path))
         self._shards[split].append(shard)
+
+
+def shard_name(split: str, number: int) -> str:
+    """Return the file name of a split's shard; the first has number 0."""
+    return f"{split}-{number:05d}.parquet"
+
+
+def write_manifest(
+    folder: Path, shards: Sequence[Shard], *, source: dict[str, Any], seed: int | None, skipped: int
+) -> Manifest:
+    """Complete a folder of shards, in the order of their splits and numbers, by its manifest and its card."""
+    counts: Counter[str] = Counter()
+    for shard in shards:
+        counts[shard.split] += shard.rows
+    # Neither manifest nor card contains times or paths: the same examples must have the same hash on every machine.
+    manifest = Manifest(source=source, seed=seed, examples=dict(counts), skipped=skipped, shards=list(shards))
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
+    (folder / CARD).write_text(_card(manifest), encoding="utf-8", newline="\n")
+    return manifest
 
 
 def _card(manifest: Manifest) -> str:

@@ -7,7 +7,6 @@ The same source gives the same bytes; :mod:`vicur.data.shards` says what else th
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,8 +46,7 @@ def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, contex
         dataset_hash=dvc_hash(output).md5,
         examples=examples,
         skipped=manifest.skipped,
-        # choices[0] and choices[1] are one reason. A row that is not JSON has no field.
-        skipped_reasons=dict(Counter(row.field.partition("[")[0] or "row" for row in skipped)),
+        skipped_reasons=dict(skipped.by_field),
     )
 
 

@@ -18,6 +18,10 @@ SCHEMA_VERSION = 1  # increased whenever folders of earlier versions can no long
 def _readable(text: str) -> str:
     if not text.strip():
         raise PydanticCustomError("blank", "is blank")
+    return _encodable(text)
+
+
+def _encodable(text: str) -> str:
     # JSON can encode a lone surrogate (half of a character), which UTF-8 cannot.
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise PydanticCustomError("surrogate", "contains half a character (a lone surrogate)")
@@ -36,6 +40,7 @@ def _json_values(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 Text = Annotated[str, AfterValidator(_readable)]
+BlankableText = Annotated[str, AfterValidator(_encodable)]
 SplitName = Annotated[str, AfterValidator(_known_split)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_json_values)]
 
@@ -66,11 +71,11 @@ class Example(BaseModel):
     """Choices of a multiple-choice question, in the order A, B, C, ...; empty for an open question."""
     answer: Text
     """The final answer that responses are checked against. For a multiple-choice question, one of the choices or its letter."""
-    rationale: str | None = None
+    rationale: BlankableText | None = None
     """Reasoning that leads to the answer."""
-    cue: str | None = None
+    cue: BlankableText | None = None
     """Visual evidence in the image that the question refers to."""
-    source: str
+    source: BlankableText
     """Origin of the example."""
     split: SplitName
     """One of :data:`~vicur.config.data.SPLITS`."""

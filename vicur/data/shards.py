@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -22,7 +24,15 @@ from vicur.data.schema import Example, Fault, encode_metadata
 from vicur.errors import VicurError
 from vicur.wording import listed
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 ROWS_PER_GROUP = 250
+# What a reader holds in memory at a time. Only images of more than 128 KiB reach it before ROWS_PER_GROUP.
+BYTES_PER_GROUP = 32 << 20
+# A shard is closed at either bound: large enough to read fast, small enough to transfer and to be read by one of many workers.
+ROWS_PER_SHARD = 50_000
+BYTES_PER_SHARD = 256 << 20
 _REBUILD = "Build the dataset again (vicur data prepare), or fetch it again."
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -61,26 +71,73 @@ class ShardWriter:
         self.path = path
         self.rows = 0
         self.image_bytes = 0
-        self._pending: list[dict[str, Any]] = []
+        # Rows of the next row group: objects that add() collects, and tables of earlier calls.
+        self._rows: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+        self._group_rows = self._group_bytes = 0
         self._writer = pq.ParquetWriter(path, SCHEMA, write_batch_size=ROWS_PER_GROUP, **SETTINGS)
         self._writer.add_key_value_metadata({"huggingface": huggingface_metadata()})
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether the next row belongs to another file."""
+        return self.rows >= ROWS_PER_SHARD or self.image_bytes >= BYTES_PER_SHARD
+
     def add(self, example: Example) -> None:
-        self._pending.append(_to_row(example))
-        self.rows += 1
-        self.image_bytes += sum(map(len, example.images))
-        if len(self._pending) == ROWS_PER_GROUP:
-            self._write_group()
+        """Write one example."""
+        self._rows.append(_to_row(example))
+        self._count(1, sum(map(len, example.images)))
+
+    def extend(self, table: pa.Table) -> None:
+        """Write the rows of a table with the columns :data:`SCHEMA`, with the same result as adding them one by one."""
+        self._collect()
+        # Sizes after each row, so that a search finds the row that fills a row group.
+        sizes = np.cumsum(image_bytes(table))
+        begin = taken = 0
+        while begin < table.num_rows:
+            by_bytes = int(np.searchsorted(sizes, taken + BYTES_PER_GROUP - self._group_bytes)) + 1
+            end = min(table.num_rows, by_bytes, begin + ROWS_PER_GROUP - self._group_rows)
+            self._tables.append(table.slice(begin, end - begin))
+            total = int(sizes[end - 1])
+            self._count(end - begin, total - taken)
+            begin, taken = end, total
 
     def close(self) -> None:
         """Write the last row group and the file's footer."""
-        if self._pending:
+        if self._group_rows:
             self._write_group()
         self._writer.close()
 
+    def _count(self, rows: int, size: int) -> None:
+        self.rows += rows
+        self.image_bytes += size
+        self._group_rows += rows
+        self._group_bytes += size
+        if self._group_rows >= ROWS_PER_GROUP or self._group_bytes >= BYTES_PER_GROUP:
+            self._write_group()
+
+    def _collect(self) -> None:
+        if self._rows:
+            self._tables.append(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            self._rows = []
+
     def _write_group(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._pending, schema=SCHEMA), row_group_size=ROWS_PER_GROUP)
-        self._pending = []
+        self._collect()
+        # One chunk: a page would otherwise end where a chunk does.
+        group = pa.concat_tables(self._tables).combine_chunks()
+        self._writer.write_table(group, row_group_size=ROWS_PER_GROUP)
+        self._tables = []
+        self._group_rows = self._group_bytes = 0
+
+
+def image_bytes(table: pa.Table) -> NDArray[np.int64]:
+    """Return the size of each row's images in bytes."""
+    sizes = np.zeros(table.num_rows, dtype=np.int64)
+    images = table["images"].combine_chunks()
+    of_row = pc.list_parent_indices(images).to_numpy(zero_copy_only=False)
+    lengths = pc.binary_length(pc.list_flatten(images).field("bytes")).fill_null(0).to_numpy(zero_copy_only=False)
+    np.add.at(sizes, of_row, lengths)
+    return sizes
 
 
 def read_shard(path: Path) -> Iterator[Example]:

@@ -24,11 +24,11 @@ from vicur.config.section import Section
 from vicur.data.dataset import MANIFEST, DatasetWriter, read_manifest, verify
 from vicur.data.fetch import RemoteFile, fetch
 from vicur.data.formats import SourceFolder, chosen_format
-from vicur.data.importing import import_folder
+from vicur.data.importing import Skipped, import_folder
 from vicur.data.pin import dvc_hash
 from vicur.data.pinned import pinned_files
 from vicur.data.remote import remote_files, written_listing
-from vicur.data.schema import Manifest, SkippedRow
+from vicur.data.schema import Manifest
 from vicur.data.splitting import require_splits
 from vicur.errors import VicurError
 from vicur.stage.runner import Context
@@ -39,7 +39,7 @@ ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".tar")
 """Endings of data files, by which a folder that is not here yet is recognised as a source."""
 
 C = TypeVar("C", bound=SourceConfig)
-Written = tuple[Manifest, list[SkippedRow]]
+Written = tuple[Manifest, Skipped]
 """Manifest of a dataset that was written, and the rows of its source that were skipped."""
 
 
@@ -138,7 +138,7 @@ class DigitScenesSource(Source[DigitScenesConfig]):
         for number, example in enumerate(generate(config, context.seed), start=1):
             writer.add(example)
             context.events.progress(number, total, example.split)
-        return writer.finish(config.identity(), context.seed, skipped=0), []
+        return writer.finish(config.identity(), context.seed, skipped=0), Skipped()
 
 
 @register
@@ -257,7 +257,7 @@ def _take_or_import(config: ImportConfig, source: SourceFolder, output: Path, co
         place = output / file.relative_to(fetched)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(file, place)
-    return read_manifest(output), []
+    return read_manifest(output), Skipped()
 
 
 def _require_all_registered() -> None:

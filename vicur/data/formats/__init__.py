@@ -1,6 +1,20 @@
 """Formats: how the files of a source become records. One class for each layout, registered by its name (``data.format``)."""
 
-from vicur.data.formats import examples  # noqa: F401 (registers)
+from vicur.data.formats import (  # noqa: F401 (register)
+    benchmarks,
+    conversations,
+    easy_vqa,
+    examples,
+    geometry3k,
+    imagefolder,
+    messages,
+    problems,
+    reinforcement,
+    scenes,
+    science,
+    vqa,
+    webdataset,
+)
 from vicur.data.formats.base import Format, Recognised, Record, Unit
 from vicur.data.formats.recognition import chosen_format
 from vicur.data.formats.registry import FORMATS, register, require_all_registered

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from vicur.answers.choices import named_choice
+from vicur.data.fingerprint import FINGERPRINT_BYTES, fingerprint
+
 if TYPE_CHECKING:
     from vicur.data.schema import Example
 
 IMAGE_FACTS = pa.struct(
     [
         pa.field("sha256", pa.binary(32)),
-        pa.field("perceptual", pa.uint64()),
+        pa.field("fingerprint", pa.binary(FINGERPRINT_BYTES)),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
     ]
@@ -71,8 +74,8 @@ class ImageFacts:
 
     sha256: bytes
     """SHA-256 of the stored bytes, 32 bytes."""
-    perceptual: int | None
-    """Perceptual hash of 64 bits; ``None`` if the image has none."""
+    fingerprint: bytes | None
+    """Fingerprint by which near-duplicates are found (:mod:`vicur.data.fingerprint`); ``None`` if none was computed."""
     width: int
     height: int
 
@@ -95,7 +98,7 @@ class Facts:
     notes: tuple[str, ...]
     """What was noticed about the images while they were brought into the one pixel form, such as ``animated``."""
     question: bytes
-    """Hash of the question and its choices (:func:`question_key`), 16 bytes. Questions that differ in case or blanks only are equal."""
+    """Hash of the question and its choices (:func:`question_key`), 16 bytes. Questions that differ in blanks only are equal."""
     answer: str
     """The answer for comparisons (:func:`answer_key`)."""
     choices: int
@@ -109,12 +112,21 @@ class Facts:
     """Size of the stored images."""
 
 
-def facts_of(example: Example, file: str, row: int, *, named_split: bool = True, notes: Sequence[str] = ()) -> Facts:
+def facts_of(
+    example: Example,
+    file: str,
+    row: int,
+    *,
+    named_split: bool = True,
+    notes: Sequence[str] = (),
+    fingerprints: bool = False,
+) -> Facts:
     """Return the facts of an example whose images are in their stored form.
 
     Args:
         named_split: whether the source names the example's split.
         notes: notes of the images.
+        fingerprints: whether to compute the images' fingerprints, which takes a decoding of each image.
     """
     choices = example.choices
     return Facts(
@@ -124,10 +136,10 @@ def facts_of(example: Example, file: str, row: int, *, named_split: bool = True,
         split=example.split if named_split else None,
         group=example.group,
         kind=example.kind,
-        images=tuple(image_facts(image) for image in example.images),
+        images=tuple(image_facts(image, fingerprints) for image in example.images),
         notes=tuple(notes),
         question=question_key(example.question, choices),
-        answer=answer_key(example.answer),
+        answer=answer_key(_answer(example)),
         choices=len(choices),
         question_length=len(example.question) + sum(map(len, choices)),
         answer_length=len(example.answer),
@@ -135,6 +147,12 @@ def facts_of(example: Example, file: str, row: int, *, named_split: bool = True,
         cue_length=len(example.cue or ""),
         image_bytes=sum(map(len, example.images)),
     )
+
+
+def _answer(example: Example) -> str:
+    # "C" and the text of choice C are one answer.
+    place = named_choice(example.answer, example.choices) if example.choices else None
+    return example.answer if place is None else example.choices[place]
 
 
 def facts_table(rows: Sequence[Facts]) -> pa.Table:
@@ -146,18 +164,22 @@ def facts_table(rows: Sequence[Facts]) -> pa.Table:
 
 # Consecutive questions are often about one image, which is then read once.
 @lru_cache(maxsize=8)
-def image_facts(data: bytes) -> ImageFacts:
-    """Return the facts of a stored image, which has been decoded before: only its header is read."""
+def image_facts(data: bytes, fingerprints: bool = False) -> ImageFacts:
+    """Return the facts of a stored image, which has been decoded before: only its header is read, except for a fingerprint."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
         width, height = image.size
-    return ImageFacts(hashlib.sha256(data).digest(), None, width, height)
+        mark = fingerprint(image) if fingerprints else None
+    return ImageFacts(hashlib.sha256(data).digest(), mark, width, height)
 
 
 def question_key(question: str, choices: Sequence[str] = ()) -> bytes:
-    """Return a hash of a question and its choices that ignores case, form of characters and blanks, in 16 bytes."""
-    text = "\0".join(_folded(part) for part in (question, *choices))
+    """Return a hash of a question and its choices in 16 bytes. It ignores blanks and how accents are encoded.
+
+    Case and superscripts count: point ``A`` is not side ``a``, and ``2²`` is not ``22``.
+    """
+    text = "\0".join(_spaced(unicodedata.normalize("NFC", part)) for part in (question, *choices))
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
@@ -170,4 +192,8 @@ def answer_key(answer: str) -> str:
 
 
 def _folded(text: str) -> str:
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip().casefold()
+    return _spaced(unicodedata.normalize("NFC", text)).casefold()
+
+
+def _spaced(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()

@@ -1,0 +1,69 @@
+"""The memory of a process and of all that it starts, sampled while it runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_PRIVATE = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
+_PAUSE = 0.05  # seconds between two samples
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a command took.
+
+    Attributes:
+        seconds: wall-clock time.
+        peak: largest memory of all its processes together, in bytes. A page that several share is counted once.
+        processes: largest number of processes.
+    """
+
+    seconds: float
+    peak: int
+    processes: int
+
+
+def measured(command: Sequence[str], kill_after: float | None = None) -> Measured:
+    """Run a command to its end, or kill it with SIGKILL after some seconds.
+
+    Raises:
+        RuntimeError: if the command fails.
+    """
+    started = time.monotonic()
+    running = subprocess.Popen(command)
+    peak = count = 0
+    while running.poll() is None:
+        tree = _descendants(running.pid)
+        peak, count = max(peak, sum(map(_memory, tree))), max(count, len(tree))
+        if kill_after is not None and time.monotonic() - started > kill_after:
+            running.kill()
+            running.wait()
+            return Measured(time.monotonic() - started, peak, count)
+        time.sleep(_PAUSE)
+    if running.returncode:
+        raise RuntimeError(f"{' '.join(command)} exited with status {running.returncode}")
+    return Measured(time.monotonic() - started, peak, count)
+
+
+def _descendants(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:
+        try:
+            children = [path.read_text().split() for path in Path(f"/proc/{parent}/task").glob("*/children")]
+        except OSError:  # it has ended
+            continue
+        found += [int(child) for each in children for child in each]
+    return found
+
+
+def _memory(pid: int) -> int:
+    try:
+        match = _PRIVATE.search(Path(f"/proc/{pid}/smaps_rollup").read_bytes())
+    except OSError:
+        return 0
+    return int(match[1]) << 10 if match else 0

@@ -1,0 +1,73 @@
+"""Small folders in the layouts of public datasets, as their authors release them, with synthetic questions and images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.data.layouts import benchmarks, chat, files, geometry, vqa
+from tests.data.layouts.items import Expected, Item, items
+
+Builder = Callable[[Path, list[Item]], list[Expected]]
+"""Writes items to a folder and returns what they must become, in the order of the files."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One public layout."""
+
+    name: str
+    format: str
+    """Name of the format that recognises it."""
+    build: Builder
+    splits: tuple[str, ...]
+    """Our splits that the layout names; of one without splits, every item is in ``distill``."""
+
+    def write(self, folder: Path, count: int = 2) -> list[Expected]:
+        """Write the layout with ``count`` questions in each split."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return self.build(folder, items(count, self.splits))
+
+
+THREE = ("distill", "validation", "test")
+TWO = ("distill", "test")
+ONE = ("distill",)
+
+LAYOUTS = (
+    Layout("llava", "conversations", chat.llava, ONE),
+    Layout("llava_instruct", "conversations", chat.llava_instruct, ONE),
+    Layout("sharegpt4v", "conversations", chat.sharegpt4v, ONE),
+    Layout("llava_cot", "conversations", chat.llava_cot, ONE),
+    Layout("llava_onevision", "conversations", chat.llava_onevision, ONE),
+    Layout("r1_onevision", "conversations", chat.r1_onevision, ONE),
+    Layout("vision_r1_cold", "vision_r1", chat.vision_r1_cold, ONE),
+    Layout("openai", "messages", chat.openai, THREE),
+    Layout("swift", "messages", chat.swift, ONE),
+    Layout("qwen", "messages", chat.qwen, ONE),
+    Layout("finevision", "messages", chat.finevision, ONE),
+    Layout("geometry3k", "geometry3k", geometry.geometry3k, THREE),
+    Layout("verl", "verl", geometry.verl, TWO),
+    Layout("mm_math", "mm_math", geometry.mm_math, ONE),
+    Layout("mmmu", "mmmu", benchmarks.mmmu, ("validation",)),
+    Layout("mathvista", "mathvista", benchmarks.mathvista, ("test",)),
+    Layout("mathverse", "mathverse", benchmarks.mathverse, ("test",)),
+    Layout("we_math", "we_math", benchmarks.we_math, ("test",)),
+    Layout("dynamath", "dynamath", benchmarks.dynamath, ("test",)),
+    Layout("math_vision", "math_vision", benchmarks.math_vision, ("test",)),
+    Layout("vqav2", "vqa", vqa.vqav2, ("distill", "validation")),
+    Layout("easy_vqa", "easy_vqa", vqa.easy_vqa, TWO),
+    Layout("clevr", "clevr", vqa.clevr, ("distill", "validation")),
+    Layout("gqa", "gqa", vqa.gqa, ("distill", "validation")),
+    Layout("a_okvqa", "a_okvqa", vqa.a_okvqa, ("distill", "validation")),
+    Layout("a_okvqa_parquet", "a_okvqa", vqa.a_okvqa_parquet, ("distill", "validation")),
+    Layout("scienceqa", "scienceqa_problems", vqa.scienceqa, THREE),
+    Layout("scienceqa_parquet", "scienceqa", vqa.scienceqa_parquet, THREE),
+    Layout("chartqa", "chartqa", vqa.chartqa, THREE),
+    Layout("docvqa", "docvqa", vqa.docvqa, ("distill", "validation")),
+    Layout("tabmwp", "tabmwp", vqa.tabmwp, THREE),
+    Layout("m3cot", "m3cot", vqa.m3cot, THREE),
+    Layout("webdataset", "webdataset", files.webdataset, TWO),
+    Layout("webdataset_cls", "webdataset", files.webdataset_cls, TWO),
+    Layout("imagefolder", "imagefolder", files.imagefolder, TWO),
+)

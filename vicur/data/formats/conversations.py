@@ -1,0 +1,96 @@
+"""Conversations in LLaVA's form: ``conversations`` is a list of ``{"from": "human" | "gpt", "value": text}``.
+
+LLaVA, LLaVA-OneVision, LLaVA-CoT, ShareGPT4V, R1-Onevision and others. ``image`` (or ``images``) is a path, a list of paths, base64 or
+an embedded image; rows without it have no image. :mod:`vicur.data.formats.turns` says how questions are taken from a conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vicur.config.data import ImportConfig
+from vicur.data.formats.base import Recognised
+from vicur.data.formats.beginnings import representatives
+from vicur.data.formats.registry import register
+from vicur.data.formats.row_layout import RowLayout
+from vicur.data.formats.source_folder import SourceFolder
+from vicur.data.formats.turns import Turn, pairs
+from vicur.data.schema import Fault
+
+_NAMES = ("conversations", "conversation")
+
+
+class _Conversations(RowLayout):
+    """Rows with a list of turns, each with a speaker and a text."""
+
+    identified_by = (frozenset({"conversations"}), frozenset({"conversation"}))
+
+    def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
+        field = next(name for name in _NAMES if name in row)
+        found = turns_of(row[field], field)
+        if isinstance(found, Fault):
+            yield found
+            return
+        images = image_list(row)
+        kept = {key: value for key, value in row.items() if key not in (field, "image", "images", "id", "system")}
+        if isinstance(row.get("system"), str) and row["system"].strip():
+            found = [Turn("system", row["system"]), *found]
+        for pair in pairs(found, images, row.get("id"), field):
+            yield pair.columns if isinstance(pair.columns, Fault) else {**kept, **pair.columns}
+
+
+@register
+class ConversationsFormat(_Conversations):
+    """LLaVA's rows."""
+
+    name = "conversations"
+    description = "LLaVA's conversations (from, value) with <image> markers"
+
+
+@register
+class VisionR1Format(_Conversations):
+    """Vision-R1-cold: two JSON lists with different columns, and the folders of images that they name."""
+
+    name = "vision_r1"
+    description = "Vision-R1-cold: vision_r1_*.json with reasoning in <think> and the answer in <answer>"
+    refines = ("conversations",)
+
+    def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:
+        found = super().recognise(folder, config)
+        if found is None or not all(_last_part(name).startswith("vision_r1") for name in representatives(found.files)):
+            return None
+        return found
+
+
+def turns_of(value: Any, field: str) -> list[Turn] | Fault:
+    """Return the turns of a conversation as LLaVA or OpenAI's text form writes them, or a fault."""
+    if not isinstance(value, list):
+        return Fault(
+            field=field, reason="is not a list of turns", remedy='Write [{"from": "human", "value": "..."}, ...].'
+        )
+    turns = []
+    for place, turn in enumerate(value):
+        is_turn = isinstance(turn, dict)
+        role = (turn.get("from") or turn.get("role")) if is_turn else None
+        text = (turn["value"] if "value" in turn else turn.get("content")) if is_turn else None
+        if not isinstance(role, str) or not isinstance(text, str):
+            return Fault(
+                field=f"{field}[{place}]",
+                reason="is not a turn with a speaker and a text",
+                remedy='Write {"from": "human", "value": "..."}.',
+            )
+        turns.append(Turn(role, text))
+    return turns
+
+
+def image_list(row: Mapping[str, Any]) -> list[Any]:
+    """Return the images of a row: ``images`` or ``image``, one or a list. Empty values are no image."""
+    value = row.get("images")
+    if value in (None, "", []):
+        value = row.get("image")
+    return value if isinstance(value, list) else [] if value in (None, "") else [value]
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2]

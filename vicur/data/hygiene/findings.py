@@ -1,0 +1,88 @@
+"""What the rules over all examples found, for the summary, the profile page and ``findings.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+FINDINGS = "findings.json"
+
+Rule = Literal["leaked", "similar_question", "shared_image", "repeated", "contradiction"]
+TITLES: dict[Rule, str] = {
+    "leaked": "Held-out questions in the training data",
+    "similar_question": "The same question about a similar image, with another answer",
+    "shared_image": "Images of held-out questions in the training data, with other questions",
+    "repeated": "Questions that occur several times in a split",
+    "contradiction": "Different answers to the same question about the same image",
+}
+
+
+class Instance(BaseModel):
+    """One instance of a finding."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ids: tuple[str, ...]
+    """The examples concerned, at most eight."""
+    splits: tuple[str, ...]
+    """Their splits."""
+    detail: str
+    """The answers, or in what the examples agree."""
+
+
+class Finding(BaseModel):
+    """The result of one rule."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Rule
+    count: int
+    """Number of examples concerned, or of questions (``repeated`` and ``contradiction``)."""
+    dropped: bool = False
+    """Whether these examples were left out of the dataset."""
+    instances: tuple[Instance, ...]
+    """The first instances."""
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.rule]
+
+
+class Findings(BaseModel):
+    """Content of ``findings.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: int
+    """Number of distinct images."""
+    near_copies: int
+    """Number of distinct images that are near-duplicates of another one."""
+    findings: tuple[Finding, ...]
+    """Rules that found something."""
+
+    def count(self, rule: Rule) -> int:
+        """Return what a rule counted."""
+        return sum(each.count for each in self.findings if each.rule == rule)
+
+    def summary(self) -> str:
+        """Describe the findings in one line; empty if there are none."""
+        texts = {
+            "leaked": "held-out questions in the training data",
+            "similar_question": "the same as a held-out question about a similar image",
+            "shared_image": "about the image of a held-out question",
+            "repeated": "repeated questions",
+            "contradiction": "questions with contradicting answers",
+        }
+        return "; ".join(
+            f"{each.count:,} {texts[each.rule]}{' (dropped)' if each.dropped else ''}" for each in self.findings
+        )
+
+
+def read_findings(folder: Path) -> Findings | None:
+    """Return the findings in a dataset folder, or ``None`` if it has none."""
+    path = folder / FINDINGS
+    if not path.is_file():
+        return None
+    return Findings.model_validate_json(path.read_text(encoding="utf-8"))
