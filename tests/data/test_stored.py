@@ -35,7 +35,7 @@ def test_a_split_is_the_sequence_of_its_examples(small: Path) -> None:
 
 
 def test_several_files_are_one_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vicur.data.dataset._SHARD_BYTES", 2 * len(png()))
+    monkeypatch.setattr("vicur.data.shards.BYTES_PER_SHARD", 2 * len(png()))
     folder = _write(tmp_path, [_example(str(number)) for number in range(5)])
     split = StoredSplit(folder, "test")
     assert len(split.groups) == 3
