@@ -27,7 +27,7 @@ from trl.experimental.gold import GOLDConfig, GOLDTrainer
 
 from benchmarks.steps.case import LEARNING_RATE, Case, EndlessChat, questions
 from benchmarks.steps.meter import Meter
-from vicur.cues.hints import with_hint
+from vicur.cues.hints import HINT_MARKER
 from vicur.data.schema import Example
 
 
@@ -115,7 +115,7 @@ def _row(example: Example) -> dict[str, Any]:
         "prompt": _turn(example.question),
         "completion": [{"role": "assistant", "content": [{"type": "text", "text": example.answer}]}],
         "images": [{"bytes": image, "path": None} for image in example.images],
-        "teacher_text": with_hint(example.question, str(example.cue)),
+        "teacher_text": f"{example.question}\n{HINT_MARKER} {example.cue}",
     }
 
 

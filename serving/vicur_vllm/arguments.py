@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+PIXELS = "vicur_pixels"
+"""Field of the model's configuration in an engine: the image processor's setting ``size``, if it is not the checkpoint's."""
+
 
 def engine_arguments(max_model_len: int) -> dict[str, Any]:
     """Return the arguments of ``vllm.LLM`` (or flags of ``vllm serve``) that a student with cue recovery requires."""
@@ -21,8 +24,20 @@ def engine_arguments(max_model_len: int) -> dict[str, Any]:
     }
 
 
+def model_overrides(*, cue_recovery: bool, pixels: Mapping[str, int] | None) -> dict[str, Any]:
+    """Return the settings of a checkpoint that engines replace: the class of the model, and the sizes of images if they are set."""
+    overrides: dict[str, Any] = {"architectures": ["VicurServedStudent" if cue_recovery else "VicurServedBackbone"]}
+    return overrides if pixels is None else {**overrides, PIXELS: dict(pixels)}
+
+
 def scoring_arguments(
-    max_model_len: int, *, dtype: str, forbidden_ids: Sequence[int], cue_recovery: bool, tokens_per_forward: int = 8192
+    max_model_len: int,
+    *,
+    dtype: str,
+    forbidden_ids: Sequence[int],
+    cue_recovery: bool,
+    pixels: Mapping[str, int] | None = None,
+    tokens_per_forward: int = 8192,
 ) -> dict[str, Any]:
     """Return the arguments of an engine for training, whose log-probabilities agree with those of the trainer.
 
@@ -30,13 +45,15 @@ def scoring_arguments(
         max_model_len: maximum number of tokens of a prompt with its response.
         dtype: ``float32`` or ``bfloat16``.
         forbidden_ids: token ids that have probability 0.
+        cue_recovery: whether the model is a student with cue recovery.
+        pixels: smallest and largest size of images, as the image processor's setting ``size``. Default: the checkpoint's.
         tokens_per_forward: maximum number of prompt tokens in a forward pass.
     """
     return {
         **engine_arguments(max_model_len),
         "max_num_batched_tokens": max(max_model_len, tokens_per_forward),
         "dtype": dtype,
-        "hf_overrides": {"architectures": ["VicurServedStudent" if cue_recovery else "VicurServedBackbone"]},
+        "hf_overrides": model_overrides(cue_recovery=cue_recovery, pixels=pixels),
         "additional_config": {"vicur": {"forbidden_ids": list(forbidden_ids)}},
         # Log-probabilities before temperature and truncation. The forbidden ids are masked by the model itself.
         "logprobs_mode": "raw_logprobs",

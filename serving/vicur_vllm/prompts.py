@@ -13,6 +13,8 @@ from vllm.inputs import MultiModalInput
 from vllm.model_executor.models.qwen3_vl import Qwen3VLMultiModalProcessor, Qwen3VLProcessingInfo
 from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
+from vicur_vllm.arguments import PIXELS
+
 
 @lru_cache
 def _image_processor(folder: str, revision: str) -> Qwen2VLImageProcessorPil:
@@ -27,7 +29,11 @@ class StudentProcessingInfo(Qwen3VLProcessingInfo):
         # A copy, because vLLM caches and shares its processor. The image processor differs because torchvision resizes to other pixels.
         processor: Qwen3VLProcessor = copy.copy(super().get_hf_processor(**kwargs))
         model = self.ctx.model_config
-        processor.image_processor = _image_processor(model.model, model.revision or "main")
+        own = _image_processor(model.model, model.revision or "main")
+        if (size := getattr(self.get_hf_config(), PIXELS, None)) is not None:
+            own = copy.copy(own)
+            own.size = size
+        processor.image_processor = own
         return processor
 
 

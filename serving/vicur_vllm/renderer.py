@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -16,6 +17,7 @@ from vllm.renderers.hf import HfRenderer
 from vllm.utils.async_utils import make_async
 
 from vicur.modeling.template_slots import slot, split_slots
+from vicur.prompts.record import prompts_of, with_system_message
 
 MODE = "vicur"
 """Value of ``--tokenizer-mode`` that selects :class:`StudentRenderer`."""
@@ -36,6 +38,7 @@ class StudentRenderer(HfRenderer):
 
     def __init__(self, config: VllmConfig, tokenizer: Any) -> None:
         super().__init__(config, tokenizer)
+        self._system = prompts_of(Path(config.model_config.model)).system
         self._tokenized_async = make_async(self._tokenized, executor=self._executor)
 
     def render_messages(self, messages: Sequence[Mapping[str, Any]], params: Any) -> tuple[list[Any], Any]:
@@ -51,10 +54,13 @@ class StudentRenderer(HfRenderer):
     def _with_slots(self, messages: Sequence[Mapping[str, Any]], params: Any) -> tuple[list[Any], list[str]]:
         """Replace the texts of messages by slots, and return the messages and the texts.
 
+        A conversation without a system message gets that of the student's training.
+
         Raises:
             VLLMValidationError: if other values that the template renders (roles, tools) contain a control token.
         """
         texts: list[str] = []
+        messages = with_system_message(messages, self._system)
         slotted = [_message_with_slots(message, texts) for message in messages]
         around = [{name: value for name, value in message.items() if name != "content"} for message in messages]
         written = json.dumps([around, params.chat_template_kwargs], ensure_ascii=False, default=str)

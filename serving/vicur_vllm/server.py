@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vicur.config.prompts import PixelBudget
 from vicur.config.serving import ServerLimits
 from vicur.errors import VicurError
-from vicur_vllm.arguments import engine_arguments, flags
+from vicur_vllm.arguments import engine_arguments, flags, model_overrides
 from vicur_vllm.bounds import VARIABLE
 
 _DEFAULT_LENGTH = 8192
@@ -59,7 +60,14 @@ class ServerCommand:
 
 
 def server_command(
-    folder: Path, name: str, limits: ServerLimits, *, host: str, port: int, extra: Sequence[str] = ()
+    folder: Path,
+    name: str,
+    limits: ServerLimits,
+    *,
+    host: str,
+    port: int,
+    extra: Sequence[str] = (),
+    budget: PixelBudget | None = None,
 ) -> ServerCommand:
     """Return the command that serves a checkpoint.
 
@@ -67,6 +75,7 @@ def server_command(
         folder: a student, with or without cue recovery, or a Qwen3-VL checkpoint.
         name: model name in requests.
         extra: additional arguments of ``vllm serve``. Settings that do not work with cue recovery are rejected when the model is built.
+        budget: sizes of images in prompts. Default: the checkpoint's.
 
     Raises:
         VicurError: if ``limits.max_model_len`` exceeds what the model supports, or if ``extra`` sets a fixed argument.
@@ -84,7 +93,7 @@ def server_command(
     arguments: dict[str, Any] = {
         **(engine_arguments(length) if is_student else {"max_model_len": length}),
         "limit_mm_per_prompt": {"image": limits.max_images, "video": 0},
-        "hf_overrides": {"architectures": ["VicurServedStudent" if is_student else "VicurServedBackbone"]},
+        "hf_overrides": model_overrides(cue_recovery=is_student, pixels=_pixels(folder, budget)),
         "tokenizer_mode": "vicur",
         "override_generation_config": {"max_new_tokens": min(limits.max_tokens, length)},
         "middleware": "vicur_vllm.gate.Gate",
@@ -118,6 +127,18 @@ def _length(folder: Path, config: Mapping[str, Any], limits: ServerLimits) -> in
             remedy=f"Pass --limit max_model_len={supported} or less, or remove this limit.",
         )
     return limits.max_model_len
+
+
+def _pixels(folder: Path, budget: PixelBudget | None) -> dict[str, int] | None:
+    """Return smallest and largest size of images, or ``None`` for the checkpoint's."""
+    if budget is None or budget == PixelBudget():
+        return None
+    # Imported here because it takes seconds.
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    own = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True).size
+    low, high = budget.completed(own["shortest_edge"], own["longest_edge"])
+    return {"shortest_edge": low, "longest_edge": high}
 
 
 def _read(path: Path) -> dict[str, Any]:

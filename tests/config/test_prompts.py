@@ -25,7 +25,7 @@ def _configured(*overrides: str) -> RunConfig:
 
 def test_every_stage_gets_the_prompts_that_data_sets() -> None:
     config = _configured(*_WRITTEN)
-    sections = (config.cues, config.training.for_method("vicur"), config.evaluation, config.comparison, config.registry)
+    sections = (config.cues, config.training.for_method("vicur"), config.evaluation)
     assert {each.prompts.system for each in sections} == {"Be brief."}
     assert config.training.prompts.pixels.of("teacher") == PixelBudget(min=1000, max=9000)
     assert config.evaluation.prompts.pixels.of("evaluation") == PixelBudget(min=1000)
@@ -43,7 +43,7 @@ def test_cells_of_an_ablation_get_the_prompts() -> None:
 def test_prompts_change_the_identity_of_each_stage_but_that_of_the_dataset() -> None:
     plain, prompted = RunConfig(), _configured(*_WRITTEN)
     assert prompted.data.identity() == plain.data.identity()
-    for name in ("cues", "training", "evaluation", "comparison", "registry"):
+    for name in ("cues", "training", "evaluation"):
         assert getattr(prompted, name).identity() != getattr(plain, name).identity()
         assert "prompts" not in getattr(plain, name).identity()
 
@@ -119,3 +119,29 @@ def test_an_arm_cannot_have_prompts_of_its_own() -> None:
 
 def test_the_default_template_has_lettered_lines_below_the_question() -> None:
     assert CHOICES_TEMPLATE == "{question}\n{letter}. {choice}"
+
+
+def test_an_evaluation_answers_in_as_many_tokens_as_rollouts_unless_it_says_otherwise() -> None:
+    def tokens(*overrides: str) -> int:
+        return _configured("training.rollout.max_new_tokens=1024", *overrides).evaluation.sampling.max_new_tokens
+
+    assert RunConfig().evaluation.sampling.max_new_tokens == 40
+    assert tokens() == 1024
+    assert tokens("evaluation.decoding.max_new_tokens=64", "evaluation.decoding.type=greedy") == 64
+    assert tokens("evaluation.decoding={type: sampled, sampling: {temperature: 0.5}}") == 1024
+    assert tokens("evaluation.decoding={type: sampled, sampling: {max_new_tokens: 64}}") == 64
+    assert tokens("evaluation.decoding=paper") == 4096
+
+
+def test_a_stored_evaluation_follows_the_rollouts_of_a_later_setting() -> None:
+    stored = _configured("training.rollout.max_new_tokens=1024").model_dump(mode="json")
+    stored["training"]["rollout"]["max_new_tokens"] = 64
+    assert RunConfig.model_validate(stored).evaluation.sampling.max_new_tokens == 64
+
+
+def test_cells_of_an_ablation_evaluate_within_the_rollouts() -> None:
+    arm = {"name": "a", "about": "an arm", "method": "vicur"}
+    config = AblationConfig.model_validate({"arms": [arm], "training": {"rollout": {"max_new_tokens": 1024}}})
+    assert {cell.evaluation.sampling.max_new_tokens for cell in config.cells()} == {1024}
+    with pytest.raises(VicurError, match=r"evaluation\.decoding\.max_new_tokens"):
+        _configured("evaluation.rollout_tokens=5")

@@ -14,7 +14,13 @@ REFERENCE = "The left column holds 7 and 5. 7 plus 5 is 12. Answer: 12"
 
 
 def example(**changes: Any) -> Any:
-    fields = {"answer": "12", "rationale": "7 plus 5 is 12.", "cue": "annotated", "metadata": {"reference": REFERENCE}}
+    fields = {
+        "answer": "12",
+        "choices": (),
+        "rationale": "7 plus 5 is 12.",
+        "cue": "annotated",
+        "metadata": {"reference": REFERENCE},
+    }
     return SimpleNamespace(**{**fields, **changes})
 
 
@@ -30,6 +36,10 @@ def example(**changes: Any) -> Any:
 )
 def test_each_privilege_gives_its_text(privilege: Privilege, text: str | None) -> None:
     assert hint_for(privilege, example(), "The left column holds 7 and 5.") == text
+
+
+def test_the_answer_of_a_multiple_choice_question_is_given_with_letter_and_text() -> None:
+    assert hint_for("answer", example(answer="C", choices=("7", "5", "12", "9")), None) == "Answer: C. 12"
 
 
 def test_every_privilege_of_a_teacher_is_handled_and_any_other_is_an_error() -> None:
@@ -53,8 +63,8 @@ def test_the_hint_uses_the_extracted_cue_instead_of_the_annotation() -> None:
 
 
 def test_the_hint_follows_the_question_after_its_marker() -> None:
-    assert with_hint("What is the sum?", "Two digits.") == f"What is the sum?\n{HINT_MARKER} Two digits."
+    assert with_hint(("What is the sum?",), "Two digits.") == (f"What is the sum?\n{HINT_MARKER} Two digits.",)
 
 
 def test_without_a_hint_the_question_is_unchanged() -> None:
-    assert with_hint("What is the sum?", None) == "What is the sum?"
+    assert with_hint(("What is the sum?",), None) == ("What is the sum?",)

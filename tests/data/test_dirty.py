@@ -29,7 +29,7 @@ def _time_limit(seconds: int) -> Iterator[None]:
 
 def test_no_row_of_a_dirty_dataset_is_lost_silently(tmp_path: Path) -> None:
     rows = write_dirty(tmp_path / "dirty")
-    config = FolderConfig(path=tmp_path / "dirty", max_skipped_share=1.0)
+    config = FolderConfig(path=tmp_path / "dirty", max_skipped_share=1.0, duplicates="report")
     (tmp_path / "data").mkdir()
     with _time_limit(SECONDS):
         summary = prepare(config, stage_inputs(config), tmp_path / "data", make_context(tmp_path / "work"))

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from tests.data.conftest import png
-from vicur.data.images import UnusableImageError, media_type, normalised, plain_image, plain_size, require_plain
+from vicur.data.images import (
+    UnusableImageError,
+    media_type,
+    normalised,
+    plain_image,
+    plain_size,
+    require_plain,
+    scaled_down,
+)
 
 LIMIT = 1_000_000
 
@@ -350,6 +358,19 @@ def test_a_gif_of_many_frames_costs_no_more_than_its_first() -> None:
     start = time.perf_counter()
     normalised(frames, LIMIT)
     assert time.perf_counter() - start < 0.5
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 5000))
+def test_scaled_images_fit_and_keep_their_proportions(width: int, height: int, most: int) -> None:
+    data = png(width, height)
+    scaled = scaled_down(data, most)
+    size = plain_size(scaled)
+    assert size[0] * size[1] <= max(most, *size)
+    if width * height <= most:
+        assert scaled == data
+    elif min(size) > 10:
+        assert size[0] / size[1] == pytest.approx(width / height, rel=0.15)
+    assert scaled_down(data, None) == data
 
 
 @given(st.binary(max_size=200), st.integers(0, 60))

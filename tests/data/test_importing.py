@@ -203,3 +203,40 @@ def test_many_rejects_are_listed_and_a_few_are_shown(tmp_path: Path) -> None:
     assert str(caught.value).count("is not JSON") == 5
     with (tmp_path / "work" / "skipped.jsonl").open() as listed:
         assert sum(1 for _ in listed) == 3000
+
+
+def test_a_held_out_question_is_left_out_of_training_and_does_not_count_as_a_fault(tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(png())
+    rows = [row(f"t{n}", split="distill", question=f"Which is {n}?") for n in range(8)]
+    rows += [row("h", split="test", question="Which is 3?"), row("bad", images=["no.png"])]
+    (folder / "examples.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    summary = import_small(folder, tmp_path / "work", tmp_path / "data", unit_rows=3)
+    skipped = [json.loads(line) for line in (tmp_path / "data" / "skipped.jsonl").read_text().splitlines()]
+    assert [(each["row"], each["field"]) for each in skipped] == [(4, "question"), (10, "images[0]")]
+    assert "as 'h' of the split test" in skipped[0]["reason"]
+    assert (summary.skipped, summary.examples) == (2, {"distill": 7, "test": 1})
+    findings = json.loads((tmp_path / "data" / "findings.json").read_text())
+    assert findings["findings"][0]["rule"] == "leaked"
+
+
+def test_examples_about_one_image_stay_together_when_splits_are_shared_out(tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for scene in range(40):
+        (folder / f"{scene}.png").write_bytes(png(40, 40, (5 * scene, 90, 200 - 5 * scene)))
+    rows = [
+        row(f"{scene}-{n}", images=[f"{scene}.png"], split=..., question=f"Is {n} in {scene}?", metadata={"group": f"g{scene // 2}"})
+        for n in range(3)
+        for scene in range(40)
+    ]  # fmt: skip
+    (folder / "examples.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name, unit_rows in (("one", 7), ("two", 100)):
+        import_small(folder, tmp_path / name / "work", tmp_path / name / "data", unit_rows=unit_rows)
+    assert tree_sha256(tmp_path / "one" / "data") == tree_sha256(tmp_path / "two" / "data")
+    splits: dict[str, set[str]] = {}
+    for example in read_examples(tmp_path / "one" / "data"):
+        splits.setdefault(example.group, set()).add(example.split)
+    assert len(splits) == 20
+    assert all(len(each) == 1 for each in splits.values())

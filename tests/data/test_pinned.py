@@ -86,7 +86,7 @@ def test_a_dataset_pushed_to_s3_is_fetched_without_dvc(
 
 
 def test_a_pinned_source_gives_the_same_bytes_as_the_folder(source: Source, tmp_path: Path) -> None:
-    folder = source(row("a"), row("b", split="distill", images=["deep/ü.png"]))
+    folder = source(row("a"), row("b", split="distill", question="Which?", images=["deep/ü.png"]))
     (folder / "deep").mkdir()
     shutil.copy(folder / "a.png", folder / "deep" / "ü.png")  # one object for two files
     repository = repository_of(tmp_path / "repository", folder)

@@ -53,7 +53,7 @@ def test_the_summary_counts_the_examples(tmp_path: Path) -> None:
 
 
 def test_a_folder_becomes_a_dataset(source: Source, tmp_path: Path) -> None:
-    folder = source(row("a"), row("b", split="distill", cue="Seen."))
+    folder = source(row("a"), row("b", split="distill", question="Which?", cue="Seen."))
     summary = _import(folder, tmp_path / "data")
     assert summary.key_figure == "2 examples (distill 1, test 1)"
     assert verify(tmp_path / "data").dataset_hash == summary.dataset_hash

@@ -36,7 +36,7 @@ def identity(config: RemoteConfig) -> dict[str, Any]:
 
 
 def test_a_source_on_s3_gives_the_same_bytes_as_the_folder(source: Source, bucket: Any, tmp_path: Path) -> None:
-    folder = source(row("a"), row("b", split="distill"))
+    folder = source(row("a"), row("b", split="distill", question="Which?"))
     summary = prepared(RemoteConfig(uri=upload(folder, bucket, "team/mine")), tmp_path / "remote" / "data")
     prepared(FolderConfig(path=folder), tmp_path / "local" / "data")
     assert summary.key_figure == "2 examples (distill 1, test 1)"

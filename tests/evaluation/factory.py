@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vicur.config.evaluation import GreedyDecoding
+from vicur.config.evaluation import EvaluationConfig
 from vicur.data.scene_text import Scene, candidate_questions
 from vicur.data.schema import Example
 from vicur.evaluation.attention import AttentionSample, ImageAttention, SinkAttentionRecord, write_attention
@@ -22,7 +22,7 @@ from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, measure, wri
 from vicur.evaluation.predictions import Prediction, check_response, write_predictions
 from vicur.seeds import numpy_generator
 
-GREEDY = GreedyDecoding().sampling.model_dump(mode="json")
+GREEDY = EvaluationConfig().sampling.model_dump(mode="json")
 
 
 @dataclass(frozen=True)

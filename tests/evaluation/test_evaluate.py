@@ -124,7 +124,7 @@ def test_sampled_responses_depend_on_the_seed_alone(dataset: Path, base_model: P
 
 def test_the_paper_decoding_has_the_settings_of_the_paper() -> None:
     config = EvaluationConfig.model_validate({"decoding": {"type": "paper"}})
-    sampling = config.decoding.sampling
+    sampling = config.sampling
     assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0.7, 0.8, 20)
     assert (sampling.presence_penalty, sampling.max_new_tokens) == (1.5, 4096)
 

@@ -138,7 +138,7 @@ def test_real_images_have_the_same_bits_and_damaged_ones_name_their_example(chat
     expected = [image.patches() for image in example_pixels(chat, good)]
     fresh = Chat(chat.tokenizer, chat.image_processor)  # with an empty cache
     with DecodeAhead(fresh, threads) as ahead:
-        images = example_pixels(fresh, good, ahead)
+        images = example_pixels(fresh, good, ahead=ahead)
         ahead.expect(0, images)
         assert all(torch.equal(image.patches(), own) for image, own in zip(images, expected, strict=True))
         with pytest.raises(VicurError, match="example broken, images"):
@@ -146,7 +146,7 @@ def test_real_images_have_the_same_bits_and_damaged_ones_name_their_example(chat
 
 
 def _decode(chat: Chat, example: Example, ahead: DecodeAhead) -> None:
-    images = example_pixels(chat, example, ahead)
+    images = example_pixels(chat, example, ahead=ahead)
     ahead.expect(1, images)
     for image in images:
         image.patches()

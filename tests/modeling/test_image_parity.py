@@ -12,9 +12,11 @@ from tests.data.conftest import make_context
 from vicur.config.base import BaseModelConfig
 from vicur.config.cues import EndpointCues
 from vicur.config.data import FolderConfig
+from vicur.config.prompts import PixelBudget, PixelBudgets, PromptConfig
 from vicur.cues import grid, samples
 from vicur.cues.cue_model import CueModel
 from vicur.data import prepare, read_examples
+from vicur.data.schema import Example
 from vicur.evaluation.report.images import page_image
 from vicur.modeling.chat import Chat
 from vicur.training.rollout import server
@@ -83,3 +85,16 @@ def test_all_readers_see_the_prepared_pixels(tmp_path, write, seen):
     patches = chat.pixels(image).patches()
     by_processor = chat.image_processor(images=[Image.fromarray(expected)], return_tensors="pt")["pixel_values"]
     assert np.array_equal(patches, by_processor)
+
+
+def test_a_cue_model_gets_images_of_the_teachers_largest_size():
+    prompts = PromptConfig(pixels=PixelBudgets(teacher=PixelBudget(max=1000)))
+    model = CueModel(EndpointCues(url="http://localhost:1/v1", model="m"), 0, prompts)
+    sizes = []
+    for size in ((200, 100), (20, 10)):
+        example = Example(
+            id="a", images=(saved(Image.new("RGB", size), "PNG"),), question="?", answer="1", source="s", split="test"
+        )
+        url = model.request(example)["messages"][1]["content"][0]["image_url"]["url"]
+        sizes.append(decoded(url).shape[:2])
+    assert sizes == [(22, 44), (10, 20)]

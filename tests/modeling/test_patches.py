@@ -4,10 +4,7 @@ import io
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from PIL import Image
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from tests.training.factory import scenes
 from vicur.config.base import BaseModelConfig
@@ -15,7 +12,6 @@ from vicur.errors import VicurError
 from vicur.modeling import pixels
 from vicur.modeling.chat import Chat
 from vicur.modeling.patches import PatchCache
-from vicur.modeling.pixels import PixelReader
 
 
 def test_least_recently_used_patches_are_evicted_and_made_again():
@@ -78,19 +74,3 @@ def test_only_stored_images_are_accepted():
         image.save(picture, format_)
         with pytest.raises(VicurError, match="the image cannot be used: it is"):
             chat.pixels(picture.getvalue())
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.integers(1, 400),
-    st.integers(1, 400),
-    st.sampled_from([(8, 2, 256, 16384), (16, 2, 3584, 401408), (14, 2, 3136, 50176)]),
-)
-def test_the_grid_of_a_header_is_that_of_the_processor(width, height, values):
-    patch, merge, low, high = values
-    processor = Qwen2VLImageProcessorPil(
-        patch_size=patch, merge_size=merge, size={"shortest_edge": low, "longest_edge": high}
-    )
-    assume(max(width, height) <= 200 * min(width, height))
-    expected = processor(images=[Image.new("RGB", (width, height))], return_tensors="pt")["image_grid_thw"][0]
-    assert PixelReader(processor).grid(width, height) == tuple(expected.tolist())

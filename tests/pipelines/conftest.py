@@ -9,15 +9,29 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
+from kfp.dsl import pipeline_task
 from vicur_pipelines.package import write_package
 
 from tests.cli.calling import Command, Result, caller
 from tests.pipelines.kfp_server_double import KfpServerDouble, serving
 
 FAKES = Path(__file__).parent / "fakes"
+
+
+def _callers() -> Iterator[tuple[FrameType, str, int, str]]:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        yield frame, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+        frame = frame.f_back
+
+
+# kfp calls inspect.stack() for the name of its caller. In a worker of pytest-xdist, inspect then searches all loaded modules for frames
+# that have no file, which took most of the time of compiling a package.
+pipeline_task.inspect = SimpleNamespace(stack=lambda: list(_callers()))  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

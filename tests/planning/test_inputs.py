@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vicur.config.loading import load_config
+from vicur.config.run import RunConfig
 from vicur.errors import VicurError
 from vicur.planning import plan_input
 from vicur.planning.inputs import setting
@@ -95,3 +96,11 @@ def test_contradictory_inputs_are_rejected_with_the_reason(assumed: dict[str, An
 )
 def test_a_change_is_shown_as_command_line_arguments(field: str, value: object, arguments: str) -> None:
     assert setting(field, value) == arguments
+
+
+def test_the_pixel_budget_determines_the_visual_tokens() -> None:
+    sizes = {"max": 401408, "teacher": {"max": 802816}, "evaluation": {"max": 4_000_000}}
+    config = RunConfig(base={"path": "2B"}, data={"type": "digit_scenes", "pixels": sizes})
+    assert plan_input(config, "vicur").image_tokens == 784
+    assert plan_input(config, "vicur", assumed={"image_tokens": 5}).image_tokens == 5
+    assert plan_input(RunConfig(data={"pixels": {"max": 4096}}), "vicur").image_tokens == 16

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.registry.conftest import Make
 from tests.registry.factory import GOOD
+from vicur.config.prompts import PixelBudget, PixelBudgets, PromptConfig
 from vicur.config.sampling import Sampling
 from vicur.data import read_examples
 from vicur.data.schema import Example
@@ -40,6 +41,7 @@ def model(students: Make, example: Example, tmp_path_factory: pytest.TempPathFac
         students(GOOD)["student"],
         tmp_path_factory.mktemp("packed") / "model",
         decoding=DECODING.model_dump(mode="json"),
+        prompts=PromptConfig(),
         example=example,
         facts={},
         model_id="m-" + "0" * 32,
@@ -77,6 +79,65 @@ def test_answers_equal_those_of_the_evaluation(
     expected = generate(load_model(folder), chat, prompts_for(chat, examples), DECODING, seed=0)
     table = pd.DataFrame([{"question": e.question, "image": e.images[0]} for e in examples])
     assert model.predict(table)["response"].tolist() == [response.text for response in expected]
+
+
+def test_choices_and_places_of_images_are_asked_as_in_the_evaluation(
+    model: mlflow.pyfunc.PyFuncModel, students: Make, data: dict[str, Path]
+) -> None:
+    first, second = read_examples(data["dataset"], "test")[:2]
+    example = first.model_copy(
+        update={
+            "images": (*first.images, *second.images),
+            "question": "What is the sum <image 2> of the left column <image 1>?",
+            "choices": ("12", "7"),
+            "answer": "B",
+        }
+    )
+    folder = students(GOOD)["student"]
+    chat = Chat.load(folder)
+    [prompt] = prompts_for(chat, [example])
+    [expected] = generate(load_model(folder), chat, [prompt], DECODING, seed=0)
+    row = {"question": example.question, "image": [*example.images], "choices": [*example.choices]}
+    assert model.predict([row])["response"].tolist() == [expected.text]
+    # One row with choices and one without, as a table has them.
+    table = pd.DataFrame([row, {"question": first.question, "image": first.images[0], "choices": None}], dtype=object)
+    assert model.predict(table)["response"][0] == expected.text
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (
+            {"question": "<image> What?", "image": None},
+            "row 0, question: marks the places of 1 image, but the row has 0",
+        ),
+        ({"question": "What?", "choices": ["7", 5]}, "row 0, choices: is not a list of texts"),
+        ({"question": "What?", "choices": ["7"] * 27}, "row 0, choices: has 27 choices"),
+    ],
+)
+def test_a_question_that_cannot_be_shown_is_refused_with_its_row(
+    model: mlflow.pyfunc.PyFuncModel, row: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(Exception, match=problem):
+        model.predict([row])
+
+
+def test_a_registered_model_keeps_its_prompts(students: Make, example: Example, tmp_path: Path) -> None:
+    prompts = PromptConfig(system="Be brief.", choices_template="{question}\n({letter}) {choice}")
+    asked = example.model_copy(update={"choices": ("12", "7"), "answer": "B"})
+    folder = pack(
+        students(GOOD)["student"],
+        tmp_path / "model",
+        decoding=DECODING.model_dump(mode="json"),
+        prompts=prompts,
+        example=asked,
+        facts={},
+        model_id="m-" + "1" * 32,
+        run_id=None,
+    )
+    loaded = mlflow.pyfunc.load_model(str(folder))
+    assert loaded.unwrap_python_model()._chat.prompts == prompts
+    assert "choices" in loaded.input_example.columns if loaded.input_example is not None else True
 
 
 def test_a_question_without_an_image_is_answered(model: mlflow.pyfunc.PyFuncModel) -> None:
@@ -143,10 +204,40 @@ def test_a_server_can_reject_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_signature_describes_inputs_outputs_and_parameters(model: mlflow.pyfunc.PyFuncModel) -> None:
     signature = model.metadata.signature
-    assert signature.inputs.input_names() == ["question", "image"]
+    assert signature.inputs.input_names() == ["question", "image", "choices"]
     assert signature.outputs.input_names() == ["answer", "response"]
     assert {p.name: p.default for p in signature.params.params} == {
         **DECODING.model_dump(),
         "seed": 0,
         "batch_size": 32,
     }
+
+
+def test_images_are_resized_as_in_the_evaluation(students: Make, example: Example, tmp_path: Path) -> None:
+    prompts = PromptConfig(pixels=PixelBudgets(evaluation=PixelBudget(max=1024)))
+    folder = pack(
+        students(GOOD)["student"],
+        tmp_path / "model",
+        decoding=DECODING.model_dump(mode="json"),
+        prompts=prompts,
+        example=example,
+        facts={},
+        model_id="m-" + "0" * 32,
+        run_id=None,
+    )
+    model = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model()
+    assert model._pixels(example.images[0], 0).tokens == 2
+
+
+def test_photos_and_transparent_drawings_are_read_as_prepare_reads_them(model: mlflow.pyfunc.PyFuncModel) -> None:
+    chat = model.unwrap_python_model()
+    drawing, photo = Image.new("RGBA", (48, 32), (0, 0, 0, 0)), Image.new("RGB", (48, 32), (9, 200, 9))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = []
+    for image, format_, settings in ((drawing, "PNG", {}), (photo, "JPEG", {"exif": exif})):
+        buffer = io.BytesIO()
+        image.save(buffer, format_, **settings)
+        files.append(chat._pixels(buffer.getvalue(), 0))
+    assert files[0].patches().min() == 1  # white
+    assert files[1].grid == (1, 6, 4)

@@ -66,7 +66,7 @@ def state_for(
     return build_state(
         config,
         inputs,
-        Chat.load(base),
+        Chat.load(base, config.prompts),
         seed=0,
         world=world or World.single("cpu"),
         work=work or base.parent / "work",

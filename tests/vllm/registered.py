@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from vicur.config.prompts import PromptConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.data.schema import Example
 from vicur.registry.lineage import checkpoint_sha256
@@ -36,6 +37,7 @@ def register(student: Path, name: str, folder: Path) -> str:
                 student,
                 folder / "package",
                 decoding={"temperature": 0.0},
+                prompts=PromptConfig(),
                 example=example,
                 facts={},
                 model_id=model_id,

@@ -83,6 +83,82 @@ def verify(
 
 @app.command()
 @examples(
+    "vicur data fetch 8989d69a6347b61ebc199a636e165293.dir@s3://team/dvc",
+    "vicur data fetch s3://team/my-questions --output my-questions",
+    "vicur data fetch my-questions.dvc --output my-questions",
+)
+def fetch(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="HASH@REMOTE (DVC's hash of a folder, and a remote on S3 or in a folder), s3://BUCKET/FOLDER, or a .dvc file.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = DEFAULT,
+) -> None:
+    """Fetch a dataset by its hash or address, and verify every byte. Needs neither DVC nor git.
+
+    If it is interrupted, the same command resumes at the byte where it stopped. A folder with other content is never overwritten.
+    """
+    from vicur.commands.console_events import ConsoleEvents
+    from vicur.data.download import download
+
+    with ConsoleEvents("fetch") as events:
+        got = download(reference, output, events)
+    files = f"{got.files:,} file{'' if got.files == 1 else 's'}, {got.size / 1e6:,.1f} MB, hash {got.dataset_hash}"
+    typer.echo(f"{got.folder} {'is there already, with' if got.was_there else 'has'} {files}")
+    if not got.is_prepared:
+        typer.echo(f"It is a source: vicur data prepare --set data=folder --set data.path={got.folder}")
+
+
+@app.command()
+@examples(
+    "vicur data export data --to verl --output verl --cues runs/latest/extract",
+    "vicur data export data --to hf --output my-dataset",
+    "vicur data export data --to webdataset --output tars --split distill --split test",
+)
+def export(
+    folder: FolderArgument = DEFAULT,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="LAYOUT", help="verl, hf (Hugging Face), webdataset or jsonl.", show_default=False
+        ),
+    ] = ...,  # type: ignore[assignment]
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="New or empty folder for the export.", show_default=False)
+    ] = ...,  # type: ignore[assignment]
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Split to export. Repeatable. Default: all.", show_default=False)
+    ] = None,
+    cues: Annotated[
+        Path | None,
+        typer.Option(
+            "--cues", help="Output of 'vicur cues extract', whose cues replace the dataset's.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Write a prepared dataset in the layout of another library.
+
+    verl's columns feed the published code of on-policy distillation, with cues in extra_info. 'vicur data prepare' reads each of these
+    layouts again, with the same examples. The same dataset gives the same bytes.
+    """
+    from vicur.commands.console_events import ConsoleEvents
+    from vicur.cues.store import CUES_FILE, read_cues
+    from vicur.data.exporting import export as export_dataset
+
+    is_table = cues is not None and cues.name == CUES_FILE
+    found = None if cues is None else read_cues(cues.parent if is_table else cues)
+    with ConsoleEvents("export") as events:
+        done = export_dataset(folder, to, output, events, splits=split or (), cues=found)
+    counts = ", ".join(f"{name} {count:,}" for name, count in done.examples.items())
+    typer.echo(f"{output} has {sum(done.examples.values()):,} examples ({counts}), {done.cues:,} with a cue")
+
+
+@app.command()
+@examples(
     "vicur data pin",
     "vicur data pin datasets/geometry --pin geometry.dvc",
 )

@@ -14,6 +14,7 @@ from vicur.errors import VicurError
 from vicur.processes.server_process import require_free_port
 
 if TYPE_CHECKING:
+    from vicur.config.prompts import PixelBudget
     from vicur.config.serving import ServerLimits
     from vicur_vllm import ServerCommand
 
@@ -70,8 +71,10 @@ def serve(
     """
     limits = _limits(limit or [])
     server_command = _server_command(starts=not dry_run)
-    folder, default_name = _checkpoint(model, cache, config, overrides)
-    command = server_command(folder, name or default_name, limits, host=host, port=port, extra=extra or [])
+    folder, default_name, budget = _checkpoint(model, cache, config, overrides)
+    command = server_command(
+        folder, name or default_name, limits, host=host, port=port, extra=extra or [], budget=budget
+    )
     typer.echo(str(command))
     if not dry_run:
         require_free_port(host, port, "vicur serve")
@@ -101,19 +104,22 @@ def _server_command(*, starts: bool) -> Callable[..., ServerCommand]:
     return server_command
 
 
-def _checkpoint(model: str, cache: Path, config: Path | None, overrides: list[str] | None) -> tuple[Path, str]:
-    """Return the folder to serve and the default name of the model."""
+def _checkpoint(
+    model: str, cache: Path, config: Path | None, overrides: list[str] | None
+) -> tuple[Path, str, PixelBudget]:
+    """Return the folder to serve, the default name of the model, and the pixel budget of its evaluation."""
+    settings = configuration(config, overrides)
     if not model.startswith("models:"):
         folder = Path(model).absolute()
-        return folder, folder.name
+        return folder, folder.name, settings.data.pixels.of("evaluation")
     from vicur.registry.checkpoints import fetch
+    from vicur.registry.pixel_budget import budget_of
     from vicur.tracking.mlflow import connect
 
-    settings = configuration(config, overrides)
     checkpoint = fetch(connect(settings.tracking), model, cache.absolute())
     source = "downloaded" if checkpoint.fetched else "cached"
     typer.echo(
         f"{checkpoint.version}: {source} checkpoint matches the registered checksum ({checkpoint.folder.name[:12]})",
         err=True,
     )
-    return checkpoint.folder, checkpoint.version.model
+    return checkpoint.folder, checkpoint.version.model, budget_of(checkpoint.version.tags, model)

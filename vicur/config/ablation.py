@@ -13,7 +13,7 @@ from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
 from vicur.config.evaluation import EvaluationConfig
 from vicur.config.methods import MethodName
-from vicur.config.prompted import PromptedConfig, require_no_prompts
+from vicur.config.prompted import PromptedConfig, require_not_handed_down
 from vicur.config.run import RunName
 from vicur.config.section import Section
 from vicur.config.tracking import TrackingConfig
@@ -51,8 +51,8 @@ class Arm(Section):
             raise ValueError(f"an arm cannot be called {BASE!r}, which names the model that students start from")
         if (self.method is None) == (self.students_of is None):
             raise ValueError(f"arm {self.name} needs either method or students_of, but not both")
-        require_no_prompts("training", self.training)
-        require_no_prompts("evaluation", self.evaluation)
+        require_not_handed_down("training", self.training)
+        require_not_handed_down("evaluation", self.evaluation)
         if self.students_of is not None and self.training:
             raise ValueError(
                 f"arm {self.name} evaluates the students of {self.students_of} and trains none: remove its training"

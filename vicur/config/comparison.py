@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from vicur.config.prompts import PromptConfig, is_default
 from vicur.config.section import Section
 
 
@@ -20,5 +19,3 @@ class ComparisonConfig(Section):
     """Maximum number of sample cards in the report."""
     title: str = "Distillation report"
     """Title of the report."""
-    prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
-    """Settings of prompts, from the section ``data``."""

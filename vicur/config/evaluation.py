@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, mod
 from vicur.config.allowed import Form
 from vicur.config.data import SPLITS, Split
 from vicur.config.prompts import PromptConfig, is_default
-from vicur.config.sampling import Sampling
+from vicur.config.sampling import Sampling, SamplingChoice
 from vicur.config.section import Section
 from vicur.config.splits import listing
 from vicur.config.validation import validated
@@ -19,6 +19,7 @@ from vicur.wording import listed
 
 CHOICE_SPLIT: Split = "validation"
 """The split that the best method is chosen on."""
+_ROLLOUT_TOKENS: int = Sampling.model_fields["max_new_tokens"].default
 REPORT_SPLIT: Split = "test"
 """The split that results are reported on and that the gate looks at."""
 
@@ -27,13 +28,12 @@ class GreedyDecoding(Section):
     """Greedy decoding: one deterministic response per question."""
 
     type: Literal["greedy"] = "greedy"
-    max_new_tokens: int = Field(default=40, ge=1)
-    """Maximum length of a response, including its end-of-turn token."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Maximum length of a response, including its end-of-turn token. ``null`` uses that of the rollouts."""
 
-    @property
-    def sampling(self) -> Sampling:
-        """Equivalent sampling parameters."""
-        return Sampling(temperature=0.0, max_new_tokens=self.max_new_tokens)
+    def sampling_within(self, limit: int) -> Sampling:
+        """Return the sampling parameters, with ``limit`` as the length of responses if none is set."""
+        return Sampling(temperature=0.0, max_new_tokens=self.max_new_tokens or limit)
 
 
 class PaperDecoding(Section):
@@ -46,13 +46,29 @@ class PaperDecoding(Section):
         """Equivalent sampling parameters."""
         return Sampling(temperature=0.7, top_p=0.8, top_k=20, presence_penalty=1.5, max_new_tokens=4096)
 
+    def sampling_within(self, limit: int) -> Sampling:  # noqa: ARG002
+        """Return the sampling parameters."""
+        return self.sampling
+
+
+class EvaluationSampling(SamplingChoice):
+    """Sampling parameters of an evaluation."""
+
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Maximum length of a response, including its end-of-turn token. ``null`` uses that of the rollouts."""
+
 
 class SampledDecoding(Section):
     """Sampling with custom settings."""
 
     type: Literal["sampled"] = "sampled"
-    sampling: Sampling = Sampling()
+    sampling: EvaluationSampling = EvaluationSampling()
     """Sampling parameters."""
+
+    def sampling_within(self, limit: int) -> Sampling:
+        """Return the sampling parameters, with ``limit`` as the length of responses if none is set."""
+        values = self.sampling.model_dump()
+        return Sampling.model_validate({**values, "max_new_tokens": self.sampling.max_new_tokens or limit})
 
 
 Decoding = Annotated[GreedyDecoding | PaperDecoding | SampledDecoding, Field(discriminator="type")]
@@ -134,6 +150,17 @@ class EvaluationConfig(Section):
     """CPU threads; 0 uses PyTorch's default. On few cores, several processes are faster than several threads."""
     prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
     """Settings of prompts, from the section ``data``."""
+
+    # Set from the section training, so that a stage needs its own section only.
+    rollout_tokens: int = Field(
+        default=_ROLLOUT_TOKENS, ge=1, exclude_if=lambda tokens: bool(tokens == _ROLLOUT_TOKENS)
+    )
+    """Maximum length of a rollout, which is that of a response if the decoding sets none."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """Sampling parameters of the responses."""
+        return self.decoding.sampling_within(self.rollout_tokens)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

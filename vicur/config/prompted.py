@@ -1,7 +1,7 @@
-"""Hand the prompt settings in the section ``data`` to the stages that build prompts.
+"""Hand settings of one section to the stages that need them: those of prompts in ``data``, and the length of rollouts to the evaluation.
 
-A stage's section is all that it gets, and its identity is the key of its cached result. So each of these sections has a field
-``prompts``, which is set here and nowhere else.
+A stage's section is all that it gets, and its identity is the key of its cached result. So the sections have fields for
+them, which are set here and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from vicur.config.data import PROMPT_SETTINGS
 from vicur.config.prompts import PromptConfig, PromptUse
 from vicur.config.section import Section
 
-PROMPTS = "prompts"
-"""Name of the field in the sections of stages."""
+PROMPTS, ROLLOUT_TOKENS = "prompts", "rollout_tokens"
+"""Names of the fields in the sections of stages."""
+_INSTEAD = {
+    PROMPTS: "data.system_prompt, data.choices_template or data.pixels, which apply to all stages",
+    ROLLOUT_TOKENS: "evaluation.decoding.max_new_tokens, or training.rollout.max_new_tokens",
+}
 
 STAGE_USES: Mapping[str, tuple[PromptUse, ...]] = {
     "cues": ("teacher",),
     "training": ("student", "teacher"),
     "evaluation": ("evaluation",),
-    "comparison": ("evaluation",),
-    "registry": ("evaluation",),
 }
-"""Sections of stages that build or show prompts, and what these are for."""
+"""Sections of stages that build prompts, and what these are for. Later stages read them in the records of these."""
 
 
 class PromptedConfig(Section):
@@ -33,10 +35,10 @@ class PromptedConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _prompts_are_set_in_data(cls, values: Any) -> Any:
+    def _are_set_in_their_sections(cls, values: Any) -> Any:
         sections = values if isinstance(values, Mapping) else {}
         for name in STAGE_USES:
-            require_no_prompts(name, sections.get(name))
+            require_not_handed_down(name, sections.get(name))
         data = sections.get("data")
         if isinstance(data, Mapping) and data and data.keys() <= {*PROMPT_SETTINGS}:
             # Only prompts are set, so the dataset is the default one.
@@ -44,12 +46,15 @@ class PromptedConfig(Section):
         return values
 
     @model_validator(mode="after")
-    def _hand_prompts_down(self) -> Self:
+    def _hand_down(self) -> Self:
         prompts: PromptConfig = self.data.prompts  # type: ignore[attr-defined]
         for name, uses in STAGE_USES.items():
             if name in type(self).model_fields:
                 # The configuration is frozen for everybody else.
-                self.__dict__[name] = getattr(self, name).model_copy(update={PROMPTS: prompts.only(*uses)})
+                changed: dict[str, Any] = {PROMPTS: prompts.only(*uses)}
+                if name == "evaluation":
+                    changed[ROLLOUT_TOKENS] = self.training.rollout.max_new_tokens  # type: ignore[attr-defined]
+                self.__dict__[name] = getattr(self, name).model_copy(update=changed)
         return self
 
     @model_serializer(mode="wrap")
@@ -58,25 +63,23 @@ class PromptedConfig(Section):
         values: dict[str, Any] = handler(self)
         for name in STAGE_USES:
             if isinstance(values.get(name), dict):
-                values[name].pop(PROMPTS, None)
+                for field in _INSTEAD:
+                    values[name].pop(field, None)
         return values
 
 
-def require_no_prompts(section: str, settings: Any) -> None:
-    """Refuse prompts that are set in the section of a stage.
+def require_not_handed_down(section: str, settings: Any) -> None:
+    """Refuse settings in the section of a stage that belong to another section.
 
     Raises:
-        ValueError: if ``settings`` contain them.
+        ValueError: if ``settings`` contain one.
     """
-    if isinstance(settings, Mapping) and PROMPTS in settings:
-        raise ValueError(
-            f"{section}.{PROMPTS} cannot be set for one stage: write data.system_prompt, data.choices_template or data.pixels, which "
-            "apply to all"
-        )
+    for field, instead in _INSTEAD.items():
+        if isinstance(settings, Mapping) and field in settings:
+            raise ValueError(f"{section}.{field} cannot be set: write {instead}")
 
 
 def as_written(section: Section) -> Section:
-    """Return a section of a configuration as the user may write it, without the prompts that were handed down to it."""
-    if PROMPTS not in type(section).model_fields:
-        return section
-    return section.model_copy(update={PROMPTS: PromptConfig()})
+    """Return a section of a configuration as the user may write it, without what was handed down to it."""
+    fields = type(section).model_fields
+    return section.model_copy(update={name: fields[name].default for name in _INSTEAD if name in fields})

@@ -46,6 +46,15 @@ class PixelBudget(Section):
             raise ValueError(f"min = {self.min} is above max = {self.max}")
         return self
 
+    def completed(self, smallest: int, largest: int) -> tuple[int, int]:
+        """Return smallest and largest size, of which a checkpoint's own are used where the budget leaves one open.
+
+        A checkpoint's own size that contradicts the budget gives way: with a maximum below its smallest size, both are that maximum.
+        """
+        low = smallest if self.min is None else self.min
+        high = max(largest, low) if self.max is None else self.max
+        return min(low, high), high
+
 
 class PixelBudgets(PixelBudget):
     """The pixel budget of all prompts, and those of single uses, which replace it."""

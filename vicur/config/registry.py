@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import Field
 
 from vicur.config.allowed import Form
-from vicur.config.prompts import PromptConfig, is_default
 from vicur.config.section import Section
 
 
@@ -40,5 +39,3 @@ class RegistryConfig(Section):
     """Batch size of the champion's evaluation."""
     threads: int = Field(default=1, ge=0)
     """CPU threads of the champion's evaluation; 0 uses PyTorch's default."""
-    prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
-    """Settings of prompts, from the section ``data``."""

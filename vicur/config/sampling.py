@@ -7,8 +7,8 @@ from pydantic import Field
 from vicur.config.section import Section
 
 
-class Sampling(Section):
-    """Sampling parameters."""
+class SamplingChoice(Section):
+    """Choice of the next token."""
 
     temperature: float = Field(default=1.0, ge=0)
     """Temperature that divides the logits; 0 is greedy decoding."""
@@ -18,5 +18,10 @@ class Sampling(Section):
     """Sample from this many most probable tokens; 0 samples from all."""
     presence_penalty: float = 0.0
     """Subtracted from the logits of tokens that the response already contains."""
+
+
+class Sampling(SamplingChoice):
+    """Sampling parameters."""
+
     max_new_tokens: int = Field(default=40, ge=1)
     """Maximum length of a response, including its end-of-turn token."""

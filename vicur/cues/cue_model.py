@@ -11,8 +11,9 @@ from vicur.config.cues import API_KEY_VARIABLE, EndpointCues
 from vicur.config.prompts import PromptConfig
 from vicur.cues.cue_prompt import CUE_PROMPTS, NOTHING
 from vicur.cues.providers import NoCue
-from vicur.data.images import media_type
+from vicur.data.images import UnusableImageError, media_type, scaled_down
 from vicur.errors import VicurError
+from vicur.prompts import ImagePart, content_of
 from vicur.redaction import redacted, sendable
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ class CueModel:
         self._config = config
         self._seed = seed  # for servers that sample even at temperature 0
         self._prompt = CUE_PROMPTS[config.prompt]
-        system = (prompts or PromptConfig()).system
+        prompts = prompts or PromptConfig()
+        self._template, system = prompts.choices_template, prompts.system
+        # The teacher reads the cue next to the image, so the cue is written from what the teacher sees. The endpoint's own processor makes
+        # small images larger, so only the upper limit is applied here.
+        self._max_pixels = prompts.pixels.of("teacher").max
         # The dataset's own system message says what the images are; that of the cue prompt says what to do.
         self._system = self._prompt.system if system is None else f"{system}\n\n{self._prompt.system}"
         self._key = endpoint_key()
@@ -63,14 +68,24 @@ class CueModel:
         )
 
     def request(self, example: Example) -> dict[str, Any]:
-        """Build the request for an example. It contains the images and the question, never the answer."""
-        images = [{"type": "image_url", "image_url": {"url": _data_url(image)}} for image in example.images]
-        text = {"type": "text", "text": self._prompt.render(example.question)}
+        """Build the request for an example. It contains the images, the question and its choices, never the answer.
+
+        Raises:
+            ContentError: if the images or choices cannot be shown.
+        """
+        content = content_of(example.question, example.choices, len(example.images), self._template)
+        images = [
+            {"type": "image_url", "image_url": {"url": self._data_url(image, example)}} for image in example.images
+        ]
+        parts = [
+            images[part.index] if isinstance(part, ImagePart) else {"type": "text", "text": part}
+            for part in self._prompt.around(content)
+        ]
         return {
             "model": self._config.model,
             "messages": [
                 {"role": "system", "content": self._system},
-                {"role": "user", "content": [*images, text]},
+                {"role": "user", "content": parts},
             ],
             "max_tokens": self._config.max_tokens,
             "temperature": 0.0,
@@ -103,6 +118,13 @@ class CueModel:
             raise self._not_openai(self._excerpt(completion))
         [choice, *_] = completion.choices
         return _cue(choice.message.content, choice.finish_reason)
+
+    def _data_url(self, image: bytes, example: Example) -> str:
+        try:
+            sent = scaled_down(image, self._max_pixels)
+        except UnusableImageError as error:
+            raise VicurError(f"{error.reason}.", where=f"example {example.id}, images", remedy=error.remedy) from error
+        return f"data:{media_type(sent)};base64,{base64.b64encode(sent).decode()}"
 
     def close(self) -> None:
         """Abort running requests as soon as possible and refuse new ones."""
@@ -174,7 +196,3 @@ def _cue(content: str | None, finish_reason: str) -> str | NoCue:
     if text.strip(" .\"'*").casefold() == NOTHING.casefold():
         return NoCue("the model sees nothing that the question asks about")
     return text
-
-
-def _data_url(image: bytes) -> str:
-    return f"data:{media_type(image)};base64,{base64.b64encode(image).decode()}"

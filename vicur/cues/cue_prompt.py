@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import takewhile
+
+from vicur.prompts import Content, ImagePart, merged
 
 # Start of a control token (as in Qwen and Llama) or of another model's image, video or audio placeholder.
 _OPENING = re.compile(r"<(?=\||/?(?:image|img|video|audio))", re.IGNORECASE)
@@ -26,6 +29,13 @@ class CuePrompt:
     def render(self, question: str) -> str:
         """Return the user's text for a question."""
         return self.user.replace("{question}", escape_control_tokens(question))
+
+    def around(self, content: Content) -> Content:
+        """Return the user's turn for the content of a question. Images stay where the question shows them, or before the whole text."""
+        before, _, after = self.user.partition("{question}")
+        leading = [*takewhile(lambda part: isinstance(part, ImagePart), content)]
+        asked = [escape_control_tokens(part) if isinstance(part, str) else part for part in content[len(leading) :]]
+        return merged((*leading, before, *asked, after))
 
 
 CUE_PROMPTS = {

@@ -22,6 +22,7 @@ from vicur.cues.cue_model import CueModel, NoCompletionError
 from vicur.cues.cue_prompt import CUE_PROMPTS
 from vicur.cues.providers import NoCue
 from vicur.errors import VicurError
+from vicur.prompts import ContentError
 from vicur.seeds import substream
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ class EndpointProvider:
     def _cue(self, example: Example) -> str | NoCue:
         if not example.images:
             return NoCue("the example has no image")
-        request = self._model.request(example)
+        try:
+            request = self._model.request(example)
+        except ContentError as error:
+            return NoCue(f"the {error.field} {error.reason}")
         key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
         cue: str | NoCue | None = self._cache.get(key)
         if cue is not None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, assert_never
 
+from vicur.prompts import Content, answer_text, with_text
+
 if TYPE_CHECKING:
     from vicur.data.schema import Example
 
@@ -26,7 +28,7 @@ def hint_for(privilege: Privilege, example: Example, cue: str | None) -> str | N
     text: str | None
     match privilege:
         case "answer":
-            text = f"Answer: {example.answer}"
+            text = f"Answer: {answer_text(example.answer, example.choices)}"
         case "rationale":
             text = example.rationale
         case "cue":
@@ -40,6 +42,6 @@ def hint_for(privilege: Privilege, example: Example, cue: str | None) -> str | N
     return (text.strip() or None) if text is not None else None
 
 
-def with_hint(question: str, hint: str | None) -> str:
-    """Return the teacher's user text: the question, followed by the hint if there is one."""
-    return question if hint is None else f"{question}\n{HINT_MARKER} {hint}"
+def with_hint(content: Content, hint: str | None) -> Content:
+    """Return the content of the teacher's turn: that of the student's, followed by the hint if there is one."""
+    return content if hint is None else with_text(content, f"\n{HINT_MARKER} {hint}")

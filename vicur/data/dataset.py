@@ -142,6 +142,14 @@ def read_examples(folder: Path, split: str | None = None) -> list[Example]:
     ]
 
 
+def iter_examples(folder: Path, split: str) -> Iterator[Example]:
+    """Yield the examples of one split in order, holding one row group in memory. Raises VicurError like :func:`read_examples`."""
+    manifest = read_manifest(folder)
+    for shard in manifest.shards:
+        if shard.split == split:
+            yield from _read_shard(folder, shard)
+
+
 def _read_shard(folder: Path, shard: Shard) -> Iterator[Example]:
     from vicur.data.shards import read_shard
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from vicur.data.dataset import Verification, verify
 from vicur.data.paths import is_inside
 from vicur.data.pin import file_md5
 from vicur.errors import VicurError
@@ -17,6 +20,7 @@ from vicur.storage.folders import file_sha256, files_below
 from vicur.storage.object_store import Objects
 
 _THREADS = 8
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,12 @@ class RemoteFile:
     sha256: str | None = None
     size: int | None = None
     version: str = ""
+
+    @property
+    def etag(self) -> str | None:
+        """Return the version if it looks like an MD5, as most stores' ETags are, and no hash is known."""
+        known = self.md5 or self.sha256
+        return self.version if not known and _MD5.fullmatch(self.version) else None
 
     def matches(self, file: Path) -> bool:
         """Check a local file against the known size and hash."""
@@ -67,6 +77,24 @@ def fetch(files: Sequence[RemoteFile], objects: Objects, work: Path, events: Eve
     return folder
 
 
+def verify_fetched(folder: Path, address: str) -> Verification:
+    """Verify a prepared dataset that was fetched to ``folder``. If it is damaged, remove it, so that the next attempt fetches it again.
+
+    Raises:
+        VicurError: if it is damaged.
+    """
+    try:
+        return verify(folder)
+    except VicurError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        place = (error.where or "").removeprefix(f"{folder}/")
+        raise VicurError(
+            f"the dataset that was fetched is damaged: {place}: {error.problem}",
+            where=address,
+            remedy="Run it again. If that does not help, upload the dataset again.",
+        ) from error
+
+
 def require_paths(paths: Sequence[str], where: str) -> None:
     """Raise an error unless the paths are normalised, distinct files inside one folder."""
     seen: set[str] = set()
@@ -95,24 +123,34 @@ def _fetch_one(wanted: RemoteFile, objects: Objects, folder: Path, parts: Path, 
     if not (file.is_file() and wanted.matches(file)):
         # The name depends on the version: a partial file of an earlier version must not be continued.
         part = parts / hashlib.sha256(f"{wanted.path}\0{wanted.key}\0{wanted.version}".encode()).hexdigest()[:32]
-        resumed = part.exists()
         objects.copy(wanted.key, part, progress.add_bytes, wanted.version)
-        if resumed and not wanted.matches(part):
-            # The partial file of the earlier attempt may be wrong, rather than the object.
+        if not wanted.matches(part):
+            # The partial file of an earlier attempt may be wrong, or this transfer, rather than the object.
             part.unlink()
             objects.copy(wanted.key, part, progress.add_bytes, wanted.version)
+        elif wanted.etag is not None and (first := file_md5(part)) != wanted.etag:
+            # Encrypting stores have ETags that only look like MD5s. Then the second transfer equals the first.
+            part.unlink()
+            objects.copy(wanted.key, part, progress.add_bytes, wanted.version)
+            if file_md5(part) not in (first, wanted.etag):
+                part.unlink()
+                raise _damaged(wanted, objects)
         if not wanted.matches(part):
             part.unlink()
-            raise VicurError(
-                f"is damaged: it does not have the content of {wanted.path!r}.",
-                where=f"{objects.address}/{wanted.key}",
-                remedy="Delete it there, and upload it again from a machine that has the right file"
-                f"{' (dvc push)' if wanted.md5 else ''}.",
-            )
+            raise _damaged(wanted, objects)
         # Only complete and verified files are moved to the folder.
         file.parent.mkdir(parents=True, exist_ok=True)
         part.replace(file)
     progress.add_file()
+
+
+def _damaged(wanted: RemoteFile, objects: Objects) -> VicurError:
+    return VicurError(
+        f"is damaged: it does not have the content of {wanted.path!r}.",
+        where=f"{objects.address}/{wanted.key}",
+        remedy="Delete it there, and upload it again from a machine that has the right file"
+        f"{' (dvc push)' if wanted.md5 else ''}.",
+    )
 
 
 class _Progress:

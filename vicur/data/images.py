@@ -13,6 +13,7 @@ filter for each row, and the arithmetic of its decoders, so the bytes depend on 
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,6 +142,25 @@ def encode_plain(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=6, compress_type=_RUN_LENGTHS)
     return buffer.getvalue()
+
+
+def scaled_down(data: bytes, max_pixels: int | None) -> bytes:
+    """Return a stored image with at most ``max_pixels`` pixels, in the same proportions; unchanged if it has no more, or without a limit.
+
+    Raises:
+        UnusableImageError: as :func:`plain_image`.
+    """
+    from PIL import Image
+
+    if max_pixels is None:
+        return data
+    width, height = plain_size(data)
+    if width * height <= max_pixels:
+        return data
+    ratio = math.sqrt(max_pixels / (width * height))
+    size = max(1, math.floor(width * ratio)), max(1, math.floor(height * ratio))
+    # Bicubic, as Qwen3-VL's image processor.
+    return encode_plain(plain_image(data).resize(size, Image.Resampling.BICUBIC))
 
 
 def _normalised(data: bytes, max_pixels: int) -> NormalisedImage:

@@ -38,10 +38,13 @@ def pinned_files(folder_hash: str, objects: Objects) -> list[RemoteFile]:
     """
     key = _key(folder_hash)
     where = f"{objects.address}/{key}"
-    content = objects.read(key, _LARGEST_LISTING)
-    if content is None:
-        raise _missing(folder_hash, objects)
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != folder_hash.removesuffix(".dir"):
+    for _ in range(3):  # the transfer may be at fault
+        content = objects.read(key, _LARGEST_LISTING)
+        if content is None:
+            raise _missing(folder_hash, objects)
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == folder_hash.removesuffix(".dir"):
+            break
+    else:
         raise VicurError(
             "is damaged: its content does not have the hash in its name.",
             where=where,

@@ -24,6 +24,7 @@ from vicur.data.row_images import images_of
 from vicur.data.row_values import answer_of, choices_of, text_of
 from vicur.data.schema import Example, Fault, SkippedRow, UnusableRowError
 from vicur.data.splitting import LEFT_OUT, named_split
+from vicur.prompts import ContentError, check_content
 
 _SHOWN = 60  # characters of an answer in a message
 _KEPT = 500  # characters of a column that becomes metadata
@@ -158,6 +159,10 @@ def _example(values: dict[str, Any], rest: dict[str, Any], record: Record, layou
     except ValidationError as error:
         fault = Fault.of(error)
         raise UnusableRowError(fault.field, fault.reason, fault.remedy) from error
+    try:
+        check_content(example.question, example.choices, len(example.images))
+    except ContentError as error:
+        raise UnusableRowError(error.field, error.reason, error.remedy) from error
     if not can_be_met(example.answer, example.choices):
         reason = f"no response can be judged correct: {_shortened(example.answer)} does not match itself"
         raise UnusableRowError(

@@ -21,8 +21,8 @@ from vicur.config.data import (
     SourceConfig,
 )
 from vicur.config.section import Section
-from vicur.data.dataset import MANIFEST, DatasetWriter, read_manifest, verify
-from vicur.data.fetch import RemoteFile, fetch
+from vicur.data.dataset import MANIFEST, DatasetWriter, read_manifest
+from vicur.data.fetch import RemoteFile, fetch, verify_fetched
 from vicur.data.formats import SourceFolder, chosen_format
 from vicur.data.importing import Skipped, import_folder
 from vicur.data.pin import dvc_hash
@@ -252,7 +252,8 @@ def _take_or_import(config: ImportConfig, source: SourceFolder, output: Path, co
     if not (fetched / MANIFEST).is_file():
         return import_folder(config, source, output, context)
     # A prepared dataset: move its files, so that its bytes and its hash stay the same.
-    require_splits(verify(fetched).examples, config.required_splits, source.address or str(fetched))
+    address = source.address or str(fetched)
+    require_splits(verify_fetched(fetched, address).examples, config.required_splits, address)
     for file in files_below(fetched):
         place = output / file.relative_to(fetched)
         place.parent.mkdir(parents=True, exist_ok=True)

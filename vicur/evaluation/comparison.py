@@ -170,6 +170,12 @@ def require_same_terms(base: Evaluation, student: Evaluation, method: str) -> No
             where=f"student {method}",
             remedy="Evaluate both with the same settings in evaluation.decoding.",
         )
+    if base.metrics.prompts != student.metrics.prompts:
+        raise VicurError(
+            "was evaluated with another system prompt, template of choices or pixel budget than its base.",
+            where=f"student {method}",
+            remedy="Evaluate both with the same settings data.system_prompt, data.choices_template and data.pixels.",
+        )
 
 
 def _difference(first: Sequence[Prediction], second: Sequence[Prediction], bootstrap: Bootstrap) -> Difference:

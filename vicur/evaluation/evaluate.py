@@ -71,7 +71,8 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
         predictions = _predict(model, chat, questions, config, context)
     metrics = EvaluationMetrics(
         model=_facts(inputs["model"], model, cue_recovery=config.cue_recovery),
-        decoding=config.decoding.sampling.model_dump(mode="json"),
+        decoding=config.sampling.model_dump(mode="json"),
+        prompts=config.prompts,
         splits={split: measure([p for p in predictions if p.split == split]) for split in questions},
     )
     write_predictions(predictions, output)
@@ -135,7 +136,7 @@ def _predict(
                 model,
                 chat,
                 prompts,
-                config.decoding.sampling,
+                config.sampling,
                 # One substream per part: the samples of a split do not depend on which other splits are evaluated.
                 seed=substream(context.seed, "evaluation", split, start),
                 batch_size=config.batch_size,

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from vicur.config.prompts import PromptConfig, is_default
 from vicur.errors import VicurError
 from vicur.evaluation.predictions import Prediction
 
@@ -86,6 +87,8 @@ class EvaluationMetrics(BaseModel):
     model: ModelFacts
     decoding: dict[str, Any]
     """Sampling settings of the evaluation."""
+    prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
+    """System message, template of choices and pixel budget of the evaluation."""
     splits: dict[str, SplitMetrics]
     """By split of the dataset, then by name of evaluation set."""
 

@@ -11,6 +11,7 @@ from vicur.answers import evidence_is_right, extract_answer, hint_leaks, is_corr
 from vicur.data.parquet import write_table
 from vicur.data.schema import Example
 from vicur.errors import VicurError
+from vicur.prompts import shown_text
 
 PREDICTIONS = "predictions.parquet"
 
@@ -44,18 +45,19 @@ def check_response(example: Example, response: str, *, tokens: int, finished: bo
 
     ``split`` names the evaluation set that the example belongs to; if empty, the split of the example is used.
     """
+    shown = shown_text(example.question, example.choices)
     return Prediction(
         example_id=example.id,
         split=split or example.split,
         group=example.group,
         kind=example.kind,
-        question=example.question,
+        question=shown,
         answer=example.answer,
         response=response,
         extracted=extract_answer(response),
         correct=is_correct(response, example),
         evidence_right=evidence_is_right(response, example),
-        hint_leaks=hint_leaks(response, example.question),
+        hint_leaks=hint_leaks(response, shown),
         words=len(response.split()),
         tokens=tokens,
         finished=finished,

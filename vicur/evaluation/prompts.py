@@ -1,4 +1,4 @@
-"""Prompts for evaluation: images and question, without a hint."""
+"""Prompts for evaluation: images, question and choices, without a hint."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ def prompts_for(chat: Chat, examples: Sequence[Example], ahead: DecodeAhead | No
     """Build the prompts of ``examples``, in their order. ``ahead`` decodes their images; by default, each is decoded when it is needed.
 
     Raises:
-        VicurError: if an image cannot be read; the message names the example.
+        VicurError: if an image cannot be read or a question cannot be shown; the message names the example.
     """
-    return [chat.prompt(example.question, example_pixels(chat, example, ahead)) for example in examples]
+    return [
+        chat.prompt(chat.content(example), example_pixels(chat, example, "evaluation", ahead)) for example in examples
+    ]

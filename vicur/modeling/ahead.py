@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from vicur.config.prompts import PromptUse
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat, Pixels
@@ -139,15 +140,17 @@ class _Take:
         return self._ahead.take(self.pixels)
 
 
-def example_pixels(chat: Chat, example: Example, ahead: DecodeAhead | None = None) -> tuple[Pixels, ...]:
-    """Return the images of an example for its prompts.
+def example_pixels(
+    chat: Chat, example: Example, use: PromptUse = "student", ahead: DecodeAhead | None = None
+) -> tuple[Pixels, ...]:
+    """Return the images of an example for its prompts, in the pixel budget of a use.
 
     Raises:
         VicurError: if an image cannot be read, now or once its patches are needed; the message names the example.
     """
     images = []
     for image in example.images:
-        pixels = _naming(example.id, partial(chat.pixels, image))
+        pixels = _naming(example.id, partial(chat.pixels, image, use))
         pixels = replace(pixels, patches=partial(_naming, example.id, pixels.patches))
         images.append(pixels if ahead is None else ahead.watched(pixels))
     return tuple(images)

@@ -23,11 +23,13 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from vicur.config.prompts import PromptConfig
+from vicur.config.prompts import PromptConfig, PromptUse
+from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.mrope import mrope_positions
 from vicur.modeling.pixels import PixelReader, Pixels
 from vicur.modeling.template_slots import slot, split_slots
+from vicur.prompts import Content, ContentError, ImagePart, content_of
 
 __all__ = ["Batch", "Chat", "Pixels", "Prompt"]
 
@@ -95,7 +97,7 @@ class Chat:
         self.image_processor = image_processor
         self.prompts = prompts or PromptConfig()
         self._reader = PixelReader(image_processor)
-        self._templates: dict[int, tuple[tuple[int, ...] | int, ...]] = {}
+        self._templates: dict[tuple[bool, ...], tuple[tuple[int, ...] | int, ...]] = {}
         self.end_id = self._id("<|im_end|>")
         self.start_id = self._id("<|im_start|>")
         self.image_id = self._id("<|image_pad|>")
@@ -125,6 +127,10 @@ class Chat:
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
 
+    def pixel_range(self, use: PromptUse) -> dict[str, int]:
+        """Return the smallest and largest size of an image in prompts of a use, as the setting ``size`` of image processors."""
+        return self._reader.size(self.prompts.pixels.of(use))
+
     def _id(self, token: str) -> int:
         index = self.tokenizer.convert_tokens_to_ids(token)
         if not isinstance(index, int) or index == self.tokenizer.unk_token_id:
@@ -149,21 +155,43 @@ class Chat:
         ids |= set(range(len(self.tokenizer), vocabulary))
         return torch.tensor(sorted(ids - {self.end_id}), dtype=torch.long)
 
-    def pixels(self, image: bytes) -> Pixels:
-        """Return the pixels of a stored image for prompts of this checkpoint. They are decoded once they are needed.
+    def pixels(self, image: bytes, use: PromptUse = "student") -> Pixels:
+        """Return the pixels of a stored image, in the pixel budget of a use. They are decoded once they are needed.
 
         Raises:
             VicurError: if the bytes are not an image in the stored form, or one that the processor rejects.
         """
-        return self._reader.read(image)
+        return self._reader.read(image, self.prompts.pixels.of(use))
 
-    def prompt(self, question: str, pixels: Sequence[Pixels]) -> Prompt:
-        """Tokenize one user turn: the images, then the question (with its hint, for the teacher)."""
-        texts = (question, self.prompts.system or "")
+    def pixels_of(self, tokens: int) -> int:
+        """Return the number of pixels of a resized image that takes so many visual tokens."""
+        return tokens * int(self.image_processor.patch_size * self.image_processor.merge_size) ** 2
+
+    def content(self, example: Example) -> Content:
+        """Return what the prompt of an example shows: question, choices and the places of its images.
+
+        Raises:
+            VicurError: if the images or choices cannot be shown.
+        """
+        try:
+            return content_of(example.question, example.choices, len(example.images), self.prompts.choices_template)
+        except ContentError as error:
+            raise VicurError(
+                f"{error.reason}.",
+                where=f"example {example.id}, {error.field}",
+                remedy=f"{error.remedy} Then prepare the dataset again.",
+            ) from error
+
+    def prompt(self, content: str | Content, pixels: Sequence[Pixels]) -> Prompt:
+        """Tokenize one user turn (of the teacher, with its hint). If the content is a text, all images come before it."""
+        if isinstance(content, str):
+            content = (*map(ImagePart, range(len(pixels))), content)
+        shown = [pixels[part.index] for part in content if isinstance(part, ImagePart)]
+        texts = [*(part for part in content if isinstance(part, str)), self.prompts.system or ""]
         ids: list[int] = []
         types: list[int] = []
-        images = iter(pixels)
-        for piece in self._template(len(pixels)):
+        images = iter(shown)
+        for piece in self._template(tuple(isinstance(part, ImagePart) for part in content)):
             if isinstance(piece, int):
                 text_ids = self.encode_text(texts[piece])
                 ids += text_ids
@@ -173,22 +201,30 @@ class Chat:
                 count = next(images).tokens if token == self.image_id else 1
                 ids += [token] * count
                 types += [int(token == self.image_id)] * count
-        return Prompt(tuple(ids), tuple(types), tuple(pixels))
+        return Prompt(tuple(ids), tuple(types), tuple(shown))
 
-    def _template(self, images: int) -> tuple[tuple[int, ...] | int, ...]:
-        """Return the tokenized template for a number of images: token ids, and between them the numbers of the texts to insert."""
-        # The template is the same for every question, so it is rendered once.
-        if images not in self._templates:
-            user = [{"type": "image"} for _ in range(images)] + [{"type": "text", "text": slot(0)}]
+    def _template(self, are_images: tuple[bool, ...]) -> tuple[tuple[int, ...] | int, ...]:
+        """Return the tokenized template for a sequence of images and texts: token ids, and between them the numbers of the texts to insert.
+
+        The system message is the last text.
+        """
+        # The template is the same for all contents of this form, so it is rendered once.
+        if are_images not in self._templates:
+            numbers = iter(range(len(are_images)))
+            user = [
+                {"type": "image"} if image else {"type": "text", "text": slot(next(numbers))} for image in are_images
+            ]
             messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
             if self.prompts.system is not None:
-                messages.insert(0, {"role": "system", "content": [{"type": "text", "text": slot(1)}]})
+                messages.insert(
+                    0, {"role": "system", "content": [{"type": "text", "text": slot(next(numbers, len(are_images)))}]}
+                )
             rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            self._templates[images] = tuple(
+            self._templates[are_images] = tuple(
                 piece if isinstance(piece, int) else tuple(self.tokenizer(piece, add_special_tokens=False)["input_ids"])
                 for piece in split_slots(str(rendered))
             )
-        return self._templates[images]
+        return self._templates[are_images]
 
     def encode_text(self, text: str) -> list[int]:
         """Tokenize text as data: special tokens in it are split into ordinary tokens."""

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
+from vicur.config.prompts import PixelBudget
 from vicur.data.images import UnusableImageError, plain_image, plain_size
 from vicur.errors import VicurError
 from vicur.modeling.patches import PatchCache
@@ -47,7 +48,12 @@ class PixelReader:
         self._processor = processor
         self._patches = PatchCache()
 
-    def read(self, image: bytes) -> Pixels:
+    def size(self, budget: PixelBudget) -> dict[str, int]:
+        """Return smallest and largest number of pixels within a budget, as the setting ``size`` of the processor."""
+        low, high = budget.completed(self._processor.size["shortest_edge"], self._processor.size["longest_edge"])
+        return {"shortest_edge": low, "longest_edge": high}
+
+    def read(self, image: bytes, budget: PixelBudget) -> Pixels:
         """Read the header of a stored image. Its patches are cached, and made again if they have been evicted.
 
         Raises:
@@ -58,26 +64,26 @@ class PixelReader:
             width, height = plain_size(image)
         except UnusableImageError as error:
             raise _undecodable(error) from error
-        grid = self.grid(width, height)
+        grid = self.grid(width, height, budget)
         key = f"{hashlib.sha256(image).hexdigest()}-{grid[1]}x{grid[2]}"
         tokens = math.prod(grid) // self._processor.merge_size**2
-        patches = partial(self._patches.get, key, partial(self.patches, image, grid))
+        patches = partial(self._patches.get, key, partial(self.patches, image, grid, budget))
         return Pixels(key, patches, grid, tokens, image)
 
-    def grid(self, width: int, height: int) -> Grid:
-        """Return the patches of an image of this size, as the processor resizes it.
+    def grid(self, width: int, height: int, budget: PixelBudget) -> Grid:
+        """Return the patches of an image of this size, as the processor resizes it to fit a budget.
 
         Raises:
             VicurError: if the processor rejects the aspect ratio.
         """
-        processor = self._processor
+        processor, size = self._processor, self.size(budget)
         try:
             height_to, width_to = smart_resize(
                 height,
                 width,
                 factor=processor.patch_size * processor.merge_size,
-                min_pixels=processor.size["shortest_edge"],
-                max_pixels=processor.size["longest_edge"],
+                min_pixels=size["shortest_edge"],
+                max_pixels=size["longest_edge"],
             )
         except ValueError as error:
             raise VicurError(
@@ -86,13 +92,13 @@ class PixelReader:
             ) from error
         return 1, height_to // processor.patch_size, width_to // processor.patch_size
 
-    def patches(self, image: bytes, grid: Grid) -> Tensor:
-        """Decode a stored image and return its patches."""
+    def patches(self, image: bytes, grid: Grid, budget: PixelBudget) -> Tensor:
+        """Decode a stored image and return its patches, resized to fit a budget."""
         try:
             rgb = plain_image(image)
         except UnusableImageError as error:
             raise _undecodable(error) from error
-        processed = self._processor(images=[rgb], return_tensors="pt")
+        processed = self._processor(images=[rgb], size=self.size(budget), return_tensors="pt")
         assert tuple(processed["image_grid_thw"][0].tolist()) == grid
         values_PD: Tensor = processed["pixel_values"].float()
         return values_PD

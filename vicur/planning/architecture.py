@@ -61,6 +61,11 @@ class Architecture:
         assert isinstance(patch, int)
         return int(self.vision.in_channels) * int(str(self.vision.temporal_patch_size)) * patch**2
 
+    @property
+    def pixels_per_token(self) -> int:
+        """Pixels of a resized image that become one visual token."""
+        return int(str(self.vision.patch_size)) ** 2 * int(self.vision.spatial_merge_size) ** 2
+
 
 def published_sizes() -> dict[str, int]:
     """Return the parameter count of each published model by its size ("2B", ...). Tied parameters count once."""

@@ -95,8 +95,8 @@ class PlanInput(Section):
     mean_response_tokens: int | None = Field(default=None, ge=1)
     """Mean response length for the time estimate; half of the longest if not set. Memory is always planned for the longest."""
     image_tokens: int = Field(default=392, ge=0)
-    """Visual tokens per prompt, at most ``max_prompt_tokens``. 392 corresponds to an image of 401,408 pixels, the largest in the paper's
-    evaluation."""
+    """Visual tokens per prompt, at most ``max_prompt_tokens``: those of one image of ``data.pixels.max`` pixels if that is set. 392
+    corresponds to an image of 401,408 pixels, the largest in the paper's evaluation."""
     validate_every: int = Field(default=20, ge=1)
     """Steps between validations."""
     validation_examples: int = Field(default=300, ge=0)
@@ -221,8 +221,9 @@ def plan_input(
     Raises:
         VicurError: if a field is unknown or invalid, or if fields contradict each other.
     """
-    # Imports the libraries that read datasets.
+    # Imports the libraries that read datasets, and models.
     from vicur.data.sources import source_of
+    from vicur.planning.architecture import architecture_of
 
     training, data = config.training.for_method(method), config.data
     chosen = training.effective
@@ -251,6 +252,10 @@ def plan_input(
     }
     if isinstance(training.trained, Lora):
         fields["lora_rank"] = training.trained.rank
+    largest = [config.data.pixels.of(use).max for use in ("student", "teacher")]
+    if any(largest) and "image_tokens" not in (assumed or {}):
+        student = architecture_of((assumed or {}).get("student", config.base.path))
+        fields["image_tokens"] = max(n or 0 for n in largest) // student.pixels_per_token
     if (examples := source_of(data).training_examples(data)) is not None:
         fields["examples"] = examples
     plan: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, where)

@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig, SampledDecoding
+from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig, EvaluationSampling, SampledDecoding
 from vicur.config.registry import RegistryConfig
-from vicur.config.sampling import Sampling
 from vicur.data.stored import ExamplesById
 from vicur.errors import VicurError
 from vicur.evaluation.comparison import Evaluation
 from vicur.evaluation.predictions import Prediction, check_response
 from vicur.evaluation.statistics import paired_difference
+from vicur.prompts.record import prompts_of
 from vicur.registry.candidate import Candidate
 from vicur.registry.checkpoints import download_checkpoint
 from vicur.registry.gate import AgainstChampion
@@ -92,6 +92,8 @@ def _stored_predictions(
         return None
     if stored.metrics.decoding != candidate.evaluation.metrics.decoding:
         return None
+    if stored.metrics.prompts.pixels != candidate.evaluation.metrics.prompts.pixels:
+        return None
     examples = ExamplesById(candidate.dataset, REPORT_SPLIT)
     wanted = {question.example_id for question in candidate.evaluation.predictions[REPORT_SPLIT]}
     rows = [p for p in stored.predictions.get(REPORT_SPLIT, []) if p.example_id in wanted]
@@ -109,9 +111,12 @@ def _evaluate_champion(
 
     model = download_checkpoint(client, champion, context.work)
     output = _new_folder(context.work / "champion")
+    # The champion is asked as it was trained. Its images have the size that the candidate's have.
+    prompts = prompts_of(model).model_copy(update={"pixels": candidate.evaluation.metrics.prompts.pixels})
     settings = EvaluationConfig(
+        prompts=prompts,
         splits=(REPORT_SPLIT,),
-        decoding=SampledDecoding(sampling=Sampling.model_validate(candidate.evaluation.metrics.decoding)),
+        decoding=SampledDecoding(sampling=EvaluationSampling.model_validate(candidate.evaluation.metrics.decoding)),
         # The candidate may have answered only the first questions of the split.
         max_examples=len(candidate.evaluation.predictions[REPORT_SPLIT]),
         attention_samples=0,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vicur
+from vicur.config.prompts import PromptConfig
 from vicur.storage.folders import link_or_copy
 from vicur.tracking.mlflow import environment
 
@@ -33,6 +34,7 @@ def pack(
     folder: Path,
     *,
     decoding: Mapping[str, Any],
+    prompts: PromptConfig,
     example: Example,
     facts: Mapping[str, str],
     model_id: str,
@@ -44,6 +46,7 @@ def pack(
         student: the student's folder.
         folder: working folder; existing content is deleted.
         decoding: default sampling settings of the model: those of its evaluation.
+        prompts: system message, template of choices and pixel budget of its evaluation.
         example: question for the input example.
         facts: metadata of the model.
         model_id: id of the logged model on the tracking server.
@@ -59,7 +62,10 @@ def pack(
     shutil.copytree(Path(vicur.__file__).parent, source, ignore=_IGNORED)
     # MLflow names an artifact after its folder, so the copy has the name that serving.py looks for.
     link_or_copy(student, checkpoint)
-    image = base64.b64encode(example.images[0]).decode() if example.images else None
+    images = [base64.b64encode(image).decode() for image in example.images]
+    row: dict[str, Any] = {"question": example.question, "image": images[0] if len(images) == 1 else images or None}
+    if example.choices:
+        row["choices"] = list(example.choices)
     # MLflow would otherwise take the requirements from a uv.lock in the current folder.
     with environment(MLFLOW_UV_AUTO_DETECT="false"):
         mlflow.pyfunc.save_model(
@@ -67,9 +73,9 @@ def pack(
             python_model=str(_SERVING),
             artifacts={CHECKPOINT: str(checkpoint)},
             code_paths=[str(source)],
-            model_config={"decoding": dict(decoding)},
+            model_config={"decoding": dict(decoding), "prompts": prompts.model_dump(mode="json")},
             signature=signature(decoding),
-            input_example=pd.DataFrame([{"question": example.question, "image": image}]),
+            input_example=pd.DataFrame([row]),
             pip_requirements=requirements(),
             metadata=dict(facts),
             mlflow_model=Model(model_uuid=model_id, model_id=model_id, run_id=run_id),
@@ -100,8 +106,14 @@ def signature(decoding: Mapping[str, Any]) -> ModelSignature:
     kinds = {bool: DataType.boolean, int: DataType.long, float: DataType.double}
     defaults = {**decoding, "seed": 0, "batch_size": 32}
     return ModelSignature(
-        # image may be a path, base64 text or bytes, for which MLflow has no common type.
-        inputs=Schema([ColSpec(DataType.string, "question"), ColSpec(AnyType(), "image", required=False)]),
+        # image may be a path, base64 text or bytes, or a list of these, for which MLflow has no common type.
+        inputs=Schema(
+            [
+                ColSpec(DataType.string, "question"),
+                ColSpec(AnyType(), "image", required=False),
+                ColSpec(AnyType(), "choices", required=False),
+            ]
+        ),
         outputs=Schema([ColSpec(DataType.string, "answer", required=False), ColSpec(DataType.string, "response")]),
         params=ParamSchema([ParamSpec(name, kinds[type(value)], value) for name, value in defaults.items()]),
     )

@@ -25,6 +25,7 @@ from vicur.registry.decision import apply_gate
 from vicur.registry.gate import GateOutcome
 from vicur.registry.package import pack
 from vicur.registry.pages import version_page
+from vicur.registry.pixel_budget import pixel_tags
 from vicur.registry.publish import publish
 from vicur.registry.source import link_to_training, training_run
 from vicur.registry.versions import CANDIDATE, CHAMPION, Version, create_version, find_version, get_version
@@ -79,7 +80,7 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
         )
     candidate = read_candidate(inputs)
     with mlflow_errors(client.tracking_uri), as_default(client):
-        version = _version_of(client, config.model, candidate, run_id, context.work)
+        version = _version_of(client, config, candidate, run_id, context.work)
         # Every registered student becomes the candidate, whether or not it passes the gate afterwards.
         client.set_registered_model_alias(config.model, CANDIDATE, version.number)
         store_evaluation(client, version, candidate.evaluation_folder, run_id)
@@ -93,8 +94,9 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
     return summary
 
 
-def _version_of(client: MlflowClient, name: str, candidate: Candidate, run_id: str, work: Path) -> Version:
+def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candidate, run_id: str, work: Path) -> Version:
     """Return the student's version, which is created if the student is not registered yet."""
+    name = config.model
     existing = find_version(client, name, candidate.lineage.identity())
     if existing is not None:
         log.info("This student is already registered as version %s of %s.", existing.number, name)
@@ -108,7 +110,7 @@ def _version_of(client: MlflowClient, name: str, candidate: Candidate, run_id: s
         client,
         name,
         identity=candidate.lineage.identity(),
-        tags={**facts, "vicur.registration_run": run_id},
+        tags={**facts, "vicur.registration_run": run_id, **pixel_tags(candidate.evaluation.metrics.prompts)},
         # Settings may contain addresses with credentials, for example of a teacher's server.
         params={key: redacted_value(key, value) for key, value in flattened(candidate.record.training)},
         run_id=source,
@@ -120,6 +122,7 @@ def _version_of(client: MlflowClient, name: str, candidate: Candidate, run_id: s
             candidate.student,
             work / "package",
             decoding=candidate.evaluation.metrics.decoding,
+            prompts=candidate.evaluation.metrics.prompts,
             example=example,
             facts=facts,
             model_id=model_id,

@@ -8,6 +8,8 @@ MLflow copies this file into the model ("models from code") and runs it when the
 
 ``image`` is a path, base64 text (with or without the prefix ``data:image/png;base64,``), the bytes of an image file, a list
 of these, or missing. It is read as ``vicur data prepare`` reads images: a photo is turned as its EXIF data say, for example.
+Markers in the question (``<image 1>``) are the places of the images, as in training; without any, images come first.
+``choices`` is a list of texts, or missing.
 The result is a table with the columns ``answer`` (``None`` if the response states no answer) and
 ``response``. Decoding is that of the student's evaluation, unless ``params`` changes it.
 
@@ -44,13 +46,16 @@ class StudentModel(PythonModel):
         """Load the student, on the GPU if there is one."""
         import torch
 
+        from vicur.config.prompts import PromptConfig
         from vicur.modeling import load_model
         from vicur.modeling.chat import Chat
 
         folder = Path(context.artifacts[CHECKPOINT])
-        self._chat = Chat.load(folder)
+        settings = context.model_config or {}
+        # The system message and the layout of choices of the evaluation.
+        self._chat = Chat.load(folder, PromptConfig.model_validate(settings.get("prompts") or {}))
         self._model = load_model(folder, device="cuda" if torch.cuda.is_available() else "cpu")
-        self._decoding: dict[str, Any] = dict((context.model_config or {})["decoding"])
+        self._decoding: dict[str, Any] = dict(settings["decoding"])
 
     def predict(
         self,
@@ -58,13 +63,13 @@ class StudentModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Answer the questions of a table with the columns ``question`` and ``image``.
+        """Answer the questions of a table with the columns ``question``, ``image`` and ``choices``.
 
         ``params`` may change ``temperature``, ``top_p``, ``top_k``, ``presence_penalty``, ``max_new_tokens``, ``seed`` and
         ``batch_size``.
 
         Raises:
-            VicurError: if a question or an image is invalid; the message names the row.
+            VicurError: if a question, its choices or an image is invalid; the message names the row.
         """
         from vicur.answers import extract_answer
         from vicur.config.sampling import Sampling
@@ -84,11 +89,19 @@ class StudentModel(PythonModel):
 
     def _prompt(self, row: Mapping[Any, Any], number: int) -> Any:
         from vicur.errors import VicurError
+        from vicur.prompts import ContentError, content_of
 
         question = row.get("question")
         if not isinstance(question, str) or not question.strip():
             raise VicurError("has no question.", where=f"row {number}, question", remedy="Pass the question as text.")
-        return self._chat.prompt(question, [self._pixels(image, number) for image in _images(row.get("image"))])
+        images, choices = _items(row.get("image")), _items(row.get("choices"))
+        if not all(isinstance(choice, str) and choice.strip() for choice in choices):
+            raise VicurError("is not a list of texts.", where=f"row {number}, choices", remedy="Pass a list of texts.")
+        try:
+            content = content_of(question, [*map(str, choices)], len(images), self._chat.prompts.choices_template)
+        except ContentError as error:
+            raise VicurError(f"{error.reason}.", where=f"row {number}, {error.field}", remedy=error.remedy) from error
+        return self._chat.prompt(content, [self._pixels(image, number) for image in images])
 
     def _pixels(self, image: object, number: int) -> Pixels:
         from vicur.data.images import UnusableImageError, normalised
@@ -96,7 +109,7 @@ class StudentModel(PythonModel):
 
         where = f"row {number}, image"
         try:
-            return self._chat.pixels(normalised(image_bytes(image), _MAX_PIXELS).data)
+            return self._chat.pixels(normalised(image_bytes(image), _MAX_PIXELS).data, "evaluation")
         except UnusableImageError as error:
             raise VicurError(f"{error.reason}.", where=where, remedy=error.remedy) from error
         except VicurError as error:
@@ -106,7 +119,7 @@ class StudentModel(PythonModel):
             raise VicurError(f"cannot be read ({reason}).", where=where, remedy=_REMEDY) from error
 
 
-def _images(cell: object) -> list[object]:
+def _items(cell: object) -> list[object]:
     # pandas represents a missing cell as NaN, which is not equal to itself.
     if cell is None or (isinstance(cell, float) and cell != cell):
         return []

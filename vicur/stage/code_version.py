@@ -49,7 +49,7 @@ def code_version(module: str) -> str:
     modules = sorted(modules_behind(module))
     digest = hashlib.sha256()
     for name in modules:
-        digest.update(f"{name}={ast.dump(_tree(name))}\n".encode())
+        digest.update(f"{name}={_tree_hash(name)}\n".encode())
     for path in sorted({file for name in modules for file in _files_named_by(name)}):
         relative = path.relative_to(_root()).as_posix()
         digest.update(f"{relative}={hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
@@ -120,6 +120,11 @@ def _tree(name: str) -> ast.Module:
     return without_docstrings(_file(name).read_text(encoding="utf-8"))
 
 
+@cache
+def _tree_hash(name: str) -> str:
+    return hashlib.sha256(ast.dump(_tree(name)).encode()).hexdigest()
+
+
 def _parents(name: str) -> list[str]:
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(1, len(parts))]
@@ -188,18 +193,26 @@ def _is_dunder(node: ast.stmt) -> bool:
     return bool(targets) and all(isinstance(t, ast.Name) and t.id.startswith("__") for t in targets)
 
 
-def _files_named_by(name: str) -> Iterator[Path]:
-    """Yield data files next to a module if a string in it contains the file's name, one of its folders or its suffix."""
-    module = _file(name)
+@cache
+def _files_named_by(name: str) -> list[Path]:
+    """Return data files next to a module if a string in it contains the file's name, one of its folders or its suffix."""
+    folder = _file(name).parent
+    candidates = _data_files(folder)
+    # Few packages have data files, and walking a tree takes longer than listing a folder.
+    if not candidates:
+        return []
     texts = {
         node.value for node in ast.walk(_tree(name)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    for path in _data_files(module.parent):
-        names = {path.name, path.suffix, *path.relative_to(module.parent).parts[:-1]} - {""}
+    named = []
+    for path in candidates:
+        names = {path.name, path.suffix, *path.relative_to(folder).parts[:-1]} - {""}
         if any(each in text for each in names for text in texts):
-            yield path
+            named.append(path)
+    return named
 
 
+@cache
 def _data_files(package: Path) -> list[Path]:
     """Return the files of a package that are neither code nor documentation, including folders that are not packages."""
     files: list[Path] = []

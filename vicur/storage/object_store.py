@@ -6,15 +6,17 @@ An interrupted copy resumes at the byte where it stopped, whether only the conne
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from vicur.errors import VicurError
 from vicur.storage.folders import files_below
-from vicur.storage.s3 import error_code, is_s3, s3_client, s3_errors, split_address
+from vicur.storage.s3 import error_code, is_overloaded, is_s3, s3_client, s3_errors, split_address
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +123,7 @@ class S3Objects:
 
     def all(self) -> list[StoredObject]:
         start = self._key("")
-        with s3_errors(self.address):
-            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
-            entries = [entry for page in pages for entry in page.get("Contents", [])]
+        entries = _patiently(partial(self._entries, start))
         return sorted(
             (
                 StoredObject(entry["Key"].removeprefix(start), int(entry["Size"]), str(entry["ETag"]).strip('"'))
@@ -134,12 +134,20 @@ class S3Objects:
             key=lambda stored: stored.key,
         )
 
+    def _entries(self, start: str) -> list[dict[str, Any]]:
+        with s3_errors(self.address):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
+            return [entry for page in pages for entry in page.get("Contents", [])]
+
     def is_empty(self) -> bool:
         with s3_errors(self.address):
             response = self.client.list_objects_v2(Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)
         return not response.get("Contents")
 
     def read(self, key: str, limit: int) -> bytes | None:
+        return _patiently(partial(self._read, key, limit))
+
+    def _read(self, key: str, limit: int) -> bytes | None:
         with s3_errors(f"{self.address}/{key}"):
             try:
                 content: bytes = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read(limit + 1)
@@ -150,9 +158,9 @@ class S3Objects:
         return _within(content, limit, f"{self.address}/{key}")
 
     def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:
-        from botocore.exceptions import HTTPClientError, IncompleteReadError
+        from botocore.exceptions import FlexibleChecksumError, HTTPClientError
 
-        tries, size_before = 0, -1
+        tries, size_before, damaged = 0, -1, 0
         while True:
             size = target.stat().st_size if target.exists() else 0
             # Only tries that received nothing count towards the limit.
@@ -162,11 +170,21 @@ class S3Objects:
                 with s3_errors(f"{self.address}/{key}"):
                     return self._copy_from(size, key, target, on_bytes, version)
             except VicurError as error:
-                # boto3 retries requests, but not a response body that breaks off.
-                if not isinstance(error.__cause__, HTTPClientError | IncompleteReadError) or tries >= _TRIES:
+                if isinstance(error.__cause__, FlexibleChecksumError):
+                    # These bytes do not have the checksum that the store sent with them. The transfer may be at fault, once.
+                    damaged += 1
+                    os.truncate(target, size)
+                    if damaged > 1:
+                        raise VicurError(
+                            "is damaged: its bytes do not have the checksum that the store has for them.",
+                            where=error.where,
+                            remedy="Delete it there, and upload it again from a machine that has the right file.",
+                        ) from error
+                    continue
+                is_lost = isinstance(error.__cause__, HTTPClientError)
+                if not (is_lost or _is_passing(error)) or tries >= _TRIES:
                     raise
-                log.info("%s: %s Trying again", error.where, error.problem)
-                time.sleep(_PAUSE * 2 ** (tries - 1))
+                _pause(error, tries)
 
     def _copy_from(self, start: int, key: str, target: Path, on_bytes: OnBytes, version: str) -> None:
         conditions: dict[str, str] = {"Range": f"bytes={start}-"} if start else {}
@@ -195,6 +213,36 @@ class S3Objects:
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
+
+
+T = TypeVar("T")
+
+
+def _patiently(request: Callable[[], T]) -> T:
+    """Repeat a request, without a body to resume, while the store is overloaded or the response breaks off."""
+    for tries in range(1, _TRIES):
+        try:
+            return request()
+        except VicurError as error:
+            if not _is_passing(error):
+                raise
+            _pause(error, tries)
+    return request()
+
+
+def _is_passing(error: VicurError) -> bool:
+    from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError, ResponseStreamingError
+
+    # boto3 repeats requests a few times, but not a response body that breaks off.
+    cause = error.__cause__
+    if isinstance(cause, ClientError):
+        return is_overloaded(cause)
+    return isinstance(cause, FlexibleChecksumError | IncompleteReadError | ResponseStreamingError)
+
+
+def _pause(error: VicurError, tries: int) -> None:
+    log.info("%s: %s Trying again", error.where, error.problem)
+    time.sleep(_PAUSE * 2 ** (tries - 1))
 
 
 def _within(content: bytes, limit: int, where: str) -> bytes:

@@ -25,13 +25,29 @@ _ADDRESS = re.compile(S3_ADDRESS)
 _DELETE_BATCH = 1000  # the most that S3 accepts in one request
 
 _DENIED = ("AccessDenied", "403")
-_FINAL = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", *_DENIED)
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken")
+_FINAL = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", *_EXPIRED, *_DENIED)
+_OVERLOADED = (
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "TooManyRequests",
+)
 _REMEDIES = {
     "NoSuchBucket": "Create the bucket, or correct its name.",
     "InvalidAccessKeyId": "The access key is unknown there: correct AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL_S3.",
     "SignatureDoesNotMatch": "The secret key is wrong: correct AWS_SECRET_ACCESS_KEY.",
-    "ExpiredToken": "The session has expired: log in again.",
+    "RequestTimeTooSkewed": "The clock of this machine is wrong: set it.",
+    **dict.fromkeys(
+        _EXPIRED,
+        "The credentials have expired: log in again (aws sso login), or set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
+        "AWS_SESSION_TOKEN to new ones. Then run it again.",
+    ),
 }
+# boto3's errors about a login that it cannot renew.
+_LOGIN_ERRORS = ("UnauthorizedSSOTokenError", "SSOTokenLoadError", "TokenRetrievalError", "CredentialRetrievalError")
 _PERMISSIONS = {
     "ListObjectsV2": "s3:ListBucket",
     "GetObject": "s3:GetObject",
@@ -212,7 +228,9 @@ def s3_errors(where: str) -> Iterator[None]:
     try:
         yield
     except (Boto3Error, BotoCoreError, ClientError) as error:
-        no_credentials = isinstance(error, NoCredentialsError | PartialCredentialsError)
+        no_credentials = (
+            isinstance(error, NoCredentialsError | PartialCredentialsError) or type(error).__name__ in _LOGIN_ERRORS
+        )
         raise VicurError(
             f"the S3 request failed ({str(error).splitlines()[0]}).",
             where=where,
@@ -228,16 +246,31 @@ def error_code(error: Exception) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
+def is_overloaded(error: Exception) -> bool:
+    """Return whether a response of S3 says that the store cannot answer at present."""
+    return _status(error) >= HTTPStatus.INTERNAL_SERVER_ERROR or error_code(error) in _OVERLOADED
+
+
+def _status(error: Exception) -> int:
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
 def remedy_for(error: Exception, address: str) -> str:
     """Return what to do about an error of boto3 at ``address``."""
-    response: dict[str, Any] = getattr(error, "response", None) or {}
-    if response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if error_code(error) == "SlowDown":
+        return "The store has an internal problem or is overloaded: try again later, with fewer downloads at a time."
+    if _status(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return "The store has an internal problem: try again, and read its log if it persists."
     code = error_code(error)
     if code in _DENIED and (permission := _PERMISSIONS.get(getattr(error, "operation_name", ""))):
         return f"Grant these credentials the permission {permission} on {address.removeprefix('s3://')}."
     if code:
         return _REMEDIES.get(code, "Check the address, the credentials and AWS_ENDPOINT_URL_S3.")
+    if type(error).__name__ == "FlexibleChecksumError":
+        return "The object or its transfer is damaged. Run it again. If that does not help, upload the object again."
+    if type(error).__name__ in _LOGIN_ERRORS:
+        return _REMEDIES["ExpiredToken"]
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         return "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (in a cluster: secret vicur-s3)."
     # The key is sent in a header, where a line break at its end (from a file or a secret) is invalid.

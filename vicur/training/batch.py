@@ -21,6 +21,7 @@ from vicur.modeling.generation import Response
 from vicur.modeling.scoring import ResponseStates, response_states, text_config
 from vicur.modeling.token_logprobs import token_logprobs
 from vicur.modeling.vision import ImageFeatures
+from vicur.prompts import shown_text
 from vicur.seeds import substream
 from vicur.training.diagnostics import RecoveryNorms, engine_gap, hint_leakage, logprob_gap, reward_metrics
 from vicur.training.examples import TrainingExample
@@ -86,7 +87,7 @@ def rollouts(
     correct = torch.tensor([float(is_correct(text, example, extractor="strict")) for text, example in pairs])
     ids = [response.ids for response in sampled]
     metrics = _length_metrics(ids)
-    metrics.merge([hint_leakage([(text, example.question) for text, example in pairs])])
+    metrics.merge([hint_leakage([(text, shown_text(example.question, example.choices)) for text, example in pairs])])
     metrics.add_mean("unfinished_share", sum(not response.finished for response in sampled), len(sampled))
     metrics.add_mean("rollout_accuracy", float(correct.sum()), len(sampled))
     advantages_B = None

@@ -124,7 +124,7 @@ def _checked(
         rows = [(example, hint) for example, hint in hinted if privilege == "none" or hint is not None]
         if not rows:
             continue
-        prompts = [chat.prompt(with_hint(example.question, hint), images.of(example)) for example, hint in rows]
+        prompts = [chat.prompt(with_hint(chat.content(example), hint), images.of(example)) for example, hint in rows]
         answers = generate(model, chat, prompts, greedy, seed=0)
         correct = sum(is_correct(answer.text, example) for answer, (example, _) in zip(answers, rows, strict=True))
         accuracy[privilege] = round(correct / len(rows), 4)

@@ -15,6 +15,7 @@ from vicur.data import read_examples, read_manifest
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
+from vicur.prompts import ImagePart, answer_text, shown_text
 from vicur.seeds import numpy_generator
 from vicur.training.examples import PixelStore, reference_response
 from vicur.training.from_scratch import Pair
@@ -69,8 +70,7 @@ def _place(group: str, seed: int) -> float:
 def texts(examples: Sequence[Example]) -> Iterator[str]:
     """Yield the texts that the tokenizer learns from: every prompt with its hints, and every response."""
     for example in examples:
-        yield example.question
-        yield from example.choices
+        yield shown_text(example.question, example.choices)
         yield response(example)
         for _, hint in hints(example):
             if hint is not None:
@@ -79,7 +79,7 @@ def texts(examples: Sequence[Example]) -> Iterator[str]:
 
 def response(example: Example) -> str:
     """Return the response that the base learns: the reference response, or the answer alone."""
-    return reference_response(example) or f"Answer: {example.answer}"
+    return reference_response(example) or f"Answer: {answer_text(example.answer, example.choices)}"
 
 
 def hints(example: Example) -> list[tuple[Privilege, str | None]]:
@@ -110,8 +110,11 @@ def usable(
 
 def _length(example: Example, chat: Chat, config: DatasetBaseConfig) -> int:
     """Return an upper bound of the tokens of the longest prompt with its response. No image is decoded."""
-    prompts = [with_hint(example.question, hint) for _, hint in hints(example)]
-    images = len(example.images) * (config.max_pixels // _TOKEN_PIXELS + _IMAGE_TOKENS)
+    content = chat.content(example)
+    prompts = [
+        "".join(part for part in with_hint(content, hint) if isinstance(part, str)) for _, hint in hints(example)
+    ]
+    images = sum(isinstance(part, ImagePart) for part in content) * (config.max_pixels // _TOKEN_PIXELS + _IMAGE_TOKENS)
     text = max(len(chat.encode_text(prompt)) for prompt in prompts)
     return text + images + _TEMPLATE_TOKENS + len(chat.encode_response(response(example)))
 
@@ -144,7 +147,7 @@ def batches(
             shares = np.array([mix[privilege] for privilege, _ in offered])
             shares = shares / shares.sum() if shares.sum() else np.eye(len(offered))[0]
             _, hint = offered[numbers.choice(len(offered), p=shares)]
-            prompt = chat.prompt(with_hint(example.question, hint), images.of(example))
+            prompt = chat.prompt(with_hint(chat.content(example), hint), images.of(example))
             pairs.append((prompt, chat.encode_response(response(example))))
         return pairs
 

@@ -13,13 +13,19 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from vicur.config.prompts import PromptUse
 from vicur.config.training import TrainConfig
 from vicur.cues.hints import hint_for, with_hint
 from vicur.data.schema import Example
 from vicur.data.stored import StoredSplit
+from vicur.errors import VicurError
 from vicur.modeling.ahead import DecodeAhead, example_pixels
 from vicur.modeling.chat import Chat, Pixels, Prompt
+from vicur.prompts import answer_text
 from vicur.training.order import RowGroups
+
+_ROUNDED = 16  # visual tokens
+_USES: tuple[PromptUse, ...] = ("student", "teacher")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +116,26 @@ def training_example(
             return f"has a reference of {len(reference)} tokens, above training.rollout.max_new_tokens = {config.rollout.max_new_tokens}"
     if config.trained.type == "recovery" and not example.images:
         return "has no image, without which the cue recovery module gets no gradient"
-    pixels = example_pixels(chat, example, ahead)
-    student = chat.prompt(example.question, pixels)
-    teacher = student if hint is None else chat.prompt(with_hint(example.question, hint), pixels)
-    if len(teacher.ids) > config.max_prompt_tokens:
-        return f"has a prompt of {len(teacher.ids)} tokens, above max_prompt_tokens = {config.max_prompt_tokens}"
+    try:
+        content = chat.content(example)
+    except VicurError as error:
+        return f"has a question that cannot be shown: {error.problem.rstrip('.')}"
+    pixels, teacher_pixels = (example_pixels(chat, example, use, ahead) for use in _USES)
+    student = chat.prompt(content, pixels)
+    is_same = hint is None and [image.key for image in pixels] == [image.key for image in teacher_pixels]
+    teacher = student if is_same else chat.prompt(with_hint(content, hint), teacher_pixels)
+    for prompt in (student, teacher):
+        if len(prompt.ids) > config.max_prompt_tokens:
+            return _too_long(prompt, config.max_prompt_tokens, chat)
     return TrainingExample(example, student, teacher, reference)
+
+
+def _too_long(prompt: Prompt, limit: int, chat: Chat) -> str:
+    visual = sum(prompt.types)
+    reason = f"has a prompt of {len(prompt.ids)} tokens, {visual} of them visual, above max_prompt_tokens = {limit}"
+    # Rounded down, so that questions of about the same length lead to the same setting.
+    room = (limit - len(prompt.ids) + visual) // max(1, len(prompt.pixels)) // _ROUNDED * _ROUNDED
+    return f"{reason} (data.pixels.max={chat.pixels_of(room)} makes it fit)" if visual and room else reason
 
 
 def reference_response(example: Example) -> str | None:
@@ -125,7 +145,7 @@ def reference_response(example: Example) -> str | None:
         return reference.strip()
     if example.rationale is None or not example.rationale.strip():
         return None
-    return f"{example.rationale.strip()}\nAnswer: {example.answer}"
+    return f"{example.rationale.strip()}\nAnswer: {answer_text(example.answer, example.choices)}"
 
 
 class PixelStore:
@@ -133,14 +153,15 @@ class PixelStore:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._pixels: dict[tuple[bytes, ...], tuple[Pixels, ...]] = {}
+        self._pixels: dict[tuple[PromptUse, *tuple[bytes, ...]], tuple[Pixels, ...]] = {}
 
-    def of(self, example: Example) -> tuple[Pixels, ...]:
-        """Return the prepared images of an example.
+    def of(self, example: Example, use: PromptUse = "student") -> tuple[Pixels, ...]:
+        """Return the prepared images of an example, in the pixel budget of a use.
 
         Raises:
             VicurError: if an image cannot be read.
         """
-        if example.images not in self._pixels:
-            self._pixels[example.images] = example_pixels(self._chat, example)
-        return self._pixels[example.images]
+        key = (use, *example.images)
+        if key not in self._pixels:
+            self._pixels[key] = example_pixels(self._chat, example, use)
+        return self._pixels[key]

@@ -105,7 +105,7 @@ def require_usable(selection: Selection, config: TrainConfig) -> None:
         f"{len(skipped)} of {count} distillation examples cannot be used ({reasons or 'the split distill is empty'}).",
         where=f"training, method {config.method}",
         remedy="Add the missing data, choose another method, privilege or cue provider, or raise training.max_unhinted_share, "
-        "training.max_prompt_tokens or training.rollout.max_new_tokens.",
+        "training.max_prompt_tokens or training.rollout.max_new_tokens. Images are scaled down by data.pixels.max.",
     )
 
 

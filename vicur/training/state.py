@@ -221,7 +221,11 @@ class _TeacherBuilder:
             case SelfEma():
                 assert average is not None
                 parallel = self.plan.average(average.requires_grad_(requires_grad=False))
-                return AverageTeacher(parallel, trained, settings.decay, student_tower_trained=vision)
+                budgets = self.config.prompts.pixels
+                same_pixels = budgets.of("student") == budgets.of("teacher")
+                return AverageTeacher(
+                    parallel, trained, settings.decay, student_tower_trained=vision, same_pixels=same_pixels
+                )
             case SelfAdapterOff():
                 cached = self.cached_features(student.model)
                 return AdapterOffTeacher(student, cached, adapters, student_tower_trained=vision)

@@ -1,7 +1,7 @@
 """The teachers: models that score the student's responses, and how they change while the student trains.
 
-A teacher scores with the features of its vision tower. While both towers have the same weights these are the student's; otherwise the
-teacher encodes each image once for each state of its weights.
+A teacher scores with the features of its vision tower. While both towers have the same weights, these are the student's, where both see an
+image in the same size (:mod:`vicur.modeling.pixels`); otherwise the teacher encodes each image once for each state of its weights.
 """
 
 from __future__ import annotations
@@ -136,9 +136,11 @@ class FrozenTeacher(ModelTeacher):
         if self._always_equal or (self._equal_at_first and step == 0):
             # The features of step 0 do not enter the cache: a trained tower encodes a batch in one pass, which rounds differently. A
             # resumed training, which encodes these images later, must get the same bits.
-            return {key: features.to(self.model.device) for key, features in student.items()}
+            shared = {key: features.to(self.model.device) for key, features in student.items()}
+        else:
+            shared = {}
         with self.scoring():
-            return self._cached.of(images)
+            return shared | self._cached.of([image for image in images if image.key not in shared])
 
 
 class AdapterOffTeacher(FrozenTeacher):
@@ -173,16 +175,24 @@ class AverageTeacher(ModelTeacher):
     """
 
     def __init__(
-        self, parallel: ParallelModel, trained: Sequence[str], decay: float, *, student_tower_trained: bool
+        self,
+        parallel: ParallelModel,
+        trained: Sequence[str],
+        decay: float,
+        *,
+        student_tower_trained: bool,
+        same_pixels: bool = True,
     ) -> None:
         super().__init__(parallel)
         self._trained = tuple(trained)
         self._decay = decay
         self._own_tower = student_tower_trained
+        # Whether student and teacher have the same pixel budget. Not decided by image, because all processes encode together.
+        self._same_pixels = same_pixels
 
     def features(self, images: Sequence[Pixels], student: Features, step: int) -> Features:
         # Each update changes a trained tower, so nothing is cached.
-        if step == 0 or not self._own_tower:
+        if self._same_pixels and (step == 0 or not self._own_tower):
             return {key: features.to(self.model.device) for key, features in student.items()}
         with self.scoring():
             return self.parallel.run(lambda: encode_images(self.model, images))

@@ -34,6 +34,7 @@ from vicur.modeling.generation import generate
 from vicur.modeling.scoring import text_config
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 from vicur.modeling.vision import encode_images
+from vicur.prompts import Content
 from vicur.seeds import numpy_generator, substream
 from vicur.stage.events import Events
 from vicur.training.examples import PixelStore
@@ -138,12 +139,13 @@ def _train_text(
         pairs: list[Pair] = []
         for n in numbers.integers(0, len(examples), config.batch_size):
             example = examples[n]
+            content: str | Content
             if numbers.random() < config.describe_share:
-                question, response = DESCRIBE_QUESTION, describe(example.metadata["scene"])
+                content, response = DESCRIBE_QUESTION, describe(example.metadata["scene"])
             else:
                 hint = hint_for(_HINTS[numbers.choice(len(_HINTS), p=shares)], example, example.cue)
-                question, response = with_hint(example.question, hint), example.metadata["reference"]
-            pairs.append((chat.prompt(question, images.of(example)), chat.encode_response(response)))
+                content, response = with_hint(chat.content(example), hint), example.metadata["reference"]
+            pairs.append((chat.prompt(content, images.of(example)), chat.encode_response(response)))
         return pairs
 
     def report(step: int, loss: float) -> None:
@@ -161,7 +163,7 @@ def _check(
     config: TinyBaseConfig,
 ) -> dict[str, float]:
     """Return greedy accuracy and the share of correct evidence, with one kind of hint in every prompt."""
-    prompts = [chat.prompt(with_hint(e.question, hint_for(hint, e, e.cue)), images.of(e)) for e in examples]
+    prompts = [chat.prompt(with_hint(chat.content(e), hint_for(hint, e, e.cue)), images.of(e)) for e in examples]
     greedy = Sampling(temperature=0, max_new_tokens=_ANSWER_TOKENS * config.together)
     answers = generate(model, chat, prompts, greedy, seed=0)
     pairs = list(zip(answers, examples, strict=True))

@@ -79,7 +79,7 @@ class Validation:
             picks = numpy_generator(seed, "data", "validation").permutation(len(examples))[: config.validation_examples]
             examples = [examples[n] for n in sorted(picks)]
         examples = list(examples)
-        prompts = [chat.prompt(e.question, example_pixels(chat, e, ahead)) for e in examples]
+        prompts = [chat.prompt(chat.content(e), example_pixels(chat, e, "student", ahead)) for e in examples]
         # Longer training prompts are skipped, but validation must answer every question, and vLLM has a fixed context length.
         longest = max(len(prompt.ids) for prompt in prompts)
         if config.rollout.is_external and longest > config.max_prompt_tokens:

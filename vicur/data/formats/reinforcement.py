@@ -7,16 +7,21 @@ from typing import Any
 
 from vicur.data.formats.benchmarks import without
 from vicur.data.formats.conversations import image_list, turns_of
+from vicur.data.formats.json_values import object_or_fault
 from vicur.data.formats.registry import register
 from vicur.data.formats.responses import split_response
 from vicur.data.formats.row_layout import RowLayout
 from vicur.data.formats.turns import ROLES
 from vicur.data.schema import Fault
 
+_LARGEST_EXAMPLE = 16 << 20  # characters
+
 
 @register
 class VerlFormat(RowLayout):
     """verl: a prompt of messages, and the answer in ``reward_model.ground_truth``.
+
+    Rows that ``vicur data export`` wrote have all fields in ``extra_info.example``.
 
     ``extra_info.question`` is the question if it is there, because the prompt often ends with instructions on the form of the answer.
     """
@@ -34,6 +39,9 @@ class VerlFormat(RowLayout):
                 reason="has no ground_truth",
                 remedy="Write the answer as ground_truth, or leave the row out.",
             )
+            return
+        if (exported := _exported(extra.get("example"), image_list(row))) is not None:
+            yield {**exported, "split": extra.get("split")}
             return
         found = turns_of(row["prompt"], "prompt")
         if isinstance(found, Fault):
@@ -62,6 +70,17 @@ class VerlFormat(RowLayout):
             "kind": row.get("ability"),
             "metadata": {"system": "\n".join(system)} if system else {},
         }
+
+
+def _exported(text: Any, images: list[Any]) -> dict[str, Any] | None:
+    """Return the fields in ``extra_info.example``, or ``None`` if the row is not an exported one."""
+    fields = object_or_fault(text.encode()) if isinstance(text, str) and len(text) <= _LARGEST_EXAMPLE else None
+    if not isinstance(fields, dict):
+        return None
+    places = fields.get("images", [])
+    if not isinstance(places, list) or not all(type(n) is int and 0 <= n < len(images) for n in places):
+        return None
+    return {**fields, "images": [images[number] for number in places]}
 
 
 @register

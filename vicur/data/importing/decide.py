@@ -1,4 +1,4 @@
-"""Decisions about the examples of a source that depend on all of them: repeated ids, and splits that are shared out.
+"""Decisions about the examples of a source that depend on all of them: repeated ids, splits that are shared out, and duplicates.
 
 They read the facts only, as columns, and never the examples.
 """
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vicur.config.data import SPLITS, ImportConfig
+from vicur.data.hygiene import Findings, examine, link_images
 from vicur.data.importing.facts import DROPPED
 from vicur.data.splitting import assigned
 
@@ -30,24 +31,49 @@ class Decision:
 
     Attributes:
         splits_N: index of each example's split in ``SPLITS``, or :data:`OUT`.
-        dropped: the examples that are dropped, by position, with the reason: columns ``DROPPED``.
+        unusable: the examples that are dropped because of a fault in their row, by position: columns ``DROPPED``.
+        left_out: those that could be used, but would harm the dataset, such as held-out questions among the training data.
         depends_on_seed: whether another seed gives other splits.
+        findings: what the rules over all examples found.
     """
 
     splits_N: NDArray[np.int8]
-    dropped: pa.Table
+    unusable: pa.Table
+    left_out: pa.Table
     depends_on_seed: bool
+    findings: Findings
 
 
 def decide(facts: pa.Table, config: ImportConfig, seed: int) -> Decision:
     """Decide about all examples of a source, given their facts in the order of the source."""
     repeated = repeated_ids(facts)
-    usable = np.ones(facts.num_rows, dtype=bool)
-    usable[repeated["position"].to_numpy()] = False
-    splits_N, shared_out = _splits(facts, usable, config, seed)
-    without = np.flatnonzero(usable & (splits_N == OUT))
-    missing = dropped_table(without, "split", ["is missing"] * len(without), "Add the field to the row.")
-    return Decision(splits_N, pa.concat_tables([repeated, missing]).sort_by("position"), shared_out)
+    positions = np.setdiff1d(np.arange(facts.num_rows), repeated["position"].to_numpy(), assume_unique=True)
+    rows = _chosen(facts, positions)
+    links = link_images(rows)
+    splits, shared_out = _splits(rows, links.unit, config, seed)
+    without = dropped_table(positions[splits == OUT], "split", "is missing", "Add the field to the row.")
+    if without.num_rows:
+        positions, splits = positions[splits != OUT], splits[splits != OUT]
+        rows = _chosen(facts, positions)
+        links = link_images(rows)
+    left_out, findings = examine(_placed(rows, positions, splits), links, config.duplicates)
+    splits_N = np.full(facts.num_rows, OUT, dtype=np.int8)
+    splits_N[positions] = splits
+    splits_N[left_out["position"].to_numpy()] = OUT
+    unusable = pa.concat_tables([repeated, without]).sort_by("position")
+    return Decision(splits_N, unusable, left_out.sort_by("position"), shared_out, findings)
+
+
+def _chosen(facts: pa.Table, positions: NDArray[np.int64]) -> pa.Table:
+    # A copy of all facts would double the memory.
+    return facts if len(positions) == facts.num_rows else facts.take(positions)
+
+
+def _placed(rows: pa.Table, positions: NDArray[np.int64], splits: NDArray[np.int8]) -> pa.Table:
+    """Return facts with the positions and with the splits that were decided."""
+    names = pa.DictionaryArray.from_arrays(pa.array(splits), pa.array(SPLITS, pa.string()))
+    rows = rows.set_column(rows.schema.get_field_index("split"), "split", names)
+    return rows.append_column("position", pa.array(positions, pa.int64()))
 
 
 def repeated_ids(facts: pa.Table) -> pa.Table:
@@ -68,20 +94,20 @@ def repeated_ids(facts: pa.Table) -> pa.Table:
     return dropped_table(positions, "id", reasons, "Give each row a unique id.")
 
 
-def dropped_table(positions: NDArray[np.int64], field: str, reasons: Sequence[str], remedy: str) -> pa.Table:
-    """Return a table of dropped examples with one field and remedy."""
+def dropped_table(positions: NDArray[np.int64], field: str, reasons: Sequence[str] | str, remedy: str) -> pa.Table:
+    """Return a table of dropped examples with one field and remedy, and with a reason each or one for all."""
     count = len(positions)
-    columns = [pa.array(positions, pa.int64()), [field] * count, list(reasons), [remedy] * count]
-    return pa.table(columns, schema=DROPPED)
+    each = [reasons] * count if isinstance(reasons, str) else list(reasons)
+    return pa.table([pa.array(positions, pa.int64()), [field] * count, each, [remedy] * count], schema=DROPPED)
 
 
 def _splits(
-    facts: pa.Table, usable_N: NDArray[np.bool_], config: ImportConfig, seed: int
+    rows: pa.Table, unit_N: NDArray[np.int64], config: ImportConfig, seed: int
 ) -> tuple[NDArray[np.int8], bool]:
-    """Return the code of each usable example's split, :data:`OUT` if it has none, and whether splits were shared out."""
-    rows = facts.select(["split", "group"]).filter(pa.array(usable_N))
-    splits, shared_out = assigned(rows["split"].to_pylist(), rows["group"].to_pylist(), config, seed)
+    """Return the code of each row's split, :data:`OUT` if it has none, and whether splits were shared out by unit."""
+    # A unit is called by the group of its first row, so that its split stays when rows are added.
+    _, first_N, of_unit = np.unique(unit_N, return_index=True, return_inverse=True)
+    names = rows["group"].take(pa.array(first_N)).to_pylist()
+    splits, shared_out = assigned(rows["split"].to_pylist(), [names[unit] for unit in of_unit], config, seed)
     codes: dict[str | None, int] = {split: code for code, split in enumerate(SPLITS)}
-    splits_N = np.full(facts.num_rows, OUT, dtype=np.int8)
-    splits_N[usable_N] = np.fromiter((codes.get(split, OUT) for split in splits), dtype=np.int8, count=len(splits))
-    return splits_N, shared_out
+    return np.fromiter((codes.get(split, OUT) for split in splits), dtype=np.int8, count=len(splits)), shared_out

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from vicur.config.data import SPLITS, ImportConfig
 from vicur.data import dataset
+from vicur.data.hygiene import FINDINGS
 from vicur.data.importing.decide import decide
 from vicur.data.importing.layout import PlannedShard, plan_shards
 from vicur.data.importing.parts import EXAMPLES, counts_of, read_facts
@@ -69,7 +70,7 @@ def merge_parts(
     facts = read_facts(parts)
     decision = decide(facts, config, reading.seed)
     listed = work / dataset.SKIPPED
-    skipped = write_skipped(all_skipped(parts, facts, decision.dropped), listed)
+    skipped = write_skipped(all_skipped(parts, facts, decision), listed)
     counts = Counter(
         {SPLITS[code]: int(n) for code, n in enumerate(np.bincount(decision.splits_N + 1, minlength=6)[1:])}
     )
@@ -82,6 +83,9 @@ def merge_parts(
     _place([folder / shard.file for shard in shards], output)
     if skipped.count:
         _place([listed], output)
+    if decision.findings.findings:
+        text = decision.findings.model_dump_json(indent=1)
+        (output / FINDINGS).write_text(f"{text}\n", encoding="utf-8", newline="\n")
     seed = reading.seed if decision.depends_on_seed else None
     return dataset.write_manifest(output, shards, source=reading.settings, seed=seed, skipped=skipped.count), skipped
 
@@ -92,11 +96,11 @@ def _require_enough(skipped: Skipped, kept: int, config: ImportConfig, where: st
         raise VicurError(
             "has no rows.", where=where, remedy="Write one JSON object per line, or the rows of a parquet table."
         )
-    if kept and skipped.count <= config.max_skipped_share * total:
+    if kept and skipped.unusable <= config.max_skipped_share * total:
         return
     shown = "\n".join(f"  {row}" for row in skipped.first)
     raise VicurError(
-        f"{skipped.count} of {total} rows cannot be used; data.max_skipped_share={config.max_skipped_share:g} allows "
+        f"{skipped.unusable} of {total} rows cannot be used; data.max_skipped_share={config.max_skipped_share:g} allows "
         f"{percent(config.max_skipped_share)}:\n{shown}\n",
         where=where,
         remedy=f"Correct the rows (all are listed in {listed}), or raise data.max_skipped_share.",

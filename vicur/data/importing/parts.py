@@ -26,6 +26,7 @@ from vicur.config.data import NO_EFFECT, DataConfig
 from vicur.data.formats import SourceFolder, Unit
 from vicur.data.importing.facts import FACTS, Facts, facts_of, facts_table
 from vicur.data.reading import Reading
+from vicur.data.rows import Row
 from vicur.data.schema import SkippedRow
 from vicur.data.shards import ShardWriter
 from vicur.processes.workers import Report
@@ -104,6 +105,7 @@ def _reading(settings: str) -> Reading:
 def _write_part(reading: Reading, unit: Unit, folder: Path, report: Report) -> None:
     examples = ShardWriter(folder / EXAMPLES)
     skipped = 0
+    fingerprints = reading.config.duplicates != "off"
     facts: list[Facts] = []
     with (
         pq.ParquetWriter(folder / FACTS_FILE, FACTS) as facts_writer,
@@ -115,9 +117,7 @@ def _write_part(reading: Reading, unit: Unit, folder: Path, report: Report) -> N
                 skipped_file.write(f"{PlacedSkip(after=examples.rows, **row.model_dump()).model_dump_json()}\n")
             elif row is not None:
                 examples.add(row.example)
-                facts.append(
-                    facts_of(row.example, row.file, row.row, named_split=row.split is not None, notes=row.notes)
-                )
+                facts.append(_facts(row, fingerprints))
                 if len(facts) == _FACTS_PER_GROUP:
                     facts_writer.write_table(facts_table(facts))
                     facts = []
@@ -127,6 +127,11 @@ def _write_part(reading: Reading, unit: Unit, folder: Path, report: Report) -> N
     size = sum(file.stat().st_size for file in folder.iterdir())
     counts = PartCounts(unit=unit, examples=examples.rows, skipped=skipped, size=size)
     (folder / COUNTS).write_text(counts.model_dump_json(), encoding="utf-8")
+
+
+def _facts(row: Row, fingerprints: bool) -> Facts:
+    named = row.split is not None
+    return facts_of(row.example, row.file, row.row, named_split=named, notes=row.notes, fingerprints=fingerprints)
 
 
 def read_facts(parts: Sequence[Path]) -> pa.Table:

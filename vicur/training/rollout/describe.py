@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import Qwen3VLConfig
 
+from vicur.config.prompts import PromptUse
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.modeling import Qwen3VLStudentConfig, read_config
@@ -27,7 +28,7 @@ def describe_student(config: TrainConfig, base: Path, chat: Chat, folder: Path) 
     student.save_pretrained(folder)
     chat.save(folder)
     # A load format of the plugin: the engine starts without weights and gets them at its first update.
-    return {**_arguments(config, student, chat), "load_format": "vicur_awaited"}
+    return {**_arguments(config, student, chat, "student"), "load_format": "vicur_awaited"}
 
 
 def describe_teacher(config: TrainConfig, folder: Path, chat: Chat) -> dict[str, Any]:
@@ -36,10 +37,10 @@ def describe_teacher(config: TrainConfig, folder: Path, chat: Chat) -> dict[str,
     Raises:
         VicurError: as :func:`describe_student`.
     """
-    return _arguments(config, read_config(folder), chat)
+    return _arguments(config, read_config(folder), chat, "teacher")
 
 
-def _arguments(config: TrainConfig, model: Qwen3VLConfig, chat: Chat) -> dict[str, Any]:
+def _arguments(config: TrainConfig, model: Qwen3VLConfig, chat: Chat, use: PromptUse) -> dict[str, Any]:
     # Scoring a prompt in vLLM samples one token after it, which needs room as well.
     length = config.max_prompt_tokens + config.rollout.max_new_tokens + 1
     limit = model.get_text_config().max_position_embeddings
@@ -56,4 +57,5 @@ def _arguments(config: TrainConfig, model: Qwen3VLConfig, chat: Chat) -> dict[st
         dtype="bfloat16" if config.mixed_precision == "bf16" else "float32",
         forbidden_ids=chat.forbidden_ids(model.get_text_config().vocab_size).tolist(),
         cue_recovery=isinstance(model, Qwen3VLStudentConfig),
+        pixels=chat.pixel_range(use),
     )

@@ -45,7 +45,7 @@ def serve(
     engine = config.rollout.engine
     exchange = engine.exchange if isinstance(engine, Vllm) else Vllm().exchange
     with tempfile.TemporaryDirectory(prefix="vicur-rollout-") as description:
-        chat = Chat.load(folder)
+        chat = Chat.load(folder, config.prompts)
         if teacher:
             arguments = describe_teacher(config, folder, chat)
         else:

@@ -1,0 +1,98 @@
+r"""Markers in a text that stand for an image: ``<image>``, or with its number ``<image 1>``, ``<image1>``, ``<image_1>``, ``<|image_1|>``.
+
+Unnumbered markers stand for the images in their order. Numbered ones count from 1, or from 0 if a marker has the number 0; they may come in
+any order, and a repeated number shows its image again. Every image needs a place.
+
+A marker in backticks (code) and one after a backslash (``\<image>``) are text. The backslash is removed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+_NUMBER = r"[\s_:#-]{{0,2}}(?P<{name}>\d{{1,4}})"
+_PLAIN = rf"<(?:image|IMAGE|(?i:image|img){_NUMBER.format(name='plain')})>"
+_PIPED = rf"<\|(?:image|IMAGE|(?i:image|img){_NUMBER.format(name='piped')})\|>"
+_TOKENS = re.compile(rf"(?P<code>```.*?```|`[^`\n]+`)|(?P<escape>\\?)(?P<marker>{_PLAIN}|{_PIPED})", re.DOTALL)
+# Repetitions beyond this only make a prompt long.
+_MOST_REPETITIONS = 32
+
+
+class ContentError(ValueError):
+    """A question whose images or choices cannot be shown.
+
+    Attributes:
+        field: the field at fault.
+        reason: what is wrong with it.
+        remedy: what to do.
+    """
+
+    def __init__(self, field: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{field}: {reason}. {remedy}")
+        self.field, self.reason, self.remedy = field, reason, remedy
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A marker as it stands in a text."""
+
+    text: str
+    number: int | None  # None if it has none
+
+
+def parse(text: str) -> tuple[str | Marker, ...]:
+    """Split a text into its markers and the texts between them."""
+    return tuple(_pieces(text)) if "<" in text else (text,)
+
+
+def _pieces(text: str) -> Iterator[str | Marker]:
+    end = 0
+    for match in _TOKENS.finditer(text):
+        if match["code"]:
+            continue
+        before = text[end : match.start()]
+        end = match.end()
+        if match["escape"]:
+            yield before + match["marker"]
+            continue
+        yield before
+        number = match["plain"] or match["piped"]
+        yield Marker(match["marker"], None if number is None else int(number))
+    yield text[end:]
+
+
+def places(markers: Sequence[Marker], images: int) -> list[int]:
+    """Return the index of each marker's image, among ``images`` of them.
+
+    Raises:
+        ContentError: if markers and images do not match.
+    """
+    numbers = [marker.number for marker in markers if marker.number is not None]
+    if numbers and len(numbers) < len(markers):
+        raise _mismatch("has image markers with and without numbers", "Use one form for all.")
+    if not numbers:
+        if markers and len(markers) != images:
+            raise _mismatch(f"marks the places of {_counted(len(markers))}, but the row has {images}", _REMEDY)
+        return list(range(len(markers)))
+    first = min(1, *numbers)
+    named = sorted({number - first for number in numbers})
+    if named != list(range(images)):
+        listed = ", ".join(str(place + first) for place in named[:8])
+        more = ", ..." if len(named) > 8 else ""
+        raise _mismatch(f"names the images {listed}{more}, but the row has {_counted(images)}", _REMEDY)
+    if len(numbers) > images + _MOST_REPETITIONS:
+        raise _mismatch(f"names {_counted(images)} {len(numbers)} times", "Name each image where it is needed.")
+    return [number - first for number in numbers]
+
+
+_REMEDY = r"Add the missing images or remove markers; write \<image> where the text itself is meant."
+
+
+def _counted(images: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"
+
+
+def _mismatch(reason: str, remedy: str) -> ContentError:
+    return ContentError("question", reason, remedy)
