@@ -153,7 +153,7 @@ class PixelStore:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._pixels: dict[tuple[PromptUse, *tuple[bytes, ...]], tuple[Pixels, ...]] = {}
+        self._pixels: dict[tuple[PromptUse, tuple[bytes, ...]], tuple[Pixels, ...]] = {}
 
     def of(self, example: Example, use: PromptUse = "student") -> tuple[Pixels, ...]:
         """Return the prepared images of an example, in the pixel budget of a use.
@@ -161,7 +161,7 @@ class PixelStore:
         Raises:
             VicurError: if an image cannot be read.
         """
-        key = (use, *example.images)
+        key = (use, example.images)
         if key not in self._pixels:
             self._pixels[key] = example_pixels(self._chat, example, use)
         return self._pixels[key]
