@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for v in 3.11 3.12 3.13; do python$$v -c '' 2>/dev/null && echo python$$v && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# TRL needs torchvision, which needs a different build of torch.
+# TRL needs torchvision, which needs a different build of torch. The libraries that benchmarks compare with are there, too.
 BENCH := .venv-bench
 # vLLM pins older releases of transformers and other packages than this project uses.
 VLLM := .venv-vllm
@@ -70,13 +70,14 @@ lint: $(VENV)/.dev ## Check style, types and import directions
 k8s: $(VENV)/.dev ## Render and validate the overlays in k8s/ (needs kubectl and ../shared/crds, or VICUR_CRDS)
 	$(BIN)/python -m tests.k8s
 
-bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks and write results to .vicur/bench (builds .venv-bench, 6 GB, for TRL)
+bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks and write results to .vicur/bench (builds .venv-bench, 6 GB, with TRL, datasets and WebDataset)
 	@mkdir -p .vicur/bench
 	$(BIN)/python -m benchmarks.cue_recovery --json .vicur/bench/cue_recovery.json
 	$(BIN)/python -m benchmarks.loss_memory --json .vicur/bench/loss_memory.json
 	$(BIN)/python -m benchmarks.objective_noise
 	$(BIN)/python -m benchmarks.streaming --json .vicur/bench/streaming.json
 	$(BIN)/python -m benchmarks.streaming --rows 50000 250000 --json .vicur/bench/rows.json
+	$(BENCH)/bin/python -m benchmarks.data --json .vicur/bench/data.json
 	$(BENCH)/bin/python -m benchmarks.train_step --json .vicur/bench/train_step.json
 
 bench-rollout: $(VLLM)/.vllm ## Benchmark rollouts with both engines (builds .venv-vllm, 5 GB)

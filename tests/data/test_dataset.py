@@ -170,3 +170,19 @@ def test_verify_finds_a_shard_that_the_manifest_does_not_list(copy: Path) -> Non
     shutil.copy(copy / "ood-00000.parquet", copy / "ood-00001.parquet")
     with pytest.raises(VicurError, match=r"ood-00001\.parquet: is not listed in manifest\.json"):
         verify(copy)
+
+
+def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "ROWS_PER_SHARD", 3)
+    monkeypatch.setattr("vicur.data.verification._ROWS_PER_PROCESS", 1)
+    monkeypatch.setattr("vicur.data.verification.default_processes", lambda: 2)
+    good = _write(tmp_path / "good", *(_example(str(number)) for number in range(8)))
+    assert verify(good).examples == {"test": 8}
+    repeated = _write(tmp_path / "repeated", *(_example(str(number % 7)) for number in range(8)))
+    with pytest.raises(
+        VicurError, match=r"test-00002\.parquet:row 2:id: the id '0' is already used in .*test-00000\.parquet:row 1"
+    ):
+        verify(repeated)
+    damaged = _write(tmp_path / "damaged", *(_example(str(n), image=png()[:-20] if n == 4 else None) for n in range(8)))
+    with pytest.raises(VicurError, match=r"test-00001\.parquet:row 2:images\[0\]: is a damaged image"):
+        verify(damaged)

@@ -54,7 +54,7 @@ EXAMPLES = [
     example(
         "two", images=(picture(2), picture(3)), metadata={"reference": "See. Answer: 12", "nested": {"a": [1, None]}}
     ),
-    example("placed", images=(picture(4), picture(5)), question="Compare <image> with <image>.", cue="c" * 3000),
+    example("placed", images=(picture(4), picture(5)), question="Compare <image 2> with <image 1>.", cue="c" * 3000),
     example("same image", images=(picture(1),), question="Which one?"),
     example("other", split="validation", images=(picture(7),)),
 ]
@@ -134,7 +134,7 @@ def test_verl_columns_hold_prompt_images_answer_and_cue(dataset: Path, tmp_path:
     assert rows[1]["extra_info"]["cue"] is None
     placed = pq.read_table(folder / "test-00000.parquet").to_pylist()[1]
     assert placed["prompt"][0]["content"] == "Compare <image> with <image>."
-    assert [image["bytes"] for image in placed["images"]] == [picture(4), picture(5)]
+    assert [image["bytes"] for image in placed["images"]] == [picture(5), picture(4)]
 
 
 def test_export_for_hugging_face_is_read_by_datasets(dataset: Path, tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from vicur.config.data import SPLITS
-from vicur.data.images import UnusableImageError, require_plain
-from vicur.data.pin import dvc_hash
 from vicur.data.schema import SCHEMA_VERSION, Example, Fault, Manifest, Shard
 from vicur.errors import VicurError
 from vicur.storage.folders import file_sha256
@@ -23,9 +21,7 @@ MANIFEST = "manifest.json"
 CARD = "README.md"
 SKIPPED = "skipped.jsonl"
 
-# Only bounds the memory: data.max_pixels was checked when the image was imported, possibly with another value.
-_MAX_PIXELS = 1 << 28
-_REBUILD = "Build the dataset again (vicur data prepare), or fetch it again."
+REBUILD = "Build the dataset again (vicur data prepare), or fetch it again."
 
 
 class DatasetWriter:
@@ -101,9 +97,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        raise VicurError("is not a dataset: it has no manifest.json.", where=str(folder), remedy=_REBUILD) from None
+        raise VicurError("is not a dataset: it has no manifest.json.", where=str(folder), remedy=REBUILD) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise VicurError(f"cannot be read ({error}).", where=str(path), remedy=_REBUILD) from error
+        raise VicurError(f"cannot be read ({error}).", where=str(path), remedy=REBUILD) from error
     try:
         version = _Versioned.model_validate_json(text).schema_version
         if version != SCHEMA_VERSION:
@@ -116,7 +112,7 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         fault = Fault.of(error)
         where = f"{path}:{fault.field}" if fault.field else str(path)
-        raise VicurError(f"{fault.reason}.", where=where, remedy=_REBUILD) from error
+        raise VicurError(f"{fault.reason}.", where=where, remedy=REBUILD) from error
 
 
 class _Versioned(BaseModel):
@@ -138,7 +134,10 @@ def read_examples(folder: Path, split: str | None = None) -> list[Example]:
             remedy="Name one of these splits, or add examples of that split to the source.",
         )
     return [
-        example for shard in manifest.shards if split in (None, shard.split) for example in _read_shard(folder, shard)
+        example
+        for shard in manifest.shards
+        if split in (None, shard.split)
+        for example in read_listed_shard(folder, shard)
     ]
 
 
@@ -147,74 +146,24 @@ def iter_examples(folder: Path, split: str) -> Iterator[Example]:
     manifest = read_manifest(folder)
     for shard in manifest.shards:
         if shard.split == split:
-            yield from _read_shard(folder, shard)
+            yield from read_listed_shard(folder, shard)
 
 
-def _read_shard(folder: Path, shard: Shard) -> Iterator[Example]:
+def read_listed_shard(folder: Path, shard: Shard) -> Iterator[Example]:
+    """Yield the examples of a shard, and raise an error if they are not those that the manifest lists."""
     from vicur.data.shards import read_shard
 
     path = folder / shard.file
     if not path.is_file():
-        raise VicurError("is missing, but listed in manifest.json.", where=str(path), remedy=_REBUILD)
+        raise VicurError("is missing, but listed in manifest.json.", where=str(path), remedy=REBUILD)
     rows = 0
     for rows, example in enumerate(read_shard(path), start=1):
         if example.split != shard.split:
             raise VicurError(
                 f"belongs to split {example.split}, but the file to split {shard.split}.",
                 where=f"{path}:row {rows}:split",
-                remedy=_REBUILD,
+                remedy=REBUILD,
             )
         yield example
     if rows != shard.rows:
-        raise VicurError(f"has {rows} rows, but manifest.json lists {shard.rows}.", where=str(path), remedy=_REBUILD)
-
-
-class Verification(BaseModel):
-    """DVC's hash of an intact dataset, and its number of examples by split."""
-
-    dataset_hash: str
-    examples: dict[str, int]
-
-
-def verify(folder: Path) -> Verification:
-    """Verify every byte of a dataset: checksums, rows, unique ids, and that every image decodes.
-
-    Raises:
-        VicurError: naming the damaged file, and the row if possible.
-    """
-    manifest = read_manifest(folder)
-    seen: dict[str, str] = {}
-    images: set[bytes] = set()
-    for shard in manifest.shards:
-        path = folder / shard.file
-        for row, example in enumerate(_read_shard(folder, shard), start=1):
-            where = f"{path}:row {row}"
-            if example.id in seen:
-                raise VicurError(
-                    f"the id {example.id!r} is already used in {seen[example.id]}.",
-                    where=f"{where}:id",
-                    remedy=_REBUILD,
-                )
-            seen[example.id] = where
-            for place, image in enumerate(example.images):
-                # Consecutive questions about one scene share its image, which is decoded once.
-                if image not in images:
-                    _check_stored(image, f"{where}:images[{place}]")
-            images = set(example.images)
-        # The rows come first, because they locate the damage; the checksum only detects it.
-        if file_sha256(path) != shard.sha256:
-            raise VicurError("does not match its checksum in manifest.json.", where=str(path), remedy=_REBUILD)
-    # load_dataset() reads files by pattern, so an additional shard would be read too.
-    unlisted = sorted({path.name for path in folder.glob("*.parquet")} - {shard.file for shard in manifest.shards})
-    if unlisted:
-        raise VicurError(
-            "is not listed in manifest.json.", where=str(folder / unlisted[0]), remedy="Move the file elsewhere."
-        )
-    return Verification(dataset_hash=dvc_hash(folder).md5, examples=manifest.examples)
-
-
-def _check_stored(image: bytes, where: str) -> None:
-    try:
-        require_plain(image, _MAX_PIXELS)
-    except UnusableImageError as fault:
-        raise VicurError(f"{fault.reason}.", where=where, remedy=_REBUILD) from fault
+        raise VicurError(f"has {rows} rows, but manifest.json lists {shard.rows}.", where=str(path), remedy=REBUILD)

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from vicur.data.dataset import Verification, verify
 from vicur.data.paths import is_inside
 from vicur.data.pin import file_md5
+from vicur.data.verification import Verification, verify
 from vicur.errors import VicurError
 from vicur.stage.events import Events
 from vicur.storage.folders import file_sha256, files_below

@@ -3,7 +3,7 @@
 | column | content |
 |---|---|
 | ``data_source`` | the example's ``source``, by which verl chooses a reward function |
-| ``prompt`` | one user message, with ``<image>`` where an image stands, and the choices below |
+| ``prompt`` | one user message, with ``<image>`` where an image stands, and the choices as this project shows them |
 | ``images`` | encoded images, in the order of the prompt |
 | ``ability`` | the kind of question |
 | ``reward_model`` | ``style: rule`` and the answer as ``ground_truth`` |
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +25,7 @@ from vicur.data.exporting.base import SHARD_BYTES, Exporter, fields_of, json_tex
 from vicur.data.parquet import SETTINGS
 from vicur.data.schema import Example
 from vicur.data.shards import ROWS_PER_GROUP
+from vicur.prompts import ImagePart, content_of
 
 IMAGE_MARKER = "<image>"
 _TEXT = pa.string()
@@ -99,11 +99,15 @@ class VerlExporter(Exporter):
 
 
 def _row(example: Example, index: int) -> dict[str, Any]:
-    fields = {**fields_of(example), "images": list(range(len(example.images)))}
+    content = content_of(example.question, example.choices, len(example.images))
+    # Numbered markers may show the images in another order.
+    shown = [part.index for part in content if isinstance(part, ImagePart)]
+    text = "".join(IMAGE_MARKER if isinstance(part, ImagePart) else part for part in content)
+    fields = {**fields_of(example), "images": [shown.index(number) for number in range(len(example.images))]}
     return {
         "data_source": example.source,
-        "prompt": [{"role": "user", "content": _asked(example)}],
-        "images": [{"bytes": image, "path": None} for image in example.images],
+        "prompt": [{"role": "user", "content": text}],
+        "images": [{"bytes": example.images[number], "path": None} for number in shown],
         "ability": example.kind,
         "reward_model": {"style": "rule", "ground_truth": example.answer},
         "extra_info": {
@@ -117,10 +121,3 @@ def _row(example: Example, index: int) -> dict[str, Any]:
             "example": json_text(fields),
         },
     }
-
-
-def _asked(example: Example) -> str:
-    """Return the question with its image markers, and with its choices below."""
-    markers = "" if IMAGE_MARKER in example.question else IMAGE_MARKER * len(example.images)
-    choices = [f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, example.choices, strict=False)]
-    return "\n".join((markers + example.question, *choices))

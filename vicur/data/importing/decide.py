@@ -5,7 +5,7 @@ They read the facts only, as columns, and never the examples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vicur.config.data import SPLITS, ImportConfig
-from vicur.data.hygiene import Findings, examine, link_images
-from vicur.data.importing.facts import DROPPED
+from vicur.data.hygiene import Findings, Links, examine, link_images
+from vicur.data.hygiene.dropped import DROPPED
 from vicur.data.splitting import assigned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ReadFacts = Callable[[Sequence[str]], pa.Table]
+"""Returns some columns of the facts of all examples."""
+# What the rules over all examples need besides the images.
+_COLUMNS = ("id", "split", "group", "question", "answer")
 OUT = -1
 """Stands for the split of an example that is dropped."""
 
@@ -44,28 +48,39 @@ class Decision:
     findings: Findings
 
 
-def decide(facts: pa.Table, config: ImportConfig, seed: int) -> Decision:
-    """Decide about all examples of a source, given their facts in the order of the source."""
-    repeated = repeated_ids(facts)
-    positions = np.setdiff1d(np.arange(facts.num_rows), repeated["position"].to_numpy(), assume_unique=True)
-    rows = _chosen(facts, positions)
-    links = link_images(rows)
+def decide(read: ReadFacts, config: ImportConfig, seed: int) -> Decision:
+    """Decide about all examples of a source.
+
+    Args:
+        read: returns some columns of the facts of all examples, in the order of the source. They are read when they are needed, because
+            the images' fingerprints alone take 250 MB for a million examples.
+    """
+    repeated = repeated_ids(read(["id", "file", "row"]))
+    rows = read(_COLUMNS)
+    count = rows.num_rows
+    positions = np.setdiff1d(np.arange(count), repeated["position"].to_numpy(), assume_unique=True)
+    rows = _chosen(rows, positions)
+    links = _links(read, positions)
     splits, shared_out = _splits(rows, links.unit, config, seed)
     without = dropped_table(positions[splits == OUT], "split", "is missing", "Add the field to the row.")
     if without.num_rows:
+        rows = rows.filter(pa.array(splits != OUT))
         positions, splits = positions[splits != OUT], splits[splits != OUT]
-        rows = _chosen(facts, positions)
-        links = link_images(rows)
+        links = _links(read, positions)
     left_out, findings = examine(_placed(rows, positions, splits), links, config.duplicates)
-    splits_N = np.full(facts.num_rows, OUT, dtype=np.int8)
+    splits_N = np.full(count, OUT, dtype=np.int8)
     splits_N[positions] = splits
     splits_N[left_out["position"].to_numpy()] = OUT
     unusable = pa.concat_tables([repeated, without]).sort_by("position")
     return Decision(splits_N, unusable, left_out.sort_by("position"), shared_out, findings)
 
 
+def _links(read: ReadFacts, positions: NDArray[np.int64]) -> Links:
+    # One chunk, of which link_images() makes no second copy.
+    return link_images(_chosen(read(["group", "images"]), positions).combine_chunks())
+
+
 def _chosen(facts: pa.Table, positions: NDArray[np.int64]) -> pa.Table:
-    # A copy of all facts would double the memory.
     return facts if len(positions) == facts.num_rows else facts.take(positions)
 
 

@@ -14,6 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,18 +68,15 @@ def merge_parts(
             disk is full.
     """
     config = reading.config
-    facts = read_facts(parts)
-    decision = decide(facts, config, reading.seed)
+    decision = decide(partial(read_facts, parts), config, reading.seed)
     listed = work / dataset.SKIPPED
-    skipped = write_skipped(all_skipped(parts, facts, decision), listed)
+    skipped = write_skipped(all_skipped(parts, read_facts(parts, ["file", "row", "id"]), decision), listed)
     counts = Counter(
         {SPLITS[code]: int(n) for code, n in enumerate(np.bincount(decision.splits_N + 1, minlength=6)[1:])}
     )
     _require_enough(skipped, counts.total(), config, where, listed)
     require_splits({split: count for split, count in counts.items() if count}, config.required_splits, where)
-    planned = plan_shards(decision.splits_N, facts["image_bytes"].to_numpy())
-    # The facts of a million examples would stay in memory beside the processes that write.
-    del facts
+    planned = plan_shards(decision.splits_N, read_facts(parts, ["image_bytes"])["image_bytes"].to_numpy())
     folder, shards = _write_shards(planned, decision.splits_N, parts, work, processes, events, keep_parts=keep_parts)
     _place([folder / shard.file for shard in shards], output)
     if skipped.count:
@@ -124,8 +122,8 @@ def _write_shards(
     folder = work / f"shards-{key.hexdigest()}"
     folder.mkdir(exist_ok=True)
     decided = folder / "splits.npy"
-    with new_file(decided) as partial:
-        partial.write_bytes(_npy(splits_N))
+    with new_file(decided) as unfinished:
+        unfinished.write_bytes(_npy(splits_N))
     # Position of the first example of each part, and of the end.
     starts = [0, *np.cumsum([counts_of(part).examples for part in parts]).tolist()]
     tasks = [_shard_task(shard, folder, decided, parts, starts) for shard in planned]
@@ -180,15 +178,15 @@ def write_shard(task: Mapping[str, Any], report: Report) -> dict[str, str]:
         result: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
         return result
     splits_N = np.load(task["splits"], mmap_mode="r", allow_pickle=False)
-    with new_file(path) as partial:
-        writer = ShardWriter(partial)
+    with new_file(path) as unfinished:
+        writer = ShardWriter(unfinished)
         for part, start in task["parts"]:
             _copy_rows(Path(part) / EXAMPLES, start, splits_N, task, writer)
             report(writer.rows)
         writer.close()
-        result = {"sha256": file_sha256(partial)}
-    with new_file(record) as partial:
-        partial.write_text(json.dumps(result), encoding="utf-8")
+        result = {"sha256": file_sha256(unfinished)}
+    with new_file(record) as unfinished:
+        unfinished.write_text(json.dumps(result), encoding="utf-8")
     return result
 
 

@@ -134,10 +134,14 @@ def _facts(row: Row, fingerprints: bool) -> Facts:
     return facts_of(row.example, row.file, row.row, named_split=named, notes=row.notes, fingerprints=fingerprints)
 
 
-def read_facts(parts: Sequence[Path]) -> pa.Table:
-    """Return the facts of all examples of some parts, in order. Columns of repeated texts are dictionaries."""
-    tables = [pq.read_table(part / FACTS_FILE, read_dictionary=_REPEATED, use_threads=False) for part in parts]
-    return pa.concat_tables(tables).unify_dictionaries() if tables else facts_table([])
+def read_facts(parts: Sequence[Path], columns: Sequence[str]) -> pa.Table:
+    """Return columns of the facts of all examples of some parts, in order. Those of repeated texts are dictionaries."""
+    repeated = [name for name in _REPEATED if name in columns]
+    tables = [
+        pq.read_table(part / FACTS_FILE, columns=list(columns), read_dictionary=repeated, use_threads=False)
+        for part in parts
+    ]
+    return pa.concat_tables(tables).unify_dictionaries() if tables else facts_table([]).select(list(columns))
 
 
 def read_skipped(part: Path) -> Iterator[PlacedSkip]:

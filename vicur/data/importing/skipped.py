@@ -54,13 +54,16 @@ def write_skipped(rows: Iterable[tuple[SkippedRow, bool]], path: Path) -> Skippe
     return skipped
 
 
-def all_skipped(parts: Sequence[Path], facts: pa.Table, decision: Decision) -> Iterator[tuple[SkippedRow, bool]]:
+def all_skipped(parts: Sequence[Path], places: pa.Table, decision: Decision) -> Iterator[tuple[SkippedRow, bool]]:
     """Yield the unusable rows of all parts and the examples that were dropped later, in the order of the source.
 
     With each comes whether it has a fault.
+
+    Args:
+        places: file, row and id of each example of the parts.
     """
     dropped = heapq.merge(
-        _dropped_rows(facts, decision.unusable, True), _dropped_rows(facts, decision.left_out, False), key=_position
+        _dropped_rows(places, decision.unusable, True), _dropped_rows(places, decision.left_out, False), key=_position
     )
     following = next(dropped, None)
     start = 0
@@ -80,9 +83,8 @@ def _position(row: tuple[int, SkippedRow, bool]) -> int:
     return row[0]
 
 
-def _dropped_rows(facts: pa.Table, dropped: pa.Table, unusable: bool) -> Iterator[tuple[int, SkippedRow, bool]]:
+def _dropped_rows(places: pa.Table, dropped: pa.Table, unusable: bool) -> Iterator[tuple[int, SkippedRow, bool]]:
     for begin in range(0, dropped.num_rows, _BATCH):
         batch = dropped.slice(begin, _BATCH)
-        places = facts.select(["file", "row"]).take(batch["position"]).to_pylist()
-        for row, place in zip(batch.to_pylist(), places, strict=True):
-            yield row.pop("position"), SkippedRow(**row, **place), unusable
+        for row, place in zip(batch.to_pylist(), places.take(batch["position"]).to_pylist(), strict=True):
+            yield row.pop("position"), SkippedRow(**row, **{**place, "id": place["id"][:200]}), unusable

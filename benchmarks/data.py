@@ -1,0 +1,121 @@
+"""Reading a dataset, compared with ``datasets`` and WebDataset, and preparing one: speed, memory, and the cost of a kill.
+
+    python -m benchmarks.data [--rows 20000] [--rounds 3] [--json FILE]     # both
+    python -m benchmarks.data --prepare 1000000                             # only prepare, with as many rows
+
+Examples have one PNG of 32 x 32 pixels, no two of them alike. Reading is processor time in one process with one thread, the best of several
+rounds in which the libraries alternate: all read, decode to RGB, and touch the question. Preparing is wall-clock time from the source, a
+parquet file, to the dataset. ``peak_mb`` is the largest memory of all its processes together (proportional set size, so a page that
+several share counts once). ``killed`` is a run that was killed with SIGKILL at half of that time and started again: what both took, over
+the time of a run that was not killed.
+
+Requires ``datasets`` and ``webdataset`` for the comparison (``make bench`` builds the environment).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.process_tree import measured
+from benchmarks.reading.loaders import LIBRARIES, write_tar
+from benchmarks.reporting import report
+from benchmarks.source import write_source
+from vicur.processes.threads import limit_threads
+from vicur.processes.workers import default_processes
+from vicur.storage.folders import tree_sha256
+
+
+def _command(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", f"benchmarks.reading.{module}", *map(str, arguments)]
+
+
+def compare_reading(folder: Path, rows: int, rounds: int) -> list[dict[str, Any]]:
+    """Read the same examples with each library, and return their speeds and our lead."""
+    data = folder / "data"
+    subprocess.run(_command("prepare", write_source(folder / "source", rows), folder / "work", data, 0), check=True)
+    write_tar(data)
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        for name in LIBRARIES:
+            found = json.loads(
+                subprocess.run(_command("loaders", name, data), check=True, stdout=subprocess.PIPE).stdout
+            )
+            if found["examples"] != rows:
+                raise RuntimeError(f"{name} read {found['examples']} of {rows} examples")
+            best[name] = min(best.get(name, float("inf")), found["seconds"])
+    return [
+        {"library": name, "examples/s": rows / seconds, "vicur is faster by": seconds / best["vicur"]}
+        for name, seconds in best.items()
+    ]
+
+
+def measure_prepare(folder: Path, rows: int, *, kill: bool) -> list[dict[str, Any]]:
+    """Prepare a source with one process and with all, and with all after a kill at half of the time."""
+    source = write_source(folder / "many", rows)
+    results: list[dict[str, Any]] = []
+    hashes = set()
+    for processes in dict.fromkeys((1, default_processes()) if kill else (default_processes(),)):
+        run = _command("prepare", source, folder / "work", folder / "data", processes)
+        whole = measured(run)
+        hashes.add(_cleared(folder))
+        row = {
+            "rows": rows,
+            "processes": processes,
+            "rows/s": rows / whole.seconds,
+            "peak_mb": whole.peak / 1e6,
+            "killed": None,
+        }
+        if kill:
+            first = measured(run, kill_after=whole.seconds / 2)
+            second = measured(run)
+            hashes.add(_cleared(folder))
+            row["killed"] = (first.seconds + second.seconds) / whole.seconds
+        results.append(row)
+    if len(hashes) > 1:
+        raise RuntimeError("the runs gave different datasets")
+    return results
+
+
+def _cleared(folder: Path) -> str:
+    found = tree_sha256(folder / "data")
+    for each in ("data", "work"):
+        shutil.rmtree(folder / each)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prepare", type=int, metavar="ROWS", help="only prepare, once, with as many rows")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    limit_threads(os.environ)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if arguments.prepare:
+            rows = measure_prepare(folder, arguments.prepare, kill=False)
+            report("Preparing a dataset", rows, arguments.json)
+            return
+        reading = compare_reading(folder, arguments.rows, arguments.rounds)
+        report("Reading and decoding", reading, None)
+        for each in ("data", "work"):
+            shutil.rmtree(folder / each)
+        preparing = measure_prepare(folder, arguments.rows, kill=True)
+        report("Preparing a dataset", preparing, None)
+        if arguments.json is not None:
+            arguments.json.write_text(
+                json.dumps({"reading": reading, "preparing": preparing}, indent=1), encoding="utf-8"
+            )
+
+
+if __name__ == "__main__":
+    main()
