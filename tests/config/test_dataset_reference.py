@@ -47,7 +47,7 @@ def test_an_empty_reference_means_the_configured_dataset() -> None:
         ("s3://", "is not an S3 address"),
         ("s3:/bucket/folder", "is an address with s3:, but datasets can only be fetched from S3"),
         ("https://example.com/data.zip", "is an address with https:"),
-        ("hf://org/name", "is a dataset on the Hugging Face Hub, which cannot be read yet"),
+        ("hf://name", "is not a dataset on the Hub, which is hf://owner/name@COMMIT"),
         ("pvc://claim", "write pvc://CLAIM/path"),
         ("my-data", "is neither a known dataset nor an absolute path"),
         ("../data", "is neither a known dataset nor an absolute path"),
@@ -59,7 +59,7 @@ def test_other_texts_are_rejected_with_the_allowed_forms(text: str, problem: str
         dataset_reference(text)
     assert problem in str(refused.value)
     assert repr(text) in str(refused.value)
-    assert "s3://bucket/folder, pvc://CLAIM/folder or /mnt/folder" in refused.value.remedy
+    assert "hf://owner/name@COMMIT, pvc://CLAIM/folder or /mnt/folder" in refused.value.remedy
 
 
 def test_credentials_in_an_address_are_not_repeated() -> None:

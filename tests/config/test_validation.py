@@ -92,11 +92,11 @@ def test_an_unknown_setting_suggests_the_closest(values: dict[str, Any], words: 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"data": "digit_scene"}, "data must be one of 'digit_scenes', 'folder', 'pinned', 'remote', not 'digit_scene'. Did you mean"),
-        ({"data": {"type": "files"}}, "data.type must be one of 'digit_scenes', 'folder', 'pinned', 'remote', not 'files'."),
+        ({"data": "digit_scene"}, "data must be one of 'digit_scenes', 'folder', 'pinned', 'remote', 'hub', not 'digit_scene'. Did you"),
+        ({"data": {"type": "files"}}, "data.type must be one of 'digit_scenes', 'folder', 'pinned', 'remote', 'hub', not 'files'."),
         ({"data": {"path": "x"}}, "data.type is missing. It must be 'folder'."),
-        ({"data": {"max_pixels": 3}}, "data.type is missing. It must be one of 'folder', 'pinned', 'remote'."),
-        ({"data": 3}, "data must be one of 'digit_scenes', 'folder', 'pinned', 'remote', or settings with such a type, not 3."),
+        ({"data": {"max_pixels": 3}}, "data.type is missing. It must be one of 'folder', 'pinned', 'remote', 'hub'."),
+        ({"data": 3}, "data must be one of 'digit_scenes', 'folder', 'pinned', 'remote', 'hub', or settings with such a type, not 3."),
         ({"data": "folder"}, "data.path is missing, which data.type 'folder' requires. It must be a path."),
         ({"training": {"objective": {"type": "jsd", "beta": "x"}}}, "objective.beta must be a number above 0 and below 1, not 'x'."),
     ],

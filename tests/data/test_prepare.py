@@ -26,7 +26,7 @@ def test_type_selects_the_source() -> None:
     adapter: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
     assert adapter.validate_python({"type": "digit_scenes"}) == DigitScenesConfig()
     assert adapter.validate_python({"type": "folder", "path": "mine"}) == FolderConfig(path=Path("mine"))
-    with pytest.raises(ValidationError, match="'digit_scenes', 'folder', 'pinned', 'remote'"):
+    with pytest.raises(ValidationError, match="'digit_scenes', 'folder', 'pinned', 'remote', 'hub'"):
         adapter.validate_python({"type": "digits"})
 
 

@@ -24,6 +24,7 @@ class Hub:
 
     Attributes:
         files: content by path.
+        kind: kind of the repository, as in the API's paths: "models" or "datasets".
         credential: token that requests must have, as for a gated model.
         corrupted: paths whose first byte is changed in transit.
         broken: paths whose connection breaks off once, after half of the bytes.
@@ -38,6 +39,7 @@ class Hub:
     broken: set[str] = field(default_factory=set)
     busy: int = 0
     delay: float = 0.0
+    kind: str = "models"
     requests: list[str] = field(default_factory=list)
     address: str = ""
 
@@ -50,7 +52,7 @@ class Hub:
         entries = []
         for path, content in self.files.items():
             entry = {"type": "file", "path": path, "size": len(content), "oid": git_id(content)}
-            if path.endswith((".safetensors", ".bin")):
+            if path.endswith((".safetensors", ".bin", ".parquet")):
                 entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
             entries.append(entry)
         return entries
@@ -79,16 +81,18 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(503, b"{}", {"Retry-After": "1"}, body)
         if self.hub.credential and self.headers.get("Authorization") != f"Bearer {self.hub.credential}":
             return self._send(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"}, body)
-        if path == f"/api/models/{REPOSITORY}/tree/{COMMIT}":
+        api = f"/api/{self.hub.kind}"
+        if path == f"{api}/{REPOSITORY}/tree/{COMMIT}":
             return self._send(200, json.dumps(self.hub.listing()).encode(), {"Content-Type": "application/json"}, body)
-        if path in (f"/api/models/{REPOSITORY}", *(f"/api/models/{REPOSITORY}/revision/{r}" for r in ("main", COMMIT))):
+        if path in (f"{api}/{REPOSITORY}", *(f"{api}/{REPOSITORY}/revision/{r}" for r in ("main", COMMIT))):
             info = {"id": REPOSITORY, "sha": COMMIT, "siblings": self.hub.siblings()}
             return self._send(200, json.dumps(info).encode(), {"Content-Type": "application/json"}, body)
-        if path.startswith((f"/api/models/{REPOSITORY}/tree/", f"/api/models/{REPOSITORY}/revision/")):
+        if path.startswith((f"{api}/{REPOSITORY}/tree/", f"{api}/{REPOSITORY}/revision/")):
             return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body)
-        if path.startswith("/api/models/"):
+        if path.startswith(f"{api}/"):
             return self._send(401, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
-        name = path.removeprefix(f"/{REPOSITORY}/resolve/{COMMIT}/")
+        page = REPOSITORY if self.hub.kind == "models" else f"{self.hub.kind}/{REPOSITORY}"
+        name = path.removeprefix(f"/{page}/resolve/{COMMIT}/")
         if name not in self.hub.files:
             return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
         return self._file(name, body)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vicur.commands import data_inspect
 from vicur.commands.common import (
     CacheOption,
     Commands,
@@ -25,10 +26,15 @@ if TYPE_CHECKING:
 
 app = Commands(
     help=help_with_examples(
-        "Build, check, pin and show the dataset.", "vicur data prepare --output data", "vicur data verify data"
+        "Build, check, pin and show the dataset.",
+        "vicur data inspect my-photos",
+        "vicur data prepare --set data=./my-photos",
+        "vicur data verify data",
     ),
     no_args_is_help=True,
 )
+
+app.command("inspect")(data_inspect.inspect)
 
 DEFAULT = Path("data")
 FolderArgument = Annotated[Path, typer.Argument(help="Dataset folder.")]
@@ -38,7 +44,8 @@ PinOption = Annotated[Path, typer.Option("--pin", help="DVC file to write the da
 @app.command()
 @examples(
     "vicur data prepare",
-    "vicur data prepare --output data --set data=folder --set data.path=my-questions",
+    "vicur data prepare --set data=./my-photos",
+    "vicur data prepare --output data --set data=s3://team/geometry",
 )
 def prepare(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the dataset.")] = DEFAULT,
@@ -46,10 +53,10 @@ def prepare(
     overrides: SetOption = None,
     cache: CacheOption = True,
 ) -> None:
-    """Build the dataset: render the embedded digit scenes, or import your own folder.
+    """Build the dataset: render the embedded digit scenes, or import your own data.
 
-    Your folder contains examples.jsonl (or examples.parquet) and the images that it names. Rows that cannot be used are skipped
-    and listed, up to a limit.
+    These are a folder, an address on S3 or a dataset on the Hugging Face Hub, in one of the formats of docs/formats.md; vicur data inspect
+    shows how they would be read. Rows that cannot be used are skipped and listed, up to a limit.
     """
     from vicur.data import store_if_pinned
 

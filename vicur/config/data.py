@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
 from vicur.config.formats import SPLITS, Columns, FieldName, FormatName, Split, Splits
@@ -26,6 +27,7 @@ __all__ = [
     "DigitScenesConfig",
     "Distortion",
     "FolderConfig",
+    "HubConfig",
     "ImportConfig",
     "PinnedConfig",
     "Pool",
@@ -186,6 +188,8 @@ class ImportConfig(SourceConfig):
     """Layout of the files. ``auto`` recognises it, and is refused if several layouts are possible (``vicur data inspect`` explains)."""
     files: tuple[str, ...] = ()
     """Data files to read, relative to the folder, with wildcards (``data/*.jsonl``). If empty, all files of the format are read."""
+    subset: str = ""
+    """Configuration of a Hugging Face dataset, if it has several."""
     fields: dict[FieldName, Columns] = Field(default_factory=dict)
     """Columns of our fields, for columns that are not recognised by their names: ``{question: query, answer: [gt, label]}``. A name may be
     a path into nested columns (``extra_info.answer``), a pattern for several columns (``image_*``), or a list of alternatives."""
@@ -268,5 +272,45 @@ class RemoteConfig(ImportConfig):
         return {name: value for name, value in super().identity().items() if name != "uri"}
 
 
-DataConfig = Annotated[DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig, Field(discriminator="type")]
-"""Source of the dataset, chosen by ``type``."""
+class HubConfig(ImportConfig):
+    """A dataset on the Hugging Face Hub: its data files at one commit. A loading script in it is neither fetched nor run."""
+
+    type: Literal["hub"] = "hub"
+    repository: str
+    """Name of the dataset, ``owner/name``."""
+    revision: str
+    """Commit, as 40 hex digits: ``vicur data inspect hf://owner/name`` prints the newest. It identifies the data."""
+
+    @field_validator("repository")
+    @classmethod
+    def _has_an_owner(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name):
+            raise ValueError("is not the name of a dataset on the Hub: write owner/name")
+        return name
+
+    @field_validator("revision")
+    @classmethod
+    def _is_a_commit(cls, revision: str) -> str:
+        if not re.fullmatch(r"[0-9a-f]{40}", revision):
+            raise ValueError("is not a commit, which has 40 hex digits: a branch or tag can be moved")
+        return revision
+
+
+def _section_of_reference(values: Any) -> Any:
+    """Read ``data: /mnt/questions`` (or an address) as the section that :func:`dataset_reference` makes of it."""
+    if not isinstance(values, Mapping) or not isinstance(text := values.get("type"), str):
+        return values
+    if not re.match(r"[./~]|[a-z0-9]+://|[0-9a-fA-F]{32}(\.dir)?@|[^@:]*/", text):
+        return values
+    # It imports this module.
+    from vicur.config.dataset_reference import dataset_section
+
+    return {**dataset_section(text), **{name: each for name, each in values.items() if name != "type"}}
+
+
+DataConfig = Annotated[
+    DigitScenesConfig | FolderConfig | PinnedConfig | RemoteConfig | HubConfig,
+    Field(discriminator="type"),
+    BeforeValidator(_section_of_reference),
+]
+"""Source of the dataset, chosen by ``type``. In its place, the path or address of a dataset may be written."""

@@ -14,6 +14,13 @@ use ``test``, and ``ood`` has the same questions about harder images."""
 FormatName = Literal[
     "auto",
     "examples",
+    "jsonl",
+    "json",
+    "csv",
+    "tsv",
+    "parquet",
+    "arrow",
+    "huggingface",
     # Layouts of public datasets.
     "a_okvqa",
     "chartqa",

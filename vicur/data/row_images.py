@@ -16,6 +16,8 @@ from vicur.errors import VicurError
 from vicur.wording import listed
 
 LARGEST_FILE = MAX_BYTES
+# Beginnings of PNG, JPEG, GIF, BMP, TIFF and WebP files.
+_MAGIC = (b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 _LONGEST_PATH = 1024
 _SHORTEST_BASE64 = 64
 _SHOWN = 80
@@ -31,6 +33,8 @@ def images_of(value: Any, folder: SourceFolder, file: str, max_pixels: int) -> t
         UnusableRowError: naming the image that cannot be used.
     """
     items = value if isinstance(value, list) else [value]
+    # Several columns, each of which may have several images.
+    items = [each for item in items for each in (item if isinstance(item, list) else [item])]
     return tuple(
         _image(item, f"images[{place}]" if isinstance(value, list) else "images", folder, file, max_pixels)
         for place, item in enumerate(items)
@@ -132,3 +136,17 @@ def _read(path: str, name: str, field: str, folder: SourceFolder) -> bytes:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def is_image(value: Any, folder: SourceFolder, file: str) -> bool:
+    """Return whether a value names or contains something that looks like an image. It is not decoded."""
+    item = value[0] if isinstance(value, list) and value else value
+    if isinstance(item, str) and item[:11].lower() == "data:image/":
+        return True
+    if isinstance(item, str) and (len(item) > _LONGEST_PATH or "." not in item):
+        return False
+    try:
+        data, _ = _encoded(item, "images", folder, file)
+    except UnusableRowError:
+        return False
+    return data.startswith(_MAGIC)

@@ -100,8 +100,8 @@ def _list_in(text: str) -> Any:
     stripped = text.strip()
     if len(stripped) > _LONGEST_LIST or not stripped:
         return [] if not stripped else text
-    if stripped[0] in "[{(":
-        return _literal(stripped, text)
+    if stripped[0] in "[{(" and (value := _literal(stripped)) is not None:
+        return value
     lines = [line for line in stripped.splitlines() if line.strip()]
     found = [match for line in lines if (match := _LETTERED.fullmatch(line))]
     if len(found) == len(lines) > 1 and [m["letter"] for m in found] == list(string.ascii_uppercase[: len(found)]):
@@ -113,7 +113,7 @@ def _list_in(text: str) -> Any:
     return text
 
 
-def _literal(text: str, otherwise: str) -> Any:
+def _literal(text: str) -> list[Any] | dict[Any, Any] | None:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -121,5 +121,7 @@ def _literal(text: str, otherwise: str) -> Any:
             # Only literals: nothing is run.
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return otherwise
-    return list(value) if isinstance(value, tuple) else value
+            return None
+    if isinstance(value, tuple):
+        return list(value)
+    return value if isinstance(value, list | dict) else None

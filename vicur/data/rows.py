@@ -17,7 +17,7 @@ from vicur.answers import can_be_met
 from vicur.config.data import ImportConfig
 from vicur.config.formats import FieldName, SplitTarget
 from vicur.data.formats.base import Format, Record
-from vicur.data.formats.columns import MISSING, lookup
+from vicur.data.formats.columns import MISSING, folded, folded_names, lookup
 from vicur.data.formats.json_values import parsed_object
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.prompt_budget import over_budget
@@ -43,6 +43,14 @@ class Row(NamedTuple):
     example: Example
     split: str | None
     notes: tuple[str, ...] = ()  # what was changed in its images
+
+
+class Match(NamedTuple):
+    """The value of a field, the column, path or pattern that it was found by, and the row's columns that it comes from."""
+
+    value: Any
+    column: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -122,35 +130,42 @@ def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any
     Raises:
         UnusableRowError: if a column that ``data.fields`` names is missing and the field is needed.
     """
-    folded = {_folded(name): name for name in columns}
-    values: dict[str, Any] = {}
+    found = matched(columns, layout)
+    needed: tuple[FieldName, ...] = ("question", "answer")
+    for field in needed:
+        if field not in layout.explicit or field in found:
+            continue
+        wanted = " or ".join(map(repr, layout.columns[field]))
+        raise UnusableRowError(
+            field,
+            f"the column {wanted} is missing" if wanted else "has no column",
+            f"Add it, or correct {field} in data.fields: the row has {', '.join(columns)}.",
+        )
+    used = {name for match in found.values() for name in match.names}
+    rest = {name: value for name, value in columns.items() if name not in used}
+    return {field: match.value for field, match in found.items()}, rest
+
+
+def matched(columns: Mapping[str, Any], layout: Layout) -> dict[FieldName, Match]:
+    """Return the column of each field that a row has."""
+    names_by_folded = folded_names(columns)
+    found: dict[FieldName, Match] = {}
     used: set[str] = set()
     # The columns that the user names are not available to guesses for other fields.
     for field in sorted(layout.columns, key=lambda each: each not in layout.explicit):
+        explicit = field in layout.explicit
         for name in layout.columns[field]:
             value, names = lookup(columns, name)
-            if value is MISSING and field not in layout.explicit and not layout.is_strict:
-                value, names = lookup(columns, folded.get(_folded(name), name))
-            if value is MISSING or (field not in layout.explicit and (used & set(names) or not _fits(name, names))):
+            if value is MISSING and not explicit and not layout.is_strict:
+                value, names = lookup(columns, names_by_folded.get(folded(name), name))
+            if value is MISSING or (not explicit and (used & set(names) or not _fits(name, names))):
                 continue
             if value in _NO_VALUE and not layout.is_strict:
                 continue
-            values[field] = value
+            found[field] = Match(value, name if len(names) != 1 or "." in name else names[0], names)
             used.update(names)
             break
-        else:
-            if field in layout.explicit and layout.columns[field] and field in ("question", "answer"):
-                wanted = " or ".join(map(repr, layout.columns[field]))
-                raise UnusableRowError(
-                    field,
-                    f"the column {wanted} is missing",
-                    f"Add it, or correct data.fields.{field}: the row has {', '.join(columns)}.",
-                )
-    return values, {name: value for name, value in columns.items() if name not in used}
-
-
-def _folded(name: str) -> str:
-    return name.strip().casefold().replace(" ", "_").replace("-", "_")
+    return found
 
 
 def _fits(pattern: str, names: tuple[str, ...]) -> bool:
@@ -196,7 +211,7 @@ def _metadata(fields: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
     if not isinstance(metadata, dict):
         return metadata  # which Example rejects
     named = {name: text_of(fields[name], name) for name in ("group", "kind") if name in fields}
-    kept = {name: value for name, value in rest.items() if _is_small(value)}
+    kept = {name: value for name, value in rest.items() if value not in _NO_VALUE and _is_small(value)}
     return {**metadata, **named, **({_COLUMNS: kept} if kept else {})}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
@@ -15,28 +15,27 @@ from vicur.config.data import (
     DataConfig,
     DigitScenesConfig,
     FolderConfig,
-    ImportConfig,
+    HubConfig,
     PinnedConfig,
     RemoteConfig,
     SourceConfig,
 )
 from vicur.config.section import Section
-from vicur.data.dataset import MANIFEST, DatasetWriter, read_manifest
-from vicur.data.fetch import RemoteFile, fetch, verify_fetched
+from vicur.data.dataset import DatasetWriter
+from vicur.data.fetch import fetch
+from vicur.data.fetched import require_dataset, take_or_import
 from vicur.data.formats import SourceFolder, chosen_format
+from vicur.data.hub import fetch_from_hub, hub_files
 from vicur.data.importing import Skipped, import_folder
 from vicur.data.pin import dvc_hash
 from vicur.data.pinned import pinned_files
 from vicur.data.remote import remote_files, written_listing
 from vicur.data.schema import Manifest
-from vicur.data.splitting import require_splits
 from vicur.errors import VicurError
+from vicur.stage.events import Events
 from vicur.stage.runner import Context
-from vicur.storage.folders import files_below, folder_listing
-from vicur.storage.object_store import Objects, objects_at
-
-ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".tar")
-"""Endings of data files, by which a folder that is not here yet is recognised as a source."""
+from vicur.storage.folders import folder_listing
+from vicur.storage.object_store import objects_at
 
 C = TypeVar("C", bound=SourceConfig)
 Written = tuple[Manifest, Skipped]
@@ -69,6 +68,14 @@ class Source(ABC, Generic[C]):
     def training_examples(self, config: C) -> int | None:  # noqa: ARG002
         """Return the number of examples to train on, or ``None`` if only the data say it."""
         return None
+
+    def folder(self, config: C, inputs: Mapping[str, Path], work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
+        """Return the source's data files, fetched to ``work`` if they are not on this machine."""
+        raise VicurError(
+            "has no data files.",
+            where=f"data.type={config.type}",
+            remedy="Name a folder, an address or a hash (docs/data.md).",
+        )
 
     @abstractmethod
     def read(self, config: C, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
@@ -166,8 +173,11 @@ class FolderSource(Source[FolderConfig]):
         found = chosen_format(SourceFolder(config.path), config)
         return f"{config.path}, in the format {found.name}"
 
+    def folder(self, config: FolderConfig, inputs: Mapping[str, Path], work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
+        return SourceFolder(inputs["source"])
+
     def read(self, config: FolderConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
-        return import_folder(config, SourceFolder(inputs["source"]), output, context)
+        return import_folder(config, self.folder(config, inputs, context.work, context.events), output, context)
 
 
 @register
@@ -186,17 +196,15 @@ class PinnedSource(Source[PinnedConfig]):
         count = len(pinned_files(config.hash, objects_at(config.remote)))
         return f"{config.hash} at {config.remote}, {count} file{'' if count == 1 else 's'}"
 
-    def read(
-        self,
-        config: PinnedConfig,
-        inputs: Mapping[str, Path],  # noqa: ARG002
-        output: Path,
-        context: Context,
-    ) -> Written:
+    def folder(self, config: PinnedConfig, inputs: Mapping[str, Path], work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
         objects = objects_at(config.remote)
         files = pinned_files(config.hash, objects)
-        _require_dataset(files, f"{config.hash} in {objects.address}")
-        return _take_or_import(config, SourceFolder(_fetched(files, objects, context)), output, context)
+        require_dataset([each.path for each in files], f"{config.hash} in {objects.address}")
+        return SourceFolder(fetch(files, objects, work / "fetched", events))
+
+    def read(self, config: PinnedConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
+        source = self.folder(config, inputs, context.work, context.events)
+        return take_or_import(config, source, output, context)
 
 
 @register
@@ -217,11 +225,11 @@ class RemoteSource(Source[RemoteConfig]):
             raise VicurError("is empty.", where=config.uri, remedy="Correct data.uri, or upload the dataset.")
         return f"{config.uri} is not empty"
 
-    def read(self, config: RemoteConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
+    def folder(self, config: RemoteConfig, inputs: Mapping[str, Path], work: Path, events: Events) -> SourceFolder:
         objects = objects_at(config.uri)
         files = remote_files(objects, inputs.get("source"))
-        _require_dataset(files, objects.address)
-        folder = _fetched(files, objects, context)
+        require_dataset([each.path for each in files], objects.address)
+        folder = fetch(files, objects, work / "fetched", events)
         if config.hash and (found := dvc_hash(folder).md5) != config.hash:
             # The next attempt must not resume from files that are known to be wrong.
             shutil.rmtree(folder)
@@ -230,35 +238,37 @@ class RemoteSource(Source[RemoteConfig]):
                 where=objects.address,
                 remedy="Correct data.hash, or upload the right folder. Every file below the address counts.",
             )
-        return _take_or_import(config, SourceFolder(folder, objects.address), output, context)
+        return SourceFolder(folder, objects.address)
+
+    def read(self, config: RemoteConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
+        source = self.folder(config, inputs, context.work, context.events)
+        return take_or_import(config, source, output, context)
 
 
-def _require_dataset(files: Sequence[RemoteFile], where: str) -> None:
-    # The names are enough to refuse a wrong address. The format is recognised once the files are here.
-    if not any(each.path == MANIFEST or each.path.lower().endswith(ENDINGS) for each in files):
-        raise VicurError(
-            f"contains neither a prepared dataset ({MANIFEST}) nor data files ({', '.join(ENDINGS)}).",
-            where=where,
-            remedy="Name the folder that has such files.",
+@register
+class HubSource(Source[HubConfig]):
+    """A dataset on the Hugging Face Hub, identified by its commit."""
+
+    config = HubConfig
+
+    def inputs(self, config: HubConfig) -> dict[str, Path]:  # noqa: ARG002
+        return {}
+
+    def cache_token(self, config: HubConfig) -> None:
+        """Return ``None``: the commit identifies the data."""
+
+    def check(self, config: HubConfig) -> str:
+        files = hub_files(config)
+        return (
+            f"{config.repository} at {config.revision[:12]}, {sum(each.size for each in files.values()) / 1e6:,.0f} MB"
         )
 
+    def folder(self, config: HubConfig, inputs: Mapping[str, Path], work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
+        return SourceFolder(fetch_from_hub(config, work, events))
 
-def _fetched(files: Sequence[RemoteFile], objects: Objects, context: Context) -> Path:
-    return fetch(files, objects, context.work / "fetched", context.events)
-
-
-def _take_or_import(config: ImportConfig, source: SourceFolder, output: Path, context: Context) -> Written:
-    fetched = source.path
-    if not (fetched / MANIFEST).is_file():
-        return import_folder(config, source, output, context)
-    # A prepared dataset: move its files, so that its bytes and its hash stay the same.
-    address = source.address or str(fetched)
-    require_splits(verify_fetched(fetched, address).examples, config.required_splits, address)
-    for file in files_below(fetched):
-        place = output / file.relative_to(fetched)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(file, place)
-    return read_manifest(output), Skipped()
+    def read(self, config: HubConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
+        source = self.folder(config, inputs, context.work, context.events)
+        return take_or_import(config, source, output, context)
 
 
 def _require_all_registered() -> None:

@@ -5,33 +5,22 @@ The token for private models is read as huggingface_hub does it (``HF_TOKEN``).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 
-import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from vicur.config.model_address import ModelAddress
 from vicur.errors import VicurError
-from vicur.redaction import redacted
 from vicur.stage.events import Events
-from vicur.storage.folders import file_sha256, files_below
+from vicur.storage.folders import files_below
+from vicur.storage.hub import hub_errors, published_sha256
 from vicur.weights.record import FileRecord, Record, is_model_file
 from vicur.weights.sources import Fetched, Listing, require_space
 from vicur.wording import listed
@@ -39,8 +28,6 @@ from vicur.wording import listed
 _THREADS = 8
 _SECONDS = 15  # for a listing
 _SHOWN = 3  # files in an error message
-# Answers that may be different soon.
-_TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 @dataclass(frozen=True)
@@ -124,7 +111,7 @@ class HubSource:
         # Resumes a file that an interrupted call left truncated, and verifies no more than its size.
         hf_hub_download(self.repository, entry.path, revision=self.commit, endpoint=self.endpoint, local_dir=folder)
         path = folder / entry.path
-        checksum = _published_sha256(path, entry)
+        checksum = published_sha256(path, entry)
         if checksum is None:
             path.unlink(missing_ok=True)
         return checksum
@@ -133,38 +120,8 @@ class HubSource:
     def _where(self) -> str:
         return f"{self.repository}@{self.commit[:12]}"
 
-    @contextmanager
-    def _hub_errors(self) -> Iterator[None]:
-        page = f"{self.endpoint or constants.ENDPOINT}/{self.repository}"
-        try:
-            yield
-        except GatedRepoError as error:
-            raise VicurError(
-                "is gated: its terms must be accepted first.",
-                where=self._where,
-                remedy=f"Accept the terms on {page}, and set HF_TOKEN to a token of that account (in a cluster: secret vicur-hf).",
-            ) from error
-        except RevisionNotFoundError as error:
-            raise VicurError(
-                "has no such commit.", where=self._where, remedy=f"Use a commit that {page}/commits/main lists."
-            ) from error
-        except RepositoryNotFoundError as error:
-            raise VicurError(
-                "does not exist on the Hub, or this account may not see it.",
-                where=self._where,
-                remedy="Correct the name. For a private model, set HF_TOKEN (in a cluster: secret vicur-hf).",
-            ) from error
-        except (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError, RuntimeError) as error:
-            # A problem of the disk has a number. huggingface_hub and hf_xet raise the same types without one for the network.
-            if getattr(error, "errno", None) is not None and not isinstance(error, ConnectionError):
-                raise
-            raise VicurError(
-                f"cannot be fetched ({redacted(str(error).partition(chr(10))[0])}).",
-                where=self._where,
-                remedy="Check the network, HF_ENDPOINT and HF_HUB_OFFLINE; in a cluster, a network policy may forbid the Hub to pods "
-                "(k8s/base/network/hub.yaml). If the Hub cannot be reached, stage from S3 or a folder.",
-                retryable=_may_succeed_later(error),
-            ) from error
+    def _hub_errors(self) -> AbstractContextManager[None]:
+        return hub_errors(self._where, self.repository, "model")
 
 
 def newest_commit(repository: str, revision: str | None) -> str:
@@ -177,22 +134,3 @@ def newest_commit(repository: str, revision: str | None) -> str:
     with source._hub_errors():
         info = HfApi(endpoint=source.endpoint).model_info(repository, revision=revision, timeout=_SECONDS)
     return str(info.sha)
-
-
-def _may_succeed_later(error: Exception) -> bool:
-    response = getattr(error, "response", None)
-    if response is None:
-        return True  # a lost connection
-    return response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status_code in _TEMPORARY
-
-
-def _published_sha256(path: Path, entry: RepoFile) -> str | None:
-    if not path.is_file() or path.stat().st_size != entry.size:
-        return None
-    # The Hub lists large files by SHA-256, and small ones by the id of their git blob.
-    checksum = file_sha256(path)
-    if entry.lfs is not None:
-        return checksum if checksum == entry.lfs.sha256 else None
-    content = path.read_bytes()
-    blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    return checksum if blob == entry.blob_id else None

@@ -103,6 +103,8 @@ class Format(ABC):
     """Columns of each field: alternatives, of which the first that a row has counts."""
     refines: ClassVar[tuple[FormatName, ...]] = ()
     """More general formats, which read the same files, but less well."""
+    is_general: ClassVar[bool] = False
+    """Whether any other format that recognises the source is preferred."""
     is_strict: ClassVar[bool] = False
     """Whether a column that is no field makes a row unusable. Otherwise its value becomes part of ``metadata``."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vicur.config.formats import FIELD_NAMES, FieldName
@@ -69,6 +69,16 @@ MISSING = Missing()
 def is_pattern(name: str) -> bool:
     """Return whether a name stands for several columns."""
     return any(character in name for character in "*?[")
+
+
+def folded(name: str) -> str:
+    """Return a column's name as guesses compare it: ``Question Type`` and ``question_type`` are the same."""
+    return name.strip().casefold().replace(" ", "_").replace("-", "_")
+
+
+def folded_names(columns: Iterable[str]) -> dict[str, str]:
+    """Return the names of a row's columns by their folded names."""
+    return {folded(name): name for name in columns}
 
 
 def lookup(columns: Mapping[str, Any], name: str) -> tuple[Any, tuple[str, ...]]:

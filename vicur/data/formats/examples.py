@@ -23,6 +23,7 @@ class ExamplesFormat(Format):
     name = "examples"
     description = "examples.jsonl or examples.parquet with the fields of an example"
     columns = OWN
+    refines = ("jsonl", "json", "parquet")
     is_strict = True
 
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:  # noqa: ARG002

@@ -23,14 +23,26 @@ class Candidate:
 
 
 def candidates(folder: SourceFolder, config: ImportConfig) -> list[Candidate]:
-    """Return the formats that recognise the source, without those that another one refines."""
-    found = [
-        Candidate(each, recognised)
-        for each in FORMATS.values()
-        if (recognised := each.recognise(folder, config)) is not None
-    ]
-    general = {name for each in found for name in each.format.refines}
-    return [each for each in found if each.format.name not in general]
+    """Return the formats that recognise the source, without those that another one refines.
+
+    A format that only has reasons to read none of the files is the last resort, for its reasons.
+    """
+    every, errors = [], []
+    for each in FORMATS.values():
+        try:
+            recognised = each.recognise(folder, config)
+        except VicurError as error:
+            errors.append(error)
+            continue
+        if recognised is not None:
+            every.append(Candidate(each, recognised))
+    # A damaged file is nothing that may be left out, unless the layout of the source says that it is none of its data.
+    if errors and not any(each.found.files and not each.format.is_general for each in every):
+        raise errors[0]
+    found = [each for each in every if each.found.files] or every
+    found = [each for each in found if not each.format.is_general] or found
+    refined = {name for each in found for name in each.format.refines}
+    return [each for each in found if each.format.name not in refined]
 
 
 def chosen_format(folder: SourceFolder, config: ImportConfig) -> Format:
@@ -46,12 +58,14 @@ def chosen_format(folder: SourceFolder, config: ImportConfig) -> Format:
             "is not a folder.", where=str(folder.path), remedy="Set data.path to the folder with the data files."
         )
     found = candidates(folder, config)
-    if len(found) == 1:
-        return found[0].format
+    readable = [each for each in found if each.found.files]
+    if len(readable) == 1:
+        return readable[0].format
     where = folder.address or str(folder.path)
-    if not found:
+    if not readable:
+        reasons = {f"{name} {reason}": None for each in found for name, reason in each.found.left_out.items()}
         raise VicurError(
-            f"has no data files in a format that is recognised ({_contents(folder)}).",
+            f"has no data files in a format that is recognised ({listed(reasons, 3, '; ') or _contents(folder)}).",
             where=where,
             remedy=f"Set data.format to one of {listed(FORMATS, _LISTED)}, or write an examples.jsonl (docs/formats.md).",
         )
