@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PIXELS = "vicur_pixels"
-"""Field of the model's configuration in an engine: the image processor's setting ``size``, if it is not the checkpoint's."""
+"""Field of the model's configuration in an engine: smallest and largest number of pixels of an image, if not the checkpoint's. A list,
+because vLLM takes a mapping for a sub-configuration."""
 
 
 def engine_arguments(max_model_len: int) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def engine_arguments(max_model_len: int) -> dict[str, Any]:
 def model_overrides(*, cue_recovery: bool, pixels: Mapping[str, int] | None) -> dict[str, Any]:
     """Return the settings of a checkpoint that engines replace: the class of the model, and the sizes of images if they are set."""
     overrides: dict[str, Any] = {"architectures": ["VicurServedStudent" if cue_recovery else "VicurServedBackbone"]}
-    return overrides if pixels is None else {**overrides, PIXELS: dict(pixels)}
+    return overrides if pixels is None else {**overrides, PIXELS: [pixels["shortest_edge"], pixels["longest_edge"]]}
 
 
 def scoring_arguments(

@@ -30,9 +30,9 @@ class StudentProcessingInfo(Qwen3VLProcessingInfo):
         processor: Qwen3VLProcessor = copy.copy(super().get_hf_processor(**kwargs))
         model = self.ctx.model_config
         own = _image_processor(model.model, model.revision or "main")
-        if (size := getattr(self.get_hf_config(), PIXELS, None)) is not None:
+        if (pixels := getattr(self.get_hf_config(), PIXELS, None)) is not None:
             own = copy.copy(own)
-            own.size = size
+            own.size = {"shortest_edge": pixels[0], "longest_edge": pixels[1]}
         processor.image_processor = own
         return processor
 

@@ -40,6 +40,7 @@ class NoTracker:
     """A tracker that does nothing."""
 
     def metrics(self, metrics: dict[str, float]) -> None: ...
+    def artifact(self, path: Path, folder: str | None = None) -> None: ...
 
 
 def make_context(work: Path, seed: int = 0) -> Context:

@@ -82,8 +82,31 @@ def test_skipped_rows_are_counted_and_listed(source: Source, tmp_path: Path) -> 
         "remedy": "Add the file, or correct its path.",
         "file": "examples.jsonl",
         "row": 9,
+        "id": "x",
     }
     assert second["row"] == 10
+    rejection = summary.rejections["images: the file … does not exist"]
+    assert (rejection.count, rejection.example) == (
+        1,
+        "examples.jsonl:row 9:images[0] (x): the file 'no.png' does not exist",
+    )
+    assert (tmp_path / "work" / "profile.html").is_file()
+
+
+def test_a_held_out_question_is_dropped_from_training_and_counted(source: Source, tmp_path: Path) -> None:
+    folder = source(row("a", split="distill"), row("b", split="test"), row("c", split="distill", question="Why?"))
+    summary = _import(folder, tmp_path / "data")
+    assert summary.examples == {"distill": 1, "test": 1}
+    assert summary.findings == {"leaked": 1, "shared_image": 1}
+    assert summary.metrics["findings/leaked"] == 1
+    assert "1 held-out questions in the training data (dropped)" in summary.key_figure
+    assert json.loads((tmp_path / "data" / "skipped.jsonl").read_text())["id"] == "a"
+
+
+def test_a_question_of_60_000_words_is_skipped(source: Source, tmp_path: Path) -> None:
+    folder = source(row("a"), row("b", question="word " * 60_000))
+    summary = _import(folder, tmp_path / "data", max_skipped_share=0.5)
+    assert "question: the prompt has at least N tokens, above data.max_prompt_tokens = N" in summary.rejections
 
 
 def test_too_many_skipped_rows_fail_the_stage_with_the_reasons(source: Source, tmp_path: Path) -> None:

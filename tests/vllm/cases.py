@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
-from vicur.config.prompts import PromptConfig
 from vicur.config.recovery import CueRecoverySettings
 from vicur.config.sampling import Sampling
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, read_config, save_model, with_cue_recovery
@@ -103,7 +102,9 @@ def make_student(sink: Literal["first", "assistant"], folder: Path) -> Case:
 def make_requests(chat: Chat, rounds: int, seed: int = 0) -> list[Request]:
     """Create ten requests of different kinds per round, in random order."""
     random = numpy_generator(seed, "vllm-requests")
-    system = Chat(chat.tokenizer, chat.image_processor, PromptConfig(system=_question(chat, random, 40)))
+    system = Chat(
+        chat.tokenizer, chat.image_processor, chat.prompts.model_copy(update={"system": _question(chat, random, 40)})
+    )
     requests = []
     for _ in range(rounds):
         question, image = _question(chat, random, 8), _image(random)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from tests.training.train_once import SETTINGS
 from tests.vllm import training
 from tests.vllm.cases import Case, make_student
 from tests.vllm.isolated import isolated
+from vicur.config.prompts import PixelBudget, PixelBudgets, PromptConfig
 from vicur.config.sampling import Sampling
 from vicur.modeling import save_model, without_cue_recovery
+from vicur.modeling.chat import Chat
 
 pytestmark = pytest.mark.vllm
 
@@ -37,11 +40,15 @@ def weight_names(message: str) -> list[str]:
     return re.findall(r"model\.[\w.]+\.weight\b", message)
 
 
-@pytest.mark.parametrize("kind", ["first", "assistant", "backbone"])
+@pytest.mark.parametrize("kind", ["first", "assistant", "backbone", "pixel budget"])
 def test_sampled_tokens_have_the_logprobs_of_the_trainer(kind: str, tmp_path: Path) -> None:
     case = make_student("assistant" if kind == "assistant" else "first", tmp_path / "student")
     if kind == "backbone":
         case = backbone_of(case, tmp_path / "backbone")
+    if kind == "pixel budget":
+        # Below and above the range of the checkpoint, 256 to 16,384 pixels.
+        prompts = PromptConfig(pixels=PixelBudgets(student=PixelBudget(min=4000, max=20_000)))
+        case = replace(case, chat=Chat.load(case.folder, prompts))
     results = isolated(training.sample, case, tmp_path, SAMPLINGS)
     assert max(results["gaps"]) < 1e-4
     assert results["forbidden"] == 0

@@ -52,7 +52,9 @@ def engine_of(case: Case, scratch: Path) -> Iterator[VllmEngine]:
 def config_of(case: Case, **rollout: Any) -> TrainConfig:
     """Return settings for training a student further."""
     method = "vicur" if parameter_count(case.student).cue_recovery else "opsd"
-    return TrainConfig.model_validate({"method": method, "max_prompt_tokens": MAX_PROMPT_TOKENS, "rollout": rollout})
+    return TrainConfig.model_validate(
+        {"method": method, "max_prompt_tokens": MAX_PROMPT_TOKENS, "rollout": rollout, "prompts": case.chat.prompts}
+    )
 
 
 def sample(case: Case, scratch: Path, samplings: list[Sampling]) -> dict[str, Any]:

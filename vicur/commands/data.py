@@ -114,6 +114,25 @@ def fetch(
 
 
 @app.command()
+@examples("vicur data profile", "vicur data profile my-dataset --output my-dataset.html")
+def profile(
+    folder: FolderArgument = DEFAULT,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("profile.html"),
+) -> None:
+    """Write a page about a prepared dataset: counts, answers, sizes, duplicates, samples and skipped rows.
+
+    Prepare logs the same page to MLflow.
+    """
+    from vicur.data.profile import profile_of, render_profile
+    from vicur.storage.folders import new_file
+
+    html = render_profile(profile_of(folder), folder.resolve().name)
+    with new_file(output) as file:
+        file.write_text(html, encoding="utf-8")
+    typer.echo(f"Written to {output}")
+
+
+@app.command()
 @examples(
     "vicur data export data --to verl --output verl --cues runs/latest/extract",
     "vicur data export data --to hf --output my-dataset",

@@ -203,6 +203,9 @@ class ImportConfig(SourceConfig):
     does not depend on it."""
     max_pixels: int = Field(64_000_000, gt=0, le=178_956_970)
     """Largest image in pixels. A larger one is not decoded, because a small file can decompress to more than the memory holds."""
+    max_prompt_tokens: int = Field(8192, ge=1)
+    """Longest text of a prompt, for the student and for the teacher with any hint that the row offers. Rows that are certainly longer with
+    any tokenizer are skipped; the exact limits are ``training.max_prompt_tokens`` and ``evaluation.max_prompt_tokens``."""
     duplicates: Duplicates = "drop"
     """``drop`` leaves training examples out that ask the same about the same image as a held-out example, ``report`` only lists them.
     ``off`` also does not look for near-duplicates of images."""

@@ -17,6 +17,7 @@ from vicur.config.splits import listing
 from vicur.config.validation import validated
 from vicur.wording import listed
 
+MAX_PROMPT_TOKENS = 32_768
 CHOICE_SPLIT: Split = "validation"
 """The split that the best method is chosen on."""
 _ROLLOUT_TOKENS: int = Sampling.model_fields["max_new_tokens"].default
@@ -133,6 +134,11 @@ class EvaluationConfig(Section):
     """Named evaluation sets to answer and report next to the splits."""
     decoding: Decoding = GreedyDecoding()
     """Decoding strategy."""
+    # Left out of identities if it is the default, because it changes no result.
+    max_prompt_tokens: int = Field(
+        default=MAX_PROMPT_TOKENS, ge=1, exclude_if=lambda tokens: tokens == MAX_PROMPT_TOKENS
+    )
+    """Longest text of a prompt. A longer one fails the stage before the first response, because one prompt can exhaust the memory."""
     batch_size: int = Field(default=128, ge=1)
     """Questions per forward pass."""
     max_examples: int | None = Field(default=None, ge=1)

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vicur.data.image_signatures import REPLACE, described
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -37,29 +39,9 @@ _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _MAX_SCANS = 100
 _START_OF_SCAN = b"\xff\xda"
 _RUN_LENGTHS = 3  # zlib's Z_RLE
-_REPLACE = "Replace the file by an intact PNG or JPEG."
-_CONVERT = "Convert it to PNG or JPEG."
 # Reasons why an image is not in the stored form.
 _TURNED = "turned by its EXIF data"
 _PROFILE = "colours of another profile than sRGB"
-
-# What a file is that no decoder takes: where its signature stands, the signature, its description and a remedy.
-_OTHERS: tuple[tuple[int, tuple[bytes, ...], str, str], ...] = (
-    (
-        4,
-        (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"),
-        "is a HEIC photo, which Pillow does not read",
-        f"{_CONVERT[:-1]}, for example with heif-convert.",
-    ),
-    (4, (b"ftyp",), "is a video or another media file", "Name an image."),
-    (0, (b"version https://git-lfs",), "is a pointer of Git LFS, not the image itself", "Run git lfs pull."),
-    (0, (b"<svg", b"<?xml"), "is an SVG or XML document", "Render it to PNG."),
-    (0, (b"<!doctype html", b"<html"), "is a web page, not an image", "Download the image itself."),
-    (0, (b"%pdf", b"%!ps"), "is a PDF or PostScript document", "Render it to PNG."),
-    (0, (b"8bps",), "is a Photoshop document", _CONVERT),
-    (0, (b"\x00\x00\x00\x0cjp", b"\xff\x4f\xff\x51"), "is a JPEG 2000 file", _CONVERT),
-    (0, (b"\xff\x0a", b"\x00\x00\x00\x0cjxl"), "is a JPEG XL file", _CONVERT),
-)
 
 
 class UnusableImageError(ValueError):
@@ -294,17 +276,6 @@ def _faults(data: bytes, max_pixels: int | None = None) -> Iterator[None]:
         allowed = "" if max_pixels is None else f"; at most {max_pixels} are allowed"
         raise UnusableImageError(f"has too many pixels to be decoded safely{allowed}", "Scale it down.") from None
     except UnidentifiedImageError:
-        raise UnusableImageError(*_unknown(data)) from None
+        raise UnusableImageError(*described(data)) from None
     except Exception as error:  # decoders raise arbitrary exceptions for damaged files
-        raise UnusableImageError(f"is a damaged image ({error or type(error).__name__})", _REPLACE) from error
-
-
-def _unknown(data: bytes) -> tuple[str, str]:
-    """Return what a file is that no decoder takes, and a remedy."""
-    if not data:
-        return "is an empty file", _REPLACE
-    head = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for place, signatures, reason, remedy in _OTHERS:
-        if head[place:].startswith(signatures):
-            return reason, remedy
-    return "is not an image", _REPLACE
+        raise UnusableImageError(f"is a damaged image ({error or type(error).__name__})", REPLACE) from error

@@ -7,13 +7,31 @@ The same source gives the same bytes; :mod:`vicur.data.shards` says what else th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from vicur.config.data import DataConfig
+from vicur.data.hygiene.findings import Findings
 from vicur.data.pin import dvc_hash
+from vicur.data.profile import Profile, profile_of, render_profile
+from vicur.data.profile.figures import reason_name
 from vicur.data.sources import source_of
 from vicur.stage.runner import Context, Stage, Summary
+
+log = logging.getLogger(__name__)
+
+PROFILE_FILE = "profile.html"
+
+
+class Rejection(BaseModel):
+    """The skipped rows of one reason."""
+
+    count: int
+    example: str
+    """One of them, with its place and the reason."""
 
 
 class PrepareSummary(Summary):
@@ -27,6 +45,10 @@ class PrepareSummary(Summary):
     """Number of rows of the source that could not be used."""
     skipped_reasons: dict[str, int]
     """Number of skipped rows by the field at fault; empty for a dataset that was prepared elsewhere."""
+    rejections: dict[str, Rejection]
+    """Skipped rows by reason, the most frequent first."""
+    findings: dict[str, int]
+    """What the rules over all examples counted: duplicates, repeated questions, contradictions."""
 
 
 def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> PrepareSummary:
@@ -37,23 +59,58 @@ def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, contex
     """
     manifest, skipped = source_of(config).read(config, inputs, output, context)
     examples = manifest.examples
+    profile = profile_of(output)
+    rejections = _rejections(profile)
+    found = profile.findings
+    findings: dict[str, int] = {each.rule: each.count for each in found.findings} if found else {}
+    _report(rejections, found)
+    # Not in the folder, whose hash covers every file.
+    page = context.work / PROFILE_FILE
+    page.write_text(render_profile(profile, str(manifest.source.get("type", "dataset"))), encoding="utf-8")
+    context.tracker.artifact(page, "data")
     return PrepareSummary(
-        key_figure=_key_figure(examples, manifest.skipped),
+        key_figure=_key_figure(examples, manifest.skipped, found),
         metrics={
             "skipped": float(manifest.skipped),
             **{f"examples/{split}": float(count) for split, count in examples.items()},
+            **{f"skipped/{field}": float(count) for field, count in skipped.by_field.items()},
+            **{f"findings/{rule}": float(count) for rule, count in findings.items()},
         },
         dataset_hash=dvc_hash(output).md5,
         examples=examples,
         skipped=manifest.skipped,
         skipped_reasons=dict(skipped.by_field),
+        rejections=rejections,
+        findings=findings,
     )
 
 
-def _key_figure(examples: Mapping[str, int], skipped: int) -> str:
+def _rejections(profile: Profile) -> dict[str, Rejection]:
+    first: dict[str, str] = {}
+    for row in profile.rejected:
+        field = f":{row['field']}" if row["field"] else ""
+        identifier = f" ({row['id']})" if row["id"] else ""
+        place = f"{row['file']}:row {row['row']}{field}{identifier}"
+        first.setdefault(reason_name(row["field"], row["reason"]), f"{place}: {row['reason']}")
+    return {
+        reason: Rejection(count=count, example=first.get(reason, "see skipped.jsonl"))
+        for reason, count in profile.reasons.most_common()
+    }
+
+
+def _report(rejections: Mapping[str, Rejection], findings: Findings | None) -> None:
+    for reason, rejection in rejections.items():
+        log.warning("%d rows skipped, %s. For example %s", rejection.count, reason, rejection.example)
+    for finding in findings.findings if findings else ():
+        ids = f", for example {' and '.join(finding.instances[0].ids)}" if finding.instances else ""
+        log.warning("%s: %d%s%s", finding.title, finding.count, " (dropped)" if finding.dropped else "", ids)
+
+
+def _key_figure(examples: Mapping[str, int], skipped: int, findings: Findings | None) -> str:
     counts = ", ".join(f"{split} {count:,}" for split, count in examples.items())
     tail = f"; {skipped:,} rows skipped" if skipped else ""
-    return f"{sum(examples.values()):,} examples ({counts}){tail}"
+    found = f"; {summary}" if findings and (summary := findings.summary()) else ""
+    return f"{sum(examples.values()):,} examples ({counts}){tail}{found}"
 
 
 PREPARE = Stage("prepare", prepare, PrepareSummary)

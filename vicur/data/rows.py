@@ -20,6 +20,7 @@ from vicur.data.formats.base import Format, Record
 from vicur.data.formats.columns import MISSING, lookup
 from vicur.data.formats.json_values import parsed_object
 from vicur.data.formats.source_folder import SourceFolder
+from vicur.data.prompt_budget import over_budget
 from vicur.data.row_images import images_of
 from vicur.data.row_values import answer_of, choices_of, text_of
 from vicur.data.schema import Example, Fault, SkippedRow, UnusableRowError
@@ -27,6 +28,7 @@ from vicur.data.splitting import LEFT_OUT, named_split
 from vicur.prompts import ContentError, check_content
 
 _SHOWN = 60  # characters of an answer in a message
+_ID = 200  # characters of the id of a skipped row
 _KEPT = 500  # characters of a column that becomes metadata
 _COLUMNS = "columns"
 _PROVISIONAL = "distill"
@@ -57,6 +59,7 @@ class Layout:
     is_strict: bool
     splits: Mapping[str, SplitTarget]
     max_pixels: int
+    max_prompt_tokens: int
     seed: int
 
     @classmethod
@@ -68,6 +71,7 @@ class Layout:
             is_strict=format_.is_strict,
             splits=config.splits,
             max_pixels=config.max_pixels,
+            max_prompt_tokens=config.max_prompt_tokens,
             seed=seed,
         )
 
@@ -79,7 +83,19 @@ def read_row(record: Record, folder: SourceFolder, layout: Layout) -> Row | Skip
             return SkippedRow(file=record.file, row=record.row, **record.columns.model_dump())
         return _row(record, record.columns, folder, layout)
     except UnusableRowError as unusable:
-        return SkippedRow(file=record.file, row=record.row, **unusable.fault.model_dump())
+        name = _shown_id(record.columns, layout)
+        return SkippedRow(file=record.file, row=record.row, id=name, **unusable.fault.model_dump())
+
+
+def _shown_id(columns: Mapping[str, Any] | Fault, layout: Layout) -> str:
+    """Return the id of a row that cannot be used; empty if it has none."""
+    if isinstance(columns, Fault):
+        return ""
+    value = next((columns[name] for name in layout.columns.get("id", ()) if name in columns), None)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    # It may be what is wrong with the row: lone surrogates cannot be written.
+    return str(value).encode("utf-8", "replace").decode()[:_ID]
 
 
 def _row(record: Record, columns: Mapping[str, Any], folder: SourceFolder, layout: Layout) -> Row | None:
@@ -168,6 +184,8 @@ def _example(values: dict[str, Any], rest: dict[str, Any], record: Record, layou
         raise UnusableRowError(
             "answer", reason, "Write one final answer: a number, formula, word or choice (docs/answers.md)."
         )
+    if long := over_budget(example, layout.max_prompt_tokens):
+        raise UnusableRowError(long.field, long.reason, long.remedy)
     return example
 
 

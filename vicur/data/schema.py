@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from vicur.answers.choices import canonical_choice
@@ -187,6 +187,8 @@ class SkippedRow(Fault):
     """The data file, relative to the source."""
     row: int
     """Line number in a text file, or row number in a table; the first is 1."""
+    id: str = Field(default="", exclude_if=lambda name: not name)
+    """The row's id, at most 200 characters of it, if it has one."""
 
     def __str__(self) -> str:
         field = f":{self.field}" if self.field else ""

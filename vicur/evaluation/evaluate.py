@@ -26,6 +26,7 @@ from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, p
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
 from vicur.modeling.generation import generate
+from vicur.modeling.readability import check_readable, context_length
 from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
 from vicur.stage.runner import Context, Stage, Summary
@@ -61,6 +62,7 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
         torch.set_num_threads(config.threads)
     questions = _questions(config, inputs)
     chat = Chat.load(inputs["model"], config.prompts)
+    _require_readable(chat, config, inputs)
     model = load_model(inputs["model"], device=resolve_device(config.device, "evaluation.device"))
     with nullcontext() if config.cue_recovery else cue_recovery_off(model):
         predictions = _predict(model, chat, questions, config, context)
@@ -80,6 +82,19 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     context.tracker.params({"method": metrics.model.method, **config.model_dump(mode="json"), "seed": context.seed})
     _warn_of_cut_off_responses(metrics, context)
     return _summary(metrics)
+
+
+def _require_readable(chat: Chat, config: EvaluationConfig, inputs: Mapping[str, Path]) -> None:
+    available = read_manifest(inputs["dataset"]).examples
+    context = context_length(inputs["model"])
+    check_readable(
+        chat,
+        inputs["dataset"],
+        [split for split in config.splits if available.get(split)],
+        inputs["model"],
+        max_tokens=min(config.max_prompt_tokens, context),
+        setting=f"evaluation.max_prompt_tokens (the model's context has {context:,} tokens)",
+    )
 
 
 def _warn_of_cut_off_responses(metrics: EvaluationMetrics, context: Context) -> None:

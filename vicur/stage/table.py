@@ -62,7 +62,7 @@ STAGES = {
         StageEntry(
             StageReference("prepare", "vicur.data.prepare", "PREPARE"),
             DataConfig,
-            ("manifest.json", "README.md", "skipped.jsonl", "*-[0-9][0-9][0-9][0-9][0-9].parquet"),
+            ("manifest.json", "README.md", "skipped.jsonl", "findings.json", "*-[0-9][0-9][0-9][0-9][0-9].parquet"),
         ),
         StageEntry(
             StageReference("extract", "vicur.cues.extract", "EXTRACT"),

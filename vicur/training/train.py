@@ -16,14 +16,16 @@ from typing import Any
 
 import torch
 
+from vicur.config.evaluation import MAX_PROMPT_TOKENS
 from vicur.config.training import TrainConfig
 from vicur.cues import read_cues
 from vicur.cues.swap import swapped_cues
-from vicur.data import read_examples
+from vicur.data import read_examples, read_manifest
 from vicur.errors import VicurError
 from vicur.modeling import parameter_count, save_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
+from vicur.modeling.readability import check_readable, context_length
 from vicur.processes.machines import Machines
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.storage.folders import tree_sha256
@@ -93,8 +95,26 @@ def _prepare(config: TrainConfig, inputs: Mapping[str, Path]) -> tuple[str, Mach
     processes = local_process_count(config.distribution, device)
     require_equal_shares(config, processes * machines.count)
     require_engine(config, processes * machines.count)
-    require_fit(config, inputs, Chat.load(inputs["base"], config.prompts))
+    chat = Chat.load(inputs["base"], config.prompts)
+    _require_readable(chat, config, inputs)
+    require_fit(config, inputs, chat)
     return device, machines, processes
+
+
+def _require_readable(chat: Chat, config: TrainConfig, inputs: Mapping[str, Path]) -> None:
+    available = read_manifest(inputs["dataset"]).examples
+    splits = {split for split in ("distill", "validation") if available.get(split)}
+    # Longer prompts of the split distill are skipped one by one.
+    check_readable(chat, inputs["dataset"], splits & {"distill"}, inputs["base"])
+    context = context_length(inputs["base"])
+    check_readable(
+        chat,
+        inputs["dataset"],
+        splits & {"validation"},
+        inputs["base"],
+        max_tokens=min(max(config.max_prompt_tokens, MAX_PROMPT_TOKENS), context),
+        setting=f"training.max_prompt_tokens (the model's context has {context:,} tokens)",
+    )
 
 
 def require_equal_shares(config: TrainConfig, processes: int) -> None:

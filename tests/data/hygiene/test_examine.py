@@ -7,7 +7,8 @@ import pytest
 from tests.data.hygiene.pictures import drawing, encoded, photos, saved, scenes
 from vicur.data import Example
 from vicur.data.hygiene import Finding, Findings, examine, link_images
-from vicur.data.importing.facts import DROPPED, facts_of, facts_table
+from vicur.data.hygiene.dropped import DROPPED
+from vicur.data.importing.facts import facts_of, facts_table
 
 PHOTO, OTHER, COPY = encoded(photos()[0]), encoded(photos()[4]), encoded(photos()[0], "JPEG", quality=80)
 

@@ -22,10 +22,10 @@ import pyarrow.compute as pc
 
 from vicur.answers.correct import same_answer
 from vicur.config.data import Duplicates
+from vicur.data.hygiene.dropped import DROPPED
 from vicur.data.hygiene.findings import Finding, Findings, Instance, Rule
 from vicur.data.hygiene.links import Links, fixed_bytes, mix, row_keys
 from vicur.data.hygiene.similar import similar_to_any
-from vicur.data.importing.facts import DROPPED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +92,7 @@ def examine(facts: pa.Table, links: Links, duplicates: Duplicates) -> tuple[pa.T
         duplicates: the setting ``data.duplicates``.
 
     Returns:
-        The examples to drop (:data:`~vicur.data.importing.facts.DROPPED`), and the findings.
+        The examples to drop (:data:`~vicur.data.hygiene.dropped.DROPPED`), and the findings.
     """
     rows = _Rows(facts, links)
     if duplicates == "off" or not facts.num_rows:

@@ -67,16 +67,15 @@ class Findings(BaseModel):
         return sum(each.count for each in self.findings if each.rule == rule)
 
     def summary(self) -> str:
-        """Describe the findings in one line; empty if there are none."""
-        texts = {
+        """Name what needs a decision in one line; empty if nothing does."""
+        texts: dict[Rule, str] = {
             "leaked": "held-out questions in the training data",
-            "similar_question": "the same as a held-out question about a similar image",
-            "shared_image": "about the image of a held-out question",
-            "repeated": "repeated questions",
-            "contradiction": "questions with contradicting answers",
+            "contradiction": "contradictions",
         }
         return "; ".join(
-            f"{each.count:,} {texts[each.rule]}{' (dropped)' if each.dropped else ''}" for each in self.findings
+            f"{each.count:,} {texts[each.rule]}{' (dropped)' if each.dropped else ''}"
+            for each in self.findings
+            if each.rule in texts
         )
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from vicur.config.data import SPLITS, ImportConfig
 from vicur.data.hygiene import Findings, Links, examine, link_images
-from vicur.data.importing.facts import DROPPED
+from vicur.data.hygiene.dropped import DROPPED
 from vicur.data.splitting import assigned
 
 if TYPE_CHECKING:

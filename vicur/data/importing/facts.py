@@ -55,16 +55,6 @@ FACTS = pa.schema(
 )
 """Columns of the facts, in the order of the source: see :class:`Facts`. An example's *position* is its row number here, from 0."""
 
-DROPPED = pa.schema(
-    [
-        pa.field("position", pa.int64()),
-        pa.field("field", pa.string()),
-        pa.field("reason", pa.string()),
-        pa.field("remedy", pa.string()),
-    ]
-)
-"""Columns of the examples that a rule over all facts drops. ``field``, ``reason`` and ``remedy`` are those of a skipped row."""
-
 _ANSWER = 64  # characters of an answer that are kept in full; longer ones are compared by their hash
 
 

@@ -70,7 +70,7 @@ def merge_parts(
     config = reading.config
     decision = decide(partial(read_facts, parts), config, reading.seed)
     listed = work / dataset.SKIPPED
-    skipped = write_skipped(all_skipped(parts, read_facts(parts, ["file", "row"]), decision), listed)
+    skipped = write_skipped(all_skipped(parts, read_facts(parts, ["file", "row", "id"]), decision), listed)
     counts = Counter(
         {SPLITS[code]: int(n) for code, n in enumerate(np.bincount(decision.splits_N + 1, minlength=6)[1:])}
     )

@@ -60,7 +60,7 @@ def all_skipped(parts: Sequence[Path], places: pa.Table, decision: Decision) -> 
     With each comes whether it has a fault.
 
     Args:
-        places: file and row of each example of the parts.
+        places: file, row and id of each example of the parts.
     """
     dropped = heapq.merge(
         _dropped_rows(places, decision.unusable, True), _dropped_rows(places, decision.left_out, False), key=_position
@@ -87,4 +87,4 @@ def _dropped_rows(places: pa.Table, dropped: pa.Table, unusable: bool) -> Iterat
     for begin in range(0, dropped.num_rows, _BATCH):
         batch = dropped.slice(begin, _BATCH)
         for row, place in zip(batch.to_pylist(), places.take(batch["position"]).to_pylist(), strict=True):
-            yield row.pop("position"), SkippedRow(**row, **place), unusable
+            yield row.pop("position"), SkippedRow(**row, **{**place, "id": place["id"][:200]}), unusable
