@@ -28,8 +28,10 @@ from vicur.modeling.generation import generate
 from vicur.modeling.scoring import response_states, text_config
 from vicur.modeling.vision import encode_images
 from vicur.training.batch import objective_loss, teacher_scores
-from vicur.training.examples import TrainingExample, batch_rows, training_examples
+from vicur.training.examples import TrainingExample
 from vicur.training.objectives import token_weights
+from vicur.training.order import BatchOrder
+from vicur.training.selection import training_examples
 
 
 def gradients(model: torch.nn.Module, chat: Chat, rows: list[TrainingExample], seed: int) -> dict[str, Tensor]:
@@ -68,9 +70,9 @@ def main() -> None:
     pool = build_pools(DigitScenesConfig(), 0)["distill"]
     config = TrainConfig(method="opsd-cue")
     examples, _ = training_examples(pool, {e.id: str(e.cue) for e in pool}, chat, config)
+    order = BatchOrder(examples.groups, arguments.batch_size, seed=0)
     results = [
-        gradients(model, chat, [examples[n] for n in batch_rows(len(examples), arguments.batch_size, 0, step)], step)
-        for step in range(arguments.batches)
+        gradients(model, chat, [examples[n] for n in order.rows(step)], step) for step in range(arguments.batches)
     ]
     half = len(results) // 2
     signal = torch.stack([m["reverse_kl"] for m in results[:half]]).mean(0)

@@ -15,8 +15,9 @@ from benchmarks.steps.meter import Meter
 from vicur.config.training import TrainConfig
 from vicur.data.schema import Example
 from vicur.training import step as step_module
-from vicur.training.examples import TrainingExample, training_examples
+from vicur.training.examples import TrainingExample
 from vicur.training.metrics import PhaseTimer
+from vicur.training.selection import training_examples
 from vicur.training.state import TrainState, build_state
 from vicur.training.world import World
 
@@ -65,7 +66,7 @@ def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
 def _prepared(examples: Sequence[Example], state: TrainState) -> list[TrainingExample]:
     """Prepare prompts and images, as a training does once for all epochs."""
     cues = {example.id: str(example.cue) for example in examples}
-    return training_examples(examples, cues, state.chat, state.config)[0]
+    return list(training_examples(examples, cues, state.chat, state.config)[0])
 
 
 if __name__ == "__main__":

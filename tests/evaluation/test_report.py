@@ -113,8 +113,8 @@ def test_markup_in_data_is_escaped(
         )
 
     monkeypatch.setattr(
-        "vicur.evaluation.report.page.read_examples",
-        lambda _, split: [poisoned(e) for e in held_out if e.split == split],
+        "vicur.evaluation.report.page.ExamplesById",
+        lambda _, split: {e.id: poisoned(e) for e in held_out if e.split == split},
     )
     monkeypatch.setattr("vicur.evaluation.report.page.read_cues", lambda _: {e.id: evil for e in held_out})
     inputs = comparison_inputs(tmp_path / "in", dataset, cues, held_out, [VICUR])

@@ -29,7 +29,7 @@ from vicur.planning.inputs import Hardware, PlanInput
 from vicur.planning.model import Models
 from vicur.planning.plan import epochs
 from vicur.planning.sizes import model_sizes
-from vicur.training.examples import batch_rows
+from vicur.training.order import BatchOrder, RowGroups
 
 MIDSIZE = Architecture("midsize", midsize_config())
 SIZES = model_sizes(MIDSIZE.config, None)
@@ -135,7 +135,8 @@ def test_a_decoding_step_takes_at_least_the_overhead() -> None:
 
 def test_epochs_match_the_batches_of_the_trainer() -> None:
     examples, batch, steps = 30, 8, 11
-    uses = Counter(row for step in range(steps) for row in batch_rows(examples, batch, 0, step))
+    order = BatchOrder(RowGroups.single(examples), batch, 0)
+    uses = Counter(row for step in range(steps) for row in order.rows(step))
     planned = epochs(steps, batch, examples)
     assert sum(uses.values()) / examples == planned
     assert {min(uses.values()), max(uses.values())} <= {int(planned), int(planned) + 1}

@@ -14,7 +14,8 @@ from vicur.data.schema import Example
 from vicur.modeling import save_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
-from vicur.training.examples import TrainingExample, training_examples
+from vicur.training.examples import TrainingExamples
+from vicur.training.selection import training_examples
 from vicur.training.state import TrainState, build_state
 from vicur.training.world import World
 
@@ -72,7 +73,7 @@ def state_for(
     )
 
 
-def examples_for(state: TrainState) -> list[TrainingExample]:
+def examples_for(state: TrainState) -> TrainingExamples:
     """Return the small distillation pool with the prompts of the state's method."""
     examples = scenes("distill")
     cues = {example.id: str(example.cue) for example in examples}

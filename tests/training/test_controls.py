@@ -32,7 +32,7 @@ def test_keep_last_saves_the_last_weights(inputs, session, tmp_path):
 
 def test_examples_without_a_false_cue_are_skipped_and_counted(inputs, session, tmp_path):
     pool = scenes("distill")
-    false = swapped_cues(pool, read_cues(inputs["cues"]), session.seed)
+    false = swapped_cues([(e.id, e.question) for e in pool], read_cues(inputs["cues"]), session.seed)
     assert 0 < len(false) < len(pool)
     swapped = config(cue_of="another", max_unhinted_share=1.0)
     summary = execute(TRAIN, swapped, inputs, tmp_path / "student", session)

@@ -22,7 +22,7 @@ from vicur.modeling.chat import Chat
 from vicur.stage.runner import execute
 from vicur.storage.folders import tree_sha256
 from vicur.training import TRAIN
-from vicur.training.examples import training_examples
+from vicur.training.selection import training_examples
 
 
 def test_student_folder_contains_model_chat_record_and_metrics(uninterrupted):

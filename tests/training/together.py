@@ -63,7 +63,7 @@ def outcome(name: str, base: Path, world: World, strategy: str = "ddp") -> Outco
     settings = {"learning_rate": 1e-3, "distribution": {"strategy": strategy}, **CASES[name]}
     state = state_for(BaseModelConfig().folder if name == "grpo" else base, world=world, **settings)
     rows = examples_for(state)
-    steps = [training_step(state, rows[4 * number : 4 * number + 4], number) for number in range(STEPS)]
+    steps = [training_step(state, world.shard(rows[4 * number : 4 * number + 4]), number) for number in range(STEPS)]
     asked = rows[:5]
     validation = Validation([row.example for row in asked], [row.student for row in asked])
     accuracy = validation.accuracy(state)

@@ -210,11 +210,12 @@ def show(
     ] = None,
 ) -> None:
     """Show the size of each split of a dataset, and the first examples of one."""
-    from vicur.data import read_examples, read_manifest
+    from vicur.data import read_manifest
+    from vicur.data.stored import StoredSplit
 
     for name, number in read_manifest(folder).examples.items():
         typer.echo(f"{name:12} {number:6} examples")
-    for example in read_examples(folder, split)[:count]:
+    for example in StoredSplit(folder, split)[:count]:
         typer.echo("")
         _show(example, images)
 

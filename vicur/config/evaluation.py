@@ -150,6 +150,8 @@ class EvaluationConfig(Section):
     """Number of questions to record the sink attention of, for models with the cue recovery module."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on. ``auto`` uses a GPU if there is one."""
+    image_threads: int = Field(default=2, ge=0)
+    """Threads that decode the images of the next questions while the model answers; 0 decodes them when they are needed."""
     threads: int = Field(default=1, ge=0)
     """CPU threads; 0 uses PyTorch's default. On few cores, several processes are faster than several threads."""
     prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
@@ -175,6 +177,10 @@ class EvaluationConfig(Section):
                 taken = "a split of the dataset" if label in SPLITS else "another evaluation set"
                 raise ValueError(f"sets: the name {label!r} is taken by {taken}; give the set a different name")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that the predictions depend on."""
+        return self.model_dump(mode="json", exclude={"image_threads"})
 
     def inputs(self) -> dict[str, Path]:
         """Return the files and folders that the evaluation sets read, under ``<name of the set>/<key>``."""

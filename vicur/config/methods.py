@@ -16,6 +16,7 @@ All but ``sft`` are rows of the paper's tables (arXiv 2606.05718).
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal, get_args
 
 from vicur.config.objective import K1, Grpo, ObjectiveConfig, Supervised
@@ -41,8 +42,10 @@ class Method(Section):
     """The loss."""
 
 
+@cache
 def method_named(name: MethodName) -> Method:
     """Return the settings of a method."""
+    # Cached, because the settings in force are looked up for every example.
     table: dict[MethodName, Method] = {
         "opsd": Method(privilege="answer", teacher=SelfFrozen(), recovery=False, objective=K1()),
         "opsd-cue": Method(privilege="cue", teacher=SelfFrozen(), recovery=False, objective=K1()),

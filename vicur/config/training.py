@@ -97,6 +97,8 @@ class TrainingConfig(Section):
     """Recompute a layer's activations in the backward pass instead of storing them: less memory, more time, the same update."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device: ``auto`` uses a GPU if there is one."""
+    image_threads: int = Field(default=2, ge=0)
+    """Threads of each process that decode the images of the next batch while a step computes; 0 decodes them when they are needed."""
     threads: int = Field(default=1, ge=0)
     """CPU threads of each training process; 0 for PyTorch's default. On few cores, parallel steps are faster than threads."""
     prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
@@ -133,7 +135,15 @@ _VLLM_RESOURCES = {"cache_gb", "url", "exchange", "patience"}
 # Settings that change memory, time, place or checkpoints but not the result.
 _NOT_IN_IDENTITY: Any = {
     **dict.fromkeys(
-        ("distribution", "micro_batch_size", "rollout_batch_size", "gradient_checkpointing", "checkpoint_minutes"), True
+        (
+            "distribution",
+            "micro_batch_size",
+            "rollout_batch_size",
+            "gradient_checkpointing",
+            "checkpoint_minutes",
+            "image_threads",
+        ),
+        True,
     ),
     "rollout": {"max_logprob_gap": True, "engine": _VLLM_RESOURCES},
     "teacher": {"engine": _VLLM_RESOURCES},

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from vicur.config.cues import EndpointCues
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # The endpoint counts as down after this many failures in a row.
 _DOWN_AFTER = 8
+# Examples per concurrent request that are sent, or wait to be sent or used.
+_WAITING = 16
 _SEEDS = 2**31  # servers accept seeds below it
 
 
@@ -54,15 +57,29 @@ class EndpointProvider:
     def fit(self, examples: Iterable[Example]) -> None:
         """Do nothing: an endpoint needs no fitting."""
 
-    def cues(self, examples: Sequence[Example]) -> Iterator[str | NoCue]:
+    def cues(self, examples: Iterable[Example]) -> Iterator[str | NoCue]:
         """Request the cue of each example, ``concurrency`` at a time."""
         with self._cache, ThreadPoolExecutor(self._config.concurrency) as pool:
             try:
-                yield from pool.map(self._cue, examples)
+                yield from self._in_order(pool, examples)
             except BaseException:
                 # Also on Ctrl-C: leaving the pool's context would otherwise wait for all retries of running requests.
                 self._model.close()
                 raise
+
+    def _in_order(self, pool: Executor, examples: Iterable[Example]) -> Iterator[str | NoCue]:
+        coming: deque[Future[str | NoCue]] = deque()
+        try:
+            for example in examples:
+                coming.append(pool.submit(self._cue, example))
+                # Not more than needed to keep all requests going while one is slow: each waiting example holds its images.
+                if len(coming) > _WAITING * self._config.concurrency:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+        finally:
+            for each in coming:
+                each.cancel()
 
     def _cue(self, example: Example) -> str | NoCue:
         if not example.images:

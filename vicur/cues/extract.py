@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from itertools import tee
 from pathlib import Path
 
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
@@ -17,7 +18,8 @@ from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, audit_cue, offen
 from vicur.cues.providers import CueProvider, provider_for
 from vicur.cues.samples import Sample, choose, render_page
 from vicur.cues.store import write_cues, write_jsonl
-from vicur.data import read_examples, read_manifest
+from vicur.data import read_manifest
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.storage.folders import new_folder
@@ -61,9 +63,7 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
     provider = provider_for(config.provider, context, config.prompts)
     context.tracker.params(config.model_dump(mode="json"))
     splits = _splits(dataset)
-    provider.fit(
-        example for split in provider.fitted_on if split in splits for example in read_examples(dataset, split)
-    )
+    provider.fit(example for split in provider.fitted_on if split in splits for example in StoredSplit(dataset, split))
     rows, samples = _extract_all(
         provider, dataset, [split for split in config.splits if split in splits], config, context
     )
@@ -94,14 +94,14 @@ def _splits(dataset: Path) -> list[str]:
 def _extract_all(
     provider: CueProvider, dataset: Path, splits: Sequence[str], config: CuesConfig, context: Context
 ) -> tuple[list[AuditedCue], list[Sample]]:
-    # One split at a time, so that only its images are in memory.
     rows: list[AuditedCue] = []
     samples: list[Sample] = []
     for split in splits:
-        examples = read_examples(dataset, split)
+        examples = StoredSplit(dataset, split)
         audited = []
-        cues = provider.cues(examples)
-        for number, (example, cue) in enumerate(zip(examples, cues, strict=True), start=1):
+        # Each example is read once. Those that the provider has taken and not answered yet are kept for the audit.
+        asked, answered = tee(examples)
+        for number, (example, cue) in enumerate(zip(answered, provider.cues(asked), strict=True), start=1):
             audited.append(audit_cue(example, cue))
             context.events.progress(number, len(examples), f"{split} cues")
         rows += audited

@@ -9,7 +9,7 @@ To add one: write a class that implements :class:`CueProvider`, add a section wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, assert_never
 
@@ -42,8 +42,8 @@ class CueProvider(Protocol):
         """Learn from examples with their answers. Called once, before :meth:`cues`."""
         ...
 
-    def cues(self, examples: Sequence[Example]) -> Iterator[str | NoCue]:
-        """Yield for each example, in order, its cue or the reason for having none.
+    def cues(self, examples: Iterable[Example]) -> Iterator[str | NoCue]:
+        """Yield for each example, in order, its cue or the reason for having none. It reads only a limited number of examples ahead.
 
         Raises:
             VicurError: if no example can get a cue.
@@ -60,7 +60,7 @@ class AnnotationProvider:
     def fit(self, examples: Iterable[Example]) -> None:
         """Do nothing: annotations need no fitting."""
 
-    def cues(self, examples: Sequence[Example]) -> Iterator[str | NoCue]:
+    def cues(self, examples: Iterable[Example]) -> Iterator[str | NoCue]:
         """Return the ``cue`` field of each example."""
         return map(self.cue, examples)
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from vicur.data.schema import Example
 from vicur.seeds import numpy_generator
 
 
-def swapped_cues(examples: Sequence[Example], cues: Mapping[str, str], seed: int) -> dict[str, str]:
+def swapped_cues(questions: Iterable[tuple[str, str]], cues: Mapping[str, str], seed: int) -> dict[str, str]:
     """Assign to each example a relevant but false cue: the cue of another example with the same question and a different cue.
+
+    ``questions`` are pairs of an example's id and its question.
 
     Examples without a cue are left out, as are questions with one cue in more than half of their examples.
     """
     by_question: dict[str, list[str]] = {}
-    for example in examples:
-        if example.id in cues:
-            by_question.setdefault(example.question, []).append(example.id)
+    for key, question in questions:
+        if key in cues:
+            by_question.setdefault(question, []).append(key)
     # Shuffle the examples of a question into an order that groups equal cues, then shift it by the count of the most
     # common cue: no example gets its own cue, provided that no cue belongs to more than half of them.
     swapped: dict[str, str] = {}

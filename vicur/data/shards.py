@@ -9,7 +9,7 @@ The ``huggingface`` metadata entry makes the ``datasets`` library decode the ima
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,31 +142,54 @@ def image_bytes(table: pa.Table) -> NDArray[np.int64]:
 
 def read_shard(path: Path) -> Iterator[Example]:
     """Read the examples of one file in order. Errors name the row if possible; the first is row 1."""
+    with open_shard(path) as file:
+        row = 1
+        for group in range(file.num_row_groups):
+            for record in read_group(file, path, group, row).to_pylist():
+                yield stored_example(record, f"{path}:row {row}")
+                row += 1
+
+
+def open_shard(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """Open a shard, whose checksums are verified while it is read. ``metadata`` is its footer, if it was read before.
+
+    Raises:
+        VicurError: if it is not a parquet file with the columns of a shard.
+    """
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(path, metadata=metadata, memory_map=True, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise VicurError(
             f"is not a readable parquet file ({_brief(error)}).", where=str(path), remedy=_REBUILD
         ) from error
-    with file:
-        if not file.schema_arrow.equals(SCHEMA):
-            raise VicurError(
-                f"does not have the columns of a dataset's shard, but {listed(file.schema_arrow.names)}.",
-                where=str(path),
-                remedy="Name a folder written by vicur data prepare.",
-            )
-        row = 1
-        for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            # Arrow reports a failed checksum for a whole row group, so the message names its rows.
-            try:
-                records = file.read_row_group(group).to_pylist()
-            except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-                where = f"{path}:rows {row} to {row + count - 1}"
-                raise VicurError(f"cannot be decoded ({_brief(error)}).", where=where, remedy=_REBUILD) from error
-            for record in records:
-                yield _from_row(record, f"{path}:row {row}")
-                row += 1
+    if not file.schema_arrow.equals(SCHEMA):
+        file.close()
+        raise VicurError(
+            f"does not have the columns of a dataset's shard, but {listed(file.schema_arrow.names)}.",
+            where=str(path),
+            remedy="Name a folder written by vicur data prepare.",
+        )
+    return file
+
+
+def read_group(
+    file: pq.ParquetFile, path: Path, group: int, first_row: int, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Read one row group, or some of its columns. ``first_row`` is the number of its first row in the file, from 1.
+
+    Raises:
+        VicurError: if the group is damaged.
+    """
+    count = file.metadata.row_group(group).num_rows
+    # Arrow reports a failed checksum for a whole row group, so the message names its rows.
+    where = f"{path}:rows {first_row} to {first_row + count - 1}"
+    try:
+        table = file.read_row_group(group, columns=None if columns is None else list(columns))
+        # Text that is not UTF-8 would otherwise be noticed only when it is converted, without its place.
+        table.validate(full=True)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise VicurError(f"cannot be decoded ({_brief(error)}).", where=where, remedy=_REBUILD) from error
+    return table
 
 
 def _to_row(example: Example) -> dict[str, Any]:
@@ -176,7 +199,12 @@ def _to_row(example: Example) -> dict[str, Any]:
     return row
 
 
-def _from_row(row: dict[str, Any], where: str) -> Example:
+def stored_example(row: dict[str, Any], where: str) -> Example:
+    """Return the example of one row of a shard.
+
+    Raises:
+        VicurError: if it is not a valid example. The message begins with ``where``.
+    """
     try:
         images = tuple(image["bytes"] for image in row["images"])
         metadata = json.loads(row["metadata"])

@@ -7,6 +7,7 @@ and therefore attends to none of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,15 @@ class SinkAttentionRecord(BaseModel):
     samples: list[AttentionSample]
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """What decides whether a question is sampled: the examples themselves may not fit into memory."""
+
+    number: int
+    kind: str
+    group: str
+
+
 def attention_record(
     model: Qwen3VLForConditionalGeneration, chat: Chat, examples: Sequence[Example], count: int, seed: int
 ) -> SinkAttentionRecord | None:
@@ -58,11 +68,12 @@ def attention_record(
     if not isinstance(model, Qwen3VLStudentForConditionalGeneration):
         return None
     # Sampled evenly over kinds and groups. The seed alone decides, so every student of a run shows the same examples.
-    with_images = [e for e in examples if e.images]
+    asked = examples if count else ()
+    with_images = [_Candidate(n, e.kind, e.group) for n, e in enumerate(asked) if e.images]
     chosen = sample_evenly(
         with_images, count, by=lambda e: e.kind, apart=lambda e: e.group, seed=seed, name="attention"
     )
-    samples = [_sample(model, chat, example) for example in chosen]
+    samples = [_sample(model, chat, examples[each.number]) for each in chosen]
     return SinkAttentionRecord(sink=model.config.recovery_settings.sink, samples=samples)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig
-from vicur.data import read_examples, read_manifest
+from vicur.data import read_manifest
 from vicur.data.schema import Example
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.evaluation.attention import attention_record, write_attention
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, SplitMetrics, measure, write_metrics
@@ -23,9 +25,10 @@ from vicur.evaluation.prompts import prompts_for
 from vicur.evaluation.sets import read_set
 from vicur.evaluation.training_record import copy_training_record
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, parameter_count
+from vicur.modeling.ahead import DecodeAhead
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
-from vicur.modeling.generation import generate
+from vicur.modeling.generation import generate, generation_order
 from vicur.modeling.readability import check_readable, context_length
 from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
@@ -36,6 +39,8 @@ log = logging.getLogger(__name__)
 
 # Batches whose prompts are prepared together: enough for prompts of similar length to share a batch, yet little memory.
 _BATCHES_PER_PART = 16
+# Questions are read in their order, so the cache need not hold more than the groups of two parts, or a single larger group.
+_CACHE_BYTES = 64 << 20
 
 
 class EvaluateSummary(Summary):
@@ -108,7 +113,7 @@ def _warn_of_cut_off_responses(metrics: EvaluationMetrics, context: Context) -> 
     context.tracker.tags({"vicur.warning.cut_off": warning})
 
 
-def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str, list[Example]]:
+def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str, Sequence[Example]]:
     dataset = inputs["dataset"]
     available = read_manifest(dataset).examples
     if not available.get(REPORT_SPLIT):
@@ -119,8 +124,8 @@ def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str
         )
     # Splits that the dataset lacks are skipped: the default configuration names all of them, and a user's own dataset
     # often has no out-of-domain split.
-    questions: dict[str, list[Example]] = {
-        split: read_examples(dataset, split) for split in config.splits if available.get(split)
+    questions: dict[str, Sequence[Example]] = {
+        split: StoredSplit(dataset, split, cache_bytes=_CACHE_BYTES) for split in config.splits if available.get(split)
     }
     questions |= {each.label: read_set(each, inputs) for each in config.sets}
     return {name: examples[: config.max_examples] for name, examples in questions.items()}
@@ -135,16 +140,17 @@ def _predict(
 ) -> list[Prediction]:
     total = sum(map(len, questions.values()))
     predictions: list[Prediction] = []
-    part_size = config.batch_size * _BATCHES_PER_PART
-    for split, examples in questions.items():
-        for start in range(0, len(examples), part_size):
-            part = examples[start : start + part_size]
+    with DecodeAhead(chat, config.image_threads) as ahead:
+        for split, start, part in _parts(questions, config.batch_size * _BATCHES_PER_PART):
+            prompts = prompts_for(chat, part, ahead)
+            ahead.drop_before(len(predictions))
+            ahead.expect(len(predictions), [image for n in generation_order(prompts) for image in prompts[n].pixels])
             # The lambda binds both as defaults: it is called later, when the loop variables may have changed.
             before, label = len(predictions), split
             responses = generate(
                 model,
                 chat,
-                prompts_for(chat, part),
+                prompts,
                 config.sampling,
                 # One substream per part: the samples of a split do not depend on which other splits are evaluated.
                 seed=substream(context.seed, "evaluation", split, start),
@@ -158,6 +164,18 @@ def _predict(
                 for example, r in zip(part, responses, strict=True)
             ]
     return predictions
+
+
+def _parts(questions: Mapping[str, Sequence[Example]], size: int) -> Iterator[tuple[str, int, list[Example]]]:
+    """Yield the questions of each split in parts, with the split and the place of the first one. The next part is read ahead."""
+    places = [(split, start) for split, examples in questions.items() for start in range(0, len(examples), size)]
+    with ThreadPoolExecutor(1, thread_name_prefix="reading") as pool:
+        parts = [pool.submit(list, questions[split][start : start + size]) for split, start in places[:1]]
+        for number, (split, start) in enumerate(places):
+            part = parts.pop(0).result()
+            for following, begin in places[number + 1 : number + 2]:
+                parts.append(pool.submit(list, questions[following][begin : begin + size]))
+            yield split, start, part
 
 
 def _facts(folder: Path, model: Qwen3VLForConditionalGeneration, *, cue_recovery: bool) -> ModelFacts:

@@ -41,6 +41,10 @@ class FeatureFiles:
         self._folder = folder / tower
         self._left = max_bytes - sum(file.stat().st_size for file in files_below(self._folder))
 
+    def has(self, key: str) -> bool:
+        """Return whether there is a file for an image. It may be damaged."""
+        return self._path(key).exists()
+
     def read(self, key: str, device: str) -> ImageFeatures | None:
         """Return the features of an image on ``device``, or ``None`` if its file is missing or damaged."""
         path = self._path(key)

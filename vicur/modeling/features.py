@@ -42,6 +42,10 @@ class FrozenFeatures:
         files = FeatureFiles(folder, tower_sha256(model), disk) if disk else None
         return cls(model, round(settings.memory_gb * _GB), files)
 
+    def has(self, image: Pixels) -> bool:
+        """Return whether the features of an image are cached, so that its patches are not needed."""
+        return image.key in self._cache or (self._files is not None and self._files.has(image.key))
+
     @torch.no_grad()
     def of(self, images: Sequence[Pixels]) -> dict[str, ImageFeatures]:
         """Return features by image key, without gradient. Encodes only images that are not cached."""

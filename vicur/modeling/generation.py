@@ -58,8 +58,7 @@ def generate(
     forbidden = chat.forbidden_ids(text_config(model).vocab_size).to(model.device)
     encode = partial(encode_images, model) if encode is None else encode
     numbers = range(len(prompts)) if streams is None else streams
-    # Batch prompts of similar length, to reduce padding.
-    order = sorted(range(len(prompts)), key=lambda n: len(prompts[n].ids))
+    order = generation_order(prompts)
     responses: dict[int, Response] = {}
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
@@ -69,6 +68,12 @@ def generate(
         if on_progress is not None:
             on_progress(len(responses), len(prompts))
     return [responses[n] for n in range(len(prompts))]
+
+
+def generation_order(prompts: Sequence[Prompt]) -> list[int]:
+    """Return the numbers of the prompts in the order in which :func:`generate` answers them."""
+    # Prompts of similar length share a batch, which reduces padding.
+    return sorted(range(len(prompts)), key=lambda n: len(prompts[n].ids))
 
 
 def _uniforms(seed: int, streams: Sequence[int], sampling: Sampling) -> Tensor:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig, EvaluationSampling, SampledDecoding
 from vicur.config.registry import RegistryConfig
-from vicur.data import read_examples
+from vicur.data.stored import ExamplesById
 from vicur.errors import VicurError
 from vicur.evaluation.comparison import Evaluation
 from vicur.evaluation.predictions import Prediction, check_response
@@ -94,7 +94,7 @@ def _stored_predictions(
         return None
     if stored.metrics.prompts.pixels != candidate.evaluation.metrics.prompts.pixels:
         return None
-    examples = {example.id: example for example in read_examples(candidate.dataset, REPORT_SPLIT)}
+    examples = ExamplesById(candidate.dataset, REPORT_SPLIT)
     wanted = {question.example_id for question in candidate.evaluation.predictions[REPORT_SPLIT]}
     rows = [p for p in stored.predictions.get(REPORT_SPLIT, []) if p.example_id in wanted]
     if {row.example_id for row in rows} != wanted:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.config.registry import RegistryConfig
-from vicur.data import read_examples
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.redaction import redacted_value
 from vicur.registry.candidate import Candidate, read_candidate
@@ -104,7 +104,7 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
     # The version belongs to the run that trained the student if this server has it, else to that of the registration.
     trained = training_run(client, candidate.lineage)
     source = run_id if trained is None else str(trained.info.run_id)
-    example = read_examples(candidate.dataset, REPORT_SPLIT)[0]
+    example = StoredSplit(candidate.dataset, REPORT_SPLIT)[0]
     facts = candidate.lineage.tags()
     return create_version(
         client,

@@ -1,23 +1,31 @@
-"""The examples of a training with their prompts, and the order of its batches."""
+"""The examples of a training with their prompts, which are built when a batch needs them.
+
+The usable examples are selected once, in a pass over the dataset (:mod:`vicur.training.selection`). Prompts of all examples would not fit
+into memory, so that they are built again for each batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vicur.config.prompts import PromptUse
 from vicur.config.training import TrainConfig
 from vicur.cues.hints import hint_for, with_hint
 from vicur.data.schema import Example
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
+from vicur.modeling.ahead import DecodeAhead, example_pixels
 from vicur.modeling.chat import Chat, Pixels, Prompt
 from vicur.prompts import answer_text
-from vicur.seeds import numpy_generator
-from vicur.wording import listed
+from vicur.training.order import RowGroups
 
 _ROUNDED = 16  # visual tokens
+_USES: tuple[PromptUse, ...] = ("student", "teacher")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,41 +38,70 @@ class TrainingExample:
     reference: tuple[int, ...] = ()  # token ids of the reference response, if the objective learns from it
 
 
-def training_examples(
-    examples: Sequence[Example], cues: dict[str, str], chat: Chat, config: TrainConfig
-) -> tuple[list[TrainingExample], dict[str, str]]:
-    """Build the prompts of all examples, given their cues by example id.
+class TrainingExamples(Sequence[TrainingExample]):
+    """The usable examples of a dataset, in its order. Each is read, and its prompts are built, when it is asked for.
 
-    Returns:
-        The usable examples, and the reason why each of the others was skipped, by example id.
+    Args:
+        pool: all examples.
+        usable: numbers of the usable ones in ``pool``, ascending.
+        cues: the cues by example id.
+        ahead: decodes images ahead; by default, they are decoded when their patches are needed.
+    """
+
+    def __init__(
+        self,
+        pool: Sequence[Example],
+        usable: NDArray[np.int64],
+        cues: Mapping[str, str],
+        chat: Chat,
+        config: TrainConfig,
+        ahead: DecodeAhead | None = None,
+    ) -> None:
+        self._pool = pool
+        self._usable = usable
+        self._cues = cues
+        self._chat = chat
+        self._config = config
+        self.ahead = ahead
+
+    def __len__(self) -> int:
+        return len(self._usable)
+
+    @overload
+    def __getitem__(self, number: int) -> TrainingExample: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[TrainingExample]: ...
+    def __getitem__(self, number: int | slice) -> TrainingExample | list[TrainingExample]:
+        if isinstance(number, slice):
+            return [self[n] for n in range(len(self))[number]]
+        example = self._pool[int(self._usable[number])]
+        built = training_example(example, self._cues.get(example.id), self._chat, self._config, self.ahead)
+        assert isinstance(built, TrainingExample), f"{example.id} was selected, but {built}"
+        return built
+
+    @property
+    def groups(self) -> RowGroups:
+        """The row groups of the dataset, with the number of usable rows in each."""
+        if not isinstance(self._pool, StoredSplit):
+            return RowGroups.single(len(self))
+        ends = np.searchsorted(self._usable, [group.start + group.rows for group in self._pool.groups])
+        rows = np.diff(ends, prepend=0)
+        return RowGroups(tuple(map(int, rows)), tuple(group.size for group in self._pool.groups))
+
+    def load(self, numbers: Sequence[int]) -> None:
+        """Read these examples from the disk, so that they are in memory once they are asked for."""
+        if isinstance(self._pool, StoredSplit):
+            self._pool.load(self._usable[number] for number in numbers)
+
+
+def training_example(
+    example: Example, cue: str | None, chat: Chat, config: TrainConfig, ahead: DecodeAhead | None = None
+) -> TrainingExample | str:
+    """Return the example with its prompts, or the reason why it cannot be used.
 
     Raises:
-        VicurError: if more than ``max_unhinted_share`` are skipped, or all of them.
+        VicurError: if the header of an image cannot be read.
     """
-    usable: list[TrainingExample] = []
-    skipped: dict[str, str] = {}
-    images = PixelStore(chat)
-    for example in examples:
-        result = _training_example(example, cues.get(example.id), images, chat, config)
-        if isinstance(result, TrainingExample):
-            usable.append(result)
-        else:
-            skipped[example.id] = result
-    if not usable or len(skipped) > config.max_unhinted_share * len(examples):
-        reasons = listed((f"{key} {reason}" for key, reason in skipped.items()), shown=3, separator="; ")
-        raise VicurError(
-            f"{len(skipped)} of {len(examples)} distillation examples cannot be used ({reasons or 'the split distill is empty'}).",
-            where=f"training, method {config.method}",
-            remedy="Add the missing data, choose another method, privilege or cue provider, or raise training.max_unhinted_share, "
-            "training.max_prompt_tokens or training.rollout.max_new_tokens. Images are scaled down by data.pixels.max.",
-        )
-    return usable, skipped
-
-
-def _training_example(
-    example: Example, cue: str | None, images: PixelStore, chat: Chat, config: TrainConfig
-) -> TrainingExample | str:
-    """Return the example with its prompts, or the reason why it cannot be used."""
     method = config.effective
     hint = hint_for(method.privilege, example, cue)
     if hint is None and method.privilege != "none":
@@ -83,7 +120,7 @@ def _training_example(
         content = chat.content(example)
     except VicurError as error:
         return f"has a question that cannot be shown: {error.problem.rstrip('.')}"
-    pixels, teacher_pixels = images.of(example), images.of(example, "teacher")
+    pixels, teacher_pixels = (example_pixels(chat, example, use, ahead) for use in _USES)
     student = chat.prompt(content, pixels)
     is_same = hint is None and [image.key for image in pixels] == [image.key for image in teacher_pixels]
     teacher = student if is_same else chat.prompt(with_hint(content, hint), teacher_pixels)
@@ -112,38 +149,19 @@ def reference_response(example: Example) -> str | None:
 
 
 class PixelStore:
-    """Prepared images, each distinct image once. It stores sizes only; patches are computed when they are needed."""
+    """Prepared images of examples that are asked for again and again. It stores sizes only; patches are computed when they are needed."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._pixels: dict[tuple[PromptUse, bytes], Pixels] = {}
+        self._pixels: dict[tuple[PromptUse, tuple[bytes, ...]], tuple[Pixels, ...]] = {}
 
     def of(self, example: Example, use: PromptUse = "student") -> tuple[Pixels, ...]:
         """Return the prepared images of an example, in the pixel budget of a use.
 
         Raises:
-            VicurError: if an image cannot be decoded.
+            VicurError: if an image cannot be read.
         """
-        for image in example.images:
-            if (use, image) not in self._pixels:
-                try:
-                    self._pixels[use, image] = self._chat.pixels(image, use)
-                except VicurError as error:
-                    raise VicurError(
-                        error.problem, where=f"example {example.id}, images", remedy=error.remedy
-                    ) from error
-        return tuple(self._pixels[use, image] for image in example.images)
-
-
-def batch_rows(count: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """Return the row numbers of batch ``step`` (from 0). Each epoch is a new permutation of ``count`` rows; batches may span epochs.
-
-    A function of the step alone, so that a resumed training continues with the batches of an uninterrupted one.
-    """
-    places = range(step * batch_size, (step + 1) * batch_size)
-    orders = {epoch: _epoch_order(count, seed, epoch) for epoch in {place // count for place in places}}
-    return [int(orders[place // count][place % count]) for place in places]
-
-
-def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    return numpy_generator(seed, "data", "epoch", epoch).permutation(count)
+        key = (use, example.images)
+        if key not in self._pixels:
+            self._pixels[key] = example_pixels(self._chat, example, use)
+        return self._pixels[key]

@@ -23,7 +23,10 @@ from vicur.training.vision import SharedFeatures
 
 
 def training_step(state: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
-    """Make step ``step`` (from 0) on ``rows``, the batch of all ranks: one set of responses and ``updates_per_batch`` updates.
+    """Make step ``step`` (from 0): one set of responses and ``updates_per_batch`` updates.
+
+    Args:
+        rows: this rank's rows of the batch.
 
     Returns:
         The metrics of all ranks. Times are of this rank. Gaps and entropy are those of the first update, in which the student is on
@@ -34,7 +37,6 @@ def training_step(state: TrainState, rows: Sequence[TrainingExample], step: int)
         VicurError: if an external rollout engine has other weights than the student, or differs too much from it. The same holds.
     """
     timer, config = PhaseTimer(), state.config
-    rows = state.world.shard(rows)
     images = [pixels for row in rows for pixels in row.student.pixels]
     # One pass of the tower serves rollout and training forward, and the teacher while both towers are equal.
     features = state.vision.encode(images)

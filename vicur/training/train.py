@@ -10,7 +10,7 @@ To read the algorithm from here: ``trainer.py`` (the loop), ``step.py``, ``batch
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from vicur.config.evaluation import MAX_PROMPT_TOKENS
 from vicur.config.training import TrainConfig
 from vicur.cues import read_cues
 from vicur.cues.swap import swapped_cues
-from vicur.data import read_examples, read_manifest
+from vicur.data import read_manifest
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.modeling import parameter_count, save_model
+from vicur.modeling.ahead import AHEAD_BYTES, DecodeAhead
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
 from vicur.modeling.readability import check_readable, context_length
@@ -31,9 +33,11 @@ from vicur.stage.runner import Context, Stage, Summary
 from vicur.storage.folders import tree_sha256
 from vicur.training.checkpoint import Progress
 from vicur.training.checkpoint_store import CheckpointStore
-from vicur.training.examples import TrainingExample, training_examples
+from vicur.training.examples import TrainingExamples
 from vicur.training.preflight import require_fit
 from vicur.training.rollout.build import require_engine
+from vicur.training.selection import FILE as SELECTION
+from vicur.training.selection import Selection, select
 from vicur.training.state import build_state, final_student
 from vicur.training.trainer import Validation, fit, write_metrics
 from vicur.training.workers.launch import assist, launch, require_same_work
@@ -164,19 +168,18 @@ def _train_rank(
         torch.set_num_threads(config.threads)
     require_same_work(config, inputs, context.seed, world)
     chat = Chat.load(inputs["base"], config.prompts)
-    pool, cues = read_examples(inputs["dataset"], "distill"), read_cues(inputs["cues"])
-    if config.cue_of == "another":
-        cues = swapped_cues(pool, cues, context.seed)
-    examples, skipped = training_examples(pool, cues, chat, config)
-    if world.size > 1:
-        _require_images(examples)
-    validation = Validation.load(inputs["dataset"], chat, config, context.seed)
-    store = CheckpointStore.from_context(context, config.keep_checkpoints)
-    state = build_state(config, inputs, chat, context.seed, world, context.work)
-    try:
-        progress, weights = fit(state, examples, validation, store, context, stop)
-    finally:
-        state.close()
+    with (
+        DecodeAhead(chat, config.image_threads) as images,
+        DecodeAhead(chat, config.image_threads, AHEAD_BYTES // 2) as validation_images,
+    ):
+        examples, skipped = _examples(config, inputs, chat, context, world, images)
+        validation = Validation.load(inputs["dataset"], chat, config, context.seed, validation_images)
+        store = CheckpointStore.from_context(context, config.keep_checkpoints)
+        state = build_state(config, inputs, chat, context.seed, world, context.work)
+        try:
+            progress, weights = fit(state, examples, validation, store, context, stop)
+        finally:
+            state.close()
     if not world.is_main:
         return None
     student = final_student(state, weights, inputs["base"])
@@ -202,6 +205,31 @@ def _train_rank(
     )
 
 
+def _examples(
+    config: TrainConfig, inputs: Mapping[str, Path], chat: Chat, context: Context, world: World, ahead: DecodeAhead
+) -> tuple[TrainingExamples, dict[str, str]]:
+    """Return the usable distillation examples, and the reason why each of the others is skipped, by id."""
+    pool = StoredSplit(inputs["dataset"], "distill")
+    cues = read_cues(inputs["cues"])
+    if config.cue_of == "another":
+        columns = pool.columns("id", "question")
+        questions = zip(columns["id"].to_pylist(), columns["question"].to_pylist(), strict=True)
+        cues = swapped_cues(questions, cues, context.seed)
+    selection = select(
+        pool,
+        cues,
+        chat,
+        config,
+        world=world,
+        file=context.work / SELECTION,
+        identity={"stage": context.identity, "config": config.identity()},
+        on_progress=lambda done, total: context.events.progress(done, total, "distillation examples read"),
+    )
+    if world.size > 1:
+        _require_images(selection)
+    return TrainingExamples(pool, selection.usable, cues, chat, config, ahead), selection.skipped
+
+
 def _record(
     config: TrainConfig, inputs: Mapping[str, Path], context: Context, world: World, progress: Progress
 ) -> dict[str, Any]:
@@ -223,10 +251,9 @@ def _record(
     }
 
 
-def _require_images(examples: Sequence[TrainingExample]) -> None:
+def _require_images(selection: Selection) -> None:
     # DDP waits for gradients of all trained weights in every process. A share without images has none for the tower.
-    without = [row.example.id for row in examples if not row.student.pixels]
-    if without:
+    if without := selection.without_images:
         raise VicurError(
             f"{len(without)} distillation examples have no image ({listed(without, shown=3)}), but with several processes each needs "
             "one in every batch.",

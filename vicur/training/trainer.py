@@ -18,13 +18,16 @@ from torch import Tensor
 from vicur.answers import is_correct
 from vicur.config.sampling import Sampling
 from vicur.config.training import TrainConfig
-from vicur.data import read_examples
 from vicur.data.schema import Example
+from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
+from vicur.modeling.ahead import DecodeAhead, example_pixels
 from vicur.modeling.chat import Chat, Prompt
+from vicur.modeling.generation import generation_order
 from vicur.processes.signals import StopFlag, stop_error
 from vicur.seeds import numpy_generator
 from vicur.stage.runner import Context
+from vicur.training.batches import Batches
 from vicur.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -36,8 +39,9 @@ from vicur.training.checkpoint import (
 from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.checkpoint_writer import CheckpointWriter
 from vicur.training.diagnostics import epoch_leakage
-from vicur.training.examples import PixelStore, TrainingExample, batch_rows
+from vicur.training.examples import TrainingExample, TrainingExamples
 from vicur.training.metrics import IN_EVERY_RECORD
+from vicur.training.order import BatchOrder
 from vicur.training.state import TrainState
 from vicur.training.step import training_step
 from vicur.training.world import World
@@ -53,15 +57,18 @@ class Validation:
 
     examples: Sequence[Example]
     prompts: Sequence[Prompt]
+    ahead: DecodeAhead | None = None  # decodes the images of the next questions
 
     @classmethod
-    def load(cls, dataset: Path, chat: Chat, config: TrainConfig, seed: int) -> Validation:
+    def load(
+        cls, dataset: Path, chat: Chat, config: TrainConfig, seed: int, ahead: DecodeAhead | None = None
+    ) -> Validation:
         """Read the validation questions: a random sample if there are more than ``validation_examples``.
 
         Raises:
             VicurError: if there are none, or an external rollout engine has no room for their prompts.
         """
-        examples = read_examples(dataset, "validation")
+        examples: Sequence[Example] = StoredSplit(dataset, "validation")
         if not examples:
             raise VicurError(
                 "the dataset has no validation examples.",
@@ -71,8 +78,8 @@ class Validation:
         if len(examples) > config.validation_examples:
             picks = numpy_generator(seed, "data", "validation").permutation(len(examples))[: config.validation_examples]
             examples = [examples[n] for n in sorted(picks)]
-        images = PixelStore(chat)
-        prompts = [chat.prompt(chat.content(e), images.of(e)) for e in examples]
+        examples = list(examples)
+        prompts = [chat.prompt(chat.content(e), example_pixels(chat, e, "student", ahead)) for e in examples]
         # Longer training prompts are skipped, but validation must answer every question, and vLLM has a fixed context length.
         longest = max(len(prompt.ids) for prompt in prompts)
         if config.rollout.is_external and longest > config.max_prompt_tokens:
@@ -81,14 +88,19 @@ class Validation:
                 where="training.max_prompt_tokens",
                 remedy=f"Set it to at least {longest}.",
             )
-        return cls(examples, prompts)
+        return cls(examples, prompts, ahead)
 
     def accuracy(self, state: TrainState, step: int = 0) -> float:
         """Return the greedy accuracy of the student after ``step`` updates. Each rank answers its share of the questions."""
         config, world = state.config, state.world
         state.engine.update(step)
+        prompts = world.shard(self.prompts)
+        if self.ahead is not None:
+            images = [image for n in generation_order(prompts) for image in prompts[n].pixels]
+            self.ahead.drop_before(step)
+            self.ahead.expect(step, [image for image in images if not state.vision.has(image)])
         responses = state.engine.generate(
-            world.shard(self.prompts),
+            prompts,
             Sampling(temperature=0, max_new_tokens=config.rollout.max_new_tokens),
             seed=state.seed,
             batch_size=config.rollout_batch_size or _VALIDATION_BATCH,
@@ -101,7 +113,7 @@ class Validation:
 
 def fit(
     state: TrainState,
-    examples: Sequence[TrainingExample],
+    examples: TrainingExamples,
     validation: Validation,
     store: CheckpointStore,
     context: Context,
@@ -118,10 +130,15 @@ def fit(
         VicurError: if the loss is not finite, the checkpoints belong to another training, or the training was stopped.
     """
     config, world = state.config, state.world
-    with StopFlag(stop) as stop_flag, CheckpointWriter(store.save, config.checkpoint_minutes) as writer:
+    order = BatchOrder(examples.groups, config.batch_size, state.seed)
+    with (
+        StopFlag(stop) as stop_flag,
+        CheckpointWriter(store.save, config.checkpoint_minutes) as writer,
+        Batches(examples, order, world, config.steps, state.vision.has) as batches,
+    ):
         progress, best = _resume_or_start(state, validation, store, context)
         while progress.step < config.steps and progress.stale < config.patience:
-            rows = [examples[n] for n in batch_rows(len(examples), config.batch_size, state.seed, progress.step)]
+            rows = batches.of(progress.step)
             progress.records.append({"step": progress.step + 1, **_step(state, rows, progress.step)})
             progress.step += 1
             progress.records[-1] |= epoch_leakage(progress.records, progress.step, config.batch_size, len(examples))

@@ -56,6 +56,10 @@ class StudentVision:
         """The cached encoder of a frozen tower; ``None`` if the tower is trained."""
         return None if self._frozen is None else self._frozen.of
 
+    def has(self, image: Pixels) -> bool:
+        """Return whether the features of an image are cached, which they can be if the tower is frozen."""
+        return self._frozen is not None and self._frozen.has(image)
+
     def encode(self, images: Sequence[Pixels]) -> SharedFeatures:
         """Return the features of ``images`` with the tower's current weights."""
         if self._frozen is not None:

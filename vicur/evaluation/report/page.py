@@ -18,7 +18,7 @@ from typing import Any
 from vicur.config.comparison import ComparisonConfig
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.cues import read_cues
-from vicur.data import read_examples
+from vicur.data.stored import ExamplesById
 from vicur.evaluation.attention import read_attention
 from vicur.evaluation.comparison import Comparison, Evaluation
 from vicur.evaluation.report.cards import OUTCOMES, cards, outcome_counts
@@ -75,7 +75,7 @@ def page_context(inputs: ReportInputs, config: ComparisonConfig) -> dict[str, An
     comparison = inputs.comparison
     models = report_models(comparison)
     evaluations = {"base": inputs.base, **inputs.students}
-    examples = {e.id: e for e in read_examples(inputs.dataset, REPORT_SPLIT)}
+    examples = ExamplesById(inputs.dataset, REPORT_SPLIT)
     test = {name: evaluation.predictions[REPORT_SPLIT] for name, evaluation in evaluations.items()}
     tables = result_tables(comparison, models)
     kinds = kind_tables(comparison, models)
