@@ -46,6 +46,25 @@ def test_public_names_of_columns_are_recognised(tmp_path: Path, name: str, answe
     assert (example.id, example.question, example.answer) == ("7", "What?", "12")
 
 
+@pytest.mark.parametrize("name", ["file", "Foto", "where the picture is"])
+def test_the_only_column_with_an_image_file_is_the_image(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {"a.png": RED, "b.png": BLUE})
+    example = read(tmp_path, row(**{name: "a.png"}))
+    assert isinstance(example, Example)
+    assert example.images == (RED,)
+    missing = read(tmp_path, row(**{name: "c.PNG"}))
+    assert isinstance(missing, SkippedRow)
+    assert missing.field == "images"
+    # Which of two is meant, only the user knows.
+    for columns in (row(**{name: "a.png", "mask": "b.png"}), row(**{name: "see a.png below"})):
+        example = read(tmp_path, columns)
+        assert isinstance(example, Example)
+        assert not example.images
+    example = read(tmp_path, row(**{name: "a.png"}), fields={"images": []})
+    assert isinstance(example, Example)
+    assert not example.images
+
+
 @pytest.mark.parametrize("name", ["images", "image", "decoded_image", "img", "image_path", "file_name", "image_1"])
 @pytest.mark.parametrize(
     "value", ["a.png", RED, {"bytes": RED, "path": "x"}, {"bytes": None, "path": "a.png"}, ["a.png"]], ids=repr

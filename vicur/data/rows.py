@@ -7,6 +7,7 @@ splits that are shared out) is decided later.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ _KEPT = 500  # characters of a column that becomes metadata
 _COLUMNS = "columns"
 _PROVISIONAL = "distill"
 _NO_VALUE = (None, "")
+_IMAGE_FILE = re.compile(r"[^\n]{1,1000}\.(avif|bmp|gif|jpe?g|png|tiff?|webp)", re.IGNORECASE)
 
 
 class Row(NamedTuple):
@@ -165,7 +167,16 @@ def matched(columns: Mapping[str, Any], layout: Layout) -> dict[FieldName, Match
             found[field] = Match(value, name if len(names) != 1 or "." in name else names[0], names)
             used.update(names)
             break
+    if not layout.is_strict and layout.columns.get("images") and not {"images"} & (found.keys() | layout.explicit):
+        # Decided by the form of the value alone, so that a missing file makes the row unusable, not blind.
+        files = [name for name in columns if name not in used and _is_image_file(columns[name])]
+        if len(files) == 1:
+            found["images"] = Match(columns[files[0]], files[0], (files[0],))
     return found
+
+
+def _is_image_file(value: Any) -> bool:
+    return isinstance(value, str) and _IMAGE_FILE.fullmatch(value.strip()) is not None
 
 
 def _fits(pattern: str, names: tuple[str, ...]) -> bool:
