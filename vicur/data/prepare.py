@@ -100,7 +100,7 @@ def _rejections(profile: Profile) -> dict[str, Rejection]:
 
 def _report(rejections: Mapping[str, Rejection], findings: Findings | None) -> None:
     for reason, rejection in rejections.items():
-        log.warning("%d rows skipped, %s. For example %s", rejection.count, reason, rejection.example)
+        log.warning("Skipped rows: %d, %s. For example %s", rejection.count, reason, rejection.example)
     for finding in findings.findings if findings else ():
         ids = f", for example {' and '.join(finding.instances[0].ids)}" if finding.instances else ""
         log.warning("%s: %d%s%s", finding.title, finding.count, " (dropped)" if finding.dropped else "", ids)
