@@ -48,7 +48,7 @@ class SourceConfig(Section):
     """A source of the dataset. Each has a class in :mod:`vicur.data.sources` that reads it."""
 
     type: str
-    # These three do not change the prepared dataset, so they are no part of its identity and are left out of its manifest.
+    # These three do not change the prepared dataset, so its identity and its manifest leave them out.
     pixels: PixelBudgets = Field(default=PixelBudgets(), exclude_if=lambda pixels: bool(pixels == PixelBudgets()))
     """Size of images in prompts, in pixels: ``{min: 3584, max: 401408}`` for all prompts, or ``{evaluation: {max: 401408}}`` for those of
     one use (``student``, ``teacher``, ``evaluation``). Default: that of the checkpoint."""

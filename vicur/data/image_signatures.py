@@ -5,7 +5,7 @@ from __future__ import annotations
 REPLACE = "Replace the file by an intact PNG or JPEG."
 _CONVERT = "Convert it to PNG or JPEG."
 
-# What a file is that no decoder takes: where its signature stands, the signature, its description and a remedy.
+# What a file is that no decoder takes: the place of its signature, the signature, its description and a remedy.
 _OTHERS: tuple[tuple[int, tuple[bytes, ...], str, str], ...] = (
     (
         4,

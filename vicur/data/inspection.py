@@ -51,7 +51,7 @@ class Inspection(BaseModel):
     columns: dict[str, str]
     """The source's column of each field."""
     unused: list[str]
-    """Columns that are no field."""
+    """Columns without a field."""
     splits: dict[str, str]
     """Our split for each of the source's names."""
     read: int

@@ -19,7 +19,7 @@ from vicur.seeds import substream
 from vicur.wording import listed
 
 LEFT_OUT = "left out"
-"""Stands for a split that ``data.splits`` maps to null."""
+"""The result for a split that ``data.splits`` maps to null."""
 
 DEFAULT_SHARES: Mapping[Split, float] = {"distill": 0.8, "validation": 0.1, "test": 0.1}
 """Shares of a source that names no splits."""

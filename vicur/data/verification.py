@@ -21,7 +21,7 @@ from vicur.storage.folders import file_sha256
 
 # Only bounds the memory: data.max_pixels was checked when the image was imported, possibly with another value.
 _MAX_PIXELS = 1 << 28
-# Bytes of the hash that stands for an id: a million ids take 16 MB, however long they are.
+# Bytes of the hash of an id: a million ids take 16 MB, however long they are.
 _DIGEST = 16
 # Fewer rows are verified sooner by one process than others take to start.
 _ROWS_PER_PROCESS = 10_000

@@ -50,7 +50,7 @@ def answer_text(answer: str, choices: Sequence[str]) -> str:
 def lists_choices(question: str, choices: Sequence[str]) -> bool:
     """Return whether the question lists the choices itself: all of them, in their order, each with its letter and text.
 
-    Letters may stand as in ``A. 7``, ``(A) 7``, ``A) 7``, ``A: 7``, ``[A] 7`` or ``A - 7``, also in lower case, in LaTeX or in
+    Letters may be written as in ``A. 7``, ``(A) 7``, ``A) 7``, ``A: 7``, ``[A] 7`` or ``A - 7``, also in lower case, in LaTeX or in
     bold; without a sign behind them only at the start of a line. Choices may share a line.
     """
     if len(choices) < 2:

@@ -43,7 +43,7 @@ def check_content(question: str, choices: Sequence[str], images: int) -> None:
 
 
 def shown_text(question: str, choices: Sequence[str] = (), template: str = CHOICES_TEMPLATE) -> str:
-    """Return the text of the content for a reader, with the markers as they stand in the dataset."""
+    """Return the text of the content for a reader, with the markers as in the dataset."""
     if not choices or len(choices) > MOST_CHOICES:
         return question
     pieces, _ = _pieces_of(question, choices, template)

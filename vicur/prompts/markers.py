@@ -1,6 +1,6 @@
-r"""Markers in a text that stand for an image: ``<image>``, or with its number ``<image 1>``, ``<image1>``, ``<image_1>``, ``<|image_1|>``.
+r"""Markers of images in a text: ``<image>``, or with its number ``<image 1>``, ``<image1>``, ``<image_1>``, ``<|image_1|>``.
 
-Unnumbered markers stand for the images in their order. Numbered ones count from 1, or from 0 if a marker has the number 0; they may come in
+Unnumbered markers mean the images in their order. Numbered ones count from 1, or from 0 if a marker has the number 0; they may come in
 any order, and a repeated number shows its image again. Every image needs a place.
 
 A marker in backticks (code) and one after a backslash (``\<image>``) are text. The backslash is removed.
@@ -36,7 +36,7 @@ class ContentError(ValueError):
 
 @dataclass(frozen=True)
 class Marker:
-    """A marker as it stands in a text."""
+    """A marker in a text."""
 
     text: str
     number: int | None  # None if it has none

@@ -76,7 +76,7 @@ def train_vision(
 def _contents(pixels: Pixels) -> Tensor:
     """Return the colours of each visual token, from -1 to 1, and its row and column, likewise [N, 50]."""
     _frames, rows, columns = pixels.token_grid
-    # Patches stand in the order of their tokens, four by four.
+    # Patches have the order of their tokens, four by four.
     patches = pixels.patches()
     side = round((patches.shape[1] // 6) ** 0.5)
     colours = patches.reshape(-1, 3, 2, side, side)[:, :, 0]

@@ -3,7 +3,7 @@
 | column | content |
 |---|---|
 | ``data_source`` | the example's ``source``, by which verl chooses a reward function |
-| ``prompt`` | one user message, with ``<image>`` where an image stands, and the choices as this project shows them |
+| ``prompt`` | one user message, with ``<image>`` at each image, and the choices as this project shows them |
 | ``images`` | encoded images, in the order of the prompt |
 | ``ability`` | the kind of question |
 | ``reward_model`` | ``style: rule`` and the answer as ``ground_truth`` |

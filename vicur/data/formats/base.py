@@ -106,7 +106,7 @@ class Format(ABC):
     is_general: ClassVar[bool] = False
     """Whether any other format that recognises the source is preferred."""
     is_strict: ClassVar[bool] = False
-    """Whether a column that is no field makes a row unusable. Otherwise its value becomes part of ``metadata``."""
+    """Whether a column without a field makes a row unusable. Otherwise its value becomes part of ``metadata``."""
 
     @abstractmethod
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:

@@ -35,7 +35,7 @@ def first_columns(folder: SourceFolder, name: str) -> frozenset[str]:
             return _table_columns(folder.path, name, stamp.st_size, stamp.st_mtime_ns)
         except (OSError, VicurError):
             return frozenset()
-    # Not the format's own look at the file, which reads a document that is no list to its end.
+    # Not the format's own look at the file, which reads a document other than a list to its end.
     start = outline(folder, name)
     row = start[0] if isinstance(start, list) and start else start
     return frozenset(row) if isinstance(row, dict) else frozenset()

@@ -63,11 +63,11 @@ class Missing:
 
 
 MISSING = Missing()
-"""Stands for a column that a row does not have."""
+"""The value of a column that a row does not have."""
 
 
 def is_pattern(name: str) -> bool:
-    """Return whether a name stands for several columns."""
+    """Return whether a name matches several columns."""
     return any(character in name for character in "*?[")
 
 

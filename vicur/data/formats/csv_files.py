@@ -108,7 +108,7 @@ class CsvTable:
         return [name or f"column {place}" for place, name in enumerate(names, start=1)]
 
     def rows(self, line: int | None = None, offset: int | None = None) -> Iterator[_Row]:
-        """Yield the rows from a line at an offset in bytes; by default, from the first below the header. Blank lines are no rows."""
+        """Yield the rows from a line at an offset in bytes; by default, from the first below the header. Blank lines do not count."""
         with opened_text(self._folder, self._name) as stream:
             begin = self.first_offset if offset is None else offset
             stream.seek(begin)

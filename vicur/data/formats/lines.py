@@ -33,7 +33,7 @@ def line_units(folder: SourceFolder, name: str, split: str | None = None) -> lis
 
 
 def json_lines(folder: SourceFolder, unit: Unit) -> Iterator[Record]:
-    """Yield the JSON objects of a unit's lines. Blank lines are no rows."""
+    """Yield the JSON objects of a unit's lines. Blank lines do not count."""
     for number, line in _numbered(folder, unit):
         if line is None:
             fault = Fault(

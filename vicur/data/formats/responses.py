@@ -60,7 +60,7 @@ def split_response(text: str) -> Response:
 def _before(found: list[Statement], text: str) -> str:
     """Return the text before the last statement, or all of it if the statement is part of a sentence that derives it."""
     last = found[-1]
-    # In "<answer>Final Answer: B</answer>", one statement stands inside another.
+    # In "<answer>Final Answer: B</answer>", one statement is inside another.
     start = min(each.start for each in found if each.end >= last.start)
     opening = _OPENING.search(text, 0, start)
     if last.form == "box" or (last.form != "tag" and opening and len(opening[0].split()) > _OPENING_WORDS):

@@ -1,7 +1,7 @@
 """Turn a conversation into the columns of questions: one for each question that the user asks.
 
 - A question and the response that follows it are a row of their own. Its prompt does not show earlier turns.
-- Markers ``<image>`` in the user's turns stand for the images in order. A question with markers gets the images of its markers; one without
+- Markers ``<image>`` in the user's turns mean the images in order. A question with markers gets the images of its markers; one without
   gets all images shown so far, or all images if the conversation has no markers.
 - A system turn is kept in ``metadata.system``; prompts use ``data.system_prompt``.
 - A response is split by :func:`vicur.data.formats.responses.split_response`; the whole of it is kept in ``metadata.reference``.

@@ -117,7 +117,7 @@ def _samples(stream: BinaryIO, name: str, where: str, *, read: bool = True) -> I
     sample: _Sample | None = None
     try:
         begin = stream.tell()
-        # tarfile counts from where the stream stands.
+        # tarfile counts from the stream's position.
         with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
                 archive.members = []  # tarfile would keep all of them

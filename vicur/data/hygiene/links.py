@@ -26,7 +26,7 @@ class Links:
     first: NDArray[np.int64]  # [N + 1]; the images of example n are first[n] to first[n + 1]
     exact: NDArray[np.int64]  # [I]; equal for identical images
     near: NDArray[np.int64]  # [I]; equal for near-duplicates, too
-    source: NDArray[np.int64]  # [distinct images]; an image that stands for all identical ones, by the number in exact
+    source: NDArray[np.int64]  # [distinct images]; one of all identical images, by the number in exact
     fingerprints: NDArray[np.uint8] | None  # [distinct images, bytes]
 
     @property

@@ -26,7 +26,7 @@ ReadFacts = Callable[[Sequence[str]], pa.Table]
 # What the rules over all examples need besides the images.
 _COLUMNS = ("id", "split", "group", "question", "answer")
 OUT = -1
-"""Stands for the split of an example that is dropped."""
+"""The split of an example that is dropped."""
 
 
 @dataclass(frozen=True)
