@@ -37,7 +37,7 @@ def test_a_faulty_build_gives_different_answers(
     requests = make_requests(first.chat, 4, seed=3)
     results = run_engine(first, requests, tmp_path, engine=engine, mutant=mutant)
     between = gap(requests, results.answers, first.answers(requests))
-    assert between.differing
+    # Ten times the tolerance of the parity tests. Slightly other pixels need not change a greedy token.
     assert between.logprob > 1e-3
 
 
