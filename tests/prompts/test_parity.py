@@ -22,7 +22,7 @@ from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.tiny.architecture import tiny_image_processor, tiny_tokenizer
 from vicur.prompts import ImagePart
 from vicur.registry.serving import StudentModel
-from vicur.training.examples import training_examples
+from vicur.training.selection import training_examples
 
 ROWS: dict[str, dict[str, Any]] = {
     "first": {"question": "What is the sum of the left column?", "images": 2},

@@ -9,7 +9,7 @@ from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
 from vicur.modeling.vision import encode_images
-from vicur.training.examples import training_examples
+from vicur.training.selection import training_examples
 from vicur.training.step import training_step
 from vicur.training.trainer import Validation
 
