@@ -114,13 +114,17 @@ def _chained(
             (start, end)
             for start, end in labels[place + 1]
             if any(
-                previous <= start <= previous + longest[place]
-                and _normal(_SEPARATOR.sub("", text[previous:start])) == wanted[place]
+                previous <= start <= previous + longest[place] and wanted[place] in _readings(text[previous:start])
                 for previous in ends
             )
         ]
         ends = {end for _, end in following}
     return any(_starts_with(text[end : end + longest[-1]], wanted[-1]) for end in ends)
+
+
+def _readings(text: str) -> tuple[str, str]:
+    # The dots at an end may separate choices, or be a part of one ("2, 4, ...").
+    return _normal(_SEPARATOR.sub("", text)), _normal(text)
 
 
 def _starts_with(text: str, choice: str) -> bool:
