@@ -137,14 +137,6 @@ def test_verl_columns_hold_prompt_images_answer_and_cue(dataset: Path, tmp_path:
     assert [image["bytes"] for image in placed["images"]] == [picture(5), picture(4)]
 
 
-def test_export_for_hugging_face_is_read_by_datasets(dataset: Path, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
-    folder = exported(dataset, "hf", tmp_path / "export")
-    loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
-    assert {split: len(rows) for split, rows in loaded.items()} == {"distill": 3, "validation": 1, "test": 3}
-    assert loaded["test"][0]["images"][1].getpixel((0, 0)) == (3, 40, 90)
-
-
 def test_large_splits_are_divided_into_files(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, names in (
         ("hf", ["test-00000.parquet", "test-00001.parquet", "test-00002.parquet"]),

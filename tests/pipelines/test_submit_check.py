@@ -35,7 +35,7 @@ def check(package: Package, *assignments: str) -> None:
         (["training.stepz=1"], ("--param training.stepz=1", "training.steps")),
         (["student=hf://Qwen/Qwen3-VL-2B-Instruct"], ("vicur models pin hf://Qwen/Qwen3-VL-2B-Instruct",)),
         (["student=pvc://other/model", "seed=1"], ("pvc://other/model", "cluster.data_claims=[other]")),
-        (["dataset=hf://org/data"], ("is a dataset on the Hugging Face Hub, which cannot be read yet",)),
+        (["dataset=hf://org/data"], ("names no commit", "vicur data inspect hf://org/data")),
         (["cluster.namespace=x"], ("is fixed in the package",)),
         (["methods=[opd]"], ("the teacher is another checkpoint",)),
     ],
@@ -54,6 +54,7 @@ def test_a_run_that_its_first_step_would_refuse_is_not_started(
         [],
         ["training.steps=1", "seed=3"],
         [f"student=hf://Qwen/Qwen3-VL-2B-Instruct@{'a' * 40}", "teacher=s3://bucket/c"],
+        [f"dataset=hf://org/data@{'a' * 40}"],
     ],
 )
 def test_a_valid_run_is_accepted(package: Package, assignments: Sequence[str]) -> None:
