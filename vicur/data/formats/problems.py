@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,8 +27,9 @@ class _Problems(DocumentLayout):
             row = as_object(each)
             yield row if isinstance(row, Fault) else self.problem(folder, number, row)
 
+    @abstractmethod
     def problem(self, folder: SourceFolder, number: str, row: Mapping[str, Any]) -> Mapping[str, Any] | Fault:
-        raise NotImplementedError
+        """Return the columns of a problem, or the fault that makes it unusable."""
 
 
 @register
