@@ -18,6 +18,8 @@ from vicur.data.schema import Fault
 from vicur.data.splitting import file_split
 from vicur.errors import VicurError
 
+UNEXPECTED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""Errors of a layout whose row has values of other types than the layout's."""
 LARGEST = 2 << 30  # bytes; a document is held in memory
 FIELDS: Mapping[FieldName, tuple[str, ...]] = {name: (name,) for name in FIELD_NAMES}
 """Our fields by their own names: the layouts write rows with them."""
@@ -55,7 +57,7 @@ class DocumentLayout(Format):
             )
         units = []
         for name in found:
-            count = sum(1 for _ in self.rows(folder, name))
+            count = sum(1 for _ in self._checked_rows(folder, name))
             split = file_split(name, config.splits)
             units += [
                 Unit(file=name, first=first, end=min(first + UNIT_ROWS, count + 1), split=split)
@@ -64,9 +66,23 @@ class DocumentLayout(Format):
         return units
 
     def records(self, folder: SourceFolder, unit: Unit, config: ImportConfig) -> Iterator[Record]:  # noqa: ARG002
-        rows = islice(self.rows(folder, unit.file), unit.first - 1, unit.end - 1)
+        rows = islice(self._checked_rows(folder, unit.file), unit.first - 1, unit.end - 1)
         for number, columns in enumerate(rows, start=unit.first):
             yield Record(unit.file, number, columns, unit.split)
+
+    def _checked_rows(self, folder: SourceFolder, name: str) -> Iterator[Mapping[str, Any] | Fault]:
+        number = 0
+        try:
+            for row in self.rows(folder, name):
+                number += 1
+                yield row
+        except UNEXPECTED as error:
+            # A generator ends at its first error, so the rows below cannot be read.
+            raise VicurError(
+                f"does not have the layout {self.name} ({type(error).__name__}: {error}).",
+                where=f"{folder.path / name}:row {number + 1}",
+                remedy="Correct or remove the row, or set data.format to the file's layout.",
+            ) from error
 
     def _files(self, folder: SourceFolder, config: ImportConfig) -> list[str]:
         chosen = set(folder.matching(config.files)) if config.files else None

@@ -25,6 +25,8 @@ class _Problems(DocumentLayout):
     def rows(self, folder: SourceFolder, name: str) -> Iterator[Mapping[str, Any] | Fault]:
         for number, each in document(folder, name).items():
             row = as_object(each)
+            if not isinstance(row, Fault) and (lacking := sorted(self.identified_by - row.keys())):
+                row = Fault(field=lacking[0], reason="is missing", remedy="Add the field to the problem.")
             yield row if isinstance(row, Fault) else self.problem(folder, number, row)
 
     @abstractmethod

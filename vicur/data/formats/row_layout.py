@@ -10,7 +10,7 @@ from vicur.config.data import ImportConfig
 from vicur.config.formats import FieldName
 from vicur.data.formats.base import Format, Recognised, Record, Unit
 from vicur.data.formats.beginnings import first_columns
-from vicur.data.formats.documents import FIELDS
+from vicur.data.formats.documents import FIELDS, UNEXPECTED
 from vicur.data.formats.readers import ENDINGS, reader_of
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.schema import Fault
@@ -61,13 +61,21 @@ class RowLayout(Format):
             if isinstance(record.columns, Fault):
                 yield record
                 continue
-            missing = self._missing(record.columns)
-            found = [missing] if missing else list(self.reshaped(record.columns, unit.file))
+            found = self._questions(record.columns, unit.file)
             for number, each in enumerate(found, start=1):
                 columns = each
                 if len(found) > 1 and not isinstance(each, Fault) and each.get("id") is None:
                     columns = {**each, "id": f"{record.file}:{record.row}-{number}"}
                 yield Record(record.file, record.row, columns, record.split)
+
+    def _questions(self, row: Mapping[str, Any], file: str) -> list[Mapping[str, Any] | Fault]:
+        if missing := self._missing(row):
+            return [missing]
+        try:
+            return list(self.reshaped(row, file))
+        except UNEXPECTED as error:
+            reason = f"does not have the layout {self.name} ({type(error).__name__}: {error})"
+            return [Fault(field="", reason=reason, remedy="Correct the row, or set data.format to its layout.")]
 
     def _files(self, folder: SourceFolder, config: ImportConfig) -> list[str]:
         files = folder.ending(*ENDINGS, patterns=config.files)
