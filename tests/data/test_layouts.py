@@ -119,7 +119,7 @@ def test_damaged_rows_are_skipped_or_an_error_with_their_place(layout: Layout, t
     }
     draw = random.Random(0)  # noqa: S311
     places = []
-    for _ in range(100 if original else 0):
+    for _ in range(200 if original else 0):
         file, text = draw.choice(list(original.items()))
         lines = [text] if file.suffix == ".json" and text.lstrip().startswith(("[", "{\n")) else text.splitlines()
         place = draw.randrange(len(lines))

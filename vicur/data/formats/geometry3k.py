@@ -72,13 +72,14 @@ def _columns(folder: SourceFolder, name: str) -> dict[str, Any] | Fault:
         )
     except UnusableRowError as error:
         return error.fault
+    solution = data.get("detailed_solution")
     text = next((data[key] for key in _TEXTS if data.get(key)), None)
     return {
         "id": data.get("id", name.split("/")[-2]),
         "question": text,
         "choices": data.get("compact_choices") or data.get("choices"),
         "answer": data.get("answer"),
-        "rationale": (data.get("detailed_solution") or "").strip() or None,
+        "rationale": solution.strip() or None if isinstance(solution, str) else solution,
         "images": [_beside(name, _DIAGRAM)],
         "metadata": {
             "problem_type_graph": data.get("problem_type_graph", []),
