@@ -5,9 +5,9 @@
 
 Examples have one PNG of 32 x 32 pixels, no two of them alike. Reading is processor time in one process with one thread, the best of several
 rounds in which the libraries alternate: all read, decode to RGB, and touch the question. Preparing is wall-clock time from the source, a
-parquet file, to the dataset. ``peak_mb`` is the largest memory of all its processes together (proportional set size, so a page that
-several share counts once). ``killed`` is a run that was killed with SIGKILL at half of that time and started again: what both took, over
-the time of a run that was not killed.
+parquet file, to the dataset. ``cpu_s`` is the processor time of all its processes, and ``peak_mb`` the largest memory of them together
+(proportional set size, so a page that several share counts once). ``killed`` is a run that was killed with SIGKILL at half of that time and
+started again: what both took, over the time of a run that was not killed.
 
 Requires ``datasets`` and ``webdataset`` for the comparison (``make bench`` builds the environment).
 """
@@ -70,6 +70,7 @@ def measure_prepare(folder: Path, rows: int, *, kill: bool) -> list[dict[str, An
             "rows": rows,
             "processes": processes,
             "rows/s": rows / whole.seconds,
+            "cpu_s": whole.cpu,
             "peak_mb": whole.peak / 1e6,
             "killed": None,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import time
 from collections.abc import Sequence
@@ -21,11 +22,13 @@ class Measured:
         seconds: wall-clock time.
         peak: largest memory of all its processes together, in bytes. A page that several share is counted once.
         processes: largest number of processes.
+        cpu: processor time of all processes together, in seconds; 0 if the command was killed.
     """
 
     seconds: float
     peak: int
     processes: int
+    cpu: float = 0.0
 
 
 def measured(command: Sequence[str], kill_after: float | None = None) -> Measured:
@@ -34,7 +37,7 @@ def measured(command: Sequence[str], kill_after: float | None = None) -> Measure
     Raises:
         RuntimeError: if the command fails.
     """
-    started = time.monotonic()
+    started, used = time.monotonic(), _children_seconds()
     running = subprocess.Popen(command)
     peak = count = 0
     while running.poll() is None:
@@ -47,7 +50,13 @@ def measured(command: Sequence[str], kill_after: float | None = None) -> Measure
         time.sleep(_PAUSE)
     if running.returncode:
         raise RuntimeError(f"{' '.join(command)} exited with status {running.returncode}")
-    return Measured(time.monotonic() - started, peak, count)
+    return Measured(time.monotonic() - started, peak, count, _children_seconds() - used)
+
+
+def _children_seconds() -> float:
+    # Of those that were waited for, and of theirs.
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _descendants(pid: int) -> list[int]:

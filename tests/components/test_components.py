@@ -31,9 +31,15 @@ from vicur.steps import preflight_step
 STEP: dict[str, Any] = {"config": {"some": "setting"}, "seed": 3}
 
 
-def test_prepare_reads_no_artifact(recorder: Recorder, artifact: Artifacts) -> None:
-    prepare.python_func(step=STEP, dataset=artifact("dataset"))
+def test_prepare_reads_no_artifact_and_shows_a_page_about_the_dataset(
+    recorder: Recorder, artifact: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = []
+    monkeypatch.setattr("vicur.steps.dataset_page.write_dataset_page", lambda *names: pages.append(names))
+    dataset, profile = artifact("dataset"), artifact("profile", dsl.HTML)
+    prepare.python_func(step=STEP, dataset=dataset, profile=profile)
     assert (recorder.name, recorder.step, recorder.inputs, recorder.output) == ("prepare", STEP, {}, "dataset")
+    assert pages == [(dataset, profile)]
 
 
 def test_base_reads_no_artifact(recorder: Recorder, artifact: Artifacts) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.data.conftest import make_context
 from vicur.config.data import FolderConfig
 from vicur.data import PrepareSummary, prepare, shards
-from vicur.data.formats import lines
+from vicur.data.formats import geometry3k, imagefolder, lines
 from vicur.storage.folders import new_folder
 
 
@@ -26,11 +27,13 @@ def import_small(
     unit_rows: int = 40,
     shard_rows: int = 70,
     seed: int = 0,
+    **settings: Any,
 ) -> PrepareSummary:
     """Prepare ``source`` with units and shards of a few rows each."""
-    config = FolderConfig(path=source, processes=processes, max_skipped_share=0.5, required_splits=())
+    config = FolderConfig(path=source, processes=processes, max_skipped_share=0.5, required_splits=(), **settings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines, "UNIT_ROWS", unit_rows)
+        for module in (lines, geometry3k, imagefolder):
+            patch.setattr(module, "UNIT_ROWS", unit_rows)
         patch.setattr(shards, "ROWS_PER_SHARD", shard_rows)
         patch.setattr("vicur.data.importing.folder_import._ROWS_PER_PROCESS", 1)
         with new_folder(output) as partial:

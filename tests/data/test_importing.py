@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.data.conftest import png, row
 from tests.data.importer import import_small
 from vicur.data import read_examples, read_manifest, verify
 from vicur.data.importing import merge, parts, room
+from vicur.data.prepare import Rejection
+from vicur.data.profile import profile_of, render_profile
 from vicur.errors import VicurError
 from vicur.storage.folders import tree_sha256
 
@@ -154,6 +157,88 @@ def test_another_source_or_setting_in_the_same_work_folder_is_read_anew(mixed: P
     import_small(changed, tmp_path / "work", tmp_path / "two")
     counts = [sum(read_manifest(tmp_path / name).examples.values()) for name in ("one", "two")]
     assert 10 < counts[0] - counts[1] <= 20
+
+
+def test_images_of_several_frames_are_counted_with_an_example(tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number in range(3):
+        frames = [Image.new("RGB", (20, 20), colour) for colour in ((number, 9, 90), (200, 9, number))]
+        frames[0].save(folder / f"{number}.gif", save_all=True, append_images=frames[1:])
+    (folder / "a.png").write_bytes(png())
+    rows = [row(f"r{n}", images=[f"{n}.gif" if n < 3 else "a.png"], question=f"Is it {n}?") for n in range(6)]
+    (folder / "examples.jsonl").write_text("\n".join(map(json.dumps, [*rows, row("r1", images=["0.gif"])])))
+    summary = import_small(folder, tmp_path / "work", tmp_path / "data", unit_rows=2)
+    # The row that repeats an id is skipped, and its image does not count.
+    assert summary.image_notes["animated: the first frame is used"] == Rejection(count=3, example="r0")
+    assert "3 images of several frames (the first is used)" in summary.key_figure
+    page = render_profile(profile_of(tmp_path / "data"), "x")
+    assert "animated: the first frame is used" in page
+
+
+def _problems(folder: Path) -> Path:
+    for number in range(6):
+        problem = folder / "train" / str(number)
+        problem.mkdir(parents=True)
+        data = {"problem_text": f"Find x in {number}.", "choices": ["1", "2"], "answer": "A"}
+        (problem / "data.json").write_text(json.dumps(data))
+        (problem / "logic_form.json").write_text("{}")
+        (problem / "img_diagram.png").write_bytes(png(20, 20, (number, 0, 0)))
+    return folder
+
+
+def _classes(folder: Path) -> Path:
+    for number in range(6):
+        place = folder / "train" / ("cat" if number % 2 else "dog")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}.png").write_bytes(png(20, 20, (number, 0, 0)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("build", "settings", "change"),
+    [
+        (_problems, {}, lambda f: _replace(f / "train/3/data.json", b"Find x", b"Find y")),
+        (_problems, {}, lambda f: (f / "train/3/img_diagram.png").write_bytes(png(20, 20, (90, 9, 9)))),
+        (_problems, {}, lambda f: _replace(f / "train/3/logic_form.json", b"{}", b'{"text_logic_form": ["a"]}')),
+        (_problems, {}, lambda f: (f / "train/3/img_diagram.png").unlink()),
+        (_classes, {"question": "What is it?"}, lambda f: (f / "train/cat/3.png").write_bytes(png(20, 20, (90, 9, 9)))),
+    ],
+    ids=["text", "image", "logic form", "removed image", "class image"],
+)
+@pytest.mark.parametrize("killed_in", ["_place", "write_shard"])
+def test_a_file_that_changes_between_two_runs_is_read_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build: Callable[[Path], Path],
+    settings: dict[str, Any],
+    change: Callable[[Path], Any],
+    killed_in: str,
+) -> None:
+    source = build(tmp_path / "source")
+    # Shards of one row: some are complete, and some parts' examples removed, when the run is killed.
+    with monkeypatch.context() as patch:
+        calls = 0
+        function = getattr(merge, killed_in)
+
+        def killed(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == (1 if killed_in == "_place" else 4):
+                raise KeyboardInterrupt
+            return function(*arguments)
+
+        patch.setattr(merge, killed_in, killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_small(source, tmp_path / "work", tmp_path / "data", unit_rows=2, shard_rows=1, **settings)
+    change(source)
+    for name, work in (("resumed", "work"), ("anew", "new")):
+        import_small(source, tmp_path / work, tmp_path / name, unit_rows=2, shard_rows=1, **settings)
+    assert tree_sha256(tmp_path / "resumed") == tree_sha256(tmp_path / "anew")
+
+
+def _replace(file: Path, old: bytes, new: bytes) -> None:
+    file.write_bytes(file.read_bytes().replace(old, new))
 
 
 @pytest.mark.slow

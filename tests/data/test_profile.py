@@ -1,6 +1,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from vicur.data.hygiene import Finding, Findings
 from vicur.data.hygiene.findings import Instance
 from vicur.data.profile import profile_of, render_profile
 from vicur.data.profile.figures import reason_name
+from vicur.steps.dataset_page import write_dataset_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -58,6 +60,21 @@ def test_figures_describe_the_dataset(dataset: Path) -> None:
     assert split.sides == {"up to 512": 10}
     assert split.commonest_share == 0.2
     assert (profile.skipped, sum(profile.reasons.values()), len(profile.rejected)) == (3000, 3000, 20)
+
+
+def test_all_examples_are_counted_and_the_samples_are_spread(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path)
+    images = png(40, 30), png(200, 30)
+    for number in range(900):
+        fields = {"images": (images[number >= 600],), "metadata": {"kind": "late" if number >= 600 else "early"}}
+        writer.add(Example(id=str(number), question="?", answer="1", source="s", split="test", **fields))
+    writer.finish({"type": "folder"}, None, 0)
+    split = profile_of(tmp_path).splits["test"]
+    assert (split.sides, split.kinds) == ({"up to 64": 600, "up to 256": 300}, {"early": 600, "late": 300})
+    assert [example.id for example in split.samples] == ["0", "150", "300", "450", "600", "750"]
+    page = tmp_path / "page.html"
+    write_dataset_page(SimpleNamespace(path=str(tmp_path), metadata={}), SimpleNamespace(path=str(page), metadata={}))
+    assert "Dataset folder" in page.read_text(encoding="utf-8")
 
 
 def test_all_text_is_escaped_and_the_page_is_small(dataset: Path) -> None:

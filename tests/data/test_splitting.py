@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from tests.data.conftest import make_context, png
 from tests.data.formats.reading import splits, write
 from vicur.config.data import SPLITS, FolderConfig
-from vicur.data import splitting
+from vicur.data import prepare, splitting
 from vicur.data.splitting import NO_SPLIT, file_split, require_splits
 from vicur.errors import VicurError
 
@@ -124,6 +125,18 @@ def test_a_split_that_later_stages_need_is_demanded() -> None:
         require_splits({"test": 5}, config().required_splits, "x")
     assert "data.splits={distill: 0.8, validation: 0.1, test: 0.1}" in caught.value.remedy
     assert "[test] for an evaluation" in caught.value.remedy
+
+
+def test_too_few_groups_for_the_demanded_splits_are_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(30, 30))
+    (tmp_path / "b.png").write_bytes(png(30, 30, (0, 90, 9)))
+    rows = [{"question": f"{n}?", "answer": n, "image": "ab"[n % 2] + ".png"} for n in range(8)]
+    write(tmp_path, {"rows.jsonl": rows})
+    output = tmp_path / "data"
+    output.mkdir()
+    with pytest.raises(VicurError, match="Its examples form 2 groups, each of which is in one split") as caught:
+        prepare(FolderConfig(path=tmp_path), {"source": tmp_path}, output, make_context(tmp_path / "work"))
+    assert "at least 3 groups" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

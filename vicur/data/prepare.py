@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from vicur.config.data import DataConfig
 from vicur.data.hygiene.findings import Findings
@@ -49,6 +49,8 @@ class PrepareSummary(Summary):
     """Skipped rows by reason, the most frequent first."""
     findings: dict[str, int]
     """What the rules over all examples counted: duplicates, repeated questions, contradictions."""
+    image_notes: dict[str, Rejection] = Field(default_factory=dict)
+    """Images that were changed to be stored, by what was changed. Animated ones, whose first frame is used, are among them."""
 
 
 def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> PrepareSummary:
@@ -63,6 +65,7 @@ def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, contex
     rejections = _rejections(profile)
     found = profile.findings
     findings: dict[str, int] = {each.rule: each.count for each in found.findings} if found else {}
+    notes = {each.text: Rejection(count=each.count, example=each.example) for each in (found.notes if found else ())}
     _report(rejections, found)
     # Not in the folder, whose hash covers every file.
     page = context.work / PROFILE_FILE
@@ -75,6 +78,7 @@ def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, contex
             **{f"examples/{split}": float(count) for split, count in examples.items()},
             **{f"skipped/{field}": float(count) for field, count in skipped.by_field.items()},
             **{f"findings/{rule}": float(count) for rule, count in findings.items()},
+            **({"findings/first_frames": float(frames)} if (frames := _first_frames(found)) else {}),
         },
         dataset_hash=dvc_hash(output).md5,
         examples=examples,
@@ -82,6 +86,7 @@ def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, contex
         skipped_reasons=dict(skipped.by_field),
         rejections=rejections,
         findings=findings,
+        image_notes=notes,
     )
 
 
@@ -104,13 +109,24 @@ def _report(rejections: Mapping[str, Rejection], findings: Findings | None) -> N
     for finding in findings.findings if findings else ():
         ids = f", for example {' and '.join(finding.instances[0].ids)}" if finding.instances else ""
         log.warning("%s: %d%s%s", finding.title, finding.count, " (dropped)" if finding.dropped else "", ids)
+    for note in findings.notes if findings else ():
+        log.log(
+            logging.WARNING if note.is_loss else logging.INFO,
+            "Images changed: %d, %s. For example in %s", note.count, note.text, note.example,
+        )  # fmt: skip
+
+
+def _first_frames(findings: Findings | None) -> int:
+    """Return the number of images of which frames or pages were left out."""
+    return sum(each.count for each in findings.notes if each.is_loss) if findings else 0
 
 
 def _key_figure(examples: Mapping[str, int], skipped: int, findings: Findings | None) -> str:
     counts = ", ".join(f"{split} {count:,}" for split, count in examples.items())
     tail = f"; {skipped:,} rows skipped" if skipped else ""
     found = f"; {summary}" if findings and (summary := findings.summary()) else ""
-    return f"{sum(examples.values()):,} examples ({counts}){tail}{found}"
+    frames = f"; {count:,} images of several frames (the first is used)" if (count := _first_frames(findings)) else ""
+    return f"{sum(examples.values()):,} examples ({counts}){tail}{found}{frames}"
 
 
 PREPARE = Stage("prepare", prepare, PrepareSummary)

@@ -10,7 +10,7 @@ from typing import Any
 
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.images import MAX_BYTES, NormalisedImage, UnusableImageError, normalised
-from vicur.data.paths import locate, open_regular, why
+from vicur.data.paths import open_regular, why
 from vicur.data.schema import UnusableRowError
 from vicur.errors import VicurError
 from vicur.wording import listed
@@ -103,7 +103,7 @@ def _found(name: str, folder: SourceFolder, file: str) -> str | None:
     for each in names:
         for place in (each, f"{beside}/{each}" if beside else each):
             try:
-                if locate(folder.path, place).exists():
+                if folder.locate(place).exists():
                     return place
             except (VicurError, OSError, ValueError):
                 # Reported by _read(), unless another place has the file.
@@ -119,7 +119,7 @@ def _found(name: str, folder: SourceFolder, file: str) -> str | None:
 def _read(path: str, name: str, field: str, folder: SourceFolder) -> bytes:
     shown = repr(_shortened(name))
     try:
-        with open_regular(locate(folder.path, path)) as stream:
+        with open_regular(folder.locate(path)) as stream:
             data = stream.read(LARGEST_FILE + 1)
     except VicurError as error:
         raise UnusableRowError(field, error.problem.rstrip("."), error.remedy) from error

@@ -148,14 +148,28 @@ def file_split(name: str, splits: Mapping[str, SplitTarget]) -> str | None:
     return None
 
 
-def require_splits(found: Mapping[str, int], required: Sequence[Split], where: str) -> None:
-    """Raise an error if the dataset lacks a split that later stages need."""
+def require_splits(found: Mapping[str, int], required: Sequence[Split], where: str, groups: int | None = None) -> None:
+    """Raise an error if the dataset lacks a split that later stages need.
+
+    Args:
+        groups: number of groups of examples that are not divided between splits, if it is known.
+    """
     missing = [split for split in required if not found.get(split)]
     if not missing:
         return
     has = ", ".join(f"{split} {count:,}" for split, count in found.items()) or "no examples"
+    noun = "split" if len(missing) == 1 else "splits"
+    problem = f"has no examples in the {noun} {listed(missing)}, which later stages need; it has {has}"
+    if groups is not None and groups < len(required):
+        raise VicurError(
+            f"{problem}. Its examples form {groups} {'group' if groups == 1 else 'groups'}, each of which is in one split: those with "
+            "identical or nearly identical images, or with one metadata.group, belong together.",
+            where=where,
+            remedy=f"Add examples with other images (at least {len(required)} groups), or set data.required_splits to those that you "
+            "need ([test] for an evaluation). With data.duplicates=off, only identical images belong together.",
+        )
     raise VicurError(
-        f"has no examples in the {'split' if len(missing) == 1 else 'splits'} {listed(missing)}, which later stages need; it has {has}.",
+        f"{problem}.",
         where=where,
         remedy="Add rows of these splits, share all rows out (data.splits={distill: 0.8, validation: 0.1, test: 0.1}), map the source's "
         f"names (data.splits={{NAME: {missing[0]}}}), or set data.required_splits to those that you need ([test] for an evaluation).",

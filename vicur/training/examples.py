@@ -25,7 +25,6 @@ from vicur.prompts import answer_text
 from vicur.training.order import RowGroups
 
 _ROUNDED = 16  # visual tokens
-_USES: tuple[PromptUse, ...] = ("student", "teacher")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +119,13 @@ def training_example(
         content = chat.content(example)
     except VicurError as error:
         return f"has a question that cannot be shown: {error.problem.rstrip('.')}"
-    pixels, teacher_pixels = (example_pixels(chat, example, use, ahead) for use in _USES)
+    pixels = example_pixels(chat, example, "student", ahead)
+    # In one budget, both see the same pixels, whose header is read and whose bytes are hashed once.
+    is_same = chat.pixel_range("teacher") == chat.pixel_range("student")
+    teacher_pixels = pixels if is_same else example_pixels(chat, example, "teacher", ahead)
     student = chat.prompt(content, pixels)
-    is_same = hint is None and [image.key for image in pixels] == [image.key for image in teacher_pixels]
-    teacher = student if is_same else chat.prompt(with_hint(content, hint), teacher_pixels)
+    is_plain = hint is None and [image.key for image in pixels] == [image.key for image in teacher_pixels]
+    teacher = student if is_plain else chat.prompt(with_hint(content, hint), teacher_pixels)
     for prompt in (student, teacher):
         if len(prompt.ids) > config.max_prompt_tokens:
             return _too_long(prompt, config.max_prompt_tokens, chat)

@@ -110,6 +110,7 @@ def test_the_order_of_several_images_counts() -> None:
 def test_questions_without_an_image_are_compared_by_their_text() -> None:
     dropped, _ = _examine([{"split": "distill", "images": ()}, {"split": "test", "images": ()}, {"split": "distill"}])
     assert dropped["position"].to_pylist() == [0]
+    assert dropped["reason"][0].as_py().startswith("asks the same as '1' of the split test")
 
 
 def test_choices_are_part_of_the_question() -> None:

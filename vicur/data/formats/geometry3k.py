@@ -67,7 +67,7 @@ def _columns(folder: SourceFolder, name: str) -> dict[str, Any] | Fault:
         data = parsed_object(_read(folder, name))
         logic = (
             parsed_object(_read(folder, _beside(name, _LOGIC)), "logic_form")
-            if _beside(name, _LOGIC) in folder.files
+            if folder.has(_beside(name, _LOGIC))
             else {}
         )
     except UnusableRowError as error:

@@ -6,13 +6,17 @@ import fnmatch
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vicur.data.paths import locate, open_regular, why
 from vicur.errors import VicurError
+
+FileState = tuple[int, int] | None
+"""Size in bytes and time of the last change in nanoseconds; ``None`` if there is no file."""
 
 
 class SourceFolder:
@@ -22,6 +26,7 @@ class SourceFolder:
         self.path = path
         # S3 address that the folder was fetched from; rows may name images by it.
         self.address = address.rstrip("/")
+        self._noted: dict[str, FileState] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "address": self.address}
@@ -67,7 +72,26 @@ class SourceFolder:
 
     def locate(self, name: str) -> Path:
         """Return the path of a data file, or raise an error if it leads out of the folder."""
-        return locate(self.path, name)
+        path = locate(self.path, name)
+        if self._noted is not None and name not in self._noted:
+            self._noted[name] = file_state(path)
+        return path
+
+    def has(self, name: str) -> bool:
+        """Return whether there is a data file of this name."""
+        if self._noted is not None:
+            self.locate(name)
+        return name in self._present
+
+    @contextmanager
+    def noting(self) -> Iterator[dict[str, FileState]]:
+        """Note the state of every file that is looked for inside the block, as it is before it is opened."""
+        noted: dict[str, FileState] = {}
+        self._noted = noted
+        try:
+            yield noted
+        finally:
+            self._noted = None
 
     def open(self, name: str) -> BinaryIO:
         """Open a data file.
@@ -89,11 +113,24 @@ class SourceFolder:
         return [each for each in same_name if each == name or each.endswith(f"/{name}")]
 
     @cached_property
+    def _present(self) -> frozenset[str]:
+        return frozenset(self.files)
+
+    @cached_property
     def _by_last_part(self) -> dict[str, list[str]]:
         index: defaultdict[str, list[str]] = defaultdict(list)
         for name in self.files:
             index[name.rpartition("/")[2]].append(name)
         return index
+
+
+def file_state(path: Path) -> FileState:
+    """Return the state of a file, by which a change of it is noticed."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _is_regular(entry: os.DirEntry[str]) -> bool:

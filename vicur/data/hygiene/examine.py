@@ -166,10 +166,12 @@ def _dropped(rows: _Rows, leaks: dict[int, int]) -> pa.Table:
     positions = rows.facts["position"].take(pa.array(list(leaks), type=pa.int64())).combine_chunks()
     reasons = []
     for row, other in leaks.items():
-        identical = rows.same[row] == rows.same[other]
-        image = "identical images" if identical else "nearly identical images"
+        image = ""
+        if rows.links.first[row + 1] > rows.links.first[row]:
+            identical = rows.same[row] == rows.same[other]
+            image = " about identical images" if identical else " about nearly identical images"
         where = f"{rows.text('id', other)!r} of the split {rows.text('split', other)}"
-        reasons.append(f"asks the same about {image} as {where}, so the held-out score would count what was trained on")
+        reasons.append(f"asks the same{image} as {where}, so the held-out score would count what was trained on")
     remedy = "Remove the row, or set data.duplicates to report to keep it."
     count = len(reasons)
     return pa.table(

@@ -50,6 +50,23 @@ class Finding(BaseModel):
         return TITLES[self.rule]
 
 
+class ImageNote(BaseModel):
+    """What was changed in some images when they were brought into the stored form, such as the frames that were left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str
+    count: int
+    """Number of these images."""
+    example: str
+    """Id of the first example with one."""
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether frames or pages were left out."""
+        return self.text.endswith("is used")
+
+
 class Findings(BaseModel):
     """Content of ``findings.json``."""
 
@@ -61,6 +78,12 @@ class Findings(BaseModel):
     """Number of distinct images that are near-duplicates of another one."""
     findings: tuple[Finding, ...]
     """Rules that found something."""
+    notes: tuple[ImageNote, ...] = ()
+    """Images that were changed, the most frequent change first."""
+
+    def to_json(self) -> str:
+        """Return the content of the file."""
+        return self.model_dump_json(indent=1, exclude=None if self.notes else {"notes"})
 
     def count(self, rule: Rule) -> int:
         """Return what a rule counted."""

@@ -9,7 +9,7 @@ The result does not depend on how many processes there were, or on how often the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from vicur.config.data import ImportConfig
@@ -50,6 +50,7 @@ def import_folder(
         work=context.work,
         processes=processes,
         events=context.events,
+        restore=lambda lost: restore_parts(reading, units, lost, processes, context.events),
     )
 
 
@@ -71,3 +72,18 @@ def read_parts(reading: Reading, units: Sequence[Unit], folder: Path, processes:
         progress.finish(number, units[number].rows, f"rows read, {skipped:,} skipped")
         require_room(folder, round(size / max(1, rows) * (total - rows)), "the rest of the rows")
     return [Path(task["part"]) for task in tasks]
+
+
+def restore_parts(
+    reading: Reading, units: Sequence[Unit], lost: Collection[Path], processes: int, events: Events
+) -> None:
+    """Read units again whose examples an earlier run has removed, because shards of that run had them."""
+    tasks = [
+        {**task, "again": True}
+        for folder in {part.parent for part in lost}
+        for task in part_tasks(reading, units, folder)
+        if Path(task["part"]) in lost
+    ]
+    progress = Progress(sum(Unit(**task["unit"]).rows for task in tasks), events, "rows read again")
+    for number, _ in run_tasks(read_part, tasks, processes, progress.report):
+        progress.finish(number, Unit(**tasks[number]["unit"]).rows)

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 from vicur.config.data import SPLITS, ImportConfig
 from vicur.data import dataset
 from vicur.data.hygiene import FINDINGS
-from vicur.data.importing.decide import decide
+from vicur.data.importing.decide import OUT, decide
 from vicur.data.importing.layout import PlannedShard, plan_shards
-from vicur.data.importing.parts import EXAMPLES, counts_of
+from vicur.data.importing.parts import EXAMPLES, INPUTS, counts_of
 from vicur.data.importing.room import require_room
 from vicur.data.importing.skipped import Skipped, all_skipped, write_skipped
 from vicur.data.importing.stored_facts import StoredFacts
@@ -55,6 +55,7 @@ def merge_parts(
     processes: int,
     events: Events,
     keep_parts: bool = False,
+    restore: Callable[[Collection[Path]], None] | None = None,
 ) -> tuple[Manifest, Skipped]:
     """Write the dataset of all parts of a source, in order, to the empty folder ``output``.
 
@@ -62,6 +63,7 @@ def merge_parts(
         where: the source in messages.
         work: folder for what a repeated call can reuse. The list of skipped rows stays there.
         keep_parts: whether the parts' examples stay.
+        restore: reads parts again whose examples are needed, but were removed by an earlier call, which was for another decision.
 
     Raises:
         VicurError: if no row is usable, more rows than ``max_skipped_share`` allows are not, a required split is missing, or the
@@ -76,15 +78,19 @@ def merge_parts(
         {SPLITS[code]: int(n) for code, n in enumerate(np.bincount(decision.splits_N + 1, minlength=6)[1:])}
     )
     _require_enough(skipped, counts.total(), config, where, listed)
-    require_splits({split: count for split, count in counts.items() if count}, config.required_splits, where)
+    require_splits(
+        {split: count for split, count in counts.items() if count}, config.required_splits, where, decision.units
+    )
     planned = plan_shards(decision.splits_N, facts.read(["image_bytes"])["image_bytes"].to_numpy())
-    folder, shards = _write_shards(planned, decision.splits_N, parts, work, processes, events, keep_parts=keep_parts)
+    folder, shards = _write_shards(
+        planned, decision.splits_N, parts, work, processes, events, keep_parts=keep_parts, restore=restore
+    )
     _place([folder / shard.file for shard in shards], output)
     if skipped.count:
         _place([listed], output)
-    if decision.findings.findings:
-        text = decision.findings.model_dump_json(indent=1)
-        (output / FINDINGS).write_text(f"{text}\n", encoding="utf-8", newline="\n")
+    findings = decision.findings.model_copy(update={"notes": facts.image_notes(decision.splits_N != OUT)})
+    if findings.findings or findings.notes:
+        (output / FINDINGS).write_text(f"{findings.to_json()}\n", encoding="utf-8", newline="\n")
     seed = reading.seed if decision.depends_on_seed else None
     return dataset.write_manifest(output, shards, source=reading.settings, seed=seed, skipped=skipped.count), skipped
 
@@ -115,11 +121,15 @@ def _write_shards(
     events: Events,
     *,
     keep_parts: bool,
+    restore: Callable[[Collection[Path]], None] | None,
 ) -> tuple[Path, list[Shard]]:
     """Write the shards that are missing, and return their folder and what the manifest says of them."""
     # Finished shards are reused only with the same parts and the same decision.
     key = hashlib.blake2b(splits_N.tobytes(), digest_size=12)
-    key.update("\0".join(part.name for part in parts).encode())
+    for part in parts:
+        key.update(f"{part.name}\0".encode())
+        with suppress(FileNotFoundError):
+            key.update((part / INPUTS).read_bytes())
     folder = work / f"shards-{key.hexdigest()}"
     folder.mkdir(exist_ok=True)
     decided = folder / "splits.npy"
@@ -128,6 +138,7 @@ def _write_shards(
     # Position of the first example of each part, and of the end.
     starts = [0, *np.cumsum([counts_of(part).examples for part in parts]).tolist()]
     tasks = [_shard_task(shard, folder, decided, parts, starts) for shard in planned]
+    _restore_lost(tasks, restore)
     # Shards are in the order of their splits, but parts can be removed earliest if all splits are written side by side.
     order = sorted(range(len(tasks)), key=lambda number: (planned[number].end, number))
     done = Progress(sum(shard.rows for shard in planned), events, "examples written")
@@ -144,6 +155,14 @@ def _write_shards(
             if remaining[part] == 0 and not keep_parts:
                 (Path(part) / EXAMPLES).unlink(missing_ok=True)
     return folder, [written[number] for number in range(len(planned))]
+
+
+def _restore_lost(tasks: Sequence[Mapping[str, Any]], restore: Callable[[Collection[Path]], None] | None) -> None:
+    missing = [task for task in tasks if not Path(task["file"]).with_suffix(".json").is_file()]
+    needed = {Path(part) for task in missing for part, _ in task["parts"]}
+    lost = {part for part in needed if not (part / EXAMPLES).is_file()}
+    if lost and restore is not None:
+        restore(lost)
 
 
 def _npy(array: NDArray[np.int8]) -> bytes:

@@ -6,6 +6,7 @@ killed continues with those that are missing. It contains
 - ``examples.parquet``: the usable examples, as in a shard of the dataset. Their splits may be provisional.
 - ``facts.parquet``: the facts of each of them (:mod:`vicur.data.importing.facts`)
 - ``skipped.jsonl``: the unusable rows, each with the number of examples before it
+- ``inputs.json``: size and time of each file that was read. If one has changed since, the unit is read again.
 - ``part.json``: its counts
 """
 
@@ -23,6 +24,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from vicur.config.data import NO_EFFECT, DataConfig
 from vicur.data.formats import SourceFolder, Unit
+from vicur.data.formats.source_folder import file_state
 from vicur.data.importing.facts import FACTS, Facts, facts_of, facts_table
 from vicur.data.reading import Reading
 from vicur.data.rows import Row
@@ -32,6 +34,7 @@ from vicur.processes.workers import Report
 from vicur.storage.folders import new_folder
 
 EXAMPLES, FACTS_FILE, SKIPPED, COUNTS = "examples.parquet", "facts.parquet", "skipped.jsonl", "part.json"
+INPUTS = "inputs.json"
 _FACTS_PER_GROUP = 2000
 
 
@@ -79,12 +82,21 @@ def _name(settings: str, unit: Unit) -> str:
 
 
 def read_part(task: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Make the part of a task, unless it exists. Return its :class:`PartCounts` as JSON."""
+    """Make the part of a task, unless it exists and its files are as they were. Return its :class:`PartCounts` as JSON.
+
+    With ``again``, the part is made even then.
+    """
     folder = Path(task["part"])
-    if not (folder / COUNTS).is_file():
+    if task.get("again") or not (folder / COUNTS).is_file() or _has_changed(folder, task["reading"]):
         with new_folder(folder) as partial:
             _write_part(_reading(task["reading"]), Unit(**task["unit"]), partial, report)
     return counts_of(folder).model_dump()
+
+
+def _has_changed(part: Path, settings: str) -> bool:
+    source = Path(json.loads(settings)["source"])
+    inputs = json.loads((part / INPUTS).read_text(encoding="utf-8"))
+    return any(file_state(source / name) != (state and tuple(state)) for name, state in inputs.items())
 
 
 def counts_of(part: Path) -> PartCounts:
@@ -106,6 +118,7 @@ def _write_part(reading: Reading, unit: Unit, folder: Path, report: Report) -> N
     fingerprints = reading.config.duplicates != "off"
     facts: list[Facts] = []
     with (
+        reading.folder.noting() as inputs,
         pq.ParquetWriter(folder / FACTS_FILE, FACTS) as facts_writer,
         (folder / SKIPPED).open("w", encoding="utf-8", newline="\n") as skipped_file,
     ):
@@ -122,6 +135,7 @@ def _write_part(reading: Reading, unit: Unit, folder: Path, report: Report) -> N
             report(number)
         facts_writer.write_table(facts_table(facts))
     examples.close()
+    (folder / INPUTS).write_text(json.dumps(inputs), encoding="utf-8")
     size = sum(file.stat().st_size for file in folder.iterdir())
     counts = PartCounts(unit=unit, examples=examples.rows, skipped=skipped, size=size)
     (folder / COUNTS).write_text(counts.model_dump_json(), encoding="utf-8")

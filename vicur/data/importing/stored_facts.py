@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vicur.data.hygiene import ImageColumns, image_columns
+from vicur.data.hygiene.findings import ImageNote
 from vicur.data.importing.facts import facts_table
 from vicur.data.importing.parts import FACTS_FILE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _REPEATED = ("file", "split", "kind")
 _ROWS = 2000  # whose images are in memory at a time
@@ -43,6 +51,22 @@ class StoredFacts:
         """Yield the images. Inside the block, their thumbnails (216 bytes each) are in a temporary file."""
         with tempfile.TemporaryFile(dir=self._folder) as thumbnails:
             yield image_columns(self._lists(), thumbnails)
+
+    def image_notes(self, kept_N: NDArray[np.bool_]) -> tuple[ImageNote, ...]:
+        """Count the notes about images of the examples that are kept, the most frequent first."""
+        counts: Counter[str] = Counter()
+        first: dict[str, str] = {}
+        start = 0
+        for file in self._files:
+            notes = pq.read_table(file, columns=["id", "notes"], use_threads=False)
+            kept = kept_N[start : start + notes.num_rows]
+            start += notes.num_rows
+            noted = pc.greater(pc.list_value_length(notes["notes"]), 0).to_numpy() & kept
+            for row in notes.filter(pa.array(noted)).to_pylist():
+                counts.update(row["notes"])
+                for text in row["notes"]:
+                    first.setdefault(text, row["id"])
+        return tuple(ImageNote(text=text, count=n, example=first[text]) for text, n in counts.most_common())
 
     def _lists(self) -> Iterator[pa.ListArray]:
         for file in self._files:

@@ -1,4 +1,4 @@
-"""Compute the figures of a profile from a dataset folder. Texts are read completely, images of the first row groups of each split only."""
+"""Compute the figures of a profile from a dataset folder: of all examples, in one pass that reads the headers of images only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from vicur.data.dataset import SKIPPED, read_manifest
@@ -16,11 +15,9 @@ from vicur.data.images import UnusableImageError, plain_size
 from vicur.data.prompt_budget import least_tokens
 from vicur.data.schema import Example
 from vicur.data.shards import read_shard
-from vicur.data.texts import Texts, read_texts
 
 SAMPLES = 6
 """Samples of each split on the page."""
-_PICTURED = 500  # examples of a split whose images are measured
 _TOP = 12  # most frequent answers and kinds
 _REJECTED = 20  # skipped rows on the page
 _SIDES = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -36,10 +33,10 @@ class SplitProfile:
     choices: int = 0  # examples with choices
     types: Counter[str] = field(default_factory=Counter)  # of answers
     answers: Counter[str] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)  # of the pictured examples
+    kinds: Counter[str] = field(default_factory=Counter)
     lengths: Counter[str] = field(default_factory=Counter)  # tokens of question and choices, at least
-    images: Counter[str] = field(default_factory=Counter)  # images per example, of the pictured examples
-    sides: Counter[str] = field(default_factory=Counter)  # longer side in pixels, of the pictured examples
+    images: Counter[str] = field(default_factory=Counter)  # images per example
+    sides: Counter[str] = field(default_factory=Counter)  # longer side in pixels
     samples: list[Example] = field(default_factory=list)
 
     @property
@@ -81,20 +78,19 @@ SIDE_BINS, LENGTH_BINS = bins(_SIDES), bins(_LENGTHS)
 
 def _split_profile(folder: Path, split: str, count: int) -> SplitProfile:
     profile = SplitProfile(count)
-    for text in read_texts(folder, split):
-        profile.choices += bool(text.choices)
-        profile.types[_answer_type(text)] += 1
-        profile.answers[text.answer[:80]] += 1
-        profile.lengths[_bin(sum(map(least_tokens, (text.question, *text.choices))), _LENGTHS)] += 1
-    profile.answers = Counter(dict(profile.answers.most_common(_TOP)))
-    step = max(1, min(count, _PICTURED) // SAMPLES)
-    for number, example in enumerate(islice(_examples(folder, split), _PICTURED)):
+    step = max(1, count // SAMPLES)
+    for number, example in enumerate(_examples(folder, split)):
+        profile.choices += bool(example.choices)
+        profile.types[_answer_type(example)] += 1
+        profile.answers[example.answer[:80]] += 1
+        profile.lengths[_bin(sum(map(least_tokens, (example.question, *example.choices))), _LENGTHS)] += 1
         profile.kinds[example.kind] += 1
         profile.images[str(len(example.images))] += 1
         for image in example.images:
             profile.sides[_bin(_side(image), _SIDES)] += 1
         if number % step == 0 and len(profile.samples) < SAMPLES:
             profile.samples.append(example)
+    profile.answers = Counter(dict(profile.answers.most_common(_TOP)))
     return profile
 
 
@@ -116,7 +112,7 @@ def _bin(value: int, edges: tuple[int, ...]) -> str:
     return next((name for edge, name in zip(edges, names, strict=False) if value <= edge), names[-1])
 
 
-def _answer_type(text: Texts) -> str:
+def _answer_type(text: Example) -> str:
     if text.choices:
         return "choice"
     if text.answer.strip().casefold() in ("yes", "no", "true", "false"):

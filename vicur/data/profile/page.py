@@ -26,18 +26,14 @@ def render_profile(profile: Profile, title: str) -> str:
     tables = [
         ("Answer types", _by_split(profile, "types"), "Recognised by their form."),
         ("Most frequent answers", _by_split(profile, "answers"), "The most frequent ones of each split."),
-        ("Kinds of questions", _by_split(profile, "kinds"), "Of the first 500 examples of each split."),
+        ("Kinds of questions", _by_split(profile, "kinds"), ""),
         (
             "Tokens of a question with its choices",
             _by_split(profile, "lengths", LENGTH_BINS),
             "A lower bound for any tokenizer, without images.",
         ),
-        ("Images of an example", _by_split(profile, "images"), "Of the first 500 examples of each split."),
-        (
-            "Longer side of an image, in pixels",
-            _by_split(profile, "sides", SIDE_BINS),
-            "Of the first 500 examples of each split.",
-        ),
+        ("Images of an example", _by_split(profile, "images"), ""),
+        ("Longer side of an image, in pixels", _by_split(profile, "sides", SIDE_BINS), ""),
     ]
     page = environment.get_template(_TEMPLATE.name)
     return page.render(profile=profile, title=title, tables=tables) + "\n"
