@@ -39,6 +39,7 @@ def import_folder(
     """
     reading = Reading.of(source, config, context.seed)
     units = reading.units()
+    reading = reading.with_answer_index(units)
     total = sum(unit.rows for unit in units)
     processes = min(config.processes or default_processes(), max(1, total // _ROWS_PER_PROCESS))
     parts = read_parts(reading, units, context.work / "parts", processes, context.events)
