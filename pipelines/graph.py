@@ -33,7 +33,8 @@ from vicur_pipelines.tasks import EXIT, ConfigureTask
 
 from vicur.config.portions import PortionsConfig
 from vicur.stage.table import PipelineConfig, PipelineStep, steps_of
-from vicur.steps.preflight_step import CELLS, graph_parameters
+from vicur.steps.parameters import CELLS
+from vicur.steps.preflight_step import graph_parameters
 
 
 @dataclass

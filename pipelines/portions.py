@@ -52,9 +52,14 @@ def add_portions(
     """
     steps = STEPS[step.name]
     number = AUTO if count == "auto" else count
-    # Only the portions call the cue model.
-    needs = replace(step.needs, cue_key=False)
-    plan = configure(steps.plan(step=parameters, count=number, **artifacts), needs)
+    # Only the portions call the cue model, and only the merge logs to MLflow.
+    plan = configure(
+        steps.plan(step=parameters, count=number, **artifacts), replace(step.needs, cue_key=False, tracking=False)
+    )
     with dsl.ParallelFor(plan.outputs["portions"], name=f"each-portion-of-{step.name}") as item:
-        portion = configure(steps.portion(step=item.step, **artifacts), step.needs).outputs["portion"]
-    return configure(steps.merge(step=parameters, portions=dsl.Collected(portion), **artifacts), needs)
+        portion = configure(steps.portion(step=item.step, **artifacts), replace(step.needs, tracking=False)).outputs[
+            "portion"
+        ]
+    return configure(
+        steps.merge(step=parameters, portions=dsl.Collected(portion), **artifacts), replace(step.needs, cue_key=False)
+    )

@@ -97,7 +97,7 @@ def test_a_merge_refuses_other_datasets_settings_and_damaged_portions(
     dataset: Path, scenes: dict[str, list[Example]], tmp_path: Path
 ) -> None:
     one, two = portions_of(dataset, ANNOTATION, 2, tmp_path)
-    with pytest.raises(VicurError, match="the portion from number .* on is missing"):
+    with pytest.raises(VicurError, match=r"the portion from number .* on is missing"):
         merged(dataset, ANNOTATION, [one], tmp_path / "a")
     with pytest.raises(VicurError, match="with other settings, with another seed or from another input"):
         merged(dataset, SETTINGS, [one, two], tmp_path / "b")
@@ -107,7 +107,7 @@ def test_a_merge_refuses_other_datasets_settings_and_damaged_portions(
     lines = (two / "rows.jsonl").read_text().splitlines()
     for damage in (lines[:-1], [*lines[:-1], "{}"], [*lines[:-1], lines[-1][:20]]):
         (two / "rows.jsonl").write_text("".join(f"{line}\n" for line in damage))
-        with pytest.raises(VicurError, match="is damaged or incomplete. Make this portion again"):
+        with pytest.raises(VicurError, match="Make this portion again"):
             merged(dataset, ANNOTATION, [one, two], tmp_path / f"d{len(damage[-1])}")
     record = json.loads((one / RECORD).read_text())
     (one / RECORD).write_text(json.dumps({**record, "stage": "prepare"}))

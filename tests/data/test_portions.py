@@ -240,7 +240,7 @@ def test_too_many_unusable_rows_are_refused_as_by_one_process(source: Path, tmp_
 
 def test_sources_that_cannot_be_divided_are_prepared_by_the_merge(tmp_path: Path) -> None:
     pool = {"digits_per_class": 4, "scenes": 3}
-    config = DigitScenesConfig.model_validate({name: pool for name in ("base", "distill", "validation", "test", "ood")})
+    config = DigitScenesConfig.model_validate(dict.fromkeys(("base", "distill", "validation", "test", "ood"), pool))
     dataset, summary = single(config, tmp_path)
     assert len(planned(config, 5, tmp_path)) == 1
     assert prepared(config, 5, tmp_path / "data", tmp_path) == summary

@@ -20,10 +20,10 @@ class PortionsConfig(Section):
     """Number of pods that share the work of a stage in a cluster. 1 runs the stage in one pod, without the steps that divide and merge."""
 
     prepare: PortionCount = 1
-    """Pods that read the source: at most this number, or with ``auto`` one per 100,000 rows, up to eight. A source that cannot be divided
+    """Pods that read the source: at most this number, or with ``auto`` one per 100,000 rows, up to four. A source that cannot be divided
     (``digit_scenes``, a prepared dataset) is read by one."""
     extract: PortionCount = 1
-    """Pods that make cues: at most this number, or with ``auto`` one per 20,000 examples, up to eight. With the provider ``endpoint``, each
+    """Pods that make cues: at most this number, or with ``auto`` one per 20,000 examples, up to four. With the provider ``endpoint``, each
     sends ``cues.provider.concurrency`` requests at a time."""
 
 

@@ -18,13 +18,13 @@ from vicur.cues.store import write_jsonl
 from vicur.data import read_manifest
 from vicur.data.dataset import MANIFEST
 from vicur.errors import VicurError
-from vicur.stage.portions import PORTIONS, Automatic, Record, digest, divided, in_order
+from vicur.stage.portions import PORTIONS, RECORD, Automatic, Record, digest, divided, in_order
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.storage.folders import file_sha256
 
 STAGE = "extract"
 ROWS_FILE = "rows.jsonl"
-AUTOMATIC = Automatic(rows=20_000, most=8)
+AUTOMATIC = Automatic(rows=20_000, most=4)
 _AT_A_TIME = 1000  # examples that a portion is made of, as row groups have about as many
 _ROW = TypeAdapter(AuditedCue)
 
@@ -130,19 +130,17 @@ def _settings(dataset: Path, config: CuesConfig, seed: int) -> str:
 
 
 def _read_rows(path: Path, count: int) -> Iterator[AuditedCue]:
-    number = 0
+    read = 0
+    remedy = "Make this portion again: this copy is damaged."
     try:
         with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
+            for line in file:
                 yield _ROW.validate_json(line)
+                read += 1
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise _damaged(path, number) from error
-    if number != count:
-        raise _damaged(path, number)
-
-
-def _damaged(path: Path, number: int) -> VicurError:
-    return VicurError("is damaged or incomplete.", where=f"{path}:line {number}", remedy="Make this portion again.")
+        raise VicurError("is not an audited cue.", where=f"{path}:line {read + 1}", remedy=remedy) from error
+    if read != count:
+        raise VicurError(f"has {read} lines, but {RECORD} says {count}.", where=str(path), remedy=remedy)
 
 
 PLAN: Stage[Any] = Stage("extract", plan_portions, PlanSummary, reusable=False)

@@ -33,6 +33,7 @@ from vicur.data.remote import remote_files, written_listing
 from vicur.data.schema import Manifest
 from vicur.errors import VicurError
 from vicur.stage.events import Events
+from vicur.stage.portions import portions_in
 from vicur.stage.runner import Context
 from vicur.storage.folders import folder_listing
 from vicur.storage.object_store import objects_at
@@ -118,6 +119,12 @@ def source_of(config: SourceConfig) -> Source[Any]:
 def stage_inputs(section: Section) -> dict[str, Path]:
     """Return the files and folders outside the pipeline that a stage with this section reads."""
     return source_of(section).inputs(section) if isinstance(section, SourceConfig) else section.inputs()
+
+
+def all_inputs(section: Section, inputs: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the inputs of a stage: those of the pipeline, and those outside that it reads itself."""
+    # Portions have been read from the source, which a merge does not open.
+    return dict(inputs) if portions_in(inputs) else {**stage_inputs(section), **inputs}
 
 
 @register

@@ -147,6 +147,7 @@ class Needs:
     hub: bool = False  # the token and mirror of the Hugging Face Hub
     cue_key: bool = False  # the API key of the cue model
     webhook: bool = False  # the address of the webhook
+    tracking: bool = True  # MLflow: its address and credentials
     cached: bool = True  # whether the platform may reuse the result of an earlier run
 
 

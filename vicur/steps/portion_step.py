@@ -1,4 +1,4 @@
-"""Steps that divide a stage into portions and work on one of them. The stage's own step merges them (:func:`~vicur.steps.stage_step.run_step`).
+"""Steps that divide a stage into portions and work on one of them. The step of the stage itself merges them.
 
 Neither logs to MLflow: the merge does, for the stage as a whole.
 """
@@ -100,7 +100,7 @@ def _execute(
         events.emit("failed", str(error), retryable=error.retryable)
         raise
     session = session_from_environment(parameters.seed, parameters.tracking, parameters.checkpoints)
-    session = replace(session, tracker=lambda _: Tracker(None))
+    session = replace(session, tracker=lambda _: Tracker())
     summary: Summary = retried(
         lambda: execute(entry.reference, section, inputs, output, session, events=events),
         step_policy(),

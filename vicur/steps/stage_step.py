@@ -15,11 +15,10 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from vicur.cluster.pods import in_cluster
 from vicur.config.cluster import DEFAULT_RETRIES
 from vicur.config.validation import validated
-from vicur.data.sources import stage_inputs
+from vicur.data.sources import all_inputs
 from vicur.errors import VicurError
 from vicur.processes.retrying import RetryPolicy, retried
 from vicur.stage.events import Events, read_events
-from vicur.stage.portions import portions_in
 from vicur.stage.runner import AnyStage, Summary, execute
 from vicur.stage.session import run_id_from_environment, session_from_environment
 from vicur.stage.table import LAST_STEPS, STAGES, step_label
@@ -36,7 +35,7 @@ RETRIES = "VICUR_RETRIES"
 _LOST_PODS = "KFP_RETRY_INDEX"  # number of earlier pods of this step, from Kubeflow Pipelines
 
 
-S = TypeVar("S", bound=Summary)
+R = TypeVar("R")
 
 
 class Artifact(Protocol):
@@ -84,7 +83,7 @@ def run_step(
     return summary
 
 
-def run_as_step(label: str, run: Callable[[], S]) -> S:
+def run_as_step(label: str, run: Callable[[], R]) -> R:
     """Call a function as the step called ``label``. Exit the process after one message if the input is at fault."""
     begin(label)
     try:
@@ -126,8 +125,7 @@ def _execute(
         parameters: StepParameters = validated(StepParameters, dict(step), "step")
         section = validated(STAGES[name].section, parameters.config, name)
         retried(partial(stage_models, section, events), step_policy(), partial(events.emit, "progress"))
-        # Portions have been read from the source, which a merge does not open.
-        paths = dict(inputs) if portions_in(inputs) else {**stage_inputs(section), **inputs}
+        paths = all_inputs(section, inputs)
     except VicurError as error:
         events.emit("failed", str(error), retryable=error.retryable)
         raise

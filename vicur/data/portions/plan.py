@@ -16,7 +16,7 @@ from vicur.stage.portions import PORTIONS, Automatic, digest, divided
 from vicur.stage.runner import Context, Stage, Summary
 
 # A pod takes about 30 s to start and to fetch little, in which one that runs reads some ten thousand rows.
-AUTOMATIC = Automatic(rows=100_000, most=8)
+AUTOMATIC = Automatic(rows=100_000, most=4)
 
 
 class PlanSummary(Summary):

@@ -28,7 +28,7 @@ class PortionSummary(Summary):
 
 def read_portion(
     config: DataPortionConfig, inputs: Mapping[str, Path], output: Path, context: Context
-) -> PortionSummary:  # noqa: ARG001
+) -> PortionSummary:
     """Read the units of a portion, and write the part of each to ``output/<number of the unit>``.
 
     Raises:
