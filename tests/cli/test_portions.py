@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.calling import Command, caller
+from tests.cli.calling import Command
 from tests.data.conftest import png
 from vicur.storage.folders import tree_sha256
 
@@ -15,8 +15,7 @@ CUES = ("--set", "cues.provider=annotation", "--set", "cues.max_leak_share=1")
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    monkeypatch.chdir(tmp_path)
+def run(vicur: Command) -> Command:
     Path("source").mkdir()
     Path("source/a.png").write_bytes(png())
     for name in "xyz":
@@ -26,7 +25,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         ]
         Path(f"source/{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
     Path("config.yaml").write_text(json.dumps({"data": {"type": "folder", "path": "source", "required_splits": []}}))
-    return caller(monkeypatch, capfd)
+    return vicur
 
 
 def ok(run: Command, *arguments: str) -> None:

@@ -10,10 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.data.conftest import png
-from tests.pipelines.small import environment, vicur
-from vicur.stage.events import read_events
+from tests.data.conftest import make_context, png
+from tests.pipelines.small import environment
+from vicur.config.cues import CuesConfig
+from vicur.config.data import FolderConfig
+from vicur.cues import extract
+from vicur.data import prepare
+from vicur.stage.events import Events, read_events
+from vicur.stage.runner import Context
 from vicur.storage.folders import tree_sha256
+from vicur.tracking.tracker import Tracker
 
 REPO = Path(__file__).parents[2]
 RUN = """
@@ -33,7 +39,7 @@ prepare, extract = STEPS[:2]
 configure = partial(configure_task, retries=1, backoff="1s")
 
 def build(values):
-    dataset = add_portions(configure, prepare, values["prepare_step"], 3).outputs["dataset"]
+    dataset = add_portions(configure, prepare, values["prepare_step"], 2).outputs["dataset"]
     add_portions(configure, extract, values["extract_step"], 2, dataset=dataset)
 
 pipeline_with("portions", {name: dict for name in arguments}, build)(**arguments)
@@ -55,7 +61,7 @@ SETTINGS: dict[str, Any] = {
 def write_source(folder: Path) -> None:
     folder.mkdir()
     (folder / "a.png").write_bytes(png())
-    for file in range(3):
+    for file in range(2):
         rows = [
             {"id": f"{file}-{row}", "images": ["a.png"], "question": f"{file} {row}?", "answer": "1", "cue": "One."}
             for row in range(20)
@@ -64,7 +70,7 @@ def write_source(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_steps_in_portions_give_the_outputs_of_commands_and_survive_a_kill(tmp_path: Path) -> None:
+def test_steps_in_portions_give_the_outputs_of_single_stages_and_survive_a_kill(tmp_path: Path) -> None:
     write_source(tmp_path / "source")
     (tmp_path / "fault").mkdir()
     (tmp_path / "fault" / "sitecustomize.py").write_text(KILL)
@@ -84,14 +90,14 @@ def test_steps_in_portions_give_the_outputs_of_commands_and_survive_a_kill(tmp_p
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert (tmp_path / "killed").exists()
     started = [event.stage for event in read_events(events)[0] if event.status == "started"]
-    assert sorted(started) == sorted(
-        ["prepare-plan", *(f"prepare-portion {n}" for n in (1, 2, 3)), "prepare"]
-        + ["extract-plan", "extract-portion 1", "extract-portion 2", "extract"]
-    )
-    (tmp_path / "config.yaml").write_text(json.dumps(settings))
-    for command in (("data", "prepare"), ("cues", "extract")):
-        made = vicur(tmp_path, *command, "--config", "config.yaml")
-        assert made.returncode == 0, made.stderr
-    for name, output in (("data", "dataset"), ("cues", "cues")):
-        [folder] = (tmp_path / "outputs").glob(f"*/*/{output}")
+    numbered = [f"{stage}-portion {number}" for stage in ("prepare", "extract") for number in (1, 2)]
+    assert sorted(started) == sorted(["prepare-plan", "prepare", "extract-plan", "extract", *numbered])
+    data, cues = FolderConfig.model_validate(settings["data"]), CuesConfig.model_validate(settings["cues"])
+    for name in ("dataset", "cues"):
+        (tmp_path / name).mkdir()
+    prepare(data, data.inputs(), tmp_path / "dataset", make_context(tmp_path / "work"))
+    context = Context("run", 0, Tracker(), Events("extract", None), tmp_path / "work")
+    extract(cues, {"dataset": tmp_path / "dataset"}, tmp_path / "cues", context)
+    for name in ("dataset", "cues"):
+        [folder] = (tmp_path / "outputs").glob(f"*/*/{name}")
         assert tree_sha256(folder) == tree_sha256(tmp_path / name)
