@@ -11,8 +11,10 @@ from vicur.modeling.generation import generate
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
 from vicur.training import batch as batch_module
+from vicur.training.batch import Responses, ScoredBatch
 from vicur.training.checkpoint import trained_weights
 from vicur.training.health import require_healthy
+from vicur.training.metrics import Metrics, PhaseTimer
 from vicur.training.step import training_step
 from vicur.training.trainer import Validation
 
@@ -211,3 +213,26 @@ def test_healthy_state_is_told_from_broken_weights_and_moments(base):
         state.student.model.language_model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
     with pytest.raises(FloatingPointError, match=r"weight .*layers\.0\.mlp\.up_proj"):
         require_healthy(state, rows)
+
+
+def test_weight_decay_spares_norms_and_biases(base):
+    state = state_for(base, method="vicur", weight_decay=0.1, trained={"type": "full", "vision": True})
+    decays = {id(w): g["weight_decay"] for g in state.optimizer.param_groups for w in g["params"]}
+    names = {name: decays[id(w)] for name, w in state.student.named_parameters()}
+    assert len(decays) == len(names)
+    assert {name for name, decay in names.items() if not decay} == {n for n in names if "norm" in n or "bias" in n}
+    training_step(state, examples_for(state)[:2], 0)
+
+
+def test_micro_batches_contain_responses_of_similar_length(base):
+    state = state_for(base, method="opsd", micro_batch_size=2)
+    rows = examples_for(state)[:6]
+    responses = Responses(rows, [(1,) * n for n in (2, 9, 1, 8, 3, 7)], [], torch.arange(6.0), Metrics())
+    ordered = ScoredBatch(state, responses, {}, PhaseTimer()).responses
+    lengths = [len(row.student.ids) + len(ids) for row, ids in zip(ordered.rows, ordered.ids, strict=True)]
+    assert lengths == sorted(lengths, reverse=True)
+    for row, ids, advantage in zip(ordered.rows, ordered.ids, ordered.advantages_B.tolist(), strict=True):
+        assert rows[int(advantage)].example is row.example
+        assert responses.ids[int(advantage)] == ids
+    whole = state_for(base, method="opsd")
+    assert ScoredBatch(whole, responses, {}, PhaseTimer()).responses is responses

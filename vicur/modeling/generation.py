@@ -17,6 +17,7 @@ from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
 from vicur.config.sampling import Sampling
 from vicur.errors import NotFiniteError
+from vicur.modeling.cache_argument import cache_argument
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.image_blocking import visual_history
 from vicur.modeling.sampling import PlainSampler, is_plain, sample
@@ -106,7 +107,7 @@ def _generate_batch(
         mm_token_type_ids=batch.mm_token_type_ids,
         mm_encoder_outputs=encoder_outputs(encode(batch.pixels), batch.pixels),
         image_grid_thw=batch.grids,
-        past_key_values=cache,
+        **cache_argument(cache),
         use_cache=True,
     )[0]
     rows, width, length = len(prompts), batch.prompt_length, sampling.max_new_tokens
@@ -150,7 +151,7 @@ def _generate_batch(
             input_ids=token_B[:, None],
             attention_mask=mask_BT[:, : width + step + 1],
             position_ids=(next_B + step)[None, :, None].expand(3, -1, -1),
-            past_key_values=cache,
+            **cache_argument(cache),
             use_cache=True,
             **visual_history(model, types_BT[:, : width + step + 1]),
         )[0]
