@@ -150,7 +150,7 @@ def _read(path: str, name: str, field: str, folder: SourceFolder) -> bytes:
     shown = repr(_shortened(name))
     try:
         if (member := folder.archives.shown(path)) is not None:
-            folder.locate(member.archive)  # noted: the archive may have been opened for another unit
+            folder.note(member.archive)  # it may have been opened for another unit
             data = folder.archives.read(member, LARGEST_FILE)
         else:
             with open_regular(folder.locate(path)) as stream:

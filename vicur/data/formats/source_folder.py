@@ -81,14 +81,17 @@ class SourceFolder:
     def locate(self, name: str) -> Path:
         """Return the path of a data file, or raise an error if it leads out of the folder."""
         path = locate(self.path, name)
-        if self._noted is not None and name not in self._noted:
-            self._noted[name] = file_state(path)
+        self.note(name)
         return path
+
+    def note(self, name: str) -> None:
+        """Note the state of a file, inside a block of :meth:`noting`."""
+        if self._noted is not None and name not in self._noted:
+            self._noted[name] = file_state(self.path / name)
 
     def has(self, name: str) -> bool:
         """Return whether there is a data file of this name."""
-        if self._noted is not None:
-            self.locate(name)
+        self.note(name)
         return name in self._present
 
     @contextmanager
