@@ -36,6 +36,7 @@ def import_small(
             patch.setattr(module, "UNIT_ROWS", unit_rows)
         patch.setattr(shards, "ROWS_PER_SHARD", shard_rows)
         patch.setattr("vicur.data.importing.folder_import._ROWS_PER_PROCESS", 1)
+        patch.setattr("vicur.data.importing.merge._BYTES_PER_PROCESS", 1)
         with new_folder(output) as partial:
             return prepare(config, config.inputs(), partial, make_context(work, seed))
 

@@ -48,7 +48,7 @@ def fake(config: Any, inputs: Mapping[str, Path], output: Path, context: Context
     call = {"config": config.model_dump(mode="json"), "inputs": sorted(inputs), "seed": context.seed}
     (output / "call.json").write_text(json.dumps(call, sort_keys=True))
     (output / "samples.html").write_text("<p>samples</p>")
-    manifest = {"source": {}, "seed": None, "examples": {}, "skipped": 0, "shards": []}
+    manifest = {"schema_version": 1, "source": {}, "seed": None, "examples": {}, "skipped": 0, "shards": []}
     (output / "manifest.json").write_text(json.dumps(manifest))
     (output / "report.html").write_text("<p>report</p>")
     (output / "comparison.json").write_text(json.dumps({"choice": {"method": methods[-1] if methods else ""}}))

@@ -44,6 +44,8 @@ from vicur.wording import percent
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_BYTES_PER_PROCESS = 64 << 20  # images of the shards that each process writes, at least
+
 
 def merge_parts(
     reading: Reading,
@@ -81,7 +83,8 @@ def merge_parts(
     require_splits(
         {split: count for split, count in counts.items() if count}, config.required_splits, where, decision.units
     )
-    planned = plan_shards(decision.splits_N, facts.read(["image_bytes"])["image_bytes"].to_numpy())
+    image_bytes_N = facts.read(["image_bytes"])["image_bytes"].to_numpy()
+    planned = plan_shards(decision.splits_N, image_bytes_N)
     folder, shards = _write_shards(
         planned, decision.splits_N, parts, work, processes, events, keep_parts=keep_parts, restore=restore
     )
