@@ -140,7 +140,7 @@ class EvaluationConfig(Section):
     )
     """Longest text of a prompt. A longer one fails the stage before the first response, because one prompt can exhaust the memory."""
     batch_size: int = Field(default=128, ge=1)
-    """Questions per forward pass."""
+    """Questions per forward pass; fewer if a GPU has too little free memory. Responses differ by rounding at most."""
     max_examples: int | None = Field(default=None, ge=1)
     """Maximum number of questions of each split, counted from its start. ``None`` evaluates all."""
     cue_recovery: bool = True
