@@ -82,7 +82,7 @@ def rows_that_fit(
 
 def row_bytes(model: Qwen3VLForConditionalGeneration, prompt_tokens: int, new_tokens: int, patches: int) -> int:
     """Estimate the bytes that one more row takes while a batch is answered: KV cache, prefill, its image and its logits."""
-    text, vision = text_config(model), model.config.vision_config
+    text, vision = text_config(model), model.model.visual.config
     weight = model.lm_head.weight
     # Under autocast, keys leave their norm as float32.
     number = torch.float32.itemsize if torch.is_autocast_enabled(weight.device.type) else weight.element_size()

@@ -119,13 +119,25 @@ def _scoring(plan: PlanInput, models: Models, shards: int) -> dict[Part, int]:
 
 def _update(plan: PlanInput, models: Models) -> dict[Part, int]:
     """Peak bytes of the forward and backward pass of a micro-batch."""
+    activations, loss = sum(text_activations(plan, models)), loss_bytes(plan, models)
     return {
         Part.COPIES: copies(plan, models.sizes) + gathered_teacher_root(plan, models),
-        Part.GRADIENTS: held_gradients(plan, models.sizes) + unsharded_gradients(plan, models.sizes),
-        Part.ACTIVATIONS: sum(text_activations(plan, models)),
+        Part.GRADIENTS: _gradients_at_peak(plan, models, activations + loss) + unsharded_gradients(plan, models.sizes),
+        Part.ACTIVATIONS: activations,
         Part.VISION: sum(vision_activations(plan, models)),
-        Part.LOSS: loss_bytes(plan, models),
+        Part.LOSS: loss,
     }
+
+
+def _gradients_at_peak(plan: PlanInput, models: Models, freed: int) -> int:
+    """Bytes of gradients at the peak of an update, in whose backward pass ``freed`` bytes are freed as gradients come into being."""
+    held = held_gradients(plan, models.sizes)
+    replicated = plan.gpus > 1 and not plan.sharded
+    if replicated or plan.micro_batch < plan.sequences_a_gpu:
+        # DDP's buckets, and the sums of earlier micro-batches.
+        return held
+    # A single micro-batch: at first there are those of one layer only (that of the output layer is part of the loss), at last all.
+    return max(min(held, FLOAT32 * models.sizes.text_layer // shards_of(plan)), held - freed)
 
 
 def loss_bytes(plan: PlanInput, models: Models) -> int:
