@@ -2,12 +2,11 @@
 
     python -m benchmarks.plan_memory [--placement NAME ...] [--shape wide] [--json FILE]
 
-Each placement is a training of its own process (or two, with gloo): a model of 13 million random weights, two steps of 4 prompts of 160 tokens
-(64 of them visual) with responses of 64 tokens, and a validation. Measured is the largest resident set of each phase above that before the
-models were loaded, with ``MALLOC_MMAP_THRESHOLD_`` set so that freed tensors leave it. Of several processes, the one with rank 0 is shown.
+Each placement is a training in its own process (or two, with gloo): a model of 13 million random weights, two steps of 4 prompts of 160
+tokens (64 of them visual) with responses of 64 tokens, and a validation. Measured is the largest resident set of each phase above that
+before the models were loaded, with ``MALLOC_MMAP_THRESHOLD_`` set so that freed tensors leave it. Of two processes, rank 0 is shown.
 
-A teacher on a device of its own takes the memory of the process on a CPU, so its plan is the sum of both devices. A server's scores come
-from a stand-in: what counts is that the process holds no teacher.
+A teacher on a device of its own cannot be measured on a CPU: student and teacher share the process there.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ def measure_apart(case: Case) -> dict[str, Any]:
             check=False,
         )
         if not results.exists():
-            raise SystemExit(done.stderr[-4000:])
+            raise SystemExit(done.stderr[-6000:])
         record: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
         if record["status"] == "failed":
             raise SystemExit(record["detail"])

@@ -101,9 +101,11 @@ def test_the_estimate_of_a_row_grows_with_every_length(model):
 
 
 def test_free_memory_counts_what_the_allocator_holds_and_gives_a_power_of_two(model, monkeypatch):
+    student = model
+
     class OnGpu:
         device = torch.device("cuda")
-        config, lm_head = model.config, model.lm_head
+        model, lm_head = student.model, student.lm_head
 
     monkeypatch.setattr(batch_sizes, "text_config", lambda _: model.config.text_config)
     each = row_bytes(model, 100, 50, 16)
