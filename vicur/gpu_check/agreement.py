@@ -104,3 +104,19 @@ def agree(own: Numbers, golden: Numbers, bars: Bars) -> dict[str, Any]:
         f"gradient norm by {values['gradient']:.1e} ({bars.gradient:g}); {equal:.0%} of the greedy responses are equal"
     )
     return {"status": "passed" if within else "failed", "detail": detail, "values": values}
+
+
+def tiny_step(world: World, rollout: dict[str, Any]) -> dict[str, float]:
+    """Make a step of ``vicur`` with the tiny base and return its metrics. ``rollout`` are settings of the rollouts."""
+    values = {"batch_size": 4, "features": {"disk_gb": 0}, "rollout": {"max_new_tokens": 8, **rollout}}
+    config = TrainConfig.model_validate({"method": "vicur", **values})
+    base = BaseModelConfig().folder
+    chat = Chat.load(base, config.prompts)
+    pool = build_pools(DigitScenesConfig(distill=Pool(digits_per_class=4, scenes=4)), seed=0)["distill"][:4]
+    rows = list(training_examples(pool, {each.id: str(each.cue) for each in pool}, chat, config)[0])
+    with tempfile.TemporaryDirectory(prefix="vicur-") as work:
+        state = build_state(config, {"base": base}, chat, 0, world, Path(work))
+        try:
+            return training_step(state, rows, 0)
+        finally:
+            state.close()

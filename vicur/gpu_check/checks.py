@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -11,17 +10,9 @@ from typing import Any
 
 import torch
 
-from vicur.config.base import BaseModelConfig
-from vicur.config.data import DigitScenesConfig, Pool
-from vicur.config.training import TrainConfig
-from vicur.data.digit_scenes import build_pools
-from vicur.gpu_check.agreement import BF16, FLOAT32, Numbers, agree, numbers
+from vicur.gpu_check.agreement import BF16, FLOAT32, Numbers, agree, numbers, tiny_step
 from vicur.gpu_check.case import Case
 from vicur.gpu_check.trainings import compare_processes, kill_and_resume
-from vicur.modeling.chat import Chat
-from vicur.training.selection import training_examples
-from vicur.training.state import build_state
-from vicur.training.step import training_step
 from vicur.training.world import World
 
 Outcome = dict[str, Any]
@@ -72,7 +63,7 @@ def _resume(settings: Outcome) -> Outcome:
 def _separate(settings: Outcome) -> Outcome:
     if settings["device"] == "cpu" or torch.cuda.device_count() < 2:
         return not_checked("needs two GPUs")
-    shared, apart = (_loss(World.single("cuda:0", teacher), {}) for teacher in ("cuda:0", "cuda:1"))
+    shared, apart = (tiny_step(World.single("cuda:0", teacher), {}) for teacher in ("cuda:0", "cuda:1"))
     difference = abs(apart["loss"] - shared["loss"]) / abs(shared["loss"])
     status = "passed" if difference <= 1e-4 else "failed"
     return {"status": status, "detail": f"the loss differs by {difference:.1e} from that on one device (0.0001)"}
@@ -83,26 +74,10 @@ def _vllm(settings: Outcome) -> Outcome:
         return not_checked("vLLM or its plugin (serving/) is not installed")
     # The engine reports the sums of the weights that it received, which the step compares, and it limits the gap.
     device = "cuda:0" if settings["device"] == "cuda" else "cpu"
-    metrics = _loss(World.single(device), {"engine": {"type": "vllm", "cache_gb": 1.0}})
+    metrics = tiny_step(World.single(device), {"engine": {"type": "vllm", "cache_gb": 1.0}})
     gaps = {name: value for name, value in metrics.items() if "engine" in name}
     shown = ", ".join(f"{name} {value:.1e}" for name, value in gaps.items())
     return {"status": "passed", "detail": f"all weights arrived; {shown} nats", "values": gaps}
-
-
-def _loss(world: World, rollout: Outcome) -> dict[str, float]:
-    """Make a step of the tiny base and return its metrics."""
-    values = {"batch_size": 4, "features": {"disk_gb": 0}, "rollout": {"max_new_tokens": 8, **rollout}}
-    config = TrainConfig.model_validate({"method": "vicur", **values})
-    base = BaseModelConfig().folder
-    chat = Chat.load(base, config.prompts)
-    pool = build_pools(DigitScenesConfig(distill=Pool(digits_per_class=4, scenes=4)), seed=0)["distill"][:4]
-    rows = list(training_examples(pool, {each.id: str(each.cue) for each in pool}, chat, config)[0])
-    with tempfile.TemporaryDirectory(prefix="vicur-") as work:
-        state = build_state(config, {"base": base}, chat, 0, world, Path(work))
-        try:
-            return training_step(state, rows, 0)
-        finally:
-            state.close()
 
 
 def _measure(settings: Outcome) -> Outcome:

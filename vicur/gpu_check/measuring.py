@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import torch
-
 from vicur.config.sampling import Sampling
+from vicur.gpu_check.agreement import tiny_step
 from vicur.gpu_check.case import Case
 from vicur.gpu_check.meter import Meter
 from vicur.gpu_check.models import EndlessChat
@@ -59,13 +58,8 @@ def measure(case: Case, world: World, work: Path) -> dict[str, Any]:
 
 
 def _warm_up(case: Case, world: World) -> None:
-    """Load what the first operations load: libraries, threads, and the communication of the processes."""
-    layer = torch.nn.Linear(8, 8).to(world.device)
-    optimizer = torch.optim.AdamW(layer.parameters(), fused=True)
-    hidden = layer(torch.ones(2, 8, device=world.device))
-    torch.nn.functional.scaled_dot_product_attention(hidden[None, None], hidden[None, None], hidden[None, None])
-    hidden.sum().backward()
-    optimizer.step()
+    """Load what the first step loads: libraries, kernels, and the communication of the processes."""
+    tiny_step(World.single(str(world.device)), {})
     world.gather(case.shape)
 
 
