@@ -34,7 +34,6 @@ PLACEMENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "LoRA, adapter-off teacher": (1, _LORA),
     "DDP, 2 processes": (2, {"distribution": {"strategy": "ddp"}}),
     "FSDP2, 2 processes": (2, {"distribution": {"strategy": "fsdp"}}),
-    "no teacher (sft)": (1, {"method": "sft", "objective": {"type": "supervised"}}),
 }
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
