@@ -27,7 +27,8 @@ _MARKER = re.compile(
 )
 # "Final answer – 14". A hyphen may be a sign of the number.
 _DASHED = re.compile(
-    r"^[ \t>*_#]{0,8}(?:the[ \t]+)?(?:(?:final|correct)[ \t]+)?answer[*_]{0,3}[ \t]+[–—][ \t]+", re.IGNORECASE | re.MULTILINE
+    r"^[ \t>*_#]{0,8}(?:the[ \t]+)?(?:(?:final|correct)[ \t]+)?answer[*_]{0,3}[ \t]+[–—][ \t]+",
+    re.IGNORECASE | re.MULTILINE,
 )
 _HEADING = re.compile(
     r"^[ \t>]{0,3}(?:\#{1,6}[ \t]*|\*\*|__)[ \t]*(?:\d+\.[ \t]*)?(?:(?:the[ \t]+)?(?:final|correct)[ \t]+)?"
