@@ -64,8 +64,8 @@ def require_few_too_long(
         f"{len(lengths):,} of {total:,} prompts are longer than {limit:,} tokens ({described(lengths)}); "
         f"{percent(share)} are allowed.",
         where=where,
-        remedy=f"Lower data.pixels.max if images take most of it, prepare the dataset with a lower data.max_prompt_tokens, which skips such "
-        f"rows, or raise {settings}.",
+        remedy="Lower data.pixels.max if images take most of it, prepare the dataset with a lower data.max_prompt_tokens, which skips "
+        f"such rows, or raise {settings}.",
     )
 
 

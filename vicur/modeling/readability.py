@@ -1,8 +1,8 @@
 """Whether a model can read a dataset: its vocabulary spells the texts.
 
-Checked before anything expensive: before cues are extracted, and at the start of a training or an evaluation. Checkpoints with byte-level tokens spell everything. The
-vocabulary of the tiny base that ships with this package has the words of the digit scenes only: of any other question it sees unknown
-tokens, and it cannot write the answer.
+Checked before anything expensive: before cues are extracted, and at the start of a training or an evaluation. Checkpoints with byte-level
+tokens spell everything. The vocabulary of the tiny base that ships with this package has the words of the digit scenes only: of any other
+question it sees unknown tokens, and it cannot write the answer.
 """
 
 from __future__ import annotations
