@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from tests.cues.endpoint_run import EndpointRun, example, image
 from tests.cues.openai_double import ReceivedRequest, Reply
 from vicur.config.cues import CueProviderConfig, CuesConfig, EndpointCues
+from vicur.config.prompts import PixelBudget, PixelBudgets, PromptConfig
 from vicur.cues.cue_cache import CACHE_FILE
+from vicur.cues.cue_model import CueModel
 from vicur.cues.cue_prompt import CUE_PROMPTS, escape_control_tokens
 from vicur.cues.endpoint import EndpointProvider
 from vicur.cues.providers import NoCue
@@ -158,3 +162,17 @@ def test_invalid_settings_are_rejected(changes: dict[str, Any], message: str) ->
     adapter: TypeAdapter[CueProviderConfig] = TypeAdapter(CueProviderConfig)
     with pytest.raises(ValidationError, match=message):
         adapter.validate_python({"type": "endpoint", "url": "http://host/v1", "model": "vlm", **changes})
+
+
+def test_a_prompt_that_is_too_long_for_the_model_is_not_requested(tmp_path: Path) -> None:
+    run = EndpointRun(tmp_path, settings={"max_prompt_tokens": 700})
+    buffer = io.BytesIO()
+    Image.new("RGB", (1000, 640)).save(buffer, "PNG")
+    assert run.cues(
+        example(0, question="How many words? " * 400), example(1, images=(buffer.getvalue(),) * 2), example(2)
+    ) == [*[NoCue("the prompt is longer than cues.provider.max_prompt_tokens = 700")] * 2, "Seen."]
+    assert len(run.requests) == 1
+    # Within its pixel budget, the image is scaled down before it is sent.
+    small = PromptConfig(pixels=PixelBudgets(teacher=PixelBudget(max=100_000)))
+    model = CueModel(EndpointCues(url="http://vlm:8000/v1", model="vlm"), 0, small)
+    assert model.least_tokens(example(images=(buffer.getvalue(),))) - model.least_tokens(example()) in range(80, 98)

@@ -16,6 +16,7 @@ from pathlib import Path
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, audit_cue, offenders, summarize
 from vicur.cues.providers import CueProvider, provider_for
+from vicur.cues.reader_check import check_reader
 from vicur.cues.samples import Sample, choose, render_page
 from vicur.cues.store import write_cues, write_jsonl
 from vicur.data import read_manifest
@@ -57,12 +58,15 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
     """Extract and audit cues of the input ``dataset``.
 
     Raises:
-        VicurError: if the provider cannot work with the dataset, or if the cues exceed a limit.
+        VicurError: if the provider cannot work with the dataset, if the cues exceed a limit, or, before any cue is paid for, if the base
+            cannot read the dataset.
     """
     dataset = inputs["dataset"]
     provider = provider_for(config.provider, context, config.prompts)
     context.tracker.params(config.model_dump(mode="json"))
     splits = _splits(dataset)
+    if config.reader is not None:
+        check_reader(config, config.reader, dataset)
     provider.fit(example for split in provider.fitted_on if split in splits for example in StoredSplit(dataset, split))
     rows, samples = _extract_all(
         provider, dataset, [split for split in config.splits if split in splits], config, context
