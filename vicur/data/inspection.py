@@ -16,7 +16,7 @@ from vicur.data.formats.recognition import Candidate, candidates, chosen_format
 from vicur.data.guessing import guessed_columns
 from vicur.data.images import plain_size
 from vicur.data.rows import Layout, Row, matched, read_row
-from vicur.data.schema import SkippedRow, UnusableRowError
+from vicur.data.schema import Example, SkippedRow, UnusableRowError
 from vicur.data.splitting import DEFAULT_SHARES, is_shared_out, named_split
 from vicur.wording import listed
 
@@ -109,6 +109,19 @@ def inspect(folder: SourceFolder, config: ImportConfig, shown: int = 3) -> Inspe
         rows=[_shown(row) for row in sample.rows[:shown]],
         unsure=unsure,
     )
+
+
+def sample(folder: SourceFolder, config: ImportConfig) -> list[Example]:
+    """Return the usable ones of about :data:`SAMPLE` rows, from the beginnings of several files.
+
+    Raises:
+        VicurError: if the source is in no format that is known.
+    """
+    found, config = _recognised(folder, config, [])
+    layout = Layout.of(found.format, config, seed=0)
+    return [
+        row.example for row in _sampled(found.format, folder, config, found.format.units(folder, config), layout).rows
+    ]
 
 
 def _recognised(folder: SourceFolder, config: ImportConfig, unsure: list[str]) -> tuple[Candidate, ImportConfig]:

@@ -7,6 +7,7 @@ question it sees unknown tokens, and it cannot write the answer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -93,7 +94,7 @@ def _spelling(chat: Chat, texts: Iterable[str]) -> _Spelling:
         total += sum(not character.isspace() for character in text)
         unknown += len(missing)
         if missing and len(examples) < _SHOWN:
-            examples[_excerpt(text, missing)] = None
+            examples |= dict.fromkeys(islice(_words(text, missing), _SHOWN))
     return _Spelling(unknown, total, list(examples))
 
 
@@ -112,8 +113,8 @@ def unspelled(chat: Chat, text: str) -> Iterator[int]:
     return (place for place, character in enumerate(text) if not spelled[place] and not character.isspace())
 
 
-def _excerpt(text: str, missing: set[int]) -> str:
-    """Return the first word with a character that cannot be spelled."""
-    first = min(missing)
-    start = first - len(text[:first].split(" ")[-1][-_TEXT:])
-    return repr(text[start:].split(maxsplit=1)[0][:_TEXT])
+def _words(text: str, missing: set[int]) -> Iterator[str]:
+    """Yield the words with a character that cannot be spelled."""
+    for word in re.finditer(r"\S+", text):
+        if any(place in missing for place in range(*word.span())):
+            yield repr(word[0][:_TEXT])

@@ -151,7 +151,7 @@ def _train_text(
     def report(step: int, loss: float) -> None:
         events.progress(step, config.steps, f"responses: loss {loss:.3f}")
 
-    train_on_responses(model, chat, draw, config, report)
+    train_on_responses(model, chat, draw, numbers, config, report)
 
 
 def _check(
