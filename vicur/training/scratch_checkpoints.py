@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from vicur.training.checkpoint import Checkpoint, Progress, optimizer_state, restore, restore_optimizer, trained_weights
+from vicur.training.checkpoint import Checkpoint, Progress, restore, trained_weights
 from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.world import World
 
@@ -31,6 +31,21 @@ class Trained:
     module: nn.Module
     adam: torch.optim.AdamW
     numbers: np.random.Generator
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return the state of the optimizer by weight. Weights that got no gradient in this phase have none."""
+        return {
+            f"{name}.{moment}": value.clone()
+            for name, weight in self.module.named_parameters()
+            for moment, value in self.adam.state.get(weight, {}).items()
+        }
+
+    def restore_moments(self, saved: Mapping[str, Tensor]) -> None:
+        """Restore the state of the optimizer."""
+        weights = dict(self.module.named_parameters())
+        for key, value in saved.items():
+            name, _, moment = key.rpartition(".")
+            self.adam.state[weights[name]][moment] = value
 
 
 class ScratchCheckpoints:
@@ -56,10 +71,9 @@ class ScratchCheckpoints:
         """Restore what is trained in a phase. Returns the number of its steps that were made, and the mean loss."""
         if self._saved is None or self.phase != phase:
             return 0, 0.0
-        world = World.single("cpu")
         record = self._saved.progress.records[0]
-        restore(self._saved.model, trained_weights(trained.module), world)
-        restore_optimizer(trained.module, trained.adam, self._saved.optimizer, world)
+        restore(self._saved.model, trained_weights(trained.module), World.single("cpu"))
+        trained.restore_moments(self._saved.optimizer)
         trained.numbers.bit_generator.state = record["numbers"]
         return record["steps"], record["average"]
 
@@ -75,6 +89,6 @@ class ScratchCheckpoints:
                 self._store.identity,
                 trained_weights(trained.module),
                 {},
-                optimizer_state(trained.module, trained.adam, World.single("cpu")),
+                trained.moments(),
             )
         )
