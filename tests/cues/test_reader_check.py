@@ -66,16 +66,6 @@ def test_a_base_on_another_machine_is_not_checked(scene: Example, tmp_path: Path
     assert extracted(rows, tmp_path, base=base)
 
 
-def test_without_a_paid_model_it_is_a_warning(scene: Example, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    config = RunConfig.model_validate(
-        {"cues": {"provider": "annotation", "max_ungrounded_share": 1, "max_leak_share": 1}}
-    )
-    dataset = dataset_of(tmp_path / "data", [scene.model_copy(update=TRAPEZOID)])
-    session = Session("run", 0, None, tmp_path / "scratch", lambda _: Tracker())
-    execute(EXTRACT, config.cues, {"dataset": dataset}, tmp_path / "cues", session)
-    assert "A training of tiny would be refused" in caplog.text
-
-
 def test_the_reader_is_part_of_no_identity() -> None:
     tiny, other = (RunConfig.model_validate({"base": {"path": path}}) for path in ("tiny", "/models/other"))
     assert tiny.cues.reader != other.cues.reader

@@ -68,7 +68,8 @@ class PromptedConfig(Section):
         training = self.training  # type: ignore[attr-defined]
         try:
             privileges = {cell.training.effective.privilege for cell in self.cells()}  # type: ignore[attr-defined]
-        except (ValueError, VicurError):
+        except (ValueError, VicurError, LookupError, StopIteration):
+            # Inconsistent arms of an ablation are reported by its own validator, which comes later.
             return None
         return ReaderConfig(
             path=self.base.path,  # type: ignore[attr-defined]

@@ -65,8 +65,9 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
     provider = provider_for(config.provider, context, config.prompts)
     context.tracker.params(config.model_dump(mode="json"))
     splits = _splits(dataset)
-    if config.reader is not None:
-        check_reader(config, config.reader, dataset)
+    # Other providers cost nothing, and the training checks the same before it starts.
+    if config.reader is not None and config.provider.type == "endpoint":
+        check_reader(config.reader, dataset)
     provider.fit(example for split in provider.fitted_on if split in splits for example in StoredSplit(dataset, split))
     rows, samples = _extract_all(
         provider, dataset, [split for split in config.splits if split in splits], config, context

@@ -1,26 +1,24 @@
-"""Check that the base can read the dataset before cues are extracted for it."""
+"""Check that the base can read the dataset before a model is paid for its cues."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
-from vicur.config.cues import TRAINING_SPLIT, CuesConfig
+from vicur.config.cues import TRAINING_SPLIT
 from vicur.config.reader import ReaderConfig
 from vicur.data.stored import StoredSplit
-from vicur.errors import VicurError
 
 log = logging.getLogger(__name__)
 
 
-def check_reader(config: CuesConfig, reader: ReaderConfig, dataset: Path) -> None:
+def check_reader(reader: ReaderConfig, dataset: Path) -> None:
     """Check that the base spells the training examples, and that its prompts for them are short enough.
 
-    What a training would refuse is an error if the provider queries a model, which costs money, and a warning otherwise. Nothing is checked
-    if the base is not on this machine.
+    The cues are not known yet, so no prompt has one. Nothing is checked if the base is not on this machine.
 
     Raises:
-        VicurError: if the provider queries a model, and the base cannot read the dataset.
+        VicurError: if a training would refuse the dataset.
     """
     # Imports torch.
     from vicur.modeling.chat import Chat
@@ -32,24 +30,16 @@ def check_reader(config: CuesConfig, reader: ReaderConfig, dataset: Path) -> Non
     if folder is None:
         return
     chat = Chat.load(folder, reader.prompts)
-    try:
-        check_readable(chat, dataset, [TRAINING_SPLIT], folder)
-        # Of other providers, the cues are not known yet.
-        with_cues = config.provider.type == "annotation"
-        lengths, total = prompts_too_long(chat, StoredSplit(dataset, TRAINING_SPLIT), reader, with_cues=with_cues)
-        require_few_too_long(
-            lengths,
-            total,
-            reader.max_prompt_tokens,
-            reader.max_share,
-            where=f"{dataset}, split {TRAINING_SPLIT}",
-            settings="training.max_prompt_tokens or training.max_unhinted_share",
-        )
-    except VicurError as error:
-        if config.provider.type == "endpoint":
-            raise
-        log.warning("A training of %s would be refused: %s", reader.path, error)
-        return
+    check_readable(chat, dataset, [TRAINING_SPLIT], folder)
+    lengths, total = prompts_too_long(chat, StoredSplit(dataset, TRAINING_SPLIT), reader, with_cues=False)
+    require_few_too_long(
+        lengths,
+        total,
+        reader.max_prompt_tokens,
+        reader.max_share,
+        where=f"{dataset}, split {TRAINING_SPLIT}",
+        settings="training.max_prompt_tokens or training.max_unhinted_share",
+    )
     if lengths:
         log.warning(
             "Training will skip %d of %d examples, whose prompts are longer than training.max_prompt_tokens = %d (%s).",
