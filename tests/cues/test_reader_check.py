@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.cues.openai_double import Reply, openai_double
 from tests.cues.test_extract import dataset_of
+from vicur.cli import app
 from vicur.config.run import RunConfig
 from vicur.cues import EXTRACT
 from vicur.data import Example
@@ -73,3 +76,26 @@ def test_the_reader_is_part_of_no_identity() -> None:
     assert "reader" not in tiny.model_dump()["cues"]
     with pytest.raises(ValueError, match=r"cues\.reader cannot be set: write base\.path"):
         RunConfig.model_validate({"cues": {"reader": None}})
+
+
+def test_prepare_checks_a_base_that_is_set(scene: Example, tmp_path: Path) -> None:
+    (tmp_path / "scene.png").write_bytes(scene.images[0])
+    row = {"images": ["scene.png"], "answer": "12", "split": "distill"}
+    rows = [{**row, "id": f"r{n}", "question": "What is the sum? " * (1 + 99 * (n == 2))} for n in range(3)]
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    output, runner = tmp_path / "data", CliRunner()
+    arguments = [
+        "data",
+        "prepare",
+        "--output",
+        str(output),
+        "--set",
+        f"data={tmp_path}",
+        "--set",
+        "data.required_splits=[distill]",
+    ]
+    assert runner.invoke(app, arguments).exit_code == 0
+    checked = runner.invoke(app, [*arguments, "--set", "base.path=tiny"])
+    assert "1 of 3 prompts are longer than 256 tokens (r2 has" in str(checked.exception)
+    longer = runner.invoke(app, [*arguments, "--set", "base.path=tiny", "--set", "training.max_prompt_tokens=1024"])
+    assert longer.exit_code == 0, longer.output

@@ -56,8 +56,10 @@ def prepare(
     """Build the dataset: render the embedded digit scenes, or import your own data.
 
     These are a folder, an address on S3 or a dataset on the Hugging Face Hub, in one of the formats of docs/formats.md; vicur data inspect
-    shows how they would be read. Rows that cannot be used are skipped and listed, up to a limit.
+    shows how they would be read. Rows that cannot be used are skipped and listed, up to a limit. If 'base.path' is set and its tokenizer is
+    on this machine, it is then checked that this model can read the training examples.
     """
+    from vicur.cues.reader_check import check_reader
     from vicur.data import store_if_pinned
 
     settings = configuration(config, overrides)
@@ -66,6 +68,9 @@ def prepare(
     if dvc_file.exists():
         matches = store_if_pinned(output, dvc_file)
         typer.echo(f"It {'matches' if matches else 'does not match'} the hash in {dvc_file}")
+    # The dataset does not depend on the base, so this is no part of the step.
+    if "base" in settings.model_fields_set and settings.cues.reader is not None:
+        check_reader(settings.cues.reader, output, with_cues=settings.cues.provider.type == "annotation")
 
 
 @app.command()

@@ -12,10 +12,13 @@ from vicur.data.stored import StoredSplit
 log = logging.getLogger(__name__)
 
 
-def check_reader(reader: ReaderConfig, dataset: Path) -> None:
+def check_reader(reader: ReaderConfig, dataset: Path, *, with_cues: bool = False) -> None:
     """Check that the base spells the training examples, and that its prompts for them are short enough.
 
-    The cues are not known yet, so no prompt has one. Nothing is checked if the base is not on this machine.
+    Nothing is checked if the base is not on this machine.
+
+    Args:
+        with_cues: whether the dataset's own cues are the hints. Those of other providers are not known yet and are not counted.
 
     Raises:
         VicurError: if a training would refuse the dataset.
@@ -31,7 +34,7 @@ def check_reader(reader: ReaderConfig, dataset: Path) -> None:
         return
     chat = Chat.load(folder, reader.prompts)
     check_readable(chat, dataset, [TRAINING_SPLIT], folder)
-    lengths, total = prompts_too_long(chat, StoredSplit(dataset, TRAINING_SPLIT), reader, with_cues=False)
+    lengths, total = prompts_too_long(chat, StoredSplit(dataset, TRAINING_SPLIT), reader, with_cues=with_cues)
     require_few_too_long(
         lengths,
         total,
