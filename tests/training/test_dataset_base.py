@@ -220,7 +220,7 @@ class Interrupted(Events):
         super().__init__("base", None)
         self._step = step
 
-    def progress(self, done: int, total: int, text: str = "") -> None:
+    def progress(self, done: int, total: int, text: str = "") -> None:  # noqa: ARG002
         if done == self._step:
             raise KeyboardInterrupt
 
