@@ -122,10 +122,9 @@ def sample(folder: SourceFolder, config: ImportConfig) -> list[Example]:
         VicurError: if the source is in no format that is known.
     """
     found, config = _recognised(folder, config, [])
-    layout = Layout.of(found.format, config, seed=0)
-    return [
-        row.example for row in _sampled(found.format, folder, config, found.format.units(folder, config), layout).rows
-    ]
+    units = found.format.units(folder, config)
+    layout = Layout.of(found.format, _with_answer_index(found.format, folder, config, units, []), seed=0)
+    return [row.example for row in _sampled(found.format, folder, config, units, layout).rows]
 
 
 def _recognised(folder: SourceFolder, config: ImportConfig, unsure: list[str]) -> tuple[Candidate, ImportConfig]:
