@@ -1,6 +1,7 @@
 """A tiny base for a dataset of another domain: it answers better than chance, and better still with a hint."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -267,8 +268,7 @@ def test_cues_of_an_extraction_replace_those_of_the_dataset(tmp_path: Path) -> N
 
 
 def test_a_model_in_the_output_folder_is_not_replaced_unless_asked(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    result = CliRunner().invoke(app, ["base", "train", str(tmp_path / "model"), "--data", str(tmp_path)])
+    shutil.copytree(model_folder("tiny"), tmp_path / "model")
+    result = CliRunner().invoke(app, ["base", "train", str(tmp_path / "model"), "--data", str(tmp_path / "data")])
     assert "has a model already" in str(result.exception)
     assert "--replace" in str(result.exception)
