@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from tests.training.shapes import shape_examples, write_shapes
 from vicur.cli import app
+from vicur.config.base import model_folder
 from vicur.config.tiny_base import DatasetBaseConfig, TinySizes
 from vicur.config.validation import validated
 from vicur.cues.audit import AuditedCue

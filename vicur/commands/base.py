@@ -20,7 +20,7 @@ app = Commands(
     "vicur base train models/tiny --data data",
     "vicur base train models/tiny --data data --cues cues",
     "vicur base train models/tiny --data data --set steps=2000 --set max_pixels=36864",
-    "vicur base train vicur/modeling/tiny/base",
+    "vicur base train .vicur/base",
     "vicur base train /tmp/base --set seed=1",
     "vicur base train teacher --set 'sizes={hidden_size: 128, heads: 4, layers: 6}' --set 'pools=[base, distill]' --set scenes=3350",
 )
