@@ -19,7 +19,7 @@ from vicur.data.guessing import guessed_columns
 from vicur.data.images import plain_size
 from vicur.data.reading import first_records
 from vicur.data.rows import Layout, Row, matched, read_row
-from vicur.data.schema import SkippedRow, UnusableRowError
+from vicur.data.schema import Example, SkippedRow, UnusableRowError
 from vicur.data.splitting import DEFAULT_SHARES, is_shared_out, named_split
 from vicur.wording import listed
 
@@ -113,6 +113,18 @@ def inspect(folder: SourceFolder, config: ImportConfig, shown: int = 3) -> Inspe
         unsure=unsure,
         fetched=folder.extent if isinstance(folder, ExcerptFolder) else "",
     )
+
+
+def sample(folder: SourceFolder, config: ImportConfig) -> list[Example]:
+    """Return the usable ones of about :data:`SAMPLE` rows, from the beginnings of several files.
+
+    Raises:
+        VicurError: if the source is in no format that is known.
+    """
+    found, config = _recognised(folder, config, [])
+    units = found.format.units(folder, config)
+    layout = Layout.of(found.format, _with_answer_index(found.format, folder, config, units, []), seed=0)
+    return [row.example for row in _sampled(found.format, folder, config, units, layout).rows]
 
 
 def _recognised(folder: SourceFolder, config: ImportConfig, unsure: list[str]) -> tuple[Candidate, ImportConfig]:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import string
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,6 +77,15 @@ def place_of(value: Any) -> int | None:
         return None
     text = text_of(value, "answer").strip()
     return int(text) if text.isdecimal() and len(text) <= _LONGEST_PLACE else None
+
+
+def most_frequent(answers: Any) -> str | None:
+    """Return the answer that most annotators gave; of several, the one that was given first."""
+    if not isinstance(answers, list):
+        return None
+    texts = [each.get("answer") if isinstance(each, dict) else each for each in answers]
+    counts = Counter(text for text in texts if isinstance(text, str) and text.strip())
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def choices_of(value: Any) -> tuple[str, ...]:

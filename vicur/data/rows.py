@@ -23,7 +23,7 @@ from vicur.data.formats.json_values import parsed_object
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.prompt_budget import over_budget
 from vicur.data.row_images import images_of
-from vicur.data.row_values import answer_of, choices_of, text_of
+from vicur.data.row_values import answer_of, choices_of, most_frequent, text_of
 from vicur.data.schema import Example, Fault, SkippedRow, UnusableRowError
 from vicur.data.splitting import LEFT_OUT, named_split
 from vicur.prompts import ContentError, check_content
@@ -147,7 +147,18 @@ def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any
         )
     used = {name for match in found.values() for name in match.names}
     rest = {name: value for name, value in columns.items() if name not in used}
-    return {field: match.value for field, match in found.items()}, rest
+    values: dict[str, Any] = {field: match.value for field, match in found.items()}
+    answer = found.get("answer")
+    if (
+        answer is not None
+        and folded(answer.column) == "answers"
+        and isinstance(answer.value, list)
+        and len(answer.value) > 1
+    ):
+        # Of several annotators.
+        values["answer"] = most_frequent(answer.value) or answer.value
+        rest["answers"] = answer.value
+    return values, rest
 
 
 def matched(columns: Mapping[str, Any], layout: Layout) -> dict[FieldName, Match]:
