@@ -51,7 +51,19 @@ FormatName = Literal[
 """Layouts of files. Each but ``auto`` has a class in :mod:`vicur.data.formats`."""
 
 FieldName = Literal[
-    "id", "images", "question", "choices", "answer", "rationale", "cue", "source", "split", "metadata", "group", "kind"
+    "id",
+    "images",
+    "video",
+    "question",
+    "choices",
+    "answer",
+    "rationale",
+    "cue",
+    "source",
+    "split",
+    "metadata",
+    "group",
+    "kind",
 ]
 FIELD_NAMES: tuple[FieldName, ...] = get_args(FieldName)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from vicur.config.cues import API_KEY_VARIABLE, EndpointCues
@@ -13,7 +14,7 @@ from vicur.cues.cue_prompt import CUE_PROMPTS, NOTHING
 from vicur.cues.providers import NoCue
 from vicur.data.images import UnusableImageError, media_type, scaled_down
 from vicur.errors import VicurError
-from vicur.prompts import ImagePart, content_of
+from vicur.prompts import ImagePart, Part, content_of
 from vicur.redaction import redacted, sendable
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_FRAMES = 32
+"""Frames of a video that are sent, spread over it."""
 _EXCERPT = 300  # characters of a server's reply in a message
 
 
@@ -56,8 +59,7 @@ class CueModel:
         # The teacher reads the cue next to the image, so the cue is written from what the teacher sees. The endpoint's own processor makes
         # small images larger, so only the upper limit is applied here.
         self._max_pixels = prompts.pixels.of("teacher").max
-        # The dataset's own system message says what the images are; that of the cue prompt says what to do.
-        self._system = self._prompt.system if system is None else f"{system}\n\n{self._prompt.system}"
+        self._data_system = system
         self._key = endpoint_key()
         # Without these, the client would send OPENAI_* settings from the environment to this endpoint.
         self._headers: dict[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
@@ -73,18 +75,16 @@ class CueModel:
         Raises:
             ContentError: if the images or choices cannot be shown.
         """
-        content = content_of(example.question, example.choices, len(example.images), self._template)
-        images = [
-            {"type": "image_url", "image_url": {"url": self._data_url(image, example)}} for image in example.images
-        ]
-        parts = [
-            images[part.index] if isinstance(part, ImagePart) else {"type": "text", "text": part}
-            for part in self._prompt.around(content)
-        ]
+        is_video = example.video is not None
+        content = content_of(example.question, example.choices, example.visuals, self._template, is_video=is_video)
+        prompt = self._prompt.about_video if is_video else self._prompt
+        parts = [shown for part in prompt.around(content) for shown in self._shown(part, example)]
+        # The dataset's own system message says what the images are; that of the cue prompt says what to do.
+        system = prompt.system if self._data_system is None else f"{self._data_system}\n\n{prompt.system}"
         return {
             "model": self._config.model,
             "messages": [
-                {"role": "system", "content": self._system},
+                {"role": "system", "content": system},
                 {"role": "user", "content": parts},
             ],
             "max_tokens": self._config.max_tokens,
@@ -118,6 +118,21 @@ class CueModel:
             raise self._not_openai(self._excerpt(completion))
         [choice, *_] = completion.choices
         return _cue(choice.message.content, choice.finish_reason)
+
+    def _shown(self, part: Part, example: Example) -> Iterator[dict[str, Any]]:
+        """Yield what is sent for a part of the prompt. A video is sent as frames, each after its time, which every endpoint accepts."""
+        if isinstance(part, str):
+            yield {"type": "text", "text": part}
+        elif isinstance(part, ImagePart):
+            yield self._image(example.images[part.index], example)
+        else:
+            assert example.video is not None
+            for place in example.strip_places(MOST_FRAMES):
+                yield {"type": "text", "text": f"{example.video.timestamps[place]:.1f} seconds:"}
+                yield self._image(example.images[place], example)
+
+    def _image(self, image: bytes, example: Example) -> dict[str, Any]:
+        return {"type": "image_url", "image_url": {"url": self._data_url(image, example)}}
 
     def _data_url(self, image: bytes, example: Example) -> str:
         try:

@@ -16,6 +16,7 @@ from vicur.config.sources import Sources
 from vicur.config.teacher import NoTeacher, OtherCheckpoint, SelfAdapterOff, SelfEma, SelfFrozen, TeacherConfig
 from vicur.config.trained import Lora
 from vicur.config.validation import validated
+from vicur.config.video import VideoConfig
 
 # Fields of PlanInput that are set by an option of the command or by a setting of the run. All others are set with --assume.
 _OPTIONS = ("gpus", "teacher_gpus")
@@ -95,8 +96,8 @@ class PlanInput(Section):
     mean_response_tokens: int | None = Field(default=None, ge=1)
     """Mean response length for the time estimate; half of the longest if not set. Memory is always planned for the longest."""
     image_tokens: int = Field(default=392, ge=0)
-    """Visual tokens per prompt, at most ``max_prompt_tokens``: those of one image of ``data.pixels.max`` pixels if that is set. 392
-    corresponds to an image of 401,408 pixels, the largest in the paper's evaluation."""
+    """Visual tokens per prompt, at most ``max_prompt_tokens``: those of one image of ``data.pixels.max`` pixels if that is set, or of the
+    largest video if ``data.video`` is. 392 corresponds to an image of 401,408 pixels, the largest in the paper's evaluation."""
     validate_every: int = Field(default=20, ge=1)
     """Steps between validations."""
     validation_examples: int = Field(default=300, ge=0)
@@ -253,9 +254,14 @@ def plan_input(
     if isinstance(training.trained, Lora):
         fields["lora_rank"] = training.trained.rank
     largest = [config.data.pixels.of(use).max for use in ("student", "teacher")]
-    if any(largest) and "image_tokens" not in (assumed or {}):
+    video = getattr(data, "video", VideoConfig())
+    if (any(largest) or video != VideoConfig()) and "image_tokens" not in (assumed or {}):
         student = architecture_of((assumed or {}).get("student", config.base.path))
-        fields["image_tokens"] = max(n or 0 for n in largest) // student.pixels_per_token
+        pixels = max(n or 0 for n in largest)
+        if video != VideoConfig():
+            # Two frames become one group of visual tokens.
+            pixels = min(video.pixels, pixels * video.max_frames or video.pixels) // 2
+        fields["image_tokens"] = pixels // student.pixels_per_token
     if (examples := source_of(data).training_examples(data)) is not None:
         fields["examples"] = examples
     plan: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, where)
