@@ -264,3 +264,29 @@ def test_an_example_whose_times_do_not_fit_its_frames_is_refused() -> None:
 def test_settings_of_videos_leave_other_identities_alone(tmp_path: Path) -> None:
     assert "video" not in FolderConfig(path=tmp_path).identity()
     assert FolderConfig(path=tmp_path, video=VideoConfig(fps=1)).identity()["video"]["fps"] == 1
+
+
+def test_a_video_counts_as_one_image_among_duplicates(tmp_path: Path) -> None:
+    """Two videos that begin alike are different; a compressed copy of a video is not."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    same = [np.zeros((32, 32, 3), np.uint8)] * 2
+    frame_folder(folder / "right", [*same, *moving("right", "red", frames=10)])
+    frame_folder(folder / "down", [*same, *moving("down", "blue", frames=10)])
+    video_file(folder / "copy.mp4", [*same, *moving("right", "red", frames=10)])
+    rows = [
+        {"id": str(n), "video": video, "question": "What?", "answer": "a", "split": split}
+        for n, (video, split) in enumerate(
+            [("right", "test"), ("down", "train"), ("copy.mp4", "train"), ("down", "validation")]
+        )
+    ]
+    rows[3]["question"] = "Which?"
+    (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    output = tmp_path / "data"
+    output.mkdir()
+    config = FolderConfig(path=folder, max_skipped_share=1, video=VideoConfig(frame_rate=4))
+    prepare(config, {"source": folder}, output, make_context(tmp_path / "work"))
+    assert [each.id for each in StoredSplit(output, "distill")] == ["1"]
+    [skipped] = [json.loads(line) for line in (output / "skipped.jsonl").read_text().splitlines()]
+    assert skipped["id"] == "2"
+    assert "nearly identical" in skipped["reason"]

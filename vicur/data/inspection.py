@@ -213,6 +213,8 @@ def _doubts(
 ) -> Iterator[str]:
     if not {"images", "video"} & columns.keys():
         yield "No column has images: set images in data.fields, unless the questions are about text alone."
+    if "video" not in columns and any("<video>" in row.example.question for row in sample.rows):
+        yield "Questions have markers <video>, but no column has videos: set video in data.fields, or read the markers as text."
     if blind := sum(not row.example.images for row in sample.rows if "images" in columns):
         yield f"{blind} of {len(sample.rows)} rows have no image."
     if "id" not in columns:

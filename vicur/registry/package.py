@@ -121,8 +121,8 @@ def signature(decoding: Mapping[str, Any]) -> ModelSignature:
             [
                 ColSpec(DataType.string, "question"),
                 ColSpec(AnyType(), "image", required=False),
-                ColSpec(AnyType(), "video", required=False),
                 ColSpec(AnyType(), "choices", required=False),
+                ColSpec(AnyType(), "video", required=False),
             ]
         ),
         outputs=Schema([ColSpec(DataType.string, "answer", required=False), ColSpec(DataType.string, "response")]),
