@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from string import Formatter
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vicur.cues.digit_reader import DigitReader
-from vicur.cues.grid import Colour, DetectedDigit, UnreadableError, cells, decode, find_digits, signal
+from vicur.cues.grid import Colour, Digits, UnreadableError, cells, decode, find_digits, signal
 from vicur.cues.providers import NoCue
 from vicur.data.rendering import COLOURS
 from vicur.data.scene_text import COLUMN_NAMES, KINDS, ROW_NAMES
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 # The few colours look much the same in all scenes, so this many scenes are enough to learn them.
 _PALETTE_SCENES = 300
+# Images of so many examples are read together. Examples of a dataset often follow others with the same image.
+_EXAMPLES_AT_ONCE = 256
+
+T = TypeVar("T")
 
 _SLOT_VALUES = {"column": COLUMN_NAMES, "row": ROW_NAMES, "first": tuple(COLOURS), "second": tuple(COLOURS)}
 
@@ -66,7 +71,7 @@ class PixelProvider:
     def __init__(self) -> None:
         self.palette: dict[str, Colour] = {}
         self._reader: DigitReader | None = None
-        self._detected: dict[bytes, list[list[DetectedDigit]]] = {}
+        self._detected: dict[bytes, Digits] = {}
         self._scenes: dict[bytes, RecognizedScene | NoCue] = {}
 
     @property
@@ -85,13 +90,10 @@ class PixelProvider:
         patches: list[NDArray[np.uint8]] = []
         labels: list[int] = []
         sources: list[bytes] = []
-        for image, truth in scenes.items():
-            try:
-                detected = find_digits(decode(image), self.palette)
-            except UnreadableError:
-                continue
+        located = (find_digits(images, self.palette) for images in _batches(scenes))
+        for (image, truth), detected in zip(scenes.items(), chain.from_iterable(located), strict=True):
             # Labels can be assigned to patches only if every digit was detected in its true cell.
-            if tuple(tuple(digit.colour for digit in line) for line in detected) == truth.colours:
+            if not isinstance(detected, UnreadableError) and _colours(detected) == truth.colours:
                 source = _digest(image)
                 self._detected[source] = detected
                 patches += [digit.patch for line in detected for digit in line]
@@ -107,44 +109,79 @@ class PixelProvider:
 
     def cues(self, examples: Iterable[Example]) -> Iterator[str | NoCue]:
         """Read the image of each example, in order."""
-        return map(self.cue, examples)
+        for batch in _batches(examples):
+            parsed = [_parsed(example) for example in batch]
+            self._read_images(
+                example.images[0] for example, each in zip(batch, parsed, strict=True) if not isinstance(each, NoCue)
+            )
+            for example, each in zip(batch, parsed, strict=True):
+                yield each if isinstance(each, NoCue) else self._cue(each, example.images[0])
 
     def cue(self, example: Example) -> str | NoCue:
         """Return the cue of an example. Uses nothing but its image and question."""
-        question = parse_question(example.question)
-        if question is None:
-            return NoCue("the question is none of those that digit scenes are asked")
-        if len(example.images) != 1:
-            return NoCue("the example has not exactly one image")
-        scene = self._scene_of(example.images[0])
+        return next(self.cues([example]))
+
+    def _cue(self, question: tuple[str, dict[str, str]], image: bytes) -> str | NoCue:
+        scene = self._scenes[_digest(image)]
         return scene if isinstance(scene, NoCue) else cue_for(question, scene)
 
-    def _scene_of(self, image: bytes) -> RecognizedScene | NoCue:
-        # Many examples share an image: read each once.
-        source = _digest(image)
-        if source not in self._scenes:
-            try:
-                self._scenes[source] = self._read_scene(image, source)
-            except UnreadableError as error:
-                self._scenes[source] = NoCue(str(error))
-        return self._scenes[source]
-
-    def _read_scene(self, image: bytes, source: bytes) -> RecognizedScene:
+    def _read_images(self, images: Iterable[bytes]) -> None:
+        """Recognize the scenes of images that have not been read before: many examples share an image."""
         reader = self._fitted()
-        detected = self._detected.get(source) or find_digits(decode(image), self.palette)
-        if len(detected) != len(ROW_NAMES) or len(detected[0]) != len(COLUMN_NAMES):
-            raise UnreadableError(f"no grid of {len(ROW_NAMES)} x {len(COLUMN_NAMES)} digits is found in the image")
-        values = reader.read(np.stack([digit.patch for line in detected for digit in line]), source)
-        width = len(COLUMN_NAMES)
-        return RecognizedScene(
-            digits=tuple(tuple(values[start : start + width]) for start in range(0, len(values), width)),
-            colours=tuple(tuple(digit.colour for digit in line) for line in detected),
-        )
+        unread = {source: image for image in images if (source := _digest(image)) not in self._scenes}
+        unknown = [source for source in unread if source not in self._detected]
+        located = dict(zip(unknown, find_digits([unread[source] for source in unknown], self.palette), strict=True))
+        grids: dict[bytes, Digits] = {}
+        for source in unread:
+            detected = self._detected.get(source) or located[source]
+            if isinstance(detected, UnreadableError):
+                self._scenes[source] = NoCue(str(detected))
+            elif len(detected) != len(ROW_NAMES) or len(detected[0]) != len(COLUMN_NAMES):
+                shape = f"{len(ROW_NAMES)} x {len(COLUMN_NAMES)}"
+                self._scenes[source] = NoCue(f"no grid of {shape} digits is found in the image")
+            else:
+                grids[source] = detected
+        if grids:
+            patches = np.stack([digit.patch for grid in grids.values() for line in grid for digit in line])
+            count = len(ROW_NAMES) * len(COLUMN_NAMES)
+            digits = reader.read(patches, [source for source in grids for _ in range(count)])
+            for number, (source, grid) in enumerate(grids.items()):
+                self._scenes[source] = _recognized(grid, digits[number * count : (number + 1) * count])
 
     def _fitted(self) -> DigitReader:
         if self._reader is None:
             raise RuntimeError("call fit() before requesting cues")
         return self._reader
+
+
+def _parsed(example: Example) -> tuple[str, dict[str, str]] | NoCue:
+    """Return the parsed question, or why the example cannot have a cue whatever its image shows."""
+    question = parse_question(example.question)
+    if question is None:
+        return NoCue("the question is none of those that digit scenes are asked")
+    if len(example.images) != 1:
+        return NoCue("the example has not exactly one image")
+    return question
+
+
+def _colours(grid: Digits) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(digit.colour for digit in line) for line in grid)
+
+
+def _recognized(grid: Digits, digits: Sequence[int | None]) -> RecognizedScene | NoCue:
+    if None in digits:
+        return NoCue("what stands in the grid does not look like digits")
+    values = tuple(digit for digit in digits if digit is not None)
+    width = len(COLUMN_NAMES)
+    return RecognizedScene(
+        digits=tuple(values[start : start + width] for start in range(0, len(values), width)), colours=_colours(grid)
+    )
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    waiting = iter(items)
+    while batch := list(islice(waiting, _EXAMPLES_AT_ONCE)):
+        yield batch
 
 
 def parse_question(question: str) -> tuple[str, dict[str, str]] | None:
@@ -204,11 +241,12 @@ def _learn_palette(scenes: Iterable[tuple[bytes, _Truth]]) -> dict[str, Colour]:
     totals: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(4, dtype=np.int64))
     for image, truth in scenes:
         try:
-            grid = cells(signal(decode(image)), len(truth.colours), len(truth.colours[0]))
+            grid = cells(signal(decode(image)[None]), len(truth.colours), len(truth.colours[0]))
         except UnreadableError:
             continue
-        for line, names in zip(grid, truth.colours, strict=True):
-            for cell, name in zip(line, names, strict=True):
-                totals[name] += np.append(cell.total, np.count_nonzero(cell.ink))
+        sizes = np.count_nonzero(grid.ink, axis=(3, 4))
+        for row, names in enumerate(truth.colours):
+            for column, name in enumerate(names):
+                totals[name] += np.append(grid.total[0, row, column], sizes[0, row, column])
     means = {name: total[:3] // max(1, total[3]) for name, total in sorted(totals.items())}
     return {name: (int(mean[0]), int(mean[1]), int(mean[2])) for name, mean in means.items() if mean.any()}

@@ -16,9 +16,11 @@ from pydantic import BaseModel
 from vicur.config.data import DataConfig
 from vicur.data.hygiene.findings import Findings
 from vicur.data.pin import dvc_hash
+from vicur.data.portions import merge_portions
 from vicur.data.profile import Profile, profile_of, render_profile
 from vicur.data.profile.figures import reason_name
 from vicur.data.sources import source_of
+from vicur.stage.portions import portions_in
 from vicur.stage.runner import Context, Stage, Summary
 
 log = logging.getLogger(__name__)
@@ -52,12 +54,15 @@ class PrepareSummary(Summary):
 
 
 def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> PrepareSummary:
-    """Write the dataset of the section's source to the empty folder ``output``.
+    """Write the dataset of the section's source, or of its portions among the inputs, to the empty folder ``output``.
 
     Raises:
         VicurError: if the source cannot be fetched, or too many of its rows cannot be used.
     """
-    manifest, skipped = source_of(config).read(config, inputs, output, context)
+    if portions := portions_in(inputs):
+        manifest, skipped = merge_portions(config, portions, output, context)
+    else:
+        manifest, skipped = source_of(config).read(config, inputs, output, context)
     examples = manifest.examples
     profile = profile_of(output)
     rejections = _rejections(profile)

@@ -33,6 +33,7 @@ from vicur.data.remote import remote_files, written_listing
 from vicur.data.schema import Manifest
 from vicur.errors import VicurError
 from vicur.stage.events import Events
+from vicur.stage.portions import portions_in
 from vicur.stage.runner import Context
 from vicur.storage.folders import folder_listing
 from vicur.storage.object_store import objects_at
@@ -60,6 +61,13 @@ class Source(ABC, Generic[C]):
 
         It is computed for every run, so it must not fetch or hash the data.
         """
+
+    def states(self, config: C, inputs: Mapping[str, Path]) -> dict[str, str]:  # noqa: ARG002
+        """Return a text for each file of the source that changes with its content, by the file's path. Nothing is fetched or hashed.
+
+        Every machine that can read the source gets the same texts. A source without any is not divided into portions.
+        """
+        return {}
 
     @abstractmethod
     def check(self, config: C) -> str:
@@ -113,6 +121,12 @@ def stage_inputs(section: Section) -> dict[str, Path]:
     return source_of(section).inputs(section) if isinstance(section, SourceConfig) else section.inputs()
 
 
+def all_inputs(section: Section, inputs: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the inputs of a stage: those of the pipeline, and those outside that it reads itself."""
+    # Portions have been read from the source, which a merge does not open.
+    return dict(inputs) if portions_in(inputs) else {**stage_inputs(section), **inputs}
+
+
 @register
 class DigitScenesSource(Source[DigitScenesConfig]):
     """The embedded digit scenes, which are rendered from the root seed."""
@@ -162,6 +176,9 @@ class FolderSource(Source[FolderConfig]):
         # None for a folder that only the pipeline's steps can see.
         return folder_listing(config.path)
 
+    def states(self, config: FolderConfig, inputs: Mapping[str, Path]) -> dict[str, str]:  # noqa: ARG002
+        return {name: f"{size} {modified}" for name, size, modified in folder_listing(inputs["source"]) or ()}
+
     def check(self, config: FolderConfig) -> str:
         if not config.path.is_dir():
             raise VicurError(
@@ -192,6 +209,9 @@ class PinnedSource(Source[PinnedConfig]):
     def cache_token(self, config: PinnedConfig) -> None:
         """Return ``None``: the hash identifies the data."""
 
+    def states(self, config: PinnedConfig, inputs: Mapping[str, Path]) -> dict[str, str]:  # noqa: ARG002
+        return {each.path: str(each.md5) for each in pinned_files(config.hash, objects_at(config.remote))}
+
     def check(self, config: PinnedConfig) -> str:
         count = len(pinned_files(config.hash, objects_at(config.remote)))
         return f"{config.hash} at {config.remote}, {count} file{'' if count == 1 else 's'}"
@@ -219,6 +239,10 @@ class RemoteSource(Source[RemoteConfig]):
     def cache_token(self, config: RemoteConfig) -> str | None:
         # A configured hash is part of the section's identity, so S3 need not be asked.
         return None if config.hash else written_listing(config.uri).read_text(encoding="utf-8")
+
+    def states(self, config: RemoteConfig, inputs: Mapping[str, Path]) -> dict[str, str]:
+        files = remote_files(objects_at(config.uri), inputs.get("source"))
+        return {each.path: f"{each.size} {each.version}" for each in files}
 
     def check(self, config: RemoteConfig) -> str:
         if objects_at(config.uri, impatient=True).is_empty():
@@ -256,6 +280,9 @@ class HubSource(Source[HubConfig]):
 
     def cache_token(self, config: HubConfig) -> None:
         """Return ``None``: the commit identifies the data."""
+
+    def states(self, config: HubConfig, inputs: Mapping[str, Path]) -> dict[str, str]:  # noqa: ARG002
+        return {name: str(entry.blob_id) for name, entry in hub_files(config).items()}
 
     def check(self, config: HubConfig) -> str:
         files = hub_files(config)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,13 +20,13 @@ from filelock import FileLock
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 from vicur.redaction import redacted
+from vicur.tracking.embedded import prepare_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EMBEDDED_URI = "sqlite:///mlflow/mlflow.db"
 _SQLITE = "sqlite:///"
-_BUSY_SECONDS = 20.0
 # Defaults for MLflow in our processes: no telemetry and no messages. Its default of seven retries would block a step
 # for four minutes if the server is down.
 _SETTINGS = {
@@ -81,9 +80,9 @@ def connect(config: TrackingConfig) -> MlflowClient:
 
         with creation_lock(uri), _short_timeouts():
             if file is not None:
-                _open_database(file, uri)
+                prepare_store(file.absolute(), uri)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            # The first request creates an embedded store's tables, and a server checks host name and user.
+            # A server checks host name and user.
             client.search_experiments(max_results=1)
     return client
 
@@ -215,23 +214,6 @@ def _require_sqlalchemy(uri: str) -> None:
             where=uri,
             remedy="Install vicur[local], or set MLFLOW_TRACKING_URI to a server's address.",
         )
-
-
-def _open_database(file: Path, uri: str) -> None:
-    # MLflow itself retries for minutes before it reports a file that it cannot open.
-    try:
-        connection = sqlite3.connect(file, timeout=_BUSY_SECONDS)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise VicurError(
-            f"the embedded MLflow store cannot be opened ({error}).",
-            where=uri,
-            remedy="Check the file's permissions and the disk's free space, or choose another path (tracking.uri).",
-        ) from error
 
 
 def _without_credentials(uri: str) -> tuple[str, dict[str, str]]:

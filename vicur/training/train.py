@@ -184,7 +184,7 @@ def _train_rank(
         return None
     student = final_student(state, weights, inputs["base"])
     record = _record(config, inputs, context, world, progress)
-    save_model(student, output, chat_folder=inputs["base"], record=record)
+    save_model(student, output, chat_folder=inputs["base"], record=record, end_id=chat.end_id)
     write_metrics(progress, output / "metrics.jsonl")
     before, parameters = progress.records[0]["validation_accuracy"], parameter_count(student)
     return TrainSummary(

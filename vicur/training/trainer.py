@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.checkpoint_writer import CheckpointWriter
 from vicur.training.diagnostics import epoch_leakage
 from vicur.training.examples import TrainingExample, TrainingExamples
+from vicur.training.health import require_healthy
 from vicur.training.metrics import IN_EVERY_RECORD
 from vicur.training.order import BatchOrder
 from vicur.training.state import TrainState
@@ -144,10 +146,13 @@ def fit(
             progress.records[-1] |= epoch_leakage(progress.records, progress.step, config.batch_size, len(examples))
             last = progress.step == config.steps
             if last or progress.step % config.validate_every == 0:
-                best = _validate(state, validation, progress, best)
+                with _divergence(config, progress.step):
+                    best = _validate(state, validation, progress, best)
                 last = last or progress.stale >= config.patience
             stopping, due = _agree(world, stopping=stop_flag.is_set, due=writer.is_due)
             if last or stopping or due or progress.step % config.checkpoint_every == 0:
+                with _divergence(config, progress.step):
+                    require_healthy(state, rows)
                 _save(state, best, progress, store, writer)
             if last or stopping:
                 writer.wait()
@@ -162,12 +167,19 @@ def fit(
 
 
 def _step(state: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
-    try:
+    with _divergence(state.config, step + 1):
         return training_step(state, rows, step)
+
+
+@contextmanager
+def _divergence(config: TrainConfig, step: int) -> Iterator[None]:
+    """Report values that are not finite as the divergence of a training at ``step``, counted from 1."""
+    try:
+        yield
     except FloatingPointError as error:
         raise VicurError(
-            f"the training diverged at step {step + 1}: {error}.",
-            where=f"training, method {state.config.method}",
+            f"the training diverged at step {step}: {str(error.args[0]).rstrip('.')}.",
+            where=f"training, method {config.method}",
             remedy="Lower training.learning_rate or the objective's clamp. The last checkpoint is from before this step.",
         ) from error
 

@@ -37,21 +37,13 @@ class MessagesFormat(RowLayout):
     def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
         field = next(name for name in _LISTS if name in row)
         images = image_list(row)
-        try:
-            turns, inline, videos = _turns(row[field], field)
-        except UnusableRowError as error:
-            yield error.fault
-            return
+        turns, inline, videos = _turns(row[field], field)
         if images and inline:
-            yield Fault(
-                field="images",
-                reason="has images, but the messages contain images as well",
-                remedy="Write them in one place.",
+            raise UnusableRowError(
+                "images", "has images, but the messages contain images as well", "Write them in one place."
             )
-            return
         if len(videos) > 1 or (videos and (images or inline)):
-            yield Fault(field=field, reason="has a video besides others or images", remedy="Ask about one video.")
-            return
+            raise UnusableRowError(field, "has a video besides others or images", "Ask about one video.")
         kept = {key: value for key, value in row.items() if key not in (field, "image", "images", "id")}
         kept |= {"video": videos[0]} if videos else {}
         for pair in pairs(turns, images or inline, row.get("id"), field):
