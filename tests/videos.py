@@ -13,17 +13,20 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 180, 60), "blue": (40, 60, 220)}
 WAYS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 
-def moving(way: str, colour: str, frames: int = 8, side: int = 32) -> list[np.ndarray]:
-    """Return the frames of a square that moves across the picture."""
+def moving(way: str, colour: str, frames: int = 8, side: int = 32, *, textured: bool = False) -> list[np.ndarray]:
+    """Return the frames of a square that moves across the picture, over waves if it is ``textured``."""
+    down_, across_ = np.mgrid[:side, :side]
+    waves = (60 * np.sin(across_ / 9) + 50 * np.cos(down_ / 13))[..., None] - 100 if textured else np.zeros((1, 1, 1))
     across, down = WAYS[way]
-    room = side - 10
+    square = max(10, side // 4)
+    room = side - square
     pictures = []
     for number in range(frames):
         far = number * room // max(1, frames - 1)
         x = far if across > 0 else room - far if across < 0 else room // 2
         y = far if down > 0 else room - far if down < 0 else room // 2
-        picture = np.full((side, side, 3), 235, np.uint8)
-        picture[y : y + 10, x : x + 10] = COLOURS[colour]
+        picture = np.clip(np.full((side, side, 3), 235) + waves, 0, 255).astype(np.uint8)
+        picture[y : y + square, x : x + square] = COLOURS[colour]
         pictures.append(picture)
     return pictures
 

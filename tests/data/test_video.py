@@ -147,10 +147,10 @@ def test_limits_of_a_video(clips: Path) -> None:
 def test_a_decoder_that_takes_too_long_or_crashes_is_replaced(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (60, 240, 320, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (24, 240, 320, 3), dtype=np.uint8)
     long = video_file(tmp_path / "long.mp4", list(noise), preset="ultrafast")
-    with pytest.raises(UnusableVideoError, match=r"longer to decode than 0\.05 seconds"):
-        sampled_file(long, VideoConfig(decode_seconds=0.05), MAX_PIXELS)
+    with pytest.raises(UnusableVideoError, match=r"longer to decode than 0\.02 seconds"):
+        sampled_file(long, VideoConfig(decode_seconds=0.02), MAX_PIXELS)
     assert sampled_file(clips / "good.mp4", VideoConfig(), MAX_PIXELS).fps == 4
     process = video_reader._worker._process
     assert process is not None
@@ -270,10 +270,10 @@ def test_a_video_counts_as_one_image_among_duplicates(tmp_path: Path) -> None:
     """Two videos that begin alike are different; a compressed copy of a video is not."""
     folder = tmp_path / "source"
     folder.mkdir()
-    same = [np.zeros((32, 32, 3), np.uint8)] * 2
-    frame_folder(folder / "right", [*same, *moving("right", "red", frames=10)])
-    frame_folder(folder / "down", [*same, *moving("down", "blue", frames=10)])
-    video_file(folder / "copy.mp4", [*same, *moving("right", "red", frames=10)])
+    same = [np.zeros((128, 128, 3), np.uint8)] * 2
+    frame_folder(folder / "right", [*same, *moving("right", "red", frames=10, side=128, textured=True)])
+    frame_folder(folder / "down", [*same, *moving("down", "blue", frames=10, side=128, textured=True)])
+    video_file(folder / "copy.mp4", [*same, *moving("right", "red", frames=10, side=128, textured=True)])
     rows = [
         {"id": str(n), "video": video, "question": "What?", "answer": "a", "split": split}
         for n, (video, split) in enumerate(

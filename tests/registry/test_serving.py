@@ -133,7 +133,7 @@ def test_a_video_is_answered_as_in_the_evaluation(
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"question": "What?", "video": ["no"]}, "row 0, video: cannot be read"),
+        ({"question": "What?", "video": ["no", "no"]}, "row 0, video: cannot be read"),
         ({"question": "What?", "video": b"GIF89a"}, "row 0, video: is a damaged"),
         ({"question": "What?", "video": {"frames": [], "fps": 2}}, "row 0, video: has no frames"),
         ({"question": "What?", "image": b"1", "video": b"2"}, "row 0, video: is there besides images"),
