@@ -79,6 +79,21 @@ def test_portions_give_the_bytes_and_the_summary_of_one_process(
     assert len(list(tmp_path.glob("portion-*"))) == count
 
 
+def test_all_rows_decide_from_where_answers_count(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.png").write_bytes(png())
+    # Only the last row shows that choices count from 1.
+    answers = [1, 2] * 30 + [3]
+    rows = [row(f"r-{n}", choices=["cat", "dog", "cow"], answer=answer) for n, answer in enumerate(answers)]
+    write_lines(source / "rows.jsonl", rows)
+    config = config_of(source)
+    folder, expected = single(config, tmp_path)
+    summary = prepared(config, 3, tmp_path / "data", tmp_path)
+    assert tree_sha256(tmp_path / "data") == tree_sha256(folder)
+    assert (summary, summary.answer_index) == (expected, 1)
+
+
 def test_the_number_follows_from_the_rows(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vicur.data.portions import plan
     from vicur.stage.portions import Automatic

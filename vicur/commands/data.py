@@ -23,6 +23,7 @@ from vicur.commands.common import (
 from vicur.commands.portions import PortionOption, PortionsArgument, merge_portions, run_portion
 
 if TYPE_CHECKING:
+    from vicur.config.run import RunConfig
     from vicur.data import Example
 
 app = Commands(
@@ -60,7 +61,8 @@ def prepare(
     """Build the dataset: render the embedded digit scenes, or import your own data.
 
     These are a folder, an address on S3 or a dataset on the Hugging Face Hub, in one of the formats of docs/formats.md; vicur data inspect
-    shows how they would be read. Rows that cannot be used are skipped and listed, up to a limit.
+    shows how they would be read. Rows that cannot be used are skipped and listed, up to a limit. If 'base.path' is set and its tokenizer is
+    on this machine, it is then checked that this model can read the training examples.
 
     Several machines can share the work: each reads one portion, and vicur data merge makes the dataset of all.
     """
@@ -70,6 +72,7 @@ def prepare(
         return
     run_stage("prepare", settings.data, {}, output, settings, cache=cache)
     _compare_with_pin(output)
+    _check_base(settings, output)
 
 
 @app.command()
@@ -88,6 +91,7 @@ def merge(
     settings = configuration(config, overrides)
     merge_portions("prepare", portions, settings.data, {}, output, settings, cache=cache)
     _compare_with_pin(output)
+    _check_base(settings, output)
 
 
 def _compare_with_pin(output: Path) -> None:
@@ -97,6 +101,14 @@ def _compare_with_pin(output: Path) -> None:
     if dvc_file.exists():
         matches = store_if_pinned(output, dvc_file)
         typer.echo(f"It {'matches' if matches else 'does not match'} the hash in {dvc_file}")
+
+
+def _check_base(settings: RunConfig, dataset: Path) -> None:
+    # The dataset does not depend on the base, so this is no part of the step.
+    if "base" in settings.model_fields_set and settings.cues.reader is not None:
+        from vicur.cues.reader_check import check_reader
+
+        check_reader(settings.cues.reader, dataset, with_cues=settings.cues.provider.type == "annotation")
 
 
 @app.command()

@@ -57,7 +57,8 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
     """Extract and audit cues of the input ``dataset``, or merge the portions among the inputs, in which that has been done.
 
     Raises:
-        VicurError: if the provider cannot work with the dataset, or if the cues exceed a limit.
+        VicurError: if the provider cannot work with the dataset, if the cues exceed a limit, or, before any cue is paid for, if the base
+            cannot read the dataset.
     """
     dataset = inputs["dataset"]
     context.tracker.params(config.model_dump(mode="json"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.audit import AuditedCue, audit_cue
 from vicur.cues.providers import provider_for
+from vicur.cues.reader_check import check_reader
 from vicur.data import read_manifest
 from vicur.data.schema import Example
 from vicur.data.stored import StoredSplit
@@ -45,8 +46,14 @@ def audited_rows(
     Args:
         first: number of the first example, counted from 0 over all splits that get cues.
         end: number after the last one; by default, all remaining ones.
+
+    Raises:
+        VicurError: if no example can get a cue or, before one is paid for, if the base cannot read the dataset.
     """
     provider = provider_for(config.provider, context, config.prompts)
+    # Other providers cost nothing, and the training checks the same before it starts.
+    if config.reader is not None and config.provider.type == "endpoint":
+        check_reader(config.reader, dataset)
     present = _present(dataset)
     fitted_on = [split for split in provider.fitted_on if split in present]
     provider.fit(example for split in fitted_on for example in StoredSplit(dataset, split))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
@@ -22,10 +23,11 @@ from vicur.config.data import (
 )
 from vicur.config.section import Section
 from vicur.data.dataset import DatasetWriter
+from vicur.data.excerpt import ExcerptFolder
 from vicur.data.fetch import fetch
 from vicur.data.fetched import require_dataset, take_or_import
 from vicur.data.formats import SourceFolder, chosen_format
-from vicur.data.hub import fetch_from_hub, hub_files
+from vicur.data.hub import fetch_from_hub, hub_files, read_hub_range
 from vicur.data.importing import Skipped, import_folder
 from vicur.data.pin import dvc_hash
 from vicur.data.pinned import pinned_files
@@ -84,6 +86,14 @@ class Source(ABC, Generic[C]):
             where=f"data.type={config.type}",
             remedy="Name a folder, an address or a hash (docs/data.md).",
         )
+
+    def excerpt(self, config: C, work: Path, events: Events) -> SourceFolder:
+        """Return the source's data files for a look at their first rows: fetched in part when they are opened, if they are elsewhere.
+
+        Args:
+            work: an empty folder.
+        """
+        return self.folder(config, self.inputs(config), work, events)
 
     @abstractmethod
     def read(self, config: C, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
@@ -193,6 +203,10 @@ class FolderSource(Source[FolderConfig]):
     def folder(self, config: FolderConfig, inputs: Mapping[str, Path], work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
         return SourceFolder(inputs["source"])
 
+    def excerpt(self, config: FolderConfig, work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
+        # Without the check of inputs(), because columns may have to be guessed first.
+        return SourceFolder(config.path)
+
     def read(self, config: FolderConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
         return import_folder(config, self.folder(config, inputs, context.work, context.events), output, context)
 
@@ -264,6 +278,12 @@ class RemoteSource(Source[RemoteConfig]):
             )
         return SourceFolder(folder, objects.address)
 
+    def excerpt(self, config: RemoteConfig, work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
+        objects = objects_at(config.uri)
+        sizes = {each.path: each.size or 0 for each in remote_files(objects, None)}
+        require_dataset(sizes, objects.address)
+        return ExcerptFolder(work, sizes, objects.read_range, objects.address)
+
     def read(self, config: RemoteConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
         source = self.folder(config, inputs, context.work, context.events)
         return take_or_import(config, source, output, context)
@@ -292,6 +312,10 @@ class HubSource(Source[HubConfig]):
 
     def folder(self, config: HubConfig, inputs: Mapping[str, Path], work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
         return SourceFolder(fetch_from_hub(config, work, events))
+
+    def excerpt(self, config: HubConfig, work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
+        sizes = {name: entry.size for name, entry in hub_files(config).items()}
+        return ExcerptFolder(work, sizes, partial(read_hub_range, config))
 
     def read(self, config: HubConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
         source = self.folder(config, inputs, context.work, context.events)

@@ -39,6 +39,7 @@ def import_folder(
     """
     reading = Reading.of(source, config, context.seed)
     units = reading.units()
+    reading = reading.with_answer_index(units)
     processes = processes_for(config, sum(unit.rows for unit in units))
     parts = read_parts(reading, units, context.work / "parts", processes, context.events)
     return merge_parts(

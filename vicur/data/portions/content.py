@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vicur.config.data import NO_EFFECT, ImportConfig
+from vicur.config.formats import AnswerIndex
 from vicur.data.formats import Unit
 from vicur.data.reading import Reading
 from vicur.stage.portions import Record, digest
@@ -24,6 +25,8 @@ class DataRecord(Record):
     """Digest of what the portion was read from."""
     where: str
     """The source in messages."""
+    answer_index: AnswerIndex = "auto"
+    """What answers that are numbers mean, which all rows of the source decided when it was divided."""
 
 
 def row_settings(config: ImportConfig) -> ImportConfig:

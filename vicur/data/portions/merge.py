@@ -29,12 +29,15 @@ def merge_portions(
     Raises:
         VicurError: if the portions are not those of this source, or as :func:`~vicur.data.importing.import_folder`.
     """
-    format_name = read_record(portions[0], DataRecord, STAGE).format
+    first = read_record(portions[0], DataRecord, STAGE)
+    format_name = first.format
     if not format_name or not isinstance(config, ImportConfig):
         in_order(portions, DataRecord, STAGE, "")
         source = source_of(config)
         whole: tuple[Manifest, Skipped] = source.read(config, source.inputs(config), output, context)
         return whole
+    if config.answer_index == "auto":
+        config = config.model_copy(update={"answer_index": first.answer_index})
     ordered = in_order(portions, DataRecord, STAGE, settings_digest(config, format_name, context.seed))
     parts = [_part(folder, number) for folder, record in ordered for number in range(record.first, record.end)]
     where = ordered[0][1].where

@@ -48,10 +48,11 @@ def _portions(data: SourceConfig, count: int, context: Context) -> tuple[list[Da
     folder = source.folder(data, inputs, context.work, context.events)
     reading = Reading.of(folder, data, context.seed)
     units = reading.units()
+    reading = reading.with_answer_index(units)
     contents, rows = Contents(units, states), [unit.rows for unit in units]
     portions = [
         DataPortionConfig(
-            data=row_settings(data),
+            data=row_settings(reading.config),
             format=reading.format_name,
             first=each.first,
             end=each.end,

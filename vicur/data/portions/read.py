@@ -84,6 +84,7 @@ def _record(config: DataPortionConfig, settings: str, format_name: str, where: s
         format=format_name,
         content=config.content,
         where=where,
+        answer_index=config.data.answer_index if isinstance(config.data, ImportConfig) else "auto",
     )
 
 
