@@ -224,7 +224,8 @@ def test_prepared_videos_survive_an_export_and_are_the_same_with_any_number_of_p
 
 
 def test_archives_and_messages_have_videos(clips: Path, tmp_path: Path) -> None:
-    from vicur.data.formats import FORMATS, SourceFolder
+    from vicur.data.formats import FORMATS, Record, SourceFolder
+    from vicur.data.rows import Layout
 
     data = (clips / "good.mp4").read_bytes()
     with tarfile.open(tmp_path / "s.tar", "w") as archive:
@@ -247,8 +248,25 @@ def test_archives_and_messages_have_videos(clips: Path, tmp_path: Path) -> None:
         ("conversations", {"conversations": llava, "video": "a.mp4"}),
     ):
         [columns] = FORMATS[name].reshaped(row, "rows.jsonl")  # type: ignore[attr-defined]
-        assert columns["video"] == "a.mp4"
         assert columns["question"].startswith("<video>")
+        (tmp_path / "a.mp4").write_bytes(data)
+        layout = Layout.of(FORMATS[name], config, 0)
+        found = example(read_row(Record("rows.jsonl", 1, columns), source, layout))  # type: ignore[arg-type]
+        assert found.video is not None
+        assert len(found.images) == 6
+
+
+def test_a_row_with_images_keeps_its_column_video_as_metadata_unless_it_is_named(clips: Path) -> None:
+    from vicur.data.formats import FORMATS, Record, SourceFolder
+    from vicur.data.rows import Layout
+
+    columns = {"id": "a", "image": "frames/frame_0.png", "video": "good.mp4", "question": "q", "answer": "1"}
+    for fields, is_video in (({}, False), ({"video": "video"}, True)):
+        config = FolderConfig(path=clips, fields=fields)
+        layout = Layout.of(FORMATS["jsonl"], config, 0)
+        found = example(read_row(Record("rows.jsonl", 1, columns), SourceFolder(clips), layout))  # type: ignore[arg-type]
+        assert (found.video is not None) is is_video
+    assert len(found.images) == 6
 
 
 def test_an_example_whose_times_do_not_fit_its_frames_is_refused() -> None:

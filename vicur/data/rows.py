@@ -209,8 +209,9 @@ def matched(columns: Mapping[str, Any], layout: Layout) -> dict[FieldName, Match
             used.update(names)
             break
     if not layout.is_strict and {"images", VIDEO} <= found.keys():
-        # A row is about one of the two: what the user names, or else the images.
-        del found["images" if VIDEO in layout.explicit and "images" not in layout.explicit else VIDEO]
+        # A row is about one of the two: what the user names, or else the images if there are any.
+        is_named = VIDEO in layout.explicit and "images" not in layout.explicit
+        del found["images" if is_named or not found["images"].value else VIDEO]
     if (
         not layout.is_strict
         and layout.columns.get("images")
