@@ -6,7 +6,7 @@ A step remains a process of its own, in the process group of the pipeline: it is
 libraries share their memory with those of the steps beside it.
 
 The server starts once a step has begun to work, and imports while that step runs in an interpreter of its own. A run that reuses all
-results needs none of the libraries.
+results needs none of the libraries. Meanwhile, steps that compute wait for the server, which imports what they need, and all others do not.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from vicur.stage.events import read_events
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 PRELOADED = "vicur_pipelines.preloaded"
 _PAUSE = 0.2  # seconds between two looks at the events
+_COMPUTING = ("evaluate", "train")  # prefixes of the components that import torch
+_DEEPEST = 70  # bytes; Linux allows 107 for a socket, of which multiprocessing needs up to 32
 _RUNTIME = "_KFP_RUNTIME"  # leaves the compiler out of kfp, as the command of a component does
 
 
@@ -44,7 +48,9 @@ class ForkedSteps:
         self._events = events
         self._otherwise = otherwise
         self._preload = preload
-        self._started = False
+        self._starting = False
+        self._works = False  # whether the server can fork
+        self._settled = threading.Event()  # set once that is known
 
     def start(self) -> None:
         """Start the server in the background when a step has begun to work."""
@@ -53,12 +59,14 @@ class ForkedSteps:
     def run(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """Run the command of a step and return its exit code: negative if a signal ended it."""
         split = component_command(full_command)
-        if split is None or not self._started:
+        if split is None:
             return self._otherwise(full_command, env_vars)
         source, arguments = split
-        step = multiprocessing.get_context("forkserver").Process(
-            target=execute_component, args=(source, arguments, env_vars or {})
-        )
+        if self._starting and arguments[-1].startswith(_COMPUTING):
+            self._settled.wait()
+        if not self._works:
+            return self._otherwise(full_command, env_vars)
+        step = _process(execute_component, source, arguments, env_vars or {})
         try:
             step.start()
         except (OSError, EOFError) as error:
@@ -76,10 +84,38 @@ class ForkedSteps:
             if any(event.status == "started" for event in events):
                 break
             time.sleep(_PAUSE)
+        self._starting = True
         os.environ[_RUNTIME] = "true"
+        # The server inherits the mask of this thread. Until it ignores the signal, its interpreter would print a traceback.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         forkserver.set_forkserver_preload(list(self._preload))
-        forkserver.ensure_running()
-        self._started = True
+        try:
+            _use_short_folder()
+            first = _process(int)
+            first.start()  # returns when the server has imported everything
+            first.join()
+            self._works = first.exitcode == 0
+        except (OSError, EOFError) as error:
+            log.warning(
+                "Steps start in new interpreters, because the server that forks them could not start: %s", error
+            )
+        finally:
+            self._settled.set()
+
+
+def _process(target: Callable[..., object], *arguments: object) -> ForkServerProcess:
+    return multiprocessing.get_context("forkserver").Process(target=target, args=arguments)
+
+
+def _use_short_folder() -> None:
+    """Keep the server's socket in ``/tmp`` if the run's own folder of temporary files is too deep for the path of a socket."""
+    own = tempfile.gettempdir()
+    if len(os.fsencode(own)) > _DEEPEST:
+        tempfile.tempdir = "/tmp"  # noqa: S108 - mkdtemp makes a private folder in it
+        try:
+            util.get_temp_dir()  # is kept for this process
+        finally:
+            tempfile.tempdir = own
 
 
 def can_fork() -> bool:
@@ -99,6 +135,7 @@ def execute_component(source: str, arguments: list[str], variables: dict[str, st
     """Execute a component in this process, as the command of its container does."""
     from kfp.dsl.executor_main import executor_main
 
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.environ.update(variables)
     with tempfile.TemporaryDirectory() as folder:
         module = Path(folder) / "ephemeral_component.py"

@@ -5,7 +5,12 @@ from __future__ import annotations
 import gc
 import importlib
 import logging
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+from vicur.stage.runner import AnyStage
 from vicur.stage.table import STAGES
 
 # Some libraries are imported where they are used. The stores are those of MLflow's embedded SQLite file.
@@ -21,15 +26,25 @@ _LIBRARIES = (
 
 def preload() -> None:
     """Import all stages and their libraries, and compute the versions of the stages' code, which each step needs."""
-    for module in (*_LIBRARIES, *(entry.reference.module for entry in STAGES.values())):
+    loads: list[Callable[[], object]] = [partial(importlib.import_module, module) for module in _LIBRARIES]
+    loads += [partial(_load, entry.reference) for entry in STAGES.values()]
+    for load in loads:
         try:
-            importlib.import_module(module)
+            load()
         except Exception as error:  # noqa: BLE001 - the step that needs it reports it
-            logging.getLogger(__name__).warning("%s is not preloaded: %s", module, error)
-    for entry in STAGES.values():
-        entry.reference.code  # noqa: B018 - cached
+            logging.getLogger(__name__).warning("not preloaded: %s", error)
     # Otherwise the first collection in each fork would copy the memory of all objects.
     gc.freeze()
 
 
+def _load(stage: AnyStage[Any]) -> object:
+    stage.load()
+    return stage.code  # cached
+
+
+# Ctrl-C ends the server without a traceback while it imports. Later it ignores the signal, and its forks handle it (see forked.py).
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 preload()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+signal.signal(signal.SIGINT, signal.default_int_handler)

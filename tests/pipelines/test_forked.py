@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +32,11 @@ def begin(events: Path) -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., int]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run a function body in a fork of a server that has imported ``colorsys``, which nothing else imports."""
+    deep = tmp_path / ("folder" * 20)  # a socket below it would have too long a path
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
     begin(tmp_path / "events.jsonl")
     steps = ForkedSteps(tmp_path / "events.jsonl", lambda *_: NOT_FORKED, preload=["kfp.dsl.executor_main", "colorsys"])
     steps.start()
@@ -58,6 +62,7 @@ def test_exit_codes_and_signals_of_a_step_are_reported_and_the_next_one_runs(run
     assert run("sys.exit(3)") == 3
     assert run("os.kill(os.getpid(), signal.SIGKILL)") == -signal.SIGKILL
     assert run("1 / 0") == 1
+    assert run("os.kill(os.getpid(), signal.SIGINT)") == 1  # KeyboardInterrupt, which the server itself ignores
     assert run("sys.modules.clear()") in (0, 1)
     assert run("pass") == 0
 
