@@ -31,3 +31,7 @@ class VicurError(Exception):
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         return f"{place}{self.problem} {self.remedy}"
+
+
+class NotFiniteError(VicurError, FloatingPointError):
+    """A model computed NaN or infinity. A training reports it as its divergence."""

@@ -9,12 +9,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from vicur.cluster.request import FIELD_ALIASES
 from vicur.config.loading import read_overrides
 from vicur.config.run import RunConfig
 from vicur.config.schema import choices
+from vicur.config.yaml_values import read_yaml
 from vicur.errors import VicurError
 from vicur.redaction import redacted
 from vicur.wording import did_you_mean
@@ -162,7 +161,7 @@ def _boolean(text: str) -> bool:
 
 def _of(kind: type) -> Callable[[str], Any]:
     def read(text: str) -> Any:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
         if not isinstance(value, kind):
             raise ValueError(text)
         return value
@@ -176,6 +175,6 @@ _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "NUMBER_DOUBLE": (float, "a number"),
     "BOOLEAN": (_boolean, "true or false"),
     "LIST": (_of(list), "a list such as [a, b]"),
-    "ANY": (yaml.safe_load, "YAML"),
+    "ANY": (read_yaml, "YAML"),
     "STRUCT": (_of(dict), "a mapping such as {name: value}"),
 }

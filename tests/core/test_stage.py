@@ -142,6 +142,7 @@ def test_damaged_cache_entry_is_not_reused(
     execute(stage, Settings(), {}, tmp_path / "out", session)
     (record,) = (tmp_path / "cache").rglob("entry.json")
     if damage == "edited in place":
+        (tmp_path / "out" / "text").chmod(0o600)
         (tmp_path / "out" / "text").write_text("tampered with")
     elif damage == "a file is gone":
         (record.parent / "output" / "text").unlink()

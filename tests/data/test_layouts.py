@@ -1,7 +1,4 @@
-import json
-import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +12,6 @@ from vicur.data.inspection import inspect
 from vicur.data.rows import Layout as RowLayout
 from vicur.data.rows import Row, read_row
 from vicur.data.schema import SkippedRow
-from vicur.errors import VicurError
 
 ALL = pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 
@@ -94,43 +90,3 @@ def test_the_section_that_inspect_prints_prepares_a_public_layout(layout: Layout
 def test_an_empty_folder_is_no_layout(name: str, tmp_path: Path) -> None:
     config = FolderConfig(path=tmp_path)
     assert FORMATS[name].recognise(SourceFolder(tmp_path), config) is None
-
-
-def _damaged(value: Any, draw: random.Random) -> Any:
-    """Replace or remove one value somewhere in a JSON value."""
-    if not isinstance(value, dict | list) or not value or draw.random() < 0.1:
-        return draw.choice([None, 7, -1, "x", "", [], {}, [1], {"a": 1}, True])
-    copy = value.copy()
-    key = draw.choice(list(value) if isinstance(value, dict) else range(len(value)))
-    if draw.random() < 0.2:
-        del copy[key]
-    else:
-        copy[key] = _damaged(value[key], draw)
-    return copy
-
-
-@ALL
-def test_damaged_rows_are_skipped_or_an_error_with_their_place(layout: Layout, tmp_path: Path) -> None:
-    layout.write(tmp_path / layout.name)
-    original = {
-        file: file.read_text()
-        for file in sorted((tmp_path / layout.name).rglob("*.json*"))
-        if file.suffix in (".json", ".jsonl")
-    }
-    draw = random.Random(0)  # noqa: S311
-    places = []
-    for _ in range(200 if original else 0):
-        file, text = draw.choice(list(original.items()))
-        lines = [text] if file.suffix == ".json" and text.lstrip().startswith(("[", "{\n")) else text.splitlines()
-        place = draw.randrange(len(lines))
-        try:
-            lines[place] = json.dumps(_damaged(json.loads(lines[place]), draw))
-        except json.JSONDecodeError:
-            lines = [json.dumps(_damaged(json.loads(text), draw))]
-        file.write_text("\n".join(lines))
-        try:
-            _read(tmp_path / layout.name, format=layout.format)
-        except VicurError as error:
-            places.append(error.where)
-        file.write_text(text)
-    assert all(places)

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from tests.data.formats.reading import splits, write
-from vicur.config.data import FolderConfig
-from vicur.data.splitting import assigned, file_split, require_splits
+from vicur.config.data import SPLITS, FolderConfig
+from vicur.data import splitting
+from vicur.data.splitting import NO_SPLIT, file_split, require_splits
 from vicur.errors import VicurError
 
 GROUPS = [f"image-{n // 3}" for n in range(3000)]
+
+
+def assigned(
+    named: Sequence[str | None], groups: Sequence[str], settings: FolderConfig, seed: int
+) -> tuple[list[str | None], bool]:
+    names = list(dict.fromkeys(groups))
+    codes = np.array([NO_SPLIT if split is None else SPLITS.index(split) for split in named], dtype=np.int8)
+    units = np.array([names.index(group) for group in groups])
+    found, depends_on_seed = splitting.assigned(codes, units, names, settings, seed)
+    return [None if code == NO_SPLIT else SPLITS[code] for code in found], depends_on_seed
 
 
 def config(**settings: Any) -> FolderConfig:

@@ -256,3 +256,32 @@ def test_parameter_counts_match_the_published_sizes(size: str) -> None:
     assert parameter_count(base).cue_recovery == 0
     assert counted.cue_recovery == published - has_last * a_module + norms
     assert counted.total == total + counted.cue_recovery
+
+
+@pytest.mark.parametrize("flags", [(True, True), (True, False), (True, None), (False, True)])
+def test_own_output_layer_survives_a_flag_that_says_it_is_tied(tmp_path: Path, flags: tuple[bool, bool | None]) -> None:
+    model = backbone(tied=False)
+    save_model(model, tmp_path / "base")
+    path = tmp_path / "base" / "config.json"
+    config = json.loads(path.read_text())
+    for part, flag in zip((config, config["text_config"]), flags, strict=True):
+        part.pop("tie_word_embeddings", None)
+        if flag is not None:
+            part["tie_word_embeddings"] = flag
+    path.write_text(json.dumps(config))
+    made = with_cue_recovery(load_model(tmp_path / "base"), CueRecoverySettings(interval=2), 0)
+    save_model(made, tmp_path / "student")
+    saved = json.loads((tmp_path / "student" / "config.json").read_text())
+    assert not saved["tie_word_embeddings"]
+    assert not saved["text_config"].get("tie_word_embeddings", False)
+    for kept in (made, load_model(tmp_path / "student"), without_cue_recovery(load_model(tmp_path / "student"))):
+        assert torch.equal(kept.lm_head.weight, model.lm_head.weight)
+
+
+@pytest.mark.parametrize(("known", "saved"), [(None, 9), (3, [9, 3]), ([3, 4], [9, 3, 4]), (9, 9), ([3, 9], [3, 9])])
+def test_saved_generation_config_ends_at_the_end_of_a_turn(tmp_path: Path, known: object, saved: object) -> None:
+    model = backbone()
+    model.generation_config.eos_token_id = known
+    save_model(model, tmp_path / "student", end_id=9)
+    written = json.loads((tmp_path / "student" / "generation_config.json").read_text())
+    assert written["eos_token_id"] == saved

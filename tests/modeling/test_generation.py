@@ -10,6 +10,7 @@ from tests.modeling.test_chat import png
 from vicur.config.recovery import CueRecoverySettings
 from vicur.config.sampling import Sampling
 from vicur.data.digit_scenes import vocabulary
+from vicur.errors import NotFiniteError
 from vicur.modeling import with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
@@ -283,3 +284,30 @@ def test_logprobs_are_of_the_masked_untempered_distribution(logits, top_p, top_k
     assert token.item() != 0
     expected = row.masked_fill(torch.arange(len(logits)) == 0, float("-inf")).log_softmax(-1)[0, token]
     assert logprob.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"temperature": 0},
+        {"temperature": 0.7, "top_p": 0.9},
+        {"top_k": 5},
+        {"temperature": 0, "presence_penalty": 1.0},
+    ],
+)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_reported_by_every_way_of_sampling(chat, prompts, settings, value):
+    torch.manual_seed(0)
+    broken = Qwen3VLForConditionalGeneration(tiny_config(chat.tokenizer)).eval()
+    with torch.no_grad():
+        broken.model.language_model.norm.weight[3] = value
+    with pytest.raises(NotFiniteError, match="log-probabilities are not finite"):
+        generate(broken, chat, prompts, Sampling(**settings, max_new_tokens=4), seed=0)
+
+
+def test_vocabulary_of_several_blocks_with_nan_gives_tokens_of_the_vocabulary():
+    hidden, head = torch.full((2, 4), float("nan")), torch.randn(1300, 4)
+    tokens, logprobs = PlainSampler(head, NOTHING, 2).sample(hidden, torch.tensor([0.0, 0.99]))
+    assert all(0 <= token < len(head) for token in tokens.tolist())
+    assert logprobs.isnan().all()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -193,6 +194,33 @@ def test_a_linked_copy_shares_bytes_or_falls_back_to_copying(tmp_path: Path, mon
     folders.link_or_copy(source, tmp_path / "copied")
     assert not (tmp_path / "copied" / "x").samefile(source / "x")
     assert contents(tmp_path / "copied") == contents(tmp_path / "linked") == {"x": "1", "deep/y": "2"}
+
+
+def test_a_copy_shares_no_file_whether_the_file_system_can_clone_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = fill(tmp_path / "source", x="1")
+    fill(source / "deep", y="2")
+    folders.copy_folder(source, tmp_path / "copied")
+
+    def clones(target: BinaryIO, _request: int, source: int) -> None:
+        target.write(os.pread(source, 100, 0))
+
+    monkeypatch.setattr("fcntl.ioctl", clones)
+    folders.copy_folder(source, tmp_path / "cloned")
+    for copy in (tmp_path / "copied", tmp_path / "cloned"):
+        (copy / "x").write_text("edited")
+        assert contents(copy) == {"x": "edited", "deep/y": "2"}
+    assert contents(source) == {"x": "1", "deep/y": "2"}
+
+
+def test_protected_files_are_read_only_and_can_be_replaced(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "a", x="1")
+    folders.protect(folder)
+    assert (folder / "x").stat().st_mode & 0o222 == 0
+    with folders.new_folder(folder) as partial:
+        fill(partial, x="2")
+    assert contents(folder) == {"x": "2"}
 
 
 def test_the_hash_of_a_tree_depends_on_names_and_bytes_only(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from vicur.modeling.generation import generate
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
 from vicur.training import batch as batch_module
+from vicur.training.batch import Responses, ScoredBatch
 from vicur.training.checkpoint import trained_weights
+from vicur.training.health import require_healthy
+from vicur.training.metrics import Metrics, PhaseTimer
 from vicur.training.step import training_step
 from vicur.training.trainer import Validation
 
@@ -182,3 +185,54 @@ def test_loss_that_is_not_finite_raises_before_the_weights_change(base):
     with pytest.raises(FloatingPointError, match="nan"):
         training_step(state, examples_for(state)[:4], 0)
     assert all(torch.equal(w, before[n]) for n, w in trained_weights(state.student).items())
+
+
+@pytest.mark.parametrize("method", ["vicur", "grpo"])
+def test_rollout_of_broken_weights_raises_before_the_weights_change(base, method):
+    state = state_for(base, method=method)
+    with torch.no_grad():
+        state.student.model.language_model.norm.weight[0] = float("nan")
+    before = state.world.collect(trained_weights(state.student))
+    with pytest.raises(FloatingPointError, match="not finite"):
+        training_step(state, examples_for(state)[:4], 0)
+    assert all(torch.equal(w, before[n]) or w.isnan().any() for n, w in trained_weights(state.student).items())
+    assert not state.optimizer.state
+
+
+def test_healthy_state_is_told_from_broken_weights_and_moments(base):
+    state = state_for(base, method="opsd", learning_rate=1e-3)
+    rows = examples_for(state)[:4]
+    training_step(state, rows, 0)
+    require_healthy(state, rows)
+    moments = next(iter(state.optimizer.state.values()))
+    moments["exp_avg_sq"][0] = float("inf")
+    with pytest.raises(FloatingPointError, match=r"exp_avg_sq of .* is not finite after the update"):
+        require_healthy(state, rows)
+    moments["exp_avg_sq"][0] = 0.0
+    with torch.no_grad():
+        state.student.model.language_model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match=r"weight .*layers\.0\.mlp\.up_proj"):
+        require_healthy(state, rows)
+
+
+def test_weight_decay_spares_norms_and_biases(base):
+    state = state_for(base, method="vicur", weight_decay=0.1, trained={"type": "full", "vision": True})
+    decays = {id(w): g["weight_decay"] for g in state.optimizer.param_groups for w in g["params"]}
+    names = {name: decays[id(w)] for name, w in state.student.named_parameters()}
+    assert len(decays) == len(names)
+    assert {name for name, decay in names.items() if not decay} == {n for n in names if "norm" in n or "bias" in n}
+    training_step(state, examples_for(state)[:2], 0)
+
+
+def test_micro_batches_contain_responses_of_similar_length(base):
+    state = state_for(base, method="opsd", micro_batch_size=2)
+    rows = examples_for(state)[:6]
+    responses = Responses(rows, [(1,) * n for n in (2, 9, 1, 8, 3, 7)], [], torch.arange(6.0), Metrics())
+    ordered = ScoredBatch(state, responses, {}, PhaseTimer()).responses
+    lengths = [len(row.student.ids) + len(ids) for row, ids in zip(ordered.rows, ordered.ids, strict=True)]
+    assert lengths == sorted(lengths, reverse=True)
+    for row, ids, advantage in zip(ordered.rows, ordered.ids, ordered.advantages_B.tolist(), strict=True):
+        assert rows[int(advantage)].example is row.example
+        assert responses.ids[int(advantage)] == ids
+    whole = state_for(base, method="opsd")
+    assert ScoredBatch(whole, responses, {}, PhaseTimer()).responses is responses

@@ -127,3 +127,13 @@ def test_gpu_out_of_memory_is_an_error_that_no_retry_repeats(inputs, tmp_path, m
     assert caught.value.exit_code == WRONG_INPUT, "a TrainJob is not repeated either"
     assert "vicur plan" in caught.value.remedy
     assert not (tmp_path / "student").exists()
+
+
+def test_update_that_breaks_the_student_is_not_kept_in_a_checkpoint(inputs, tmp_path):
+    # The weights are finite, but the next forward overflows.
+    settings = SETTINGS.model_copy(update={"learning_rate": 1e25, "validate_every": 3})
+    with pytest.raises(VicurError, match=r"training diverged at step 1: .* after the update"):
+        train_once(inputs, tmp_path, settings)
+    assert not list(tmp_path.rglob("step-*"))
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not (tmp_path / "student").exists()

@@ -40,7 +40,17 @@ def provide(source: Path, output: Path, context: Context) -> str:
 def test_parameters_are_counted_without_loading_the_model(model: Path, tmp_path: Path, context: Context) -> None:
     assert provide(model, tmp_path / "out", context) == "1.02 k parameters"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in model.iterdir())
-    assert (tmp_path / "out" / "model-1.safetensors").samefile(model / "model-1.safetensors")
+
+
+def test_result_is_a_copy_that_can_be_edited_without_the_users_model(
+    model: Path, tmp_path: Path, context: Context
+) -> None:
+    provide(model, tmp_path / "out", context)
+    (tmp_path / "out" / "config.json").write_text("edited")
+    assert (model / "config.json").read_text() == "{}"
+    for file in model.iterdir():
+        assert not (tmp_path / "out" / file.name).samefile(file)
+        assert file.name == "config.json" or (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])

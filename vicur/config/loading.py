@@ -13,6 +13,7 @@ from vicur.config.run import RunConfig
 from vicur.config.section import Section
 from vicur.config.sources import Sources
 from vicur.config.validation import validated
+from vicur.config.yaml_values import SettingsLoader
 from vicur.errors import VicurError
 from vicur.redaction import redacted_value
 
@@ -156,8 +157,8 @@ def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
 
 def _parse(text: str, where: str, *, lines: bool) -> tuple[yaml.Node | None, Any]:
     try:
-        # yaml.safe_load() does the same, but drops the nodes.
-        loader = yaml.SafeLoader(text)
+        # read_yaml() does the same, but drops the nodes.
+        loader = SettingsLoader(text)
         node = loader.get_single_node()
         return node, None if node is None else loader.construct_document(node)
     # For malformed values, PyYAML raises whatever int(), datetime() and its own look-ups raise.

@@ -61,7 +61,7 @@ class TrainingConfig(Section):
     warmup_steps: int = Field(default=10, ge=0)
     """Steps over which the learning rate rises linearly. It is constant afterwards."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """AdamW's decoupled weight decay."""
+    """AdamW's decoupled weight decay of matrices. Norms and biases do not decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Norm to which gradients are clipped."""
     rollout: RolloutConfig = RolloutConfig()

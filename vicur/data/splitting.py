@@ -7,9 +7,11 @@ seed, so that it stays in its split when rows are added.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from vicur.config.data import ImportConfig
 from vicur.config.formats import SPLITS, Split, SplitTarget
@@ -18,6 +20,11 @@ from vicur.errors import VicurError
 from vicur.seeds import substream
 from vicur.wording import listed
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NO_SPLIT = -1
+"""The number of no split, beside the numbers in ``SPLITS``."""
 LEFT_OUT = "left out"
 """The result for a split that ``data.splits`` maps to null."""
 
@@ -76,44 +83,55 @@ def share_of(group: str, shares: Mapping[Split, float], seed: int) -> Split:
 
 
 def assigned(
-    named: Sequence[str | None], groups: Sequence[str], config: ImportConfig, seed: int
-) -> tuple[list[str | None], bool]:
-    """Return the split of each row, given the splits that the source names (:func:`named_split`), and whether any was shared out.
+    named_N: NDArray[np.int8], unit_N: NDArray[np.int64], names: Sequence[str], config: ImportConfig, seed: int
+) -> tuple[NDArray[np.int8], bool]:
+    """Return the split of each row, and whether any was shared out. The rows are those that are usable otherwise.
 
-    A row without a split gets ``None``, and is unusable, if others have one. The rows are those that are usable otherwise.
+    A row without a split stays so, and is unusable, if others have one. Splits are numbers in ``SPLITS``, or :data:`NO_SPLIT`.
+
+    Args:
+        named_N: split that the source names (:func:`named_split`).
+        unit_N: number of the group that the row belongs to.
+        names: name of each group.
     """
-    present = {split for split in named if split is not None}
+    present = {SPLITS[code] for code in np.unique(named_N) if code != NO_SPLIT}
     if not present:
         configured = {split: share for split, share in config.splits.items() if isinstance(share, float)}
-        shares = configured or DEFAULT_SHARES
-        return _shared(range(len(named)), list(named), groups, shares, seed), bool(named)  # type: ignore[arg-type]
+        rows = np.ones(len(named_N), dtype=np.bool_)
+        return _shared(rows, named_N, unit_N, names, configured or DEFAULT_SHARES, seed), bool(len(rows))  # type: ignore[arg-type]
     missing = [split for split in config.required_splits if split not in present]
-    result = list(named)
     if "distill" not in present or not missing:
-        return result, False
+        return named_N, False
     shares = {"distill": 1 - SHARE_OF_DISTILL * len(missing), **dict.fromkeys(missing, SHARE_OF_DISTILL)}
-    return _shared([n for n, split in enumerate(named) if split == "distill"], result, groups, shares, seed), True
+    return _shared(named_N == SPLITS.index("distill"), named_N, unit_N, names, shares, seed), True
 
 
 def _shared(
-    rows: Collection[int], splits: list[str | None], groups: Sequence[str], shares: Mapping[Split, float], seed: int
-) -> list[str | None]:
+    rows: NDArray[np.bool_],
+    named_N: NDArray[np.int8],
+    unit_N: NDArray[np.int64],
+    names: Sequence[str],
+    shares: Mapping[Split, float],
+    seed: int,
+) -> NDArray[np.int8]:
+    """Share out the rows of a mask [N] by group, and leave the others."""
     wanted = {split: share for split, share in shares.items() if share > 0}
-    of_group = {group: share_of(group, wanted, seed) for group in {groups[row] for row in rows}}
-    _fill_empty(of_group, wanted, seed)
-    for row in rows:
-        splits[row] = of_group[groups[row]]
-    return splits
+    units = np.unique(unit_N[rows])
+    shared = (SPLITS.index(share_of(names[int(unit)], wanted, seed)) for unit in units)
+    split_U = np.full(len(names), NO_SPLIT, dtype=np.int8)
+    split_U[units] = np.fromiter(shared, dtype=np.int8, count=len(units))
+    _fill_empty(split_U, names, [SPLITS.index(split) for split in wanted], seed)
+    return np.where(rows, split_U[unit_N], named_N)
 
 
-def _fill_empty(of_group: dict[str, Split], shares: Mapping[Split, float], seed: int) -> None:
+def _fill_empty(split_U: NDArray[np.int8], names: Sequence[str], wanted: Sequence[int], seed: int) -> None:
     """Give each split at least one group, as long as there are enough, because a hash may miss a small share of few groups."""
-    for split in shares:
-        counts = Counter(of_group.values())
-        largest, size = counts.most_common(1)[0] if counts else (split, 0)
-        if counts[split] == 0 and size > 1:
-            candidates = (group for group, each in of_group.items() if each == largest)
-            of_group[min(candidates, key=lambda group: substream(seed, "data", "split", group))] = split
+    for split in wanted:
+        counts = [int(np.count_nonzero(split_U == each)) for each in wanted]
+        if counts[wanted.index(split)] == 0 and max(counts) > 1:
+            largest = wanted[counts.index(max(counts))]
+            candidates = np.flatnonzero(split_U == largest)
+            split_U[min(candidates, key=lambda unit: substream(seed, "data", "split", names[int(unit)]))] = split
 
 
 def file_split(name: str, splits: Mapping[str, SplitTarget]) -> str | None:

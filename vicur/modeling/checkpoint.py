@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from vicur.modeling.image_blocking import block_images, blocks_images
 from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration
 from vicur.storage.folders import new_folder
 from vicur.wording import listed
+
+log = logging.getLogger(__name__)
 
 _CLASSES: dict[str, type[Qwen3VLForConditionalGeneration]] = {
     Qwen3VLConfig.model_type: Qwen3VLForConditionalGeneration,
@@ -82,10 +85,24 @@ def load_model(
     # Mismatches are allowed above only to be reported together here.
     model, report = loaded
     _require_exact_fit(folder, report)
+    _correct_tie(model, folder)
     placed: Qwen3VLForConditionalGeneration = model.to(device).eval()
     if blocks_images(placed.config):
         block_images(placed)
     return placed
+
+
+def _correct_tie(model: Qwen3VLForConditionalGeneration, folder: Path) -> None:
+    """Make the configuration say whether the output layer is tied to the embedding, as the weights decide it."""
+    tied = model.lm_head.weight is model.model.language_model.embed_tokens.weight
+    if model.config.tie_word_embeddings and not tied:
+        # transformers keeps such a head, but whoever reads the flag (a copy of the model, vLLM) would replace it by the embedding.
+        log.warning(
+            "%s: tie_word_embeddings is set, but the checkpoint has its own output layer, which is kept.", folder
+        )
+    for config in (model.config, model.config.get_text_config()):
+        if getattr(config, "tie_word_embeddings", tied) != tied:
+            config.tie_word_embeddings = tied
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -169,6 +186,7 @@ def save_model(
     *,
     chat_folder: Path | None = None,  # a checkpoint whose tokenizer and image processor are copied
     record: Mapping[str, Any] | None = None,  # provenance, saved as vicur.json
+    end_id: int | None = None,  # token that ends a response
 ) -> None:
     """Save a checkpoint atomically, replacing one that exists at ``folder``.
 
@@ -177,6 +195,8 @@ def save_model(
         OSError: if the disk is full.
     """
     with new_folder(folder) as partial:
+        if end_id is not None:
+            _end_with(model, end_id)
         with disk_errors(folder):
             model.save_pretrained(partial, max_shard_size=_SHARD_SIZE)
         if chat_folder is not None:
@@ -186,6 +206,15 @@ def save_model(
         if record is not None:
             text = json.dumps(dict(record), indent=1, sort_keys=True, ensure_ascii=False)
             (partial / _RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def _end_with(model: Qwen3VLForConditionalGeneration, end_id: int) -> None:
+    """Let other programs end a response at ``end_id``, too: a base that is not a chat model ends at ``<|endoftext|>`` alone."""
+    generation = model.generation_config
+    known = generation.eos_token_id
+    ends = known if isinstance(known, list) else [] if known is None else [known]
+    if end_id not in ends:
+        generation.eos_token_id = [end_id, *ends] if ends else end_id
 
 
 def with_cue_recovery(

@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
 from vicur.config.sampling import Sampling
+from vicur.errors import NotFiniteError
+from vicur.modeling.cache_argument import cache_argument
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.image_blocking import visual_history
 from vicur.modeling.sampling import PlainSampler, is_plain, sample
@@ -54,6 +56,9 @@ def generate(
     """Generate a response to each prompt, in order. Does not change the model's mode (train or eval).
 
     Each prompt has a separate random stream of the root ``seed``, so its response does not depend on the other prompts.
+
+    Raises:
+        NotFiniteError: if the model gives a token a log-probability that is not finite.
     """
     forbidden = chat.forbidden_ids(text_config(model).vocab_size).to(model.device)
     encode = partial(encode_images, model) if encode is None else encode
@@ -102,7 +107,7 @@ def _generate_batch(
         mm_token_type_ids=batch.mm_token_type_ids,
         mm_encoder_outputs=encoder_outputs(encode(batch.pixels), batch.pixels),
         image_grid_thw=batch.grids,
-        past_key_values=cache,
+        **cache_argument(cache),
         use_cache=True,
     )[0]
     rows, width, length = len(prompts), batch.prompt_length, sampling.max_new_tokens
@@ -128,7 +133,10 @@ def _generate_batch(
         token_B = token_B.masked_fill(ended, chat.end_id)
         tokens_BR[places, step], logprobs_BR[places, step] = token_B, logprob_B
         ended = ended | (token_B == chat.end_id)
-        open_rows = int((~ended).sum())
+        # One transfer from the device for both counts.
+        open_rows, broken_rows = torch.stack([(~ended).sum(), (~logprob_B.isfinite()).sum()]).tolist()
+        if broken_rows:
+            raise _not_finite(model, broken_rows, len(places))
         if step + 1 == length or open_rows == 0:
             break
         if seen_BV is not None:
@@ -143,11 +151,19 @@ def _generate_batch(
             input_ids=token_B[:, None],
             attention_mask=mask_BT[:, : width + step + 1],
             position_ids=(next_B + step)[None, :, None].expand(3, -1, -1),
-            past_key_values=cache,
+            **cache_argument(cache),
             use_cache=True,
             **visual_history(model, types_BT[:, : width + step + 1]),
         )[0]
     return _responses(chat, tokens_BR.tolist(), logprobs_BR.tolist())
+
+
+def _not_finite(model: Qwen3VLForConditionalGeneration, broken: int, rows: int) -> NotFiniteError:
+    return NotFiniteError(
+        f"the model's log-probabilities are not finite (NaN or infinity) in {broken} of {rows} responses.",
+        where=model.config._name_or_path or "model",
+        remedy="Its weights are damaged, or its training diverged: use another checkpoint.",
+    )
 
 
 def _responses(chat: Chat, tokens_BR: list[list[int]], logprobs_BR: list[list[float]]) -> list[Response]:

@@ -19,6 +19,7 @@ from transformers import PretrainedConfig, Qwen3VLForConditionalGeneration
 from transformers.masking_utils import create_causal_mask
 
 from vicur.errors import VicurError
+from vicur.modeling.cache_argument import cache_argument, cache_of
 
 _OPTION = "images_barred"
 _HISTORY = "visual_history_BT"
@@ -51,7 +52,8 @@ def _block(
     """Replace the padding mask by one that also blocks visual tokens. Hook before the text backbone."""
     history_BT = kwargs.pop(_HISTORY, None)
     visual_BT = kwargs.get("visual_pos_masks") if history_BT is None else history_BT
-    cache = kwargs.get("past_key_values")
+    # Under another name, the mask would be lost without a sign.
+    cache = cache_of(kwargs, required=True)
     if visual_BT is None or visual_BT.shape[1] == 0:
         if cache is not None and int(cache.get_seq_length()) > 0:
             raise VicurError(
@@ -67,7 +69,7 @@ def _block(
         config=backbone.config,  # type: ignore[arg-type]
         inputs_embeds=embedded_BQH,
         attention_mask=kwargs.get("attention_mask"),
-        past_key_values=cache,
+        **cache_argument(cache),
         position_ids=positions[0] if packed else None,  # type: ignore[index]
         allow_is_causal_skip=False,
     )

@@ -106,7 +106,8 @@ def _invert(weights_BC: Tensor, sums_BK: Tensor, uniforms_B: Tensor) -> Tensor:
     places_BL = block_B1 * _BLOCK + torch.arange(_BLOCK, device=weights_BC.device)
     count = weights_BC.shape[-1]
     within_BL = weights_BC.gather(-1, places_BL.clamp(max=count - 1)).masked_fill(places_BL >= count, 0.0)
-    return block_B1 * _BLOCK + _first_above(within_BL, numbers_B1)[0]
+    # The last block may be shorter, which matters only for NaN.
+    return (block_B1 * _BLOCK + _first_above(within_BL, numbers_B1)[0]).clamp(max=count - 1)
 
 
 def _first_above(weights_BC: Tensor, numbers_B1: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,7 +119,8 @@ def _first_above(weights_BC: Tensor, numbers_B1: Tensor) -> tuple[Tensor, Tensor
     total_B1 = mass_BC[:, -1:]
     # A number just below 1 may round up to the total, which no cumulative sum exceeds.
     aims_B1 = torch.minimum(numbers_B1 * total_B1, total_B1.nextafter(torch.zeros_like(total_B1)))
-    places_B1 = torch.searchsorted(mass_BC, aims_B1, right=True)
+    # NaN is above every number. The caller reports it; an index out of range would end a GPU's process.
+    places_B1 = torch.searchsorted(mass_BC, aims_B1, right=True).clamp(max=mass_BC.shape[-1] - 1)
     through_B1 = mass_BC.gather(-1, places_B1)
     before_B1 = torch.where(places_B1 > 0, mass_BC.gather(-1, (places_B1 - 1).clamp(min=0)), 0.0)
     return places_B1, (aims_B1 - before_B1) / (through_B1 - before_B1)

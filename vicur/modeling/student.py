@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers import initialization as init
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel, Qwen3VLTextModel
 
 from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
+from vicur.modeling.cache_argument import cache_of
 from vicur.modeling.positions import PADDING, CuePositions, find_sequences, locate
 from vicur.modeling.recovery import CueRecovery, SinkAttention
 
@@ -86,7 +87,6 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         mm_token_type_ids: Tensor | None = None,
         sequence_ids: Tensor | None = None,
@@ -101,7 +101,6 @@ class Qwen3VLStudentModel(Qwen3VLModel):
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "position_ids": position_ids,
-            "past_key_values": past_key_values,
             "inputs_embeds": inputs_embeds,
             "mm_token_type_ids": mm_token_type_ids,
         }
@@ -115,7 +114,6 @@ class Qwen3VLStudentModel(Qwen3VLModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
         mm_token_type_ids: Tensor | None = None,
         sequence_ids: Tensor | None = None,
         **kwargs: Any,
@@ -129,7 +127,8 @@ class Qwen3VLStudentModel(Qwen3VLModel):
             return None
         features = _has_features(kwargs)
         headers_BT = self._headers(input_ids)
-        if past_key_values is not None and int(past_key_values.get_seq_length()) > 0:
+        cache = cache_of(kwargs)
+        if cache is not None and int(cache.get_seq_length()) > 0:
             continued = headers_BT is not None and headers_BT.shape[1] > 1 and bool(headers_BT.any())
             if features or continued:
                 raise _late_prompt()
@@ -261,6 +260,6 @@ def _missing(argument: str) -> VicurError:
 def _late_prompt() -> VicurError:
     return VicurError(
         "cue recovery needs the whole prompt in one forward, but the cache already contains a part of it.",
-        where="past_key_values",
+        where="cache",
         remedy="Prefill the prompt at once, without chunked prefill (prefill_chunk_size), a cached prefix or a new turn on an old cache.",
     )

@@ -31,7 +31,7 @@ from vicur.processes.signals import sigterms
 from vicur.stage import cache
 from vicur.stage.code_version import code_version
 from vicur.stage.events import Events
-from vicur.storage.folders import new_folder, tree_sha256
+from vicur.storage.folders import new_folder, protect, tree_sha256
 from vicur.tracking.tracker import Tracker
 
 DEFAULT_CACHE = Path(".vicur/cache")
@@ -277,6 +277,8 @@ def _restore_or_run(
                 shared_at=_durable(session, f"{stage.name}-shared"),
             )
             summary = stage.load().function(config, inputs, partial, context)
+            # The cache and other runs share these files, so that an editor should not change them by accident.
+            protect(partial)
             tracker.metrics(summary.metrics)
         if cached:
             cache.store(summary, output, entry)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from vicur.errors import VicurError
 _CHUNK = 1 << 20
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_FICLONE = 0x40049409
+_WRITABLE = 0o222
 
 
 @contextmanager
@@ -159,16 +162,41 @@ def unwritable(path: Path, error: OSError) -> VicurError:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Copy the folder ``source`` to ``target``, with hard links if the file system supports them."""
-    # Copies can share their bytes because outputs are never changed in place, only replaced.
+    """Copy ``source``, a folder of results, to ``target``, with hard links if the file system supports them.
+
+    Not for files of the user: whoever edits one name of a linked file in place edits the other, too.
+    """
+    # Copies can share their bytes because results are never changed in place, only replaced.
+    _copy(source, target, os.link)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy the folder ``source`` to ``target``. File systems that can clone files share the bytes until one copy is edited."""
+    _copy(source, target, _clone)
+
+
+def _copy(source: Path, target: Path, place: Callable[[Path, Path], None]) -> None:
     with new_folder(target) as partial:
         for file in files_below(source):
-            place = partial / file.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
+            copied = partial / file.relative_to(source)
+            copied.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(file, place)
+                place(file, copied)
             except OSError:
-                shutil.copy2(file, place)
+                shutil.copy2(file, copied)
+
+
+def _clone(file: Path, copied: Path) -> None:
+    """Copy a file on Linux by reference (XFS, Btrfs). Raises an ``OSError`` if the file system cannot."""
+    with file.open("rb") as read, copied.open("wb") as written:
+        fcntl.ioctl(written, _FICLONE, read.fileno())
+    shutil.copystat(file, copied)
+
+
+def protect(folder: Path) -> None:
+    """Make all files below a folder read-only. They can still be replaced and removed."""
+    for file in files_below(folder):
+        file.chmod(file.stat().st_mode & ~_WRITABLE)
 
 
 def files_below(folder: Path) -> list[Path]:

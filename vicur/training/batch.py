@@ -41,7 +41,7 @@ from vicur.training.vision import SharedFeatures
 
 @dataclass(frozen=True, eq=False)
 class Responses:
-    """Responses to a batch of prompts. Those to the same prompt are adjacent."""
+    """Responses to a batch of prompts."""
 
     rows: Sequence[TrainingExample]  # the example of each response
     ids: Sequence[tuple[int, ...]]
@@ -53,6 +53,18 @@ class Responses:
     @property
     def tokens(self) -> int:
         return sum(map(len, self.ids))
+
+    def by_length(self) -> Responses:
+        """Return the same responses, the longest with their prompts first."""
+        # Lack of memory then shows in the first micro-batch.
+        order = sorted(range(len(self.rows)), key=lambda n: -len(self.rows[n].student.ids) - len(self.ids[n]))
+        return replace(
+            self,
+            rows=[self.rows[n] for n in order],
+            ids=[self.ids[n] for n in order],
+            sampled=[self.sampled[n] for n in order] if self.sampled else [],
+            advantages_B=None if self.advantages_B is None else self.advantages_B[order],
+        )
 
     def sampling_logprobs(self, rows: slice) -> Tensor:
         """Return the log-probabilities that the tokens of some rows were sampled with [B, R], zero at padding."""
@@ -202,7 +214,9 @@ class ScoredBatch:
         teacher_features: dict[str, ImageFeatures],
         timer: PhaseTimer,
     ) -> None:
-        self.responses = responses
+        # Micro-batches of similar length have little padding. One batch keeps the order of the examples.
+        size = state.config.micro_batch_size or len(responses.rows)
+        self.responses = responses.by_length() if size < len(responses.rows) else responses
         self._state = state
         self._timer = timer
         self._teacher_features = teacher_features

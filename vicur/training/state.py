@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -128,12 +128,23 @@ def build_state(
         teacher=teacher,
         chat=chat,
         optimizer=torch.optim.AdamW(
-            [weights[name] for name in trained], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            _groups([weights[name] for name in trained], config.weight_decay),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         ),
         engine=build_engine(config, inputs["base"], parallel, chat, world, work),
         config=config,
         seed=seed,
     )
+
+
+def _groups(weights: list[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """Group the trained weights by their decay: none for norms and biases, which are vectors."""
+    if decay == 0:
+        return [{"params": weights}]
+    kinds = ([w for w in weights if w.ndim > 1], decay), ([w for w in weights if w.ndim <= 1], 0.0)
+    return [{"params": group, "weight_decay": each} for group, each in kinds if group]
 
 
 def new_student(

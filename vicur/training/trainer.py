@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from vicur.answers import is_correct
+from vicur.config.evaluation import MAX_PROMPT_TOKENS
 from vicur.config.sampling import Sampling
 from vicur.config.training import TrainConfig
 from vicur.data.schema import Example
@@ -24,6 +26,7 @@ from vicur.errors import VicurError
 from vicur.modeling.ahead import DecodeAhead, example_pixels
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import generation_order
+from vicur.modeling.prompt_lengths import described, fitting, require_few_too_long
 from vicur.processes.signals import StopFlag, stop_error
 from vicur.seeds import numpy_generator
 from vicur.stage.runner import Context
@@ -40,6 +43,7 @@ from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.checkpoint_writer import CheckpointWriter
 from vicur.training.diagnostics import epoch_leakage
 from vicur.training.examples import TrainingExample, TrainingExamples
+from vicur.training.health import require_healthy
 from vicur.training.metrics import IN_EVERY_RECORD
 from vicur.training.order import BatchOrder
 from vicur.training.state import TrainState
@@ -58,15 +62,28 @@ class Validation:
     examples: Sequence[Example]
     prompts: Sequence[Prompt]
     ahead: DecodeAhead | None = None  # decodes the images of the next questions
+    unanswered: int = (
+        0  # questions that are not asked because their prompt is too long; they count as answered incorrectly
+    )
 
     @classmethod
     def load(
-        cls, dataset: Path, chat: Chat, config: TrainConfig, seed: int, ahead: DecodeAhead | None = None
+        cls,
+        dataset: Path,
+        chat: Chat,
+        config: TrainConfig,
+        seed: int,
+        ahead: DecodeAhead | None = None,
+        *,
+        context_length: int | None = None,
     ) -> Validation:
         """Read the validation questions: a random sample if there are more than ``validation_examples``.
 
+        Args:
+            context_length: tokens in the longest sequence of the model.
+
         Raises:
-            VicurError: if there are none, or an external rollout engine has no room for their prompts.
+            VicurError: if there are none, or more than ``max_unhinted_share`` of them have too long a prompt.
         """
         examples: Sequence[Example] = StoredSplit(dataset, "validation")
         if not examples:
@@ -80,15 +97,26 @@ class Validation:
             examples = [examples[n] for n in sorted(picks)]
         examples = list(examples)
         prompts = [chat.prompt(chat.content(e), example_pixels(chat, e, "student", ahead)) for e in examples]
-        # Longer training prompts are skipped, but validation must answer every question, and vLLM has a fixed context length.
-        longest = max(len(prompt.ids) for prompt in prompts)
-        if config.rollout.is_external and longest > config.max_prompt_tokens:
-            raise VicurError(
-                f"a validation prompt has {longest} tokens, but the rollout engine has room for {config.max_prompt_tokens}.",
-                where="training.max_prompt_tokens",
-                remedy=f"Set it to at least {longest}.",
+        limit = _validation_limit(config, context_length)
+        lengths = {e.id: len(p.ids) for e, p in zip(examples, prompts, strict=True) if len(p.ids) > limit}
+        require_few_too_long(
+            lengths,
+            len(examples),
+            limit,
+            config.max_unhinted_share,
+            where=f"{dataset}, split validation",
+            settings="training.max_prompt_tokens (up to the model's context) or training.max_unhinted_share",
+        )
+        if lengths:
+            log.warning(
+                "Validation questions, unanswered: prompt too long (%d of %d, more than %d tokens: %s). They count as incorrect.",
+                len(lengths),
+                len(examples),
+                limit,
+                described(lengths),
             )
-        return cls(examples, prompts, ahead)
+        asked = fitting(prompts, limit)
+        return cls([examples[n] for n in asked], [prompts[n] for n in asked], ahead, len(lengths))
 
     def accuracy(self, state: TrainState, step: int = 0) -> float:
         """Return the greedy accuracy of the student after ``step`` updates. Each rank answers its share of the questions."""
@@ -108,7 +136,15 @@ class Validation:
         )
         pairs = zip(responses, world.shard(self.examples), strict=True)
         correct = world.gather(sum(is_correct(response.text, example) for response, example in pairs))
-        return sum(correct) / len(self.examples)
+        return sum(correct) / (len(self.examples) + self.unanswered)
+
+
+def _validation_limit(config: TrainConfig, context_length: int | None) -> int:
+    if config.rollout.is_external:
+        # vLLM has a fixed context length, made for training prompts.
+        return config.max_prompt_tokens
+    limit = max(config.max_prompt_tokens, MAX_PROMPT_TOKENS)
+    return limit if context_length is None else min(limit, context_length)
 
 
 def fit(
@@ -144,10 +180,13 @@ def fit(
             progress.records[-1] |= epoch_leakage(progress.records, progress.step, config.batch_size, len(examples))
             last = progress.step == config.steps
             if last or progress.step % config.validate_every == 0:
-                best = _validate(state, validation, progress, best)
+                with _divergence(config, progress.step):
+                    best = _validate(state, validation, progress, best)
                 last = last or progress.stale >= config.patience
             stopping, due = _agree(world, stopping=stop_flag.is_set, due=writer.is_due)
             if last or stopping or due or progress.step % config.checkpoint_every == 0:
+                with _divergence(config, progress.step):
+                    require_healthy(state, rows)
                 _save(state, best, progress, store, writer)
             if last or stopping:
                 writer.wait()
@@ -162,12 +201,19 @@ def fit(
 
 
 def _step(state: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
-    try:
+    with _divergence(state.config, step + 1):
         return training_step(state, rows, step)
+
+
+@contextmanager
+def _divergence(config: TrainConfig, step: int) -> Iterator[None]:
+    """Report values that are not finite as the divergence of a training at ``step``, counted from 1."""
+    try:
+        yield
     except FloatingPointError as error:
         raise VicurError(
-            f"the training diverged at step {step + 1}: {error}.",
-            where=f"training, method {state.config.method}",
+            f"the training diverged at step {step}: {str(error.args[0]).rstrip('.')}.",
+            where=f"training, method {config.method}",
             remedy="Lower training.learning_rate or the objective's clamp. The last checkpoint is from before this step.",
         ) from error
 

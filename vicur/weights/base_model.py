@@ -11,7 +11,7 @@ from pathlib import Path
 from vicur.config.base import BaseModelConfig
 from vicur.errors import VicurError
 from vicur.stage.runner import Context, Stage, Summary
-from vicur.storage.folders import link_or_copy
+from vicur.storage.folders import copy_folder
 from vicur.wording import listed
 
 _REQUIRED = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
@@ -26,10 +26,11 @@ class BaseModelSummary(Summary):
 def provide_base(
     config: BaseModelConfig, inputs: Mapping[str, Path], output: Path, context: Context
 ) -> BaseModelSummary:
-    """Check the model in ``inputs["source"]``, and copy it to ``output`` with hard links if possible."""
+    """Check the model in ``inputs["source"]``, and copy it to ``output``."""
     source = inputs["source"]
     parameters = model_parameters(source)
-    link_or_copy(source, output)
+    # Not hard links: the source belongs to the user, or to the installed package.
+    copy_folder(source, output)
     context.tracker.params({"base": config.path, "parameters": parameters})
     return BaseModelSummary(
         key_figure=f"{_short(parameters)} parameters", metrics={"parameters": float(parameters)}, parameters=parameters

@@ -168,3 +168,19 @@ def test_utf_16_is_an_error_that_names_the_encoding(tmp_path: Path, name: str) -
     write(tmp_path, {name: "question,answer\nWhat?,1\n".encode("utf-16"), "a.png": RED})
     with pytest.raises(VicurError, match="byte order mark of UTF-16, but the text must be UTF-8"):
         rows(tmp_path, format=name.partition(".")[2])
+
+
+def test_a_list_in_the_first_of_several_lines_is_one_bad_row(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"rows.jsonl": [[], *({"question": f"{n}?", "answer": n, "image": "a.png"} for n in range(3))], "a.png": RED},
+    )
+    found = rows(tmp_path, format="jsonl")
+    assert [isinstance(row, SkippedRow) for row in found] == [True, False, False, False]
+
+
+def test_rows_after_the_end_of_a_document_are_an_error(tmp_path: Path) -> None:
+    row = [{"question": "How many?", "answer": 1}]
+    write(tmp_path, {"rows.json": f"{json.dumps(row)}\n{json.dumps(row)}"})
+    with pytest.raises(VicurError, match=r"continues after its last bracket is closed \(line 2\)"):
+        rows(tmp_path)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.data.hygiene.pictures import drawing, encoded, photos, saved, scenes
 from vicur.data import Example
-from vicur.data.hygiene import Finding, Findings, examine, link_images
+from vicur.data.hygiene import Finding, Findings, Links, examine, image_columns, link_images
 from vicur.data.hygiene.dropped import DROPPED
 from vicur.data.importing.facts import facts_of, facts_table
 
@@ -21,9 +21,13 @@ def _facts(rows: Sequence[dict[str, Any]], *, fingerprints: bool = True) -> pa.T
     return table.add_column(0, "position", pa.array([10 * n for n in range(len(examples))], type=pa.int64()))
 
 
+def _links(facts: pa.Table) -> Links:
+    return link_images(facts["group"], image_columns(facts["images"].chunks))
+
+
 def _examine(rows: Sequence[dict[str, Any]], duplicates: Any = "drop") -> tuple[pa.Table, Findings]:
     facts = _facts(rows)
-    return examine(facts, link_images(facts), duplicates)
+    return examine(facts, _links(facts), duplicates)
 
 
 def _finding(findings: Findings, rule: str) -> Finding:
@@ -132,18 +136,18 @@ def test_units_join_examples_of_one_image_or_group() -> None:
         {"split": "test", "images": (), "metadata": {"group": "g"}},
         {"split": "test", "images": ()},
     ]
-    unit = link_images(_facts(rows)).unit
+    unit = _links(_facts(rows)).unit
     assert unit[0] == unit[1] == unit[2]
     assert unit[3] == unit[4]
     assert len(set(unit.tolist())) == 3
     # Without fingerprints, only identical images join.
-    assert len(set(link_images(_facts(rows, fingerprints=False)).unit.tolist())) == 5
+    assert len(set(_links(_facts(rows, fingerprints=False)).unit.tolist())) == 5
 
 
 def test_chunks_and_slices_of_a_table_give_the_same_result() -> None:
     rows = [{"split": "distill"}, {"split": "test"}, {"split": "ood", "images": (OTHER, COPY)}, {"split": "base"}]
     facts = _facts(rows)
     parts = pa.concat_tables([facts.slice(n, 1) for n in range(len(rows))])
-    whole, split = (examine(table, link_images(table), "drop") for table in (facts, parts))
+    whole, split = (examine(table, _links(table), "drop") for table in (facts, parts))
     assert whole[0].equals(split[0])
     assert whole[1] == split[1]

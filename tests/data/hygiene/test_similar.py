@@ -1,5 +1,4 @@
 import hashlib
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -7,18 +6,19 @@ from PIL import Image
 
 from tests.data.hygiene.pictures import drawing, photos, saved, scaled, scenes
 from vicur.data.fingerprint import FINGERPRINT_BYTES, fingerprint
-from vicur.data.hygiene.similar import near_duplicates, similar_to_any
+from vicur.data.hygiene.prints import Prints
+from vicur.data.hygiene.similar import alike, near_duplicates
 
 
-def _prints(images: list[Image.Image]) -> np.ndarray:
+def _prints(images: list[Image.Image]) -> Prints:
     data = b"".join(fingerprint(image) for image in images)
-    return np.frombuffer(data, dtype=np.uint8).reshape(-1, FINGERPRINT_BYTES)
+    return Prints.of(np.frombuffer(data, dtype=np.uint8).reshape(-1, FINGERPRINT_BYTES))
 
 
 def _found(originals: list[Image.Image], copies: list[Image.Image]) -> float:
     """Return the share of the copies that are near-duplicates of their original."""
-    pairs = zip(_prints(originals), _prints(copies), strict=True)
-    return float(np.mean([similar_to_any(original, copy[None])[0] for original, copy in pairs]))
+    count = np.arange(len(originals))
+    return float(np.mean(alike(_prints([*originals, *copies]), count, count + len(originals))))
 
 
 def test_a_fingerprint_is_the_same_on_every_machine() -> None:
@@ -33,10 +33,8 @@ def test_other_scenes_photos_and_drawings_are_not_near_duplicates() -> None:
     images = [scene[0] for split in ("distill", "ood") for scene in scenes(split, 100)]
     images += photos() + [drawing(number) for number in range(40)]
     prints = _prints(images)
-    false_pairs = sum(
-        bool(similar_to_any(prints[a], prints[b : b + 1])[0]) for a, b in combinations(range(len(prints)), 2)
-    )
-    assert false_pairs == 0
+    left, right = np.triu_indices(len(prints), k=1)
+    assert not alike(prints, left, right).any()
     assert len(set(near_duplicates(prints).tolist())) == len(prints)
 
 
@@ -63,7 +61,7 @@ def test_copies_are_found_among_many_images() -> None:
     prints[:500] = prints[500:1000]
     prints[:500, 3] ^= 0b101  # two bits of the hash
     prints[:500, 40] = np.clip(prints[:500, 40].astype(int) + 5, 0, 255)  # five levels of the thumbnail
-    clusters = near_duplicates(prints)
+    clusters = near_duplicates(Prints.of(prints))
     assert (clusters[:500] == clusters[500:1000]).all()
     assert len(np.unique(clusters)) == 19_500
 
@@ -76,7 +74,7 @@ def test_any_fifteen_bits_may_differ() -> None:
         bits[random.choice(256, 15, replace=False)] = 1
         copy = original.copy()
         copy[:32] ^= np.packbits(bits)
-        assert len(set(near_duplicates(np.stack([original, copy])).tolist())) == 1
+        assert len(set(near_duplicates(Prints.of(np.stack([original, copy]))).tolist())) == 1
 
 
 def test_many_similar_drawings_stay_apart() -> None:

@@ -11,38 +11,34 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vicur.data.formats.registry import register
-from vicur.data.formats.row_layout import RowLayout
-from vicur.data.schema import Fault
-
-_HIDDEN = Fault(
-    field="answer",
-    reason="is hidden, as in the test split of a public benchmark",
-    remedy="Leave the split out: data.splits={test: null}.",
-)
+from vicur.data.formats.row_layout import QuestionLayout, RowLayout, without
+from vicur.data.schema import Fault, UnusableRowError
 
 
-def without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return the columns of a row but for some."""
-    return {key: value for key, value in row.items() if key not in names}
+def _hidden() -> UnusableRowError:
+    return UnusableRowError(
+        "answer",
+        "is hidden, as in the test split of a public benchmark",
+        "Leave the split out: data.splits={test: null}.",
+    )
 
 
 @register
-class MmmuFormat(RowLayout):
+class MmmuFormat(QuestionLayout):
     """MMMU and MMMU-Pro: ``image_1`` to ``image_7``, and choices as the text of a Python list."""
 
     name = "mmmu"
     description = "MMMU: image_1 ... image_7, options as a Python list, <image 1> in question and options"
     identified_by = (frozenset({"id", "question", "options", "answer", "image_1", "topic_difficulty"}),)
 
-    def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
+    def question(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         numbered = [f"image_{place}" for place in range(1, 8)]
         images = [row[name] for name in numbered if row.get(name) is not None]
         answers = _literal_list(row["answer"])
         if answers == ["?"]:
-            yield _HIDDEN
-            return
+            raise _hidden()
         more = {"answers": answers} if len(answers) > 1 else {}
-        yield {
+        return {
             **without(row, *numbered, "options", "question_type", "explanation"),
             "images": images,
             "choices": _literal_list(row["options"]) if row["options"] else [],
@@ -54,18 +50,17 @@ class MmmuFormat(RowLayout):
 
 
 @register
-class MathVistaFormat(RowLayout):
+class MathVistaFormat(QuestionLayout):
     """MathVista: the answer is the text of a choice, or a number."""
 
     name = "mathvista"
     description = "MathVista: pid, decoded_image, choices, precision, query"
     identified_by = (frozenset({"pid", "question", "decoded_image", "choices", "answer", "precision"}),)
 
-    def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
-        if not row["answer"]:
-            yield _HIDDEN
-            return
-        yield {
+    def question(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        if row["answer"] in (None, ""):
+            raise _hidden()
+        return {
             **without(row, "pid", "image", "decoded_image", "query", "question_type"),
             "id": row["pid"],
             "images": [row["decoded_image"]],
@@ -74,7 +69,7 @@ class MathVistaFormat(RowLayout):
 
 
 @register
-class MathVerseFormat(RowLayout):
+class MathVerseFormat(QuestionLayout):
     """MathVerse: several versions of each problem, with choices inside the question.
 
     In the version "Vision Only" the question is part of the image, so the benchmark's prompt (``query_wo``) takes its place.
@@ -84,8 +79,8 @@ class MathVerseFormat(RowLayout):
     description = "MathVerse: problem_version, query_wo, question_for_eval"
     identified_by = (frozenset({"sample_index", "problem_index", "problem_version", "question", "image", "answer"}),)
 
-    def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
-        yield {
+    def question(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {
             **without(row, "sample_index", "question_for_eval", "query_cot", "query_wo", "question_type"),
             "id": row["sample_index"],
             "question": row["question"] or row.get("query_wo"),
@@ -97,7 +92,7 @@ class MathVerseFormat(RowLayout):
 
 
 @register
-class WeMathFormat(RowLayout):
+class WeMathFormat(QuestionLayout):
     """We-Math: a problem and its steps share an id; the choices are one text."""
 
     name = "we_math"
@@ -106,9 +101,9 @@ class WeMathFormat(RowLayout):
 
     _LETTER = re.compile(r"(?:^|;)\s*(?=[A-Z]\s*[.:)])")
 
-    def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
+    def question(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         parts = [part.strip(" ;\n") for part in self._LETTER.split(row["option"] or "") if part.strip(" ;\n")]
-        yield {
+        return {
             **without(row, "ID", "option", "image_path"),
             "id": f"{row['ID']}/{row['key']}",
             "choices": [re.sub(r"^[A-Z]\s*[.:)]\s*", "", part) for part in parts],
@@ -140,15 +135,15 @@ class DynaMathFormat(RowLayout):
 
 
 @register
-class MathVisionFormat(RowLayout):
+class MathVisionFormat(QuestionLayout):
     """MATH-Vision: the image both as a path and in the row."""
 
     name = "math_vision"
     description = "MATH-Vision: decoded_image, options, level, subject"
     identified_by = (frozenset({"id", "question", "options", "decoded_image", "answer", "level", "subject"}),)
 
-    def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
-        yield {
+    def question(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {
             **without(row, "image", "decoded_image", "options", "solution"),
             "choices": row["options"] or [],
             "images": [row["decoded_image"]],

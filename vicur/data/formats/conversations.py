@@ -16,7 +16,7 @@ from vicur.data.formats.registry import register
 from vicur.data.formats.row_layout import RowLayout
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.formats.turns import Turn, pairs
-from vicur.data.schema import Fault
+from vicur.data.schema import Fault, UnusableRowError
 
 _NAMES = ("conversations", "conversation")
 
@@ -29,9 +29,6 @@ class _Conversations(RowLayout):
     def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
         field = next(name for name in _NAMES if name in row)
         found = turns_of(row[field], field)
-        if isinstance(found, Fault):
-            yield found
-            return
         images = image_list(row)
         kept = {key: value for key, value in row.items() if key not in (field, "image", "images", "id", "system")}
         if isinstance(row.get("system"), str) and row["system"].strip():
@@ -63,22 +60,24 @@ class VisionR1Format(_Conversations):
         return found
 
 
-def turns_of(value: Any, field: str) -> list[Turn] | Fault:
-    """Return the turns of a conversation as LLaVA or OpenAI's text form writes them, or a fault."""
+def turns_of(value: Any, field: str) -> list[Turn]:
+    """Return the turns of a conversation as LLaVA or OpenAI's text form writes them.
+
+    Raises:
+        UnusableRowError: if it is not a list of turns.
+    """
     if not isinstance(value, list):
-        return Fault(
-            field=field, reason="is not a list of turns", remedy='Write [{"from": "human", "value": "..."}, ...].'
-        )
+        raise UnusableRowError(field, "is not a list of turns", 'Write [{"from": "human", "value": "..."}, ...].')
     turns = []
     for place, turn in enumerate(value):
         is_turn = isinstance(turn, dict)
         role = (turn.get("from") or turn.get("role")) if is_turn else None
         text = (turn["value"] if "value" in turn else turn.get("content")) if is_turn else None
         if not isinstance(role, str) or not isinstance(text, str):
-            return Fault(
-                field=f"{field}[{place}]",
-                reason="is not a turn with a speaker and a text",
-                remedy='Write {"from": "human", "value": "..."}.',
+            raise UnusableRowError(
+                f"{field}[{place}]",
+                "is not a turn with a speaker and a text",
+                'Write {"from": "human", "value": "..."}.',
             )
         turns.append(Turn(role, text))
     return turns

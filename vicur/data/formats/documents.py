@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar
 
 from vicur.config.data import ImportConfig
 from vicur.config.formats import FIELD_NAMES, FieldName, FormatName
 from vicur.data.formats.base import UNIT_ROWS, Format, Recognised, Record, Unit
+from vicur.data.formats.beginnings import kept_by_file, outline
 from vicur.data.formats.source_folder import SourceFolder
-from vicur.data.schema import Fault
+from vicur.data.schema import Fault, UnusableRowError
 from vicur.data.splitting import file_split
 from vicur.errors import VicurError
 
@@ -23,10 +21,11 @@ UNEXPECTED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 LARGEST = 2 << 30  # bytes; a document is held in memory
 FIELDS: Mapping[FieldName, tuple[str, ...]] = {name: (name,) for name in FIELD_NAMES}
 """Our fields by their own names: the layouts write rows with them."""
+_LAYOUT = "Correct the row, or set data.format to the file's layout."
 
 
 class DocumentLayout(Format):
-    """A layout of JSON documents. Subclasses define which files hold rows, and the rows of each."""
+    """A layout of JSON documents. Subclasses define which files hold rows, the entries of each, and the row of an entry."""
 
     columns: ClassVar[Mapping[FieldName, tuple[str, ...]]] = FIELDS
     refines: ClassVar[tuple[FormatName, ...]] = ("imagefolder",)
@@ -36,8 +35,22 @@ class DocumentLayout(Format):
         """Return the files that hold rows in this layout. Only beginnings of files are read."""
 
     @abstractmethod
-    def rows(self, folder: SourceFolder, name: str) -> Iterator[Mapping[str, Any] | Fault]:
-        """Yield the rows of a file in order, with our fields."""
+    def entries(self, folder: SourceFolder, name: str) -> Sequence[Any]:
+        """Return what becomes a row each, in the order of the file. It is called for each unit, so it must be quick.
+
+        Raises:
+            VicurError: if the document as a whole has another layout.
+        """
+
+    @abstractmethod
+    def row(self, folder: SourceFolder, name: str, entry: Any) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
+        """Return an entry with our fields; a list if it has several questions, which then have ids of their own.
+
+        Values of unexpected types may raise any error in :data:`UNEXPECTED`.
+
+        Raises:
+            UnusableRowError: with the reason, if the entry cannot be used.
+        """
 
     def left_out(self, folder: SourceFolder) -> Mapping[str, str]:  # noqa: ARG002
         """Return the reason why a file of this layout is not read, by its name."""
@@ -57,36 +70,47 @@ class DocumentLayout(Format):
             )
         units = []
         for name in found:
-            count = sum(1 for _ in self._checked_rows(folder, name))
+            end = len(self.entries(folder, name)) + 1
             split = file_split(name, config.splits)
             units += [
-                Unit(file=name, first=first, end=min(first + UNIT_ROWS, count + 1), split=split)
-                for first in range(1, count + 1, UNIT_ROWS)
+                Unit(file=name, first=first, end=min(first + UNIT_ROWS, end), split=split)
+                for first in range(1, end, UNIT_ROWS)
             ]
         return units
 
     def records(self, folder: SourceFolder, unit: Unit, config: ImportConfig) -> Iterator[Record]:  # noqa: ARG002
-        rows = islice(self._checked_rows(folder, unit.file), unit.first - 1, unit.end - 1)
-        for number, columns in enumerate(rows, start=unit.first):
-            yield Record(unit.file, number, columns, unit.split)
+        entries = self.entries(folder, unit.file)[unit.first - 1 : unit.end - 1]
+        for number, entry in enumerate(entries, start=unit.first):
+            for columns in self._questions(folder, unit.file, entry):
+                yield Record(unit.file, number, columns, unit.split)
 
-    def _checked_rows(self, folder: SourceFolder, name: str) -> Iterator[Mapping[str, Any] | Fault]:
-        number = 0
+    def _questions(self, folder: SourceFolder, name: str, entry: Any) -> Sequence[Mapping[str, Any] | Fault]:
         try:
-            for row in self.rows(folder, name):
-                number += 1
-                yield row
+            found = self.row(folder, name, entry)
+        except UnusableRowError as error:
+            return [error.fault]
         except UNEXPECTED as error:
-            # A generator ends at its first error, so the rows below cannot be read.
-            raise VicurError(
-                f"does not have the layout {self.name} ({type(error).__name__}: {error}).",
-                where=f"{folder.path / name}:row {number + 1}",
-                remedy="Correct or remove the row, or set data.format to the file's layout.",
-            ) from error
+            return [unexpected(self.name, error)]
+        return [found] if isinstance(found, Mapping) else found
 
     def _files(self, folder: SourceFolder, config: ImportConfig) -> list[str]:
         chosen = set(folder.matching(config.files)) if config.files else None
         return [name for name in self.data_files(folder) if chosen is None or name in chosen]
+
+
+class RepeatedKeys(dict[str, Any]):
+    """A JSON object with a key that occurs twice, of which ``json`` would silently keep the last value."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def unexpected(layout: str, error: Exception) -> Fault:
+    """Return the fault of a row whose values have other types than those of its layout."""
+    return Fault(
+        field="", reason=f"does not have the layout {layout} ({type(error).__name__}: {error})", remedy=_LAYOUT
+    )
 
 
 def document(folder: SourceFolder, name: str) -> Any:
@@ -102,35 +126,69 @@ def document(folder: SourceFolder, name: str) -> Any:
             where=str(folder.path / name),
             remedy="Divide it, or write its rows as JSON lines (docs/formats.md).",
         )
-    return _document(folder.path, name, size, (folder.path / name).stat().st_mtime_ns)
+    return _document(folder, name)
 
 
-@lru_cache(maxsize=2)
-def _document(path: Path, name: str, size: int, time: int) -> Any:  # noqa: ARG001
-    with SourceFolder(path).open(name) as stream:
+@kept_by_file(2)
+def _document(folder: SourceFolder, name: str) -> Any:
+    with folder.open(name) as stream:
         data = stream.read()
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        # Bytes that are not UTF-8 become lone surrogates, with which only their row is unusable.
+        return json.loads(data.decode("utf-8-sig", "surrogateescape"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise VicurError(
-            f"is not a JSON document ({error}).", where=str(path / name), remedy="Fetch or write the file again."
+            f"is not a JSON document ({error}).",
+            where=str(folder.path / name),
+            remedy="Fetch or write the file again.",
         ) from error
 
 
-def listed_rows(value: Any, field: str) -> Sequence[Any]:
-    """Return a list of a document, or raise an error if it is another value."""
-    if not isinstance(value, list):
-        raise VicurError(
-            f"has no list {field!r}.", where=field, remedy="Fetch the file again, or set data.format to its layout."
-        )
-    return value
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else RepeatedKeys(pairs)
 
 
-def as_object(row: Any) -> Mapping[str, Any] | Fault:
-    """Return a row if it is a JSON object, or a fault."""
-    if isinstance(row, dict):
-        return row
-    return Fault(field="", reason=f"is a JSON {type(row).__name__}, not an object", remedy="Write one JSON object.")
+def entries_in(folder: SourceFolder, name: str, field: str | None = None) -> Sequence[Any]:
+    """Return the list that a document is or, with a field, has; or of an object of objects the pairs of key and value.
+
+    Raises:
+        VicurError: if it is another value.
+    """
+    whole = document(folder, name)
+    value = whole.get(field) if field is not None and isinstance(whole, dict) else None if field else whole
+    if isinstance(value, list):
+        return value
+    if field is None and isinstance(value, dict):
+        return value.pairs if isinstance(value, RepeatedKeys) else list(value.items())
+    raise VicurError(
+        f"has no list {field!r}." if field else "is neither a JSON list nor an object.",
+        where=str(folder.path / name),
+        remedy="Fetch the file again, or set data.format to its layout.",
+    )
+
+
+def as_object(entry: Any) -> Mapping[str, Any]:
+    """Return an entry if it is a JSON object.
+
+    Raises:
+        UnusableRowError: if it is another value, or repeats a key.
+    """
+    if isinstance(entry, RepeatedKeys):
+        names = [key for key, _ in entry.pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UnusableRowError(twice, f"the key {twice!r} occurs twice", "Write each key once.")
+    if not isinstance(entry, dict):
+        raise UnusableRowError("", f"is a JSON {type(entry).__name__}, not an object", "Write one JSON object.")
+    return entry
+
+
+def first_objects(folder: SourceFolder, name: str, field: str | None = None) -> list[Mapping[str, Any]]:
+    """Return the first objects of :func:`entries_in`, by the beginning of the file; none if it has another outline."""
+    start = outline(folder, name)
+    rows = start.get(field) if field is not None and isinstance(start, dict) else None if field else start
+    values = rows.values() if isinstance(rows, dict) else rows if isinstance(rows, list) else ()
+    return [each for each in values if isinstance(each, dict)]
 
 
 def file_named(folder: SourceFolder, *names: str) -> str:

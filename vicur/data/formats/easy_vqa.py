@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vicur.data.formats.beginnings import outline
-from vicur.data.formats.documents import DocumentLayout, document, listed_rows
+from vicur.data.formats.documents import DocumentLayout, entries_in
 from vicur.data.formats.registry import register
 from vicur.data.formats.source_folder import SourceFolder
-from vicur.data.schema import Fault
+from vicur.data.schema import UnusableRowError
 
 
 @register
@@ -26,25 +26,23 @@ class EasyVqaFormat(DocumentLayout):
 
     def data_files(self, folder: SourceFolder) -> list[str]:
         named = [name for name in folder.files if name.rpartition("/")[2] == "questions.json"]
-        return [name for name in named if _is_triples(outline(folder, name))]
+        return [
+            name for name in named if isinstance(start := outline(folder, name), list) and any(map(_is_triple, start))
+        ]
 
-    def rows(self, folder: SourceFolder, name: str) -> Iterator[Mapping[str, Any] | Fault]:
+    def entries(self, folder: SourceFolder, name: str) -> Sequence[Any]:
+        return entries_in(folder, name)
+
+    def row(self, folder: SourceFolder, name: str, entry: Any) -> Mapping[str, Any]:  # noqa: ARG002
+        if not _is_triple(entry):
+            raise UnusableRowError(
+                "",
+                "is not a question, an answer and the number of an image",
+                'Write ["what color is the shape?", "blue", 0].',
+            )
+        question, answer, number = entry
         beside, _, _ = name.rpartition("/")
-        images = f"{beside}/images" if beside else "images"
-        for row in listed_rows(document(folder, name), "rows"):
-            if not _is_triple(row):
-                yield Fault(
-                    field="",
-                    reason="is not a question, an answer and the number of an image",
-                    remedy='Write ["what color is the shape?", "blue", 0].',
-                )
-                continue
-            question, answer, number = row
-            yield {"question": question, "answer": answer, "images": [f"{images}/{number}.png"]}
-
-
-def _is_triples(start: Any) -> bool:
-    return isinstance(start, list) and bool(start) and all(map(_is_triple, start))
+        return {"question": question, "answer": answer, "images": [f"{beside}/images/{number}.png".lstrip("/")]}
 
 
 def _is_triple(row: Any) -> bool:

@@ -64,7 +64,7 @@ def elements(data: bytes | mmap.mmap, where: str, offset: int | None = None) -> 
     top = start_of(data)
     kind = data[top : top + 1]
     if kind == b"[":
-        yield from _items(data, top + 1 if offset is None else offset, where)
+        yield from _items(data, top + 1 if offset is None else offset, where, to_the_end=True)
     elif kind == b"{":
         if offset is None:
             offset = _rows_in_object(data, top, where)
@@ -102,8 +102,14 @@ def _rows_in_object(data: bytes | mmap.mmap, top: int, where: str) -> int:
     return _skip_blank(data, top + 1)
 
 
-def _items(data: bytes | mmap.mmap, place: int, where: str, *, keyed: bool = False) -> Iterator[Element]:
-    """Yield the values between commas from ``place`` up to the bracket that closes the surrounding list or object."""
+def _items(
+    data: bytes | mmap.mmap, place: int, where: str, *, keyed: bool = False, to_the_end: bool = False
+) -> Iterator[Element]:
+    """Yield the values between commas from ``place`` up to the bracket that closes the surrounding list or object.
+
+    Args:
+        to_the_end: whether the document must end there.
+    """
     begin = place = _skip_blank(data, place)
     depth = 0
     for token in _TOKEN.finditer(data, place):
@@ -118,9 +124,18 @@ def _items(data: bytes | mmap.mmap, place: int, where: str, *, keyed: bool = Fal
             if begin < _skip_blank(data, token.start(), backwards=True):
                 yield _element(data, begin, token.start(), keyed)
             if depth < 0:
+                if mark == b"]" and to_the_end:
+                    _require_end(data, token.end(), where)
                 return
             begin = _skip_blank(data, token.end())
     raise _invalid("ends before its last bracket is closed", data, len(data), where)
+
+
+def _require_end(data: bytes | mmap.mmap, place: int, where: str) -> None:
+    # Rows that follow the end, as in two documents joined with `cat`, must not be lost in silence.
+    after = _skip_blank(data, place)
+    if after < len(data):
+        raise _invalid("continues after its last bracket is closed", data, after, where)
 
 
 def _element(data: bytes | mmap.mmap, begin: int, end: int, keyed: bool) -> Element:

@@ -107,17 +107,26 @@ def form_of(folder: SourceFolder, name: str) -> Literal["lines", "document"]:
     with opened_text(folder, name) as stream:
         start = stream.read(_START)
     place = start_of(start)
-    if start[place : place + 1] != b"{":
-        # A file that begins with anything else than a bracket has lines, of which each is reported.
-        return "document" if start[place : place + 1] == b"[" else "lines"
     is_named_lines = name.lower().endswith((".jsonl", ".ndjson"))
     line, end, rest = start[place:].partition(b"\n")
+    if start[place : place + 1] != b"{":
+        # A file that begins with anything else than a bracket has lines, of which each is reported.
+        is_document = start[place : place + 1] == b"[" and not (is_named_lines and rest.strip() and _is_value(line))
+        return "document" if is_document else "lines"
     if isinstance(object_or_fault(line), Fault):
         # A first line without an end may be long. An invalid one counts if the next begins like an object.
         is_long = not end and len(start) == _START
         return "lines" if is_named_lines or is_long or rest.lstrip()[:1] == b"{" else "document"
     # A document on a single line looks the same as one row.
     return "lines" if rest.strip() or is_named_lines else "document"
+
+
+def _is_value(line: bytes) -> bool:
+    try:
+        json.loads(line.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _peek_lines(folder: SourceFolder, name: str) -> Mapping[str, Any]:

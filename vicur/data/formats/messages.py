@@ -35,18 +35,11 @@ class MessagesFormat(RowLayout):
     def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
         field = next(name for name in _LISTS if name in row)
         images = image_list(row)
-        try:
-            turns, inline = _turns(row[field], field)
-        except UnusableRowError as error:
-            yield error.fault
-            return
+        turns, inline = _turns(row[field], field)
         if images and inline:
-            yield Fault(
-                field="images",
-                reason="has images, but the messages contain images as well",
-                remedy="Write them in one place.",
+            raise UnusableRowError(
+                "images", "has images, but the messages contain images as well", "Write them in one place."
             )
-            return
         kept = {key: value for key, value in row.items() if key not in (field, "image", "images", "id")}
         for pair in pairs(turns, images or inline, row.get("id"), field):
             yield pair.columns if isinstance(pair.columns, Fault) else {**kept, **pair.columns}

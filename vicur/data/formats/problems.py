@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from vicur.data.formats.beginnings import outline
-from vicur.data.formats.documents import DocumentLayout, as_object, document, file_named
+from vicur.data.formats.documents import DocumentLayout, as_object, entries_in, file_named, first_objects
 from vicur.data.formats.registry import register
 from vicur.data.formats.science import science_columns
 from vicur.data.formats.source_folder import SourceFolder
-from vicur.data.schema import Fault
+from vicur.data.schema import UnusableRowError
 
 
 class _Problems(DocumentLayout):
     """A JSON object of problems by number."""
 
-    identified_by: frozenset[str]
-
-    def data_files(self, folder: SourceFolder) -> list[str]:
-        return [name for name in folder.ending(".json") if self.identified_by <= _first_keys(folder, name)]
-
-    def rows(self, folder: SourceFolder, name: str) -> Iterator[Mapping[str, Any] | Fault]:
-        for number, each in document(folder, name).items():
-            row = as_object(each)
-            if not isinstance(row, Fault) and (lacking := sorted(self.identified_by - row.keys())):
-                row = Fault(field=lacking[0], reason="is missing", remedy="Add the field to the problem.")
-            yield row if isinstance(row, Fault) else self.problem(folder, number, row)
+    identified_by: ClassVar[frozenset[str]]
+    """Fields of each problem."""
 
     @abstractmethod
-    def problem(self, folder: SourceFolder, number: str, row: Mapping[str, Any]) -> Mapping[str, Any] | Fault:
-        """Return the columns of a problem, or the fault that makes it unusable."""
+    def problem(self, folder: SourceFolder, number: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the row of a problem."""
+
+    def data_files(self, folder: SourceFolder) -> list[str]:
+        return [
+            name
+            for name in folder.ending(".json")
+            if any(self.identified_by <= set(each) for each in first_objects(folder, name))
+        ]
+
+    def entries(self, folder: SourceFolder, name: str) -> Sequence[Any]:
+        return entries_in(folder, name)
+
+    def row(self, folder: SourceFolder, name: str, entry: Any) -> Mapping[str, Any]:  # noqa: ARG002
+        number, value = entry
+        row = as_object(value)
+        if lacking := sorted(self.identified_by - row.keys()):
+            raise UnusableRowError(lacking[0], "is missing", "Add the field to the problem.")
+        return self.problem(folder, number, row)
 
 
 @register
@@ -42,10 +49,8 @@ class ScienceQaProblemsFormat(_Problems):
     description = "ScienceQA: problems.json and SPLIT/NUMBER/image.png"
     identified_by = frozenset({"question", "choices", "answer", "hint", "lecture", "solution"})
 
-    def problem(self, folder: SourceFolder, number: str, row: Mapping[str, Any]) -> Mapping[str, Any] | Fault:  # noqa: ARG002
+    def problem(self, folder: SourceFolder, number: str, row: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
         fields = science_columns(row)
-        if isinstance(fields, Fault):
-            return fields
         images = [f"{row.get('split')}/{number}/{name}" for name in fields["images"]]
         return {**fields, "id": number, "images": images}
 
@@ -72,9 +77,3 @@ class TabMwpFormat(_Problems):
             "kind": row.get("ques_type"),
             "metadata": {"unit": unit} if unit else {},
         }
-
-
-def _first_keys(folder: SourceFolder, name: str) -> frozenset[str]:
-    start = outline(folder, name)
-    first = next(iter(start.values()), None) if isinstance(start, dict) else None
-    return frozenset(first) if isinstance(first, dict) else frozenset()

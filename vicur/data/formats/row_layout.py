@@ -10,10 +10,10 @@ from vicur.config.data import ImportConfig
 from vicur.config.formats import FieldName
 from vicur.data.formats.base import Format, Recognised, Record, Unit
 from vicur.data.formats.beginnings import first_columns
-from vicur.data.formats.documents import FIELDS, UNEXPECTED
+from vicur.data.formats.documents import FIELDS, UNEXPECTED, unexpected
 from vicur.data.formats.readers import ENDINGS, reader_of
 from vicur.data.formats.source_folder import SourceFolder
-from vicur.data.schema import Fault
+from vicur.data.schema import Fault, UnusableRowError
 from vicur.data.splitting import file_split
 from vicur.errors import VicurError
 
@@ -31,7 +31,10 @@ class RowLayout(Format):
     def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:
         """Yield the questions of a row, with our fields; other columns are kept as metadata.
 
-        A row has the columns of one of the sets of ``identified_by``.
+        A row has the columns of one of the sets of ``identified_by``. Values of unexpected types may raise any error in ``UNEXPECTED``.
+
+        Raises:
+            UnusableRowError: with the reason, if the row cannot be used.
         """
 
     def recognise(self, folder: SourceFolder, config: ImportConfig) -> Recognised | None:
@@ -71,21 +74,43 @@ class RowLayout(Format):
     def _questions(self, row: Mapping[str, Any], file: str) -> list[Mapping[str, Any] | Fault]:
         if missing := self._missing(row):
             return [missing]
+        found: list[Mapping[str, Any] | Fault] = []
         try:
-            return list(self.reshaped(row, file))
+            found += self.reshaped(row, file)
+        except UnusableRowError as error:
+            found.append(error.fault)
         except UNEXPECTED as error:
-            reason = f"does not have the layout {self.name} ({type(error).__name__}: {error})"
-            return [Fault(field="", reason=reason, remedy="Correct the row, or set data.format to its layout.")]
+            found.append(unexpected(self.name, error))
+        return found
 
     def _files(self, folder: SourceFolder, config: ImportConfig) -> list[str]:
         files = folder.ending(*ENDINGS, patterns=config.files)
         if config.format == self.name and config.files:
             return files
-        matching = {name for name in files if self._missing(dict.fromkeys(first_columns(folder, name))) is None}
-        return [name for name in files if name in matching]
+        return [
+            name
+            for name in files
+            if any(wanted <= columns for columns in first_columns(folder, name) for wanted in self.identified_by)
+        ]
 
     def _missing(self, row: Mapping[str, Any]) -> Fault | None:
         if any(names <= row.keys() for names in self.identified_by):
             return None
         lacking = min((sorted(names - row.keys()) for names in self.identified_by), key=len)
         return Fault(field=lacking[0], reason="is missing", remedy="Add the field to the row.")
+
+
+class QuestionLayout(RowLayout):
+    """A layout in which each row is one question. Subclasses define :meth:`question` in place of :meth:`reshaped`."""
+
+    @abstractmethod
+    def question(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the fields of a row, as :meth:`reshaped` does."""
+
+    def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
+        yield self.question(row)
+
+
+def without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return the columns of a row but for some."""
+    return {key: value for key, value in row.items() if key not in names}

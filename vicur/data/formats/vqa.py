@@ -7,17 +7,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vicur.data.formats.beginnings import outline
-from vicur.data.formats.documents import DocumentLayout, as_object, document, file_named, listed_rows
+from vicur.data.formats.beginnings import kept_by_file, outline
+from vicur.data.formats.documents import DocumentLayout, as_object, document, entries_in, file_named, first_objects
 from vicur.data.formats.registry import register
 from vicur.data.formats.source_folder import SourceFolder
-from vicur.data.schema import Fault
+from vicur.data.row_values import most_frequent
+from vicur.data.schema import UnusableRowError
+from vicur.errors import VicurError
 
-_UNANSWERED = "has no annotations, as questions of a test split"
+_UNANSWERED = "has no annotations, as questions of a test split."
 
 
 @register
@@ -33,32 +34,39 @@ class VqaFormat(DocumentLayout):
     def left_out(self, folder: SourceFolder) -> Mapping[str, str]:
         return {name: _UNANSWERED for name in _with_list(folder, "questions") if name not in _annotated(folder)}
 
-    def rows(self, folder: SourceFolder, name: str) -> Iterator[Mapping[str, Any] | Fault]:
-        annotations = document(folder, _annotated(folder)[name])["annotations"]
-        answers = {
-            each["question_id"]: each for each in annotations if isinstance(each, dict) and "question_id" in each
+    def entries(self, folder: SourceFolder, name: str) -> Sequence[Any]:
+        annotated = _annotated(folder).get(name)
+        if annotated is None:
+            raise VicurError(
+                _UNANSWERED, where=str(folder.path / name), remedy="Add the file of annotations, or correct data.files."
+            )
+        answers = _answers(folder, annotated)
+        questions = entries_in(folder, name, "questions")
+        subtype = str(document(folder, name).get("data_subtype") or "")
+        return [(question, answers, subtype) for question in questions]
+
+    def row(self, folder: SourceFolder, name: str, entry: Any) -> Mapping[str, Any]:  # noqa: ARG002
+        question, answers, subtype = as_object(entry[0]), entry[1], entry[2]
+        found = answers.get(question.get("question_id"))
+        if found is None:
+            raise UnusableRowError("question_id", "has no annotation", "Add it, or leave the question out.")
+        found = as_object(found)
+        return {
+            "id": question.get("question_id"),
+            "question": question.get("question"),
+            "choices": question.get("multiple_choices"),
+            "answer": found.get("multiple_choice_answer") or most_frequent(found.get("answers")),
+            "images": [_image(folder, question, subtype)],
+            "kind": found.get("answer_type"),
+            "metadata": {key: found[key] for key in ("question_type",) if key in found},
         }
-        asked = document(folder, name)
-        for row in listed_rows(asked["questions"], "questions"):
-            question = as_object(row)
-            if isinstance(question, Fault):
-                yield question
-                continue
-            found = answers.get(question.get("question_id"))
-            if found is None:
-                yield Fault(
-                    field="question_id", reason="has no annotation", remedy="Add it, or leave the question out."
-                )
-                continue
-            yield {
-                "id": question.get("question_id"),
-                "question": question.get("question"),
-                "choices": question.get("multiple_choices"),
-                "answer": found.get("multiple_choice_answer") or most_frequent(found.get("answers")),
-                "images": [_image(folder, question, str(asked.get("data_subtype") or ""))],
-                "kind": found.get("answer_type"),
-                "metadata": {key: found[key] for key in ("question_type",) if key in found},
-            }
+
+
+@kept_by_file(2)
+def _answers(folder: SourceFolder, name: str) -> dict[Any, Any]:
+    """Return the annotations of a file by the id of their question."""
+    found = [each for each in entries_in(folder, name, "annotations") if isinstance(each, dict)]
+    return {key: each for each in found if isinstance(key := each.get("question_id"), int | str)}
 
 
 def _annotated(folder: SourceFolder) -> dict[str, str]:
@@ -95,15 +103,6 @@ def _image(folder: SourceFolder, row: Mapping[str, Any], subtype: str) -> str:
     return file_named(folder, *((coco, *names) if subtype else names))
 
 
-def most_frequent(answers: Any) -> str | None:
-    """Return the answer that most annotators gave; of several, the one that was given first."""
-    if not isinstance(answers, list):
-        return None
-    texts = [each.get("answer") if isinstance(each, dict) else each for each in answers]
-    counts = Counter(text for text in texts if isinstance(text, str) and text.strip())
-    return counts.most_common(1)[0][0] if counts else None
-
-
 @register
 class DocVqaFormat(DocumentLayout):
     """An object with the list ``data``. Of several answers, the most frequent counts; all are kept in ``metadata.answers``."""
@@ -112,33 +111,35 @@ class DocVqaFormat(DocumentLayout):
     description = 'DocVQA, TextVQA: {"data": [{"question", "answers", "image" or "image_id"}]}'
 
     def data_files(self, folder: SourceFolder) -> list[str]:
-        return [name for name in folder.ending(".json") if _is_listed(outline(folder, name))]
+        return [name for name, is_answered in _asked(folder).items() if is_answered]
 
     def left_out(self, folder: SourceFolder) -> Mapping[str, str]:
-        names = [name for name in folder.ending(".json") if _is_listed(outline(folder, name), answered=False)]
-        return dict.fromkeys(names, _UNANSWERED)
+        return {name: _UNANSWERED for name, is_answered in _asked(folder).items() if not is_answered}
 
-    def rows(self, folder: SourceFolder, name: str) -> Iterator[Mapping[str, Any] | Fault]:
-        for each in listed_rows(document(folder, name)["data"], "data"):
-            row = as_object(each)
-            if isinstance(row, Fault):
-                yield row
-                continue
-            kinds = row.get("question_types")
-            yield {
-                "id": row.get("questionId", row.get("question_id")),
-                "question": row.get("question"),
-                "answer": most_frequent(row.get("answers")),
-                "images": [_image(folder, row, "")],
-                "kind": kinds[0] if isinstance(kinds, list) and len(kinds) == 1 else None,
-                "metadata": {"answers": row["answers"]} if isinstance(row.get("answers"), list) else {},
-            }
+    def entries(self, folder: SourceFolder, name: str) -> Sequence[Any]:
+        return entries_in(folder, name, "data")
+
+    def row(self, folder: SourceFolder, name: str, entry: Any) -> Mapping[str, Any]:  # noqa: ARG002
+        row = as_object(entry)
+        kinds = row.get("question_types")
+        return {
+            "id": row.get("questionId", row.get("question_id")),
+            "question": row.get("question"),
+            "answer": most_frequent(row.get("answers")),
+            "images": [_image(folder, row, "")],
+            "kind": kinds[0] if isinstance(kinds, list) and len(kinds) == 1 else None,
+            "metadata": {"answers": row["answers"]} if isinstance(row.get("answers"), list) else {},
+        }
 
 
-def _is_listed(start: Any, *, answered: bool = True) -> bool:
-    rows = start.get("data") if isinstance(start, dict) else None
-    first = rows[0] if isinstance(rows, list) and rows else None
-    return isinstance(first, dict) and "question" in first and (("answers" in first) is answered)
+def _asked(folder: SourceFolder) -> dict[str, bool]:
+    """Return the files with a list of questions, and whether these have answers."""
+    found = {}
+    for name in folder.ending(".json"):
+        questions = [each for each in first_objects(folder, name, "data") if "question" in each]
+        if questions:
+            found[name] = any("answers" in each for each in questions)
+    return found
 
 
 @register
@@ -149,28 +150,21 @@ class ChartQaFormat(DocumentLayout):
     description = "ChartQA: SPLIT/SPLIT_human.json, SPLIT_augmented.json (imgname, query, label) and SPLIT/png"
 
     def data_files(self, folder: SourceFolder) -> list[str]:
-        return [name for name in folder.ending(".json") if _is_chart(outline(folder, name))]
+        return [name for name in folder.ending(".json") if any(map(_is_chart, first_objects(folder, name)))]
 
-    def rows(self, folder: SourceFolder, name: str) -> Iterator[Mapping[str, Any] | Fault]:
-        beside = name.rpartition("/")[0]
-        for each in listed_rows(document(folder, name), "rows"):
-            row = as_object(each)
-            if isinstance(row, Fault):
-                yield row
-                continue
-            image = f"png/{row.get('imgname')}"
-            yield {
-                "question": row.get("query"),
-                "answer": row.get("label"),
-                "images": [f"{beside}/{image}" if beside else image],
-                "kind": "human" if "human" in name.rpartition("/")[2] else "augmented",
-            }
+    def entries(self, folder: SourceFolder, name: str) -> Sequence[Any]:
+        return entries_in(folder, name)
+
+    def row(self, folder: SourceFolder, name: str, entry: Any) -> Mapping[str, Any]:  # noqa: ARG002
+        row = as_object(entry)
+        beside, _, last = name.rpartition("/")
+        return {
+            "question": row.get("query"),
+            "answer": row.get("label"),
+            "images": [f"{beside}/png/{row.get('imgname')}".lstrip("/")],
+            "kind": "human" if "human" in last else "augmented",
+        }
 
 
-def _is_chart(start: Any) -> bool:
-    return (
-        isinstance(start, list)
-        and bool(start)
-        and isinstance(start[0], dict)
-        and {"imgname", "query", "label"} <= set(start[0])
-    )
+def _is_chart(row: Mapping[str, Any]) -> bool:
+    return {"imgname", "query", "label"} <= row.keys()

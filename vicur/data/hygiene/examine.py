@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 
 from vicur.answers.correct import same_answer
 from vicur.config.data import Duplicates
+from vicur.data.hygiene.columns import fixed_bytes
 from vicur.data.hygiene.dropped import DROPPED
 from vicur.data.hygiene.findings import Finding, Findings, Instance, Rule
-from vicur.data.hygiene.links import Links, fixed_bytes, mix, row_keys
-from vicur.data.hygiene.similar import similar_to_any
+from vicur.data.hygiene.links import Links, mix, row_keys
+from vicur.data.hygiene.similar import alike
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,11 +148,11 @@ def _look_alike(rows: _Rows, row: int, others: NDArray[np.int64]) -> NDArray[np.
     links = rows.links
     count = links.first[row + 1] - links.first[row]
     result = np.ones(len(others), dtype=np.bool_)
-    if links.fingerprints is None:
+    if links.prints is None:
         return result
     for place in range(count):
-        own = links.fingerprints[links.exact[links.first[row] + place]]
-        result &= similar_to_any(own, links.fingerprints[links.exact[links.first[others] + place]])
+        own, theirs = (links.exact[links.first[rows_] + place] for rows_ in (np.full(len(others), row), others))
+        result &= alike(links.prints, own, theirs)
     return result
 
 
@@ -201,29 +202,41 @@ def _shared_instances(rows: _Rows, concerned: NDArray[np.int64], owner: NDArray[
 def _repeated(rows: _Rows) -> Finding:
     """Find the same question about identical images, with the same answer, several times in one split."""
     splits = pc.dictionary_encode(rows.facts["split"].combine_chunks()).indices.to_numpy(zero_copy_only=False)
-    keys = mix(rows.same + mix(rows.answer.astype(np.uint64))) + splits.astype(np.uint64)
-    groups = list(_equal(keys))
+    groups = _Equal(mix(rows.same + mix(rows.answer.astype(np.uint64))) + splits.astype(np.uint64))
     return _finding("repeated", len(groups), (rows.instance(each, rows.text("answer", each[0])) for each in groups))
 
 
 def _contradictions(rows: _Rows) -> Finding:
     """Find the same question about identical images with different answers. Equal quantities (``0.5``, ``1/2``) do not differ."""
-    found = []
-    for group in _equal(rows.same):
+    count = 0
+    instances = []
+    for group in _Equal(rows.same):
         answers = list(dict.fromkeys(rows.answer[group].tolist()))
         if len(answers) == 1:
             continue
         texts = [rows.text("answer", group[rows.answer[group] == code][0]) for code in answers[:_IDS]]
         if any(not same_answer(texts[0], other) for other in texts[1:]):
-            found.append((group, " | ".join(texts)))
-    return _finding("contradiction", len(found), (rows.instance(group, detail) for group, detail in found))
+            count += 1
+            if count <= _SHOWN:
+                instances.append(rows.instance(group, " | ".join(texts)))
+    return _finding("contradiction", count, iter(instances))
 
 
-def _equal(keys: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of each key that occurs several times, in the order of their first rows."""
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], keys[order][1:] != keys[order][:-1]]))
-    ends = np.concatenate([starts[1:], [len(order)]])
-    several = np.flatnonzero(ends - starts > 1)
-    for place in several[np.argsort(order[starts[several]], kind="stable")]:
-        yield order[starts[place] : ends[place]]
+class _Equal:
+    """The rows of each key that occurs several times, in the order of their first rows."""
+
+    def __init__(self, keys: NDArray[np.uint64]) -> None:
+        self._order = np.argsort(keys, kind="stable")
+        ordered = keys[self._order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        ends = np.append(starts[1:], len(ordered))
+        several = ends - starts > 1
+        starts, ends = starts[several], ends[several]
+        by_first = np.argsort(self._order[starts], kind="stable")
+        self._starts, self._ends = starts[by_first], ends[by_first]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        return (self._order[start:end] for start, end in zip(self._starts, self._ends, strict=True))

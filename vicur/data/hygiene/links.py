@@ -9,13 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vicur.data.fingerprint import FINGERPRINT_BYTES
+from vicur.data.hygiene.columns import ImageColumns
+from vicur.data.hygiene.prints import Prints
 from vicur.data.hygiene.similar import near_duplicates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_DIGEST = 32  # bytes of a SHA-256
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +26,7 @@ class Links:
     exact: NDArray[np.int64]  # [I]; equal for identical images
     near: NDArray[np.int64]  # [I]; equal for near-duplicates, too
     source: NDArray[np.int64]  # [distinct images]; one of all identical images, by the number in exact
-    fingerprints: NDArray[np.uint8] | None  # [distinct images, bytes]
+    prints: Prints | None  # of the distinct images
 
     @property
     def distinct(self) -> int:
@@ -43,16 +42,12 @@ class Links:
         return int(sizes[sizes > 1].sum())
 
 
-def link_images(facts: pa.Table) -> Links:
-    """Link the examples of a table of facts by their images and groups."""
-    images = facts["images"].combine_chunks() if facts["images"].num_chunks != 1 else facts["images"].chunk(0)
-    first = images.offsets.to_numpy().astype(np.int64)
-    rows = images.flatten()
-    first = first - first[0]
-    source, exact = _distinct(rows.field("sha256"))
-    fingerprints = _fingerprints(rows.field("fingerprint"), source)
-    near = exact if fingerprints is None else near_duplicates(fingerprints)[exact]
-    return Links(_units(facts["group"], first, near), first, exact, near, source, fingerprints)
+def link_images(groups: pa.ChunkedArray, images: ImageColumns) -> Links:
+    """Link examples by their groups and images."""
+    source, exact = _distinct(images.digests)
+    prints = None if images.prints is None else images.prints.take(source)
+    near = exact if prints is None else near_duplicates(prints)[exact]
+    return Links(_units(groups, images.first, near), images.first, exact, near, source, prints)
 
 
 def row_keys(links: Links, images: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -73,25 +68,14 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def fixed_bytes(column: pa.Array, size: int) -> NDArray[np.uint8]:
-    """Return a column of fixed-size bytes without nulls as an array [N, size] that shares its memory."""
-    data = np.frombuffer(column.buffers()[1], dtype=np.uint8)
-    return data[column.offset * size : (column.offset + len(column)) * size].reshape(-1, size)
-
-
-def _distinct(digests: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    if not len(digests):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    # Two words of a SHA-256 tell any number of images apart, and take a quarter of the time to sort.
-    words = np.ascontiguousarray(fixed_bytes(digests, _DIGEST)[:, :16]).view([("a", np.uint64), ("b", np.uint64)])
-    _, source, exact = np.unique(words.ravel(), return_index=True, return_inverse=True)
-    return source.astype(np.int64), exact.astype(np.int64)
-
-
-def _fingerprints(column: pa.Array, source: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-    if column.null_count or not len(column):
-        return None
-    return fixed_bytes(column, FINGERPRINT_BYTES)[source]
+def _distinct(digests: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first of all identical images, in the order of their digests, and the number of each image in that order."""
+    order = np.lexsort((digests[:, 1], digests[:, 0]))
+    is_new = np.ones(len(order), dtype=np.bool_)
+    is_new[1:] = (digests[order[1:]] != digests[order[:-1]]).any(axis=1)
+    exact = np.empty(len(order), dtype=np.int64)
+    exact[order] = np.cumsum(is_new) - 1
+    return order[is_new], exact
 
 
 def _units(groups: pa.ChunkedArray, first: NDArray[np.int64], near: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -99,16 +83,14 @@ def _units(groups: pa.ChunkedArray, first: NDArray[np.int64], near: NDArray[np.i
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    rows = len(first) - 1
-    if not rows:
+    if len(first) == 1:
         return np.zeros(0, dtype=np.int64)
-    codes = pc.dictionary_encode(groups.combine_chunks()).indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    # Nodes are the examples, then their groups, then the clusters of images.
-    of_groups = rows + codes
-    of_images = rows + int(codes.max()) + 1 + near
-    left = np.concatenate([np.arange(rows), np.repeat(np.arange(rows), np.diff(first))])
-    right = np.concatenate([of_groups, of_images])
-    nodes = int(right.max()) + 1
+    code_N = pc.dictionary_encode(groups.combine_chunks()).indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    # Nodes are the groups, then the clusters of images: examples of one group are connected by it. With 32 bits, nothing is copied.
+    start = int(code_N.max()) + 1
+    left = np.repeat(code_N, np.diff(first))
+    right = near.astype(np.int32) + np.int32(start)
+    nodes = int(right.max(initial=start - 1)) + 1
     graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(nodes, nodes))
-    units: NDArray[np.int64] = connected_components(graph, directed=False)[1][:rows].astype(np.int64)
+    units: NDArray[np.int64] = connected_components(graph, directed=False)[1][code_N].astype(np.int64)
     return units

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vicur.data.fingerprint import HASH_BYTES
+from vicur.data.hygiene.prints import Prints
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,41 +30,64 @@ _NEIGHBOURS = 48
 # Images in a cluster above which its members are different drawings of one kind, not copies.
 _LARGEST = 32
 _PAIRS = 1 << 16  # compared at a time
+_EDGES = 1 << 18  # pairs of near-duplicates in memory, before they are merged into the clusters
 
 
-def near_duplicates(fingerprints: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Assign images [N, bytes] to clusters of near-duplicates: equal numbers [N] for images of one cluster.
+def near_duplicates(prints: Prints) -> NDArray[np.int64]:
+    """Assign N images to clusters of near-duplicates: equal numbers [N] for images of one cluster.
 
     Images of a cluster of more than 32 stay apart.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(fingerprints)
-    pairs = [pair for pair in _similar_pairs(fingerprints) if len(pair)]
-    if not pairs:
-        return np.arange(count)
-    edges = np.concatenate(pairs)
-    graph = coo_array((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    clusters: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    clusters = _clusters(prints)
     sizes = np.bincount(clusters)
     apart = sizes[clusters] > _LARGEST
     clusters[apart] = len(sizes) + np.flatnonzero(apart)
     return clusters
 
 
-def similar_to_any(fingerprint: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which of the fingerprints [M, bytes] are near-duplicates of one [bytes]."""
-    bits = np.bitwise_count(others[:, :HASH_BYTES] ^ fingerprint[:HASH_BYTES]).sum(axis=1)
-    levels = np.abs(others[:, HASH_BYTES:].astype(np.int16) - fingerprint[HASH_BYTES:].astype(np.int16)).max(axis=1)
-    similar: NDArray[np.bool_] = (bits <= _MAX_BITS) & (levels <= _MAX_LEVELS)
-    return similar
+def alike(prints: Prints, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which pairs of images are near-duplicates."""
+    bits = np.bitwise_count(prints.hashes[left] ^ prints.hashes[right]).sum(axis=1)
+    result: NDArray[np.bool_] = (bits <= _MAX_BITS) & _levels_agree(prints, left, right)
+    return result
 
 
-def _similar_pairs(fingerprints: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
-    """Yield the pairs [P, 2] of near-duplicates. A pair may occur several times."""
-    hashes = np.ascontiguousarray(fingerprints[:, :HASH_BYTES])
-    words = np.asfortranarray(hashes.view(np.uint64))
+def _clusters(prints: Prints) -> NDArray[np.int64]:
+    """Return the connected components of the pairs of near-duplicates."""
+    clusters = np.arange(len(prints))
+    edges: list[NDArray[np.int64]] = []
+    waiting = 0
+    words = np.asfortranarray(prints.hashes.view(np.uint64))
+    for left, right in _candidates(prints.hashes, words):
+        # A pair of one cluster would add nothing. Among very similar images, these are nearly all.
+        apart = clusters[left] != clusters[right]
+        pairs = _verified(left[apart], right[apart], words, prints)
+        if not len(pairs):
+            continue
+        edges.append(clusters[pairs])
+        waiting += len(pairs)
+        if waiting > _EDGES:
+            clusters, edges, waiting = _joined(clusters, edges), [], 0
+    return _joined(clusters, edges)
+
+
+def _joined(clusters: NDArray[np.int64], edges: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not edges:
+        return clusters
+    pairs = np.concatenate(edges)
+    count = len(clusters)
+    graph = coo_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    joined: NDArray[np.int64] = connected_components(graph, directed=False)[1][clusters].astype(np.int64)
+    return joined
+
+
+def _candidates(
+    hashes: NDArray[np.uint8], words: NDArray[np.uint64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield pairs of images that share a group of bits, some at a time. A pair may occur several times."""
     for key in _groups(hashes):
         order = np.lexsort((words[:, 1], words[:, 0], key))
         key = key[order]
@@ -76,27 +99,35 @@ def _similar_pairs(fingerprints: NDArray[np.uint8]) -> Iterator[NDArray[np.int64
                 break
             for start in range(0, len(first), _PAIRS):
                 part = first[start : start + _PAIRS]
-                yield _verified(order[part], order[part + distance], words, fingerprints)
+                yield order[part], order[part + distance]
 
 
 def _groups(hashes: NDArray[np.uint8]) -> Iterator[NDArray[np.uint16]]:
     """Yield 16 of the 256 bits of each hash, 16 times."""
     # The n-th bit of every byte pair: frequencies of all sizes, because neighbouring ones are alike.
     pairs = hashes.view(np.uint16)
-    weights = (1 << np.arange(pairs.shape[1], dtype=np.uint32)).astype(np.uint32)
     for bit in range(16):
-        yield ((pairs >> np.uint16(bit) & 1).astype(np.uint32) @ weights).astype(np.uint16)
+        key = np.zeros(len(pairs), dtype=np.uint16)
+        for place in range(pairs.shape[1]):
+            key |= (pairs[:, place] >> np.uint16(bit) & np.uint16(1)) << np.uint16(place)
+        yield key
 
 
 def _verified(
-    left: NDArray[np.int64], right: NDArray[np.int64], words: NDArray[np.uint64], fingerprints: NDArray[np.uint8]
+    left: NDArray[np.int64], right: NDArray[np.int64], words: NDArray[np.uint64], prints: Prints
 ) -> NDArray[np.int64]:
+    """Return the pairs [P, 2] that are near-duplicates."""
     # One word rules out nearly every pair, so the others are looked at only for the rest.
     bits = np.zeros(len(left), dtype=np.uint8)
     for word in words.T:
         bits += np.bitwise_count(word[left] ^ word[right])
         close = bits <= _MAX_BITS
         left, right, bits = left[close], right[close], bits[close]
-    levels = fingerprints[left, HASH_BYTES:].astype(np.int16) - fingerprints[right, HASH_BYTES:].astype(np.int16)
-    alike = np.abs(levels).max(axis=1, initial=0) <= _MAX_LEVELS
-    return np.stack([left[alike], right[alike]], axis=1)
+    similar = _levels_agree(prints, left, right)
+    return np.stack([left[similar], right[similar]], axis=1)
+
+
+def _levels_agree(prints: Prints, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
+    levels = np.abs(prints.levels(left) - prints.levels(right)).max(axis=1, initial=0)
+    agree: NDArray[np.bool_] = levels <= _MAX_LEVELS
+    return agree

@@ -14,7 +14,6 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +27,10 @@ from vicur.data import dataset
 from vicur.data.hygiene import FINDINGS
 from vicur.data.importing.decide import decide
 from vicur.data.importing.layout import PlannedShard, plan_shards
-from vicur.data.importing.parts import EXAMPLES, counts_of, read_facts
+from vicur.data.importing.parts import EXAMPLES, counts_of
 from vicur.data.importing.room import require_room
 from vicur.data.importing.skipped import Skipped, all_skipped, write_skipped
+from vicur.data.importing.stored_facts import StoredFacts
 from vicur.data.reading import Reading
 from vicur.data.schema import Manifest, Shard
 from vicur.data.shards import SCHEMA, ShardWriter
@@ -68,15 +68,16 @@ def merge_parts(
             disk is full.
     """
     config = reading.config
-    decision = decide(partial(read_facts, parts), config, reading.seed)
+    facts = StoredFacts(parts, work)
+    decision = decide(facts, config, reading.seed)
     listed = work / dataset.SKIPPED
-    skipped = write_skipped(all_skipped(parts, read_facts(parts, ["file", "row", "id"]), decision), listed)
+    skipped = write_skipped(all_skipped(parts, facts.read(["file", "row", "id"]), decision), listed)
     counts = Counter(
         {SPLITS[code]: int(n) for code, n in enumerate(np.bincount(decision.splits_N + 1, minlength=6)[1:])}
     )
     _require_enough(skipped, counts.total(), config, where, listed)
     require_splits({split: count for split, count in counts.items() if count}, config.required_splits, where)
-    planned = plan_shards(decision.splits_N, read_facts(parts, ["image_bytes"])["image_bytes"].to_numpy())
+    planned = plan_shards(decision.splits_N, facts.read(["image_bytes"])["image_bytes"].to_numpy())
     folder, shards = _write_shards(planned, decision.splits_N, parts, work, processes, events, keep_parts=keep_parts)
     _place([folder / shard.file for shard in shards], output)
     if skipped.count:

@@ -18,7 +18,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, TypeAdapter
 
@@ -34,7 +33,6 @@ from vicur.storage.folders import new_folder
 
 EXAMPLES, FACTS_FILE, SKIPPED, COUNTS = "examples.parquet", "facts.parquet", "skipped.jsonl", "part.json"
 _FACTS_PER_GROUP = 2000
-_REPEATED = ["file", "split", "kind"]
 
 
 class PartCounts(BaseModel):
@@ -132,16 +130,6 @@ def _write_part(reading: Reading, unit: Unit, folder: Path, report: Report) -> N
 def _facts(row: Row, fingerprints: bool) -> Facts:
     named = row.split is not None
     return facts_of(row.example, row.file, row.row, named_split=named, notes=row.notes, fingerprints=fingerprints)
-
-
-def read_facts(parts: Sequence[Path], columns: Sequence[str]) -> pa.Table:
-    """Return columns of the facts of all examples of some parts, in order. Those of repeated texts are dictionaries."""
-    repeated = [name for name in _REPEATED if name in columns]
-    tables = [
-        pq.read_table(part / FACTS_FILE, columns=list(columns), read_dictionary=repeated, use_threads=False)
-        for part in parts
-    ]
-    return pa.concat_tables(tables).unify_dictionaries() if tables else facts_table([]).select(list(columns))
 
 
 def read_skipped(part: Path) -> Iterator[PlacedSkip]:
