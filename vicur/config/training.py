@@ -56,6 +56,9 @@ class TrainingConfig(Section):
     """Responses that a process scores and back-propagates at once. It does not change the update. Default: its share of the batch."""
     updates_per_batch: int = Field(default=1, ge=1)
     """Updates on each batch, each with all of its responses. Above 1, ``k1`` and ``grpo`` clip PPO's ratio."""
+    loss_reduction: Literal["sequence_mean", "token_mean"] = "sequence_mean"
+    """Mean over responses of the mean over their tokens, as in the paper, or mean over all tokens of the batch, in which long responses
+    weigh more."""
     learning_rate: float = Field(default=3e-4, gt=0)
     """Peak learning rate of AdamW."""
     warmup_steps: int = Field(default=10, ge=0)
