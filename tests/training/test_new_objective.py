@@ -91,7 +91,10 @@ def test_two_edited_files_add_an_objective_that_trains_is_planned_and_is_checked
         ("Grpo | Supervised,", "Grpo | Supervised | Hinge,"),
     )
     sampled = package / "training" / "objectives" / "sampled.py"
-    edited(sampled, ("import K1, K2, K3, Abs, Grpo, Mse, Supervised", "import K1, K2, K3, Abs, Grpo, Hinge, Mse, Supervised"))
+    edited(
+        sampled,
+        ("import K1, K2, K3, Abs, Grpo, Mse, Supervised", "import K1, K2, K3, Abs, Grpo, Hinge, Mse, Supervised"),
+    )
     sampled.write_text(sampled.read_text() + FORMULA)
     root = Path(__file__).parents[2]
     done = subprocess.run(

@@ -79,6 +79,10 @@ class TrainingConfig(Section):
     """Maximum number of validation questions."""
     patience: int = Field(default=6, ge=1)
     """Stop after this many validations without a new best accuracy."""
+    save_dtype: Literal["float32", "bfloat16", "stochastic"] | None = None
+    """Type of the saved weights. ``stochastic`` is bfloat16 with stochastic rounding, which keeps small updates in expectation;
+    ``bfloat16`` rounds to the nearest and loses most of them; ``float32`` keeps the trained weights as they are. Default: float32, or with
+    mixed precision the base's type, ``stochastic`` if that is bfloat16."""
     # A control with false hints is best before it has learned anything, so it needs the last weights.
     keep: Literal["best", "last"] = "best"
     """Save the weights with the ``best`` validation accuracy, or the ``last``."""

@@ -36,6 +36,7 @@ from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import TrainingExamples
 from vicur.training.preflight import require_fit
 from vicur.training.rollout.build import require_engine
+from vicur.training.saving import changed_share
 from vicur.training.selection import FILE as SELECTION
 from vicur.training.selection import Selection, select
 from vicur.training.state import build_state, final_student
@@ -195,6 +196,7 @@ def _train_rank(
             "parameters": float(parameters.total),
             "parameters_cue_recovery": float(parameters.cue_recovery),
             "skipped_examples": float(len(skipped)),
+            "saved/changed_share": changed_share(student, inputs["base"]),
         },
         method=config.method,
         steps=progress.step,
