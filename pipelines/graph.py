@@ -4,6 +4,8 @@
              ├────────────────┼─ for each cell: train ─ evaluate ─┬─ compare ─ register    (a distillation)
     base ────┴─ evaluate-base ┘                                   └─ ablate                (an ablation)
 
+In a package, ``prepare`` and ``extract`` may be several steps each (:mod:`vicur_pipelines.portions`).
+
 A distillation has one cell per method, an ablation one per arm and seed. ``vicur run``, ``vicur ablate`` and the packages for a cluster
 build their pipelines from here.
 """
@@ -26,10 +28,13 @@ from vicur_components.outcome.component import outcome
 from vicur_components.prepare.component import prepare
 from vicur_components.register.component import register
 from vicur_components.train.component import train
+from vicur_pipelines.portions import add_portions
 from vicur_pipelines.tasks import EXIT, ConfigureTask
 
+from vicur.config.portions import PortionsConfig
 from vicur.stage.table import PipelineConfig, PipelineStep, steps_of
-from vicur.steps.preflight_step import CELLS, graph_parameters
+from vicur.steps.parameters import CELLS
+from vicur.steps.preflight_step import graph_parameters
 
 
 @dataclass
@@ -39,6 +44,7 @@ class GraphBuilder:
     configure: ConfigureTask
     values: Mapping[str, Any]  # parameters of the graph, as channels of the pipeline
     steps: dict[str, PipelineStep]  # declared steps that have not been added yet
+    portions: PortionsConfig
 
     def add(
         self, name: str, component: Callable[..., dsl.PipelineTask], cell: Any = None, **artifacts: Any
@@ -46,18 +52,28 @@ class GraphBuilder:
         """Add the step called ``name``, in the loop with the parameters of its ``cell``, and return its outputs."""
         step = self.steps.pop(name)
         parameters = self.values[step.parameter] if cell is None else getattr(cell, step.name)
+        count = getattr(self.portions, name, 1)
+        if count != 1:
+            return add_portions(self.configure, step, parameters, count, **artifacts).outputs
         return self.configure(component(step=parameters, **artifacts), step.needs).outputs
 
 
-def add_graph(configure: ConfigureTask, config: PipelineConfig, values: Mapping[str, Any]) -> None:
+def add_graph(
+    configure: ConfigureTask,
+    config: PipelineConfig,
+    values: Mapping[str, Any],
+    portions: PortionsConfig = PortionsConfig(),  # noqa: B008 (immutable)
+) -> None:
     """Add the steps for a kind of configuration to the pipeline that is being defined.
 
-    ``values`` are the parameters of the graph (:func:`vicur.steps.preflight_step.graph_parameters`), as channels of the pipeline.
+    Args:
+        values: parameters of the graph (:func:`vicur.steps.preflight_step.graph_parameters`), as channels of the pipeline.
+        portions: number of portions of the stages that may have some; by default, none has.
 
     Raises:
         ValueError: if a declared step is not part of the graph.
     """
-    graph = GraphBuilder(configure, values, {step.name: step for step in steps_of(config)})
+    graph = GraphBuilder(configure, values, {step.name: step for step in steps_of(config)}, portions)
     dataset = graph.add("prepare", prepare)["dataset"]
     cues = graph.add("extract", extract, dataset=dataset)["cues"]
     model = graph.add("base", base)["model"]

@@ -70,7 +70,7 @@ class PackagedPipeline:
             # A retry cannot mend a wrong form.
             checked.set_retry(0)
             placed = ConfigurePoolTask(config.cluster, self.place(form, checked.outputs), config.tracking)
-            add_graph(placed, config, checked.outputs)
+            add_graph(placed, config, checked.outputs, config.cluster.portions)
 
 
 def with_sizes(config: C) -> C:

@@ -109,14 +109,16 @@ class ConfigurePoolTask:
         )
 
     def _add_environment(self, task: dsl.PipelineTask, needs: Needs) -> None:
-        if tracking := compact(self.tracking):
+        if needs.tracking and (tracking := compact(self.tracking)):
             # Not a parameter, which the platform's cache would take for a reason to train again.
             task.set_env_variable(TRACKING, json.dumps(tracking, sort_keys=True))
         if self.cluster.retries != DEFAULT_RETRIES:
             task.set_env_variable(RETRIES, str(self.cluster.retries))
         secrets = self.cluster.secrets
-        # Least privilege: only the steps that call the cue model or the webhook get their secrets.
-        mounted = {"storage": secrets.storage, "mlflow": secrets.tracking}
+        # Least privilege: only the steps that call a service get its secrets.
+        mounted = {"storage": secrets.storage}
+        if needs.tracking:
+            mounted["mlflow"] = secrets.tracking
         if needs.cue_key:
             mounted["cues"] = secrets.cues
         if needs.webhook:

@@ -13,6 +13,7 @@ import yaml
 
 from vicur.cluster.jobs.names import TASK
 from vicur.errors import VicurError
+from vicur.steps.parameters import CELLS
 
 Spec = Mapping[str, Any]
 _DIGITS = 16
@@ -119,7 +120,8 @@ def _leaves(component: Spec, spec: Spec, *, looped: bool) -> Iterator[tuple[str,
     for name in TopologicalSorter(waits).static_order():
         inner = (spec.get("components") or {}).get(tasks[name]["componentRef"]["name"]) or {}
         if "dag" in inner:
-            loops = "parameterIterator" in tasks[name] or "artifactIterator" in tasks[name]
-            yield from _leaves(inner, spec, looped=looped or loops)
+            # Another loop may go through the portions of a stage.
+            over = str(_inner(tasks[name], "parameterIterator", "items").get("inputParameter") or "")
+            yield from _leaves(inner, spec, looped=looped or over.endswith(CELLS))
         else:
             yield name, inner, looped

@@ -105,7 +105,7 @@ def test_a_path_is_enough_to_prepare_a_source_that_is_recognised(tmp_path: Path)
 
 
 def test_json_has_all_that_is_printed(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [{"query": "Which?", "options": ["x", "y"], "gt": 1, "level": 3} for _ in range(3)]
+    rows: list[dict[str, Any]] = [{"query": "Which?", "options": ["x", "y"], "gt": gt, "level": 3} for gt in (1, 0, 1)]
     write(tmp_path, {"data/dev.jsonl": [*rows, {"query": "Which?"}]})
     found = json.loads(run("inspect", str(tmp_path), "--json", "--rows", "1"))
     assert (found["format"], found["read"], found["usable"]) == ("jsonl", 4, 3)
@@ -119,7 +119,7 @@ def test_json_has_all_that_is_printed(tmp_path: Path) -> None:
     for doubt in (
         "No column has images",
         "No column has ids",
-        "counts them from 0",
+        "count choices from 0",
         "no rows for the split distill, test",
     ):
         assert doubt in unsure

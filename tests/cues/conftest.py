@@ -30,3 +30,11 @@ def provider(scenes: dict[str, list[Example]]) -> PixelProvider:
     fitted = PixelProvider()
     fitted.fit(example for split in fitted.fitted_on for example in scenes[split])
     return fitted
+
+
+@pytest.fixture
+def endpoint_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key in the environment, and short waits between retries."""
+    monkeypatch.delenv("VICUR_CUE_API_KEY", raising=False)
+    # The client implements the backoff; shorten it for the tests.
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)

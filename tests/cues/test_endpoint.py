@@ -1,13 +1,10 @@
-"""Cues from a model behind an endpoint: requests, replies, failures and the cache."""
+"""Cues from a model behind an endpoint: requests, replies and settings."""
 
 from __future__ import annotations
 
 import io
 import json
-import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,67 +12,17 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from tests.cues.openai_double import OpenAIDouble, ReceivedRequest, Reply, openai_double
-from tests.moto_s3 import empty_bucket, use_s3
+from tests.cues.endpoint_run import EndpointRun, example, image
+from tests.cues.openai_double import ReceivedRequest, Reply
 from vicur.config.cues import CueProviderConfig, CuesConfig, EndpointCues
-from vicur.cues.cue_cache import CACHE_FILE, CueCache
+from vicur.config.prompts import PixelBudget, PixelBudgets, PromptConfig
+from vicur.cues.cue_cache import CACHE_FILE
+from vicur.cues.cue_model import CueModel
 from vicur.cues.cue_prompt import CUE_PROMPTS, escape_control_tokens
 from vicur.cues.endpoint import EndpointProvider
 from vicur.cues.providers import NoCue
-from vicur.data.schema import Example
-from vicur.errors import VicurError
 
-KEY = "sk-very-secret"
-
-
-def image(kind: str = "PNG", shade: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (4, 4), (shade % 256, shade // 256, 0)).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def example(number: int = 0, **changes: Any) -> Example:
-    fields = {
-        "id": f"e{number}",
-        "images": (image(shade=number),),
-        "question": f"What is the sum of row {number}?",
-        "answer": "4711",
-        "rationale": "It is 4700 plus 11: rationale.",
-        "cue": "Its own cue.",
-        "source": "test",
-        "split": "distill",
-        "metadata": {"scene": "metadata"},
-    }
-    return Example(**{**fields, **changes})
-
-
-@dataclass
-class EndpointRun:
-    """Runs of the endpoint provider against a double."""
-
-    work: Path
-    reply_to: Callable[[ReceivedRequest], Reply] = lambda _: Reply("Seen.")
-    settings: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    cache_at: str | None = None
-    double: OpenAIDouble | None = None
-
-    def cues(self, *examples: Example) -> list[str | NoCue]:
-        with openai_double(self.reply_to) as self.double:
-            config = EndpointCues(url=self.double.url, **{"model": "vlm", "retries": 0, **self.settings})
-            return list(EndpointProvider(config, self.seed, CueCache.at(self.work, self.cache_at)).cues(examples))
-
-    @property
-    def requests(self) -> list[ReceivedRequest]:
-        assert self.double is not None
-        return self.double.requests
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("VICUR_CUE_API_KEY", raising=False)
-    # The client implements the backoff; shorten it for the tests.
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+pytestmark = pytest.mark.usefixtures("endpoint_environment")
 
 
 def test_a_request_contains_image_and_question_but_not_the_answer(tmp_path: Path) -> None:
@@ -129,22 +76,6 @@ def test_cues_keep_the_order_of_examples_with_concurrent_requests(tmp_path: Path
     assert run.double.most_concurrent == 4
 
 
-@pytest.mark.parametrize("with_key", [True, False])
-def test_the_key_comes_only_from_its_own_environment_variable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_key: bool
-) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
-        monkeypatch.setenv(name, "of-another-service")
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    if with_key:
-        monkeypatch.setenv("VICUR_CUE_API_KEY", KEY)
-    run = EndpointRun(tmp_path)
-    assert run.cues(example()) == ["Seen."]
-    headers = run.requests[0].headers
-    assert headers.get("authorization") == (f"Bearer {KEY}" if with_key else None)
-    assert "of-another-service" not in str(headers)
-
-
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
@@ -182,155 +113,6 @@ def test_an_example_without_an_image_is_not_requested(tmp_path: Path) -> None:
     run = EndpointRun(tmp_path)
     assert run.cues(example(images=())) == [NoCue("the example has no image")]
     assert run.requests == []
-
-
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        Reply("busy", status=429, headers={"Retry-After": "0.01"}),
-        Reply("starting", status=503),
-        Reply("broken", status=500),
-        Reply(drop=True),
-    ],
-)
-def test_transient_failures_are_retried(tmp_path: Path, trouble: Reply) -> None:
-    run = EndpointRun(tmp_path, lambda request: trouble if request.number < 3 else Reply("Seen."), {"retries": 2})
-    assert run.cues(example()) == ["Seen."]
-    assert len(run.requests) == 3
-
-
-def test_an_endpoint_that_is_down_stops_the_extraction_retryably(tmp_path: Path) -> None:
-    run = EndpointRun(tmp_path, lambda _: Reply("starting", status=503), {"concurrency": 4})
-    with pytest.raises(VicurError, match=r"did not answer \d+ requests in a row.* status 503") as caught:
-        run.cues(*map(example, range(200)))
-    assert caught.value.retryable
-    assert "are cached" in caught.value.remedy
-    assert len(run.requests) < 40
-
-
-def test_occasional_failures_do_not_stop_the_extraction(tmp_path: Path) -> None:
-    def reply_to(request: ReceivedRequest) -> Reply:
-        number = int(request.text.split("row ")[1].split("?")[0])
-        return Reply("Seen.") if number % 7 == 0 else Reply("broken", status=500)
-
-    cues = EndpointRun(tmp_path, reply_to, {"concurrency": 1}).cues(*map(example, range(30)))
-    assert [number for number, cue in enumerate(cues) if cue == "Seen."] == [0, 7, 14, 21, 28]
-
-
-@pytest.mark.parametrize(
-    ("reply", "message"),
-    [
-        (Reply(f"bad key {KEY}", status=401), r"/v1: the endpoint rejects the key \(status 401\)"),
-        (Reply("forbidden", status=403), r"rejects the key \(status 403\)"),
-        (Reply("The model `vlm` does not exist.", status=404), r"does not serve the model 'vlm' .*does not exist"),
-        (Reply(raw=b"<html>Sign in</html>"), "the reply is not one of the OpenAI API"),
-        (
-            Reply(raw=b"<html>Sign in</html>", headers={"Content-Type": "text/html"}),
-            r"not one of the OpenAI API \(<html>",
-        ),
-        (Reply(raw=b'{"choices": []}'), "the reply is not one of the OpenAI API"),
-        (Reply(raw=b"[]"), "the reply is not one of the OpenAI API"),
-    ],
-)
-def test_an_error_of_every_request_stops_the_extraction_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reply: Reply, message: str
-) -> None:
-    monkeypatch.setenv("VICUR_CUE_API_KEY", KEY)
-    caplog.set_level(logging.INFO)
-    run = EndpointRun(tmp_path, lambda _: reply, {"concurrency": 2})
-    with pytest.raises(VicurError, match=message) as caught:
-        run.cues(*map(example, range(50)))
-    assert not caught.value.retryable
-    assert len(run.requests) < 50
-    assert KEY not in f"{caught.value}{caplog.text}"
-
-
-@pytest.mark.parametrize("key", [f"{KEY}\nx", f"{KEY}ü"])
-def test_an_invalid_key_is_rejected_without_being_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, key: str
-) -> None:
-    monkeypatch.setenv("VICUR_CUE_API_KEY", key)
-    with pytest.raises(VicurError, match="VICUR_CUE_API_KEY: the key contains spaces, line breaks") as caught:
-        EndpointRun(tmp_path).cues(example())
-    assert KEY not in f"{caught.value}{caplog.text}"
-
-
-def test_a_trailing_line_break_of_the_key_is_stripped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VICUR_CUE_API_KEY", f"{KEY}\n")
-    run = EndpointRun(tmp_path)
-    assert run.cues(example()) == ["Seen."]
-    assert run.requests[0].headers["authorization"] == f"Bearer {KEY}"
-
-
-def test_status_401_without_a_key_names_the_variable_to_set(tmp_path: Path) -> None:
-    with pytest.raises(VicurError, match=r"requires a key \(status 401\), but VICUR_CUE_API_KEY is not set"):
-        EndpointRun(tmp_path, lambda _: Reply("no", status=401)).cues(example())
-
-
-def test_a_rejected_request_is_logged_without_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("VICUR_CUE_API_KEY", KEY)
-    EndpointRun(tmp_path, lambda _: Reply(f"8193 tokens, {KEY}", status=400)).cues(example())
-    assert "e0: the endpoint rejected the request (status 400: Error code: 400" in caplog.text
-    assert "8193 tokens, ***" in caplog.text
-    assert KEY not in caplog.text
-
-
-def test_an_interrupted_extraction_requests_only_missing_cues(tmp_path: Path) -> None:
-    def down_after_ten(request: ReceivedRequest) -> Reply:
-        number = int(request.text.split("row ")[1].split("?")[0])
-        return Reply(f"Row {number}.") if number < 10 else Reply("down", status=503)
-
-    first = EndpointRun(tmp_path, down_after_ten, {"concurrency": 1})
-    with pytest.raises(VicurError, match="did not answer"):
-        first.cues(*map(example, range(20)))
-    # Cut off the last line, as if the process had been killed while writing it.
-    cache = tmp_path / CACHE_FILE
-    cache.write_bytes(cache.read_bytes()[:-20])
-
-    second = EndpointRun(tmp_path, lambda _: Reply("Later."), {"concurrency": 8, "timeout": 5.0})
-    cues = second.cues(*map(example, range(20)))
-    assert cues == [f"Row {number}." for number in range(9)] + ["Later."] * 11
-    assert len(second.requests) == 11
-    third = EndpointRun(tmp_path)
-    assert third.cues(*map(example, range(20))) == cues
-    assert third.requests == []
-
-
-@pytest.mark.parametrize("address", ["s3://cues/kept", "{folder}/kept"])
-def test_a_persistent_cache_lets_another_machine_resume(
-    tmp_path: Path, s3_address: str, monkeypatch: pytest.MonkeyPatch, address: str
-) -> None:
-    def down_after_ten(request: ReceivedRequest) -> Reply:
-        number = int(request.text.split("row ")[1].split("?")[0])
-        return Reply(f"Row {number}.") if number < 10 else Reply("down", status=503)
-
-    use_s3(s3_address, monkeypatch)
-    place = address.format(folder=tmp_path)
-    with empty_bucket("cues"):
-        first = EndpointRun(tmp_path / "first", down_after_ten, {"concurrency": 1}, cache_at=place)
-        with pytest.raises(VicurError, match="did not answer"):
-            first.cues(*map(example, range(20)))
-        second = EndpointRun(tmp_path / "second", lambda _: Reply("Later."), cache_at=place)
-        cues = second.cues(*map(example, range(20)))
-        third = EndpointRun(tmp_path / "third", cache_at=place)
-        assert third.cues(*map(example, range(20))) == cues
-    assert cues == [f"Row {number}." for number in range(10)] + ["Later."] * 10
-    assert len(second.requests) == 10
-    assert third.requests == []
-
-
-@pytest.mark.parametrize(
-    "other",
-    [{"model": "another"}, {"max_tokens": 32}, {"seed": 1}, {"question": "Another?"}, {"images": (image(shade=9),)}],
-)
-def test_a_different_request_is_not_served_from_the_cache(tmp_path: Path, other: dict[str, Any]) -> None:
-    EndpointRun(tmp_path).cues(example())
-    settings = {name: value for name, value in other.items() if name in ("model", "max_tokens")}
-    changes = {name: value for name, value in other.items() if name in ("question", "images")}
-    again = EndpointRun(tmp_path, lambda _: Reply("Anew."), settings, seed=other.get("seed", 0))
-    assert again.cues(example(**changes)) == ["Anew."]
 
 
 def test_a_lone_surrogate_is_replaced(tmp_path: Path) -> None:
@@ -382,7 +164,15 @@ def test_invalid_settings_are_rejected(changes: dict[str, Any], message: str) ->
         adapter.validate_python({"type": "endpoint", "url": "http://host/v1", "model": "vlm", **changes})
 
 
-def test_a_missing_client_library_names_the_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "openai", None)
-    with pytest.raises(VicurError, match=r"Install vicur\[endpoint\]"):
-        EndpointProvider(EndpointCues(url="http://a/v1", model="vlm"), 0, tmp_path)
+def test_a_prompt_that_is_too_long_for_the_model_is_not_requested(tmp_path: Path) -> None:
+    run = EndpointRun(tmp_path, settings={"max_prompt_tokens": 700})
+    buffer = io.BytesIO()
+    Image.new("RGB", (1000, 640)).save(buffer, "PNG")
+    assert run.cues(
+        example(0, question="How many words? " * 400), example(1, images=(buffer.getvalue(),) * 2), example(2)
+    ) == [*[NoCue("the prompt is longer than cues.provider.max_prompt_tokens = 700")] * 2, "Seen."]
+    assert len(run.requests) == 1
+    # Within its pixel budget, the image is scaled down before it is sent.
+    small = PromptConfig(pixels=PixelBudgets(teacher=PixelBudget(max=100_000)))
+    model = CueModel(EndpointCues(url="http://vlm:8000/v1", model="vlm"), 0, small)
+    assert model.least_tokens(example(images=(buffer.getvalue(),))) - model.least_tokens(example()) in range(80, 98)

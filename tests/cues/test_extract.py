@@ -154,9 +154,8 @@ def test_a_new_provider_is_audited_under_its_type(
             assert self.fitted
             return (f"{one.cue} Answer: {one.answer}" for one in examples)
 
-    # The name vicur.cues.extract is the function, not its module.
-    monkeypatch.setitem(
-        extract.__globals__, "provider_for", lambda config, *_: Oracle() if config.type == "oracle" else None
+    monkeypatch.setattr(
+        "vicur.cues.rows.provider_for", lambda config, *_: Oracle() if config.type == "oracle" else None
     )
     config = CuesConfig(max_leak_share=1).model_copy(update={"provider": OracleCues()})
     summary, output = run(dataset, tmp_path, config)

@@ -202,8 +202,6 @@ def test_other_choices_are_skipped(tmp_path: Path, choices: Any, reason: str) ->
         (12.0, [], "12"),
         (2.5, [], "2.5"),
         (["12"], [], "12"),
-        (1, ["red", "blue"], "blue"),
-        ("1", ["red", "blue"], "blue"),
         (5, ["7", "5"], "5"),
         ("B", ["red", "blue"], "B"),
         ("blue", ["red", "blue"], "blue"),
@@ -213,6 +211,28 @@ def test_answers_become_text(tmp_path: Path, answer: Any, choices: list[str], te
     example = read(tmp_path, row(answer=answer, choices=choices or None))
     assert isinstance(example, Example)
     assert example.answer == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "index", "text"),
+    [
+        (1, 0, "blue"),
+        ("1", 0, "blue"),
+        (1, 1, "red"),
+        (2.0, 1, "blue"),
+        ([2], 1, "blue"),
+        ("B", 1, "B"),
+        (0, 1, None),
+        (2, 0, None),
+        (1, "none", None),
+        (1, "auto", None),
+    ],
+)
+def test_numbers_count_the_choices_if_they_do_so_in_the_source(
+    tmp_path: Path, answer: Any, index: Any, text: str | None
+) -> None:
+    example = read(tmp_path, row(answer=answer, choices=["red", "blue"]), answer_index=index)
+    assert (example.answer if isinstance(example, Example) else None) == text
 
 
 @pytest.mark.parametrize(

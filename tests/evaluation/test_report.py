@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.evaluation import compare
 from vicur.evaluation.attention import AttentionSample, ImageAttention, SinkAttentionRecord
+from vicur.evaluation.metrics import measure, read_metrics, write_metrics
+from vicur.evaluation.predictions import read_predictions, write_predictions
 from vicur.evaluation.report.curves import charts, read_history
 from vicur.evaluation.report.heat import heat_view
 from vicur.evaluation.report.images import page_image
@@ -64,6 +67,28 @@ def html(compared: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     (folder / "output").mkdir()
     compare(ComparisonConfig(resamples=1000, cards=12), compared, folder / "output", context(folder))
     return (folder / "output" / "report.html").read_text(encoding="utf-8")
+
+
+def test_questions_that_were_not_asked_are_counted_on_the_page(
+    compared: dict[str, Path], html: str, tmp_path: Path
+) -> None:
+    assert "Unanswered" not in html
+    folder = shutil.copytree(compared["vicur"], tmp_path / "vicur")
+    predictions = read_predictions(folder)
+    for number in [n for n, p in enumerate(predictions) if p.split == "test"][:3]:
+        changed = {"response": "", "correct": False, "unanswered": "prompt too long"}
+        predictions[number] = predictions[number].model_copy(update=changed)
+    write_predictions(predictions, folder)
+    metrics = read_metrics(folder)
+    test = measure([p for p in predictions if p.split == "test"])
+    write_metrics(metrics.model_copy(update={"splits": {**metrics.splits, "test": test}}), folder)
+    (tmp_path / "output").mkdir()
+    compare(
+        ComparisonConfig(resamples=1000, cards=3), {**compared, "vicur": folder}, tmp_path / "output", context(tmp_path)
+    )
+    page = (tmp_path / "output" / "report.html").read_text(encoding="utf-8")
+    assert '<td class="num">3</td>' in page
+    assert "Unanswered: prompt too long. These questions were not asked and count as incorrect." in page
 
 
 def test_the_page_is_self_contained(html: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.k8s.reach import Peer, pod, reaches
 from tests.k8s.render import Manifest, pod_templates, rendered, with_component
-from vicur.stage.table import STAGES
+from vicur.stage.table import DIVIDED, STAGES
 from vicur.stage.table import STEPS as STEP_TABLE
 
 DNS = pod("kube-system", {"k8s-app": "kube-dns"})
@@ -26,6 +26,7 @@ SEAWEEDFS = pod("kubeflow", {"app": "seaweedfs"})
 INTERNET = Peer(address="203.0.113.7")
 NODE_METADATA = Peer(address="169.254.169.254")
 STEPS = ("preflight", *STAGES, "outcome")
+PORTION_STEPS = tuple(f"{stage}-{kind}" for stage in DIVIDED for kind in ("plan", "portion"))
 SPACES = {"overlays/dev": "kubeflow", "overlays/gpu-pool": "vicur", "overlays/multi-user": "team-a"}
 
 
@@ -96,6 +97,21 @@ def test_step_reaches_nothing_else(name: str, task: str) -> None:
 def test_only_steps_that_need_cues_reach_the_cue_model(name: str, task: str) -> None:
     found = reaches(policies(name), step(name, task), service(name, "cue-model"), 8000)
     assert found is (task in ("extract", "preflight"))
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("task", PORTION_STEPS)
+def test_steps_of_portions_reach_what_they_read_and_nothing_else(name: str, task: str) -> None:
+    rules = policies(name)
+    assert reaches(rules, step(name, task), DNS, 53, "UDP")
+    assert reaches(rules, step(name, task), KFP, 8887)
+    assert reaches(rules, step(name, task), *((SEAWEEDFS, 8333) if name == "overlays/dev" else (INTERNET, 443)))
+    assert not reaches(rules, step(name, task), service(name, "mlflow"), 5000)
+    assert not reaches(rules, step(name, task), INTERNET, 80)
+    assert not reaches(rules, step(name, task), NODE_METADATA, 443)
+    if name != "overlays/dev":
+        found = reaches(rules, step(name, task), service(name, "cue-model"), 8000)
+        assert found is (task == "extract-portion")
 
 
 def test_cue_model_reaches_nothing_but_dns() -> None:

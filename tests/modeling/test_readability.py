@@ -6,13 +6,11 @@ import pytest
 from tests.data.conftest import draw, png
 from tests.training.shapes import shape_examples
 from vicur.config.base import model_folder
-from vicur.config.evaluation import EvaluationConfig
 from vicur.data import Example
 from vicur.data.dataset import DatasetWriter
 from vicur.errors import VicurError
-from vicur.evaluation.evaluate import evaluate
 from vicur.modeling.chat import Chat
-from vicur.modeling.readability import check_readable, context_length, unspelled
+from vicur.modeling.readability import check_readable, check_spelling, unspelled
 
 TINY = model_folder("tiny")
 
@@ -34,7 +32,7 @@ def _dataset(folder: Path, *rows: dict[str, Any]) -> Path:
 
 def test_the_tiny_base_spells_the_digit_scenes(tmp_path: Path, chat: Chat) -> None:
     draw(tmp_path / "data")
-    check_readable(chat, tmp_path / "data", ["distill", "validation", "test", "ood"], TINY, max_tokens=100)
+    check_readable(chat, tmp_path / "data", ["distill", "validation", "test", "ood"], TINY)
 
 
 def test_a_model_that_cannot_spell_the_questions_is_refused_with_share_and_examples(tmp_path: Path, chat: Chat) -> None:
@@ -78,17 +76,7 @@ def test_characters_that_a_tokenizer_leaves_out_are_unspelled(chat: Chat) -> Non
     assert list(unspelled(chat, "What is the digit?")) == []
 
 
-def test_prompts_that_are_too_long_fail_an_evaluation_before_it_starts(tmp_path: Path) -> None:
-    folder = _dataset(tmp_path / "data", {}, {"question": "What is the sum? " * 20_000})
-    limit = context_length(TINY)
-    with pytest.raises(
-        VicurError, match=rf"1 of the questions are longer than {limit} tokens \(row-1 has 100,001\)"
-    ) as error:
-        evaluate(EvaluationConfig(), {"dataset": folder, "model": TINY}, tmp_path / "out", None)  # type: ignore[arg-type]
-    assert "data.max_prompt_tokens" in str(error.value)
-
-
-def test_hostile_lengths_are_counted_in_bounded_time(tmp_path: Path, chat: Chat) -> None:
-    rows = [{"question": character * 300_000 + "?"} for character in ("\0", "a", "\u202e", "7")]
-    with pytest.raises(VicurError, match=r"longer than|cannot spell"):
-        check_readable(chat, _dataset(tmp_path / "data", *rows), ["test"], TINY, max_tokens=512, setting="x")
+def test_cues_that_a_teacher_cannot_read_are_refused(chat: Chat) -> None:
+    check_spelling(chat, {"cues": ["The red digit is 7."] * 20}, TINY, "cues")
+    with pytest.raises(VicurError, match=r"cannot spell \d+\.\d % of the characters of the cues.*'trapezoid'"):
+        check_spelling(chat, {"cues": ["The trapezoid has parallel sides."]}, TINY, "cues")

@@ -122,3 +122,10 @@ def _move_addresses(database: Path, old: str, new: str) -> None:
             for column in columns:
                 update = f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE instr("{column}", ?)'  # noqa: S608
                 store.execute(update, (old, new, old))
+
+
+@pytest.fixture
+def embedded(empty_store: Path) -> TrackingConfig:
+    """An empty embedded store."""
+    shutil.copytree(empty_store, "mlflow")
+    return TrackingConfig()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from mlflow import MlflowClient
 
 from tests.evaluation.conftest import context
 from tests.evaluation.factory import BASE, Reader, write_evaluation
@@ -91,3 +92,13 @@ def run_register(
     where = tracking or TrackingConfig()
     session = Session(run_id, 0, None, Path("scratch"), lambda stage: open_tracker(where, run_id, stage))
     return execute(REGISTER, config, inputs, Path(f"registered/{run_id}"), session)
+
+
+def config_for(tmp_path: Path) -> RegistryConfig:
+    """Return a configuration with a model name that no other test uses, since tests share the server."""
+    return RegistryConfig(model=tmp_path.name)
+
+
+def champion(client: MlflowClient, name: str = "students") -> str:
+    """Return the number of the champion."""
+    return str(client.get_model_version_by_alias(name, "champion").version)

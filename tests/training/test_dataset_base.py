@@ -1,6 +1,10 @@
 """A tiny base for a dataset of another domain: it answers better than chance, and better still with a hint."""
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,12 @@ from typer.testing import CliRunner
 
 from tests.training.shapes import shape_examples, write_shapes
 from vicur.cli import app
+from vicur.config.base import model_folder
 from vicur.config.tiny_base import DatasetBaseConfig, TinySizes
 from vicur.config.validation import validated
-from vicur.data import dvc_hash
+from vicur.cues.audit import AuditedCue
+from vicur.cues.store import write_cues
+from vicur.data import dvc_hash, read_examples
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling import load_model
@@ -21,9 +28,11 @@ from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import SPECIAL_TOKENS, tiny_image_processor
 from vicur.modeling.tiny.byte_tokenizer import byte_tokenizer
 from vicur.stage.events import Events, read_events
+from vicur.storage.folders import tree_sha256
 from vicur.training.dataset_base import train_dataset_base
 from vicur.training.dataset_base_examples import response, texts, training_part
 
+ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
     "sizes": TinySizes(
         hidden_size=64,
@@ -187,3 +196,80 @@ def test_wrong_settings_and_a_source_folder_are_rejected(tmp_path: Path) -> None
         validated(DatasetBaseConfig, {"min_pixels": 9000, "max_pixels": 4096}, "--set")
     with pytest.raises(VicurError, match="it has no manifest"):
         training_part(tmp_path, DatasetBaseConfig())
+
+
+RESUME = """
+import os, signal, sys
+from pathlib import Path
+from tests.training.test_dataset_base import SMALL
+from vicur.config.tiny_base import DatasetBaseConfig
+from vicur.stage.events import Events
+from vicur.training.dataset_base import train_dataset_base
+
+class Killing(Events):
+    def progress(self, done, total, text=""):
+        if done == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+folder = Path(sys.argv[1])
+recipe = DatasetBaseConfig(steps=70, vision_steps=60, **SMALL)
+train_dataset_base(recipe, folder / "data", folder / sys.argv[2], Killing("base", None), checkpoints=folder / "work")
+"""
+
+
+class Interrupted(Events):
+    def __init__(self, step: int) -> None:
+        super().__init__("base", None)
+        self._step = step
+
+    def progress(self, done: int, total: int, text: str = "") -> None:  # noqa: ARG002
+        if done == self._step:
+            raise KeyboardInterrupt
+
+
+def test_a_killed_training_resumes_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    data = write_shapes(tmp_path / "data", distill=30, validation=5)
+    recipe = DatasetBaseConfig(steps=70, vision_steps=60, **SMALL)
+    # In the vision tower, behind a checkpoint.
+    with pytest.raises(KeyboardInterrupt):
+        train_dataset_base(recipe, data, tmp_path / "model", Interrupted(55), checkpoints=tmp_path / "work")
+    arguments = [sys.executable, "-c", RESUME, str(tmp_path), "model", str(60 + 55)]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "model").exists()
+    events = Events("base", tmp_path / "events.jsonl")
+    resumed = train_dataset_base(recipe, data, tmp_path / "model", events, checkpoints=tmp_path / "work")
+    steps = [e.done for e in read_events(tmp_path / "events.jsonl")[0] if e.status == "progress"]
+    assert steps[0] == 60 + 51
+    whole = train_dataset_base(recipe, data, tmp_path / "whole", Events("base", None))
+    assert resumed == whole
+    assert tree_sha256(tmp_path / "model") == tree_sha256(tmp_path / "whole")
+
+
+def test_cues_of_an_extraction_replace_those_of_the_dataset(tmp_path: Path) -> None:
+    data = write_shapes(tmp_path / "data", distill=12, validation=3)
+    cues = tmp_path / "cues"
+    cues.mkdir()
+    rows = [
+        AuditedCue(e.id, e.split, e.kind, "Zebra crossing.")
+        for s in ("distill", "validation")
+        for e in read_examples(data, s)
+    ]
+    write_cues(rows, "annotation", cues)
+    recipe = DatasetBaseConfig(steps=2, vision_steps=2, share=1, **SMALL)
+    record = train_dataset_base(recipe, data, tmp_path / "model", Events("base", None), cues=cues)
+    assert record["dataset"]["cues"] == tree_sha256(cues)
+    assert "cue" in record["checked"]["accuracy"]
+    tokenizer = Chat.load(tmp_path / "model").tokenizer
+    # The tokenizer has learned the word, so the base has read it.
+    assert len(tokenizer(" Zebra crossing")["input_ids"]) < len(TOKENIZER(" Zebra crossing")["input_ids"])
+    write_cues([AuditedCue("other", "distill", "x", "A cue.")], "annotation", cues)
+    with pytest.raises(VicurError, match=r"has no cue for any of the 24 examples of distill"):
+        train_dataset_base(recipe, data, tmp_path / "other", Events("base", None), cues=cues)
+
+
+def test_a_model_in_the_output_folder_is_not_replaced_unless_asked(tmp_path: Path) -> None:
+    shutil.copytree(model_folder("tiny"), tmp_path / "model")
+    result = CliRunner().invoke(app, ["base", "train", str(tmp_path / "model"), "--data", str(tmp_path / "data")])
+    assert "has a model already" in str(result.exception)
+    assert "--replace" in str(result.exception)

@@ -107,9 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if name in self.hub.corrupted:
             content = bytes([content[0] ^ 1]) + content[1:]
-        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        start = int(first)
+        whole = len(content)
+        content = content[: int(last) + 1] if last else content
+        if start or last:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{whole}"
         if body and name in self.hub.broken:
             self.hub.broken.discard(name)
             self.send_response(200)
@@ -119,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
             return
-        self._send(206 if start else 200, content[start:], headers, body)
+        self._send(206 if start or last else 200, content[start:], headers, body)
 
     def _send(self, status: int, content: bytes, headers: dict[str, str], body: bool) -> None:
         self.send_response(status)

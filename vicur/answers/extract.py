@@ -17,6 +17,7 @@ from vicur.answers.forms import (
     Form,
     form_texts,
 )
+from vicur.answers.notation import visible
 from vicur.answers.statements import COPULA, is_doubtful, without_reason
 
 _BARE_WORDS = 3
@@ -62,7 +63,7 @@ def extract_answer(response: str) -> str | None:
     The last statement counts. Without one, the conclusion ("Therefore, the length of BC is 12 cm.") or a short response that is nothing but
     an answer counts.
     """
-    text = response.rpartition(THOUGHT_END)[2]
+    text = visible(response).rpartition(THOUGHT_END)[2]
     found = statements(text)
     if found:
         last = joined(found, text)

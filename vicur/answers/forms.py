@@ -25,6 +25,11 @@ _MARKER = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
+# "Final answer – 14". A hyphen may be a sign of the number.
+_DASHED = re.compile(
+    r"^[ \t>*_#]{0,8}(?:the[ \t]+)?(?:(?:final|correct)[ \t]+)?answer[*_]{0,3}[ \t]+[–—][ \t]+",
+    re.IGNORECASE | re.MULTILINE,
+)
 _HEADING = re.compile(
     r"^[ \t>]{0,3}(?:\#{1,6}[ \t]*|\*\*|__)[ \t]*(?:\d+\.[ \t]*)?(?:(?:the[ \t]+)?(?:final|correct)[ \t]+)?"
     r"answer[ \t]*(?:\*\*|__)?[ \t]*(?:\n|$)",
@@ -37,7 +42,7 @@ _KEY = re.compile(r"""["'](?:final[_ ]?)?answer["']\s*:\s*""", re.IGNORECASE)
 _HASHES = re.compile(
     r"^[ \t]{0,3}####[ \t]*(?=\S)(?!#)(?!(?:the )?(?:final |correct )?answer\b)", re.IGNORECASE | re.MULTILINE
 )
-MARKERS = (_MARKER, _BOX, _TAG)
+MARKERS = (_MARKER, _DASHED, _BOX, _TAG)
 """Forms that show that the response means to state its answer, even if the answer is missing."""
 
 # "If the answer is 5, then ..." does not state it.
@@ -47,7 +52,8 @@ _SUPPOSED = re.compile(
     re.IGNORECASE,
 )
 # Requires a space or the end of the text, so that the decimal point of "3.5" does not end the answer.
-_SENTENCE_END = re.compile(r"(?<!\.)[.!?](?=\s|$)")
+# "5!" is a factorial, so the sign belongs to the number.
+_SENTENCE_END = re.compile(r"(?<!\.)(?:[.?]|(?<![\d)}\]])!)(?=\s|$)")
 _NO_END = re.compile(
     r"(?:\b(?:[ap]\.?\s?m|st|dr|mr|mrs|ms|vs|no|approx|sq|ft|in|oz|lbs?|[a-z]\.[a-z]))$", re.IGNORECASE
 )
@@ -67,6 +73,10 @@ def form_texts(text: str) -> Iterator[tuple[Form, int, int, str]]:
             if match["colon"] or not _SUPPOSED.search(text[max(0, match.start() - 40) : match.start()]):
                 answer, length = _after_marker(text[match.end() : match.end() + MAX_LENGTH])
                 yield "marker" if match["colon"] else "sentence", match.start(), match.end() + length, answer
+        if "–" in text or "—" in text:
+            for match in _last(_DASHED, text):
+                answer, length = _after_marker(text[match.end() : match.end() + MAX_LENGTH])
+                yield "marker", match.start(), match.end() + length, answer
         if any(sign in text for sign in "<{#*_"):
             yield from _fenced(text)
     for match in _last(_BOX, text) if "\\" in text else ():

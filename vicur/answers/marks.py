@@ -124,6 +124,9 @@ def mark(text: str) -> Mark | None:
 def same_mark(gold: Mark, other: Mark | None, text: str) -> bool:
     """Return whether ``other``, the mark in ``text`` if it has one, is the same as ``gold``."""
     match gold, other:
+        case (Clock(), None):
+            spoken = _spoken_clock(text.casefold(), "", is_time=not re.search(r"\d", text))
+            return spoken is not None and gold.agrees(spoken)
         case (Clock(), Clock()):
             return gold.agrees(other)
         case (Code(), Code()):
@@ -161,14 +164,14 @@ def _clock(text: str) -> Clock | None:
     return _spoken_clock(text, half)
 
 
-def _spoken_clock(text: str, half: str) -> Clock | None:
+def _spoken_clock(text: str, half: str, *, is_time: bool = False) -> Clock | None:
     match = _PAST.fullmatch(text.removesuffix(" o'clock"))
     if match is None:
         return None
     fixed = {"half": Fraction(30), "quarter": Fraction(15)}
     minutes, hour = fixed.get(match[1]) or number(match[1]), number(match[3])
-    # "5 to 10" is a range: only words, quarters and "minutes" make a time.
-    spoken = match[1] in fixed or "minute" in text or match[2] in ("past", "after")
+    # "5 to 10" is a range, and so is "five to ten" unless it is compared with a time.
+    spoken = is_time or match[1] in fixed or "minute" in text or match[2] in ("past", "after")
     if minutes is None or hour is None or not spoken or not (0 < minutes < 60 and 0 < hour <= 12):
         return None
     later = match[2] in ("past", "after")

@@ -96,10 +96,20 @@ _OUTER = re.compile(r"^[\s,;:?*_#>]+|[\s.,;:?*_]+$|(?<=[^\W\d_])!+$")
 _QUOTED = re.compile(r"""(["'])([^"']+)\1""")
 
 
+_EMPHASIS = re.compile(r"(?<![\w)*])\*\*(?=\S)([^*]+)(?<=\S)\*\*(?![\w(*])|(?<![\w`])`([^`\n]+)`(?![\w`])")
+
+
+def visible(text: str) -> str:
+    """Return ``text`` without characters that cannot be seen: zero-width spaces, soft hyphens, directional marks."""
+    return text if text.isascii() else "".join(c for c in text if unicodedata.category(c) != "Cf")
+
+
 def plain(text: str) -> str:
     """Return ``text`` in plain notation, on one line and without outer punctuation."""
     if not text.isascii():
-        text = _ascii_signs(text)
+        text = _ascii_signs(visible(text))
+    if "**" in text or "`" in text:
+        text = _EMPHASIS.sub(lambda m: m[1] or m[2], text)
     if "\\" in text or "$" in text or "{" in text:
         text = _without_latex(text)
     for sign, replacement in ((">=", "≥"), ("<=", "≤"), ("!=", "≠"), ("...", "…"), ("+/-", "±"), ("+-", "±")):

@@ -77,8 +77,8 @@ def _leading_words(text: str) -> tuple[Fraction, str] | None:
     if point := re.match(rf" point((?: (?:{'|'.join(_UNITS[:10])}))+)", rest):
         digits = "".join(str(_SMALL[word]) for word in point[1].split())
         return Fraction(f"{whole}.{digits}"), text[end + point.end() :]
-    if part := re.match(r" and (?:an?|one) (half|quarter|third)(?![a-z])", rest):
-        return whole + Fraction(1, _PARTS[part[1]]), text[end + part.end() :]
+    if part := re.match(rf" and (an?|{'|'.join(_UNITS[1:])})[ -]({'|'.join(_PARTS)})(?![a-z])", rest):
+        return whole + Fraction(_SMALL.get(part[1], 1), _PARTS[part[2]]), text[end + part.end() :]
     if (part := re.match(r"[ -]([a-z]+)", rest)) and part[1] in _PARTS:
         return Fraction(whole, _PARTS[part[1]]), text[end + part.end() :]
     return Fraction(whole), text[end:]

@@ -16,7 +16,7 @@ import re
 from vicur.answers.compare import same_value
 from vicur.answers.extract import Statement, bare_answer, joined, statements
 from vicur.answers.forms import MARKERS, THOUGHT_END, THOUGHT_START
-from vicur.answers.notation import plain
+from vicur.answers.notation import plain, visible
 
 _SECOND_THOUGHT = re.compile(
     r"\b(?:or|alternatively|maybe|perhaps|possibly|could|might|not sure|unsure|wait|hmm|actually|on second thought)\b",
@@ -28,7 +28,7 @@ _DIFFER = ("box", "tag", "json", "hashes", "sentence")
 
 def strict_answer(response: str) -> str | None:
     """Return the one final answer that ``response`` states, or ``None`` if it states none or hedges."""
-    _, ended, text = response.rpartition(THOUGHT_END)
+    _, ended, text = visible(response).rpartition(THOUGHT_END)
     if not ended and THOUGHT_START in text:
         return None
     found = statements(text)

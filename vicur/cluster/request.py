@@ -34,6 +34,7 @@ _FIXED = (
     "cluster.data_claims",
     "cluster.endpoints",
     "cluster.secrets",
+    "cluster.portions",
     "cluster.step_timeout_hours",
     "cluster.training_timeout_hours",
     "cluster.retries",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,6 +20,7 @@ from vicur.wording import listed
 if TYPE_CHECKING:
     from vicur.config.run import RunConfig
     from vicur.stage.runner import Summary
+    from vicur.stage.table import StageEntry
 
 F = TypeVar("F", bound=Callable[..., Any])
 _EXAMPLES = "examples"
@@ -107,6 +109,8 @@ def run_stage(
     cache: bool = True,
     checkpoints: str | None = None,
     fork_from: str | None = None,
+    entry: StageEntry | None = None,
+    quiet: bool = False,
 ) -> Summary:
     """Run one stage and show its progress on the terminal.
 
@@ -115,30 +119,37 @@ def run_stage(
         subject: what the stage works on, such as a method.
         checkpoints: folder or S3 address for checkpoints. Default: the stage's scratch space.
         fork_from: checkpoints of another training to start from.
+        entry: the stage, if it is one that works on a portion of the stage called ``name``. It does not log to MLflow.
+        quiet: do not name the output.
 
     Raises:
         VicurError: if an input is invalid. Nothing is written.
     """
     from vicur.commands.console_events import ConsoleEvents
-    from vicur.data.sources import stage_inputs
+    from vicur.data.sources import all_inputs
     from vicur.stage.runner import execute
     from vicur.stage.session import command_session
     from vicur.stage.table import STAGES, step_label
+    from vicur.tracking.tracker import Tracker
     from vicur.weights import stage_models
 
     # A script that runs several stages sets the variable to have them in one MLflow run.
     run_id = os.environ.get("VICUR_RUN_ID") or f"by-hand-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     stage_models(section)
-    paths = {**stage_inputs(section), **inputs}
-    refuse_to_replace(output, STAGES[name].outputs, paths)
+    paths = all_inputs(section, inputs)
+    stage = entry or STAGES[name]
+    refuse_to_replace(output, stage.outputs, paths)
     with (
         command_session(
             run_id, config.seed, config.tracking, cache=cache, checkpoints=checkpoints, fork_from=fork_from
         ) as session,
         ConsoleEvents(step_label(name, subject)) as events,
     ):
-        summary = execute(STAGES[name].reference, section, paths, output, session, events=events)
-    typer.echo(f"Written to {output}")
+        if entry is not None:
+            session = replace(session, tracker=lambda _: Tracker())
+        summary = execute(stage.reference, section, paths, output, session, events=events)
+    if not quiet:
+        typer.echo(f"Written to {output}")
     return summary
 
 

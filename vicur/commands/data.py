@@ -20,8 +20,10 @@ from vicur.commands.common import (
     help_with_examples,
     run_stage,
 )
+from vicur.commands.portions import PortionOption, PortionsArgument, merge_portions, run_portion
 
 if TYPE_CHECKING:
+    from vicur.config.run import RunConfig
     from vicur.data import Example
 
 app = Commands(
@@ -37,6 +39,7 @@ app = Commands(
 app.command("inspect")(data_inspect.inspect)
 
 DEFAULT = Path("data")
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for the dataset.")]
 FolderArgument = Annotated[Path, typer.Argument(help="Dataset folder.")]
 PinOption = Annotated[Path, typer.Option("--pin", help="DVC file to write the dataset's hash to.")]
 
@@ -46,26 +49,66 @@ PinOption = Annotated[Path, typer.Option("--pin", help="DVC file to write the da
     "vicur data prepare",
     "vicur data prepare --set data=./my-photos",
     "vicur data prepare --output data --set data=s3://team/geometry",
+    "vicur data prepare --portion 2/8 --output portions/2 --set data=./my-photos",
 )
 def prepare(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the dataset.")] = DEFAULT,
+    output: OutputOption = DEFAULT,
     config: ConfigOption = None,
     overrides: SetOption = None,
+    portion: PortionOption = None,
     cache: CacheOption = True,
 ) -> None:
     """Build the dataset: render the embedded digit scenes, or import your own data.
 
     These are a folder, an address on S3 or a dataset on the Hugging Face Hub, in one of the formats of docs/formats.md; vicur data inspect
-    shows how they would be read. Rows that cannot be used are skipped and listed, up to a limit.
+    shows how they would be read. Rows that cannot be used are skipped and listed, up to a limit. If 'base.path' is set and its tokenizer is
+    on this machine, it is then checked that this model can read the training examples.
+
+    Several machines can share the work: each reads one portion, and vicur data merge makes the dataset of all.
     """
+    settings = configuration(config, overrides)
+    if portion is not None:
+        run_portion("prepare", portion, settings.data, {}, output, settings, cache=cache)
+        return
+    run_stage("prepare", settings.data, {}, output, settings, cache=cache)
+    _compare_with_pin(output)
+    _check_base(settings, output)
+
+
+@app.command()
+@examples("vicur data merge portions/* --output data --set data=./my-photos")
+def merge(
+    portions: PortionsArgument,
+    output: OutputOption = DEFAULT,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    cache: CacheOption = True,
+) -> None:
+    """Build the dataset of all portions of a source, with the bytes that vicur data prepare gives.
+
+    Takes the settings with which the portions were read. The portions are not changed.
+    """
+    settings = configuration(config, overrides)
+    merge_portions("prepare", portions, settings.data, {}, output, settings, cache=cache)
+    _compare_with_pin(output)
+    _check_base(settings, output)
+
+
+def _compare_with_pin(output: Path) -> None:
     from vicur.data import store_if_pinned
 
-    settings = configuration(config, overrides)
-    run_stage("prepare", settings.data, {}, output, settings, cache=cache)
     dvc_file = output.with_name(f"{output.name}.dvc")
     if dvc_file.exists():
         matches = store_if_pinned(output, dvc_file)
         typer.echo(f"It {'matches' if matches else 'does not match'} the hash in {dvc_file}")
+
+
+def _check_base(settings: RunConfig, dataset: Path) -> None:
+    # The dataset does not depend on the base, so this is no part of the step.
+    if "base" in settings.model_fields_set and settings.cues.reader is not None:
+        from vicur.cues.reader_check import check_reader
+
+        check_reader(settings.cues.reader, dataset, with_cues=settings.cues.provider.type == "annotation")
 
 
 @app.command()

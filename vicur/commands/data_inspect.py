@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,20 +39,19 @@ def inspect(
 ) -> None:
     """Show how a source would be read: its format, columns and splits, the first rows, and what cannot be used and why.
 
-    Prints the section of the configuration that reads the source like this, to be pasted into a file. Reads a sample, and writes nothing
-    but downloaded files.
+    Prints the section of the configuration that reads the source like this, to be pasted into a file. Reads a sample. Of a source on S3
+    or the Hub, only the listing and the beginnings of a few files are fetched, at most 256 MB, and nothing is kept.
     """
     from vicur.commands.console_events import ConsoleEvents
     from vicur.data.inspection import inspect as inspect_source
-    from vicur.data.sources import source_of, stage_inputs
+    from vicur.data.sources import source_of
     from vicur.storage.scratch import scratch_folder
 
     config = _section(source, overrides or [])
-    work = scratch_folder() / "inspect" / hashlib.sha256(json.dumps(config.identity()).encode()).hexdigest()[:16]
-    with ConsoleEvents("inspect") as events:
-        handler = source_of(config)
-        inputs = config.inputs() if config.type == "folder" else stage_inputs(config)
-        folder = handler.folder(config, inputs, work, events)
+    scratch = scratch_folder()
+    scratch.mkdir(parents=True, exist_ok=True)
+    with ConsoleEvents("inspect") as events, tempfile.TemporaryDirectory(prefix="inspect-", dir=scratch) as work:
+        folder = source_of(config).excerpt(config, Path(work), events)
         found = inspect_source(folder, config, rows)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
@@ -91,6 +89,8 @@ def _print(found: Inspection) -> None:
     typer.echo(f"# {found.format}: {found.description}")
     typer.echo(yaml.safe_dump({"data": _plain(found.config)}, sort_keys=False, allow_unicode=True, width=120).rstrip())
     typer.echo(f"\nRead {found.read} rows as a sample; {found.usable} of them can be used.")
+    if found.fetched:
+        typer.echo(f"Fetched {found.fetched}.")
     for row in found.rows:
         typer.echo("")
         _print_row(row)

@@ -23,6 +23,7 @@ from vicur.config.kubernetes import (
     VolumeName,
     cores,
 )
+from vicur.config.portions import PortionsConfig
 from vicur.config.section import Section
 
 MODELS = Path("/models")
@@ -122,6 +123,8 @@ class ClusterConfig(Section):
     """Resources of evaluation and training without GPUs (``gpu_count`` 0)."""
     shared_memory: Memory = "16Gi"
     """Size of ``/dev/shm`` in the steps with GPUs. PyTorch passes tensors between processes through it."""
+    portions: PortionsConfig = PortionsConfig()
+    """Pods that share the work of preparing the dataset and of making cues."""
     step_timeout_hours: int = Field(default=12, ge=1, le=8760)
     """Time limit of a step other than training."""
     training_timeout_hours: int = Field(default=168, ge=1, le=8760)

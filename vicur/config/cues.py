@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator
 from vicur.config.address import http_address
 from vicur.config.data import Split
 from vicur.config.prompts import PromptConfig, is_default
+from vicur.config.reader import ReaderConfig
 from vicur.config.section import Section
 from vicur.config.splits import listing
 
@@ -51,6 +52,10 @@ class EndpointCues(Section):
     """Timeout of a request in seconds."""
     retries: int = Field(5, ge=0, le=20)
     """Number of retries after status 429, a server error or a lost connection. Waits grow exponentially, or follow ``Retry-After``."""
+    # Left out of identities if it is the default, because it changes no cue.
+    max_prompt_tokens: int = Field(32_768, ge=1, exclude_if=lambda tokens: bool(tokens == 32_768))
+    """Longest prompt of the cue model, with its images as Qwen3-VL counts them. An example whose prompt certainly has more tokens is not
+    requested and has no cue."""
 
     @field_validator("url")
     @classmethod
@@ -89,6 +94,11 @@ class CuesConfig(Section):
     prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
     """Settings of prompts, from the section ``data``."""
 
+    # Set from the sections base and training. No cue depends on it.
+    reader: ReaderConfig | None = Field(default=None, exclude_if=lambda reader: reader is None)
+    """The model that will read the dataset and its cues."""
+
     def identity(self) -> dict[str, Any]:
         """Return the settings that the cues and their audit depend on."""
-        return {**super().identity(), "provider": self.provider.identity()}
+        identity = {**super().identity(), "provider": self.provider.identity()}
+        return {name: value for name, value in identity.items() if name != "reader"}

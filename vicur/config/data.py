@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
-from vicur.config.formats import SPLITS, Columns, FieldName, FormatName, Split, Splits
+from vicur.config.formats import SPLITS, AnswerIndex, Columns, FieldName, FormatName, Split, Splits
 from vicur.config.prompts import (
     CHOICES_TEMPLATE,
     PixelBudgets,
@@ -195,6 +195,10 @@ class ImportConfig(SourceConfig):
     a path into nested columns (``extra_info.answer``), a pattern for several columns (``image_*``), or a list of alternatives."""
     question: str = ""
     """Question about images in folders of classes (``train/cat/1.jpg``), whose answer is the name of the folder."""
+    # Left out if it is not set, so that datasets from before this setting keep their identity.
+    answer_index: AnswerIndex = Field("auto", exclude_if=lambda index: bool(index == "auto"))
+    """Number by which answers name the first choice: 0, 1, or ``none`` if numbers are texts only. ``auto`` decides it by all rows, and is
+    refused if these do not say it."""
     splits: Splits = Field(default_factory=dict)
     """Splits by the source's names for them (``{train: distill, minitest: test, junk: null}``), or shares by which all rows are shared out
     by group (``{distill: 0.8, validation: 0.1, test: 0.1}``). If empty, known names are mapped and missing splits are shared out."""

@@ -38,17 +38,24 @@ FormatName = Literal[
     "mathvista",
     "messages",
     "mm_math",
+    "mmbench",
     "mmmu",
+    "ocr_vqa",
     "scienceqa",
     "scienceqa_problems",
     "tabmwp",
     "verl",
     "vision_r1",
+    "visual_genome",
     "vqa",
     "we_math",
     "webdataset",
 ]
 """Layouts of files. Each but ``auto`` has a class in :mod:`vicur.data.formats`."""
+
+AnswerIndex = Literal["auto", "none", 0, 1]
+"""What a number means as the answer to a question with choices: the place of a choice, counted from 0 or from 1, or its text (``none``).
+``auto`` decides it by all rows."""
 
 FieldName = Literal[
     "id", "images", "question", "choices", "answer", "rationale", "cue", "source", "split", "metadata", "group", "kind"

@@ -7,6 +7,7 @@ from pydantic import Field
 from vicur.config.cluster import Toleration
 from vicur.config.data import DataConfig
 from vicur.config.kubernetes import Cores, LabelKey, LabelValue, Memory, ObjectName
+from vicur.config.reader import ReaderConfig
 from vicur.config.section import Section
 
 
@@ -81,6 +82,8 @@ class PreflightConfig(Section):
     """Models that steps load: a folder, ``s3://bucket/prefix``, ``hf://owner/name@COMMIT``, or one that this package ships."""
     dataset: DataConfig | None = None
     """The dataset, as in the section ``data``."""
+    reader: ReaderConfig | None = None
+    """The base and its prompts. Questions that it cannot spell, or that are too long for it, are found before cues are paid for."""
     cue_endpoint: str | None = None
     """Address of the OpenAI-compatible server of the cue model, with its version (``http://cue-model:8000/v1``)."""
     cue_model: str | None = None

@@ -1,4 +1,5 @@
-"""Hand settings of one section to the stages that need them: those of prompts in ``data``, and the length of rollouts to the evaluation.
+"""Hand settings of one section to the stages that need them: those of prompts in ``data``, the length of rollouts to the evaluation, and
+the base to the extraction of cues.
 
 A stage's section is all that it gets, and its identity is the key of its cached result. So the sections have fields for
 them, which are set here and nowhere else.
@@ -13,13 +14,16 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer, model_vali
 
 from vicur.config.data import PROMPT_SETTINGS
 from vicur.config.prompts import PromptConfig, PromptUse
+from vicur.config.reader import ReaderConfig
 from vicur.config.section import Section
+from vicur.errors import VicurError
 
-PROMPTS, ROLLOUT_TOKENS = "prompts", "rollout_tokens"
+PROMPTS, ROLLOUT_TOKENS, READER = "prompts", "rollout_tokens", "reader"
 """Names of the fields in the sections of stages."""
 _INSTEAD = {
     PROMPTS: "data.system_prompt, data.choices_template or data.pixels, which apply to all stages",
     ROLLOUT_TOKENS: "evaluation.decoding.max_new_tokens, or training.rollout.max_new_tokens",
+    READER: "base.path, training.max_prompt_tokens or training.max_unhinted_share",
 }
 
 STAGE_USES: Mapping[str, tuple[PromptUse, ...]] = {
@@ -54,8 +58,26 @@ class PromptedConfig(Section):
                 changed: dict[str, Any] = {PROMPTS: prompts.only(*uses)}
                 if name == "evaluation":
                     changed[ROLLOUT_TOKENS] = self.training.rollout.max_new_tokens  # type: ignore[attr-defined]
+                if name == "cues":
+                    changed[READER] = self._reader(prompts)
                 self.__dict__[name] = getattr(self, name).model_copy(update=changed)
         return self
+
+    def _reader(self, prompts: PromptConfig) -> ReaderConfig | None:
+        """Return the model that will read the cues, or ``None`` if the settings of a method are wrong, which is reported elsewhere."""
+        training = self.training  # type: ignore[attr-defined]
+        try:
+            privileges = {cell.training.effective.privilege for cell in self.cells()}  # type: ignore[attr-defined]
+        except (ValueError, VicurError, LookupError, StopIteration):
+            # Inconsistent arms of an ablation are reported by its own validator, which comes later.
+            return None
+        return ReaderConfig(
+            path=self.base.path,  # type: ignore[attr-defined]
+            prompts=prompts.only("student", "teacher"),
+            privileges=tuple(sorted(privileges)),
+            max_prompt_tokens=training.max_prompt_tokens,
+            max_share=training.max_unhinted_share,
+        )
 
     @model_serializer(mode="wrap")
     def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

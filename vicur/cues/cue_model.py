@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from vicur.config.cues import API_KEY_VARIABLE, EndpointCues
 from vicur.config.prompts import PromptConfig
 from vicur.cues.cue_prompt import CUE_PROMPTS, NOTHING
 from vicur.cues.providers import NoCue
-from vicur.data.images import UnusableImageError, media_type, scaled_down
+from vicur.data.images import UnusableImageError, media_type, plain_size, scaled_down
+from vicur.data.prompt_budget import least_tokens
 from vicur.errors import VicurError
 from vicur.prompts import ImagePart, content_of
 from vicur.redaction import redacted, sendable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_TOKEN_SIDE = 32  # pixels of a visual token of Qwen3-VL
+_MOST_PIXELS = 16_777_216  # of an image that its processor does not scale down
 _EXCERPT = 300  # characters of a server's reply in a message
 
 
@@ -91,6 +95,21 @@ class CueModel:
             "temperature": 0.0,
             "seed": self._seed,
         }
+
+    def least_tokens(self, example: Example) -> int:
+        """Return a number of tokens that the prompt of an example has at least, with its images as Qwen3-VL counts them.
+
+        Raises:
+            UnusableImageError: if the header of an image cannot be read.
+        """
+        texts = (self._system, self._prompt.user, example.question, *example.choices)
+        return sum(map(least_tokens, texts)) + sum(self._visual_tokens(image) for image in example.images)
+
+    def _visual_tokens(self, image: bytes) -> int:
+        width, height = plain_size(image)
+        # What is larger is scaled down, here or by the server.
+        ratio = min(1.0, math.sqrt(min(self._max_pixels or _MOST_PIXELS, _MOST_PIXELS) / (width * height)))
+        return math.floor(width * ratio / _TOKEN_SIDE) * math.floor(height * ratio / _TOKEN_SIDE)
 
     def complete(self, request: dict[str, Any], example_id: str) -> str | NoCue:
         """Send a request from :meth:`request` and return the cue.

@@ -84,6 +84,9 @@ class EndpointProvider:
     def _cue(self, example: Example) -> str | NoCue:
         if not example.images:
             return NoCue("the example has no image")
+        limit = self._config.max_prompt_tokens
+        if self._model.least_tokens(example) > limit:
+            return NoCue(f"the prompt is longer than cues.provider.max_prompt_tokens = {limit}")
         try:
             request = self._model.request(example)
         except ContentError as error:

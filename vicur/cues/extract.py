@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from itertools import tee
 from pathlib import Path
 
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
-from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, audit_cue, offenders, summarize
-from vicur.cues.providers import CueProvider, provider_for
+from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, offenders, summarize
+from vicur.cues.portions import merged_rows
+from vicur.cues.rows import audited_rows, splits_with_cues
 from vicur.cues.samples import Sample, choose, render_page
 from vicur.cues.store import write_cues, write_jsonl
-from vicur.data import read_manifest
 from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
+from vicur.stage.portions import portions_in
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.storage.folders import new_folder
 from vicur.wording import percent
@@ -54,20 +54,21 @@ class ExtractSummary(Summary):
 
 
 def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> ExtractSummary:
-    """Extract and audit cues of the input ``dataset``.
+    """Extract and audit cues of the input ``dataset``, or merge the portions among the inputs, in which that has been done.
 
     Raises:
-        VicurError: if the provider cannot work with the dataset, or if the cues exceed a limit.
+        VicurError: if the provider cannot work with the dataset, if the cues exceed a limit, or, before any cue is paid for, if the base
+            cannot read the dataset.
     """
     dataset = inputs["dataset"]
-    provider = provider_for(config.provider, context, config.prompts)
     context.tracker.params(config.model_dump(mode="json"))
-    splits = _splits(dataset)
-    provider.fit(example for split in provider.fitted_on if split in splits for example in StoredSplit(dataset, split))
-    rows, samples = _extract_all(
-        provider, dataset, [split for split in config.splits if split in splits], config, context
-    )
-    audit = summarize(rows, provider.fingerprint, config)
+    splits = splits_with_cues(dataset, config)
+    if portions := portions_in(inputs):
+        rows, fingerprint = merged_rows(portions, dataset, config, context.seed)
+    else:
+        rows, fingerprint = audited_rows(dataset, config, context)
+    samples = _samples(rows, dataset, splits, config.samples)
+    audit = summarize(rows, fingerprint, config)
     if not all(limit.passed for limit in audit.limits):
         raise _rejected(rows, samples, audit, context)
     _write(rows, samples, audit, output)
@@ -79,37 +80,17 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
 EXTRACT = Stage("extract", extract, ExtractSummary)
 
 
-def _splits(dataset: Path) -> list[str]:
-    """Return the non-empty splits of the dataset."""
-    splits = [split for split, count in read_manifest(dataset).examples.items() if count]
-    if TRAINING_SPLIT not in splits:
-        raise VicurError(
-            f"the dataset has no examples in the split {TRAINING_SPLIT!r}, whose cues the teacher needs.",
-            where=str(dataset),
-            remedy=f"Assign examples to the split {TRAINING_SPLIT!r}.",
-        )
-    return splits
-
-
-def _extract_all(
-    provider: CueProvider, dataset: Path, splits: Sequence[str], config: CuesConfig, context: Context
-) -> tuple[list[AuditedCue], list[Sample]]:
-    rows: list[AuditedCue] = []
+def _samples(rows: Sequence[AuditedCue], dataset: Path, splits: Sequence[str], count: int) -> list[Sample]:
+    by_split: dict[str, list[AuditedCue]] = {}
+    for row in rows:
+        by_split.setdefault(row.split, []).append(row)
+    # The distillation split fills half of the page, all other splits share the rest.
+    rest = count // 2 if len(splits) > 1 else 0
     samples: list[Sample] = []
     for split in splits:
-        examples = StoredSplit(dataset, split)
-        audited = []
-        # Each example is read once. Those that the provider has taken and not answered yet are kept for the audit.
-        asked, answered = tee(examples)
-        for number, (example, cue) in enumerate(zip(answered, provider.cues(asked), strict=True), start=1):
-            audited.append(audit_cue(example, cue))
-            context.events.progress(number, len(examples), f"{split} cues")
-        rows += audited
-        # The distillation split fills half of the page, all other splits share the rest.
-        rest = config.samples // 2 if len(splits) > 1 else 0
-        count = config.samples - rest if split == TRAINING_SPLIT else rest // (len(splits) - 1)
-        samples += choose(audited, examples, count)
-    return rows, samples
+        share = count - rest if split == TRAINING_SPLIT else rest // (len(splits) - 1)
+        samples += choose(by_split[split], StoredSplit(dataset, split), share)
+    return samples
 
 
 def _write(rows: Sequence[AuditedCue], samples: Sequence[Sample], audit: Audit, folder: Path) -> None:

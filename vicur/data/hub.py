@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _THREADS = 8
 _SECONDS = 15  # for a listing
 _SHOWN = 3
+_PARTIAL = 206  # HTTP's status of a part
 _CODE = (".py", ".ipynb", ".sh", ".pkl", ".pickle", ".pt", ".pth", ".bin")
 
 
@@ -104,6 +105,33 @@ def fetch_from_hub(config: HubConfig, work: Path, events: Events) -> Path:
     # Download metadata of huggingface_hub.
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return folder
+
+
+def read_hub_range(config: HubConfig, name: str, start: int, count: int) -> bytes:
+    """Return bytes of a file of a dataset: ``count`` of them from ``start`` on, or fewer at its end.
+
+    Raises:
+        VicurError: if the Hub cannot be reached, or does not send them.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
+
+    url = hf_hub_url(config.repository, name, repo_type="dataset", revision=config.revision, endpoint=hub_endpoint())
+    headers = {**build_hf_headers(), "Range": f"bytes={start}-{start + count - 1}", "Accept-Encoding": "identity"}
+    parts, size = [], 0
+    with (
+        hub_errors(_where(config.repository, config.revision), f"datasets/{config.repository}", "dataset"),
+        get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=_SECONDS) as response,
+    ):
+        hf_raise_for_status(response)
+        # A server without support for ranges sends the file from its first byte.
+        skipped = 0 if response.status_code == _PARTIAL else start
+        for part in response.iter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size >= skipped + count:
+                break
+    return b"".join(parts)[skipped : skipped + count]
 
 
 def _fetch_one(config: HubConfig, entry: RepoFile, folder: Path) -> bool:

@@ -10,19 +10,19 @@ from typing import Any
 from pydantic import BaseModel
 
 from vicur.config.data import ImportConfig
+from vicur.data.answer_index import numbers_in
+from vicur.data.excerpt import ExcerptFolder
 from vicur.data.formats import FORMATS, SourceFolder, Unit
 from vicur.data.formats.base import Format, Record
 from vicur.data.formats.recognition import Candidate, candidates, chosen_format
 from vicur.data.guessing import guessed_columns
 from vicur.data.images import plain_size
+from vicur.data.reading import first_records
 from vicur.data.rows import Layout, Row, matched, read_row
-from vicur.data.schema import SkippedRow, UnusableRowError
+from vicur.data.schema import Example, SkippedRow, UnusableRowError
 from vicur.data.splitting import DEFAULT_SHARES, is_shared_out, named_split
 from vicur.wording import listed
 
-SAMPLE = 200
-"""Rows that are read."""
-_FILES = 20  # files that they are read from
 _SHOWN = 8  # names in a message
 
 
@@ -62,6 +62,8 @@ class Inspection(BaseModel):
     rows: list[ShownRow]
     unsure: list[str]
     """Doubts, as sentences."""
+    fetched: str
+    """How much of a source at an address was fetched; empty for a folder on this machine."""
 
 
 @dataclass
@@ -72,7 +74,7 @@ class _Sample:
 
 
 def inspect(folder: SourceFolder, config: ImportConfig, shown: int = 3) -> Inspection:
-    """Read a sample of a source.
+    """Read a sample of a source. Of an :class:`ExcerptFolder`, only what the sample needs is fetched.
 
     Args:
         shown: number of rows to return.
@@ -82,8 +84,9 @@ def inspect(folder: SourceFolder, config: ImportConfig, shown: int = 3) -> Inspe
     """
     unsure: list[str] = []
     found, config = _recognised(folder, config, unsure)
-    layout = Layout.of(found.format, config, seed=0)
     units = found.format.units(folder, config)
+    decided = _with_answer_index(found.format, folder, config, units, unsure)
+    layout = Layout.of(found.format, decided, seed=0)
     sample = _sampled(found.format, folder, config, units, layout)
     columns, unused = _columns(sample.records, layout)
     labels = _labels(sample, units)
@@ -108,7 +111,20 @@ def inspect(folder: SourceFolder, config: ImportConfig, shown: int = 3) -> Inspe
         skipped=list(reversed(reasons.values())),
         rows=[_shown(row) for row in sample.rows[:shown]],
         unsure=unsure,
+        fetched=folder.extent if isinstance(folder, ExcerptFolder) else "",
     )
+
+
+def sample(folder: SourceFolder, config: ImportConfig) -> list[Example]:
+    """Return the usable ones of about :data:`SAMPLE` rows, from the beginnings of several files.
+
+    Raises:
+        VicurError: if the source is in no format that is known.
+    """
+    found, config = _recognised(folder, config, [])
+    units = found.format.units(folder, config)
+    layout = Layout.of(found.format, _with_answer_index(found.format, folder, config, units, []), seed=0)
+    return [row.example for row in _sampled(found.format, folder, config, units, layout).rows]
 
 
 def _recognised(folder: SourceFolder, config: ImportConfig, unsure: list[str]) -> tuple[Candidate, ImportConfig]:
@@ -142,7 +158,7 @@ def _guessed(format_: Format, folder: SourceFolder, config: ImportConfig, name: 
     recognised = format_.recognise(folder, only)
     if recognised is None or not recognised.files:
         return None
-    records = _first_records(format_, folder, only, format_.units(folder, only)[:1])
+    records = first_records(format_, folder, only, format_.units(folder, only)[:1])
     rows = [record.columns for record in records if isinstance(record.columns, Mapping)]
     guessed = {field: (column,) for field, column in guessed_columns(rows, folder, name).items()}
     if not {"question", "answer"} <= guessed.keys() | config.fields.keys():
@@ -150,24 +166,30 @@ def _guessed(format_: Format, folder: SourceFolder, config: ImportConfig, name: 
     return config.model_copy(update={"fields": {**guessed, **config.fields}, "format": format_.name})
 
 
-def _first_records(format_: Format, folder: SourceFolder, config: ImportConfig, units: list[Unit]) -> Iterator[Record]:
-    # Units of different files, so that each split is seen.
-    by_file: dict[str, Unit] = {}
-    for unit in units:
-        by_file.setdefault(f"{unit.split}:{unit.file}", unit)
-    chosen = list(by_file.values())[:: max(1, len(by_file) // _FILES)][:_FILES]
-    for unit in chosen:
-        yield from (
-            record
-            for _, record in zip(
-                range(max(1, SAMPLE // len(chosen))), format_.records(folder, unit, config), strict=False
-            )
+def _with_answer_index(
+    format_: Format, folder: SourceFolder, config: ImportConfig, units: list[Unit], unsure: list[str]
+) -> ImportConfig:
+    """Return the configuration with ``answer_index`` as the sample says it, which all rows may decide otherwise."""
+    if config.answer_index != "auto":
+        return config
+    numbers = numbers_in(first_records(format_, folder, config, units), Layout.of(format_, config, seed=0))
+    if numbers.index == "none":
+        return config
+    counted = f"{numbers.numbers} of {numbers.rows} answers are the number of a choice, {numbers.smallest} to {numbers.largest}"
+    if numbers.index == "auto":
+        unsure.append(
+            f"{counted}: set data.answer_index to 0 or 1, unless other rows have an answer 0 or the number of their choices."
         )
+        return config
+    unsure.append(
+        f"{counted}, so they count choices from {numbers.index}; prepare decides it by all rows. Compare the rows above."
+    )
+    return config.model_copy(update={"answer_index": numbers.index})
 
 
 def _sampled(format_: Format, folder: SourceFolder, config: ImportConfig, units: list[Unit], layout: Layout) -> _Sample:
     sample = _Sample()
-    for record in _first_records(format_, folder, config, units):
+    for record in first_records(format_, folder, config, units):
         row = read_row(record, folder, layout)
         if row is None:
             continue
@@ -220,15 +242,6 @@ def _doubts(
     repeated = [name for name, count in Counter(row.example.id for row in sample.rows).items() if count > 1]
     if repeated:
         yield f"Ids are repeated ({listed(map(repr, repeated), 3)}): set id in data.fields to another column, or to [] to number the rows."
-    positions = [
-        record
-        for record in sample.records
-        if isinstance(record.columns, Mapping)
-        and isinstance(record.columns.get(columns.get("answer", "")), int)
-        and "choices" in columns
-    ]
-    if positions:
-        yield "Answers are numbers: one that is none of the choices counts them from 0. Compare the rows below."
     unnamed = sum(row.split is None for row in sample.rows)
     present = {row.split for row in sample.rows if row.split} | set(splits.values())
     if unnamed == len(sample.rows):

@@ -16,9 +16,12 @@ from pydantic import BaseModel
 from vicur.config.data import DataConfig
 from vicur.data.hygiene.findings import Findings
 from vicur.data.pin import dvc_hash
+from vicur.data.portions import merge_portions
 from vicur.data.profile import Profile, profile_of, render_profile
 from vicur.data.profile.figures import reason_name
+from vicur.data.schema import Manifest
 from vicur.data.sources import source_of
+from vicur.stage.portions import portions_in
 from vicur.stage.runner import Context, Stage, Summary
 
 log = logging.getLogger(__name__)
@@ -47,29 +50,37 @@ class PrepareSummary(Summary):
     """Number of skipped rows by the field at fault; empty for a dataset that was prepared elsewhere."""
     rejections: dict[str, Rejection]
     """Skipped rows by reason, the most frequent first."""
+    answer_index: int | None
+    """Number by which answers name the first choice; ``None`` if they are texts or letters."""
     findings: dict[str, int]
     """What the rules over all examples counted: duplicates, repeated questions, contradictions."""
 
 
 def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> PrepareSummary:
-    """Write the dataset of the section's source to the empty folder ``output``.
+    """Write the dataset of the section's source, or of its portions among the inputs, to the empty folder ``output``.
 
     Raises:
         VicurError: if the source cannot be fetched, or too many of its rows cannot be used.
     """
-    manifest, skipped = source_of(config).read(config, inputs, output, context)
+    if portions := portions_in(inputs):
+        manifest, skipped = merge_portions(config, portions, output, context)
+    else:
+        manifest, skipped = source_of(config).read(config, inputs, output, context)
     examples = manifest.examples
     profile = profile_of(output)
     rejections = _rejections(profile)
     found = profile.findings
     findings: dict[str, int] = {each.rule: each.count for each in found.findings} if found else {}
+    index = manifest.source.get("answer_index")
+    if index is not None:
+        log.info("Answers that are numbers count the choices from %d (data.answer_index).", index)
     _report(rejections, found)
     # Not in the folder, whose hash covers every file.
     page = context.work / PROFILE_FILE
     page.write_text(render_profile(profile, str(manifest.source.get("type", "dataset"))), encoding="utf-8")
     context.tracker.artifact(page, "data")
     return PrepareSummary(
-        key_figure=_key_figure(examples, manifest.skipped, found),
+        key_figure=_key_figure(manifest, found),
         metrics={
             "skipped": float(manifest.skipped),
             **{f"examples/{split}": float(count) for split, count in examples.items()},
@@ -81,6 +92,7 @@ def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, contex
         skipped=manifest.skipped,
         skipped_reasons=dict(skipped.by_field),
         rejections=rejections,
+        answer_index=index,
         findings=findings,
     )
 
@@ -106,9 +118,12 @@ def _report(rejections: Mapping[str, Rejection], findings: Findings | None) -> N
         log.warning("%s: %d%s%s", finding.title, finding.count, " (dropped)" if finding.dropped else "", ids)
 
 
-def _key_figure(examples: Mapping[str, int], skipped: int, findings: Findings | None) -> str:
+def _key_figure(manifest: Manifest, findings: Findings | None) -> str:
+    examples = manifest.examples
     counts = ", ".join(f"{split} {count:,}" for split, count in examples.items())
-    tail = f"; {skipped:,} rows skipped" if skipped else ""
+    tail = f"; {manifest.skipped:,} rows skipped" if manifest.skipped else ""
+    index = manifest.source.get("answer_index")
+    tail += f"; answers count choices from {index}" if index is not None else ""
     found = f"; {summary}" if findings and (summary := findings.summary()) else ""
     return f"{sum(examples.values()):,} examples ({counts}){tail}{found}"
 

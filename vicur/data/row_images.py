@@ -8,9 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from vicur.data.formats.archives import ArchiveError
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.images import MAX_BYTES, NormalisedImage, UnusableImageError, normalised
-from vicur.data.paths import locate, open_regular, why
+from vicur.data.paths import open_regular, why
+from vicur.data.row_values import literal
 from vicur.data.schema import UnusableRowError
 from vicur.errors import VicurError
 from vicur.wording import listed
@@ -19,6 +21,9 @@ LARGEST_FILE = MAX_BYTES
 # Beginnings of PNG, JPEG, GIF, BMP, TIFF and WebP files.
 _MAGIC = (b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 _LONGEST_PATH = 1024
+_LONGEST_LIST = 1 << 16  # characters of a list of names
+_MOST_NAMES = 64
+_SEPARATORS = "|;"
 _SHORTEST_BASE64 = 64
 _SHOWN = 80
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
@@ -32,6 +37,7 @@ def images_of(value: Any, folder: SourceFolder, file: str, max_pixels: int) -> t
     Raises:
         UnusableRowError: naming the image that cannot be used.
     """
+    value = _listed(value, folder, file)
     items = value if isinstance(value, list) else [value]
     # Several columns, each of which may have several images.
     items = [each for item in items for each in (item if isinstance(item, list) else [item])]
@@ -39,6 +45,30 @@ def images_of(value: Any, folder: SourceFolder, file: str, max_pixels: int) -> t
         _image(item, f"images[{place}]" if isinstance(value, list) else "images", folder, file, max_pixels)
         for place, item in enumerate(items)
     )
+
+
+def _listed(value: Any, folder: SourceFolder, file: str) -> Any:
+    """Return the images that a text lists, as the cell of a CSV file does: ``["a.png", "b.png"]``, ``a.png|b.png`` or ``a.png; b.png``."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("[") and len(text) <= _LONGEST_LIST and isinstance(found := literal(text), list):
+        return found
+    if len(text) > _LONGEST_PATH * _MOST_NAMES or _DATA_URL.match(text) or _is_file(text, folder, file):
+        return value
+    for separator in _SEPARATORS:
+        parts = [part.strip() for part in text.split(separator)]
+        # One that exists shows that the text is a list, so that the others are reported by their names.
+        if 1 < len(parts) <= _MOST_NAMES and all(parts) and any(_is_file(part, folder, file) for part in parts):
+            return parts
+    return value
+
+
+def _is_file(name: str, folder: SourceFolder, file: str) -> bool:
+    try:
+        return len(name) <= _LONGEST_PATH and _found(name, folder, file) is not None
+    except UnusableRowError:  # several files have this name
+        return True
 
 
 def _image(item: Any, field: str, folder: SourceFolder, file: str, max_pixels: int) -> NormalisedImage:
@@ -103,7 +133,7 @@ def _found(name: str, folder: SourceFolder, file: str) -> str | None:
     for each in names:
         for place in (each, f"{beside}/{each}" if beside else each):
             try:
-                if locate(folder.path, place).exists():
+                if folder.exists(place):
                     return place
             except (VicurError, OSError, ValueError):
                 # Reported by _read(), unless another place has the file.
@@ -119,13 +149,21 @@ def _found(name: str, folder: SourceFolder, file: str) -> str | None:
 def _read(path: str, name: str, field: str, folder: SourceFolder) -> bytes:
     shown = repr(_shortened(name))
     try:
-        with open_regular(locate(folder.path, path)) as stream:
-            data = stream.read(LARGEST_FILE + 1)
+        if (member := folder.archives.shown(path)) is not None:
+            data = folder.archives.read(member, LARGEST_FILE)
+        else:
+            with open_regular(folder.locate(path)) as stream:
+                data = stream.read(LARGEST_FILE + 1)
+    except ArchiveError as error:
+        raise UnusableRowError(field, f"{shown} {error}", "Unpack the archive, and check the image.") from error
     except VicurError as error:
         raise UnusableRowError(field, error.problem.rstrip("."), error.remedy) from error
     except FileNotFoundError:
+        unread = "; ".join(f"{archive} {reason}" for archive, reason in folder.archives.unread.items())
         raise UnusableRowError(
-            field, f"the file {shown} does not exist", "Add the file, or correct its path."
+            field,
+            f"the file {shown} does not exist{f' ({_shortened(unread)})' if unread else ''}",
+            "Unpack the archive beside it." if unread else "Add the file, or correct its path.",
         ) from None
     except (OSError, ValueError) as error:
         raise UnusableRowError(field, f"{shown} {why(error)}", "Correct the file or its path.") from error
@@ -140,6 +178,7 @@ def _shortened(text: str) -> str:
 
 def is_image(value: Any, folder: SourceFolder, file: str) -> bool:
     """Return whether a value names or contains something that looks like an image. It is not decoded."""
+    value = _listed(value, folder, file)
     item = value[0] if isinstance(value, list) and value else value
     if isinstance(item, str) and item[:11].lower() == "data:image/":
         return True

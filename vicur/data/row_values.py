@@ -7,13 +7,16 @@ import json
 import math
 import re
 import string
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from vicur.answers.choices import canonical_choice
+from vicur.config.formats import AnswerIndex
 from vicur.data.schema import UnusableRowError
 
 MOST_CHOICES = len(string.ascii_uppercase)
+_LONGEST_PLACE = 4  # digits
 _LONGEST_LIST = 100_000  # characters of a list that is written as text
 _LETTERED = re.compile(r"\s*[(\[]?(?P<letter>[A-Z])[)\].:]\s*(?P<text>\S.*?)\s*")
 _AS_TEXT = 'Write it as text ("12").'
@@ -36,8 +39,8 @@ def text_of(value: Any, field: str) -> str:
         raise UnusableRowError(field, "is a number that is too large", _AS_TEXT) from None
 
 
-def answer_of(value: Any, choices: tuple[str, ...]) -> str:
-    """Return an answer as text. A number that is none of the choices counts them from 0."""
+def answer_of(value: Any, choices: tuple[str, ...], index: AnswerIndex) -> str:
+    """Return an answer as text. If ``index`` is 0 or 1, a number counts the choices from there."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, list):
@@ -52,11 +55,37 @@ def answer_of(value: Any, choices: tuple[str, ...]) -> str:
             "answer", "is true or false", 'Write the word that a response should contain, such as "yes".'
         )
     text = text_of(value, "answer")
-    if choices and canonical_choice(text, choices) is None and text.strip().isdecimal():
-        place = int(text) if len(text) < 4 else MOST_CHOICES
-        if place < len(choices):
-            return choices[place]
+    number = place_of(value) if choices else None
+    if number is None:
+        return text
+    if isinstance(index, int) and 0 <= number - index < len(choices):
+        return choices[number - index]
+    if canonical_choice(text, choices) is None:
+        counted = f" ({len(choices)}, counted from {index})" if isinstance(index, int) else ""
+        raise UnusableRowError(
+            "answer",
+            f"{text!r} is not one of the choices{counted}",
+            "Write the text or letter of a choice, or set data.answer_index if answers count the choices.",
+        )
     return text
+
+
+def place_of(value: Any) -> int | None:
+    """Return the whole number that an answer is, or ``None`` for another answer."""
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    text = text_of(value, "answer").strip()
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_PLACE else None
+
+
+def most_frequent(answers: Any) -> str | None:
+    """Return the answer that most annotators gave; of several, the one that was given first."""
+    if not isinstance(answers, list):
+        return None
+    texts = [each.get("answer") if isinstance(each, dict) else each for each in answers]
+    counts = Counter(text for text in texts if isinstance(text, str) and text.strip())
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def choices_of(value: Any) -> tuple[str, ...]:
@@ -100,7 +129,7 @@ def _list_in(text: str) -> Any:
     stripped = text.strip()
     if len(stripped) > _LONGEST_LIST or not stripped:
         return [] if not stripped else text
-    if stripped[0] in "[{(" and (value := _literal(stripped)) is not None:
+    if stripped[0] in "[{(" and (value := literal(stripped)) is not None:
         return value
     lines = [line for line in stripped.splitlines() if line.strip()]
     found = [match for line in lines if (match := _LETTERED.fullmatch(line))]
@@ -113,7 +142,8 @@ def _list_in(text: str) -> Any:
     return text
 
 
-def _literal(text: str) -> list[Any] | dict[Any, Any] | None:
+def literal(text: str) -> list[Any] | dict[Any, Any] | None:
+    """Return the list or mapping that a text writes as JSON or Python does, or ``None``."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

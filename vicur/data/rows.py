@@ -16,14 +16,14 @@ from pydantic import ValidationError
 
 from vicur.answers import can_be_met
 from vicur.config.data import ImportConfig
-from vicur.config.formats import FieldName, SplitTarget
+from vicur.config.formats import AnswerIndex, FieldName, SplitTarget
 from vicur.data.formats.base import Format, Record
 from vicur.data.formats.columns import MISSING, folded, folded_names, lookup
 from vicur.data.formats.json_values import parsed_object
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.prompt_budget import over_budget
 from vicur.data.row_images import images_of
-from vicur.data.row_values import answer_of, choices_of, text_of
+from vicur.data.row_values import answer_of, choices_of, most_frequent, text_of
 from vicur.data.schema import Example, Fault, SkippedRow, UnusableRowError
 from vicur.data.splitting import LEFT_OUT, named_split
 from vicur.prompts import ContentError, check_content
@@ -34,7 +34,7 @@ _KEPT = 500  # characters of a column that becomes metadata
 _COLUMNS = "columns"
 _PROVISIONAL = "distill"
 _NO_VALUE = (None, "")
-_IMAGE_FILE = re.compile(r"[^\n]{1,1000}\.(avif|bmp|gif|jpe?g|png|tiff?|webp)", re.IGNORECASE)
+_IMAGE_FILE = re.compile(r"[^\n]{1,1000}\.(avif|bmp|gif|jpe?g|png|tiff?|webp)(?:[\"']\s*\])?", re.IGNORECASE)
 
 
 class Row(NamedTuple):
@@ -68,6 +68,7 @@ class Layout:
     explicit: frozenset[str]
     is_strict: bool
     splits: Mapping[str, SplitTarget]
+    answer_index: AnswerIndex
     max_pixels: int
     max_prompt_tokens: int
     seed: int
@@ -80,6 +81,7 @@ class Layout:
             explicit=frozenset(config.fields),
             is_strict=format_.is_strict,
             splits=config.splits,
+            answer_index=config.answer_index,
             max_pixels=config.max_pixels,
             max_prompt_tokens=config.max_prompt_tokens,
             seed=seed,
@@ -145,7 +147,18 @@ def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any
         )
     used = {name for match in found.values() for name in match.names}
     rest = {name: value for name, value in columns.items() if name not in used}
-    return {field: match.value for field, match in found.items()}, rest
+    values: dict[str, Any] = {field: match.value for field, match in found.items()}
+    answer = found.get("answer")
+    if (
+        answer is not None
+        and folded(answer.column) == "answers"
+        and isinstance(answer.value, list)
+        and len(answer.value) > 1
+    ):
+        # Of several annotators.
+        values["answer"] = most_frequent(answer.value) or answer.value
+        rest["answers"] = answer.value
+    return values, rest
 
 
 def matched(columns: Mapping[str, Any], layout: Layout) -> dict[FieldName, Match]:
@@ -193,7 +206,7 @@ def _example(values: dict[str, Any], rest: dict[str, Any], record: Record, layou
     fields["id"] = text_of(fields["id"], "id") if "id" in fields else f"{record.file}:{record.row}"
     fields["choices"] = choices_of(values["choices"]) if "choices" in fields else ()
     if "answer" in fields:
-        fields["answer"] = answer_of(values["answer"], fields["choices"])
+        fields["answer"] = answer_of(values["answer"], fields["choices"], layout.answer_index)
     fields["metadata"] = _metadata(fields, rest)
     fields = {name: value for name, value in fields.items() if name not in ("group", "kind")}
     try:

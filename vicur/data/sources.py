@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
@@ -22,10 +23,11 @@ from vicur.config.data import (
 )
 from vicur.config.section import Section
 from vicur.data.dataset import DatasetWriter
+from vicur.data.excerpt import ExcerptFolder
 from vicur.data.fetch import fetch
 from vicur.data.fetched import require_dataset, take_or_import
 from vicur.data.formats import SourceFolder, chosen_format
-from vicur.data.hub import fetch_from_hub, hub_files
+from vicur.data.hub import fetch_from_hub, hub_files, read_hub_range
 from vicur.data.importing import Skipped, import_folder
 from vicur.data.pin import dvc_hash
 from vicur.data.pinned import pinned_files
@@ -33,6 +35,7 @@ from vicur.data.remote import remote_files, written_listing
 from vicur.data.schema import Manifest
 from vicur.errors import VicurError
 from vicur.stage.events import Events
+from vicur.stage.portions import portions_in
 from vicur.stage.runner import Context
 from vicur.storage.folders import folder_listing
 from vicur.storage.object_store import objects_at
@@ -61,6 +64,13 @@ class Source(ABC, Generic[C]):
         It is computed for every run, so it must not fetch or hash the data.
         """
 
+    def states(self, config: C, inputs: Mapping[str, Path]) -> dict[str, str]:  # noqa: ARG002
+        """Return a text for each file of the source that changes with its content, by the file's path. Nothing is fetched or hashed.
+
+        Every machine that can read the source gets the same texts. A source without any is not divided into portions.
+        """
+        return {}
+
     @abstractmethod
     def check(self, config: C) -> str:
         """Describe the data for the preflight report, or raise an error if they do not exist. Nothing is fetched."""
@@ -76,6 +86,14 @@ class Source(ABC, Generic[C]):
             where=f"data.type={config.type}",
             remedy="Name a folder, an address or a hash (docs/data.md).",
         )
+
+    def excerpt(self, config: C, work: Path, events: Events) -> SourceFolder:
+        """Return the source's data files for a look at their first rows: fetched in part when they are opened, if they are elsewhere.
+
+        Args:
+            work: an empty folder.
+        """
+        return self.folder(config, self.inputs(config), work, events)
 
     @abstractmethod
     def read(self, config: C, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
@@ -111,6 +129,12 @@ def source_of(config: SourceConfig) -> Source[Any]:
 def stage_inputs(section: Section) -> dict[str, Path]:
     """Return the files and folders outside the pipeline that a stage with this section reads."""
     return source_of(section).inputs(section) if isinstance(section, SourceConfig) else section.inputs()
+
+
+def all_inputs(section: Section, inputs: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the inputs of a stage: those of the pipeline, and those outside that it reads itself."""
+    # Portions have been read from the source, which a merge does not open.
+    return dict(inputs) if portions_in(inputs) else {**stage_inputs(section), **inputs}
 
 
 @register
@@ -162,6 +186,9 @@ class FolderSource(Source[FolderConfig]):
         # None for a folder that only the pipeline's steps can see.
         return folder_listing(config.path)
 
+    def states(self, config: FolderConfig, inputs: Mapping[str, Path]) -> dict[str, str]:  # noqa: ARG002
+        return {name: f"{size} {modified}" for name, size, modified in folder_listing(inputs["source"]) or ()}
+
     def check(self, config: FolderConfig) -> str:
         if not config.path.is_dir():
             raise VicurError(
@@ -175,6 +202,10 @@ class FolderSource(Source[FolderConfig]):
 
     def folder(self, config: FolderConfig, inputs: Mapping[str, Path], work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
         return SourceFolder(inputs["source"])
+
+    def excerpt(self, config: FolderConfig, work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
+        # Without the check of inputs(), because columns may have to be guessed first.
+        return SourceFolder(config.path)
 
     def read(self, config: FolderConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
         return import_folder(config, self.folder(config, inputs, context.work, context.events), output, context)
@@ -191,6 +222,9 @@ class PinnedSource(Source[PinnedConfig]):
 
     def cache_token(self, config: PinnedConfig) -> None:
         """Return ``None``: the hash identifies the data."""
+
+    def states(self, config: PinnedConfig, inputs: Mapping[str, Path]) -> dict[str, str]:  # noqa: ARG002
+        return {each.path: str(each.md5) for each in pinned_files(config.hash, objects_at(config.remote))}
 
     def check(self, config: PinnedConfig) -> str:
         count = len(pinned_files(config.hash, objects_at(config.remote)))
@@ -220,6 +254,10 @@ class RemoteSource(Source[RemoteConfig]):
         # A configured hash is part of the section's identity, so S3 need not be asked.
         return None if config.hash else written_listing(config.uri).read_text(encoding="utf-8")
 
+    def states(self, config: RemoteConfig, inputs: Mapping[str, Path]) -> dict[str, str]:
+        files = remote_files(objects_at(config.uri), inputs.get("source"))
+        return {each.path: f"{each.size} {each.version}" for each in files}
+
     def check(self, config: RemoteConfig) -> str:
         if objects_at(config.uri, impatient=True).is_empty():
             raise VicurError("is empty.", where=config.uri, remedy="Correct data.uri, or upload the dataset.")
@@ -240,6 +278,12 @@ class RemoteSource(Source[RemoteConfig]):
             )
         return SourceFolder(folder, objects.address)
 
+    def excerpt(self, config: RemoteConfig, work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
+        objects = objects_at(config.uri)
+        sizes = {each.path: each.size or 0 for each in remote_files(objects, None)}
+        require_dataset(sizes, objects.address)
+        return ExcerptFolder(work, sizes, objects.read_range, objects.address)
+
     def read(self, config: RemoteConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
         source = self.folder(config, inputs, context.work, context.events)
         return take_or_import(config, source, output, context)
@@ -257,6 +301,9 @@ class HubSource(Source[HubConfig]):
     def cache_token(self, config: HubConfig) -> None:
         """Return ``None``: the commit identifies the data."""
 
+    def states(self, config: HubConfig, inputs: Mapping[str, Path]) -> dict[str, str]:  # noqa: ARG002
+        return {name: str(entry.blob_id) for name, entry in hub_files(config).items()}
+
     def check(self, config: HubConfig) -> str:
         files = hub_files(config)
         return (
@@ -265,6 +312,10 @@ class HubSource(Source[HubConfig]):
 
     def folder(self, config: HubConfig, inputs: Mapping[str, Path], work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
         return SourceFolder(fetch_from_hub(config, work, events))
+
+    def excerpt(self, config: HubConfig, work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
+        sizes = {name: entry.size for name, entry in hub_files(config).items()}
+        return ExcerptFolder(work, sizes, partial(read_hub_range, config))
 
     def read(self, config: HubConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
         source = self.folder(config, inputs, context.work, context.events)

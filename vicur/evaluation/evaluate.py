@@ -20,7 +20,7 @@ from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.evaluation.attention import attention_record, write_attention
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, SplitMetrics, measure, write_metrics
-from vicur.evaluation.predictions import Prediction, check_response, write_predictions
+from vicur.evaluation.predictions import Prediction, check_response, unanswered, write_predictions
 from vicur.evaluation.prompts import prompts_for
 from vicur.evaluation.sets import read_set
 from vicur.evaluation.training_record import copy_training_record
@@ -29,6 +29,7 @@ from vicur.modeling.ahead import DecodeAhead
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
 from vicur.modeling.generation import generate, generation_order
+from vicur.modeling.prompt_lengths import fitting, require_few_too_long, too_long
 from vicur.modeling.readability import check_readable, context_length
 from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
@@ -67,10 +68,13 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
         torch.set_num_threads(config.threads)
     questions = _questions(config, inputs)
     chat = Chat.load(inputs["model"], config.prompts)
-    _require_readable(chat, config, inputs)
+    available = read_manifest(inputs["dataset"]).examples
+    check_readable(chat, inputs["dataset"], [split for split in config.splits if available.get(split)], inputs["model"])
+    limit = min(config.max_prompt_tokens, context_length(inputs["model"]))
+    _require_answerable(chat, questions, config, limit, inputs["dataset"])
     model = load_model(inputs["model"], device=resolve_device(config.device, "evaluation.device"))
     with nullcontext() if config.cue_recovery else cue_recovery_off(model):
-        predictions = _predict(model, chat, questions, config, context)
+        predictions = _predict(model, chat, questions, config, limit, context)
     metrics = EvaluationMetrics(
         model=_facts(inputs["model"], model, cue_recovery=config.cue_recovery),
         decoding=config.sampling.model_dump(mode="json"),
@@ -81,25 +85,44 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     write_metrics(metrics, output)
     copy_training_record(inputs["model"], output)
     if config.cue_recovery:
-        record = attention_record(model, chat, questions[REPORT_SPLIT], config.attention_samples, context.seed)
+        answered = {p.example_id for p in predictions if p.split == REPORT_SPLIT and p.unanswered is None}
+        asked = questions[REPORT_SPLIT]
+        if len(answered) < len(asked):
+            asked = [example for example in asked if example.id in answered]
+        record = attention_record(model, chat, asked, config.attention_samples, context.seed)
         if record is not None:
             write_attention(record, output)
     context.tracker.params({"method": metrics.model.method, **config.model_dump(mode="json"), "seed": context.seed})
     _warn_of_cut_off_responses(metrics, context)
+    _warn_of_unanswered_questions(metrics, limit, context)
     return _summary(metrics)
 
 
-def _require_readable(chat: Chat, config: EvaluationConfig, inputs: Mapping[str, Path]) -> None:
-    available = read_manifest(inputs["dataset"]).examples
-    context = context_length(inputs["model"])
-    check_readable(
-        chat,
-        inputs["dataset"],
-        [split for split in config.splits if available.get(split)],
-        inputs["model"],
-        max_tokens=min(config.max_prompt_tokens, context),
-        setting=f"evaluation.max_prompt_tokens (the model's context has {context:,} tokens)",
+def _require_answerable(
+    chat: Chat, questions: Mapping[str, Sequence[Example]], config: EvaluationConfig, limit: int, dataset: Path
+) -> None:
+    """Check the lengths of all prompts before any is answered."""
+    for split, examples in questions.items():
+        require_few_too_long(
+            too_long(chat, examples, "evaluation", limit),
+            len(examples),
+            limit,
+            config.max_unanswered_share,
+            where=f"{dataset}, split {split}",
+            settings="evaluation.max_prompt_tokens (up to the model's context) or evaluation.max_unanswered_share",
+        )
+
+
+def _warn_of_unanswered_questions(metrics: EvaluationMetrics, limit: int, context: Context) -> None:
+    unanswered = {split: m.unanswered for split, m in metrics.splits.items() if m.unanswered}
+    if not unanswered:
+        return
+    counts = ", ".join(
+        f"{split} {count:,} of {metrics.splits[split].examples:,}" for split, count in unanswered.items()
     )
+    warning = f"Unanswered: prompt too long ({counts}). Prompts of more than {limit:,} tokens were not asked and count as incorrect."
+    log.warning("%s Lower data.pixels.max or raise evaluation.max_prompt_tokens.", warning)
+    context.tracker.tags({"vicur.warning.unanswered": warning})
 
 
 def _warn_of_cut_off_responses(metrics: EvaluationMetrics, context: Context) -> None:
@@ -136,13 +159,17 @@ def _predict(
     chat: Chat,
     questions: Mapping[str, Sequence[Example]],
     config: EvaluationConfig,
+    limit: int,
     context: Context,
 ) -> list[Prediction]:
+    """Return the predictions of all questions. Those with a prompt of more than ``limit`` tokens are not asked."""
     total = sum(map(len, questions.values()))
     predictions: list[Prediction] = []
     with DecodeAhead(chat, config.image_threads) as ahead:
         for split, start, part in _parts(questions, config.batch_size * _BATCHES_PER_PART):
-            prompts = prompts_for(chat, part, ahead)
+            built = prompts_for(chat, part, ahead)
+            asked = fitting(built, limit)
+            prompts = [built[n] for n in asked]
             ahead.drop_before(len(predictions))
             ahead.expect(len(predictions), [image for n in generation_order(prompts) for image in prompts[n].pixels])
             # The lambda binds both as defaults: it is called later, when the loop variables may have changed.
@@ -159,9 +186,12 @@ def _predict(
                     before + done, total, label
                 ),
             )
+            answers = dict(zip(asked, responses, strict=True))
             predictions += [
                 check_response(example, r.text, tokens=len(r.ids), finished=r.finished, split=split)
-                for example, r in zip(part, responses, strict=True)
+                if (r := answers.get(n)) is not None
+                else unanswered(example, "prompt too long", split=split)
+                for n, example in enumerate(part)
             ]
     return predictions
 
@@ -218,6 +248,7 @@ def _figures(metrics: SplitMetrics) -> dict[str, float]:
         "hint_leakage_occurrences": float(metrics.hint_leakage.occurrences),
         "mean_tokens": metrics.mean_tokens,
         "unfinished_share": metrics.unfinished_share,
+        "unanswered": float(metrics.unanswered),
         **{f"accuracy_{kind}": of_kind.accuracy for kind, of_kind in metrics.by_kind.items()},
     }
     if metrics.evidence is not None:

@@ -59,13 +59,14 @@ class SplitMetrics(BaseModel):
     # Such responses rarely state an answer, so a high share explains a low accuracy.
     unfinished_share: float
     """Share of responses that were cut off at the maximum length."""
+    # Left out if it is 0, so that metrics without such questions are as before.
+    unanswered: int = Field(default=0, exclude_if=lambda count: count == 0)
+    """Questions that were not asked because their prompt is too long. They count as answered incorrectly."""
 
     @property
     def many_cut_off(self) -> bool:
         """Whether so many responses were cut off that the accuracy is too low."""
         return self.unfinished_share > CUT_OFF_LIMIT
-
-    """Share of responses that were cut off at the maximum length."""
 
 
 class ModelFacts(BaseModel):
@@ -103,6 +104,8 @@ def measure(predictions: Sequence[Prediction]) -> SplitMetrics:
         raise ValueError("cannot measure a split without predictions")
     count = len(predictions)
     kinds = sorted({p.kind for p in predictions})
+    responses = [p for p in predictions if p.unanswered is None]
+    total = max(1, len(responses))
     return SplitMetrics(
         examples=count,
         groups=len({p.group for p in predictions}),
@@ -112,9 +115,10 @@ def measure(predictions: Sequence[Prediction]) -> SplitMetrics:
         hint_leakage=LeakageMetrics(
             samples=sum(p.hint_leaks > 0 for p in predictions), occurrences=sum(p.hint_leaks for p in predictions)
         ),
-        mean_words=sum(p.words for p in predictions) / count,
-        mean_tokens=sum(p.tokens for p in predictions) / count,
-        unfinished_share=sum(not p.finished for p in predictions) / count,
+        mean_words=sum(p.words for p in responses) / total,
+        mean_tokens=sum(p.tokens for p in responses) / total,
+        unfinished_share=sum(not p.finished for p in responses) / total,
+        unanswered=count - len(responses),
     )
 
 

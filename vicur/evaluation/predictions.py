@@ -38,6 +38,8 @@ class Prediction(BaseModel, frozen=True):
     tokens: int
     finished: bool
     """Whether the response ended with its end-of-turn token rather than at the maximum length."""
+    unanswered: str | None = None
+    """Why the question was not asked; ``None`` if it was. It counts as answered incorrectly."""
 
 
 def check_response(example: Example, response: str, *, tokens: int, finished: bool, split: str = "") -> Prediction:
@@ -62,6 +64,12 @@ def check_response(example: Example, response: str, *, tokens: int, finished: bo
         tokens=tokens,
         finished=finished,
     )
+
+
+def unanswered(example: Example, reason: str, *, split: str = "") -> Prediction:
+    """Return the prediction of a question that was not asked."""
+    checked = check_response(example, "", tokens=0, finished=True, split=split)
+    return checked.model_copy(update={"correct": False, "unanswered": reason})
 
 
 def write_predictions(predictions: Sequence[Prediction], folder: Path) -> None:

@@ -1,18 +1,19 @@
-"""Whether a model can read a dataset: its vocabulary spells the texts, and its context has room for the prompts.
+"""Whether a model can read a dataset: its vocabulary spells the texts.
 
-Checked at the start of a training or an evaluation, before anything expensive. Checkpoints with byte-level tokens spell everything. The
-vocabulary of the tiny base that ships with this package has the words of the digit scenes only: of any other question it sees unknown
-tokens, and it cannot write the answer.
+Checked before anything expensive: before cues are extracted, and at the start of a training or an evaluation. Checkpoints with byte-level
+tokens spell everything. The vocabulary of the tiny base that ships with this package has the words of the digit scenes only: of any other
+question it sees unknown tokens, and it cannot write the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from vicur.data.texts import Texts, read_texts
+from vicur.data.texts import read_texts
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
 from vicur.wording import listed, percent
@@ -33,24 +34,23 @@ class _Spelling(NamedTuple):
     texts: list[str]  # the first ones with such characters
 
 
-def check_readable(
-    chat: Chat, dataset: Path, splits: Iterable[str], model: Path, *, max_tokens: int | None = None, setting: str = ""
-) -> None:
-    """Check that a model can spell the questions and answers of a dataset, and that its prompts are not too long.
+def check_readable(chat: Chat, dataset: Path, splits: Iterable[str], model: Path) -> None:
+    """Check that a model can spell the questions and answers of a dataset.
 
     Args:
         splits: the splits to check.
         model: the checkpoint's folder, for messages.
-        max_tokens: longest text of a prompt, without images; ``None`` does not check it.
-        setting: the setting to raise for longer prompts, for messages.
 
     Raises:
-        VicurError: if more than :data:`MAX_UNKNOWN_SHARE` of the characters cannot be spelled, or a question is longer than ``max_tokens``.
+        VicurError: if more than :data:`MAX_UNKNOWN_SHARE` of the characters cannot be spelled.
     """
     for split in splits:
-        if max_tokens is not None:
-            _check_lengths(chat, dataset, split, max_tokens, setting)
-        _check_spelling(chat, split, list(islice(read_texts(dataset, split), _SAMPLE)), model)
+        sample = list(islice(read_texts(dataset, split), _SAMPLE))
+        texts = {
+            "questions": [" ".join((text.question, *text.choices)) for text in sample],
+            "answers": [text.answer for text in sample],
+        }
+        check_spelling(chat, texts, model, f"dataset split {split}")
 
 
 def context_length(model: Path) -> int:
@@ -61,38 +61,25 @@ def context_length(model: Path) -> int:
     return int(config.get_text_config().max_position_embeddings)
 
 
-def _check_lengths(chat: Chat, dataset: Path, split: str, max_tokens: int, setting: str) -> None:
-    lengths = ((text.id, _length(chat, text, max_tokens)) for text in read_texts(dataset, split))
-    too_long = [f"{identifier} has {tokens:,}" for identifier, tokens in lengths if tokens > max_tokens]
-    if too_long:
-        raise VicurError(
-            f"{len(too_long):,} of the questions are longer than {max_tokens:,} tokens ({listed(too_long, _SHOWN)}).",
-            where=f"{dataset}, split {split}",
-            remedy=f"Prepare the dataset with a lower data.max_prompt_tokens, which skips such rows, or raise {setting}.",
-        )
+def check_spelling(chat: Chat, texts: Mapping[str, Iterable[str]], model: Path, where: str) -> None:
+    """Check that a model can spell some texts, of which the first 2,000 of each kind are looked at.
 
+    Args:
+        texts: texts by what they are, for messages: questions, answers, cues.
+        model: the checkpoint's folder, for messages.
+        where: where the texts are from, for messages.
 
-def _length(chat: Chat, text: Texts, limit: int) -> int:
-    parts = (text.question, *text.choices)
-    # A token has at least one byte, so most texts need not be tokenized.
-    if sum(len(part.encode()) for part in parts) <= limit:
-        return 0
-    return sum(len(chat.encode_text(part)) for part in parts)
-
-
-def _check_spelling(chat: Chat, split: str, sample: list[Texts], model: Path) -> None:
-    groups = {
-        "questions": (part for text in sample for part in (text.question, *text.choices)),
-        "answers": (text.answer for text in sample),
-    }
-    for what, texts in groups.items():
-        spelling = _spelling(chat, texts)
+    Raises:
+        VicurError: if more than :data:`MAX_UNKNOWN_SHARE` of the characters of a kind cannot be spelled.
+    """
+    for what, of_kind in texts.items():
+        spelling = _spelling(chat, islice(of_kind, _SAMPLE))
         share = spelling.unknown / max(1, spelling.total)
         if share > MAX_UNKNOWN_SHARE:
             raise VicurError(
                 f"the model's vocabulary cannot spell {percent(share)} of the characters of the {what}; {percent(MAX_UNKNOWN_SHARE)} are "
                 f"allowed. It has no token for {listed(spelling.texts, _SHOWN)}.",
-                where=f"{model}, dataset split {split}",
+                where=f"{model}, {where}",
                 remedy="Choose another base (base.path), such as a Qwen3-VL checkpoint, or train a tiny one for this dataset: "
                 "vicur base train FOLDER --data DATASET.",
             )
@@ -107,7 +94,7 @@ def _spelling(chat: Chat, texts: Iterable[str]) -> _Spelling:
         total += sum(not character.isspace() for character in text)
         unknown += len(missing)
         if missing and len(examples) < _SHOWN:
-            examples[_excerpt(text, missing)] = None
+            examples |= dict.fromkeys(islice(_words(text, missing), _SHOWN))
     return _Spelling(unknown, total, list(examples))
 
 
@@ -126,8 +113,8 @@ def unspelled(chat: Chat, text: str) -> Iterator[int]:
     return (place for place, character in enumerate(text) if not spelled[place] and not character.isspace())
 
 
-def _excerpt(text: str, missing: set[int]) -> str:
-    """Return the first word with a character that cannot be spelled."""
-    first = min(missing)
-    start = first - len(text[:first].split(" ")[-1][-_TEXT:])
-    return repr(text[start:].split(maxsplit=1)[0][:_TEXT])
+def _words(text: str, missing: set[int]) -> Iterator[str]:
+    """Yield the words with a character that cannot be spelled."""
+    for word in re.finditer(r"\S+", text):
+        if any(place in missing for place in range(*word.span())):
+            yield repr(word[0][:_TEXT])

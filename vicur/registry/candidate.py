@@ -10,6 +10,7 @@ from vicur.config.evaluation import REPORT_SPLIT
 from vicur.errors import VicurError
 from vicur.evaluation.compare import BASE, CHOSEN, ComparisonFile
 from vicur.evaluation.comparison import COMPARISON, Evaluation, SplitComparison
+from vicur.prompts.record import prompts_of
 from vicur.registry.lineage import Lineage, StudentRecord, read_record, trace
 
 
@@ -45,6 +46,7 @@ def read_candidate(inputs: Mapping[str, Path]) -> Candidate:
         Evaluation.load(folder),
         Evaluation.load(inputs.get("base_evaluation", inputs["comparison"] / BASE)),
     )
+    _require_trained_prompts(inputs["student"], folder, evaluation)
     path = inputs["comparison"] / COMPARISON
     try:
         comparison = ComparisonFile.model_validate_json(path.read_text(encoding="utf-8"))
@@ -76,6 +78,19 @@ def read_candidate(inputs: Mapping[str, Path]) -> Candidate:
         evaluation=evaluation,
         comparison=comparison,
     )
+
+
+def _require_trained_prompts(student: Path, folder: Path, evaluation: Evaluation) -> None:
+    # Servers use the prompts in the student's record, MLflow's model those of the evaluation. They must not differ.
+    trained, evaluated = prompts_of(student), evaluation.metrics.prompts
+    settings = {"system": "data.system_prompt", "choices_template": "data.choices_template"}
+    different = [setting for name, setting in settings.items() if getattr(trained, name) != getattr(evaluated, name)]
+    if different:
+        raise VicurError(
+            f"is an evaluation with another {' and '.join(different)} than the student was trained with.",
+            where=str(folder),
+            remedy="Evaluate the student with the settings of its training.",
+        )
 
 
 def _accuracies(evaluation: Evaluation) -> dict[str, float]:

@@ -83,7 +83,7 @@ class Lineage(BaseModel, frozen=True):
         return {f"{_PREFIX}{name}": _text(value) for name, value in self if value != ""}
 
     def identity(self) -> dict[str, str]:
-        """Return the tags that identify a student, to find its version if it is already registered."""
+        """Return the tags that identify a student. With those of its evaluation's settings, they identify a version."""
         tags = self.tags()
         return {f"{_PREFIX}{name}": tags[f"{_PREFIX}{name}"] for name in ("checkpoint", "method", "dataset", "cues")}
 

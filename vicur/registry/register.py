@@ -1,7 +1,8 @@
 """The registration stage: register a student as a model version and let the gate decide whether it becomes ``champion``.
 
-Registration is idempotent: for a student that is already registered, the existing version is used and the gate is applied
-again to the current measurements. Results of this stage are never reused, because they depend on the registry.
+Registration is idempotent: for a student that is already registered with the prompts and the decoding of its evaluation, the existing
+version is used and the gate is applied again to the current measurements.
+Results of this stage are never reused, because they depend on the registry.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from vicur.config.registry import RegistryConfig
 from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.redaction import redacted_value
+from vicur.registry.answering import answering_tag
 from vicur.registry.candidate import Candidate, read_candidate
 from vicur.registry.champion import store_evaluation
 from vicur.registry.decision import apply_gate
@@ -97,7 +99,8 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
 def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candidate, run_id: str, work: Path) -> Version:
     """Return the student's version, which is created if the student is not registered yet."""
     name = config.model
-    existing = find_version(client, name, candidate.lineage.identity())
+    identity = {**candidate.lineage.identity(), **answering_tag(candidate.evaluation.metrics)}
+    existing = find_version(client, name, identity)
     if existing is not None:
         log.info("This student is already registered as version %s of %s.", existing.number, name)
         return existing
@@ -109,8 +112,13 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
     return create_version(
         client,
         name,
-        identity=candidate.lineage.identity(),
-        tags={**facts, "vicur.registration_run": run_id, **pixel_tags(candidate.evaluation.metrics.prompts)},
+        identity=identity,
+        tags={
+            **facts,
+            **identity,
+            "vicur.registration_run": run_id,
+            **pixel_tags(candidate.evaluation.metrics.prompts),
+        },
         # Settings may contain addresses with credentials, for example of a teacher's server.
         params={key: redacted_value(key, value) for key, value in flattened(candidate.record.training)},
         run_id=source,

@@ -17,10 +17,12 @@ from vicur.config.comparison import ComparisonConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig
 from vicur.config.evaluation import EvaluationConfig
+from vicur.config.portions import CuePlanConfig, CuePortionConfig, DataPlanConfig, DataPortionConfig
 from vicur.config.registry import RegistryConfig
 from vicur.config.run import RunConfig
 from vicur.config.section import Section
 from vicur.config.training import TrainConfig
+from vicur.stage.portions import PORTIONS, RECORD
 from vicur.stage.runner import StageReference
 
 
@@ -95,6 +97,43 @@ STAGES = {
     )
 }
 
+
+@dataclass(frozen=True)
+class DividedStage:
+    """Declaration of the stages that divide a stage into portions, and work on one of them (:mod:`vicur.stage.portions`).
+
+    They have the name of the stage, whose scratch space and durable caches they share.
+    """
+
+    plan: StageEntry
+    portion: StageEntry
+    section: str  # the stage's own section, as their sections call it
+
+
+DIVIDED = {
+    "prepare": DividedStage(
+        StageEntry(
+            StageReference("prepare", "vicur.data.portions.plan", "PLAN", reusable=False), DataPlanConfig, (PORTIONS,)
+        ),
+        StageEntry(
+            StageReference("prepare", "vicur.data.portions.read", "READ"), DataPortionConfig, (RECORD, "unit-*/*")
+        ),
+        section="data",
+    ),
+    "extract": DividedStage(
+        StageEntry(
+            StageReference("extract", "vicur.cues.portions", "PLAN", reusable=False), CuePlanConfig, (PORTIONS,)
+        ),
+        StageEntry(
+            StageReference("extract", "vicur.cues.portions", "EXTRACT_PORTION"),
+            CuePortionConfig,
+            (RECORD, "rows.jsonl"),
+        ),
+        section="cues",
+    ),
+}
+"""The stages that can be divided into portions."""
+
 PipelineConfig = RunConfig | AblationConfig
 """The configuration of a pipeline: of a distillation or of an ablation."""
 
@@ -108,6 +147,7 @@ class Needs:
     hub: bool = False  # the token and mirror of the Hugging Face Hub
     cue_key: bool = False  # the API key of the cue model
     webhook: bool = False  # the address of the webhook
+    tracking: bool = True  # MLflow: its address and credentials
     cached: bool = True  # whether the platform may reuse the result of an earlier run
 
 

@@ -41,6 +41,8 @@ class StepParameters(Section):
     """Nodes of a training that runs as a TrainJob, which the step launches."""
 
 
+CELLS = "cells"
+"""Parameter of the graph with a list of the parameters of the steps in the loop, by cell."""
 TRACKING = "VICUR_TRACKING"
 """Variable with the section ``tracking`` as JSON. As a parameter, a new address of MLflow would invalidate every cached step."""
 
@@ -66,7 +68,7 @@ def pipeline_parameters(config: PipelineConfig, cache_keys: Mapping[str, str] | 
         return compact(parameters.model_copy(update={"tracking": config.tracking}) if local else parameters)
 
     cells = [{step.name: of(step, cell) for step in steps if step.cell_name} for cell in config.cells()]
-    return {**{step.parameter: of(step, None) for step in steps if not step.cell_name}, "cells": cells}
+    return {**{step.parameter: of(step, None) for step in steps if not step.cell_name}, CELLS: cells}
 
 
 def _parameters(step: PipelineStep, cell: Cell | None, config: PipelineConfig, cache_key: str) -> StepParameters:

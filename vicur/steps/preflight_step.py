@@ -24,7 +24,7 @@ from vicur.errors import VicurError
 from vicur.processes.retrying import retried
 from vicur.stage.events import Events
 from vicur.stage.table import STAGES, STEPS, PipelineConfig, steps_of
-from vicur.steps.parameters import StepParameters, pipeline_parameters, tracking_of
+from vicur.steps.parameters import CELLS, StepParameters, pipeline_parameters, tracking_of
 from vicur.steps.sections import config_of
 from vicur.steps.stage_step import begin, fail, step_policy
 from vicur.weights import pinned, stage_teachers
@@ -32,7 +32,6 @@ from vicur.weights import pinned, stage_teachers
 log = logging.getLogger(__name__)
 
 LABEL = "preflight"
-CELLS = "cells"
 TRAINING_RESOURCES: Mapping[str, type] = {
     "training_gpus": str,
     "training_cpu": str,

@@ -7,15 +7,15 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from vicur.cluster.pods import in_cluster
 from vicur.config.cluster import DEFAULT_RETRIES
 from vicur.config.validation import validated
-from vicur.data.sources import stage_inputs
+from vicur.data.sources import all_inputs
 from vicur.errors import VicurError
 from vicur.processes.retrying import RetryPolicy, retried
 from vicur.stage.events import Events, read_events
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 RETRIES = "VICUR_RETRIES"
 """Environment variable with ``cluster.retries``, in packages in which that is not the default."""
 _LOST_PODS = "KFP_RETRY_INDEX"  # number of earlier pods of this step, from Kubeflow Pipelines
+
+
+R = TypeVar("R")
 
 
 class Artifact(Protocol):
@@ -67,14 +70,8 @@ def run_step(
     """
     subject = str(step.get("subject", ""))
     label = step_label(name, subject)
-    begin(label)
-    try:
-        summary = _execute(name, label, step, {key: Path(each.path) for key, each in inputs.items()}, Path(output.path))
-    except VicurError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr, flush=True)
-        raise SystemExit(128 + signal.SIGINT) from None
+    paths = {key: Path(each.path) for key, each in inputs.items()}
+    summary = run_as_step(label, lambda: _execute(name, label, step, paths, Path(output.path)))
     if name in LAST_STEPS and in_cluster():
         _record_success(step)
     output.metadata.update(output_metadata(subject))
@@ -84,6 +81,18 @@ def run_step(
             if math.isfinite(value):
                 metrics.log_metric(f"{subject}: {metric}" if subject else metric, value)
     return summary
+
+
+def run_as_step(label: str, run: Callable[[], R]) -> R:
+    """Call a function as the step called ``label``. Exit the process after one message if the input is at fault."""
+    begin(label)
+    try:
+        return run()
+    except VicurError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr, flush=True)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def output_metadata(subject: str) -> dict[str, str]:
@@ -111,12 +120,12 @@ def _execute(
     output: Path,
 ) -> Summary:
     events = Events.from_environment(label)
-    _refuse_useless_retry(label)
+    refuse_useless_retry(label)
     try:
         parameters: StepParameters = validated(StepParameters, dict(step), "step")
         section = validated(STAGES[name].section, parameters.config, name)
         retried(partial(stage_models, section, events), step_policy(), partial(events.emit, "progress"))
-        paths = {**stage_inputs(section), **inputs}
+        paths = all_inputs(section, inputs)
     except VicurError as error:
         events.emit("failed", str(error), retryable=error.retryable)
         raise
@@ -192,7 +201,8 @@ def log_file(folder: Path, label: str) -> Path:
     return folder / f"{label.replace(' ', '-')}.log"
 
 
-def _refuse_useless_retry(label: str) -> None:
+def refuse_useless_retry(label: str) -> None:
+    """Raise the error of an earlier attempt of a local run's step if it was final."""
     # A local run retries every failed step, also if the earlier attempt found its input at fault.
     path = os.environ.get("VICUR_EVENTS")
     if not path:

@@ -58,6 +58,10 @@ class Objects(Protocol):
         """Return the content of an object of at most ``limit`` bytes, or ``None`` if it does not exist."""
         ...
 
+    def read_range(self, key: str, start: int, count: int) -> bytes:
+        """Return ``count`` bytes of an object from ``start`` on, or fewer at its end."""
+        ...
+
     def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:
         """Copy an object to a file, or raise an error if the object has another version than ``version``, if that is not empty.
 
@@ -100,6 +104,14 @@ class FolderObjects:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         return _within(content, limit, f"{self.folder}/{key}")
+
+    def read_range(self, key: str, start: int, count: int) -> bytes:
+        try:
+            with (self.folder / key).open("rb") as stream:
+                stream.seek(start)
+                return stream.read(count)
+        except FileNotFoundError as error:
+            raise _absent(f"{self.folder}/{key}") from error
 
     def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:  # noqa: ARG002 (no versions)
         # From the beginning: local copies are fast, and need not resume.
@@ -156,6 +168,23 @@ class S3Objects:
                     return None
                 raise
         return _within(content, limit, f"{self.address}/{key}")
+
+    def read_range(self, key: str, start: int, count: int) -> bytes:
+        return _patiently(partial(self._read_range, key, start, count))
+
+    def _read_range(self, key: str, start: int, count: int) -> bytes:
+        with s3_errors(f"{self.address}/{key}"):
+            try:
+                response = self.client.get_object(
+                    Bucket=self.bucket, Key=self._key(key), Range=f"bytes={start}-{start + count - 1}"
+                )
+            except self.client.exceptions.ClientError as error:
+                if error_code(error) in _ABSENT:
+                    raise _absent(f"{self.address}/{key}") from error
+                raise
+            content: bytes = response["Body"].read(count if "ContentRange" in response else start + count)
+        # A server without support for ranges sends the object from its first byte.
+        return content if "ContentRange" in response else content[start:]
 
     def copy(self, key: str, target: Path, on_bytes: OnBytes, version: str = "") -> None:
         from botocore.exceptions import FlexibleChecksumError, HTTPClientError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
 from vicur.prompts import ImagePart, answer_text, shown_text
-from vicur.seeds import numpy_generator
 from vicur.training.examples import PixelStore, reference_response
 from vicur.training.from_scratch import Pair
 from vicur.training.vision_pretraining import Described
@@ -65,6 +64,13 @@ def _first(examples: list[Example], config: DatasetBaseConfig) -> list[Example]:
 def _place(group: str, seed: int) -> float:
     """Return a number from 0 to 1 that depends on the group and the seed only."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{group}".encode()).digest()[:6], "big") / 2**48
+
+
+def with_cues(examples: Sequence[Example], cues: Mapping[str, str] | None) -> list[Example]:
+    """Return the examples with the cues of an extraction in place of their own; unchanged without an extraction."""
+    if cues is None:
+        return list(examples)
+    return [example.model_copy(update={"cue": cues.get(example.id)}) for example in examples]
 
 
 def texts(examples: Sequence[Example]) -> Iterator[str]:
@@ -132,11 +138,10 @@ def described(examples: Sequence[Example], chat: Chat) -> list[Described]:
 
 
 def batches(
-    examples: Sequence[Example], images: PixelStore, chat: Chat, config: DatasetBaseConfig
+    examples: Sequence[Example], images: PixelStore, chat: Chat, config: DatasetBaseConfig, numbers: np.random.Generator
 ) -> Callable[[], list[Pair]]:
-    """Return a function that draws the next batch of prompts and responses."""
+    """Return a function that draws the next batch of prompts and responses from the generator ``numbers``."""
     mix = config.hints.model_dump()
-    numbers = numpy_generator(config.seed, "dataset_base", "text")
 
     def draw() -> list[Pair]:
         pairs: list[Pair] = []

@@ -1,6 +1,6 @@
 """Train the tiny base model from scratch: a Qwen3-VL that reads digits badly and reasons well.
 
-    vicur base train vicur/modeling/tiny/base
+    vicur base train .vicur/base
 
 It has seen so little handwriting (the base pool) that it misreads about every sixth new digit. With the evidence as a hint it nearly always
 answers correctly; with the answer as a hint it copies the answer and misreads the evidence as before. Distillation with cues is about that
@@ -151,7 +151,7 @@ def _train_text(
     def report(step: int, loss: float) -> None:
         events.progress(step, config.steps, f"responses: loss {loss:.3f}")
 
-    train_on_responses(model, chat, draw, config, report)
+    train_on_responses(model, chat, draw, numbers, config, report)
 
 
 def _check(

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from vicur.config.evaluation import MAX_PROMPT_TOKENS
 from vicur.config.training import TrainConfig
 from vicur.cues import read_cues
 from vicur.cues.swap import swapped_cues
@@ -27,7 +26,7 @@ from vicur.modeling import parameter_count, save_model
 from vicur.modeling.ahead import AHEAD_BYTES, DecodeAhead
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
-from vicur.modeling.readability import check_readable, context_length
+from vicur.modeling.readability import check_readable, check_spelling, context_length
 from vicur.processes.machines import Machines
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.storage.folders import tree_sha256
@@ -108,18 +107,11 @@ def _prepare(config: TrainConfig, inputs: Mapping[str, Path]) -> tuple[str, Mach
 
 def _require_readable(chat: Chat, config: TrainConfig, inputs: Mapping[str, Path]) -> None:
     available = read_manifest(inputs["dataset"]).examples
-    splits = {split for split in ("distill", "validation") if available.get(split)}
-    # Longer prompts of the split distill are skipped one by one.
-    check_readable(chat, inputs["dataset"], splits & {"distill"}, inputs["base"])
-    context = context_length(inputs["base"])
-    check_readable(
-        chat,
-        inputs["dataset"],
-        splits & {"validation"},
-        inputs["base"],
-        max_tokens=min(max(config.max_prompt_tokens, MAX_PROMPT_TOKENS), context),
-        setting=f"training.max_prompt_tokens (the model's context has {context:,} tokens)",
-    )
+    splits = [split for split in ("distill", "validation") if available.get(split)]
+    # Longer prompts are skipped one by one, and so are validation questions with longer ones.
+    check_readable(chat, inputs["dataset"], splits, inputs["base"])
+    if config.effective.privilege == "cue":
+        check_spelling(chat, {"cues": read_cues(inputs["cues"]).values()}, inputs["base"], str(inputs["cues"]))
 
 
 def require_equal_shares(config: TrainConfig, processes: int) -> None:
@@ -174,7 +166,14 @@ def _train_rank(
         DecodeAhead(chat, config.image_threads, AHEAD_BYTES // 2) as validation_images,
     ):
         examples, skipped = _examples(config, inputs, chat, context, world, images)
-        validation = Validation.load(inputs["dataset"], chat, config, context.seed, validation_images)
+        validation = Validation.load(
+            inputs["dataset"],
+            chat,
+            config,
+            context.seed,
+            validation_images,
+            context_length=context_length(inputs["base"]),
+        )
         store = CheckpointStore.from_context(context, config.keep_checkpoints)
         state = build_state(config, inputs, chat, context.seed, world, context.work)
         try:
@@ -197,6 +196,7 @@ def _train_rank(
             "parameters_cue_recovery": float(parameters.cue_recovery),
             "skipped_examples": float(len(skipped)),
             "saved/changed_share": changed_share(student, inputs["base"]),
+            **({"unanswered_validation_questions": float(validation.unanswered)} if validation.unanswered else {}),
         },
         method=config.method,
         steps=progress.step,

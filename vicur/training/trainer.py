@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from vicur.answers import is_correct
+from vicur.config.evaluation import MAX_PROMPT_TOKENS
 from vicur.config.sampling import Sampling
 from vicur.config.training import TrainConfig
 from vicur.data.schema import Example
@@ -25,6 +26,7 @@ from vicur.errors import VicurError
 from vicur.modeling.ahead import DecodeAhead, example_pixels
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import generation_order
+from vicur.modeling.prompt_lengths import described, fitting, require_few_too_long
 from vicur.processes.signals import StopFlag, stop_error
 from vicur.seeds import numpy_generator
 from vicur.stage.runner import Context
@@ -60,15 +62,28 @@ class Validation:
     examples: Sequence[Example]
     prompts: Sequence[Prompt]
     ahead: DecodeAhead | None = None  # decodes the images of the next questions
+    unanswered: int = (
+        0  # questions that are not asked because their prompt is too long; they count as answered incorrectly
+    )
 
     @classmethod
     def load(
-        cls, dataset: Path, chat: Chat, config: TrainConfig, seed: int, ahead: DecodeAhead | None = None
+        cls,
+        dataset: Path,
+        chat: Chat,
+        config: TrainConfig,
+        seed: int,
+        ahead: DecodeAhead | None = None,
+        *,
+        context_length: int | None = None,
     ) -> Validation:
         """Read the validation questions: a random sample if there are more than ``validation_examples``.
 
+        Args:
+            context_length: tokens in the longest sequence of the model.
+
         Raises:
-            VicurError: if there are none, or an external rollout engine has no room for their prompts.
+            VicurError: if there are none, or more than ``max_unhinted_share`` of them have too long a prompt.
         """
         examples: Sequence[Example] = StoredSplit(dataset, "validation")
         if not examples:
@@ -82,15 +97,26 @@ class Validation:
             examples = [examples[n] for n in sorted(picks)]
         examples = list(examples)
         prompts = [chat.prompt(chat.content(e), example_pixels(chat, e, "student", ahead)) for e in examples]
-        # Longer training prompts are skipped, but validation must answer every question, and vLLM has a fixed context length.
-        longest = max(len(prompt.ids) for prompt in prompts)
-        if config.rollout.is_external and longest > config.max_prompt_tokens:
-            raise VicurError(
-                f"a validation prompt has {longest} tokens, but the rollout engine has room for {config.max_prompt_tokens}.",
-                where="training.max_prompt_tokens",
-                remedy=f"Set it to at least {longest}.",
+        limit = _validation_limit(config, context_length)
+        lengths = {e.id: len(p.ids) for e, p in zip(examples, prompts, strict=True) if len(p.ids) > limit}
+        require_few_too_long(
+            lengths,
+            len(examples),
+            limit,
+            config.max_unhinted_share,
+            where=f"{dataset}, split validation",
+            settings="training.max_prompt_tokens (up to the model's context) or training.max_unhinted_share",
+        )
+        if lengths:
+            log.warning(
+                "Validation questions, unanswered: prompt too long (%d of %d, more than %d tokens: %s). They count as incorrect.",
+                len(lengths),
+                len(examples),
+                limit,
+                described(lengths),
             )
-        return cls(examples, prompts, ahead)
+        asked = fitting(prompts, limit)
+        return cls([examples[n] for n in asked], [prompts[n] for n in asked], ahead, len(lengths))
 
     def accuracy(self, state: TrainState, step: int = 0) -> float:
         """Return the greedy accuracy of the student after ``step`` updates. Each rank answers its share of the questions."""
@@ -110,7 +136,15 @@ class Validation:
         )
         pairs = zip(responses, world.shard(self.examples), strict=True)
         correct = world.gather(sum(is_correct(response.text, example) for response, example in pairs))
-        return sum(correct) / len(self.examples)
+        return sum(correct) / (len(self.examples) + self.unanswered)
+
+
+def _validation_limit(config: TrainConfig, context_length: int | None) -> int:
+    if config.rollout.is_external:
+        # vLLM has a fixed context length, made for training prompts.
+        return config.max_prompt_tokens
+    limit = max(config.max_prompt_tokens, MAX_PROMPT_TOKENS)
+    return limit if context_length is None else min(limit, context_length)
 
 
 def fit(

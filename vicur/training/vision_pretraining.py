@@ -22,6 +22,7 @@ from vicur.modeling.vision import encode_images
 from vicur.seeds import numpy_generator
 from vicur.training.examples import PixelStore
 from vicur.training.from_scratch import cosine, optimizer, update
+from vicur.training.scratch_checkpoints import ScratchCheckpoints, Trained
 
 _COLOURS = 16
 """Places in a visual token whose mean colour is predicted: 4 x 4."""
@@ -41,6 +42,7 @@ def train_vision(
     images: PixelStore,
     config: TinyRecipe,
     on_step: Callable[[int, float], None],
+    checkpoints: ScratchCheckpoints | None = None,
 ) -> None:
     """Train the vision tower on the images of examples.
 
@@ -52,11 +54,12 @@ def train_vision(
     hidden = text_config(model).hidden_size
     token_head = nn.Linear(hidden, _COLOURS * 3 + 2)
     word_head = nn.Linear(2 * hidden, len(words))
-    parameters = [*model.model.visual.parameters(), *token_head.parameters(), *word_head.parameters()]
-    adam = optimizer(parameters, config.vision_learning_rate, config)
+    modules = nn.ModuleDict({"visual": model.model.visual, "tokens": token_head, "words": word_head})
+    adam = optimizer(list(modules.parameters()), config.vision_learning_rate, config)
     numbers = numpy_generator(config.seed, "dataset_base", "vision")
-    average = 0.0
-    for step in range(config.vision_steps):
+    trained = Trained(modules, adam, numbers)
+    start, average = (0, 0.0) if checkpoints is None else checkpoints.resume("vision", trained)
+    for step in range(start, config.vision_steps):
         drawn = [described[n] for n in numbers.integers(0, len(described), config.batch_size)]
         pairs = [(pixels, row.words) for row in drawn for pixels in images.of(row.example)]
         features = encode_images(model, [pixels for pixels, _ in pairs])
@@ -70,6 +73,8 @@ def train_vision(
             )
         update(adam, loss, config.vision_learning_rate * cosine(step / config.vision_steps), config)
         average = 0.95 * average + 0.05 * float(loss.detach()) if step else float(loss.detach())
+        if checkpoints is not None:
+            checkpoints.save("vision", trained, step + 1, average)
         on_step(step + 1, average)
 
 

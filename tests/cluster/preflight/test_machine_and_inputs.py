@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.tracking.server import free_port
 from tests.weights.factory import model_files
@@ -16,12 +20,16 @@ from vicur.cluster.preflight.check import Finding
 from vicur.cluster.preflight.checks.dataset import dataset
 from vicur.cluster.preflight.checks.machine import container_engine, disk, packages
 from vicur.cluster.preflight.checks.model import model, room
+from vicur.cluster.preflight.checks.questions import questions
+from vicur.cluster.preflight.needs import needs_of
 from vicur.cluster.preflight.registry import laptop_checks
 from vicur.cluster.preflight.runner import run_checks
 from vicur.config.base import model_folder
 from vicur.config.data import DigitScenesConfig, FolderConfig, PinnedConfig, RemoteConfig
 from vicur.config.model_address import ModelAddress, model_address
 from vicur.config.preflight import PreflightConfig
+from vicur.config.reader import ReaderConfig
+from vicur.config.run import RunConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.weights import staged
 from vicur.weights.record import is_model_file
@@ -229,3 +237,44 @@ def test_pinned_dataset_must_be_in_its_remote(s3) -> None:
     assert "no folder with the hash" in dataset(pinned).message
     s3.put_object(Bucket="runs", Key=f"dvc/files/md5/{md5[:2]}/{md5[2:]}.dir", Body=listing)
     assert dataset(pinned).message == f"{md5}.dir at s3://runs/dvc, 0 files"
+
+
+# --- questions ---
+
+
+def test_questions_that_the_base_cannot_read_are_found_before_a_run(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"r{n}", "question": text, "answer": "12", "images": ["a.png"], "split": "distill"}
+        for n, text in enumerate(["What is the sum?", "Is the trapezoid larger?", "What is the sum? " * 100])
+    ]
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+
+    def checked(chosen: list[dict[str, Any]], **reader: Any) -> Finding:
+        lines = "".join(json.dumps(row) + "\n" for row in chosen)
+        (tmp_path / "examples.jsonl").write_text(lines)
+        return questions(
+            FolderConfig(path=tmp_path), ReaderConfig(**{"path": "tiny", "privileges": ("answer",), **reader})
+        )
+
+    assert checked(rows[:1]) == Finding("ok", f"tiny can read the first 1 rows of {tmp_path}")
+    unspelled = checked(rows[1:2])
+    assert unspelled.status == "failed"
+    assert re.search(r"cannot spell \d+\.\d % of the characters of the questions.*'trapezoid'", unspelled.message)
+    long = checked([rows[0], rows[2]])
+    assert re.search(r"1 of 2 prompts are longer than 256 tokens \(r2 has \d+\)", long.message)
+    assert "50.0 % are too long" in checked([rows[0], rows[2]], max_share=0.5).message
+    pixels = checked(rows[:1], prompts={"pixels": {"teacher": {"min": 100_000}}})
+    assert "1 of 1 prompts are longer than 256 tokens" in pixels.message
+    elsewhere = checked(rows[1:2], path="hf://owner/name@" + "0" * 40)
+    assert elsewhere.status == "ok"
+    assert "checked once" in elsewhere.message
+
+
+def test_a_runs_configuration_leads_to_the_check_of_its_questions(tmp_path: Path) -> None:
+    (tmp_path / "examples.jsonl").write_text(
+        '{"id": "r", "question": "Where is the trapezoid?", "answer": "here", "split": "distill"}'
+    )
+    config = RunConfig.model_validate({"data": {"type": "folder", "path": str(tmp_path)}})
+    (result,) = run_checks([c for c in laptop_checks(needs_of(config), TrackingConfig()) if c.name == "questions"], 60)
+    assert result.finding.status == "failed"
+    assert "cannot spell" in result.finding.message

@@ -93,7 +93,7 @@ def test_choices_in_columns_and_as_text(tmp_path: Path) -> None:
     )
     [first] = examples(tmp_path, format="tsv")
     assert (first.id, first.choices, first.answer) == ("7", ("red", "blue", "green"), "B")
-    second, third = examples(tmp_path, format="csv")
+    second, third = examples(tmp_path, format="csv", answer_index=0)
     assert (second.choices, second.answer) == (("red", "blue"), "blue")
     assert (third.choices, third.answer) == (("red", "blue"), "red")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.data.layouts.items import Expected, Item, lettered, put_picture
+from tests.data.layouts.items import Expected, Item, base64_text, lettered, put_picture
 from tests.data.layouts.tables import IMAGE, embedded, write_json, write_parquet
 
 TEXTS = pa.list_(pa.string())
@@ -222,3 +222,33 @@ def math_vision(folder: Path, items: list[Item]) -> list[Expected]:
         )
         for item in items
     ]
+
+
+def mmbench(folder: Path, items: list[Item]) -> list[Expected]:
+    """MMBench: a table with base64 images, a hint for some questions, and two to four choices."""
+    head = ["index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image", "split"]
+    lines, expected = ["\t".join(head)], []
+    for item in items:
+        choices = item.choices if item.number % 2 else item.choices[: max(2, item.place + 1)]
+        hint = "Look at it." if item.number % 2 else ""
+        cells = [*choices, "", ""][:4]
+        lines.append(
+            "\t".join(
+                [str(item.number), item.question, hint, *cells, item.letter, "sum", base64_text(item.number), "dev"]
+            )
+        )
+        question = f"{hint}\n{item.question}" if hint else item.question
+        expected.append(
+            Expected(
+                question=question,
+                answer=item.letter,
+                choices=choices,
+                split="validation",
+                images=(item.number,),
+                id=str(item.number),
+                metadata={"kind": "sum"},
+            )
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mmbench_dev_en.tsv").write_text("\n".join(lines))
+    return expected

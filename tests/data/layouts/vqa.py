@@ -343,3 +343,65 @@ def m3cot(folder: Path, items: list[Item]) -> list[Expected]:
         )
         for item in sorted(items, key=lambda item: (order[item.split], item.number))
     ]
+
+
+def ocr_vqa(folder: Path, items: list[Item]) -> list[Expected]:
+    """OCR-VQA: an object of books with two questions each, and images that are named by the book."""
+    names = {"distill": 1, "validation": 2, "test": 3}
+    books = {
+        f"00{item.number}": {
+            "imageURL": f"http://images.example/I/{item.number}.png",
+            "questions": [item.question, "Is it a book?"],
+            "answers": [item.answer, "Yes"],
+            "genre": "Reference",
+            "split": names[item.split],
+        }
+        for item in items
+    }
+    write_json(folder / "dataset.json", books)
+    for item in items:
+        put_picture(folder / "images" / f"00{item.number}.png", item.number)
+    return [
+        _plain(item, id=f"00{item.number}-{place}", metadata={"kind": "Reference"}, **more)
+        for item in items
+        for place, more in enumerate(({}, {"question": "Is it a book?", "answer": "Yes"}), start=1)
+    ]
+
+
+def visual_genome(folder: Path, items: list[Item]) -> list[Expected]:
+    """Visual Genome: a list of images with their questions, and two folders of images."""
+    pictured = [
+        {
+            "id": item.number,
+            "qas": [
+                {
+                    "qa_id": 10 * item.number + k,
+                    "image_id": item.number,
+                    "question": item.question,
+                    "answer": item.answer,
+                }
+                for k in range(2)
+            ],
+        }
+        for item in items
+    ]
+    write_json(folder / "question_answers.json", pictured)
+    for item in items:
+        put_picture(folder / f"VG_100K{'_2' if item.number % 2 else ''}" / f"{item.number}.jpg", item.number)
+    return [_plain(item, id=str(10 * item.number + k), split=None) for item in items for k in range(2)]
+
+
+def textvqa_parquet(folder: Path, items: list[Item]) -> list[Expected]:
+    """TextVQA on the Hub: ten answers, of which the most frequent counts."""
+    for split, name in (("distill", "train"), ("validation", "validation")):
+        rows = [
+            {
+                "question_id": item.number,
+                "question": item.question,
+                "image": embedded(item.number),
+                "answers": ["unclear", *[item.answer] * 6, *["none"] * 3],
+            }
+            for item in _of(items, split)
+        ]
+        write_parquet(folder / "data" / f"{name}-00000-of-00001.parquet", rows, image=IMAGE, answers=TEXTS)
+    return [_plain(item, id=str(item.number)) for item in items]

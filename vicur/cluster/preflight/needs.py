@@ -26,6 +26,7 @@ def needs_of(config: PipelineConfig) -> PreflightConfig:
         "models": [_in_steps(path, config) for path in (config.base.path, *_teachers(config))],
         "buckets": [config.checkpoints] if config.checkpoints.startswith("s3://") else [],
         "dataset": config.data.model_dump(mode="json"),
+        "reader": _reader(config),
         # Only providers that call a server have these.
         "cue_endpoint": getattr(provider, "url", None),
         "cue_model": getattr(provider, "model", None),
@@ -47,6 +48,11 @@ def _in_steps(path: str, config: PipelineConfig) -> str:
     # Steps see a volume as a folder.
     address = model_address(path)
     return str(mounted(address, config.cluster.mounts)) if isinstance(address, ClaimAddress) else path
+
+
+def _reader(config: PipelineConfig) -> dict[str, Any] | None:
+    reader = config.cues.reader
+    return None if reader is None else {**reader.model_dump(mode="json"), "path": _in_steps(reader.path, config)}
 
 
 def _teachers(config: PipelineConfig) -> list[str]:

@@ -11,6 +11,7 @@ from vicur.data.formats import (  # noqa: F401 (register)
     imagefolder,
     json_files,
     messages,
+    nested,
     problems,
     reinforcement,
     scenes,

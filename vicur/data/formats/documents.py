@@ -43,8 +43,10 @@ class DocumentLayout(Format):
         """
 
     @abstractmethod
-    def row(self, folder: SourceFolder, name: str, entry: Any) -> Mapping[str, Any]:
-        """Return the row of an entry, with our fields. Values of unexpected types may raise any error in :data:`UNEXPECTED`.
+    def row(self, folder: SourceFolder, name: str, entry: Any) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
+        """Return an entry with our fields; a list if it has several questions, which then have ids of their own.
+
+        Values of unexpected types may raise any error in :data:`UNEXPECTED`.
 
         Raises:
             UnusableRowError: with the reason, if the entry cannot be used.
@@ -79,15 +81,17 @@ class DocumentLayout(Format):
     def records(self, folder: SourceFolder, unit: Unit, config: ImportConfig) -> Iterator[Record]:  # noqa: ARG002
         entries = self.entries(folder, unit.file)[unit.first - 1 : unit.end - 1]
         for number, entry in enumerate(entries, start=unit.first):
-            yield Record(unit.file, number, self._columns(folder, unit.file, entry), unit.split)
+            for columns in self._questions(folder, unit.file, entry):
+                yield Record(unit.file, number, columns, unit.split)
 
-    def _columns(self, folder: SourceFolder, name: str, entry: Any) -> Mapping[str, Any] | Fault:
+    def _questions(self, folder: SourceFolder, name: str, entry: Any) -> Sequence[Mapping[str, Any] | Fault]:
         try:
-            return self.row(folder, name, entry)
+            found = self.row(folder, name, entry)
         except UnusableRowError as error:
-            return error.fault
+            return [error.fault]
         except UNEXPECTED as error:
-            return unexpected(self.name, error)
+            return [unexpected(self.name, error)]
+        return [found] if isinstance(found, Mapping) else found
 
     def _files(self, folder: SourceFolder, config: ImportConfig) -> list[str]:
         chosen = set(folder.matching(config.files)) if config.files else None

@@ -1,4 +1,4 @@
-"""Multiple-choice questions whose answer is the number or letter of a choice: ScienceQA, A-OKVQA, M3CoT and TabMWP."""
+"""Multiple-choice questions whose answer is the number or letter of a choice: ScienceQA, A-OKVQA, M3CoT and MMBench."""
 
 from __future__ import annotations
 
@@ -77,6 +77,26 @@ class M3CotFormat(QuestionLayout):
             "question": with_context(row["context"], row["question"]),
             "images": [] if row.get("image") in (None, "") else [row["image"]],
             "kind": row["domain"],
+        }
+
+
+@register
+class MmBenchFormat(QuestionLayout):
+    """MMBench and other files for VLMEvalKit: ``hint`` is the context of the question, the image is base64, missing choices are empty."""
+
+    name = "mmbench"
+    description = "MMBench: index, question, hint, A, B, C, D, answer, category, image as base64"
+    identified_by = (frozenset({"index", "question", "hint", "A", "B", "answer", "category", "image"}),)
+
+    def question(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        letters = [letter for letter in string.ascii_uppercase if letter in row]
+        return {
+            **without(row, "index", "hint", "image", *letters),
+            "id": row["index"],
+            "question": with_context(row["hint"], row["question"]),
+            "choices": [row[letter] for letter in letters if row[letter] not in (None, "")],
+            "images": [row["image"]],
+            "kind": row["category"],
         }
 
 

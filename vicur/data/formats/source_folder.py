@@ -9,14 +9,18 @@ from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
+from vicur.data.formats.archives import ENDINGS, UNREAD, Archives
 from vicur.data.paths import locate, open_regular, why
 from vicur.errors import VicurError
 
 
 class SourceFolder:
     """A folder of untrusted files. Another process gets only its path, and lists the files again if it needs to."""
+
+    sampled: ClassVar[int] = 200
+    """Rows of a sample."""
 
     def __init__(self, path: Path, address: str = "") -> None:
         self.path = path
@@ -65,6 +69,10 @@ class SourceFolder:
         """Return the size of a file in bytes."""
         return (self.path / name).stat().st_size
 
+    def exists(self, name: str) -> bool:
+        """Return whether the folder has a file, or raise an error if the path leads out of it."""
+        return locate(self.path, name).exists()
+
     def locate(self, name: str) -> Path:
         """Return the path of a data file, or raise an error if it leads out of the folder."""
         return locate(self.path, name)
@@ -84,9 +92,18 @@ class SourceFolder:
             ) from error
 
     def named(self, name: str) -> list[str]:
-        """Return the files whose path ends in ``name``: ``a.png`` finds ``photos/a.png``."""
+        """Return the files whose path ends in ``name``: ``a.png`` finds ``photos/a.png``.
+
+        If there are none, return the members of archives whose path does: ``images.zip/a.png``.
+        """
         same_name = self._by_last_part.get(name.rpartition("/")[2], ())
-        return [each for each in same_name if each == name or each.endswith(f"/{name}")]
+        found = [each for each in same_name if each == name or each.endswith(f"/{name}")]
+        return found or [member.shown for member in self.archives.named(name)]
+
+    @cached_property
+    def archives(self) -> Archives:
+        """The archives that may have images."""
+        return Archives(self.ending(*ENDINGS, *UNREAD), self.open)
 
     @cached_property
     def _by_last_part(self) -> dict[str, list[str]]:

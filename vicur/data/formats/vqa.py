@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from vicur.data.formats.beginnings import kept_by_file, outline
 from vicur.data.formats.documents import DocumentLayout, as_object, document, entries_in, file_named, first_objects
 from vicur.data.formats.registry import register
 from vicur.data.formats.source_folder import SourceFolder
+from vicur.data.row_values import most_frequent
 from vicur.data.schema import UnusableRowError
 from vicur.errors import VicurError
 
@@ -101,15 +101,6 @@ def _image(folder: SourceFolder, row: Mapping[str, Any], subtype: str) -> str:
     coco = f"COCO_{subtype}_{number:012}.jpg"
     names = (f"{number:012}.jpg", f"{number}.jpg", f"{number}.png", f"{number:012}.png")
     return file_named(folder, *((coco, *names) if subtype else names))
-
-
-def most_frequent(answers: Any) -> str | None:
-    """Return the answer that most annotators gave; of several, the one that was given first."""
-    if not isinstance(answers, list):
-        return None
-    texts = [each.get("answer") if isinstance(each, dict) else each for each in answers]
-    counts = Counter(text for text in texts if isinstance(text, str) and text.strip())
-    return counts.most_common(1)[0][0] if counts else None
 
 
 @register

@@ -39,8 +39,8 @@ def import_folder(
     """
     reading = Reading.of(source, config, context.seed)
     units = reading.units()
-    total = sum(unit.rows for unit in units)
-    processes = min(config.processes or default_processes(), max(1, total // _ROWS_PER_PROCESS))
+    reading = reading.with_answer_index(units)
+    processes = processes_for(config, sum(unit.rows for unit in units))
     parts = read_parts(reading, units, context.work / "parts", processes, context.events)
     return merge_parts(
         reading,
@@ -51,6 +51,11 @@ def import_folder(
         processes=processes,
         events=context.events,
     )
+
+
+def processes_for(config: ImportConfig, rows: int) -> int:
+    """Return the number of processes for this many rows."""
+    return min(config.processes or default_processes(), max(1, rows // _ROWS_PER_PROCESS))
 
 
 def read_parts(reading: Reading, units: Sequence[Unit], folder: Path, processes: int, events: Events) -> list[Path]:
