@@ -27,7 +27,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-slow test-layouts test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout ablation ablation-module compile component base teacher constraints constraints-check constraints-gpu clean
+.PHONY: help run test test-slow test-layouts test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout gpu-check ablation ablation-module compile component base teacher constraints constraints-check constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -104,6 +104,9 @@ ablation-module: $(VENV)/.run .vicur/bases/deep .vicur/bases/long ## Search for 
 
 .vicur/bases/long: | $(VENV)/.run
 	$(BIN)/vicur base train $@ --set together=5 --set steps=2400
+
+gpu-check: $(VENV)/.run ## Check this machine's GPUs and measure a step of the published shapes (under nine minutes)
+	@$(BIN)/vicur gpu-check
 
 compile: $(VENV)/.dev ## Compile the pipeline packages in pipelines/compiled
 	$(BIN)/vicur compile --unversioned --pipeline distill --output pipelines/compiled/distill.yaml

@@ -28,6 +28,7 @@ from vicur.commands import (
     data,
     doctor,
     evaluate,
+    gpu_check,
     install,
     models,
     plan,
@@ -118,6 +119,7 @@ app.command("rollback", rich_help_panel=_REGISTRY)(registry.rollback)
 app.command("serve", rich_help_panel=_REGISTRY)(serve.serve)
 app.add_typer(cluster.app, name="cluster", rich_help_panel=_MAINTENANCE)
 app.command("doctor", rich_help_panel=_MAINTENANCE)(doctor.doctor)
+app.command("gpu-check", rich_help_panel=_MAINTENANCE)(gpu_check.gpu_check)
 app.command("install", rich_help_panel=_MAINTENANCE)(install.install)
 app.add_typer(models.app, name="models", rich_help_panel=_MAINTENANCE)
 app.add_typer(base.app, name="base", rich_help_panel=_MAINTENANCE)

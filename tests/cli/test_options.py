@@ -28,7 +28,7 @@ from tests.config.test_validation import PHRASES
         ("rollout-server --base s3://bucket", "--base names a bucket, but not a model in it"),
         ("train --checkpoints gs://bucket/x -o x", "--checkpoints is neither a folder nor an S3 address"),
         ("evaluate http://host/x -o x", "MODEL is an address with http://"),
-        ("plan --utilisation 3", "--utilisation: hardware.utilisation must be a number above 0 and at most 1, not 3.0."),
+        ("plan --bandwidth 0", "--bandwidth: hardware.bandwidth must be a number above 0, not 0.0."),
         ("plan --assume hardware=3", "--assume hardware=3: hardware must be a group of settings"),
         ("doctor --need pool.gpu=3", "--need pool.gpu=3: there is no setting 'pool.gpu'. Did you mean 'pool.gpus'?"),
         ("base train x --set stepz=3", "--set stepz=3: there is no setting 'stepz'. Did you mean 'steps'?"),

@@ -40,8 +40,21 @@ def test_invalid_input_exits_with_2_and_names_the_option(vicur: Command) -> None
 
 
 def test_assumptions_about_the_hardware_can_be_set(project: Path, vicur: Command) -> None:
-    result = vicur("plan", "--utilisation", "0.2", "--assume", "hardware.headroom=0.5", "--json", "plan.json")
+    assumed = ["--assume", "hardware.utilisation=0.2", "--assume", "hardware.headroom=0.5"]
+    result = vicur("plan", *assumed, "--json", "plan.json")
     assert result.code == 0
     record = json.loads((project / "plan.json").read_text())
     assert record["limit_bytes"] == 40 * 2**30
     assert record["input"]["hardware"]["utilisation"] == 0.2
+
+
+def test_times_come_from_the_speeds_of_a_gpu_check(project: Path, vicur: Command) -> None:
+    speeds = {"device": "NVIDIA H100", "peak_tflops": 989.0, "utilisation": 0.3, "decode_overhead_ms": 30.0}
+    (project / "gpu-check.json").write_text(json.dumps({"calibration": speeds}))
+    result = vicur("plan", "--calibration", "gpu-check.json")
+    assert "GPU-hours" in result.output
+    assert "measured on NVIDIA H100" in " ".join(result.output.split())
+    (project / "other.json").write_text(json.dumps({"calibration": None}))
+    for name, words in (("other.json", "has no measured speeds"), ("absent.json", "cannot be read")):
+        wrong = vicur("plan", "--calibration", name)
+        assert (wrong.code, words in wrong.error, "--calibration" in wrong.error) == (2, True, True)

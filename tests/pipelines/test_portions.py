@@ -12,8 +12,10 @@ import pytest
 import yaml
 from vicur_pipelines.package import write_package
 
+from tests.cli.calling import Command
 from tests.pipelines.kfp_cache import Cache
 from tests.pipelines.kfp_execution import Artifact, Execution
+from tests.pipelines.kfp_server_double import KfpServerDouble, node
 from tests.pipelines.pod_patch import go_json
 from tests.pipelines.portions import execution, write_dataset, write_source
 from tests.pipelines.test_size import LIMIT, properties
@@ -160,3 +162,19 @@ def test_the_list_of_portions_fits_into_the_environment_of_a_driver(tmp_path: Pa
             lists = [value for name, value in task.parameters.items() if name.endswith("portions")]
             assert [len(each) for each in lists] == [64]
             assert len(go_json(lists)) < 64_000
+
+
+def test_a_run_is_followed_with_numbered_portions_beside_the_steps_of_its_methods(
+    kfp: KfpServerDouble, vicur: Command, hidden_cluster: None, tmp_path: Path, source: Path, dataset: Path
+) -> None:
+    del hidden_cluster
+    portioned(tmp_path / "p", source, dataset, methods=["opsd", "vicur"])
+    portions = [node("prepare-portion", "RUNNING", 5 + index, iteration=index) for index in range(3)]
+    train = node("train", "RUNNING", 9, iteration=1)
+    kfp.script = [("RUNNING", portions), ("RUNNING", [*portions, train]), ("SUCCEEDED", [])]
+    package = str(tmp_path / "p" / "p.yaml")
+    lines = vicur("submit", "--package", package, "--endpoint", kfp.endpoint, "--every", "0.1").output.splitlines()
+    assert [line for line in lines if line.endswith(": running")] == [
+        *(f"prepare-portion{number}: running" for number in ("", " 2", " 3")),
+        "train vicur: running",
+    ]

@@ -11,7 +11,7 @@ from vicur.config.loading import load_config
 from vicur.config.run import RunConfig
 from vicur.errors import VicurError
 from vicur.planning import plan_input
-from vicur.planning.inputs import setting
+from vicur.planning.from_config import setting
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -86,7 +86,7 @@ def test_contradictory_inputs_are_rejected_with_the_reason(assumed: dict[str, An
     ("field", "value", "arguments"),
     [
         ("gpus", 16, "--gpus 16"),
-        ("teacher_gpus", 4, "--teacher-gpus 4"),
+        ("teacher_gpus", 4, "--set training.distribution.teacher_devices=separate --gpus 8"),
         ("train_vision", False, "--set training.trained.vision=false"),
         ("micro_batch_size", 2, "--set training.micro_batch_size=2"),
         ("gradient_checkpointing", True, "--set training.gradient_checkpointing=true"),

@@ -27,16 +27,10 @@ from vicur.planning.activations import text_activations, vision_activations
 from vicur.planning.architecture import architecture_of
 from vicur.planning.footprint import LiveBytes, Precision, decoder_layer_footprint
 from vicur.planning.inputs import PlanInput
-from vicur.planning.memory import (
-    Part,
-    Phase,
-    loss_bytes,
-    peak,
-    state_bytes,
-    student_memory,
-    teacher_memory,
-)
+from vicur.planning.memory import loss_bytes, student_memory, teacher_memory
 from vicur.planning.model import models_of
+from vicur.planning.parts import Part, Phase, peak
+from vicur.planning.resident import state_bytes
 from vicur.training.objectives import forward_kl
 
 ROWS = 4
@@ -259,7 +253,10 @@ def test_ddp_replicates_everything_on_each_gpu() -> None:
     one, eight = student_memory(alone, models), student_memory(shared, models)
     # A single GPU frees its gradients after the update, DDP keeps them in its buckets.
     assert Part.GRADIENTS not in one[Phase.ROLLOUT]
-    assert eight[Phase.ROLLOUT].pop(Part.GRADIENTS) == one[Phase.UPDATE][Part.GRADIENTS]
+    for phase in (Phase.ROLLOUT, Phase.VALIDATION):
+        assert eight[phase].pop(Part.GRADIENTS) == one[Phase.UPDATE][Part.GRADIENTS]
+    # With less memory left, a validation answers fewer questions at once.
+    assert eight.pop(Phase.VALIDATION)[Part.KV_CACHE] <= one.pop(Phase.VALIDATION)[Part.KV_CACHE]
     assert one == eight
 
 

@@ -11,9 +11,11 @@ import pytest
 from rich.console import Console
 
 from vicur.config.loading import load_config
+from vicur.errors import VicurError
 from vicur.planning import Plan, PlanInput, make_plan, plan_input, plan_record, show_plan
-from vicur.planning.memory import peak, student_memory
+from vicur.planning.memory import evaluation_memory, student_memory
 from vicur.planning.model import models_of
+from vicur.planning.parts import Part, Phase, peak
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GIB = 2**30
@@ -116,8 +118,10 @@ def test_the_tables_show_every_part_and_the_assumptions(too_large: Plan) -> None
     text = shown(too_large)
     for words in ("weights", "gradients", "optimizer", "teacher", "activations", "vision tower", "image features"):
         assert words in text
-    for words in ("KV cache", "logits and loss tiles", "GPU-hours", "989 TFLOPS at 40%", "3.35 TB/s at 60%"):
+    for words in ("KV cache", "logits and loss tiles", "10% left free", "of the evaluation"):
         assert words in text
+    for phase in Phase:
+        assert phase in text
     assert "The run does not fit." in text
     assert "--set training.distribution.strategy=fsdp" in text
     assert "/models/Qwen3-VL-8B-Instruct does not exist on this machine" in text
@@ -134,11 +138,105 @@ def test_the_record_is_json_and_complete(too_large: Plan) -> None:
     assert PlanInput.model_validate(record["input"]) == too_large.input
 
 
-@pytest.mark.parametrize(
-    ("engine", "warns"),
-    [("transformers", False), ("vllm", True), ("{type: vllm, placement: server, url: 'http://gpu:8000'}", False)],
-)
-def test_vllm_inside_the_training_is_reported_as_not_included(engine: str, warns: bool) -> None:
-    config = load_config(None, [f"training.rollout.engine={engine}"])
-    text = shown(make_plan(plan_input(config, "vicur")))
-    assert ("Not included: vLLM inside the training" in text) is warns
+def test_times_are_shown_only_if_they_were_calibrated() -> None:
+    measured = {"calibrated_on": "NVIDIA H200", "utilisation": 0.31, "decode_overhead_ms": 27.5}
+    calibrated, other = make_plan(plan_for("2b", hardware=measured)), make_plan(plan_for("2b"))
+    text = shown(calibrated)
+    for words in ("GPU-hours", "measured on NVIDIA H200", "31% of 989 TFLOPS", "27.5 ms per decoding step"):
+        assert words in text
+    assert plan_record(calibrated)["expected"]["hours"] > 0
+    assert "hours" not in shown(other).replace("GPU-hours", "hours")
+    assert "vicur gpu-check" in shown(other)
+    assert plan_record(other)["expected"]["hours"] is None
+
+
+def test_separate_teacher_devices_split_the_gpus_in_halves() -> None:
+    config = load_config(CONFIGS / "qwen3-vl-8b.yaml", ["training.distribution.teacher_devices=separate"])
+    plan = plan_input(config, "vicur", assumed={"gpus": 8})
+    assert (plan.gpus, plan.teacher_gpus) == (4, 4)
+    made = make_plan(plan)
+    # Four GPUs hold the student's shards instead of eight, with which a GPU needs 55 GiB.
+    assert sum(made.student_memory[Phase.ROLLOUT].values()) / GIB == pytest.approx(84.6, abs=0.1)
+    assert not made.fits
+    assert set(made.memories) == {"student", "teacher", "evaluation"}
+    with pytest.raises(VicurError, match="needs an even number of GPUs, but there are 3"):
+        plan_input(config, "vicur", assumed={"gpus": 3})
+
+
+@pytest.mark.parametrize("size", ["2b", "4b", "8b"])
+def test_the_shipped_configurations_fit_on_8_gpus_of_80_gib_in_all_phases(size: str) -> None:
+    plan = make_plan(plan_for(size))
+    assert plan.fits
+    assert set(plan.student_memory) == set(Phase) - {Phase.EVALUATION}
+    # The configured batch of the evaluation fits as it is.
+    assert plan.evaluation_rows == plan.input.evaluation_batch_size
+
+
+def test_a_validation_answers_fewer_questions_at_once_if_the_batch_does_not_fit() -> None:
+    small = make_plan(plan_for("8b", validation_batch_size=4))
+    large = make_plan(plan_for("8b", validation_batch_size=128))
+    assert small.validation_rows == 4
+    assert 4 < large.validation_rows < 38  # the share of a GPU of 300 questions
+    assert sum(large.student_memory[Phase.VALIDATION].values()) <= large.limit
+    assert make_plan(plan_for("8b", validation_batch_size=128, device="cpu")).validation_rows == 38
+
+
+@pytest.mark.parametrize(("size", "gib"), [("2b", 87), ("32b", 195)])
+def test_the_cache_of_128_questions_is_what_the_evaluation_would_need(size: str, gib: int) -> None:
+    plan = plan_for(size, evaluation_batch_size=128, device="cpu")
+    cache = evaluation_memory(plan, models_of(plan))[Phase.EVALUATION][Part.KV_CACHE]
+    assert cache / GIB == pytest.approx(gib, abs=1)
+    on_gpu = make_plan(plan_for(size, evaluation_batch_size=128))
+    assert on_gpu.evaluation_rows < 128
+    assert sum(on_gpu.evaluation_memory[Phase.EVALUATION].values()) <= on_gpu.limit
+
+
+def test_vllm_in_the_process_takes_a_copy_of_the_weights_and_its_cache_in_every_phase() -> None:
+    plain = plan_input(load_config(None), "vicur")
+    inside = plan_input(load_config(None, ["training.rollout.engine={type: vllm, cache_gb: 3}"]), "vicur")
+    without, models = student_memory(plain, models_of(plain)), models_of(inside)
+    memory = student_memory(inside, models)
+    for phase in (Phase.ROLLOUT, Phase.UPDATE, Phase.VALIDATION):
+        assert memory[phase][Part.VLLM] > 3e9 + 4 * models.sizes.total
+    assert Part.VLLM not in without[Phase.UPDATE]
+    # vLLM has the cache of the rollouts, the training process none.
+    assert Part.KV_CACHE in without[Phase.ROLLOUT]
+    assert Part.KV_CACHE not in memory[Phase.ROLLOUT]
+
+
+def test_a_server_takes_no_memory_of_the_training() -> None:
+    server = "{type: vllm, placement: server, url: 'http://gpu:8000'}"
+    config = load_config(
+        None,
+        [
+            f"training.rollout.engine={server}",
+            "training.teacher.type=self-frozen",
+            f"training.teacher.engine={server.replace('gpu', 'other')}",
+            "training.objective=k1",
+        ],
+    )
+    plan = plan_input(config, "vicur")
+    memory = student_memory(plan, models_of(plan))
+    assert Phase.TEACHER not in memory
+    assert not {Part.VLLM, Part.TEACHER} & set(memory[Phase.UPDATE])
+    assert "vLLM server are not planned for" in shown(make_plan(plan))
+
+
+def test_a_frozen_backbone_needs_most_memory_while_it_is_loaded_in_float32() -> None:
+    plan = plan_for("8b", gpus=1, strategy="ddp", trained="lora", teacher="adapter_off", train_vision=False)
+    models = models_of(plan)
+    memory = student_memory(plan, models)
+    assert memory[Phase.LOAD][Part.WEIGHTS] == 4 * models.sizes.total
+    assert memory[Phase.LOAD][Part.WEIGHTS] > 1.8 * memory[Phase.UPDATE][Part.WEIGHTS]
+    # Sharded models are loaded to the CPU.
+    sharded = plan_for("8b", trained="lora", teacher="adapter_off", train_vision=False)
+    assert student_memory(sharded, models)[Phase.LOAD] == {
+        Part.WEIGHTS: student_memory(sharded, models)[Phase.UPDATE][Part.WEIGHTS]
+    }
+
+
+def test_the_peak_is_the_highest_phase_of_any_gpu(fitting: Plan) -> None:
+    kind, phase, size = fitting.peak
+    assert size == max(sum(p.values()) for m in fitting.memories.values() for p in m.values())
+    assert f"in the phase {phase} (GPU of the {kind})" in shown(fitting)
+    assert plan_record(fitting)["highest"] == {"gpu": kind, "phase": phase, "bytes": size}

@@ -1,4 +1,4 @@
-"""``vicur plan``: estimate memory and time of a training run before it starts."""
+"""``vicur plan``: estimate the memory of a run before it starts, and its time on a machine that was measured."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ _PLACES = {
     "teacher_gpus": "--teacher-gpus",
     "examples": "--examples",
     "hardware.gpu_memory": "--gpu-memory",
-    "hardware.peak_tflops": "--peak-tflops",
-    "hardware.utilisation": "--utilisation",
     "hardware.bandwidth": "--bandwidth",
 }
 
 
 @examples(
     "vicur plan --config configs/qwen3-vl-8b.yaml --gpus 8 --gpu-memory 80",
-    "vicur plan --config configs/qwen3-vl-8b.yaml --gpus 4 --teacher-gpus 4 --gpu-memory 141 --bandwidth 4.8",
+    "vicur plan --config configs/qwen3-vl-8b.yaml --gpus 8 --set training.distribution.teacher_devices=separate --gpu-memory 141",
+    "vicur plan --config configs/qwen3-vl-2b.yaml --gpus 8 --calibration gpu-check.json",
     "vicur plan --set base.path=2B --gpus 2 --set training.mixed_precision=bf16 --assume image_tokens=64 --json plan.json",
 )
 def plan(
@@ -34,24 +33,32 @@ def plan(
     method: Annotated[
         str | None, typer.Option("--method", "-m", help="Method to plan for. Default: the last of the configuration.")
     ] = None,
-    gpus: Annotated[int, typer.Option("--gpus", min=1, help="Number of GPUs for the student.")] = 1,
-    teacher_gpus: Annotated[
+    gpus: Annotated[
         int,
         typer.Option(
-            "--teacher-gpus", min=0, help="Number of GPUs for the teacher only, as --gpus; 0: on the student's GPUs."
+            "--gpus",
+            min=1,
+            help="Number of GPUs. With training.distribution.teacher_devices=separate, one half of them is the teacher's.",
         ),
+    ] = 1,
+    teacher_gpus: Annotated[
+        int,
+        typer.Option("--teacher-gpus", min=0, help="Number of additional GPUs for the teacher only, as --gpus."),
     ] = 0,
     gpu_memory: Annotated[float, typer.Option("--gpu-memory", help="Memory of one GPU in GiB.")] = 80.0,
-    peak_tflops: Annotated[
-        float,
-        typer.Option("--peak-tflops", help="Dense bfloat16 peak of one GPU in TFLOPS (default: H100, H200)."),
-    ] = 989.0,
-    utilisation: Annotated[
-        float, typer.Option("--utilisation", help="Share of the peak that training, scoring and prefill reach.")
-    ] = 0.4,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="FILE",
+            help="gpu-check.json of 'vicur gpu-check' on the GPU of the run: show times, computed from its speeds.",
+        ),
+    ] = None,
     bandwidth: Annotated[
         float,
-        typer.Option("--bandwidth", help="Memory bandwidth of one GPU in TB/s (default: H100; H200: 4.8, A100: 2.04)."),
+        typer.Option(
+            "--bandwidth", help="Memory bandwidth of one GPU in TB/s, for times (default: H100; H200: 4.8, A100: 2.04)."
+        ),
     ] = 3.35,
     examples: Annotated[
         int | None,
@@ -69,7 +76,10 @@ def plan(
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the plan as JSON.")
     ] = None,
 ) -> None:
-    """Estimate the memory of each GPU and the time of a training run, and suggest settings that make it fit.
+    """Estimate the memory of each GPU in all phases of a run, and suggest settings that make it fit.
+
+    Phases: loading, rollout, teacher scoring, update, validation, and the evaluation on one GPU. Times are shown only for a machine that
+    'vicur gpu-check' has measured (--calibration).
 
     Nothing is loaded, downloaded or trained: parameters are counted on PyTorch's meta device, activations on tensors without data. The
     base model does not have to be on this machine if the name of its folder contains a published size (2B, 4B, 8B or 32B).
@@ -85,15 +95,13 @@ def plan(
     from vicur.config.sources import Sources
     from vicur.config.validation import validated
     from vicur.planning import make_plan, plan_input, plan_record, show_plan
+    from vicur.planning.calibration import read_calibration
 
     settings = configuration(config, overrides)
     name: MethodName = validated(MethodName, method or settings.methods[-1], "--method")
-    hardware = {
-        "gpu_memory": gpu_memory,
-        "peak_tflops": peak_tflops,
-        "utilisation": utilisation,
-        "bandwidth": bandwidth,
-    }
+    hardware: dict[str, Any] = {"gpu_memory": gpu_memory, "bandwidth": bandwidth}
+    if calibration is not None:
+        hardware |= read_calibration(calibration, "--calibration").hardware()
     options: dict[str, Any] = {"gpus": gpus, "teacher_gpus": teacher_gpus, "hardware": hardware}
     if examples is not None:
         options["examples"] = examples

@@ -5,20 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
+from vicur.config.data_source import PROMPT_SETTINGS, SourceConfig
+from vicur.config.digit_scenes import DigitScenesConfig, Distortion, Pool
 from vicur.config.formats import SPLITS, AnswerIndex, Columns, FieldName, FormatName, Split, Splits
-from vicur.config.prompts import (
-    CHOICES_TEMPLATE,
-    PixelBudgets,
-    PromptConfig,
-    checked_system_prompt,
-    checked_template,
-)
-from vicur.config.section import Section
 
 __all__ = [
     "PROMPT_SETTINGS",
@@ -35,144 +29,6 @@ __all__ = [
     "SourceConfig",
     "Split",
 ]
-
-# Number of images of the rarest digit in scikit-learn's load_digits.
-_IMAGES_PER_CLASS = 174
-
-
-PROMPT_SETTINGS = ("pixels", "system_prompt", "choices_template")
-"""Settings of the section ``data`` that shape prompts and not the dataset."""
-
-
-class SourceConfig(Section):
-    """A source of the dataset. Each has a class in :mod:`vicur.data.sources` that reads it."""
-
-    type: str
-    # These three do not change the prepared dataset, so its identity and its manifest leave them out.
-    pixels: PixelBudgets = Field(default=PixelBudgets(), exclude_if=lambda pixels: bool(pixels == PixelBudgets()))
-    """Size of images in prompts, in pixels: ``{min: 3584, max: 401408}`` for all prompts, or ``{evaluation: {max: 401408}}`` for those of
-    one use (``student``, ``teacher``, ``evaluation``). Default: that of the checkpoint."""
-    system_prompt: str | None = Field(default=None, exclude_if=lambda text: text is None)
-    """System message of all prompts, such as ``You are a helpful assistant.`` Default: none."""
-    choices_template: str = Field(
-        default=CHOICES_TEMPLATE, exclude_if=lambda template: bool(template == CHOICES_TEMPLATE)
-    )
-    """Question and choices in all prompts, unless the question already lists the choices. The line with ``{letter}`` and ``{choice}`` is
-    repeated for each choice."""
-
-    @field_validator("pixels", mode="before")
-    @classmethod
-    def _null_is_default(cls, pixels: Any) -> Any:
-        return {} if pixels is None else pixels
-
-    @field_validator("system_prompt")
-    @classmethod
-    def _system_prompt(cls, text: str | None) -> str | None:
-        return checked_system_prompt(text)
-
-    @field_validator("choices_template")
-    @classmethod
-    def _template(cls, template: str) -> str:
-        return checked_template(template)
-
-    @property
-    def prompts(self) -> PromptConfig:
-        """The settings of prompts."""
-        return PromptConfig(system=self.system_prompt, choices_template=self.choices_template, pixels=self.pixels)
-
-    def identity(self) -> dict[str, Any]:
-        """Return the settings that the prepared dataset depends on."""
-        return self.source().model_dump(mode="json")
-
-    def source(self) -> Self:
-        """Return the section without the settings of prompts."""
-        defaults = {name: type(self).model_fields[name].default for name in PROMPT_SETTINGS}
-        return self.model_copy(update=defaults)
-
-    def with_prompts_of(self, other: SourceConfig) -> Self:
-        """Return this source with the settings of prompts of another one."""
-        return self.model_copy(update={name: getattr(other, name) for name in PROMPT_SETTINGS})
-
-
-class Distortion(Section):
-    """Ranges of the random distortion of each digit. All are integers, because rendering is exact integer arithmetic."""
-
-    rotation: int = Field(12, ge=0, le=45)
-    """Largest rotation in either direction, in degrees."""
-    shift: int = Field(1, ge=0, le=4)
-    """Largest shift along either axis, in pixels."""
-    scale: tuple[int, int] = (85, 105)
-    """Smallest and largest size, in percent of the default size."""
-    intensity: tuple[int, int] = (75, 100)
-    """Weakest and strongest ink, in percent."""
-    stroke: int = Field(0, ge=0, le=80)
-    """Largest change of the stroke width, in percent. A change of -100 would erase the stroke."""
-    noise: int = Field(24, ge=0, le=120)
-    """Largest noise added to a colour channel, of 255."""
-    blurred: int = Field(0, ge=0, le=100)
-    """Share of blurred digits, in percent."""
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Self:
-        for name in ("scale", "intensity"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name} must be [smallest, largest] in percent, both above 0; it is [{low}, {high}]")
-        return self
-
-
-class Pool(Section):
-    """One split of the digit scenes: its handwriting, and its number of scenes and questions."""
-
-    digits_per_class: int = Field(gt=0)
-    """Handwritten images of each of the ten digits. No image is in two pools."""
-    scenes: int = Field(gt=0)
-    """Number of scenes composed from the pool."""
-    questions: int = Field(3, ge=1, le=6)
-    """Questions per scene, each of a different kind."""
-    distortion: Distortion = Distortion()
-    """Distortion of the digits."""
-
-
-class DigitScenesConfig(SourceConfig):
-    """The embedded dataset: scenes of six coloured handwritten digits and questions about them."""
-
-    type: Literal["digit_scenes"] = "digit_scenes"
-    base: Pool = Pool(digits_per_class=8, scenes=2000)
-    """Training data of the tiny base model: so little handwriting that it reads badly."""
-    distill: Pool = Pool(digits_per_class=70, scenes=1350)
-    """Training data of the students."""
-    validation: Pool = Pool(digits_per_class=15, scenes=200)
-    """Used to choose checkpoints, settings and methods."""
-    test: Pool = Pool(digits_per_class=30, scenes=400)
-    """Used by the gate and the report."""
-    ood: Pool = Pool(
-        digits_per_class=40,
-        scenes=200,
-        distortion=Distortion(rotation=25, shift=2, scale=(80, 110), stroke=15, noise=48, blurred=50),
-    )
-    """Handwriting with stronger distortion than any in the training data."""
-
-    # Left out of manifests if it is 1, so that datasets from before this setting keep their hashes.
-    together: int = Field(1, ge=1, le=6, exclude_if=lambda together: together == 1)
-    """Questions combined into one prompt. With more than one, the response describes the whole scene (about 24 tokens) and answers each
-    question (about 19 tokens each); the last answer counts. The tiny base model was not trained on such prompts."""
-
-    @property
-    def pools(self) -> dict[str, Pool]:
-        """Return the pools by split. They take their digit images in this order."""
-        return {split: getattr(self, split) for split in SPLITS}
-
-    @model_validator(mode="after")
-    def _enough_handwriting(self) -> Self:
-        total = sum(pool.digits_per_class for pool in self.pools.values())
-        if total > _IMAGES_PER_CLASS:
-            raise ValueError(
-                f"digits_per_class of all pools adds up to {total}, but there are only {_IMAGES_PER_CLASS} images of each digit: "
-                "lower it in one of the pools"
-            )
-        return self
-
 
 # Settings of an import that its result does not depend on.
 NO_EFFECT = {"processes"}

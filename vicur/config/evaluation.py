@@ -142,7 +142,7 @@ class EvaluationConfig(Section):
     max_unanswered_share: float = Field(default=0.02, ge=0, le=1, exclude_if=lambda share: share == 0.02)
     """Share of a split's questions whose prompt may be too long. Above it, the stage fails before the first response."""
     batch_size: int = Field(default=128, ge=1)
-    """Questions per forward pass."""
+    """Questions per forward pass; fewer if a GPU has too little free memory. Responses differ by rounding at most."""
     max_examples: int | None = Field(default=None, ge=1)
     """Maximum number of questions of each split, counted from its start. ``None`` evaluates all."""
     cue_recovery: bool = True

@@ -8,9 +8,9 @@ dataset. Every stage that builds prompts has its own copy, which is part of the 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vicur.config.section import Section
 
@@ -124,32 +124,29 @@ def checked_template(template: str) -> str:
     return template
 
 
+SystemPrompt = Annotated[str | None, Field(exclude_if=_is_none), AfterValidator(checked_system_prompt)]
+"""Text of a system message. Blank text is none."""
+ChoicesTemplate = Annotated[
+    str, Field(exclude_if=lambda template: bool(template == CHOICES_TEMPLATE)), AfterValidator(checked_template)
+]
+"""Question and choices in a prompt. The line with ``{letter}`` and ``{choice}`` is repeated."""
+Budgets = Annotated[
+    PixelBudgets,
+    Field(exclude_if=lambda pixels: bool(pixels == PixelBudgets())),
+    BeforeValidator(lambda pixels: {} if pixels is None else pixels),
+]
+"""Pixel budgets; ``null`` is those of the checkpoint."""
+
+
 class PromptConfig(Section):
     """Settings of the prompts that a stage builds. Fields with their default are not part of an identity."""
 
-    system: str | None = Field(default=None, exclude_if=_is_none)
+    system: SystemPrompt = None
     """Text of the system message. ``null`` has no system message."""
-    choices_template: str = Field(
-        default=CHOICES_TEMPLATE, exclude_if=lambda template: bool(template == CHOICES_TEMPLATE)
-    )
+    choices_template: ChoicesTemplate = CHOICES_TEMPLATE
     """Question and choices in a prompt. The line with ``{letter}`` and ``{choice}`` is repeated."""
-    pixels: PixelBudgets = Field(default=PixelBudgets(), exclude_if=lambda pixels: bool(pixels == PixelBudgets()))
+    pixels: Budgets = PixelBudgets()
     """Pixel budgets."""
-
-    @field_validator("system")
-    @classmethod
-    def _system_prompt(cls, text: str | None) -> str | None:
-        return checked_system_prompt(text)
-
-    @field_validator("choices_template")
-    @classmethod
-    def _template(cls, template: str) -> str:
-        return checked_template(template)
-
-    @field_validator("pixels", mode="before")
-    @classmethod
-    def _null_is_default(cls, pixels: Any) -> Any:
-        return {} if pixels is None else pixels
 
     def only(self, *uses: PromptUse) -> PromptConfig:
         """Return the settings of a stage that builds prompts for these uses."""

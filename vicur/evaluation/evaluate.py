@@ -182,6 +182,7 @@ def _predict(
                 # One substream per part: the samples of a split do not depend on which other splits are evaluated.
                 seed=substream(context.seed, "evaluation", split, start),
                 batch_size=config.batch_size,
+                fit_memory=True,
                 on_progress=lambda done, _, before=before, label=label: context.events.progress(  # type: ignore[misc]
                     before + done, total, label
                 ),

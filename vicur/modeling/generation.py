@@ -6,6 +6,8 @@ gives the same tokens as transformers' ``generate``.
 
 from __future__ import annotations
 
+import math
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +19,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.sampling import Sampling
 from vicur.errors import NotFiniteError
+from vicur.modeling.batch_sizes import Batches, rows_that_fit
 from vicur.modeling.cache_argument import cache_argument
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.image_blocking import visual_history
@@ -50,30 +53,52 @@ def generate(
     *,
     seed: int,
     batch_size: int = 128,
+    fit_memory: bool = False,  # on a GPU, lower the batch to what free memory holds
     encode: Encode | None = None,  # by default, runs the model's vision tower
     streams: Sequence[int] | None = None,  # numbers of the prompts' random streams; by default, their indices
     on_progress: Callable[[int, int], None] | None = None,  # called with the number of finished prompts and of all
 ) -> list[Response]:
     """Generate a response to each prompt, in order. Does not change the model's mode (train or eval).
 
-    Each prompt has a separate random stream of the root ``seed``, so its response does not depend on the other prompts.
+    Each prompt has a separate random stream of the root ``seed``, so its response does not depend on the other prompts: not on
+    ``batch_size`` either, beyond float tolerance. If memory runs out, generation continues with half the batch.
 
     Raises:
         NotFiniteError: if the model gives a token a log-probability that is not finite.
+        torch.OutOfMemoryError: if a single prompt does not fit.
     """
     forbidden = chat.forbidden_ids(text_config(model).vocab_size).to(model.device)
     encode = partial(encode_images, model) if encode is None else encode
     numbers = range(len(prompts)) if streams is None else streams
     order = generation_order(prompts)
     responses: dict[int, Response] = {}
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
+    batches = Batches(
+        order,
+        batch_size,
+        lambda rows: _fitting(model, [prompts[n] for n in rows], sampling) if fit_memory else len(rows),
+    )
+    for rows in batches:
         uniforms_BR = _uniforms(seed, [numbers[n] for n in rows], sampling).to(model.device)
-        finished = _generate_batch(model, chat, [prompts[n] for n in rows], sampling, uniforms_BR, forbidden, encode)
+        some = [prompts[n] for n in rows]
+        try:
+            finished = _generate_batch(model, chat, some, sampling, uniforms_BR, forbidden, encode)
+        except torch.OutOfMemoryError as error:
+            # The error's frames hold the tensors of the batch.
+            traceback.clear_frames(error.__traceback__)
+            if not batches.halve(model.device):
+                raise
+            continue
         responses.update(zip(rows, finished, strict=True))
         if on_progress is not None:
             on_progress(len(responses), len(prompts))
     return [responses[n] for n in range(len(prompts))]
+
+
+def _fitting(model: Qwen3VLForConditionalGeneration, prompts: Sequence[Prompt], sampling: Sampling) -> int:
+    longest = max(len(prompt.ids) for prompt in prompts)
+    patches = max(sum(math.prod(image.grid) for image in prompt.pixels) for prompt in prompts)
+    rows = rows_that_fit(model, longest, sampling.max_new_tokens, patches)
+    return len(prompts) if rows is None else rows
 
 
 def generation_order(prompts: Sequence[Prompt]) -> list[int]:

@@ -76,9 +76,14 @@ def vision_activations(plan: PlanInput, models: Models) -> tuple[int, int]:
 
 def encoding(plan: PlanInput, model: Architecture, precision: Precision) -> int:
     """Return the peak bytes of encoding the images of a step without a graph."""
+    return encoding_of(plan, model, precision, step_images(plan))
+
+
+def encoding_of(plan: PlanInput, model: Architecture, precision: Precision, images: int) -> int:
+    """Return the peak bytes of encoding ``images`` images at once without a graph."""
     if not plan.visual_tokens:
         return 0
-    vision, images = model.vision, step_images(plan)
+    vision = model.vision
     patches = plan.visual_tokens * vision.spatial_merge_size**2
     block = vision_block_footprint(vision, images, patches, precision, trained=False)
     states = images * patches * vision.hidden_size * precision.state_bytes

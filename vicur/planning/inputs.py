@@ -1,34 +1,17 @@
-"""Inputs of a plan, and the function that derives them from a run's configuration."""
+"""Inputs of a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self, assert_never
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from vicur.config.methods import MethodName
 from vicur.config.objective import OBJECTIVES
 from vicur.config.recovery import CueRecoverySettings
-from vicur.config.run import RunConfig
 from vicur.config.section import Section
-from vicur.config.sources import Sources
-from vicur.config.teacher import NoTeacher, OtherCheckpoint, SelfAdapterOff, SelfEma, SelfFrozen, TeacherConfig
-from vicur.config.trained import Lora
-from vicur.config.validation import validated
 
-# Fields of PlanInput that are set by an option of the command or by a setting of the run. All others are set with --assume.
-_OPTIONS = ("gpus", "teacher_gpus")
-_SETTINGS = {
-    "micro_batch_size": "training.micro_batch_size",
-    "rollout_batch_size": "training.rollout_batch_size",
-    "max_response_tokens": "training.rollout.max_new_tokens",
-    "strategy": "training.distribution.strategy",
-    "mixed_precision": "training.mixed_precision",
-    "gradient_checkpointing": "training.gradient_checkpointing",
-    "train_vision": "training.trained.vision",
-    "trained": "training.trained.type",
-}
+VALIDATION_BATCH = 128
+"""Questions that a validation answers at once unless it is configured (``vicur.training.trainer``)."""
 
 
 class Hardware(Section):
@@ -53,6 +36,13 @@ class Hardware(Section):
     decode_overhead_ms: float = Field(default=25.0, ge=0)
     """Minimum time of a decoding step in ms. Without compiled graphs, Python and kernel launches take longer than the memory traffic of a
     small model. This default is an estimate: measure your own."""
+    calibrated_on: str = ""
+    """The device that ``vicur gpu-check`` measured utilisation and decoding on; empty if nobody did, in which case no times are shown."""
+
+    @property
+    def limit(self) -> int:
+        """Bytes of a GPU that a run may use."""
+        return int(self.gpu_memory * (1 - self.headroom) * 2**30)
 
 
 class PlanInput(Section):
@@ -116,10 +106,27 @@ class PlanInput(Section):
     """Rollouts that a GPU scores and trains on at once; its whole share of the batch if not set."""
     rollout_batch_size: int | None = Field(default=None, ge=1)
     """Responses that a GPU samples at once; its whole share of the batch if not set."""
+    validation_batch_size: int | None = Field(default=None, ge=1)
+    """Questions that a validation answers at once, at most; ``rollout_batch_size`` or 128 if not set."""
+    evaluation_batch_size: int = Field(default=128, ge=1)
+    """Questions that the evaluation answers at once, at most."""
+    evaluation_prompt_tokens: int | None = Field(default=None, ge=1)
+    """Longest prompt of the evaluation; ``max_prompt_tokens`` if not set."""
+    evaluation_response_tokens: int = Field(default=4096, ge=1)
+    """Longest response of the evaluation."""
     feature_cache: float = Field(default=1.0, ge=0)
-    """Maximum size of the cache of image features of a frozen vision tower, in GiB."""
-    vllm_inside: bool = False
-    """vLLM runs inside the training process, for rollouts or a teacher. Its memory and its speed are not planned for."""
+    """Maximum size of the cache of image features of a frozen vision tower, in GB."""
+    rollout_engine: Literal["process", "inside", "server"] = "process"
+    """What samples rollouts and validation responses: the trained model (``process``), vLLM ``inside`` the training process, or a
+    ``server`` on other GPUs."""
+    teacher_engine: Literal["process", "inside", "server"] = "process"
+    """What computes the teacher's scores."""
+    rollout_cache_gb: float = Field(default=4.0, ge=0)
+    """KV cache of vLLM inside the process for rollouts, in GB."""
+    teacher_cache_gb: float = Field(default=4.0, ge=0)
+    """KV cache of vLLM inside the process for the teacher, in GB."""
+    device: Literal["cuda", "cpu"] = "cuda"
+    """Devices of the run. On a CPU, validation and evaluation batches are as configured, and tiles are smaller."""
 
     hardware: Hardware = Hardware()
     """GPUs and their utilisation."""
@@ -142,6 +149,10 @@ class PlanInput(Section):
         if self.teacher_gpus and self.teacher not in ("frozen", "checkpoint"):
             raise ValueError(
                 f"teacher_gpus is {self.teacher_gpus}, but teacher {self.teacher!r} has no separate weights. Set teacher_gpus to 0"
+            )
+        if self.teacher_gpus and self.teacher_engine != "process":
+            raise ValueError(
+                f"teacher_gpus is {self.teacher_gpus}, but the teacher runs in vLLM ({self.teacher_engine}). Set teacher_gpus to 0"
             )
         if self.teacher_gpus not in (0, self.gpus):
             raise ValueError(
@@ -182,6 +193,11 @@ class PlanInput(Section):
         return min(self.rollout_batch_size or self.sequences_a_gpu, self.sequences_a_gpu)
 
     @property
+    def validation_batch(self) -> int:
+        """Questions that a GPU answers at once in a validation, at most."""
+        return self.validation_batch_size or self.rollout_batch_size or VALIDATION_BATCH
+
+    @property
     def visual_tokens(self) -> int:
         """Visual tokens per prompt."""
         return min(self.image_tokens, self.max_prompt_tokens)
@@ -199,90 +215,3 @@ class PlanInput(Section):
     @property
     def sharded(self) -> bool:
         return self.strategy == "fsdp" and self.gpus > 1
-
-
-def plan_input(
-    config: RunConfig,
-    method: MethodName,
-    *,
-    assumed: Mapping[str, Any] | None = None,
-    hardware: Mapping[str, Any] | None = None,
-    where: str | Sources = "vicur plan",
-) -> PlanInput:
-    """Return the plan's inputs for training one method of a run.
-
-    Args:
-        config: the run's configuration.
-        method: the method to plan for.
-        assumed: fields of :class:`PlanInput` that the configuration does not have or that override its values.
-        hardware: fields of :class:`Hardware`.
-        where: source of ``assumed`` and ``hardware`` in error messages.
-
-    Raises:
-        VicurError: if a field is unknown or invalid, or if fields contradict each other.
-    """
-    # Imports the libraries that read datasets, and models.
-    from vicur.data.sources import source_of
-    from vicur.planning.architecture import architecture_of
-
-    training, data = config.training.for_method(method), config.data
-    chosen = training.effective
-    fields: dict[str, Any] = {
-        "student": config.base.path,
-        "recovery": training.recovery.module if chosen.recovery else None,
-        "trained": training.trained.type,
-        "train_vision": training.trained.vision,
-        **_teacher_fields(chosen.teacher),
-        "steps": training.steps,
-        "batch_size": training.batch_size,
-        "rollouts": training.responses_per_prompt,
-        "updates": training.updates_per_batch,
-        "objective": chosen.objective.type,
-        "max_prompt_tokens": training.max_prompt_tokens,
-        "max_response_tokens": training.rollout.max_new_tokens,
-        "strategy": training.distribution.strategy,
-        "mixed_precision": training.mixed_precision,
-        "gradient_checkpointing": training.gradient_checkpointing,
-        "micro_batch_size": training.micro_batch_size,
-        "rollout_batch_size": training.rollout_batch_size,
-        "validate_every": training.validate_every,
-        "validation_examples": training.validation_examples,
-        "vllm_inside": any(engine.placement == "inside" for engine in training.engines.values()),
-        "hardware": dict(hardware or {}),
-    }
-    if isinstance(training.trained, Lora):
-        fields["lora_rank"] = training.trained.rank
-    largest = [config.data.pixels.of(use).max for use in ("student", "teacher")]
-    if any(largest) and "image_tokens" not in (assumed or {}):
-        student = architecture_of((assumed or {}).get("student", config.base.path))
-        fields["image_tokens"] = max(n or 0 for n in largest) // student.pixels_per_token
-    if (examples := source_of(data).training_examples(data)) is not None:
-        fields["examples"] = examples
-    plan: PlanInput = validated(PlanInput, {**fields, **(assumed or {})}, where)
-    return plan
-
-
-def _teacher_fields(teacher: TeacherConfig) -> dict[str, Any]:
-    match teacher:
-        case SelfFrozen():
-            return {"teacher": "frozen"}
-        case SelfEma():
-            return {"teacher": "ema"}
-        case SelfAdapterOff():
-            return {"teacher": "adapter_off"}
-        case OtherCheckpoint():
-            return {"teacher": "checkpoint", "teacher_model": teacher.path}
-        case NoTeacher():
-            return {"teacher": "none"}
-        case _:
-            assert_never(teacher)
-
-
-def setting(field: str, value: Any) -> str:
-    """Return the command-line arguments that set a field of :class:`PlanInput`."""
-    shown = str(value).lower() if isinstance(value, bool) else value
-    if field in _OPTIONS:
-        return f"--{field.replace('_', '-')} {shown}"
-    if field in _SETTINGS:
-        return f"--set {_SETTINGS[field]}={shown}"
-    return f"--assume {field}={shown}"

@@ -85,3 +85,12 @@ def student_precision(plan: PlanInput) -> Precision:
 def frozen_precision(plan: PlanInput) -> Precision:
     """Return the dtypes of a frozen model, which is stored in its compute dtype."""
     return Precision(torch.bfloat16 if plan.mixed_precision == "bf16" else torch.float32)
+
+
+def saved_precision(plan: PlanInput, model: Architecture) -> Precision:
+    """Return the dtype in which a student is saved, and evaluated: the base's under ``bf16``, otherwise float32."""
+    if plan.mixed_precision == "none":
+        return Precision(torch.float32)
+    # Published models are bfloat16.
+    dtype = model.config.dtype
+    return Precision(dtype if isinstance(dtype, torch.dtype) else torch.bfloat16)

@@ -15,8 +15,10 @@ from vicur.planning.compute import (
     validations,
 )
 from vicur.planning.inputs import PlanInput
-from vicur.planning.memory import Memory, Part, peak, state_bytes, student_memory, teacher_memory
+from vicur.planning.memory import evaluation_memory, evaluation_rows, student_memory, teacher_memory, validation_rows
 from vicur.planning.model import Models, models_of
+from vicur.planning.parts import Memory, Part, Phase, peak
+from vicur.planning.resident import state_bytes
 from vicur.planning.suggest import Change, Suggestion, suggestions, way_to_fit
 
 
@@ -41,6 +43,9 @@ class Plan:
     models: Models
     student_memory: Memory  # of one GPU of the student
     teacher_memory: Memory  # of one GPU that holds only the teacher; empty if there are none
+    evaluation_memory: Memory  # of the GPU of an evaluation
+    validation_rows: int  # questions that a GPU answers at once in a validation
+    evaluation_rows: int  # and in an evaluation
     limit: int  # bytes of a GPU that the run may use
     epochs: float | None  # None if the number of examples is not known
     validations: int
@@ -54,8 +59,30 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """True if every GPU stays within the limit."""
-        return all(peak(memory)[1] <= self.limit for memory in (self.student_memory, self.teacher_memory) if memory)
+        """True if every GPU stays within the limit, in all phases."""
+        return all(peak(memory)[1] <= self.limit for memory in self.memories.values())
+
+    @property
+    def memories(self) -> dict[str, Memory]:
+        """Memory of one GPU of each kind that the run has."""
+        memories = {
+            "student": self.student_memory,
+            "teacher": self.teacher_memory,
+            "evaluation": self.evaluation_memory,
+        }
+        return {kind: memory for kind, memory in memories.items() if memory}
+
+    @property
+    def peak(self) -> tuple[str, Phase, int]:
+        """Kind of GPU and phase with the most memory, and its bytes."""
+        phase_of = {kind: peak(memory) for kind, memory in self.memories.items()}
+        kind = max(phase_of, key=lambda each: phase_of[each][1])
+        return kind, *phase_of[kind]
+
+    @property
+    def shows_times(self) -> bool:
+        """Whether times are shown: they were calibrated on a device."""
+        return bool(self.input.hardware.calibrated_on)
 
 
 def make_plan(plan: PlanInput) -> Plan:
@@ -65,11 +92,12 @@ def make_plan(plan: PlanInput) -> Plan:
         VicurError: if the architecture of a model is not known.
     """
     models = models_of(plan)
-    limit = int(plan.hardware.gpu_memory * (1 - plan.hardware.headroom) * 2**30)
+    limit = plan.hardware.limit
 
     def highest(changed: PlanInput) -> int:
         # No change affects the size of a model, so `models` is reused.
-        return max(peak(m)[1] for m in (student_memory(changed, models), teacher_memory(changed, models)) if m)
+        memories = student_memory(changed, models), teacher_memory(changed, models), evaluation_memory(changed, models)
+        return max(peak(memory)[1] for memory in memories if memory)
 
     fits = highest(plan) <= limit
     way = () if fits else way_to_fit(plan, highest, limit)
@@ -79,6 +107,9 @@ def make_plan(plan: PlanInput) -> Plan:
         models=models,
         student_memory=student_memory(plan, models),
         teacher_memory=teacher_memory(plan, models),
+        evaluation_memory=evaluation_memory(plan, models),
+        validation_rows=validation_rows(plan, models),
+        evaluation_rows=evaluation_rows(plan, models),
         limit=limit,
         epochs=None if plan.examples is None else epochs(plan.steps, plan.batch_size, plan.examples),
         validations=validations(plan.steps, plan.validate_every),

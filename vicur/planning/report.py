@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from vicur.planning.inputs import PlanInput, setting
-from vicur.planning.memory import Memory, Part, peak
-from vicur.planning.plan import Plan
+from vicur.planning.from_config import setting
+from vicur.planning.parts import Memory, Part, peak
+from vicur.planning.plan import Plan, PlannedRun
 from vicur.planning.sizes import Sizes
 from vicur.planning.suggest import Change
 
@@ -28,7 +28,8 @@ _PHASES = {
 
 def plan_record(plan: Plan) -> dict[str, Any]:
     """Return a plan as JSON values, in bytes, operations, seconds and hours."""
-    memories = {"student": plan.student_memory, "teacher": plan.teacher_memory}
+    memories = plan.memories
+    kind, phase, size = plan.peak
     return {
         "fits": plan.fits,
         "input": plan.input.model_dump(mode="json"),
@@ -40,25 +41,29 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "memory_bytes": {
             name: {str(phase): {str(part): size for part, size in parts.items()} for phase, parts in memory.items()}
             for name, memory in memories.items()
-            if memory
         },
-        "peak": {
-            name: dict(zip(("phase", "bytes"), peak(memory), strict=True))
-            for name, memory in memories.items()
-            if memory
-        },
+        "peak": {name: dict(zip(("phase", "bytes"), peak(memory), strict=True)) for name, memory in memories.items()},
+        "highest": {"gpu": kind, "phase": phase, "bytes": size},
+        "validation_rows": plan.validation_rows,
+        "evaluation_rows": plan.evaluation_rows,
         "steps": plan.input.steps,
         "epochs": plan.epochs,
         "validations": plan.validations,
         "checkpoint_bytes": plan.checkpoint_bytes,
-        "expected": asdict(plan.expected),
-        "longest": asdict(plan.longest),
+        "expected": _run(plan, plan.expected),
+        "longest": _run(plan, plan.longest),
         "suggestions": [
             {"set": _set(s.change), **asdict(s.change), "saves_bytes": s.saves, "fits": s.fits}
             for s in plan.suggestions
         ],
-        "way_to_fit": None if plan.way_to_fit is None else [_set(change) for change in plan.way_to_fit],
+        "way_to_fit": None if plan.way_to_fit is None else _arguments(plan.way_to_fit),
     }
+
+
+def _run(plan: Plan, run: PlannedRun) -> dict[str, Any]:
+    # Times that nobody calibrated are null, as they are not shown.
+    unknown = {} if plan.shows_times else dict.fromkeys(("seconds", "hours", "gpu_hours"))
+    return {**asdict(run), **unknown}
 
 
 def show_plan(plan: Plan, console: Console) -> None:
@@ -71,18 +76,14 @@ def show_plan(plan: Plan, console: Console) -> None:
                 style="dim",
                 soft_wrap=True,
             )
-    kinds = {
-        "student": (plan.input.gpus, plan.student_memory),
-        "teacher": (plan.input.teacher_gpus, plan.teacher_memory),
-    }
-    for kind, (count, memory) in kinds.items():
-        if memory:
-            # Not as the table's title, which rich would wrap to the width of the table.
-            gpus = f"each of {count} GPUs" if count > 1 else "the GPU"
-            console.print(f"Memory of {gpus} of the {kind}, GiB", style="bold", highlight=False)
-            console.print(_memory(memory, plan.limit))
+    counts = {"student": plan.input.gpus, "teacher": plan.input.teacher_gpus, "evaluation": 1}
+    for kind, memory in plan.memories.items():
+        # Not as the table's title, which rich would wrap to the width of the table.
+        gpus = f"each of {counts[kind]} GPUs" if counts[kind] > 1 else "the GPU"
+        console.print(f"Memory of {gpus} of the {kind}, GiB", style="bold", highlight=False)
+        console.print(_memory(memory, plan.limit))
     console.print(_planned_runs(plan))
-    for line in _assumptions(plan.input):
+    for line in _assumptions(plan):
         console.print(line, style="dim", soft_wrap=True)
     console.print()
     _verdict(plan, console)
@@ -147,39 +148,52 @@ def _planned_runs(plan: Plan) -> Table:
     for field, name in _PHASES.items():
         row(f"{name}, PFLOP per step", *(f"{getattr(c.work, field) / 1e15:,.3g}" for c in both))
     row("all steps, EFLOP", *(f"{plan.input.steps * c.work.total / 1e18:,.3g}" for c in both))
-    for phase in ("vision", "rollout", "teacher", "update"):
-        row(f"{_PHASES.get(phase, phase)}, seconds per step", *(f"{getattr(c.seconds, phase):,.3g}" for c in both))
-    row(f"each of {plan.validations} validations, seconds", *(f"{c.seconds.validation:,.3g}" for c in both))
-    row("hours", *(f"{c.hours:,.3g}" for c in both))
-    table.add_row("GPU-hours", *(f"{c.gpu_hours:,.4g}" for c in both), style="bold")
+    row("validations", *(f"{plan.validations:,}",) * 2)
+    if plan.shows_times:
+        for phase in ("vision", "rollout", "teacher", "update"):
+            row(f"{_PHASES.get(phase, phase)}, seconds per step", *(f"{getattr(c.seconds, phase):,.3g}" for c in both))
+        row("a validation, seconds", *(f"{c.seconds.validation:,.3g}" for c in both))
+        row("hours", *(f"{c.hours:,.3g}" for c in both))
+        table.add_row("GPU-hours", *(f"{c.gpu_hours:,.4g}" for c in both), style="bold")
     row("checkpoint on disk, GB", *(f"{plan.checkpoint_bytes / 1e9:,.1f}",) * 2)
     return table
 
 
-def _assumptions(plan: PlanInput) -> Iterator[str]:
-    h = plan.hardware
-    yield (
-        f"Assumed: {h.peak_tflops:g} TFLOPS at {h.utilisation:.0%}, {h.bandwidth:g} TB/s at {h.bandwidth_utilisation:.0%}, at least "
-        f"{h.decode_overhead_ms:g} ms per decoding step, {h.interconnect:g} TB/s between GPUs, {h.headroom:.0%} of memory left free."
-    )
-    yield (
-        f"{plan.strategy if plan.gpus > 1 else 'one GPU'}, mixed precision {plan.mixed_precision}, gradient checkpointing "
-        f"{'on' if plan.gradient_checkpointing else 'off'}, micro-batch {plan.micro_batch}, rollout batch {plan.rollout_batch}, "
-        f"trained: {plan.trained}{' and vision tower' if plan.train_vision else ''}, {plan.visual_tokens} visual tokens per prompt. "
-        "Memory is planned for the longest sequences."
-    )
-    if plan.vllm_inside:
+def _assumptions(plan: Plan) -> Iterator[str]:
+    i, h = plan.input, plan.input.hardware
+    if plan.shows_times:
         yield (
-            "Not included: vLLM inside the training process. In every phase it holds another copy of its model's weights and a KV cache of "
-            "cache_gb (default 4). Rollouts are planned as if the training process generated them."
+            f"Times: measured on {h.calibrated_on}: matrix products at {h.utilisation:.0%} of {h.peak_tflops:g} TFLOPS, at least "
+            f"{h.decode_overhead_ms:.3g} ms per decoding step. Assumed: {h.bandwidth:g} TB/s at {h.bandwidth_utilisation:.0%}, "
+            f"{h.interconnect:g} TB/s between GPUs."
         )
+    else:
+        yield (
+            "Times are not shown, because they depend on the machine: measure it with vicur gpu-check, and pass its file with "
+            "--calibration gpu-check.json."
+        )
+    yield (
+        f"{i.strategy if i.gpus > 1 else 'one GPU'}, mixed precision {i.mixed_precision}, gradient checkpointing "
+        f"{'on' if i.gradient_checkpointing else 'off'}, micro-batch {i.micro_batch}, rollout batch {i.rollout_batch}, "
+        f"trained: {i.trained}{' and vision tower' if i.train_vision else ''}, {i.visual_tokens} visual tokens per prompt. "
+        f"Memory is planned for the longest sequences, with {h.headroom:.0%} left free."
+    )
+    yield (
+        f"Questions at once: {plan.validation_rows} in a validation, {plan.evaluation_rows} in the evaluation (configured: "
+        f"{i.evaluation_batch_size}), as many as the memory holds."
+    )
+    for part in ("rollout", "teacher"):
+        if getattr(i, f"{part}_engine") == "server":
+            yield f"The GPUs of the {part}'s vLLM server are not planned for."
 
 
 def _verdict(plan: Plan, console: Console) -> None:
+    kind, phase, size = plan.peak
+    where = f"{_gib(size)} of {_gib(plan.limit)} GiB in the phase {phase} (GPU of the {kind})"
     if plan.fits:
-        console.print("The run fits.", style="bold green")
+        console.print(f"The run fits. Peak: {where}.", style="bold green", highlight=False, soft_wrap=True)
         return
-    console.print("The run does not fit.", style="bold red")
+    console.print(f"The run does not fit. Peak: {where}.", style="bold red", highlight=False, soft_wrap=True)
     table = _table("Effect of single changes", "setting", "saves, GiB", "fits", "cost")
     for suggestion in plan.suggestions:
         fits = "yes" if suggestion.fits else "no"
@@ -190,7 +204,13 @@ def _verdict(plan: Plan, console: Console) -> None:
         console.print("No combination of these changes fits. Use a smaller model, shorter sequences or larger GPUs.")
         return
     console.print("The run fits with all of these settings together:", style="bold")
-    console.print(f"  {' '.join(_set(change) for change in plan.way_to_fit)}", soft_wrap=True)
+    console.print(f"  {' '.join(_arguments(plan.way_to_fit))}", soft_wrap=True)
+
+
+def _arguments(changes: Sequence[Change]) -> list[str]:
+    # A separate teacher names the number of all GPUs.
+    separate = any(change.field == "teacher_gpus" for change in changes)
+    return [_set(change) for change in changes if not (separate and change.field == "gpus")]
 
 
 def _set(change: Change) -> str:

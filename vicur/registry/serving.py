@@ -82,7 +82,9 @@ class StudentModel(PythonModel):
         sampling: Sampling = validated(Sampling, {**self._decoding, **chosen}, "params")
         rows = pd.DataFrame(model_input).to_dict("records")
         prompts = [self._prompt(row, number) for number, row in enumerate(rows)]
-        answers = generate(self._model, self._chat, prompts, sampling, seed=seed, batch_size=batch_size)
+        answers = generate(
+            self._model, self._chat, prompts, sampling, seed=seed, batch_size=batch_size, fit_memory=True
+        )
         return pd.DataFrame(
             {"answer": [extract_answer(a.text) for a in answers], "response": [a.text for a in answers]}, dtype=object
         )

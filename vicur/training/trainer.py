@@ -52,7 +52,8 @@ from vicur.training.world import World
 
 log = logging.getLogger(__name__)
 
-_VALIDATION_BATCH = 128
+VALIDATION_BATCH = 128
+"""Questions that a validation answers at once, unless ``rollout_batch_size`` is set. Fewer if a GPU has too little free memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,8 @@ class Validation:
             prompts,
             Sampling(temperature=0, max_new_tokens=config.rollout.max_new_tokens),
             seed=state.seed,
-            batch_size=config.rollout_batch_size or _VALIDATION_BATCH,
+            batch_size=config.rollout_batch_size or VALIDATION_BATCH,
+            fit_memory=True,
             encode=state.vision.frozen_encoder,
         )
         pairs = zip(responses, world.shard(self.examples), strict=True)

@@ -19,7 +19,7 @@ class OcrVqaFormat(DocumentLayout):
     """OCR-VQA: an object of books by id, with lists of questions and answers. Images are named by the id, as its loader saves them."""
 
     name = "ocr_vqa"
-    description = "OCR-VQA: dataset.json (imageURL, questions, answers, split) and images/ID.jpg"
+    description = "OCR-VQA: an object of books (imageURL, questions, answers, split) and images/ID.jpg"
 
     def data_files(self, folder: SourceFolder) -> list[str]:
         wanted = {"imageURL", "questions", "answers"}

@@ -32,6 +32,7 @@ class RolloutEngine(Protocol):
         *,
         seed: int,
         batch_size: int,
+        fit_memory: bool = False,
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
@@ -39,6 +40,8 @@ class RolloutEngine(Protocol):
 
         Args:
             batch_size: prompts to process at once, if the engine does not choose that itself.
+            fit_memory: process fewer if the device has too little free memory. Not for rollouts, which a resumed training must repeat
+                bit for bit.
             encode: returns image features, for engines that accept them.
             streams: numbers of the prompts' random streams. Default: their indices.
         """
@@ -63,6 +66,7 @@ class TransformersEngine:
         *,
         seed: int,
         batch_size: int,
+        fit_memory: bool = False,
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
@@ -74,6 +78,7 @@ class TransformersEngine:
             sampling,
             seed=seed,
             batch_size=batch_size,
+            fit_memory=fit_memory,
             encode=encode,
             streams=streams,
         )

@@ -82,6 +82,7 @@ class VllmEngine:
         *,
         seed: int,
         batch_size: int,  # noqa: ARG002 (vLLM batches requests itself)
+        fit_memory: bool = False,  # noqa: ARG002 (as above)
         encode: Encode | None = None,  # noqa: ARG002 (vLLM encodes images itself, with the same weights)
         streams: Sequence[int] | None = None,
     ) -> list[Response]:

@@ -1,0 +1,113 @@
+"""Estimate the memory of generation: rollouts, validation, and the evaluation after the training.
+
+Validation and evaluation answer as many questions at once as memory holds, at most the configured number
+(``vicur.modeling.batch_sizes``). Rollouts keep their batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from vicur.planning.activations import encoding, encoding_of, vision_activations
+from vicur.planning.architecture import Architecture
+from vicur.planning.footprint import Precision, decoder_layer_footprint
+from vicur.planning.inputs import PlanInput
+from vicur.planning.model import Models, compute_bytes, saved_precision, student_precision
+from vicur.planning.parts import Part, nonzero
+from vicur.planning.resident import FLOAT32, cached_features, copies, image_features, precision_bytes
+from vicur.planning.sizes import Sizes
+
+# Logits, their masked copy, log-probabilities, and the copies that temperature and truncation make (vicur.modeling.generation).
+_SAMPLING_COPIES = 5
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts that are answered at once."""
+
+    rows: int
+    prompt: int  # tokens of the longest prompt
+    response: int  # tokens of the longest response
+
+
+def rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
+    """Return the bytes of sampling rollouts besides what is resident."""
+    if plan.rollout_engine != "process":
+        return {Part.COPIES: _streamed_weight(plan, models.sizes), Part.VISION: vision_activations(plan, models)[0]}
+    batch = Batch(plan.rollout_batch, plan.max_prompt_tokens, plan.max_response_tokens)
+    parts = _generation(plan, models, batch)
+    # The images of the step were encoded before, with the graph of a trained tower.
+    parts[Part.VISION] = vision_activations(plan, models)[0] + encoding(plan, models.student, student_precision(plan))
+    return parts
+
+
+def validation(plan: PlanInput, models: Models, rows: int) -> dict[Part, int]:
+    """Return the bytes of answering ``rows`` validation questions at once besides what is resident."""
+    if plan.rollout_engine != "process":
+        return {Part.COPIES: _streamed_weight(plan, models.sizes)}
+    parts = _generation(plan, models, Batch(rows, plan.max_prompt_tokens, plan.max_response_tokens))
+    # A frozen tower encodes one image at a time.
+    images = rows if plan.train_vision else 1
+    parts[Part.VISION] = encoding_of(plan, models.student, student_precision(plan), images)
+    parts[Part.FEATURES] = cached_features(plan, models) + image_features(plan, models, rows)
+    return parts
+
+
+def evaluation(plan: PlanInput, models: Models, rows: int) -> dict[Part, int]:
+    """Return the bytes of the evaluation stage, which runs on one GPU, with ``rows`` questions at once."""
+    precision = saved_precision(plan, models.student)
+    number = precision.weights.itemsize
+    batch = Batch(rows, plan.evaluation_prompt_tokens or plan.max_prompt_tokens, plan.evaluation_response_tokens)
+    return nonzero(
+        {
+            Part.WEIGHTS: number * models.sizes.total,
+            **_parts(models.student, batch, precision, number),
+            Part.VISION: encoding_of(plan, models.student, precision, rows),
+            Part.FEATURES: image_features(plan, models, rows) * number // compute_bytes(plan),
+        }
+    )
+
+
+def fitting_rows(most: int, size: Callable[[int], int], limit: int) -> int:
+    """Return ``most`` if its ``size`` in bytes is within ``limit``, otherwise the largest power of two that is, at least 1."""
+    # As rows_that_fit of vicur.modeling.batch_sizes.
+    if size(most) <= limit:
+        return most
+    rows = 1 << (most.bit_length() - 1)
+    while rows > 1 and size(rows) > limit:
+        rows //= 2
+    return rows
+
+
+def _generation(plan: PlanInput, models: Models, batch: Batch) -> dict[Part, int]:
+    precision = student_precision(plan)
+    # FSDP gathers the whole model for generation, since the GPUs do not decode in lockstep.
+    whole = compute_bytes(plan) * models.sizes.total
+    return {
+        Part.COPIES: whole if plan.sharded else copies(plan, models.sizes),
+        **_parts(models.student, batch, precision, precision_bytes(precision, plan)),
+    }
+
+
+def _parts(model: Architecture, batch: Batch, precision: Precision, cache_bytes: int) -> dict[Part, int]:
+    """Bytes of prefill and decoding, added up although their peaks do not coincide: they differ by less than the KV cache."""
+    text, rows = model.text, batch.rows
+    layer = decoder_layer_footprint(text, rows, batch.prompt, precision, trained=False)
+    states = rows * batch.prompt * text.hidden_size * precision.state_bytes
+    # One more layer: appending a token copies the cache of a layer before the old one is freed.
+    width = 2 * (text.num_hidden_layers + 1) * model.key_value_heads * model.head_dim
+    return {
+        Part.KV_CACHE: rows * width * (batch.prompt + batch.response) * cache_bytes,
+        Part.ACTIVATIONS: layer.forward_peak + states + rows * batch.prompt**2,
+        Part.LOSS: _SAMPLING_COPIES * FLOAT32 * rows * text.vocab_size,
+    }
+
+
+def _streamed_weight(plan: PlanInput, sizes: Sizes) -> int:
+    """Bytes of the largest weight on its way to an engine: gathered if it is sharded, and cast."""
+    gathered = FLOAT32 if plan.sharded else 0
+    cast = compute_bytes(plan) if torch.float32.itemsize != compute_bytes(plan) or plan.sharded else 0
+    return sizes.embedding * (gathered + cast)
