@@ -115,7 +115,7 @@ def digest(decision: Decision) -> str:
     found = hashlib.sha256(decision.splits_N.tobytes())
     for table in (decision.unusable, decision.left_out):
         found.update(json.dumps(table.to_pylist()).encode())
-    found.update(decision.findings.model_dump_json().encode())
+    found.update(decision.findings.model_dump_json(exclude={"notes"}).encode())
     return found.hexdigest()[:16]
 
 
