@@ -78,9 +78,12 @@ bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks and write results to .
 	$(BIN)/python -m benchmarks.cue_recovery --json .vicur/bench/cue_recovery.json
 	$(BIN)/python -m benchmarks.loss_memory --json .vicur/bench/loss_memory.json
 	$(BIN)/python -m benchmarks.objective_noise
+	$(BIN)/python -m benchmarks.save_precision --json .vicur/bench/save_precision.json
 	$(BIN)/python -m benchmarks.streaming --json .vicur/bench/streaming.json
 	$(BIN)/python -m benchmarks.streaming --rows 50000 250000 --json .vicur/bench/rows.json
 	$(BENCH)/bin/python -m benchmarks.data --json .vicur/bench/data.json
+	$(BIN)/python -m benchmarks.run --json .vicur/bench/run.json
+	$(BIN)/python -m benchmarks.cost_curves --json .vicur/bench/cost_curves.json
 	$(BENCH)/bin/python -m benchmarks.train_step --json .vicur/bench/train_step.json
 
 bench-rollout: $(VLLM)/.vllm ## Benchmark rollouts with both engines (builds .venv-vllm, 5 GB)

@@ -39,7 +39,7 @@ def measured(command: Sequence[str], kill_after: float | None = None) -> Measure
     peak = count = 0
     while running.poll() is None:
         tree = _descendants(running.pid)
-        peak, count = max(peak, sum(map(_memory, tree))), max(count, len(tree))
+        peak, count = max(peak, sum(map(memory, tree))), max(count, len(tree))
         if kill_after is not None and time.monotonic() - started > kill_after:
             running.kill()
             running.wait()
@@ -61,7 +61,8 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def _memory(pid: int) -> int:
+def memory(pid: int) -> int:
+    """Return the memory of a process in bytes: its own pages, and its share of those that it shares. 0 if it has ended."""
     try:
         match = _PRIVATE.search(Path(f"/proc/{pid}/smaps_rollup").read_bytes())
     except OSError:

@@ -1,6 +1,6 @@
-"""A step of on-policy distillation: this project's trainer compared with TRL's GOLD trainer.
+"""A step of on-policy distillation: this project's trainer compared with TRL's DistillationTrainer and GOLD.
 
-    python -m benchmarks.train_step [--hidden 96 192] [--vocab small real] [--batch-size 32] [--new-tokens 16] [--json FILE]
+    python -m benchmarks.train_step [--hidden 96 192] [--vocab small real] [--engine vicur trl-distillation] [--runs 5] [--json FILE]
 
 Requires TRL (``make bench`` builds the environment ``.venv-bench`` from ``constraints-bench.txt``). Each measurement is a process with one
 CPU thread: float32, the same tiny Qwen3-VL with random weights as student and frozen teacher, all weights trained, the same questions, a
@@ -8,8 +8,11 @@ different image for each prompt, responses of a fixed length, reverse KL over th
 contains the cue, for which GOLD is subclassed. ``trl-gold-trimmed`` is GOLD without the part of its loss that has no effect. ``vicur`` is
 in a later epoch, with prepared images and cached features of the frozen teacher; in ``vicur-first-epoch`` that work is part of each step.
 
-Phases: ``rollout`` (including preparation of the batch and the vision tower), ``teacher``, ``student`` (training forward, loss, backward,
-update), ``total``. ``tokens_per_second`` is sampled tokens over the phase's time, ``peak_mb`` the process's peak of resident memory.
+The engines take turns, and each row has the medians of ``--runs`` such rounds. Phases: ``rollout`` (including preparation of the batch and
+the vision tower), ``teacher``, ``student`` (training forward, loss, backward, update), ``total``. ``tokens_per_second`` is sampled tokens
+over the phase's processor time, ``peak_mb`` the process's peak of resident memory, ``extra_mb`` the part of it above what is loaded:
+interpreter, weights, gradients and the optimizer's state. ``floor_share`` of ``student`` is the time that its arithmetic takes at the rates
+of matrix products and memory measured before (benchmarks/steps/floor.py), over the time of the phase.
 """
 
 from __future__ import annotations
@@ -17,37 +20,44 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig, Qwen3VLForConditionalGeneration
 
 from benchmarks.reporting import report
-from benchmarks.steps.case import SIZES, Case, save_checkpoint
+from benchmarks.steps import floor
+from benchmarks.steps.case import SIZES, Case, EndlessChat, questions, save_checkpoint
 
 VOCABULARIES = {"small": None, "real": 151_936}
 ENGINES = {
     "vicur": ["benchmarks.steps.with_vicur"],
     "vicur-first-epoch": ["benchmarks.steps.with_vicur", "--first-epoch"],
+    "trl-distillation": ["benchmarks.steps.with_distillation"],
     "trl-gold": ["benchmarks.steps.with_gold"],
     "trl-gold-trimmed": ["benchmarks.steps.with_gold", "--trimmed"],
 }
 PHASES = ("rollout", "teacher", "student", "total")
-# Measured steps and warm-up steps. A step over a real vocabulary takes half a minute.
-STEPS = {"small": (8, 2), "real": (2, 1)}
+# Measured steps and warm-up steps of each run. A step over a real vocabulary takes up to 20 seconds.
+STEPS = {"small": (8, 2), "real": (1, 1)}
 
 NOTES = """\
-Notes on GOLD:
-- Gradient checkpointing is off in both. GOLD's default, on, would also disable the KV cache in its rollouts.
+Notes on TRL:
+- DistillationTrainer keeps hidden states and computes the divergence in tiles: with Triton on a GPU, with plain PyTorch on a CPU. It
+  projects the teacher's hidden states together with the student's, so that time is part of ``student``, as it is in vicur.
+- Gradient checkpointing is off in all. TRL's default, on, would also disable the KV cache in its rollouts.
 - GOLD projects all positions of prompt and response to the vocabulary, for student and teacher, and computes the divergence at all of them
   before it drops the prompt. GOLD 1.16 has no setting to avoid that. trl-gold-trimmed is a small subclass that drops the prompt first.
   The difference grows with the length of the prompt.
-- GOLD prepares images and prompts in each step and encodes each image three times (rollout, student, teacher). There is no setting for it.
-- GOLD can use vLLM for rollouts on a GPU (use_vllm), which does not apply to this comparison on a CPU.\
+- Both prepare images and prompts in each step and encode each image three times (rollout, student, teacher). There is no setting for it.
+- Both can use vLLM for rollouts on a GPU (use_vllm), which does not apply to this comparison on a CPU.\
 """
 
 
@@ -59,9 +69,11 @@ def main() -> None:
     parser.add_argument("--engine", nargs="+", default=list(ENGINES), choices=list(ENGINES))
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--new-tokens", type=int, default=16)
+    parser.add_argument("--runs", type=int, default=5, help="rounds in which each engine runs once (default: 5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
     options = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    rates = floor.gemm_rate(), floor.bandwidth()
     for hidden in options.hidden:
         for name in options.vocab:
             with tempfile.TemporaryDirectory() as folder:
@@ -69,20 +81,48 @@ def main() -> None:
                 steps, warm_up = STEPS[name]
                 for hint in options.hint:
                     case = Case(folder, hint == "yes", options.batch_size, options.new_tokens, steps, warm_up)
-                    rows += _compared(case, {"hidden": hidden, "vocab": vocab, "hint": hint}, options.engine)
-    title = f"A step of {options.batch_size} prompts with {options.new_tokens} new tokens each (torch {torch.__version__}, one thread)"
+                    least = _update_floor(case, hidden, rates)
+                    shared = {"hidden": hidden, "vocab": vocab, "hint": hint}
+                    rows += _compared(case, shared, options.engine, options.runs, least)
+                    if options.json is not None:  # a complete comparison takes an hour
+                        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    title = (
+        f"A step of {options.batch_size} prompts with {options.new_tokens} new tokens each, one thread, medians of {options.runs} runs"
+        f" ({', '.join(f'{name} {version(name)}' for name in ('torch', 'transformers', 'trl'))};"
+        f" {rates[0] / 1e9:.0f} GFLOP/s, {rates[1] / 1e9:.1f} GB/s)"
+    )
     report(title, rows, options.json)
     print(NOTES)
 
 
-def _compared(case: Case, shared: dict[str, Any], engines: list[str]) -> list[dict[str, Any]]:
+def _update_floor(case: Case, hidden: int, rates: tuple[float, float]) -> float:
+    """Return the least seconds of the phase ``student``."""
+    config = AutoConfig.from_pretrained(case.folder)
+    with torch.device("meta"):
+        model = Qwen3VLForConditionalGeneration(config)
+    layers = sum(each.numel() for each in model.model.language_model.layers.parameters())
+    trained = sum(each.numel() for each in model.parameters())
+    chat = EndlessChat.load(Path(case.folder))
+    prompts = [
+        chat.prompt(chat.content(example), [chat.pixels(image) for image in example.images])
+        for example in questions(case.batch_size)
+    ]
+    tokens = case.batch_size * case.new_tokens
+    context = sum(len(prompt.ids) for prompt in prompts) + tokens
+    operations, moved = floor.update_floor(tokens, context, hidden, config.text_config.vocab_size, layers, trained)
+    return operations / rates[0] + moved / rates[1]
+
+
+def _compared(case: Case, shared: dict[str, Any], engines: list[str], runs: int, least: float) -> list[dict[str, Any]]:
     """Return the rows of one case, with time and memory relative to this project's trainer."""
-    results = {engine: _measured(case, engine) for engine in engines}
+    rounds = [{engine: _measured(case, engine) for engine in engines} for _ in range(runs)]
+    results = {engine: _medians([each[engine] for each in rounds]) for engine in engines}
     tokens = case.batch_size * case.new_tokens
     rows = []
     for phase in PHASES:
         for engine, phases in results.items():
-            seconds, peak = phases[phase]["seconds"], phases[phase]["peak_mb"]
+            figures = phases[phase]
+            seconds = figures["seconds"]
             other = results.get("vicur", phases)[phase]
             rows.append(
                 {
@@ -91,12 +131,21 @@ def _compared(case: Case, shared: dict[str, Any], engines: list[str]) -> list[di
                     "engine": engine,
                     "seconds": seconds,
                     "tokens_per_second": tokens / seconds,
-                    "peak_mb": peak,
+                    "peak_mb": figures["peak_mb"],
+                    "extra_mb": figures["extra_mb"],
                     "times_vicur_seconds": seconds / other["seconds"],
-                    "times_vicur_peak": peak / other["peak_mb"],
+                    "times_vicur_extra": figures["extra_mb"] / other["extra_mb"] if other["extra_mb"] > 0 else "",
+                    "floor_share": least / seconds if phase == "student" else "",
                 }
             )
     return rows
+
+
+def _medians(runs: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    return {
+        phase: {name: statistics.median(run[phase][name] for run in runs) for name in runs[0][phase]}
+        for phase in PHASES
+    }
 
 
 def _measured(case: Case, engine: str) -> dict[str, dict[str, float]]:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vicur_pipelines.forked import ForkedSteps, can_fork
 from vicur_pipelines.run_folder import RunFolder
 from vicur_pipelines.table import pipeline_of
 
@@ -27,8 +28,14 @@ if TYPE_CHECKING:
 def execute(run: RunFolder) -> None:
     """Execute the pipeline of a run. Raise :class:`RuntimeError` if a step failed; the step's events and log have the reason."""
     from kfp import local
+    from kfp.local import subprocess_task_handler
 
     config = run.config()
+    if can_fork():
+        # kfp.local has no setting for how a step's process starts.
+        steps = ForkedSteps(run.events, subprocess_task_handler.run_local_subprocess)
+        subprocess_task_handler.run_local_subprocess = steps.run
+        steps.start()
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run.outputs.absolute()), raise_on_error=True)
     # One retry helps against a server that restarts. A step whose input is at fault fails at once.
     build(config, retries=1, backoff="1s")(**arguments(config))

@@ -18,6 +18,7 @@ from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 
 LEARNING_RATE = 3e-4
+_WORD = "sum"  # one token
 SIZES = {
     96: TinySizes(),
     192: TinySizes(
@@ -36,6 +37,8 @@ class Case:
     new_tokens: int  # length of each response
     steps: int  # steps that are measured
     warm_up: int  # steps before them
+    words: int = 0  # added to each question
+    images: int = 1  # of each question
 
     @property
     def all_steps(self) -> int:
@@ -54,6 +57,21 @@ def questions(count: int) -> list[Example]:
     scenes = DigitScenesConfig(distill=Pool(digits_per_class=4, scenes=count))
     about = {example.images: example for example in build_pools(scenes, seed=0)["distill"]}
     return list(about.values())[:count]
+
+
+def questions_of(case: Case) -> list[Example]:
+    """Return the questions of all steps, with the words and images that the case adds."""
+    count = case.batch_size * case.all_steps
+    scenes = questions(count + case.images - 1)
+    return [
+        scenes[number].model_copy(
+            update={
+                "images": tuple(scenes[number + other].images[0] for other in range(case.images)),
+                "question": " ".join([scenes[number].question, *[_WORD] * case.words]),
+            }
+        )
+        for number in range(count)
+    ]
 
 
 def save_checkpoint(folder: Path, hidden: int, vocab: int | None) -> int:

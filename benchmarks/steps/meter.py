@@ -6,9 +6,20 @@ import json
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import nn
+
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass
+class _Step:
+    loaded: float  # MB of interpreter, weights, gradients and optimizer state
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    peaks: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
 class Meter:
@@ -18,18 +29,24 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self._steps: list[tuple[dict[str, float], dict[str, float]]] = []
+        self._steps: list[_Step] = []
         self._last = 0.0
+        self._parameters: list[nn.Parameter] = []
+
+    def trains(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Count the gradients of these parameters as loaded, as the weights are."""
+        self._parameters = [each for each in parameters if each.requires_grad]
 
     def begin(self) -> None:
-        self._steps.append((defaultdict(float), defaultdict(float)))
+        missing = sum(each.nbytes for each in self._parameters if each.grad is None)
+        self._steps.append(_Step(_resident_mb("VmRSS") + missing / 1e6))
         self._mark()
 
     def end(self, phase: str) -> None:
         """Count the time since the last call for ``phase``, which may have several parts."""
-        seconds, peaks = self._steps[-1]
-        seconds[phase] += time.process_time() - self._last
-        peaks[phase] = max(peaks[phase], _peak_mb())
+        step = self._steps[-1]
+        step.seconds[phase] += time.process_time() - self._last
+        step.peaks[phase] = max(step.peaks[phase], _resident_mb("VmHWM"))
         self._mark()
 
     def _mark(self) -> None:
@@ -38,22 +55,25 @@ class Meter:
         self._last = time.process_time()
 
     def write(self, path: Path, warm_up: int) -> None:
-        """Write median seconds and largest peak of each phase and of the total, without the first ``warm_up`` steps."""
+        """Write median seconds, largest peak and largest extra of each phase and of the total, without the first ``warm_up`` steps.
+
+        ``extra_mb`` is the peak above what is loaded at the beginning of a step, after a first one has made the optimizer's state.
+        """
         steps = self._steps[warm_up:]
-        results = {
-            phase: {
-                "seconds": statistics.median(seconds[phase] for seconds, _ in steps),
-                "peak_mb": max(peaks[phase] for _, peaks in steps),
-            }
-            for phase in steps[0][0]
-        }
-        results["total"] = {
-            "seconds": statistics.median(sum(seconds.values()) for seconds, _ in steps),
-            "peak_mb": max(max(peaks.values()) for _, peaks in steps),
-        }
+        results = {phase: _figures([(step, [phase]) for step in steps]) for phase in steps[0].seconds}
+        results["total"] = _figures([(step, list(step.seconds)) for step in steps])
         path.write_text(json.dumps(results), encoding="utf-8")
 
 
-def _peak_mb() -> float:
-    (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
+def _figures(steps: list[tuple[_Step, list[str]]]) -> dict[str, float]:
+    peaks = [(step, max(step.peaks[phase] for phase in phases)) for step, phases in steps]
+    return {
+        "seconds": statistics.median(sum(step.seconds[phase] for phase in phases) for step, phases in steps),
+        "peak_mb": max(peak for _, peak in peaks),
+        "extra_mb": max(peak - step.loaded for step, peak in peaks),
+    }
+
+
+def _resident_mb(name: str) -> float:
+    (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024 / 1e6

@@ -13,22 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, Image
 from torch import Tensor
-from transformers import (
-    AutoTokenizer,
-    Qwen3VLForConditionalGeneration,
-    Qwen3VLProcessor,
-    Qwen3VLVideoProcessor,
-    TrainerCallback,
-)
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers import Qwen3VLForConditionalGeneration
 from trl.experimental.gold import GOLDConfig, GOLDTrainer
 
-from benchmarks.steps.case import LEARNING_RATE, Case, EndlessChat, questions
+from benchmarks.steps.case import LEARNING_RATE, Case
 from benchmarks.steps.meter import Meter
-from vicur.cues.hints import HINT_MARKER
-from vicur.data.schema import Example
+from benchmarks.steps.with_trl import Steps, dataset_of, never_sampled, processor_of, settings_of, turn, watch
 
 
 class HintedGOLDTrainer(GOLDTrainer):  # type: ignore[misc]
@@ -103,104 +94,34 @@ TRAINERS = {
 def _hinted(example: dict[str, Any]) -> dict[str, Any]:
     """Return the example with the hint in its prompt and an empty completion."""
     empty = [{"role": "assistant", "content": [{"type": "text", "text": ""}]}]
-    return {**example, "prompt": _turn(example["teacher_text"]), "completion": empty}
-
-
-def _turn(text: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": text}]}]
-
-
-def _row(example: Example) -> dict[str, Any]:
-    return {
-        "prompt": _turn(example.question),
-        "completion": [{"role": "assistant", "content": [{"type": "text", "text": example.answer}]}],
-        "images": [{"bytes": image, "path": None} for image in example.images],
-        "teacher_text": f"{example.question}\n{HINT_MARKER} {example.cue}",
-    }
+    return {**example, "prompt": turn(example["teacher_text"]), "completion": empty}
 
 
 def measure(case: Case, meter: Meter, *, trimmed: bool) -> None:
     """Make the steps of ``case``."""
-    tokenizer = AutoTokenizer.from_pretrained(case.folder)
-    processor = Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessorPil.from_pretrained(case.folder),
-        tokenizer=tokenizer,
-        video_processor=Qwen3VLVideoProcessor(),
-        chat_template=tokenizer.chat_template,
-    )
-    rows = [_row(example) for example in questions(case.batch_size * case.all_steps)]
-    dataset = Dataset.from_list(rows).cast_column("images", [Image()])
     student, teacher = (Qwen3VLForConditionalGeneration.from_pretrained(case.folder) for _ in range(2))
     with tempfile.TemporaryDirectory() as output:
         settings = GOLDConfig(
-            output_dir=output,
-            max_steps=case.all_steps,
-            per_device_train_batch_size=case.batch_size,
-            learning_rate=LEARNING_RATE,
-            lr_scheduler_type="constant",
-            max_completion_length=case.new_tokens,
+            **settings_of(case, output, LEARNING_RATE),
             max_length=None,
             lmbda=1.0,
-            beta=1.0,
-            temperature=1.0,
-            top_p=1.0,
-            top_k=0,
             num_generations=1,
-            gradient_checkpointing=False,
-            use_vllm=False,
             use_uld_loss=False,
-            use_cpu=True,
-            bf16=False,
-            dataloader_drop_last=True,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            logging_strategy="no",
         )
         trainer = TRAINERS[trimmed, case.hint](
             model=student,
             teacher_model=teacher,
             args=settings,
-            train_dataset=dataset,
-            processing_class=processor,
-            callbacks=[_Steps(meter)],
+            train_dataset=dataset_of(case),
+            processing_class=processor_of(case),
+            callbacks=[Steps(meter)],
         )
-        _sample_as_vicur_does(trainer, case)
-        _watch(trainer, meter)
+        vocabulary = trainer.model.config.text_config.vocab_size
+        trainer.generation_config.suppress_tokens = never_sampled(case, vocabulary)
+        trainer.generation_config.eos_token_id = None
+        watch(trainer, trainer.teacher_model, meter)
+        meter.trains(student.parameters())
         trainer.train()
-
-
-def _sample_as_vicur_does(trainer: GOLDTrainer, case: Case) -> None:
-    """Never sample the end of a turn, nor image placeholders, which make GOLD fail."""
-    chat = EndlessChat.load(Path(case.folder))
-    vocabulary = trainer.model.config.text_config.vocab_size
-    trainer.generation_config.suppress_tokens = chat.forbidden_ids(vocabulary).tolist()
-    trainer.generation_config.eos_token_id = None
-
-
-class _Steps(TrainerCallback):  # type: ignore[misc]
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-
-    def on_step_begin(self, *_args: Any, **_kwargs: Any) -> None:
-        self._meter.begin()
-
-    def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
-        self._meter.end("student")
-
-
-def _watch(trainer: GOLDTrainer, meter: Meter) -> None:
-    """End the meter's phases at the borders of GOLD's phases."""
-    prepare = trainer._prepare_inputs
-
-    def metered(batch: Any) -> dict[str, Tensor]:
-        inputs: dict[str, Tensor] = prepare(batch)
-        meter.end("rollout")
-        return inputs
-
-    trainer._prepare_inputs = metered
-    trainer.teacher_model.register_forward_pre_hook(lambda *_: meter.end("student"))
-    trainer.teacher_model.register_forward_hook(lambda *_: meter.end("teacher"))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.steps.case import LEARNING_RATE, Case, EndlessChat, questions
+from benchmarks.steps.case import LEARNING_RATE, Case, EndlessChat, questions_of
 from benchmarks.steps.meter import Meter
 from vicur.config.training import TrainConfig
 from vicur.data.schema import Example
@@ -38,7 +38,7 @@ def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
             "rollout": {"max_new_tokens": case.new_tokens},
         }
     )
-    examples = questions(case.batch_size * case.all_steps)
+    examples = questions_of(case)
 
     class MeteredTimer(PhaseTimer):
         def end(self, name: str) -> None:
@@ -48,6 +48,7 @@ def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
     step_module.PhaseTimer = MeteredTimer  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as work:
         state = build_state(config, {"base": base, "teacher": base}, chat, 0, World.single("cpu"), Path(work))
+        meter.trains(state.student.parameters())
         prepared = None
         if not first_epoch:
             prepared = _prepared(examples, state)

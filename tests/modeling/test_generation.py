@@ -4,16 +4,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
 from tests.modeling.test_chat import png
 from vicur.config.recovery import CueRecoverySettings
 from vicur.config.sampling import Sampling
 from vicur.data.digit_scenes import vocabulary
 from vicur.errors import NotFiniteError
-from vicur.modeling import with_cue_recovery
+from vicur.modeling import generation, with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
+from vicur.modeling.kv_cache import preallocated_cache
 from vicur.modeling.sampling import PlainSampler, is_plain, sample
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
@@ -311,3 +312,30 @@ def test_vocabulary_of_several_blocks_with_nan_gives_tokens_of_the_vocabulary():
     tokens, logprobs = PlainSampler(head, NOTHING, 2).sample(hidden, torch.tensor([0.0, 0.99]))
     assert all(0 <= token < len(head) for token in tokens.tolist())
     assert logprobs.isnan().all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0}, {"temperature": 0.7, "top_p": 0.9}])
+def test_preallocated_cache_gives_the_same_bits_as_a_dynamic_one(model, chat, prompts, settings, monkeypatch):
+    sampling, many = Sampling(**settings, max_new_tokens=40), [*prompts] * 4
+    ours = generate(model, chat, many, sampling, seed=5)
+    monkeypatch.setattr(generation, "preallocated_cache", lambda *_: DynamicCache(config=model.config.text_config))
+    theirs = generate(model, chat, many, sampling, seed=5)
+    assert [r.ids for r in ours] == [r.ids for r in theirs]
+    assert [r.logprobs for r in ours] == [r.logprobs for r in theirs]
+
+
+def test_preallocated_cache_appends_without_copying_and_drops_rows():
+    cache, keys = preallocated_cache(2, 6), torch.randn(4, 2, 3, 5)
+    for layer in range(2):
+        first, _ = cache.update(keys, -keys, layer)
+    more = torch.randn(4, 2, 1, 5)
+    for layer in range(2):
+        second, values = cache.update(more, -more, layer)
+    assert second.data_ptr() == first.data_ptr()
+    assert torch.equal(second, torch.cat([keys, more], 2))
+    assert torch.equal(values, -second)
+    assert cache.get_seq_length() == 4
+    cache.batch_select_indices(torch.tensor([1, 3]))
+    third, values = cache.update(more[[1, 3]], more[[1, 3]], 1)
+    assert torch.equal(third, torch.cat([keys, more, more], 2)[[1, 3]])
+    assert values.shape == (2, 2, 5, 5)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.modeling.output_layers import ALLOWED, FORBIDDEN, layer, sampled_ids
-from vicur.config.objective import K1, K3, ForwardKl, Grpo, Jsd, ReverseKl, Supervised, TopkForwardKl
+from vicur.config.objective import K1, K2, K3, Abs, ForwardKl, Grpo, Jsd, Mse, ReverseKl, Supervised, TopkForwardKl
 from vicur.errors import VicurError
 from vicur.modeling.scoring import ResponseStates
 from vicur.training.batch import EngineLogprobs, objective_loss, teacher_scores
-from vicur.training.objectives import token_weights, truncated_ratios
+from vicur.training.objectives import equal_token_weights, token_weights, truncated_ratios
 
 LENGTHS = (4, 0, 2, 6, 1)
 TOKENS = sum(LENGTHS)
@@ -51,6 +51,9 @@ class At:
 # Each objective with its value at a token, written out.
 OBJECTIVES = {
     "k1": (K1(clamp=2.0), lambda at: -(at.t - at.s).detach().clamp(-2, 2) * at.s),
+    "k2": (K2(), lambda at: (at.t - at.s) ** 2 / 2),
+    "abs": (Abs(), lambda at: torch.where(at.s > at.t, at.s - at.t, at.t - at.s)),
+    "mse": (Mse(), lambda at: 0.5 * (at.s - at.t).square()),
     "k3": (K3(clamp=3.0), lambda at: (at.t - at.s).clamp(-3, 3).exp() - 1 - (at.t - at.s).clamp(-3, 3)),
     "forward_kl": (ForwardKl(), lambda at: kl(at.teacher, at.student)),
     "reverse_kl": (ReverseKl(), lambda at: kl(at.student, at.teacher)),
@@ -154,6 +157,26 @@ def test_micro_batches_add_up_to_the_loss_and_gradient_of_their_batch(name, size
     assert total.item() == pytest.approx(whole.item(), abs=1e-9)
     for ours, theirs in zip(gradients(total, student), gradients(whole, student), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_mean_over_tokens_of_micro_batches_equals_float64_autograd_over_all_logits(name):
+    student, teacher = pair()
+    mask = mask_of(LENGTHS, padding=1)
+    states = states_of(student, mask), states_of(teacher, mask)
+    parts = [slice(start, start + 2) for start in range(0, len(LENGTHS), 2)]
+    total = 0.0
+    for part in parts:
+        rows = [rows_of(s, part) for s in states]
+        total = total + loss_of(name, *rows, rows=part, weights_BR=equal_token_weights(rows[0].mask_BR, TOKENS)).value
+    targets = sampled_ids(9, TOKENS)[:, None]
+    all_student, all_teacher = student.logprobs(), teacher.logprobs().detach()
+    s, t = (logprobs.gather(1, targets)[:, 0] for logprobs in (all_student, all_teacher))
+    advantages = ADVANTAGES[:, None].expand(mask.shape)[mask]
+    wanted = OBJECTIVES[name][1](At(all_student[:, ALLOWED], all_teacher[:, ALLOWED], s, t, advantages)).mean()
+    assert total.item() == pytest.approx(wanted.item(), abs=1e-6)
+    for ours, theirs in zip(gradients(total, student), gradients(wanted, student), strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "grpo"])

@@ -167,12 +167,17 @@ def test_average_teacher_is_restored_from_its_state(base):
     assert changed(again.teacher.model, weights(state.teacher.model))  # the average was a copy
 
 
-OBJECTIVES = ["k1", "k3", "forward_kl", "reverse_kl", "jsd", "topk_forward_kl"]
+OBJECTIVES = ["k1", "k2", "k3", "abs", "mse", "forward_kl", "reverse_kl", "jsd", "topk_forward_kl"]
 
 
 @pytest.mark.parametrize(
     "settings",
-    [*({"method": "vicur", "objective": {"type": o}} for o in OBJECTIVES), {"method": "grpo"}, {"method": "sft"}],
+    [
+        *({"method": "vicur", "objective": {"type": o}} for o in OBJECTIVES),
+        {"method": "grpo"},
+        {"method": "sft"},
+        {"method": "sft", "loss_reduction": "token_mean"},
+    ],
     ids=lambda s: f"{s['method']}-{s.get('objective', {}).get('type', 'own')}",
 )
 def test_loss_and_gradient_do_not_depend_on_the_micro_batch_size(settings):

@@ -69,7 +69,7 @@ for method in ("grpo", "sft"):
         TrainConfig(method=method, objective="hinge")
 with pytest.raises(VicurError, match="which the objective hinge does not have"):
     TrainConfig(method="vicur", objective="hinge", updates_per_batch=2)
-with pytest.raises(VicurError, match="choose the objective k1 or k3 or hinge"):
+with pytest.raises(VicurError, match="choose the objective k1, k2, k3, abs, mse or hinge"):
     TrainConfig.model_validate({"objective": "jsd", "teacher": {"type": "self-frozen", "engine": "vllm"}})
 """
 
@@ -91,7 +91,10 @@ def test_two_edited_files_add_an_objective_that_trains_is_planned_and_is_checked
         ("Grpo | Supervised,", "Grpo | Supervised | Hinge,"),
     )
     sampled = package / "training" / "objectives" / "sampled.py"
-    edited(sampled, ("import K1, K3, Grpo, Supervised", "import K1, K3, Grpo, Hinge, Supervised"))
+    edited(
+        sampled,
+        ("import K1, K2, K3, Abs, Grpo, Mse, Supervised", "import K1, K2, K3, Abs, Grpo, Hinge, Mse, Supervised"),
+    )
     sampled.write_text(sampled.read_text() + FORMULA)
     root = Path(__file__).parents[2]
     done = subprocess.run(

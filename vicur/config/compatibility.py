@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from vicur.config.objective import OBJECTIVES, Objective
@@ -44,6 +45,10 @@ def _error(config: TrainConfig, setting: str, problem: str, remedy: str) -> Vicu
 
 def _policy_gradients() -> str:
     return " or ".join(name for name, kind in OBJECTIVES.items() if kind.is_policy_gradient)
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _learns_from(objective: Objective) -> str:
@@ -219,7 +224,7 @@ def _require_usable_teacher_engine(config: TrainConfig, method: Method) -> None:
             "teacher.engine",
             f"vLLM returns the teacher's log-probabilities of the sampled tokens only, but the objective {objective.type} needs those of "
             "other tokens.",
-            f"Set training.teacher.engine to local, or choose the objective {' or '.join(fitting)}.",
+            f"Set training.teacher.engine to local, or choose the objective {_one_of(fitting)}.",
         )
     if _same_server(config.rollout.engine, teacher.engine):
         raise _error(

@@ -103,6 +103,33 @@ class K3(Objective):
     """Bound of a token's log-ratio between teacher and student, in nats. Beyond it a token has no gradient."""
 
 
+class K2(Objective):
+    """The k2 estimate of the KL divergence at each sampled token, differentiated directly: half the squared log-ratio."""
+
+    signal = "sampled"
+    reads = frozenset({"teacher"})
+
+    type: Literal["k2"] = "k2"
+
+
+class Abs(Objective):
+    """The absolute log-ratio between student and teacher at each sampled token: every token pulls with the same strength."""
+
+    signal = "sampled"
+    reads = frozenset({"teacher"})
+
+    type: Literal["abs"] = "abs"
+
+
+class Mse(Objective):
+    """The squared error between the log-probabilities of student and teacher, halved: the reference's other name for k2."""
+
+    signal = "sampled"
+    reads = frozenset({"teacher"})
+
+    type: Literal["mse"] = "mse"
+
+
 class ForwardKl(Objective):
     """KL(teacher || student) over the vocabulary. Corrects a confidently wrong student at once."""
 
@@ -165,7 +192,8 @@ class Supervised(Objective):
 
 
 ObjectiveConfig = Annotated[
-    K1 | K3 | ForwardKl | ReverseKl | Jsd | TopkForwardKl | Grpo | Supervised, Field(discriminator="type")
+    K1 | K2 | K3 | Abs | Mse | ForwardKl | ReverseKl | Jsd | TopkForwardKl | Grpo | Supervised,
+    Field(discriminator="type"),
 ]
 
 OBJECTIVES: dict[str, type[Objective]] = {

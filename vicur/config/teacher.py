@@ -26,7 +26,8 @@ class _FrozenTeacher(Section):
     """A teacher whose weights never change, so that any engine can hold them."""
 
     engine: TeacherEngineConfig = LocalScoring()
-    """Scoring engine. vLLM returns log-probabilities of the sampled tokens only, which suffices for the objectives ``k1`` and ``k3``."""
+    """Scoring engine. vLLM returns log-probabilities of the sampled tokens only, which suffices for the objectives ``k1``,
+    ``k2``, ``k3``, ``abs`` and ``mse``."""
 
 
 class SelfFrozen(_FrozenTeacher):

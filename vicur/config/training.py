@@ -56,6 +56,9 @@ class TrainingConfig(Section):
     """Responses that a process scores and back-propagates at once. It does not change the update. Default: its share of the batch."""
     updates_per_batch: int = Field(default=1, ge=1)
     """Updates on each batch, each with all of its responses. Above 1, ``k1`` and ``grpo`` clip PPO's ratio."""
+    loss_reduction: Literal["sequence_mean", "token_mean"] = "sequence_mean"
+    """Mean over responses of the mean over their tokens, as in the paper, or mean over all tokens of the batch, in which long responses
+    weigh more."""
     learning_rate: float = Field(default=3e-4, gt=0)
     """Peak learning rate of AdamW."""
     warmup_steps: int = Field(default=10, ge=0)
@@ -76,6 +79,10 @@ class TrainingConfig(Section):
     """Maximum number of validation questions."""
     patience: int = Field(default=6, ge=1)
     """Stop after this many validations without a new best accuracy."""
+    save_dtype: Literal["float32", "bfloat16", "stochastic"] | None = None
+    """Type of the saved weights. ``stochastic`` is bfloat16 with stochastic rounding, which keeps small updates in expectation;
+    ``bfloat16`` rounds to the nearest and loses most of them; ``float32`` keeps the trained weights as they are. Default: float32, or with
+    mixed precision the base's type, ``stochastic`` if that is bfloat16."""
     # A control with false hints is best before it has learned anything, so it needs the last weights.
     keep: Literal["best", "last"] = "best"
     """Save the weights with the ``best`` validation accuracy, or the ``last``."""

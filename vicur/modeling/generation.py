@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.sampling import Sampling
 from vicur.errors import NotFiniteError
@@ -23,6 +23,7 @@ from vicur.modeling.batch_sizes import Batches, rows_that_fit
 from vicur.modeling.cache_argument import cache_argument
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.image_blocking import visual_history
+from vicur.modeling.kv_cache import preallocated_cache
 from vicur.modeling.sampling import PlainSampler, is_plain, sample
 from vicur.modeling.scoring import output_input, output_weights, text_config
 from vicur.modeling.vision import Encode, encode_images, encoder_outputs
@@ -124,7 +125,8 @@ def _generate_batch(
     encode: Encode,
 ) -> list[Response]:
     batch = chat.collate(prompts, device=str(model.device))
-    cache = DynamicCache(config=text_config(model))
+    rows, width, length = len(prompts), batch.prompt_length, sampling.max_new_tokens
+    cache = preallocated_cache(text_config(model).num_hidden_layers, width + length)
     hidden_BTH = model.model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
@@ -132,10 +134,10 @@ def _generate_batch(
         mm_token_type_ids=batch.mm_token_type_ids,
         mm_encoder_outputs=encoder_outputs(encode(batch.pixels), batch.pixels),
         image_grid_thw=batch.grids,
+        video_grid_thw=batch.video_grids,
         **cache_argument(cache),
         use_cache=True,
     )[0]
-    rows, width, length = len(prompts), batch.prompt_length, sampling.max_new_tokens
     tokens_BR = torch.full((rows, length), chat.end_id, device=model.device)
     logprobs_BR = torch.zeros(rows, length, device=model.device)
     # Indices of the rows that are still in the batch. All tensors below have one entry for each of these rows only.

@@ -29,6 +29,7 @@ from vicur.training.metrics import Metrics, PhaseTimer
 from vicur.training.objectives import (
     TokenScores,
     divergence_of,
+    equal_token_weights,
     group_advantages,
     token_loss_of,
     token_weights,
@@ -224,9 +225,18 @@ class ScoredBatch:
         self._forbidden = state.chat.forbidden_ids(vocabulary).to(state.world.device)
         self._objective = state.config.effective.objective
         self._recovery = RecoveryNorms(state.student)
+        # Of all ranks, if the loss is their mean.
+        by_token = state.config.loss_reduction == "token_mean"
+        self._tokens = sum(state.world.gather(responses.tokens)) if by_token else None
         # By the first row of a part: the teacher's scores, and the first update's loss with the mask of its tokens.
         self._teacher_scores: dict[int, TeacherScores] = {}
         self._first: dict[int, tuple[Loss, Tensor]] = {}
+
+    def _weights(self, mask_BR: Tensor) -> Tensor:
+        """Return the weights of the tokens of some rows in the loss of all ranks' batch."""
+        if self._tokens is not None:
+            return equal_token_weights(mask_BR, self._tokens)
+        return token_weights(mask_BR, len(self.responses.rows) * self._state.world.size)
 
     def parts(self) -> Iterator[slice]:
         """Yield the micro-batches, as rows of the batch."""
@@ -249,7 +259,7 @@ class ScoredBatch:
             loss = objective_loss(
                 self._objective,
                 states,
-                token_weights(states.mask_BR, len(responses.rows) * state.world.size),
+                self._weights(states.mask_BR),
                 self._forbidden,
                 teacher=teacher,
                 advantages_B=None if responses.advantages_B is None else responses.advantages_B[part].to(device),

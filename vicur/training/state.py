@@ -39,6 +39,7 @@ from vicur.training.recompute import Recomputation
 from vicur.training.rollout import RolloutEngine
 from vicur.training.rollout.build import build_engine, build_vllm_teacher
 from vicur.training.rollout.teacher import VllmTeacher
+from vicur.training.saving import cast_stochastically
 from vicur.training.teachers import AdapterOffTeacher, AverageTeacher, FrozenTeacher, ModelTeacher
 from vicur.training.vision import StudentVision
 from vicur.training.world import World
@@ -201,8 +202,15 @@ def final_student(state: TrainState, weights: Mapping[str, Tensor], base: Path) 
         # Adding to bfloat16 weights would lose updates that are small against them.
         nn.Module.to(student, "cpu", torch.float32)
         adapters.merge()
-    if state.config.mixed_precision == "bf16":
-        nn.Module.to(student, read_config(base).dtype or torch.float32)
+    kind = state.config.save_dtype
+    if kind is None and state.config.mixed_precision == "bf16":
+        dtype = read_config(base).dtype or torch.float32
+        kind = "stochastic" if dtype == torch.bfloat16 else None
+        nn.Module.to(student, torch.float32 if kind else dtype)
+    if kind == "stochastic":
+        cast_stochastically(student, state.seed)
+    elif kind is not None:
+        nn.Module.to(student, getattr(torch, kind))
     return student
 
 

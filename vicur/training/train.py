@@ -35,6 +35,7 @@ from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import TrainingExamples
 from vicur.training.preflight import require_fit
 from vicur.training.rollout.build import require_engine
+from vicur.training.saving import changed_share
 from vicur.training.selection import FILE as SELECTION
 from vicur.training.selection import Selection, select
 from vicur.training.state import build_state, final_student
@@ -194,6 +195,7 @@ def _train_rank(
             "parameters": float(parameters.total),
             "parameters_cue_recovery": float(parameters.cue_recovery),
             "skipped_examples": float(len(skipped)),
+            "saved/changed_share": changed_share(student, inputs["base"]),
             **({"unanswered_validation_questions": float(validation.unanswered)} if validation.unanswered else {}),
         },
         method=config.method,

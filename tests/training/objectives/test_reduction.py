@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vicur.training.objectives import token_weights, weighted_sum
+from vicur.training.objectives import equal_token_weights, token_weights, weighted_sum
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=7)
 
@@ -48,3 +48,9 @@ def test_packed_and_padded_tokens_have_the_same_loss(lengths, padding):
     weights = token_weights(mask)
     padded = weighted_sum(terms, weights).item()
     assert weighted_sum(terms[mask], weights[mask]).item() == pytest.approx(padded, abs=1e-12)
+
+
+def test_mean_over_tokens_counts_long_responses_more():
+    terms = torch.tensor([[1.0, 2.0, 6.0], [5.0, float("nan"), 9.0]])
+    assert weighted_sum(terms, equal_token_weights(mask_of([3, 1]))).item() == pytest.approx((9.0 + 5.0) / 4)
+    assert weighted_sum(terms, equal_token_weights(mask_of([0, 0], width=3))).item() == 0

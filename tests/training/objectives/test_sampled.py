@@ -6,13 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicur.training.objectives import (
+    abs_loss,
     advantages,
     clipped_policy_loss,
     clipped_share,
     forward_kl,
     group_advantages,
     k1_loss,
+    k2_loss,
     k3_loss,
+    mse_loss,
     reverse_kl,
     token_weights,
 )
@@ -68,12 +71,12 @@ def test_ratio_is_clipped_beyond_the_range_in_the_direction_of_the_advantage(adv
     assert clipped_share(doubles(advantage), student, old=doubles(-3.0), clip=0.2).item() == (not moves)
 
 
-@pytest.mark.parametrize("estimate", ["k1", "k3"])
+@pytest.mark.parametrize("estimate", ["k1", "k2", "k3"])
 def test_expected_gradient_is_that_of_a_kl_divergence(estimate):
-    """The expectation over sampled tokens: k1 has the gradient of the reverse KL, k3 that of the forward KL."""
+    """The expectation over sampled tokens: k1 and k2 have the gradient of the reverse KL, k3 that of the forward KL."""
     logits = doubles(0.4, -0.3, 0.1, -1.0, requires_grad=True)
     teacher = doubles(0.2, 0.5, -0.7, 0.3).log_softmax(-1)
-    divergence = reverse_kl if estimate == "k1" else forward_kl
+    divergence = forward_kl if estimate == "k3" else reverse_kl
     logprobs = logits.log_softmax(-1)
     (exact,) = torch.autograd.grad(divergence(logprobs, teacher, logprobs.exp())[0].sum(), logits)
     expected = torch.zeros_like(exact)
@@ -82,11 +85,25 @@ def test_expected_gradient_is_that_of_a_kl_divergence(estimate):
         scores = teacher[[token]], student[[token]]
         if estimate == "k1":
             loss = k1_loss(advantages(*scores, 10.0), scores[1], doubles(1.0))
+        elif estimate == "k2":
+            loss = k2_loss(*scores, doubles(1.0))
         else:
             loss = k3_loss(*scores, doubles(1.0), clamp=10.0)
         (gradient,) = torch.autograd.grad(loss, logits)
         expected += student[token].exp().detach() * gradient
     assert torch.allclose(expected, exact, atol=1e-12)
+
+
+def test_abs_and_mse_are_those_of_the_reference():
+    student = doubles(-1.0, -2.0, -3.0, requires_grad=True)
+    teacher, weights = doubles(-1.2, -0.5, -3.0), doubles(1.0, 0.5, 1.0)
+    loss = abs_loss(teacher, student, weights)
+    assert loss.item() == pytest.approx(0.2 + 0.75)
+    assert torch.autograd.grad(loss, student)[0].tolist() == [1.0, -0.5, 0.0]
+    loss = mse_loss(teacher, student, weights)
+    assert loss.item() == pytest.approx(0.02 + 0.5 * 1.125)
+    assert torch.autograd.grad(loss, student)[0].tolist() == pytest.approx([0.2, -0.75, 0.0])
+    assert loss.item() == k2_loss(teacher, student, weights).item()
 
 
 def test_expected_value_of_k3_is_the_reverse_kl():

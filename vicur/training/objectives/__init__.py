@@ -3,10 +3,11 @@
 Notation of the paper (arXiv 2606.05718): X is image and question, S the privilege, y a response that the student sampled, p_theta the
 student's and p_T the teacher's distribution of the next token. Divergences are taken on the student's own prefixes y_<n.
 
-Every loss is a sum over tokens. The weights of :func:`token_weights` make it the mean over responses of the mean over their tokens.
+Every loss is a sum over tokens. The weights of :func:`token_weights` make it the mean over responses of the mean over their tokens, those
+of :func:`equal_token_weights` the mean over tokens.
 """
 
-from vicur.training.objectives.reduction import token_weights, weighted_sum
+from vicur.training.objectives.reduction import equal_token_weights, token_weights, weighted_sum
 from vicur.training.objectives.registry import (
     TokenScores,
     divergence,
@@ -16,12 +17,15 @@ from vicur.training.objectives.registry import (
     token_loss_of,
 )
 from vicur.training.objectives.sampled import (
+    abs_loss,
     advantages,
     clipped_policy_loss,
     clipped_share,
     group_advantages,
     k1_loss,
+    k2_loss,
     k3_loss,
+    mse_loss,
     policy_gradient,
     truncated_ratios,
 )
@@ -34,16 +38,20 @@ from vicur.training.objectives.vocabulary import (
 
 __all__ = [
     "TokenScores",
+    "abs_loss",
     "advantages",
     "clipped_policy_loss",
     "clipped_share",
     "divergence",
     "divergence_of",
+    "equal_token_weights",
     "forward_kl",
     "group_advantages",
     "jsd",
     "k1_loss",
+    "k2_loss",
     "k3_loss",
+    "mse_loss",
     "policy_gradient",
     "require_registered",
     "reverse_kl",

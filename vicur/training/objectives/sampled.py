@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vicur.config.objective import K1, K3, Grpo, Supervised
+from vicur.config.objective import K1, K2, K3, Abs, Grpo, Mse, Supervised
 from vicur.training.objectives.reduction import weighted_sum
 from vicur.training.objectives.registry import LossAndMetrics, TokenScores, token_loss
 
@@ -64,6 +64,32 @@ def truncated_ratios(trainer: Tensor, engine: Tensor, *, cap: float) -> Tensor:
     return (trainer - engine).detach().exp().clamp(max=cap)
 
 
+def k2_loss(teacher: Tensor, student: Tensor, weights: Tensor) -> Tensor:
+    """L = sum_n w_n (log r_n)^2 / 2, r_n = p_T(y_n | X, S, y_<n) / p_theta(y_n | X, y_<n).
+
+    Schulman's k2 (joschu.net/blog/kl-approx.html): a biased estimate of the reverse KL with little variance. Its gradient is that of
+    :func:`k1_loss` with advantages that are not clamped, so differentiated on policy it is that of the reverse KL, in expectation.
+    """
+    return weighted_sum((teacher.detach() - student).square() / 2, weights)
+
+
+def abs_loss(teacher: Tensor, student: Tensor, weights: Tensor) -> Tensor:
+    """L = sum_n w_n |log p_theta(y_n | X, y_<n) - log p_T(y_n | X, S, y_<n)|.
+
+    verl's estimator ``abs`` (``core_algos.kl_penalty``), from TRL's PPO. The gradient of a token is the sign of its log-ratio, whatever its
+    size, and zero where both agree.
+    """
+    return weighted_sum((student - teacher.detach()).abs(), weights)
+
+
+def mse_loss(teacher: Tensor, student: Tensor, weights: Tensor) -> Tensor:
+    """L = sum_n w_n (log p_theta(y_n | X, y_<n) - log p_T(y_n | X, S, y_<n))^2 / 2.
+
+    verl's estimator ``mse`` (``core_algos.kl_penalty``), from TRL's PPO, which is :func:`k2_loss` under another name.
+    """
+    return k2_loss(teacher, student, weights)
+
+
 def k3_loss(teacher: Tensor, student: Tensor, weights: Tensor, *, clamp: float) -> Tensor:
     """L = sum_n w_n ( r_n - 1 - log r_n ), r_n = p_T(y_n | X, S, y_<n) / p_theta(y_n | X, y_<n), |log r_n| <= clamp.
 
@@ -106,6 +132,24 @@ def _k1(objective: K1, scores: TokenScores) -> LossAndMetrics:
     advantages_N = advantages(scores.teacher_N, before_N, objective.clamp)
     loss, metrics = policy_gradient(advantages_N, scores, objective.clip)
     return loss, {"clip/advantage": float((advantages_N.abs() >= objective.clamp).float().mean()), **metrics}
+
+
+@token_loss(K2)
+def _k2(_objective: K2, scores: TokenScores) -> LossAndMetrics:
+    assert scores.teacher_N is not None
+    return k2_loss(scores.teacher_N, scores.student_N, scores.weights_N), {}
+
+
+@token_loss(Abs)
+def _abs(_objective: Abs, scores: TokenScores) -> LossAndMetrics:
+    assert scores.teacher_N is not None
+    return abs_loss(scores.teacher_N, scores.student_N, scores.weights_N), {}
+
+
+@token_loss(Mse)
+def _mse(_objective: Mse, scores: TokenScores) -> LossAndMetrics:
+    assert scores.teacher_N is not None
+    return mse_loss(scores.teacher_N, scores.student_N, scores.weights_N), {}
 
 
 @token_loss(K3)
