@@ -175,7 +175,7 @@ def test_texts_become_question_and_answer(
         ([("a.json", b"[]")], "json", "not an object"),
         ([("a.txt", b"\xff")], "txt", "is not UTF-8"),
         ([("a.png", b"1"), ("a.png", b"2")], "png", "is twice in the archive"),
-        ([(f"a.{number}.txt", b"") for number in range(70)], "", "has more than 64 members"),
+        ([(f"a.{number}.txt", b"") for number in range(1100)], "", "has more than 1024 members"),
     ],
 )
 def test_a_faulty_sample_is_reported(tmp_path: Path, members: list[tuple[str, bytes]], field: str, reason: str) -> None:

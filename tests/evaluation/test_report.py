@@ -277,3 +277,20 @@ def test_heat_is_relative_to_the_strongest_token_and_shares_are_in_percent(held_
     assert (first.shares, first.heats["0"]) == ({"mean": 25.0, "0": 50.0, "2": 0.0}, 1.0)
     assert (second.heats["mean"], last.heats["0"]) == (1.0, 0.0)
     assert (last.x, last.y, last.width, last.height) == (50, 50, 50, 50)
+
+
+def test_attention_over_a_video_is_drawn_on_the_first_frames_of_some_groups(held_out: list[Example]) -> None:
+    frames = 24
+    film = example("7").model_copy(
+        update={
+            "id": "e",
+            "images": (held_out[0].images[0],) * frames,
+            "metadata": {"video": {"timestamps": [n / 2 for n in range(frames)], "fps": 2.0}},
+        }
+    )
+    groups = [ImageAttention(rows=1, columns=2, layers={0: [n / 100, 0.0]}) for n in range(frames // 2)]
+    record = SinkAttentionRecord(sink="first", samples=[AttentionSample(example_id="e", images=groups)])
+    view = heat_view(ReportModel("vicur", 1, VICUR.model, chosen=True), record, {"e": film})
+    assert view is not None
+    shown = [image.cells[0].shares["0"] for image in view.samples[0].images]
+    assert shown == [0.0, 2.0, 4.0, 7.0, 9.0, 11.0]

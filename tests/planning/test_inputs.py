@@ -104,3 +104,10 @@ def test_the_pixel_budget_determines_the_visual_tokens() -> None:
     assert plan_input(config, "vicur").image_tokens == 784
     assert plan_input(config, "vicur", assumed={"image_tokens": 5}).image_tokens == 5
     assert plan_input(RunConfig(data={"pixels": {"max": 4096}}), "vicur").image_tokens == 16
+
+
+def test_visual_tokens_are_those_of_the_largest_video_if_videos_are_configured() -> None:
+    settings = ["data={type: folder, path: films, video: {max_frames: 16, pixels: 3145728}}", "base.path=tiny"]
+    config = load_config(None, settings)
+    # Two frames become one group, and 16 x 16 pixels one token of the tiny model.
+    assert plan_input(config, "opsd").image_tokens == 3145728 // 2 // 256

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.registry.conftest import Make
 from tests.registry.factory import GOOD
+from tests.videos import moving, png, video_file
 from vicur.config.prompts import PixelBudget, PixelBudgets, PromptConfig
 from vicur.config.sampling import Sampling
 from vicur.data import read_examples
@@ -104,9 +105,39 @@ def test_choices_and_places_of_images_are_asked_as_in_the_evaluation(
     assert model.predict(table)["response"][0] == expected.text
 
 
+def test_a_video_is_answered_as_in_the_evaluation(
+    model: mlflow.pyfunc.PyFuncModel, students: Make, data: dict[str, Path], tmp_path: Path
+) -> None:
+    pictures = moving("up", "red", frames=4)
+    film = read_examples(data["dataset"], "test")[0].model_copy(
+        update={
+            "images": tuple(map(png, pictures)),
+            "metadata": {"video": {"timestamps": [0.0, 0.5, 1.0, 1.5], "fps": 2.0}},
+        }
+    )
+    folder = students(GOOD)["student"]
+    chat = Chat.load(folder)
+    [prompt] = prompts_for(chat, [film])
+    [expected] = generate(load_model(folder), chat, [prompt], DECODING, seed=0)
+    frames = [base64.b64encode(image).decode() for image in film.images]
+    for video in (frames, {"frames": frames, "fps": 2}, [*film.images]):
+        answer = model.predict([{"question": film.question, "image": None, "video": video}])
+        assert answer["response"].tolist() == [expected.text]
+    loaded = model.unwrap_python_model()
+    path = video_file(tmp_path / "a.mp4", pictures, fps=2)
+    for form in (path, path.read_bytes(), base64.b64encode(path.read_bytes()).decode()):
+        row = {"question": "<video> what is the sum ?", "video": form}
+        assert loaded._prompt(row, 0).pixels[0].timestamps == (0.25, 1.25)
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
+        ({"question": "What?", "video": ["no", "no"]}, "row 0, video: cannot be read"),
+        ({"question": "What?", "video": b"GIF89a"}, "row 0, video: is a damaged"),
+        ({"question": "What?", "video": {"frames": [], "fps": 2}}, "row 0, video: has no frames"),
+        ({"question": "What?", "image": b"1", "video": b"2"}, "row 0, video: is there besides images"),
+        ({"question": "<video> <video>", "video": b"2"}, "row 0, question: marks 2 places"),
         (
             {"question": "<image> What?", "image": None},
             "row 0, question: marks the places of 1 image, but the row has 0",
@@ -204,7 +235,7 @@ def test_a_server_can_reject_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_signature_describes_inputs_outputs_and_parameters(model: mlflow.pyfunc.PyFuncModel) -> None:
     signature = model.metadata.signature
-    assert signature.inputs.input_names() == ["question", "image", "choices"]
+    assert signature.inputs.input_names() == ["question", "image", "choices", "video"]
     assert signature.outputs.input_names() == ["answer", "response"]
     assert {p.name: p.default for p in signature.params.params} == {
         **DECODING.model_dump(),

@@ -271,11 +271,18 @@ def _show(example: Example, images: Path | None) -> None:
         "answer": example.answer,
         "cue": example.cue,
         "rationale": example.rationale,
-        "images": ", ".join(_write_images(example, images)) if images else str(len(example.images)),
+        "images": ", ".join(_write_images(example, images)) if images else _images(example),
     }
     for name, value in fields.items():
         if value:
             typer.echo(f"{name:12} {value}")
+
+
+def _images(example: Example) -> str:
+    video = example.video
+    if video is None:
+        return str(len(example.images))
+    return f"video of {len(example.images)} frames, {video.timestamps[-1]:.1f} seconds"
 
 
 def _file_name(identifier: str) -> str:

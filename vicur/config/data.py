@@ -13,6 +13,7 @@ from vicur.config.address import S3_ADDRESS, DatasetHash, S3Address, folder_hash
 from vicur.config.data_source import PROMPT_SETTINGS, SourceConfig
 from vicur.config.digit_scenes import DigitScenesConfig, Distortion, Pool
 from vicur.config.formats import SPLITS, AnswerIndex, Columns, FieldName, FormatName, Split, Splits
+from vicur.config.video import VideoConfig, is_default
 
 __all__ = [
     "PROMPT_SETTINGS",
@@ -67,6 +68,9 @@ class ImportConfig(SourceConfig):
     does not depend on it."""
     max_pixels: int = Field(64_000_000, gt=0, le=178_956_970)
     """Largest image in pixels. A larger one is not decoded, because a small file can decompress to more than the memory holds."""
+    # Left out of identities and manifests by default, so that datasets from before this setting keep their hashes.
+    video: VideoConfig = Field(default=VideoConfig(), exclude_if=is_default)
+    """How frames are sampled from videos, with the defaults of Qwen3-VL."""
     max_prompt_tokens: int = Field(8192, ge=1)
     """Longest text of a prompt, for the student and for the teacher with any hint that the row offers. Rows that are certainly longer with
     any tokenizer are skipped; the exact limits are ``training.max_prompt_tokens`` and ``evaluation.max_prompt_tokens``."""

@@ -58,7 +58,19 @@ AnswerIndex = Literal["auto", "none", 0, 1]
 ``auto`` decides it by all rows."""
 
 FieldName = Literal[
-    "id", "images", "question", "choices", "answer", "rationale", "cue", "source", "split", "metadata", "group", "kind"
+    "id",
+    "images",
+    "video",
+    "question",
+    "choices",
+    "answer",
+    "rationale",
+    "cue",
+    "source",
+    "split",
+    "metadata",
+    "group",
+    "kind",
 ]
 FIELD_NAMES: tuple[FieldName, ...] = get_args(FieldName)
 

@@ -6,6 +6,7 @@ import base64
 import logging
 import math
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from vicur.config.cues import API_KEY_VARIABLE, EndpointCues
@@ -15,7 +16,7 @@ from vicur.cues.providers import NoCue
 from vicur.data.images import UnusableImageError, media_type, plain_size, scaled_down
 from vicur.data.prompt_budget import least_tokens
 from vicur.errors import VicurError
-from vicur.prompts import ImagePart, content_of
+from vicur.prompts import ImagePart, Part, content_of
 from vicur.redaction import redacted, sendable
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_FRAMES = 32
+"""Frames of a video that are sent, spread over it."""
 _TOKEN_SIDE = 32  # pixels of a visual token of Qwen3-VL
 _MOST_PIXELS = 16_777_216  # of an image that its processor does not scale down
 _EXCERPT = 300  # characters of a server's reply in a message
@@ -60,8 +63,7 @@ class CueModel:
         # The teacher reads the cue next to the image, so the cue is written from what the teacher sees. The endpoint's own processor makes
         # small images larger, so only the upper limit is applied here.
         self._max_pixels = prompts.pixels.of("teacher").max
-        # The dataset's own system message says what the images are; that of the cue prompt says what to do.
-        self._system = self._prompt.system if system is None else f"{system}\n\n{self._prompt.system}"
+        self._data_system = system
         self._key = endpoint_key()
         # Without these, the client would send OPENAI_* settings from the environment to this endpoint.
         self._headers: dict[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
@@ -77,18 +79,16 @@ class CueModel:
         Raises:
             ContentError: if the images or choices cannot be shown.
         """
-        content = content_of(example.question, example.choices, len(example.images), self._template)
-        images = [
-            {"type": "image_url", "image_url": {"url": self._data_url(image, example)}} for image in example.images
-        ]
-        parts = [
-            images[part.index] if isinstance(part, ImagePart) else {"type": "text", "text": part}
-            for part in self._prompt.around(content)
-        ]
+        is_video = example.video is not None
+        content = content_of(example.question, example.choices, example.visuals, self._template, is_video=is_video)
+        prompt = self._prompt.about_video if is_video else self._prompt
+        parts = [shown for part in prompt.around(content) for shown in self._shown(part, example)]
+        # The dataset's own system message says what the images are; that of the cue prompt says what to do.
+        system = prompt.system if self._data_system is None else f"{self._data_system}\n\n{prompt.system}"
         return {
             "model": self._config.model,
             "messages": [
-                {"role": "system", "content": self._system},
+                {"role": "system", "content": system},
                 {"role": "user", "content": parts},
             ],
             "max_tokens": self._config.max_tokens,
@@ -102,8 +102,8 @@ class CueModel:
         Raises:
             UnusableImageError: if the header of an image cannot be read.
         """
-        texts = (self._system, self._prompt.user, example.question, *example.choices)
-        return sum(map(least_tokens, texts)) + sum(self._visual_tokens(image) for image in example.images)
+        texts = (self._data_system or "", self._prompt.system, self._prompt.user, example.question, *example.choices)
+        return sum(map(least_tokens, texts)) + sum(self._visual_tokens(image) for image in example.strip(MOST_FRAMES))
 
     def _visual_tokens(self, image: bytes) -> int:
         width, height = plain_size(image)
@@ -137,6 +137,21 @@ class CueModel:
             raise self._not_openai(self._excerpt(completion))
         [choice, *_] = completion.choices
         return _cue(choice.message.content, choice.finish_reason)
+
+    def _shown(self, part: Part, example: Example) -> Iterator[dict[str, Any]]:
+        """Yield what is sent for a part of the prompt. A video is sent as frames, each after its time, which every endpoint accepts."""
+        if isinstance(part, str):
+            yield {"type": "text", "text": part}
+        elif isinstance(part, ImagePart):
+            yield self._image(example.images[part.index], example)
+        else:
+            assert example.video is not None
+            for place in example.strip_places(MOST_FRAMES):
+                yield {"type": "text", "text": f"{example.video.timestamps[place]:.1f} seconds:"}
+                yield self._image(example.images[place], example)
+
+    def _image(self, image: bytes, example: Example) -> dict[str, Any]:
+        return {"type": "image_url", "image_url": {"url": self._data_url(image, example)}}
 
     def _data_url(self, image: bytes, example: Example) -> str:
         try:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from itertools import takewhile
 
-from vicur.prompts import Content, ImagePart, merged
+from vicur.prompts import Content, merged
 
 # Start of a control token (as in Qwen and Llama) or of another model's image, video or audio placeholder.
 _OPENING = re.compile(r"<(?=\||/?(?:image|img|video|audio))", re.IGNORECASE)
@@ -30,10 +30,15 @@ class CuePrompt:
         """Return the user's text for a question."""
         return self.user.replace("{question}", escape_control_tokens(question))
 
+    @property
+    def about_video(self) -> CuePrompt:
+        """The same prompt about a video."""
+        return CuePrompt(self.system.replace("an image", "a video"), re.sub(r"\bthe image\b", "the video", self.user))
+
     def around(self, content: Content) -> Content:
         """Return the user's turn for the content of a question. Images stay where the question shows them, or before the whole text."""
         before, _, after = self.user.partition("{question}")
-        leading = [*takewhile(lambda part: isinstance(part, ImagePart), content)]
+        leading = [*takewhile(lambda part: not isinstance(part, str), content)]
         asked = [escape_control_tokens(part) if isinstance(part, str) else part for part in content[len(leading) :]]
         return merged((*leading, before, *asked, after))
 

@@ -22,6 +22,7 @@ _MARKS: tuple[Mark, ...] = ("ungrounded", "leaks", "skipped", "reasoning", "fine
 _FAULTY_PERCENT = 60
 # Images of at most _TINY pixels a side are enlarged without smoothing; larger ones are scaled down to _LARGEST.
 _TINY, _LARGEST = 128, 384
+_FRAMES = 6  # of a video
 _TEMPLATE = Path(__file__).with_name("samples.html.j2")
 
 
@@ -114,7 +115,7 @@ def _alternately(lists: Sequence[Sequence[int]]) -> list[int]:
 
 
 def _sample(row: AuditedCue, example: Example) -> Sample:
-    prepared = [_prepare(image) for image in example.images]
+    prepared = [_prepare(image) for image in example.strip(_FRAMES)]
     return Sample(
         row=row,
         question=example.question,

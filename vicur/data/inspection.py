@@ -233,8 +233,10 @@ def _split_or_none(label: str, config: ImportConfig) -> str | None:
 def _doubts(
     sample: _Sample, columns: Mapping[str, str], splits: Mapping[str, str], config: ImportConfig
 ) -> Iterator[str]:
-    if "images" not in columns:
+    if not {"images", "video"} & columns.keys():
         yield "No column has images: set images in data.fields, unless the questions are about text alone."
+    if "video" not in columns and any("<video>" in row.example.question for row in sample.rows):
+        yield "Questions have markers <video>, but no column has videos: set video in data.fields, or read the markers as text."
     if blind := sum(not row.example.images for row in sample.rows if "images" in columns):
         yield f"{blind} of {len(sample.rows)} rows have no image."
     if "id" not in columns:
@@ -276,13 +278,15 @@ def _section(
 
 def _shown(row: Row) -> ShownRow:
     example = row.example
-    sizes = [plain_size(image) for image in example.images]
+    images = ["{} x {}".format(*plain_size(image)) for image in example.images]
+    if example.video is not None:
+        images = [f"video of {len(images)} frames of {images[0]}, {example.video.timestamps[-1]:.1f} seconds"]
     return ShownRow(
         file=row.file,
         row=row.row,
         id=example.id,
         split=row.split,
-        images=[f"{width} x {height}" for width, height in sizes],
+        images=images,
         question=example.question,
         choices=list(example.choices),
         answer=example.answer,

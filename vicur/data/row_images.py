@@ -26,6 +26,7 @@ _MOST_NAMES = 64
 _SEPARATORS = "|;"
 _SHORTEST_BASE64 = 64
 _SHOWN = 80
+_WHAT = {"video": "video"}  # what a field holds, in messages; otherwise an image
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
 _DATA_URL = re.compile(r"data:(?P<kind>[\w.+/-]*)(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://", re.IGNORECASE)
@@ -66,21 +67,25 @@ def _listed(value: Any, folder: SourceFolder, file: str) -> Any:
 
 def _is_file(name: str, folder: SourceFolder, file: str) -> bool:
     try:
-        return len(name) <= _LONGEST_PATH and _found(name, folder, file) is not None
+        return len(name) <= _LONGEST_PATH and found_path(name, folder, file, "images") is not None
     except UnusableRowError:  # several files have this name
         return True
 
 
 def _image(item: Any, field: str, folder: SourceFolder, file: str, max_pixels: int) -> NormalisedImage:
-    data, name = _encoded(item, field, folder, file)
+    data, name = encoded_image(item, field, folder, file)
     try:
         return normalised(data, max_pixels)
     except UnusableImageError as fault:
         raise UnusableRowError(field, f"{name} {fault.reason}", fault.remedy) from fault
 
 
-def _encoded(item: Any, field: str, folder: SourceFolder, file: str) -> tuple[bytes, str]:
-    """Return the bytes of an image file, and a name for it in messages."""
+def encoded_image(item: Any, field: str, folder: SourceFolder, file: str) -> tuple[bytes, str]:
+    """Return the bytes of an image file, and a name for it in messages.
+
+    Raises:
+        UnusableRowError: if there is no such file.
+    """
     if isinstance(item, Mapping):
         # The form of Hugging Face's datasets.
         item = item.get("path") if item.get("bytes") is None else item["bytes"]
@@ -92,9 +97,8 @@ def _encoded(item: Any, field: str, folder: SourceFolder, file: str) -> tuple[by
         return _decoded(item[match.end() :], field), "the image in the row"
     if item[:5].lower() == "data:":
         raise UnusableRowError(field, "is a data URL without base64", "Write data:image/png;base64,...")
-    if match := _ADDRESS.match(item):
-        item = _below_the_source(item, match["scheme"].lower(), field, folder)
-    path = _found(item, folder, file) if len(item) <= _LONGEST_PATH else None
+    item = below_the_source(item, field, folder)
+    path = found_path(item, folder, file, field) if len(item) <= _LONGEST_PATH else None
     if path is None and len(item) >= _SHORTEST_BASE64 and _BASE64.fullmatch(item):
         return _decoded(item, field), "the image in the row"
     return _read(path or item, item, field, folder), repr(_shortened(item))
@@ -109,7 +113,16 @@ def _decoded(text: str, field: str) -> bytes:
         raise UnusableRowError(field, f"is not valid base64 ({error})", "Encode the image file again.") from error
 
 
-def _below_the_source(address: str, scheme: str, field: str, folder: SourceFolder) -> str:
+def below_the_source(address: str, field: str, folder: SourceFolder) -> str:
+    """Return the path of a file that is named by its S3 address, relative to the source. Other paths stay the same.
+
+    Raises:
+        UnusableRowError: if the address is not below the source.
+    """
+    match = _ADDRESS.match(address)
+    if match is None:
+        return address
+    scheme = match["scheme"].lower()
     if folder.address and address.startswith(f"{folder.address}/"):
         return address.removeprefix(f"{folder.address}/")
     shown = repr(_shortened(address))
@@ -117,17 +130,21 @@ def _below_the_source(address: str, scheme: str, field: str, folder: SourceFolde
         raise UnusableRowError(
             field,
             f"{shown} is a web address, which is not fetched",
-            "Download the image into the folder, and write its path.",
+            f"Download the {_WHAT.get(field, 'image')} into the folder, and write its path.",
         )
     raise UnusableRowError(
         field,
         f"{shown} is not below the source",
-        "Write the path of the image relative to the source, and put it there.",
+        f"Write the path of the {_WHAT.get(field, 'image')} relative to the source, and put it there.",
     )
 
 
-def _found(name: str, folder: SourceFolder, file: str) -> str | None:
-    """Return the path of an image that a row of ``file`` names: relative to the source, to the file, or the only one with this ending."""
+def found_path(name: str, folder: SourceFolder, file: str, field: str) -> str | None:
+    """Return the path of a file that a row of ``file`` names: relative to the source, to the file, or the only one with this ending.
+
+    Raises:
+        UnusableRowError: if several files have this ending.
+    """
     beside = file.rpartition("/")[0]
     names = dict.fromkeys((name, name.replace("\\", "/")))
     for each in names:
@@ -141,7 +158,7 @@ def _found(name: str, folder: SourceFolder, file: str) -> str | None:
     same_ending = folder.named(name.replace("\\", "/").removeprefix("./"))
     if len(same_ending) > 1:
         raise UnusableRowError(
-            "images", f"{name!r} could be {listed(same_ending, 3, ' or ')}", "Write the path relative to the folder."
+            field, f"{name!r} could be {listed(same_ending, 3, ' or ')}", "Write the path relative to the folder."
         )
     return same_ending[0] if same_ending else None
 
@@ -185,7 +202,7 @@ def is_image(value: Any, folder: SourceFolder, file: str) -> bool:
     if isinstance(item, str) and (len(item) > _LONGEST_PATH or "." not in item):
         return False
     try:
-        data, _ = _encoded(item, "images", folder, file)
+        data, _ = encoded_image(item, "images", folder, file)
     except UnusableRowError:
         return False
     return data.startswith(_MAGIC)

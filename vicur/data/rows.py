@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from vicur.answers import can_be_met
 from vicur.config.data import ImportConfig
 from vicur.config.formats import AnswerIndex, FieldName, SplitTarget
+from vicur.config.video import VideoConfig
 from vicur.data.formats.base import Format, Record
 from vicur.data.formats.columns import MISSING, folded, folded_names, lookup
 from vicur.data.formats.json_values import parsed_object
@@ -24,7 +25,8 @@ from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.prompt_budget import over_budget
 from vicur.data.row_images import images_of
 from vicur.data.row_values import answer_of, choices_of, most_frequent, text_of
-from vicur.data.schema import Example, Fault, SkippedRow, UnusableRowError
+from vicur.data.row_videos import video_of
+from vicur.data.schema import VIDEO, Example, Fault, SkippedRow, UnusableRowError
 from vicur.data.splitting import LEFT_OUT, named_split
 from vicur.prompts import ContentError, check_content
 
@@ -35,6 +37,7 @@ _COLUMNS = "columns"
 _PROVISIONAL = "distill"
 _NO_VALUE = (None, "")
 _IMAGE_FILE = re.compile(r"[^\n]{1,1000}\.(avif|bmp|gif|jpe?g|png|tiff?|webp)(?:[\"']\s*\])?", re.IGNORECASE)
+_VIDEO_FILE = re.compile(r"[^\n]{1,1000}\.(avi|m4v|mkv|mov|mp4|webm)", re.IGNORECASE)
 
 
 class Row(NamedTuple):
@@ -44,7 +47,7 @@ class Row(NamedTuple):
     row: int
     example: Example
     split: str | None
-    notes: tuple[str, ...] = ()  # what was changed in its images
+    notes: tuple[str, ...] = ()  # what was changed in its images or its video
 
 
 class Match(NamedTuple):
@@ -72,6 +75,7 @@ class Layout:
     max_pixels: int
     max_prompt_tokens: int
     seed: int
+    video: VideoConfig
 
     @classmethod
     def of(cls, format_: Format, config: ImportConfig, seed: int) -> Layout:
@@ -85,6 +89,7 @@ class Layout:
             max_pixels=config.max_pixels,
             max_prompt_tokens=config.max_prompt_tokens,
             seed=seed,
+            video=config.video,
         )
 
 
@@ -117,15 +122,38 @@ def _row(record: Record, columns: Mapping[str, Any], folder: SourceFolder, layou
     label = text_of(values["split"], "split") if values.get("split") not in _NO_VALUE else record.split
     if label is not None and layout.splits.get(label, label) is None:
         return None
-    images = images_of(values["images"], folder, record.file, layout.max_pixels) if "images" in values else ()
-    values["images"] = tuple(image.data for image in images)
+    notes = _add_images(values, folder, record, layout)
     example = _example(values, rest, record, layout)
     split = named_split(label, layout.splits, example.group, layout.seed)
     if split == LEFT_OUT:
         return None
     if split is not None:
         example = example.model_copy(update={"split": split})
-    return Row(record.file, record.row, example, split, tuple(note for image in images for note in image.notes))
+    return Row(record.file, record.row, example, split, notes)
+
+
+def _add_images(values: dict[str, Any], folder: SourceFolder, record: Record, layout: Layout) -> tuple[str, ...]:
+    """Replace the images of a row, or its video, by stored images. Return what was changed in them."""
+    video = values.pop(VIDEO, None) or _video_among_images(values)
+    if not video:
+        images = images_of(values["images"], folder, record.file, layout.max_pixels) if "images" in values else ()
+        values["images"] = tuple(image.data for image in images)
+        return tuple(note for image in images for note in image.notes)
+    if values.get("images"):
+        raise UnusableRowError(VIDEO, "is there besides images", "Ask about a video or about images, not both.")
+    sampled = video_of(video, folder, record.file, layout.video, layout.max_pixels)
+    values["images"] = sampled.frames
+    values[VIDEO] = {"timestamps": [*sampled.timestamps], "fps": sampled.fps}
+    return sampled.notes
+
+
+def _video_among_images(values: dict[str, Any]) -> Any:
+    """Take a video file out of the images, where layouts of files have it (``file_name: clip.mp4``)."""
+    images = values.get("images")
+    items = images if isinstance(images, list) else [images]
+    if not any(isinstance(item, str) and _VIDEO_FILE.fullmatch(item.strip()) for item in items):
+        return None
+    return values.pop("images")
 
 
 def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -180,7 +208,15 @@ def matched(columns: Mapping[str, Any], layout: Layout) -> dict[FieldName, Match
             found[field] = Match(value, name if len(names) != 1 or "." in name else names[0], names)
             used.update(names)
             break
-    if not layout.is_strict and layout.columns.get("images") and not {"images"} & (found.keys() | layout.explicit):
+    if not layout.is_strict and {"images", VIDEO} <= found.keys():
+        # A row is about one of the two: what the user names, or else the images if there are any.
+        is_named = VIDEO in layout.explicit and "images" not in layout.explicit
+        del found["images" if is_named or not found["images"].value else VIDEO]
+    if (
+        not layout.is_strict
+        and layout.columns.get("images")
+        and not {"images", VIDEO} & (found.keys() | layout.explicit)
+    ):
         # Decided by the form of the value alone, so that a missing file makes the row unusable, not blind.
         files = [name for name in columns if name not in used and _is_image_file(columns[name])]
         if len(files) == 1:
@@ -208,14 +244,14 @@ def _example(values: dict[str, Any], rest: dict[str, Any], record: Record, layou
     if "answer" in fields:
         fields["answer"] = answer_of(values["answer"], fields["choices"], layout.answer_index)
     fields["metadata"] = _metadata(fields, rest)
-    fields = {name: value for name, value in fields.items() if name not in ("group", "kind")}
+    fields = {name: value for name, value in fields.items() if name not in ("group", "kind", VIDEO)}
     try:
         example = Example(**{"source": "folder", **fields})
     except ValidationError as error:
         fault = Fault.of(error)
         raise UnusableRowError(fault.field, fault.reason, fault.remedy) from error
     try:
-        check_content(example.question, example.choices, len(example.images))
+        check_content(example.question, example.choices, example.visuals, is_video=example.video is not None)
     except ContentError as error:
         raise UnusableRowError(error.field, error.reason, error.remedy) from error
     if not can_be_met(example.answer, example.choices):
@@ -234,7 +270,9 @@ def _metadata(fields: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
         metadata = parsed_object(metadata.encode("utf-8", "surrogatepass"), "metadata")
     if not isinstance(metadata, dict):
         return metadata  # which Example rejects
-    named = {name: text_of(fields[name], name) for name in ("group", "kind") if name in fields}
+    named: dict[str, Any] = {name: text_of(fields[name], name) for name in ("group", "kind") if name in fields}
+    if VIDEO in fields:
+        named[VIDEO] = fields[VIDEO]
     kept = {name: value for name, value in rest.items() if value not in _NO_VALUE and _is_small(value)}
     return {**metadata, **named, **({_COLUMNS: kept} if kept else {})}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -12,6 +13,8 @@ from pydantic_core import PydanticCustomError
 from vicur.answers.choices import canonical_choice
 from vicur.config.data import SPLITS
 
+VIDEO: Literal["video"] = "video"
+"""Key of ``metadata`` that marks an example about a video."""
 SCHEMA_VERSION = 1  # increased whenever folders of earlier versions can no longer be read
 
 
@@ -32,6 +35,23 @@ def _known_split(split: str) -> str:
     if split not in SPLITS:
         raise PydanticCustomError("split", "{split} is not a split", {"split": repr(split)})
     return split
+
+
+class VideoMark(BaseModel):
+    """Mark of an example whose images are the frames of one video: the value of ``metadata.video``."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    timestamps: tuple[float, ...]
+    """Time of each frame in seconds from the start of the video."""
+    fps: float = Field(gt=0)
+    """Frames per second of the video that the frames were sampled from."""
+
+
+def _video_mark(metadata: dict[str, Any]) -> VideoMark | None:
+    # Anything else below this name is a user's own value.
+    value = metadata.get(VIDEO)
+    return VideoMark.model_validate(value) if isinstance(value, dict) and "timestamps" in value else None
 
 
 def _json_values(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +100,8 @@ class Example(BaseModel):
     split: SplitName
     """One of :data:`~vicur.config.data.SPLITS`."""
     metadata: Metadata = {}
-    """JSON values. Known keys: ``group``, ``kind``, ``reference`` (a complete correct response), ``evidence``, ``scene``."""
+    """JSON values. Known keys: ``group``, ``kind``, ``reference`` (a complete correct response), ``evidence``, ``scene``, and ``video``:
+    its ``timestamps`` mark the images as the frames of one video."""
 
     @field_validator("answer")
     @classmethod
@@ -90,6 +111,47 @@ class Example(BaseModel):
         if offered is None:
             raise PydanticCustomError("choice", "{answer} is not one of the choices", {"answer": repr(answer)})
         return offered
+
+    @field_validator("metadata")
+    @classmethod
+    def _frames_have_times(cls, metadata: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        try:
+            video = _video_mark(metadata)
+        except ValidationError as error:
+            raise PydanticCustomError("video", "has times of a video that are not numbers") from error
+        if video is None:
+            return metadata
+        frames, times = len(info.data.get("images", ())), video.timestamps
+        if len(times) != frames:
+            raise PydanticCustomError(
+                "video",
+                "has the times of {times} frames of a video, but the row has {frames} images",
+                {"times": len(times), "frames": frames},
+            )
+        if frames < 2 or min(times) < 0 or any(later < earlier for earlier, later in pairwise(times)):
+            raise PydanticCustomError("video", "has times of a video that do not ascend from 0 over at least 2 frames")
+        return metadata
+
+    @property
+    def video(self) -> VideoMark | None:
+        """Return the mark of a video if the images are its frames, otherwise ``None``."""
+        return _video_mark(self.metadata)
+
+    @property
+    def visuals(self) -> int:
+        """Return the number of images, or 1 for a video."""
+        return len(self.images) if self.video is None else 1
+
+    def strip_places(self, count: int) -> list[int]:
+        """Return the places of the images for a reader. Of a video, these are at most ``count`` frames, spread over it."""
+        last = len(self.images) - 1
+        if self.video is None or last < count:
+            return list(range(last + 1))
+        return [round(place * last / max(1, count - 1)) for place in range(count)]
+
+    def strip(self, count: int) -> tuple[bytes, ...]:
+        """Return the images at :meth:`strip_places`."""
+        return tuple(self.images[place] for place in self.strip_places(count))
 
     @property
     def group(self) -> str:

@@ -88,18 +88,19 @@ def _sample(model: Qwen3VLStudentForConditionalGeneration, chat: Chat, example: 
             "mm_token_type_ids": batch.mm_token_type_ids,
             "mm_encoder_outputs": encoder_outputs(encode_images(model, batch.pixels), batch.pixels),
             "image_grid_thw": batch.grids,
+            "video_grid_thw": batch.video_grids,
         },
     )
     images = []
     for weights_LKFYX in maps.images(0):
-        # Mean over heads K. An image has one frame (F = 1), so the sum over frames only drops the axis.
-        weights_LYX = weights_LKFYX.mean(1).sum(1)
-        _, rows, columns = weights_LYX.shape
-        layers = {
-            layer: [round(float(w), _DIGITS) for w in weights_YX.flatten()]
-            for layer, weights_YX in zip(maps.weights, weights_LYX, strict=True)
-        }
-        images.append(ImageAttention(rows=rows, columns=columns, layers=layers))
+        # Mean over heads K. An image has one frame (F = 1); each group of frames of a video counts as an image.
+        for weights_LYX in weights_LKFYX.mean(1).unbind(1):
+            _, rows, columns = weights_LYX.shape
+            layers = {
+                layer: [round(float(w), _DIGITS) for w in weights_YX.flatten()]
+                for layer, weights_YX in zip(maps.weights, weights_LYX, strict=True)
+            }
+            images.append(ImageAttention(rows=rows, columns=columns, layers=layers))
     return AttentionSample(example_id=example.id, images=images)
 
 

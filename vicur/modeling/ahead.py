@@ -143,14 +143,20 @@ class _Take:
 def example_pixels(
     chat: Chat, example: Example, use: PromptUse = "student", ahead: DecodeAhead | None = None
 ) -> tuple[Pixels, ...]:
-    """Return the images of an example for its prompts, in the pixel budget of a use.
+    """Return the images of an example for its prompts, or its video, in the pixel budget of a use.
 
     Raises:
         VicurError: if an image cannot be read, now or once its patches are needed; the message names the example.
     """
     images = []
-    for image in example.images:
-        pixels = _naming(example.id, partial(chat.pixels, image, use))
+    video = example.video
+    reads = (
+        [partial(chat.pixels, image, use) for image in example.images]
+        if video is None
+        else [partial(chat.video_pixels, example.images, video.timestamps, use)]
+    )
+    for read in reads:
+        pixels = _naming(example.id, read)
         pixels = replace(pixels, patches=partial(_naming, example.id, pixels.patches))
         images.append(pixels if ahead is None else ahead.watched(pixels))
     return tuple(images)

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vicur.modeling.mrope import IMAGE, VIDEO
 from vicur.modeling.positions import CuePositions
-from vicur.modeling.student import IMAGE, VIDEO, Qwen3VLStudentForConditionalGeneration
+from vicur.modeling.student import Qwen3VLStudentForConditionalGeneration
 
 
 @dataclass(frozen=True, eq=False)

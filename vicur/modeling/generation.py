@@ -134,6 +134,7 @@ def _generate_batch(
         mm_token_type_ids=batch.mm_token_type_ids,
         mm_encoder_outputs=encoder_outputs(encode(batch.pixels), batch.pixels),
         image_grid_thw=batch.grids,
+        video_grid_thw=batch.video_grids,
         **cache_argument(cache),
         use_cache=True,
     )[0]

@@ -66,6 +66,7 @@ def response_states(
         mm_token_type_ids=batch.mm_token_type_ids,
         mm_encoder_outputs=encoder_outputs(features, batch.pixels),
         image_grid_thw=batch.grids,
+        video_grid_thw=batch.video_grids,
         use_cache=False,
     )[0]
     mask_BR = batch.response_mask

@@ -25,12 +25,11 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel, Qwen3VL
 from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling.cache_argument import cache_of
+from vicur.modeling.mrope import IMAGE, VIDEO
 from vicur.modeling.positions import PADDING, CuePositions, find_sequences, locate
 from vicur.modeling.recovery import CueRecovery, SinkAttention
 
 _RECOVER = "recover_cues"
-# Token types of transformers; 0 is text.
-IMAGE, VIDEO = 1, 2
 
 
 class Qwen3VLStudentConfig(Qwen3VLConfig):

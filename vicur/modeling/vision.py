@@ -1,4 +1,4 @@
-"""Encode each image once and share its features.
+"""Encode each image, or video, once and share its features.
 
 Rollout, training forward and teacher use the same images. transformers' Qwen3-VL accepts features instead of pixels
 (``mm_encoder_outputs``), so an image is encoded once per state of a vision tower's weights.
@@ -47,6 +47,7 @@ def encode_images(model: Qwen3VLForConditionalGeneration, images: Sequence[Pixel
         return {}
     device = model.device
     grids = torch.tensor([image.grid for image in distinct], dtype=torch.long, device=device)
+    # Of videos, too: transformers encodes them in the same way.
     outputs = model.model.get_image_features(
         torch.cat([i.patches() for i in distinct]).to(device), grids, return_dict=True
     )
@@ -59,14 +60,17 @@ def encode_images(model: Qwen3VLForConditionalGeneration, images: Sequence[Pixel
 def encoder_outputs(
     features: Mapping[str, ImageFeatures], images: Sequence[Pixels]
 ) -> dict[str, BaseModelOutputWithDeepstackFeatures] | None:
-    """Return the features of a batch's images, in order, as the argument ``mm_encoder_outputs``; ``None`` without images."""
-    if not images:
-        return None
-    rows = [features[image.key] for image in images]
-    return {
-        "image": BaseModelOutputWithDeepstackFeatures(
-            # A tuple with one tensor per image, as get_image_features returns it, although the class declares a tensor.
-            pooler_output=tuple(row.tokens_NH for row in rows),  # type: ignore[arg-type]
-            deepstack_features=[tuple(layer) for layer in zip(*(row.deepstack_NH for row in rows), strict=True)],  # type: ignore[misc]
-        )
+    """Return the features of a batch's images and videos, in order, as the argument ``mm_encoder_outputs``; ``None`` without any."""
+    kinds = {
+        "image": [features[image.key] for image in images if not image.is_video],
+        "video": [features[image.key] for image in images if image.is_video],
     }
+    return {kind: _output(rows) for kind, rows in kinds.items() if rows} or None
+
+
+def _output(rows: Sequence[ImageFeatures]) -> BaseModelOutputWithDeepstackFeatures:
+    return BaseModelOutputWithDeepstackFeatures(
+        # A tuple with one tensor per image, as get_image_features returns it, although the class declares a tensor.
+        pooler_output=tuple(row.tokens_NH for row in rows),  # type: ignore[arg-type]
+        deepstack_features=[tuple(layer) for layer in zip(*(row.deepstack_NH for row in rows), strict=True)],  # type: ignore[misc]
+    )

@@ -11,6 +11,7 @@ from vicur.config.sources import Sources
 from vicur.config.teacher import NoTeacher, OtherCheckpoint, SelfAdapterOff, SelfEma, SelfFrozen, TeacherConfig
 from vicur.config.trained import Lora
 from vicur.config.validation import validated
+from vicur.config.video import VideoConfig
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.planning.inputs import PlanInput
@@ -85,9 +86,14 @@ def plan_input(
     if isinstance(training.trained, Lora):
         fields["lora_rank"] = training.trained.rank
     largest = [config.data.pixels.of(use).max for use in ("student", "teacher")]
-    if any(largest) and "image_tokens" not in (assumed or {}):
+    video = getattr(data, "video", VideoConfig())
+    if (any(largest) or video != VideoConfig()) and "image_tokens" not in (assumed or {}):
         student = architecture_of((assumed or {}).get("student", config.base.path))
-        fields["image_tokens"] = max(n or 0 for n in largest) // student.pixels_per_token
+        pixels = max(n or 0 for n in largest)
+        if video != VideoConfig():
+            # Two frames become one group of visual tokens.
+            pixels = min(video.pixels, pixels * video.max_frames or video.pixels) // 2
+        fields["image_tokens"] = pixels // student.pixels_per_token
     if (examples := source_of(data).training_examples(data)) is not None:
         fields["examples"] = examples
     fields |= assumed or {}

@@ -85,8 +85,8 @@ class PlanInput(Section):
     mean_response_tokens: int | None = Field(default=None, ge=1)
     """Mean response length for the time estimate; half of the longest if not set. Memory is always planned for the longest."""
     image_tokens: int = Field(default=392, ge=0)
-    """Visual tokens per prompt, at most ``max_prompt_tokens``: those of one image of ``data.pixels.max`` pixels if that is set. 392
-    corresponds to an image of 401,408 pixels, the largest in the paper's evaluation."""
+    """Visual tokens per prompt, at most ``max_prompt_tokens``: those of one image of ``data.pixels.max`` pixels if that is set, or of the
+    largest video if ``data.video`` is. 392 corresponds to an image of 401,408 pixels, the largest in the paper's evaluation."""
     validate_every: int = Field(default=20, ge=1)
     """Steps between validations."""
     validation_examples: int = Field(default=300, ge=0)

@@ -6,7 +6,7 @@ Training, evaluation, cue models, the report and servers all build it here, so t
 from vicur.prompts.choices import MOST_CHOICES, answer_text
 from vicur.prompts.content import check_content, content_of, shown_text
 from vicur.prompts.markers import ContentError
-from vicur.prompts.parts import Content, ImagePart, Part, merged, with_text
+from vicur.prompts.parts import Content, ImagePart, Part, VideoPart, merged, with_text
 
 __all__ = [
     "MOST_CHOICES",
@@ -14,6 +14,7 @@ __all__ = [
     "ContentError",
     "ImagePart",
     "Part",
+    "VideoPart",
     "answer_text",
     "check_content",
     "content_of",

@@ -3,6 +3,8 @@ r"""Markers of images in a text: ``<image>``, or with its number ``<image 1>``, 
 Unnumbered markers mean the images in their order. Numbered ones count from 1, or from 0 if a marker has the number 0; they may come in
 any order, and a repeated number shows its image again. Every image needs a place.
 
+The one video of an example about a video is marked by ``<video>`` or, as many datasets do, by ``<image>``.
+
 A marker in backticks (code) and one after a backslash (``\<image>``) are text. The backslash is removed.
 """
 
@@ -15,7 +17,10 @@ from dataclasses import dataclass
 _NUMBER = r"[\s_:#-]{{0,2}}(?P<{name}>\d{{1,4}})"
 _PLAIN = rf"<(?:image|IMAGE|(?i:image|img){_NUMBER.format(name='plain')})>"
 _PIPED = rf"<\|(?:image|IMAGE|(?i:image|img){_NUMBER.format(name='piped')})\|>"
-_TOKENS = re.compile(rf"(?P<code>```.*?```|`[^`\n]+`)|(?P<escape>\\?)(?P<marker>{_PLAIN}|{_PIPED})", re.DOTALL)
+_VIDEO = r"<(?:video|VIDEO)>|<\|(?:video|VIDEO)\|>"
+_FORM = r"(?P<code>```.*?```|`[^`\n]+`)|(?P<escape>\\?)(?P<marker>{})"
+_TOKENS = re.compile(_FORM.format(f"{_PLAIN}|{_PIPED}"), re.DOTALL)
+_TOKENS_OR_VIDEO = re.compile(_FORM.format(f"{_PLAIN}|{_PIPED}|{_VIDEO}"), re.DOTALL)
 # Repetitions beyond this only make a prompt long.
 _MOST_REPETITIONS = 32
 
@@ -42,14 +47,14 @@ class Marker:
     number: int | None  # None if it has none
 
 
-def parse(text: str) -> tuple[str | Marker, ...]:
-    """Split a text into its markers and the texts between them."""
-    return tuple(_pieces(text)) if "<" in text else (text,)
+def parse(text: str, *, is_video: bool = False) -> tuple[str | Marker, ...]:
+    """Split a text into its markers and the texts between them. ``<video>`` is one if the example is about a video."""
+    return tuple(_pieces(text, _TOKENS_OR_VIDEO if is_video else _TOKENS)) if "<" in text else (text,)
 
 
-def _pieces(text: str) -> Iterator[str | Marker]:
+def _pieces(text: str, tokens: re.Pattern[str]) -> Iterator[str | Marker]:
     end = 0
-    for match in _TOKENS.finditer(text):
+    for match in tokens.finditer(text):
         if match["code"]:
             continue
         before = text[end : match.start()]
@@ -87,6 +92,19 @@ def places(markers: Sequence[Marker], images: int) -> list[int]:
     return [number - first for number in numbers]
 
 
+def require_one_place(markers: Sequence[Marker]) -> None:
+    """Check the markers of an example about a video.
+
+    Raises:
+        ContentError: if they are several, or mean something else.
+    """
+    if len(markers) > 1:
+        raise _mismatch(f"marks {len(markers)} places, but the row has one video", _VIDEO_REMEDY)
+    if any(marker.number not in (None, 0, 1) for marker in markers):
+        raise _mismatch(f"names {markers[0].text}, but the row has one video", _VIDEO_REMEDY)
+
+
+_VIDEO_REMEDY = r"Mark its place once with <video>; write \<video> where the text itself is meant."
 _REMEDY = r"Add the missing images or remove markers; write \<image> where the text itself is meant."
 
 

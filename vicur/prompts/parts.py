@@ -13,9 +13,14 @@ class ImagePart:
     index: int  # of the image among those of the example, from 0
 
 
-Part = str | ImagePart
+@dataclass(frozen=True)
+class VideoPart:
+    """The place of the example's video."""
+
+
+Part = str | ImagePart | VideoPart
 Content = tuple[Part, ...]
-"""Texts and images in the order in which a prompt shows them."""
+"""Texts, images and videos in the order in which a prompt shows them."""
 
 
 def merged(parts: Iterable[Part]) -> Content:

@@ -10,6 +10,7 @@ import base64
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from vicur.data.schema import Example
 
 CHECKPOINT = "checkpoint"
+_FRAMES = 6  # of a video in the input example
 _SERVING = Path(__file__).with_name("serving.py")
 # Serving needs neither the weights of the tiny base in the package nor compiled files.
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.safetensors")
@@ -36,6 +38,7 @@ def pack(
     decoding: Mapping[str, Any],
     prompts: PromptConfig,
     example: Example,
+    video: Mapping[str, Any] | None = None,
     facts: Mapping[str, str],
     model_id: str,
     run_id: str | None,
@@ -48,6 +51,7 @@ def pack(
         decoding: default sampling settings of the model: those of its evaluation.
         prompts: system message, template of choices and pixel budget of its evaluation.
         example: question for the input example.
+        video: settings by which its dataset's videos were sampled.
         facts: metadata of the model.
         model_id: id of the logged model on the tracking server.
         run_id: run that the model is attributed to.
@@ -62,8 +66,10 @@ def pack(
     shutil.copytree(Path(vicur.__file__).parent, source, ignore=_IGNORED)
     # MLflow names an artifact after its folder, so the copy has the name that serving.py looks for.
     link_or_copy(student, checkpoint)
-    images = [base64.b64encode(image).decode() for image in example.images]
+    images = [base64.b64encode(image).decode() for image in example.strip(_FRAMES)]
     row: dict[str, Any] = {"question": example.question, "image": images[0] if len(images) == 1 else images or None}
+    if example.video is not None:
+        row = {"question": example.question, "image": None, "video": images}
     if example.choices:
         row["choices"] = list(example.choices)
     # MLflow would otherwise take the requirements from a uv.lock in the current folder.
@@ -73,10 +79,14 @@ def pack(
             python_model=str(_SERVING),
             artifacts={CHECKPOINT: str(checkpoint)},
             code_paths=[str(source)],
-            model_config={"decoding": dict(decoding), "prompts": prompts.model_dump(mode="json")},
+            model_config={
+                "decoding": dict(decoding),
+                "prompts": prompts.model_dump(mode="json"),
+                **({"video": dict(video)} if video else {}),
+            },
             signature=signature(decoding),
             input_example=pd.DataFrame([row]),
-            pip_requirements=requirements(),
+            pip_requirements=requirements(videos=example.video is not None),
             metadata=dict(facts),
             mlflow_model=Model(model_uuid=model_id, model_id=model_id, run_id=run_id),
         )
@@ -112,6 +122,7 @@ def signature(decoding: Mapping[str, Any]) -> ModelSignature:
                 ColSpec(DataType.string, "question"),
                 ColSpec(AnyType(), "image", required=False),
                 ColSpec(AnyType(), "choices", required=False),
+                ColSpec(AnyType(), "video", required=False),
             ]
         ),
         outputs=Schema([ColSpec(DataType.string, "answer", required=False), ColSpec(DataType.string, "response")]),
@@ -119,8 +130,11 @@ def signature(decoding: Mapping[str, Any]) -> ModelSignature:
     )
 
 
-def requirements() -> list[str]:
-    """Return the requirements of the model: the package's dependencies without extras, pinned to the installed releases."""
+def requirements(*, videos: bool = False) -> list[str]:
+    """Return the requirements of the model: the package's dependencies without extras, pinned to the installed releases.
+
+    With ``videos``, PyAV is one of them if it is installed.
+    """
     from packaging.requirements import Requirement
     from packaging.version import Version
 
@@ -128,6 +142,7 @@ def requirements() -> list[str]:
     needed = [Requirement(text) for text in requires("vicur") or ()]
     names = [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
     # The local label of a build (torch's "+cpu") does not exist on the package index.
+    names += ["av"] if videos and find_spec("av") is not None else []
     pinned = [f"{name}=={Version(version(name)).public}" for name in names]
     # The images of steps contain only the client, mlflow-skinny. Both packages are released together.
     return [f"mlflow=={version('mlflow-skinny')}", f"pandas=={version('pandas')}", *pinned]

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.config.registry import RegistryConfig
+from vicur.data.dataset import read_manifest
 from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.redaction import redacted_value
@@ -132,6 +133,7 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
             decoding=candidate.evaluation.metrics.decoding,
             prompts=candidate.evaluation.metrics.prompts,
             example=example,
+            video=read_manifest(candidate.dataset).source.get("video"),
             facts=facts,
             model_id=model_id,
             run_id=source,

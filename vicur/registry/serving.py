@@ -10,6 +10,10 @@ MLflow copies this file into the model ("models from code") and runs it when the
 of these, or missing. It is read as ``vicur data prepare`` reads images: a photo is turned as its EXIF data say, for example.
 Markers in the question (``<image 1>``) are the places of the images, as in training; without any, images come first.
 ``choices`` is a list of texts, or missing.
+
+``video``, instead of ``image``, is a video file, given like an image; a list of frames, two per second; or ``{"frames": [...], "fps": 1}``.
+Its frames are sampled as ``vicur data prepare`` did, and ``<video>`` in the question is its place. A file needs PyAV.
+
 The result is a table with the columns ``answer`` (``None`` if the response states no answer) and
 ``response``. Decoding is that of the student's evaluation, unless ``params`` changes it.
 
@@ -23,6 +27,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint"
 _REMEDY = "Pass a path, base64 text, or the bytes of an image file."
+_VIDEO_REMEDY = "Pass a path, base64 text, the bytes of a video file, or a list of frames."
 _MAX_PIXELS = 64_000_000
 """Largest image, as in ``data.max_pixels``."""
 
@@ -47,6 +53,7 @@ class StudentModel(PythonModel):
         import torch
 
         from vicur.config.prompts import PromptConfig
+        from vicur.config.video import VideoConfig
         from vicur.modeling import load_model
         from vicur.modeling.chat import Chat
 
@@ -56,6 +63,7 @@ class StudentModel(PythonModel):
         self._chat = Chat.load(folder, PromptConfig.model_validate(settings.get("prompts") or {}))
         self._model = load_model(folder, device="cuda" if torch.cuda.is_available() else "cpu")
         self._decoding: dict[str, Any] = dict(settings["decoding"])
+        self._sampling = VideoConfig.model_validate(settings.get("video") or {})
 
     def predict(
         self,
@@ -97,13 +105,44 @@ class StudentModel(PythonModel):
         if not isinstance(question, str) or not question.strip():
             raise VicurError("has no question.", where=f"row {number}, question", remedy="Pass the question as text.")
         images, choices = _items(row.get("image")), _items(row.get("choices"))
+        video = row.get("video") if _items(row.get("video")) else None
+        if video is not None and images:
+            raise VicurError("is there besides images.", where=f"row {number}, video", remedy="Pass one of them.")
         if not all(isinstance(choice, str) and choice.strip() for choice in choices):
             raise VicurError("is not a list of texts.", where=f"row {number}, choices", remedy="Pass a list of texts.")
         try:
-            content = content_of(question, [*map(str, choices)], len(images), self._chat.prompts.choices_template)
+            content = content_of(
+                question,
+                [*map(str, choices)],
+                len(images),
+                self._chat.prompts.choices_template,
+                is_video=video is not None,
+            )
         except ContentError as error:
             raise VicurError(f"{error.reason}.", where=f"row {number}, {error.field}", remedy=error.remedy) from error
+        if video is not None:
+            return self._chat.prompt(content, [self._video(video, number)])
         return self._chat.prompt(content, [self._pixels(image, number) for image in images])
+
+    def _video(self, video: object, number: int) -> Pixels:
+        from vicur.data.video import UnusableVideoError, sampled_file, sampled_images
+        from vicur.errors import VicurError
+
+        where = f"row {number}, video"
+        fps = video.get("fps") if isinstance(video, Mapping) else None
+        frames = video.get("frames") if isinstance(video, Mapping) else video
+        try:
+            if _is_list(frames):
+                reads = [partial(image_bytes, frame) for frame in _items(frames)]
+                sampled = sampled_images(reads, self._sampling, _MAX_PIXELS, None if fps is None else _rate(fps))
+            else:
+                sampled = sampled_file(image_bytes(frames), self._sampling, _MAX_PIXELS)
+            return self._chat.video_pixels(sampled.frames, sampled.timestamps, "evaluation")
+        except UnusableVideoError as error:
+            raise VicurError(f"{error.reason}.", where=where, remedy=error.remedy) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise VicurError(f"cannot be read ({reason}).", where=where, remedy=_VIDEO_REMEDY) from error
 
     def _pixels(self, image: object, number: int) -> Pixels:
         from vicur.data.images import UnusableImageError, normalised
@@ -121,11 +160,22 @@ class StudentModel(PythonModel):
             raise VicurError(f"cannot be read ({reason}).", where=where, remedy=_REMEDY) from error
 
 
+def _is_list(cell: object) -> bool:
+    return isinstance(cell, list | tuple) or type(cell).__name__ == "ndarray"
+
+
+def _rate(value: Any) -> float:
+    rate = float(value)
+    if not 0 < rate <= 1000:
+        raise ValueError("fps is not between 0 and 1000")
+    return rate
+
+
 def _items(cell: object) -> list[object]:
     # pandas represents a missing cell as NaN, which is not equal to itself.
     if cell is None or (isinstance(cell, float) and cell != cell):
         return []
-    return list(cell) if isinstance(cell, list | tuple) or type(cell).__name__ == "ndarray" else [cell]  # type: ignore[call-overload]
+    return list(cell) if _is_list(cell) else [cell]  # type: ignore[call-overload]
 
 
 def image_bytes(image: object) -> bytes:

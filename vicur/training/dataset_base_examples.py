@@ -14,6 +14,7 @@ from vicur.cues.hints import HINT_MARKER, Privilege, hint_for, with_hint
 from vicur.data import read_examples, read_manifest
 from vicur.data.schema import Example
 from vicur.errors import VicurError
+from vicur.modeling.ahead import example_pixels
 from vicur.modeling.chat import Chat
 from vicur.prompts import ImagePart, answer_text, shown_text
 from vicur.training.examples import PixelStore, reference_response
@@ -121,6 +122,9 @@ def _length(example: Example, chat: Chat, config: DatasetBaseConfig) -> int:
         "".join(part for part in with_hint(content, hint) if isinstance(part, str)) for _, hint in hints(example)
     ]
     images = sum(isinstance(part, ImagePart) for part in content) * (config.max_pixels // _TOKEN_PIXELS + _IMAGE_TOKENS)
+    if example.video is not None:
+        [video] = example_pixels(chat, example)
+        images = len(chat.prompt("", [video]).ids)
     text = max(len(chat.encode_text(prompt)) for prompt in prompts)
     return text + images + _TEMPLATE_TOKENS + len(chat.encode_response(response(example)))
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vicur.config.prompts import PromptUse
 from vicur.config.training import TrainConfig
 from vicur.cues.hints import hint_for, with_hint
-from vicur.data.schema import Example
+from vicur.data.schema import Example, VideoMark
 from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.modeling.ahead import DecodeAhead, example_pixels
@@ -120,6 +120,8 @@ def training_example(
         content = chat.content(example)
     except VicurError as error:
         return f"has a question that cannot be shown: {error.problem.rstrip('.')}"
+    if example.video is not None:
+        _require_own_generation(example, config)
     pixels, teacher_pixels = (example_pixels(chat, example, use, ahead) for use in _USES)
     student = chat.prompt(content, pixels)
     is_same = hint is None and [image.key for image in pixels] == [image.key for image in teacher_pixels]
@@ -130,11 +132,21 @@ def training_example(
     return TrainingExample(example, student, teacher, reference)
 
 
+def _require_own_generation(example: Example, config: TrainConfig) -> None:
+    if config.engines:
+        raise VicurError(
+            "vLLM gets no videos from a training, but this example is about one.",
+            where=f"training.{next(iter(config.engines))}.engine, example {example.id}",
+            remedy="Remove the engine, so that the training generates and scores itself, or train on examples without videos.",
+        )
+
+
 def _too_long(prompt: Prompt, limit: int, chat: Chat) -> str:
-    visual = sum(prompt.types)
+    visual = sum(1 for kind in prompt.types if kind)
     reason = f"has a prompt of {len(prompt.ids)} tokens, {visual} of them visual, above max_prompt_tokens = {limit}"
     # Rounded down, so that questions of about the same length lead to the same setting.
-    room = (limit - len(prompt.ids) + visual) // max(1, len(prompt.pixels)) // _ROUNDED * _ROUNDED
+    runs = sum(len(pixels.run_grids) for pixels in prompt.pixels)
+    room = (limit - len(prompt.ids) + visual) // max(1, runs) // _ROUNDED * _ROUNDED
     return f"{reason} (data.pixels.max={chat.pixels_of(room)} makes it fit)" if visual and room else reason
 
 
@@ -153,7 +165,7 @@ class PixelStore:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._pixels: dict[tuple[PromptUse, tuple[bytes, ...]], tuple[Pixels, ...]] = {}
+        self._pixels: dict[tuple[PromptUse, VideoMark | None, tuple[bytes, ...]], tuple[Pixels, ...]] = {}
 
     def of(self, example: Example, use: PromptUse = "student") -> tuple[Pixels, ...]:
         """Return the prepared images of an example, in the pixel budget of a use.
@@ -161,7 +173,7 @@ class PixelStore:
         Raises:
             VicurError: if an image cannot be read.
         """
-        key = (use, example.images)
+        key = (use, example.video, example.images)
         if key not in self._pixels:
             self._pixels[key] = example_pixels(self._chat, example, use)
         return self._pixels[key]

@@ -25,6 +25,7 @@ from vicur.data.exporting.base import SHARD_BYTES, Exporter, fields_of, json_tex
 from vicur.data.parquet import SETTINGS
 from vicur.data.schema import Example
 from vicur.data.shards import ROWS_PER_GROUP
+from vicur.errors import VicurError
 from vicur.prompts import ImagePart, content_of
 
 IMAGE_MARKER = "<image>"
@@ -99,10 +100,16 @@ class VerlExporter(Exporter):
 
 
 def _row(example: Example, index: int) -> dict[str, Any]:
+    if example.video is not None:
+        raise VicurError(
+            "this example is about a video, whose frames verl's columns cannot hold.",
+            where=f"example {example.id}",
+            remedy="Export to hf, webdataset or jsonl.",
+        )
     content = content_of(example.question, example.choices, len(example.images))
     # Numbered markers may show the images in another order.
     shown = [part.index for part in content if isinstance(part, ImagePart)]
-    text = "".join(IMAGE_MARKER if isinstance(part, ImagePart) else part for part in content)
+    text = "".join(IMAGE_MARKER if isinstance(part, ImagePart) else str(part) for part in content)
     fields = {**fields_of(example), "images": [shown.index(number) for number in range(len(example.images))]}
     return {
         "data_source": example.source,

@@ -37,8 +37,10 @@ class WebDatasetExporter(Exporter):
         # Ids may contain dots and slashes, which would divide the key.
         key = f"{self._rows[example.split]:09d}"
         self._rows[example.split] += 1
+        # Names are read in their order.
+        digits = max(2, len(str(len(example.images) - 1)))
         for number, image in enumerate(example.images):
-            place = f".{number:02d}" if len(example.images) > 1 else ""
+            place = f".{number:0{digits}d}" if len(example.images) > 1 else ""
             self._member(f"{key}{place}.{ending(image)}", image)
         self._member(f"{key}.json", json_text(fields_of(example)).encode())
 

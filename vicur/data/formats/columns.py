@@ -31,6 +31,7 @@ PUBLIC: Mapping[FieldName, tuple[str, ...]] = {
         "photo",
         "picture",
     ),
+    "video": ("video", "videos", "video_path", "video_file"),
     "choices": ("choices", "options", "[A-Z]", "option_*", "choice_*"),
     "answer": (
         "answer",

@@ -1,7 +1,7 @@
 """Conversations in LLaVA's form: ``conversations`` is a list of ``{"from": "human" | "gpt", "value": text}``.
 
 LLaVA, LLaVA-OneVision, LLaVA-CoT, ShareGPT4V, R1-Onevision and others. ``image`` (or ``images``) is a path, a list of paths, base64 or
-an embedded image; rows without it have no image. :mod:`vicur.data.formats.turns` says how questions are taken from a conversation.
+an embedded image; others have no image, or a ``video``. :mod:`vicur.data.formats.turns` says how questions are taken from a conversation.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ class _Conversations(RowLayout):
         field = next(name for name in _NAMES if name in row)
         found = turns_of(row[field], field)
         images = image_list(row)
+        if not images and (row.get("video") or row.get("videos")):
+            # LLaVA-Video marks the place of a video as that of an image.
+            found = [Turn(turn.role, turn.text.replace("<image>", "<video>")) for turn in found]
         kept = {key: value for key, value in row.items() if key not in (field, "image", "images", "id", "system")}
         if isinstance(row.get("system"), str) and row["system"].strip():
             found = [Turn("system", row["system"]), *found]

@@ -5,6 +5,7 @@
     {"type": "text", "text": "What is x?"}
     {"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}      a data URL or a path
     {"type": "image", "image": "a.png"}                                           Qwen-VL
+    {"type": "video", "video": "clip.mp4"}                                        one, instead of images
 
 Images are never fetched from the network. FineVision's pairs ``texts: [{"user", "assistant"}]`` are read as well.
 """
@@ -21,7 +22,8 @@ from vicur.data.formats.turns import Turn, pairs
 from vicur.data.schema import Fault, UnusableRowError
 
 _LISTS = ("messages", "texts")
-_MARKER = "<image>"
+_MARKER, _VIDEO_MARKER = "<image>", "<video>"
+_VIDEO_PARTS = ("video", "video_url", "input_video")
 
 
 @register
@@ -35,33 +37,37 @@ class MessagesFormat(RowLayout):
     def reshaped(self, row: Mapping[str, Any], file: str) -> Iterator[Mapping[str, Any] | Fault]:  # noqa: ARG002
         field = next(name for name in _LISTS if name in row)
         images = image_list(row)
-        turns, inline = _turns(row[field], field)
+        turns, inline, videos = _turns(row[field], field)
         if images and inline:
             raise UnusableRowError(
                 "images", "has images, but the messages contain images as well", "Write them in one place."
             )
+        if len(videos) > 1 or (videos and (images or inline)):
+            raise UnusableRowError(field, "has a video besides others or images", "Ask about one video.")
         kept = {key: value for key, value in row.items() if key not in (field, "image", "images", "id")}
+        kept |= {"video": videos[0]} if videos else {}
         for pair in pairs(turns, images or inline, row.get("id"), field):
             yield pair.columns if isinstance(pair.columns, Fault) else {**kept, **pair.columns}
 
 
-def _turns(value: Any, field: str) -> tuple[list[Turn], list[Any]]:
-    """Return the turns, and the images that are parts of them."""
+def _turns(value: Any, field: str) -> tuple[list[Turn], list[Any], list[Any]]:
+    """Return the turns, and the images and videos that are parts of them."""
     if not isinstance(value, list):
         raise UnusableRowError(field, "is not a list of messages", 'Write [{"role": "user", "content": "..."}, ...].')
     turns: list[Turn] = []
     images: list[Any] = []
+    videos: list[Any] = []
     for place, message in enumerate(value):
         where = f"{field}[{place}]"
         if isinstance(message, dict) and "user" in message and "assistant" in message:
             turns += [Turn(role, _text(message[role], where)) for role in ("user", "assistant")]
         elif isinstance(message, dict) and isinstance(message.get("role"), str):
-            text, found = _content(message.get("content"), f"{where}.content")
+            text, found = _content(message.get("content"), f"{where}.content", videos)
             turns.append(Turn(message["role"], text))
             images += found
         else:
             raise UnusableRowError(where, "is not a message with a role", 'Write {"role": "user", "content": "..."}.')
-    return turns, images
+    return turns, images, videos
 
 
 def _text(value: Any, field: str) -> str:
@@ -70,7 +76,7 @@ def _text(value: Any, field: str) -> str:
     return value
 
 
-def _content(content: Any, field: str) -> tuple[str, list[Any]]:
+def _content(content: Any, field: str, videos: list[Any]) -> tuple[str, list[Any]]:
     if isinstance(content, str):
         return content, []
     if not isinstance(content, list):
@@ -78,6 +84,10 @@ def _content(content: Any, field: str) -> tuple[str, list[Any]]:
     texts: list[str] = []
     images: list[Any] = []
     for place, part in enumerate(content):
+        if isinstance(part, dict) and part.get("type") in _VIDEO_PARTS:
+            videos.append(_video(part, f"{field}[{place}]"))
+            texts.append(_VIDEO_MARKER)
+            continue
         image = _image(part, f"{field}[{place}]")
         if image is None:
             texts.append(_text(part.get("text") if isinstance(part, dict) else part, f"{field}[{place}]"))
@@ -87,6 +97,15 @@ def _content(content: Any, field: str) -> tuple[str, list[Any]]:
     # Images before all text need no markers.
     is_leading = texts[: len(images)] == [_MARKER] * len(images)
     return "\n".join(texts[len(images) :] if is_leading else texts), images
+
+
+def _video(part: dict[str, Any], field: str) -> Any:
+    video = part.get("video") or part.get("video_url")
+    if isinstance(video, dict) and "url" in video:
+        video = video["url"]
+    if not video:
+        raise UnusableRowError(field, "has no video", 'Write {"type": "video", "video": "clip.mp4"}.')
+    return video.removeprefix("file://") if isinstance(video, str) else video
 
 
 def _image(part: Any, field: str) -> Any:

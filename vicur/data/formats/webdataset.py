@@ -3,6 +3,7 @@
     train-000000.tar:  000000000.jpg  000000000.json  000000001.jpg  000000001.json  ...
 
 - Images (``.jpg``, ``.png``, ``.webp``, ..., also ``.left.png``) are those of the sample, in the order of their names.
+- A video (``.mp4``, ``.webm``, ``.mkv``, ``.avi``, ``.mov``) is that of the sample.
 - ``.json`` is an object with fields such as question and answer.
 - ``.txt`` is the question and ``.cls`` the answer, unless the object has them. Without ``.cls``, ``.txt`` is what the object lacks.
 - Other members are not read.
@@ -32,11 +33,12 @@ from vicur.errors import VicurError
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz")
 _IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")
+_VIDEOS = ("mp4", "webm", "mkv", "avi", "mov")
 _TEXTS = ("json", "txt", "cls")
 _LARGEST_IMAGE = 256 << 20
 _LARGEST_TEXT = 16 << 20
 _LARGEST_SAMPLE = 512 << 20
-_MOST_MEMBERS = 64
+_MOST_MEMBERS = 1024  # frames of a video, too
 _CHUNK = 1 << 20
 
 
@@ -47,6 +49,7 @@ class _Sample:
     key: str
     offset: int
     images: dict[str, bytes] = field(default_factory=dict)
+    videos: dict[str, bytes] = field(default_factory=dict)
     texts: dict[str, bytes] = field(default_factory=dict)
     others: int = 0
     bytes: int = 0
@@ -105,7 +108,7 @@ def _has_images(folder: SourceFolder, name: str) -> bool:
     try:
         with folder.open(name) as stream:
             for sample in _samples(stream, name, name, read=False):
-                return bool(sample.images and sample.texts)
+                return bool((sample.images or sample.videos) and sample.texts)
     except VicurError:
         pass
     return False
@@ -163,10 +166,10 @@ def _add(sample: _Sample, member: tarfile.TarInfo, kind: str, archive: tarfile.T
     last = kind.rpartition(".")[2]
     if sample.fault is not None:
         return
-    if last not in (*_IMAGES, *_TEXTS):
+    if last not in (*_IMAGES, *_VIDEOS, *_TEXTS):
         sample.others += 1
         return
-    target = sample.images if last in _IMAGES else sample.texts
+    target = sample.images if last in _IMAGES else sample.videos if last in _VIDEOS else sample.texts
     if kind in target:
         sample.fault = Fault(
             field=kind, reason=f"{member.name!r} is twice in the archive", remedy="Give each sample a key."
@@ -189,15 +192,15 @@ def _unsafe(sample: _Sample, member: tarfile.TarInfo) -> Fault | None:
     if not member.isreg():
         kind = "a link" if member.issym() or member.islnk() else "not a regular file"
         return Fault(field="", reason=f"the member {shown} is {kind}", remedy="Pack the file itself.")
-    most = _LARGEST_IMAGE if member.name.lower().endswith(_IMAGES) else _LARGEST_TEXT
-    known = member.name.lower().endswith((*_IMAGES, *_TEXTS))
+    most = _LARGEST_IMAGE if member.name.lower().endswith((*_IMAGES, *_VIDEOS)) else _LARGEST_TEXT
+    known = member.name.lower().endswith((*_IMAGES, *_VIDEOS, *_TEXTS))
     if known and (member.size > most or sample.bytes + member.size > _LARGEST_SAMPLE):
         return Fault(
             field="",
             reason=f"the member {shown} has {member.size >> 20} MiB, more than the {most >> 20} MiB that are read",
             remedy="Scale the image down, or leave the sample out.",
         )
-    if len(sample.images) + len(sample.texts) + sample.others >= _MOST_MEMBERS:
+    if len(sample.images) + len(sample.videos) + len(sample.texts) + sample.others >= _MOST_MEMBERS:
         return Fault(field="", reason=f"has more than {_MOST_MEMBERS} members", remedy="Give each sample a key.")
     return None
 
@@ -218,6 +221,8 @@ def _columns(sample: _Sample) -> dict[str, Any] | Fault:
         except UnicodeDecodeError as error:
             return Fault(field=kind, reason=f"is not UTF-8 ({error.reason})", remedy="Write the text in UTF-8.")
     columns.setdefault("id", sample.key)
+    if sample.videos:
+        columns["video"] = [sample.videos[kind] for kind in sorted(sample.videos)]
     if sample.images:
         columns["images"] = [sample.images[kind] for kind in sorted(sample.images)]
     _name_texts(columns)

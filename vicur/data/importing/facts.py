@@ -126,7 +126,7 @@ def facts_of(
         split=example.split if named_split else None,
         group=example.group,
         kind=example.kind,
-        images=tuple(image_facts(image, fingerprints) for image in example.images),
+        images=_images(example, fingerprints),
         notes=tuple(notes),
         question=question_key(example.question, choices),
         answer=answer_key(_answer(example)),
@@ -137,6 +137,13 @@ def facts_of(
         cue_length=len(example.cue or ""),
         image_bytes=sum(map(len, example.images)),
     )
+
+
+def _images(example: Example, fingerprints: bool) -> tuple[ImageFacts, ...]:
+    if example.video is None:
+        return tuple(image_facts(image, fingerprints) for image in example.images)
+    # A video counts as one image, so that two of them are not alike because both begin with a black frame.
+    return (video_facts(example.images, fingerprints),)
 
 
 def _answer(example: Example) -> str:
@@ -162,6 +169,23 @@ def image_facts(data: bytes, fingerprints: bool = False) -> ImageFacts:
         width, height = image.size
         mark = fingerprint(image) if fingerprints else None
     return ImageFacts(hashlib.sha256(data).digest(), mark, width, height)
+
+
+@lru_cache(maxsize=4)
+def video_facts(frames: tuple[bytes, ...], fingerprints: bool = False) -> ImageFacts:
+    """Return the facts of a video with these frames: the hash of all, and the fingerprint of a sheet of four."""
+    from PIL import Image
+
+    digest = hashlib.sha256(b"".join(hashlib.sha256(frame).digest() for frame in frames)).digest()
+    with Image.open(io.BytesIO(frames[0])) as first:
+        width, height = first.size
+    if not fingerprints:
+        return ImageFacts(digest, None, width, height)
+    sheet = Image.new("RGB", (2 * width, 2 * height))
+    for place in range(4):
+        with Image.open(io.BytesIO(frames[place * (len(frames) - 1) // 3])) as frame:
+            sheet.paste(frame.convert("RGB"), (place % 2 * width, place // 2 * height))
+    return ImageFacts(digest, fingerprint(sheet), width, height)
 
 
 def question_key(question: str, choices: Sequence[str] = ()) -> bytes:

@@ -90,8 +90,9 @@ def _split_profile(folder: Path, split: str, count: int) -> SplitProfile:
     step = max(1, min(count, _PICTURED) // SAMPLES)
     for number, example in enumerate(islice(_examples(folder, split), _PICTURED)):
         profile.kinds[example.kind] += 1
-        profile.images[str(len(example.images))] += 1
-        for image in example.images:
+        profile.images["video" if example.video is not None else str(len(example.images))] += 1
+        # The frames of a video have one size.
+        for image in example.images[: example.visuals]:
             profile.sides[_bin(_side(image), _SIDES)] += 1
         if number % step == 0 and len(profile.samples) < SAMPLES:
             profile.samples.append(example)

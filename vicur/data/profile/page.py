@@ -61,7 +61,7 @@ def _short(text: str | None) -> str:
 
 
 def _thumbnails(example: Example) -> list[str | None]:
-    return [_thumbnail(image) for image in example.images[:_IMAGES]]
+    return [_thumbnail(image) for image in example.strip(_IMAGES)[:_IMAGES]]
 
 
 def _thumbnail(data: bytes) -> str | None:

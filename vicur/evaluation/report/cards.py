@@ -13,6 +13,8 @@ from vicur.evaluation.report.images import PageImage, page_image
 from vicur.evaluation.report.models import ReportModel
 from vicur.evaluation.selection import sample_evenly
 
+_FRAMES = 6  # of a video on a card
+
 Outcome = Literal["fixed", "broken", "right", "wrong"]
 OUTCOMES: dict[Outcome, str] = {
     "fixed": "Fixed by student",
@@ -79,7 +81,7 @@ def cards(
             Card(
                 example=example,
                 cue=cues.get(example.id) or example.cue,
-                images=tuple(page_image(image) for image in example.images),
+                images=tuple(page_image(image) for image in example.strip(_FRAMES)),
                 answers=tuple(Answer(model, p) for model, p in zip(models, row, strict=True)),
                 outcomes={m.number: outcome(row[0], p) for m, p in zip(models[1:], row[1:], strict=True)},
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from vicur.evaluation.report.images import PageImage, page_image
 from vicur.evaluation.report.models import ReportModel
 
 MEAN = "mean"
+# Groups of a video's frames that are drawn.
+_GROUPS = 6
 # Cells of images with more visual tokens than this are too small for a number.
 _NUMBERED = 48
 
@@ -71,8 +74,10 @@ def heat_view(model: ReportModel, record: SinkAttentionRecord, examples: Mapping
 
 
 def _sample(sample: AttentionSample, example: Example) -> HeatSample | None:
-    images = [page_image(image) for image in example.images]
-    if not sample.images or len(images) != len(sample.images):
+    if not sample.images:
+        return None
+    images = _shown(sample, example)
+    if len(images) != len(sample.images):
         return None
     weights = [_with_mean(image) for image in sample.images]
     # "or 1.0" avoids a division by zero for a layer without any attention on the images.
@@ -83,6 +88,16 @@ def _sample(sample: AttentionSample, example: Example) -> HeatSample | None:
         if image is not None
     ]
     return HeatSample(example, tuple(heat_images)) if heat_images else None
+
+
+def _shown(sample: AttentionSample, example: Example) -> list[PageImage | None]:
+    """Return the images of a sample. Of a video, these are the first frames of some of its groups, and ``None`` for the others."""
+    if example.video is None:
+        return [page_image(image) for image in example.images]
+    groups = len(sample.images)
+    step = math.ceil(len(example.images) / groups)
+    chosen = {round(place * (groups - 1) / (_GROUPS - 1)) for place in range(_GROUPS)}
+    return [page_image(image) if n in chosen else None for n, image in enumerate(example.images[::step])]
 
 
 def _with_mean(image: ImageAttention) -> dict[str, list[float]]:
