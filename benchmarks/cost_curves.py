@@ -71,9 +71,11 @@ def curve(name: str) -> list[dict[str, Any]]:
 
 
 def exponent(sizes: list[int], costs: list[float]) -> float:
-    """Fit ``cost = a * size ** b`` by least squares of logarithms and return ``b``."""
+    """Fit ``cost = a * size ** b`` by least squares of logarithms and return ``b``; NaN if a cost is not above zero."""
+    if min(costs) <= 0:
+        return math.nan
     across = [math.log(size) for size in sizes]
-    up = [math.log(max(cost, 1e-9)) for cost in costs]
+    up = [math.log(cost) for cost in costs]
     middle, level = sum(across) / len(across), sum(up) / len(up)
     covariance = sum((x - middle) * (y - level) for x, y in zip(across, up, strict=True))
     return covariance / sum((x - middle) ** 2 for x in across)
