@@ -2,10 +2,10 @@
 
 kfp.local starts a new interpreter for each step. Importing kfp, mlflow, torch and transformers takes it 7 to 9 seconds of processor time.
 :class:`ForkedSteps` runs the same component code in a fork of a server (:mod:`multiprocessing.forkserver`) that has imported them once.
-A step remains a process of its own, in the process group of the pipeline: it is stopped, killed or ended for lack of memory alone, and its
-libraries share their memory with those of the steps beside it.
+A step remains a separate process, in the process group of the pipeline: it is stopped, killed or ended for lack of memory alone, and its
+libraries share their memory with those of concurrent steps.
 
-The server starts once a step has begun to work, and imports while that step runs in an interpreter of its own. A run that reuses all
+The server starts once a step has begun to work, and imports while that step runs in a new interpreter. A run that reuses all
 results needs none of the libraries. Meanwhile, steps that compute wait for the server, which imports what they need, and all others do not.
 """
 

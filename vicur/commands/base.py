@@ -86,7 +86,7 @@ def train(
             recipe = load_overrides(DatasetBaseConfig, overrides or (), "--set")
             from vicur.training.dataset_base import train_dataset_base
 
-            # By the output, so that two trainings at the same time have checkpoints of their own.
+            # By the output, so that two trainings at the same time do not share checkpoints.
             place = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
             work = scratch_folder() / "base" / place
             record = train_dataset_base(recipe, data, output, events, cues=cues, checkpoints=work)

@@ -50,7 +50,7 @@ def gpu_check(
 
     Checks bf16 and float32 against the CPU, DDP and FSDP2 (NCCL on GPUs, gloo on a CPU) against one process, a teacher on another GPU,
     resuming after SIGKILL, and vLLM's weights and log-probabilities if it is installed. Measures a step of vicur with hints of 2,048 and
-    responses of 1,024 tokens: seconds by phase, tokens per second, MFU, and peak memory beside its plan.
+    responses of 1,024 tokens: seconds by phase, tokens per second, MFU, and peak memory next to its plan.
 
     What this machine cannot do is reported as not checked, with the reason. 'vicur plan --calibration gpu-check.json' computes times from
     the measured speeds.

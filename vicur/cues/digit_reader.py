@@ -48,7 +48,7 @@ class DigitReader:
         self.fingerprint = digest.hexdigest()[:16]
 
     def read(self, patches: NDArray[np.uint8], sources: Sequence[bytes]) -> list[int | None]:
-        """Recognize digits from their patches [M, S, S] and the digests of their images. ``None`` is no digit."""
+        """Recognize digits from their patches [M, S, S] and the digests of their images. Others are ``None``."""
         at_once = max(1, _DISTANCES_AT_ONCE // len(self._labels))
         return [
             digit

@@ -229,7 +229,7 @@ def _is_image_file(value: Any) -> bool:
 
 
 def _fits(pattern: str, names: tuple[str, ...]) -> bool:
-    # One column "A" is no choice, and neither are "X" and "Y".
+    # One column "A" is not a choice, and neither are "X" and "Y".
     return pattern != "[A-Z]" or (len(names) > 1 and "".join(names) == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(names)])
 
 

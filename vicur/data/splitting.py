@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NO_SPLIT = -1
-"""The number of no split, beside the numbers in ``SPLITS``."""
+"""The number of examples without a split; the others are indices into ``SPLITS``."""
 LEFT_OUT = "left out"
 """The result for a split that ``data.splits`` maps to null."""
 

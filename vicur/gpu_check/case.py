@@ -65,7 +65,7 @@ class Case(Section):
         }
 
     def examples(self, chat: Chat, count: int, first: int = 0) -> list[TrainingExample]:
-        """Return ``count`` examples, each with an image of its own and a prompt of exactly the planned length."""
+        """Return ``count`` examples, each with a different image and a prompt of exactly the planned length."""
         config = self.config()
         words, built = self.prompt, None
         # One word is one token. The rest of the prompt has always the same length.

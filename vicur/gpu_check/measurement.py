@@ -1,4 +1,4 @@
-"""What a measured step says: tokens per second, MFU, memory beside its plan, and speeds for the times of plans."""
+"""Figures of a measured step: tokens per second, MFU, memory and its plan, and speeds for the times of plans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure steps of the trainer: seconds and peak memory by phase, tokens per second, MFU, and the plan's figures beside them."""
+"""Measure steps of the trainer: seconds and peak memory by phase, tokens per second, MFU, and the plan's figures."""
 
 from __future__ import annotations
 

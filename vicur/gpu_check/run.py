@@ -1,4 +1,4 @@
-"""Run the checks of a machine in processes of their own, within a time limit, and judge the measurements."""
+"""Run the checks of a machine in separate processes, within a time limit, and judge the measurements."""
 
 from __future__ import annotations
 

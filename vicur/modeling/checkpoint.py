@@ -96,7 +96,7 @@ def _correct_tie(model: Qwen3VLForConditionalGeneration, folder: Path) -> None:
     """Make the configuration say whether the output layer is tied to the embedding, as the weights decide it."""
     tied = model.lm_head.weight is model.model.language_model.embed_tokens.weight
     if model.config.tie_word_embeddings and not tied:
-        # transformers keeps such a head, but whoever reads the flag (a copy of the model, vLLM) would replace it by the embedding.
+        # transformers keeps such a head, but readers of the flag (a copy of the model, vLLM) would replace it by the embedding.
         log.warning(
             "%s: tie_word_embeddings is set, but the checkpoint has its own output layer, which is kept.", folder
         )

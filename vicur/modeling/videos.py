@@ -62,7 +62,7 @@ class VideoProcessor:
 
     @classmethod
     def load(cls, folder: Path, image_processor: Any) -> VideoProcessor:
-        """Load the video settings of a checkpoint. Without a file of its own, they are those of its images, as in transformers.
+        """Load the video settings of a checkpoint. Without such a file, they are those of its images, as in transformers.
 
         Raises:
             VicurError: if the file is not a video processor's.

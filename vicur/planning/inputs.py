@@ -37,7 +37,7 @@ class Hardware(Section):
     """Minimum time of a decoding step in ms. Without compiled graphs, Python and kernel launches take longer than the memory traffic of a
     small model. This default is an estimate: measure your own."""
     calibrated_on: str = ""
-    """The device that ``vicur gpu-check`` measured utilisation and decoding on; empty if nobody did, in which case no times are shown."""
+    """The device that ``vicur gpu-check`` measured utilisation and decoding on; without it (empty), no times are shown."""
 
     @property
     def limit(self) -> int:

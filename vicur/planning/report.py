@@ -61,7 +61,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
 
 
 def _run(plan: Plan, run: PlannedRun) -> dict[str, Any]:
-    # Times that nobody calibrated are null, as they are not shown.
+    # Times without calibration are null, as they are not shown.
     unknown = {} if plan.shows_times else dict.fromkeys(("seconds", "hours", "gpu_hours"))
     return {**asdict(run), **unknown}
 

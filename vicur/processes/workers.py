@@ -1,4 +1,4 @@
-"""Run a function for many tasks in processes of their own: ``for number, result in run_tasks(function, tasks, processes)``.
+"""Run a function for many tasks in separate processes: ``for number, result in run_tasks(function, tasks, processes)``.
 
 Tasks and results are JSON values, and nothing is pickled. Each worker is a fresh interpreter that imports the module of the function and
 nothing else, so it costs the memory of that module, wherever it was started from. A worker ends with the process that started it, even

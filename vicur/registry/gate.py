@@ -3,7 +3,7 @@
 The rules, all of which must hold:
 
 1. *Better than its base*: the mean gain is at least ``margin``, and the paired-bootstrap interval of the gain lies above
-   zero. A gain that the test questions cannot tell from luck is no gain.
+   zero. A gain that the test questions cannot tell from luck does not count.
 2. *Not worse than the present champion* on the same questions. Two things are asked of the difference, candidate minus
    champion. Its interval must not lie below zero: a candidate that is surely worse is refused, by however little. And
    the interval must not reach below ``-champion_tolerance`` (a non-inferiority test): a test too small to rule out a

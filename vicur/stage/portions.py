@@ -4,7 +4,7 @@
     portion   do the work of one range; its output has a record of the range
     merge     check that the portions make up the whole, and finish the stage as if it had done everything itself
 
-Each portion is a step of its own, so that a failed one is repeated alone and an unchanged one is reused.
+Each portion is a separate step, so that a failed one is repeated alone and an unchanged one is reused.
 """
 
 from __future__ import annotations

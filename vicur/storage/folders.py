@@ -164,7 +164,7 @@ def unwritable(path: Path, error: OSError) -> VicurError:
 def link_or_copy(source: Path, target: Path) -> None:
     """Copy ``source``, a folder of results, to ``target``, with hard links if the file system supports them.
 
-    Not for files of the user: whoever edits one name of a linked file in place edits the other, too.
+    Not for files of the user: editing one name of a linked file in place edits the other, too.
     """
     # Copies can share their bytes because results are never changed in place, only replaced.
     _copy(source, target, os.link)

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 20.0
-# A half-made store that has not changed for this long is one that nobody is creating any more.
+# A half-made store that has not changed for this long is no longer being created.
 _SETTLED_SECONDS = 3.0
 _WAIT_SECONDS = 60.0
 # Files that SQLite keeps next to a database.
 _COMPANIONS = ("", "-journal", "-wal", "-shm")
 _TEMPORARY = "_alembic_tmp_"
 _VERSION = "alembic_version"
-# Tables with rows that MLflow creates itself: their number in a store that nobody has used.
+# Tables with rows that MLflow creates itself: their number in an unused store.
 _OWN_ROWS = {_VERSION: 1, "experiments": 1, "workspaces": 1}
 
 
@@ -188,7 +188,7 @@ def create_tables(file: Path) -> None:
     engine = create_engine(URL.create("sqlite", database=str(file)))
 
     def write_fast(connection: sqlite3.Connection, _record: object) -> None:
-        # Nobody needs a part of this file: one flush at the end replaces several hundred, and no journal is left next to it.
+        # A part of this file is useless: one flush at the end replaces several hundred, and no journal is left next to it.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = MEMORY")
 

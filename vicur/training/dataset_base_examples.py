@@ -68,7 +68,7 @@ def _place(group: str, seed: int) -> float:
 
 
 def with_cues(examples: Sequence[Example], cues: Mapping[str, str] | None) -> list[Example]:
-    """Return the examples with the cues of an extraction in place of their own; unchanged without an extraction."""
+    """Return the examples with their cues replaced by those of an extraction; unchanged without an extraction."""
     if cues is None:
         return list(examples)
     return [example.model_copy(update={"cue": cues.get(example.id)}) for example in examples]
@@ -90,7 +90,7 @@ def response(example: Example) -> str:
 
 
 def hints(example: Example) -> list[tuple[Privilege, str | None]]:
-    """Return the hints that the example has, each with its text; the first is no hint."""
+    """Return the hints that the example has, each with its text; the first is without a hint."""
     found = [(privilege, hint_for(privilege, example, example.cue)) for privilege in HINTS]
     return [(privilege, hint) for privilege, hint in found if privilege == "none" or hint is not None]
 

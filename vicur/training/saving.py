@@ -21,7 +21,7 @@ _LEFT_OUT = 0xFFFF
 
 
 def cast_stochastically(model: nn.Module, seed: int) -> None:
-    """Round the weights of a model to bfloat16, in place, each with a random stream of its own. Values of bfloat16 stay as they are."""
+    """Round the weights of a model to bfloat16, in place, each with a different random stream. Values of bfloat16 stay as they are."""
     for name, weight in model.named_parameters():
         weight.data = stochastic_bfloat16(weight.data, substream(seed, "save", name))
     # Buffers are constants.

@@ -1,4 +1,4 @@
-"""Images in zip and tar archives of a source, such as ``images.zip`` beside ``train.json``. They are read in place.
+"""Images in zip and tar archives of a source, such as ``images.zip`` next to ``train.json``. They are read in place.
 
 Archives are not trusted. Nothing is unpacked to disk; members that are links, lead out of the archive or are encrypted do not exist; a
 member is read only up to the size of the largest image. An archive with too many members, or one that is damaged, is not read, and the
@@ -51,7 +51,7 @@ class Member:
 
     @property
     def path(self) -> str:
-        """Return the path that it would have if the archive were unpacked beside itself: ``images/a.png``."""
+        """Return the path that it would have if the archive were unpacked where it is: ``images/a.png``."""
         return f"{self.archive[: -len('.zip')]}/{self.name}"
 
 

@@ -87,7 +87,7 @@ def turns_of(value: Any, field: str) -> list[Turn]:
 
 
 def image_list(row: Mapping[str, Any]) -> list[Any]:
-    """Return the images of a row: ``images`` or ``image``, one or a list. Empty values are no image."""
+    """Return the images of a row: ``images`` or ``image``, one or a list. Empty values are skipped."""
     value = row.get("images")
     if value in (None, "", []):
         value = row.get("image")

@@ -1,4 +1,4 @@
-"""Decode a video file with PyAV and keep its sampled frames. Runs in a process of its own: :mod:`vicur.data.video.worker`.
+"""Decode a video file with PyAV and keep its sampled frames. Runs in a separate process: :mod:`vicur.data.video.worker`.
 
 Only containers and codecs of lists are opened. FFmpeg's other demuxers include playlists, which name further files and addresses.
 """

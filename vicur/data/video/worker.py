@@ -52,7 +52,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the process that asks
-    # Replies have a descriptor of their own: a library that prints would spoil them.
+    # Replies have a separate descriptor: a library that prints would spoil them.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     import av  # noqa: F401 (before the time of the first video counts)
