@@ -128,7 +128,7 @@ def test_lines_are_found_in_what_a_merge_key_brings_in(tmp_path: Path) -> None:
         (["data.path=x"], "--set data.path=x: data.type is missing. It must be 'folder'."),
         (["data=folder"], "--set data=folder: data.path is missing, which data.type 'folder' requires."),
         (["training.objective=jsd", "training.objective.beta=2"], "--set training.objective.beta=2: training.objective.beta must be"),
-        (["training.per_method.opsd.objective=k2"], "--set training.per_method.opsd.objective=k2: training.per_method.opsd.objective"),
+        (["training.per_method.opsd.objective=k4"], "--set training.per_method.opsd.objective=k4: training.per_method.opsd.objective"),
         (["seed"], "--set seed: the setting has no value. Write section.field=value"),
         (["=1"], "--set =1: the name of the setting is incomplete."),
         (["a..b=1"], "--set a..b=1: the name of the setting is incomplete."),

@@ -16,6 +16,7 @@ from vicur.config.cells import Cell
 from vicur.config.cluster import ClusterConfig
 from vicur.config.compact import compact
 from vicur.config.data import SourceConfig
+from vicur.config.prompted import READER
 from vicur.config.section import Section
 from vicur.config.tracking import TrackingConfig
 from vicur.config.validation import validated
@@ -75,6 +76,9 @@ def _parameters(step: PipelineStep, cell: Cell | None, config: PipelineConfig, c
     section = getattr(config if cell is None else cell, step.section)
     if isinstance(section, SourceConfig):
         section = section.source()
+    if cache_key and READER in type(section).model_fields:
+        # Only checks read it, and preflight has made them. A new method must not make the platform pay for the cues again.
+        section = section.model_copy(update={READER: None})
     # A training on one node runs in the step's own pod, and nothing else in this section affects it.
     launches = step.cluster and config.cluster.launches_job
     return StepParameters(
