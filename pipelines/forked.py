@@ -32,7 +32,8 @@ PRELOADED = "vicur_pipelines.preloaded"
 _PAUSE = 0.2  # seconds between two looks at the events
 _COMPUTING = ("evaluate", "train")  # prefixes of the components that import torch
 _DEEPEST = 70  # bytes; Linux allows 107 for a socket, of which multiprocessing needs up to 32
-_RUNTIME = "_KFP_RUNTIME"  # leaves the compiler out of kfp, as the command of a component does
+RUNTIME = "_KFP_RUNTIME"
+"""Variable that leaves the compiler out of kfp. The command of a component sets it, and so does the server, but not the run itself."""
 
 
 class ForkedSteps:
@@ -85,7 +86,6 @@ class ForkedSteps:
                 break
             time.sleep(_PAUSE)
         self._starting = True
-        os.environ[_RUNTIME] = "true"
         # The server inherits the mask of this thread. Until it ignores the signal, its interpreter would print a traceback.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         forkserver.set_forkserver_preload(list(self._preload))
@@ -133,6 +133,7 @@ def component_command(full_command: Sequence[str]) -> tuple[str, list[str]] | No
 
 def execute_component(source: str, arguments: list[str], variables: dict[str, str]) -> None:
     """Execute a component in this process, as the command of its container does."""
+    os.environ[RUNTIME] = "true"
     from kfp.dsl.executor_main import executor_main
 
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

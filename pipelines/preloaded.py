@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import importlib
 import logging
+import os
 import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+from vicur_pipelines.forked import RUNTIME
 
 from vicur.stage.runner import AnyStage
 from vicur.stage.table import STAGES
@@ -45,6 +48,7 @@ def _load(stage: AnyStage[Any]) -> object:
 # Ctrl-C ends the server without a traceback while it imports. Later it ignores the signal, and its forks handle it (see forked.py).
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+os.environ[RUNTIME] = "true"
 preload()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 signal.signal(signal.SIGINT, signal.default_int_handler)

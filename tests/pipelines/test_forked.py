@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import tempfile
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from vicur_components.compare.component import compare
-from vicur_pipelines.forked import ForkedSteps, component_command
+from vicur_pipelines.forked import RUNTIME, ForkedSteps, component_command
 
 from vicur.stage.events import Event
 
@@ -65,6 +66,13 @@ def test_exit_codes_and_signals_of_a_step_are_reported_and_the_next_one_runs(run
     assert run("os.kill(os.getpid(), signal.SIGINT)") == 1  # KeyboardInterrupt, which the server itself ignores
     assert run("sys.modules.clear()") in (0, 1)
     assert run("pass") == 0
+
+
+def test_the_run_itself_can_still_import_the_compiler(run: Callable[..., int], tmp_path: Path) -> None:
+    file = tmp_path / "runtime"
+    assert run(f"open({str(file)!r}, 'w').write(os.environ[{RUNTIME!r}])") == 0
+    assert file.read_text() == "true"
+    assert RUNTIME not in os.environ
 
 
 def test_steps_start_in_new_interpreters_while_no_step_works(tmp_path: Path) -> None:
