@@ -24,7 +24,7 @@ from vicur.data.schema import SkippedRow
 
 DOCUMENTS = [layout for layout in LAYOUTS if isinstance(FORMATS[layout.format], DocumentLayout)]
 EACH_DOCUMENT = pytest.mark.parametrize("layout", DOCUMENTS, ids=lambda layout: layout.name)
-DAMAGES = 200
+DAMAGES = 100
 
 
 class _File:

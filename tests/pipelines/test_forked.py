@@ -14,6 +14,7 @@ import pytest
 from vicur_components.compare.component import compare
 from vicur_pipelines.forked import RUNTIME, ForkedSteps, component_command
 
+from tests.forking import stop_server
 from vicur.stage.events import Event
 
 INPUT = json.dumps({"inputs": {}, "outputs": {"outputFile": "FOLDER/executor_output.json"}})
@@ -39,6 +40,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     begin(tmp_path / "events.jsonl")
+    stop_server()
     steps = ForkedSteps(tmp_path / "events.jsonl", lambda *_: NOT_FORKED, preload=["kfp.dsl.executor_main", "colorsys"])
     steps.start()
     deadline = time.monotonic() + 30

@@ -8,11 +8,11 @@ import signal
 import sqlite3
 import time
 from contextlib import closing
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from tests.forking import forking
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 from vicur.tracking.mlflow import connect
@@ -37,8 +37,7 @@ def _connect(config: TrackingConfig) -> None:
 
 
 def test_store_works_after_a_kill_while_it_was_created(project: Path) -> None:
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["mlflow.store.tracking.sqlalchemy_store", "alembic.command", "vicur.tracking.runs"])
+    context = forking("mlflow.store.tracking.sqlalchemy_store", "alembic.command", "vicur.tracking.runs")
     process = context.Process(target=_connect, args=(TrackingConfig(),))
     process.start()
     # Interrupted in the midst of MLflow's tables.

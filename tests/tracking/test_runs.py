@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from tests.forking import forking
 from tests.tracking.server import Server
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
@@ -189,8 +189,7 @@ def test_concurrent_steps_share_one_parent_and_lose_nothing(
     uri = request.getfixturevalue("server").uri if kind == "server" else ""
     stages = ["train opsd", "train vicur", "train opsd-cue"]
     # The fork server imports MLflow once for all processes.
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["mlflow.store.tracking.sqlalchemy_store", "vicur.tracking.runs"])
+    context = forking("mlflow.store.tracking.sqlalchemy_store", "vicur.tracking.runs")
     # Neither store nor parent exist yet: all three try to create them.
     workers = [context.Process(target=log_stage, args=(stage, uri, str(project))) for stage in stages]
     for worker in workers:

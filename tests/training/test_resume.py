@@ -1,7 +1,6 @@
 """Resuming: after a kill at any moment, after SIGTERM, on another machine, and with other settings as a fork."""
 
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forking import forking
 from tests.training.conftest import curves
 from tests.training.train_once import SETTINGS, tracking, train_and_exit, train_once
 from vicur.config.training import TrainConfig
@@ -31,8 +31,7 @@ KILLS = 20
 @pytest.fixture(scope="module")
 def start() -> Callable[..., BaseProcess]:
     """Return a function that starts a training in a new process, forked from one that has imported everything already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.preloaded"])
+    context = forking("tests.training.preloaded")
 
     def begin(*args: object, **kwargs: object) -> BaseProcess:
         process = context.Process(target=train_and_exit, args=args, kwargs=kwargs)
