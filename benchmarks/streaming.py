@@ -5,7 +5,7 @@
 The dataset has synthetic JPEG photos of 1024 x 768 pixels (about 160 KB each). A tiny student learns by ``opsd-cue``. Every row is a
 process of its own, and the rows take turns:
 
-- ``all first``: reads all examples and decodes every image before step 1, as releases before 0.11 did, and decodes again what its cache of
+- ``all first``: reads all examples and decodes every image before step 1, as earlier versions did, and decodes again what its cache of
   1 GB has not kept
 - ``stream, 0 threads`` and ``stream, 2 threads``: ``training.image_threads``
 

@@ -25,7 +25,7 @@ from vicur.tracking.tracker import Tracker
 from vicur.training import TRAIN, trainer
 from vicur.training.state import TrainState
 
-KILLS = 20
+KILLS = 12
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def wait_for_handler(number: signal.Signals, process: BaseProcess) -> None:
 
 
 def test_training_killed_at_any_moment_gives_the_same_bytes(uninterrupted, inputs, tmp_path, start, new_root):
-    """Twenty kills at random moments: some time after a checkpoint, or while one is being written."""
+    """Twelve kills at random moments: some time after a checkpoint, or while one is being written."""
     draws = random.Random(0)  # noqa: S311
     killed = written = number = 0
     while killed < KILLS:
