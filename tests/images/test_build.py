@@ -82,7 +82,12 @@ def test_the_client_gets_the_flavor_the_base_and_the_revision(clone):
     assert arguments[arguments.index("--network") + 1] == "none"
     assert {f"BASE={BASE}", "FLAVOR=gpu", f"REVISION={commit.stdout.strip()}"} <= set(arguments)
     # The Containerfile has defaults for these.
-    assert not [word for word in arguments if word.startswith(("INDEX_URL", "CA_BUNDLE", "OFFLINE"))]
+    assert not [word for word in arguments if word.startswith(("INDEX_URL", "CA_BUNDLE", "OFFLINE", "EXTRAS"))]
+
+
+def test_the_decoder_of_videos_is_added_on_request(clone):
+    clone.build("cpu", "--base", BASE, "--video")
+    assert "EXTRAS=video" in clone.arguments
 
 
 def test_wheels_and_certificates_are_added_to_the_build_context_only(clone):

@@ -81,7 +81,8 @@ class VideoWorker:
         if importlib.util.find_spec("av") is None:
             raise VicurError(
                 "videos are decoded by PyAV, which is not installed.",
-                remedy="Run pip install 'vicur[video]', or extract the frames to folders of images.",
+                remedy="Run pip install 'vicur[video]' (images of steps: build them with --video), or extract the frames to folders of "
+                "images.",
             )
         command = [sys.executable, "-m", "vicur.data.video.worker"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
