@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.data.layouts import benchmarks, chat, files, geometry, vqa
+from tests.data.layouts import benchmarks, chat, documents, files, geometry, school, vqa
 from tests.data.layouts.items import Expected, Item, items
 
 Builder = Callable[[Path, list[Item]], list[Expected]]
@@ -64,17 +64,17 @@ LAYOUTS = (
     Layout("gqa", "gqa", vqa.gqa, ("distill", "validation")),
     Layout("a_okvqa", "a_okvqa", vqa.a_okvqa, ("distill", "validation")),
     Layout("a_okvqa_parquet", "a_okvqa", vqa.a_okvqa_parquet, ("distill", "validation")),
-    Layout("scienceqa", "scienceqa_problems", vqa.scienceqa, THREE),
-    Layout("scienceqa_parquet", "scienceqa", vqa.scienceqa_parquet, THREE),
-    Layout("chartqa", "chartqa", vqa.chartqa, THREE),
-    Layout("chartqa_parquet", "parquet", vqa.chartqa_parquet, THREE),
-    Layout("docvqa", "docvqa", vqa.docvqa, ("distill", "validation")),
-    Layout("textvqa_parquet", "parquet", vqa.textvqa_parquet, ("distill", "validation")),
-    Layout("ocr_vqa", "ocr_vqa", vqa.ocr_vqa, THREE),
+    Layout("scienceqa", "scienceqa_problems", school.scienceqa, THREE),
+    Layout("scienceqa_parquet", "scienceqa", school.scienceqa_parquet, THREE),
+    Layout("chartqa", "chartqa", documents.chartqa, THREE),
+    Layout("chartqa_parquet", "parquet", documents.chartqa_parquet, THREE),
+    Layout("docvqa", "docvqa", documents.docvqa, ("distill", "validation")),
+    Layout("textvqa_parquet", "parquet", documents.textvqa_parquet, ("distill", "validation")),
+    Layout("ocr_vqa", "ocr_vqa", documents.ocr_vqa, THREE),
     Layout("visual_genome", "visual_genome", vqa.visual_genome, ONE),
     Layout("mmbench", "mmbench", benchmarks.mmbench, ("validation",)),
-    Layout("tabmwp", "tabmwp", vqa.tabmwp, THREE),
-    Layout("m3cot", "m3cot", vqa.m3cot, THREE),
+    Layout("tabmwp", "tabmwp", school.tabmwp, THREE),
+    Layout("m3cot", "m3cot", school.m3cot, THREE),
     Layout("webdataset", "webdataset", files.webdataset, TWO),
     Layout("webdataset_cls", "webdataset", files.webdataset_cls, TWO),
     Layout("imagefolder", "imagefolder", files.imagefolder, TWO),

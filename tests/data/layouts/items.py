@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -116,3 +117,19 @@ def lettered(choices: Sequence[str], sign: str = ".") -> str:
     return "\n".join(
         f"{letter}{sign} {choice}" for letter, choice in zip(string.ascii_uppercase, choices, strict=False)
     )
+
+
+def of_split(items: list[Item], split: str) -> list[Item]:
+    """Return the items of a split."""
+    return [item for item in items if item.split == split]
+
+
+def plain(item: Item, **more: Any) -> Expected:
+    """Return what is read from a layout that keeps question, answer, split and image."""
+    return Expected(
+        **{"question": item.question, "answer": item.answer, "split": item.split, "images": (item.number,), **more}
+    )
+
+
+def chosen(item: Item, **more: Any) -> Expected:
+    return plain(item, **{"answer": item.letter, "choices": item.choices, **more})

@@ -106,7 +106,7 @@ class Archives:
                 raise ArchiveError(f"decompresses to more than {_LARGEST_RATIO} times its size in the archive")
             with stream.open(member.place) as file:
                 return file.read(most + 1)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
             raise ArchiveError(f"cannot be read from its archive ({error})") from error
 
     @cached_property
