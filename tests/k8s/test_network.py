@@ -183,12 +183,14 @@ def test_job_that_installs_weights_reaches_the_hub_and_no_service(name: str) -> 
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_steps_that_stage_models_may_reach_the_hub(name: str) -> None:
+def test_steps_that_need_the_hub_may_reach_it(name: str) -> None:
     rules = [policy for policy in policies(name) if policy["metadata"]["name"] == "vicur-stage-models-to-hub"]
     assert reaches(rules, step(name, "base"), INTERNET, 443)
     # A pod that a policy selects reaches nothing else.
-    staging = {task for task in STEPS if not reaches(rules, step(name, task), INTERNET, 80)}
-    assert staging == {"preflight", *(each.stage for each in STEP_TABLE if each.needs.hub)}
+    selected = {task for task in (*STEPS, *PORTION_STEPS) if not reaches(rules, step(name, task), INTERNET, 80)}
+    needing = {each.stage for each in STEP_TABLE if each.needs.hub}
+    portions = {task for task in PORTION_STEPS if task.rpartition("-")[0] in needing}
+    assert selected == {"preflight", *needing, *portions}
 
 
 @pytest.mark.parametrize("name", ["overlays/dev", "overlays/multi-user"])

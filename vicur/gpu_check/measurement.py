@@ -72,7 +72,7 @@ def calibration_of(measurements: Sequence[Measurement], machine: Machine) -> dic
     """Return the speeds of the largest measured model as :class:`~vicur.planning.calibration.Calibration` has them."""
     if not measurements:
         return None
-    largest = measurements[-1]
+    largest = max(measurements, key=lambda each: max(each.peaks.values()))
     calibration = Calibration(
         device=machine.name,
         peak_tflops=machine.peak_tflops,

@@ -181,7 +181,7 @@ class PipelineStep:
 
 # In the order in which a person reads them: shared steps, then those of each cell, then the ending.
 STEPS = (
-    PipelineStep("prepare", "prepare", "data", needs=Needs(models=True)),
+    PipelineStep("prepare", "prepare", "data", needs=Needs(models=True, hub=True)),
     PipelineStep("extract", "extract", "cues", after=("prepare",), checkpoints=True, needs=Needs(cue_key=True)),
     PipelineStep("base", "base", "base", needs=Needs(models=True, hub=True)),
     PipelineStep(
