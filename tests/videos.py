@@ -52,6 +52,24 @@ def video_file(
     return path
 
 
+def trimmed(source: Path, path: Path, seconds: float) -> Path:
+    """Copy a video without its first seconds: an edit list hides their frames, as ``ffmpeg -ss ... -c copy`` writes it."""
+    import av
+
+    options = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    with av.open(str(source)) as old, av.open(str(path), "w", options=options) as new:
+        stream = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        for packet in old.demux(stream):
+            if packet.dts is None or packet.pts is None or stream.time_base is None:
+                continue
+            packet.pts -= int(seconds / stream.time_base)
+            packet.dts -= int(seconds / stream.time_base)
+            packet.stream = copy
+            new.mux(packet)
+    return path
+
+
 def png(picture: np.ndarray) -> bytes:
     """Encode a frame as a PNG."""
     buffer = io.BytesIO()

@@ -60,8 +60,8 @@ def test_a_zero_after_thousands_of_rows_decides(tmp_path: Path) -> None:
 
 
 def test_the_first_number_that_is_none_of_the_choices_is_an_unusable_row(tmp_path: Path) -> None:
-    summary, found = _prepared(tmp_path, _source(tmp_path, [0, 1, 2, 4]), max_skipped_share=0.5)
-    assert found == ["cat", "dog", "cow"]
+    summary, found = _prepared(tmp_path, _source(tmp_path, [*[0] * 11, 1, 2, 4]), max_skipped_share=0.5)
+    assert found == [*["cat"] * 11, "dog", "cow"]
     [rejection] = summary.rejections.values()
     assert "'4' is not one of the choices (4, counted from 0)" in rejection.example
 
@@ -75,6 +75,23 @@ def test_answers_that_do_not_say_from_where_they_count_are_refused(tmp_path: Pat
         _prepared(tmp_path, source)
     assert "data.answer_index" in error.value.remedy
     assert any("data.answer_index" in text for text in _inspected(source).unsure)
+
+
+def test_a_zero_beside_the_number_of_choices_is_refused(tmp_path: Path) -> None:
+    source = _source(tmp_path, [1, 2, 4, 3, 0])
+    with pytest.raises(VicurError, match="both occur"):
+        _prepared(tmp_path, source)
+
+
+def test_numbers_of_the_first_rows_are_texts_if_most_rows_have_texts(tmp_path: Path) -> None:
+    numbers = _source(tmp_path, [1, 2, 3] * 100)
+    texts = [{"id": n, "question": f"Which {n}?", "choices": ANIMALS, "answer": "cat"} for n in range(300, 900)]
+    write(numbers, {"texts.jsonl": texts})
+    config = FolderConfig(path=numbers, splits={"distill": 1.0}, required_splits=(), max_skipped_share=0.5)
+    (tmp_path / "data").mkdir()
+    summary = prepare(config, config.inputs(), tmp_path / "data", make_context(tmp_path / "work"))
+    assert summary.answer_index is None
+    assert summary.examples["distill"] == 600
 
 
 @pytest.mark.parametrize(("index", "answers"), [(0, ["dog", "cow", "hen"]), (1, ["cat", "dog", "cow"])])

@@ -135,6 +135,20 @@ def test_a_list_of_members_that_claims_gigabytes_is_not_read(tmp_path: Path) -> 
     assert "list of members of more than 64 MiB" in _reason(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "version", "reason"),
+    [(zipfile.ZIP_LZMA, None, "compressed by a method that is not read"), (zipfile.ZIP_STORED, 99, "images.zip")],
+)
+def test_archives_of_other_kinds_are_not_read(tmp_path: Path, kind: int, version: int | None, reason: str) -> None:
+    path = _rows(tmp_path, "a.png") / "images.zip"
+    _zip(path, {"a.png": RED}, kind)
+    if version is not None:
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<H", data, data.rfind(b"PK\x01\x02") + 6, version)
+        path.write_bytes(data)
+    assert reason in _reason(tmp_path)
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:-30], lambda _: b"", lambda data: b"\xff" * len(data)])
 def test_damaged_archives_are_not_read(tmp_path: Path, damage: Any) -> None:
     for name, make in (("images.zip", _zip), ("more.tar", _tar)):

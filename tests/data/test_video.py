@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from tests.data.conftest import make_context
-from tests.videos import frame_folder, moving, png, video_file
+from tests.videos import frame_folder, moving, png, trimmed, video_file
 from vicur.config.data import FolderConfig
 from vicur.config.video import VideoConfig
 from vicur.data import prepare
 from vicur.data.exporting import export
 from vicur.data.images import plain_image, plain_size
 from vicur.data.rows import Row, read_row
-from vicur.data.schema import Example, SkippedRow
+from vicur.data.schema import Example, SkippedRow, UnusableRowError
 from vicur.data.stored import StoredSplit
 from vicur.data.video import UnusableVideoError, sampled_file
 from vicur.data.video import reader as video_reader
@@ -221,6 +221,30 @@ def test_prepared_videos_survive_an_export_and_are_the_same_with_any_number_of_p
         assert (same.images, same.video) == (first.images, first.video)
     with pytest.raises(VicurError, match="about a video"):
         export(output, "verl", tmp_path / "verl", Events("export", None))
+
+
+def test_a_video_trimmed_by_an_edit_list_is_whole(tmp_path: Path) -> None:
+    whole = video_file(tmp_path / "whole.mp4", moving("right", "red", frames=24))
+    # 16 of the 24 frames, at 4 a second, are shown.
+    video = sampled_file(trimmed(whole, tmp_path / "trimmed.mp4", 2), VideoConfig(), MAX_PIXELS)
+    assert len(video.frames) == 8
+    assert video.timestamps[-1] < 4
+
+
+@pytest.mark.parametrize("name", ["video", "videos", "video_path"])
+def test_conversations_and_messages_find_a_column_with_a_video(name: str) -> None:
+    from vicur.data.formats import FORMATS
+
+    llava = [{"from": "human", "value": "<video>Where?"}, {"from": "gpt", "value": "right"}]
+    swift = [{"role": "user", "content": "<video>Where?"}, {"role": "assistant", "content": "right"}]
+    value = ["a.mp4"] if name == "videos" else "a.mp4"
+    for form, row in (("conversations", {"conversations": llava}), ("messages", {"messages": swift})):
+        [columns] = FORMATS[form].reshaped({**row, name: value}, "rows.jsonl")  # type: ignore[attr-defined]
+        assert columns["video"] == value
+        assert name == "video" or name not in columns
+    inline = [{"role": "user", "content": [{"type": "video", "video": "b.mp4"}]}, swift[1]]
+    with pytest.raises(UnusableRowError, match="has a video besides others"):
+        list(FORMATS["messages"].reshaped({"messages": inline, name: value}, "rows.jsonl"))  # type: ignore[attr-defined]
 
 
 def test_archives_and_messages_have_videos(clips: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Read YAML with the numbers of YAML 1.2, which are those of JSON: ``050`` is fifty and ``1:30`` is text.
+"""Read YAML with the integers of YAML 1.2: ``050`` is fifty and ``1:30`` is text.
 
 PyYAML implements YAML 1.1, in which ``050`` is octal (40) and ``1:30`` counts in sixties (90).
 """

@@ -3,8 +3,9 @@
 No single row can say it: ``{"choices": ["cat", "dog", "cow"], "answer": 1}`` is a dog or a cat. So the rows decide together:
 
 - Numbers are places if in most rows with choices the answer is a number that is none of them. Otherwise they are texts.
-- Places count from 0 if some answer is 0. They count from 1 if none is 0 and some answer is the number of choices.
-- If there is neither, ``data.answer_index`` must say it. A guess would be wrong for every row.
+- Places count from 0 if the answer 0 is more than ten times as frequent as answers that are the number of their choices, and from 1 if
+  these are more than ten times as frequent as 0.
+- Otherwise, ``data.answer_index`` must say it. A guess would be wrong for every row.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from vicur.data.rows import Layout, matched
 from vicur.data.schema import UnusableRowError
 from vicur.errors import VicurError
 
+_CLEARLY = 10  # times more often
+
 
 @dataclass
 class AnswerNumbers:
@@ -30,9 +33,9 @@ class AnswerNumbers:
     """Rows with choices and an answer."""
     numbers: int = 0
     """Of these, rows whose answer is a number that is none of the choices."""
-    has_zero: bool = False
-    has_last: bool = False
-    """Whether some answer is the number of choices."""
+    zeros: int = 0
+    lasts: int = 0
+    """Answers that are the number of their choices."""
     smallest: int = 0
     largest: int = 0
 
@@ -49,8 +52,8 @@ class AnswerNumbers:
         self.smallest = number if not self.numbers else min(self.smallest, number)
         self.largest = max(self.largest, number)
         self.numbers += 1
-        self.has_zero = self.has_zero or number == 0
-        self.has_last = self.has_last or number == len(choices)
+        self.zeros += number == 0
+        self.lasts += number == len(choices)
 
     @property
     def are_places(self) -> bool:
@@ -62,7 +65,10 @@ class AnswerNumbers:
         """What the numbers mean; ``auto`` if the rows do not say whether they count from 0 or from 1."""
         if not self.are_places:
             return "none"
-        return 0 if self.has_zero else 1 if self.has_last else "auto"
+        # A stray number is one unusable row, but not what decides about all others.
+        if self.zeros > _CLEARLY * self.lasts:
+            return 0
+        return 1 if self.lasts > _CLEARLY * self.zeros else "auto"
 
 
 def numbers_in(records: Iterable[Record], layout: Layout) -> AnswerNumbers:
@@ -83,21 +89,15 @@ def decided_index(sample: Iterable[Record], every: Iterable[Record], layout: Lay
     Raises:
         VicurError: if they are places of choices, but no row says whether these count from 0 or from 1.
     """
-    numbers = numbers_in(sample, layout)
-    if not numbers.are_places:
+    if not numbers_in(sample, layout).are_places:
         return "none"
-    if numbers.has_zero:
-        return 0
-    numbers = AnswerNumbers()
-    for record in every:
-        numbers.add(record, layout)
-        if numbers.has_zero:
-            return 0
-    if numbers.has_last:
-        return 1
+    numbers = numbers_in(every, layout)
+    if numbers.index != "auto":
+        return numbers.index
+    seen = "both occur" if numbers.zeros else "neither occurs"
     raise VicurError(
         f"{numbers.numbers:,} answers are the number of a choice ({numbers.smallest} to {numbers.largest}), but it is not clear whether "
-        "choices count from 0 or from 1: no answer is 0, and none is the number of its choices.",
+        f"choices count from 0 or from 1: of the answer 0 and an answer that is the number of its choices, {seen}.",
         where=where,
         remedy="Look at a row, and set data.answer_index to 0 or 1 (or to none if the numbers are no places).",
     )

@@ -128,9 +128,7 @@ class ExcerptFolder(SourceFolder):
         data = b""
         while len(data) < size:
             data += self.range(name, len(data), min(max(_TEXT, len(data)), size - len(data)))
-            end = len(data) if len(data) == size else data.rfind(b"\n") + 1
-            while is_table and end and data.count(b'"', 0, end) % 2:
-                end = data.rfind(b"\n", 0, end - 1) + 1
+            end = _end_of_whole_lines(data, is_table=is_table, is_all=len(data) == size)
             if end:
                 return data[:end]
         return data
@@ -181,6 +179,17 @@ def _first_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
         rows += batch.num_rows
         if rows >= _ROWS:
             return
+
+
+def _end_of_whole_lines(data: bytes, *, is_table: bool, is_all: bool) -> int:
+    """Return the number of bytes in whole lines; in a table, a line break inside quotes does not end one."""
+    end = at = quotes = 0
+    for line in data.splitlines(keepends=True):
+        at += len(line)
+        quotes += line.count(b'"')
+        if (line.endswith(b"\n") or (is_all and at == len(data))) and not (is_table and quotes % 2):
+            end = at
+    return end
 
 
 def _whole_members(data: bytes) -> bytes:

@@ -116,7 +116,7 @@ def inspect(folder: SourceFolder, config: ImportConfig, shown: int = 3) -> Inspe
 
 
 def sample(folder: SourceFolder, config: ImportConfig) -> list[Example]:
-    """Return the usable ones of about :data:`SAMPLE` rows, from the beginnings of several files.
+    """Return the usable ones of about :attr:`SourceFolder.sampled` rows, from the beginnings of several files.
 
     Raises:
         VicurError: if the source is in no format that is known.

@@ -55,6 +55,8 @@ def _listed(value: Any, folder: SourceFolder, file: str) -> Any:
     text = value.strip()
     if text.startswith("[") and len(text) <= _LONGEST_LIST and isinstance(found := literal(text), list):
         return found
+    if not any(separator in text for separator in _SEPARATORS):
+        return value
     if len(text) > _LONGEST_PATH * _MOST_NAMES or _DATA_URL.match(text) or _is_file(text, folder, file):
         return value
     for separator in _SEPARATORS:

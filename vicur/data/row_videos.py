@@ -11,7 +11,7 @@ from typing import Any
 
 from vicur.config.video import VideoConfig
 from vicur.data.formats.source_folder import SourceFolder
-from vicur.data.paths import locate, open_regular, why
+from vicur.data.paths import open_regular, why
 from vicur.data.row_images import below_the_source, encoded_image, found_path
 from vicur.data.schema import UnusableRowError
 from vicur.data.video import SampledVideo, UnusableVideoError, sampled_file, sampled_images
@@ -71,7 +71,7 @@ def _single(value: Any, folder: SourceFolder, file: str, config: VideoConfig, ma
 def _located(name: str, folder: SourceFolder, file: str) -> Path:
     found = found_path(name, folder, file, "video")
     try:
-        return locate(folder.path, found or name)
+        return folder.locate(found or name)
     except VicurError as error:
         raise UnusableRowError("video", error.problem.rstrip("."), error.remedy) from error
 

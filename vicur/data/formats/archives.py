@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, BinaryIO
 
 from vicur.data.paths import is_inside
+from vicur.errors import VicurError
 
 ENDINGS = (".zip", ".tar")
 UNREAD = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".rar", ".7z")
@@ -102,6 +103,9 @@ class Archives:
             assert isinstance(stream, zipfile.ZipFile)
             if member.place.flag_bits & 1:
                 raise ArchiveError("is encrypted in its archive")
+            if member.place.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # LZMA's header may demand gigabytes of memory.
+                raise ArchiveError("is compressed by a method that is not read (only stored and deflated members are)")
             if member.size > max(_SMALL, _LARGEST_RATIO * member.place.compress_size):
                 raise ArchiveError(f"decompresses to more than {_LARGEST_RATIO} times its size in the archive")
             with stream.open(member.place) as file:
@@ -117,7 +121,16 @@ class Archives:
                 continue
             try:
                 members = list(self._zip(name) if name.lower().endswith(".zip") else self._tar(name))
-            except (ArchiveError, tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
+            except (
+                ArchiveError,
+                VicurError,
+                tarfile.TarError,
+                zipfile.BadZipFile,
+                OSError,
+                EOFError,
+                ValueError,
+                RuntimeError,
+            ) as error:
                 self.unread[name] = f"cannot be read ({error})" if not isinstance(error, ArchiveError) else str(error)
                 continue
             for each in members:

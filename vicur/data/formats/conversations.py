@@ -12,6 +12,7 @@ from typing import Any
 from vicur.config.data import ImportConfig
 from vicur.data.formats.base import Recognised
 from vicur.data.formats.beginnings import representatives
+from vicur.data.formats.columns import PUBLIC
 from vicur.data.formats.registry import register
 from vicur.data.formats.row_layout import RowLayout
 from vicur.data.formats.source_folder import SourceFolder
@@ -30,10 +31,13 @@ class _Conversations(RowLayout):
         field = next(name for name in _NAMES if name in row)
         found = turns_of(row[field], field)
         images = image_list(row)
-        if not images and (row.get("video") or row.get("videos")):
+        video = None if images else video_of(row)
+        if video is not None:
             # LLaVA-Video marks the place of a video as that of an image.
             found = [Turn(turn.role, turn.text.replace("<image>", "<video>")) for turn in found]
         kept = {key: value for key, value in row.items() if key not in (field, "image", "images", "id", "system")}
+        if video is not None:
+            kept = {key: value for key, value in kept.items() if key not in PUBLIC["video"]} | {"video": video}
         if isinstance(row.get("system"), str) and row["system"].strip():
             found = [Turn("system", row["system"]), *found]
         for pair in pairs(found, images, row.get("id"), field):
@@ -92,6 +96,11 @@ def image_list(row: Mapping[str, Any]) -> list[Any]:
     if value in (None, "", []):
         value = row.get("image")
     return value if isinstance(value, list) else [] if value in (None, "") else [value]
+
+
+def video_of(row: Mapping[str, Any]) -> Any:
+    """Return the video of a row, by any name that public datasets use, or ``None``."""
+    return next((row[name] for name in PUBLIC["video"] if row.get(name) not in (None, "", [])), None)
 
 
 def _last_part(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from vicur.data.schema import Fault, UnusableRowError
@@ -70,7 +71,11 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         # json would silently keep the last value of a repeated key.
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {repeated!r} occurs twice")
+        raise ValueError(f"the key {repeated_key(pairs)!r} occurs twice")
     return fields
+
+
+def repeated_key(pairs: Sequence[tuple[str, Any]]) -> str:
+    """Return the first key that occurs a second time. There must be one."""
+    seen: set[str] = set()
+    return next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]

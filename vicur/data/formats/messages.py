@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vicur.data.formats.conversations import image_list
+from vicur.data.formats.columns import PUBLIC
+from vicur.data.formats.conversations import image_list, video_of
 from vicur.data.formats.registry import register
 from vicur.data.formats.row_layout import RowLayout
 from vicur.data.formats.turns import Turn, pairs
@@ -42,10 +43,13 @@ class MessagesFormat(RowLayout):
             raise UnusableRowError(
                 "images", "has images, but the messages contain images as well", "Write them in one place."
             )
-        if len(videos) > 1 or (videos and (images or inline)):
+        column = None if images or inline else video_of(row)
+        if len(videos) > 1 or (videos and (images or inline or column is not None)):
             raise UnusableRowError(field, "has a video besides others or images", "Ask about one video.")
         kept = {key: value for key, value in row.items() if key not in (field, "image", "images", "id")}
-        kept |= {"video": videos[0]} if videos else {}
+        video = videos[0] if videos else column
+        if video is not None:
+            kept = {key: value for key, value in kept.items() if key not in PUBLIC["video"]} | {"video": video}
         for pair in pairs(turns, images or inline, row.get("id"), field):
             yield pair.columns if isinstance(pair.columns, Fault) else {**kept, **pair.columns}
 

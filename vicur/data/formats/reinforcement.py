@@ -38,7 +38,6 @@ class VerlFormat(QuestionLayout):
             )
         if (exported := _exported(extra.get("example"), image_list(row))) is not None:
             return {**exported, "split": extra.get("split")}
-            return None
         found = turns_of(row["prompt"], "prompt")
         asked = [turn.text for turn in found if ROLES.get(turn.role) == "user"]
         system = [turn.text for turn in found if ROLES.get(turn.role) == "system"]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar
 
 from vicur.data.formats.archives import ENDINGS, UNREAD, Archives
 from vicur.data.paths import locate, open_regular, why
@@ -31,9 +31,6 @@ class SourceFolder:
         # S3 address that the folder was fetched from; rows may name images by it.
         self.address = address.rstrip("/")
         self._noted: dict[str, FileState] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "address": self.address}
 
     @cached_property
     def files(self) -> tuple[str, ...]:

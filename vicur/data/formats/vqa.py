@@ -18,7 +18,7 @@ from vicur.data.row_values import most_frequent
 from vicur.data.schema import UnusableRowError
 from vicur.errors import VicurError
 
-_UNANSWERED = "has no annotations, as questions of a test split."
+_UNANSWERED = "has no annotations, as questions of a test split"
 
 
 @register
@@ -38,7 +38,9 @@ class VqaFormat(DocumentLayout):
         annotated = _annotated(folder).get(name)
         if annotated is None:
             raise VicurError(
-                _UNANSWERED, where=str(folder.path / name), remedy="Add the file of annotations, or correct data.files."
+                f"{_UNANSWERED}.",
+                where=str(folder.path / name),
+                remedy="Add the file of annotations, or correct data.files.",
             )
         answers = _answers(folder, annotated)
         questions = entries_in(folder, name, "questions")

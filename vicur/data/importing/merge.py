@@ -131,8 +131,7 @@ def _write_shards(
     key = hashlib.blake2b(splits_N.tobytes(), digest_size=12)
     for part in parts:
         key.update(f"{part.name}\0".encode())
-        with suppress(FileNotFoundError):
-            key.update((part / INPUTS).read_bytes())
+        key.update((part / INPUTS).read_bytes())
     folder = work / f"shards-{key.hexdigest()}"
     folder.mkdir(exist_ok=True)
     decided = folder / "splits.npy"

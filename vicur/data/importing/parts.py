@@ -94,6 +94,8 @@ def read_part(task: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def _has_changed(part: Path, settings: str) -> bool:
+    if not (part / INPUTS).is_file():
+        return True
     source = Path(json.loads(settings)["source"])
     inputs = json.loads((part / INPUTS).read_text(encoding="utf-8"))
     return any(file_state(source / name) != (state and tuple(state)) for name, state in inputs.items())

@@ -1,4 +1,4 @@
-"""Compute the figures of a profile from a dataset folder: of all examples, in one pass that reads the headers of images only."""
+"""Compute the figures of a profile from a dataset folder: of all examples, in one pass over the shards that decodes no image."""
 
 from __future__ import annotations
 

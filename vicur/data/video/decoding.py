@@ -123,11 +123,13 @@ def _opened(source: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer,
 
 def _counted(source: BinaryIO, config: VideoConfig, max_pixels: int) -> tuple[int, float]:
     """Return number and rate of the frames. Only the container is read."""
-    count, end = 0, None
+    count, seen, end = 0, 0, None
     with _opened(source, max_pixels) as (container, stream):
         most = math.ceil(config.max_seconds * _MOST_RATE)
         start = None
         for packet in container.demux(stream):
+            # A trimmed file keeps frames outside its edit list, which the container's index counts.
+            seen += packet.size > 0
             if packet.size == 0 or packet.is_discard:
                 continue
             if packet.is_corrupt:
@@ -140,8 +142,10 @@ def _counted(source: BinaryIO, config: VideoConfig, max_pixels: int) -> tuple[in
             if packet.pts is not None:
                 start = packet.pts if start is None else min(start, packet.pts)
                 end = max(end or 0, packet.pts + (packet.duration or 0))
-        if stream.frames > count:
-            raise UnusableVideoError(f"is truncated: {count} of {stream.frames} frames are there", _TRUNCATED)
+        if len(stream.index_entries) > seen:
+            raise UnusableVideoError(
+                f"is truncated: {seen} of {len(stream.index_entries)} frames are there", _TRUNCATED
+            )
         base = stream.time_base or 0
         spanned = float((end - start) * base) if start is not None and end is not None else 0.0
         stated = _stated_seconds(container, stream)
@@ -152,7 +156,7 @@ def _counted(source: BinaryIO, config: VideoConfig, max_pixels: int) -> tuple[in
         rate = count / spanned if spanned > 0 else 0.0
     if count > 1 and not 0 < rate <= _MOST_RATE:
         raise UnusableVideoError(f"has a frame rate that cannot be used ({rate:g})", _DAMAGED)
-    if count > config.max_seconds * rate:
+    if count > 1 and count > config.max_seconds * rate:
         raise UnusableVideoError(
             f"lasts {count / rate:,.0f} seconds, but at most {config.max_seconds:,g} are allowed",
             "Cut it into parts, or raise data.video.max_seconds.",

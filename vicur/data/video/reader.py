@@ -50,13 +50,19 @@ class VideoWorker:
         with self._lock:
             process = self._process if self._process is not None else self._start()
             # CPU time decides, which does not depend on how busy the machine is; this ends a process that only waits.
-            timer = threading.Timer(max(_LEAST_WALL, _WALL_FACTOR * config.decode_seconds), process.kill)
+            late = threading.Event()
+
+            def end() -> None:
+                late.set()
+                process.kill()
+
+            timer = threading.Timer(max(_LEAST_WALL, _WALL_FACTOR * config.decode_seconds), end)
             timer.daemon = True
             timer.start()
             try:
                 reply, frames = _asked(process, request, b"" if is_path else source)  # type: ignore[arg-type]
             except (OSError, EOFError, ValueError):
-                raise self._ended(process, config) from None
+                raise self._ended(process, config, late=late.is_set()) from None
             except BaseException:
                 # An interrupted conversation cannot be continued.
                 self._stop()
@@ -96,9 +102,10 @@ class VideoWorker:
             )
         return process
 
-    def _ended(self, process: subprocess.Popen[bytes], config: VideoConfig) -> UnusableVideoError:
+    def _ended(self, process: subprocess.Popen[bytes], config: VideoConfig, *, late: bool) -> UnusableVideoError:
         self._stop()
-        if process.returncode in (-signal.SIGPROF, -signal.SIGKILL):
+        # A SIGKILL without the timer is the kernel's, for lack of memory.
+        if late or process.returncode == -signal.SIGPROF:
             return UnusableVideoError(
                 f"takes longer to decode than {config.decode_seconds:g} seconds",
                 "Cut it into parts or convert it, or raise data.video.decode_seconds.",

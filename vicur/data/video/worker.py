@@ -47,10 +47,10 @@ def _reply(request: dict[str, Any], stdin: BinaryIO) -> tuple[dict[str, Any], tu
 
 def main() -> None:
     """Decode videos until standard input ends."""
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    for limit, most in ((resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
+        # A lower limit of the machine cannot be raised; the others still apply.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(limit, (most, most))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the process that asks
     # Replies have a separate descriptor: a library that prints would spoil them.
     output = os.fdopen(os.dup(1), "wb")
