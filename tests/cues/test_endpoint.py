@@ -21,6 +21,7 @@ from vicur.cues.cue_model import CueModel
 from vicur.cues.cue_prompt import CUE_PROMPTS, escape_control_tokens
 from vicur.cues.endpoint import EndpointProvider
 from vicur.cues.providers import NoCue
+from vicur.errors import VicurError
 
 pytestmark = pytest.mark.usefixtures("endpoint_environment")
 
@@ -176,3 +177,13 @@ def test_a_prompt_that_is_too_long_for_the_model_is_not_requested(tmp_path: Path
     small = PromptConfig(pixels=PixelBudgets(teacher=PixelBudget(max=100_000)))
     model = CueModel(EndpointCues(url="http://vlm:8000/v1", model="vlm"), 0, small)
     assert model.least_tokens(example(images=(buffer.getvalue(),))) - model.least_tokens(example()) in range(80, 98)
+
+
+def test_a_damaged_image_is_an_error_that_names_its_example() -> None:
+    damaged = example(images=(b"not an image",))
+    small = PromptConfig(pixels=PixelBudgets(teacher=PixelBudget(max=100_000)))
+    model = CueModel(EndpointCues(url="http://vlm:8000/v1", model="vlm"), 0, small)
+    with pytest.raises(VicurError, match=damaged.id):
+        model.least_tokens(damaged)
+    with pytest.raises(VicurError, match=damaged.id):
+        model.request(damaged)

@@ -136,16 +136,16 @@ def test_each_secret_goes_only_to_the_steps_that_need_it(package: Any) -> None:
             holders.setdefault(secret["secretName"], set()).add(name)
     assert holders["vicur-cue"] == {"exec-preflight", "exec-extract"}
     assert holders["vicur-webhook"] == {"exec-outcome"}
-    assert holders["vicur-hf"] == {"exec-preflight", "exec-base"}
+    assert holders["vicur-hf"] == {"exec-preflight", "exec-prepare", "exec-base"}
     assert holders["vicur-s3"] == holders["vicur-mlflow"] == set(platform)
 
 
-def test_only_steps_that_stage_models_know_the_hub(package: Any) -> None:
+def test_only_steps_that_read_the_hub_know_its_token(package: Any) -> None:
     graph, platform = package
     known = {
         name for name, pod in platform.items() if f"{MOUNTS}/hub" in {v["mountPath"] for v in pod["secretAsVolume"]}
     }
-    assert known == {"exec-preflight", "exec-base"}
+    assert known == {"exec-preflight", "exec-prepare", "exec-base"}
     for name, each in graph["deploymentSpec"]["executors"].items():
         plain = {variable["name"]: variable["value"] for variable in each["container"].get("env", [])}
         # Without the volume there, a step must not stage to the path.

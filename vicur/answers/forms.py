@@ -27,7 +27,8 @@ _MARKER = re.compile(
 )
 # "Final answer – 14". A hyphen may be a sign of the number.
 _DASHED = re.compile(
-    r"^[ \t>*_#]{0,8}(?:the[ \t]+)?(?:(?:final|correct)[ \t]+)?answer[*_]{0,3}[ \t]+[–—][ \t]+",
+    r"^[ \t>*_#]{0,8}(?:the[ \t]+)?(?:(?:final|correct)[ \t]+)?answer[*_]{0,3}[ \t]+[–—][ \t]+"
+    r"(?![^\n]*[ \t][–—][ \t])",  # "The answer – as we saw – is 14."
     re.IGNORECASE | re.MULTILINE,
 )
 _HEADING = re.compile(
@@ -52,8 +53,8 @@ _SUPPOSED = re.compile(
     re.IGNORECASE,
 )
 # Requires a space or the end of the text, so that the decimal point of "3.5" does not end the answer.
-# "5!" is a factorial, so the sign belongs to the number.
-_SENTENCE_END = re.compile(r"(?<!\.)(?:[.?]|(?<![\d)}\]])!)(?=\s|$)")
+# "5!" is a factorial, so the sign belongs to the number, unless a sentence follows.
+_SENTENCE_END = re.compile(r"(?<!\.)(?:[.?](?=\s|$)|(?<![\d)}\]])!(?=\s|$)|!(?=\s+(?:I\b|[A-Z][a-z])))")
 _NO_END = re.compile(
     r"(?:\b(?:[ap]\.?\s?m|st|dr|mr|mrs|ms|vs|no|approx|sq|ft|in|oz|lbs?|[a-z]\.[a-z]))$", re.IGNORECASE
 )

@@ -108,7 +108,7 @@ def _check_base(settings: RunConfig, dataset: Path) -> None:
     if "base" in settings.model_fields_set and settings.cues.reader is not None:
         from vicur.cues.reader_check import check_reader
 
-        check_reader(settings.cues.reader, dataset, with_cues=settings.cues.provider.type == "annotation")
+        check_reader(settings.cues.reader, dataset)
 
 
 @app.command()

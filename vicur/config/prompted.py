@@ -75,6 +75,7 @@ class PromptedConfig(Section):
             path=self.base.path,  # type: ignore[attr-defined]
             prompts=prompts.only("student", "teacher"),
             privileges=tuple(sorted(privileges)),
+            annotated=self.cues.provider.type == "annotation",  # type: ignore[attr-defined]
             max_prompt_tokens=training.max_prompt_tokens,
             max_share=training.max_unhinted_share,
         )

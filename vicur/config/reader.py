@@ -20,6 +20,8 @@ class ReaderConfig(Section):
     """Prompts of student and teacher."""
     privileges: tuple[Literal["answer", "rationale", "cue", "none"], ...] = ()
     """Hints of the teachers."""
+    annotated: bool = False
+    """Whether the dataset's own cues are the hints."""
     max_prompt_tokens: int = Field(default=256, ge=1)
     """``training.max_prompt_tokens``."""
     max_share: float = Field(default=0.02, ge=0, le=1)

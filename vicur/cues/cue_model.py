@@ -7,6 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vicur.config.cues import API_KEY_VARIABLE, EndpointCues
@@ -38,6 +39,15 @@ class NoCompletionError(Exception):
         super().__init__(reason)
         self.reason = reason  # equal for equal causes, so that reasons can be counted
         self.detail = detail  # what the server or the connection reported
+
+
+@contextmanager
+def _image_errors(example: Example) -> Iterator[None]:
+    """Report an unusable image as a ``VicurError`` that names its example."""
+    try:
+        yield
+    except UnusableImageError as error:
+        raise VicurError(f"{error.reason}.", where=f"example {example.id}, images", remedy=error.remedy) from error
 
 
 class CueModel:
@@ -100,10 +110,11 @@ class CueModel:
         """Return a number of tokens that the prompt of an example has at least, with its images as Qwen3-VL counts them.
 
         Raises:
-            UnusableImageError: if the header of an image cannot be read.
+            VicurError: if the header of an image cannot be read.
         """
         texts = (self._data_system or "", self._prompt.system, self._prompt.user, example.question, *example.choices)
-        return sum(map(least_tokens, texts)) + sum(self._visual_tokens(image) for image in example.strip(MOST_FRAMES))
+        with _image_errors(example):
+            return sum(map(least_tokens, texts)) + sum(map(self._visual_tokens, example.strip(MOST_FRAMES)))
 
     def _visual_tokens(self, image: bytes) -> int:
         width, height = plain_size(image)
@@ -154,10 +165,8 @@ class CueModel:
         return {"type": "image_url", "image_url": {"url": self._data_url(image, example)}}
 
     def _data_url(self, image: bytes, example: Example) -> str:
-        try:
+        with _image_errors(example):
             sent = scaled_down(image, self._max_pixels)
-        except UnusableImageError as error:
-            raise VicurError(f"{error.reason}.", where=f"example {example.id}, images", remedy=error.remedy) from error
         return f"data:{media_type(sent)};base64,{base64.b64encode(sent).decode()}"
 
     def close(self) -> None:

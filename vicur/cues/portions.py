@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from vicur.config.cues import CuesConfig
 from vicur.config.portions import CuePlanConfig, CuePortionConfig
 from vicur.cues.audit import AuditedCue
+from vicur.cues.reader_check import check_before_requests
 from vicur.cues.rows import audited_rows, splits_with_cues
 from vicur.cues.store import write_jsonl
 from vicur.data import read_manifest
@@ -55,8 +56,9 @@ def plan_portions(config: CuePlanConfig, inputs: Mapping[str, Path], output: Pat
     """Write the settings of each portion of the input ``dataset`` to ``portions.json``.
 
     Raises:
-        VicurError: if there are no examples to train on.
+        VicurError: if there are no examples to train on, or the base cannot read them and cues have to be paid for.
     """
+    check_before_requests(config.cues, inputs["dataset"])
     counts = read_manifest(inputs["dataset"]).examples
     total = sum(counts[split] for split in splits_with_cues(inputs["dataset"], config.cues))
     # An example is an item. Millions of them are divided in small groups.

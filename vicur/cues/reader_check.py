@@ -5,20 +5,29 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from vicur.config.cues import TRAINING_SPLIT
+from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.config.reader import ReaderConfig
 from vicur.data.stored import StoredSplit
 
 log = logging.getLogger(__name__)
 
 
-def check_reader(reader: ReaderConfig, dataset: Path, *, with_cues: bool = False) -> None:
+def check_before_requests(config: CuesConfig, dataset: Path) -> None:
+    """Check the base with :func:`check_reader` if the cues have to be paid for.
+
+    Other providers cost nothing, and the training checks the same before it starts.
+
+    Raises:
+        VicurError: if a training would refuse the dataset.
+    """
+    if config.reader is not None and config.provider.type == "endpoint":
+        check_reader(config.reader, dataset)
+
+
+def check_reader(reader: ReaderConfig, dataset: Path) -> None:
     """Check that the base spells the training examples, and that its prompts for them are short enough.
 
-    Nothing is checked if the base is not on this machine.
-
-    Args:
-        with_cues: whether the dataset's own cues are the hints. Those of other providers are not known yet and are not counted.
+    Nothing is checked if the base is not on this machine. Of cues, only the dataset's own are known and counted.
 
     Raises:
         VicurError: if a training would refuse the dataset.
@@ -34,7 +43,7 @@ def check_reader(reader: ReaderConfig, dataset: Path, *, with_cues: bool = False
         return
     chat = Chat.load(folder, reader.prompts)
     check_readable(chat, dataset, [TRAINING_SPLIT], folder)
-    lengths, total = prompts_too_long(chat, StoredSplit(dataset, TRAINING_SPLIT), reader, with_cues=with_cues)
+    lengths, total = prompts_too_long(chat, StoredSplit(dataset, TRAINING_SPLIT), reader)
     require_few_too_long(
         lengths,
         total,

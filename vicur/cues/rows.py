@@ -9,7 +9,7 @@ from pathlib import Path
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.audit import AuditedCue, audit_cue
 from vicur.cues.providers import provider_for
-from vicur.cues.reader_check import check_reader
+from vicur.cues.reader_check import check_before_requests
 from vicur.data import read_manifest
 from vicur.data.schema import Example
 from vicur.data.stored import StoredSplit
@@ -48,12 +48,10 @@ def audited_rows(
         end: number after the last one; by default, all remaining ones.
 
     Raises:
-        VicurError: if no example can get a cue or, before one is paid for, if the base cannot read the dataset.
+        VicurError: if no example can get a cue or, with a ``reader`` and before a cue is paid for, if the base cannot read the dataset.
     """
     provider = provider_for(config.provider, context, config.prompts)
-    # Other providers cost nothing, and the training checks the same before it starts.
-    if config.reader is not None and config.provider.type == "endpoint":
-        check_reader(config.reader, dataset)
+    check_before_requests(config, dataset)
     present = _present(dataset)
     fitted_on = [split for split in provider.fitted_on if split in present]
     provider.fit(example for split in fitted_on for example in StoredSplit(dataset, split))

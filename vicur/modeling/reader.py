@@ -25,20 +25,17 @@ def local_reader(reader: ReaderConfig) -> Path | None:
     return folder if all((folder / name).is_file() for name in _FILES) else None
 
 
-def prompts_too_long(
-    chat: Chat, examples: Iterable[Example], reader: ReaderConfig, *, with_cues: bool
-) -> tuple[dict[str, int], int]:
+def prompts_too_long(chat: Chat, examples: Iterable[Example], reader: ReaderConfig) -> tuple[dict[str, int], int]:
     """Return the prompts of student or teacher that are too long for a training, in tokens by example id, and the number of examples.
 
-    Args:
-        with_cues: whether the examples' own cues are the hints. Other cues are not known yet and are not counted.
+    Cues that are not the examples' own are not known yet and are not counted.
     """
     limit, total = reader.max_prompt_tokens, 0
     lengths: dict[str, int] = {}
     for example in examples:
         total += 1
         length = prompt_length(chat, example, "student", limit)
-        if length <= limit and (behind := _longest_hint(example, reader.privileges, with_cues=with_cues)):
+        if length <= limit and (behind := _longest_hint(example, reader.privileges, with_cues=reader.annotated)):
             length = prompt_length(chat, example, "teacher", limit, behind)
         if length > limit:
             lengths[example.id] = length

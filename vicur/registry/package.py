@@ -141,8 +141,8 @@ def requirements(*, videos: bool = False) -> list[str]:
     # Stated in full: MLflow would otherwise load and run the model to infer them.
     needed = [Requirement(text) for text in requires("vicur") or ()]
     names = [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
-    # The local label of a build (torch's "+cpu") does not exist on the package index.
     names += ["av"] if videos and find_spec("av") is not None else []
+    # The local label of a build (torch's "+cpu") does not exist on the package index.
     pinned = [f"{name}=={Version(version(name)).public}" for name in names]
     # The images of steps contain only the client, mlflow-skinny. Both packages are released together.
     return [f"mlflow=={version('mlflow-skinny')}", f"pandas=={version('pandas')}", *pinned]

@@ -80,14 +80,16 @@ def divided(rows: Sequence[int], count: int, automatic: Automatic) -> list[Range
         At least one range.
     """
     total = sum(rows)
-    size = -(-total // count) if count else max(automatic.rows, -(-total // automatic.most))
+    size = max(1, -(-total // count)) if count else max(automatic.rows, -(-total // automatic.most))
     ends, filled = [], 0
     for number, each in enumerate(rows, start=1):
         filled += each
         if filled >= size:
             ends.append(number)
             filled = 0
-    if not ends or ends[-1] < len(rows):
+    if ends and not filled:
+        ends[-1] = len(rows)  # items without rows at the end belong to the last range
+    elif not ends or ends[-1] < len(rows):
         ends.append(len(rows))
     starts = [0, *ends[:-1]]
     return [Range(first, end, last=end == len(rows)) for first, end in zip(starts, ends, strict=True)]

@@ -77,7 +77,8 @@ def _parameters(step: PipelineStep, cell: Cell | None, config: PipelineConfig, c
     if isinstance(section, SourceConfig):
         section = section.source()
     if cache_key and READER in type(section).model_fields:
-        # Only checks read it, and preflight has made them. A new method must not make the platform pay for the cues again.
+        # The step does not see the base, which preflight checks for folders and the training for all. A new method must not make the
+        # platform pay for the cues again.
         section = section.model_copy(update={READER: None})
     # A training on one node runs in the step's own pod, and nothing else in this section affects it.
     launches = step.cluster and config.cluster.launches_job

@@ -93,8 +93,8 @@ def _execute(
     entry: StageEntry, label: str, parameters: StepParameters, inputs: Mapping[str, Path], output: Path
 ) -> Summary:
     events = Events.from_environment(label)
+    refuse_useless_retry(label)
     try:
-        refuse_useless_retry(label)
         section = validated(entry.section, parameters.config, label)
     except VicurError as error:
         events.emit("failed", str(error), retryable=error.retryable)

@@ -14,7 +14,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -194,9 +194,11 @@ def _clone(file: Path, copied: Path) -> None:
 
 
 def protect(folder: Path) -> None:
-    """Make all files below a folder read-only. They can still be replaced and removed."""
-    for file in files_below(folder):
-        file.chmod(file.stat().st_mode & ~_WRITABLE)
+    """Make all files below a folder read-only, if the file system can. They can still be replaced and removed."""
+    # Some have no modes. This guards against accidental edits only, for which no result must be lost.
+    with suppress(PermissionError):
+        for file in files_below(folder):
+            file.chmod(file.stat().st_mode & ~_WRITABLE)
 
 
 def files_below(folder: Path) -> list[Path]:

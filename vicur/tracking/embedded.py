@@ -12,6 +12,7 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,6 +154,7 @@ def _is_known(version: str) -> bool:
         return False
 
 
+@cache
 def _migrations() -> ScriptDirectory:
     from alembic.script import ScriptDirectory
 

@@ -47,7 +47,7 @@ def questions(data: FolderConfig, reader: ReaderConfig) -> Finding:
             "answers": [each.answer for each in examples],
         }
         check_spelling(chat, texts, folder, str(data.path))
-        lengths, total = prompts_too_long(chat, examples, reader, with_cues=True)
+        lengths, total = prompts_too_long(chat, examples, reader)
         require_few_too_long(
             lengths,
             total,
