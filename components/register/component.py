@@ -29,4 +29,4 @@ def register(
         "student": of_subject(students, chosen),
     }
     summary = run_step("register", step, inputs, registration, metrics)
-    Path(decision.path).write_text(summary.key_figure, encoding="utf-8")
+    Path(decision.path).write_text(summary.page, encoding="utf-8")

@@ -10,7 +10,8 @@ from vicur_pipelines.status.report import ModelRow, RunRow
 
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
-from vicur.registry.promotion import GATE_TAG
+from vicur.registry.history import existing
+from vicur.registry.tags import verdict_state
 from vicur.registry.versions import CANDIDATE, CHAMPION
 from vicur.tracking.mlflow import connect, mlflow_errors, sqlite_file
 from vicur.tracking.runs import RUN_TAG, STAGE_TAG
@@ -69,13 +70,14 @@ class Tracking:
 
 def _model(client: MlflowClient, name: str, aliases: dict[str, str]) -> ModelRow:
     champion = aliases.get(CHAMPION, "")
-    version = client.get_model_version(name, champion) if champion else None
-    created = version.creation_timestamp if version is not None else None
+    # The version that the alias named may have been deleted in the meantime.
+    version = existing(client, name, champion) if champion else None
+    created = client.get_model_version(name, champion).creation_timestamp if version is not None else None
     return ModelRow(
         name,
-        champion,
+        champion if version is not None else "",
         aliases.get(CANDIDATE, ""),
-        gate=version.tags.get(GATE_TAG, "") if version is not None else "",
+        gate=verdict_state(version.tags) if version is not None else "",
         since=f"{datetime.fromtimestamp(created / 1000, UTC):%Y-%m-%d %H:%M}" if created else "",
     )
 

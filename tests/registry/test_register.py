@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ from tests.registry.conftest import Make, Registration
 from tests.registry.factory import GOOD
 from vicur.data import read_examples
 from vicur.data.pin import dvc_hash
+from vicur.registry.lineage import checkpoint_sha256
+from vicur.registry.provenance import provenance_of
+from vicur.registry.versions import get_version
 from vicur.tracking.mlflow import connect
 
 
@@ -34,15 +38,20 @@ def test_a_student_that_passes_the_gate_becomes_champion_with_its_lineage(studen
 
     version = connect(first.tracking).get_model_version_by_alias("students", "champion")
     assert version.status == "READY"
-    assert version.tags["vicur.dataset"] == dvc_hash(students(GOOD)["dataset"]).md5
-    assert version.tags["vicur.dataset_source"] == "digit_scenes"
-    assert version.tags["vicur.method"] == "vicur"
-    assert version.tags["vicur.privilege"] == "cue"
-    assert version.tags["vicur.cue_recovery"] == "true"
-    assert version.tags["vicur.cue_provider"] == "annotation"
-    assert version.tags["vicur.gate"] == "passed"
-    assert {"vicur.checkpoint", "vicur.parent", "vicur.cues", "vicur.code", "vicur.package"} < set(version.tags)
-    assert "This version **passed** the gate" in version.description
+    tags = version.tags
+    assert set(tags) == {f"vicur.{name}" for name in ("verdict", "accuracy", "base", "dataset", "cues", "method")}
+    assert tags["vicur.dataset"] == dvc_hash(students(GOOD)["dataset"]).md5
+    assert tags["vicur.method"] == "vicur"
+    assert tags["vicur.verdict"].splitlines() == ["passed", *summary.gate.reasons]
+    assert re.fullmatch(
+        r"9\d\.\d % on test, \+\d+\.\d \[\+\d+\.\d, \+\d+\.\d\] points vs\. base", tags["vicur.accuracy"]
+    )
+    origin = provenance_of(connect(first.tracking), get_version(connect(first.tracking), "students", "1"))
+    assert (origin.lineage.privilege, origin.lineage.cue_recovery) == ("cue", True)
+    assert (origin.data.source["type"], origin.cues.provider) == ("digit_scenes", "annotation")
+    assert origin.lineage.checkpoint == checkpoint_sha256(students(GOOD)["student"])
+    assert "### The gate passed this version" in version.description
+    assert "*" not in version.description.splitlines()[0], "the table of versions shows this line as it is"
 
 
 def test_results_are_logged_to_the_pipelines_run_and_to_the_model(students: Make, first: Registration) -> None:
@@ -53,6 +62,10 @@ def test_results_are_logged_to_the_pipelines_run_and_to_the_model(students: Make
     parent, stage = runs["run-1"], runs["register"]
     assert {f.path for f in client.list_artifacts(parent.info.run_id)} == {"report.html"}
     assert parent.data.metrics["vicur/test/accuracy"] > parent.data.metrics["base/test/accuracy"]
+    assert parent.data.metrics["accuracy"] == parent.data.metrics["vicur/test/accuracy"]
+    assert [each.model_id for each in parent.outputs.model_outputs] == [
+        client.get_model_version("students", "1").source.removeprefix("models:/")
+    ]
     assert "| vicur |" in parent.data.tags["mlflow.note.content"]
     assert [d.dataset.source_type for d in parent.inputs.dataset_inputs] == ["dvc"]
     assert stage.data.metrics["gate_passed"] == 1.0

@@ -15,7 +15,7 @@ from vicur.config.prompts import PixelBudget
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 from vicur.evaluation.metrics import METRICS
-from vicur.registry.pixel_budget import budget_of
+from vicur.registry.provenance import provenance_of
 from vicur.registry.versions import get_version
 from vicur.tracking.mlflow import connect
 
@@ -94,7 +94,7 @@ def test_a_student_that_answers_with_other_prompts_or_decoding_is_another_versio
     assert run_register(students(GOOD), config=config, tracking=registered, run_id="run-4").version == "1"
     budget = changed.get("prompts", {}).get("pixels", {}).get("evaluation", {})
     version = get_version(connect(registered), "students", "2")
-    assert budget_of(version.tags, "version 2") == PixelBudget.model_validate(budget)
+    assert provenance_of(connect(registered), version).pixels == PixelBudget.model_validate(budget)
 
 
 @pytest.mark.usefixtures("registered")

@@ -24,7 +24,8 @@ from tests.registry.factory import (
 from vicur.config.registry import GateConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.registry import promote, rollback
-from vicur.registry.versions import version_with_alias
+from vicur.registry.history import history_of
+from vicur.registry.versions import get_version, version_with_alias
 from vicur.tracking.mlflow import connect
 
 
@@ -52,8 +53,7 @@ def test_students_that_do_not_pass_leave_the_champion_and_their_versions_state_t
         assert (summary.version, summary.aliases) == (str(number), ["candidate"])
         assert summary.key_figure == f"students version {number} is candidate: {summary.gate.reasons[0]}"
         version = client.get_model_version("students", summary.version)
-        assert version.tags["vicur.gate"] == "not passed"
-        assert version.tags["vicur.gate.reasons"].splitlines() == summary.gate.reasons
+        assert version.tags["vicur.verdict"].splitlines() == ["not passed", *summary.gate.reasons]
         assert re.search(f"✗ .*{re.escape(reason)}", version.description), version.description
     assert any(each.startswith("Better than its base") for each in summary.gate.reasons)
     assert champion(client) == "1"
@@ -68,7 +68,12 @@ def test_a_better_student_becomes_champion_and_neither_reruns_nor_the_gate_undo_
     assert summary.gate.reasons[1].startswith("Not worse than the champion, version 1, on the same 240 questions: +")
     assert champion(client) == "2"
     assert str(client.get_model_version_by_alias("students", "previous").version) == "1"
-    assert client.get_model_version("students", "1").tags["vicur.standing"] == "superseded by version 2"
+    superseded = get_version(client, "students", "1")
+    assert history_of(client, "students").standing(superseded) == "superseded by version 2"
+    assert (
+        "version 2 became champion, replacing version 1, by the gate"
+        in client.get_model_version("students", "1").description
+    )
 
     # The superseded champion is registered again, with a tolerance that would let it pass.
     config = CONFIG.model_copy(update={"gate": GateConfig(champion_tolerance=0.9)})

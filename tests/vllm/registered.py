@@ -9,9 +9,9 @@ from mlflow import MlflowClient
 from vicur.config.prompts import PromptConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.data.schema import Example
-from vicur.registry.lineage import checkpoint_sha256
+from vicur.registry.lineage import Lineage, checkpoint_sha256
 from vicur.registry.package import pack
-from vicur.registry.pixel_budget import pixel_tags
+from vicur.registry.provenance import Provenance
 from vicur.registry.versions import CHAMPION, create_version
 from vicur.tracking.mlflow import as_default, connect
 from vicur.tracking.runs import experiment_id
@@ -24,13 +24,14 @@ def register(student: Path, name: str, folder: Path, prompts: PromptConfig | Non
     client: MlflowClient = connect(tracking)
     run_id = client.create_run(experiment_id(client, tracking)).info.run_id
     example = Example(id="e", images=(), question="What?", answer="1", source="test", split="test")
-    tags = {"vicur.checkpoint": checkpoint_sha256(student)}
+    checkpoint = checkpoint_sha256(student)
+    provenance = Provenance(lineage=Lineage(checkpoint=checkpoint), pixels=prompts.pixels.of("evaluation"))
     with as_default(client):
         version = create_version(
             client,
             name,
-            identity=tags,
-            tags={**tags, **pixel_tags(prompts)},
+            identity={"vicur.checkpoint": checkpoint},
+            tags={},
             params={},
             run_id=run_id,
             label="student",
@@ -41,7 +42,7 @@ def register(student: Path, name: str, folder: Path, prompts: PromptConfig | Non
                 decoding={"temperature": 0.0},
                 prompts=prompts,
                 example=example,
-                facts={},
+                provenance=provenance,
                 model_id=model_id,
                 run_id=run_id,
             ),

@@ -113,7 +113,6 @@ def _checkpoint(
         folder = Path(model).absolute()
         return folder, folder.name, settings.data.pixels.of("evaluation")
     from vicur.registry.checkpoints import fetch
-    from vicur.registry.pixel_budget import budget_of
     from vicur.tracking.mlflow import connect
 
     checkpoint = fetch(connect(settings.tracking), model, cache.absolute())
@@ -122,4 +121,4 @@ def _checkpoint(
         f"{checkpoint.version}: {source} checkpoint matches the registered checksum ({checkpoint.folder.name[:12]})",
         err=True,
     )
-    return checkpoint.folder, checkpoint.version.model, budget_of(checkpoint.version.tags, model)
+    return checkpoint.folder, checkpoint.version.model, checkpoint.provenance.pixels

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vicur.config.allowed import Form
 from vicur.config.section import Section
+
+
+class FigureLimit(Section):
+    """Range that a figure of the evaluation must lie in."""
+
+    min: float | None = Field(default=None, allow_inf_nan=False)
+    """Smallest value that passes."""
+    max: float | None = Field(default=None, allow_inf_nan=False)
+    """Largest value that passes."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("needs a min or a max")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min ({self.min:g}) is larger than max ({self.max:g})")
+        return self
 
 
 class GateConfig(Section):
@@ -20,6 +37,9 @@ class GateConfig(Section):
     extend below it. A candidate whose whole interval lies below zero fails as well."""
     max_leak_share: float = Field(default=0.01, ge=0, le=1)
     """Maximum share of responses that mention a hint."""
+    limits: dict[str, FigureLimit] = Field(default_factory=dict, exclude_if=lambda limits: not limits)
+    """Further limits by name of a figure (``test/kind/count/accuracy``, ``cues/answer_leak_share``, ``parameters``; docs/registry.md lists
+    them). ``*`` matches several figures, each of which must be within the limit. A figure that was not measured fails."""
 
 
 class RegistryConfig(Section):
@@ -32,6 +52,10 @@ class RegistryConfig(Section):
     """Name of the registered model. Students under one name compete to be its champion."""
     gate: GateConfig = GateConfig()
     """Requirements for a candidate to become champion."""
+
+    # Set from the other sections, so that the stage needs its own section only.
+    recipe: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda recipe: not recipe)
+    """Settings of the run that made the student, for ``vicur reproduce``."""
     reevaluate_champion: bool = True
     """Evaluate a champion that has no results on these questions. Turn it off if the champion is too large for this step, which
     has no GPU: the gate then fails with the reason."""

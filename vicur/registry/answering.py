@@ -11,10 +11,8 @@ import json
 
 from vicur.evaluation.metrics import EvaluationMetrics
 
-_TAG = "vicur.answering"
 
-
-def answering_tag(metrics: EvaluationMetrics) -> dict[str, str]:
-    """Return the tag that identifies the prompts and the decoding of an evaluation."""
+def answering_hash(metrics: EvaluationMetrics) -> str:
+    """Return the hash that identifies the prompts and the decoding of an evaluation."""
     settings = {"prompts": metrics.prompts.model_dump(mode="json"), "decoding": metrics.decoding}
-    return {_TAG: hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

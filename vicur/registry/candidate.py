@@ -20,6 +20,7 @@ class Candidate:
 
     student: Path
     dataset: Path
+    cues: Path
     evaluation_folder: Path
     comparison_folder: Path
     record: StudentRecord
@@ -71,6 +72,7 @@ def read_candidate(inputs: Mapping[str, Path]) -> Candidate:
     return Candidate(
         student=inputs["student"],
         dataset=inputs["dataset"],
+        cues=inputs["cues"],
         evaluation_folder=folder,
         comparison_folder=inputs["comparison"],
         record=read_record(inputs["student"]),

@@ -20,12 +20,14 @@ from vicur.data.stored import ExamplesById
 from vicur.errors import VicurError
 from vicur.evaluation.comparison import Evaluation
 from vicur.evaluation.predictions import Prediction, check_response
-from vicur.evaluation.statistics import paired_difference
 from vicur.prompts.record import prompts_of
 from vicur.registry.candidate import Candidate
 from vicur.registry.checkpoints import download_checkpoint
 from vicur.registry.gate import AgainstChampion
-from vicur.registry.versions import Version, tag
+from vicur.registry.paired import EVALUATION_FOLDER, Resampling, compared, stored_evaluation
+from vicur.registry.tags import DATASET_TAG
+from vicur.registry.verdict import evaluation_run_of
+from vicur.registry.versions import Version
 from vicur.stage.runner import Context
 from vicur.tracking.tracker import Tracker
 
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
-
-EVALUATION_RUN_TAG = "vicur.evaluation_run"
-EVALUATION_FOLDER = "evaluation"
 
 
 def against_champion(
@@ -55,40 +54,31 @@ def against_champion(
             predictions = _evaluate_champion(client, champion, candidate, config, context)
         except VicurError as error:
             return AgainstChampion(version, obstacle=f"it cannot be evaluated on these questions ({error}).")
-    by_id = {prediction.example_id: prediction for prediction in predictions}
-    if set(by_id) != {question.example_id for question in questions}:
-        return AgainstChampion(version, obstacle="it was evaluated on different questions.")
-    difference = paired_difference(
-        [question.correct for question in questions],
-        [by_id[question.example_id].correct for question in questions],
-        [question.group for question in questions],
-        seed=candidate.comparison.seed,
-        resamples=candidate.comparison.resamples,
-        confidence=candidate.comparison.confidence,
-    )
-    return AgainstChampion(version, difference)
+    return compared(version, questions, predictions, resampling_of(candidate))
 
 
-def store_evaluation(client: MlflowClient, version: Version, evaluation: Path, run_id: str) -> None:
-    """Store a version's evaluation with the registering run, to compare later candidates with."""
+def resampling_of(candidate: Candidate) -> Resampling:
+    """Return the settings of the bootstrap of a candidate's comparison with its base."""
+    comparison = candidate.comparison
+    return Resampling(seed=comparison.seed, resamples=comparison.resamples, confidence=comparison.confidence)
+
+
+def store_evaluation(client: MlflowClient, evaluation: Path, run_id: str) -> None:
+    """Store the evaluation of a version with the registering run, to compare later candidates with."""
     client.log_artifacts(run_id, str(evaluation), EVALUATION_FOLDER)
-    tag(client, version, {EVALUATION_RUN_TAG: run_id})
 
 
 def _stored_predictions(
     client: MlflowClient, champion: Version, candidate: Candidate, work: Path
 ) -> Sequence[Prediction] | None:
     """Return the champion's stored predictions on the candidate's questions, or ``None`` if they cannot be used."""
-    from mlflow.exceptions import MlflowException
-
-    run_id = champion.tags.get(EVALUATION_RUN_TAG)
-    if run_id is None or champion.tags.get("vicur.dataset") != candidate.lineage.dataset:
+    run_id = evaluation_run_of(client, champion)
+    if run_id is None or champion.tags.get(DATASET_TAG) != candidate.lineage.dataset:
         return None
-    folder = _new_folder(work / "stored")
     try:
-        stored = Evaluation.load(Path(client.download_artifacts(run_id, EVALUATION_FOLDER, str(folder))))
-    except (MlflowException, OSError, VicurError) as error:
-        log.warning("Cannot read the stored evaluation of champion version %s: %s", champion.number, error)
+        stored = stored_evaluation(client, run_id, _new_folder(work / "stored"))
+    except VicurError as error:
+        log.warning("Cannot compare with the stored evaluation of champion version %s: %s", champion.number, error)
         return None
     if stored.metrics.decoding != candidate.evaluation.metrics.decoding:
         return None

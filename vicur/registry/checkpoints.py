@@ -18,6 +18,7 @@ from filelock import FileLock
 from vicur.errors import VicurError
 from vicur.registry.lineage import checkpoint_sha256
 from vicur.registry.package import CHECKPOINT
+from vicur.registry.provenance import Provenance, provenance_of
 from vicur.registry.versions import Version, get_version
 from vicur.storage.folders import new_folder, unwritable
 from vicur.tracking.mlflow import as_default, mlflow_errors
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 SCHEME = "models:/"
 _ADDRESS = re.compile(r"models:/(?P<model>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
-_TAG = "vicur.checkpoint"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -39,6 +39,7 @@ class LocalCheckpoint:
 
     version: Version
     folder: Path
+    provenance: Provenance
     fetched: bool
     """True if it was downloaded now, False if it was in the cache."""
 
@@ -67,11 +68,12 @@ def fetch(client: MlflowClient, address: str, cache: Path) -> LocalCheckpoint:
 
 
 def _cached(client: MlflowClient, version: Version, cache: Path) -> LocalCheckpoint:
-    # The tag becomes the name of a folder: accept nothing but a checksum.
-    sha256 = version.tags.get(_TAG, "")
+    provenance = provenance_of(client, version)
+    # It becomes the name of a folder: accept nothing but a checksum.
+    sha256 = provenance.lineage.checkpoint
     if not _SHA256.fullmatch(sha256):
         raise VicurError(
-            f"has no checksum of its checkpoint (tag {_TAG}).",
+            "has no checksum of its checkpoint.",
             where=str(version),
             remedy="Register the student with vicur register.",
         )
@@ -82,13 +84,13 @@ def _cached(client: MlflowClient, version: Version, cache: Path) -> LocalCheckpo
         with FileLock(cache / f".{sha256}.lock"):
             if folder.is_dir():
                 if checkpoint_sha256(folder) == sha256:
-                    return LocalCheckpoint(version, folder, fetched=False)
+                    return LocalCheckpoint(version, folder, provenance, fetched=False)
                 log.warning("%s no longer matches its checksum. Downloading it again.", folder)
             with new_folder(folder) as partial:
                 _download_into(partial, client, version, sha256)
     except OSError as error:
         raise unwritable(cache, error) from error
-    return LocalCheckpoint(version, folder, fetched=True)
+    return LocalCheckpoint(version, folder, provenance, fetched=True)
 
 
 def _download_into(folder: Path, client: MlflowClient, version: Version, sha256: str) -> None:

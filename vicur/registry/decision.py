@@ -1,49 +1,80 @@
-"""Apply the gate to a version, record the decision, and move ``champion`` if the version passed."""
+"""Apply the gate to a version, record the verdict, and move ``champion`` if the version passed."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.config.registry import RegistryConfig
 from vicur.errors import VicurError
 from vicur.registry.candidate import Candidate
-from vicur.registry.champion import against_champion
+from vicur.registry.champion import against_champion, resampling_of
+from vicur.registry.figures import figures_of
 from vicur.registry.gate import AgainstChampion, GateInputs, GateOutcome, decide
-from vicur.registry.promotion import GATE_TAG, PASSED, REASONS_TAG, former_champion, make_champion
-from vicur.registry.versions import CHAMPION, Version, get_version, tag, version_with_alias
+from vicur.registry.history import Standard, history_of, standard_of
+from vicur.registry.promotion import make_champion
+from vicur.registry.verdict import record_verdict
+from vicur.registry.versions import Version
 from vicur.stage.runner import Context
 from vicur.tracking.mlflow import creation_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+log = logging.getLogger(__name__)
+
 _ATTEMPTS = 5
 
 
+@dataclass(frozen=True)
+class Decision:
+    """The gate's decision on a version and the measurements that it rests on."""
+
+    outcome: GateOutcome
+    inputs: GateInputs
+
+
 def apply_gate(
-    client: MlflowClient, version: Version, candidate: Candidate, config: RegistryConfig, context: Context
-) -> GateOutcome:
+    client: MlflowClient, version: Version, candidate: Candidate, config: RegistryConfig, context: Context, run_id: str
+) -> Decision:
     """Decide whether a version becomes champion, and move the alias if it does.
+
+    Args:
+        run_id: the MLflow run that holds the candidate's evaluation.
 
     Raises:
         VicurError: if other runs keep changing the champion.
     """
     for _ in range(_ATTEMPTS):
-        champion = version_with_alias(client, version.model, CHAMPION)
+        standard = standard_of(client, version.model, version.number)
+        if standard.missing:
+            log.warning("Model %s: %s", version.model, standard.missing)
         against = None
-        if champion is not None and champion.number != version.number:
-            against = against_champion(client, champion, candidate, config, context)
-        outcome = decide(_gate_inputs(client, version, candidate, champion, against), config.gate)
+        if standard.version is not None and standard.version.number != version.number:
+            against = against_champion(client, standard.version, candidate, config, context)
+        inputs = _gate_inputs(client, version, candidate, standard, against)
+        outcome = decide(inputs, config.gate)
         with creation_lock(client.tracking_uri):
             # Evaluating a champion takes minutes, so it happens outside the lock. If another run has promoted a version
             # meanwhile, the comparison was with the wrong champion: decide again.
-            if _number(version_with_alias(client, version.model, CHAMPION)) != _number(champion):
+            if _number(standard_of(client, version.model, version.number)) != _number(standard):
                 continue
-            _record(client, version, outcome)
+            record_verdict(
+                client,
+                version,
+                checkpoint=candidate.lineage.checkpoint,
+                evaluation_run=run_id,
+                compared_with=standard.version,
+                outcome=outcome,
+                inputs=inputs,
+                config=config.gate,
+                resampling=resampling_of(candidate),
+            )
             if outcome.passed:
                 make_champion(client, version, reason=outcome.reasons[0])
-            return outcome
+            return Decision(outcome, inputs)
     raise VicurError(
         f"the champion changed {_ATTEMPTS} times while the gate was deciding.",
         where=f"model {version.model}",
@@ -53,15 +84,10 @@ def apply_gate(
 
 
 def _gate_inputs(
-    client: MlflowClient,
-    version: Version,
-    candidate: Candidate,
-    champion: Version | None,
-    against: AgainstChampion | None,
+    client: MlflowClient, version: Version, candidate: Candidate, standard: Standard, against: AgainstChampion | None
 ) -> GateInputs:
-    is_champion = _number(champion) == _number(version)
-    # Read the version again: its tags may have changed since it was registered.
-    former = former_champion(get_version(client, version.model, version.number))
+    is_champion = standard.is_champion and against is None
+    former = history_of(client, version.model).standing(version)
     left = (
         f"Version {version.number} was champion before and was {former}. Only vicur promote can make it champion again."
     )
@@ -75,16 +101,10 @@ def _gate_inputs(
         champion=against,
         is_champion=is_champion,
         left=left if former and not is_champion else "",
+        missing=standard.missing,
+        figures=figures_of(candidate, against),
     )
 
 
-def _number(version: Version | None) -> str | None:
-    return None if version is None else version.number
-
-
-def _record(client: MlflowClient, version: Version, outcome: GateOutcome) -> None:
-    # The tag says whether the measurements were sufficient, so that promote needs no --force for them. That a former
-    # champion may not return by the gate is recorded in its own tag.
-    sufficient = all(rule.passed for rule in outcome.rules if rule.name != "no way back")
-    state = PASSED if sufficient else "not passed"
-    tag(client, version, {GATE_TAG: state, REASONS_TAG: "\n".join(outcome.reasons)})
+def _number(standard: Standard) -> str | None:
+    return None if standard.version is None else standard.version.number

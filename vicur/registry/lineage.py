@@ -49,36 +49,36 @@ class StudentRecord(BaseModel):
 
 
 class Lineage(BaseModel, frozen=True):
-    """Origin of a version. Each field becomes a tag ``vicur.<field>``, so renaming one loses it in existing versions."""
+    """Origin of a version. Renaming a field loses it in existing versions. Those of older releases may lack some."""
 
-    method: str
-    privilege: str
-    teacher: str
+    method: str = ""
+    privilege: str = ""
+    teacher: str = ""
     """Type of its teacher."""
-    objective: str
-    cue_recovery: bool
+    objective: str = ""
+    cue_recovery: bool = False
     # The checksums identify content: the same weights, base, dataset or cues have the same one on every machine.
-    checkpoint: str
+    checkpoint: str = ""
     """SHA-256 over the student's model files."""
-    parent: str
+    parent: str = ""
     """SHA-256 of its base."""
-    dataset: str
+    dataset: str = ""
     """The dataset's DVC hash."""
-    dataset_source: str
+    dataset_source: str = ""
     """Type of the source that it was prepared from."""
-    cues: str
+    cues: str = ""
     """SHA-256 of the cues."""
-    cue_provider: str
-    code: str
+    cue_provider: str = ""
+    code: str = ""
     """Version of the training code."""
-    package: str
+    package: str = ""
     """Release of vicur."""
-    seed: int
-    training_run: str
+    seed: int = 0
+    training_run: str = ""
     """MLflow run of the training; empty if it was not tracked."""
 
     def tags(self) -> dict[str, str]:
-        """Return the tags of a model version."""
+        """Return all fields as tags of a run."""
         # A student that was trained without tracking has no run: leave the tag out.
         return {f"{_PREFIX}{name}": _text(value) for name, value in self if value != ""}
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import vicur
 from vicur.config.prompts import PromptConfig
+from vicur.registry.provenance import PROVENANCE, Provenance
 from vicur.storage.folders import link_or_copy
 from vicur.tracking.mlflow import environment
 
@@ -39,7 +40,7 @@ def pack(
     prompts: PromptConfig,
     example: Example,
     video: Mapping[str, Any] | None = None,
-    facts: Mapping[str, str],
+    provenance: Provenance,
     model_id: str,
     run_id: str | None,
 ) -> Path:
@@ -52,7 +53,7 @@ def pack(
         prompts: system message, template of choices and pixel budget of its evaluation.
         example: question for the input example.
         video: settings by which its dataset's videos were sampled.
-        facts: metadata of the model.
+        provenance: origin of the model, which becomes a file in it.
         model_id: id of the logged model on the tracking server.
         run_id: run that the model is attributed to.
     """
@@ -87,11 +88,12 @@ def pack(
             signature=signature(decoding),
             input_example=pd.DataFrame([row]),
             pip_requirements=requirements(videos=example.video is not None),
-            metadata=dict(facts),
+            metadata=provenance.lineage.tags(),
             mlflow_model=Model(model_uuid=model_id, model_id=model_id, run_id=run_id),
         )
     shutil.rmtree(source.parent)
     shutil.rmtree(checkpoint)
+    (model / PROVENANCE).write_text(provenance.model_dump_json(indent=1) + "\n", encoding="utf-8")
     _remove_local_paths(model)
     return model
 

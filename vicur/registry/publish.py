@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from vicur.data import read_manifest
 from vicur.evaluation.compare import REPORT
 from vicur.registry.candidate import Candidate
+from vicur.registry.decision import Decision
 from vicur.registry.gate import GateOutcome
-from vicur.registry.pages import run_page, version_page
+from vicur.registry.history import history_of
+from vicur.registry.pages import run_page, version_page, with_moves
 from vicur.registry.source import link_to_training
 from vicur.registry.versions import Version
 from vicur.tracking.records import log_dataset
@@ -21,12 +23,18 @@ if TYPE_CHECKING:
 _NOTE = "mlflow.note.content"
 
 
-def publish(
-    client: MlflowClient, version: Version, candidate: Candidate, outcome: GateOutcome, tracker: Tracker
-) -> None:
+def publish(client: MlflowClient, version: Version, candidate: Candidate, decision: Decision, tracker: Tracker) -> None:
     """Publish a version. ``tracker`` is that of the registration stage; its parent is the run of the pipeline."""
-    page = version_page(candidate.lineage, candidate.comparison, outcome, link_to_training(client, candidate.lineage))
-    client.update_model_version(version.model, version.number, page)
+    outcome, against = decision.outcome, decision.inputs.champion
+    page = version_page(
+        candidate.lineage,
+        candidate.comparison,
+        outcome,
+        link_to_training(client, candidate.lineage),
+        None if against is None else (against.version, dict(against.slices)),
+    )
+    moves = history_of(client, version.model).of(version.number)
+    client.update_model_version(version.model, version.number, with_moves(page, moves))
     # Only a pipeline has a parent run to publish to.
     tracker.params({"model": version.model, "method": candidate.lineage.method})
     tracker.tags({**candidate.lineage.tags(), "vicur.model_version": f"{version.model}/{version.number}"})
@@ -37,7 +45,7 @@ def publish(
 
 
 def _log_figures_of_model(client: MlflowClient, version: Version, candidate: Candidate, run_id: str) -> None:
-    """Log accuracies of the version."""
+    """Log accuracies of the version with the dataset that they were measured on."""
     from mlflow.entities import Metric
 
     name, digest = candidate.lineage.dataset_source, candidate.lineage.dataset.removesuffix(".dir")
@@ -53,15 +61,25 @@ def _log_figures_of_model(client: MlflowClient, version: Version, candidate: Can
 def _log_pipeline(
     client: MlflowClient, version: Version, candidate: Candidate, outcome: GateOutcome, run_id: str
 ) -> None:
-    """Log accuracies of base and students, report, dataset and verdicts to the run of the pipeline."""
-    from mlflow.entities import Metric
+    """Log the model, headline metrics, accuracies of base and students, report, dataset and verdicts to the run of the pipeline."""
+    from mlflow.entities import LoggedModelOutput, Metric
 
     comparison = candidate.comparison
     accuracies = {f"base/{split}/accuracy": value for split, value in comparison.base_accuracy.items()}
     for method, student in comparison.students.items():
         accuracies |= {f"{method}/{split}/accuracy": each.accuracy for split, each in student.splits.items()}
+    on_test = candidate.on_test
+    # MLflow's table of runs shows the first metrics in alphabetical order.
+    headline = {
+        "accuracy": on_test.accuracy,
+        "accuracy_base": on_test.base_accuracy,
+        "accuracy_gain": on_test.difference.mean,
+        "accuracy_gain_low": on_test.difference.low,
+    }
     now = int(time.time() * 1000)
-    client.log_batch(run_id, [Metric(key, value, now, 0) for key, value in accuracies.items()])
+    client.log_batch(run_id, [Metric(key, value, now, 0) for key, value in (headline | accuracies).items()])
+    if version.model_id is not None:
+        client.log_outputs(run_id, [LoggedModelOutput(version.model_id, step=0)])
     client.log_artifact(run_id, str(candidate.comparison_folder / REPORT))
     _log_dataset(client, candidate, run_id, "training")
     verdicts = [verdict.text for verdict in comparison.verdicts]

@@ -21,16 +21,17 @@ from vicur.data.dataset import read_manifest
 from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.redaction import redacted_value
-from vicur.registry.answering import answering_tag
+from vicur.registry.answering import answering_hash
 from vicur.registry.candidate import Candidate, read_candidate
 from vicur.registry.champion import store_evaluation
 from vicur.registry.decision import apply_gate
 from vicur.registry.gate import GateOutcome
 from vicur.registry.package import pack
-from vicur.registry.pages import version_page
-from vicur.registry.pixel_budget import pixel_tags
+from vicur.registry.pages import verdict_page, version_page
+from vicur.registry.provenance import Provenance
 from vicur.registry.publish import publish
 from vicur.registry.source import link_to_training, training_run
+from vicur.registry.tags import version_tags
 from vicur.registry.versions import CANDIDATE, CHAMPION, Version, create_version, find_version, get_version
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.tracking.mlflow import as_default, mlflow_errors
@@ -52,7 +53,7 @@ class GateRecord(BaseModel):
 
 
 class RegistrationSummary(Summary):
-    """The registered version. All fields except ``key_figure`` and ``metrics`` are also written to ``registration.json``."""
+    """The registered version. All fields except ``key_figure``, ``metrics`` and ``page`` are also written to ``registration.json``."""
 
     tracking_uri: str
     """Address of the MLflow server, without credentials."""
@@ -60,6 +61,8 @@ class RegistrationSummary(Summary):
     version: str
     aliases: list[str]
     gate: GateRecord
+    page: str = ""
+    """The verdict with every reason, as Markdown."""
 
 
 def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> RegistrationSummary:
@@ -86,13 +89,13 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
         version = _version_of(client, config, candidate, run_id, context.work)
         # Every registered student becomes the candidate, whether or not it passes the gate afterwards.
         client.set_registered_model_alias(config.model, CANDIDATE, version.number)
-        store_evaluation(client, version, candidate.evaluation_folder, run_id)
-        outcome = apply_gate(client, version, candidate, config, context)
+        store_evaluation(client, candidate.evaluation_folder, run_id)
+        decision = apply_gate(client, version, candidate, config, context, run_id)
         # Read again: the gate may have changed the aliases.
         version = get_version(client, config.model, version.number)
-        publish(client, version, candidate, outcome, context.tracker)
-    summary = _summary(context.tracker.uri or "", version, outcome, candidate)
-    record = summary.model_dump(mode="json", exclude={"key_figure", "metrics"})
+        publish(client, version, candidate, decision, context.tracker)
+    summary = _summary(context.tracker.uri or "", version, decision.outcome, candidate)
+    record = summary.model_dump(mode="json", exclude={"key_figure", "metrics", "page"})
     (output / REGISTRATION).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return summary
 
@@ -100,8 +103,15 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
 def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candidate, run_id: str, work: Path) -> Version:
     """Return the student's version, which is created if the student is not registered yet."""
     name = config.model
-    identity = {**candidate.lineage.identity(), **answering_tag(candidate.evaluation.metrics)}
-    existing = find_version(client, name, identity)
+    identity = {**candidate.lineage.identity(), "vicur.answering": answering_hash(candidate.evaluation.metrics)}
+    tags = version_tags(
+        method=candidate.lineage.method,
+        base=candidate.lineage.parent,
+        dataset=candidate.lineage.dataset,
+        cues=candidate.lineage.cues,
+        on_test=candidate.on_test,
+    )
+    existing = find_version(client, name, identity, tags)
     if existing is not None:
         log.info("This student is already registered as version %s of %s.", existing.number, name)
         return existing
@@ -109,17 +119,12 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
     trained = training_run(client, candidate.lineage)
     source = run_id if trained is None else str(trained.info.run_id)
     example = StoredSplit(candidate.dataset, REPORT_SPLIT)[0]
-    facts = candidate.lineage.tags()
+    provenance = Provenance.of(candidate, config, run_id)
     return create_version(
         client,
         name,
         identity=identity,
-        tags={
-            **facts,
-            **identity,
-            "vicur.registration_run": run_id,
-            **pixel_tags(candidate.evaluation.metrics.prompts),
-        },
+        tags=tags,
         # Settings may contain addresses with credentials, for example of a teacher's server.
         params={key: redacted_value(key, value) for key, value in flattened(candidate.record.training)},
         run_id=source,
@@ -134,7 +139,7 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
             prompts=candidate.evaluation.metrics.prompts,
             example=example,
             video=read_manifest(candidate.dataset).source.get("video"),
-            facts=facts,
+            provenance=provenance,
             model_id=model_id,
             run_id=source,
         ),
@@ -158,6 +163,7 @@ def _summary(uri: str, version: Version, outcome: GateOutcome, candidate: Candid
         version=version.number,
         aliases=list(version.aliases),
         gate=GateRecord(passed=outcome.passed, reasons=outcome.reasons),
+        page=verdict_page(f"{version.model} version {version.number} is {state}", outcome),
     )
 
 

@@ -69,11 +69,44 @@ Pack = Callable[[str], Path]
 """Writes the MLflow model with the given model id and returns its folder."""
 
 
-def find_version(client: MlflowClient, name: str, identity: Mapping[str, str]) -> Version | None:
-    """Return the first ready version of a registered model that has all tags of ``identity``."""
-    filters = [f"name = '{name}'", *(f"tags.`{key}` = '{value}'" for key, value in identity.items())]
-    matches = map(Version.of, client.search_model_versions(" and ".join(filters), max_results=_PAGE))
-    return min((v for v in matches if v.status == _READY), key=lambda version: int(version.number), default=None)
+def find_version(
+    client: MlflowClient, name: str, identity: Mapping[str, str], tags: Mapping[str, str] | None = None
+) -> Version | None:
+    """Return the first ready version of a registered model with all tags of ``identity``, itself or on its logged model.
+
+    Args:
+        tags: tags of the version itself. Those that ``identity`` has as well narrow the search.
+    """
+    searched = {key: value for key, value in identity.items() if tags is None or key in tags}
+    filters = [f"name = '{name}'", *(f"tags.`{key}` = '{value}'" for key, value in searched.items())]
+    pages: list[Version] = []
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(" and ".join(filters), max_results=_PAGE, page_token=token)
+        pages += map(Version.of, page)
+        token = page.token
+        if not token:
+            break
+    ready = sorted((v for v in pages if v.status == _READY), key=lambda version: int(version.number))
+    return next((version for version in ready if _has_identity(client, version, identity)), None)
+
+
+def _has_identity(client: MlflowClient, version: Version, identity: Mapping[str, str]) -> bool:
+    if identity.items() <= version.tags.items():
+        return True
+    return version.model_id is not None and identity.items() <= _model_tags(client, version.model_id).items()
+
+
+def _model_tags(client: MlflowClient, model_id: str) -> Mapping[str, str]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return dict(client.get_logged_model(model_id).tags)
+    except MlflowException as error:
+        # Its files may have been deleted, although the version was not.
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return {}
 
 
 def create_version(
@@ -91,8 +124,8 @@ def create_version(
     """Upload a model and create a version of it. The registered model is created if it does not exist.
 
     Args:
-        identity: tags that identify the student.
-        tags: all tags of the version, including ``identity``.
+        identity: tags of the logged model, which identify the student.
+        tags: tags of the version.
         params: parameters to show with the model.
         run_id: run that the model is attributed to; the model belongs to the same experiment.
         label: name of the model in its experiment.
@@ -102,7 +135,7 @@ def create_version(
     ensure_registered_model(client, name)
     experiment = client.get_run(run_id).info.experiment_id
     model_id = _uploaded(client, experiment, identity) or _upload(
-        client, experiment, label=label, run_id=run_id, tags=tags, params=params, pack=pack
+        client, experiment, label=label, run_id=run_id, tags=identity, params=params, pack=pack
     )
     created = Version.of(
         client.create_model_version(
@@ -110,7 +143,7 @@ def create_version(
         )
     )
     # Another process may have registered the same student meanwhile. The lower number wins in both processes.
-    first = find_version(client, name, identity)
+    first = find_version(client, name, identity, tags)
     if first is None or first.number == created.number:
         return created
     client.delete_model_version(name, created.number)
@@ -187,7 +220,8 @@ student = mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}")
 student.predict([{{"question": "What is the sum of the left column?", "image": "scene.png"}}])
 ```
 
-`vicur promote` and `vicur rollback` move `{CHAMPION}` manually. Each move is recorded in the tags of the versions."""
+`vicur promote` and `vicur rollback` move `{CHAMPION}` manually. The tags `vicur.move` list all moves, and `vicur lineage` where a version \
+comes from."""
 
 
 def version_with_alias(client: MlflowClient, name: str, alias: str) -> Version | None:

@@ -1,0 +1,53 @@
+"""The tags of a version, which MLflow shows in a table: six that people read. Everything else is in ``provenance.json``.
+
+Versions of releases before 0.2 have about twenty tags and no such file. They are read as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vicur.config.evaluation import REPORT_SPLIT
+from vicur.evaluation.comparison import SplitComparison
+from vicur.registry.gate import GateOutcome
+from vicur.wording import estimate, percent
+
+PREFIX = "vicur."
+VERDICT_TAG = "vicur.verdict"
+ACCURACY_TAG = "vicur.accuracy"
+BASE_TAG = "vicur.base"
+DATASET_TAG = "vicur.dataset"
+CUES_TAG = "vicur.cues"
+METHOD_TAG = "vicur.method"
+PASSED, NOT_PASSED = "passed", "not passed"
+_EARLIER_VERDICT = "vicur.gate"
+_EARLIER_REASONS = "vicur.gate.reasons"
+
+
+def version_tags(*, method: str, base: str, dataset: str, cues: str, on_test: SplitComparison) -> dict[str, str]:
+    """Return the tags of a new version, which has no verdict yet."""
+    gain = on_test.difference
+    points = estimate(gain.mean, gain.low, gain.high)
+    return {
+        ACCURACY_TAG: f"{percent(on_test.accuracy)} on {REPORT_SPLIT}, {points} points vs. base",
+        BASE_TAG: base,
+        DATASET_TAG: dataset,
+        CUES_TAG: cues,
+        METHOD_TAG: method,
+    }
+
+
+def verdict_text(outcome: GateOutcome) -> str:
+    """Return the tag of a verdict: ``passed`` or ``not passed``, and every reason on a line of its own."""
+    return "\n".join([PASSED if outcome.passed else NOT_PASSED, *outcome.reasons])
+
+
+def verdict_state(tags: Mapping[str, str]) -> str:
+    """Return ``passed``, ``not passed`` or, before the gate has decided, an empty string. For display only: anyone can edit a tag."""
+    return (tags.get(VERDICT_TAG) or tags.get(_EARLIER_VERDICT) or "").partition("\n")[0]
+
+
+def verdict_reasons(tags: Mapping[str, str]) -> list[str]:
+    """Return the sentences of the gate, those of rules that did not pass first."""
+    text = tags.get(VERDICT_TAG)
+    return text.splitlines()[1:] if text else tags.get(_EARLIER_REASONS, "").splitlines()

@@ -1,0 +1,165 @@
+"""The gate's verdict on a version, with the measurements that it rests on, and the check that it still holds.
+
+``verdict.json`` is next to the version's model. A promotion does not trust the tag that shows the verdict: it applies the rules to the
+recorded measurements again, and compares with the present champion if that is another one than the gate compared with.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from vicur.config.registry import GateConfig
+from vicur.registry.gate import GateInputs, GateOutcome, decide
+from vicur.registry.history import Standard
+from vicur.registry.model_files import read_model_file, write_model_file
+from vicur.registry.paired import Resampling, compare_stored
+from vicur.registry.provenance import provenance_of
+from vicur.registry.tags import PASSED, VERDICT_TAG, verdict_reasons, verdict_state, verdict_text
+from vicur.registry.versions import Version, tag
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+VERDICT = "verdict.json"
+_EARLIER_EVALUATION = "vicur.evaluation_run"
+_NOT_DECIDED = "has not been through the gate."
+
+
+class Verdict(BaseModel, frozen=True):
+    """Content of ``verdict.json``."""
+
+    model: str
+    version: str
+    model_id: str
+    """The logged model that was judged. A copy of the version has the same one."""
+    checkpoint: str
+    """SHA-256 over the judged model's files."""
+    decided: str
+    """Time in UTC."""
+    evaluation_run: str
+    """MLflow run with the evaluation, as the artifact ``evaluation``."""
+    compared_with: str | None
+    """Logged model of the champion that it was compared with; ``None`` without one."""
+    passed: bool
+    reasons: list[str]
+    """A sentence for each rule, those that did not pass first."""
+    outcome: GateOutcome
+    inputs: GateInputs
+    """The measurements."""
+    config: GateConfig
+    """The gate's settings."""
+    resampling: Resampling
+    """Settings of the confidence intervals."""
+
+
+def record_verdict(
+    client: MlflowClient,
+    version: Version,
+    *,
+    checkpoint: str,
+    evaluation_run: str,
+    compared_with: Version | None,
+    outcome: GateOutcome,
+    inputs: GateInputs,
+    config: GateConfig,
+    resampling: Resampling,
+) -> Verdict:
+    """Store the verdict on a version, in ``verdict.json`` and for people in a tag."""
+    # That a former champion may not return by the gate follows from the history, and not from what was measured.
+    measured = decide(replace(inputs, left=""), config)
+    verdict = Verdict(
+        model=version.model,
+        version=version.number,
+        model_id=version.model_id or "",
+        checkpoint=checkpoint,
+        decided=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        evaluation_run=evaluation_run,
+        compared_with=None if compared_with is None else compared_with.model_id,
+        passed=measured.passed,
+        reasons=outcome.reasons,
+        outcome=measured,
+        inputs=replace(inputs, left=""),
+        config=config,
+        resampling=resampling,
+    )
+    write_model_file(client, version, VERDICT, verdict.model_dump_json(indent=1) + "\n")
+    tag(client, version, {VERDICT_TAG: verdict_text(outcome.model_copy(update={"passed": measured.passed}))})
+    return verdict
+
+
+def verdict_of(client: MlflowClient, version: Version) -> Verdict | None:
+    """Return the recorded verdict on a version; ``None`` if there is none, or it is damaged."""
+    text = read_model_file(client, version, VERDICT)
+    if text is None:
+        return None
+    try:
+        verdict = Verdict.model_validate_json(text)
+        # Raises an error if the measurements cover no question.
+        decide(verdict.inputs, verdict.config)
+        return verdict
+    except ValueError as error:
+        log.warning("%s: %s is damaged (%s).", version, VERDICT, str(error).splitlines()[0])
+        return None
+
+
+def evaluation_run_of(client: MlflowClient, version: Version) -> str | None:
+    """Return the MLflow run with the evaluation of a version."""
+    verdict = verdict_of(client, version)
+    return verdict.evaluation_run if verdict is not None else version.tags.get(_EARLIER_EVALUATION)
+
+
+def objection_to(client: MlflowClient, version: Version, standard: Standard) -> str:
+    """Return why a version may not become champion, as the end of a sentence; empty if its verdict holds."""
+    verdict = verdict_of(client, version)
+    if verdict is None:
+        return _objection_by_tags(client, version)
+    if verdict.model_id != version.model_id or verdict.checkpoint != provenance_of(client, version).lineage.checkpoint:
+        return "has the verdict on another model: register the student again."
+    again = decide(verdict.inputs, verdict.config)
+    if not again.passed:
+        return f"did not pass the gate: {again.reasons[0]}"
+    if not verdict.passed:
+        return "did not pass the gate, although the measurements in its verdict would: register the student again."
+    champion = standard.version
+    if champion is None or champion.number == version.number or champion.model_id == verdict.compared_with:
+        return ""
+    against = compare_stored(
+        client, version, champion, (verdict.evaluation_run, evaluation_run_of(client, champion)), verdict.resampling
+    )
+    now = decide(replace(verdict.inputs, champion=against, is_champion=False, missing=standard.missing), verdict.config)
+    return "" if now.passed else f"passed the gate, but not against the present champion: {now.reasons[0]}"
+
+
+def _objection_by_tags(client: MlflowClient, version: Version) -> str:
+    """Check a version of a release before 0.2, whose registration logged the decision to its run."""
+    state, reasons = verdict_state(version.tags), verdict_reasons(version.tags)
+    if not state:
+        return _NOT_DECIDED
+    if state != PASSED:
+        return f"did not pass the gate: {reasons[0]}" if reasons else _NOT_DECIDED
+    if _registration_passed(client, version):
+        return ""
+    return f"{_NOT_DECIDED[:-1]}: its tag says {PASSED!r}, but no verdict is recorded."
+
+
+def _registration_passed(client: MlflowClient, version: Version) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    run_id = version.tags.get(_EARLIER_EVALUATION) or version.tags.get("vicur.registration_run")
+    if not run_id:
+        return False
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return False
+    registered = run.data.tags.get("vicur.model_version") == f"{version.model}/{version.number}"
+    return registered and run.data.metrics.get("gate_passed") == 1.0
