@@ -274,10 +274,10 @@ def test_a_row_without_a_question_is_refused(model: mlflow.pyfunc.PyFuncModel, q
 
 
 def test_texts_instead_of_rows_are_refused_with_the_form_of_a_row(model: mlflow.pyfunc.PyFuncModel) -> None:
-    for texts in ("What?", ["What?", "How?"]):
-        errors = model.predict(texts)["error"]
-        assert len(errors) == (1 if isinstance(texts, str) else 2)
-        assert 'Pass rows such as {"question": "...", "image": "..."}' in errors[0]
+    for texts in ("What?", ["What?", "How?"], [{"query": "What?"}]):
+        with pytest.raises(VicurError, match=r'no field that the model knows. Pass rows such as {"question": "...", '):
+            model.predict(texts)
+    assert len(model.predict(pd.DataFrame({"question": []}, dtype=object))) == 0
 
 
 def test_a_bad_row_fails_alone_and_changes_no_other_answer(model: mlflow.pyfunc.PyFuncModel, example: Example) -> None:

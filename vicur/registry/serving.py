@@ -83,11 +83,19 @@ class StudentModel(PythonModel):
         ``batch_size``.
 
         Raises:
-            VicurError: if a parameter is unknown or out of bounds.
+            VicurError: if a parameter is unknown or out of bounds, or no field of the rows is known.
         """
+        from vicur.errors import VicurError
+
         table = pd.DataFrame(model_input)
-        # MLflow drops unknown columns, which may be all: those of plain texts, for example.
-        rows = _one_conversation(table.to_dict("records") if len(table.columns) else [{}] * len(table))
+        # MLflow drops unknown columns, and then the rows: those of plain texts, for example.
+        if not len(table.columns):
+            raise VicurError(
+                "there is no field that the model knows.",
+                where="rows",
+                remedy='Pass rows such as {"question": "...", "image": "..."}.',
+            )
+        rows = _one_conversation(table.to_dict("records"))
         answers = self.student.answer(rows, params or {}, self.files)
         return pd.DataFrame(
             [(each.answer, each.response, each.error) for each in answers],
