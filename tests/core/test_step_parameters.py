@@ -139,7 +139,9 @@ def test_a_setting_that_is_null_against_its_default_is_refused() -> None:
 
 
 def test_a_split_that_is_left_out_reaches_the_step() -> None:
-    preset = {"data": {"type": "pinned", "hash": f"{'0' * 32}.dir", "remote": "s3://b/dvc", "splits": {"junk": None}}}
+    preset = {
+        "data": {"type": "pinned", "hash": f"{'0' * 32}.dir", "remote": "s3://bucket/dvc", "splits": {"junk": None}}
+    }
     form = Request(overrides={"data.splits": {"train": "distill", "junk": None}})
     for request, splits in ((Request(), {"junk": None}), (form, {"train": "distill", "junk": None})):
         config = resolved(compact(RunConfig.model_validate(preset)), request)
