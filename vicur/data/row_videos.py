@@ -85,8 +85,8 @@ def is_frame_folder(value: Any, folder: SourceFolder, file: str) -> bool:
         found = found_path(value, folder, file, "video") or _frame_folder(value, folder)
         if found is None:
             return False
-        names = [each.name for each in folder.archives.members_of(found)] or os.listdir(folder.locate(found))
-        return sum(name.lower().endswith(_FRAMES) for name in names) > 1
+        files = folder.archives.members_of(found) or folder.locate(found).iterdir()
+        return sum(each.name.lower().endswith(_FRAMES) for each in files) > 1
     except (UnusableRowError, VicurError, OSError, ValueError):
         return False
 
