@@ -9,18 +9,26 @@ import torch
 from mlflow import MlflowClient
 
 from tests.evaluation.conftest import context
-from tests.evaluation.factory import BASE, Reader, write_evaluation
+from tests.evaluation.factory import BASE, GREEDY, Reader, write_evaluation
 from vicur.config.comparison import ComparisonConfig
 from vicur.config.recovery import CueRecoverySettings
-from vicur.config.registry import RegistryConfig
+from vicur.config.registry import GateConfig, RegistryConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.data import read_examples
 from vicur.evaluation.compare import compare
+from vicur.evaluation.metrics import EvaluationMetrics, measure, write_metrics
+from vicur.evaluation.predictions import Prediction, write_predictions
+from vicur.evaluation.statistics import Difference
 from vicur.modeling import load_model, save_model, with_cue_recovery
 from vicur.modeling.chat import Chat
+from vicur.registry.gate import GateInputs, decide
+from vicur.registry.paired import Resampling
 from vicur.registry.register import REGISTER, RegistrationSummary
+from vicur.registry.verdict import record_verdict
+from vicur.registry.versions import Version
 from vicur.stage.runner import Session, execute
 from vicur.storage.folders import tree_sha256
+from vicur.tracking.mlflow import as_default
 from vicur.tracking.runs import open_tracker
 
 GOOD = Reader("vicur", misreads=0.08, privilege="cue", recovery=True)
@@ -97,6 +105,48 @@ def run_register(
 def config_for(tmp_path: Path) -> RegistryConfig:
     """Return a configuration with a model name that no other test uses, since tests share the server."""
     return RegistryConfig(model=tmp_path.name)
+
+
+def store_small_evaluation(client: MlflowClient, folder: Path) -> str:
+    """Return a run with an evaluation of 40 questions."""
+    run_id = str(client.create_run("0").info.run_id)
+    rows = [
+        Prediction(
+            **{"example_id": f"e{n}", "split": "test", "group": f"g{n}", "kind": "sum", "question": "?", "answer": "1"},
+            **{"response": "1", "extracted": "1", "correct": n % 2 == 0, "evidence_right": None, "hint_leaks": 0},
+            **{"words": 1, "tokens": 2, "finished": True},
+        )
+        for n in range(40)
+    ]
+    folder.mkdir()
+    write_predictions(rows, folder)
+    metrics = EvaluationMetrics(model=GOOD.model, decoding=GREEDY, splits={"test": measure(rows)})
+    write_metrics(metrics, folder)
+    client.log_artifacts(run_id, str(folder), "evaluation")
+    return run_id
+
+
+def create_judged_version(client: MlflowClient, name: str, run_id: str, leaking: int = 0) -> Version:
+    """Create a version without weights that went through the gate. ``leaking`` of its 240 responses mention a hint."""
+    model = client.create_logged_model("0", "student")
+    client.finalize_logged_model(model.model_id, "READY")
+    with as_default(client):
+        entity = client.create_model_version(name, f"models:/{model.model_id}", run_id, model_id=model.model_id)
+    version = Version.of(entity)
+    gain = Difference(mean=0.1, low=0.05, high=0.15)
+    measured = GateInputs(examples=240, accuracy=0.8, base_accuracy=0.7, against_base=gain, leaking=leaking)
+    record_verdict(
+        client,
+        version,
+        checkpoint="",
+        evaluation_run=run_id,
+        compared_with=None,
+        outcome=decide(measured, GateConfig()),
+        inputs=measured,
+        config=GateConfig(),
+        resampling=Resampling(seed=0, resamples=1000, confidence=0.95),
+    )
+    return version
 
 
 def champion(client: MlflowClient, name: str = "students") -> str:

@@ -10,11 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 
+from tests.registry.factory import create_judged_version, store_small_evaluation
 from tests.tracking.server import Server
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 from vicur.registry import promote, rollback
-from vicur.registry.promotion import AUDIT_TAG, GATE_TAG, PASSED, REASONS_TAG, STANDING_TAG, make_champion
+from vicur.registry.history import MoveRecord, history_of
+from vicur.registry.promotion import make_champion
+from vicur.registry.tags import VERDICT_TAG
 from vicur.registry.versions import get_version, version_with_alias
 from vicur.tracking.mlflow import connect
 
@@ -43,14 +46,11 @@ def client(store: str, request: pytest.FixtureRequest) -> MlflowClient:
 def name(client: MlflowClient, tmp_path: Path) -> str:
     """A registered model with four versions: 1 and 2 passed the gate, 3 did not, 4 has not been through it."""
     client.create_registered_model(tmp_path.name)
-    run = client.create_run("0")
-    for tags in (
-        {GATE_TAG: PASSED},
-        {GATE_TAG: PASSED},
-        {GATE_TAG: "not passed", REASONS_TAG: "12 of 240 responses mention a hint.\nBetter than its base."},
-        {},
-    ):
-        client.create_model_version(tmp_path.name, f"{run.info.artifact_uri}/nothing", run.info.run_id, tags=tags)
+    run_id = store_small_evaluation(client, tmp_path / "evaluation")
+    for leaking in (0, 0, 12):
+        create_judged_version(client, tmp_path.name, run_id, leaking)
+    # The tag was set by hand.
+    client.create_model_version(tmp_path.name, "mlflow-artifacts:/nothing", run_id, tags={VERDICT_TAG: "passed"})
     return tmp_path.name
 
 
@@ -59,13 +59,8 @@ def alias(client: MlflowClient, name: str, which: str) -> str | None:
     return version and version.number
 
 
-def audit(client: MlflowClient, name: str, version: str) -> list[str]:
-    tags = get_version(client, name, version).tags
-    return [tags[key] for key in sorted(tags) if key.startswith(AUDIT_TAG)]
-
-
-def state(client: MlflowClient, name: str, version: str) -> str | None:
-    return get_version(client, name, version).tags.get(STANDING_TAG)
+def moves(client: MlflowClient, name: str, version: str) -> list[MoveRecord]:
+    return history_of(client, name).of(version)
 
 
 @both
@@ -75,9 +70,14 @@ def test_a_version_that_passed_is_promoted_and_the_move_is_recorded(client: Mlfl
     move = promote(client, name, "2")
     assert (move.champion, move.before) == ("2", "1")
     assert (alias(client, name, "champion"), alias(client, name, "previous")) == ("2", "1")
-    assert audit(client, name, "1")[0].endswith("as the first champion: first of its kind")
-    assert audit(client, name, "1")[1].startswith("superseded by version 2")
-    assert audit(client, name, "2")[0].endswith("replacing version 1: no reason given")
+    first, second = history_of(client, name).moves
+    assert (first.champion, first.before, first.reason) == ("1", None, "first of its kind")
+    assert (second.champion, second.before, second.reason, second.forced) == ("2", "1", "No reason given.", False)
+    assert first.by == second.by != ""
+    assert first.when < second.when
+    shown = client.get_model_version(name, "1").description
+    assert "version 2 became champion, replacing version 1" in shown
+    assert "version 1 became champion, by" in shown
 
 
 def test_a_version_can_be_named_by_an_alias(client: MlflowClient, name: str) -> None:
@@ -87,14 +87,17 @@ def test_a_version_can_be_named_by_an_alias(client: MlflowClient, name: str) -> 
 
 def test_promoting_the_champion_changes_nothing(client: MlflowClient, name: str) -> None:
     promote(client, name, "1")
-    before = get_version(client, name, "1").tags
+    before = history_of(client, name).moves
     assert promote(client, name, "1").before == "1"
-    assert get_version(client, name, "1").tags == before
+    assert history_of(client, name).moves == before
 
 
 @pytest.mark.parametrize(
     ("version", "said"),
-    [("3", "did not pass the gate: 12 of 240 responses mention a hint."), ("4", "has not been through the gate")],
+    [
+        ("3", r"did not pass the gate: 12 of 240 responses mention a hint"),
+        ("4", "has not been through the gate.*by hand|no verdict"),
+    ],
 )
 def test_a_version_that_did_not_pass_needs_force_and_a_reason(
     client: MlflowClient, name: str, version: str, said: str
@@ -106,7 +109,8 @@ def test_a_version_that_did_not_pass_needs_force_and_a_reason(
     assert alias(client, name, "champion") is None
     promote(client, name, version, reason="a demonstration", force=True)
     assert alias(client, name, "champion") == version
-    assert audit(client, name, version)[-1].endswith(": a demonstration")
+    (move,) = moves(client, name, version)
+    assert (move.reason, move.forced) == ("a demonstration", True)
 
 
 @both
@@ -121,8 +125,9 @@ def test_rollbacks_go_back_step_by_step_to_the_first_champion(client: MlflowClie
     with pytest.raises(VicurError, match="no champion before version 1"):
         rollback(client, name)
     assert alias(client, name, "champion") == "1"
-    assert "slow" in str(state(client, name, "4"))
-    assert state(client, name, "1") == "champion"
+    standing = history_of(client, name).standing
+    assert "slow" in standing(get_version(client, name, "4"))
+    assert standing(get_version(client, name, "1")) == ""
 
 
 def test_a_version_that_was_rolled_back_needs_force_even_if_it_passed_the_gate(client: MlflowClient, name: str) -> None:
@@ -132,7 +137,7 @@ def test_a_version_that_was_rolled_back_needs_force_even_if_it_passed_the_gate(c
     with pytest.raises(VicurError, match=r"rolled back to version 1 by .*wrong colours"):
         promote(client, name, "2")
     promote(client, name, "2", reason="colours are right now", force=True)
-    assert state(client, name, "2") == "champion"
+    assert history_of(client, name).standing(get_version(client, name, "2")) == ""
     promote(client, name, "1", reason="a superseded version needs none")
 
 
@@ -161,7 +166,7 @@ def test_an_alias_that_was_moved_in_the_ui_takes_precedence(client: MlflowClient
     [
         "set_registered_model_tag",
         "set_registered_model_alias",
-        "set_model_version_tag",
+        "update_model_version",
     ],
 )
 def test_the_next_promotion_completes_an_interrupted_one(
@@ -178,7 +183,6 @@ def test_the_next_promotion_completes_an_interrupted_one(
             promote(client, name, "2")
     make_champion(client, get_version(client, name, "2"), reason="again")
     assert (alias(client, name, "champion"), alias(client, name, "previous")) == ("2", "1")
-    assert state(client, name, "2") == "champion"
     assert rollback(client, name).champion == "1"
 
 
@@ -201,7 +205,8 @@ def test_secrets_in_a_reason_are_redacted(client: MlflowClient, name: str) -> No
     promote(client, name, "1", reason="as https://ann:hunter2@wiki/x says")
     promote(client, name, "2")
     rollback(client, name, reason="see https://ann:hunter2@wiki/x")
-    texts = [*get_version(client, name, "1").tags.values(), *get_version(client, name, "2").tags.values()]
+    texts = [*client.get_registered_model(name).tags.values()]
+    texts += [client.get_model_version(name, number).description for number in ("1", "2")]
     assert not any("hunter2" in text for text in texts)
     assert any("https://***@wiki/x" in text for text in texts)
 
@@ -213,7 +218,7 @@ def test_the_champion_follows_from_the_sequence_of_moves(client: MlflowClient, m
     name = f"model {len(client.search_registered_models())}"
     client.create_registered_model(name)
     for _ in range(4):
-        client.create_model_version(name, "mlflow-artifacts:/nothing", tags={GATE_TAG: PASSED})
+        client.create_model_version(name, "mlflow-artifacts:/nothing")
     stack: list[str] = []
     for move in moves:
         if move != "back":

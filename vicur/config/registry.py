@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from vicur.config.address import http_address
 from vicur.config.allowed import Form
 from vicur.config.section import Section
+
+TOKEN_PATH = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105 (its name)
+"""Environment variable with the path of a file with a token, as the registry's Python client reads it."""
 
 
 class FigureLimit(Section):
@@ -42,6 +46,25 @@ class GateConfig(Section):
     them). ``*`` matches several figures, each of which must be within the limit. A figure that was not measured fails."""
 
 
+class KubeflowRegistryConfig(Section):
+    """A Kubeflow Model Registry, which Kubeflow's own UI shows, as a second list of the registered versions."""
+
+    url: str | None = None
+    """Address of its REST API, such as ``http://model-registry-service.kubeflow.svc.cluster.local:8080``. By default, versions are listed
+    in MLflow alone. The token is that of the pod's service account, or the file that ``KF_PIPELINES_SA_TOKEN_PATH`` names."""
+    owner: str = Field(default="vicur", min_length=1, max_length=200)
+    """Shown as the owner of the model and the author of its versions."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        return http_address(url, "http://model-registry-service.kubeflow.svc.cluster.local:8080", TOKEN_PATH).rstrip(
+            "/"
+        )
+
+
 class RegistryConfig(Section):
     """Settings of the stage that registers a student."""
 
@@ -52,10 +75,6 @@ class RegistryConfig(Section):
     """Name of the registered model. Students under one name compete to be its champion."""
     gate: GateConfig = GateConfig()
     """Requirements for a candidate to become champion."""
-
-    # Set from the other sections, so that the stage needs its own section only.
-    recipe: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda recipe: not recipe)
-    """Settings of the run that made the student, for ``vicur reproduce``."""
     reevaluate_champion: bool = True
     """Evaluate a champion that has no results on these questions. Turn it off if the champion is too large for this step, which
     has no GPU: the gate then fails with the reason."""
@@ -63,3 +82,5 @@ class RegistryConfig(Section):
     """Batch size of the champion's evaluation."""
     threads: int = Field(default=1, ge=0)
     """CPU threads of the champion's evaluation; 0 uses PyTorch's default."""
+    kubeflow: KubeflowRegistryConfig = KubeflowRegistryConfig()
+    """Also list the versions in a Kubeflow Model Registry."""

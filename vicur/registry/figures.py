@@ -17,8 +17,8 @@ from vicur.storage.folders import files_below
 def figures_of(candidate: Candidate, against: AgainstChampion | None) -> dict[str, float]:
     """Return the figures of a candidate.
 
-    These are ``test/accuracy`` and the other fields of ``metrics.json``, for each split and evaluation set; ``test/kind/count/accuracy`` for
-    a kind of question; ``test/difference``, ``test/difference_low`` and ``test/difference_high`` against the base, and the same below
+    These are ``test/accuracy`` and the other fields of ``metrics.json``, for each split and evaluation set; ``test/kind/count/accuracy``
+    for a kind of question; ``test/difference``, ``test/difference_low`` and ``test/difference_high`` against the base, and the same below
     ``champion/`` against the champion; ``cues/answer_leak_share`` and the other shares of the cue audit; ``parameters`` and
     ``checkpoint_bytes``.
     """

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from vicur.config.prompts import PixelBudget
-from vicur.config.registry import RegistryConfig
 from vicur.data.dataset import read_manifest
 from vicur.errors import VicurError
 from vicur.redaction import redacted, redacted_value
@@ -66,13 +65,11 @@ class Provenance(BaseModel, frozen=True):
     cues: CueOrigin = CueOrigin()
     training: dict[str, Any] = {}
     """All settings that the student was trained with."""
-    recipe: dict[str, Any] = {}
-    """Settings of the run that made the student, without defaults. Empty if the registration did not know them."""
     registration_run: str = ""
     """MLflow run that registered the version."""
 
     @classmethod
-    def of(cls, candidate: Candidate, config: RegistryConfig, registration_run: str) -> Provenance:
+    def of(cls, candidate: Candidate, registration_run: str) -> Provenance:
         """Collect the origin of a candidate."""
         metrics, manifest, audit = (
             candidate.evaluation.metrics,
@@ -101,7 +98,6 @@ class Provenance(BaseModel, frozen=True):
                 answer_leak_share=taught.answer_leak_share,
             ),
             training=masked(candidate.record.training),
-            recipe=masked(config.recipe),
             registration_run=registration_run,
         )
 

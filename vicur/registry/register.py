@@ -26,6 +26,7 @@ from vicur.registry.candidate import Candidate, read_candidate
 from vicur.registry.champion import store_evaluation
 from vicur.registry.decision import apply_gate
 from vicur.registry.gate import GateOutcome
+from vicur.registry.kubeflow import list_in_kubeflow
 from vicur.registry.package import pack
 from vicur.registry.pages import verdict_page, version_page
 from vicur.registry.provenance import Provenance
@@ -94,6 +95,7 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
         # Read again: the gate may have changed the aliases.
         version = get_version(client, config.model, version.number)
         publish(client, version, candidate, decision, context.tracker)
+        list_in_kubeflow(config.kubeflow, client, config.model)
     summary = _summary(context.tracker.uri or "", version, decision.outcome, candidate)
     record = summary.model_dump(mode="json", exclude={"key_figure", "metrics", "page"})
     (output / REGISTRATION).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -119,7 +121,7 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
     trained = training_run(client, candidate.lineage)
     source = run_id if trained is None else str(trained.info.run_id)
     example = StoredSplit(candidate.dataset, REPORT_SPLIT)[0]
-    provenance = Provenance.of(candidate, config, run_id)
+    provenance = Provenance.of(candidate, run_id)
     return create_version(
         client,
         name,
