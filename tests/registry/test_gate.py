@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vicur.config.registry import GateConfig
+from vicur.config.registry import FigureLimit, GateConfig
 from vicur.evaluation.statistics import Difference
 from vicur.registry.gate import AgainstChampion, GateInputs, GateOutcome, decide
 
@@ -200,3 +200,34 @@ def test_a_better_student_never_fails_if_a_worse_one_passes(
 
 def _raised(difference: Difference, by: float) -> Difference:
     return Difference(mean=difference.mean + by, low=difference.low + by, high=difference.high + by)
+
+
+LIMITED = replace(
+    GOOD, figures={"test/kind/sum/difference": 0.02, "test/kind/count/difference": -0.06, "parameters": 2e9}
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "reasons"),
+    [
+        ("parameters", FigureLimit(max=2e9), []),
+        ("parameters", FigureLimit(max=1e9), ["parameters is 2e+09; at most 1e+09 is required."]),
+        (
+            "test/kind/*/difference",
+            FigureLimit(min=-0.05),
+            ["test/kind/count/difference is -0.06; at least -0.05 is required."],
+        ),
+        (
+            "blind/accuracy",
+            FigureLimit(max=0.4),
+            ["blind/accuracy: the evaluation has no such figure, so its limit cannot be checked."],
+        ),
+        ("champion/test/difference", FigureLimit(min=0), []),
+    ],
+)
+def test_figures_outside_their_limits_and_figures_that_were_not_measured_are_refusals(
+    name: str, limit: FigureLimit, reasons: list[str]
+) -> None:
+    outcome = decide(LIMITED, CONFIG.model_copy(update={"limits": {name: limit}}))
+    assert [rule.reason for rule in outcome.rules if not rule.passed] == reasons
+    assert outcome.passed == (not reasons)

@@ -50,7 +50,8 @@ def name(client: MlflowClient, tmp_path: Path) -> str:
     for leaking in (0, 0, 12):
         create_judged_version(client, tmp_path.name, run_id, leaking)
     # The tag was set by hand.
-    client.create_model_version(tmp_path.name, "mlflow-artifacts:/nothing", run_id, tags={VERDICT_TAG: "passed"})
+    source = f"{client.get_run(run_id).info.artifact_uri}/nothing"
+    client.create_model_version(tmp_path.name, source, run_id, tags={VERDICT_TAG: "passed"})
     return tmp_path.name
 
 
@@ -231,3 +232,18 @@ def test_the_champion_follows_from_the_sequence_of_moves(client: MlflowClient, m
                 rollback(client, name)
         assert alias(client, name, "champion") == (stack[-1] if stack else None)
         assert alias(client, name, "previous") == (stack[-2] if len(stack) > 1 else None)
+
+
+def test_a_version_of_an_earlier_release_is_promoted_if_its_registration_logged_that_it_passed(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    name = tmp_path.name
+    client.create_registered_model(name)
+    for number, passed in (("1", 1.0), ("2", 0.0)):
+        run = client.create_run("0", tags={"vicur.model_version": f"{name}/{number}"})
+        client.log_metric(run.info.run_id, "gate_passed", passed)
+        tags = {"vicur.gate": "passed", "vicur.registration_run": run.info.run_id}
+        client.create_model_version(name, f"{run.info.artifact_uri}/nothing", run.info.run_id, tags=tags)
+    with pytest.raises(VicurError, match="no verdict is recorded"):
+        promote(client, name, "2")
+    assert promote(client, name, "1").champion == "1"

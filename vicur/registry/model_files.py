@@ -14,6 +14,7 @@ from vicur.registry.versions import Version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 _MAX_BYTES = 16 << 20
 
@@ -33,7 +34,7 @@ def write_model_file(client: MlflowClient, version: Version, name: str, text: st
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_text(text, encoding="utf-8")
-        client.log_model_artifact(version.model_id, str(file))
+        _repository(client, version.model_id).log_artifact(str(file))
 
 
 def read_model_file(client: MlflowClient, version: Version, name: str) -> str | None:
@@ -42,14 +43,14 @@ def read_model_file(client: MlflowClient, version: Version, name: str) -> str | 
     Raises:
         VicurError: if it cannot be read, or is implausibly large.
     """
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     if version.model_id is None:
         return None
     where = f"{version}, {name}"
     try:
-        files = {each.path: each for each in client.list_logged_model_artifacts(version.model_id)}
+        repository = _repository(client, version.model_id)
+        files = {each.path: each for each in repository.list_artifacts()}
         if name not in files:
             return None
         if (files[name].file_size or 0) > _MAX_BYTES:
@@ -58,12 +59,8 @@ def read_model_file(client: MlflowClient, version: Version, name: str) -> str | 
                 where=where,
                 remedy="Register the student again.",
             )
-        # MLflow takes models:/m-.../FILE for a registered model of that name, so the address of the artifacts is needed.
-        location = client.get_logged_model(version.model_id).artifact_location
         with tempfile.TemporaryDirectory() as folder:
-            file = download_artifacts(
-                artifact_uri=f"{location}/{name}", dst_path=folder, tracking_uri=client.tracking_uri
-            )
+            file = repository.download_artifacts(name, folder)
             return Path(file).read_text(encoding="utf-8")
     except MlflowException as error:
         # The logged model may have been deleted, although the version was not.
@@ -74,3 +71,12 @@ def read_model_file(client: MlflowClient, version: Version, name: str) -> str | 
         raise VicurError(
             f"cannot be read ({str(error).splitlines()[0]}).", where=where, remedy="Check the artifact store."
         ) from error
+
+
+def _repository(client: MlflowClient, model_id: str) -> ArtifactRepository:
+    # By the address of the model's artifacts: MLflow's client caches repositories by the id alone, and takes models:/m-.../FILE for a
+    # registered model of that name.
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    location = client.get_logged_model(model_id).artifact_location
+    return get_artifact_repository(location, tracking_uri=client.tracking_uri)

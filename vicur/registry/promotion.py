@@ -102,7 +102,7 @@ def make_champion(
     _set_previous(client, name, [number for number in line if number != new])
     for number in {new, *([before] if before else [])}:
         _show_moves(client, name, number)
-    return Move(model=name, champion=new, before=None if holder is None else before, reason=reason)
+    return Move(model=name, champion=new, before=before, reason=reason)
 
 
 def _is_recorded(history: History, move: MoveRecord) -> bool:
