@@ -156,7 +156,7 @@ def test_separate_teacher_devices_split_the_gpus_in_halves() -> None:
     assert (plan.gpus, plan.teacher_gpus) == (4, 4)
     made = make_plan(plan)
     # Four GPUs hold the student's shards instead of eight, with which a GPU needs 55 GiB.
-    assert sum(made.student_memory[Phase.ROLLOUT].values()) / GIB == pytest.approx(84.6, abs=0.1)
+    assert sum(made.student_memory[Phase.ROLLOUT].values()) / GIB == pytest.approx(84.0, abs=0.1)
     assert not made.fits
     assert set(made.memories) == {"student", "teacher", "evaluation"}
     with pytest.raises(VicurError, match="needs an even number of GPUs, but there are 3"):
@@ -181,7 +181,7 @@ def test_a_validation_answers_fewer_questions_at_once_if_the_batch_does_not_fit(
     assert make_plan(plan_for("8b", validation_batch_size=128, device="cpu")).validation_rows == 38
 
 
-@pytest.mark.parametrize(("size", "gib"), [("2b", 87), ("32b", 195)])
+@pytest.mark.parametrize(("size", "gib"), [("2b", 85), ("32b", 193)])
 def test_the_cache_of_128_questions_is_what_the_evaluation_would_need(size: str, gib: int) -> None:
     plan = plan_for(size, evaluation_batch_size=128, device="cpu")
     cache = evaluation_memory(plan, models_of(plan))[Phase.EVALUATION][Part.KV_CACHE]

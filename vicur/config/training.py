@@ -28,6 +28,9 @@ from vicur.config.validation import validated
 from vicur.config.vllm import Vllm
 from vicur.wording import did_you_mean
 
+VALIDATION_BATCH = 128
+"""Questions that a validation answers at once, unless ``rollout_batch_size`` is set. Fewer if a GPU has too little free memory."""
+
 
 class TrainingConfig(Section):
     """Training settings shared by the methods of a run."""

@@ -17,7 +17,7 @@ from vicur.planning.footprint import Precision, decoder_layer_footprint
 from vicur.planning.inputs import PlanInput
 from vicur.planning.model import Models, compute_bytes, saved_precision, student_precision
 from vicur.planning.parts import Part, nonzero
-from vicur.planning.resident import FLOAT32, cached_features, copies, image_features, precision_bytes
+from vicur.planning.resident import FLOAT32, cache_bytes, cached_features, copies, image_features
 from vicur.planning.sizes import Sizes
 
 # Logits, their masked copy, log-probabilities, and the copies that temperature and truncation make (vicur.modeling.generation).
@@ -64,7 +64,7 @@ def evaluation(plan: PlanInput, models: Models, rows: int) -> dict[Part, int]:
     return nonzero(
         {
             Part.WEIGHTS: number * models.sizes.total,
-            **_parts(models.student, batch, precision, number),
+            **_parts(models.student, batch, precision, (number, number)),
             Part.VISION: encoding_of(plan, models.student, precision, rows),
             Part.FEATURES: image_features(plan, models, rows) * number // compute_bytes(plan),
         }
@@ -88,19 +88,25 @@ def _generation(plan: PlanInput, models: Models, batch: Batch) -> dict[Part, int
     whole = compute_bytes(plan) * models.sizes.total
     return {
         Part.COPIES: whole if plan.sharded else copies(plan, models.sizes),
-        **_parts(models.student, batch, precision, precision_bytes(precision, plan)),
+        **_parts(models.student, batch, precision, cache_bytes(precision, plan)),
     }
 
 
-def _parts(model: Architecture, batch: Batch, precision: Precision, cache_bytes: int) -> dict[Part, int]:
-    """Bytes of prefill and decoding, added up although their peaks do not coincide: they differ by less than the KV cache."""
+def _parts(model: Architecture, batch: Batch, precision: Precision, numbers: tuple[int, int]) -> dict[Part, int]:
+    """Bytes of prefill and decoding, added up although their peaks do not coincide: they differ by less than the KV cache.
+
+    Args:
+        numbers: bytes of a number in the cached keys, and in the values.
+    """
     text, rows = model.text, batch.rows
     layer = decoder_layer_footprint(text, rows, batch.prompt, precision, trained=False)
     states = rows * batch.prompt * text.hidden_size * precision.state_bytes
-    # One more layer: appending a token copies the cache of a layer before the old one is freed.
-    width = 2 * (text.num_hidden_layers + 1) * model.key_value_heads * model.head_dim
+    keys, values = numbers
+    tokens = rows * (batch.prompt + batch.response)
+    # Buffers for the longest response. Of one layer, the keys of at most half of the rows exist twice while finished rows are dropped.
+    width = text.num_hidden_layers * (keys + values) * tokens + keys * tokens // 2
     return {
-        Part.KV_CACHE: rows * width * (batch.prompt + batch.response) * cache_bytes,
+        Part.KV_CACHE: width * model.key_value_heads * model.head_dim,
         Part.ACTIVATIONS: layer.forward_peak + states + rows * batch.prompt**2,
         Part.LOSS: _SAMPLING_COPIES * FLOAT32 * rows * text.vocab_size,
     }

@@ -9,9 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from vicur.config.objective import OBJECTIVES
 from vicur.config.recovery import CueRecoverySettings
 from vicur.config.section import Section
-
-VALIDATION_BATCH = 128
-"""Questions that a validation answers at once unless it is configured (``vicur.training.trainer``)."""
+from vicur.config.training import VALIDATION_BATCH
 
 
 class Hardware(Section):

@@ -178,6 +178,6 @@ def _engine(plan: PlanInput, text: object, sizes: Sizes, cache_gb: float) -> int
     return int(sizes.total * number + cache_gb * GB + tokens * width * number)
 
 
-def precision_bytes(precision: Precision, plan: PlanInput) -> int:
-    """Return the bytes per value of keys and values: float32 under autocast, whose norm of the keys returns it."""
-    return FLOAT32 if precision.autocast else compute_bytes(plan)
+def cache_bytes(precision: Precision, plan: PlanInput) -> tuple[int, int]:
+    """Return the bytes of a number in cached keys and in values. Under autocast, the norm of the keys returns float32."""
+    return FLOAT32 if precision.autocast else compute_bytes(plan), compute_bytes(plan)
