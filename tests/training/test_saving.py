@@ -68,3 +68,22 @@ def test_mixed_precision_from_a_bfloat16_base_is_saved_stochastically(base, tmp_
     default, stochastic, nearest = saved
     assert all(torch.equal(default[name], stochastic[name]) for name in default)
     assert not all(torch.equal(default[name], nearest[name]) for name in default)
+
+
+def test_masters_are_the_weights_before_rounding_and_none_are_kept_of_a_float32_student(base, tmp_path) -> None:
+    save_model(load_model(base, dtype=torch.bfloat16), tmp_path / "base", chat_folder=base)
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def keep(student: nn.Module) -> None:
+        kept.append({name: weight.clone() for name, weight in student.state_dict().items()})
+
+    for kind, masters in (("stochastic", 1), ("float32", 0)):
+        kept.clear()
+        state = state_for(tmp_path / "base", method="opsd", learning_rate=1e-6, warmup_steps=0, save_dtype=kind)
+        training_step(state, examples_for(state)[:2], 0)
+        trained = state.world.collect(trained_weights(state.student))
+        saved = final_student(state, trained, tmp_path / "base", with_masters=keep).state_dict()
+        assert len(kept) == masters
+        for weights in kept:
+            assert all(torch.equal(weights[name], weight) for name, weight in trained.items())
+            assert any(not torch.equal(weights[name], saved[name].float()) for name in trained)

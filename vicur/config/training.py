@@ -86,6 +86,8 @@ class TrainingConfig(Section):
     """Type of the saved weights. ``stochastic`` is bfloat16 with stochastic rounding, which keeps small updates in expectation;
     ``bfloat16`` rounds to the nearest and loses most of them; ``float32`` keeps the trained weights as they are. Default: float32, or with
     mixed precision the base's type, ``stochastic`` if that is bfloat16."""
+    save_masters: bool = Field(default=False, exclude_if=lambda masters: not masters)
+    """Keep the float32 weights as well, as a checkpoint in the folder ``float32`` of a student that is saved in another type."""
     # A control with false hints is best before it has learned anything, so it needs the last weights.
     keep: Literal["best", "last"] = "best"
     """Save the weights with the ``best`` validation accuracy, or the ``last``."""

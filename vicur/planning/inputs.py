@@ -98,6 +98,8 @@ class PlanInput(Section):
     """Data parallelism: replicated on every GPU (``ddp``), or weights, gradients and optimizer state sharded over them (``fsdp``)."""
     mixed_precision: Literal["none", "bf16"] = "none"
     """``bf16`` computes in bfloat16 and keeps weights, gradients and optimizer state in float32; ``none`` computes in float32."""
+    save_dtype: Literal["float32", "bfloat16", "stochastic"] | None = None
+    """Type that the student is saved in: by default, float32 or with ``bf16`` the base's."""
     gradient_checkpointing: bool = False
     """Recompute the activations of each layer in the backward pass instead of saving them."""
     micro_batch_size: int | None = Field(default=None, ge=1)

@@ -10,7 +10,9 @@ To read the algorithm from here: ``trainer.py`` (the loop), ``step.py``, ``batch
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import TrainingExamples
 from vicur.training.preflight import require_fit
 from vicur.training.rollout.build import require_engine
-from vicur.training.saving import changed_share
+from vicur.training.saving import MASTERS, changed_share
 from vicur.training.selection import FILE as SELECTION
 from vicur.training.selection import Selection, select
 from vicur.training.state import build_state, final_student
@@ -182,9 +184,14 @@ def _train_rank(
             state.close()
     if not world.is_main:
         return None
-    student = final_student(state, weights, inputs["base"])
     record = _record(config, inputs, context, world, progress)
-    save_model(student, output, chat_folder=inputs["base"], record=record, end_id=chat.end_id)
+    save = partial(save_model, chat_folder=inputs["base"], record=record, end_id=chat.end_id)
+    masters = context.work / MASTERS
+    keep = partial(save, folder=masters) if config.save_masters else None
+    student = final_student(state, weights, inputs["base"], with_masters=keep)
+    save(student, output)
+    if masters.is_dir():
+        shutil.move(masters, output / MASTERS)
     write_metrics(progress, output / "metrics.jsonl")
     before, parameters = progress.records[0]["validation_accuracy"], parameter_count(student)
     return TrainSummary(
