@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from tests.training.factory import examples_for, state_for
+from tests.training.train_once import SETTINGS, train_once
 from vicur.modeling import load_model, save_model
 from vicur.training.checkpoint import trained_weights
-from vicur.training.saving import cast_stochastically, changed_share, stochastic_bfloat16
+from vicur.training.saving import MASTERS, cast_stochastically, changed_share, stochastic_bfloat16
 from vicur.training.state import final_student
 from vicur.training.step import training_step
 
@@ -87,3 +88,12 @@ def test_masters_are_the_weights_before_rounding_and_none_are_kept_of_a_float32_
         for weights in kept:
             assert all(torch.equal(weights[name], weight) for name, weight in trained.items())
             assert any(not torch.equal(weights[name], saved[name].float()) for name in trained)
+
+
+def test_a_training_keeps_its_masters_in_a_checkpoint_beside_the_student(inputs, tmp_path) -> None:
+    settings = SETTINGS.model_copy(update={"steps": 1, "save_dtype": "bfloat16", "save_masters": True})
+    student = train_once(inputs, tmp_path, settings)
+    saved, masters = load_model(student), load_model(student / MASTERS)
+    assert (saved.dtype, masters.dtype) == (torch.bfloat16, torch.float32)
+    assert all(torch.equal(w.bfloat16(), saved.state_dict()[name]) for name, w in masters.state_dict().items())
+    assert (student / MASTERS / "tokenizer.json").is_file()
