@@ -27,6 +27,8 @@ _MOST_NAMES = 64
 _SEPARATORS = "|;"
 _SHORTEST_BASE64 = 64
 _SHOWN = 80
+# Of files that rows name without them.
+_IMAGE_ENDINGS, _VIDEO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp"), (".mp4", ".webm", ".mkv", ".avi", ".mov")
 _WHAT = {"video": "video"}  # what a field holds, in messages; otherwise an image
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
 _DATA_URL = re.compile(r"data:(?P<kind>[\w.+/-]*)(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
@@ -163,7 +165,12 @@ def found_path(name: str, folder: SourceFolder, file: str, field: str) -> str | 
             except (VicurError, OSError, ValueError):
                 # Reported by _read(), unless another place has the file.
                 continue
-    same_ending = folder.named(name.replace("\\", "/").removeprefix("./"))
+    wanted = name.replace("\\", "/").removeprefix("./")
+    same_ending = folder.named(wanted)
+    if not same_ending and "." not in wanted.rpartition("/")[2]:
+        # An id, such as 000000123 for 000000123.jpg.
+        endings = _VIDEO_ENDINGS if field == "video" else _IMAGE_ENDINGS
+        same_ending = [each for ending in endings for each in folder.named(f"{wanted}{ending}")]
     if len(same_ending) > 1:
         raise UnusableRowError(
             field, f"{name!r} could be {listed(same_ending, 3, ' or ')}", "Write the path relative to the folder."

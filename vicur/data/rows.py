@@ -26,7 +26,7 @@ from vicur.data.images import NormalisedImage
 from vicur.data.prompt_budget import over_budget
 from vicur.data.row_images import images_of
 from vicur.data.row_values import answer_of, choices_of, most_frequent, text_of
-from vicur.data.row_videos import video_of
+from vicur.data.row_videos import is_frame_folder, video_of
 from vicur.data.schema import VIDEO, Example, Fault, SkippedRow, UnusableRowError
 from vicur.data.splitting import LEFT_OUT, named_split
 from vicur.prompts import ContentError, check_content
@@ -140,7 +140,7 @@ def _add_images(
     values: dict[str, Any], folder: SourceFolder, record: Record, layout: Layout
 ) -> tuple[tuple[str, ...], tuple[NormalisedImage, ...]]:
     """Replace the images of a row, or its video, by stored images. Return what was changed in them, and the images."""
-    video = values.pop(VIDEO, None) or _video_among_images(values)
+    video = values.pop(VIDEO, None) or _video_among_images(values, folder, record.file)
     if not video:
         images: tuple[NormalisedImage, ...] = ()
         if "images" in values:
@@ -157,13 +157,13 @@ def _add_images(
     return sampled.notes, ()
 
 
-def _video_among_images(values: dict[str, Any]) -> Any:
-    """Take a video file out of the images, where layouts of files have it (``file_name: clip.mp4``)."""
+def _video_among_images(values: dict[str, Any], folder: SourceFolder, file: str) -> Any:
+    """Take a video out of the images, where layouts of files have it (``file_name: clip.mp4``, or a folder of frames)."""
     images = values.get("images")
     items = images if isinstance(images, list) else [images]
-    if not any(isinstance(item, str) and _VIDEO_FILE.fullmatch(item.strip()) for item in items):
-        return None
-    return values.pop("images")
+    if any(isinstance(item, str) and _VIDEO_FILE.fullmatch(item.strip()) for item in items):
+        return values.pop("images")
+    return values.pop("images") if len(items) == 1 and is_frame_folder(items[0], folder, file) else None
 
 
 def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -25,7 +25,8 @@ SAMPLES = 6
 # Fewer examples are counted sooner by one process than others take to start.
 _ROWS_PER_PROCESS = 20_000
 _TOP = 12  # most frequent answers and kinds
-_REJECTED = 20  # skipped rows on the page
+_REJECTED = 20  # skipped rows on the page, unless there are more reasons
+_REASONS = 48  # that are counted by themselves
 _SIDES = (64, 128, 256, 512, 1024, 2048, 4096)
 _LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 4096)
 _COUNTERS = ("types", "answers", "kinds", "lengths", "images", "sides")
@@ -157,13 +158,15 @@ def _skipped(path: Path) -> tuple[Counter[str], list[dict[str, str]]]:
                 name: str(row.get(name) or "")[:300] for name in ("id", "file", "row", "field", "reason", "remedy")
             }
             name = reason_name(shown["field"], shown["reason"])
-            if name not in reasons and len(first) < _REJECTED:
+            # A hostile source must not make the page as long as itself.
+            if name not in reasons and len(reasons) >= _REASONS:
+                name = "other reasons"
+            if name not in reasons:
                 first.append(shown)
             elif len(others) < _REJECTED:
                 others.append(shown)
-            # A hostile source must not make the page as long as itself.
-            reasons[name if name in reasons or len(reasons) < 4 * _TOP else "other reasons"] += 1
-    return reasons, (first + others)[:_REJECTED]
+            reasons[name] += 1
+    return reasons, first + others[: max(0, _REJECTED - len(first))]
 
 
 def reason_name(field_name: str, reason: str) -> str:
