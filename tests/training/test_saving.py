@@ -8,9 +8,10 @@ from torch import nn
 
 from tests.training.factory import examples_for, state_for
 from tests.training.train_once import SETTINGS, train_once
+from vicur.config.training import MASTERS
 from vicur.modeling import load_model, save_model
 from vicur.training.checkpoint import trained_weights
-from vicur.training.saving import MASTERS, cast_stochastically, changed_share, stochastic_bfloat16
+from vicur.training.saving import cast_stochastically, changed_share, stochastic_bfloat16
 from vicur.training.state import final_student
 from vicur.training.step import training_step
 

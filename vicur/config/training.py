@@ -29,6 +29,8 @@ from vicur.config.validation import validated
 from vicur.config.vllm import Vllm
 from vicur.wording import did_you_mean
 
+MASTERS = "float32"
+"""Folder of a student with its float32 weights (``save_masters``), a checkpoint like that of the student itself."""
 VALIDATION_BATCH = 128
 """Questions that a validation answers at once, unless ``rollout_batch_size`` is set. Fewer if a GPU has too little free memory."""
 

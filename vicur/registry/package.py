@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import vicur
 from vicur.config.prompts import PromptConfig
+from vicur.config.training import MASTERS
 from vicur.storage.folders import link_or_copy
 from vicur.tracking.mlflow import environment
-from vicur.training.saving import MASTERS
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

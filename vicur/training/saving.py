@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from vicur.modeling.checkpoint import weight_files
 from vicur.seeds import substream
 
-MASTERS = "float32"
-"""Folder of a student with its float32 weights, a checkpoint like that of the student itself."""
 # The 16 bits of a float32 that bfloat16 leaves out.
 _LEFT_OUT = 0xFFFF
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from vicur.config.training import TrainConfig
+from vicur.config.training import MASTERS, TrainConfig
 from vicur.cues import read_cues
 from vicur.cues.swap import swapped_cues
 from vicur.data import read_manifest
@@ -37,7 +37,7 @@ from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import TrainingExamples
 from vicur.training.preflight import require_fit
 from vicur.training.rollout.build import require_engine
-from vicur.training.saving import MASTERS, changed_share
+from vicur.training.saving import changed_share
 from vicur.training.selection import FILE as SELECTION
 from vicur.training.selection import Selection, select
 from vicur.training.state import build_state, final_student
