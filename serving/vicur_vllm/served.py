@@ -31,11 +31,13 @@ class _SamplesAsTrained:
         model = vllm_config.model_config
         additional = vllm_config.additional_config
         ids = additional.get("vicur", {}).get("forbidden_ids") if isinstance(additional, dict) else None
-        self._forbidden_F = (
+        forbidden_F = (
             Chat.load(Path(model.model)).forbidden_ids(model.get_vocab_size())
             if ids is None
             else torch.tensor(ids, dtype=torch.long)
         )
+        # A buffer, because an engine that sleeps loses all other tensors on its GPU.
+        self.register_buffer("_forbidden_F", forbidden_F, persistent=False)
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
         logits: Tensor | None = super().compute_logits(hidden_states)  # type: ignore[misc]

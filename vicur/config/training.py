@@ -138,7 +138,7 @@ class TrainingConfig(Section):
         return config
 
 
-_VLLM_RESOURCES = {"cache_gb", "url", "exchange", "patience"}
+_VLLM_RESOURCES = {"cache_gb", "bucket_mb", "sleep", "tensor_parallel", "url", "exchange", "patience"}
 # Settings that change memory, time, place or checkpoints but not the result.
 _NOT_IN_IDENTITY: Any = {
     **dict.fromkeys(

@@ -23,6 +23,14 @@ class Vllm(Section):
     """``inside``: vLLM runs in the training process, on its device. ``server``: it is a separate server, on other devices."""
     cache_gb: float = Field(default=4.0, gt=0)
     """KV cache of an engine inside, in gigabytes. Its weights need memory as well: a second copy of the model."""
+    bucket_mb: int = Field(default=512, ge=1)
+    """Largest bucket in which weights are gathered for vLLM after an update, in megabytes; a single larger weight is a bucket. A process
+    holds about three buckets besides its share of the student."""
+    sleep: bool = True
+    """Whether an engine in the training's processes that samples rollouts frees its GPU memory during the update. Every update sends the
+    weights again anyway."""
+    tensor_parallel: int = Field(default=1, ge=1, le=16)
+    """Devices of one machine that an engine divides each layer among, for models that do not fit one."""
     url: str | None = None
     """URL of a server, such as ``http://127.0.0.1:8000``."""
     exchange: Path = Path("/dev/shm")  # noqa: S108 (shared memory, not a place for temporary files)
