@@ -152,7 +152,7 @@ constraints-check: $(VENV)/.uv ## Check that constraints.txt fits Python 3.11, 3
 
 constraints-gpu: $(VENV)/.uv ## Update constraints-gpu.txt: the releases in constraints.txt with PyTorch's CUDA build
 	$(UV_ENV) UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-	--no-annotate --no-header --extra pipeline --extra tracking --constraint constraints.txt pyproject.toml --output-file constraints-gpu.txt
+	--no-annotate --no-header --extra pipeline --extra tracking --extra video --constraint constraints.txt pyproject.toml --output-file constraints-gpu.txt
 
 clean: $(VENV)/.run ## List disk usage
 	@$(BIN)/vicur clean

@@ -9,6 +9,9 @@ import typer
 from vicur.commands.common import ConfigOption, SetOption, configuration, examples
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from vicur.config.registry import KubeflowRegistryConfig
     from vicur.registry.promotion import Move
 
 ModelOption = Annotated[
@@ -38,7 +41,9 @@ def promote(
     from vicur.registry.promotion import promote as move
     from vicur.tracking.mlflow import connect
 
-    _report(move(connect(settings.tracking), model or settings.registry.model, version, reason=reason, force=force))
+    client, name = connect(settings.tracking), model or settings.registry.model
+    _report(move(client, name, version, reason=reason, force=force))
+    _list(settings.registry.kubeflow, client, name)
 
 
 @examples(
@@ -53,7 +58,15 @@ def rollback(
     from vicur.registry.promotion import rollback as move
     from vicur.tracking.mlflow import connect
 
-    _report(move(connect(settings.tracking), model or settings.registry.model, reason=reason))
+    client, name = connect(settings.tracking), model or settings.registry.model
+    _report(move(client, name, reason=reason))
+    _list(settings.registry.kubeflow, client, name)
+
+
+def _list(config: KubeflowRegistryConfig, client: MlflowClient, name: str) -> None:
+    from vicur.registry.kubeflow import list_in_kubeflow
+
+    list_in_kubeflow(config, client, name)
 
 
 def _report(move: Move) -> None:

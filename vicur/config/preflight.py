@@ -90,6 +90,8 @@ class PreflightConfig(Section):
     """Name of the cue model on that server."""
     cue_key_variable: str = "VICUR_CUE_API_KEY"
     """Environment variable with the server's API key. If it is not set, no key is sent."""
+    model_registry: str | None = None
+    """Address of the Kubeflow Model Registry that versions are also listed in."""
     scratch: str = "."
     """Folder whose disk is checked."""
     free_gib: float = Field(10.0, ge=0)

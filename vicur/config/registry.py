@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from vicur.config.address import http_address
 from vicur.config.allowed import Form
 from vicur.config.section import Section
+
+TOKEN_PATH = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105 (its name)
+"""Environment variable with the path of a file with a token, as the registry's Python client reads it."""
 
 
 class GateConfig(Section):
@@ -20,6 +24,25 @@ class GateConfig(Section):
     extend below it. A candidate whose whole interval lies below zero fails as well."""
     max_leak_share: float = Field(default=0.01, ge=0, le=1)
     """Maximum share of responses that mention a hint."""
+
+
+class KubeflowRegistryConfig(Section):
+    """A Kubeflow Model Registry, which Kubeflow's own UI shows, as a second list of the registered versions."""
+
+    url: str | None = None
+    """Address of its REST API, such as ``http://model-registry-service.kubeflow.svc.cluster.local:8080``. By default, versions are listed
+    in MLflow alone. The token is that of the pod's service account, or the file that ``KF_PIPELINES_SA_TOKEN_PATH`` names."""
+    owner: str = Field(default="vicur", min_length=1, max_length=200)
+    """Shown as the owner of the model and the author of its versions."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        return http_address(url, "http://model-registry-service.kubeflow.svc.cluster.local:8080", TOKEN_PATH).rstrip(
+            "/"
+        )
 
 
 class RegistryConfig(Section):
@@ -39,3 +62,5 @@ class RegistryConfig(Section):
     """Batch size of the champion's evaluation."""
     threads: int = Field(default=1, ge=0)
     """CPU threads of the champion's evaluation; 0 uses PyTorch's default."""
+    kubeflow: KubeflowRegistryConfig = KubeflowRegistryConfig()
+    """Also list the versions in a Kubeflow Model Registry."""

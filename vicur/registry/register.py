@@ -26,6 +26,7 @@ from vicur.registry.candidate import Candidate, read_candidate
 from vicur.registry.champion import store_evaluation
 from vicur.registry.decision import apply_gate
 from vicur.registry.gate import GateOutcome
+from vicur.registry.kubeflow import list_in_kubeflow
 from vicur.registry.package import pack
 from vicur.registry.pages import version_page
 from vicur.registry.pixel_budget import pixel_tags
@@ -91,6 +92,7 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
         # Read again: the gate may have changed the aliases.
         version = get_version(client, config.model, version.number)
         publish(client, version, candidate, outcome, context.tracker)
+        list_in_kubeflow(config.kubeflow, client, config.model)
     summary = _summary(context.tracker.uri or "", version, outcome, candidate)
     record = summary.model_dump(mode="json", exclude={"key_figure", "metrics"})
     (output / REGISTRATION).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

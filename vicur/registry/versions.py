@@ -234,6 +234,19 @@ def get_version(client: MlflowClient, name: str, version: str) -> Version:
     return result
 
 
+def entities_of(client: MlflowClient, name: str) -> list[Entity]:
+    """Return MLflow's own records of the ready versions of a registered model, the oldest first."""
+    found: list[Entity] = []
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(f"name = '{name}'", max_results=_PAGE, page_token=token)
+        # A search does not return aliases.
+        found += (client.get_model_version(name, str(each.version)) for each in page if each.status == _READY)
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda each: int(each.version))
+
+
 def _numbers(client: MlflowClient, name: str) -> list[str]:
     # A quote in the name would end the string in the filter.
     versions = client.search_model_versions(f"name = '{name}'") if "'" not in name else []

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.preflight.doubles import openai_double, serving
+from tests.registry.kubeflow_registry_double import kubeflow_registry
 from tests.tracking.gate import gate
 from tests.tracking.server import Server, free_port
 from vicur.cluster.preflight.checks.bucket import bucket
 from vicur.cluster.preflight.checks.cue_endpoint import cue_endpoint
 from vicur.cluster.preflight.checks.dataset import dataset
 from vicur.cluster.preflight.checks.model import model
+from vicur.cluster.preflight.checks.model_registry import model_registry
 from vicur.cluster.preflight.checks.tracking import check_release, server_release, shared_tracking, tracking
 from vicur.config.data import PinnedConfig, RemoteConfig
 from vicur.config.tracking import TrackingConfig
@@ -135,6 +137,19 @@ def test_check_does_not_create_the_embedded_store(place: Path) -> None:
 )
 def test_old_mlflow_server_fails(release: str | None, status: str) -> None:
     assert check_release("http://m", release).status == status
+
+
+# --- the Kubeflow Model Registry ---
+
+
+def test_a_model_registry_must_answer() -> None:
+    with kubeflow_registry() as content:
+        assert model_registry(content.url).status == "ok"
+        content.token = "other"  # noqa: S105
+        with pytest.raises(VicurError, match="refused the token"):
+            model_registry(content.url)
+    with pytest.raises(VicurError, match="does not respond"):
+        model_registry(content.url)
 
 
 # --- the cue endpoint ---

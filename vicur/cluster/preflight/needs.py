@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vicur.cluster.preflight.requests import step_requests
+from vicur.config.ablation import AblationConfig
 from vicur.config.model_address import ClaimAddress, model_address, mounted
 from vicur.config.preflight import PreflightConfig
 from vicur.config.sizes import is_sized_for_tiny
@@ -30,6 +31,8 @@ def needs_of(config: PipelineConfig) -> PreflightConfig:
         # Only providers that call a server have these.
         "cue_endpoint": getattr(provider, "url", None),
         "cue_model": getattr(provider, "model", None),
+        # An ablation registers nothing.
+        "model_registry": None if isinstance(config, AblationConfig) else config.registry.kubeflow.url,
     }
     if cluster.gpu_count:
         values["pool"] = {

@@ -8,6 +8,7 @@ from typing import assert_never
 
 import torch
 
+from vicur.config.placement import PlacedEngine
 from vicur.config.rollout import TransformersRollouts
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
@@ -26,31 +27,32 @@ from vicur.training.world import World
 
 
 def require_engine(config: TrainConfig, processes: int) -> None:
-    """Raise a ``VicurError`` if a configured engine is not available for a training with this many processes."""
+    """Raise a ``VicurError`` if a configured engine is not available for a training with this many processes per machine."""
+    require_groups(config, processes)
     require_installed(config)
     for part, engine in config.engines.items():
-        if engine.placement == "server":
+        if engine.placement == "url":
             if part == "rollout":
-                _require_exchange(engine)
-            Server(engine, teacher=part == "teacher").require_ready()
+                _require_exchange(engine.settings)
+            Server(engine.settings, teacher=part == "teacher").require_ready()
 
 
 def require_installed(config: TrainConfig) -> None:
     """Raise a ``VicurError`` if the training runs vLLM inside and it is not installed."""
     # Servers are not checked here: this runs before the first step of a pipeline, and they may not have started yet.
     for part, engine in config.engines.items():
-        if engine.placement == "inside":
+        if engine.placement == "process":
             require_vllm(f"training.{part}.engine, method {config.method}")
 
 
 def require_groups(config: TrainConfig, processes_per_machine: int) -> None:
     """Raise a ``VicurError`` if the processes of a machine cannot be divided into groups that share an engine."""
     for part, engine in config.engines.items():
-        if engine.placement == "inside":
+        if engine.placement == "process":
             require_divisible(
-                engine.tensor_parallel,
+                engine.settings.tensor_parallel,
                 processes_per_machine,
-                f"training.{part}.engine.tensor_parallel, method {config.method}",
+                f"training.{part}.engine.settings.tensor_parallel, method {config.method}",
             )
 
 
@@ -76,8 +78,8 @@ def build_engine(
     match engine:
         case TransformersRollouts():
             return TransformersEngine(parallel, chat)
-        case Vllm(placement="server"):
-            name = f"vLLM at {engine.url}"
+        case Vllm() if config.rollout.placement != "process":
+            name = f"vLLM at {engine.url[0]}"
             return VllmEngine(Server(engine), parallel, chat, world, _dtype(config), name, _bucket_bytes(engine))
         case Vllm():
             from vicur_vllm.inside import InsideEngine
@@ -97,13 +99,16 @@ def build_engine(
             assert_never(engine)
 
 
-def build_vllm_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Chat, world: World) -> VllmTeacher:
+def build_vllm_teacher(
+    config: TrainConfig, placed: PlacedEngine, folder: Path, chat: Chat, world: World
+) -> VllmTeacher:
     """Return a teacher in vLLM with the weights of the checkpoint in ``folder``.
 
     Raises:
         VicurError: if a server has other weights.
     """
-    if engine.placement == "inside":
+    engine = placed.settings
+    if placed.placement == "process":
         from vicur_vllm.inside import InsideEngine
 
         arguments = describe_teacher(config, folder, chat)
@@ -114,7 +119,7 @@ def build_vllm_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Ch
         require_equal(
             weight_sums(checkpoint_weights(folder, _dtype(config))),
             server.held(),
-            f"the teacher's server at {engine.url}",
+            f"the teacher's server at {engine.url[0]}",
             remedy="Start the server with vicur rollout-server --teacher and the settings of this training.",
         )
     return VllmTeacher(server)
