@@ -31,8 +31,12 @@ _FREE_SHARE = 0.01
 class Group(Protocol):
     """The training processes of one engine, which divide its model among them (tensor parallelism)."""
 
-    size: int
-    place: int  # of this process
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def place(self) -> int:
+        """Number of this process in the group."""
 
     def gather(self, value: list[Any]) -> list[list[Any]]:
         """Return the values of all processes of the group, in their order. They call this together."""

@@ -59,7 +59,9 @@ class MergedParameter:
     """A parameter that :meth:`Adapters.merge` would leave, and the (possibly sharded) tensors that it is computed from."""
 
     name: str
-    sources: tuple[Tensor, ...]  # the weight and, if it has a low-rank update, its factors A [rank, columns] and B [rows, rank]
+    sources: tuple[
+        Tensor, ...
+    ]  # the weight and, if it has a low-rank update, its factors A [rank, columns] and B [rows, rank]
     scaling: float = 1.0
 
     def value(self, full: Sequence[Tensor]) -> Tensor:

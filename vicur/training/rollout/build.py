@@ -52,7 +52,7 @@ def require_groups(config: TrainConfig, processes_per_machine: int) -> None:
             require_divisible(
                 engine.settings.tensor_parallel,
                 processes_per_machine,
-                f"training.{part}.engine.settings.tensor_parallel, method {config.method}",
+                f"training.{part}.engine.tensor_parallel, method {config.method}",
             )
 
 
@@ -91,7 +91,7 @@ def build_engine(
                 describe_student(config, base, chat, folder),
                 _cache_bytes(engine),
                 group=_group(engine, world),
-                sleeps=engine.sleep and world.device.type == "cuda",
+                sleeps=sleeps(engine, world),
             )
             name = "vLLM inside the training"
             return VllmEngine(inside, parallel, chat, world, _dtype(config), name, _bucket_bytes(engine))
@@ -131,6 +131,11 @@ def _dtype(config: TrainConfig) -> torch.dtype:
 
 def _cache_bytes(engine: Vllm) -> int:
     return int(engine.cache_gb * 1e9)
+
+
+def sleeps(engine: Vllm, world: World) -> bool:
+    """Return whether a rollout engine in the training's processes sleeps during updates. vLLM can do that on GPUs only."""
+    return engine.sleep and world.device.type == "cuda"
 
 
 def _bucket_bytes(engine: Vllm) -> int:

@@ -49,7 +49,11 @@ def _buckets(
     bucket: list[MergedParameter] = []
     size = 0
     for each in parameters:
-        own = sum(source.numel() * max(source.element_size(), dtype.itemsize) for source in each.sources)
+        # A weight that is computed from several is cast afterwards.
+        own = sum(
+            source.numel() * (source.element_size() if len(each.sources) > 1 else dtype.itemsize)
+            for source in each.sources
+        )
         if bucket and size + own > bucket_bytes:
             yield bucket
             bucket, size = [], 0
@@ -90,8 +94,8 @@ def _all_gathered(tensors: Sequence[DTensor]) -> list[Tensor]:
     full, start = [], 0
     for tensor, piece in zip(tensors, pieces, strict=True):
         size = _shard_rows(tensor) * math.prod(tensor.shape[1:]) * tensor.element_size()
-        rows = everything[:, start : start + size].contiguous().view(tensor.dtype).view(-1, *tensor.shape[1:])
-        full.append(rows[: len(tensor)])
+        whole = everything[:, start : start + size].contiguous().view(tensor.dtype).view(-1, *tensor.shape[1:])
+        full.append(whole[: len(tensor)])
         start += len(piece)
     return full
 
