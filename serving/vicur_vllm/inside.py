@@ -19,7 +19,7 @@ from vicur.data.images import plain_image
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur.modeling.weight_sums import combined
-from vicur_vllm.weights import take_weights
+from vicur_vllm.weights import clear_kv_cache, take_weights
 
 # Settings that vLLM reads only from the environment: run the engine core in this process, and do not send usage statistics.
 _ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1"}
@@ -104,6 +104,7 @@ class InsideEngine:
         (parts,) = self._llm.collective_rpc(partial(take_weights, weights=weights))
         if self._asleep:
             self._llm.wake_up(tags=["kv_cache"])
+            self._llm.collective_rpc(clear_kv_cache)
             self._asleep = False
         # Cached image features and prefixes were computed with the old weights.
         self._llm.llm_engine.reset_encoder_cache()

@@ -73,6 +73,13 @@ def take_weights(worker: Any, weights: Iterable[tuple[str, Tensor]]) -> Parts:
     return held_parts(model)
 
 
+def clear_kv_cache(worker: Any) -> None:
+    """Set the KV cache of a worker to zero, as it is when an engine starts. After sleep, its memory holds anything."""
+    # Attention multiplies entries that no token has written by 0, which is NaN for NaN.
+    for cache in worker.model_runner.kv_caches:
+        cache.zero_()
+
+
 def held_parts(model: nn.Module) -> dict[str, list[list[int]]]:
     """Return the checksums of the weights that a model computes with, by the trainer's names.
 

@@ -1,6 +1,6 @@
 """Trains several cases with vLLM in each of two processes:
 
-    torchrun --nproc-per-node 2 -m tests.vllm.processes BASE OUTPUT CASE...
+    torchrun --nproc-per-node 2 -m tests.vllm.processes OUTPUT CASE...
 
 Rank 0 writes the result of each case to OUTPUT.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tests.training.factory import examples_for, state_for
+from tests.training.factory import examples_for, save_random_base, state_for
 from vicur.config.distribution import DistributionConfig
 from vicur.config.sampling import Sampling
 from vicur.modeling.weight_sums import weight_sums
@@ -35,6 +35,11 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "fsdp, one engine for both": {"distribution": {"strategy": "fsdp"}, "tensor_parallel": 2},
 }
+
+
+def base_for(name: str, folder: Path) -> Path:
+    """Save the base of a case. Processes that share an engine divide its heads."""
+    return save_random_base(folder, **({"hidden_size": 64, "heads": 2} if "one engine" in name else {}))
 
 
 def settings_of(name: str, *, own: bool) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def outcome(name: str, base: Path, work: Path, world: World, *, own: bool = Fals
     return {"steps": steps, "accuracies": accuracies, "sums": sums, "ids": [ids[number] for number in range(SAMPLED)]}
 
 
-def main(base: Path, output: Path, names: list[str]) -> None:
+def main(output: Path, names: list[str]) -> None:
     torch.set_num_threads(1)
     world = World.from_torchrun(DistributionConfig(), "cpu")
     for name in names:
@@ -80,6 +85,7 @@ def main(base: Path, output: Path, names: list[str]) -> None:
 
             sleeping.install()
             build.sleeps = lambda *_: True
+        base = world.one_at_a_time(lambda name=name: base_for(name, output / f"base-{world.rank}"))
         result = outcome(name, base, output / "work", world)
         if world.is_main:
             (output / f"{name}.json").write_text(json.dumps(result))
@@ -88,4 +94,4 @@ def main(base: Path, output: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -46,4 +46,5 @@ def _tensors(model: nn.Module) -> Iterator[Tensor]:
     yield from model.parameters()
     yield from model.buffers()
     for module in model.modules():
-        yield from (value for value in vars(module).values() if isinstance(value, Tensor))
+        # Copies that are on the CPU although the model is on a GPU have this ending.
+        yield from (v for name, v in vars(module).items() if isinstance(v, Tensor) and not name.endswith("_cpu"))

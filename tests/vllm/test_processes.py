@@ -19,7 +19,7 @@ from tests.training.conftest import base, created_once, curves, inputs, session 
 from tests.training.train_once import SETTINGS, train_once
 from tests.vllm.engine import ENVIRONMENT
 from tests.vllm.isolated import isolated
-from tests.vllm.processes import CASES, ENGINE, outcome
+from tests.vllm.processes import CASES, ENGINE, base_for, outcome
 from vicur.config.training import TrainConfig
 from vicur.training.world import World
 
@@ -34,7 +34,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def together(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:  # noqa: F811
+def together(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
     """Return a function that gives the result of a case in two processes. They are started once, for all cases."""
 
     def create(folder: Path) -> None:
@@ -43,7 +43,7 @@ def together(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
             for name, value in ENVIRONMENT.items():
                 patch.setenv(name, value)
             done = subprocess.run(
-                [sys.executable, "-m", *command, str(base), str(folder), *CASES],
+                [sys.executable, "-m", *command, str(folder), *CASES],
                 cwd=Path(__file__).parents[2],
                 capture_output=True,
                 text=True,
@@ -57,9 +57,10 @@ def together(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_greedy_steps_are_those_of_the_trained_model_itself(name, together, base, tmp_path) -> None:  # noqa: F811
+def test_two_greedy_steps_are_those_of_the_trained_model_itself(name, together, tmp_path) -> None:
     """With an engine in each process, also one that sleeps between rollouts, and with one that both processes share."""
-    own, found = outcome(name, base, tmp_path, World.single("cpu"), own=True), together(name)
+    own = outcome(name, base_for(name, tmp_path / "base"), tmp_path, World.single("cpu"), own=True)
+    found = together(name)
     assert found["accuracies"] == own["accuracies"]
     for expected, step in zip(own["steps"], found["steps"], strict=True):
         for metric in ("loss", "gradient_norm", "entropy", "gap/whole", "response_tokens"):
@@ -68,9 +69,9 @@ def test_two_greedy_steps_are_those_of_the_trained_model_itself(name, together, 
 
 
 @pytest.mark.slow
-def test_the_number_of_processes_does_not_change_what_is_sampled(together, base, tmp_path) -> None:  # noqa: F811
+def test_the_number_of_processes_does_not_change_what_is_sampled(together, tmp_path) -> None:
     name = next(iter(CASES))
-    alone = isolated(outcome, name, base, tmp_path, World.single("cpu"))
+    alone = isolated(outcome, name, base_for(name, tmp_path / "base"), tmp_path, World.single("cpu"))
     assert [tuple(ids) for ids in together(name)["ids"]] == alone["ids"]
     assert len(set(alone["ids"])) > 8
 
