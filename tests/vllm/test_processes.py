@@ -39,6 +39,8 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[s
 
     def create(folder: Path) -> None:
         command = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.vllm.processes"]
+        for name in CASES:
+            base_for(name, folder / f"base of {name}")
         with pytest.MonkeyPatch.context() as patch:
             for name, value in ENVIRONMENT.items():
                 patch.setenv(name, value)
