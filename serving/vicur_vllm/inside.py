@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -117,7 +118,7 @@ class InsideEngine:
         Returns:
             For each prompt ``ids`` and ``finished``, and, if requested, ``logprobs`` and ``prompt_logprobs`` (without the first token).
         """
-        requests = list(zip(prompts, parameters, strict=True))
+        requests = [_Request.of(*each) for each in zip(prompts, parameters, strict=True)]
         if self._group is None or self._group.size == 1:
             return self._generate(requests)
         # All processes of an engine run the same requests in the same order, each with its part of the model.
@@ -126,12 +127,12 @@ class InsideEngine:
         start = sum(map(len, shares[: self._group.place]))
         return answers[start : start + len(requests)]
 
-    def _generate(self, requests: Sequence[tuple[Prompt, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    def _generate(self, requests: Sequence[_Request]) -> list[dict[str, Any]]:
         from vllm import SamplingParams
 
         outputs = self._llm.generate(
-            [_request(prompt) for prompt, _ in requests],
-            [SamplingParams(**parameters) for _, parameters in requests],
+            [request.prompt() for request in requests],
+            [SamplingParams(**request.parameters) for request in requests],
             use_tqdm=False,
         )
         return [_read(output) for output in outputs]
@@ -174,12 +175,26 @@ def _startup_error(error: Exception, cache_bytes: int, max_model_len: int) -> Vi
     )
 
 
-def _request(prompt: Prompt) -> dict[str, Any]:
-    request: dict[str, Any] = {"prompt_token_ids": prompt.short_ids}
-    if prompt.pixels:
-        request["multi_modal_data"] = {"image": [plain_image(pixels.encoded) for pixels in prompt.pixels]}
-        request["multi_modal_uuids"] = {"image": [pixels.key for pixels in prompt.pixels]}
-    return request
+@dataclass(frozen=True)
+class _Request:
+    """A request in a form that can be sent to other processes."""
+
+    ids: tuple[int, ...]
+    images: tuple[tuple[str, bytes], ...]  # key and encoded image
+    parameters: dict[str, Any]
+
+    @classmethod
+    def of(cls, prompt: Prompt, parameters: Mapping[str, Any]) -> _Request:
+        images = tuple((pixels.key, pixels.encoded) for pixels in prompt.pixels)
+        return cls(tuple(prompt.short_ids), images, dict(parameters))
+
+    def prompt(self) -> dict[str, Any]:
+        """Return the prompt in vLLM's form."""
+        request: dict[str, Any] = {"prompt_token_ids": list(self.ids)}
+        if self.images:
+            request["multi_modal_data"] = {"image": [plain_image(encoded) for _, encoded in self.images]}
+            request["multi_modal_uuids"] = {"image": [key for key, _ in self.images]}
+        return request
 
 
 def _read(output: Any) -> dict[str, Any]:
