@@ -12,17 +12,17 @@ def require_trainable_on(config: TrainConfig, pool: ClusterConfig) -> None:
     """Refuse a training that would fail on the nodes of ``pool``.
 
     Raises:
-        VicurError: if the nodes have too few GPUs for its processes, the processes cannot share the batch equally, or several of them
-            would run vLLM.
+        VicurError: if the nodes have too few GPUs for its processes, or the processes cannot share the batch, or engines of vLLM,
+            equally.
     """
     # Imports torch.
-    from vicur.training.rollout.build import require_single_process
+    from vicur.training.rollout.build import require_groups
     from vicur.training.train import require_equal_shares
     from vicur.training.world import processes_per_machine
 
     count = processes_per_machine(config.distribution, pool.gpu_count)
     require_equal_shares(config, count * pool.nodes)
-    require_single_process(config, count * pool.nodes)
+    require_groups(config, count)
 
 
 def require_common_place(checkpoints: str) -> None:

@@ -146,7 +146,17 @@ class TrainingConfig(Section):
         return config
 
 
-_VLLM_RESOURCES = {"cache_gb", "url", "replicas", "tensor_parallel", "start_minutes", "exchange", "patience"}
+_VLLM_RESOURCES = {
+    "cache_gb",
+    "bucket_mb",
+    "sleep",
+    "url",
+    "replicas",
+    "tensor_parallel",
+    "start_minutes",
+    "exchange",
+    "patience",
+}
 # Settings that change memory, time, place or checkpoints but not the result.
 _NOT_IN_IDENTITY: Any = {
     **dict.fromkeys(

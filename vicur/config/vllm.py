@@ -21,6 +21,12 @@ class Vllm(Section):
     type: Literal["vllm"] = "vllm"
     cache_gb: float = Field(default=4.0, gt=0)
     """KV cache of an engine in the training's processes, in gigabytes. Its weights need memory as well: a second copy of the model."""
+    bucket_mb: int = Field(default=512, ge=1)
+    """Largest bucket in which weights are gathered for vLLM after an update, in megabytes; a single larger weight is a bucket. A process
+    holds about three buckets besides its share of the student."""
+    sleep: bool = True
+    """Whether an engine in the training's processes that samples rollouts frees its GPU memory during the update. Every update sends the
+    weights again anyway."""
     url: tuple[str, ...] = ()
     """With placement ``url``, the address of a server, such as ``http://127.0.0.1:8000``, or a list of several with the same settings,
     among which requests are spread."""

@@ -122,6 +122,11 @@ def _engine_fields(engines: Mapping[str, PlacedEngine]) -> dict[str, Any]:
     for part, engine in engines.items():
         kind = "inside" if engine.placement == "process" else "server"
         fields |= {f"{part}_engine": kind, f"{part}_cache_gb": engine.settings.cache_gb}
+        if kind == "inside":
+            fields[f"{part}_tensor_parallel"] = engine.settings.tensor_parallel
+    if "rollout" in engines:
+        settings = engines["rollout"].settings
+        fields |= {"rollout_sleeps": settings.sleep, "bucket_mb": settings.bucket_mb}
     return fields
 
 

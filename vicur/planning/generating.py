@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from vicur.planning.activations import encoding, encoding_of, vision_activations
 from vicur.planning.architecture import Architecture
 from vicur.planning.footprint import Precision, decoder_layer_footprint
 from vicur.planning.inputs import PlanInput
 from vicur.planning.model import Models, compute_bytes, saved_precision, student_precision
 from vicur.planning.parts import Part, nonzero
-from vicur.planning.resident import FLOAT32, cache_bytes, cached_features, copies, image_features
+from vicur.planning.resident import (
+    FLOAT32,
+    cache_bytes,
+    cached_features,
+    copies,
+    engines,
+    image_features,
+)
 from vicur.planning.sizes import Sizes
 
 # Logits, their masked copy, log-probabilities, and the copies that temperature and truncation make (vicur.modeling.generation).
@@ -36,7 +41,7 @@ class Batch:
 def rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
     """Return the bytes of sampling rollouts besides what is resident."""
     if plan.rollout_engine != "process":
-        return {Part.COPIES: _streamed_weight(plan, models.sizes), Part.VISION: vision_activations(plan, models)[0]}
+        return {**_external(plan, models), Part.VISION: vision_activations(plan, models)[0]}
     batch = Batch(plan.rollout_batch, plan.max_prompt_tokens, plan.max_response_tokens)
     parts = _generation(plan, models, batch)
     # The images of the step were encoded before, with the graph of a trained tower.
@@ -47,7 +52,7 @@ def rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
 def validation(plan: PlanInput, models: Models, rows: int) -> dict[Part, int]:
     """Return the bytes of answering ``rows`` validation questions at once besides what is resident."""
     if plan.rollout_engine != "process":
-        return {Part.COPIES: _streamed_weight(plan, models.sizes)}
+        return _external(plan, models)
     parts = _generation(plan, models, Batch(rows, plan.max_prompt_tokens, plan.max_response_tokens))
     # A frozen tower encodes one image at a time.
     images = rows if plan.train_vision else 1
@@ -112,8 +117,17 @@ def _parts(model: Architecture, batch: Batch, precision: Precision, numbers: tup
     }
 
 
-def _streamed_weight(plan: PlanInput, sizes: Sizes) -> int:
-    """Bytes of the largest weight on its way to an engine: gathered if it is sharded, and cast."""
-    gathered = FLOAT32 if plan.sharded else 0
-    cast = compute_bytes(plan) if torch.float32.itemsize != compute_bytes(plan) or plan.sharded else 0
-    return sizes.embedding * (gathered + cast)
+def _external(plan: PlanInput, models: Models) -> dict[Part, int]:
+    """Bytes of an engine that generates responses, while it also receives weights."""
+    return {Part.VLLM: engines(plan, models, awake=True), Part.COPIES: _bucket(plan, models.sizes)}
+
+
+def _bucket(plan: PlanInput, sizes: Sizes) -> int:
+    """Bytes of a bucket of weights on its way to an engine."""
+    number = compute_bytes(plan)
+    # The embedding is the largest weight. It is a bucket of its own if it exceeds the bound.
+    size = min(max(int(plan.bucket_mb * 1e6), sizes.embedding * number), sizes.total * number)
+    if plan.sharded:
+        # This process's shards, what the collective returns, and the weights that are taken from it.
+        return size // plan.gpus + 2 * size
+    return size if number != FLOAT32 else 0

@@ -125,6 +125,14 @@ class PlanInput(Section):
     """KV cache of vLLM inside the process for rollouts, in GB."""
     teacher_cache_gb: float = Field(default=4.0, ge=0)
     """KV cache of vLLM inside the process for the teacher, in GB."""
+    rollout_tensor_parallel: int = Field(default=1, ge=1)
+    """GPUs that share an engine for rollouts inside the process."""
+    teacher_tensor_parallel: int = Field(default=1, ge=1)
+    """GPUs that share an engine for the teacher inside the process."""
+    rollout_sleeps: bool = True
+    """Whether vLLM inside the process frees its memory between rollouts."""
+    bucket_mb: int = Field(default=512, ge=1)
+    """Largest bucket in which weights are gathered for vLLM, in MB."""
     device: Literal["cuda", "cpu"] = "cuda"
     """Devices of the run. On a CPU, validation and evaluation batches are as configured, and tiles are smaller."""
 

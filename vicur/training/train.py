@@ -100,7 +100,7 @@ def _prepare(config: TrainConfig, inputs: Mapping[str, Path]) -> tuple[str, Mach
     device, machines = resolve_device(config.device, "training.device"), Machines.from_environment()
     processes = local_process_count(config.distribution, device)
     require_equal_shares(config, processes * machines.count)
-    require_engine(config, processes * machines.count)
+    require_engine(config, processes)
     chat = Chat.load(inputs["base"], config.prompts)
     _require_readable(chat, config, inputs)
     require_fit(config, inputs, chat)

@@ -18,6 +18,7 @@ from vicur.modeling.weight_sums import weight_sums
 from vicur.training.parallel import ParallelModel
 from vicur.training.rollout.describe import describe_student, describe_teacher
 from vicur.training.rollout.engine import RolloutEngine, TransformersEngine
+from vicur.training.rollout.group import EngineGroup, require_divisible
 from vicur.training.rollout.server import Server
 from vicur.training.rollout.teacher import VllmTeacher, checkpoint_weights
 from vicur.training.rollout.vllm import VllmEngine
@@ -26,8 +27,8 @@ from vicur.training.world import World
 
 
 def require_engine(config: TrainConfig, processes: int) -> None:
-    """Raise a ``VicurError`` if a configured engine is not available for a training with this many processes."""
-    require_single_process(config, processes)
+    """Raise a ``VicurError`` if a configured engine is not available for a training with this many processes per machine."""
+    require_groups(config, processes)
     require_installed(config)
     for part, engine in config.engines.items():
         if engine.placement == "url":
@@ -44,15 +45,15 @@ def require_installed(config: TrainConfig) -> None:
             require_vllm(f"training.{part}.engine, method {config.method}")
 
 
-def require_single_process(config: TrainConfig, processes: int) -> None:
-    """Raise a ``VicurError`` if vLLM runs inside one of several training processes."""
-    inside = [part for part, engine in config.engines.items() if engine.placement == "process"]
-    if inside and processes > 1:
-        raise VicurError(
-            f"vLLM inside the training supports one process, but the training has {processes}.",
-            where=f"training.{inside[0]}.placement",
-            remedy="Set it to job, for servers that all processes share, or train in one process (training.distribution.processes: 1).",
-        )
+def require_groups(config: TrainConfig, processes_per_machine: int) -> None:
+    """Raise a ``VicurError`` if the processes of a machine cannot be divided into groups that share an engine."""
+    for part, engine in config.engines.items():
+        if engine.placement == "process":
+            require_divisible(
+                engine.settings.tensor_parallel,
+                processes_per_machine,
+                f"training.{part}.engine.tensor_parallel, method {config.method}",
+            )
 
 
 def require_vllm(where: str) -> None:
@@ -78,14 +79,22 @@ def build_engine(
         case TransformersRollouts():
             return TransformersEngine(parallel, chat)
         case Vllm() if config.rollout.placement != "process":
-            return VllmEngine(Server(engine), parallel, chat, world, _dtype(config), f"vLLM at {engine.url[0]}")
+            name = f"vLLM at {engine.url[0]}"
+            return VllmEngine(Server(engine), parallel, chat, world, _dtype(config), name, _bucket_bytes(engine))
         case Vllm():
             from vicur_vllm.inside import InsideEngine
 
-            # vLLM reads the student's configuration and tokenizer from a folder.
-            folder = work / "rollout"
-            inside = InsideEngine(folder, describe_student(config, base, chat, folder), _cache_bytes(engine))
-            return VllmEngine(inside, parallel, chat, world, _dtype(config), "vLLM inside the training")
+            # vLLM reads the student's configuration and tokenizer from a folder. Each process has its own: they may share `work`.
+            folder = work / f"rollout-{world.rank}"
+            inside = InsideEngine(
+                folder,
+                describe_student(config, base, chat, folder),
+                _cache_bytes(engine),
+                group=_group(engine, world),
+                sleeps=sleeps(engine, world),
+            )
+            name = "vLLM inside the training"
+            return VllmEngine(inside, parallel, chat, world, _dtype(config), name, _bucket_bytes(engine))
         case _:
             assert_never(engine)
 
@@ -102,7 +111,8 @@ def build_vllm_teacher(
     if placed.placement == "process":
         from vicur_vllm.inside import InsideEngine
 
-        return VllmTeacher(InsideEngine(folder, describe_teacher(config, folder, chat), _cache_bytes(engine)))
+        arguments = describe_teacher(config, folder, chat)
+        return VllmTeacher(InsideEngine(folder, arguments, _cache_bytes(engine), group=_group(engine, world)))
     server = Server(engine, teacher=True)
     # The server loaded the weights itself, perhaps those of another checkpoint.
     if world.is_main:
@@ -121,6 +131,20 @@ def _dtype(config: TrainConfig) -> torch.dtype:
 
 def _cache_bytes(engine: Vllm) -> int:
     return int(engine.cache_gb * 1e9)
+
+
+def sleeps(engine: Vllm, world: World) -> bool:
+    """Return whether a rollout engine in the training's processes sleeps during updates. vLLM can do that on GPUs only."""
+    return engine.sleep and world.device.type == "cuda"
+
+
+def _bucket_bytes(engine: Vllm) -> int:
+    return engine.bucket_mb * 10**6
+
+
+def _group(engine: Vllm, world: World) -> EngineGroup | None:
+    # A single process has no process group, which vLLM would need.
+    return EngineGroup.create(world, engine.tensor_parallel) if world.size > 1 else None
 
 
 def _require_exchange(engine: Vllm) -> None:

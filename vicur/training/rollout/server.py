@@ -27,6 +27,7 @@ from vicur.data.images import media_type
 from vicur.errors import VicurError
 from vicur.modeling.chat import Prompt
 from vicur.modeling.disk import disk_errors
+from vicur.modeling.weight_sums import combined
 from vicur.storage.folders import partial_of, sweep
 
 _STEM = "vicur-weights-"
@@ -50,7 +51,7 @@ class Server:
         self._sent: str | None = None
         self._threads = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="rollouts")
 
-    def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
+    def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int | None]:
         """Send weights, reset the server's caches, and return the sums of the weights that it has loaded."""
         # All of them in memory: the header of a safetensors file has the offsets of every tensor.
         tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights}
@@ -58,13 +59,17 @@ class Server:
         file = partial_of(self._exchange / f"{_STEM}{uuid.uuid4().hex}")
         try:
             self._write(tensors, file)
-            sums: dict[str, int] = self._call("vicur_take_weights", file.name)
+            sums = combined([self._call("vicur_take_weights", file.name)])
         finally:
             file.unlink(missing_ok=True)
         for cache in ("encoder", "prefix"):
             self._post(f"/reset_{cache}_cache", {})
         self._sent = file.name
         return sums
+
+    def sleep(self) -> bool:
+        """Do nothing: the server's memory is on other devices."""
+        return False
 
     def _sweep(self) -> None:
         # Files of killed trainings in /dev/shm would take memory until the next reboot.
@@ -85,10 +90,9 @@ class Server:
                 retryable=True,
             ) from error
 
-    def held(self) -> dict[str, int]:
+    def held(self) -> dict[str, int | None]:
         """Return the sums of the server's weights."""
-        sums: dict[str, int] = self._call("vicur_held_weights")
-        return sums
+        return combined([self._call("vicur_held_weights")])
 
     def answer(self, prompts: Sequence[Prompt], parameters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answer prompts, as declared in :class:`~vicur.training.rollout.vllm.VllmBackend`.
