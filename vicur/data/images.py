@@ -91,6 +91,18 @@ def normalised(data: bytes, max_pixels: int, *, fingerprints: bool = False) -> N
         return _normalised(data, max_pixels, fingerprints)
 
 
+def source_size(data: bytes) -> tuple[int, int]:
+    """Return width and height of an image file of any of :data:`FORMATS` from its header, as it is stored: not turned by its EXIF data.
+
+    Raises:
+        UnusableImageError: if the header is not that of such a file.
+    """
+    with _faults(data), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _opened(data, FORMATS) as image:
+            return image.size
+
+
 def plain_size(data: bytes) -> tuple[int, int]:
     """Return width and height of a stored image from its header, without decoding it.
 
