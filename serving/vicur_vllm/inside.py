@@ -38,6 +38,10 @@ class InsideEngine:
     """
 
     shared = False
+    generation: str | None = None
+
+    def expect(self, generation: str | None) -> None:
+        """Do nothing: this process itself loads the weights."""
 
     def __init__(self, folder: Path, arguments: Mapping[str, Any], cache_bytes: int) -> None:
         os.environ.update(_ENVIRONMENT)

@@ -16,9 +16,10 @@ from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
 from vicur.modeling.weight_sums import weight_sums
 from vicur.training.parallel import ParallelModel
+from vicur.training.rollout.addresses import addresses
 from vicur.training.rollout.describe import describe_student, describe_teacher
 from vicur.training.rollout.engine import RolloutEngine, TransformersEngine
-from vicur.training.rollout.server import Server
+from vicur.training.rollout.servers import Servers
 from vicur.training.rollout.teacher import VllmTeacher, checkpoint_weights
 from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.rollout.weights import require_equal
@@ -33,7 +34,11 @@ def require_engine(config: TrainConfig, processes: int) -> None:
         if engine.placement == "url":
             if part == "rollout":
                 _require_exchange(engine.settings)
-            Server(engine.settings, teacher=part == "teacher").require_ready()
+            backend = Servers(engine.settings, part)
+            try:
+                backend.require_ready()
+            finally:
+                backend.close()
 
 
 def require_installed(config: TrainConfig) -> None:
@@ -78,7 +83,9 @@ def build_engine(
         case TransformersRollouts():
             return TransformersEngine(parallel, chat)
         case Vllm() if config.rollout.placement != "process":
-            return VllmEngine(Server(engine), parallel, chat, world, _dtype(config), f"vLLM at {engine.url[0]}")
+            return VllmEngine(
+                servers(config, "rollout", world), parallel, chat, world, _dtype(config), "the rollout server"
+            )
         case Vllm():
             from vicur_vllm.inside import InsideEngine
 
@@ -103,16 +110,41 @@ def build_vllm_teacher(
         from vicur_vllm.inside import InsideEngine
 
         return VllmTeacher(InsideEngine(folder, describe_teacher(config, folder, chat), _cache_bytes(engine)))
-    server = Server(engine, teacher=True)
-    # The server loaded the weights itself, perhaps those of another checkpoint.
+    backend = servers(config, "teacher", world)
+    # The servers loaded the weights themselves, perhaps those of another checkpoint.
     if world.is_main:
-        require_equal(
-            weight_sums(checkpoint_weights(folder, _dtype(config))),
-            server.held(),
-            f"the teacher's server at {engine.url[0]}",
-            remedy="Start the server with vicur rollout-server --teacher and the settings of this training.",
+        expected = weight_sums(checkpoint_weights(folder, _dtype(config)))
+        for url, held in backend.held().items():
+            require_equal(
+                expected,
+                held,
+                f"the teacher's server at {url}",
+                remedy="Start the server with vicur rollout-server --teacher and the settings of this training.",
+            )
+    return VllmTeacher(backend)
+
+
+def servers(config: TrainConfig, part: str, world: World) -> Servers:
+    """Return a part's servers, once all of them respond.
+
+    Raises:
+        VicurError: if one of them does not.
+    """
+    engine = config.engines[part]
+    placed = addresses() if engine.placement == "job" else None
+    if engine.placement == "job" and (placed is None or part not in placed.urls):
+        raise VicurError(
+            "no server was started for this training.",
+            where=f"training.{part}.placement",
+            remedy="Start the training with vicur train, vicur run or vicur submit, or set it to url and name the servers.",
         )
-    return VllmTeacher(server)
+    backend = Servers(engine.settings, part, world.rank, placed)
+    try:
+        backend.require_ready()
+    except BaseException:
+        backend.close()
+        raise
+    return backend
 
 
 def _dtype(config: TrainConfig) -> torch.dtype:
@@ -124,7 +156,7 @@ def _cache_bytes(engine: Vllm) -> int:
 
 
 def _require_exchange(engine: Vllm) -> None:
-    if not engine.exchange.is_dir():
+    if engine.exchange is not None and not engine.exchange.is_dir():
         raise VicurError(
             f"the folder {engine.exchange}, through which weights are passed to the server, does not exist.",
             where="training.rollout.engine.exchange",

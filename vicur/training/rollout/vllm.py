@@ -24,6 +24,11 @@ class VllmBackend(Protocol):
 
     # Whether all training processes use the same instance. Rank 0 then sends the weights.
     shared: bool
+    # Name of the weights that rank 0 has sent to a shared instance.
+    generation: str | None
+
+    def expect(self, generation: str | None) -> None:
+        """Answer with the weights of this name only."""
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
         """Load weights, reset all caches, and return the sums of the loaded weights."""
@@ -72,7 +77,10 @@ class VllmEngine:
             for _ in weights:
                 pass
         # A barrier: no rank samples before the engine has the weights.
-        self._world.gather(None)
+        if self._backend.shared:
+            self._backend.expect(self._world.broadcast(self._backend.generation))
+        else:
+            self._world.gather(None)
         self._version = version
 
     def generate(
