@@ -1,7 +1,7 @@
 """A double of a vLLM rollout server: the real gate in front of a student in transformers.
 
-``python -m tests.training.server_double FOLDER TASK LIFELINE`` is started as :mod:`vicur.training.rollout.child` is. In ``FOLDER`` it writes
-its process id at each start (``rollout-0.pids``), and a byte for each answer (``rollout-0.served``).
+``python -m tests.training.server_double FOLDER TASK LIFELINE`` is started as :mod:`vicur.training.rollout.child` is. In ``FOLDER`` it
+writes its process id at each start (``rollout-0.pids``), and a byte for each answer (``rollout-0.served``).
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parents[2] / "serving"))
 
-from vicur_vllm.asgi import read_body, refuse
-from vicur_vllm.rollout_gate import EXCHANGE_VARIABLE, RolloutGate, _answer
-
 from vicur.config.sampling import Sampling
 from vicur.config.training import TrainConfig
 from vicur.modeling.chat import Chat, Prompt
@@ -31,6 +28,8 @@ from vicur.modeling.weight_sums import weight_sums
 from vicur.processes.lifeline import watch
 from vicur.training.rollout.weights import student_weights
 from vicur.training.state import new_student
+from vicur_vllm.asgi import read_body, refuse
+from vicur_vllm.rollout_gate import EXCHANGE_VARIABLE, RolloutGate, _answer
 
 
 class Double:

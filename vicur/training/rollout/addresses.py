@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from vicur.errors import VicurError
+from vicur.processes.machines import SERVERS
 from vicur.processes.supervised import failure_of
 
-VARIABLE = "VICUR_SERVERS"
+VARIABLE = SERVERS
 
 
 @dataclass(frozen=True)
