@@ -95,7 +95,7 @@ def main(folder: Path, task_file: Path, lifeline: Path) -> None:
     task = json.loads(task_file.read_text(encoding="utf-8"))
     config = TrainConfig.model_validate(task["config"])
     torch.set_num_threads(1)
-    os.environ[EXCHANGE_VARIABLE] = str(config.rollout.engine.exchange or task_file.parent)
+    os.environ[EXCHANGE_VARIABLE] = str(config.rollout.engine.exchange or folder)
     app = RolloutGate(Double(config, Path(task["base"]), folder / f"{task_file.stem}.served"))
     uvicorn.run(app, host=task["host"], port=task["port"], log_level="warning", lifespan="off")
 
