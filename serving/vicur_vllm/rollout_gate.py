@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 
 from vicur.config.vllm import API_KEY_VARIABLE
-from vicur_vllm.asgi import App, Message, Receive, Send, read_body, refuse, replayed
+from vicur.processes.asgi import App, Message, Receive, Send, read_body, refuse, replayed
 
 METHODS = ("vicur_take_weights", "vicur_held_weights")
 """Worker methods that clients may call."""

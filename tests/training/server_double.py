@@ -25,10 +25,10 @@ from vicur.config.training import TrainConfig
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import generate
 from vicur.modeling.weight_sums import weight_sums
+from vicur.processes.asgi import read_body, refuse
 from vicur.processes.lifeline import watch
 from vicur.training.rollout.weights import student_weights
 from vicur.training.state import new_student
-from vicur_vllm.asgi import read_body, refuse
 from vicur_vllm.rollout_gate import EXCHANGE_VARIABLE, RolloutGate, _answer
 
 
