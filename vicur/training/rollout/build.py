@@ -29,7 +29,8 @@ from vicur.training.world import World
 def require_engine(config: TrainConfig, processes: int) -> None:
     """Raise a ``VicurError`` if a configured engine is not available for a training with this many processes."""
     require_single_process(config, processes)
-    require_installed(config)
+    # Servers next to the training say themselves what they lack.
+    require_installed(config, servers_here=False)
     for part, engine in config.engines.items():
         if engine.placement == "url":
             if part == "rollout":
@@ -41,11 +42,15 @@ def require_engine(config: TrainConfig, processes: int) -> None:
                 backend.close()
 
 
-def require_installed(config: TrainConfig) -> None:
-    """Raise a ``VicurError`` if the training runs vLLM inside and it is not installed."""
-    # Servers are not checked here: this runs before the first step of a pipeline, and they may not have started yet.
+def require_installed(config: TrainConfig, *, servers_here: bool = True) -> None:
+    """Raise a ``VicurError`` if vLLM is not installed, and runs in the training's processes or as servers next to them.
+
+    Args:
+        servers_here: whether servers that are placed with the training run on its machine, and not in pods of their own.
+    """
+    # Other servers are not checked here: this runs before the first step of a pipeline, and they may not have started yet.
     for part, engine in config.engines.items():
-        if engine.placement == "process":
+        if engine.placement == "process" or (engine.placement == "job" and servers_here):
             require_vllm(f"training.{part}.engine, method {config.method}")
 
 
