@@ -59,6 +59,10 @@ class InsideEngine:
     """
 
     shared = False
+    generation: str | None = None
+
+    def expect(self, generation: str | None) -> None:
+        """Do nothing: this process itself loads the weights."""
 
     def __init__(
         self,

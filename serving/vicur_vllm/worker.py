@@ -43,12 +43,7 @@ class TakesWeights:
                 where="vicur_take_weights",
                 remedy="Set training.rollout.engine.url to a server that was started without --teacher.",
             )
-        self._vicur_weights_file = name
         return take_weights(self, load_file(folder / name).items())
-
-    def vicur_weights_file(self) -> str | None:
-        """Return the name of the file that weights were last loaded from, or ``None``."""
-        return getattr(self, "_vicur_weights_file", None)
 
     def vicur_held_weights(self) -> Parts:
         """Return checksums of the weights that the model computes with, by the trainer's names."""

@@ -36,9 +36,9 @@ class Vllm(Section):
     """Devices of one machine that an engine divides each layer among, for models that do not fit one."""
     start_minutes: float = Field(default=30.0, gt=0)
     """With placement ``job``, longest wait until a server answers, also after a restart: it loads a model and compiles kernels."""
-    exchange: Path = Path("/dev/shm")  # noqa: S108 (shared memory, not a place for temporary files)
-    """Folder that training and servers both reach under this path. Weights are passed to servers as a temporary file in it. (An engine
-    in the training's processes gets them in memory.)"""
+    exchange: Path | None = Path("/dev/shm")  # noqa: S108 (shared memory, not a place for temporary files)
+    """Folder that training and servers both reach under this path. Weights are passed to servers as a temporary file in it. With ``null``,
+    and to the servers of a job in a cluster, they are sent over HTTP. (An engine in the training's processes gets them in memory.)"""
     patience: float = Field(default=600.0, gt=0)
     """Timeout for one request to a server, in seconds."""
 

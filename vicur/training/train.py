@@ -37,6 +37,7 @@ from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import TrainingExamples
 from vicur.training.preflight import require_fit
 from vicur.training.rollout.build import require_engine
+from vicur.training.rollout.placed import local_devices, placed_servers
 from vicur.training.saving import changed_share
 from vicur.training.selection import FILE as SELECTION
 from vicur.training.selection import Selection, select
@@ -80,10 +81,12 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
     device, machines, processes = _prepare(config, inputs)
     log.info("%s: %s", config.method, config.description)
     context.tracker.params({**config.filled_in().model_dump(mode="json"), "seed": context.seed})
-    if processes * machines.count > 1:
-        # The workers, which torchrun starts, each call train_rank.
-        return TrainSummary.model_validate(launch(config, inputs, output, context, processes, device, machines))
-    summary = train_rank(config, inputs, output, context, World(*devices_for(0, config.distribution, device)))
+    with placed_servers(config, inputs, context.work, device):
+        if processes * machines.count > 1:
+            # The workers, which torchrun starts, each call train_rank.
+            return TrainSummary.model_validate(launch(config, inputs, output, context, processes, device, machines))
+        devices = devices_for(0, config.distribution, device, local_devices(config))
+        summary = train_rank(config, inputs, output, context, World(*devices))
     assert summary is not None
     return summary
 
@@ -98,7 +101,7 @@ def _prepare(config: TrainConfig, inputs: Mapping[str, Path]) -> tuple[str, Mach
     """Return the device, the machines, and the number of processes on this one, after checking the settings against them."""
     # Everything that needs no weights is checked here, before minutes are spent on loading some.
     device, machines = resolve_device(config.device, "training.device"), Machines.from_environment()
-    processes = local_process_count(config.distribution, device)
+    processes = local_process_count(config.distribution, device, local_devices(config))
     require_equal_shares(config, processes * machines.count)
     require_engine(config, processes)
     chat = Chat.load(inputs["base"], config.prompts)

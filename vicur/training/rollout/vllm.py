@@ -24,6 +24,11 @@ class VllmBackend(Protocol):
 
     # Whether all training processes use the same instance. Rank 0 then sends the weights.
     shared: bool
+    # Name of the weights that rank 0 has sent to a shared instance.
+    generation: str | None
+
+    def expect(self, generation: str | None) -> None:
+        """Answer with the weights of this name only."""
 
     def take(self, weights: Iterable[tuple[str, Tensor]]) -> Mapping[str, int | None]:
         """Load weights, reset all caches, and return the sums of the loaded weights."""
@@ -81,6 +86,8 @@ class VllmEngine:
         # Also a barrier: no rank samples before the engine has the weights.
         outcomes = self._world.gather((differing(sent, held), sent) if sends else None)
         require_agreement([outcome for outcome in outcomes if outcome is not None], self._name)
+        if self._backend.shared:
+            self._backend.expect(self._world.broadcast(self._backend.generation))
         self._version = version
 
     def release(self) -> None:
