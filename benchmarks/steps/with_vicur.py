@@ -34,6 +34,7 @@ def measure(case: Case, meter: Meter, *, first_epoch: bool) -> None:
             **method,
             "objective": {"type": "reverse_kl"},
             "batch_size": case.batch_size,
+            "max_prompt_tokens": 1024,  # cost_curves lengthens the prompts
             "learning_rate": LEARNING_RATE,
             "rollout": {"max_new_tokens": case.new_tokens},
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from vllm.config import VllmConfig
 from vllm.model_executor.models.qwen3_vl import (
     Qwen3VLDummyInputsBuilder,
@@ -23,25 +23,28 @@ from vicur_vllm.model import Qwen3VLStudentForConditionalGeneration
 from vicur_vllm.prompts import StudentMultiModalProcessor, StudentProcessingInfo
 
 
-class _SamplesAsTrained:
+class _SamplesAsTrained(nn.Module):
     """Mixin that gives vision placeholders and control tokens probability 0."""
 
+    _forbidden_F: Tensor
+
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "model") -> None:
-        super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
         model = vllm_config.model_config
         additional = vllm_config.additional_config
         ids = additional.get("vicur", {}).get("forbidden_ids") if isinstance(additional, dict) else None
-        self._forbidden_F = (
+        forbidden_F = (
             Chat.load(Path(model.model)).forbidden_ids(model.get_vocab_size())
             if ids is None
             else torch.tensor(ids, dtype=torch.long)
         )
+        # A buffer, because an engine that sleeps loses all other tensors on its GPU.
+        self.register_buffer("_forbidden_F", forbidden_F, persistent=False)
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
         logits: Tensor | None = super().compute_logits(hidden_states)  # type: ignore[misc]
         if logits is not None:
-            self._forbidden_F = self._forbidden_F.to(logits.device)
-            logits.index_fill_(-1, self._forbidden_F, float("-inf"))
+            logits.index_fill_(-1, self._forbidden_F.to(logits.device), float("-inf"))
         return logits
 
 

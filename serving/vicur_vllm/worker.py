@@ -9,8 +9,8 @@ from typing import Any
 from safetensors.torch import load_file
 
 from vicur.errors import VicurError
-from vicur.modeling.weight_sums import weight_sums
-from vicur_vllm.weights import AWAITED, held_weights, take_weights
+from vicur.modeling.weight_sums import Parts
+from vicur_vllm.weights import AWAITED, held_parts, take_weights
 
 EXCHANGE = "exchange"
 """Key in ``additional_config["vicur"]`` of the folder through which weights are exchanged."""
@@ -22,7 +22,7 @@ class TakesWeights:
     vllm_config: Any
     get_model: Callable[[], Any]
 
-    def vicur_take_weights(self, name: str) -> dict[str, int]:
+    def vicur_take_weights(self, name: str) -> Parts:
         """Load all weights from the file ``name`` in the exchange folder, and return the checksums of :meth:`vicur_held_weights`.
 
         Raises:
@@ -43,17 +43,12 @@ class TakesWeights:
                 where="vicur_take_weights",
                 remedy="Set training.rollout.engine.url to a server that was started without --teacher.",
             )
-        self._vicur_weights_file = name
         return take_weights(self, load_file(folder / name).items())
 
-    def vicur_weights_file(self) -> str | None:
-        """Return the name of the file that weights were last loaded from, or ``None``."""
-        return getattr(self, "_vicur_weights_file", None)
-
-    def vicur_held_weights(self) -> dict[str, int]:
+    def vicur_held_weights(self) -> Parts:
         """Return checksums of the weights that the model computes with, by the trainer's names."""
         self._require_whole()
-        return weight_sums(held_weights(self.get_model()))
+        return held_parts(self.get_model())
 
     def _require_whole(self) -> None:
         world_size = self.vllm_config.parallel_config.world_size

@@ -33,6 +33,7 @@ ALWAYS = 1_000_000
 _DURING_STREAM = ("cut", "short", "end", "hang")
 _HANG_SECONDS = 5.0
 _JOBS = re.compile(rf"/apis/{GROUP}/v1alpha1/namespaces/{NAMESPACE}/trainjobs(?:/(?P<name>[^/]+))?")
+_RUNTIMES = re.compile(rf"/apis/{GROUP}/v1alpha1/namespaces/{NAMESPACE}/trainingruntimes(?:/(?P<name>[^/]+))?")
 _CORE = re.compile(rf"/api/v1/namespaces/{NAMESPACE}/(?P<kind>pods|events)(?:/(?P<name>[^/]+)(?P<log>/log)?)?")
 _WORKFLOWS = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/workflows"
 _SCHEMA = f"/openapi/v3/apis/{GROUP}/v1alpha1"
@@ -68,6 +69,7 @@ class ApiServerDouble(ClusterDouble):
         super().__init__(*arguments, **settings)
         self.faults = list(faults)
         self.workflows: list[Json] = []
+        self.runtimes: dict[str, Json] = {}
         self.rights: set[tuple[str, str, str]] = set()
         """(verb, group, resource) of each request."""
         self.requests: Counter[tuple[str, str]] = Counter()
@@ -107,6 +109,19 @@ class ApiServerDouble(ClusterDouble):
         kind = {"group": GROUP, "version": "v1alpha1", "kind": "TrainJob"}
         return {"components": {"schemas": {"trainjob": {**self.schema, "x-kubernetes-group-version-kind": [kind]}}}}
 
+    def put_runtime(self, runtime: Json) -> tuple[int, Json]:
+        name = runtime["metadata"]["name"]
+        if name in self.runtimes:
+            return 409, status(409, "AlreadyExists", name)
+        self.runtimes[name] = runtime
+        return 201, runtime
+
+    def change_runtime(self, name: str, change: Json) -> Json:
+        runtime = self.runtimes[name]
+        metadata = {**runtime["metadata"], **change.get("metadata", {})}
+        self.runtimes[name] = {**runtime, **change, "metadata": metadata}
+        return self.runtimes[name]
+
     def count(self, verb: str, group: str, resource: str) -> None:
         with self.changed:
             self.rights.add((verb, group, resource))
@@ -144,6 +159,10 @@ def _handler(server: ApiServerDouble) -> type[BaseHTTPRequestHandler]:
                 self._reply("list", "argoproj.io", "workflows", lambda: (200, _list("Workflow", found, options)))
             elif match := _JOBS.fullmatch(url):
                 self._get_jobs(match["name"], options)
+            elif match := _RUNTIMES.fullmatch(url):
+                missing = 404, status(404, "NotFound", match["name"])
+                found = server.runtimes.get(match["name"])
+                self._reply("get", GROUP, "trainingruntimes", lambda: missing if found is None else (200, found))
             elif match := _CORE.fullmatch(url):
                 self._get_core(match, options)
             else:
@@ -152,14 +171,21 @@ def _handler(server: ApiServerDouble) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             url, options = self._target()
             job = self._body()
+            if _RUNTIMES.fullmatch(url):
+                self._reply("create", GROUP, "trainingruntimes", lambda: server.put_runtime(job))
+                return
             assert _JOBS.fullmatch(url), url
             strict = options.get("fieldValidation") == "Strict"
             self._reply("create", GROUP, "trainjobs", lambda: server.create_response(job, strict))
 
         def do_PATCH(self) -> None:
-            match = _JOBS.fullmatch(self._target()[0])
             assert self.headers["Content-Type"] == "application/merge-patch+json"
             change = self._body()
+            if match := _RUNTIMES.fullmatch(self._target()[0]):
+                name = match["name"]
+                self._reply("patch", GROUP, "trainingruntimes", lambda: (200, server.change_runtime(name, change)))
+                return
+            match = _JOBS.fullmatch(self._target()[0])
             self._reply("patch", GROUP, "trainjobs", lambda: server.patch_response(match["name"], change))
 
         def do_DELETE(self) -> None:

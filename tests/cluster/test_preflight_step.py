@@ -37,8 +37,8 @@ def refusal(folder: Path, capsys: pytest.CaptureFixture[str], **form: Any) -> st
         ({"gpu_count": 2, "gpu_nodes": 3}, "cannot be divided equally among 6 processes"),
         ({"overrides": {"training.distribution.processes": 4}}, "4 processes need 4 GPUs, but each machine has 1"),
         (
-            {"gpu_nodes": 2, "overrides": {"training.rollout.engine": "vllm"}},
-            "supports one process, but the training has 2",
+            {"gpu_count": 4, "overrides": {"training.rollout.engine": {"type": "vllm", "tensor_parallel": 3}}},
+            "an engine of 3 processes does not fit the 4 training processes of a machine",
         ),
         (
             {"gpu_nodes": 2, "overrides": {"checkpoints": ""}},

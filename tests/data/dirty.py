@@ -75,11 +75,11 @@ def _bad_lines() -> Iterator[DirtyRow]:
     yield DirtyRow(b"[" * 100_000, "", "is nested too deeply")
     yield DirtyRow(b'{"metadata": ' + b'{"a": ' * 5_000 + b"1" + b"}" * 5_001, "", "is nested too deeply")
     yield DirtyRow(b"\x00" * 50, "", not_json)
-    yield DirtyRow(b"[1, 2]", "", "is a JSON list, not an object")
-    yield DirtyRow(b"null", "", "not an object")
-    yield DirtyRow(b"12", "", "is a JSON int, not an object")
-    yield DirtyRow(b'"text"', "", "is a JSON str, not an object")
-    yield DirtyRow(b"true", "", "is a JSON bool, not an object")
+    yield DirtyRow(b"[1, 2]", "", "is a list, not a JSON object")
+    yield DirtyRow(b"null", "", "is null, not a JSON object")
+    yield DirtyRow(b"12", "", "is a number, not a JSON object")
+    yield DirtyRow(b'"text"', "", "is a text, not a JSON object")
+    yield DirtyRow(b"true", "", "is true or false, not a JSON object")
 
 
 def _bad_fields() -> Iterator[DirtyRow]:

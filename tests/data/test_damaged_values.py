@@ -182,4 +182,4 @@ def test_prepare_lists_a_damaged_row_of_a_document(name: str, tmp_path: Path) ->
     [line] = map(json.loads, (tmp_path / "data" / "skipped.jsonl").read_text().splitlines())
     assert summary.skipped == 1
     assert line["file"] == file.path.relative_to(tmp_path / "source").as_posix()
-    assert (line["row"], line["reason"]) == (1, "is a JSON NoneType, not an object")
+    assert (line["row"], line["reason"]) == (1, "is null, not a JSON object")

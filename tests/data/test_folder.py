@@ -94,7 +94,7 @@ def test_blank_lines_a_byte_order_mark_and_dos_line_ends_are_accepted(source: So
         (row("x", images=["."]), "images[0]", "is not a path inside the folder", "relative to the folder"),
         (row("x", images=["examples.jsonl"]), "images[0]", "'examples.jsonl' is not an image", "intact PNG or JPEG"),
         (b"{", "", "is not JSON", "Write one JSON object in UTF-8."),
-        (b"[1]", "", "is a JSON list, not an object", "Write one JSON object."),
+        (b"[1]", "", "is a list, not a JSON object", "Write one JSON object."),
         (b'{"id": "\xff"}', "", "is not JSON in UTF-8 (byte 0xff in column 9", "UTF-8"),
         (b'{"id": "a", "answer": "1", "answer": "2"}', "", "is not JSON (the key 'answer' occurs twice)", "UTF-8"),
         (

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vicur.config.base import BaseModelConfig
 from vicur.errors import VicurError
-from vicur.gpu_check import Options, Report, Result, page_of, record_of, run, run_checks
+from vicur.gpu_check import Options, Report, Result, page_of, processes, record_of, run, run_checks
+from vicur.gpu_check.case import Case
 from vicur.gpu_check.machine import Machine
 from vicur.gpu_check.measurement import Measurement, calibration_of, judged
+from vicur.modeling.chat import Chat
 from vicur.planning.calibration import Calibration
 
 CPU = Machine("cpu", "Test CPU", 0, 0, 0.02, "measured", "torch")
@@ -39,12 +47,12 @@ def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], N
     def replace(body: str) -> None:
         script = tmp_path / "worker.py"
         script.write_text(f"import json, os, signal, sys, time\ntask = json.load(open(sys.argv[1]))\n{body}")
-        start = run.subprocess.Popen
+        start = processes.subprocess.Popen
 
         def popen(command: list[str], **kwargs: object) -> object:
             return start([command[0], str(script), *command[-2:]], **kwargs)
 
-        monkeypatch.setattr(run.subprocess, "Popen", popen)
+        monkeypatch.setattr(processes.subprocess, "Popen", popen)
 
     return replace
 
@@ -87,6 +95,72 @@ def test_checks_beyond_the_time_limit_are_not_checked_and_their_process_is_ended
     assert found == {"bf16": ("passed", "d"), "ddp": ("not checked", "the time was up")}
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), signal.SIGTERM)
+
+
+def test_a_failure_of_one_process_ends_the_others_that_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "WORKER", "tests.gpu_check.worker_that_fails")
+    deadline = time.monotonic() + 120
+    [found] = processes.in_processes(["bf16"], {"device": "cpu"}, tmp_path, deadline, processes=2)
+    assert (found["status"], found["detail"]) == ("failed", "process 1: RuntimeError: no memory here")
+    assert time.monotonic() < deadline
+
+
+def test_processes_end_with_the_command_that_started_them(tmp_path: Path) -> None:
+    worker = tmp_path / "waiting.py"
+    worker.write_text(
+        "import json, os, sys, time, pathlib\n"
+        "from vicur.processes.lifeline import watch\n"
+        "task = json.load(open(sys.argv[1]))\n"
+        "watch(pathlib.Path(task['lifeline']), lambda: os._exit(1))\n"
+        f"open({str(tmp_path)!r} + '/pid', 'w').write(str(os.getpid()))\n"
+        "time.sleep(600)\n"
+    )
+    code = (
+        "import time; from pathlib import Path; from vicur.gpu_check import processes; processes.WORKER = 'waiting'; "
+        f"list(processes.in_processes(['ddp'], {{}}, Path({str(tmp_path / 'work')!r}), time.monotonic() + 600))"
+    )
+    command = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    pid = int(_until(lambda: (tmp_path / "pid").read_text() if (tmp_path / "pid").exists() else ""))
+    command.kill()
+    command.wait()
+    assert _until(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid))
+
+
+def _is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def _until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 60
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
+
+
+def test_weights_that_cannot_be_built_are_a_failed_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run, "save_random", full)
+    [(status, detail)] = statuses(Options("cpu", ("tiny",), only=("measure",))).values()
+    assert (status, "No space left on device" in detail) == ("failed", True)
+
+
+def test_a_gpu_without_room_for_the_weights_leaves_them_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run.torch.cuda, "mem_get_info", lambda: (10 * 2**30, 80 * 2**30))
+    assert [run._device_for(size * 2**30, "cuda") for size in (4, 20)] == ["cuda", "cpu"]
+    assert run._device_for(20 * 2**30, "cpu") == "cpu"
+
+
+def test_a_measurement_has_all_its_rows_or_fails() -> None:
+    chat = Chat.load(BaseModelConfig().folder)
+    case = Case(shape="tiny", folder=BaseModelConfig().folder, device="cpu", prompt=120, image=16, rows=4)
+    assert [len(row.teacher.ids) for row in case.examples(chat, 3)] == [120] * 3
+    with pytest.raises(AssertionError, match="no room"):
+        case.model_copy(update={"prompt": 20}).examples(chat, 3)
 
 
 def test_a_published_size_is_not_measured_on_a_cpu() -> None:

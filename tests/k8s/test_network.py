@@ -56,6 +56,12 @@ def trainer(name: str) -> Peer:
     return pod(SPACES[name], {**labels, "jobset.sigs.k8s.io/jobset-name": "a"})
 
 
+def rollout_server(name: str) -> Peer:
+    """Return a server of a job, which has the labels of a node and its own."""
+    own = {"vicur.dev/role": "server", "vicur.dev/task": "rollout-server"}
+    return pod(SPACES[name], {**dict(trainer(name).labels), **own})
+
+
 @functools.cache
 def service(name: str, called: str) -> Peer:
     """Return the pod of a service. For a profile, services are in the GPU pool's namespace."""
@@ -156,6 +162,19 @@ def test_training_nodes_reach_each_other_and_no_foreign_pods(name: str) -> None:
     assert not reaches(rules, pod("payroll", {"app": "web"}), trainer(name), 29_500)
 
 
+@pytest.mark.parametrize("name", SPACES)
+def test_only_nodes_reach_servers_of_jobs_and_these_reach_only_their_models(name: str) -> None:
+    rules, server = policies(name), rollout_server(name)
+    assert reaches(rules, trainer(name), server, 8000)
+    assert not reaches(rules, trainer(name), server, 22)
+    for other in (step(name, "train"), server, pod("payroll", {"app": "web"}), pod(SPACES[name], {"app": "notebook"})):
+        assert not reaches(rules, other, server, 8000)
+    assert reaches(rules, server, DNS, 53, "UDP")
+    assert reaches(rules, server, *((SEAWEEDFS, 8333) if name == "overlays/dev" else (INTERNET, 443)))
+    for target, port in ((trainer(name), 29500), (service(name, "mlflow"), 5000), (KFP, 8887), (TRAINER, 10443)):
+        assert not reaches(rules, server, target, port)
+
+
 @pytest.mark.parametrize("name", ["overlays/dev", "overlays/gpu-pool"])
 def test_only_mlflow_and_its_migration_reach_the_database(name: str) -> None:
     rules = policies(name)
@@ -248,6 +267,7 @@ def test_component_admits_the_mlflow_plugin_of_kubeflow_pipelines(name: str, tmp
 def test_every_policy_selects_a_known_pod(name: str) -> None:
     known = [step(name, task) for task in STEPS] + [
         trainer(name),
+        rollout_server(name),
         pod(SPACES[name], {"app": "ml-pipeline-ui-artifact"}),
     ]
     known += [pod(SPACES[name], t["metadata"]["labels"]) for t in pod_templates(rendered(name)).values()]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.k8s.render import Manifest, rendered
 from tests.k8s.verbs import Right, used_rights
-from vicur.cluster.preflight.checks.trainer import NEEDED
+from vicur.cluster.preflight.checks.trainer import FOR_SERVERS, NEEDED
 
 CLUSTER = Path(__file__).parents[2] / "vicur" / "cluster"
 OF_KFP = "vicur-kfp"
@@ -63,7 +63,7 @@ def test_profile_has_the_same_rights_except_for_those_outside_its_namespace() ->
 
 def test_preflight_checks_the_rights_of_the_training_role() -> None:
     (role,) = [m for m in rendered("overlays/dev") if (m["kind"], m["metadata"]["name"]) == ("Role", "vicur-training")]
-    assert set(NEEDED) == rights_of(role)
+    assert {*NEEDED, *FOR_SERVERS} == rights_of(role)
 
 
 def test_no_other_account_is_granted_anything() -> None:

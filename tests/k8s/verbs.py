@@ -21,6 +21,7 @@ FOR_ALL = {"selfsubjectaccessreviews"}
 """Resources that every authenticated account may use."""
 PLURALS = {
     "trainjobs": "trainer.kubeflow.org",
+    "trainingruntimes": "trainer.kubeflow.org",
     "localqueues": "kueue.x-k8s.io",
     "clusterqueues": "kueue.x-k8s.io",
     "workflows": "argoproj.io",

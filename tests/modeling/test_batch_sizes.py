@@ -13,6 +13,7 @@ from vicur.modeling import batch_sizes, generation
 from vicur.modeling.batch_sizes import Batches, row_bytes, rows_that_fit
 from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
+from vicur.planning.generating import fitting_rows
 
 QUESTIONS = [f"Is it {n} or {m}?" for n in range(3) for m in range(4)]
 
@@ -76,12 +77,12 @@ def test_batches_are_as_large_as_configured_on_a_cpu(model, chat, prompts, monke
     tried = memory_for(99, monkeypatch)
     generation.generate(model, chat, prompts, Sampling(max_new_tokens=2), seed=0, batch_size=5, fit_memory=True)
     assert tried == [5, 5, 2]
-    assert rows_that_fit(model, 10, 10, 4) is None
+    assert rows_that_fit(model, 5, 10, 10, 4) == 5
 
 
 def test_batches_are_what_free_memory_holds_on_a_gpu(model, chat, prompts, monkeypatch):
     # On a GPU the estimate bounds each batch, which is never empty.
-    free = iter([4, 0, 9, 9])
+    free = iter([4, 1, 7])
     monkeypatch.setattr(generation, "rows_that_fit", lambda *_: next(free))
     tried = memory_for(99, monkeypatch)
     generation.generate(model, chat, prompts, Sampling(max_new_tokens=2), seed=0, fit_memory=True)
@@ -94,13 +95,13 @@ def test_batches_are_what_free_memory_holds_on_a_gpu(model, chat, prompts, monke
 def test_the_estimate_of_a_row_grows_with_every_length(model):
     small = row_bytes(model, 100, 50, 16)
     assert all(row_bytes(model, *sizes) > small for sizes in ((101, 50, 16), (100, 51, 16), (100, 50, 17)))
-    # The cache alone: keys and values of all layers and one more, for prompt and response.
+    # The cache alone: keys and values of all layers for prompt and response, and half the keys of one.
     text = model.config.text_config
-    token = 2 * (text.num_hidden_layers + 1) * text.num_key_value_heads * text.head_dim * 4
+    token = (2 * text.num_hidden_layers + 0.5) * text.num_key_value_heads * text.head_dim * 4
     assert row_bytes(model, 100, 51, 16) - small == token
 
 
-def test_free_memory_counts_what_the_allocator_holds_and_gives_a_power_of_two(model, monkeypatch):
+def test_free_memory_counts_what_the_allocator_holds_and_gives_all_rows_or_a_power_of_two(model, monkeypatch):
     student = model
 
     class OnGpu:
@@ -112,7 +113,13 @@ def test_free_memory_counts_what_the_allocator_holds_and_gives_a_power_of_two(mo
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6 * each, 30 * each))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 14 * each)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 5 * each)
-    assert rows_that_fit(OnGpu(), 100, 50, 16) == 8  # of 15 * 0.85
+    fitting = 12  # 15 * 0.85
+    for rows, expected in ((1, 1), (11, 11), (fitting, fitting), (13, 8), (100, 8)):
+        assert rows_that_fit(OnGpu(), rows, 100, 50, 16) == expected
+        # The plan chooses alike.
+        assert fitting_rows(rows, lambda n: n * each, fitting * each) == expected
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 0)
+    assert rows_that_fit(OnGpu(), 4, 100, 50, 16) == 1
 
 
 def test_halving_repeats_the_part_that_failed():

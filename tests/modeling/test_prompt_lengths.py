@@ -26,6 +26,7 @@ from vicur.modeling.readability import context_length
 from vicur.training.trainer import Validation
 
 TINY = model_folder("tiny")
+TIMES = [3600 + n / 2 for n in range(40)]
 LONG = {"question": "What is the sum? " * 200}
 
 
@@ -52,8 +53,10 @@ def dataset(folder: Path, rows: int, split: str, **of_last: Any) -> Path:
         {"images": (png(), png())},
         {"question": "<image> sum?"},
         {"images": ()},
+        # Long enough for the times of its frames to outweigh what a bound allows for the question and the template.
+        {"images": (png(),) * 40, "question": "sum?", "metadata": {"video": {"timestamps": TIMES, "fps": 2.0}}},
     ],
-    ids=["plain", "choices", "images", "marker", "text"],
+    ids=["plain", "choices", "images", "marker", "text", "video"],
 )
 def test_lengths_are_those_of_the_prompt_with_its_images(changes: dict[str, Any], behind: str) -> None:
     chat = Chat.load(

@@ -185,7 +185,7 @@ def test_the_last_layer_gets_no_module(layers: int, interval: int, expected: lis
         assert list(made.model.cue_recovery.attentions()) == expected
 
 
-# Caches
+# Gradients and several forwards at once
 
 
 def _gradients(made: Qwen3VLStudentForConditionalGeneration, *batches: dict[str, Any]) -> dict[str, Tensor]:

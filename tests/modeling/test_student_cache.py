@@ -153,6 +153,3 @@ def test_a_new_turn_on_a_cache_works_with_the_first_sink_only() -> None:
                 made(**later)
         else:
             close(made(**later).logits.log_softmax(-1)[0], logprobs(made, [whole])[0][-len(turn) :])
-
-
-# Gradients and several forwards at once

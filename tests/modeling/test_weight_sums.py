@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicur.modeling import weight_sums as module
-from vicur.modeling.weight_sums import summed, weight_sum, weight_sums
+from vicur.modeling.weight_sums import Region, combined, part_sum, summed, weight_sum, weight_sums
 
 
 def some(*shape, dtype=torch.float32, seed=0):
@@ -50,3 +50,44 @@ def test_summed_records_the_sums_of_the_weights_it_yields():
     passed = list(summed(weights, sums))
     assert [name for name, _ in passed] == ["a", "b"]
     assert sums == weight_sums(weights)
+
+
+def rows(weight, start, stop):
+    return part_sum(weight[start:stop], Region(start, 0, stop - start, weight[0].numel()), weight[0].numel())
+
+
+def columns(weight, start, stop):
+    return part_sum(weight[:, start:stop], Region(0, start, len(weight), stop - start), weight.shape[1])
+
+
+@pytest.mark.parametrize("chunk", [4, 1 << 22])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sums_of_parts_add_up_to_the_sum_of_the_whole(monkeypatch, dtype, chunk):
+    weight = some(7, 6, dtype=dtype)
+    whole = weight_sum(weight)
+    monkeypatch.setattr(module, "_CHUNK", chunk)
+    for split in (rows, columns):
+        devices = [{"a": [split(weight, 0, 2)]}, {"a": [split(weight, 2, 3), split(weight, 3, 6)]}]
+        devices[0]["a"] += [split(weight, 6, 7)] if split is rows else []
+        assert combined(devices) == {"a": whole}
+    vector, kernel = some(6, dtype=dtype), some(4, 3, 2, dtype=dtype)
+    assert combined([{"v": [rows(vector, 0, 4)]}, {"v": [rows(vector, 4, 6)]}]) == {"v": weight_sum(vector)}
+    assert combined([{"k": [rows(kernel, 0, 3)]}, {"k": [rows(kernel, 3, 4)]}]) == {"k": weight_sum(kernel)}
+
+
+def test_a_part_at_another_place_changes_the_sum():
+    weight = some(7, 6)
+    moved = part_sum(weight[2:4], Region(3, 0, 2, 6), 6)
+    assert combined([{"a": [rows(weight, 0, 2), moved, rows(weight, 4, 7)]}]) != {"a": weight_sum(weight)}
+
+
+def test_devices_that_hold_the_same_part_must_agree():
+    weight = some(7, 6)
+    both = [{"a": [rows(weight, 0, 7)]}, {"a": [rows(weight, 0, 7)]}]
+    assert combined(both) == {"a": weight_sum(weight)}
+    assert combined([*both, {"a": [rows(weight + 1, 0, 7)]}]) == {"a": None}
+
+
+def test_a_missing_part_changes_the_sum():
+    weight = some(7, 6)
+    assert combined([{"a": [rows(weight, 0, 5)]}]) != {"a": weight_sum(weight)}

@@ -14,8 +14,8 @@ from vicur.config.loading import load_config
 from vicur.errors import VicurError
 from vicur.planning import Plan, PlanInput, make_plan, plan_input, plan_record, show_plan
 from vicur.planning.memory import evaluation_memory, student_memory
-from vicur.planning.model import models_of
-from vicur.planning.parts import Part, Phase, peak
+from vicur.planning.model import Models, models_of
+from vicur.planning.parts import Memory, Part, Phase, peak
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GIB = 2**30
@@ -156,7 +156,7 @@ def test_separate_teacher_devices_split_the_gpus_in_halves() -> None:
     assert (plan.gpus, plan.teacher_gpus) == (4, 4)
     made = make_plan(plan)
     # Four GPUs hold the student's shards instead of eight, with which a GPU needs 55 GiB.
-    assert sum(made.student_memory[Phase.ROLLOUT].values()) / GIB == pytest.approx(84.6, abs=0.1)
+    assert sum(made.student_memory[Phase.ROLLOUT].values()) / GIB == pytest.approx(84.0, abs=0.1)
     assert not made.fits
     assert set(made.memories) == {"student", "teacher", "evaluation"}
     with pytest.raises(VicurError, match="needs an even number of GPUs, but there are 3"):
@@ -181,7 +181,7 @@ def test_a_validation_answers_fewer_questions_at_once_if_the_batch_does_not_fit(
     assert make_plan(plan_for("8b", validation_batch_size=128, device="cpu")).validation_rows == 38
 
 
-@pytest.mark.parametrize(("size", "gib"), [("2b", 87), ("32b", 195)])
+@pytest.mark.parametrize(("size", "gib"), [("2b", 85), ("32b", 193)])
 def test_the_cache_of_128_questions_is_what_the_evaluation_would_need(size: str, gib: int) -> None:
     plan = plan_for(size, evaluation_batch_size=128, device="cpu")
     cache = evaluation_memory(plan, models_of(plan))[Phase.EVALUATION][Part.KV_CACHE]
@@ -191,17 +191,41 @@ def test_the_cache_of_128_questions_is_what_the_evaluation_would_need(size: str,
     assert sum(on_gpu.evaluation_memory[Phase.EVALUATION].values()) <= on_gpu.limit
 
 
-def test_vllm_in_the_process_takes_a_copy_of_the_weights_and_its_cache_in_every_phase() -> None:
+def inside(*settings: str, gpus: int = 1) -> tuple[Memory, Models]:
+    """Return the memory of a GPU with vLLM in the process, and the models."""
+    engine = ", ".join(("type: vllm, cache_gb: 3", *settings))
+    plan = plan_input(load_config(None, [f"training.rollout.engine={{{engine}}}"]), "vicur", assumed={"gpus": gpus})
+    models = models_of(plan)
+    return student_memory(plan, models), models
+
+
+def test_vllm_in_the_process_takes_a_copy_of_the_weights_and_its_cache() -> None:
     plain = plan_input(load_config(None), "vicur")
-    inside = plan_input(load_config(None, ["training.rollout.engine={type: vllm, cache_gb: 3}"]), "vicur")
-    without, models = student_memory(plain, models_of(plain)), models_of(inside)
-    memory = student_memory(inside, models)
+    without = student_memory(plain, models_of(plain))
+    memory, models = inside("sleep: false")
     for phase in (Phase.ROLLOUT, Phase.UPDATE, Phase.VALIDATION):
         assert memory[phase][Part.VLLM] > 3e9 + 4 * models.sizes.total
     assert Part.VLLM not in without[Phase.UPDATE]
     # vLLM has the cache of the rollouts, the training process none.
     assert Part.KV_CACHE in without[Phase.ROLLOUT]
     assert Part.KV_CACHE not in memory[Phase.ROLLOUT]
+
+
+def test_a_sleeping_vllm_takes_no_memory_in_the_update() -> None:
+    awake, _ = inside("sleep: false")
+    memory, _ = inside()
+    for phase in (Phase.ROLLOUT, Phase.VALIDATION):
+        assert memory[phase] == awake[phase]
+    for phase in (Phase.UPDATE, Phase.OPTIMIZER):
+        assert Part.VLLM not in memory[phase]
+        assert {part: size for part, size in awake[phase].items() if part != Part.VLLM} == memory[phase]
+
+
+def test_tensor_parallelism_divides_the_weights_of_vllm() -> None:
+    one, models = inside(gpus=4)
+    two, _ = inside("tensor_parallel: 2", gpus=4)
+    saved = one[Phase.ROLLOUT][Part.VLLM] - two[Phase.ROLLOUT][Part.VLLM]
+    assert saved > 4 * models.sizes.total / 2
 
 
 def test_a_server_takes_no_memory_of_the_training() -> None:

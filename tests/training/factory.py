@@ -8,6 +8,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.base import BaseModelConfig
 from vicur.config.data import DigitScenesConfig, Pool
+from vicur.config.tiny_base import TinySizes
 from vicur.config.training import TrainConfig
 from vicur.data.digit_scenes import build_pools, vocabulary
 from vicur.data.schema import Example
@@ -33,11 +34,11 @@ def scenes(split: str) -> tuple[Example, ...]:
     return tuple(build_pools(SMALL, seed=0)[split])
 
 
-def save_random_base(folder: Path, seed: int = 0) -> Path:
-    """Save a base with random weights, large enough for varied responses."""
+def save_random_base(folder: Path, seed: int = 0, **sizes: int) -> Path:
+    """Save a base with random weights, large enough for varied responses, and with the default sizes but these."""
     tokenizer = tiny_tokenizer(vocabulary())
     torch.manual_seed(seed)
-    model = Qwen3VLForConditionalGeneration(tiny_config(tokenizer)).eval()
+    model = Qwen3VLForConditionalGeneration(tiny_config(tokenizer, TinySizes(**sizes))).eval()
     save_model(model, folder)
     Chat(tokenizer, tiny_image_processor()).save(folder)
     return folder

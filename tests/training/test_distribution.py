@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from tests.training.conftest import created_once
 from tests.training.factory import examples_for, state_for
-from tests.training.together import CASES, STEPS, STRATEGIES, Outcome, outcome
+from tests.training.together import BUCKET, CASES, STEPS, STRATEGIES, Outcome, outcome
 from vicur.config.training import TrainConfig, TrainingConfig
 from vicur.config.validation import validated
 from vicur.errors import VicurError
@@ -62,7 +62,7 @@ def alone(base):
 
 
 def untimed(metrics: dict[str, float]) -> dict[str, float]:
-    return {k: v for k, v in metrics.items() if not k.startswith("seconds/") and k != "tokens_per_second"}
+    return {k: v for k, v in metrics.items() if not k.startswith(("seconds/", "bucket/")) and k != "tokens_per_second"}
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -77,6 +77,16 @@ def test_two_processes_make_the_updates_of_one(together, alone, name, strategy):
     for weight, expected in one.weights.items():
         # Rounding may flip the sign of a gradient near zero, which is all that Adam's first update depends on.
         assert torch.allclose(two.weights[weight], expected, atol=3e-5), weight
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weights_for_an_engine_are_gathered_in_bounded_buckets(together, name):
+    sharded, replicated = (together(name, strategy).steps[0] for strategy in ("fsdp", "ddp"))
+    assert sharded["bucket/equal"] == replicated["bucket/equal"] == 1
+    # Each weight is padded to equal shards of a multiple of 16 bytes.
+    assert 0.5 * BUCKET < sharded["bucket/largest"] <= 1.05 * BUCKET
+    assert sharded["bucket/count"] > 4
+    assert replicated["bucket/count"] == 0
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -77,6 +77,13 @@ def test_a_prompt_that_is_too_long_names_the_budget_that_makes_it_fit(base):
     assert not training_examples(scenes("distill"), {}, chat, config)[1]
 
 
+def test_no_budget_is_suggested_if_the_text_alone_is_too_long(base):
+    config = TrainConfig(method="opsd", max_prompt_tokens=8)
+    with pytest.raises(VicurError, match="visual, above max_prompt_tokens = 8") as caught:
+        training_examples(scenes("distill"), {}, Chat.load(base, config.prompts), config)
+    assert "data.pixels.max=" not in str(caught.value)
+
+
 def test_validation_has_the_budget_of_the_student(base, inputs):
     config = TrainConfig(method="opsd", prompts=SMALLER, validation_examples=3)
     prompts = Validation.load(inputs["dataset"], Chat.load(base, config.prompts), config, 0).prompts

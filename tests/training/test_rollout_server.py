@@ -20,7 +20,7 @@ from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.training.rollout.build import require_engine
 from vicur.training.rollout.serve import serve
-from vicur.training.rollout.server import Server
+from vicur.training.rollout.servers import Servers
 
 WEIGHTS = {"a": torch.ones(50_000)}
 
@@ -45,8 +45,8 @@ def page(text: str, length: int | None = None) -> bytes:
     return f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length or len(text)}\r\n\r\n{text}".encode()
 
 
-def server_at(url: str, exchange: Path) -> Server:
-    return Server(Vllm(url=url, exchange=exchange, patience=20))
+def server_at(url: str, exchange: Path) -> Servers:
+    return Servers(Vllm(url=url, exchange=exchange, patience=20), "rollout")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,9 @@ def test_files_of_killed_trainings_in_the_exchange_folder_are_deleted(tmp_path: 
     for name in (*kept, f".vicur-weights-c.{host}-{DEAD_PID}.partial"):
         (tmp_path / name).touch()
     with answering(page('{"results": [{}]}')) as url:
-        server_at(url, tmp_path).take(WEIGHTS.items())
+        server = server_at(url, tmp_path)
+        server.take(WEIGHTS.items())
+        server.close()
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted(kept)
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from tests.training.factory import examples_for, state_for
+from tests.training.train_once import SETTINGS, train_once
+from vicur.config.training import MASTERS
 from vicur.modeling import load_model, save_model
 from vicur.training.checkpoint import trained_weights
 from vicur.training.saving import cast_stochastically, changed_share, stochastic_bfloat16
@@ -68,3 +70,31 @@ def test_mixed_precision_from_a_bfloat16_base_is_saved_stochastically(base, tmp_
     default, stochastic, nearest = saved
     assert all(torch.equal(default[name], stochastic[name]) for name in default)
     assert not all(torch.equal(default[name], nearest[name]) for name in default)
+
+
+def test_masters_are_the_weights_before_rounding_and_none_are_kept_of_a_float32_student(base, tmp_path) -> None:
+    save_model(load_model(base, dtype=torch.bfloat16), tmp_path / "base", chat_folder=base)
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def keep(student: nn.Module) -> None:
+        kept.append({name: weight.clone() for name, weight in student.state_dict().items()})
+
+    for kind, masters in (("stochastic", 1), ("float32", 0)):
+        kept.clear()
+        state = state_for(tmp_path / "base", method="opsd", learning_rate=1e-6, warmup_steps=0, save_dtype=kind)
+        training_step(state, examples_for(state)[:2], 0)
+        trained = state.world.collect(trained_weights(state.student))
+        saved = final_student(state, trained, tmp_path / "base", with_masters=keep).state_dict()
+        assert len(kept) == masters
+        for weights in kept:
+            assert all(torch.equal(weights[name], weight) for name, weight in trained.items())
+            assert any(not torch.equal(weights[name], saved[name].float()) for name in trained)
+
+
+def test_a_training_keeps_its_masters_in_a_checkpoint_beside_the_student(inputs, tmp_path) -> None:
+    settings = SETTINGS.model_copy(update={"steps": 1, "save_dtype": "bfloat16", "save_masters": True})
+    student = train_once(inputs, tmp_path, settings)
+    saved, masters = load_model(student), load_model(student / MASTERS)
+    assert (saved.dtype, masters.dtype) == (torch.bfloat16, torch.float32)
+    assert all(torch.equal(w.bfloat16(), saved.state_dict()[name]) for name, w in masters.state_dict().items())
+    assert (student / MASTERS / "tokenizer.json").is_file()

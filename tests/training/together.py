@@ -10,20 +10,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from tests.training.factory import examples_for, state_for
 from vicur.config.base import BaseModelConfig
 from vicur.config.distribution import DistributionConfig
+from vicur.modeling.weight_sums import weight_sum, weight_sums
 from vicur.training.checkpoint import trained_weights
+from vicur.training.lora import merged_parameters
+from vicur.training.rollout.weights import student_weights
+from vicur.training.state import TrainState
 from vicur.training.step import training_step
 from vicur.training.trainer import Validation
 from vicur.training.world import World
 
 STEPS = 2
+# Bytes; the largest weight of the tiny student has 262,144.
+BUCKET = 300_000
 STRATEGIES = ("ddp", "fsdp")
 LORA = {"type": "lora", "rank": 4}
 CASES: dict[str, dict[str, Any]] = {
@@ -67,7 +75,27 @@ def outcome(name: str, base: Path, world: World, strategy: str = "ddp") -> Outco
     asked = rows[:5]
     validation = Validation([row.example for row in asked], [row.student for row in asked])
     accuracy = validation.accuracy(state)
+    steps[0] |= sent_to_engines(state)
     return Outcome(steps, accuracy, world.collect(trained_weights(state.student)))
+
+
+def sent_to_engines(state: TrainState) -> dict[str, float]:
+    """Return whether the weights that an engine gets equal those of one full weight at a time, in two types, and the largest bucket."""
+    collective, sizes = torch.distributed.all_gather_into_tensor, [0]
+
+    def measured(output: Tensor, *args: Any, **kwargs: Any) -> Any:
+        sizes.append(output.numel() * output.element_size())
+        return collective(output, *args, **kwargs)
+
+    equal = True
+    for dtype in (torch.float32, torch.bfloat16):
+        full: dict[str, int] = {}
+        for each in merged_parameters(state.student):
+            sources = [source.full_tensor() if isinstance(source, DTensor) else source for source in each.sources]
+            full[each.name] = weight_sum(each.value(sources).to(dtype))
+        with mock.patch.object(torch.distributed, "all_gather_into_tensor", measured):
+            equal &= weight_sums(student_weights(state.student, dtype, BUCKET)) == full
+    return {"bucket/equal": float(equal), "bucket/largest": float(max(sizes)), "bucket/count": float(len(sizes) - 1)}
 
 
 def main(base: Path, output: Path) -> None:

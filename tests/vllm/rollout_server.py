@@ -15,7 +15,7 @@ from tests.tracking.server import free_port
 from tests.vllm.engine import ENVIRONMENT
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
-from vicur.training.rollout.server import Server
+from vicur.training.rollout.servers import Servers
 
 _STARTUP_SECONDS = 300.0  # enough for a busy machine
 
@@ -49,7 +49,7 @@ def rollout_server(base: Path, exchange: Path, words: Sequence[str]) -> Iterator
         deadline = time.monotonic() + _STARTUP_SECONDS
         while True:
             try:
-                Server(config).require_ready()
+                Servers(config, "rollout").require_ready()
                 break
             except VicurError:
                 if process.poll() is not None or time.monotonic() > deadline:

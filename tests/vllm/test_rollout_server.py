@@ -29,7 +29,7 @@ from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
 from vicur.modeling.generation import generate
 from vicur.training.parallel import SingleModel
-from vicur.training.rollout.server import Server
+from vicur.training.rollout.servers import Servers
 from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.step import training_step
 from vicur.training.world import World
@@ -57,7 +57,12 @@ def served(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vll
 @pytest.fixture
 def engine(case: Case, served: Vllm) -> Iterator[VllmEngine]:
     vllm_engine = VllmEngine(
-        Server(served), SingleModel(case.student, bf16=False), case.chat, World.single("cpu"), torch.float32, "vLLM"
+        Servers(served, "rollout"),
+        SingleModel(case.student, bf16=False),
+        case.chat,
+        World.single("cpu"),
+        torch.float32,
+        "vLLM",
     )
     yield vllm_engine
     vllm_engine.close()
@@ -96,7 +101,7 @@ def test_damaged_weights_are_detected(engine: VllmEngine, monkeypatch: pytest.Mo
         weights["model.language_model.norm.weight"][3] += 1e-6
         save(weights, file)
 
-    monkeypatch.setattr("vicur.training.rollout.server.save_file", damage)
+    monkeypatch.setattr("vicur.training.rollout.servers.save_file", damage)
     with pytest.raises(VicurError) as raised:
         engine.update(7)
     assert re.findall(r"model\.[\w.]+\.weight\b", str(raised.value)) == ["model.language_model.norm.weight"]
@@ -132,9 +137,11 @@ def test_errors_of_the_server_are_reported_with_path_status_and_remedy(
     prompt = case.chat.prompt("what " * (MAX_PROMPT_TOKENS + 50), [])
     with raises_error_with("/inference/v1/generate", "400", "vicur rollout-server"):
         engine.generate([prompt], GREEDY, seed=0, batch_size=1)
-    server = Server(served)
+    server = Servers(served, "rollout")
     with raises_error_with("/collective_rpc", "500"):
-        server._post("/collective_rpc", {"method": "vicur_take_weights", "args": ["../weights.safetensors"]})
+        server._servers[0]._post(
+            "/collective_rpc", {"method": "vicur_take_weights", "args": ["../weights.safetensors"]}
+        )
 
 
 def test_weights_of_another_training_run_are_detected(case: Case, engine: VllmEngine, served: Vllm) -> None:
@@ -142,7 +149,12 @@ def test_weights_of_another_training_run_are_detected(case: Case, engine: VllmEn
     engine.update(20)
     assert engine.generate([prompt], GREEDY, seed=0, batch_size=1)
     another = VllmEngine(
-        Server(served), SingleModel(case.student, bf16=False), case.chat, World.single("cpu"), torch.float32, "vLLM"
+        Servers(served, "rollout"),
+        SingleModel(case.student, bf16=False),
+        case.chat,
+        World.single("cpu"),
+        torch.float32,
+        "vLLM",
     )
     another.update(0)
     another.close()
@@ -159,11 +171,11 @@ def test_weights_cannot_be_replaced_without_the_key(engine: VllmEngine, monkeypa
 
 
 def test_other_methods_and_paths_are_rejected(served: Vllm) -> None:
-    server = Server(served)
+    server = Servers(served, "rollout")
     with raises_error_with("/collective_rpc", "403"):
-        server._post("/collective_rpc", {"method": "save_sharded_state", "kwargs": {"path": "/tmp/x"}})  # noqa: S108 (nothing is written)
+        server._servers[0]._post("/collective_rpc", {"method": "save_sharded_state", "kwargs": {"path": "/tmp/x"}})  # noqa: S108 (nothing is written)
     with raises_error_with("/sleep", "404"):
-        server._post("/sleep", {})
+        server._servers[0]._post("/sleep", {})
 
 
 def test_several_training_processes_share_a_server(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811

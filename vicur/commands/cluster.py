@@ -13,7 +13,7 @@ from vicur.errors import VicurError
 
 app = Commands(
     help=help_with_examples(
-        "Run a node of a multi-node training, or remove jobs that a run has left behind.",
+        "Run a node or a server of a multi-node training, or remove jobs that a run has left behind.",
         "vicur cluster reap --run 1b4e28ba-2fa1-11d2-883f-0016d3cca427",
     ),
     no_args_is_help=True,
@@ -35,6 +35,20 @@ def node() -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     run_node(NodeTask.from_environment())
+
+
+@app.command()
+@examples("vicur cluster server")
+def server() -> None:
+    """Run a vLLM server of a training that is a job.
+
+    The containers of a TrainJob run this command; it is not meant to be typed. It reads its task from VICUR_SERVER_TASK. Use vicur
+    rollout-server to start a server yourself.
+    """
+    from vicur.cluster.jobs.server_pod import run_server_pod
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    raise typer.Exit(run_server_pod())
 
 
 @app.command()

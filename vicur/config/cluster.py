@@ -86,6 +86,8 @@ class SecretNames(Section):
     """Secret with ``VICUR_CUE_API_KEY``, the API key of the cue model."""
     webhook: VolumeName = "vicur-webhook"
     """Secret with ``VICUR_WEBHOOK_URL``, which receives the outcome of each run."""
+    servers: VolumeName = "vicur-servers"
+    """Secret with ``VLLM_API_KEY``, the key that the servers of a job (``training.rollout.placement: job``) require of its nodes."""
     hub: VolumeName = "vicur-hf"
     """Secret with ``HF_TOKEN``, the token for gated and private models on the Hugging Face Hub."""
 
@@ -121,6 +123,10 @@ class ClusterConfig(Section):
     """Resources of evaluation and training with GPUs."""
     cpu_steps: StepResources = StepResources()
     """Resources of evaluation and training without GPUs (``gpu_count`` 0)."""
+    servers: StepResources = StepResources()
+    """Resources of each server of a job (``training.rollout.placement: job``), besides its GPUs. Weights pass through its memory."""
+    serving_image: ImageName = ""
+    """Container image of these servers, which must contain vLLM (docs/serving.md); empty for the image of the training."""
     shared_memory: Memory = "16Gi"
     """Size of ``/dev/shm`` in the steps with GPUs. PyTorch passes tensors between processes through it."""
     portions: PortionsConfig = PortionsConfig()

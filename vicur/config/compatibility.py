@@ -233,6 +233,16 @@ def _require_usable_teacher_engine(config: TrainConfig, method: Method) -> None:
             f"rollouts and teacher use the same server ({shared[0]}), but it can hold the weights of one of them only.",
             "Start a second server with vicur rollout-server --teacher, and set training.teacher.engine.url to its address.",
         )
+    engines = config.engines
+    in_processes = {each.settings.tensor_parallel for each in engines.values() if each.placement == "process"}
+    if len(in_processes) > 1:
+        raise _error(
+            config,
+            "teacher.engine.tensor_parallel",
+            f"it is {teacher.engine.tensor_parallel}, but that of the rollouts' engine is {engines['rollout'].settings.tensor_parallel}: "
+            "vLLM divides the training's processes into one kind of groups.",
+            "Set both to the same number, or set training.teacher.placement to job.",
+        )
     if config.distribution.teacher_devices == "separate" and teacher.placement == "process":
         raise _error(
             config,

@@ -70,6 +70,8 @@ class PreflightConfig(Section):
     """Set if the cluster adds nodes on demand, so that a step may fit none of those that exist now."""
     trainer: bool = False
     """Require Kubeflow Trainer, for trainings that run as TrainJobs."""
+    servers: bool = False
+    """Require what jobs with servers need in addition."""
     queue: str | None = None
     """Kueue LocalQueue of the trainings."""
     pipelines_namespace: ObjectName = "kubeflow"

@@ -52,6 +52,11 @@ def step_size(cluster: ClusterConfig, *, runs_model: bool) -> StepResources:
     return (cluster.gpu_steps if cluster.gpu_count else cluster.cpu_steps).over(_MODEL_STEPS)
 
 
+def server_size(cluster: ClusterConfig) -> StepResources:
+    """Return the resources of a server of a job, besides its GPUs."""
+    return cluster.servers.over(_MODEL_STEPS)
+
+
 def ignored_sizes(cluster: ClusterConfig) -> str:
     """Return the setting of a size that no step uses, or an empty string."""
     unused = "cpu_steps" if cluster.gpu_count else "gpu_steps"

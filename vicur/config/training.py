@@ -29,6 +29,11 @@ from vicur.config.validation import validated
 from vicur.config.vllm import Vllm
 from vicur.wording import did_you_mean
 
+MASTERS = "float32"
+"""Folder of a student with its float32 weights (``save_masters``), a checkpoint like that of the student itself."""
+VALIDATION_BATCH = 128
+"""Questions that a validation answers at once, unless ``rollout_batch_size`` is set. Fewer if a GPU has too little free memory."""
+
 
 class TrainingConfig(Section):
     """Training settings shared by the methods of a run."""
@@ -84,6 +89,8 @@ class TrainingConfig(Section):
     """Type of the saved weights. ``stochastic`` is bfloat16 with stochastic rounding, which keeps small updates in expectation;
     ``bfloat16`` rounds to the nearest and loses most of them; ``float32`` keeps the trained weights as they are. Default: float32, or with
     mixed precision the base's type, ``stochastic`` if that is bfloat16."""
+    save_masters: bool = Field(default=False, exclude_if=lambda masters: not masters)
+    """Keep the float32 weights as well, as a checkpoint in the folder ``float32`` of a student that is saved in another type."""
     # A control with false hints is best before it has learned anything, so it needs the last weights.
     keep: Literal["best", "last"] = "best"
     """Save the weights with the ``best`` validation accuracy, or the ``last``."""
@@ -139,7 +146,17 @@ class TrainingConfig(Section):
         return config
 
 
-_VLLM_RESOURCES = {"cache_gb", "url", "replicas", "tensor_parallel", "start_minutes", "exchange", "patience"}
+_VLLM_RESOURCES = {
+    "cache_gb",
+    "bucket_mb",
+    "sleep",
+    "url",
+    "replicas",
+    "tensor_parallel",
+    "start_minutes",
+    "exchange",
+    "patience",
+}
 # Settings that change memory, time, place or checkpoints but not the result.
 _NOT_IN_IDENTITY: Any = {
     **dict.fromkeys(

@@ -21,6 +21,12 @@ class Vllm(Section):
     type: Literal["vllm"] = "vllm"
     cache_gb: float = Field(default=4.0, gt=0)
     """KV cache of an engine in the training's processes, in gigabytes. Its weights need memory as well: a second copy of the model."""
+    bucket_mb: int = Field(default=512, ge=1)
+    """Largest bucket in which weights are gathered for vLLM after an update, in megabytes; a single larger weight is a bucket. A process
+    holds about three buckets besides its share of the student."""
+    sleep: bool = True
+    """Whether an engine in the training's processes that samples rollouts frees its GPU memory during the update. Every update sends the
+    weights again anyway."""
     url: tuple[str, ...] = ()
     """With placement ``url``, the address of a server, such as ``http://127.0.0.1:8000``, or a list of several with the same settings,
     among which requests are spread."""
@@ -30,9 +36,9 @@ class Vllm(Section):
     """Devices of one machine that an engine divides each layer among, for models that do not fit one."""
     start_minutes: float = Field(default=30.0, gt=0)
     """With placement ``job``, longest wait until a server answers, also after a restart: it loads a model and compiles kernels."""
-    exchange: Path = Path("/dev/shm")  # noqa: S108 (shared memory, not a place for temporary files)
-    """Folder that training and servers both reach under this path. Weights are passed to servers as a temporary file in it. (An engine
-    in the training's processes gets them in memory.)"""
+    exchange: Path | None = Path("/dev/shm")  # noqa: S108 (shared memory, not a place for temporary files)
+    """Folder that training and servers both reach under this path. Weights are passed to servers as a temporary file in it. With ``null``,
+    and to the servers of a job in a cluster, they are sent over HTTP. (An engine in the training's processes gets them in memory.)"""
     patience: float = Field(default=600.0, gt=0)
     """Timeout for one request to a server, in seconds."""
 

@@ -54,6 +54,12 @@ def _video_mark(metadata: dict[str, Any]) -> VideoMark | None:
     return VideoMark.model_validate(value) if isinstance(value, dict) and "timestamps" in value else None
 
 
+def marks_a_video(metadata: str | None) -> bool:
+    """Return whether stored metadata are those of a video."""
+    # Most have nothing of that name, and need not be parsed.
+    return metadata is not None and f'"{VIDEO}"' in metadata and _video_mark(json.loads(metadata)) is not None
+
+
 def _json_values(metadata: dict[str, Any]) -> dict[str, Any]:
     encode_metadata(metadata)
     return metadata

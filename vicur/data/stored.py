@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from vicur.data.dataset import read_manifest
-from vicur.data.schema import Example, Manifest, Shard
+from vicur.data.schema import Example, Manifest, Shard, marks_a_video
 from vicur.errors import VicurError
 
 if TYPE_CHECKING:
@@ -111,6 +111,10 @@ class StoredSplit(Sequence[Example]):
         schema = pa.schema([SCHEMA.field(name) for name in names])
         tables = [table for _, table in self._ahead(range(len(self.groups)), names)]
         return pa.concat_tables([schema.empty_table(), *tables])
+
+    def has_videos(self) -> bool:
+        """Return whether an example is about a video."""
+        return any(map(marks_a_video, self.columns("metadata")["metadata"].to_pylist()))
 
     def rows_of(self, numbers: Sequence[int]) -> int:
         """Return the number of rows in some groups."""

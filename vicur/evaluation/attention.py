@@ -6,7 +6,7 @@ and therefore attends to none of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,14 +62,26 @@ class _Candidate:
 
 
 def attention_record(
-    model: Qwen3VLForConditionalGeneration, chat: Chat, examples: Sequence[Example], count: int, seed: int
+    model: Qwen3VLForConditionalGeneration,
+    chat: Chat,
+    examples: Sequence[Example],
+    count: int,
+    seed: int,
+    *,
+    only: Container[str] | None = None,
 ) -> SinkAttentionRecord | None:
-    """Record the sink's attention for ``count`` of the examples; ``None`` for a model without the cue recovery module."""
+    """Record the sink's attention for ``count`` of the examples; ``None`` for a model without the cue recovery module.
+
+    Args:
+        only: ids of the examples to choose from; by default all.
+    """
     if not isinstance(model, Qwen3VLStudentForConditionalGeneration):
         return None
     # Sampled evenly over kinds and groups. The seed alone decides, so every student of a run shows the same examples.
     asked = examples if count else ()
-    with_images = [_Candidate(n, e.kind, e.group) for n, e in enumerate(asked) if e.images]
+    with_images = [
+        _Candidate(n, e.kind, e.group) for n, e in enumerate(asked) if e.images and (only is None or e.id in only)
+    ]
     chosen = sample_evenly(
         with_images, count, by=lambda e: e.kind, apart=lambda e: e.group, seed=seed, name="attention"
     )

@@ -85,10 +85,9 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     copy_training_record(inputs["model"], output)
     if config.cue_recovery:
         answered = {p.example_id for p in predictions if p.split == REPORT_SPLIT and p.unanswered is None}
-        asked = questions[REPORT_SPLIT]
-        if len(answered) < len(asked):
-            asked = [example for example in asked if example.id in answered]
-        record = attention_record(model, chat, asked, config.attention_samples, context.seed)
+        record = attention_record(
+            model, chat, questions[REPORT_SPLIT], config.attention_samples, context.seed, only=answered
+        )
         if record is not None:
             write_attention(record, output)
     context.tracker.params({"method": metrics.model.method, **config.model_dump(mode="json"), "seed": context.seed})

@@ -70,12 +70,15 @@ class Case(Section):
         words, built = self.prompt, None
         # One word is one token. The rest of the prompt has always the same length.
         for _ in range(3):
+            assert words > 0, f"a prompt of {self.prompt} tokens has no room for image and hint"
             built = training_example(self._example(chat, 0, words), _CUE, chat, self._with_room(config))
             assert isinstance(built, TrainingExample), built
             words += self.prompt - max(len(built.student.ids), len(built.teacher.ids))
-        assert words > 0, f"a prompt of {self.prompt} tokens has no room for image and hint"
         rows = [training_example(self._example(chat, first + n, words), _CUE, chat, config) for n in range(count)]
-        return [row for row in rows if isinstance(row, TrainingExample)]
+        for row in rows:
+            # A measurement of fewer rows would be one of something else.
+            assert isinstance(row, TrainingExample), f"a question of the measurement {row}"
+        return rows  # type: ignore[return-value]
 
     def plan(self, **fields: Any) -> PlanInput:
         """Return the plan's input for this measurement."""
@@ -97,6 +100,7 @@ class Case(Section):
             "mean_prompt_tokens": self.prompt,
             "mean_response_tokens": self.response,
             "device": self.device,
+            **({"teacher_gpus": self.processes} if config.distribution.teacher_devices == "separate" else {}),
             **fields,
         }
         return plan_input(run, config.method, assumed=chosen)

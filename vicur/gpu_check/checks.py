@@ -57,7 +57,7 @@ def _distributed(settings: Outcome, strategy: str) -> Outcome:
 
 
 def _resume(settings: Outcome) -> Outcome:
-    return kill_and_resume(Path(settings["folder"]), settings["device"])
+    return kill_and_resume(Path(settings["folder"]), settings["device"], settings["lifeline"])
 
 
 def _separate(settings: Outcome) -> Outcome:

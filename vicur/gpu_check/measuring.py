@@ -14,8 +14,7 @@ from vicur.gpu_check.meter import Meter
 from vicur.gpu_check.models import EndlessChat
 from vicur.modeling.chat import Chat
 from vicur.planning import make_plan
-from vicur.planning.compute import Lengths, step_seconds, step_work
-from vicur.planning.model import compute_bytes
+from vicur.planning.compute import Lengths, step_work
 from vicur.planning.parts import Phase
 from vicur.training import step as step_module
 from vicur.training.metrics import PhaseTimer
@@ -38,8 +37,9 @@ def measure(case: Case, world: World, work: Path) -> dict[str, Any]:
     """Make the steps of ``case``, as one of the processes of ``world``. All of them call this together.
 
     Returns:
-        JSON values: ``seconds`` of a step by phase, ``peaks`` and ``planned`` bytes by phase, ``tokens`` per second and process, and
-        ``figures`` of the machine.
+        JSON values: ``seconds`` of a step by phase and of the whole ``step``; ``peaks`` and ``planned`` bytes by phase;
+        ``tokens_per_second``, the response tokens of one process; ``decode_step_ms``; and for MFU ``operations`` of a process by kind and
+        ``update_operations``, with what gradient checkpointing computes again.
     """
     chat, config = EndlessChat.load(case.folder), case.config()
     meter = Meter(case.device)
@@ -100,15 +100,17 @@ def _record(case: Case, meter: Meter) -> dict[str, Any]:
     seconds = {phase: total / case.steps for phase, total in meter.seconds.items() if phase in _PHASES.values()}
     step = sum(seconds.values())
     memory = plan.student_memory
+    # A teacher on another device is part of the same process.
+    teacher = plan.teacher_memory if case.device == "cpu" else {}
+    beside = {phase: sum((teacher.get(phase) or teacher.get(Phase.LOAD, {})).values()) for phase in memory | teacher}
     planned = {
-        name: max((sum(memory[phase].values()) for phase in phases if phase in memory), default=0)
+        name: max((sum(memory.get(p, {}).values()) + beside[p] for p in phases if p in beside), default=0)
         for name, phases in PLANNED.items()
     }
     lengths = Lengths(case.prompt, case.response, case.response)
     work = step_work(plan.input, plan.models, lengths)
     # MFU does not count what gradient checkpointing computes again.
     useful = step_work(plan.input.model_copy(update={"gradient_checkpointing": False}), plan.models, lengths)
-    parameters = plan.models.sizes
     return {
         "shape": case.shape,
         "processes": case.processes,
@@ -120,6 +122,4 @@ def _record(case: Case, meter: Meter) -> dict[str, Any]:
         "operations": {name: value / case.processes for name, value in asdict(useful).items()},
         "update_operations": (work.forward + work.backward + work.loss) / case.processes,
         "decode_step_ms": 1e3 * seconds["rollout"] / case.response,
-        "weight_bytes": (parameters.total - parameters.vision) * compute_bytes(plan.input),
-        "planned_step": step_seconds(plan.input, plan.models, lengths).step,
     }

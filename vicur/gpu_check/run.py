@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +18,7 @@ from vicur.gpu_check.checks import TITLES
 from vicur.gpu_check.machine import Machine, machine_of
 from vicur.gpu_check.measurement import Measurement, calibration_of, judged
 from vicur.gpu_check.models import SHAPES, save_random
+from vicur.gpu_check.processes import in_processes
 from vicur.planning import make_plan
 from vicur.planning.architecture import published_sizes
 from vicur.wording import did_you_mean
@@ -32,6 +28,11 @@ OnResult = Callable[["Result"], None]
 
 # Measurements use what is left of the time. A published size takes about this long to build, load and step.
 _MEASUREMENT_SECONDS = 150.0
+# Weights that a CPU draws in a second, and bytes of each, in bfloat16.
+_DRAWN_ON_CPU = 5e7
+_BYTES = 2
+# Share of a GPU's free memory for weights that are drawn on it. A layer is drawn in float32.
+_ROOM = 0.8
 _BF16: dict[str, Any] = {"mixed_precision": "bf16", "gradient_checkpointing": True, "micro_batch_size": 4}
 
 
@@ -102,7 +103,7 @@ def run_checks(options: Options, on_result: OnResult = lambda _: None) -> Report
 
     with tempfile.TemporaryDirectory(prefix="vicur-gpu-check-") as folder:
         root = Path(folder)
-        for record in _in_processes(chosen, {"device": options.device}, root, deadline):
+        for record in in_processes(chosen, {"device": options.device}, root, deadline):
             add(_result(record))
         for shape in options.shapes if not options.only or "measure" in options.only else ():
             result, measured = _measured(shape, options, machine, root / shape, deadline)
@@ -129,71 +130,6 @@ def _result(record: dict[str, Any]) -> Result:
     )
 
 
-def _in_processes(
-    names: Sequence[str], settings: dict[str, Any], root: Path, deadline: float, processes: int = 1
-) -> Iterator[dict[str, Any]]:
-    """Run checks in one process after another: if one dies, a new one continues after the check that it was in."""
-    left, number = list(names), 0
-    while left:
-        work = root / f"process-{number}"
-        (work / "trainings").mkdir(parents=True)
-        number += 1
-        task, results = work / "task.json", work / "results.jsonl"
-        task.write_text(json.dumps({**settings, "checks": left, "folder": str(work / "trainings")}), encoding="utf-8")
-        process = _start(task, results, work / "log.txt", processes)
-        seen = 0
-        while True:
-            ended = process.poll() is not None
-            records = _read(results)
-            for record in records[seen:]:
-                left.remove(record["name"])
-                yield record
-            seen = len(records)
-            if ended or not left:
-                break
-            if time.monotonic() > deadline:
-                _end(process)
-                yield from ({"name": name, "status": "not checked", "detail": "the time was up"} for name in left)
-                return
-            time.sleep(0.05)
-        process.wait()
-        if left:
-            reason = _reason(process.returncode, work / "log.txt")
-            yield {"name": left.pop(0), "status": "failed", "detail": reason}
-
-
-def _start(task: Path, results: Path, log: Path, processes: int) -> subprocess.Popen[bytes]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "vicur.gpu_check.worker"]
-    with log.open("wb") as file:
-        return subprocess.Popen(
-            [*command, str(task), str(results)],
-            stdout=file,
-            stderr=file,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"},
-            start_new_session=True,
-        )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _read(results: Path) -> list[dict[str, Any]]:
-    if not results.exists():
-        return []
-    # The last line may be incomplete.
-    lines = results.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines]
-
-
-def _reason(code: int, log: Path) -> str:
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return f"its process {how}" + (f": {lines[-1][:300]}" if lines else "")
-
-
 def _measured(
     shape: str, options: Options, machine: Machine, folder: Path, deadline: float
 ) -> tuple[Result, list[Measurement]]:
@@ -205,19 +141,28 @@ def _measured(
     case, reason = _case(shape, options.device, machine, folder)
     if reason is not None:
         return skipped(reason)
-    if shape.upper() in published_sizes() and deadline - time.monotonic() < _MEASUREMENT_SECONDS:
-        return skipped("too little time is left")
-    # Of weights in bfloat16, twice while they are written.
-    needed = 2 * 2 * published_sizes().get(shape.upper(), 0)
+    parameters = published_sizes().get(shape.upper(), 0)
+    drawn_on = _device_for(_BYTES * parameters, case.device)
+    seconds = _MEASUREMENT_SECONDS + (parameters / _DRAWN_ON_CPU if drawn_on != case.device else 0)
+    if parameters and deadline - time.monotonic() < seconds:
+        return skipped(f"too little time is left: it takes about {seconds:.0f} s")
+    # Twice while the weights are written.
+    needed = 2 * _BYTES * parameters
     if shutil.disk_usage(tempfile.gettempdir()).free < needed:
         return skipped(f"needs {needed / 1e9:.0f} GB of disk in {tempfile.gettempdir()}")
     started = time.monotonic()
     dtype = torch.bfloat16 if case.device == "cuda" else torch.float32
-    save_random(folder, shape, case.device, dtype, case.prompt + case.response + 1)
+    try:
+        save_random(folder, shape, drawn_on, dtype, case.prompt + case.response + 1)
+    # Too little memory, a full disk, a fault of the GPU: the other checks and shapes go on.
+    except (VicurError, OSError, RuntimeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        reason = str(error).partition("\n")[0]
+        return Result(name, title, "failed", f"its weights cannot be built: {reason}", time.monotonic() - started), []
     if case.device == "cuda":
         torch.cuda.empty_cache()
     settings = {"device": case.device, "case": case.model_dump(mode="json")}
-    (record,) = _in_processes(["measure"], settings, folder / "run", deadline, case.processes)
+    (record,) = in_processes(["measure"], settings, folder / "run", deadline, case.processes)
     shutil.rmtree(folder, ignore_errors=True)
     took = time.monotonic() - started
     if record["status"] != "passed":
@@ -225,6 +170,13 @@ def _measured(
     measurement = Measurement.of(record["values"], machine)
     status, detail = judged(measurement)
     return Result(name, title, status, detail, took, record["values"]), [measurement]
+
+
+def _device_for(size: int, device: Literal["cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    """Return where to draw weights of ``size`` bytes: on the CPU if a GPU has no room for them."""
+    if device == "cuda" and size > _ROOM * torch.cuda.mem_get_info()[0]:
+        return "cpu"
+    return device
 
 
 def _case(shape: str, device: Literal["cpu", "cuda"], machine: Machine, folder: Path) -> tuple[Case, str | None]:

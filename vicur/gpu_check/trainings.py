@@ -22,6 +22,7 @@ from vicur.config.data import DigitScenesConfig, Pool
 from vicur.config.training import TrainConfig
 from vicur.cues import EXTRACT
 from vicur.data import PREPARE
+from vicur.processes.lifeline import watch
 from vicur.stage.runner import Session, execute
 from vicur.tracking.tracker import Tracker
 from vicur.training import TRAIN, trainer
@@ -81,11 +82,15 @@ def compare_processes(root: Path, device: str, processes: int, strategy: str) ->
     return {"status": status, "detail": detail, "values": {"difference": largest, "processes": processes}}
 
 
-def kill_and_resume(root: Path, device: str) -> dict[str, Any]:
-    """Kill a training with SIGKILL, resume it, and compare its student with that of an uninterrupted one."""
+def kill_and_resume(root: Path, device: str, lifeline: str) -> dict[str, Any]:
+    """Kill a training with SIGKILL, resume it, and compare its student with that of an uninterrupted one.
+
+    Args:
+        lifeline: file whose release ends the training to kill, too.
+    """
     whole = train(root, "whole", config(device, 4))
-    command = [sys.executable, "-m", "vicur.gpu_check.trainings", str(root), device]
-    killed = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, env={**os.environ})
+    command = [sys.executable, "-m", "vicur.gpu_check.trainings", str(root), device, lifeline]
+    killed = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     if killed.returncode != -signal.SIGKILL:
         return {
             "status": "failed",
@@ -131,5 +136,6 @@ def _kill_in_last(number: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    watch(Path(sys.argv[3]), lambda: os._exit(1))
     with _each_step(_kill_in_last):
         train(Path(sys.argv[1]), "killed", config(sys.argv[2], 4))

@@ -20,6 +20,7 @@ from vicur.config.distribution import DistributionConfig
 from vicur.errors import VicurError
 from vicur.gpu_check.case import Case
 from vicur.gpu_check.measuring import measure
+from vicur.processes.lifeline import watch
 from vicur.training.world import World, devices_for
 
 
@@ -28,7 +29,9 @@ def main(task: Path, results: Path) -> None:
     from vicur.gpu_check.checks import RUN
 
     settings: dict[str, Any] = json.loads(task.read_text(encoding="utf-8"))
+    watch(Path(settings["lifeline"]), lambda: os._exit(1))
     torch.set_num_threads(int(settings.get("threads", 1)))
+    rank, together = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")) > 1
     for name in settings["checks"]:
         started = time.monotonic()
         try:
@@ -40,8 +43,14 @@ def main(task: Path, results: Path) -> None:
         # A check may find any fault of a machine: it is a result, and the other checks go on.
         except Exception as error:  # noqa: BLE001
             outcome = {"status": "failed", "detail": f"{type(error).__name__}: {error}"}
-        if int(os.environ.get("RANK", "0")) == 0:
+        failed = outcome["status"] == "failed"
+        if together and failed:
+            outcome["detail"] = f"process {rank}: {outcome['detail']}"
+        if rank == 0 or (together and failed):
             append(results, {"name": name, "took": time.monotonic() - started, **outcome})
+        if together and failed:
+            # The other processes wait for this one in a collective, and it would wait for them at its exit. torchrun ends them.
+            os._exit(1)
 
 
 def measured(case: Case) -> dict[str, Any]:
@@ -56,9 +65,13 @@ def measured(case: Case) -> dict[str, Any]:
 
 
 def append(results: Path, record: dict[str, Any]) -> None:
-    """Add a result to the file."""
-    with results.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    """Add a result to the file, which other processes may write to as well."""
+    line = (json.dumps(record) + "\n").encode()
+    file = os.open(results, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(file, line)
+    finally:
+        os.close(file)
 
 
 if __name__ == "__main__":

@@ -61,9 +61,9 @@ class Batches:
 
 
 def rows_that_fit(
-    model: Qwen3VLForConditionalGeneration, prompt_tokens: int, new_tokens: int, patches: int
-) -> int | None:
-    """Return how many rows the free memory of the model's GPU holds, or ``None`` on a CPU, whose batches are as configured.
+    model: Qwen3VLForConditionalGeneration, rows: int, prompt_tokens: int, new_tokens: int, patches: int
+) -> int:
+    """Return how many of ``rows`` the free memory of the model's GPU holds, at least 1: all, or a power of two. On a CPU, all.
 
     Args:
         prompt_tokens: length of the longest prompt.
@@ -71,24 +71,27 @@ def rows_that_fit(
         patches: image patches of the prompt with the most.
     """
     if model.device.type != "cuda":
-        return None
+        return rows
     free, _ = torch.cuda.mem_get_info(model.device)
     # The allocator holds freed memory that the driver does not know to be free.
     free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
-    rows = int(_SHARE * free) // row_bytes(model, prompt_tokens, new_tokens, patches)
-    # A power of two: free memory differs a little from run to run, and the batch should not.
-    return 1 << (rows.bit_length() - 1) if rows else 0
+    fitting = int(_SHARE * free) // row_bytes(model, prompt_tokens, new_tokens, patches)
+    # A power of two: free memory differs a little from run to run, and the batch should not. As fitting_rows of vicur.planning.generating.
+    return rows if fitting >= rows else 1 << (max(1, fitting).bit_length() - 1)
 
 
 def row_bytes(model: Qwen3VLForConditionalGeneration, prompt_tokens: int, new_tokens: int, patches: int) -> int:
     """Estimate the bytes that one more row takes while a batch is answered: KV cache, prefill, its image and its logits."""
     text, vision = text_config(model), model.model.visual.config
     weight = model.lm_head.weight
+    kind, keys = weight.device.type, weight.element_size()
     # Under autocast, keys leave their norm as float32.
-    number = torch.float32.itemsize if torch.is_autocast_enabled(weight.device.type) else weight.element_size()
+    values = torch.get_autocast_dtype(kind).itemsize if torch.is_autocast_enabled(kind) else keys
+    number = max(keys, values)
     heads = text.num_key_value_heads or text.num_attention_heads
-    # One more layer: appending a token may copy the cache of one layer.
-    cache = 2 * (text.num_hidden_layers + 1) * heads * text.head_dim * (prompt_tokens + new_tokens) * number
+    # Of one layer, the keys of at most half of the rows exist twice while finished rows are dropped (vicur.modeling.kv_cache).
+    width = text.num_hidden_layers * (keys + values) + keys / 2
+    cache = heads * text.head_dim * (prompt_tokens + new_tokens) * width
     width = _PREFILL_INTERMEDIATE * text.intermediate_size + _PREFILL_HIDDEN * text.hidden_size
     # The boolean mask [T, T] exists once.
     prefill = prompt_tokens * (width * number + prompt_tokens)

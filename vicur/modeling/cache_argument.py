@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from transformers import Cache
@@ -20,12 +21,18 @@ def cache_argument(cache: Cache | None) -> dict[str, Any]:
     Raises:
         VicurError: if its models have no such argument.
     """
+    return {_name_in(Qwen3VLTextModel.forward): cache}
+
+
+# Decoding asks once for each token, and reading a signature takes as long as a small kernel.
+@lru_cache(maxsize=8)
+def _name_in(forward: Callable[..., Any]) -> str:
     # A decorator accepts the old name for some releases; the signature is that of the function below it.
-    parameters = inspect.signature(inspect.unwrap(Qwen3VLTextModel.forward)).parameters
+    parameters = inspect.signature(inspect.unwrap(forward)).parameters
     name = next((name for name in _NAMES if name in parameters), None)
     if name is None:
         raise _unknown("the models of this release of transformers")
-    return {name: cache}
+    return name
 
 
 def cache_of(arguments: Mapping[str, Any], *, required: bool = False) -> Cache | None:

@@ -75,7 +75,7 @@ def generate(
     batches = Batches(
         order,
         batch_size,
-        lambda rows: _fitting(model, [prompts[n] for n in rows], sampling) if fit_memory else len(rows),
+        lambda rows: fitting_batch(model, [prompts[n] for n in rows], sampling, len(rows)) if fit_memory else len(rows),
     )
     for rows in batches:
         uniforms_BR = _uniforms(seed, [numbers[n] for n in rows], sampling).to(model.device)
@@ -94,11 +94,13 @@ def generate(
     return [responses[n] for n in range(len(prompts))]
 
 
-def _fitting(model: Qwen3VLForConditionalGeneration, prompts: Sequence[Prompt], sampling: Sampling) -> int:
-    longest = max(len(prompt.ids) for prompt in prompts)
-    patches = max(sum(math.prod(image.grid) for image in prompt.pixels) for prompt in prompts)
-    rows = rows_that_fit(model, longest, sampling.max_new_tokens, patches)
-    return len(prompts) if rows is None else rows
+def fitting_batch(
+    model: Qwen3VLForConditionalGeneration, prompts: Sequence[Prompt], sampling: Sampling, most: int
+) -> int:
+    """Return how many of the prompts to answer at once: ``most`` or, on a GPU, what its free memory holds of the longest of them."""
+    longest = max((len(prompt.ids) for prompt in prompts), default=0)
+    patches = max((sum(math.prod(image.grid) for image in prompt.pixels) for prompt in prompts), default=0)
+    return rows_that_fit(model, most, longest, sampling.max_new_tokens, patches)
 
 
 def generation_order(prompts: Sequence[Prompt]) -> list[int]:

@@ -8,12 +8,13 @@ from vicur.config.prompts import PromptUse
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.modeling.ahead import example_pixels
-from vicur.modeling.chat import Chat, Prompt
+from vicur.modeling.chat import Chat, Pixels, Prompt
 from vicur.prompts import with_text
 from vicur.wording import listed, percent
 
 _TEMPLATE = 64  # tokens around the user's turn, more than any template has
 _PER_IMAGE = 8  # tokens around an image, likewise
+_PER_FRAME = 24  # tokens around each group of frames of a video: its time, such as <1234.5 seconds>, at a byte a token, and two ends
 _SHOWN = 3
 
 
@@ -28,7 +29,7 @@ def prompt_length(chat: Chat, example: Example, use: PromptUse, limit: int, behi
         VicurError: if the header of an image cannot be read, or a question cannot be shown.
     """
     pixels = example_pixels(chat, example, use)
-    visual = sum(image.tokens for image in pixels)
+    visual = sum(image.tokens + _around(image) for image in pixels)
     texts = (
         example.question,
         *example.choices,
@@ -37,10 +38,14 @@ def prompt_length(chat: Chat, example: Example, use: PromptUse, limit: int, behi
         chat.prompts.choices_template * len(example.choices),
     )
     # A token has at least one byte, so most prompts need not be tokenized.
-    if visual + sum(len(text.encode()) for text in texts) + _TEMPLATE + _PER_IMAGE * len(pixels) <= limit:
+    if visual + sum(len(text.encode()) for text in texts) + _TEMPLATE <= limit:
         return 0
     content = chat.content(example)
     return len(chat.prompt(with_text(content, behind) if behind else content, pixels).ids)
+
+
+def _around(visual: Pixels) -> int:
+    return _PER_FRAME * len(visual.run_grids) if visual.is_video else _PER_IMAGE
 
 
 def too_long(chat: Chat, examples: Iterable[Example], use: PromptUse, limit: int) -> dict[str, int]:

@@ -25,6 +25,7 @@ _SETTINGS = {
     "strategy": "training.distribution.strategy",
     "mixed_precision": "training.mixed_precision",
     "gradient_checkpointing": "training.gradient_checkpointing",
+    "save_dtype": "training.save_dtype",
     "train_vision": "training.trained.vision",
     "trained": "training.trained.type",
     "evaluation_batch_size": "evaluation.batch_size",
@@ -73,6 +74,7 @@ def plan_input(
         "strategy": training.distribution.strategy,
         "mixed_precision": training.mixed_precision,
         "gradient_checkpointing": training.gradient_checkpointing,
+        "save_dtype": training.save_dtype,
         "micro_batch_size": training.micro_batch_size,
         "rollout_batch_size": training.rollout_batch_size,
         "validate_every": training.validate_every,
@@ -120,6 +122,11 @@ def _engine_fields(engines: Mapping[str, PlacedEngine]) -> dict[str, Any]:
     for part, engine in engines.items():
         kind = "inside" if engine.placement == "process" else "server"
         fields |= {f"{part}_engine": kind, f"{part}_cache_gb": engine.settings.cache_gb}
+        if kind == "inside":
+            fields[f"{part}_tensor_parallel"] = engine.settings.tensor_parallel
+    if "rollout" in engines:
+        settings = engines["rollout"].settings
+        fields |= {"rollout_sleeps": settings.sleep, "bucket_mb": settings.bucket_mb}
     return fields
 
 

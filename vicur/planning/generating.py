@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from vicur.planning.activations import encoding, encoding_of, vision_activations
 from vicur.planning.architecture import Architecture
 from vicur.planning.footprint import Precision, decoder_layer_footprint
 from vicur.planning.inputs import PlanInput
 from vicur.planning.model import Models, compute_bytes, saved_precision, student_precision
 from vicur.planning.parts import Part, nonzero
-from vicur.planning.resident import FLOAT32, cached_features, copies, image_features, precision_bytes
+from vicur.planning.resident import (
+    FLOAT32,
+    cache_bytes,
+    cached_features,
+    copies,
+    engines,
+    image_features,
+)
 from vicur.planning.sizes import Sizes
 
 # Logits, their masked copy, log-probabilities, and the copies that temperature and truncation make (vicur.modeling.generation).
@@ -36,7 +41,7 @@ class Batch:
 def rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
     """Return the bytes of sampling rollouts besides what is resident."""
     if plan.rollout_engine != "process":
-        return {Part.COPIES: _streamed_weight(plan, models.sizes), Part.VISION: vision_activations(plan, models)[0]}
+        return {**_external(plan, models), Part.VISION: vision_activations(plan, models)[0]}
     batch = Batch(plan.rollout_batch, plan.max_prompt_tokens, plan.max_response_tokens)
     parts = _generation(plan, models, batch)
     # The images of the step were encoded before, with the graph of a trained tower.
@@ -47,7 +52,7 @@ def rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
 def validation(plan: PlanInput, models: Models, rows: int) -> dict[Part, int]:
     """Return the bytes of answering ``rows`` validation questions at once besides what is resident."""
     if plan.rollout_engine != "process":
-        return {Part.COPIES: _streamed_weight(plan, models.sizes)}
+        return _external(plan, models)
     parts = _generation(plan, models, Batch(rows, plan.max_prompt_tokens, plan.max_response_tokens))
     # A frozen tower encodes one image at a time.
     images = rows if plan.train_vision else 1
@@ -64,7 +69,7 @@ def evaluation(plan: PlanInput, models: Models, rows: int) -> dict[Part, int]:
     return nonzero(
         {
             Part.WEIGHTS: number * models.sizes.total,
-            **_parts(models.student, batch, precision, number),
+            **_parts(models.student, batch, precision, (number, number)),
             Part.VISION: encoding_of(plan, models.student, precision, rows),
             Part.FEATURES: image_features(plan, models, rows) * number // compute_bytes(plan),
         }
@@ -88,26 +93,41 @@ def _generation(plan: PlanInput, models: Models, batch: Batch) -> dict[Part, int
     whole = compute_bytes(plan) * models.sizes.total
     return {
         Part.COPIES: whole if plan.sharded else copies(plan, models.sizes),
-        **_parts(models.student, batch, precision, precision_bytes(precision, plan)),
+        **_parts(models.student, batch, precision, cache_bytes(precision, plan)),
     }
 
 
-def _parts(model: Architecture, batch: Batch, precision: Precision, cache_bytes: int) -> dict[Part, int]:
-    """Bytes of prefill and decoding, added up although their peaks do not coincide: they differ by less than the KV cache."""
+def _parts(model: Architecture, batch: Batch, precision: Precision, numbers: tuple[int, int]) -> dict[Part, int]:
+    """Bytes of prefill and decoding, added up although their peaks do not coincide: they differ by less than the KV cache.
+
+    Args:
+        numbers: bytes of a number in the cached keys, and in the values.
+    """
     text, rows = model.text, batch.rows
     layer = decoder_layer_footprint(text, rows, batch.prompt, precision, trained=False)
     states = rows * batch.prompt * text.hidden_size * precision.state_bytes
-    # One more layer: appending a token copies the cache of a layer before the old one is freed.
-    width = 2 * (text.num_hidden_layers + 1) * model.key_value_heads * model.head_dim
+    keys, values = numbers
+    tokens = rows * (batch.prompt + batch.response)
+    # Buffers for the longest response. Of one layer, the keys of at most half of the rows exist twice while finished rows are dropped.
+    width = text.num_hidden_layers * (keys + values) * tokens + keys * tokens // 2
     return {
-        Part.KV_CACHE: rows * width * (batch.prompt + batch.response) * cache_bytes,
+        Part.KV_CACHE: width * model.key_value_heads * model.head_dim,
         Part.ACTIVATIONS: layer.forward_peak + states + rows * batch.prompt**2,
         Part.LOSS: _SAMPLING_COPIES * FLOAT32 * rows * text.vocab_size,
     }
 
 
-def _streamed_weight(plan: PlanInput, sizes: Sizes) -> int:
-    """Bytes of the largest weight on its way to an engine: gathered if it is sharded, and cast."""
-    gathered = FLOAT32 if plan.sharded else 0
-    cast = compute_bytes(plan) if torch.float32.itemsize != compute_bytes(plan) or plan.sharded else 0
-    return sizes.embedding * (gathered + cast)
+def _external(plan: PlanInput, models: Models) -> dict[Part, int]:
+    """Bytes of an engine that generates responses, while it also receives weights."""
+    return {Part.VLLM: engines(plan, models, awake=True), Part.COPIES: _bucket(plan, models.sizes)}
+
+
+def _bucket(plan: PlanInput, sizes: Sizes) -> int:
+    """Bytes of a bucket of weights on its way to an engine."""
+    number = compute_bytes(plan)
+    # The embedding is the largest weight. It is a bucket of its own if it exceeds the bound.
+    size = min(max(int(plan.bucket_mb * 1e6), sizes.embedding * number), sizes.total * number)
+    if plan.sharded:
+        # This process's shards, what the collective returns, and the weights that are taken from it.
+        return size // plan.gpus + 2 * size
+    return size if number != FLOAT32 else 0

@@ -9,9 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from vicur.config.objective import OBJECTIVES
 from vicur.config.recovery import CueRecoverySettings
 from vicur.config.section import Section
-
-VALIDATION_BATCH = 128
-"""Questions that a validation answers at once unless it is configured (``vicur.training.trainer``)."""
+from vicur.config.training import VALIDATION_BATCH
 
 
 class Hardware(Section):
@@ -100,6 +98,8 @@ class PlanInput(Section):
     """Data parallelism: replicated on every GPU (``ddp``), or weights, gradients and optimizer state sharded over them (``fsdp``)."""
     mixed_precision: Literal["none", "bf16"] = "none"
     """``bf16`` computes in bfloat16 and keeps weights, gradients and optimizer state in float32; ``none`` computes in float32."""
+    save_dtype: Literal["float32", "bfloat16", "stochastic"] | None = None
+    """Type that the student is saved in: by default, float32 or with ``bf16`` the base's."""
     gradient_checkpointing: bool = False
     """Recompute the activations of each layer in the backward pass instead of saving them."""
     micro_batch_size: int | None = Field(default=None, ge=1)
@@ -125,6 +125,14 @@ class PlanInput(Section):
     """KV cache of vLLM inside the process for rollouts, in GB."""
     teacher_cache_gb: float = Field(default=4.0, ge=0)
     """KV cache of vLLM inside the process for the teacher, in GB."""
+    rollout_tensor_parallel: int = Field(default=1, ge=1)
+    """GPUs that share an engine for rollouts inside the process."""
+    teacher_tensor_parallel: int = Field(default=1, ge=1)
+    """GPUs that share an engine for the teacher inside the process."""
+    rollout_sleeps: bool = True
+    """Whether vLLM inside the process frees its memory between rollouts."""
+    bucket_mb: int = Field(default=512, ge=1)
+    """Largest bucket in which weights are gathered for vLLM, in MB."""
     device: Literal["cuda", "cpu"] = "cuda"
     """Devices of the run. On a CPU, validation and evaluation batches are as configured, and tiles are smaller."""
 

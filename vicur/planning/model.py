@@ -88,7 +88,9 @@ def frozen_precision(plan: PlanInput) -> Precision:
 
 
 def saved_precision(plan: PlanInput, model: Architecture) -> Precision:
-    """Return the dtype in which a student is saved, and evaluated: the base's under ``bf16``, otherwise float32."""
+    """Return the dtype in which a student is saved, and evaluated: ``save_dtype`` or, if unset, the base's under ``bf16``, else float32."""
+    if plan.save_dtype is not None:
+        return Precision(torch.float32 if plan.save_dtype == "float32" else torch.bfloat16)
     if plan.mixed_precision == "none":
         return Precision(torch.float32)
     # Published models are bfloat16.

@@ -185,6 +185,8 @@ def _assumptions(plan: Plan) -> Iterator[str]:
     for part in ("rollout", "teacher"):
         if getattr(i, f"{part}_engine") == "server":
             yield f"The GPUs of the {part}'s vLLM server are not planned for."
+    if i.rollout_engine == "inside" and i.rollout_sleeps:
+        yield "vLLM sleeps between rollouts: its memory counts in the phases rollout and validation."
 
 
 def _verdict(plan: Plan, console: Console) -> None:

@@ -6,6 +6,7 @@ Also the copies of weights that passes need: casts under autocast, and layers th
 from __future__ import annotations
 
 import torch
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
 
 from vicur.planning.activations import step_images
 from vicur.planning.footprint import Precision
@@ -53,7 +54,7 @@ def resident(plan: PlanInput, models: Models) -> dict[Part, int]:
         Part.GRADIENTS: held_gradients(plan, models.sizes),
         Part.OPTIMIZER: state[Part.OPTIMIZER] // shards,
         Part.EMA if plan.teacher == "ema" else Part.TEACHER: _held_teacher(plan, models),
-        Part.VLLM: _vllm(plan, models),
+        Part.VLLM: engines(plan, models, awake=False),
         Part.FEATURES: cached_features(plan, models) + image_features(plan, models, step_images(plan)),
     }
 
@@ -161,23 +162,30 @@ def cached_features(plan: PlanInput, models: Models) -> int:
     return towers * feature_cache(plan, models)
 
 
-def _vllm(plan: PlanInput, models: Models) -> int:
-    """Bytes of vLLM engines in the training process: weights, KV cache and the activations of a forward pass."""
+def engines(plan: PlanInput, models: Models, *, awake: bool) -> int:
+    """Return the bytes of vLLM engines in the training process: weights, KV cache and the activations of a forward pass.
+
+    Args:
+        awake: whether an engine that sleeps during updates has its memory.
+    """
     total = 0
-    if plan.rollout_engine == "inside":
-        total += _engine(plan, models.student.text, models.sizes, plan.rollout_cache_gb)
+    if plan.rollout_engine == "inside" and (awake or not plan.rollout_sleeps):
+        total += _engine(plan, models.student.text, models.sizes, plan.rollout_cache_gb, plan.rollout_tensor_parallel)
     if plan.teacher_engine == "inside" and models.teacher_sizes is not None:
-        total += _engine(plan, models.teacher.text, models.teacher_sizes, plan.teacher_cache_gb)
+        total += _engine(
+            plan, models.teacher.text, models.teacher_sizes, plan.teacher_cache_gb, plan.teacher_tensor_parallel
+        )
     return total
 
 
-def _engine(plan: PlanInput, text: object, sizes: Sizes, cache_gb: float) -> int:
+def _engine(plan: PlanInput, text: Qwen3VLTextConfig, sizes: Sizes, cache_gb: float, devices: int) -> int:
     number = compute_bytes(plan)
     tokens = max(_VLLM_TOKENS, plan.max_prompt_tokens + plan.max_response_tokens)
-    width = _VLLM_INTERMEDIATE * text.intermediate_size + _VLLM_HIDDEN * text.hidden_size  # type: ignore[attr-defined]
-    return int(sizes.total * number + cache_gb * GB + tokens * width * number)
+    # The devices of an engine divide the weights and the values between the two matrices of a layer. Each has its own cache_gb.
+    width = _VLLM_INTERMEDIATE * text.intermediate_size // devices + _VLLM_HIDDEN * text.hidden_size
+    return int(sizes.total * number // devices + cache_gb * GB + tokens * width * number)
 
 
-def precision_bytes(precision: Precision, plan: PlanInput) -> int:
-    """Return the bytes per value of keys and values: float32 under autocast, whose norm of the keys returns it."""
-    return FLOAT32 if precision.autocast else compute_bytes(plan)
+def cache_bytes(precision: Precision, plan: PlanInput) -> tuple[int, int]:
+    """Return the bytes of a number in cached keys and in values. Under autocast, the norm of the keys returns float32."""
+    return FLOAT32 if precision.autocast else compute_bytes(plan), compute_bytes(plan)

@@ -13,6 +13,8 @@ from vicur.errors import VicurError
 
 NODE_TASK = "VICUR_NODE_TASK"
 """Environment variable with the task of a TrainJob's node. A process that has it is such a node."""
+SERVERS = "VICUR_SERVERS"
+"""Environment variable with the addresses of the servers of a training."""
 _PLACE = "environment variables"
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import vicur
 from vicur.config.prompts import PromptConfig
+from vicur.config.training import MASTERS
 from vicur.registry.provenance import PROVENANCE, Provenance
 from vicur.storage.folders import link_or_copy
 from vicur.tracking.mlflow import environment
@@ -40,6 +41,7 @@ def pack(
     prompts: PromptConfig,
     example: Example,
     video: Mapping[str, Any] | None = None,
+    videos: bool = False,
     provenance: Provenance,
     model_id: str,
     run_id: str | None,
@@ -53,6 +55,7 @@ def pack(
         prompts: system message, template of choices and pixel budget of its evaluation.
         example: question for the input example.
         video: settings by which its dataset's videos were sampled.
+        videos: whether its dataset has videos, so that serving needs a decoder.
         provenance: origin of the model, which becomes a file in it.
         model_id: id of the logged model on the tracking server.
         run_id: run that the model is attributed to.
@@ -67,6 +70,8 @@ def pack(
     shutil.copytree(Path(vicur.__file__).parent, source, ignore=_IGNORED)
     # MLflow names an artifact after its folder, so the copy has the name that serving.py looks for.
     link_or_copy(student, checkpoint)
+    # A version serves the student as it was evaluated.
+    shutil.rmtree(checkpoint / MASTERS, ignore_errors=True)
     images = [base64.b64encode(image).decode() for image in example.strip(_FRAMES)]
     row: dict[str, Any] = {"question": example.question, "image": images[0] if len(images) == 1 else images or None}
     if example.video is not None:
@@ -90,7 +95,7 @@ def pack(
             },
             signature=signature(decoding),
             input_example=pd.DataFrame([row]),
-            pip_requirements=requirements(videos=example.video is not None),
+            pip_requirements=requirements(videos=videos or example.video is not None),
             metadata=provenance.lineage.tags(),
             mlflow_model=Model(model_uuid=model_id, model_id=model_id, run_id=run_id),
         )

@@ -120,6 +120,7 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
     # The version belongs to the run that trained the student if this server has it, else to that of the registration.
     trained = training_run(client, candidate.lineage)
     source = run_id if trained is None else str(trained.info.run_id)
+    manifest = read_manifest(candidate.dataset)
     example = StoredSplit(candidate.dataset, REPORT_SPLIT)[0]
     provenance = Provenance.of(candidate, run_id)
     return create_version(
@@ -140,7 +141,8 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
             decoding=candidate.evaluation.metrics.decoding,
             prompts=candidate.evaluation.metrics.prompts,
             example=example,
-            video=read_manifest(candidate.dataset).source.get("video"),
+            video=manifest.source.get("video"),
+            videos=any(StoredSplit(candidate.dataset, split).has_videos() for split in manifest.examples),
             provenance=provenance,
             model_id=model_id,
             run_id=source,

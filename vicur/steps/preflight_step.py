@@ -156,7 +156,7 @@ def _require_trainable(config: PipelineConfig) -> None:
         require_common_place(config.checkpoints)
     for cell in config.cells():
         require_trainable_on(cell.training, config.cluster)
-        require_installed(cell.training)
+        require_installed(cell.training, servers_here=not config.cluster.launches_job)
 
 
 def _needs(config: PipelineConfig) -> PreflightConfig:

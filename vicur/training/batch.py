@@ -96,6 +96,7 @@ def rollouts(
         encode=lambda _: features,
         streams=[number * each + place for number in numbers for place in range(each)],
     )
+    state.engine.release()
     pairs = [(response.text, row.example) for response, row in zip(sampled, repeated, strict=True)]
     correct = torch.tensor([float(is_correct(text, example, extractor="strict")) for text, example in pairs])
     ids = [response.ids for response in sampled]

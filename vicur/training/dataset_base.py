@@ -89,7 +89,8 @@ def train_dataset_base(
             if split != "distill"
             else "Name the cues of this dataset, or leave --cues out.",
         )
-    saved = None if checkpoints is None else _checkpoints(config, dataset, cues, checkpoints)
+    data_hash, cues_hash = dvc_hash(dataset).md5, "" if cues is None else tree_sha256(cues)
+    saved = None if checkpoints is None else _checkpoints(config, data_hash, cues_hash, checkpoints)
     tokenizer = byte_tokenizer(texts(examples), config.vocabulary, longest=config.max_tokens)
     chat = Chat(tokenizer, tiny_image_processor(config.min_pixels, config.max_pixels))
     short = usable(examples, chat, config, dataset, split)
@@ -108,11 +109,11 @@ def train_dataset_base(
     record: dict[str, Any] = {
         "recipe": config.model_dump(mode="json"),
         "dataset": {
-            "hash": dvc_hash(dataset).md5,
+            "hash": data_hash,
             "split": split,
             "examples": len(short),
             "left_out": len(examples) - len(short),
-            **({} if cues is None else {"cues": tree_sha256(cues)}),
+            **({"cues": cues_hash} if cues_hash else {}),
         },
         "parameters": parameter_count(model).total,
         "versions": {name: version(name).split("+")[0] for name in ("torch", "transformers", "tokenizers", "numpy")},
@@ -124,11 +125,11 @@ def train_dataset_base(
     return record
 
 
-def _checkpoints(config: DatasetBaseConfig, dataset: Path, cues: Path | None, folder: Path) -> ScratchCheckpoints:
+def _checkpoints(config: DatasetBaseConfig, dataset: str, cues: str, folder: Path) -> ScratchCheckpoints:
     identity = {
         "recipe": config.model_dump(mode="json"),
-        "dataset": dvc_hash(dataset).md5,
-        "cues": "" if cues is None else tree_sha256(cues),
+        "dataset": dataset,
+        "cues": cues,
         "code": code_version(__name__),
     }
     # A folder for each training, so that one with other settings starts anew.

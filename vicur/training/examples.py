@@ -147,7 +147,7 @@ def _too_long(prompt: Prompt, limit: int, chat: Chat) -> str:
     # Rounded down, so that questions of about the same length lead to the same setting.
     runs = sum(len(pixels.run_grids) for pixels in prompt.pixels)
     room = (limit - len(prompt.ids) + visual) // max(1, runs) // _ROUNDED * _ROUNDED
-    return f"{reason} (data.pixels.max={chat.pixels_of(room)} makes it fit)" if visual and room else reason
+    return f"{reason} (data.pixels.max={chat.pixels_of(room)} makes it fit)" if visual and room > 0 else reason
 
 
 def reference_response(example: Example) -> str | None:

@@ -35,8 +35,9 @@ def _first_problem(state: TrainState, rows: Sequence[TrainingExample]) -> str | 
     broken = (f"{name} is not finite after the update" for name, tensor in _state(state) if not _is_finite(tensor))
     problem = next(broken, None)
     try:
-        # Not skipped after a problem: if weights are sharded, all ranks take part in a forward.
-        _answer(state, rows[0])
+        # Not skipped after a problem: if weights are sharded, all ranks take part in a forward, and with images in one of the tower, which
+        # is sharded if it is trained. Several processes train on examples with images only (vicur.training.train).
+        _answer(state, max(rows, key=lambda row: len(row.student.pixels)))
     except FloatingPointError as error:
         problem = problem or f"{str(error.args[0]).rstrip('.')} after the update"
     return problem

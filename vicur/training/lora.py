@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from peft import LoraConfig
@@ -53,19 +54,33 @@ class Adapters:
         self._tuner.merge_and_unload(progressbar=False)
 
 
-def merged_parameters(
-    student: Qwen3VLForConditionalGeneration, full: Callable[[Tensor], Tensor]
-) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters that :meth:`Adapters.merge` would leave, by their names, without changing the student.
+@dataclass(frozen=True, eq=False)
+class MergedParameter:
+    """A parameter that :meth:`Adapters.merge` would leave, and the (possibly sharded) tensors that it is computed from."""
 
-    ``full`` returns the full tensor of a (possibly sharded) parameter.
-    """
+    name: str
+    sources: tuple[
+        Tensor, ...
+    ]  # the weight and, if it has a low-rank update, its factors A [rank, columns] and B [rows, rank]
+    scaling: float = 1.0
+
+    def value(self, full: Sequence[Tensor]) -> Tensor:
+        """Return the parameter from the full tensors of its sources. A merged one is in float32."""
+        if len(full) == 1:
+            return full[0]
+        weight, low, high = full
+        return weight.float() + (high @ low) * self.scaling
+
+
+def merged_parameters(student: Qwen3VLForConditionalGeneration) -> Iterator[MergedParameter]:
+    """Yield the parameters that :meth:`Adapters.merge` would leave, without changing the student."""
     updated = {name: module for name, module in student.named_modules() if isinstance(module, Linear)}
     for name, weight in student.named_parameters():
         path, _, kind = name.rpartition(".")
         layer = updated.get(path.removesuffix(".base_layer"))
+        plain = name.replace(".base_layer.", ".")
         if layer is not None and kind == "weight":
-            low, high = (full(part[_ADAPTER].get_parameter("weight")) for part in (layer.lora_A, layer.lora_B))
-            yield name.replace(".base_layer.", "."), full(weight).float() + (high @ low) * layer.scaling[_ADAPTER]
+            low, high = (part[_ADAPTER].get_parameter("weight") for part in (layer.lora_A, layer.lora_B))
+            yield MergedParameter(plain, (weight, low, high), layer.scaling[_ADAPTER])
         elif ".lora_A." not in name and ".lora_B." not in name:
-            yield name.replace(".base_layer.", "."), full(weight)
+            yield MergedParameter(plain, (weight,))

@@ -186,10 +186,19 @@ def _choose_trained(student: Qwen3VLForConditionalGeneration, config: TrainConfi
     return adapters
 
 
-def final_student(state: TrainState, weights: Mapping[str, Tensor], base: Path) -> Qwen3VLForConditionalGeneration:
+def final_student(
+    state: TrainState,
+    weights: Mapping[str, Tensor],
+    base: Path,
+    *,
+    with_masters: Callable[[Qwen3VLForConditionalGeneration], None] | None = None,
+) -> Qwen3VLForConditionalGeneration:
     """Return the student to be saved, on rank 0: with the given trained weights, and low-rank updates merged.
 
     It cannot be trained afterwards.
+
+    Args:
+        with_masters: called with the student in float32 before it is rounded to the type that it is saved in, unless that is float32.
     """
     student, adapters = state.student, state.adapters
     if isinstance(state.parallel, FsdpModel):
@@ -200,16 +209,33 @@ def final_student(state: TrainState, weights: Mapping[str, Tensor], base: Path) 
         # Adding to bfloat16 weights would lose updates that are small against them.
         nn.Module.to(student, "cpu", torch.float32)
         adapters.merge()
-    kind = state.config.save_dtype
-    if kind is None and state.config.mixed_precision == "bf16":
-        dtype = read_config(base).dtype or torch.float32
-        kind = "stochastic" if dtype == torch.bfloat16 else None
-        nn.Module.to(student, torch.float32 if kind else dtype)
-    if kind == "stochastic":
+    # What is frozen was cast to its compute type, and loses nothing here.
+    nn.Module.to(student, torch.float32)
+    dtype, stochastic = _saved_type(state.config, base)
+    if with_masters is not None and dtype != torch.float32:
+        with_masters(student)
+    if stochastic:
         cast_stochastically(student, state.seed)
-    elif kind is not None:
-        nn.Module.to(student, getattr(torch, kind))
+    else:
+        nn.Module.to(student, dtype)
     return student
+
+
+def _saved_type(config: TrainConfig, base: Path) -> tuple[torch.dtype, bool]:
+    """Return the type of the saved weights, and whether they are rounded to it stochastically."""
+    match config.save_dtype:
+        case "float32":
+            return torch.float32, False
+        case "bfloat16" | "stochastic":
+            return torch.bfloat16, config.save_dtype == "stochastic"
+        case None:
+            if config.mixed_precision == "none":
+                return torch.float32, False
+            dtype = read_config(base).dtype
+            known = dtype if isinstance(dtype, torch.dtype) else torch.float32
+            return known, known == torch.bfloat16
+        case _:
+            assert_never(config.save_dtype)
 
 
 @dataclass(frozen=True, eq=False)

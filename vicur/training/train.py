@@ -10,13 +10,15 @@ To read the algorithm from here: ``trainer.py`` (the loop), ``step.py``, ``batch
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vicur.config.training import TrainConfig
+from vicur.config.training import MASTERS, TrainConfig
 from vicur.cues import read_cues
 from vicur.cues.swap import swapped_cues
 from vicur.data import read_manifest
@@ -35,6 +37,7 @@ from vicur.training.checkpoint_store import CheckpointStore
 from vicur.training.examples import TrainingExamples
 from vicur.training.preflight import require_fit
 from vicur.training.rollout.build import require_engine
+from vicur.training.rollout.placed import local_devices, placed_servers
 from vicur.training.saving import changed_share
 from vicur.training.selection import FILE as SELECTION
 from vicur.training.selection import Selection, select
@@ -78,10 +81,12 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
     device, machines, processes = _prepare(config, inputs)
     log.info("%s: %s", config.method, config.description)
     context.tracker.params({**config.filled_in().model_dump(mode="json"), "seed": context.seed})
-    if processes * machines.count > 1:
-        # The workers, which torchrun starts, each call train_rank.
-        return TrainSummary.model_validate(launch(config, inputs, output, context, processes, device, machines))
-    summary = train_rank(config, inputs, output, context, World(*devices_for(0, config.distribution, device)))
+    with placed_servers(config, inputs, context.work, device):
+        if processes * machines.count > 1:
+            # The workers, which torchrun starts, each call train_rank.
+            return TrainSummary.model_validate(launch(config, inputs, output, context, processes, device, machines))
+        devices = devices_for(0, config.distribution, device, local_devices(config))
+        summary = train_rank(config, inputs, output, context, World(*devices))
     assert summary is not None
     return summary
 
@@ -96,9 +101,9 @@ def _prepare(config: TrainConfig, inputs: Mapping[str, Path]) -> tuple[str, Mach
     """Return the device, the machines, and the number of processes on this one, after checking the settings against them."""
     # Everything that needs no weights is checked here, before minutes are spent on loading some.
     device, machines = resolve_device(config.device, "training.device"), Machines.from_environment()
-    processes = local_process_count(config.distribution, device)
+    processes = local_process_count(config.distribution, device, local_devices(config))
     require_equal_shares(config, processes * machines.count)
-    require_engine(config, processes * machines.count)
+    require_engine(config, processes)
     chat = Chat.load(inputs["base"], config.prompts)
     _require_readable(chat, config, inputs)
     require_fit(config, inputs, chat)
@@ -182,9 +187,14 @@ def _train_rank(
             state.close()
     if not world.is_main:
         return None
-    student = final_student(state, weights, inputs["base"])
     record = _record(config, inputs, context, world, progress)
-    save_model(student, output, chat_folder=inputs["base"], record=record, end_id=chat.end_id)
+    save = partial(save_model, chat_folder=inputs["base"], record=record, end_id=chat.end_id)
+    masters = context.work / MASTERS
+    keep = partial(save, folder=masters) if config.save_masters else None
+    student = final_student(state, weights, inputs["base"], with_masters=keep)
+    save(student, output)
+    if masters.is_dir():
+        shutil.move(masters, output / MASTERS)
     write_metrics(progress, output / "metrics.jsonl")
     before, parameters = progress.records[0]["validation_accuracy"], parameter_count(student)
     return TrainSummary(

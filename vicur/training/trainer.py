@@ -19,7 +19,7 @@ from torch import Tensor
 from vicur.answers import is_correct
 from vicur.config.evaluation import MAX_PROMPT_TOKENS
 from vicur.config.sampling import Sampling
-from vicur.config.training import TrainConfig
+from vicur.config.training import VALIDATION_BATCH, TrainConfig
 from vicur.data.schema import Example
 from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
@@ -51,9 +51,6 @@ from vicur.training.step import training_step
 from vicur.training.world import World
 
 log = logging.getLogger(__name__)
-
-VALIDATION_BATCH = 128
-"""Questions that a validation answers at once, unless ``rollout_batch_size`` is set. Fewer if a GPU has too little free memory."""
 
 
 @dataclass(frozen=True, eq=False)

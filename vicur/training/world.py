@@ -38,13 +38,13 @@ class World:
         return cls(torch.device(device), torch.device(teacher_device or device))
 
     @classmethod
-    def from_torchrun(cls, config: DistributionConfig, device: str) -> World:
-        """Join the processes that torchrun started, on devices of type ``cpu`` or ``cuda``."""
+    def from_torchrun(cls, config: DistributionConfig, device: str, reserved: int = 0) -> World:
+        """Join the processes that torchrun started, on devices of type ``cpu`` or ``cuda``, of which servers use the last ``reserved``."""
         from accelerate import PartialState
 
         local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
         state = PartialState(cpu=device == "cpu", timeout=_TIMEOUT)
-        devices = devices_for(local_rank, config, device)
+        devices = devices_for(local_rank, config, device, reserved)
         return cls(*devices, state.process_index, state.num_processes, local_rank, local_size)
 
     @property
@@ -108,26 +108,30 @@ class World:
                 target.copy_(full)
 
 
-def devices_for(local_rank: int, config: DistributionConfig, device: str) -> tuple[torch.device, torch.device]:
-    """Return the devices of student and teacher in a process."""
+def devices_for(
+    local_rank: int, config: DistributionConfig, device: str, reserved: int = 0
+) -> tuple[torch.device, torch.device]:
+    """Return the devices of student and teacher in a process. Servers use the last ``reserved`` GPUs of the machine."""
     if device == "cpu":
         return torch.device("cpu"), torch.device("cpu")
-    # Separate teachers have the second half of the machine's GPUs.
-    offset = torch.cuda.device_count() // 2 if config.teacher_devices == "separate" else 0
+    # Separate teachers have the second half of the other GPUs.
+    offset = (torch.cuda.device_count() - reserved) // 2 if config.teacher_devices == "separate" else 0
     return torch.device("cuda", local_rank), torch.device("cuda", local_rank + offset)
 
 
-def local_process_count(config: DistributionConfig, device: str) -> int:
-    """Return the number of processes to run on this machine.
+def local_process_count(config: DistributionConfig, device: str, reserved: int = 0) -> int:
+    """Return the number of processes to run on this machine, of whose GPUs servers use ``reserved``.
 
     Raises:
         VicurError: if it has too few GPUs for them.
     """
-    return processes_per_machine(config, torch.cuda.device_count() if device == "cuda" else 0)
+    return processes_per_machine(config, torch.cuda.device_count() if device == "cuda" else 0, reserved)
 
 
-def processes_per_machine(config: DistributionConfig, gpus: int) -> int:
-    """Return the number of processes to run on a machine with ``gpus`` GPUs; without any, the processes run on the CPU.
+def processes_per_machine(config: DistributionConfig, gpus: int, reserved: int = 0) -> int:
+    """Return the number of processes to run on a machine with ``gpus`` GPUs, of which servers use ``reserved``.
+
+    Without any GPU, the processes run on the CPU.
 
     Raises:
         VicurError: if it has too few GPUs for them.
@@ -139,11 +143,19 @@ def processes_per_machine(config: DistributionConfig, gpus: int) -> int:
             where="training.distribution.teacher_devices",
             remedy="Set it to shared, or train on a machine with GPUs.",
         )
+    if gpus and gpus <= reserved:
+        raise VicurError(
+            f"the servers of the training need {reserved} GPUs, but each machine has {gpus}, which leaves none for the training itself.",
+            where="training.rollout.placement, training.teacher.placement",
+            remedy="Use fewer or smaller servers (training.rollout.engine.replicas, training.rollout.engine.tensor_parallel), set the "
+            "placement to process, or add GPUs (in a cluster: cluster.gpu_count, or cluster.jobs.always for pods of their own).",
+        )
+    gpus -= reserved if gpus else 0
     each = 2 if separate else 1
     count = max(1, gpus // each) if config.processes == "auto" else config.processes
     if gpus and count * each > gpus:
         raise VicurError(
-            f"{count} processes need {count * each} GPUs, but each machine has {gpus}.",
+            f"{count} processes need {count * each} GPUs, but each machine has {gpus}{' besides those of servers' if reserved else ''}.",
             where="training.distribution.processes",
             remedy="Set fewer processes, or auto for as many as there are GPUs, or add GPUs (in a cluster: cluster.gpu_count).",
         )

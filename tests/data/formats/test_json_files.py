@@ -81,7 +81,7 @@ def test_an_object_with_several_lists_is_refused_by_name(tmp_path: Path) -> None
     [
         ('{"question": "a", "question": "b"}', "the key 'question' occurs twice"),
         ('{"question": NaN, "answer": 1}', "NaN is not a JSON value"),
-        ('"text"', "is a JSON str, not an object"),
+        ('"text"', "is a text, not a JSON object"),
         ('{"question": "a" "answer": 1}', "is not JSON"),
         ('{"question": "\\x", "answer": 1}', "is not JSON"),
         ('{"question": ' + "[" * 3000 + "]" * 3000 + "}", "is nested too deeply"),

@@ -16,18 +16,20 @@ from vicur.errors import VicurError
 from vicur.wording import did_you_mean
 
 MLFLOW_SERVER, MLFLOW_USER, STORAGE, CUE = "vicur-mlflow-server", "vicur-mlflow", "vicur-s3", "vicur-cue"
+SERVERS = "vicur-servers"
 USERNAME, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 KEYS: dict[str, tuple[str, ...]] = {
     STORAGE: ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     MLFLOW_USER: (USERNAME, PASSWORD),
     MLFLOW_SERVER: ("PGPASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_ADMIN_PASSWORD"),
     CUE: ("VICUR_CUE_API_KEY",),
+    SERVERS: ("VLLM_API_KEY",),
     "vicur-student": ("VLLM_API_KEY",),
     "vicur-hf": ("HF_TOKEN",),
     "vicur-webhook": ("VICUR_WEBHOOK_URL",),
 }
 """Keys of each secret in docs/kubernetes.md."""
-_GENERATED = (MLFLOW_SERVER, MLFLOW_USER, CUE)
+_GENERATED = (MLFLOW_SERVER, MLFLOW_USER, CUE, SERVERS)
 _ALWAYS = (STORAGE, MLFLOW_USER)
 """Read by steps, which are not part of an overlay."""
 KFP_STORAGE = "mlpipeline-minio-artifact"
@@ -107,6 +109,9 @@ def needed(objects: list[Object]) -> list[str]:
     """Return the names of the secrets that an overlay's pods, and the steps of runs, cannot do without."""
     found = set(_ALWAYS)
     for each in objects:
+        # The launcher adds it to jobs with servers.
+        if each.get("kind") == "TrainingRuntime":
+            found.add(SERVERS)
         for container in each.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
             sources = [s.get("secretRef") for s in container.get("envFrom", [])]
             sources += [v.get("valueFrom", {}).get("secretKeyRef") for v in container.get("env", [])]

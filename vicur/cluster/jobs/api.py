@@ -31,7 +31,7 @@ class KubernetesApi:
 
         self.namespace = namespace
         self.timing = timing or Timing()
-        self._client = client
+        self.client = client
         self._core = CoreV1Api(client)
         self._custom = CustomObjectsApi(client)
         self._kind = {"group": GROUP, "version": VERSION, "plural": PLURAL, "namespace": namespace}
@@ -41,14 +41,14 @@ class KubernetesApi:
         path = f"/openapi/v3/apis/{GROUP}/{VERSION}"
         # Not the CustomResourceDefinition: only the published schema is readable by every authenticated account.
         published = self._call(
-            lambda: self._client.call_api(
+            lambda: self.client.call_api(
                 path,
                 "GET",
                 header_params={"Accept": "application/json"},
                 auth_settings=["BearerToken"],
                 response_type="object",
                 _return_http_data_only=True,
-                _request_timeout=self._timeout(),
+                _request_timeout=self.request_timeout,
             )
         )
         for schema in ((published or {}).get("components", {}).get("schemas") or {}).values():
@@ -65,7 +65,7 @@ class KubernetesApi:
         """Return the TrainJob with this name, if it exists."""
         return self._call(
             lambda: self._custom.get_namespaced_custom_object(
-                **self._kind, name=name, _request_timeout=self._timeout()
+                **self._kind, name=name, _request_timeout=self.request_timeout
             ),
             give_up=give_up,
         )
@@ -74,7 +74,7 @@ class KubernetesApi:
         """Return the TrainJobs that match a label selector."""
         response = self._call(
             lambda: self._custom.list_namespaced_custom_object(
-                **self._kind, label_selector=selector, _request_timeout=self._timeout()
+                **self._kind, label_selector=selector, _request_timeout=self.request_timeout
             )
         )
         return list((response or {}).get("items", []))
@@ -87,7 +87,7 @@ class KubernetesApi:
             created: Json | None = self._call(
                 # Strict: by default the server would silently drop fields that it does not know.
                 lambda: self._custom.create_namespaced_custom_object(
-                    **self._kind, body=dict(manifest), field_validation="Strict", _request_timeout=self._timeout()
+                    **self._kind, body=dict(manifest), field_validation="Strict", _request_timeout=self.request_timeout
                 ),
                 absent=(),
                 raise_conflicts=True,
@@ -100,7 +100,7 @@ class KubernetesApi:
         """Merge a change into a TrainJob and return it, or return ``None`` if it does not exist."""
         return self._call(
             lambda: self._custom.patch_namespaced_custom_object(
-                **self._kind, name=name, body=dict(change), _request_timeout=self._timeout()
+                **self._kind, name=name, body=dict(change), _request_timeout=self.request_timeout
             )
         )
 
@@ -113,7 +113,7 @@ class KubernetesApi:
         try:
             self._call(
                 lambda: self._custom.delete_namespaced_custom_object(
-                    **self._kind, name=name, body=options, _request_timeout=self._timeout()
+                    **self._kind, name=name, body=options, _request_timeout=self.request_timeout
                 ),
                 give_up=give_up,
                 raise_conflicts=True,
@@ -122,7 +122,7 @@ class KubernetesApi:
             log.debug("Did not delete %s, which has another uid: %s", name, error)
 
     def pods(self, job: str, give_up: float | None = None) -> list[Json]:
-        """Return the pods of a TrainJob, ordered by node."""
+        """Return the pods of a TrainJob, ordered by node, with those of its servers among them."""
         selector = f"jobset.sigs.k8s.io/jobset-name={job}"
         pods = self._list(self._core.list_namespaced_pod, give_up, label_selector=selector)
         return sorted(pods, key=lambda pod: (node_of(pod), pod["metadata"].get("creationTimestamp") or ""))
@@ -134,7 +134,9 @@ class KubernetesApi:
     def pod(self, name: str) -> Json | None:
         """Return the pod with this name, if it exists."""
         return self._call(
-            lambda: self._plain(self._core.read_namespaced_pod(name, self.namespace, _request_timeout=self._timeout()))
+            lambda: self._plain(
+                self._core.read_namespaced_pod(name, self.namespace, _request_timeout=self.request_timeout)
+            )
         )
 
     def events(self, selector: str = "") -> list[Json]:
@@ -163,7 +165,7 @@ class KubernetesApi:
         if lines is not None:
             options["tail_lines"] = lines
         # A connection whose other end disappeared looks like a pod that logs nothing. Hence the idle timeout.
-        timeout = (CONNECT_SECONDS, self.timing.log_idle) if follow else self._timeout()
+        timeout = (CONNECT_SECONDS, self.timing.log_idle) if follow else self.request_timeout
         response = self._core.read_namespaced_pod_log(
             pod,
             self.namespace,
@@ -214,7 +216,7 @@ class KubernetesApi:
 
     def _list(self, call: Callable[..., Any], give_up: float | None, **selectors: str) -> list[Json]:
         response = self._call(
-            lambda: self._plain(call(self.namespace, _request_timeout=self._timeout(), **selectors)),
+            lambda: self._plain(call(self.namespace, _request_timeout=self.request_timeout, **selectors)),
             absent=(),
             give_up=give_up,
         )
@@ -224,10 +226,11 @@ class KubernetesApi:
         return call_with_retries(call, self.timing, **options)
 
     def _plain(self, model: Any) -> Json:
-        plain: Json = self._client.sanitize_for_serialization(model)
+        plain: Json = self.client.sanitize_for_serialization(model)
         return plain
 
-    def _timeout(self) -> tuple[float, float]:
+    @property
+    def request_timeout(self) -> tuple[float, float]:
         return CONNECT_SECONDS, 3 * CONNECT_SECONDS
 
 
@@ -237,6 +240,12 @@ def node_of(pod: Mapping[str, Any]) -> int:
     # Kubernetes before 1.28 sets the annotation only.
     index = "batch.kubernetes.io/job-completion-index"
     return int(labels.get(index) or annotations.get(index) or 0)
+
+
+def role_of(pod: Mapping[str, Any]) -> str:
+    """Return the role of a job that a pod belongs to: ``node``, or the name of its servers."""
+    labels = pod["metadata"].get("labels") or {}
+    return str(labels.get("jobset.sigs.k8s.io/replicatedjob-name") or "node")
 
 
 def _last_seen(event: Mapping[str, Any]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from vicur.cluster.jobs.api import KubernetesApi
+from vicur.cluster.jobs.api import KubernetesApi, role_of
 from vicur.cluster.jobs.overrides import NODE
+from vicur.cluster.jobs.servers import CONTAINER
 from vicur.cluster.jobs.status import PodFailure, conditions, pod_failures
 from vicur.errors import VicurError
 from vicur.processes.signals import EXIT_CODE
@@ -32,8 +34,9 @@ def log_failure(api: KubernetesApi, job: str, pods: Sequence[Mapping[str, Any]])
         message = redacted(event["message"])
         log.error("%s %s: %s: %s", target.get("kind"), target.get("name"), event.get("reason"), message)
     failed = [failure.pod for failure in pod_failures(pods)]
-    for name in failed or [pod["metadata"]["name"] for pod in pods]:
-        tail = api.tail(name, NODE, _LINES).rstrip() or "(empty)"
+    roles = {pod["metadata"]["name"]: role_of(pod) for pod in pods}
+    for name in failed or list(roles):
+        tail = api.tail(name, NODE if roles.get(name, NODE) == NODE else CONTAINER, _LINES).rstrip() or "(empty)"
         log.error("End of the log of %s:\n%s", name, redacted(tail))
 
 
@@ -62,7 +65,7 @@ def job_error(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Vicu
             exit_code=EXIT_CODE,
             retryable=True,
         )
-    return _pod_error(where, min(failures, key=_priority))
+    return _pod_error(where, min(failures, key=partial(_priority, str(condition.get("message")))))
 
 
 def timeout_error(where: str, problem: str, setting: str) -> VicurError:
@@ -78,9 +81,9 @@ def timeout_error(where: str, problem: str, setting: str) -> VicurError:
 
 def _pod_error(where: str, failure: PodFailure) -> VicurError:
     problem = (
-        f"node {failure.node} exited with status {failure.code} ({failure.reason})."
+        f"{failure.place} exited with status {failure.code} ({failure.reason})."
         if failure.code
-        else f"node {failure.node} failed: {failure.reason}."
+        else f"{failure.place} failed: {failure.reason}."
     )
     if failure.code == WRONG_INPUT and not failure.disrupted:
         remedy = "The end of its log above says what to correct. A retry does not help."
@@ -89,6 +92,8 @@ def _pod_error(where: str, failure: PodFailure) -> VicurError:
         remedy = (
             "Raise the nodes' memory (cluster.gpu_steps.memory, without GPUs cluster.cpu_steps.memory), or run vicur plan for settings "
             "that need less."
+            if failure.role == NODE
+            else "Raise the servers' memory (cluster.servers.memory): it also holds the weights that a server is sent."
         )
         # The step would repeat the training, and need as much memory again.
         return VicurError(problem, where=where, remedy=remedy, exit_code=1)
@@ -101,12 +106,14 @@ def _pod_error(where: str, failure: PodFailure) -> VicurError:
     )
 
 
-def _priority(failure: PodFailure) -> tuple[int, str]:
+def _priority(message: str, failure: PodFailure) -> tuple[bool, int, str]:
     # Invalid input comes first, then pods that the cluster removed, then the earliest failure: when one node fails, the others
-    # lose their connection to it and fail as well.
+    # lose their connection to it and fail as well. A server that failed was restarted, so it counts only if JobSet says that it ended the
+    # job ("first failed job: JOB-rollout-0").
+    survived = failure.role != NODE and f"-{failure.role}-0" not in message
     if failure.disrupted:
-        return 1, failure.at
-    return {WRONG_INPUT: 0}.get(failure.code or 0, 2), failure.at
+        return survived, 1, failure.at
+    return survived, {WRONG_INPUT: 0}.get(failure.code or 0, 2), failure.at
 
 
 def _concerns(event: Mapping[str, Any], job: str) -> bool:

@@ -17,9 +17,12 @@ from vicur.cluster.jobs.manifest import JobRequest, train_job
 from vicur.cluster.jobs.monitor import JobMonitor, Limits
 from vicur.cluster.jobs.names import RUN, TASK, WORK
 from vicur.cluster.jobs.pod_log import LogStream
+from vicur.cluster.jobs.runtimes import Runtimes
+from vicur.cluster.jobs.servers import runtime_with
 from vicur.cluster.jobs.status import Phase, job_status
 from vicur.config.cluster import ClusterConfig
 from vicur.errors import VicurError
+from vicur.processes.machines import NODE_TASK, SERVERS
 from vicur.processes.signals import EXIT_CODE, StopOnSigterm
 
 log = logging.getLogger(__name__)
@@ -58,7 +61,7 @@ def run_job(
                 limits = limits or Limits.of(pool)
                 job = _create_or_adopt(api, request, pool, report, limits.starting)
                 with LogStream(api, request.name, print_line) as stream:
-                    JobMonitor(api, job, pool, limits, report).wait()
+                    JobMonitor(api, job, pool, limits, report, request.server_count).wait()
                     stream.drain()
             return collect()
         finally:
@@ -103,8 +106,13 @@ def _create_or_adopt(
     while True:
         job = api.job(name)
         if job is None:
-            job = api.create(train_job(request, pool, api.job_fields()))
+            fields = api.job_fields()
+            if request.servers:
+                _create_runtime(api, request, pool)
+            job = api.create(train_job(request, pool, fields))
             if job is not None:
+                if request.servers:
+                    _own_runtime(api, job)
                 report(f"created the TrainJob {name}")
                 return job
             # The name has just been taken, possibly by our own request if its response was lost.
@@ -125,6 +133,37 @@ def _create_or_adopt(
         # An earlier attempt gave the job up and was killed before the job was gone.
         report(f"waiting for the deletion of the TrainJob {name} of an earlier attempt")
         _delete_earlier(api, request, patience)
+
+
+def _create_runtime(api: KubernetesApi, request: JobRequest, pool: ClusterConfig) -> None:
+    """Create the training runtime of a job with servers."""
+    runtimes = Runtimes(api)
+    common = runtimes.get(pool.jobs.runtime)
+    if common is None:
+        raise VicurError(
+            f"the namespace {api.namespace} has no training runtime {pool.jobs.runtime!r}, which the servers of a job take their settings "
+            "from.",
+            where="cluster.jobs.runtime",
+            remedy="Install it (k8s/base/training), or set it to another one in this namespace.",
+        )
+    manifest = runtime_with(request.servers, common, request.name, request.labels, pool, _server_environment(request))
+    # Until the job exists, which owns it then.
+    if request.owner is not None:
+        manifest["metadata"]["ownerReferences"] = [dict(request.owner)]
+    runtimes.put(manifest)
+
+
+def _own_runtime(api: KubernetesApi, job: Json) -> None:
+    # The runtime goes with its job, whoever deletes it.
+    owner = {name: job[name] for name in ("apiVersion", "kind")} | {
+        name: job["metadata"][name] for name in ("name", "uid")
+    }
+    Runtimes(api).patch(owner["name"], {"metadata": {"ownerReferences": [owner]}})
+
+
+def _server_environment(request: JobRequest) -> dict[str, str]:
+    # The addresses of the object store, but neither the nodes' task nor the addresses of the servers.
+    return {name: value for name, value in request.environment.items() if name not in (NODE_TASK, SERVERS)}
 
 
 def _adopted(api: KubernetesApi, job: Json, request: JobRequest) -> Json:

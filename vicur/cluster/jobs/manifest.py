@@ -8,6 +8,7 @@ from typing import Any
 
 from vicur.cluster.jobs.names import PRIORITY, QUEUE, WORK
 from vicur.cluster.jobs.overrides import overrides
+from vicur.cluster.jobs.servers import ServerRole
 from vicur.config.cluster import ClusterConfig
 from vicur.config.sizes import step_size
 
@@ -27,6 +28,7 @@ class JobRequest:
         work: key of the work.
         environment: environment variables of the nodes. A job is readable by many accounts, so none may be secret.
         owner: owner reference; Kubernetes deletes the job together with its owner.
+        servers: roles of servers. The job then has a training runtime of its own, with its name.
     """
 
     name: str
@@ -36,6 +38,11 @@ class JobRequest:
     image: str
     environment: Mapping[str, str] = field(default_factory=dict)
     owner: Mapping[str, Any] | None = None
+    servers: tuple[ServerRole, ...] = ()
+
+    @property
+    def server_count(self) -> int:
+        return sum(role.replicas for role in self.servers)
 
 
 def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str]) -> dict[str, Any]:
@@ -58,7 +65,7 @@ def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str])
     spec: dict[str, Any] = {
         # With a queue, the job is created suspended and Kueue starts it. Otherwise it could start before Kueue has seen it.
         "suspend": bool(pool.queue),
-        "runtimeRef": {"apiGroup": GROUP, "kind": pool.jobs.runtime_kind, "name": pool.jobs.runtime},
+        "runtimeRef": {"apiGroup": GROUP, **_runtime(request, pool)},
         "trainer": {
             "image": request.image,
             # Not torchrun: the command fetches the inputs first, and starts torchrun itself.
@@ -73,6 +80,12 @@ def train_job(request: JobRequest, pool: ClusterConfig, fields: Collection[str])
         # The launcher enforces the time limits itself. This later one takes effect if the launcher is gone for good.
         spec["activeDeadlineSeconds"] = int((pool.training_timeout_hours + 1) * 3600 + pool.jobs.start_minutes * 60)
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "TrainJob", "metadata": metadata, "spec": spec}
+
+
+def _runtime(request: JobRequest, pool: ClusterConfig) -> dict[str, str]:
+    if request.servers:
+        return {"kind": "TrainingRuntime", "name": request.name}
+    return {"kind": pool.jobs.runtime_kind, "name": pool.jobs.runtime}
 
 
 def _queue(pool: ClusterConfig) -> dict[str, str]:

@@ -58,6 +58,7 @@ class JobMonitor:
     pool: ClusterConfig
     limits: Limits
     report: Callable[[str], object]
+    servers: int = 0
     _since: dict[Phase, float] = field(default_factory=dict)
     _reported: tuple[str, float] = ("", 0.0)
     _last_pods: list[Json] = field(default_factory=list)
@@ -87,7 +88,7 @@ class JobMonitor:
                     exit_code=1,
                 )
             self.job = job
-            status = job_status(job, self._pods(), self.pool.nodes, self.pool.queue)
+            status = job_status(job, self._pods(), self.pool.nodes, self.pool.queue, self.servers)
             self._report(status)
             if status.phase is Phase.COMPLETE:
                 return

@@ -11,7 +11,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-from vicur.cluster.jobs.api import KubernetesApi, node_of
+from vicur.cluster.jobs.api import KubernetesApi, node_of, role_of
 from vicur.cluster.jobs.overrides import NODE
 from vicur.errors import VicurError
 
@@ -69,7 +69,7 @@ class LogStream:
     def _follow_all(self) -> bool:
         """Follow every pod that has been node 0 until it ends. Return whether all of their logs was read."""
         try:
-            pods = [pod for pod in self._api.pods(self._job) if node_of(pod) == 0]
+            pods = [pod for pod in self._api.pods(self._job) if role_of(pod) == NODE and node_of(pod) == 0]
         except VicurError as error:
             # The log is only for people. The job's success does not depend on it.
             log.debug("Cannot read the log of %s: %s", self._job, error)

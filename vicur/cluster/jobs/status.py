@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from vicur.cluster.jobs.api import node_of
+from vicur.cluster.jobs.api import node_of, role_of
 
 Json = Mapping[str, Any]
 
@@ -31,8 +31,8 @@ class JobStatus:
     progress: str = ""
 
 
-def job_status(job: Json, pods: Sequence[Json], nodes: int, queue: str) -> JobStatus:
-    """Return the status of a TrainJob with ``nodes`` nodes, which waits in ``queue`` if that is not empty."""
+def job_status(job: Json, pods: Sequence[Json], nodes: int, queue: str, servers: int = 0) -> JobStatus:
+    """Return the status of a TrainJob with ``nodes`` nodes and ``servers`` servers, which waits in ``queue`` if that is not empty."""
     true = conditions(job)
     if "Failed" in true:
         return JobStatus(Phase.FAILED, f"failed ({_reason(true['Failed'])})")
@@ -40,15 +40,19 @@ def job_status(job: Json, pods: Sequence[Json], nodes: int, queue: str) -> JobSt
         return JobStatus(Phase.COMPLETE, "complete")
     if job["spec"].get("suspend"):
         return JobStatus(Phase.QUEUED, f"waiting in the queue {queue}" if queue else "suspended")
-    running = sum(pod["status"].get("phase") in ("Running", "Succeeded") for pod in pods)
-    if running < nodes:
+    alive = [role_of(pod) == "node" for pod in pods if pod["status"].get("phase") in ("Running", "Succeeded")]
+    running, serving = sum(alive), len(alive) - sum(alive)
+    if running < nodes or serving < servers:
         reasons = "; ".join(filter(None, map(_pending_reason, pods)))
         return JobStatus(
             Phase.STARTING,
             f"{running} of {nodes} node{'s are' if nodes > 1 else ' is'} running"
+            + (f", {serving} of {servers} server{'s are' if servers > 1 else ' is'} running" if servers else "")
             + (f" ({reasons})" if reasons else ""),
         )
     description = f"all {nodes} nodes are running" if nodes > 1 else "the node is running"
+    if servers:
+        description += f", with {servers} server{'s' if servers > 1 else ''}"
     return JobStatus(Phase.RUNNING, description, training_progress(job))
 
 
@@ -82,6 +86,7 @@ class PodFailure:
     """Failure of a pod.
 
     Attributes:
+        role: ``node``, or the name of its servers.
         code: exit status of its container; ``None`` if no container had started.
         reason: reason in one word (``Error``, ``OOMKilled``, ``Evicted``).
         disrupted: the cluster removed the pod, so the training is not at fault.
@@ -89,10 +94,15 @@ class PodFailure:
 
     pod: str
     node: int
+    role: str
     code: int | None
     reason: str
     disrupted: bool
     at: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.role}{'' if self.role == 'node' else ' server'} {self.node}"
 
 
 def pod_failures(pods: Sequence[Json]) -> list[PodFailure]:
@@ -118,7 +128,7 @@ def _failure(pod: Json) -> PodFailure | None:
     reason = status.get("reason") or (terminated or {}).get("reason") or "Failed"
     code = terminated["exitCode"] if terminated else None
     at = str((terminated or {}).get("finishedAt") or "")
-    return PodFailure(pod["metadata"]["name"], node_of(pod), code, reason, disrupted, at)
+    return PodFailure(pod["metadata"]["name"], node_of(pod), role_of(pod), code, reason, disrupted, at)
 
 
 def _containers(pod: Json) -> list[Json]:
@@ -130,11 +140,16 @@ def _pending_reason(pod: Json) -> str | None:
         return None
     for each in _containers(pod):
         if waiting := each["state"].get("waiting"):
-            return f"node {node_of(pod)}: {_reason(waiting)}"
+            return f"{_place(pod)}: {_reason(waiting)}"
     for condition in pod["status"].get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"node {node_of(pod)}: {_reason(condition)}"
+            return f"{_place(pod)}: {_reason(condition)}"
     return None
+
+
+def _place(pod: Json) -> str:
+    role = role_of(pod)
+    return f"{role}{'' if role == 'node' else ' server'} {node_of(pod)}"
 
 
 def _reason(condition: Json) -> str:

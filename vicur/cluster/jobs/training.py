@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from vicur.cluster.jobs.context import JobContext
 from vicur.cluster.jobs.launcher import run_job
 from vicur.cluster.jobs.manifest import JobRequest
 from vicur.cluster.jobs.names import job_name, labels
+from vicur.cluster.jobs.server_pod import server_roles
+from vicur.cluster.jobs.servers import urls
 from vicur.cluster.jobs.task import VARIABLE, NodeTask
 from vicur.cluster.jobs.transfer import download_student, student_exists, upload_inputs
 from vicur.cluster.trainable import require_common_place, require_trainable_on
@@ -21,6 +24,7 @@ from vicur.cluster.usage import GPU_HOURS, usage_of
 from vicur.config.cluster import ClusterConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainConfig
+from vicur.processes.machines import SERVERS
 from vicur.processes.signals import StopOnSigterm
 from vicur.redaction import redacted
 from vicur.stage.runner import CachedSummary, Context, Stage, stage_key
@@ -70,15 +74,20 @@ def launch_training(
         checkpoints=root,
         inputs=uploaded,
     )
+    name = job_name(context.run_id, label, work)
+    roles = server_roles(config, uploaded, pool, pool.serving_image or job_context.image)
     environment = {"VICUR_RUN_ID": context.run_id, VARIABLE: task.to_variable()}
+    if roles:
+        environment[SERVERS] = json.dumps({"urls": {role.name: urls(name, role) for role in roles}})
     request = JobRequest(
-        name=job_name(context.run_id, label, work),
+        name=name,
         namespace=job_context.api.namespace,
         labels=labels(context.run_id, label),
         work=work,
         image=job_context.image,
         environment={**_forwarded(os.environ), **environment},
         owner=job_context.owner,
+        servers=roles,
     )
     summary = run_job(
         job_context.api,

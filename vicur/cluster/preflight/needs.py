@@ -19,6 +19,7 @@ def needs_of(config: PipelineConfig) -> PreflightConfig:
     values: dict[str, Any] = {
         "namespace": cluster.namespace,
         "trainer": cluster.launches_job,
+        "servers": cluster.launches_job and any(cell.training.server_devices for cell in config.cells()),
         "steps": step_requests(config),
         "sized_for_tiny": is_sized_for_tiny(config),
         "autoscaled": cluster.autoscaled,

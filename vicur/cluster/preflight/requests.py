@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from vicur.config.cluster import ClusterConfig
-from vicur.config.sizes import sized, step_size
+from vicur.config.sizes import server_size, sized, step_size
 from vicur.stage.table import PipelineConfig, steps_of
 
 _AROUND = ("preflight", "outcome")
@@ -26,6 +27,7 @@ def step_requests(config: PipelineConfig) -> list[dict[str, Any]]:
         if launches:
             nodes = {"pods": cluster.nodes, "queued": bool(cluster.queue), **_place(cluster)}
             steps.append((f"nodes of {step.stage}", {**_of_model(cluster, cluster.gpu_count), **nodes}))
+            steps.extend(_servers(config, cluster))
     together: list[tuple[dict[str, Any], dict[str, None]]] = []
     for name, request in steps:
         names = next((names for same, names in together if same == request), None)
@@ -45,6 +47,17 @@ def _of_model(cluster: ClusterConfig, gpus: int) -> dict[str, Any]:
     request = {"setting": setting, **step_size(cluster, runs_model=True).model_dump()}
     # Without GPUs, the selector and the tolerations of the pool do not apply to steps.
     return {**request, "gpus": gpus, "gpu_type": cluster.gpu_type, **_place(cluster)} if gpus else request
+
+
+def _servers(config: PipelineConfig, cluster: ClusterConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the servers that each method's job has besides its nodes."""
+    for cell in config.cells():
+        for part, engine in cell.training.engines.items():
+            if engine.placement == "job":
+                gpus = engine.settings.tensor_parallel if cluster.gpu_count else 0
+                request = {"setting": "cluster.servers", **server_size(cluster).model_dump(), **_place(cluster)}
+                pods = {"pods": engine.settings.replicas, "queued": bool(cluster.queue)}
+                yield f"{part} servers", {**request, **pods, "gpus": gpus, "gpu_type": cluster.gpu_type}
 
 
 def _place(cluster: ClusterConfig) -> dict[str, Any]:

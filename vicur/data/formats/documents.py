@@ -11,7 +11,7 @@ from vicur.config.data import ImportConfig
 from vicur.config.formats import FIELD_NAMES, FieldName, FormatName
 from vicur.data.formats.base import UNIT_ROWS, Format, Recognised, Record, Unit
 from vicur.data.formats.beginnings import kept_by_file, outline
-from vicur.data.formats.json_values import repeated_key
+from vicur.data.formats.json_values import not_an_object, repeated_key
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.schema import Fault, UnusableRowError
 from vicur.data.splitting import file_split
@@ -179,7 +179,7 @@ def as_object(entry: Any) -> Mapping[str, Any]:
         twice = repeated_key(entry.pairs)
         raise UnusableRowError(twice, f"the key {twice!r} occurs twice", "Write each key once.")
     if not isinstance(entry, dict):
-        raise UnusableRowError("", f"is a JSON {type(entry).__name__}, not an object", "Write one JSON object.")
+        raise not_an_object(entry)
     return entry
 
 

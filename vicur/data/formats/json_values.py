@@ -9,6 +9,14 @@ from typing import Any
 from vicur.data.schema import Fault, UnusableRowError
 
 _REMEDY = "Write one JSON object in UTF-8."
+_KINDS = {
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
 _DEEPEST = 100  # levels of nesting; deeper values could not be written again
 
 
@@ -26,8 +34,13 @@ def parsed_object(text: bytes, field: str = "") -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UnusableRowError(field, _reason(error, text), _REMEDY) from error
     if not isinstance(value, dict):
-        raise UnusableRowError(field, f"is a JSON {type(value).__name__}, not an object", "Write one JSON object.")
+        raise not_an_object(value, field)
     return value
+
+
+def not_an_object(value: Any, field: str = "") -> UnusableRowError:
+    """Return the error about a JSON value that is not an object."""
+    return UnusableRowError(field, f"is {_KINDS[type(value)]}, not a JSON object", "Write one JSON object.")
 
 
 def object_or_fault(text: bytes) -> dict[str, Any] | Fault:

@@ -171,5 +171,5 @@ def _skipped(path: Path) -> tuple[Counter[str], list[dict[str, str]]]:
 
 def reason_name(field_name: str, reason: str) -> str:
     """Return a reason without its particulars: names in quotes and numbers."""
-    general = re.sub(r"\d[\d,.]*", "N", re.sub(r"'[^']*'|\"[^\"]*\"", "…", reason)).partition("(")[0].strip()
+    general = re.sub(r"(?<![\w-])\d[\d,.]*", "N", re.sub(r"'[^']*'|\"[^\"]*\"", "…", reason)).partition("(")[0].strip()
     return f"{field_name.partition('[')[0] or 'row'}: {general}"[:160]

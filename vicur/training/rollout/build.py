@@ -16,9 +16,11 @@ from vicur.errors import VicurError
 from vicur.modeling.chat import Chat
 from vicur.modeling.weight_sums import weight_sums
 from vicur.training.parallel import ParallelModel
+from vicur.training.rollout.addresses import addresses
 from vicur.training.rollout.describe import describe_student, describe_teacher
 from vicur.training.rollout.engine import RolloutEngine, TransformersEngine
-from vicur.training.rollout.server import Server
+from vicur.training.rollout.group import EngineGroup, require_divisible
+from vicur.training.rollout.servers import Servers
 from vicur.training.rollout.teacher import VllmTeacher, checkpoint_weights
 from vicur.training.rollout.vllm import VllmEngine
 from vicur.training.rollout.weights import require_equal
@@ -26,33 +28,42 @@ from vicur.training.world import World
 
 
 def require_engine(config: TrainConfig, processes: int) -> None:
-    """Raise a ``VicurError`` if a configured engine is not available for a training with this many processes."""
-    require_single_process(config, processes)
-    require_installed(config)
+    """Raise a ``VicurError`` if a configured engine is not available for a training with this many processes per machine."""
+    require_groups(config, processes)
+    # Servers next to the training say themselves what they lack.
+    require_installed(config, servers_here=False)
     for part, engine in config.engines.items():
         if engine.placement == "url":
             if part == "rollout":
                 _require_exchange(engine.settings)
-            Server(engine.settings, teacher=part == "teacher").require_ready()
+            backend = Servers(engine.settings, part)
+            try:
+                backend.require_ready()
+            finally:
+                backend.close()
 
 
-def require_installed(config: TrainConfig) -> None:
-    """Raise a ``VicurError`` if the training runs vLLM inside and it is not installed."""
-    # Servers are not checked here: this runs before the first step of a pipeline, and they may not have started yet.
+def require_installed(config: TrainConfig, *, servers_here: bool = True) -> None:
+    """Raise a ``VicurError`` if vLLM is not installed, and runs in the training's processes or as servers next to them.
+
+    Args:
+        servers_here: whether servers that are placed with the training run on its machine, and not in pods of their own.
+    """
+    # Other servers are not checked here: this runs before the first step of a pipeline, and they may not have started yet.
     for part, engine in config.engines.items():
-        if engine.placement == "process":
+        if engine.placement == "process" or (engine.placement == "job" and servers_here):
             require_vllm(f"training.{part}.engine, method {config.method}")
 
 
-def require_single_process(config: TrainConfig, processes: int) -> None:
-    """Raise a ``VicurError`` if vLLM runs inside one of several training processes."""
-    inside = [part for part, engine in config.engines.items() if engine.placement == "process"]
-    if inside and processes > 1:
-        raise VicurError(
-            f"vLLM inside the training supports one process, but the training has {processes}.",
-            where=f"training.{inside[0]}.placement",
-            remedy="Set it to job, for servers that all processes share, or train in one process (training.distribution.processes: 1).",
-        )
+def require_groups(config: TrainConfig, processes_per_machine: int) -> None:
+    """Raise a ``VicurError`` if the processes of a machine cannot be divided into groups that share an engine."""
+    for part, engine in config.engines.items():
+        if engine.placement == "process":
+            require_divisible(
+                engine.settings.tensor_parallel,
+                processes_per_machine,
+                f"training.{part}.engine.tensor_parallel, method {config.method}",
+            )
 
 
 def require_vllm(where: str) -> None:
@@ -78,14 +89,23 @@ def build_engine(
         case TransformersRollouts():
             return TransformersEngine(parallel, chat)
         case Vllm() if config.rollout.placement != "process":
-            return VllmEngine(Server(engine), parallel, chat, world, _dtype(config), f"vLLM at {engine.url[0]}")
+            backend = servers(config, "rollout", world)
+            name = "the rollout server"
+            return VllmEngine(backend, parallel, chat, world, _dtype(config), name, _bucket_bytes(engine))
         case Vllm():
             from vicur_vllm.inside import InsideEngine
 
-            # vLLM reads the student's configuration and tokenizer from a folder.
-            folder = work / "rollout"
-            inside = InsideEngine(folder, describe_student(config, base, chat, folder), _cache_bytes(engine))
-            return VllmEngine(inside, parallel, chat, world, _dtype(config), "vLLM inside the training")
+            # vLLM reads the student's configuration and tokenizer from a folder. Each process has its own: they may share `work`.
+            folder = work / f"rollout-{world.rank}"
+            inside = InsideEngine(
+                folder,
+                describe_student(config, base, chat, folder),
+                _cache_bytes(engine),
+                group=_group(engine, world),
+                sleeps=sleeps(engine, world),
+            )
+            name = "vLLM inside the training"
+            return VllmEngine(inside, parallel, chat, world, _dtype(config), name, _bucket_bytes(engine))
         case _:
             assert_never(engine)
 
@@ -102,17 +122,43 @@ def build_vllm_teacher(
     if placed.placement == "process":
         from vicur_vllm.inside import InsideEngine
 
-        return VllmTeacher(InsideEngine(folder, describe_teacher(config, folder, chat), _cache_bytes(engine)))
-    server = Server(engine, teacher=True)
-    # The server loaded the weights itself, perhaps those of another checkpoint.
+        arguments = describe_teacher(config, folder, chat)
+        return VllmTeacher(InsideEngine(folder, arguments, _cache_bytes(engine), group=_group(engine, world)))
+    backend = servers(config, "teacher", world)
+    # The servers loaded the weights themselves, perhaps those of another checkpoint.
     if world.is_main:
-        require_equal(
-            weight_sums(checkpoint_weights(folder, _dtype(config))),
-            server.held(),
-            f"the teacher's server at {engine.url[0]}",
-            remedy="Start the server with vicur rollout-server --teacher and the settings of this training.",
+        expected = weight_sums(checkpoint_weights(folder, _dtype(config)))
+        for url, held in backend.held().items():
+            require_equal(
+                expected,
+                held,
+                f"the teacher's server at {url}",
+                remedy="Start the server with vicur rollout-server --teacher and the settings of this training.",
+            )
+    return VllmTeacher(backend)
+
+
+def servers(config: TrainConfig, part: str, world: World) -> Servers:
+    """Return a part's servers, once all of them respond.
+
+    Raises:
+        VicurError: if one of them does not.
+    """
+    engine = config.engines[part]
+    placed = addresses() if engine.placement == "job" else None
+    if engine.placement == "job" and (placed is None or part not in placed.urls):
+        raise VicurError(
+            "no server was started for this training.",
+            where=f"training.{part}.placement",
+            remedy="Start the training with vicur train, vicur run or vicur submit, or set it to url and name the servers.",
         )
-    return VllmTeacher(server)
+    backend = Servers(engine.settings, part, world.rank, placed)
+    try:
+        backend.require_ready()
+    except BaseException:
+        backend.close()
+        raise
+    return backend
 
 
 def _dtype(config: TrainConfig) -> torch.dtype:
@@ -123,8 +169,22 @@ def _cache_bytes(engine: Vllm) -> int:
     return int(engine.cache_gb * 1e9)
 
 
+def sleeps(engine: Vllm, world: World) -> bool:
+    """Return whether a rollout engine in the training's processes sleeps during updates. vLLM can do that on GPUs only."""
+    return engine.sleep and world.device.type == "cuda"
+
+
+def _bucket_bytes(engine: Vllm) -> int:
+    return engine.bucket_mb * 10**6
+
+
+def _group(engine: Vllm, world: World) -> EngineGroup | None:
+    # A single process has no process group, which vLLM would need.
+    return EngineGroup.create(world, engine.tensor_parallel) if world.size > 1 else None
+
+
 def _require_exchange(engine: Vllm) -> None:
-    if not engine.exchange.is_dir():
+    if engine.exchange is not None and not engine.exchange.is_dir():
         raise VicurError(
             f"the folder {engine.exchange}, through which weights are passed to the server, does not exist.",
             where="training.rollout.engine.exchange",

@@ -46,6 +46,9 @@ class RolloutEngine(Protocol):
             streams: numbers of the prompts' random streams. Default: their indices.
         """
 
+    def release(self) -> None:
+        """Give back memory that a training step needs after its rollouts. :meth:`update` takes it again."""
+
     def close(self) -> None: ...
 
 
@@ -85,6 +88,9 @@ class TransformersEngine:
         with self._parallel.unsharded():
             responses: list[Response] = self._parallel.run(function)
         return responses
+
+    def release(self) -> None:
+        pass  # generation frees its memory
 
     def close(self) -> None:
         pass

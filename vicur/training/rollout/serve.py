@@ -40,10 +40,15 @@ def serve(
     require_vllm("vicur rollout-server")
     require_free_port(host, port, "vicur rollout-server")
     from vicur_vllm.arguments import flags
+    from vicur_vllm.rollout_gate import EXCHANGE_VARIABLE
     from vicur_vllm.worker import EXCHANGE
 
-    engine = config.rollout.engine
-    exchange = engine.exchange if isinstance(engine, Vllm) else Vllm().exchange
+    placed = config.engines.get("rollout" if teacher is None else "teacher")
+    engine = Vllm() if placed is None else placed.settings
+    # In a pod of its own, a server does not have the folder of the training.
+    exchange = engine.exchange if engine.exchange is not None and engine.exchange.is_dir() else Vllm().exchange
+    if engine.tensor_parallel > 1:
+        extra = ("--tensor-parallel-size", str(engine.tensor_parallel), *extra)
     with tempfile.TemporaryDirectory(prefix="vicur-rollout-") as description:
         chat = Chat.load(base, config.prompts)
         if teacher is None:
@@ -59,7 +64,7 @@ def serve(
         words = ["--model", str(folder), "--enable-scale-out", *flags(arguments), *extra]
         # The module behind `vllm serve`. That command imports a package that vLLM's CPU build does not depend on.
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words]
-        return run_server(command, {**os.environ, **_ENVIRONMENT})
+        return run_server(command, {**os.environ, **_ENVIRONMENT, EXCHANGE_VARIABLE: str(exchange)})
 
 
 def _require_frozen_teacher(config: TrainConfig) -> None:

@@ -15,7 +15,7 @@ from vicur.modeling.vision import Encode
 from vicur.modeling.weight_sums import summed
 from vicur.seeds import substream
 from vicur.training.parallel import ParallelModel
-from vicur.training.rollout.weights import require_equal, student_weights
+from vicur.training.rollout.weights import BUCKET_BYTES, differing, require_agreement, student_weights
 from vicur.training.world import World
 
 
@@ -24,9 +24,17 @@ class VllmBackend(Protocol):
 
     # Whether all training processes use the same instance. Rank 0 then sends the weights.
     shared: bool
+    # Name of the weights that rank 0 has sent to a shared instance.
+    generation: str | None
 
-    def take(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
+    def expect(self, generation: str | None) -> None:
+        """Answer with the weights of this name only."""
+
+    def take(self, weights: Iterable[tuple[str, Tensor]]) -> Mapping[str, int | None]:
         """Load weights, reset all caches, and return the sums of the loaded weights."""
+
+    def sleep(self) -> bool:
+        """Give back the device's memory, if the backend can. Returns whether that loses the weights."""
 
     def answer(self, prompts: Sequence[Prompt], parameters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answer prompts, each with vLLM's sampling parameters: ``ids``, ``logprobs``, ``finished``, ``prompt_logprobs``."""
@@ -46,6 +54,7 @@ class VllmEngine:
         world: World,
         dtype: torch.dtype,
         name: str,
+        bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
         self._backend = backend
         self._parallel = parallel
@@ -53,27 +62,37 @@ class VllmEngine:
         self._world = world
         self._dtype = dtype
         self._name = name
+        self._bucket_bytes = bucket_bytes
         self._version: int | None = None
 
     def update(self, version: int) -> None:
         """Send all weights if the engine has another version, and compare the sums of both sides.
 
         Raises:
-            VicurError: if the sums differ.
+            VicurError: in all processes, if the sums differ in one of them, or if the students of the processes differ.
         """
         if version == self._version:
             return
-        weights = student_weights(self._parallel.model, self._dtype)
-        if self._world.is_main or not self._backend.shared:
-            sent: dict[str, int] = {}
-            require_equal(sent, self._backend.take(summed(weights, sent)), self._name)
+        weights = student_weights(self._parallel.model, self._dtype, self._bucket_bytes)
+        sent: dict[str, int] = {}
+        held: Mapping[str, int | None] = {}
+        sends = self._world.is_main or not self._backend.shared
+        if sends:
+            held = self._backend.take(summed(weights, sent))
         else:
             # Gathering a sharded weight is a collective, so the other ranks iterate too.
             for _ in weights:
                 pass
-        # A barrier: no rank samples before the engine has the weights.
-        self._world.gather(None)
+        # Also a barrier: no rank samples before the engine has the weights.
+        outcomes = self._world.gather((differing(sent, held), sent) if sends else None)
+        require_agreement([outcome for outcome in outcomes if outcome is not None], self._name)
+        if self._backend.shared:
+            self._backend.expect(self._world.broadcast(self._backend.generation))
         self._version = version
+
+    def release(self) -> None:
+        if self._backend.sleep():
+            self._version = None
 
     def generate(
         self,

@@ -23,6 +23,7 @@ from vicur.stage.events import Events
 from vicur.stage.runner import Context, user_error
 from vicur.storage.folders import new_file
 from vicur.tracking.tracker import Tracker
+from vicur.training.rollout.placed import local_devices
 from vicur.training.train import train_rank
 from vicur.training.workers.folder import Task, WorkerFolder
 from vicur.training.world import World
@@ -55,7 +56,7 @@ def main(path: Path) -> int:
 
 def _train(folder: WorkerFolder, task: Task) -> None:
     config = TrainConfig.model_validate(task.config)
-    world = World.from_torchrun(config.distribution, task.device)
+    world = World.from_torchrun(config.distribution, task.device, local_devices(config))
     folder.begun.touch()
     inputs = {name: Path(path) for name, path in task.inputs.items()}
     context = _context(folder, task, world)

@@ -14,6 +14,8 @@ NEEDED = (
     ("", "events", "list"),
 )
 """Group, resource and verb of each right that creating and following a TrainJob takes."""
+FOR_SERVERS = tuple(("trainer.kubeflow.org", "trainingruntimes", verb) for verb in ("create", "get", "patch"))
+"""The rights that one with servers takes in addition."""
 
 
 def _as_job(target: Target) -> bool:
@@ -32,17 +34,17 @@ def _trainer(target: Target) -> Finding:
     requires=lambda _: "the right to create TrainJobs (k8s/base/access)",
 )
 def _access(target: Target) -> Finding:
-    return access(target.connection, target.needs.namespace)
+    return access(target.connection, target.needs.namespace, servers=target.needs.servers)
 
 
-def access(connection: ClusterConnection, namespace: str) -> Finding:
+def access(connection: ClusterConnection, namespace: str, *, servers: bool = False) -> Finding:
     """Check that this account may run trainings as TrainJobs."""
     from kubernetes.client import ApiException
 
     try:
         denied = [
             f"{verb} {resource}"
-            for group, resource, verb in NEEDED
+            for group, resource, verb in (*NEEDED, *(FOR_SERVERS if servers else ()))
             if not _is_allowed(connection, namespace, group, resource, verb)
         ]
     except ApiException as error:

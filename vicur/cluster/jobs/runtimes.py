@@ -1,0 +1,62 @@
+"""The training runtimes of jobs with servers, in the Kubernetes API."""
+
+# Apart from the other requests: tests/k8s derives the rights of the pipeline's account from each module's calls.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vicur.cluster.jobs.api import KubernetesApi
+from vicur.cluster.jobs.retries import Json, call_with_retries
+
+_KIND = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainingruntimes"}
+
+
+class Runtimes:
+    """The training runtimes of a namespace."""
+
+    def __init__(self, api: KubernetesApi) -> None:
+        from kubernetes.client import CustomObjectsApi
+
+        self._api = api
+        self._custom = CustomObjectsApi(api.client)
+        self._kind = {**_KIND, "namespace": api.namespace}
+
+    def get(self, name: str) -> Json | None:
+        """Return the runtime with this name, if it exists."""
+        return call_with_retries(
+            lambda: self._custom.get_namespaced_custom_object(
+                **self._kind, name=name, _request_timeout=self._api.request_timeout
+            ),
+            self._api.timing,
+        )
+
+    def put(self, manifest: Mapping[str, Any]) -> Json | None:
+        """Create a runtime, or change the one with its name to be the same."""
+        from kubernetes.client import ApiException
+
+        try:
+            return call_with_retries(
+                lambda: self._custom.create_namespaced_custom_object(
+                    **self._kind,
+                    body=dict(manifest),
+                    field_validation="Strict",
+                    _request_timeout=self._api.request_timeout,
+                ),
+                self._api.timing,
+                absent=(),
+                raise_conflicts=True,
+            )
+        except ApiException:
+            # Of an earlier attempt that was killed before it created its job, or our own if the response was lost.
+            return self.patch(manifest["metadata"]["name"], manifest)
+
+    def patch(self, name: str, change: Mapping[str, Any]) -> Json | None:
+        """Merge a change into a runtime and return it, or return ``None`` if it does not exist."""
+        return call_with_retries(
+            lambda: self._custom.patch_namespaced_custom_object(
+                **self._kind, name=name, body=dict(change), _request_timeout=self._api.request_timeout
+            ),
+            self._api.timing,
+        )
