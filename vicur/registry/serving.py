@@ -26,6 +26,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,11 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 if TYPE_CHECKING:
     from vicur.modeling.chat import Pixels
+
+# The package as of the registration, in the folder of the model. Python imports it from the file.
+_CODE = Path(__file__).with_name("code") / "vicur.zip"
+if _CODE.is_file():
+    sys.path.insert(0, str(_CODE))
 
 CHECKPOINT = "checkpoint"
 _REMEDY = "Pass a path, base64 text, or the bytes of an image file."
