@@ -87,6 +87,7 @@ bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks and write results to .
 	$(BENCH)/bin/python -m benchmarks.data --json .vicur/bench/data.json
 	$(BIN)/python -m benchmarks.run --json .vicur/bench/run.json
 	$(BIN)/python -m benchmarks.cost_curves --json .vicur/bench/cost_curves.json
+	$(BIN)/python -m benchmarks.serving --json .vicur/bench/serving.json
 	$(BENCH)/bin/python -m benchmarks.train_step --json .vicur/bench/train_step.json
 
 bench-rollout: $(VLLM)/.vllm ## Benchmark rollouts with both engines (builds .venv-vllm, 5 GB)

@@ -1,13 +1,15 @@
 """Reading a dataset, compared with ``datasets`` and WebDataset, and preparing one: speed, memory, and the cost of a kill.
 
     python -m benchmarks.data [--rows 20000] [--rounds 3] [--json FILE]     # both
-    python -m benchmarks.data --prepare 1000000                             # only prepare, with as many rows
+    python -m benchmarks.data --prepare 8000 100000 [--kill]                # only prepare, with as many rows
+    python -m benchmarks.data --prepare 1000000 --processes 2
 
-Examples have one PNG of 32 x 32 pixels, no two of them alike. Reading is processor time in one process with one thread, the best of several
-rounds in which the libraries alternate: all read, decode to RGB, and touch the question. Preparing is wall-clock time from the source, a
-parquet file, to the dataset. ``cpu_s`` is the processor time of all its processes, and ``peak_mb`` the largest memory of them together
-(proportional set size, so a page that several share counts once). ``killed`` is a run that was killed with SIGKILL at half of that time and
-started again: what both took, over the time of a run that was not killed.
+Examples have one PNG of 32 x 32 pixels, no two of them alike. Reading is processor time in one process with one thread, the best of
+several rounds in which the libraries alternate: all read, decode to RGB, and touch the question. Preparing is wall-clock time from the
+source, a parquet file, to the dataset, including the start of Python. ``faster by`` is the time of one process over that of several in
+the same run of the benchmark. ``cpu_s`` is the processor time of all processes, and ``peak_mb`` the largest memory of them together
+(proportional set size, so a page that several share counts once). ``killed`` is a run that was killed with SIGKILL at half of that time
+and started again: what both took, over the time of a run that was not killed. All runs must give the same bytes.
 
 Requires ``datasets`` and ``webdataset`` for the comparison (``make bench`` builds the environment).
 """
@@ -21,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +60,22 @@ def compare_reading(folder: Path, rows: int, rounds: int) -> list[dict[str, Any]
     ]
 
 
-def measure_prepare(folder: Path, rows: int, *, kill: bool) -> list[dict[str, Any]]:
-    """Prepare a source with one process and with all, and with all after a kill at half of the time."""
-    source = write_source(folder / "many", rows)
+def measure_prepare(folder: Path, rows: int, processes: Sequence[int], *, kill: bool) -> list[dict[str, Any]]:
+    """Prepare a source with each number of processes, and with each after a kill at half of the time."""
+    source = write_source(folder / f"source-{rows}", rows)
     results: list[dict[str, Any]] = []
+    seconds: dict[int, float] = {}
     hashes = set()
-    for processes in dict.fromkeys((1, default_processes()) if kill else (default_processes(),)):
-        run = _command("prepare", source, folder / "work", folder / "data", processes)
+    for count in processes:
+        run = _command("prepare", source, folder / "work", folder / "data", count)
         whole = measured(run)
         hashes.add(_cleared(folder))
+        seconds[count] = whole.seconds
         row = {
             "rows": rows,
-            "processes": processes,
+            "processes": count,
             "rows/s": rows / whole.seconds,
+            "faster by": seconds[1] / whole.seconds if count > 1 and 1 in seconds else None,
             "cpu_s": whole.cpu,
             "peak_mb": whole.peak / 1e6,
             "killed": None,
@@ -80,6 +86,7 @@ def measure_prepare(folder: Path, rows: int, *, kill: bool) -> list[dict[str, An
             hashes.add(_cleared(folder))
             row["killed"] = (first.seconds + second.seconds) / whole.seconds
         results.append(row)
+    shutil.rmtree(source)
     if len(hashes) > 1:
         raise RuntimeError("the runs gave different datasets")
     return results
@@ -96,21 +103,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--prepare", type=int, metavar="ROWS", help="only prepare, once, with as many rows")
+    parser.add_argument("--prepare", type=int, nargs="+", metavar="ROWS", help="only prepare, with as many rows each")
+    parser.add_argument("--processes", type=int, nargs="+", default=list(dict.fromkeys((1, default_processes()))))
+    parser.add_argument("--kill", action="store_true", help="with --prepare: measure the cost of a kill, too")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     limit_threads(os.environ)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if arguments.prepare:
-            rows = measure_prepare(folder, arguments.prepare, kill=False)
+            rows = [
+                row
+                for count in arguments.prepare
+                for row in measure_prepare(folder, count, arguments.processes, kill=arguments.kill)
+            ]
             report("Preparing a dataset", rows, arguments.json)
             return
         reading = compare_reading(folder, arguments.rows, arguments.rounds)
         report("Reading and decoding", reading, None)
         for each in ("data", "work"):
             shutil.rmtree(folder / each)
-        preparing = measure_prepare(folder, arguments.rows, kill=True)
+        preparing = measure_prepare(folder, arguments.rows, arguments.processes, kill=True)
         report("Preparing a dataset", preparing, None)
         if arguments.json is not None:
             arguments.json.write_text(

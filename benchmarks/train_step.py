@@ -1,6 +1,7 @@
 """A step of on-policy distillation: this project's trainer compared with TRL's DistillationTrainer and GOLD.
 
-    python -m benchmarks.train_step [--hidden 96 192] [--vocab small real] [--engine vicur trl-distillation] [--runs 5] [--json FILE]
+    python -m benchmarks.train_step [--hidden 96 192] [--vocab small real] [--engine vicur trl-distillation]
+        [--runs 5] [--once trl-gold] [--json FILE]
 
 Requires TRL (``make bench`` builds the environment ``.venv-bench`` from ``constraints-bench.txt``). Each measurement is a process with one
 CPU thread: float32, the same tiny Qwen3-VL with random weights as student and frozen teacher, all weights trained, the same questions, a
@@ -8,11 +9,12 @@ different image for each prompt, responses of a fixed length, reverse KL over th
 contains the cue, for which GOLD is subclassed. ``trl-gold-trimmed`` is GOLD without the part of its loss that has no effect. ``vicur`` is
 in a later epoch, with prepared images and cached features of the frozen teacher; in ``vicur-first-epoch`` that work is part of each step.
 
-The engines take turns, and each row has the medians of ``--runs`` such rounds. Phases: ``rollout`` (including preparation of the batch and
-the vision tower), ``teacher``, ``student`` (training forward, loss, backward, update), ``total``. ``tokens_per_second`` is sampled tokens
-over the phase's processor time, ``peak_mb`` the process's peak of resident memory, ``extra_mb`` the part of it above what is loaded:
-interpreter, weights, gradients and the optimizer's state. ``floor_share`` of ``student`` is the time that its arithmetic takes at the rates
-of matrix products and memory measured before (benchmarks/steps/floor.py), over the time of the phase.
+The engines take turns, and each row has the medians of ``--runs`` such rounds; engines named in ``--once`` run in the first one only.
+Phases: ``rollout`` (including preparation of the batch and the vision tower), ``teacher``, ``student`` (training forward, loss, backward,
+update), ``total``. ``tokens_per_second`` is sampled tokens over the phase's processor time, ``peak_mb`` the process's peak of resident
+memory, ``extra_mb`` the part of it above what is loaded: interpreter, weights, gradients and the optimizer's state. ``floor_share`` of
+``student`` is the time that its arithmetic takes at the rates of matrix products and memory measured before (benchmarks/steps/floor.py),
+over the time of the phase.
 """
 
 from __future__ import annotations
@@ -70,6 +72,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--new-tokens", type=int, default=16)
     parser.add_argument("--runs", type=int, default=5, help="rounds in which each engine runs once (default: 5)")
+    parser.add_argument(
+        "--once", nargs="+", default=[], choices=list(ENGINES), help="engines that run in the first round only"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -83,11 +88,12 @@ def main() -> None:
                     case = Case(folder, hint == "yes", options.batch_size, options.new_tokens, steps, warm_up)
                     least = _update_floor(case, hidden, rates)
                     shared = {"hidden": hidden, "vocab": vocab, "hint": hint}
-                    rows += _compared(case, shared, options.engine, options.runs, least)
+                    runs = {engine: 1 if engine in options.once else options.runs for engine in options.engine}
+                    rows += _compared(case, shared, runs, least)
                     if options.json is not None:  # a complete comparison takes an hour
                         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     title = (
-        f"A step of {options.batch_size} prompts with {options.new_tokens} new tokens each, one thread, medians of {options.runs} runs"
+        f"A step of {options.batch_size} prompts with {options.new_tokens} new tokens each, one thread, medians of the runs"
         f" ({', '.join(f'{name} {version(name)}' for name in ('torch', 'transformers', 'trl'))};"
         f" {rates[0] / 1e9:.0f} GFLOP/s, {rates[1] / 1e9:.1f} GB/s)"
     )
@@ -113,10 +119,14 @@ def _update_floor(case: Case, hidden: int, rates: tuple[float, float]) -> float:
     return operations / rates[0] + moved / rates[1]
 
 
-def _compared(case: Case, shared: dict[str, Any], engines: list[str], runs: int, least: float) -> list[dict[str, Any]]:
+def _compared(case: Case, shared: dict[str, Any], runs: dict[str, int], least: float) -> list[dict[str, Any]]:
     """Return the rows of one case, with time and memory relative to this project's trainer."""
-    rounds = [{engine: _measured(case, engine) for engine in engines} for _ in range(runs)]
-    results = {engine: _medians([each[engine] for each in rounds]) for engine in engines}
+    measured: dict[str, list[dict[str, dict[str, float]]]] = {engine: [] for engine in runs}
+    for number in range(max(runs.values())):
+        for engine, count in runs.items():
+            if number < count:
+                measured[engine].append(_measured(case, engine))
+    results = {engine: _medians(each) for engine, each in measured.items()}
     tokens = case.batch_size * case.new_tokens
     rows = []
     for phase in PHASES:
@@ -129,6 +139,7 @@ def _compared(case: Case, shared: dict[str, Any], engines: list[str], runs: int,
                     **shared,
                     "phase": phase,
                     "engine": engine,
+                    "runs": runs[engine],
                     "seconds": seconds,
                     "tokens_per_second": tokens / seconds,
                     "peak_mb": figures["peak_mb"],

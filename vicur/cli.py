@@ -35,6 +35,7 @@ from vicur.commands import (
     register,
     registry,
     rollout_server,
+    score,
     serve,
     train,
 )
@@ -116,6 +117,7 @@ app.command("compare", rich_help_panel=_STAGES)(compare.compare)
 app.command("register", rich_help_panel=_STAGES)(register.register)
 app.command("promote", rich_help_panel=_REGISTRY)(registry.promote)
 app.command("rollback", rich_help_panel=_REGISTRY)(registry.rollback)
+app.command("score", rich_help_panel=_REGISTRY)(score.score)
 app.command("serve", rich_help_panel=_REGISTRY)(serve.serve)
 app.add_typer(cluster.app, name="cluster", rich_help_panel=_MAINTENANCE)
 app.command("doctor", rich_help_panel=_MAINTENANCE)(doctor.doctor)

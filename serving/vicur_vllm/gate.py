@@ -7,7 +7,7 @@ scale the server, and it accepts bodies of any size. A server that is reachable 
 from __future__ import annotations
 
 from vicur.config.serving import ServerLimits
-from vicur_vllm.asgi import App, Message, Receive, Send, read_body, refuse, replayed
+from vicur.processes.asgi import App, Message, Receive, Send, read_body, refuse, replayed
 from vicur_vllm.bounds import server_limits
 
 OPEN = {"/health": "GET", "/metrics": "GET", "/version": "GET", "/v1/models": "GET", "/v1/chat/completions": "POST"}
@@ -50,7 +50,12 @@ class Gate:
 
     async def _forward(self, scope: Message, receive: Receive, send: Send) -> None:
         max_bytes = self._limits.max_request_bytes
-        body = await read_body(scope, receive, max_bytes)
+        try:
+            body = await read_body(scope, receive, max_bytes, seconds=self._limits.receive_seconds)
+        except TimeoutError:
+            seconds = self._limits.receive_seconds
+            await refuse(send, 408, f"The body of the request did not arrive within {seconds:g} s (receive_seconds).")
+            return
         if body is None:
             problem = f"The body of the request has more than {max_bytes} bytes (max_request_bytes)."
             await refuse(send, 413, problem)

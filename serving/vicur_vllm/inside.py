@@ -93,7 +93,7 @@ def _startup_error(error: Exception, cache_bytes: int, max_model_len: int) -> Vi
         f"vLLM failed to start ({reason}).",
         where="vLLM inside the training",
         remedy=f"cache_gb (of training.rollout.engine or training.teacher.engine) is {cache_bytes / 1e9:g}. Raise it if the KV cache is "
-        f"too small for the longest prompt with its response ({max_model_len} tokens). Lower it, or set placement to server, if the device "
+        f"too small for the longest prompt with its response ({max_model_len} tokens). Lower it, or set placement to job, if the device "
         "has too little memory.",
     )
 

@@ -11,7 +11,7 @@ import os
 import secrets
 
 from vicur.config.vllm import API_KEY_VARIABLE
-from vicur_vllm.asgi import App, Message, Receive, Send, read_body, refuse, replayed
+from vicur.processes.asgi import App, Message, Receive, Send, read_body, refuse, replayed
 
 METHODS = ("vicur_take_weights", "vicur_held_weights", "vicur_weights_file")
 """Worker methods that clients may call."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
+import vicur as package
 from tests.cli.calling import Command
+
+TINY = Path(package.__file__).parent / "modeling/tiny/base"
 
 
 @pytest.mark.skipif(find_spec("vicur_vllm") is not None, reason="the vLLM plugin is installed")
@@ -32,3 +36,27 @@ def test_an_invalid_limit_is_rejected(vicur: Command, limit: str, message: str) 
     result = vicur("serve", "models:/students@champion", "--limit", limit)
     assert result.code == 2
     assert message in result.error
+
+
+def test_contradicting_sizes_of_images_are_rejected(vicur: Command) -> None:
+    result = vicur("serve", "models:/students@champion", "--min-pixels", "4096", "--max-pixels", "1024")
+    assert result.code == 2
+    assert "min = 4096 is above max = 1024" in result.error
+
+
+@pytest.mark.skipif(find_spec("vicur_vllm") is None, reason="the vLLM plugin is not installed")
+def test_sizes_number_of_images_and_length_can_be_set(vicur: Command) -> None:
+    limits = [
+        "--limit",
+        "max_images=64",
+        "--limit",
+        "max_model_len=512",
+        "--min-pixels",
+        "1024",
+        "--max-pixels",
+        "2048",
+    ]
+    result = vicur("serve", str(TINY), "--dry-run", *limits)
+    assert result.code == 0, result.error
+    assert '"vicur_pixels": [1024, 2048]' in result.output
+    assert '"image": 64' in result.output

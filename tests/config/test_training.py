@@ -16,7 +16,12 @@ from vicur.data.sources import stage_inputs
 from vicur.errors import VicurError
 
 TEACHER = {"type": "checkpoint", "path": "teacher"}
-SERVER = {"type": "vllm", "placement": "server", "url": "http://127.0.0.1:8000"}
+SERVER = {"placement": "url", "engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}
+
+
+def at(*urls: str) -> dict[str, Any]:
+    """Return settings of rollouts by servers at these addresses."""
+    return {"placement": "url", "engine": {"type": "vllm", "url": list(urls)}}
 
 
 def config(method: str, **settings: Any) -> TrainConfig:
@@ -95,7 +100,7 @@ def test_filled_in_training_is_equivalent(method: str) -> None:
         ("vicur", {"rollout": {"engine": "vllm", "presence_penalty": -3}}, "rollout.presence_penalty", "is -3, but vLLM supports -2 to 2"),
         (
             "vicur",
-            {"teacher": {"type": "self-frozen", "engine": SERVER}, "rollout": {"engine": {**SERVER, "url": f"{SERVER['url']}/"}}},
+            {"teacher": {"type": "self-frozen", **SERVER}, "rollout": at("http://127.0.0.1:8000/")},
             "teacher.engine",
             "it can hold the weights of one of them only. Start a second server with vicur rollout-server --teacher",
         ),
@@ -135,22 +140,37 @@ def test_contradicting_settings_raise_with_a_remedy(
         ({"trained": {"type": "recovery", "vision": True}}, "no setting 'trained.vision'"),
         ({"privilege": "solution"}, "one of 'answer', 'rationale', 'cue', 'none', not 'solution'"),
         ({"micro_batch_size": 0}, "micro_batch_size must be a whole number of at least 1, not 0"),
-        ({"rollout": {"engine": {"type": "vllm", "placement": "server"}}}, "placement is server, but url is not set"),
-        ({"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}}, "set placement to server"),
+        ({"rollout": {"placement": "url"}}, "placement is url, but training.rollout.engine.url is not set"),
         (
-            {"rollout": {"engine": {**SERVER, "url": "127.0.0.1:8000"}}},
+            {"rollout": {"engine": {"type": "vllm", "url": "http://127.0.0.1:8000"}}},
+            "set training.rollout.placement to url",
+        ),
+        ({"rollout": {"engine": {"type": "vllm", "placement": "inside"}}}, "set training.rollout.placement to process"),
+        (
+            {"teacher": {"type": "self-frozen", "engine": {"type": "vllm", "placement": "server"}}},
+            "set training.teacher.placement to url",
+        ),
+        ({"rollout": {"engine": "transformers", "placement": "job"}}, "placement is job, which needs vLLM"),
+        ({"rollout": {"engine": {"type": "vllm", "replicas": 2}}}, "placement is process, which has no replicas"),
+        ({"rollout": {**at("http://a:1"), "engine": {"url": "http://a:1", "replicas": 2}}}, "list all addresses"),
+        (
+            {"rollout": {"placement": "url", "engine": {"url": ["http://a:1", "http://a:1/"]}}},
+            "contains an address twice",
+        ),
+        (
+            {"rollout": at("127.0.0.1:8000")},
             "is not the address of an API, such as http://127.0.0.1:8000",
         ),
         (
-            {"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:eight"}}},
+            {"rollout": at("http://127.0.0.1:eight")},
             "rollout.engine.url is not the address",
         ),
         (
-            {"rollout": {"engine": {**SERVER, "url": "http://127.0.0.1:8000/ x"}}},
+            {"rollout": at("http://127.0.0.1:8000/ x")},
             "rollout.engine.url is not the address",
         ),
         (
-            {"rollout": {"engine": {**SERVER, "url": "http://me:key@127.0.0.1:8000"}}},
+            {"rollout": at("http://me:key@127.0.0.1:8000")},
             "put an API key into the environment variable VLLM_API_KEY",
         ),
         ({"teacher": {"type": "self-ema", "engine": "vllm"}}, "there is no setting 'teacher.engine'"),
@@ -194,6 +214,19 @@ def test_resources_and_address_of_an_engine_are_not_part_of_the_identity() -> No
         return config("vicur", rollout={"engine": {"type": "vllm", **engine}}).identity()
 
     assert identity() == identity(cache_gb=1) != config("vicur").identity()
-    server = {"placement": "server", "url": "http://127.0.0.1:8000"}
-    assert identity(**server) == identity(**{**server, "url": "http://10.0.0.7:9000"})
+    placements = (
+        {"placement": "job"},
+        {"placement": "job", "engine": {"replicas": 4, "tensor_parallel": 2}},
+        at("http://a:1", "http://b:1"),
+    )
+    assert all(config("vicur", rollout=each).identity() == identity() for each in placements)
     assert config("vicur", rollout={"engine": "vllm"}).rollout.engine.type == "vllm"
+
+
+def test_placement_alone_chooses_vllm_and_its_servers_count_as_devices() -> None:
+    teacher = {"type": "self-frozen", "placement": "job", "engine": {"tensor_parallel": 4}}
+    placed = config("vicur", rollout={"placement": "job", "engine": {"replicas": 3}}, teacher=teacher)
+    assert {part: engine.placement for part, engine in placed.engines.items()} == {"rollout": "job", "teacher": "job"}
+    assert placed.server_devices == 3 + 4
+    assert TrainConfig.model_validate(placed.model_dump(mode="json")) == placed
+    assert config("vicur", rollout=at("http://a:1")).server_devices == config("vicur").server_devices == 0

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from vicur.cluster.keys import cache_keys
+from vicur.cluster.request import Request, resolved
 from vicur.config.ablation import AblationConfig
 from vicur.config.cells import Cell
 from vicur.config.compact import compact
 from vicur.config.cues import CuesConfig
-from vicur.config.data import SourceConfig
+from vicur.config.data import DataConfig, SourceConfig
 from vicur.config.loading import load_settings
 from vicur.config.methods import METHODS
 from vicur.config.run import RunConfig
@@ -135,6 +136,20 @@ def test_a_setting_that_is_null_against_its_default_is_refused() -> None:
     config = RunConfig.model_validate({"training": {"per_method": {"vicur": {"objective": None}}}})
     with pytest.raises(VicurError, match="null"):
         compact(config)
+
+
+def test_a_split_that_is_left_out_reaches_the_step() -> None:
+    preset = {
+        "data": {"type": "pinned", "hash": f"{'0' * 32}.dir", "remote": "s3://bucket/dvc", "splits": {"junk": None}}
+    }
+    form = Request(overrides={"data.splits": {"train": "distill", "junk": None}})
+    for request, splits in ((Request(), {"junk": None}), (form, {"train": "distill", "junk": None})):
+        config = resolved(compact(RunConfig.model_validate(preset)), request)
+        passed = json.dumps(made(config)["prepare_step"])
+        assert "null" not in passed
+        data: Any = TypeAdapter(DataConfig).validate_python(StepParameters.model_validate_json(passed).config)
+        assert data == config.data
+        assert data.splits == splits
 
 
 def test_parameters_of_a_step_stay_small(record_property: Any) -> None:

@@ -205,13 +205,13 @@ def test_vllm_in_the_process_takes_a_copy_of_the_weights_and_its_cache_in_every_
 
 
 def test_a_server_takes_no_memory_of_the_training() -> None:
-    server = "{type: vllm, placement: server, url: 'http://gpu:8000'}"
+    server = "{type: vllm, url: 'http://gpu:8000'}"
     config = load_config(
         None,
         [
-            f"training.rollout.engine={server}",
+            f"training.rollout={{placement: url, engine: {server}}}",
             "training.teacher.type=self-frozen",
-            f"training.teacher.engine={server.replace('gpu', 'other')}",
+            "training.teacher.placement=job",
             "training.objective=k1",
         ],
     )

@@ -11,7 +11,9 @@ from PIL import Image
 
 from vicur.config.cues import EndpointCues
 from vicur.config.prompts import PromptConfig
+from vicur.config.serving import ModelLimits
 from vicur.config.training import TrainConfig
+from vicur.config.video import VideoConfig
 from vicur.cues.cue_model import CueModel
 from vicur.cues.cue_prompt import CUE_PROMPTS
 from vicur.cues.hints import HINT_MARKER
@@ -21,7 +23,8 @@ from vicur.evaluation.prompts import prompts_for
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.tiny.architecture import tiny_image_processor, tiny_tokenizer
 from vicur.prompts import ImagePart
-from vicur.registry.serving import StudentModel
+from vicur.registry.served.files import Files
+from vicur.registry.served.rows import RowReader
 from vicur.training.selection import training_examples
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -107,10 +110,8 @@ def expected(chat: Chat, parts: list[dict[str, Any]], system: str | None) -> lis
 def test_all_prompts_of_an_example_agree(example: Example, chat: Chat) -> None:
     student, teacher = in_training(example, chat)
     [evaluated] = prompts_for(chat, [example])
-    model = StudentModel()
-    model._chat = chat
-    row = {"question": example.question, "image": [*example.images], "choices": [*example.choices]}
-    served = model._prompt(row, 0)
+    reader = RowReader(chat, VideoConfig(), ModelLimits(), Files(), 10_000)
+    served = reader.prompt({"question": example.question, "image": [*example.images], "choices": [*example.choices]})
     for prompt in (evaluated, served):
         assert prompt.ids == student.ids
         assert [image.key for image in prompt.pixels] == [image.key for image in student.pixels]

@@ -111,6 +111,15 @@ def test_the_next_writer_repairs_a_kill_between_two_renames(tmp_path: Path) -> N
     assert names(tmp_path) == ["out"]
 
 
+def test_leftovers_are_found_for_a_name_with_brackets_and_in_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    path = tmp_path / "rows[1]*.parquet"
+    dead, other = fill(leftover(path, "partial")), fill(leftover(tmp_path / "rows1.parquet", "partial"))
+    folders.sweep(path)
+    folders.sweep(tmp_path / "missing" / "out")
+    assert not dead.exists()
+    assert other.exists()
+
+
 def test_leftovers_of_killed_writers_are_removed_and_those_of_running_ones_kept(tmp_path: Path) -> None:
     path = fill(tmp_path / "out", x="old")
     dead, alive = fill(leftover(path, "partial")), fill(leftover(path, "partial", os.getppid()))

@@ -46,7 +46,7 @@ def page(text: str, length: int | None = None) -> bytes:
 
 
 def server_at(url: str, exchange: Path) -> Server:
-    return Server(Vllm(placement="server", url=url, exchange=exchange, patience=20))
+    return Server(Vllm(url=url, exchange=exchange, patience=20))
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,9 @@ def test_server_rejects_a_teacher_that_changes(method: str, teacher: str, tmp_pa
 
 def training(part: str, url: str, exchange: Path) -> TrainConfig:
     """Return settings with the rollouts, or the teacher, on a server."""
-    engine = {"type": "vllm", "placement": "server", "url": url, "exchange": str(exchange)}
-    return TrainConfig.model_validate(
-        {"method": "opsd", part: {"engine": engine, **({"type": "self-frozen"} if part == "teacher" else {})}}
-    )
+    engine = {"type": "vllm", "url": url, "exchange": str(exchange)}
+    kind = {"type": "self-frozen"} if part == "teacher" else {}
+    return TrainConfig.model_validate({"method": "opsd", part: {"placement": "url", "engine": engine, **kind}})
 
 
 @pytest.mark.parametrize(

@@ -171,5 +171,5 @@ def test_vllm_is_refused_for_videos_and_long_videos_are_skipped_with_the_setting
 def _server(state: TrainState) -> Any:
     from vicur.config.training import TrainConfig
 
-    settings = state.config.rollout.model_dump() | {"engine": {"type": "vllm", "placement": "inside"}}
+    settings = state.config.rollout.model_dump() | {"engine": {"type": "vllm"}}
     return TrainConfig.model_validate({"method": "opsd", "rollout": settings}).rollout.engine

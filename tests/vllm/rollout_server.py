@@ -24,7 +24,7 @@ _STARTUP_SECONDS = 300.0  # enough for a busy machine
 def rollout_server(base: Path, exchange: Path, words: Sequence[str]) -> Iterator[str]:
     """Yield the URL of a rollout server for the base model ``base``; ``words`` are additional arguments of the command."""
     port, log = free_port(), exchange / "server.log"
-    setting = f"training.rollout.engine={{type: vllm, placement: server, url: 'http://127.0.0.1:{port}', exchange: {exchange}}}"
+    setting = f"training.rollout={{placement: url, engine: {{url: 'http://127.0.0.1:{port}', exchange: {exchange}}}}}"
     command = [
         sys.executable,
         "-m",
@@ -45,7 +45,7 @@ def rollout_server(base: Path, exchange: Path, words: Sequence[str]) -> Iterator
             command, cwd=exchange, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        config = Vllm(placement="server", url=f"http://127.0.0.1:{port}", exchange=exchange)
+        config = Vllm(url=f"http://127.0.0.1:{port}", exchange=exchange)
         deadline = time.monotonic() + _STARTUP_SECONDS
         while True:
             try:
@@ -55,7 +55,7 @@ def rollout_server(base: Path, exchange: Path, words: Sequence[str]) -> Iterator
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(log.read_text()[-6000:]) from None
                 time.sleep(0.5)
-        yield str(config.url)
+        yield config.url[0]
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     finally:

@@ -145,6 +145,21 @@ def test_failed_requests_do_not_count_as_active() -> None:
     asyncio.run(run())
 
 
+def test_a_body_that_does_not_arrive_in_time_is_rejected_and_frees_its_place() -> None:
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        gate = Gate(Echo(), LIMITS.model_copy(update={"receive_seconds": 0.01, "max_requests": 1}))
+        for _ in range(2):
+            request = Request(b"")
+            await gate(request.scope, never, request.send)
+            assert request.status == 408
+            assert "receive_seconds" in request.error["message"]
+
+    asyncio.run(run())
+
+
 def test_websockets_are_closed() -> None:
     request = Request(b"")
     request.scope = {"type": "websocket", "path": "/v1/realtime"}

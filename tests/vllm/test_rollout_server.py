@@ -51,7 +51,7 @@ def served(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vll
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("VLLM_API_KEY", "sk-test")
         with rollout_server(case.folder, exchange, words) as url:
-            yield Vllm(placement="server", url=url, exchange=exchange)
+            yield Vllm(url=url, exchange=exchange)
 
 
 @pytest.fixture
@@ -172,9 +172,9 @@ def test_several_training_processes_share_a_server(inputs: dict[str, Path], tmp_
     words = ["--set", "training.rollout.max_new_tokens=6", "--", "--kv-cache-memory-bytes", "200000000"]
     weights = {}
     with rollout_server(inputs["base"], tmp_path, words) as url:
-        server = {"type": "vllm", "placement": "server", "url": url, "exchange": str(tmp_path)}
+        server = {"placement": "url", "engine": {"type": "vllm", "url": url, "exchange": str(tmp_path)}}
         for name, engine, strategy in (
-            ("own", "transformers", "ddp"),
+            ("own", {}, "ddp"),
             ("ddp", server, "ddp"),
             ("fsdp", server, "fsdp"),
         ):
@@ -182,7 +182,7 @@ def test_several_training_processes_share_a_server(inputs: dict[str, Path], tmp_
                 {
                     **shared,
                     "distribution": {"processes": 2, "strategy": strategy},
-                    "rollout": {"max_new_tokens": 6, "temperature": 0, "engine": engine},
+                    "rollout": {"max_new_tokens": 6, "temperature": 0, **engine},
                 }
             )
             weights[name] = load_file(train_once(inputs, tmp_path / name, settings) / "model.safetensors")
@@ -205,17 +205,17 @@ def test_a_teacher_on_a_server_gives_the_same_scores_and_must_have_the_right_wei
     words = ["--set", "training.rollout.max_new_tokens=6", "--set", f"training.teacher={json.dumps(teacher)}"]
     words += ["--teacher", "--", "--kv-cache-memory-bytes", "200000000"]
     with rollout_server(base, tmp_path, words) as url:
-        engine = {"type": "vllm", "placement": "server", "url": url, "exchange": str(tmp_path)}
+        engine = {"placement": "url", "engine": {"type": "vllm", "url": url, "exchange": str(tmp_path)}}
         shared = {"method": "opsd", "rollout": {"max_new_tokens": 6}}
         # The same weights, in this process.
         rows = examples_for(own := state_for(base, work=tmp_path / "own", **shared))[:4]
-        state = state_for(base, work=tmp_path, **shared, teacher={**teacher, "engine": engine})
+        state = state_for(base, work=tmp_path, **shared, teacher={**teacher, **engine})
         expected, metrics = (training_step(each, rows, 0) for each in (own, state))
         assert metrics["gap/whole"] == pytest.approx(expected["gap/whole"], abs=1e-4)
         state.close()
         another = save_random_base(tmp_path / "another", seed=1)
         with raises_error_with("the teacher's server at http", "weights"):
-            state_for(another, work=tmp_path, **shared, teacher={"type": "self-frozen", "engine": engine})
-        rollouts = {**shared, "rollout": {"max_new_tokens": 6, "engine": engine}}
+            state_for(another, work=tmp_path, **shared, teacher={"type": "self-frozen", **engine})
+        rollouts = {**shared, "rollout": {"max_new_tokens": 6, **engine}}
         with raises_error_with("/collective_rpc", "500", "started with --teacher"):
             training_step(state_for(base, work=tmp_path, **rollouts), rows, 0)

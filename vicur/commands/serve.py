@@ -26,6 +26,8 @@ _CACHE = Path(".vicur/served")
     "vicur serve models:/vicur-tiny@champion",
     "vicur serve models:/vicur-tiny/3 --port 8001 --limit max_images=1 --limit max_tokens=256",
     "vicur serve students/vicur --dry-run",
+    "vicur serve models:/vicur-2b@champion --max-pixels 1003520 --limit max_images=64 --limit max_model_len=32768 "
+    "--limit max_request_bytes=268435456",
     "vicur serve models:/vicur-2b@champion --host 0.0.0.0 -- --dtype bfloat16 --gpu-memory-utilization 0.9",
 )
 def serve(
@@ -53,7 +55,19 @@ def serve(
             "--limit",
             metavar="NAME=VALUE",
             help="Set a limit on requests: max_model_len, max_tokens, max_images, max_image_pixels, max_image_bytes, "
-            "max_request_bytes, max_choices or max_requests. Repeatable.",
+            "max_request_bytes, max_choices, max_requests or receive_seconds. Repeatable.",
+        ),
+    ] = None,
+    min_pixels: Annotated[
+        int | None,
+        typer.Option(
+            "--min-pixels", help="Smallest size of images in prompts. Default: that of the version's evaluation.", min=1
+        ),
+    ] = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            "--max-pixels", help="Largest size of images in prompts. Default: that of the version's evaluation.", min=1
         ),
     ] = None,
     cache: Annotated[Path, typer.Option("--cache", help="Folder that caches downloaded checkpoints.")] = _CACHE,
@@ -70,8 +84,11 @@ def serve(
     process, so that it receives signals and sets the exit status. Set VLLM_API_KEY to require an API key from clients.
     """
     limits = _limits(limit or [])
+    bounds = _bounds(min_pixels, max_pixels)
     server_command = _server_command(starts=not dry_run)
     folder, default_name, budget = _checkpoint(model, cache, config, overrides)
+    # Both bounds are replaced, so that one of them cannot contradict the other of the evaluation.
+    budget = bounds or budget
     command = server_command(
         folder, name or default_name, limits, host=host, port=port, extra=extra or [], budget=budget
     )
@@ -87,6 +104,19 @@ def _limits(options: list[str]) -> ServerLimits:
     from vicur.config.serving import ServerLimits
 
     return load_overrides(ServerLimits, options, "--limit")
+
+
+def _bounds(smallest: int | None, largest: int | None) -> PixelBudget | None:
+    """Return the sizes of images that the options set, if any."""
+    from vicur.config.prompts import PixelBudget
+    from vicur.config.sources import Sources
+    from vicur.config.validation import validated
+
+    if smallest is None and largest is None:
+        return None
+    sources = Sources("vicur serve", options={"min": "--min-pixels", "max": "--max-pixels"})
+    budget: PixelBudget = validated(PixelBudget, {"min": smallest, "max": largest}, sources)
+    return budget
 
 
 def _server_command(*, starts: bool) -> Callable[..., ServerCommand]:

@@ -23,13 +23,20 @@ def compact(section: Section) -> dict[str, Any]:
     """
     # KFP cannot pass null.
     values = _changed(section)
-    if type(section).model_validate(values) != section:
+    if _validated(section, values) != section:
         raise VicurError(
             "a setting is null although its default is not, and Kubeflow Pipelines cannot pass null.",
             where=type(section).__name__,
             remedy="Leave the setting out, or give it a value.",
         )
     return values
+
+
+def _validated(section: Section, values: dict[str, Any]) -> Section | None:
+    try:
+        return type(section).model_validate(values)
+    except (ValueError, VicurError):  # an empty text where a null was
+        return None
 
 
 def _changed(section: Section) -> dict[str, Any]:
@@ -48,7 +55,8 @@ def _json(value: Any) -> Any:
     if isinstance(value, Section):
         return _changed(value)
     if isinstance(value, dict):
-        return {key: _json(each) for key, each in value.items() if each is not None}
+        # A mapping whose nulls have a meaning, such as data.splits, reads an empty text as null.
+        return {key: "" if each is None else _json(each) for key, each in value.items()}
     if isinstance(value, tuple | list):
         return [_json(each) for each in value]
     # Paths are the only values of settings that JSON lacks.

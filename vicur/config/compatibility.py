@@ -226,25 +226,25 @@ def _require_usable_teacher_engine(config: TrainConfig, method: Method) -> None:
             "other tokens.",
             f"Set training.teacher.engine to local, or choose the objective {_one_of(fitting)}.",
         )
-    if _same_server(config.rollout.engine, teacher.engine):
+    if shared := _shared_servers(config.rollout.engine, teacher.engine):
         raise _error(
             config,
             "teacher.engine",
-            f"rollouts and teacher use the same server ({teacher.engine.url}), but it can hold the weights of one of them only.",
+            f"rollouts and teacher use the same server ({shared[0]}), but it can hold the weights of one of them only.",
             "Start a second server with vicur rollout-server --teacher, and set training.teacher.engine.url to its address.",
         )
-    if config.distribution.teacher_devices == "separate" and teacher.engine.placement == "inside":
+    if config.distribution.teacher_devices == "separate" and teacher.placement == "process":
         raise _error(
             config,
             "distribution.teacher_devices",
             "the teacher has separate GPUs, but its vLLM runs inside the training process, on the student's GPU.",
-            "Set it to shared, or set training.teacher.engine.placement to server.",
+            "Set it to shared, or set training.teacher.placement to job.",
         )
 
 
-def _same_server(first: RolloutEngineConfig, second: Vllm) -> bool:
-    urls = [each.url.rstrip("/") for each in (first, second) if isinstance(each, Vllm) and each.url is not None]
-    return len(urls) > len(set(urls))
+def _shared_servers(first: RolloutEngineConfig, second: Vllm) -> list[str]:
+    own = {url.rstrip("/") for url in first.url} if isinstance(first, Vllm) else set()
+    return [url for url in second.url if url.rstrip("/") in own]
 
 
 def _require_distributable(config: TrainConfig, method: Method) -> None:

@@ -88,7 +88,14 @@ def _no_blank(columns: tuple[str, ...]) -> tuple[str, ...]:
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_columns), AfterValidator(_no_blank)]
 Shares = dict[Split, Annotated[float, Field(ge=0, le=1)]]
-SplitTarget = Split | Annotated[float, Field(ge=0, le=1)] | Shares | None
+
+
+def _left_out(target: Any) -> Any:
+    # The parameters of a pipeline step cannot contain null.
+    return None if target == "" else target
+
+
+SplitTarget = Annotated[Split | Annotated[float, Field(ge=0, le=1)] | Shares | None, BeforeValidator(_left_out)]
 
 
 def checked_splits(splits: dict[str, SplitTarget]) -> dict[str, SplitTarget]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from vicur.config.placement import Placement, require_placed, with_engine
 from vicur.config.sampling import Sampling
 from vicur.config.section import Section
 from vicur.config.vllm import Vllm
@@ -43,12 +44,25 @@ class RolloutConfig(Sampling):
     """Sampling of rollouts, and the engine that samples them."""
 
     engine: RolloutEngineConfig = TransformersRollouts()
-    """Rollout engine."""
+    """Rollout engine. Default: the trained model itself, with placement ``job`` or ``url`` vLLM."""
+    placement: Placement = "process"
+    """Where the engine runs: in the training's processes (``process``), as servers that start and end with the training (``job``), or as
+    servers at ``engine.url`` (``url``)."""
     importance: ImportanceConfig = NoCorrection()
     """Importance correction for rollouts of another engine, in objectives that are policy gradients."""
     max_logprob_gap: float = Field(default=0.1, gt=0)
     """Largest mean absolute difference, over the tokens of a step, between the engine's and the trainer's log-probabilities, in nats. The
     training fails above it, since it would no longer be on policy. Typical gaps: below 1e-5 in float32, some hundredths in bfloat16."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_engine(cls, values: Any) -> Any:
+        return with_engine(values, "rollout")
+
+    @model_validator(mode="after")
+    def _is_placed(self) -> Self:
+        require_placed(self.placement, self.engine, "rollout")
+        return self
 
     @property
     def is_external(self) -> bool:

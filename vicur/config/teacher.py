@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vicur.config.base import ModelPath, model_folder
+from vicur.config.placement import Placement, require_placed, with_engine
 from vicur.config.section import Section
 from vicur.config.vllm import Vllm
 
@@ -22,15 +23,28 @@ TeacherEngineConfig = Annotated[LocalScoring | Vllm, Field(discriminator="type")
 """The engine that a teacher scores with, chosen by ``type``."""
 
 
-class _FrozenTeacher(Section):
+class FrozenTeacherConfig(Section):
     """A teacher whose weights never change, so that any engine can hold them."""
 
     engine: TeacherEngineConfig = LocalScoring()
     """Scoring engine. vLLM returns log-probabilities of the sampled tokens only, which suffices for the objectives ``k1``,
-    ``k2``, ``k3``, ``abs`` and ``mse``."""
+    ``k2``, ``k3``, ``abs`` and ``mse``. Default: the training process itself, with placement ``job`` or ``url`` vLLM."""
+    placement: Placement = "process"
+    """Where the engine runs: in the training's processes (``process``), as servers that start and end with the training (``job``), or as
+    servers at ``engine.url`` (``url``)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_engine(cls, values: Any) -> Any:
+        return with_engine(values, "teacher")
+
+    @model_validator(mode="after")
+    def _is_placed(self) -> Self:
+        require_placed(self.placement, self.engine, "teacher")
+        return self
 
 
-class SelfFrozen(_FrozenTeacher):
+class SelfFrozen(FrozenTeacherConfig):
     """A frozen copy of the model that the student starts from."""
 
     type: Literal["self-frozen"] = "self-frozen"
@@ -50,7 +64,7 @@ class SelfAdapterOff(Section):
     type: Literal["self-adapter-off"] = "self-adapter-off"
 
 
-class OtherCheckpoint(_FrozenTeacher):
+class OtherCheckpoint(FrozenTeacherConfig):
     """Another checkpoint with the student's vocabulary and patches, usually a stronger model."""
 
     type: Literal["checkpoint"] = "checkpoint"

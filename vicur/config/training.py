@@ -17,12 +17,13 @@ from vicur.config.distribution import DistributionConfig
 from vicur.config.features import FeatureCacheConfig
 from vicur.config.methods import Method, MethodName, TeacherPrivilege, method_named
 from vicur.config.objective import ObjectiveConfig
+from vicur.config.placement import PlacedEngine
 from vicur.config.prompts import PromptConfig, is_default
 from vicur.config.recovery import RecoveryChoice
 from vicur.config.rollout import RolloutConfig
 from vicur.config.section import Section
 from vicur.config.sources import Sources
-from vicur.config.teacher import TeacherConfig
+from vicur.config.teacher import FrozenTeacherConfig, TeacherConfig
 from vicur.config.trained import TrainedConfig, WholeModel
 from vicur.config.validation import validated
 from vicur.config.vllm import Vllm
@@ -138,7 +139,7 @@ class TrainingConfig(Section):
         return config
 
 
-_VLLM_RESOURCES = {"cache_gb", "url", "exchange", "patience"}
+_VLLM_RESOURCES = {"cache_gb", "url", "replicas", "tensor_parallel", "start_minutes", "exchange", "patience"}
 # Settings that change memory, time, place or checkpoints but not the result.
 _NOT_IN_IDENTITY: Any = {
     **dict.fromkeys(
@@ -152,8 +153,8 @@ _NOT_IN_IDENTITY: Any = {
         ),
         True,
     ),
-    "rollout": {"max_logprob_gap": True, "engine": _VLLM_RESOURCES},
-    "teacher": {"engine": _VLLM_RESOURCES},
+    "rollout": {"max_logprob_gap": True, "placement": True, "engine": _VLLM_RESOURCES},
+    "teacher": {"placement": True, "engine": _VLLM_RESOURCES},
 }
 
 
@@ -209,10 +210,20 @@ class TrainConfig(TrainingConfig):
         return self.model_copy(update={**own, "recovery": recovery})
 
     @property
-    def engines(self) -> dict[str, Vllm]:
+    def engines(self) -> dict[str, PlacedEngine]:
         """The vLLM engines of the training by their part in it: ``rollout``, ``teacher``."""
-        parts = {"rollout": self.rollout.engine, "teacher": getattr(self.effective.teacher, "engine", None)}
-        return {part: engine for part, engine in parts.items() if isinstance(engine, Vllm)}
+        teacher = self.effective.teacher
+        parts = {"rollout": self.rollout, **({"teacher": teacher} if isinstance(teacher, FrozenTeacherConfig) else {})}
+        return {
+            name: PlacedEngine(part.placement, part.engine)
+            for name, part in parts.items()
+            if isinstance(part.engine, Vllm)
+        }
+
+    @property
+    def server_devices(self) -> int:
+        """Devices of the servers that start with the training, in addition to those of its own processes."""
+        return sum(engine.devices for engine in self.engines.values())
 
     @property
     def description(self) -> str:

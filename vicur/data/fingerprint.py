@@ -7,6 +7,7 @@ compression and scaling change them by a few levels only, while another digit or
 
 Only integers are used: Pillow resizes 8-bit images in fixed-point arithmetic, and so is the cosine transform here. Libraries compute it in
 floating point, whose last bit differs between machines. That decides bits of blank images and drawings, whose coefficients are equal.
+Here, they are integers below 2^45 in float64, which represents them, their products and their sums in any order exactly.
 """
 
 from __future__ import annotations
@@ -46,18 +47,18 @@ def fingerprint(image: Image) -> bytes:
 
 def _hash(pixels: NDArray[np.uint8]) -> bytes:
     cosines = _cosines()
-    coefficients = (cosines @ pixels.astype(np.int64) @ cosines.T).ravel()
+    coefficients = (cosines @ pixels.astype(np.float64) @ cosines.T).ravel()
     # The first coefficient is the mean brightness, which says nothing about the content.
-    median = np.sort(coefficients[1:])[len(coefficients) // 2]
+    median = np.partition(coefficients[1:], len(coefficients) // 2)[len(coefficients) // 2]
     return np.packbits(coefficients > median).tobytes()
 
 
 @cache
-def _cosines() -> NDArray[np.int64]:
-    """Return the rows of the cosine transform [frequencies, side], in fixed point."""
+def _cosines() -> NDArray[np.float64]:
+    """Return the rows of the cosine transform [frequencies, side], in fixed point: integers up to 4,096."""
     # Rounding hides the last bit of cos(), in which machines differ; no value lies near the middle between two integers.
     rows = [
         [round(math.cos(math.pi * k * (2 * n + 1) / (2 * _SIDE)) * (1 << _COSINE_BITS)) for n in range(_SIDE)]
         for k in range(_FREQUENCIES)
     ]
-    return np.array(rows, dtype=np.int64)
+    return np.array(rows, dtype=np.float64)

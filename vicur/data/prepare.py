@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from vicur.config.data import DataConfig
+from vicur.config.data import DataConfig, ImportConfig
 from vicur.data.hygiene.findings import Findings
 from vicur.data.pin import dvc_hash
 from vicur.data.portions import merge_portions
@@ -69,7 +69,7 @@ def prepare(config: DataConfig, inputs: Mapping[str, Path], output: Path, contex
     else:
         manifest, skipped = source_of(config).read(config, inputs, output, context)
     examples = manifest.examples
-    profile = profile_of(output)
+    profile = profile_of(output, config.processes if isinstance(config, ImportConfig) else None)
     rejections = _rejections(profile)
     found = profile.findings
     findings: dict[str, int] = {each.rule: each.count for each in found.findings} if found else {}

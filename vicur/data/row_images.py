@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from vicur.data.formats.archives import ArchiveError
@@ -26,14 +27,18 @@ _MOST_NAMES = 64
 _SEPARATORS = "|;"
 _SHORTEST_BASE64 = 64
 _SHOWN = 80
+# Of files that rows name without them.
+_IMAGE_ENDINGS, _VIDEO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp"), (".mp4", ".webm", ".mkv", ".avi", ".mov")
 _WHAT = {"video": "video"}  # what a field holds, in messages; otherwise an image
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
 _DATA_URL = re.compile(r"data:(?P<kind>[\w.+/-]*)(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
-def images_of(value: Any, folder: SourceFolder, file: str, max_pixels: int) -> tuple[NormalisedImage, ...]:
-    """Return the images of a row of ``file`` in the form of stored images.
+def images_of(
+    value: Any, folder: SourceFolder, file: str, max_pixels: int, *, fingerprints: bool = False
+) -> tuple[NormalisedImage, ...]:
+    """Return the images of a row of ``file`` in the form of stored images, if asked for with their fingerprints.
 
     Raises:
         UnusableRowError: naming the image that cannot be used.
@@ -42,10 +47,21 @@ def images_of(value: Any, folder: SourceFolder, file: str, max_pixels: int) -> t
     items = value if isinstance(value, list) else [value]
     # Several columns, each of which may have several images.
     items = [each for item in items for each in (item if isinstance(item, list) else [item])]
-    return tuple(
-        _image(item, f"images[{place}]" if isinstance(value, list) else "images", folder, file, max_pixels)
-        for place, item in enumerate(items)
-    )
+    found = []
+    for place, item in enumerate(items):
+        field = f"images[{place}]" if isinstance(value, list) else "images"
+        data, name = encoded_image(item, field, folder, file)
+        try:
+            found.append(_stored(data, max_pixels, fingerprints))
+        except UnusableImageError as fault:
+            raise UnusableRowError(field, f"{name} {fault.reason}", fault.remedy) from fault
+    return tuple(found)
+
+
+# Consecutive questions are often about one image, which is then decoded once.
+@lru_cache(maxsize=4)
+def _stored(data: bytes, max_pixels: int, fingerprints: bool) -> NormalisedImage:
+    return normalised(data, max_pixels, fingerprints=fingerprints)
 
 
 def _listed(value: Any, folder: SourceFolder, file: str) -> Any:
@@ -72,14 +88,6 @@ def _is_file(name: str, folder: SourceFolder, file: str) -> bool:
         return len(name) <= _LONGEST_PATH and found_path(name, folder, file, "images") is not None
     except UnusableRowError:  # several files have this name
         return True
-
-
-def _image(item: Any, field: str, folder: SourceFolder, file: str, max_pixels: int) -> NormalisedImage:
-    data, name = encoded_image(item, field, folder, file)
-    try:
-        return normalised(data, max_pixels)
-    except UnusableImageError as fault:
-        raise UnusableRowError(field, f"{name} {fault.reason}", fault.remedy) from fault
 
 
 def encoded_image(item: Any, field: str, folder: SourceFolder, file: str) -> tuple[bytes, str]:
@@ -157,7 +165,12 @@ def found_path(name: str, folder: SourceFolder, file: str, field: str) -> str | 
             except (VicurError, OSError, ValueError):
                 # Reported by _read(), unless another place has the file.
                 continue
-    same_ending = folder.named(name.replace("\\", "/").removeprefix("./"))
+    wanted = name.replace("\\", "/").removeprefix("./")
+    same_ending = folder.named(wanted)
+    if not same_ending and "." not in wanted.rpartition("/")[2]:
+        # An id, such as 000000123 for 000000123.jpg.
+        endings = _VIDEO_ENDINGS if field == "video" else _IMAGE_ENDINGS
+        same_ending = [each for ending in endings for each in folder.named(f"{wanted}{ending}")]
     if len(same_ending) > 1:
         raise UnusableRowError(
             field, f"{name!r} could be {listed(same_ending, 3, ' or ')}", "Write the path relative to the folder."

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from vicur.config.video import VideoConfig
+from vicur.data.formats.archives import Member
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.paths import open_regular, why
 from vicur.data.row_images import below_the_source, encoded_image, found_path
 from vicur.data.schema import UnusableRowError
 from vicur.data.video import SampledVideo, UnusableVideoError, sampled_file, sampled_images
 from vicur.errors import VicurError
+from vicur.wording import listed
 
 _FRAMES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _MOST_FRAMES = 100_000  # files in a folder of frames, or items of a list
+_LONGEST_NAME = 1024
 _SHOWN = 80
 _DIGITS = re.compile(r"(\d+)")
 _REMEDY = "Write the path of a video file or of a folder of frames, relative to the source."
@@ -53,7 +56,13 @@ def _single(value: Any, folder: SourceFolder, file: str, config: VideoConfig, ma
         raise UnusableRowError("video", "is neither a path nor a list of frames", _REMEDY)
     if value[:5].lower() == "data:":
         return sampled_file(encoded_image(value, "video", folder, file)[0], config, max_pixels)
-    path = _located(below_the_source(value, "video", folder), folder, file)
+    name = below_the_source(value, "video", folder)
+    found = found_path(name, folder, file, "video") or _frame_folder(name, folder)
+    if found is not None and (frames := folder.archives.members_of(found)):
+        return sampled_images(_archived(frames, folder), config, max_pixels)
+    if found is not None and folder.archives.shown(found) is not None:
+        return sampled_file(encoded_image(found, "video", folder, file)[0], config, max_pixels)
+    path = _located(found or name, folder)
     if path.is_dir():
         return sampled_images(_files(path, folder), config, max_pixels)
     try:
@@ -68,10 +77,44 @@ def _single(value: Any, folder: SourceFolder, file: str, config: VideoConfig, ma
     return sampled_file(path, config, max_pixels)
 
 
-def _located(name: str, folder: SourceFolder, file: str) -> Path:
-    found = found_path(name, folder, file, "video")
+def is_frame_folder(value: Any, folder: SourceFolder, file: str) -> bool:
+    """Return whether a value names a folder of several images, where an image could be named."""
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= _LONGEST_NAME or value.lower().endswith(_FRAMES):
+        return False
     try:
-        return folder.locate(found or name)
+        found = found_path(value, folder, file, "video") or _frame_folder(value, folder)
+        if found is None:
+            return False
+        files = folder.archives.members_of(found) or folder.locate(found).iterdir()
+        return sum(each.name.lower().endswith(_FRAMES) for each in files) > 1
+    except (UnusableRowError, VicurError, OSError, ValueError):
+        return False
+
+
+def _frame_folder(name: str, folder: SourceFolder) -> str | None:
+    """Return the only folder with this ending, on disk or in an archive.
+
+    Raises:
+        UnusableRowError: if there are several.
+    """
+    found = folder.folders_named(name.replace("\\", "/").removeprefix("./").rstrip("/"))
+    if len(found) > 1:
+        raise UnusableRowError(
+            "video", f"{name!r} could be {listed(found, 3, ' or ')}", "Write the path relative to the folder."
+        )
+    return found[0] if found else None
+
+
+def _archived(members: list[Member], folder: SourceFolder) -> list[Callable[[], bytes]]:
+    shown = [each.shown for each in members if each.name.lower().endswith(_FRAMES)]
+    _require_few(len(shown))
+    shown = sorted((each for each in shown if not each.rpartition("/")[2].startswith(".")), key=_natural)
+    return [partial(_frame, each, number, folder, "") for number, each in enumerate(shown)]
+
+
+def _located(name: str, folder: SourceFolder) -> Path:
+    try:
+        return folder.locate(name)
     except VicurError as error:
         raise UnusableRowError("video", error.problem.rstrip("."), error.remedy) from error
 

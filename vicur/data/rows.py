@@ -22,10 +22,11 @@ from vicur.data.formats.base import Format, Record
 from vicur.data.formats.columns import MISSING, folded, folded_names, lookup
 from vicur.data.formats.json_values import parsed_object
 from vicur.data.formats.source_folder import SourceFolder
+from vicur.data.images import NormalisedImage
 from vicur.data.prompt_budget import over_budget
 from vicur.data.row_images import images_of
 from vicur.data.row_values import answer_of, choices_of, most_frequent, text_of
-from vicur.data.row_videos import video_of
+from vicur.data.row_videos import is_frame_folder, video_of
 from vicur.data.schema import VIDEO, Example, Fault, SkippedRow, UnusableRowError
 from vicur.data.splitting import LEFT_OUT, named_split
 from vicur.prompts import ContentError, check_content
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     example: Example
     split: str | None
     notes: tuple[str, ...] = ()  # what was changed in its images or its video
+    pictures: tuple[NormalisedImage, ...] = ()  # its images as they were read; empty for a video
 
 
 class Match(NamedTuple):
@@ -76,6 +78,7 @@ class Layout:
     max_prompt_tokens: int
     seed: int
     video: VideoConfig
+    fingerprints: bool = False
 
     @classmethod
     def of(cls, format_: Format, config: ImportConfig, seed: int) -> Layout:
@@ -90,6 +93,7 @@ class Layout:
             max_prompt_tokens=config.max_prompt_tokens,
             seed=seed,
             video=config.video,
+            fingerprints=config.duplicates != "off",
         )
 
 
@@ -122,38 +126,44 @@ def _row(record: Record, columns: Mapping[str, Any], folder: SourceFolder, layou
     label = text_of(values["split"], "split") if values.get("split") not in _NO_VALUE else record.split
     if label is not None and layout.splits.get(label, label) is None:
         return None
-    notes = _add_images(values, folder, record, layout)
+    notes, pictures = _add_images(values, folder, record, layout)
     example = _example(values, rest, record, layout)
     split = named_split(label, layout.splits, example.group, layout.seed)
     if split == LEFT_OUT:
         return None
     if split is not None:
         example = example.model_copy(update={"split": split})
-    return Row(record.file, record.row, example, split, notes)
+    return Row(record.file, record.row, example, split, notes, pictures)
 
 
-def _add_images(values: dict[str, Any], folder: SourceFolder, record: Record, layout: Layout) -> tuple[str, ...]:
-    """Replace the images of a row, or its video, by stored images. Return what was changed in them."""
-    video = values.pop(VIDEO, None) or _video_among_images(values)
+def _add_images(
+    values: dict[str, Any], folder: SourceFolder, record: Record, layout: Layout
+) -> tuple[tuple[str, ...], tuple[NormalisedImage, ...]]:
+    """Replace the images of a row, or its video, by stored images. Return what was changed in them, and the images."""
+    video = values.pop(VIDEO, None) or _video_among_images(values, folder, record.file)
     if not video:
-        images = images_of(values["images"], folder, record.file, layout.max_pixels) if "images" in values else ()
+        images: tuple[NormalisedImage, ...] = ()
+        if "images" in values:
+            images = images_of(
+                values["images"], folder, record.file, layout.max_pixels, fingerprints=layout.fingerprints
+            )
         values["images"] = tuple(image.data for image in images)
-        return tuple(note for image in images for note in image.notes)
+        return tuple(note for image in images for note in image.notes), images
     if values.get("images"):
         raise UnusableRowError(VIDEO, "is there besides images", "Ask about a video or about images, not both.")
     sampled = video_of(video, folder, record.file, layout.video, layout.max_pixels)
     values["images"] = sampled.frames
     values[VIDEO] = {"timestamps": [*sampled.timestamps], "fps": sampled.fps}
-    return sampled.notes
+    return sampled.notes, ()
 
 
-def _video_among_images(values: dict[str, Any]) -> Any:
-    """Take a video file out of the images, where layouts of files have it (``file_name: clip.mp4``)."""
+def _video_among_images(values: dict[str, Any], folder: SourceFolder, file: str) -> Any:
+    """Take a video out of the images, where layouts of files have it (``file_name: clip.mp4``, or a folder of frames)."""
     images = values.get("images")
     items = images if isinstance(images, list) else [images]
-    if not any(isinstance(item, str) and _VIDEO_FILE.fullmatch(item.strip()) for item in items):
-        return None
-    return values.pop("images")
+    if any(isinstance(item, str) and _VIDEO_FILE.fullmatch(item.strip()) for item in items):
+        return values.pop("images")
+    return values.pop("images") if len(items) == 1 and is_frame_folder(items[0], folder, file) else None
 
 
 def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:

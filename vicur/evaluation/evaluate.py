@@ -18,9 +18,10 @@ from vicur.data import read_manifest
 from vicur.data.schema import Example
 from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
+from vicur.evaluation.answering import answer_part, part_size
 from vicur.evaluation.attention import attention_record, write_attention
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, SplitMetrics, measure, write_metrics
-from vicur.evaluation.predictions import Prediction, check_response, unanswered, write_predictions
+from vicur.evaluation.predictions import Prediction, write_predictions
 from vicur.evaluation.prompts import prompts_for
 from vicur.evaluation.sets import read_set
 from vicur.evaluation.training_record import copy_training_record
@@ -28,7 +29,7 @@ from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, p
 from vicur.modeling.ahead import DecodeAhead
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
-from vicur.modeling.generation import generate, generation_order
+from vicur.modeling.generation import generation_order
 from vicur.modeling.prompt_lengths import fitting, require_few_too_long, too_long
 from vicur.modeling.readability import check_readable, context_length
 from vicur.modeling.student import cue_recovery_off
@@ -38,8 +39,6 @@ from vicur.wording import percent
 
 log = logging.getLogger(__name__)
 
-# Batches whose prompts are prepared together: enough for prompts of similar length to share a batch, yet little memory.
-_BATCHES_PER_PART = 16
 # Questions are read in their order, so the cache need not hold more than the groups of two parts, or a single larger group.
 _CACHE_BYTES = 64 << 20
 
@@ -166,34 +165,27 @@ def _predict(
     total = sum(map(len, questions.values()))
     predictions: list[Prediction] = []
     with DecodeAhead(chat, config.image_threads) as ahead:
-        for split, start, part in _parts(questions, config.batch_size * _BATCHES_PER_PART):
+        for split, start, part in _parts(questions, part_size(config)):
             built = prompts_for(chat, part, ahead)
-            asked = fitting(built, limit)
-            prompts = [built[n] for n in asked]
+            prompts = [built[n] for n in fitting(built, limit)]
             ahead.drop_before(len(predictions))
             ahead.expect(len(predictions), [image for n in generation_order(prompts) for image in prompts[n].pixels])
             # The lambda binds both as defaults: it is called later, when the loop variables may have changed.
             before, label = len(predictions), split
-            responses = generate(
+            predictions += answer_part(
                 model,
                 chat,
-                prompts,
-                config.sampling,
+                part,
+                built,
+                config,
+                limit,
+                split=split,
                 # One substream per part: the samples of a split do not depend on which other splits are evaluated.
                 seed=substream(context.seed, "evaluation", split, start),
-                batch_size=config.batch_size,
-                fit_memory=True,
                 on_progress=lambda done, _, before=before, label=label: context.events.progress(  # type: ignore[misc]
                     before + done, total, label
                 ),
             )
-            answers = dict(zip(asked, responses, strict=True))
-            predictions += [
-                check_response(example, r.text, tokens=len(r.ids), finished=r.finished, split=split)
-                if (r := answers.get(n)) is not None
-                else unanswered(example, "prompt too long", split=split)
-                for n, example in enumerate(part)
-            ]
     return predictions
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -12,6 +13,9 @@ from vicur.data.parquet import write_table
 from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.prompts import shown_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PREDICTIONS = "predictions.parquet"
 
@@ -74,6 +78,11 @@ def unanswered(example: Example, reason: str, *, split: str = "") -> Prediction:
 
 def write_predictions(predictions: Sequence[Prediction], folder: Path) -> None:
     """Write ``predictions.parquet`` into ``folder``, one row per prediction, in their order."""
+    write_table(predictions_table(predictions), folder / PREDICTIONS)
+
+
+def predictions_table(predictions: Sequence[Prediction]) -> pa.Table:
+    """Return predictions as a table, one row per prediction, in their order."""
     import pyarrow as pa
 
     # An explicit schema: with types inferred from the rows, a column of None only would change its type.
@@ -82,7 +91,7 @@ def write_predictions(predictions: Sequence[Prediction], folder: Path) -> None:
     types |= dict.fromkeys(("hint_leaks", "words", "tokens"), pa.int64())
     schema = pa.schema(list(types.items()))
     rows = [{k: _encodable(v) for k, v in prediction.model_dump().items()} for prediction in predictions]
-    write_table(pa.Table.from_pylist(rows, schema), folder / PREDICTIONS)
+    return pa.Table.from_pylist(rows, schema)
 
 
 def read_predictions(folder: Path) -> list[Prediction]:

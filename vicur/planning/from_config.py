@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from vicur.config.methods import MethodName
+from vicur.config.placement import PlacedEngine
 from vicur.config.run import RunConfig
 from vicur.config.sources import Sources
 from vicur.config.teacher import NoTeacher, OtherCheckpoint, SelfAdapterOff, SelfEma, SelfFrozen, TeacherConfig
 from vicur.config.trained import Lora
 from vicur.config.validation import validated
 from vicur.config.video import VideoConfig
-from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
 from vicur.planning.inputs import PlanInput
 
@@ -115,10 +115,11 @@ def _halves(gpus: Any, where: str | Sources) -> dict[str, int]:
     return {"gpus": gpus // 2, "teacher_gpus": gpus // 2}
 
 
-def _engine_fields(engines: Mapping[str, Vllm]) -> dict[str, Any]:
+def _engine_fields(engines: Mapping[str, PlacedEngine]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for part, engine in engines.items():
-        fields |= {f"{part}_engine": engine.placement, f"{part}_cache_gb": engine.cache_gb}
+        kind = "inside" if engine.placement == "process" else "server"
+        fields |= {f"{part}_engine": kind, f"{part}_cache_gb": engine.settings.cache_gb}
     return fields
 
 

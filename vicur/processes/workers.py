@@ -1,41 +1,33 @@
 """Run a function for many tasks in separate processes: ``for number, result in run_tasks(function, tasks, processes)``.
 
-Tasks and results are JSON values, and nothing is pickled. Each worker is a fresh interpreter that imports the module of the function and
-nothing else, so it costs the memory of that module, wherever it was started from. A worker ends with the process that started it, even
-if that one is killed.
+Tasks and results are JSON values, and nothing is pickled. Workers are forks of a *template*: a fresh interpreter without threads that has
+imported the module of the function and nothing else. So the import takes the time of one, its memory is shared, and a worker costs the
+same wherever it was started from. Workers and template end with the process that started them, even if that one is killed.
 """
 
 from __future__ import annotations
 
-import errno
-import importlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from vicur.errors import VicurError
+from vicur.processes import worker_template
 from vicur.processes.threads import limit_threads
+from vicur.processes.worker_template import GRACE, INDEX, Function, Report, Throttled
 
-Report = Callable[[int], None]
-"""Called by a running task with the amount of its work that is done so far."""
-Function = Callable[[Any, Report], Any]
-"""A function of a module: a task and where to report progress -> a result."""
+__all__ = ["MOST_PROCESSES", "Function", "Report", "default_processes", "run_tasks", "usable_cpus"]
 
-# Seconds between two messages of a task about its progress.
-_REPORT_SECONDS = 0.5
-# A worker that is idle ends at once when its connection closes. A busy one gets SIGTERM.
-_GRACE = 5.0
 MOST_PROCESSES = 8
 """Processes that are used unless a number is set: each needs memory of its own."""
 
@@ -76,17 +68,15 @@ def run_tasks(
     """
     if processes <= 1 or len(tasks) <= 1:
         for number, task in enumerate(tasks):
-            yield number, function(task, _Throttled(partial(report, number)))
+            yield number, function(task, Throttled(partial(report, number)))
         return
-    workers: list[_Worker] = []
-    try:
+    with _Template(function) as template:
         pending = iter(enumerate(tasks))
-        for number, task in pending:
-            workers.append(_Worker(function))
-            workers[-1].start(number, task)
-            if len(workers) == processes:
-                break
-        busy = {worker.connection: worker for worker in workers}
+        busy: dict[Connection, _Worker] = {}
+        for number, task in islice(pending, processes):
+            worker = template.fork()
+            worker.start(number, task)
+            busy[worker.connection] = worker
         while busy:
             for connection in wait(list(busy)):
                 worker = busy[connection]  # type: ignore[index]
@@ -100,29 +90,71 @@ def run_tasks(
                 else:
                     worker.start(*following)
                 yield finished, message["result"]
-    finally:
-        _end(workers)
 
 
-class _Worker:
-    """A worker as its parent sees it."""
+class _Template:
+    """The template as its parent sees it. Leaving its block ends it and all its workers."""
 
     def __init__(self, function: Function) -> None:
-        ours, theirs = socket.socketpair()
         environment = dict(os.environ)
         limit_threads(environment)
         isolated = ["-P"] if sys.flags.safe_path else []
         target = f"{function.__module__}:{function.__qualname__}"
+        self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, *isolated, "-m", __name__, str(theirs.fileno()), target],
-                # The worker reads the end of this pipe when this process has ended, for whatever reason.
+                [sys.executable, *isolated, "-m", worker_template.__name__, str(theirs.fileno()), target],
+                # Workers read the end of this pipe when this process has ended, for whatever reason.
                 stdin=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 env=environment,
             )
-        self.connection = Connection(ours.detach())
+        self._workers: list[_Worker] = []
+
+    def fork(self) -> _Worker:
+        """Start a worker, which works once the template has imported the function."""
+        ours, theirs = socket.socketpair()
+        with theirs, suppress(OSError):  # of a template that has ended, which the worker reports
+            socket.send_fds(self._control, [INDEX.pack(len(self._workers))], [theirs.fileno()])
+        self._workers.append(_Worker(Connection(ours.detach()), partial(self._status, len(self._workers))))
+        return self._workers[-1]
+
+    def _status(self, index: int) -> int:
+        """Return the exit status of a worker that has ended: negative if a signal ended it."""
+        with suppress(OSError):
+            self._control.send(INDEX.pack(index))
+            if reply := self._control.recv(INDEX.size):
+                return int(INDEX.unpack(reply)[0])
+        return self._process.wait()  # the template itself has ended
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Idle workers end when their connections close, busy ones when the pipe does.
+        for worker in self._workers:
+            worker.connection.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._control.close()
+        try:
+            self._process.wait(2 * GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class _Worker:
+    """A worker as its parent sees it.
+
+    Args:
+        status: returns its exit status once it has ended.
+    """
+
+    def __init__(self, connection: Connection, status: Callable[[], int]) -> None:
+        self.connection = connection
         self.task = -1
+        self._status = status
 
     def start(self, number: int, task: Any) -> None:
         self.task = number
@@ -146,7 +178,7 @@ class _Worker:
         return message
 
     def _lost(self) -> VicurError:
-        status = self._process.wait()
+        status = self._status()
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         return VicurError(
             f"a worker process {how}.",
@@ -154,85 +186,3 @@ class _Worker:
             "processes. Finished parts of the work are kept; run the same command again.",
             retryable=True,
         )
-
-    def close(self) -> None:
-        self.connection.close()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-
-    def end(self, deadline: float) -> None:
-        try:
-            self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _end(workers: Sequence[_Worker]) -> None:
-    # Closing the pipe ends a worker, even a busy one.
-    for worker in workers:
-        worker.close()
-    deadline = time.monotonic() + _GRACE
-    for worker in workers:
-        worker.end(deadline)
-
-
-class _Throttled:
-    """Passes on progress, but not more often than somebody can read it."""
-
-    def __init__(self, report: Callable[[int], None]) -> None:
-        self._report = report
-        self._last = time.monotonic()
-
-    def __call__(self, done: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= _REPORT_SECONDS:
-            self._last = now
-            self._report(done)
-
-
-def serve(connection: Connection, function: Function) -> None:
-    """Run the tasks that arrive on a connection until it is closed."""
-
-    def send(message: dict[str, Any]) -> None:
-        connection.send_bytes(json.dumps(message).encode())
-
-    while True:
-        try:
-            task = json.loads(connection.recv_bytes())
-        except (EOFError, OSError):
-            return
-        try:
-            result = function(task, _Throttled(lambda done: send({"done": done})))
-        except BaseException as error:  # noqa: BLE001 (the parent raises it)
-            send(_failure(error))
-            return
-        send({"result": result})
-
-
-def _failure(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, VicurError):
-        names = ("problem", "where", "remedy", "exit_code", "retryable")
-        return {"error": {name: getattr(error, name) for name in names}}
-    if isinstance(error, OSError) and error.errno in errno.errorcode:
-        file = None if error.filename is None else os.fsdecode(error.filename)
-        return {"system": [error.errno, error.strerror, file]}
-    return {"traceback": "".join(traceback.format_exception(error))}
-
-
-def _end_with_parent() -> None:
-    os.read(0, 1)
-    os._exit(1)
-
-
-def main(descriptor: str, target: str) -> None:
-    """Serve the function ``module:name`` on an inherited connection."""
-    # Ctrl-C reaches every process of a terminal. The parent handles it, and then ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    module, _, name = target.partition(":")
-    serve(Connection(int(descriptor)), getattr(importlib.import_module(module), name))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -9,13 +9,14 @@ from typing import Any
 
 from vicur.config.prompts import PromptConfig
 
-_RECORD = "vicur.json"
+RECORD = "vicur.json"
+"""File of a student's folder with the record of its training."""
 
 
 def prompts_of(folder: Path) -> PromptConfig:
     """Return system message and template of choices of the student in a folder. A base model has the default ones."""
     try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         settings = record["training"]["prompts"]
         return PromptConfig.model_validate(
             {name: settings[name] for name in ("system", "choices_template") if name in settings}

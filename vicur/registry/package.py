@@ -85,6 +85,9 @@ def pack(
                 "decoding": dict(decoding),
                 "prompts": prompts.model_dump(mode="json"),
                 **({"video": dict(video)} if video else {}),
+                # MLflow lets callers of load_model override only keys that are there.
+                "limits": {},
+                "image_folder": ".",
             },
             signature=signature(decoding),
             input_example=pd.DataFrame([row]),
@@ -131,16 +134,18 @@ def signature(decoding: Mapping[str, Any]) -> ModelSignature:
     kinds = {bool: DataType.boolean, int: DataType.long, float: DataType.double}
     defaults = {**decoding, "seed": 0, "batch_size": 32}
     return ModelSignature(
-        # image may be a path, base64 text or bytes, or a list of these, for which MLflow has no common type.
+        # image may be base64 text, bytes, a picture, or a list of these, for which MLflow has no common type.
         inputs=Schema(
             [
-                ColSpec(DataType.string, "question"),
+                # No column is required, so that the model itself says what is wrong with a row.
+                ColSpec(DataType.string, "question", required=False),
                 ColSpec(AnyType(), "image", required=False),
                 ColSpec(AnyType(), "choices", required=False),
                 ColSpec(AnyType(), "video", required=False),
+                ColSpec(AnyType(), "messages", required=False),
             ]
         ),
-        outputs=Schema([ColSpec(DataType.string, "answer", required=False), ColSpec(DataType.string, "response")]),
+        outputs=Schema([ColSpec(DataType.string, name, required=False) for name in ("answer", "response", "error")]),
         params=ParamSchema([ParamSpec(name, kinds[type(value)], value) for name, value in defaults.items()]),
     )
 

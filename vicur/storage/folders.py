@@ -77,8 +77,13 @@ def new_file(path: Path) -> Iterator[Path]:
 
 def sweep(path: Path) -> None:
     """Remove what killed writers to ``path`` left behind. Restore ``path`` if one died between two renames."""
-    for leftover in path.parent.glob(f".{path.name}.*"):
-        owner, _, state = leftover.name.removeprefix(f".{path.name}.").rpartition(".")
+    # Not glob: it would compile a pattern for each path, and read brackets in a name as part of it.
+    prefix = f".{path.name}."
+    leftovers: list[str] = []
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        leftovers = [entry.path for entry in entries if entry.name.startswith(prefix)]
+    for leftover in map(Path, leftovers):
+        owner, _, state = leftover.name.removeprefix(prefix).rpartition(".")
         host, _, pid = owner.rpartition("-")
         # On a shared file system, processes of other machines cannot be looked up: leave their files alone.
         if state not in ("partial", "old") or host != socket.gethostname() or not pid.isdigit():

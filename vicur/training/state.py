@@ -18,11 +18,9 @@ from vicur.config.teacher import (
     SelfAdapterOff,
     SelfEma,
     SelfFrozen,
-    TeacherEngineConfig,
 )
 from vicur.config.trained import Lora, RecoveryAlone, WholeModel
 from vicur.config.training import TrainConfig
-from vicur.config.vllm import Vllm
 from vicur.modeling import (
     Qwen3VLStudentForConditionalGeneration,
     block_images,
@@ -234,9 +232,9 @@ class _TeacherBuilder:
         settings, vision = self.config.effective.teacher, self.config.trained.vision
         match settings:
             case SelfFrozen():
-                return self._frozen(self.inputs["base"], settings.engine, starts_as_student=True)
+                return self._frozen(self.inputs["base"], starts_as_student=True)
             case OtherCheckpoint():
-                return self._frozen(self.inputs["teacher"], settings.engine, starts_as_student=False)
+                return self._frozen(self.inputs["teacher"], starts_as_student=False)
             case SelfEma():
                 assert average is not None
                 parallel = self.plan.average(average.requires_grad_(requires_grad=False))
@@ -253,9 +251,9 @@ class _TeacherBuilder:
             case _:
                 assert_never(settings)
 
-    def _frozen(self, folder: Path, engine: TeacherEngineConfig, *, starts_as_student: bool) -> AnyTeacher:
-        if isinstance(engine, Vllm):
-            return build_vllm_teacher(self.config, engine, folder, self.chat, self.world)
+    def _frozen(self, folder: Path, *, starts_as_student: bool) -> AnyTeacher:
+        if placed := self.config.engines.get("teacher"):
+            return build_vllm_teacher(self.config, placed, folder, self.chat, self.world)
         parallel = self.plan.frozen(folder)
         return FrozenTeacher(
             parallel,

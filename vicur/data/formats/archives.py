@@ -85,6 +85,18 @@ class Archives:
         """Return the member that :attr:`Member.shown` names."""
         return next((each for each in self._by_last_part.get(path.rpartition("/")[2], ()) if each.shown == path), None)
 
+    def folders_named(self, name: str) -> list[str]:
+        """Return the folders whose path ends in ``name``, as :attr:`Member.shown` begins."""
+        return [
+            shown
+            for shown, path in self._folder_paths.get(name.rpartition("/")[2], ())
+            if any(each == name or each.endswith(f"/{name}") for each in (shown, path))
+        ]
+
+    def members_of(self, folder: str) -> list[Member]:
+        """Return the members of a folder that :meth:`folders_named` returned."""
+        return self._by_folder.get(folder, [])
+
     def read(self, member: Member, most: int) -> bytes:
         """Return the bytes of a member, at most ``most + 1``.
 
@@ -135,6 +147,24 @@ class Archives:
                 continue
             for each in members:
                 index.setdefault(each.name.rpartition("/")[2], []).append(each)
+        return index
+
+    @cached_property
+    def _by_folder(self) -> dict[str, list[Member]]:
+        index: dict[str, list[Member]] = {}
+        for members in self._by_last_part.values():
+            for each in members:
+                index.setdefault(each.shown.rpartition("/")[0], []).append(each)
+        return index
+
+    @cached_property
+    def _folder_paths(self) -> dict[str, list[tuple[str, str]]]:
+        """Paths of the folders, with the archive as a folder and as if it were unpacked, by their last part."""
+        index: dict[str, list[tuple[str, str]]] = {}
+        for shown, members in self._by_folder.items():
+            path = members[0].path.rpartition("/")[0]
+            for last in {shown.rpartition("/")[2], path.rpartition("/")[2]}:
+                index.setdefault(last, []).append((shown, path))
         return index
 
     def _zip(self, name: str) -> Iterator[Member]:

@@ -124,6 +124,12 @@ class SourceFolder:
         found = [each for each in same_name if each == name or each.endswith(f"/{name}")]
         return found or [member.shown for member in self.archives.named(name)]
 
+    def folders_named(self, name: str) -> list[str]:
+        """Return the folders with files whose path ends in ``name``, or else those in archives (``frames.zip/clip``)."""
+        same_name = self._folders_by_last_part.get(name.rpartition("/")[2], ())
+        found = [each for each in same_name if each == name or each.endswith(f"/{name}")]
+        return found or self.archives.folders_named(name)
+
     @cached_property
     def archives(self) -> Archives:
         """The archives that may have images."""
@@ -138,6 +144,13 @@ class SourceFolder:
         index: defaultdict[str, list[str]] = defaultdict(list)
         for name in self.files:
             index[name.rpartition("/")[2]].append(name)
+        return index
+
+    @cached_property
+    def _folders_by_last_part(self) -> dict[str, list[str]]:
+        index: defaultdict[str, list[str]] = defaultdict(list)
+        for folder in dict.fromkeys(name.rpartition("/")[0] for name in self.files):
+            index[folder.rpartition("/")[2]].append(folder)
         return index
 
 

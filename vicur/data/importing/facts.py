@@ -21,6 +21,7 @@ from vicur.answers.choices import named_choice
 from vicur.data.fingerprint import FINGERPRINT_BYTES, fingerprint
 
 if TYPE_CHECKING:
+    from vicur.data.images import NormalisedImage
     from vicur.data.schema import Example
 
 IMAGE_FACTS = pa.struct(
@@ -110,6 +111,7 @@ def facts_of(
     named_split: bool = True,
     notes: Sequence[str] = (),
     fingerprints: bool = False,
+    pictures: Sequence[NormalisedImage] = (),
 ) -> Facts:
     """Return the facts of an example whose images are in their stored form.
 
@@ -117,6 +119,7 @@ def facts_of(
         named_split: whether the source names the example's split.
         notes: notes of the images.
         fingerprints: whether to compute the images' fingerprints, which takes a decoding of each image.
+        pictures: the images as they were read, if they are at hand. They know their sizes and fingerprints.
     """
     choices = example.choices
     return Facts(
@@ -126,7 +129,7 @@ def facts_of(
         split=example.split if named_split else None,
         group=example.group,
         kind=example.kind,
-        images=_images(example, fingerprints),
+        images=tuple(map(_known_facts, pictures)) if pictures else _images(example, fingerprints),
         notes=tuple(notes),
         question=question_key(example.question, choices),
         answer=answer_key(_answer(example)),
@@ -144,6 +147,10 @@ def _images(example: Example, fingerprints: bool) -> tuple[ImageFacts, ...]:
         return tuple(image_facts(image, fingerprints) for image in example.images)
     # A video counts as one image, so that two of them are not alike because both begin with a black frame.
     return (video_facts(example.images, fingerprints),)
+
+
+def _known_facts(picture: NormalisedImage) -> ImageFacts:
+    return ImageFacts(hashlib.sha256(picture.data).digest(), picture.fingerprint, picture.width, picture.height)
 
 
 def _answer(example: Example) -> str:

@@ -85,8 +85,10 @@ def merge_parts(
     )
     image_bytes_N = facts.read(["image_bytes"])["image_bytes"].to_numpy()
     planned = plan_shards(decision.splits_N, image_bytes_N)
+    # A process takes half a second to start. Small shards are written sooner by those that are there.
+    writers = min(processes, max(1, int(image_bytes_N.sum()) // _BYTES_PER_PROCESS))
     folder, shards = _write_shards(
-        planned, decision.splits_N, parts, work, processes, events, keep_parts=keep_parts, restore=restore
+        planned, decision.splits_N, parts, work, writers, events, keep_parts=keep_parts, restore=restore
     )
     _place([folder / shard.file for shard in shards], output)
     if skipped.count:

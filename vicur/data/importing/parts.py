@@ -145,7 +145,15 @@ def _write_part(reading: Reading, unit: Unit, folder: Path, report: Report) -> N
 
 def _facts(row: Row, fingerprints: bool) -> Facts:
     named = row.split is not None
-    return facts_of(row.example, row.file, row.row, named_split=named, notes=row.notes, fingerprints=fingerprints)
+    return facts_of(
+        row.example,
+        row.file,
+        row.row,
+        named_split=named,
+        notes=row.notes,
+        fingerprints=fingerprints,
+        pictures=row.pictures,
+    )
 
 
 def read_skipped(part: Path) -> Iterator[PlacedSkip]:

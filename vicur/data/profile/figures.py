@@ -1,13 +1,15 @@
-"""Compute the figures of a profile from a dataset folder: of all examples, in one pass over the shards that decodes no image."""
+"""Compute the figures of a profile from a dataset folder: of all examples, in one pass over each shard that decodes no image."""
 
 from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vicur.data.dataset import SKIPPED, read_manifest
 from vicur.data.hygiene.findings import Findings, read_findings
@@ -15,13 +17,19 @@ from vicur.data.images import UnusableImageError, plain_size
 from vicur.data.prompt_budget import least_tokens
 from vicur.data.schema import Example
 from vicur.data.shards import read_shard
+from vicur.data.stored import StoredSplit
+from vicur.processes.workers import Report, default_processes, run_tasks
 
 SAMPLES = 6
 """Samples of each split on the page."""
+# Fewer examples are counted sooner by one process than others take to start.
+_ROWS_PER_PROCESS = 20_000
 _TOP = 12  # most frequent answers and kinds
-_REJECTED = 20  # skipped rows on the page
+_REJECTED = 20  # skipped rows on the page, unless there are more reasons
+_REASONS = 48  # that are counted by themselves
 _SIDES = (64, 128, 256, 512, 1024, 2048, 4096)
 _LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 4096)
+_COUNTERS = ("types", "answers", "kinds", "lengths", "images", "sides")
 _NUMBER = re.compile(r"\W?[+\-−]?[\d.,]+\s*(?:%|°|[a-zA-Z]{1,3}[²³]?)?")
 
 
@@ -38,6 +46,12 @@ class SplitProfile:
     images: Counter[str] = field(default_factory=Counter)  # images per example
     sides: Counter[str] = field(default_factory=Counter)  # longer side in pixels
     samples: list[Example] = field(default_factory=list)
+
+    def add(self, figures: Mapping[str, Any]) -> None:
+        """Add the figures of some of its examples (:func:`shard_figures`)."""
+        self.choices += figures["choices"]
+        for name in _COUNTERS:
+            getattr(self, name).update(figures[name])
 
     @property
     def commonest_share(self) -> float:
@@ -56,14 +70,23 @@ class Profile:
     findings: Findings | None
 
 
-def profile_of(folder: Path) -> Profile:
-    """Compute the profile of a prepared dataset.
+def profile_of(folder: Path, processes: int | None = None) -> Profile:
+    """Compute the profile of a prepared dataset, its shards by several processes (``None``: by the CPUs).
 
     Raises:
         VicurError: if the folder is not a dataset, or is damaged.
     """
     manifest = read_manifest(folder)
-    splits = {split: _split_profile(folder, split, count) for split, count in manifest.examples.items()}
+    splits = {split: SplitProfile(count) for split, count in manifest.examples.items()}
+    processes = min(processes or default_processes(), max(1, sum(manifest.examples.values()) // _ROWS_PER_PROCESS))
+    tasks = [{"file": str(folder / shard.file), "split": shard.split} for shard in manifest.shards]
+    found: dict[int, Any] = dict(run_tasks(shard_figures, tasks, processes))
+    # In the order of the shards, so that names that are equally frequent have one order for any number of processes.
+    for number, task in enumerate(tasks):
+        splits[task["split"]].add(found.pop(number))
+    for split, profile in splits.items():
+        profile.samples = _samples(folder, split)
+        profile.answers = Counter(dict(profile.answers.most_common(_TOP)))
     reasons, rejected = _skipped(folder / SKIPPED)
     return Profile(splits, manifest.skipped, reasons, rejected, read_findings(folder))
 
@@ -76,29 +99,26 @@ def bins(edges: tuple[int, ...]) -> list[str]:
 SIDE_BINS, LENGTH_BINS = bins(_SIDES), bins(_LENGTHS)
 
 
-def _split_profile(folder: Path, split: str, count: int) -> SplitProfile:
-    profile = SplitProfile(count)
-    step = max(1, count // SAMPLES)
-    for number, example in enumerate(_examples(folder, split)):
-        profile.choices += bool(example.choices)
-        profile.types[_answer_type(example)] += 1
-        profile.answers[example.answer[:80]] += 1
-        profile.lengths[_bin(sum(map(least_tokens, (example.question, *example.choices))), _LENGTHS)] += 1
-        profile.kinds[example.kind] += 1
-        profile.images["video" if example.video is not None else str(len(example.images))] += 1
+def shard_figures(task: dict[str, str], report: Report) -> dict[str, Any]:
+    """Return the figures of the examples of one shard as JSON."""
+    figures = SplitProfile(0)
+    for number, example in enumerate(read_shard(Path(task["file"])), start=1):
+        figures.choices += bool(example.choices)
+        figures.types[_answer_type(example)] += 1
+        figures.answers[example.answer[:80]] += 1
+        figures.lengths[_bin(sum(map(least_tokens, (example.question, *example.choices))), _LENGTHS, LENGTH_BINS)] += 1
+        figures.kinds[example.kind] += 1
+        figures.images["video" if example.video is not None else str(len(example.images))] += 1
         # The frames of a video have one size.
         for image in example.images[: example.visuals]:
-            profile.sides[_bin(_side(image), _SIDES)] += 1
-        if number % step == 0 and len(profile.samples) < SAMPLES:
-            profile.samples.append(example)
-    profile.answers = Counter(dict(profile.answers.most_common(_TOP)))
-    return profile
+            figures.sides[_bin(_side(image), _SIDES, SIDE_BINS)] += 1
+        report(number)
+    return {"choices": figures.choices} | {name: getattr(figures, name) for name in _COUNTERS}
 
 
-def _examples(folder: Path, split: str) -> Iterator[Example]:
-    for shard in read_manifest(folder).shards:
-        if shard.split == split:
-            yield from read_shard(folder / shard.file)
+def _samples(folder: Path, split: str) -> list[Example]:
+    examples = StoredSplit(folder, split, cache_bytes=0)
+    return [examples[row] for row in range(0, len(examples), max(1, len(examples) // SAMPLES))[:SAMPLES]]
 
 
 def _side(image: bytes) -> int:
@@ -108,9 +128,8 @@ def _side(image: bytes) -> int:
         return 0
 
 
-def _bin(value: int, edges: tuple[int, ...]) -> str:
-    names = bins(edges)
-    return next((name for edge, name in zip(edges, names, strict=False) if value <= edge), names[-1])
+def _bin(value: int, edges: tuple[int, ...], names: list[str]) -> str:
+    return names[bisect_left(edges, value)]
 
 
 def _answer_type(text: Example) -> str:
@@ -139,13 +158,15 @@ def _skipped(path: Path) -> tuple[Counter[str], list[dict[str, str]]]:
                 name: str(row.get(name) or "")[:300] for name in ("id", "file", "row", "field", "reason", "remedy")
             }
             name = reason_name(shown["field"], shown["reason"])
-            if name not in reasons and len(first) < _REJECTED:
+            # A hostile source must not make the page as long as itself.
+            if name not in reasons and len(reasons) >= _REASONS:
+                name = "other reasons"
+            if name not in reasons:
                 first.append(shown)
             elif len(others) < _REJECTED:
                 others.append(shown)
-            # A hostile source must not make the page as long as itself.
-            reasons[name if name in reasons or len(reasons) < 4 * _TOP else "other reasons"] += 1
-    return reasons, (first + others)[:_REJECTED]
+            reasons[name] += 1
+    return reasons, first + others[: max(0, _REJECTED - len(first))]
 
 
 def reason_name(field_name: str, reason: str) -> str:

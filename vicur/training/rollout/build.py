@@ -8,6 +8,7 @@ from typing import assert_never
 
 import torch
 
+from vicur.config.placement import PlacedEngine
 from vicur.config.rollout import TransformersRollouts
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
@@ -29,28 +30,28 @@ def require_engine(config: TrainConfig, processes: int) -> None:
     require_single_process(config, processes)
     require_installed(config)
     for part, engine in config.engines.items():
-        if engine.placement == "server":
+        if engine.placement == "url":
             if part == "rollout":
-                _require_exchange(engine)
-            Server(engine, teacher=part == "teacher").require_ready()
+                _require_exchange(engine.settings)
+            Server(engine.settings, teacher=part == "teacher").require_ready()
 
 
 def require_installed(config: TrainConfig) -> None:
     """Raise a ``VicurError`` if the training runs vLLM inside and it is not installed."""
     # Servers are not checked here: this runs before the first step of a pipeline, and they may not have started yet.
     for part, engine in config.engines.items():
-        if engine.placement == "inside":
+        if engine.placement == "process":
             require_vllm(f"training.{part}.engine, method {config.method}")
 
 
 def require_single_process(config: TrainConfig, processes: int) -> None:
     """Raise a ``VicurError`` if vLLM runs inside one of several training processes."""
-    inside = [part for part, engine in config.engines.items() if engine.placement == "inside"]
+    inside = [part for part, engine in config.engines.items() if engine.placement == "process"]
     if inside and processes > 1:
         raise VicurError(
             f"vLLM inside the training supports one process, but the training has {processes}.",
-            where=f"training.{inside[0]}.engine.placement",
-            remedy="Set it to server, which all processes share, or train in one process (training.distribution.processes: 1).",
+            where=f"training.{inside[0]}.placement",
+            remedy="Set it to job, for servers that all processes share, or train in one process (training.distribution.processes: 1).",
         )
 
 
@@ -76,8 +77,8 @@ def build_engine(
     match engine:
         case TransformersRollouts():
             return TransformersEngine(parallel, chat)
-        case Vllm(placement="server"):
-            return VllmEngine(Server(engine), parallel, chat, world, _dtype(config), f"vLLM at {engine.url}")
+        case Vllm() if config.rollout.placement != "process":
+            return VllmEngine(Server(engine), parallel, chat, world, _dtype(config), f"vLLM at {engine.url[0]}")
         case Vllm():
             from vicur_vllm.inside import InsideEngine
 
@@ -89,13 +90,16 @@ def build_engine(
             assert_never(engine)
 
 
-def build_vllm_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Chat, world: World) -> VllmTeacher:
+def build_vllm_teacher(
+    config: TrainConfig, placed: PlacedEngine, folder: Path, chat: Chat, world: World
+) -> VllmTeacher:
     """Return a teacher in vLLM with the weights of the checkpoint in ``folder``.
 
     Raises:
         VicurError: if a server has other weights.
     """
-    if engine.placement == "inside":
+    engine = placed.settings
+    if placed.placement == "process":
         from vicur_vllm.inside import InsideEngine
 
         return VllmTeacher(InsideEngine(folder, describe_teacher(config, folder, chat), _cache_bytes(engine)))
@@ -105,7 +109,7 @@ def build_vllm_teacher(config: TrainConfig, engine: Vllm, folder: Path, chat: Ch
         require_equal(
             weight_sums(checkpoint_weights(folder, _dtype(config))),
             server.held(),
-            f"the teacher's server at {engine.url}",
+            f"the teacher's server at {engine.url[0]}",
             remedy="Start the server with vicur rollout-server --teacher and the settings of this training.",
         )
     return VllmTeacher(server)

@@ -42,10 +42,9 @@ class Server:
     shared = True
 
     def __init__(self, config: Vllm, *, teacher: bool = False) -> None:
-        assert config.url is not None
         self._setting = f"training.{'teacher' if teacher else 'rollout'}.engine"
         self._command = "rollout-server --teacher" if teacher else "rollout-server"
-        self._url = config.url.rstrip("/")
+        self._url = config.url[0].rstrip("/")
         self._exchange = config.exchange
         self._timeout = config.patience
         self._sent: str | None = None
