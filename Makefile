@@ -27,7 +27,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-slow test-layouts test-browser docker-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout gpu-check ablation ablation-module compile component base teacher constraints constraints-check constraints-gpu clean
+.PHONY: help run test test-slow test-layouts test-browser docker-e2e mlflow-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout gpu-check ablation ablation-module compile component base teacher constraints constraints-check constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -36,10 +36,13 @@ run: $(VENV)/.run ## Run the whole pipeline on this machine
 	@$(BIN)/vicur run configs/local.yaml
 
 test: $(VENV)/.dev ## Run the tests
-	$(TEST) -m "not browser and not docker and not vllm and not slow and not layouts"
+	$(TEST) -m "not browser and not docker and not vllm and not slow and not layouts and not mlflow"
 
 test-slow: $(VENV)/.dev ## Run the slow tests: killing and resuming processes, complete pipeline runs
 	$(TEST) -m slow
+
+mlflow-e2e: $(VENV)/.dev ## Register, promote and serve with MLflow on PostgreSQL and S3, with users and faults (6 minutes)
+	$(BIN)/pytest -m mlflow tests/mlflow_e2e
 
 test-layouts: $(VENV)/.dev ## Inspect, prepare and train on a small copy of every public layout (4 minutes)
 	$(TEST) -m layouts tests/e2e

@@ -111,4 +111,4 @@ def test_the_champion_answers_questions_about_an_image_file_in_a_new_process(
     assert answer["error"] is None
     assert answer["response"]
     assert second == first
-    assert Path(code).parts[-3:] == ("code", "vicur", "__init__.py"), "the model contains its own code"
+    assert Path(code).parts[-4:] == ("code", "vicur.zip", "vicur", "__init__.py"), "the model contains its own code"

@@ -1,4 +1,4 @@
-"""A real MLflow server for tests, with SQLite and proxied artifacts. One is shared by all tests of a process."""
+"""A real MLflow server for tests, by default with SQLite and a folder of artifacts. One is shared by all tests of a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +44,16 @@ class Server:
     host: str = "127.0.0.1"
     admin: tuple[str, str] | None = None
     """User and password of the administrator of a server that requires basic auth."""
+    database: str | None = None
+    """Address of the store's database. Default: a SQLite file in ``folder``."""
+    users: str | None = None
+    """Address of the database of users. Default: another SQLite file."""
+    artifacts: str | None = None
+    """Where the server stores the artifacts that it proxies. Default: a folder in ``folder``."""
+    allowed_hosts: str | None = None
+    """Host names that requests may have. Default: MLflow's."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """Further environment variables of the server."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,12 +61,15 @@ class Server:
         return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
-        store = f"sqlite:///{self.folder / 'mlflow.db'}"
+        store = self.database or f"sqlite:///{self.folder / 'mlflow.db'}"
         command = [sys.executable, "-m", "mlflow", "server", "--host", self.host, "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", store, "--serve-artifacts"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        command += ["--artifacts-destination", self.artifacts or str(self.folder / "artifacts")]
+        if self.allowed_hosts is not None:
+            command += ["--allowed-hosts", self.allowed_hosts]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment |= self.variables
         if self.admin is not None:
             command += ["--app-name", "basic-auth"]
             environment |= self._basic_auth(*self.admin)
@@ -70,7 +83,7 @@ class Server:
     def _basic_auth(self, user: str, password: str) -> dict[str, str]:
         settings = {
             "default_permission": "READ",
-            "database_uri": f"sqlite:///{self.folder / 'users.db'}",
+            "database_uri": self.users or f"sqlite:///{self.folder / 'users.db'}",
             "admin_username": user,
             "admin_password": password,
             "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
@@ -95,6 +108,12 @@ class Server:
         """Start the server again if a test has left it stopped."""
         if self.process is None or self.process.poll() is not None:
             self.start()
+
+    def kill(self) -> None:
+        """End the server at once, as a node that fails."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(60)
 
     def stop(self) -> None:
         atexit.unregister(self.stop)

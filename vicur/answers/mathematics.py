@@ -17,6 +17,7 @@ import threading
 from functools import lru_cache
 
 from vicur.errors import VicurError
+from vicur.processes.package_path import with_package
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,14 @@ class MathWorker:
 
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "vicur.answers.math_worker", str(self.deadline)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="ascii")
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="ascii",
+            env=with_package(),
+        )
         self._process = process
         if process.stdout is None or process.stdout.readline().strip() != "ready":
             self._stop()

@@ -27,6 +27,7 @@ changes the limits (``vicur.config.serving.ModelLimits``), ``VICUR_SERVE_LIMITS`
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,11 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 if TYPE_CHECKING:
     from vicur.registry.served import Files, ServedStudent
+
+# The package as of the registration, in the folder of the model. Python imports it from the file.
+_CODE = Path(__file__).with_name("code") / "vicur.zip"
+if _CODE.is_file():
+    sys.path.insert(0, str(_CODE))
 
 CHECKPOINT = "checkpoint"
 

@@ -16,6 +16,7 @@ from typing import Any
 from vicur.config.video import VideoConfig
 from vicur.data.video.frames import SampledVideo, UnusableVideoError
 from vicur.errors import VicurError
+from vicur.processes.package_path import with_package
 
 _WALL_FACTOR = 20
 _LEAST_WALL = 60.0  # seconds
@@ -91,7 +92,7 @@ class VideoWorker:
                 "images.",
             )
         command = [sys.executable, "-m", "vicur.data.video.worker"]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=with_package())
         self._process = process
         if process.stdout is None or process.stdout.readline() != b"ready\n":
             self._stop()
