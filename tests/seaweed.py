@@ -42,6 +42,9 @@ def seaweed(folder: Path) -> Iterator[str]:
         "-master.volumeSizeLimitMB=64",
         "-volume.max=300",
         "-master.telemetry=false",
+        # These have fixed ports, so that a second server could not start.
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
     ]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
         try:

@@ -33,6 +33,7 @@ from vicur.commands import (
     models,
     plan,
     register,
+    registered,
     registry,
     rollout_server,
     score,
@@ -117,6 +118,7 @@ app.command("compare", rich_help_panel=_STAGES)(compare.compare)
 app.command("register", rich_help_panel=_STAGES)(register.register)
 app.command("promote", rich_help_panel=_REGISTRY)(registry.promote)
 app.command("rollback", rich_help_panel=_REGISTRY)(registry.rollback)
+app.add_typer(registered.app, name="registry", rich_help_panel=_REGISTRY)
 app.command("score", rich_help_panel=_REGISTRY)(score.score)
 app.command("serve", rich_help_panel=_REGISTRY)(serve.serve)
 app.add_typer(cluster.app, name="cluster", rich_help_panel=_MAINTENANCE)
