@@ -93,7 +93,7 @@ def test_progress_in_the_status_is_shown_for_people() -> None:
         "lastUpdatedTime": "2026-01-01T00:00:00Z",
     }
     job = {"spec": {}, "status": {"trainerStatus": status}}
-    shown = job_status(job, [{"status": {"phase": "Running"}}], 1, "")
+    shown = job_status(job, [{"metadata": {}, "status": {"phase": "Running"}}], 1, "")
     assert (shown.phase, shown.description) == (Phase.RUNNING, "the node is running")
     assert shown.progress == "step 90 of 200, 45 %, about 1 h 23 min left"
-    assert job_status({"spec": {}}, [{"status": {"phase": "Running"}}], 1, "").progress == ""
+    assert job_status({"spec": {}}, [{"metadata": {}, "status": {"phase": "Running"}}], 1, "").progress == ""

@@ -24,7 +24,7 @@ from vicur.config.sampling import Sampling
 from vicur.config.training import TrainConfig
 from vicur.modeling.chat import Chat, Prompt
 from vicur.modeling.generation import generate
-from vicur.modeling.weight_sums import weight_sums
+from vicur.modeling.weight_sums import weight_sum
 from vicur.processes.asgi import read_body, refuse
 from vicur.processes.lifeline import watch
 from vicur.training.rollout.weights import student_weights
@@ -61,7 +61,9 @@ class Double:
         if method == "vicur_take_weights":
             loaded = load_file(Path(os.environ[EXCHANGE_VARIABLE]) / arguments[0])
             self.student.load_state_dict(loaded, strict=False)
-        return weight_sums(student_weights(self.student, torch.float32))
+        weights = student_weights(self.student, torch.float32)
+        # The whole of each weight is one region, as on a worker without tensor parallelism.
+        return {name: [[0, 0, 1, weight.numel(), weight_sum(weight)]] for name, weight in weights}
 
     def generate(self, request: dict[str, Any]) -> dict[str, Any]:
         parts = request.get("content_parts", ())
