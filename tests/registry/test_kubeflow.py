@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests.cli.calling import Command
+from tests.cli.conftest import vicur
 from tests.registry.conftest import Make
 from tests.registry.factory import CONFIG, GOOD, run_register
 from tests.registry.kubeflow_registry_double import KubeflowRegistryDouble, kubeflow_registry
@@ -19,6 +21,8 @@ from vicur.processes.retrying import RetryPolicy
 from vicur.registry import kubeflow, promote, rollback
 from vicur.registry.kubeflow import list_in_kubeflow
 from vicur.tracking.mlflow import as_default, connect
+
+__all__ = ["vicur"]
 
 NAME = "students"
 
@@ -212,6 +216,18 @@ def test_registration_lists_the_version(
     assert registry.labels("1") == {"candidate", "champion"}
     assert registry.version("1")["description"]
     assert len(registry.properties("1")["vicur.dataset"]) == 36
+
+
+def test_the_command_lists_versions_and_needs_an_address(
+    client: MlflowClient, registry: KubeflowRegistryDouble, vicur: Command
+) -> None:
+    del client
+    listed = vicur("registry", "sync", "--model", NAME, "--set", f"registry.kubeflow.url={registry.url}")
+    assert (listed.code, "2 versions changed" in listed.output) == (0, True)
+    assert len(registry.versions) == 2
+    missing = vicur("registry", "sync", "--model", NAME)
+    assert missing.code == 2
+    assert "registry.kubeflow.url: is not set" in missing.error
 
 
 def test_it_is_off_by_default(client: MlflowClient) -> None:
