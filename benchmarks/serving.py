@@ -45,7 +45,9 @@ from vicur.data.schema import Example
 from vicur.modeling import save_model, with_cue_recovery
 from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
+from vicur.registry.lineage import Lineage
 from vicur.registry.package import pack
+from vicur.registry.provenance import Provenance
 
 _WARM_UP = 2
 _START_SECONDS = 180
@@ -70,7 +72,7 @@ def models(hidden: int, tokens: int, example: Example, work: Path) -> dict[str, 
             decoding=decoding,
             prompts=PromptConfig(),
             example=example,
-            facts={},
+            provenance=Provenance(lineage=Lineage()),
             model_id="m-" + "0" * 32,
             run_id=None,
         )

@@ -172,7 +172,7 @@ def test_texts_become_question_and_answer(
     ("members", "field", "reason"),
     [
         ([("a.json", b"{")], "json", "is not JSON"),
-        ([("a.json", b"[]")], "json", "not an object"),
+        ([("a.json", b"[]")], "json", "is a list, not a JSON object"),
         ([("a.txt", b"\xff")], "txt", "is not UTF-8"),
         ([("a.png", b"1"), ("a.png", b"2")], "png", "is twice in the archive"),
         ([(f"a.{number}.txt", b"") for number in range(1100)], "", "has more than 1024 members"),

@@ -31,6 +31,7 @@ class FakeSummary(Summary):
     answer_leak_share: float = 0.0
     chosen: str = "vicur"
     base: dict[str, float] = Field(default_factory=lambda: {"validation": 0.5, "test": 0.6, "ood": 0.4})
+    page: str = "the verdict"
     students: dict[str, dict[str, float]] = Field(default_factory=dict)
     differences: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
     arms: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
