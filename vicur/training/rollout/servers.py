@@ -7,6 +7,7 @@ other ranks ask another server meanwhile, or wait.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 import threading
@@ -232,7 +233,7 @@ class Servers:
         self._avoided.pop(server.url, None)
 
     def _write(self, weights: dict[str, Tensor]) -> Path:
-        folder = self._exchange or Path(tempfile.gettempdir())
+        folder = self._exchange or Path(os.environ.get("VICUR_SCRATCH") or tempfile.gettempdir())
         # Files of killed trainings in /dev/shm would take memory until the next reboot.
         for left in folder.glob(f".{_STEM}*"):
             sweep(folder / left.name[1:].partition(".")[0])
