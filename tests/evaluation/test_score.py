@@ -77,6 +77,9 @@ def test_an_interrupted_run_continues_and_gives_the_same_bytes(
     assert not interrupted.exists()
     with pytest.raises(VicurError, match=r"parts of a run with another seed.*Delete the folder"):
         score(base_model, dataset, ["test"], interrupted, CONFIG, seed=1)
+    for name, value in (("cue_recovery", False), ("max_prompt_tokens", 77)):
+        with pytest.raises(VicurError, match=f"parts of a run with another {name}"):
+            score(base_model, dataset, ["test"], interrupted, CONFIG.model_copy(update={name: value}), seed=0)
     counts = score(base_model, dataset, ["test"], interrupted, CONFIG, seed=0)
     assert counts.resumed == 16
     assert answered == [16, 4, 4]

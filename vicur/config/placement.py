@@ -11,7 +11,7 @@ from vicur.config.vllm import EXAMPLE_URL, Vllm
 
 Placement = Literal["process", "job", "url"]
 """``process``: in the processes of the training, on their devices. ``job``: servers that are started, watched, restarted and removed with
-the training, on devices of their own. ``url``: servers that someone else runs, at ``engine.url``."""
+the training, on separate devices. ``url``: servers that someone else runs, at ``engine.url``."""
 
 # The values of the setting engine.placement, which this one replaces.
 _FORMER = {"inside": "process", "server": "url"}

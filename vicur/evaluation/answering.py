@@ -34,14 +34,14 @@ def answer_part(
     seed: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
-    """Return the predictions of a part, in order. Questions with a prompt of more than ``limit`` tokens are not asked.
+    """Return the predictions of a part, in order. Questions with a prompt of more than ``limit`` tokens are left out.
 
     Args:
         part: the questions.
         prompts: their prompts.
         split: name of the split in the predictions.
         seed: root of the random streams of this part.
-        on_progress: called with the number of answered questions and of all that are asked.
+        on_progress: called with the number of answered questions and of all that are to be answered.
     """
     asked = fitting(prompts, limit)
     responses = generate(

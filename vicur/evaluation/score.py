@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from vicur.modeling import load_model
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
 from vicur.modeling.readability import check_readable, context_length
+from vicur.modeling.student import cue_recovery_off
 from vicur.seeds import substream
 from vicur.storage.folders import tree_sha256
 from vicur.wording import listed
@@ -96,19 +98,20 @@ def score(
         else:
             loaded = loaded or load_model(model, device=resolve_device(config.device, "evaluation.device"))
             some = list(questions[name][start : start + size])
-            predictions = answer_part(
-                loaded,
-                chat,
-                some,
-                prompts_for(chat, some),
-                config,
-                limit,
-                split=name,
-                seed=substream(seed, "evaluation", name, start),
-                on_progress=None
-                if on_progress is None
-                else lambda n, _, before=done, name=name: on_progress(before + n, total, name),  # type: ignore[misc]
-            )
+            with nullcontext() if config.cue_recovery else cue_recovery_off(loaded):
+                predictions = answer_part(
+                    loaded,
+                    chat,
+                    some,
+                    prompts_for(chat, some),
+                    config,
+                    limit,
+                    split=name,
+                    seed=substream(seed, "evaluation", name, start),
+                    on_progress=None
+                    if on_progress is None
+                    else lambda n, _, before=done, name=name: on_progress(before + n, total, name),  # type: ignore[misc]
+                )
             _write([predictions_table(predictions)], file)
         done += rows
         if on_progress is not None:
@@ -139,6 +142,8 @@ def _identity(model: Path, dataset: Path, names: Sequence[str], config: Evaluati
         "splits": [*names],
         "prompts": config.prompts.model_dump(mode="json"),
         "seed": seed,
+        "max_prompt_tokens": config.max_prompt_tokens,
+        "cue_recovery": config.cue_recovery,
         **settings,
     }
 

@@ -1,4 +1,4 @@
-"""Run checks in processes of their own, which end with this one, and whose failure costs one check only."""
+"""Run checks in separate processes, which end with this one, and whose failure costs one check only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GRACE = 10.0
 _POLL_SECONDS = 0.05
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
-    # Tensors of 64 KB and more get pages of their own, which are returned when they are freed.
+    # Tensors of 64 KB and more get separate pages, which are returned when they are freed.
     "MALLOC_MMAP_THRESHOLD_": "65536",
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "MALLOC_ARENA_MAX": "1",
@@ -82,7 +82,7 @@ class _Worker:
     def __enter__(self) -> _Worker:
         self._held.__enter__()
         with self._log.open("wb") as file:
-            # In a session of its own: Ctrl-C ends this process, and with it the other.
+            # In a separate session: Ctrl-C ends this process, and with it the other.
             self._process = subprocess.Popen(
                 self._command, stdout=file, stderr=file, env={**os.environ, **_ENVIRONMENT}, start_new_session=True
             )

@@ -81,7 +81,7 @@ def supervised(helpers: Sequence[Helper], folder: Path, failure: Path, restarts:
 
 def _start(helper: Helper, held: Path) -> None:
     with helper.log_file.open("ab") as output:
-        # A process group of its own: Ctrl-C reaches this process, which then stops the helpers in order.
+        # A separate process group: Ctrl-C reaches this process, which then stops the helpers in order.
         helper.process = subprocess.Popen(
             [*helper.command, str(held)],
             env={**os.environ, **helper.environment},

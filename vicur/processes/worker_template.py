@@ -103,7 +103,7 @@ def _work(descriptor: int, function: Function) -> NoReturn:
 def _serve_forks(control: socket.socket, function: Function) -> list[int]:
     """Fork a worker for each connection that arrives, and return their process ids when the parent closes or ends.
 
-    A message with a connection forks. One without asks for the exit status of the worker with this index.
+    A message with a connection forks. One without requests the exit status of the worker with this index.
     """
     pids: list[int] = []
     while True:

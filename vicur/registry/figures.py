@@ -10,7 +10,7 @@ from vicur.cues.audit import Audit
 from vicur.errors import VicurError
 from vicur.evaluation.statistics import Difference
 from vicur.registry.candidate import Candidate
-from vicur.registry.gate import AgainstChampion
+from vicur.registry.gate import AGAINST_CHAMPION, AgainstChampion
 from vicur.storage.folders import files_below
 
 
@@ -33,11 +33,18 @@ def figures_of(candidate: Candidate, against: AgainstChampion | None) -> dict[st
         figures |= {f"{split}/base_accuracy": compared.base_accuracy, **_difference(split, compared.difference)}
         for kind, of_kind in compared.by_kind.items():
             figures |= _difference(f"{split}/kind/{kind}", of_kind.difference)
-    for name, difference in against.slices.items() if against is not None else ():
-        figures |= _difference(f"champion/{name}", difference)
+    figures |= against_figures(against)
     figures |= _numbers("cues", read_audit(candidate.cues).distill.model_dump(mode="json"))
     figures["parameters"] = float(candidate.evaluation.metrics.model.parameters)
     figures["checkpoint_bytes"] = float(sum(file.stat().st_size for file in files_below(candidate.student)))
+    return figures
+
+
+def against_figures(against: AgainstChampion | None) -> dict[str, float]:
+    """Return the figures of a comparison with a champion."""
+    figures: dict[str, float] = {}
+    for name, difference in against.slices.items() if against is not None else ():
+        figures |= _difference(f"{AGAINST_CHAMPION}{name}", difference)
     return figures
 
 

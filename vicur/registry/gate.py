@@ -168,7 +168,7 @@ def _leakage(inputs: GateInputs, config: GateConfig) -> Rule:
     return Rule(name="hint leakage", passed=passed, reason=reason)
 
 
-_AGAINST_CHAMPION = "champion/"
+AGAINST_CHAMPION = "champion/"
 
 
 def _limit(name: str, limit: FigureLimit, inputs: GateInputs) -> Iterator[Rule]:
@@ -176,7 +176,7 @@ def _limit(name: str, limit: FigureLimit, inputs: GateInputs) -> Iterator[Rule]:
     found = {each: value for each, value in inputs.figures.items() if fnmatchcase(each, name)}
     if not found:
         # A first student has no champion, and the champion itself is not compared with another one.
-        if name.startswith(_AGAINST_CHAMPION) and (inputs.champion is None or inputs.is_champion):
+        if name.startswith(AGAINST_CHAMPION) and (inputs.champion is None or inputs.is_champion):
             yield Rule(name="limit", passed=True, reason=f"{name}: there is no champion to compare with.")
             return
         similar = did_you_mean(name, inputs.figures).removeprefix(" Did you mean ").removesuffix("?")

@@ -70,6 +70,9 @@ class History:
         """
         line = list(self.earlier)
         for move in self.moves:
+            # Someone may have moved the alias in MLflow's UI, or the move before was interrupted before the alias moved.
+            if move.before is not None:
+                line = line[: line.index(move.before) + 1] if move.before in line else [*line, move.before]
             if move.kind == "rollback" and move.champion in line:
                 del line[line.index(move.champion) + 1 :]
             else:

@@ -83,7 +83,7 @@ def list_in_kubeflow(config: KubeflowRegistryConfig, client: MlflowClient, name:
 def _listed(client: MlflowClient, entity: Entity) -> _Listed:
     version = Version.of(entity)
     # A version without a logged model is one of an earlier release or of other software, and has its tags only.
-    origin = {} if version.model_id is None else provenance_of(client, version).lineage.tags()
+    origin = {} if version.model_id is None else _origin(client, version)
     properties = {key: _short(value) for key, value in {**origin, **version.tags}.items() if _is_provenance(key)}
     if version.model_id is not None:
         properties[_MODEL_ID] = version.model_id
@@ -96,6 +96,15 @@ def _listed(client: MlflowClient, entity: Entity) -> _Listed:
         run_id=run_id,
         run_name=_run_name(client, run_id),
     )
+
+
+def _origin(client: MlflowClient, version: Version) -> Mapping[str, str]:
+    try:
+        return provenance_of(client, version).lineage.tags()
+    except VicurError as error:
+        # One damaged version must not keep the others from the list.
+        log.warning("Listed without its origin: %s", error)
+        return {}
 
 
 def _is_provenance(tag: str) -> bool:

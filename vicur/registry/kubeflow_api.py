@@ -23,7 +23,7 @@ _SECONDS = 120.0
 
 
 def check_reachable(url: str) -> None:
-    """Ask the registry for its first model.
+    """Request the registry's first model.
 
     Raises:
         VicurError: if it cannot be reached or refuses the request.
@@ -86,8 +86,8 @@ def run_requests(url: str, action: Callable[[ModelRegistryAPIClient], Awaitable[
         raise VicurError(
             f"the Kubeflow Model Registry does not respond ({redacted(str(error)) or 'no response in time'}).",
             where=where,
-            remedy="Correct the address, or let the pods reach it (network policy vicur-steps-to-model-registry). MLflow has the version: "
-            "repeat the command, or the step, to list it.",
+            remedy="Correct the address, or let the pods reach it (network policy vicur-steps-to-model-registry). MLflow has the version "
+            "and its aliases: run vicur registry sync, or repeat the step, to list them. Do not repeat a rollback.",
             retryable=True,
         ) from error
     except ApiException as error:
@@ -117,7 +117,7 @@ def _refused(status: int, body: str, where: str) -> VicurError:
     return VicurError(
         f"the Kubeflow Model Registry refused a request (HTTP {status}): {detail}",
         where=where,
-        remedy="Repeat the command, or the step. If it fails again, read the registry's log.",
+        remedy="Run vicur registry sync, or repeat the step. If it fails again, read the registry's log.",
         # A conflict is another process that lists the same version.
         retryable=status == 409 or status >= 500,
     )

@@ -96,7 +96,7 @@ def run_page(comparison: Comparison, verdicts: Sequence[str], version: Version, 
 
 
 def verdict_page(title: str, outcome: GateOutcome) -> str:
-    """Return the verdict as a page of its own, for Kubeflow Pipelines."""
+    """Return the verdict as a separate page, for Kubeflow Pipelines."""
     return "\n".join([f"## {title}", "", *_gate(outcome)])
 
 

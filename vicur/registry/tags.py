@@ -38,7 +38,7 @@ def version_tags(*, method: str, base: str, dataset: str, cues: str, on_test: Sp
 
 
 def verdict_text(outcome: GateOutcome) -> str:
-    """Return the tag of a verdict: ``passed`` or ``not passed``, and every reason on a line of its own."""
+    """Return the tag of a verdict: ``passed`` or ``not passed``, and a line for every reason."""
     return "\n".join([PASSED if outcome.passed else NOT_PASSED, *outcome.reasons])
 
 

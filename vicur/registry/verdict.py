@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from vicur.config.registry import GateConfig
-from vicur.registry.gate import GateInputs, GateOutcome, decide
+from vicur.registry.figures import against_figures
+from vicur.registry.gate import AGAINST_CHAMPION, GateInputs, GateOutcome, decide
 from vicur.registry.history import Standard
 from vicur.registry.model_files import read_model_file, write_model_file
 from vicur.registry.paired import Resampling, compare_stored
@@ -128,12 +129,18 @@ def objection_to(client: MlflowClient, version: Version, standard: Standard) -> 
     if not verdict.passed:
         return "did not pass the gate, although the measurements in its verdict would: register the student again."
     champion = standard.version
-    if champion is None or champion.number == version.number or champion.model_id == verdict.compared_with:
+    # Neither a champion of an earlier release nor a verdict without a champion has a logged model.
+    same = champion is not None and champion.model_id is not None and champion.model_id == verdict.compared_with
+    if champion is None or champion.number == version.number or same:
         return ""
     against = compare_stored(
         client, version, champion, (verdict.evaluation_run, evaluation_run_of(client, champion)), verdict.resampling
     )
-    now = decide(replace(verdict.inputs, champion=against, is_champion=False, missing=standard.missing), verdict.config)
+    # Those of the verdict are of another champion, or there was none.
+    figures = {name: value for name, value in verdict.inputs.figures.items() if not name.startswith(AGAINST_CHAMPION)}
+    figures |= against_figures(against)
+    inputs = replace(verdict.inputs, champion=against, is_champion=False, missing=standard.missing, figures=figures)
+    now = decide(inputs, verdict.config)
     return "" if now.passed else f"passed the gate, but not against the present champion: {now.reasons[0]}"
 
 

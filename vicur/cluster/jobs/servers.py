@@ -1,6 +1,6 @@
 """Servers of a training as further roles of its job: their pods, addresses, and the training runtime that contains them.
 
-A TrainJob can change the pods of its runtime's roles but cannot add a role. The launcher therefore gives the job a runtime of its own: a
+A TrainJob can change the pods of its runtime's roles but cannot add a role. The launcher therefore gives the job a separate runtime: a
 copy of the configured one, with the servers in addition. Their pods have the security settings, volumes and endpoints of the nodes'.
 """
 

@@ -13,6 +13,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from vicur.errors import VicurError
@@ -58,7 +59,13 @@ class StudentApp:
             case "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             case _:
-                await self._http(scope, receive, send)
+
+                async def timed(message: Message) -> None:
+                    # A client that does not read its response would keep one of the places.
+                    async with asyncio.timeout(self._limits.receive_seconds):
+                        await send(message)
+
+                await self._http(scope, receive, timed)
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
@@ -123,22 +130,25 @@ class StudentApp:
         try:
             request, answers = await asyncio.to_thread(self._answers, body, path == CHAT)
         except BodyError as error:
-            await refuse(send, error.status, str(error))
+            respond = partial(refuse, send, error.status, str(error))
         except VicurError as error:
-            await refuse(send, 400, str(error), param=error.where)
+            respond = partial(refuse, send, 400, str(error), param=error.where)
         except Exception:
             reference = uuid.uuid4().hex[:12]
             log.exception("Request %s failed.", reference)
-            await refuse(send, 500, f"The request failed. The server's log has the reason under {reference}.")
+            problem = f"The request failed. The server's log has the reason under {reference}."
+            respond = partial(refuse, send, 500, problem)
         else:
             if not request.is_chat:
-                await reply(send, 200, {"predictions": [prediction(each) for each in answers]})
-            elif (problem := answers[0].error) is not None:
-                await refuse(send, 400, problem, param="messages")
+                respond = partial(reply, send, 200, {"predictions": [prediction(each) for each in answers]})
+            elif (wrong := answers[0].error) is not None:
+                respond = partial(refuse, send, 400, wrong, param="messages")
             else:
-                await reply(send, 200, _completion(answers[0]))
+                respond = partial(reply, send, 200, _completion(answers[0]))
         finally:
             self._turn.release()
+        # After the turn: a client that does not read its response would keep it.
+        await respond()
 
     def _answers(self, body: bytes, is_chat: bool) -> tuple[Request, Sequence[Answer]]:
         request = parse(body, self._limits, is_chat=is_chat)

@@ -156,7 +156,7 @@ def _of_columns(value: Mapping[str, Any], max_rows: int) -> list[Any]:
 
 def _chat(found: Mapping[str, Any]) -> Request:
     params: dict[str, Any] = {}
-    # MLflow's clients put parameters into an object of their own.
+    # MLflow's clients put parameters into a separate object.
     given = {name: value for name, value in found.items() if name not in ("messages", "params")}
     own = found.get("params") or {}
     if not isinstance(own, dict):

@@ -52,7 +52,7 @@ class Files:
         """Return the content of a regular file.
 
         Raises:
-            FileRefusedError: if it is larger than ``max_bytes``, cannot be read, or is no regular file: a pipe would block forever.
+            FileRefusedError: if it is larger than ``max_bytes``, cannot be read, or is not a regular file: a pipe would block forever.
         """
         try:
             with open_regular(path) as file:

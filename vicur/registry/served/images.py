@@ -48,7 +48,7 @@ def stored_image(cell: object, files: Files, limits: ModelLimits, budget: PixelB
     """Return the image of a cell in the form of stored images (:mod:`vicur.data.images`).
 
     Raises:
-        ValueError: if it is no image, or larger than the limits.
+        ValueError: if it is not an image, or larger than the limits.
         UnusableImageError: if the file is damaged or of another format.
     """
     return normalised(checked_image(cell, files, limits, budget), limits.max_image_pixels).data

@@ -76,7 +76,7 @@ def _unknown(name: str) -> VicurError:
 def _checked(name: str, value: Any, longest: int) -> int | float:
     kind, low, high = _BOUNDS[name]
     high = longest if name == "max_new_tokens" else high
-    # NumPy's numbers count; bool is an int in Python, but True is no temperature.
+    # NumPy's numbers count; bool is an int in Python, but True is not a temperature.
     number = value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
     if is_number and kind is int and isinstance(number, float) and number.is_integer():

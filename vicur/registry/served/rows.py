@@ -41,7 +41,7 @@ class RowReader:
         """Return the prompt of a row.
 
         Raises:
-            VicurError: if the row cannot be asked; ``where`` is the field.
+            VicurError: if the row is invalid; ``where`` is the field.
         """
         unknown = [name for name, value in row.items() if name not in COLUMNS and not _is_missing(value)]
         if unknown:

@@ -24,9 +24,9 @@ class Answer:
     answer: str | None = None
     """Final answer that the response states, if any."""
     response: str | None = None
-    """The response; ``None`` if the row was not asked."""
+    """The response; ``None`` if there is none."""
     error: str | None = None
-    """Why the row was not asked; ``None`` if it was."""
+    """Why the row has no response; ``None`` if it was."""
     prompt_tokens: int = 0
     tokens: int = 0
     """Tokens of the response."""
@@ -79,7 +79,7 @@ class ServedStudent:
         return RowReader(self.chat, self._video, self.limits, files, longest)
 
     def answer(self, rows: Sequence[Mapping[Any, Any]], params: Mapping[str, Any], files: Files) -> list[Answer]:
-        """Answer rows, in order. The answer to a row that cannot be asked has an ``error``.
+        """Answer rows, in order. The answer to a row that is invalid has an ``error``.
 
         Raises:
             VicurError: if a parameter is unknown or out of bounds.
@@ -107,7 +107,7 @@ class ServedStudent:
                 seed=parameters.seed,
                 batch_size=max(1, min(parameters.batch_size, self.limits.max_batch_tokens // longest)),
                 fit_memory=True,
-                # A row that cannot be asked changes no other row's answer.
+                # An invalid row changes no other row's answer.
                 streams=[*prompts],
             )
         for number, response in zip(prompts, responses, strict=True):

@@ -47,7 +47,7 @@ def require_installed(config: TrainConfig, *, servers_here: bool = True) -> None
     """Raise a ``VicurError`` if vLLM is not installed, and runs in the training's processes or as servers next to them.
 
     Args:
-        servers_here: whether servers that are placed with the training run on its machine, and not in pods of their own.
+        servers_here: whether servers that are placed with the training run on its machine, and not in separate pods.
     """
     # Other servers are not checked here: this runs before the first step of a pipeline, and they may not have started yet.
     for part, engine in config.engines.items():

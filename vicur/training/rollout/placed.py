@@ -1,6 +1,6 @@
 """Servers that run next to a training on its machine (``placement: job``): started, watched, restarted and stopped with it.
 
-On a cluster the job's manifest starts them instead, in pods of their own, and names them in the environment of the training's pods.
+On a cluster the job's manifest starts them instead, in separate pods, and names them in the environment of the training's pods.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def serve(
 
     placed = config.engines.get("rollout" if teacher is None else "teacher")
     engine = Vllm() if placed is None else placed.settings
-    # In a pod of its own, a server does not have the folder of the training.
+    # In a separate pod, a server does not have the folder of the training.
     exchange = engine.exchange if engine.exchange is not None and engine.exchange.is_dir() else Vllm().exchange
     if engine.tensor_parallel > 1:
         extra = ("--tensor-parallel-size", str(engine.tensor_parallel), *extra)

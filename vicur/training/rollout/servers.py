@@ -1,7 +1,7 @@
 """The servers of a training: requests are spread over them, and one that has restarted gets the weights again.
 
 Rank 0 sends the weights. It keeps their file until the next update, so that a server that comes back without them gets the same ones. The
-other ranks ask another server meanwhile, or wait.
+other ranks use another server meanwhile, or wait.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _STEM = "vicur-weights-"
 _NAME = re.compile(rf"{_STEM}(?P<training>[0-9a-f]+)-")
 # Concurrent requests to each server, which decides how many of them it processes at once.
 _CONCURRENCY = 256
-# A server that did not respond is asked last for this many seconds.
+# A server that did not respond is tried last for this many seconds.
 _AVOIDED_SECONDS = 10.0
 _PAUSE_SECONDS = 1.0
 _WATCH_SECONDS = 3.0
-# Attempts at a request that servers answer with an error of their own (5xx).
+# Attempts at a request that servers answer with an internal error (5xx).
 _ATTEMPTS = 3
 
 
@@ -80,7 +80,7 @@ class Servers:
         self._watcher: threading.Thread | None = None
         self._threads = ThreadPoolExecutor(_CONCURRENCY * len(self._servers), thread_name_prefix=f"{part}-requests")
         self.generation: str | None = None
-        """Name of the weights that requests are meant for; ``None`` if the servers have weights of their own."""
+        """Name of the weights that requests are meant for; ``None`` if the servers loaded theirs at their start."""
 
     def expect(self, generation: str | None) -> None:
         """Use the weights that rank 0 has sent under this name."""
@@ -210,6 +210,8 @@ class Servers:
 
     def _push(self, server: Server, file: Path) -> dict[str, int | None]:
         if self._exchange is None:
+            # Reports a wrong key, which a server cannot while it is sent a large body.
+            server.weights_name()
             server.upload(file)
         return combined(server.load(file.name))
 
