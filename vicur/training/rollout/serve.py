@@ -49,7 +49,13 @@ def serve(
     exchange = engine.exchange if engine.exchange is not None and engine.exchange.is_dir() else Vllm().exchange
     if engine.tensor_parallel > 1:
         extra = ("--tensor-parallel-size", str(engine.tensor_parallel), *extra)
-    with tempfile.TemporaryDirectory(prefix="vicur-rollout-") as description:
+    with (
+        tempfile.TemporaryDirectory(prefix="vicur-rollout-") as description,
+        tempfile.TemporaryDirectory(prefix="vicur-exchange-", dir=exchange) as uploads,
+    ):
+        if engine.exchange is None:
+            # The training sends all servers files of the same name, and another one may run on this machine.
+            exchange = Path(uploads)
         chat = Chat.load(base, config.prompts)
         if teacher is None:
             folder = Path(description)
