@@ -87,6 +87,9 @@ class Server:
             "admin_username": user,
             "admin_password": password,
             "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+            # As in k8s/components/mlflow. Otherwise each request costs a quarter of a second for the hash of its password.
+            "auth_cache_max_size": "10000",
+            "auth_cache_ttl_seconds": "60",
         }
         file = self.folder / "auth.ini"
         file.write_text("[mlflow]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
