@@ -31,14 +31,6 @@ class Stack:
     server: Server
     disk: Path
 
-    def objects(self) -> int:
-        """Return the number of objects in the store."""
-        return int(self.disk_client().list_objects_v2(Bucket=_BUCKET)["KeyCount"])
-
-    def disk_client(self):
-        variables = self.server.variables
-        return _client(variables["MLFLOW_S3_ENDPOINT_URL"])
-
     @contextmanager
     def full(self) -> Iterator[None]:
         """Leave no room on the disk of the store."""
@@ -60,6 +52,8 @@ def stack(folder: Path) -> Iterator[Stack]:
         port = running.enter_context(postgres("mlflow", _DATABASE_PASSWORD, "mlflow"))
         store = running.enter_context(seaweed(disk / "store"))
         _client(store).create_bucket(Bucket=_BUCKET)
+        # Creates the volumes: without any, a request would wait for room on a full disk in place of failing.
+        _client(store).put_object(Bucket=_BUCKET, Key="first", Body=b"first")
         database = f"postgresql+psycopg2://mlflow:{_DATABASE_PASSWORD}@127.0.0.1:{port}/mlflow"
         (folder / "server").mkdir()
         server = Server(
