@@ -23,10 +23,10 @@ class TakesWeights:
     get_model: Callable[[], Any]
 
     def vicur_take_weights(self, name: str) -> Parts:
-        """Load all weights from the file ``name`` in the exchange folder, and return the checksums of :meth:`vicur_held_weights`.
+        """Load this worker's parts of the weights in the file ``name`` of the exchange folder, as :meth:`vicur_held_weights` returns them.
 
         Raises:
-            VicurError: if ``name`` contains a path, if the model is distributed over several devices, or if the server is a teacher.
+            VicurError: if ``name`` contains a path, or the server is a teacher.
         """
         folder = Path(self.vllm_config.additional_config["vicur"][EXCHANGE])
         # A client must not be able to make the server read files outside of the exchange folder.
@@ -36,7 +36,6 @@ class TakesWeights:
                 where="vicur_take_weights",
                 remedy="Write the file to the exchange folder and pass its name without a path.",
             )
-        self._require_whole()
         if self.vllm_config.load_config.load_format != AWAITED:
             raise VicurError(
                 "this server was started with --teacher, so its weights cannot be replaced.",
@@ -46,15 +45,5 @@ class TakesWeights:
         return take_weights(self, load_file(folder / name).items())
 
     def vicur_held_weights(self) -> Parts:
-        """Return checksums of the weights that the model computes with, by the trainer's names."""
-        self._require_whole()
+        """Return checksums of the parts that this worker computes with, by the trainer's names."""
         return held_parts(self.get_model())
-
-    def _require_whole(self) -> None:
-        world_size = self.vllm_config.parallel_config.world_size
-        if world_size > 1:
-            raise VicurError(
-                f"the model is distributed over {world_size} devices, but its weights can be replaced and compared only on one.",
-                where="rollout server",
-                remedy="Start it with --tensor-parallel-size 1.",
-            )

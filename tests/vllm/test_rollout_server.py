@@ -94,6 +94,25 @@ def test_responses_and_logprobs_match_the_student_after_each_update(
     assert not list(served.exchange.glob("*.safetensors"))
 
 
+@pytest.mark.slow
+def test_a_server_on_two_devices_answers_as_one_on_one_device(tmp_path: Path) -> None:
+    # Its heads can be divided by two.
+    case = make_student("assistant", tmp_path / "student")
+    words = ["--set", f"training.max_prompt_tokens={MAX_PROMPT_TOKENS}", "--", "--kv-cache-memory-bytes", "200000000"]
+    prompts = [request.prompt for request in make_requests(case.chat, rounds=1)]
+    with rollout_server(case.folder, tmp_path, [*words, "--tensor-parallel-size", "2"]) as url:
+        servers = Servers(Vllm(url=url, exchange=tmp_path), "rollout")
+        student = SingleModel(case.student, bf16=False)
+        engine = VllmEngine(servers, student, case.chat, World.single("cpu"), torch.float32, "vLLM")
+        # Compares the sums of both devices' parts with those of the student.
+        engine.update(0)
+        answers = engine.generate(prompts, GREEDY, seed=0, batch_size=8)
+        engine.close()
+    own = generate(case.student, case.chat, prompts, GREEDY, seed=0)
+    assert [answer.ids for answer in answers] == [answer.ids for answer in own]
+    assert gap(case, prompts, answers) < 1e-4
+
+
 def test_damaged_weights_are_detected(engine: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     save: Any = __import__("safetensors.torch").torch.save_file
 
