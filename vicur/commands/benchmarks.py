@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vicur.commands.common import Commands, examples, help_with_examples
+from vicur.commands.common import Commands, ConfigOption, SetOption, configuration, examples, help_with_examples
 from vicur.errors import VicurError
+
+if TYPE_CHECKING:
+    from vicur.evaluation.benchmarks.answering import Shard
 
 app = Commands(
     help=help_with_examples(
         "Stage, answer and score the paper's benchmarks.",
         "vicur benchmarks list",
         "vicur benchmarks stage mathvista wemath --from downloads --output benchmarks",
+        "vicur benchmarks answer benchmarks/wemath --model students/vicur --output answers/wemath-vicur",
     ),
     no_args_is_help=True,
 )
@@ -83,3 +87,78 @@ def stage(
         note = "" if staged.is_official or not each.md5 else ", not the file that the paper's harness uses"
         typer.echo(f"{each.title}: {staged.rows:,} questions, {staged.images:,} images{note}")
         typer.echo(f"Written to {folder}, hash {staged.dataset_hash}")
+
+
+@app.command()
+@examples(
+    "vicur benchmarks answer benchmarks/wemath --model students/vicur --output answers/wemath-vicur",
+    "vicur benchmarks answer benchmarks/mmmu --model models/Qwen3-VL-2B-Instruct -o answers/mmmu-base --set evaluation.batch_size=64",
+    "vicur benchmarks answer benchmarks/dynamath --model students/vicur -o answers/dynamath-vicur --shard 0/8",
+)
+def answer(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a staged benchmark.", show_default=False)],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Folder of a student or base model, or 'tiny'.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the answers.", show_default=False)],
+    settings: Annotated[
+        Literal["paper", "configured"],
+        typer.Option(
+            "--settings",
+            help="paper: the paper's sampling, system prompt and pixel budget. configured: evaluation.decoding and those of data.",
+        ),
+    ] = "paper",
+    shard: Annotated[
+        str, typer.Option("--shard", help="Answer a part of the questions, K/N: K counts from 0 to N-1.")
+    ] = "0/1",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Answer a staged benchmark with one model.
+
+    Batch size and device are settings of the section evaluation. After an interruption, the same command continues behind the last batch.
+    Processes that run the command with different shards and the same output share the work; the last one writes the output.
+    """
+    from vicur.commands.common import refuse_to_replace
+    from vicur.commands.console_events import ConsoleEvents
+    from vicur.config.base import BaseModelConfig
+    from vicur.config.sources import Sources
+    from vicur.config.validation import validated
+    from vicur.evaluation.benchmarks.answering import answer as answer_benchmark
+    from vicur.evaluation.benchmarks.answering import paper_settings
+    from vicur.evaluation.benchmarks.answers import FILES
+    from vicur.weights import staged
+
+    loaded = configuration(config, overrides)
+    named: BaseModelConfig = validated(
+        BaseModelConfig, {"path": model}, Sources("--model", options={"path": "--model"})
+    )
+    part = _shard(shard)
+    refuse_to_replace(output, FILES, {"dataset": dataset})
+    evaluation = paper_settings(loaded.evaluation) if settings == "paper" else loaded.evaluation
+    with ConsoleEvents("answer") as events:
+        counts = answer_benchmark(
+            dataset,
+            staged(named.path),
+            output,
+            evaluation,
+            seed=loaded.seed,
+            shard=part,
+            on_progress=lambda done, total: events.progress(done, total, "questions"),
+        )
+    resumed = f" ({counts.resumed:,} of an interrupted run)" if counts.resumed else ""
+    typer.echo(f"{counts.answered:,} of {counts.rows:,} questions answered{resumed}")
+    if counts.unfinished or counts.unanswered:
+        typer.echo(f"{counts.unfinished:,} cut off, {counts.unanswered:,} not asked because their prompt is too long")
+    typer.echo(f"Written to {output}" if counts.is_complete else "Not complete: other shards are missing")
+
+
+def _shard(text: str) -> Shard:
+    from vicur.evaluation.benchmarks.answering import Shard
+
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count) <= 10_000):
+        raise VicurError(
+            "is not a shard.", where=f"--shard {text}", remedy="Write K/N with K from 0 to N-1, such as 0/8."
+        )
+    return Shard(int(number), int(count))
