@@ -162,3 +162,77 @@ def _shard(text: str) -> Shard:
             "is not a shard.", where=f"--shard {text}", remedy="Write K/N with K from 0 to N-1, such as 0/8."
         )
     return Shard(int(number), int(count))
+
+
+@app.command()
+@examples(
+    "vicur benchmarks score benchmarks/wemath answers/wemath -o scores/wemath --judge http://judge:8000/v1 --judge-model Qwen3-32B",
+    "vicur benchmarks score benchmarks/vision-r1 answers/own --output scores/own --judge none",
+)
+def score(
+    dataset: Annotated[Path, typer.Argument(help="Folder of the staged benchmark.", show_default=False)],
+    answers: Annotated[
+        Path, typer.Argument(help="Folder that vicur benchmarks answer has written.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the scores.", show_default=False)],
+    judge: Annotated[
+        str,
+        typer.Option(
+            "--judge", help="Base address of the judge's OpenAI-compatible API, or none: by rules.", show_default=False
+        ),
+    ],
+    judge_model: Annotated[str, typer.Option("--judge-model", help="Name of the judge's model.")] = "",
+    judge_revision: Annotated[
+        str, typer.Option("--judge-revision", help="Commit or checksum of its weights, for the record.")
+    ] = "",
+    harness: Annotated[
+        Path | None,
+        typer.Option(
+            "--harness",
+            help="Python of the harness's environment. Default: VICUR_BENCHMARKS_PYTHON or .venv-benchmarks.",
+            show_default=False,
+        ),
+    ] = None,
+    max_unclear: Annotated[
+        float,
+        typer.Option(
+            "--max-unclear",
+            min=0,
+            max=1,
+            help="Share of responses that may be cut off, not asked or without an answer.",
+        ),
+    ] = 0.1,
+) -> None:
+    """Score answers with VLMEvalKit and a judge, and compute the paper's metric.
+
+    The API key of the judge is read from VICUR_JUDGE_API_KEY. The command fails without a score if a question has no answer, the judge does
+    not answer, the harness would guess, or too many responses are unclear. Replies of the judge are kept until it succeeds.
+    """
+    import os
+
+    from vicur.commands.common import refuse_to_replace
+    from vicur.evaluation.benchmarks.harness import Harness
+    from vicur.evaluation.benchmarks.judge import API_KEY_VARIABLE, Judge
+    from vicur.evaluation.benchmarks.scores import FILES
+    from vicur.evaluation.benchmarks.scoring import score as score_answers
+    from vicur.wording import percent
+
+    refuse_to_replace(output, FILES, {"dataset": dataset, "answers": answers})
+    asked = None
+    if judge != "none":
+        if not judge_model:
+            raise VicurError(
+                "is not given.", where="--judge-model", remedy="Name the judge's model: it belongs to the result."
+            )
+        asked = Judge(judge, judge_model, judge_revision, os.environ.get(API_KEY_VARIABLE, ""))
+    scored = score_answers(
+        dataset, answers, output, asked, Harness.found(harness) if asked else None, max_unclear=max_unclear
+    )
+    counts = scored.counts
+    by = f"{scored.harness}, judge {scored.judge.model}" if scored.judge else "rules"
+    typer.echo(f"{scored.benchmark}: {percent(scored.score)} ({by}); by rules {percent(scored.rule_score)}")
+    typer.echo(
+        f"{counts.rows:,} rows: {counts.judged:,} judged, {counts.unparsed:,} without an answer, {counts.unfinished:,} cut off, "
+        f"{counts.unanswered:,} not asked"
+    )
+    typer.echo(f"Written to {output}")
