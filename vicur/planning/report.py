@@ -185,6 +185,15 @@ def _assumptions(plan: Plan) -> Iterator[str]:
     for part in ("rollout", "teacher"):
         if getattr(i, f"{part}_engine") == "server":
             yield f"The GPUs of the {part}'s vLLM server are not planned for."
+    if i.overlaps:
+        yield (
+            "Staleness 1: the servers sample the next rollouts while a step scores and updates, so that it takes the longer time of both."
+        )
+    elif i.samples_ahead:
+        yield (
+            "Staleness 1 saves no time here: the training's own processes sample the next rollouts before they update. Servers "
+            "(training.rollout.placement job or url) sample during the updates."
+        )
     if i.rollout_engine == "inside" and i.rollout_sleeps:
         yield "vLLM sleeps between rollouts: its memory counts in the phases rollout and validation."
 
