@@ -25,7 +25,8 @@ from vicur.training.responses import sample
 from vicur.training.rollout import build
 from vicur.training.step import training_step
 
-STALE = TrainConfig.model_validate({**SETTINGS.model_dump(), "staleness": 1})
+# The last weights: those of the tiny student are never better than the first.
+STALE = TrainConfig.model_validate({**SETTINGS.model_dump(), "staleness": 1, "keep": "last"})
 
 
 def weights_of(state):
@@ -63,7 +64,7 @@ def test_each_batch_is_sampled_by_the_weights_before_the_last_update(base):
         del ahead.responses
     for step, sampler in ((0, 0), (1, 0), (2, 1)):
         other = state_for(base, method="vicur", staleness=1)
-        other.student.load_state_dict(versions[sampler])
+        other.student.load_state_dict(versions[sampler], strict=False)
         expected = sample(other, examples[4 * step : 4 * step + 4], step, None)
         assert list(used[step].ids) == [response.ids for response in expected]
     assert [responses.stale for responses in used] == [False, True, True]
@@ -79,13 +80,13 @@ def test_first_step_is_that_of_a_training_on_policy(base):
     assert largest_difference(results[0][1], results[1][1]) < 1e-5
 
 
-@pytest.mark.parametrize("method", ["vicur", "grpo"])
-def test_weights_are_those_of_the_ratio_between_updated_student_and_sampler(base, method):
+@pytest.mark.parametrize("objective", ["k1", "abs"])
+def test_weights_are_those_of_the_ratio_between_updated_student_and_sampler(base, objective):
     """Written out in float64, from log-probabilities of all logits."""
     cap = 1.2
-    importance = {"type": "truncated", "cap": cap}
-    settings = {"method": method, "staleness": 1, "learning_rate": 3e-3, "rollout": {"importance": importance}}
-    state = state_for(base, **{**settings, "rollout": {"max_new_tokens": 8, "importance": importance}})
+    rollout = {"max_new_tokens": 8, "importance": {"type": "truncated", "cap": cap}}
+    kind = {"type": objective}
+    state = state_for(base, method="vicur", staleness=1, objective=kind, learning_rate=3e-3, rollout=rollout)
     examples = examples_for(state)
     ahead = OneStepOff(state, lambda step: examples[4 * step : 4 * step + 4])
     training_step(state, ahead.rows(0), 0, ahead)
@@ -271,10 +272,11 @@ def stale_run(inputs, tmp_path_factory):
 
 
 def test_stale_rollouts_change_the_training(stale_run, uninterrupted):
-    one, other = (load_file(student / "model.safetensors") for student in (stale_run, uninterrupted))
-    assert largest_difference(one, other) > 1e-5
-    assert "rollout/importance" not in curves(uninterrupted)[2]
-    assert curves(stale_run)[2]["rollout/importance"] == pytest.approx(1, abs=0.5)
+    ahead, on_policy = curves(stale_run), curves(uninterrupted)
+    assert ahead[1]["loss"] == pytest.approx(on_policy[1]["loss"], abs=1e-5)
+    assert ahead[3]["loss"] != pytest.approx(on_policy[3]["loss"], abs=1e-5)
+    assert "rollout/importance" not in on_policy[2]
+    assert ahead[2]["rollout/importance"] == pytest.approx(1, abs=0.5)
 
 
 def test_a_fork_samples_its_first_batch_itself(inputs, tmp_path, stale_run):
@@ -294,6 +296,7 @@ def test_a_placement_that_saves_no_time_is_reported(inputs, tmp_path, caplog):
     assert "saves no time" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("doubles")
 def test_a_training_with_servers_ends_as_with_its_own_rollouts(inputs, tmp_path):
     exchange = tmp_path / "exchange"
