@@ -132,11 +132,10 @@ def all_logits(state, batch):
     [
         {"method": "vicur"},
         {"method": "vicur", "objective": {"type": "k3"}, "loss_reduction": "token_mean"},
-        {"method": "vicur", "objective": {"type": "forward_kl"}},
         {"method": "vicur", "updates_per_batch": 2},
         {"method": "grpo", "objective": {"type": "grpo", "group_size": 2}},
     ],
-    ids=["k1", "k3", "forward KL", "two updates", "grpo"],
+    ids=["k1", "k3", "two updates", "grpo"],
 )
 def test_micro_batches_do_not_change_an_update(base, settings):
     whole, parts = (
@@ -247,7 +246,7 @@ def test_drift_is_not_held_against_the_engine_but_its_first_rollouts_are(served)
     assert metrics[0]["rollout/logprob_gap_mean"] < 1e-4 < metrics[1]["rollout/logprob_gap_mean"]
 
 
-@pytest.mark.parametrize("cut", [1, 3, 5])
+@pytest.mark.parametrize("cut", [1, 4])
 def test_any_checkpoint_continues_with_the_waiting_responses_bit_for_bit(inputs, tmp_path, cut, stale_run):
     place = tmp_path / "kept"
     shutil.copytree(stale_run.parent / "kept", place)
