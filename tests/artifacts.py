@@ -14,6 +14,10 @@ class FileArtifact:
     path: str
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def uri(self) -> str:
+        return self.path
+
 
 @dataclass
 class LoggedMetrics:
