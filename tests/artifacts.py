@@ -13,10 +13,7 @@ class FileArtifact:
 
     path: str
     metadata: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def uri(self) -> str:
-        return self.path
+    uri: str = ""
 
 
 @dataclass

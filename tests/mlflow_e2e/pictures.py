@@ -1,7 +1,7 @@
 """Take the pictures of MLflow's pages in the docs: ``python -m tests.mlflow_e2e.pictures`` (``make mlflow-pictures``).
 
-Runs the pipeline of ``configs/local.yaml`` twice, with half of its steps and with all, against the servers of these tests. Each run
-registers a version.
+Runs the pipeline of ``configs/local.yaml`` with half of its steps against the servers of these tests, and registers the student of its
+other method, too.
 """
 
 from __future__ import annotations
