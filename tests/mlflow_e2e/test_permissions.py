@@ -59,9 +59,9 @@ def test_a_reader_can_load_a_version_and_forge_nothing(
         lambda: client.log_artifact(run, str(forged), "evaluation"),
         lambda: write_model_file(client, version, VERDICT, "{}"),
     ]
-    for number, forge in enumerate(forgeries):
-        with pytest.raises(MlflowException) as refused:
+    # An upload ends in an error of requests, whose text has the status.
+    for forge in forgeries:
+        with pytest.raises((MlflowException, requests.HTTPError), match=r"Permission denied|403"):
             forge()
-        assert refused.value.error_code == "PERMISSION_DENIED" or "403" in str(refused.value), number
     assert read_model_file(client, version, VERDICT) == verdict
     assert get_version(client, name, "champion").number == "1"
