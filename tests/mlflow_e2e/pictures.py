@@ -6,6 +6,7 @@ other method, too.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -25,18 +26,41 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs/local.yaml"
 MODEL = "vicur-tiny"
 CHROMIUM = "/usr/bin/chromium"
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 _COLOURS = 128
 
 
-def run_pipeline(folder: Path, uri: str, *settings: str) -> None:
-    """Run the pipeline in ``folder`` with its MLflow at ``uri``."""
+def register_students(folder: Path, uri: str) -> None:
+    """Run the pipeline in ``folder`` with its MLflow at ``uri``, and register the student that it did not choose."""
+    _vicur(folder, uri, "run", CONFIG, "--set", "training.steps=150")
+    [pipeline] = (folder / "runs/latest/pipeline").glob("vicur-distill-*")
+    [student] = (each.parent for each in pipeline.glob("*/train/student/vicur.json") if _method(each) == "opsd")
+    [evaluation] = (each.parent for each in pipeline.glob("*/evaluate/*/metrics.json") if _method(each) == "opsd")
+    inputs = {
+        "--student": student,
+        "--evaluation": evaluation,
+        "--base-evaluation": pipeline / "evaluate-base/evaluation",
+        "--comparison": pipeline / "compare/comparison",
+        "--dataset": pipeline / "prepare/dataset",
+        "--cues": pipeline / "extract/cues",
+        "--output": folder / "registration",
+        "--config": CONFIG,
+    }
+    _vicur(folder, uri, "register", *(word for pair in inputs.items() for word in pair))
+
+
+def _vicur(folder: Path, uri: str, *arguments: str | Path) -> None:
     variables = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_TRACKING_USERNAME": USER[0], "MLFLOW_TRACKING_PASSWORD": USER[1]}
-    command = [sys.executable, "-m", "vicur", "run", str(ROOT / "configs/local.yaml")]
-    command += [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "vicur", *map(str, arguments)]
     subprocess.run(command, cwd=folder, env={**os.environ, **variables}, check=True)
+
+
+def _method(file: Path) -> str:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return str(content.get("model", content)["method"])
 
 
 @contextmanager
@@ -93,8 +117,7 @@ def main() -> None:
     with TemporaryDirectory() as folder, stack(Path(folder)) as servers:
         work = Path(folder) / "work"
         work.mkdir()
-        run_pipeline(work, servers.server.uri, "training.steps=150")
-        run_pipeline(work, servers.server.uri)
+        register_students(work, servers.server.uri)
         for file in take_pictures(servers.server.uri, target.absolute()):
             print(f"{file} ({file.stat().st_size // 1024} kB)")
 
