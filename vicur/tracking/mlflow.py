@@ -199,7 +199,7 @@ def readable(error: Exception, uri: str) -> VicurError:
 def _refused_file(error: HTTPError, uri: str) -> VicurError:
     """Convert the refusal of an upload or download, which MLflow's client passes on as it is and does not repeat."""
     status = 0 if error.response is None else error.response.status_code
-    remedies = {
+    remedies: dict[int, str] = {
         HTTPStatus.UNAUTHORIZED: "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
         HTTPStatus.FORBIDDEN: "Request the permission to edit the experiment.",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Raise the largest request that the proxy before MLflow accepts above the size of a file of "
