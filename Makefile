@@ -27,7 +27,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-slow test-layouts test-browser docker-e2e mlflow-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout gpu-check ablation ablation-module compile component base teacher constraints constraints-check constraints-gpu clean
+.PHONY: help run test test-slow test-layouts test-browser docker-e2e mlflow-e2e mlflow-pictures vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout gpu-check ablation ablation-module compile component base teacher constraints constraints-check constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ test-slow: $(VENV)/.dev ## Run the slow tests: killing and resuming processes, c
 
 mlflow-e2e: $(VENV)/.dev ## Register, promote and serve with MLflow on PostgreSQL and S3, with users and faults (8 minutes)
 	$(BIN)/pytest -m mlflow tests/mlflow_e2e
+
+mlflow-pictures: $(VENV)/.dev ## Take the pictures of MLflow's pages in docs/registry with a headless Chromium (8 minutes)
+	$(BIN)/python -m tests.mlflow_e2e.pictures
 
 test-layouts: $(VENV)/.dev ## Inspect, prepare and train on a small copy of every public layout (4 minutes)
 	$(TEST) -m layouts tests/e2e

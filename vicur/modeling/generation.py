@@ -100,12 +100,16 @@ def generate(
 
 
 def fitting_batch(
-    model: Qwen3VLForConditionalGeneration, prompts: Sequence[Prompt], sampling: Sampling, most: int
+    model: Qwen3VLForConditionalGeneration, prompts: Sequence[Prompt], sampling: Sampling, most: int, reserved: int = 0
 ) -> int:
-    """Return how many of the prompts to answer at once: ``most`` or, on a GPU, what its free memory holds of the longest of them."""
+    """Return how many of the prompts to answer at once: ``most`` or, on a GPU, what its free memory holds of the longest of them.
+
+    Args:
+        reserved: bytes of the free memory that something else will take.
+    """
     longest = max((len(prompt.ids) for prompt in prompts), default=0)
     patches = max((sum(math.prod(image.grid) for image in prompt.pixels) for prompt in prompts), default=0)
-    return rows_that_fit(model, most, longest, sampling.max_new_tokens, patches)
+    return rows_that_fit(model, most, longest, sampling.max_new_tokens, patches, reserved)
 
 
 def generation_order(prompts: Sequence[Prompt]) -> list[int]:

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor
 
 from vicur.errors import VicurError
 from vicur.modeling.disk import disk_errors
@@ -43,6 +44,7 @@ class Progress:
     best_step: int  # number of steps made when it was reached
     stale: int  # number of validations since then
     records: list[dict[str, Any]]  # metrics of each step, preceded by those of the validation before step 1
+    validation_batch: int | None = None  # questions that a process answers at once, chosen before step 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +90,12 @@ def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, world: W
     moments = {f"{name}.{moment}": value for name, of in state.items() for moment, value in of.items()}
     # Clones, since on a CPU the state dict shares memory with the optimizer.
     return {key: value.clone() for key, value in moments.items()} if world.is_main else {}
+
+
+def missing_state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Return the bytes of the moments that AdamW's first update will make in this process; 0 after it."""
+    weights = [each for group in optimizer.param_groups for each in group["params"] if each not in optimizer.state]
+    return sum(2 * (each.to_local() if isinstance(each, DTensor) else each).nbytes for each in weights)
 
 
 def restore_optimizer(

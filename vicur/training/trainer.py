@@ -34,6 +34,7 @@ from vicur.training.batches import Batches
 from vicur.training.checkpoint import (
     Checkpoint,
     Progress,
+    missing_state_bytes,
     optimizer_state,
     restore,
     restore_optimizer,
@@ -114,9 +115,27 @@ class Validation:
         asked = fitting(prompts, limit)
         return cls([examples[n] for n in asked], [prompts[n] for n in asked], ahead, len(lengths))
 
-    def accuracy(self, state: TrainState, step: int = 0) -> float:
-        """Return the greedy accuracy of the student after ``step`` updates. Each rank answers its share of the questions."""
+    def fitting_batch(self, state: TrainState) -> int:
+        """Return how many questions each process answers at once: as many as its free memory holds beside the optimizer's state.
+
+        Chosen once for a training: float rounding depends on the batch, and with it the best step may.
+        """
         config, world = state.config, state.world
+        state.engine.update(0)
+        own = world.shard(self.prompts)
+        most = config.rollout_batch_size or VALIDATION_BATCH
+        return min(
+            world.gather(state.engine.fitting_batch(own, _sampling(config), most, missing_state_bytes(state.optimizer)))
+        )
+
+    def accuracy(self, state: TrainState, step: int = 0, batch_size: int | None = None) -> float:
+        """Return the greedy accuracy of the student after ``step`` updates. Each rank answers its share of the questions.
+
+        Args:
+            batch_size: questions that each process answers at once; :meth:`fitting_batch` by default.
+        """
+        world = state.world
+        batch_size = self.fitting_batch(state) if batch_size is None else batch_size
         state.engine.update(step)
         prompts = world.shard(self.prompts)
         if self.ahead is not None:
@@ -125,15 +144,18 @@ class Validation:
             self.ahead.expect(step, [image for image in images if not state.vision.has(image)])
         responses = state.engine.generate(
             prompts,
-            Sampling(temperature=0, max_new_tokens=config.rollout.max_new_tokens),
+            _sampling(state.config),
             seed=state.seed,
-            batch_size=config.rollout_batch_size or VALIDATION_BATCH,
-            fit_memory=True,
+            batch_size=batch_size,
             encode=state.vision.frozen_encoder,
         )
         pairs = zip(responses, world.shard(self.examples), strict=True)
         correct = world.gather(sum(is_correct(response.text, example) for response, example in pairs))
         return sum(correct) / (len(self.examples) + self.unanswered)
+
+
+def _sampling(config: TrainConfig) -> Sampling:
+    return Sampling(temperature=0, max_new_tokens=config.rollout.max_new_tokens)
 
 
 def _validation_limit(config: TrainConfig, context_length: int | None) -> int:
@@ -223,8 +245,9 @@ def _resume_or_start(
     checkpoint = store.newest() if world.is_main else None
     progress = world.broadcast(None if checkpoint is None else checkpoint.progress)
     if progress is None:
-        accuracy = validation.accuracy(state)
-        progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}])
+        batch = validation.fitting_batch(state)
+        accuracy = validation.accuracy(state, 0, batch)
+        progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}], batch)
         return progress, world.collect(trained_weights(student))
     restore({} if checkpoint is None else checkpoint.model, trained_weights(student), world)
     restore_optimizer(student, state.optimizer, {} if checkpoint is None else checkpoint.optimizer, world)
@@ -267,7 +290,7 @@ def _save(
 def _validate(
     state: TrainState, validation: Validation, progress: Progress, best: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    accuracy = validation.accuracy(state, progress.step)
+    accuracy = validation.accuracy(state, progress.step, progress.validation_batch)
     progress.records[-1]["validation_accuracy"] = accuracy
     if accuracy > progress.best_accuracy:
         progress.best_accuracy, progress.best_step, progress.stale = accuracy, progress.step, 0
