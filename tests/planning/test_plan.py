@@ -288,6 +288,20 @@ def test_a_server_takes_no_memory_of_the_training() -> None:
     assert "vLLM server are not planned for" in shown(make_plan(plan))
 
 
+def test_a_plan_says_whether_sampling_ahead_saves_time() -> None:
+    server = "{placement: url, engine: {url: 'http://gpu:8000'}}"
+    stale = ["training.staleness=1", "training.objective=k1"]
+    served = plan_input(load_config(None, [*stale, f"training.rollout={server}"]), "vicur")
+    assert "it takes the longer time of both" in shown(make_plan(served))
+    own = plan_input(load_config(None, stale), "vicur")
+    assert "Staleness 1 saves no time here" in shown(make_plan(own))
+    # The images of the step are encoded after the rollouts, whose memory thus has no graph of the tower.
+    fresh = own.model_copy(update={"staleness": 0})
+    one, other = (student_memory(each, models_of(each))[Phase.ROLLOUT] for each in (own, fresh))
+    assert one[Part.VISION] < other[Part.VISION]
+    assert {**one, Part.VISION: 0} == {**other, Part.VISION: 0}
+
+
 def test_a_frozen_backbone_needs_most_memory_while_it_is_loaded_in_float32() -> None:
     plan = plan_for("8b", gpus=1, strategy="ddp", trained="lora", teacher="adapter_off", train_vision=False)
     models = models_of(plan)

@@ -96,6 +96,22 @@ def test_training_killed_at_any_moment_gives_the_same_bytes(uninterrupted, input
     assert written > 0
 
 
+def test_killed_training_that_samples_ahead_gives_the_same_bytes(inputs, tmp_path, start):
+    settings = TrainConfig.model_validate({**SETTINGS.model_dump(), "staleness": 1, "keep": "last"})
+    whole, draws, killed = train_once(inputs, tmp_path / "whole", settings), random.Random(1), 0  # noqa: S311
+    while killed < 2:
+        process = start(inputs, tmp_path / "killed", settings)
+        wait(process, tmp_path, f"killed/cache/train/*.work/step-{draws.randint(1, 3) + killed:06d}")
+        time.sleep(draws.random() * 0.1)
+        if not kill(process):
+            break
+        killed += 1
+    assert killed
+    student = train_once(inputs, tmp_path / "killed", settings)
+    assert (student / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert curves(student) == curves(whole)
+
+
 def assert_tracked_once(root: Path) -> None:
     """Assert that one MLflow run has each step of the training once."""
     client = connect(tracking(root))

@@ -70,6 +70,7 @@ def plan_input(
         "batch_size": training.batch_size,
         "rollouts": training.responses_per_prompt,
         "updates": training.updates_per_batch,
+        "staleness": training.staleness,
         "objective": chosen.objective.type,
         "max_prompt_tokens": training.max_prompt_tokens,
         "max_response_tokens": training.rollout.max_new_tokens,

@@ -70,6 +70,8 @@ class PlanInput(Section):
     """Rollouts per prompt."""
     updates: int = Field(default=1, ge=1)
     """Optimizer updates per step."""
+    staleness: int = Field(default=0, ge=0, le=1)
+    """Updates between the weights that sample a batch and those that train on it. With 1, servers sample during the updates."""
     examples: int | None = Field(default=None, ge=1)
     """Number of training examples. Without it, the plan does not show epochs."""
     objective: str = "k1"
@@ -244,6 +246,16 @@ class PlanInput(Section):
     def on_policy(self) -> bool:
         """True if the student trains on its own responses."""
         return bool(OBJECTIVES[self.objective].reads)
+
+    @property
+    def samples_ahead(self) -> bool:
+        """True if rollouts are sampled before the images of their step are encoded for its update."""
+        return bool(self.staleness) and self.on_policy
+
+    @property
+    def overlaps(self) -> bool:
+        """True if servers sample the next rollouts while the other phases of a step run."""
+        return self.samples_ahead and self.rollout_engine == "server"
 
     @property
     def sharded(self) -> bool:

@@ -139,7 +139,9 @@ def epochs(steps: int, batch_size: int, examples: int) -> float:
 def _planned_run(plan: PlanInput, models: Models, lengths: Lengths) -> PlannedRun:
     seconds = step_seconds(plan, models, lengths)
     rollouts = plan.steps * plan.sequences
-    total = plan.steps * seconds.step + validations(plan.steps, plan.validate_every) * seconds.validation
+    # Nothing runs beside the rollouts of the first step.
+    first = seconds.rollout if seconds.overlaps else 0.0
+    total = first + plan.steps * seconds.step + validations(plan.steps, plan.validate_every) * seconds.validation
     return PlannedRun(
         lengths=lengths,
         work=step_work(plan, models, lengths),

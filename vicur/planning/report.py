@@ -193,6 +193,15 @@ def _assumptions(plan: Plan) -> Iterator[str]:
             f"The training needs {i.all_gpus} GPUs: {i.gpus + i.teacher_gpus} of its processes, {servers}. The memory of a server is the "
             "least that it starts with; vLLM fills the rest with its KV cache."
         )
+    if i.overlaps:
+        yield (
+            "Staleness 1: the servers sample the next rollouts while a step scores and updates, so that it takes the longer time of both."
+        )
+    elif i.samples_ahead:
+        yield (
+            "Staleness 1 saves no time here: the training's own processes sample the next rollouts before they update. Servers "
+            "(training.rollout.placement job or url) sample during the updates."
+        )
     if i.rollout_engine == "inside" and i.rollout_sleeps:
         yield "vLLM sleeps between rollouts: its memory counts in the phases rollout and validation."
 

@@ -46,6 +46,7 @@ from vicur.training.diagnostics import epoch_leakage
 from vicur.training.examples import TrainingExample, TrainingExamples
 from vicur.training.health import require_healthy
 from vicur.training.metrics import IN_EVERY_RECORD
+from vicur.training.one_step_off import OneStepOff, one_step_off
 from vicur.training.order import BatchOrder
 from vicur.training.state import TrainState
 from vicur.training.step import training_step
@@ -189,12 +190,13 @@ def fit(
     with (
         StopFlag(stop) as stop_flag,
         CheckpointWriter(store.save, config.checkpoint_minutes) as writer,
-        Batches(examples, order, world, config.steps, state.vision.has) as batches,
+        Batches(examples, order, world, config.steps, state.vision.has, config.staleness) as batches,
+        one_step_off(state, batches.of) as ahead,
     ):
-        progress, best = _resume_or_start(state, validation, store, context)
+        progress, best = _resume_or_start(state, validation, store, context, ahead)
         while progress.step < config.steps and progress.stale < config.patience:
-            rows = batches.of(progress.step)
-            progress.records.append({"step": progress.step + 1, **_step(state, rows, progress.step)})
+            rows = batches.of(progress.step) if ahead is None else ahead.rows(progress.step)
+            progress.records.append({"step": progress.step + 1, **_step(state, rows, progress.step, ahead)})
             progress.step += 1
             progress.records[-1] |= epoch_leakage(progress.records, progress.step, config.batch_size, len(examples))
             last = progress.step == config.steps
@@ -206,7 +208,7 @@ def fit(
             if last or stopping or due or progress.step % config.checkpoint_every == 0:
                 with _divergence(config, progress.step):
                     require_healthy(state, rows)
-                _save(state, best, progress, store, writer)
+                _save(state, best, progress, store, writer, ahead)
             if last or stopping:
                 writer.wait()
             # Only steps that a checkpoint covers are logged: a killed training repeats the others, which would appear twice.
@@ -219,9 +221,9 @@ def fit(
     return progress, best if config.keep == "best" else world.collect(trained_weights(state.student))
 
 
-def _step(state: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
+def _step(state: TrainState, rows: Sequence[TrainingExample], step: int, ahead: OneStepOff | None) -> dict[str, float]:
     with _divergence(state.config, step + 1):
-        return training_step(state, rows, step)
+        return training_step(state, rows, step, ahead)
 
 
 @contextmanager
@@ -238,7 +240,7 @@ def _divergence(config: TrainConfig, step: int) -> Iterator[None]:
 
 
 def _resume_or_start(
-    state: TrainState, validation: Validation, store: CheckpointStore, context: Context
+    state: TrainState, validation: Validation, store: CheckpointStore, context: Context, ahead: OneStepOff | None
 ) -> tuple[Progress, dict[str, Tensor]]:
     world, student = state.world, state.student
     # Other machines may not see rank 0's folder.
@@ -252,6 +254,8 @@ def _resume_or_start(
     restore({} if checkpoint is None else checkpoint.model, trained_weights(student), world)
     restore_optimizer(student, state.optimizer, {} if checkpoint is None else checkpoint.optimizer, world)
     restore({} if checkpoint is None else checkpoint.extra, state.extra_state(), world)
+    if ahead is not None:
+        ahead.restore({} if checkpoint is None else checkpoint.pending)
     log.info("resuming at step %d", progress.step)
     context.tracker.steps(progress.records, IN_EVERY_RECORD)
     return progress, {} if checkpoint is None else dict(checkpoint.best)
@@ -265,7 +269,12 @@ def _agree(world: World, *, stopping: bool, due: bool) -> tuple[bool, bool]:
 
 
 def _save(
-    state: TrainState, best: dict[str, Tensor], progress: Progress, store: CheckpointStore, writer: CheckpointWriter
+    state: TrainState,
+    best: dict[str, Tensor],
+    progress: Progress,
+    store: CheckpointStore,
+    writer: CheckpointWriter,
+    ahead: OneStepOff | None,
 ) -> None:
     world = state.world
 
@@ -278,6 +287,7 @@ def _save(
             best=best,
             optimizer=optimizer_state(state.student, state.optimizer, world),
             extra=world.collect(state.extra_state()),
+            pending={} if ahead is None else ahead.state(),
         )
 
     # All ranks take part in collecting sharded tensors; rank 0 writes.
