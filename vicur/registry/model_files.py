@@ -31,10 +31,21 @@ def write_model_file(client: MlflowClient, version: Version, name: str, text: st
             where=str(version),
             remedy="Register the student with vicur register.",
         )
+    _write(_repository(client, version.model_id), name, text)
+
+
+def write_if_missing(client: MlflowClient, model_id: str, name: str, text: str) -> None:
+    """Write a file next to a logged model, unless there is one of that name."""
+    repository = _repository(client, model_id)
+    if name not in {each.path for each in repository.list_artifacts()}:
+        _write(repository, name, text)
+
+
+def _write(repository: ArtifactRepository, name: str, text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_text(text, encoding="utf-8")
-        _repository(client, version.model_id).log_artifact(str(file))
+        repository.log_artifact(str(file))
 
 
 def read_model_file(client: MlflowClient, version: Version, name: str) -> str | None:

@@ -103,7 +103,7 @@ def pack(
         )
     source.unlink()
     shutil.rmtree(checkpoint)
-    (model / PROVENANCE).write_text(provenance.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (model / PROVENANCE).write_text(provenance.as_text(), encoding="utf-8")
     _remove_local_paths(model)
     return model
 

@@ -18,7 +18,7 @@ from vicur.registry.answering import answering_hash
 from vicur.registry.candidate import Candidate
 from vicur.registry.figures import read_audit
 from vicur.registry.lineage import Lineage
-from vicur.registry.model_files import read_model_file
+from vicur.registry.model_files import read_model_file, write_if_missing
 from vicur.registry.tags import PREFIX
 from vicur.registry.versions import Version
 
@@ -101,6 +101,10 @@ class Provenance(BaseModel, frozen=True):
             registration_run=registration_run,
         )
 
+    def as_text(self) -> str:
+        """Return the content of the file."""
+        return self.model_dump_json(indent=1) + "\n"
+
     @classmethod
     def from_tags(cls, version: Version) -> Provenance:
         """Read a version of a release before 0.2.
@@ -127,6 +131,11 @@ class Provenance(BaseModel, frozen=True):
             cues=CueOrigin(sha256=lineage.cues, provider=lineage.cue_provider),
             registration_run=tags.get("registration_run", ""),
         )
+
+
+def add_provenance(client: MlflowClient, model_id: str, provenance: Provenance) -> None:
+    """Store the origin of a logged model that has none, because an earlier release uploaded it."""
+    write_if_missing(client, model_id, PROVENANCE, provenance.as_text())
 
 
 def provenance_of(client: MlflowClient, version: Version) -> Provenance:

@@ -29,7 +29,7 @@ from vicur.registry.gate import GateOutcome
 from vicur.registry.kubeflow import list_in_kubeflow
 from vicur.registry.package import pack
 from vicur.registry.pages import verdict_page, version_page
-from vicur.registry.provenance import Provenance
+from vicur.registry.provenance import Provenance, add_provenance
 from vicur.registry.publish import publish
 from vicur.registry.source import link_to_training, training_run
 from vicur.registry.tags import version_tags
@@ -114,7 +114,10 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
         on_test=candidate.on_test,
     )
     existing = find_version(client, name, identity, tags)
+    provenance = Provenance.of(candidate, run_id)
     if existing is not None:
+        if existing.model_id is not None:
+            add_provenance(client, existing.model_id, provenance)
         log.info("This student is already registered as version %s of %s.", existing.number, name)
         return existing
     # The version belongs to the run that trained the student if this server has it, else to that of the registration.
@@ -122,7 +125,6 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
     source = run_id if trained is None else str(trained.info.run_id)
     manifest = read_manifest(candidate.dataset)
     example = StoredSplit(candidate.dataset, REPORT_SPLIT)[0]
-    provenance = Provenance.of(candidate, run_id)
     return create_version(
         client,
         name,
@@ -147,6 +149,7 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
             model_id=model_id,
             run_id=source,
         ),
+        complete=lambda model_id: add_provenance(client, model_id, provenance),
     )
 
 

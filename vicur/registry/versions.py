@@ -120,6 +120,7 @@ def create_version(
     label: str,
     description: str,
     pack: Pack,
+    complete: Callable[[str], None] = lambda _: None,
 ) -> Version:
     """Upload a model and create a version of it. The registered model is created if it does not exist.
 
@@ -131,12 +132,15 @@ def create_version(
         label: name of the model in its experiment.
         description: Markdown for the version's page.
         pack: writes the model to upload.
+        complete: called with the id of an upload that is reused, which may be of an earlier release and lack files.
     """
     ensure_registered_model(client, name)
     experiment = client.get_run(run_id).info.experiment_id
-    model_id = _uploaded(client, experiment, identity) or _upload(
-        client, experiment, label=label, run_id=run_id, tags=identity, params=params, pack=pack
-    )
+    model_id = _uploaded(client, experiment, identity)
+    if model_id is None:
+        model_id = _upload(client, experiment, label=label, run_id=run_id, tags=identity, params=params, pack=pack)
+    else:
+        complete(model_id)
     created = Version.of(
         client.create_model_version(
             name, f"models:/{model_id}", run_id, tags=dict(tags), description=description, model_id=model_id
