@@ -33,7 +33,8 @@ from vicur.registry.provenance import Provenance, add_provenance
 from vicur.registry.publish import publish
 from vicur.registry.source import link_to_training, training_run
 from vicur.registry.tags import version_tags
-from vicur.registry.versions import CANDIDATE, CHAMPION, Version, create_version, find_version, get_version
+from vicur.registry.uploads import create_version
+from vicur.registry.versions import CANDIDATE, CHAMPION, Version, find_version, get_version
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.tracking.mlflow import as_default, mlflow_errors
 from vicur.tracking.records import flattened
