@@ -130,8 +130,9 @@ def objection_to(client: MlflowClient, version: Version, standard: Standard) -> 
         return "did not pass the gate, although the measurements in its verdict would: register the student again."
     champion = standard.version
     # Neither a champion of an earlier release nor a verdict without a champion has a logged model.
-    same = champion is not None and champion.model_id is not None and champion.model_id == verdict.compared_with
-    if champion is None or champion.number == version.number or same:
+    # A champion of another registered model may be a copy of this version.
+    same = champion is not None and champion.model_id in {verdict.compared_with, version.model_id} - {None}
+    if champion is None or (champion.model, champion.number) == (version.model, version.number) or same:
         return ""
     against = compare_stored(
         client, version, champion, (verdict.evaluation_run, evaluation_run_of(client, champion)), verdict.resampling

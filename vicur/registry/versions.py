@@ -89,10 +89,11 @@ def find_version(
 def _has_identity(client: MlflowClient, version: Version, identity: Mapping[str, str]) -> bool:
     if identity.items() <= version.tags.items():
         return True
-    return version.model_id is not None and identity.items() <= _model_tags(client, version.model_id).items()
+    return version.model_id is not None and identity.items() <= model_tags(client, version.model_id).items()
 
 
-def _model_tags(client: MlflowClient, model_id: str) -> Mapping[str, str]:
+def model_tags(client: MlflowClient, model_id: str) -> Mapping[str, str]:
+    """Return the tags of a logged model; none if it was deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
