@@ -56,7 +56,7 @@ def test_the_gate_is_applied_again_to_a_copy(students: Make, registered: Trackin
     # The version is there already: it is used, and not copied back.
     assert run_register(students(GOOD), config=staging, tracking=registered, run_id="run-4").version == "3"
     assert rollback(client, "students", reason="it stutters").champion == "1"
-    with pytest.raises(VicurError, match="rolled back to version 1 by .*it stutters"):
+    with pytest.raises(VicurError, match=r"rolled back to version 1 by .*it stutters"):
         promote(client, "staging", "champion", to="students")
     promote(client, "staging", "champion", to="students", force=True, reason="the stutter was in the audio")
     assert champion(client) == "2"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -84,3 +84,7 @@ class RegistryConfig(Section):
     """CPU threads of the champion's evaluation; 0 uses PyTorch's default."""
     kubeflow: KubeflowRegistryConfig = KubeflowRegistryConfig()
     """Also list the versions in a Kubeflow Model Registry."""
+
+    # Set from the sections of the stages before this one. What a stage wrote takes precedence.
+    run: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda run: not run)
+    """The settings of the run, without those that have their default, for the record of a version."""

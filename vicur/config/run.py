@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,15 +12,20 @@ from vicur.config.allowed import Form
 from vicur.config.base import BaseModelConfig
 from vicur.config.cells import Cell
 from vicur.config.cluster import ClusterConfig
+from vicur.config.compact import changed
 from vicur.config.comparison import ComparisonConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
 from vicur.config.evaluation import EvaluationConfig
 from vicur.config.methods import MethodName
-from vicur.config.prompted import PromptedConfig
+from vicur.config.prompted import RUN, PromptedConfig, as_written
 from vicur.config.registry import RegistryConfig
+from vicur.config.section import Section
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainingConfig
+
+# Sections that a registered version does not depend on, and that of the registration itself.
+_NOT_RECORDED = {"name", "registry", "tracking", "checkpoints", "cluster"}
 
 RunName = Annotated[
     str,
@@ -81,6 +86,17 @@ class RunConfig(PromptedConfig):
     def _every_method_can_be_trained(self) -> Self:
         for name in self.methods:
             self.training.for_method(name)
+        return self
+
+    @model_validator(mode="after")
+    def _registration_records_the_run(self) -> Self:
+        settings: dict[str, Any] = {}
+        for name in type(self).model_fields.keys() - _NOT_RECORDED:
+            value = getattr(self, name)
+            settings[name] = changed(as_written(value)) if isinstance(value, Section) else value
+        settings |= {"methods": list(self.methods), "seed": self.seed}
+        recorded = {name: value for name, value in sorted(settings.items()) if value != {}}
+        self.__dict__["registry"] = self.registry.model_copy(update={RUN: recorded})
         return self
 
     def cells(self) -> list[Cell]:

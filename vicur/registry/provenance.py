@@ -19,8 +19,10 @@ from vicur.registry.candidate import Candidate
 from vicur.registry.figures import read_audit
 from vicur.registry.lineage import Lineage
 from vicur.registry.model_files import read_model_file, write_if_missing
+from vicur.registry.run_settings import run_settings
 from vicur.registry.tags import PREFIX
 from vicur.registry.versions import Version
+from vicur.stage.environment import Environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,12 +67,18 @@ class Provenance(BaseModel, frozen=True):
     cues: CueOrigin = CueOrigin()
     training: dict[str, Any] = {}
     """All settings that the student was trained with."""
+    run: dict[str, Any] = {}
+    """The settings of the run, by section. Those that are not known are missing."""
+    environment: Environment = Environment()
+    """Software and machine of the training."""
+    steps: int | None = None
+    best_step: int | None = None
     registration_run: str = ""
     """MLflow run that registered the version."""
 
     @classmethod
-    def of(cls, candidate: Candidate, registration_run: str) -> Provenance:
-        """Collect the origin of a candidate."""
+    def of(cls, candidate: Candidate, registration_run: str, run: Mapping[str, Any]) -> Provenance:
+        """Collect the origin of a candidate. ``run`` are the settings of its run; empty if they are not known."""
         metrics, manifest, audit = (
             candidate.evaluation.metrics,
             read_manifest(candidate.dataset),
@@ -98,6 +106,10 @@ class Provenance(BaseModel, frozen=True):
                 answer_leak_share=taught.answer_leak_share,
             ),
             training=masked(candidate.record.training),
+            run=masked(run_settings(run, candidate, manifest, audit)),
+            environment=candidate.record.environment,
+            steps=candidate.record.steps,
+            best_step=candidate.record.best_step,
             registration_run=registration_run,
         )
 

@@ -115,7 +115,7 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
         on_test=candidate.on_test,
     )
     existing = find_version(client, name, identity, tags)
-    provenance = Provenance.of(candidate, run_id)
+    provenance = Provenance.of(candidate, run_id, config.run)
     if existing is not None:
         if existing.model_id is not None:
             add_provenance(client, existing.model_id, provenance)
