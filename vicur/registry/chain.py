@@ -95,7 +95,9 @@ def _run(name: str, client: MlflowClient, run_id: str) -> Link:
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        return Link(name=name, facts={"run": run_id, "note": "not on this server: it was deleted, or is on another one"})
+        return Link(
+            name=name, facts={"run": run_id, "note": "not on this server: it was deleted, or is on another one"}
+        )
     return _link(
         name,
         run=run_id,
@@ -134,9 +136,15 @@ def _cues(provenance: Provenance) -> Link:
     cues = provenance.cues
     provider = provenance.run.get("cues", {}).get("provider", {})
     asked = {name: provider.get(name) for name in ("model", "url", "prompt")} if cues.provider == "endpoint" else {}
-    grounded = "no annotations to compare with" if cues.grounded_share is None else f"{percent(cues.grounded_share)} grounded"
-    leaking = None if cues.answer_leak_share is None else f"{grounded}, {percent(cues.answer_leak_share)} leak the answer"
-    return _link("cues", provider=cues.provider, **asked, sha256=cues.sha256, fingerprint=cues.fingerprint, audit=leaking)
+    grounded = (
+        "no annotations to compare with" if cues.grounded_share is None else f"{percent(cues.grounded_share)} grounded"
+    )
+    leaking = (
+        None if cues.answer_leak_share is None else f"{grounded}, {percent(cues.answer_leak_share)} leak the answer"
+    )
+    return _link(
+        "cues", provider=cues.provider, **asked, sha256=cues.sha256, fingerprint=cues.fingerprint, audit=leaking
+    )
 
 
 def _skipped(provenance: Provenance) -> int | None:
@@ -149,7 +157,9 @@ def _source(provenance: Provenance) -> Link:
     kind = data.get("type") or provenance.data.source.get("type")
     settings = {name: value for name in _SOURCES if (value := data.get(name) or provenance.data.source.get(name))}
     if kind == "digit_scenes":
-        return _link("source", type=kind, rendered="from the handwritten digits of scikit-learn", seed=provenance.data.seed)
+        return _link(
+            "source", type=kind, rendered="from the handwritten digits of scikit-learn", seed=provenance.data.seed
+        )
     if kind == "unknown":
         kind = None
     return _link("source", type=kind, **(settings if data else {**settings, "address": None}))

@@ -84,6 +84,20 @@ def read_model_file(client: MlflowClient, version: Version, name: str) -> str | 
         ) from error
 
 
+def file_names(client: MlflowClient, version: Version, folder: str | None = None) -> set[str] | None:
+    """Return the names in a folder next to the model of a version, or ``None`` if the version has no logged model any more."""
+    from mlflow.exceptions import MlflowException
+
+    if version.model_id is None:
+        return None
+    try:
+        return {Path(each.path).name for each in _repository(client, version.model_id).list_artifacts(folder)}
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+
+
 def _repository(client: MlflowClient, model_id: str) -> ArtifactRepository:
     # By the address of the model's artifacts: MLflow's client caches repositories by the id alone, and takes models:/m-.../FILE for a
     # registered model of that name.
