@@ -21,6 +21,7 @@ from vicur.checkout import require_one_checkout
 from vicur.commands import (
     answers,
     base,
+    benchmarks,
     clean,
     cluster,
     compare,
@@ -116,6 +117,7 @@ app.add_typer(answers.app, name="answers", rich_help_panel=_STAGES)
 app.command("train", rich_help_panel=_STAGES)(train.train)
 app.command("rollout-server", rich_help_panel=_STAGES)(rollout_server.rollout_server)
 app.command("evaluate", rich_help_panel=_STAGES)(evaluate.evaluate)
+app.add_typer(benchmarks.app, name="benchmarks", rich_help_panel=_STAGES)
 app.command("compare", rich_help_panel=_STAGES)(compare.compare)
 app.command("register", rich_help_panel=_STAGES)(register.register)
 app.command("promote", rich_help_panel=_REGISTRY)(registry.promote)
