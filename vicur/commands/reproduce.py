@@ -19,7 +19,6 @@ _SHOWN = 12  # digits of a hash
 @examples(
     "vicur reproduce vicur-tiny/3 --output reproduced",
     "vicur reproduce vicur-tiny@champion --output reproduced --set data.path=/mnt/photos",
-    "sh reproduced/reproduce.sh",
     "vicur reproduce --check reproduced",
 )
 def reproduce(
