@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -85,6 +85,6 @@ class RegistryConfig(Section):
     kubeflow: KubeflowRegistryConfig = KubeflowRegistryConfig()
     """Also list the versions in a Kubeflow Model Registry."""
 
-    # Set from the sections of the stages before this one. What a stage wrote takes precedence.
-    run: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda run: not run)
-    """The settings of the run, without those that have their default, for the record of a version."""
+    # Set from the sections base, cues, data and evaluation. What a stage wrote takes precedence.
+    run: str = Field(default="", exclude_if=lambda run: not run)
+    """Settings of the run that differ from their defaults, as YAML, for the record of a version."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
+import yaml
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS
@@ -20,12 +21,11 @@ from vicur.config.evaluation import EvaluationConfig
 from vicur.config.methods import MethodName
 from vicur.config.prompted import RUN, PromptedConfig, as_written
 from vicur.config.registry import RegistryConfig
-from vicur.config.section import Section
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainingConfig
 
-# Sections that a registered version does not depend on, and that of the registration itself.
-_NOT_RECORDED = {"name", "registry", "tracking", "checkpoints", "cluster"}
+# What a version was made with is recorded with it. Students record the settings of their training themselves.
+_RECORDED = ("base", "cues", "data", "evaluation")
 
 RunName = Annotated[
     str,
@@ -90,13 +90,13 @@ class RunConfig(PromptedConfig):
 
     @model_validator(mode="after")
     def _registration_records_the_run(self) -> Self:
-        settings: dict[str, Any] = {}
-        for name in type(self).model_fields.keys() - _NOT_RECORDED:
-            value = getattr(self, name)
-            settings[name] = changed(as_written(value)) if isinstance(value, Section) else value
-        settings |= {"methods": list(self.methods), "seed": self.seed}
-        recorded = {name: value for name, value in sorted(settings.items()) if value != {}}
-        self.__dict__["registry"] = self.registry.model_copy(update={RUN: recorded})
+        # The settings of prompts are in the records of the training and the evaluation.
+        sections = {name: changed(as_written(getattr(self, name))) for name in _RECORDED}
+        sections["data"] = changed(self.data.source())
+        recorded = {name: settings for name, settings in sections.items() if settings}
+        # The parameter of a step is escaped several times, and YAML needs fewer quotes than JSON.
+        text = yaml.safe_dump(recorded, default_flow_style=True, width=float("inf")).strip() if recorded else ""
+        self.__dict__["registry"] = self.registry.model_copy(update={RUN: text})
         return self
 
     def cells(self) -> list[Cell]:

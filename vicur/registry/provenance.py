@@ -77,8 +77,8 @@ class Provenance(BaseModel, frozen=True):
     """MLflow run that registered the version."""
 
     @classmethod
-    def of(cls, candidate: Candidate, registration_run: str, run: Mapping[str, Any]) -> Provenance:
-        """Collect the origin of a candidate. ``run`` are the settings of its run; empty if they are not known."""
+    def of(cls, candidate: Candidate, registration_run: str, run: str) -> Provenance:
+        """Collect the origin of a candidate. ``run`` are settings of its run as YAML; empty if they are not known."""
         metrics, manifest, audit = (
             candidate.evaluation.metrics,
             read_manifest(candidate.dataset),
