@@ -27,7 +27,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-slow test-layouts test-browser docker-e2e mlflow-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout gpu-check ablation ablation-module compile component base teacher constraints constraints-check constraints-gpu clean
+.PHONY: help run test test-slow test-layouts test-browser docker-e2e mlflow-e2e mlflow-pictures vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout gpu-check ablation ablation-module ablation-staleness compile component base teacher constraints constraints-check constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ test-slow: $(VENV)/.dev ## Run the slow tests: killing and resuming processes, c
 
 mlflow-e2e: $(VENV)/.dev ## Register, promote and serve with MLflow on PostgreSQL and S3, with users and faults (8 minutes)
 	$(BIN)/pytest -m mlflow tests/mlflow_e2e
+
+mlflow-pictures: $(VENV)/.dev ## Take the pictures of MLflow's pages in docs/registry with a headless Chromium (8 minutes)
+	$(BIN)/python -m tests.mlflow_e2e.pictures
 
 test-layouts: $(VENV)/.dev ## Inspect, prepare and train on a small copy of every public layout (4 minutes)
 	$(TEST) -m layouts tests/e2e
@@ -95,9 +98,13 @@ bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks and write results to .
 bench-rollout: $(VLLM)/.vllm ## Benchmark rollouts with both engines (builds .venv-vllm, 5 GB)
 	@mkdir -p .vicur/bench
 	$(VLLM)/bin/python -m benchmarks.rollout --hidden 96 512 --json .vicur/bench/rollout.json
+	$(VLLM)/bin/python -m benchmarks.overlap --json .vicur/bench/overlap.json
 
 ablation: $(VENV)/.run ## Train all arms with all seeds and write docs/results.md (under an hour on two cores)
 	@$(BIN)/vicur ablate configs/ablation.yaml --results docs/results.md
+
+ablation-staleness: $(VENV)/.run ## Measure what rollouts one update old cost
+	@$(BIN)/vicur ablate configs/ablation-staleness.yaml --results docs/results-staleness.md
 
 ablation-module: $(VENV)/.run .vicur/bases/deep .vicur/bases/long ## Search for a regime in which cue recovery helps (many hours)
 	@$(BIN)/vicur ablate configs/ablation-module.yaml --results docs/results-module.md

@@ -70,6 +70,25 @@ def test_errors_of_a_gateway_during_an_upload_are_retried(
     require_one_version(client, registry.model, inputs, tmp_path)
 
 
+@pytest.mark.parametrize(("status", "remedy"), [(413, "largest request"), (403, "permission"), (411, "server's log")])
+def test_a_gateway_that_refuses_an_upload_is_reported_at_once(
+    inputs: Mapping[str, Path],
+    registry: RegistryConfig,
+    tracking: TrackingConfig,
+    proxy: FaultyProxy,
+    client: MlflowClient,
+    status: int,
+    remedy: str,
+) -> None:
+    proxy.faults += [Fault(UPLOAD, times=9, status=status)]
+    with pytest.raises(VicurError, match=f"refused a file with status {status}") as caught:
+        run_register(inputs, config=registry, tracking=tracking)
+    assert remedy in caught.value.remedy
+    assert not caught.value.retryable
+    assert proxy.faults[0].seen == 1
+    assert client.search_model_versions(f"name = '{registry.model}'") == []
+
+
 @pytest.mark.parametrize(
     "request_line",
     [r"POST .*/registered-models/create", r"POST .*/model-versions/create", r"POST .*/logged-models$", UPLOAD],

@@ -95,11 +95,12 @@ def run_register(
     config: RegistryConfig = CONFIG,
     tracking: TrackingConfig | None = None,
     run_id: str = "run-1",
+    addresses: Mapping[str, str] | None = None,
 ) -> RegistrationSummary:
-    """Run the stage in the current folder, like a step of the pipeline."""
+    """Run the stage in the current folder, like a step of the pipeline whose inputs are stored at ``addresses``."""
     where = tracking or TrackingConfig()
     session = Session(run_id, 0, None, Path("scratch"), lambda stage: open_tracker(where, run_id, stage))
-    return execute(REGISTER, config, inputs, Path(f"registered/{run_id}"), session)
+    return execute(REGISTER, config, inputs, Path(f"registered/{run_id}"), session, addresses=addresses)
 
 
 def config_for(tmp_path: Path) -> RegistryConfig:

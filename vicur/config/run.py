@@ -99,6 +99,15 @@ class RunConfig(PromptedConfig):
         self.__dict__["registry"] = self.registry.model_copy(update={RUN: text})
         return self
 
+    @model_validator(mode="after")
+    def _limits_are_measured(self) -> Self:
+        for name in self.registry.gate.limits:
+            if setting := self.evaluation.needed_for(name):
+                raise ValueError(
+                    f"registry.gate.limits has a limit on {name}, which this run does not measure, so no student could pass: set {setting}"
+                )
+        return self
+
     def cells(self) -> list[Cell]:
         """Return one cell per method.
 

@@ -34,6 +34,8 @@ from vicur.registry.tags import (
 )
 from vicur.registry.verdict import VERDICT, Verdict, recorded_objection, verdict_of
 from vicur.registry.versions import CANDIDATE, CHAMPION, PREVIOUS, Version, entities_of, version_with_alias
+from vicur.registry.weights import WEIGHTS, parse_reference
+from vicur.wording import listed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -154,11 +156,23 @@ def _files(client: MlflowClient, version: Version) -> Iterator[str]:
     checkpoint = file_names(client, version, _CHECKPOINT) or set()
     if "config.json" not in checkpoint:
         yield "its files are missing: there is no configuration of the student."
-    referred = "weights.json" in names
-    if not referred and not any(name.endswith(".safetensors") for name in checkpoint):
+    if WEIGHTS in names:
+        yield from _referred_weights(client, version, checkpoint)
+    elif not any(name.endswith(".safetensors") for name in checkpoint):
         yield "its files are missing: there are no weights."
     if PROVENANCE not in names and not version.tags.get("vicur.checkpoint"):
         yield f"its files are missing: there is no {PROVENANCE}."
+
+
+def _referred_weights(client: MlflowClient, version: Version, uploaded: set[str]) -> Iterator[str]:
+    try:
+        reference = parse_reference(read_model_file(client, version, WEIGHTS) or "", f"{version}, {WEIGHTS}")
+        gone = [name for name in reference.missing() if name not in uploaded]
+    except VicurError as error:
+        yield f"its weights cannot be looked up: {error}"
+        return
+    if gone:
+        yield f"its files are missing: {listed(gone)} at {reference.address}."
 
 
 def _verdict(client: MlflowClient, version: Version, verdict: Verdict) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 import vicur
+from vicur.config.training import MASTERS
 from vicur.data.pin import dvc_hash
 from vicur.errors import VicurError
 from vicur.stage.code_version import code_version
@@ -117,12 +118,15 @@ def read_record(student: Path) -> StudentRecord:
 
 
 def checkpoint_sha256(student: Path) -> str:
-    """Return a SHA-256 over the paths and bytes of the model's files: configuration, weights, tokenizer, processor."""
+    """Return a SHA-256 over the paths and bytes of the model's files: configuration, weights, tokenizer, processor.
+
+    Float32 weights that a training kept beside those of the student do not count, and are not registered.
+    """
     digest = hashlib.sha256()
     # Files are sorted by path, so the checksum does not depend on the file system.
     for file in files_below(student):
         name = file.relative_to(student).as_posix()
-        if name not in _NOT_MODEL:
+        if name not in _NOT_MODEL and not name.startswith(f"{MASTERS}/"):
             digest.update(f"{name}\0{file_sha256(file)}\n".encode())
     return digest.hexdigest()
 

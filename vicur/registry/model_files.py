@@ -6,6 +6,7 @@ They belong to the logged model of the version, which all copies of the version 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,7 @@ def write_model_file(client: MlflowClient, version: Version, name: str, text: st
         VicurError: if the version has no logged model.
     """
     if version.model_id is None:
-        raise VicurError(
-            "has no logged model, so nothing can be stored with it.",
-            where=str(version),
-            remedy="Register the student with vicur register.",
-        )
+        raise _no_model(version)
     _write(_repository(client, version.model_id), name, text)
 
 
@@ -96,6 +93,30 @@ def file_names(client: MlflowClient, version: Version, folder: str | None = None
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None
+
+
+def model_file_sizes(client: MlflowClient, version: Version, folder: str) -> dict[str, int]:
+    """Return the size in bytes of each file in a folder next to the model of a version."""
+    if version.model_id is None:
+        return {}
+    listed = _repository(client, version.model_id).list_artifacts(folder)
+    return {Path(each.path).name: each.file_size or 0 for each in listed if not each.is_dir}
+
+
+def add_model_files(client: MlflowClient, version: Version, files: Iterable[Path], folder: str) -> None:
+    """Write files into a folder next to the model of a version, and replace earlier ones."""
+    if version.model_id is None:
+        raise _no_model(version)
+    for file in files:
+        _repository(client, version.model_id).log_artifact(str(file), folder)
+
+
+def _no_model(version: Version) -> VicurError:
+    return VicurError(
+        "has no logged model, so nothing can be stored with it.",
+        where=str(version),
+        remedy="Register the student with vicur register.",
+    )
 
 
 def _repository(client: MlflowClient, model_id: str) -> ArtifactRepository:

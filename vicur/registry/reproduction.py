@@ -147,7 +147,9 @@ def _located(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         ("base", result.get("base")),
         ("training.teacher", result["training"].get("teacher")),
     ):
-        path = values.get("path") if isinstance(values, dict) else None
+        if not isinstance(values, dict):
+            continue
+        path = values.get("path")
         if not isinstance(path, str) or path in SHIPPED or model_address(path) is not None:
             continue
         values["path"] = str(Path(path).absolute())

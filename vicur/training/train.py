@@ -4,7 +4,7 @@ What follows the paper (arXiv 2606.05718): rollouts of the student, the frozen i
 advantages clamped to [-10, 10], mean over a response's tokens. What differs: the weights with the best validation accuracy are kept,
 training stops early when validation no longer improves, and the cue recovery module starts as the identity.
 
-To read the algorithm from here: ``trainer.py`` (the loop), ``step.py``, ``batch.py`` (responses and their loss) and ``objectives/``.
+To read the algorithm from here: ``trainer.py`` (the loop), ``step.py``, ``responses.py``, ``batch.py`` (their loss) and ``objectives/``.
 """
 
 from __future__ import annotations
@@ -81,6 +81,11 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
     """
     device, machines, processes = _prepare(config, inputs)
     log.info("%s: %s", config.method, config.description)
+    if config.staleness and not config.rollout.on_servers:
+        log.warning(
+            "training.staleness is 1, but rollouts are sampled in the training's own processes, one after the other with the updates: this "
+            "saves no time. Servers (training.rollout.placement job or url) sample during the updates."
+        )
     context.tracker.params({**config.filled_in().model_dump(mode="json"), "seed": context.seed})
     with placed_servers(config, inputs, context.work, device):
         if processes * machines.count > 1:

@@ -96,6 +96,7 @@ def page_context(inputs: ReportInputs, config: ComparisonConfig) -> dict[str, An
         "cards": cards(models, test, examples, read_cues(inputs.cues), config.cards, comparison.seed),
         "card_counts": {m.number: outcome_counts(test["base"], test[m.name]) for m in models[1:]},
         "outcomes": OUTCOMES,
+        "blind_views": {"no_image": "no image", "other_image": "the image of another question"},
         "heat": _heat(models, inputs, examples),
         "facts": [
             dataset_facts(inputs.dataset),

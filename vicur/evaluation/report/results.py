@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vicur.config.evaluation import CHOICE_SPLIT, REPORT_SPLIT
 from vicur.evaluation.comparison import Comparison, PairComparison
+from vicur.evaluation.latency_metrics import LatencyMetrics
 from vicur.evaluation.metrics import EvaluationMetrics, EvidenceMetrics, SplitMetrics
 from vicur.evaluation.report.models import ReportModel
 from vicur.evaluation.report.scales import Scale, round_scale
@@ -77,6 +78,7 @@ class BehaviourRow:
 
     model: ReportModel
     metrics: SplitMetrics
+    latency: LatencyMetrics | None
 
     @property
     def evidence(self) -> EvidenceMetrics | None:
@@ -129,4 +131,6 @@ def kind_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list[K
 
 
 def behaviour_rows(models: Sequence[ReportModel], metrics: Mapping[str, EvaluationMetrics]) -> list[BehaviourRow]:
-    return [BehaviourRow(model, metrics[model.name].splits[REPORT_SPLIT]) for model in models]
+    return [
+        BehaviourRow(model, metrics[model.name].splits[REPORT_SPLIT], metrics[model.name].latency) for model in models
+    ]
