@@ -52,8 +52,8 @@ mlflow-pictures: $(VENV)/.dev ## Take the pictures of MLflow's pages in docs/reg
 benchmarks-e2e: $(VENV)/.dev $(HARNESS)/.harness ## Score the paper's benchmarks with their harness and a judge double (builds .venv-benchmarks, 2 GB)
 	$(BIN)/pytest -n 2 --dist worksteal -m benchmarks tests/evaluation/benchmarks
 
-.PHONY: .venv-benchmarks
-.venv-benchmarks: $(HARNESS)/.harness ## Build the environment of the paper's benchmarks: VLMEvalKit (docs/paper-benchmarks.md)
+.PHONY: benchmarks-env
+benchmarks-env: $(HARNESS)/.harness ## Build the environment of the paper's benchmarks: VLMEvalKit (docs/paper-benchmarks.md)
 
 test-layouts: $(VENV)/.dev ## Inspect, prepare and train on a small copy of every public layout (4 minutes)
 	$(TEST) -m layouts tests/e2e

@@ -37,7 +37,7 @@ PUBLIC = [name for name, each in BENCHMARKS.items() if each.harness]
 pytestmark = [
     pytest.mark.benchmarks,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not PYTHON.is_file(), reason="the harness's environment is not there (make .venv-benchmarks)"),
+    pytest.mark.skipif(not PYTHON.is_file(), reason="the harness's environment is not there (make benchmarks-env)"),
 ]
 HARNESS = Harness(PYTHON)
 

@@ -60,7 +60,7 @@ def require_equal(ours: float, harness: float | None, where: str) -> None:
         raise VicurError(
             f"the harness's verdicts give {percent(ours)}, but it prints {percent(harness)}.",
             where=where,
-            remedy="Use the release of the harness that make .venv-benchmarks installs.",
+            remedy="Use the release of the harness that make benchmarks-env installs.",
         )
 
 

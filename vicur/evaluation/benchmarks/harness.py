@@ -60,7 +60,7 @@ class Harness:
 
     @classmethod
     def found(cls, python: Path | None) -> Harness:
-        """Return the harness of an interpreter: the one given, of the environment variable, or of ``make .venv-benchmarks``.
+        """Return the harness of an interpreter: the one given, of the environment variable, or of ``make benchmarks-env``.
 
         Raises:
             VicurError: if there is none.
@@ -70,7 +70,7 @@ class Harness:
             raise VicurError(
                 "is not there, so that there is no harness to score with.",
                 where=f"--harness {chosen}",
-                remedy=f"Run `make .venv-benchmarks`, name its interpreter ({PYTHON_VARIABLE}), or score by rules: --judge none.",
+                remedy=f"Run `make benchmarks-env`, name its interpreter ({PYTHON_VARIABLE}), or score by rules: --judge none.",
             )
         return cls(chosen)
 
@@ -160,7 +160,7 @@ def _checked(path: Path, indexes: Sequence[str], status: int, log: Path) -> Harn
         raise VicurError(
             f"the harness wrote an invalid result ({error.errors()[0]['msg']}). Its last lines:\n  {tail}\n",
             where=str(path),
-            remedy=f"Use ms-vlmeval {VERSION}: make .venv-benchmarks.",
+            remedy=f"Use ms-vlmeval {VERSION}: make benchmarks-env.",
         ) from error
     found = [row.index for row in result.rows]
     if sorted(found) != sorted(indexes):
@@ -169,6 +169,6 @@ def _checked(path: Path, indexes: Sequence[str], status: int, log: Path) -> Harn
             f"the harness gave {len(found):,} verdicts for {len(indexes):,} rows"
             f"{f'; row {missing[0]} has none' if missing else ''}. Nothing was scored.",
             where=str(path),
-            remedy=f"Use ms-vlmeval {VERSION}: make .venv-benchmarks. Its log is {log}.",
+            remedy=f"Use ms-vlmeval {VERSION}: make benchmarks-env. Its log is {log}.",
         )
     return result
