@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from vicur.cues.audit import AuditedCue
 
 CUES_FILE = "cues.parquet"
+FINDINGS_FILE = "findings.jsonl"
 SKIPPED_FILE = "skipped.jsonl"
 
 
@@ -45,6 +47,16 @@ def write_cues(rows: Iterable[AuditedCue], provider: str, folder: Path) -> None:
         if row.skipped is not None
     )
     write_jsonl(skipped, folder / SKIPPED_FILE)
+
+
+def write_findings(rows: Iterable[AuditedCue], folder: Path) -> None:
+    """Write every finding of the audit as a line of ``findings.jsonl``: the cue, the violated rule, and the clause that violates it."""
+    found = (
+        {"example_id": row.example_id, "split": row.split, "kind": row.kind, "cue": row.cue} | asdict(finding)
+        for row in rows
+        for finding in row.findings
+    )
+    write_jsonl(found, folder / FINDINGS_FILE)
 
 
 def read_cues(folder: Path) -> dict[str, str]:
