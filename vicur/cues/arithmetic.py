@@ -1,4 +1,5 @@
-r"""Find calculations in text and carry them out: ``7 + 5``, ``half of 24``, ``12 cm times 8 cm``, ``\sqrt{5^{2} + 12^{2}}``.
+r"""Find calculations in text and carry them out: ``7 + 5``, ``half of 24``, ``12 cm times 8 cm``, ``\sqrt{5^{2} +"
+r" 12^{2}}``.
 
 A cue with one step left gives the answer away as surely as the answer itself. Expressions are read in plain notation
 (:mod:`vicur.answers.notation`) by descent, with bounded depth, and calculated in floating point: no text is ever executed.
@@ -11,18 +12,22 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from vicur.answers.numerals import leading_number
+from vicur.answers.numerals import MAGNITUDES, leading_number
 from vicur.answers.units import measure
 
 MAX_TOKENS = 4000
 _MAX_DEPTH = 25
 _TOKEN = re.compile(
-    r"(?P<number>(?<![A-Za-z\d_])(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)|(?P<command>\\[A-Za-z]+)|(?P<word>[^\W\d_]+)"
+    r"(?P<number>(?<![A-Za-z\d_])(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)"
+    r"|(?P<command>\\[A-Za-z]+)|(?P<word>[^\W\d_]+)"
     r"|(?P<sign>[-+*/^(){}\[\]√π=%°$€£:!,])|(?P<other>\S)"
 )
 _NUMBER_WORDS = frozenset(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-    "nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred".split()
+    re.findall(
+        "[a-z]+",
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+        "nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred",
+    )
 )
 _PHRASES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("multiplied", "by"), "*"),
@@ -108,13 +113,18 @@ def _tokens(text: str) -> list[_Token]:
 
 def _may_start(tokens: Sequence[_Token], place: int) -> bool:
     token = tokens[place]
+    if token.text in ("minus", "negative"):
+        return place == 0 or tokens[place - 1].kind != "number"
     if token.text == "-":
         # The second number of a range is not negative.
         return place == 0 or token.spaced or tokens[place - 1].kind not in ("number", "word")
     if token.kind == "number" or token.text in ("√", "π", "(", "\\frac", "\\sqrt", "$"):
         return True
     return token.kind == "word" and (
-        token.text in _NUMBER_WORDS or token.text in _LISTS or token.text in _FACTORS or token.text in ("square", "root")
+        token.text in _NUMBER_WORDS
+        or token.text in _LISTS
+        or token.text in _FACTORS
+        or token.text in ("square", "root")
     )
 
 
@@ -166,7 +176,7 @@ class _Reader:
                 self.place, self.operations = kept
                 return value
             value = value / other if sign == "/" else value * other
-            self.operations += 0 if simple or sign is None and not plain_fraction else 1
+            self.operations += 0 if simple or (sign is None and not plain_fraction) else 1
             plain_fraction = False
 
     def power(self) -> float:
@@ -201,7 +211,10 @@ class _Reader:
         text = token.text
         if token.kind == "number":
             self.place += 1
-            value = float(text.replace(",", ""))
+            value = float(text.replace(",", "")) + self._fraction_behind()
+            while self._text() in MAGNITUDES:
+                value *= MAGNITUDES[self._text()]
+                self.place += 1
             self._unit()
             return value
         if token.kind == "word" and text in _NUMBER_WORDS:
@@ -209,12 +222,12 @@ class _Reader:
         if text == "$":
             self.place += 1
             return self._atom()
-        if text == "-":
+        if text in ("-", "minus", "negative"):
             self.place += 1
             if self._text() in ("-", "+"):
                 raise _Unreadable
             return -self.power()
-        if text == "π":
+        if text in ("π", "pi"):
             self.place += 1
             return math.pi
         if text in ("(", "{", "["):
@@ -242,6 +255,23 @@ class _Reader:
         if text in _LISTS:
             return self._listed()
         raise _Unreadable
+
+    def _fraction_behind(self) -> float:
+        """Read the fraction of a mixed number: the ``1/2`` of ``7 1/2``."""
+        part = self.tokens[self.place : self.place + 3]
+        is_mixed = (
+            [each.kind for each in part] == ["number", "sign", "number"] and part[1].text == "/" and part[0].spaced
+        )
+        if (
+            not is_mixed
+            or part[1].spaced
+            or part[2].spaced
+            or "." in self.tokens[self.place - 1].text
+            or not float(part[2].text)
+        ):
+            return 0.0
+        self.place += 3
+        return float(part[0].text) / float(part[2].text)
 
     def _bracketed(self) -> float:
         if self._text() not in ("(", "{", "["):
@@ -303,7 +333,9 @@ class _Reader:
             return
         for count in (7, 6, 5, 3, 2, 1):
             words = self.tokens[self.place : self.place + count]
-            if len(words) < count or any(each.kind not in ("word", "number") and each.text not in "/^°{}" for each in words):
+            if len(words) < count or any(
+                each.kind not in ("word", "number") and each.text not in "/^°{}" for each in words
+            ):
                 continue
             if words[0].kind != "word" or words[0].text in ("times", "over", "of", "a", "and"):
                 return
@@ -317,7 +349,7 @@ class _Reader:
         """Return whether a product without a sign follows: ``4√3``, ``2π``, ``2(9 + 6)``."""
         before, text = self.tokens[self.place - 1], self._text()
         if before.kind == "number" or before.text in ("π", ")", "}"):
-            return text in ("√", "π", "\\sqrt") or (text == "(" and not self.tokens[self.place].spaced)
+            return text in ("√", "π", "pi", "\\sqrt") or (text == "(" and not self.tokens[self.place].spaced)
         return False
 
     def _operator(self, signs: str, place: int | None = None) -> str | None:
@@ -332,7 +364,9 @@ class _Reader:
             behind = self.tokens[at + 1]
             before = self.tokens[at - 1]
             tight = not token.spaced and not behind.spaced and before.kind == behind.kind == "number"
-            if tight and (token.text == "-" or (token.text == "/" and self._is_chain(at))):
+            # "-4 -3" are two numbers.
+            is_sign = token.text == "-" and token.spaced and not behind.spaced and behind.kind == "number"
+            if is_sign or (tight and (token.text == "-" or (token.text == "/" and self._is_chain(at)))):
                 return None
             return token.text
         if token.text == "x" and token.spaced and "*" in signs and self._is_number(1, at):
@@ -350,8 +384,13 @@ class _Reader:
         """Return whether an operator and a number follow at a place: not in ``5 m/s``."""
         if self._operator("+-*/", at) is None:
             return False
-        width = next((len(words) for words, _ in _PHRASES if tuple(t.text for t in self.tokens[at : at + len(words)]) == words), 1)
-        return at + width < len(self.tokens) and (self.tokens[at + width].kind == "number" or _may_start(self.tokens, at + width))
+        width = next(
+            (len(words) for words, _ in _PHRASES if tuple(t.text for t in self.tokens[at : at + len(words)]) == words),
+            1,
+        )
+        return at + width < len(self.tokens) and (
+            self.tokens[at + width].kind == "number" or _may_start(self.tokens, at + width)
+        )
 
     def _skip_operator(self) -> None:
         at = self.place

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 _BETWEEN = (
     r"(?:'s)?(?:\s+(?:bars?|points?|values?|scores?|entry|entries|cells?|segments?|columns?|rows?|digits?|labels?))?"
-    r"(?:\s*(?::|=|\||->|→|\(|-|–|—)\s*|\s+(?:is|are|was|were|holds?|contains?|shows?|has|have|reads?|says|equals?|at|with|labell?ed|marked|"
-    r"carries|stands\s+at|displays?|lists?|to|the|numbers?|values?|labels?|of|digits?|a|an|as|length|reaches|(?:is|are)\s+(?:labell?ed|marked|given\s+as|shown\s+as|at))"
+    r"(?:\s*(?::|=|\||->|→|\(|-|–|—)\s*|\s+(?:is|are|was|were|holds?|contains?|shows?|has|have|reads?|says|equals?|at"
+    r"|with|labell?ed|marked|"
+    r"carries|stands\s+at|displays?|lists?|to|the|numbers?|values?|labels?|of|digits?|a|an|as|length|reaches|(?:is"
+    r"|are)\s+(?:labell?ed|marked|given\s+as|shown\s+as|at))"
     r"(?=\s))*\s*[:=(]?\s*"
 )
 _ITEM = r"-?\d+(?:\.\d+)?%?|[^\W\d_]+(?:[ -][^\W\d_]+){0,2}"
@@ -39,7 +41,9 @@ def is_evidence(clause: Clause, example: Posed) -> bool:
     for subject in sorted(known, key=len, reverse=True):
         if subject in rest:
             rest = _one(subject, len(known[subject])).sub(" ", rest)
-    return rest != text and not re.search(r"\w", re.sub(r"\b(?:and|the|while|but|for|it|value|values|in|table)\b|(?<=\s)is(?=\s)", "", rest))
+    return rest != text and not re.search(
+        r"\w", re.sub(r"\b(?:and|the|while|but|for|it|value|values|in|table)\b|(?<=\s)is(?=\s)", "", rest)
+    )
 
 
 @lru_cache(maxsize=8192)
@@ -47,7 +51,10 @@ def _one(subject: str, count: int) -> re.Pattern[str]:
     values = _GAP.join([rf"(?:{_ITEM})"] * min(count, 12))
     number = _GAP.join([r"-?\d+(?:\.\d+)?%?"] * min(count, 12))
     name = rf"(?<!\w){re.escape(subject)}(?!\w)"
-    return re.compile(rf"{name}{_BETWEEN}(?:{number})\)?(?!\w)|(?<!\w)(?:{number})\s*(?:for|in\s+the|on|at|\()\s*{name}\)?|{name}\s*[:=]\s*(?:{values})(?!\w)")
+    return re.compile(
+        rf"{name}{_BETWEEN}(?:{number})\)?(?!\w)|(?<!\w)(?:{number})\s*(?:for|in(?:\s+the)?|on|at|\()\s*{name}\)?"
+        rf"|{name}\s*[:=]\s*(?:{values})(?!\w)"
+    )
 
 
 def stated_values(text: str, subject: str, count: int) -> list[tuple[str, ...]]:
@@ -56,7 +63,9 @@ def stated_values(text: str, subject: str, count: int) -> list[tuple[str, ...]]:
     name = rf"(?<!\w){re.escape(subject)}(?!\w)"
     item = r"(-?\d+(?:\.\d+)?%?)"
     numbers = (_GAP).join([item] * min(count, 12))
-    for match in re.finditer(rf"{name}{_BETWEEN}{numbers}(?!\w)|(?<![\w.,]){numbers}\s*(?:for|in\s+the|on|at)\s+(?:the\s+)?{name}", text):
+    for match in re.finditer(
+        rf"{name}{_BETWEEN}{numbers}(?!\w)|(?<![\w.,]){numbers}\s*(?:for|in|on|at)\s+(?:the\s+)?{name}", text
+    ):
         found.append(tuple(group for group in match.groups() if group is not None))
     return found
 

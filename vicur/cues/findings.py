@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from vicur.cues.grounding import MISSING, Grounding, check_grounding
+from vicur.cues.injections import find_injections
 from vicur.cues.leaks import find_leaks
 from vicur.cues.posed import Posed
 from vicur.cues.solutions import find_solutions
-from vicur.cues.unusable import find_injections, find_unusable
+from vicur.cues.unusable import find_unusable
 
 Label = Literal["answer_leak", "solution_leak", "ungrounded", "injected", "unusable"]
 LABELS: tuple[Label, ...] = get_args(Label)
@@ -44,7 +45,8 @@ def examine(cue: str, example: Posed) -> tuple[tuple[Finding, ...], Grounding]:
         for each in (find_solutions(cue, example) if described else ())
     ]
     found = [*leaks, *solutions, *unusable]
-    grounding = check_grounding(cue, example, [(each.start, each.end) for each in (*leaks, *solutions)])
+    # A solution has numbers that nobody reads from the image.
+    grounding = check_grounding(cue, example, [(0, len(cue))] if leaks or solutions else ())
     if grounding.grounded is False and described and (grounding.rule != MISSING or not found):
         found.append(_ungrounded(cue, grounding))
     return tuple(found), grounding

@@ -11,17 +11,27 @@ from vicur.cues.evidence_text import normal_values, stated_values
 from vicur.cues.marking import Marked
 from vicur.cues.plain_text import Clause, clauses_of
 from vicur.cues.posed import Posed, Subject, Visible, subject_of, visible_of
-from vicur.cues.statements import canonical, clauses, statement, stated_evidence, truths
-from vicur.cues.wordings import contains, content, stems, tokens
+from vicur.cues.statements import canonical, clauses, stated_evidence, statement, truths
+from vicur.cues.wordings import contains, content, stem, stems, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-_READ = re.compile(r"\b(?:labell?ed|labels?|marked|marks?|reads?|says?|written|printed|titled|shows?|showing|displays?|lists?|numbers?|base|height|radius|side|length|width)\b")
-_ABOUT = re.compile(r"\b(?:about|around|roughly|approximately|approx\.?|nearly|almost|some|between|near|circa|close\s+to|just\s+(?:under|over|above|below))\s*$|[≈~]\s*$", re.IGNORECASE)
+_READ = re.compile(
+    r"\b(?:labell?ed|labels?|marked|marks?|reads?|says?|written|printed|titled|shows?|showing|displays?|lists?"
+    r"|numbers?|base|height|radius|side|length|width)\b"
+)
+_ABOUT = re.compile(
+    r"\b(?:about|around|roughly|approximately|approx\.?|nearly|almost|some|between|near|circa|close\s+to"
+    r"|just\s+(?:under|over|above|below))\s*$|[≈~]\s*$",
+    re.IGNORECASE,
+)
 _QUOTED = re.compile(r"[\"“]([^\"”]{2,200})[\"”]")
 _CLOCK = re.compile(r"\d+:\d{2}")
-_NAMES_A_PLACE = re.compile(r"\b(?:frames?|rows?|columns?|figures?|lines?|steps?|at|seconds?|panels?|parts?|no\.?|numbers?)\s*$|[#\d–-]$", re.IGNORECASE)
+_NAMES_A_PLACE = re.compile(
+    r"\b(?:frames?|rows?|columns?|figures?|lines?|steps?|at|seconds?|panels?|parts?|no\.?|numbers?)\s*$|[#\d–-]$",
+    re.IGNORECASE,
+)
 _QUOTE_SHARE = 0.75
 MISSING = "evidence is missing"
 """Rule of cues that do not state the listed evidence."""
@@ -55,7 +65,11 @@ def check_grounding(cue: str, example: Posed, derived: Collection[tuple[int, int
     if known:
         return _by_evidence(cue, example, known)
     visible = visible_of(example)
-    return _by_text(cue, subject_of(example), visible, derived) if visible.text and visible.text.strip() else Grounding(None)
+    return (
+        _by_text(cue, subject_of(example), visible, derived)
+        if visible.text and visible.text.strip()
+        else Grounding(None)
+    )
 
 
 def _by_evidence(cue: str, example: Posed, known: Mapping[str, tuple[str, ...]]) -> Grounding:
@@ -91,11 +105,14 @@ def _states(cue: str, subject: str, values: tuple[str, ...]) -> bool | None:
             # "The value for Ann is 31; for Bob it is 17."
             if agreed is None and content(subject) and content(subject) <= content(clause.text):
                 numbers = re.findall(r"-?\d+(?:\.\d+)?", clause.lower)
-                if all(value.removesuffix("%") in numbers for value in values) and not (set(numbers) - set(values) - set(tokens(subject))):
+                if all(value.removesuffix("%") in numbers for value in values) and not (
+                    set(numbers) - set(values) - set(tokens(subject))
+                ):
                     agreed = True
-        elif contains(stems(clause.text), stems(subject)) is not None or content(subject) <= content(clause.text):
-            if all(contains(stems(clause.text), stems(value)) is not None for value in values):
-                agreed = True
+        elif content(subject) <= content(clause.text) and all(
+            contains(stems(clause.text), stems(value)) is not None for value in values
+        ):
+            agreed = True
     return agreed
 
 
@@ -127,7 +144,7 @@ def _by_text(cue: str, subject: Subject, visible: Visible, derived: Collection[t
         if any(character.isdigit() for character in visible.text or ""):
             for number in _claimed(clause, subject):
                 checked = True
-                if not visible.has_number(number):
+                if not (visible.has_number(number) or visible.has_number(-number)):
                     return Grounding(False, "not in the image's text", clause)
     return Grounding(True if checked else None)
 
@@ -140,14 +157,25 @@ def _claimed(clause: Clause, subject: Subject) -> list[float]:
     found = []
     for each, unit, end in marked.numbers:
         text = plain[each.start : each.end]
-        if each.operations or not text[:1].strip("-$€£.").isdigit() and not re.match(r"[-$€£.]\s?\d", text):
+        if each.operations or (not text[:1].strip("-$€£.").isdigit() and not re.match(r"[-$€£.]\s?\d", text)):
             continue
         before = plain[: each.start].rstrip()
-        estimated = _ABOUT.search(before) or _NAMES_A_PLACE.search(before) or any(start <= each.start < stop for start, stop in clocks)
+        estimated = (
+            _ABOUT.search(before)
+            or _NAMES_A_PLACE.search(before)
+            or any(start <= each.start < stop for start, stop in clocks)
+        )
         if estimated or subject.gold.is_value(each.value, unit):
             continue
-        is_read = not unit.is_none or before.endswith(("=", ":", "|")) or len(re.sub(r"\D", "", text)) >= 3 or "." in text
+        named = re.search(r"([^\W\d_]+)\s*$", before)
+        is_read = (
+            (named is not None and stem(named[1].casefold()) in subject.visible.stems)
+            or not unit.is_none
+            or before.endswith(("=", ":", "|"))
+            or len(re.sub(r"\D", "", text)) >= 3
+            or "." in text
+        )
         counts = unit.is_none and re.match(r"\s+[a-z]+s\b", plain[end : end + 20]) is not None and each.value <= 20
         if not counts and (is_read or _READ.search(marked.clause.lower)):
-            found.append(abs(each.value))
+            found += [float(number) for number in re.findall(r"\d+(?:\.\d+)?", text.replace(",", ""))]
     return found

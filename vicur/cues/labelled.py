@@ -78,7 +78,11 @@ class Agreement:
         """Return the result as JSON values."""
         rules: dict[str, dict[str, Any]] = {label: {} for label in LABELS}
         for (label, rule), counts in sorted(self.rules.items()):
-            rules[label][rule] = {"found": counts.right + counts.wrong, "right": counts.right, "precision": counts.precision}
+            rules[label][rule] = {
+                "found": counts.right + counts.wrong,
+                "right": counts.right,
+                "precision": counts.precision,
+            }
         return {
             "rows": self.rows,
             "clean": {
@@ -163,7 +167,9 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     yield number, _object(line, path, number)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise VicurError(f"cannot be read ({reason}).", where=str(path), remedy="Pass a JSONL file in UTF-8.") from error
+        raise VicurError(
+            f"cannot be read ({reason}).", where=str(path), remedy="Pass a JSONL file in UTF-8."
+        ) from error
 
 
 def _object(line: str, path: Path, number: int) -> dict[str, Any]:
@@ -211,7 +217,11 @@ def _metadata(row: dict[str, Any], path: Path, number: int) -> dict[str, Any]:
         raise _invalid(f"is {_named(text)}, not text", path, number, IMAGE_TEXT)
     if isinstance(evidence, Mapping):
         # One object is one piece of evidence, or a value for each subject.
-        evidence = [evidence] if "subject" in evidence else [{"subject": name, "value": value} for name, value in evidence.items()]
+        evidence = (
+            [evidence]
+            if "subject" in evidence
+            else [{"subject": name, "value": value} for name, value in evidence.items()]
+        )
     if isinstance(evidence, str):
         evidence = [evidence] if evidence.strip() else []
     if evidence is not None and not isinstance(evidence, list):

@@ -11,22 +11,28 @@ from vicur.cues.plain_text import revealed
 
 # Small words that no other language of this list has, or rarely.
 _SMALL_WORDS = {
-    "en": "the is are of and with in on at it its this that from to has have by for an was were which there labeled shows reads above below".split(),
-    "de": "der die das und ist sind mit ein eine einer dem den des auf im von zu zum zur bei nicht über unter zwei drei auch wird".split(),
-    "fr": "le la les des du et est sont avec une un dans sur par pour qui que au aux de à il elle ce cette deux trois".split(),
-    "es": "el la los las del y es son con una un en por para que se al de está están hay dos tres lleva este esta".split(),
-    "it": "il lo la gli le del della dei delle e è sono con una un in per che di da al alla due tre nel nella questo".split(),
-    "pt": "o a os as do da dos das e é são com uma um em por para que no na de ao à dois duas três está há".split(),
-    "nl": "de het een en is zijn met van op in te dat die voor aan bij niet er naar twee drie wordt staat".split(),
-    "pl": "i w na z jest są do nie się to od po przez dla oraz ten ta dwa trzy pod nad".split(),
-    "sv": "och är en ett på med som av den det för till i har inte om två tre över under".split(),
-    "tr": "bir ve bu ile için olan da de iki üç var üzerinde altında sol sağ".split(),
-    "id": "yang dan di ke dari ini itu dengan untuk pada adalah ada dua tiga gambar sebuah".split(),
-    "vi": "và là của có trong một các với cho được này hai ba trên dưới".split(),
+    "en": (
+        "the is are of and with in on at it its this that from to has have by for an was were which there labeled shows "
+        "reads above below do does not no but or as be been can will they we you he she his her their one two three "
+        "four five six all each between left right top bottom into than then so if when where what how many most more "
+        "red blue green white black line bar side"
+    ),
+    "de": (
+        "der die das und ist sind mit ein eine einer dem den des auf im von zu zum zur bei nicht über unter zwei drei "
+        "auch wird"
+    ),
+    "fr": "le la les des du et est sont avec une un dans sur par pour qui que au aux de il elle ce cette deux trois",
+    "es": "el la los las del es son con una un en por para que se al de está están hay dos tres lleva este esta",
+    "it": "il lo la gli le del della dei delle sono con una un in per che di da al alla due tre nel nella questo",
+    "pt": "os as do da dos das são com uma um em por para que no na de ao dois duas três está há",
+    "nl": "de het een en is zijn met van op in te dat die voor aan bij niet er naar twee drie wordt staat",
+    "pl": "na jest są do nie się to od po przez dla oraz ten ta dwa trzy pod nad",
+    "sv": "och är en ett på med som av den det för till har inte om två tre över under",
+    "tr": "bir ve bu ile için olan da de iki üç var üzerinde altında sol sağ",
+    "id": "yang dan di ke dari ini itu dengan untuk pada adalah ada dua tiga gambar sebuah",
+    "vi": "và là của có trong một các với cho được này hai ba trên dưới",
 }
-_FOREIGN = {
-    language: frozenset(words) for language, words in _SMALL_WORDS.items()
-}
+_FOREIGN = {language: frozenset(words.split()) for language, words in _SMALL_WORDS.items()}
 _WORD = re.compile(r"[^\W\d_]+")
 _QUOTED = re.compile(r"[\"“„«‘]([^\"”»’]{1,200})[\"”»’]")
 _SHARE = 0.25
@@ -41,7 +47,11 @@ def differs(cue: str, question: str) -> bool:
         return False
     main = asked.most_common(1)[0][0]
     # Kanji and kana are one language's; Greek letters are mathematics, as Latin letters are in any language.
-    foreign = sum(count for script, count in own.items() if script != main and script not in asked and script != "GREEK" and (script != "LATIN" or main == "LATIN"))
+    foreign = sum(
+        count
+        for script, count in own.items()
+        if script != main and script not in asked and script != "GREEK" and (script != "LATIN" or main == "LATIN")
+    )
     if foreign >= 2 and foreign >= _SHARE * total:
         return True
     if main != "LATIN":
@@ -77,7 +87,6 @@ def language_of(text: str) -> str | None:
     best = max(counts, key=lambda language: (counts[language], kinds[language]))
     others = max(count for language, count in counts.items() if language != best)
     # Names and labels can be small words by chance ("La Paz", "D. Das").
-    told = any(len(word) > 1 and word in _FOREIGN[best] for word in words)
-    if kinds[best] < 2 or not told or counts[best] < 0.15 * len(words) or counts[best] <= others:
+    if kinds[best] < 2 or counts[best] < 0.15 * len(words) or counts[best] <= others:
         return None
     return best

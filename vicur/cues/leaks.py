@@ -26,20 +26,46 @@ resembles a conclusion is shown on the page of samples.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from vicur.answers.choices import label
 from vicur.answers.compare import same_value
 from vicur.cues.evidence_text import is_evidence
-from vicur.cues.marking import ANSWER, STEP, Marked
+from vicur.cues.leak_patterns import (
+    AGGREGATE,
+    ALTERNATIVES,
+    ANNOUNCES,
+    ANNOUNCES_CLEARLY,
+    ASKS_FOR,
+    COMPARES,
+    COMPUTES,
+    CONCLUDES,
+    COUNTED,
+    FILLER,
+    IDENTIFIES,
+    IS,
+    LEADING_TRUTH,
+    NEAR,
+    NEXT,
+    OF_WHAT,
+    READS,
+    RELATION,
+    STATES_STEP,
+    STEP_LEFT,
+    SUPERIOR,
+    SYMBOL,
+    SYNONYMS,
+    TAIL,
+    UP_TO_VERB,
+    A,
+)
+from vicur.cues.marking import Marked
 from vicur.cues.options import all_excluded, excluded_choices, mentioned_choices, names_right_choice
 from vicur.cues.plain_text import Clause, clauses_of, sentences_of
-from vicur.cues.posed import COMPARATIVE, Posed, Subject, subject_of
+from vicur.cues.posed import Posed, Subject, subject_of
 from vicur.cues.wordings import content, stem, stems, tokens
-
-A, K, X = ANSWER, STEP, f"[{ANSWER}{STEP}]"
 
 
 @dataclass(frozen=True)
@@ -50,86 +76,6 @@ class Leak:
     clause: str
     start: int = 0
     end: int = 0
-
-
-# These patterns match canonical text: lower case, numbers as digits.
-_IS = (
-    r"(?:\b(?:is|are|was|were|be|equals?|gives?|makes?|becomes?|yields?|measures?|totals?|comes?\s+(?:out\s+)?(?:to|as|at)|adds?\s+up\s+to|"
-    r"amounts?\s+to|works?\s+out\s+(?:to|as|at)|turns?\s+out\s+(?:to\s+be|as)|(?:has|have|with)\s+(?:an?\s+|the\s+)?(?:\w+\s+){0,2}?(?:of\s+)?)"
-    r"(?=\W)|=|:|->|→)"
-)
-# Text between two related words. Bounded, so that matching takes linear time.
-_NEAR = r"[^;]{0,200}?"
-_NEXT = r"[^,;]{0,80}?"
-_FILLER = r"(?:(?:to|the|an?|exactly|equal|just|only|always|about|approximately|roughly|nearly|≈|~|around)\s+)*"
-_ANNOUNCEMENT = (
-    r"(?:\b(?:answer|solution|result|conclusion|boxed|respuesta|respuestas|réponse|antwort|lösung|risposta|resposta)\b|答案|答え|정답|ответ)"
-)
-_ANNOUNCES = re.compile(rf"{_ANNOUNCEMENT}")
-# Where the answer is text in the image, "a 5 % salt solution" is evidence.
-_ANNOUNCES_CLEARLY = re.compile(
-    rf"{_ANNOUNCEMENT}\s*(?:[:=→]|-|\b(?:is|are|was|would|should|must|will|to|here|therefore)\b){_NEAR}{A}"
-    rf"|{A}\s*(?:\bis\b|\bas\b|=|,)\s*(?:the|my|our|your)?\s*(?:\w+\s+){{0,2}}{_ANNOUNCEMENT}|(?:答案|答え|정답|ответ)"
-)
-_CONSEQUENCE = (
-    r"(?:\b(?:therefore|thus|hence|consequently|accordingly|so|implies|implying|conclude|concluding|it\s+follows|overall|ultimately|"
-    r"we\s+(?:get|have|find|obtain)|(?:which|that|this|these|they|it)\s+(?:must\s+)?(?:gives?|makes?|means?|yields?|leaves?|leads?\s+to))\b|∴|⇒|=>|->|→)"
-)
-_CONCLUDES = re.compile(rf"{_CONSEQUENCE}{_NEAR}{A}|\b(?:must|can\s+only|has\s+to|have\s+to|should|needs\s+to)\s+(?:then\s+)?(?:be|equal|have|measure)\s+{_FILLER}{A}")
-_OPERATION = (
-    r"(?:\b(?:sum|total|difference|product|quotient|ratio|average|mean|median|remainder|plus|minus|times|multiplied|"
-    r"divided\s+by|added|adding|subtract\w*|gap|combined|together|altogether|mode|range|percentage|excess|surplus|margin)\b|\d\s*[-+*/×÷·]\s*\d)"
-)
-_LISTS_VALUES = rf"(?:{A}|\d[\d.,]*)"
-_COMPUTES = re.compile(
-    rf"{_OPERATION}{_NEAR}{_IS}\s*{_FILLER}{A}"
-    rf"|\b(?:sum|total|difference|product|average|mean|gap|margin)\s+of\s+{A}(?!\s*(?:,|and\b|[-+*/]))"
-    rf"|\b(?:totals?|totalling|totaling|adds?\s+up\s+to|amounts?\s+to)\s+{A}"
-    rf"|{A}\s*{_IS}{_NEAR}{_OPERATION}"
-    rf"|{A}\s+(?:\w+\s+){{0,3}}(?:in\s+total|altogether|in\s+all|combined|(?:more|less|fewer|greater|larger|smaller|higher|lower|older|younger|"
-    rf"longer|shorter|taller|ahead|behind|above|below)(?:\s+(?:than|of))?\b)"
-    rf"|\b(?:by|of)\s+{A}\b(?=\W*$)"
-)
-_STEP = re.compile(rf"{K}(?!\s+(?:grid|array|table|matrix|board|square|squares|tile|tiles|block|lattice|layout|photo|window|pixels?|image)\b)")
-_SUPERIOR = re.compile(
-    rf"{COMPARATIVE.pattern}|\b(?:peak(?:s|ed|ing)?|top(?:s|ped|ping)?|exceed\w*|surpass\w*|outrank\w*|outperform\w*|lead(?:s|ing)?|led|"
-    r"dominat\w*|tower\w*|wins?|won|beats?|outweigh\w*|rank(?:s|ed)?\s+(?:first|1|last|second|2)|than|no\s+other|"
-    r"(?:all|every|any)\s+(?:of\s+the\s+|the\s+)?others?|as\s+\w+\s+as|record|unmatched|unrivall?ed|bottoms?)\b"
-)
-_COMPARES = re.compile(
-    rf"\b(?:is|are|was|were|has|have|had|lies|sits|stands|rises|runs|goes|reaches|looks|appears|seems|gets|earns|grows|falls)\s+(?:\w+\s+){{0,2}}?"
-    rf"(?:{COMPARATIVE.pattern})|(?:{COMPARATIVE.pattern})(?:\s+1|\s+of\b.{{0,100}}?)?\s*(?:\b(?:is|are)\b|[:=])|(?:{COMPARATIVE.pattern})\s+than\b"
-    r"|\bas\s+\w+\s+as\b"
-)
-_RELATION = {
-    word: frozenset(group)
-    for group in (
-        ("north", "south", "northern", "southern"), ("east", "west", "eastern", "western"), ("left", "right"),
-        ("above", "below", "over", "under", "beneath", "higher", "lower", "upper", "top", "bottom"),
-        ("before", "after", "earlier", "later", "first", "last"), ("inside", "outside"), ("behind", "front"),
-    )
-    for word in group
-}  # fmt: skip
-_ALTERNATIVES = re.compile(r"[,:?]\s*(?:the\s+)?(?P<first>[^,:?]{1,60}?)\s+or\s+(?:the\s+)?(?P<second>[^,:?]{1,60}?)\s*\??\s*$")
-_ASKS_FOR = re.compile(
-    r"\b(?:what(?:'s|\s+is|\s+are|\s+was|\s+were)?|find|determine|calculate|compute|evaluate|solve\s+for|give|state|estimate)\s+"
-    r"(?P<thing>[^?.!;]+)"
-)
-_OF_WHAT = re.compile(r"^(?:the\s+)?(?:value|length|size|measure|measurement|degree\s+measure|area|number|magnitude)\s+of\s+")
-_TAIL = re.compile(r"\s+(?:of|in|on|at|from|between|for|with|that|which|if|when|to)\b.*$")
-_SYMBOL = re.compile(r"(?<![\w'])(?:m?∠ ?[a-z\d]{1,3}|angle [a-z\d]{1,3}|[a-z]{2}(?=\b)|[a-z]|[a-z]\(\d+\))(?![\w'])")
-_UP_TO_VERB = re.compile(r"\b(?:is|are|was|were|do|does|did|can|have|has|in|on|at)\b")
-_READS = re.compile(
-    r"\b(?:labell?ed|labels?|marked|marks?|reads?|reading|says?|written|writes|printed|prints|states|stating|titled|entitled|shows?|showing|"
-    r"displays?|displayed|lists?|listed|carr(?:y|ies)|bears?|annotated|inscribed|legend|caption|header|heading|title|tick|gridline|axis|contains?)\b"
-)
-_COUNTED = re.compile(rf"{A}\s+(?!(?:is|are|was|were|and|or|in|on|of|at|to|by|units?|percent|degrees?|times)\b)(?:[a-z-]+\s+){{0,2}}?[a-z-]+s\b")
-_IDENTIFIES = re.compile(
-    rf"\b(?:is|are|was|were|be|being|named|called|known\s+as|represents?|depicts?|identified\s+as|indicates?|denotes?|stands?\s+for|points?\s+to|"
-    rf"belongs?\s+to|becomes?|would|will|must|should|equals)\s+(?:(?:the|an?|most|likely|clearly|probably|of|type)\s+)*{A}|[:=]\s*{A}\W*$"
-)
-_LEADING_TRUTH = re.compile(r"^\W*(?P<truth>yes|no|true|false)\b")
-_NEGATED = re.compile(r"\b(?:not|no|never|neither|nor|without)\b|n't\b")
 
 
 def find_leak(cue: str, example: Posed) -> Leak | None:
@@ -165,31 +111,36 @@ def _broken_rule(marked: Marked) -> str | None:
         return "judged"
     if names_right_choice(marked):
         return "option"
-    if _STEP.search(text) and not subject.visible.has_formula(marked.clause.text):
+    if STEP_LEFT.search(text) and not subject.visible.has_formula(marked.clause.text):
         return "computed"
     if not marked.has_answer:
         return "restated" if _settles(marked) else None
-    shown = _is_shown(subject)
-    if "\\boxed" in marked.clause.text or (_ANNOUNCES_CLEARLY if shown else _ANNOUNCES).search(text):
+    shown = _is_shown(marked)
+    if "\\boxed" in marked.clause.text or (ANNOUNCES_CLEARLY if shown else ANNOUNCES).search(text):
         return "announced"
-    if _CONCLUDES.search(text):
+    if CONCLUDES.search(text):
         return "concluded"
-    if _COMPUTES.search(text) and not (shown and subject.visible.text is not None and _is_quoted(marked)):
+    numeric = subject.gold.value is not None or subject.gold.mark is not None
+    if numeric and COMPUTES.search(text) and not (shown and subject.visible.text is not None and _is_quoted(marked)):
         return "computed"
     if _counts(marked):
         return "asked"
     if _answers_question(marked, shown):
+        return "asked"
+    if shown and _reads_off_axis(marked):
         return "asked"
     if _settles(marked) or (not shown and _restates(marked)):
         return "restated"
     return "beyond the evidence" if _is_beyond(marked, shown) else None
 
 
-def _is_shown(subject: Subject) -> bool:
-    """Return whether the answer is known to be visible."""
-    gold, visible = subject.gold, subject.visible
+def _is_shown(marked: Marked) -> bool:
+    """Return whether the answer, as the clause states it, is known to be visible."""
+    gold, visible = marked.subject.gold, marked.subject.visible
     if not visible.is_known:
         return False
+    if marked.stated_numbers:
+        return any(visible.has_number(value) for value in marked.stated_numbers)
     if gold.value is not None and visible.has_number(gold.value):
         return True
     if len(gold.text) == 1 and gold.place is not None:
@@ -201,10 +152,11 @@ def _is_shown(subject: Subject) -> bool:
 
 def _is_quoted(marked: Marked) -> bool:
     """Return whether the clause is text of the image, or says that it reads it."""
-    return marked.subject.visible.has_formula(marked.clause.text) or _READS.search(marked.text) is not None or not _STATES_STEP.search(marked.text)
-
-
-_STATES_STEP = re.compile(r"\b(?:plus|minus|times|multiplied|divided|added|adding|subtract\w*|difference|gap|product|quotient|more|less|fewer|ahead)\b|\d\s*[+*/×÷·]\s*\d")
+    return (
+        marked.subject.visible.has_formula(marked.clause.text)
+        or READS.search(marked.text) is not None
+        or not STATES_STEP.search(marked.text)
+    )
 
 
 def _judges(marked: Marked) -> bool:
@@ -212,13 +164,13 @@ def _judges(marked: Marked) -> bool:
     if not subject.compares:
         return _relates(marked)
     if subject.is_truth:
-        return _COMPARES.search(text) is not None and marked.overlap >= 0.3
+        return COMPARES.search(text) is not None and marked.overlap >= 0.3
     if marked.has_answer and mentioned_choices(marked) <= 1:
-        near = re.search(rf"{A}{_NEXT}(?:{_SUPERIOR.pattern})|(?:{_SUPERIOR.pattern}){_NEXT}{A}", text)
+        near = re.search(rf"{A}{NEXT}(?:{SUPERIOR.pattern})|(?:{SUPERIOR.pattern}){NEXT}{A}", text)
         if near and (subject.gold.value is None or not _numeric_only(near[0])):
             return True
-    alternatives = _ALTERNATIVES.search(subject.question)
-    if alternatives and _COMPARES.search(text):
+    alternatives = ALTERNATIVES.search(subject.question)
+    if alternatives and COMPARES.search(text):
         named = content(alternatives["first"]) | content(alternatives["second"])
         return bool(named & marked.content)
     return _relates(marked)
@@ -231,44 +183,80 @@ def _numeric_only(text: str) -> bool:
 
 def _relates(marked: Marked) -> bool:
     """Return whether a clause puts the alternatives of the question into the relation that it asks for: "Turin lies south of Lyon"."""
-    alternatives = _ALTERNATIVES.search(marked.subject.question)
+    alternatives = ALTERNATIVES.search(marked.subject.question)
     if alternatives is None:
         return False
     first, second = content(alternatives["first"]), content(alternatives["second"])
     if not (first - second) & marked.content or not (second - first) & marked.content:
         return False
-    wanted = frozenset().union(*(_RELATION.get(word, frozenset()) for word in tokens(marked.subject.question)))
+    wanted = frozenset().union(*(RELATION.get(word, frozenset()) for word in tokens(marked.subject.question)))
     words = set(tokens(marked.text))
-    return bool(words & wanted and re.search(r"\b(?:of|than|from|to)\b|above|below|before|after|over|under", marked.text)) and " and " not in marked.text
+    return (
+        bool(words & wanted and re.search(r"\b(?:of|than|from|to)\b|above|below|before|after|over|under", marked.text))
+        and " and " not in marked.text
+    )
+
+
+def _reads_off_axis(marked: Marked) -> bool:
+    """Return whether a clause states an answer that is visible only as a label of an axis, as what the question asks for."""
+    subject, text = marked.subject, marked.text
+    if (
+        not marked.stated_numbers
+        or subject.compares
+        or not all(subject.visible.is_tick(value) for value in marked.stated_numbers)
+    ):
+        return False
+    if any(subject.visible.evidence.values()) or READS.search(text):
+        return False
+    stated = re.search(rf"(?:{IS}|\bat\b)\s*{FILLER}{A}\W*$", text)
+    return stated is not None and (
+        marked.overlap >= 0.5 or re.search(rf"\b(?:is|are|equals?)\s+{FILLER}{A}\W*$", text) is not None
+    )
 
 
 def _answers_question(marked: Marked, shown: bool) -> bool:
     subject, text = marked.subject, marked.text
-    asserted = re.search(rf"(?:{_IS})\s*{_FILLER}{A}(?!\s*(?:,|and|\|)\s*\d)", text)
+    asserted = re.search(rf"(?:{IS})\s*{FILLER}{A}(?!\s*(?:,|and|\|)\s*\d)", text)
     if asserted is None and not re.search(rf"{A}\s+(?:is|are|=)\s", text):
         return False
-    for name in _asked_names(subject.question):
+    for name in asked_names(subject.question):
         named = rf"(?<!\w){re.escape(name)}(?!\w)"
-        if re.search(rf"{named}{_NEAR}{_IS}\s*{_FILLER}{A}|{A}\s+(?:is|are|=)\s+(?:the\s+)?{named}", text):
+        if re.search(rf"{named}{NEAR}{IS}\s*{FILLER}{A}|{A}\s+(?:is|are|=)\s+(?:the\s+)?{named}", text):
             if not shown:
                 return True
             # A symbol has the value only if the image says so. "The total is 12" is read off a receipt.
-            if _SYMBOL.fullmatch(name) and not subject.visible.has_formula(f"{name}={subject.gold.text}") and name not in subject.visible.evidence:
+            derived = AGGREGATE.search(name) is not None and not any(
+                word in subject.visible.stems for word in stems(name)
+            )
+            if derived and subject.visible.text is not None:
+                return True
+            if subject.visible.text is not None and all(
+                subject.visible.is_tick(value) for value in marked.stated_numbers or (float("nan"),)
+            ):
+                return True
+            if (
+                SYMBOL.fullmatch(name)
+                and not subject.visible.has_formula(f"{name}={subject.gold.text}")
+                and name not in subject.visible.evidence
+            ):
                 return True
     if shown or subject.visible.is_known or subject.gold.value is None or asserted is None:
         return False
-    # Nothing is known about the image: a value that is stated, not read, is taken for the one that is asked for.
-    ends = re.search(rf"(?:{_IS})\s*{_FILLER}{A}\W*$", text)
-    return ends is not None and not _READS.search(text) and subject.counts is None and ":" not in ends[0]
+    # Nothing is known about the image: the value of a symbol that is stated, not read, is taken for the one that is asked for.
+    assigned = re.search(rf"(?:{SYMBOL.pattern})\s*(?:{IS})\s*{FILLER}{A}\W*$", text)
+    values = not subject.compares and subject.counts is None and ASKS_FOR.search(subject.question)
+    return bool(assigned and values and not READS.search(text))
 
 
 @lru_cache(maxsize=4096)
-def _asked_names(question: str) -> tuple[str, ...]:
+def asked_names(question: str) -> tuple[str, ...]:
     names: dict[str, None] = {}
-    for match in _ASKS_FOR.finditer(question):
-        thing = re.sub(r"^(?:the|an?)\s+", "", match["thing"].strip())
-        bare = re.sub(r"^(?:the|an?)\s+", "", _OF_WHAT.sub("", thing))
-        for name in (thing, bare, _TAIL.sub("", thing), _TAIL.sub("", bare), *_SYMBOL.findall(bare)[:2]):
+    for match in ASKS_FOR.finditer(question):
+        thing = re.sub(r"^(?:the|an?|its|their|his|her)\s+", "", match["thing"].strip())
+        bare = re.sub(r"^(?:the|an?)\s+", "", OF_WHAT.sub("", thing))
+        for name in (thing, bare, TAIL.sub("", thing), TAIL.sub("", bare), *SYMBOL.findall(bare)[:2]):
+            for word in name.split():
+                names |= dict.fromkeys(SYNONYMS.get(word, ()))
             if name and name not in ("a", "an", "is", "of", "in", "the", "it", "to", "on", "at", "by", "do", "does"):
                 names[name] = None
     return tuple(names)
@@ -279,16 +267,23 @@ def _counts(marked: Marked) -> bool:
     subject, text = marked.subject, marked.text
     if subject.counts is None or subject.gold.value is None:
         return False
-    words = [word for word in tokens(subject.counts) if word not in ("are", "is", "there", "in", "the", "of", "on", "do", "does")]
+    # "The bottom row holds 0, 1 and 9" lists values.
+    if re.search(rf"{A}\s*(?:,|and\b|\|)\s*\d|\d\s*(?:,|and\b|\|)\s*{A}", text):
+        return False
+    words = [
+        word
+        for word in tokens(subject.counts)
+        if word not in ("are", "is", "there", "in", "the", "of", "on", "do", "does")
+    ]
     if not words:
         return marked.overlap >= 0.5
-    things = _UP_TO_VERB.split(subject.counts)[0].strip() or subject.counts
+    things = UP_TO_VERB.split(subject.counts)[0].strip() or subject.counts
     behind = re.search(rf"{A}(?:\s+of\s+(?:them|these|those|the|all))?\s+(?P<words>[^,;]{{1,60}})", text)
     following = content(" ".join(tokens(behind["words"])[:5])) if behind else frozenset()
     before = {stem(word) for word in tokens(text[: text.index(A)])}
     asked = content(things) or {stem(words[0])}
-    if re.search(rf"(?:{_IS}|\b(?:number|count)\b)\s*{_FILLER}{A}\W*$", text) and asked & before:
-        return not _READS.search(text) or len(asked & before) >= len(asked)
+    if re.search(rf"(?:{IS}|\b(?:number|count)\b)\s*{FILLER}{A}\W*$", text) and asked & before:
+        return not READS.search(text) or len(asked & before) >= len(asked)
     head = stem(words[0])
     if behind is None or not (following & asked or head in following or marked.overlap >= 0.5):
         return head in before and marked.overlap >= 0.5 and re.search(rf"{A}\s*(?:times|\W*$)", text) is not None
@@ -301,11 +296,11 @@ def _settles(marked: Marked) -> bool:
     subject, text = marked.subject, marked.text
     if not subject.is_truth:
         return False
-    leading = _LEADING_TRUTH.match(text)
+    leading = LEADING_TRUTH.match(text)
     if leading:
         return subject.gold.truth is None or subject.gold.truth == (leading["truth"] in ("yes", "true"))
     is_true = subject.gold.truth is not None
-    return is_true and len(subject.about) >= 2 and subject.about <= marked.content and not _READS.search(text)
+    return is_true and len(subject.about) >= 2 and subject.about <= marked.content and not READS.search(text)
 
 
 def _restates(marked: Marked) -> bool:
@@ -314,8 +309,17 @@ def _restates(marked: Marked) -> bool:
     if gold.value is not None or gold.truth is not None or (gold.choices and mentioned_choices(marked) > 1):
         return False
     if marked.overlap >= 0.5 and len(marked.stems) > len(gold.stems):
-        return subject.visible.text is not None or (len(subject.about) >= 2 and _IDENTIFIES.search(text) is not None)
-    return subject.visible.text is not None and (_IDENTIFIES.search(text) is not None or (len(content(gold.text)) >= 2 and bool(gold.choices)))
+        return subject.visible.text is not None or (len(subject.about) >= 2 and IDENTIFIES.search(text) is not None)
+    named = IDENTIFIES.search(text)
+    if (
+        named
+        and re.match(r"(?:shows?|depicts?|illustrates?)\b", named[0])
+        and not (marked.overlap or re.match(r"\W*(?:it|this|that)\b", text))
+    ):
+        named = None
+    return subject.visible.text is not None and (
+        named is not None or (len(content(gold.text)) >= 2 and bool(gold.choices))
+    )
 
 
 def _is_beyond(marked: Marked, shown: bool) -> bool:
@@ -327,8 +331,13 @@ def _is_beyond(marked: Marked, shown: bool) -> bool:
         # A name may be a description ("dog"), which only listed evidence tells from an answer.
         return len(gold.text) > 1 and (bool(subject.visible.evidence) or gold.mark is not None or not gold.is_words)
     is_small = gold.value == int(gold.value) and 0 <= gold.value <= 20
-    if is_small and subject.counts is None and _COUNTED.search(marked.text) and not (gold.quantity and gold.quantity.unit.dimensions):
-        return len(re.findall(A, marked.text)) > len(_COUNTED.findall(marked.text))
+    if (
+        is_small
+        and subject.counts is None
+        and COUNTED.search(marked.text)
+        and not (gold.quantity and gold.quantity.unit.dimensions)
+    ):
+        return len(re.findall(A, marked.text)) > len(COUNTED.findall(marked.text))
     return True
 
 
@@ -343,8 +352,3 @@ def _is_bare(cue: str, subject: Subject) -> bool:
         if found is not None and found[0] == gold.place and (not found[1] or same_value(gold.text, found[1])):
             return True
     return same_value(gold.text, text) or stems(text) == gold.stems != ()
-
-
-def leak_texts(leaks: Sequence[Leak]) -> tuple[str, ...]:
-    """Return the clauses of leaks."""
-    return tuple(leak.clause for leak in leaks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from vicur.answers.compare import same_value
 from vicur.answers.units import Unit, measure
@@ -15,7 +16,7 @@ from vicur.cues.arithmetic import Calculation, calculations
 from vicur.cues.plain_text import Clause
 from vicur.cues.posed import Gold, Subject
 from vicur.cues.statements import canonical
-from vicur.cues.wordings import content, contains, stem, stems
+from vicur.cues.wordings import contains, content, stem, stems
 
 ANSWER, STEP = "\ue000", "\ue001"
 """Stand for the answer, and for a calculation whose result is the answer."""
@@ -23,23 +24,31 @@ ANSWER, STEP = "\ue000", "\ue001"
 _CLOCK = re.compile(r"\d+:\d{2}(?::\d{2})?(?!\d)")
 _PIECE = re.compile(r"[^\W_]+(?:[.,]\d+)*", re.UNICODE)
 _MARKS = re.compile(
-    r"\d{1,2}(?:[:.]|h)\d{2}(?: ?[ap]\.?m\.?)?|\d{1,2} ?(?:[ap]\.?m\.?|o'clock)|(?:a )?(?:half|quarter|[a-z]+|\d{1,2})(?: minutes?)? "
+    r"\d{1,2}(?:[:.]|h)\d{2}(?: ?[ap]\.?m\.?)?|\d{1,2} ?(?:[ap]\.?m\.?|o'clock)|(?:a )?(?:half|quarter|[a-z]+"
+    r"|\d{1,2})(?: minutes?)? "
     r"(?:past|to|before|after) (?:[a-z]+|\d{1,2})|\d+(?:\.\d+)? ?(?:-|:|to) ?\d+(?:\.\d+)?(?: [a-z]+)?"
     r"|(?:[a-z]+\.? )?\d{1,4}(?:st|nd|rd|th)?[ ,/.-]+(?:of )?(?:[a-z]+|\d{1,2})[ ,/.-]*\d{0,4}|\d+(?:[-./ ]\d+){2,}",
     re.IGNORECASE,
 )
-_FORMULA = re.compile(r"(?:(?:\\[A-Za-z]{1,8}|[A-Za-z]{1,6}(?=[(^_=])|(?<![A-Za-z])[A-Za-z]{1,2}(?![A-Za-z])|\d+(?:\.\d+)?|[-+*/^=(){}\[\],.<>≤≥±√π°|'])\s?){2,60}")
+_FORMULA = re.compile(
+    r"(?:(?:\\[A-Za-z]{1,8}|[A-Za-z]{1,6}(?=[(^_=])|(?<![A-Za-z])[A-Za-z]{1,2}(?![A-Za-z])|\d+(?:\.\d+)?"
+    r"|[-+*/^=(){}\[\],.<>≤≥±√π°|'])\s?+){2,60}+"
+)
 _MOST_FORMULAS = 12
 _UNIT = re.compile(r"(?:[ -]?(?:[A-Za-zμΩ°%][A-Za-zμΩ°]*)(?:[ /^*-]?(?:\{?-?\d\}?|[A-Za-zμΩ°]+)){0,3}| ?[°%])")
 _PAIRS = re.compile(r"(?<![\d:])\d+(?:\.\d+)? ?(?::|to) ?\d+(?:\.\d+)?(?![\d:])")
 _ORDERS = re.compile(
-    r"\b(?P<verb>multipl|divid|subtract|add|deduct|tak)(?:y|e|ing|ying)?\b(?P<first>(?:\s+[^\W\d]+){0,5}?\s+[$€£]?(?P<a>\d[\d,]*(?:\.\d+)?))(?P<gap>\D{1,40}?)"
+    r"\b(?P<verb>multipl|divid|subtract|add|deduct|tak)(?:y|e|ing"
+    r"|ying)?\b(?P<first>(?:\s+[^\W\d]+){0,5}?\s+[$€£]?(?P<a>\d[\d,]*(?:\.\d+)?))(?P<gap>\D{1,40}?)"
     r"(?P<b>\d[\d,]*(?:\.\d+)?)(?![\d.]*\s*(?:and|,|plus)\s*\d)",
     re.IGNORECASE,
 )
+# Scripts without spaces between words.
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
 # "Frame 4", "row 2": such numbers are names.
 _NUMBERED = re.compile(
-    r"\b(?:frames?|rows?|columns?|figures?|fig\.?|pages?|steps?|lines?|questions?|panels?|parts?|chapters?|sections?|exercises?|problems?"
+    r"\b(?:frames?|rows?|columns?|figures?|fig\.?|pages?|steps?|lines?|questions?|panels?|parts?|chapters?|sections?"
+    r"|exercises?|problems?"
     r"|scenes?|slides?|no\.?|boxes|boxs?|examples?)\s*$",
     re.IGNORECASE,
 )
@@ -70,7 +79,9 @@ class Marked:
                 parts += [canonical(plain[start:begin]), f" {sign} "]
                 start = end
         parts.append(canonical(plain[start:]))
-        return re.sub(r"\s+", " ", "".join(part if part.strip() in (ANSWER, STEP) else _padded(part) for part in parts)).strip()
+        return re.sub(
+            r"\s+", " ", "".join(part if part.strip() in (ANSWER, STEP) else _padded(part) for part in parts)
+        ).strip()
 
     @cached_property
     def stems(self) -> tuple[str, ...]:
@@ -79,6 +90,14 @@ class Marked:
     @cached_property
     def content(self) -> frozenset[str]:
         return content(self.clause.plain)
+
+    @cached_property
+    def stated_numbers(self) -> tuple[float, ...]:
+        """The numbers with which the clause states the answer, which may be in another unit."""
+        gold = self.subject.gold
+        return tuple(
+            each.value for each, unit, _ in self.numbers if gold.is_value(each.value, None if each.operations else unit)
+        )
 
     @property
     def has_answer(self) -> bool:
@@ -94,7 +113,11 @@ class Marked:
         if gold.value is not None or gold.quantity is not None:
             return self._number_spans(plain, gold)
         if gold.mark is not None:
-            found = ((each.start(), each.end(), ANSWER) for each in _MARKS.finditer(plain) if same_value(gold.text, each[0].strip()))
+            found = (
+                (each.start(), each.end(), ANSWER)
+                for each in _MARKS.finditer(plain)
+                if same_value(gold.text, each[0].strip())
+            )
             return list(found) or _word_spans(plain, gold)
         if gold.is_words or len(gold.text) < 3:
             return _word_spans(plain, gold)
@@ -105,10 +128,16 @@ class Marked:
         found = []
         for each, unit, end in self.numbers:
             inside = any(start <= each.start < stop for start, stop in clocks)
-            if inside or not gold.is_value(each.value, None if each.operations else unit) or _NUMBERED.search(plain[max(0, each.start - 20) : each.start]):
+            if (
+                inside
+                or not gold.is_value(each.value, None if each.operations else unit)
+                or _NUMBERED.search(plain[max(0, each.start - 20) : each.start])
+            ):
                 continue
             found.append((each.start, end, STEP if each.operations > gold.operations else ANSWER))
-        pairs = ((each.start(), each.end(), ANSWER) for each in _PAIRS.finditer(plain) if same_value(gold.text, each[0]))
+        pairs = (
+            (each.start(), each.end(), ANSWER) for each in _PAIRS.finditer(plain) if same_value(gold.text, each[0])
+        )
         orders = (
             (match.start(), match.end(), STEP)
             for match in _ORDERS.finditer(plain)
@@ -157,13 +186,20 @@ def _word_spans(plain: str, gold: Gold) -> list[tuple[int, int, str]]:
     wanted = gold.stems
     if not wanted or len(wanted) > 40:
         return []
+    if _UNSPACED.search(gold.text):
+        return [(match.start(), match.end(), ANSWER) for match in re.finditer(re.escape(gold.text), plain)]
     pieces = list(_PIECE.finditer(plain))
     lone = len(wanted) == 1 and len(wanted[0]) == 1
     found = [
-        stem(piece[0].casefold().replace(",", "")) if not lone or piece[0] == gold.text.strip("()") else "" for piece in pieces
+        stem(piece[0].casefold().replace(",", "")) if not lone or piece[0] == gold.text.strip("()") else ""
+        for piece in pieces
     ]
     spans, start = [], 0
-    short = tuple(word for n, word in enumerate(wanted) if n or word not in ("h", "he", "sh", "she", "they", "it", "th", "the", "a", "an"))
+    short = tuple(
+        word
+        for n, word in enumerate(wanted)
+        if n or word not in ("h", "he", "sh", "she", "they", "it", "th", "the", "a", "an")
+    )
     for part in dict.fromkeys((wanted, short)):
         start = 0
         while part and (at := contains(found[start:], part)) is not None:
@@ -177,7 +213,7 @@ def _word_spans(plain: str, gold: Gold) -> list[tuple[int, int, str]]:
 
 def _formula_spans(plain: str, gold: Gold) -> list[tuple[int, int, str]]:
     spans = []
-    for match in list(_FORMULA.finditer(plain))[:_MOST_FORMULAS]:
+    for match in islice(_FORMULA.finditer(plain), _MOST_FORMULAS):
         start, text = match.start(), match[0]
         # Words before a formula ("line is y = 2x") are cut off one by one.
         for _ in range(6):
@@ -185,7 +221,7 @@ def _formula_spans(plain: str, gold: Gold) -> list[tuple[int, int, str]]:
             if bare and (len(bare) >= len(gold.text) / 2) and same_value(gold.text, bare):
                 spans.append((start, match.end(), ANSWER))
                 break
-            head, space, rest = text.lstrip().partition(" ")
+            _, space, rest = text.lstrip().partition(" ")
             if not space:
                 break
             start = match.end() - len(rest)

@@ -19,18 +19,23 @@ MAX_LENGTH = 4000
 _GAP = r"(?:[ \u00a0._-]| - )"
 _SPACED = re.compile(rf"(?<![^\W_])[^\W\d_](?:{_GAP}[^\W\d_](?![^\W_])){{2,60}}")
 _SPACES = re.compile(r"[ \u00a0._]")
-_LOOKALIKES = str.maketrans("аеорсухіјѕԁһԛԝАВЕКМНОРСТХУІЈЅαοντΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "aeopcyxijsdhqwABEKMHOPCTXYIJSaovtABEZHIKMNOPTYX")
+_LOOKALIKES = str.maketrans(
+    "аеорсухіјѕԁһԛԝАВЕКМНОРСТХУІЈЅαοντΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "aeopcyxijsdhqwABEKMHOPCTXYIJSaovtABEZHIKMNOPTYX"
+)
 _MIXED_WORD = re.compile(r"\b(?=\w*[A-Za-z])(?=\w*[\u0370-\u03ff\u0400-\u052f])\w{3,40}\b")
 
 # A full stop ends a sentence only before a space, and not behind an abbreviation.
 _END = re.compile(
     r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bNo)(?<!\bFig)(?<!\bvs)(?<!\bapprox)(?<!\be\.g)(?<!\bi\.e)"
-    r"[.!?;](?=[\s\"')\]*_]|$)[\"')\]*_]{0,9}\s{0,200}|[。！？；]\s{0,20}|[^\S\n]{0,20}\n(?!\s{0,20}(?:(?:is|are|equals)\b|=))\s{0,200}",
+    r"[.!?;](?=[\s\"')\]*_]|$)[\"')\]*_]{0,9}\s{0,200}|[。！？；]\s{0,20}|(?<!:)(?<!: )[^\S\n]{0,20}\n(?!\s{0,20}(?:(?:is|are"
+    r"|equals)\b|=))\s{0,200}",
     re.IGNORECASE,
 )
 _JOINT = re.compile(
-    r",?\s{1,9}(?:and|while|but|whereas)\s{1,9}(?=the\s)|,\s{1,9}(?=the\s)|,\s{1,9}(?=(?:so|which|making|giving|hence|thus|therefore)\b)"
-    r"|(?<=\s)(?:\||\u2014|\u2013)\s{1,9}|\s{0,9}(?:->|=>|\u2192|\u21d2)\s{0,9}|,\s{1,9}(?=(?:and|but)\s{1,9}(?:so|thus|therefore|it|we|you|this|that)\b)",
+    r",?\s{1,9}(?:and|while|but|whereas)\s{1,9}(?=the\s)|,\s{1,9}(?=the\s)|,\s{1,9}(?=(?:so|which|making|giving|hence"
+    r"|thus|therefore)\b)"
+    r"|(?<=\s)(?:\||\u2014|\u2013)\s{1,9}|\s{0,9}(?:->|=>|\u2192|\u21d2)\s{0,9}|,\s{1,9}(?=(?:and|but)\s{1,9}(?:so"
+    r"|thus|therefore|it|we|you|this|that)\b)",
     re.IGNORECASE,
 )
 

@@ -1,4 +1,4 @@
-"""What an example asks, what its answer is, and what its image is known to show: everything that the rules of the audit compare a cue with."""
+"""The question of an example, its answer, and what its image is known to show: what the rules of the audit compare a cue with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any, Protocol
 
 from vicur.answers.choices import choice_texts, named_choice
@@ -24,9 +25,12 @@ from vicur.cues.wordings import contains, content, stems
 IMAGE_TEXT = "image_text"
 """Key of an example's ``metadata`` with the text in its image: a text or a list of texts."""
 _COMPARATIVE = (
-    r"(?:(?:larg|great|bigg|small|high|low|long|short|tall|clos|near|old|young|wid|narrow|heavi|light|fast|slow|deep|thick|thin|steep|"
-    r"strong|weak|warm|hott|cool|cold|earli|lat|bright|dark|cheap|rich|poor|hard|soft|deadli|safe)(?:er|est)\b|\b(?:more|most|less|least|"
-    r"fewer|fewest|maximum|minimum|max|min|farther|farthest|further|furthest|better|best|worse|worst|peak|greater|first|last)\b)"
+    r"(?:(?:larg|great|bigg|small|high|low|long|short|tall|clos|near|old|young|wid|narrow|heavi|light|fast|slow|deep"
+    r"|thick|thin|steep|"
+    r"strong|weak|warm|hott|cool|cold|earli|lat|bright|dark|cheap|rich|poor|hard|soft|deadli|safe)(?:er|est)\b"
+    r"|\b(?:more|most|less|least|"
+    r"fewer|fewest|maximum|minimum|max|min|farther|farthest|further|furthest|better|best|worse|worst|peak|greater"
+    r"|first|last)\b)"
 )
 COMPARATIVE = re.compile(_COMPARATIVE)
 _ASKS_TO_COMPARE = re.compile(
@@ -36,6 +40,9 @@ _ASKS_TO_COMPARE = re.compile(
 _TRUTH_QUESTION = re.compile(r"^(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should)\b")
 _COUNTS = re.compile(
     r"\b(?:how\s+many|how\s+often|(?:the\s+)?number\s+of|count\s+(?:of\s+)?)\s*(?P<things>[^?.!;,]*)", re.IGNORECASE
+)
+_QUANTITY_AND_WORDS = re.compile(
+    r"(-?[\d.,]+ ?[^\W\d_/]{1,12}(?:/[^\W\d_]{1,3})?) (?:to|in|towards?|from|above|below|due|per|at|of) [^\d]{2,40}"
 )
 _NUMBERS = 400
 
@@ -66,6 +73,8 @@ class Gold:
     value: float | None = None
     """Value of a number or a formula of numbers."""
     mark: Mark | None = None
+    scaled: bool = False
+    """Whether the answer has a word such as "million"."""
     operations: int = 0
     """Number of operations in the answer itself, such as one in ``4\\sqrt{3}``."""
     stems: tuple[str, ...] = ()
@@ -82,9 +91,16 @@ class Gold:
             from fractions import Fraction
 
             return self.quantity.agrees(Quantity(Fraction(repr(value)), unit)) or _close(
-                float(self.quantity.number * self.quantity.unit.factor), value * float(unit.factor), unit, self.quantity.unit
+                float(self.quantity.number * self.quantity.unit.factor),
+                value * float(unit.factor),
+                unit,
+                self.quantity.unit,
             )
-        return self.value is not None and same_number(self.value, value, self.quantity)
+        if self.value is None:
+            return False
+        # "45 million" may be 45 in a table of millions.
+        bare = (self.value / scale for scale in (1e3, 1e6, 1e9) if self.scaled and self.value >= scale)
+        return same_number(self.value, value, self.quantity) or any(same_number(each, value) for each in bare)
 
 
 @dataclass(frozen=True)
@@ -116,6 +132,24 @@ class Visible:
 
     def has_number(self, value: float) -> bool:
         return any(math.isclose(value, each, rel_tol=1e-9, abs_tol=1e-12) for each in self.numbers)
+
+    def is_tick(self, value: float) -> bool:
+        """Return whether a number is one of at least four equally spaced ones: a label of an axis, which is no data."""
+        numbers = list(
+            dict.fromkeys(
+                float(each.replace("\u2212", "-"))
+                for each in re.findall(r"(?<![\w.])[-\u2212]?\d+(?:\.\d+)?(?!\w)", self.text or "")
+            )
+        )[:200]
+        for step in {b - a for a, b in pairwise(numbers)}:
+            run = (
+                [each for each in numbers if any(math.isclose(abs(each - other), abs(step)) for other in numbers)]
+                if step
+                else []
+            )
+            if len(run) >= 4 and any(math.isclose(value, each) for each in run):
+                return True
+        return False
 
     def has_words(self, words: tuple[str, ...]) -> bool:
         return contains(self.stems, words) is not None
@@ -180,6 +214,12 @@ def same_number(gold: float, value: float, exact: Quantity | None = None) -> boo
     return len(digits) >= 3 and math.isclose(gold, value, rel_tol=0.6 * 10 ** -(len(digits) - 1))
 
 
+def _leading_quantity(text: str) -> Quantity | None:
+    """Return the quantity of an answer such as "5 N to the right"."""
+    match = _QUANTITY_AND_WORDS.fullmatch(text)
+    return quantity(match[1]) if match else None
+
+
 def _bare(text: str) -> str:
     return re.sub(r"[\s{}]+", "", canonical(plain(text)))
 
@@ -197,7 +237,7 @@ def _gold(answer: str, choices: tuple[str, ...]) -> Gold:
             text = choice_texts(choices)[place]
     truths = {"yes": True, "true": True, "no": False, "false": False}
     text = re.sub(r"^\\(?:boxed|fbox)\s*\{(.*)\}$", r"\1", text)
-    found = quantity(text)
+    found = quantity(text) or _leading_quantity(text)
     marked = mark(text) if found is None else None
     return Gold(
         text=text,
@@ -206,6 +246,7 @@ def _gold(answer: str, choices: tuple[str, ...]) -> Gold:
         quantity=found,
         value=float(found.number) if found is not None else None if marked is not None else value_of(text),
         mark=marked,
+        scaled=re.search(r"\d\s*(?:thousand|million|billion|k|mn|bn|m)\b", text, re.IGNORECASE) is not None,
         operations=0 if found is not None else sum(each.operations for each in calculations(text)),
         stems=stems(text),
         truth=truths.get(text.casefold()),
@@ -219,4 +260,13 @@ def _values_in(text: str) -> list[float]:
         if len(found) >= _NUMBERS:
             break
     # Numbers that stand in a row may have been read as one calculation.
-    return [*found, *(float(number) for number in re.findall(r"\d+(?:\.\d+)?", re.sub(r"(?<=\d),(?=\d{3})", "", text))[:_NUMBERS])]
+    return [
+        *found,
+        *(
+            float(number)
+            for number in re.findall(
+                r"(?<![\w.)])-?\d+(?:\.\d+)?|\d+(?:\.\d+)?",
+                re.sub(r"(?<=\d),(?=\d{3})", "", text.replace("\u2212", "-")),
+            )[:_NUMBERS]
+        ),
+    ]

@@ -72,7 +72,12 @@ def render_page(samples: Sequence[Sample], audit: Audit) -> str:
     kinds = sorted({kind for split in audit.splits.values() for kind in split.kinds})
     marks = [mark for mark in _MARKS if any(sample.mark == mark for sample in samples)]
     grounded = [(kind, _grounded_by_split(audit, kind)) for kind in kinds]
-    return page.render(samples=ordered, audit=audit, grounded=grounded, marks=marks, findings=_findings(audit), words=_WORDS) + "\n"
+    return (
+        page.render(
+            samples=ordered, audit=audit, grounded=grounded, marks=marks, findings=_findings(audit), words=_WORDS
+        )
+        + "\n"
+    )
 
 
 def _percent(share: float | None) -> str:

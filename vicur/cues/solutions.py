@@ -1,7 +1,7 @@
 """Detect cues that solve: theorems and laws by name, steps to take, relations between quantities, equations, reasons.
 
-The paper's reasoning hints ("The problem is solved by applying the Intersecting Chords Theorem, which equates ...") state a solution, its cues
-only what is visible (arXiv 2606.05718, figure 1). A formula that is text in the image, or that the cue reads off it, is evidence.
+The paper's reasoning hints ("The problem is solved by applying the Intersecting Chords Theorem, which equates ...") state a solution,
+its cues only what is visible (arXiv 2606.05718, figure 1). A formula that is text in the image, or that the cue reads off it, is evidence.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from vicur.answers.compare import same_value
 from vicur.answers.units import measure
 from vicur.cues.arithmetic import calculations
 from vicur.cues.evidence_text import is_evidence
-from vicur.cues.leaks import _CONCLUDES, _READS, A, K
+from vicur.cues.leak_patterns import CONCLUDES, READS, A, K
+from vicur.cues.leaks import asked_names
 from vicur.cues.marking import Marked
+from vicur.cues.methods import METHODS
 from vicur.cues.plain_text import clauses_of
 from vicur.cues.posed import Posed, Subject, subject_of
 
@@ -30,93 +33,113 @@ class SolutionLeak:
     end: int = 0
 
 
-# Names of methods by subject, which say how to solve without a word such as "theorem".
-METHODS: dict[str, tuple[str, ...]] = {
-    "geometry": (
-        r"pythagor\w*", r"soh-?cah-?toa", r"heron'?s?", r"thales'?", r"ceva\w*", r"menelaus\w*", r"ptolemy\w*", r"similar\s+triangles?",
-        r"(?:by|from|using|via)\s+(?:similarity|symmetry|congruence)", r"(?:sss|sas|asa|aas|rhs)\b(?!\s*\d)", r"aa\s+similarity", r"cpctc",
-        r"30\s*-\s*60\s*-\s*90", r"45\s*-\s*45\s*-\s*90", r"power\s+of\s+(?:a|the)\s+point", r"alternate\s+(?:interior|exterior)?\s*angles?",
-        r"co-?\s?interior", r"consecutive\s+interior", r"vertical(?:ly\s+opposite)?\s+angles?", r"(?:are|is|being)\s+(?:supplementary|complementary)",
-        r"base\s+angles\b.*\b(?:equal|congruent)", r"triangles?\b.*\b(?:are|is)\s+similar", r"inscribed\s+angles?\s+(?:is|are|equals?|subtend\w*)",
-        r"exterior\s+angle\s+(?:is|equals?)", r"trigonometr\w*", r"(?:sine|cosine|tangent)\s+of", r"scale\s+factor\s+of", r"bisects?\s+the\s+base",
-    ),
-    "algebra": (
-        r"quadratic\s+formula", r"complet\w*\s+the\s+square", r"cross-?\s?multipl\w*", r"vieta\w*", r"factori[sz]\w*", r"(?:set\w*\s+up|form)\s+(?:an?\s+)?\w*\s*(?:equation|proportion)s?",
-        r"proportional(?:ity)?\s+to", r"inverse\s+operation\w*", r"slope-?\s?intercept\s+form", r"point-?\s?slope", r"arithmetic\s+(?:sequence|progression)", r"geometric\s+(?:sequence|progression)",
-    ),
-    "calculus": (r"differentiat\w*", r"integrat(?:e|es|ing|ion)\b", r"(?:first|second)\s+derivative\s+test", r"l'h[oô]pital\w*", r"antiderivative", r"derivative\s+of"),
-    "probability": (r"bayes\w*", r"inclusion-?\s?exclusion", r"favou?rable\s+(?:outcomes?|cases?)", r"complement\s+of\s+the\s+event", r"expected\s+value\s+is"),
-    "physics": (
-        r"ohm's|ohms\s+law", r"newton'?s\s+(?:first|second|third|1|2|3|law)\w*", r"kirchhoff\w*", r"snell'?s", r"coulomb'?s", r"faraday'?s", r"lenz'?s", r"hooke'?s",
-        r"bernoulli\w*", r"archimedes\w*", r"conservation\s+of\s+\w+", r"work-?\s?energy", r"right-?\s?hand\s+rule", r"equilibrium\s+condition\w*", r"moments?\s+about",
-        r"(?:in\s+)?(?:series|parallel)\s+(?:resistors|resistances)\s+(?:add|sum|combine)\w*", r"torques?\s+(?:balance|cancel)\w*",
-    ),
-    "chemistry": (r"le\s+ch[aâ]telier\w*", r"hess'?s", r"avogadro'?s", r"stoichiometr\w*", r"molar\s+ratio", r"mole\s+ratio", r"balanc(?:e|ing)\s+the\s+equation", r"periodic\s+trend\w*", r"octet\s+rule"),
-    "biology": (r"mendel\w*", r"hardy-?\s?weinberg", r"natural\s+selection", r"trophic\s+cascade", r"food\s+chains?\s+(?:lose|pass)\w*", r"dominant\s+over"),
-    "economics": (r"law\s+of\s+(?:supply|demand)", r"opportunity\s+cost\s+is", r"compound\s+interest", r"marginal\s+\w+\s+equals"),
-}  # fmt: skip
 _BY_NAME = re.compile(r"\b(?:" + "|".join(name for names in METHODS.values() for name in names) + r")")
 _LAW = re.compile(
-    r"\b(?:theorems?|lemmas?|corollar(?:y|ies)|postulates?|axioms?)\b|\b(?:law|rule|principle|property|definition|formula|formulae|criterion|"
-    r"identity|equation|relation|relationship|test|inequality)s?\s+(?:of|for|that|relating|says|states|gives|relates|between)\b"
-    r"|\b(?:the|by|using|use|apply|from|with|via)\s+(?:\w+[ -]){0,3}(?:law|rule|principle|formula|identity|criterion|equation|inequality)s?\b"
+    r"\b(?:theorems?|lemmas?|corollar(?:y|ies)|postulates?|axioms?)\b|\b(?:law|rule|principle|property|definition"
+    r"|formula|formulae|criterion|"
+    r"identity|equation|relation|relationship|test|inequality)s?\s+(?:of|for|that|relating|says|states|gives|relates"
+    r"|between)\b"
+    r"|\b(?:the|by|using|use|apply|from|with|via)\s+(?:\w+[ -]){0,3}(?:law|rule|principle|formula|identity|criterion"
+    r"|equation|inequality)s?\b"
     r"|\b\w+(?:'s|s')\s+(?:\w+\s+)?(?:law|rule|formula|principle|equation|identity|inequality|criterion)s?\b"
-    r"|\b(?:sine|cosine|chain|product|quotient|power|lens|distance|midpoint|area|volume|perimeter|slope|ratio|triangle|kinematic\w*|gas)\s+"
+    r"|\b(?:sine|cosine|chain|product|quotient|power|lens|distance|midpoint|area|volume|perimeter|slope|ratio"
+    r"|triangle|kinematic\w*|gas)\s+"
     r"(?:law|rule|formula|equation)s?\b"
 )
 _VERBS = (
-    r"add(?:\s+up)?|subtract|divide|multiply|compute|calculate|solve|substitute|convert|equate|rearrange|isolate|simplify|cross-?multiply|"
-    r"apply|plug|recall|remember|notice|differentiate|integrate|factor|evaluate|deduce|derive|determine|compare|use|utili[sz]e|employ"
+    r"add(?:\s+up)?|subtract|divide|multiply|compute|calculate|solve|substitute|convert|equate|rearrange|isolate"
+    r"|simplify|cross-?multiply|"
+    r"apply|plug|recall|remember|notice|differentiate|integrate|factor|evaluate|deduce|derive|determine|compare|use"
+    r"|utili[sz]e|employ"
 )
 # Verbs that are nouns or describe images too ("Square ABCD", "Count: 4") need an object.
 _LOOSE_VERBS = (
-    r"square|count|average|sum|measure|check|total|round|estimate|note|order|rank|sort|take|find|set|look|work|read|draw|extend|split|"
+    r"square|count|average|sum|measure|check|total|round|estimate|note|order|rank|sort|take|find|set|look|work|read"
+    r"|draw|extend|split|"
     r"double|halve|combine|express|let|write|begin|start|consider|identify|get|see\s+(?:how|which)|figure\s+out|tally|"
-    r"invert|scale|reduce|expand|eliminate|assume|suppose|ignore|think|group|match|trace|follow|imagine|locate|examine|observe\s+that|look\s+(?:for|at|up)"
+    r"invert|scale|reduce|expand|eliminate|assume|suppose|ignore|think|group|match|trace|follow|imagine|locate"
+    r"|examine|scan|search|spot|inspect|review|list|keep|put|move|make|form|construct|pair|balance|decide|infer"
+    r"|reason|predict|relate|link|connect|treat|view|test|try|"
+    r"verify|confirm|rewrite|reverse|swap|flip|rotate|reflect|fold|go|walk|scan|observe\s+that|look\s+(?:for|at|up)"
 )
-_OBJECT = r"(?:the|an?|both|all|each|every|these|those|this|that|how|them|it|its|up|out|off|away|for|from|by|with|two|twice|half|which|whether|any|\d)"
+_OBJECT = (
+    r"(?:the|an?|both|all|each|every|these|those|this|that|how|them|it|its|up|out|off|away|for|from|by|with|two"
+    r"|twice|half|which|whether|any|every\w*|who|\d+)"
+)
 _LEAD = (
-    r"^\W*(?:\d+[.)]\s*)?(?:(?:step\s*\d*|hint|idea|method|approach|strategy|solution|first|second|1|2|third|then|next|now|finally|just|simply|so|and|and\s+then|"
+    r"^\W*(?:\d+[.)]\s*)?(?:(?:step\s*\d*|hint|idea|method|approach|strategy|solution|first|second|1|2|third|then"
+    r"|next|now|finally|just|simply|so|and|and\s+then|"
     r"but|instead|here|therefore|thus|please|you|we|to\s+(?:\w+\s+){1,6}?|in\s+order\s+to\s+(?:\w+\s+){1,6}?)\W+){0,3}"
 )
 _IMPERATIVE = re.compile(
-    rf"{_LEAD}(?:{_VERBS})\b(?!\W*(?::|$|=|\)))(?:\s+\S)|{_LEAD}(?:{_LOOSE_VERBS})\s+{_OBJECT}\b|[,;:]\s*(?:and\s+)?(?:then|now|just|simply)?\s*(?:{_VERBS})\s+"
-    rf"(?:{_OBJECT}|[a-z]+\b)(?!\s*[:=])|\b(?:and|then|to|or|you|we|must|should|can|could|may|need\s+to|have\s+to|let'?s|now)\s+(?:then\s+|just\s+|simply\s+|only\s+)?"
-    rf"(?:add|subtract|divide|multiply|compute|calculate|solve|substitute|equate|simplify|cross-?multiply|plug|deduce|derive|apply|square|factor)\b"
+    rf"{_LEAD}(?:{_VERBS})\b(?!\W*(?::|$|=|\)))(?:\s+\S)|{_LEAD}(?:{_LOOSE_VERBS})\s+{_OBJECT}\b"
+    rf"|[,;:]\s*(?:and\s+)?(?:then|now|just|simply)?\s*(?:{_VERBS})\s+"
+    rf"(?:{_OBJECT}|[a-z]+\b)(?!\s*[:=])|\b(?:and|then|to|or|you|we|must|should|can|could|may|need\s+to|have\s+to"
+    rf"|let'?s|now)\s+(?:then\s+|just\s+|simply\s+|only\s+)?"
+    rf"(?:add|subtract|divide|multiply|compute|calculate|solve|substitute|equate|simplify|cross-?multiply|plug|deduce"
+    rf"|derive|apply|square|factor)\b"
 )
 _GERUND = re.compile(
-    r"\b(?:by|after|before|when|through|via|requires?|involves?|means|needs?)\s+(?:then\s+|first\s+|simply\s+)?(?:add|subtract|divid|multiply|comput|calculat|solv|substitut|"
-    r"convert|equat|rearrang|isolat|simplify|apply|plugg|compar|us|squar|tak|count|find|factor|sett|averag|summ|measur|halv|doubl|not|look|work|eliminat|combin)ing\b"
-    r"|\b(?:can|could|may|must|should|will|to|needs\s+to|has\s+to)\s+be\s+(?:\w+ly\s+)?(?:found|comput|calculat|solv|obtain|determin|deriv|us|add|subtract|divid|multipli|"
+    r"\b(?:by|after|before|when|through|via|requires?|involves?|means|needs?)\s+(?:then\s+|first\s+|simply\s+)?(?:add"
+    r"|subtract|divid|multiply|comput|calculat|solv|substitut|"
+    r"convert|equat|rearrang|isolat|simplify|apply|plugg|compar|us|squar|tak|count|find|factor|sett|averag|summ"
+    r"|measur|halv|doubl|not|look|work|eliminat|combin)ing\b"
+    r"|^\W*(?:then\s+|first\s+|by\s+)?(?:add|subtract|divid|multiply|comput|calculat|solv|substitut|convert|equat"
+    r"|apply|compar|us|squar|count|averag|summ|doubl|halv)ing\s+"
+    r"|\b(?:can|could|may|must|should|will|to|needs\s+to|has\s+to)\s+be\s+(?:\w+ly\s+)?(?:found|comput|calculat|solv"
+    r"|obtain|determin|deriv|us|add|subtract|divid|multipli|"
     r"appli|comp|substitut|inferr|deduc|convert|express|squar)(?:ed)?\b"
-    r"|\b(?:is|are)\s+(?:then\s+)?(?:solved|found|obtained|computed|calculated|determined|derived|deduced|inferred)\s+(?:by|as|from|using|with|through)\b"
+    r"|\b(?:is|are)\s+(?:then\s+)?(?:solved|found|obtained|computed|calculated|determined|derived|deduced"
+    r"|inferred)\s+(?:by|as|from|using|with|through)\b"
     r"|\b(?:added|subtracted|multiplied)\s+(?:to|from|by|together)\b|\bsolv(?:e|ed|es|ing)\s+for\b|\bequates\b"
 )
 _NAME = r"(?:[a-z]+|[a-z]\b)"
 _QUANTITY = r"(?:the\s+|an?\s+|its\s+|their\s+)?[a-z][a-z-]*(?:\s+of\s+(?:the\s+)?[a-z]+)?"
 _RELATION = re.compile(
-    rf"(?:\b(?:is|are|equals?|be|as|means|gives|makes)\b|=|:)\s*(?:{_QUANTITY}\s+){{0,3}}?(?:times|plus|minus|over|divided\s+by|multiplied\s+by)\s+(?:{_QUANTITY})"
+    rf"(?:\b(?:is|are|equals?|be|as|means|gives|makes)\b|=|:)\s*(?:{_QUANTITY}\s+){{0,3}}?(?:times|plus|minus|over"
+    rf"|divided\s+by|multiplied\s+by)\s+(?:{_QUANTITY})"
     rf"|\b[a-z]{{3,}}\s+(?:times|multiplied\s+by|divided\s+by)\s+(?:the\s+|its\s+|their\s+)?[a-z]{{3,}}"
-    r"|\b(?:equals?|is|are|be|=|takes?|requires?|needs?)\s+(?:exactly\s+|just\s+|then\s+|always\s+|1\s*)?(?:half|twice|double|triple|2\s+times|a\s+(?:third|quarter|fourth)\s+of|the\s+(?:sum|product|difference|"
-    r"quotient|ratio|average|mean|square|square\s+root)\s+(?:of|between|divided)\b|1\s*/\s*[2-9]\s+(?:of|times|the))(?!\s+as\b)"
-    r"|\b(?:sum|product|difference|quotient)\s+(?:of|between)\s+(?:the|all|both|these|those|its|their|2|a\b|any)\b(?!.*\b(?:labell?ed|printed|reads|row|column|button|key)\b)"
-    r"|\b(?:add|sum)s?\s+(?:up\s+)?to\b|\b[a-z\d.]+\s+(?:plus|minus)\s+(?!signs?\b|symbols?\b|buttons?\b|keys?\b|poles?\b|terminals?\b|\d+\s*(?:°|degrees))"
-    r"|\b[a-z]{3,}\s*=\s*(?:[a-z]+\s+){0,3}[a-z]{3,}\s*[-+*/]\s*(?:[a-z]+\s+){0,2}[a-z]{3,}|\b[a-z]{3,}\s+over\s+[a-z]{3,}\s+(?:is|=|equals)\s"
-    r"|\b(?:rise|distance|mass|force|voltage|work|energy|opposite|adjacent)\s+(?:over|per\s+unit)\s+(?:the\s+)?[a-z]+|\bsquares?\s+of\s+(?:the|its|both)\b"
+    r"|\b(?:equals?|is|are|be|=|takes?|requires?|needs?)\s+(?:exactly\s+|just\s+|then\s+|always\s+|1\s*)?(?:half"
+    r"|twice|double|triple|2\s+times|a\s+(?:third|quarter|fourth)\s+of|the\s+(?:sum|product|difference|"
+    r"quotient|ratio|average|mean|square|square\s+root)\s+(?:of|between|divided)\b|1\s*/\s*[2-9]\s+(?:of|times"
+    r"|the))(?!\s+as\b)"
+    r"|\b(?:sum|product|difference|quotient)\s+(?:of|between)\s+(?:the|all|both|these|those|its|their|2|a\b"
+    r"|any)\b(?!.*\b(?:labell?ed|printed|reads|row|column|button|key)\b)"
+    r"|\b(?:twice|half|double)\s+(?:the\s+|of\s+the\s+)?(?:measure|value|area|length|sum|angle|base|product|radius"
+    r"|diameter|height|arc|number|difference|perimeter|central|inscribed)\b"
+    r"|\b(?:is|are|occurs?|lies?)\s+(?:the\s+(?:point|value|place|time)s?\s+)?(?:where|when|at\s+which)\b.*(?:="
+    r"|\bequals?\b|\b0\b|\bmeet|\bcross)"
+    r"|\b(?:add|sum)s?\s+(?:up\s+)?to\b|\b(?!(?:is|are|at|of|to|by|equals|reads|be|with|and|or)\b)[a-z\d.]+\s+(?:plus"
+    r"|minus)\s+(?!signs?\b|symbols?\b|buttons?\b|keys?\b|poles?\b|terminals?\b|\d+\s*(?:°|degrees))"
+    r"|\b[a-z]{3,}\s*=\s*(?:[a-z]+\s+){0,3}[a-z]{3,}\s*[-+*/]\s*(?:[a-z]+\s+){0,2}[a-z]{3,}"
+    r"|\b[a-z]{3,}\s+over\s+[a-z]{3,}\s+(?:is|=|equals)\s"
+    r"|\b(?:rise|distance|mass|force|voltage|work|energy|opposite|adjacent)\s+(?:over|per\s+unit)\s+(?:the\s+)?[a-z]+"
+    r"|\bsquares?\s+of\s+(?:the|its|both)\b"
     r"|\b(?:is|are)\s+(?:directly\s+|inversely\s+)?proportional\b|\bdepends?\s+on\b.*\b(?:so|therefore|because|at)\b"
 )
 _REASON = re.compile(
-    r"\b(?:therefore|thus|hence|consequently|accordingly|because|implies|implying|it\s+follows|we\s+(?:get|have|obtain|find|know|see\s+that|conclude)|"
-    r"(?:which|this|that)\s+(?:means|implies|identifies|tells|shows\s+that|gives|makes|proves|leads)|so\s+that|as\s+a\s+result|in\s+turn|given\s+that|due\s+to\s+the\s+fact)\b"
-    r"|^\W*(?:so|since|as)\s+(?!\d|the\s+(?:19|20)\d\d|of\b|shown\b|seen\b|far\b|in\b|it\s+reads|labell?ed|an?\s+(?:label|title)|many|the\s+title)|,\s+so\s+(?:the|it|its|we|you|they|each|both|all|this|that|there|\w+\s*=)\b"
+    r"\b(?:therefore|thus|hence|consequently|accordingly|because|implies|implying|it\s+follows|we\s+(?:get|have"
+    r"|obtain|find|know|see\s+that|conclude)|"
+    r"(?:which|this|that)\s+(?:means|implies|identifies|tells|shows\s+that|gives|makes|proves|leads)|so\s+that"
+    r"|as\s+a\s+result|in\s+turn|given\s+that|due\s+to\s+the\s+fact)\b"
+    r"|^\W*(?:so|since|as)\s+(?!\d|the\s+(?:19|20)\d\d|of\b|shown\b|seen\b|far\b|in\b|it\s+reads|labell?ed"
+    r"|an?\s+(?:label|title)|many|the\s+title)|,\s+so\s+(?:the|it|its|we|you|they|each|both|all|this|that|there"
+    r"|\w+\s*=)\b"
     r"|,\s+since\s+(?!\d)|∴|∵|⇒"
 )
-_MATHS_PIECE = r"(?:[-+*/^(){}\[\]√π°|'.]|\\[a-z]+|\d+(?:\.\d+)?|(?<![^\W\d_])(?!(?:is|in|on|at|to|of|by|or|an|as|it|so|up|no|be|we|and|the|for|are|has|its|with|a(?=\s+[a-z]{3}))(?![^\W\d_]))[^\W\d_]{1,3}(?![^\W\d_])|sin|cos|tan|log|area|sqrt)"
-_EQUATION = re.compile(rf"(?:{_MATHS_PIECE}\s*){{1,40}}[=≤≥<>≈](?:\s*{_MATHS_PIECE}){{1,40}}", re.IGNORECASE)
+_MATHS_PIECE = (
+    r"(?:[-+*/^(){}\[\]√π°|'.]|\\[a-z]+|\d++(?:\.\d++)?+|(?<![A-Za-z])(?!(?:is|in|on|at|to|of|by|or|an|as|it"
+    r"|so|up|no|be|we|and|the|for|are|has|its|with|a(?=\s+[a-z]{3}))(?![A-Za-z]))[^\W\d_]{1,2}(?![A-Za-z])|sin|cos"
+    r"|tan|log|area|sqrt)"
+)
+_EQUATION = re.compile(
+    rf"(?>(?:{_MATHS_PIECE}\s*+){{1,40}}+)[=≤≥<>≈](?>(?:\s*+{_MATHS_PIECE}){{1,40}}+)", re.IGNORECASE
+)
 _PART = re.compile(r"[=≤≥<>≈]")
 _OPERATED = re.compile(
-    r"[\w)}°]\s*[+*/×÷]\s*[\w({√\\]|[\w)}°]\s+-\s+[\w({√\\]|[\w)}]-(?=[\w({])|\^|√|\\(?:sqrt|frac)|(?<![A-Za-z])[a-zA-Z]\s+[a-zA-Z](?![A-Za-z])"
-    r"|\d\s?\(|\d+[a-z](?![A-Za-z])|\b(?:sin|cos|tan|log|ln)\b|(?<![A-Za-z])(?:[a-z]{2})(?![A-Za-z])"
+    r"[\w)}°]\s*[+*/×÷]\s*[\w({√\\]|[\w)}°]\s+-\s+[\w({√\\]|[\w)}]-(?=[\w({])|\^|√|\\(?:sqrt|frac)"
+    r"|(?<![A-Za-z])[a-zA-Z]\s+[a-zA-Z](?![A-Za-z])"
+    r"|\d\s?\((?=[^()]*[-+*/])|\d+[a-z](?![A-Za-z])|\b(?:sin|cos|tan|log|ln)\b|(?<![A-Za-z])(?:[a-z]{2})(?![A-Za-z])"
 )
 _APPLIED = re.compile(r"(?<![A-Za-z])[a-zA-Z]\s?\(-?\d+(?:\.\d+)?\)")
 _NUMBER_OVER_NUMBER = re.compile(r"\s*-?(?:\d+(?:\.\d+)?\s*/\s*\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})\s*\S{0,4}\s*")
@@ -129,8 +152,10 @@ def find_solutions(cue: str, example: Posed) -> Iterator[SolutionLeak]:
     if not any(_MAY_SOLVE.search(clause.text) for clause in clauses):
         return
     clauses = [clause for clause in clauses if not is_evidence(clause, example)]
-    subject = subject_of(example) if clauses else None
-    for clause in clauses if subject is not None else ():
+    if not clauses:
+        return
+    subject = subject_of(example)
+    for clause in clauses:
         rule = _rule(Marked(clause, subject), subject)
         if rule is not None:
             yield SolutionLeak(rule, clause.text.strip(), clause.start, clause.end)
@@ -152,25 +177,56 @@ def _rule(marked: Marked, subject: Subject) -> str | None:
     if _solves_by_equation(marked, subject):
         return "equation"
     if K in marked.text or any(each.operations and not _is_layout(plain, each.end) for each, _, _ in marked.numbers):
-        shown = any(each.operations and subject.visible.has_formula(plain[each.start : each.end]) for each, _, _ in marked.numbers)
-        is_answer = K not in marked.text and all(subject.gold.is_value(each.value) for each, _, _ in marked.numbers if each.operations)
-        return None if shown or is_answer or _READS.search(lower) else "calculation"
+        shown = any(
+            each.operations and subject.visible.has_formula(plain[each.start : each.end])
+            for each, _, _ in marked.numbers
+        )
+        is_answer = K not in marked.text and all(
+            subject.gold.is_value(each.value) for each, _, _ in marked.numbers if each.operations
+        )
+        return None if shown or is_answer or READS.search(lower) else "calculation"
+    if _defines(lower, subject) and not _is_read(marked, subject):
+        return "relation"
     if _RELATION.search(lower) and not _is_read(marked, subject):
         return "relation"
-    if _REASON.search(lower) and not _CONCLUDES.search(marked.text) and A not in marked.text:
+    if _REASON.search(lower) and not CONCLUDES.search(marked.text) and A not in marked.text:
         return "reason"
     return None
 
 
+def _defines(lower: str, subject: Subject) -> bool:
+    """Return whether a clause says what the requested quantity is in general: "The median is the middle value of the list"."""
+    if re.search(r"\d", lower):
+        return False
+    return any(
+        re.search(
+            rf"^\W*(?:the\s+|an?\s+|its\s+)?{re.escape(name)}\s+(?:is|are|means|equals)\s+(?:the|an?"
+            rf"|how)\s+(?:[a-z-]+\s+){{1,4}}(?:of|by|per|over)\b",
+            lower,
+        )
+        for name in asked_names(subject.question)
+        if len(name) > 2
+    )
+
+
 def _is_layout(plain: str, end: int) -> bool:
-    return re.match(r"\s*-?\s*(?:grid|array|table|matrix|board|square|tile|block|lattice|layout|photo|window|pixel|image|arrangement|chess)", plain[end : end + 20]) is not None
+    return (
+        re.match(
+            r"\s*-?\s*(?:grid|array|table|matrix|board|square|tile|block|lattice|layout|photo|window|pixel|image"
+            r"|arrangement|chess)",
+            plain[end : end + 20],
+        )
+        is not None
+    )
 
 
 def _is_read(marked: Marked, subject: Subject) -> bool:
     """Return whether a clause reads a text that the image has, if that is known."""
-    if not _READS.search(marked.clause.lower):
+    if not READS.search(marked.clause.lower):
         return False
-    return subject.visible.text is None or bool(re.search(r"[\"“'].{3,}[\"”']", marked.clause.text)) and _quotes(marked, subject)
+    return subject.visible.text is None or (
+        bool(re.search(r"[\"“'].{3,}[\"”']", marked.clause.text)) and _quotes(marked, subject)
+    )
 
 
 def _quotes(marked: Marked, subject: Subject) -> bool:
@@ -181,11 +237,13 @@ def _quotes(marked: Marked, subject: Subject) -> bool:
 
 def _solves_by_equation(marked: Marked, subject: Subject) -> bool:
     plain, gold = marked.clause.plain, subject.gold
-    for match in list(_EQUATION.finditer(plain))[:20]:
+    if not _PART.search(plain):
+        return False
+    for match in islice(_EQUATION.finditer(plain), 20):
         text = match[0].strip(" .")
-        if subject.visible.has_formula(text) or (subject.visible.text is None and _READS.search(marked.clause.lower)):
+        if subject.visible.has_formula(text) or (subject.visible.text is None and READS.search(marked.clause.lower)):
             continue
-        if gold.value is None and (same_value(gold.text, text) or A in marked.text and not gold.is_words):
+        if gold.value is None and (same_value(gold.text, text) or (A in marked.text and not gold.is_words)):
             continue
         sides = [_APPLIED.sub(" ", side) for side in _PART.split(text)]
         bare = [_without_units(side) for side in sides if not _is_answer(side, subject)]

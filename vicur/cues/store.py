@@ -59,7 +59,7 @@ def write_findings(rows: Iterable[AuditedCue], folder: Path) -> None:
     write_jsonl(found, folder / FINDINGS_FILE)
 
 
-def read_cues(folder: Path) -> dict[str, str]:
+def read_cues(folder: Path, name: str = CUES_FILE) -> dict[str, str]:
     """Read the cues that the extraction stage wrote to ``folder``, by example id.
 
     Raises:
@@ -68,7 +68,7 @@ def read_cues(folder: Path) -> dict[str, str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = folder / CUES_FILE
+    file = folder / name
     remedy = "Run 'vicur cues extract' to write it."
     if not file.is_file():
         raise VicurError("the file does not exist.", where=str(file), remedy=remedy)

@@ -13,15 +13,29 @@ _TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W_]+")
 _STOP = frozenset(
     re.findall(
         "[a-z]+",
-        "a an the this that these those it its they them their there here he she his her we you your i is are was were be been being am do "
-        "does did done has have had will would can could may might shall should must of in on at to from by for with as and or but not no "
-        "than then so if into onto over under about between among per each all both any some which what who whom whose when where why how "
-        "many much more most less least one s t according given shown show shows see seen following find determine calculate compute give "
-        "state please question answer value picture image figure photo diagram chart graph table plot map video document page scene number "
+        "a an the this that these those it its they them their there here he she his her we you your i is are was"
+        " were be been being am do "
+        "does did done has have had will would can could may might shall should must of in on at to from by for with"
+        " as and or but not no "
+        "than then so if into onto over under about between among per each all both any some which what who whom"
+        " whose when where why how "
+        "many much more most less least one s t according given shown show shows see seen following find determine"
+        " calculate compute give "
+        "state please question answer value picture image figure photo diagram chart graph table plot map video"
+        " document page scene number "
         "amount total based using only just also very after before up down out",
     )
 )
-_IRREGULAR = {"fell": "fall", "rose": "rise", "ran": "run", "went": "go", "goes": "go", "saw": "see", "sold": "sell", "left": "left"}
+_IRREGULAR = {
+    "fell": "fall",
+    "rose": "rise",
+    "ran": "run",
+    "went": "go",
+    "goes": "go",
+    "saw": "see",
+    "sold": "sell",
+    "left": "left",
+}
 
 
 @lru_cache(maxsize=65536)
@@ -55,7 +69,9 @@ def stems(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=8192)
 def content(text: str) -> frozenset[str]:
     """Return the stems of the words of a text that say what it is about."""
-    return frozenset(stem(word) for word in tokens(text) if word not in _STOP and (len(word) > 1 or word.isdigit() or word in "xyz"))
+    return frozenset(
+        stem(word) for word in tokens(text) if word not in _STOP and (len(word) > 1 or word.isdigit() or word in "xyz")
+    )
 
 
 def contains(sequence: Sequence[str], part: Sequence[str]) -> int | None:

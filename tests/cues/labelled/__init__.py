@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent
 def rows(name: str) -> list[dict[str, Any]]:
     """Read ``<name>.txt`` as rows for ``vicur cues audit --labels``.
 
-    An item is a question (``Q:``) with answer (``A:``), choices (``C:``), source (``S:``), text in the image (``T:``) and evidence (``E:``).
+    An item has a source (``S:``), question (``Q:``), answer (``A:``), choices (``C:``), text in the image (``T:``) and evidence (``E:``).
     Below it, ``= labels`` begins a group of cues with these labels, one a line; ``\\n`` is a line break.
     """
     found: list[dict[str, Any]] = []
@@ -22,7 +22,9 @@ def rows(name: str) -> list[dict[str, Any]]:
         if line.startswith("S:"):
             item, labels = {"source": value.strip(), "choices": [], "image_text": "", "evidence": []}, set()
         elif line.startswith("= "):
-            labels = {{"answer": "answer_leak", "solution": "solution_leak"}.get(each, each) for each in line[2:].split()}
+            labels = {
+                {"answer": "answer_leak", "solution": "solution_leak"}.get(each, each) for each in line[2:].split()
+            }
         elif labels and line:
             found.append(item | {"cue": line.replace("\\n", "\n"), **{label: label in labels for label in LABELS}})
         elif line:
