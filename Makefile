@@ -106,7 +106,6 @@ bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks and write results to .
 bench-rollout: $(VLLM)/.vllm ## Benchmark rollouts with both engines (builds .venv-vllm, 5 GB)
 	@mkdir -p .vicur/bench
 	$(VLLM)/bin/python -m benchmarks.rollout --hidden 96 512 --json .vicur/bench/rollout.json
-	$(VLLM)/bin/python -m benchmarks.overlap --json .vicur/bench/overlap.json
 
 ablation: $(VENV)/.run ## Train all arms with all seeds and write docs/results.md (under an hour on two cores)
 	@$(BIN)/vicur ablate configs/ablation.yaml --results docs/results.md
