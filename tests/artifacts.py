@@ -13,6 +13,7 @@ class FileArtifact:
 
     path: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    uri: str = ""
 
 
 @dataclass

@@ -21,6 +21,7 @@ from vicur.checkout import require_one_checkout
 from vicur.commands import (
     answers,
     base,
+    benchmarks,
     clean,
     cluster,
     compare,
@@ -30,11 +31,13 @@ from vicur.commands import (
     evaluate,
     gpu_check,
     install,
+    lineage,
     models,
     plan,
     register,
     registered,
     registry,
+    reproduce,
     rollout_server,
     score,
     serve,
@@ -114,10 +117,13 @@ app.add_typer(answers.app, name="answers", rich_help_panel=_STAGES)
 app.command("train", rich_help_panel=_STAGES)(train.train)
 app.command("rollout-server", rich_help_panel=_STAGES)(rollout_server.rollout_server)
 app.command("evaluate", rich_help_panel=_STAGES)(evaluate.evaluate)
+app.add_typer(benchmarks.app, name="benchmarks", rich_help_panel=_STAGES)
 app.command("compare", rich_help_panel=_STAGES)(compare.compare)
 app.command("register", rich_help_panel=_STAGES)(register.register)
 app.command("promote", rich_help_panel=_REGISTRY)(registry.promote)
 app.command("rollback", rich_help_panel=_REGISTRY)(registry.rollback)
+app.command("lineage", rich_help_panel=_REGISTRY)(lineage.lineage)
+app.command("reproduce", rich_help_panel=_REGISTRY)(reproduce.reproduce)
 app.add_typer(registered.app, name="registry", rich_help_panel=_REGISTRY)
 app.command("score", rich_help_panel=_REGISTRY)(score.score)
 app.command("serve", rich_help_panel=_REGISTRY)(serve.serve)

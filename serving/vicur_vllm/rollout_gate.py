@@ -3,8 +3,8 @@
 vLLM's development endpoints can call any method of its workers, read the environment of the server and put it to sleep, and vLLM does not
 require the API key for them. Training needs only two worker methods.
 
-The gate also knows which weights the server holds, and refuses requests for others: after a restart, a server would otherwise answer
-with the zeros that it started with.
+The gate also knows which weights the server holds or loads, and refuses requests for others: after a restart, a server would otherwise
+answer with the zeros that it started with.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _OPEN = {
 _HEADER = b"x-vicur-weights"
 _NAME = re.compile(r"\.?vicur-weights-[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 _MAX_CALL_BYTES = 4096  # enough for the names of a method and a file
+_MAX_DISCARDED_BYTES = 1 << 38  # twice the float32 weights of the largest published student
 
 
 class RolloutGate:
@@ -46,6 +47,7 @@ class RolloutGate:
         self._key = os.environ.get(API_KEY_VARIABLE)
         self._exchange = os.environ.get(EXCHANGE_VARIABLE)
         self._held: str | None = None
+        self._loading: str | None = None
         self._uploaded: Path | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -65,7 +67,7 @@ class RolloutGate:
         elif uploads:
             await self._upload(path.removeprefix(f"{_WEIGHTS}/"), scope, receive, send)
         elif path == _WEIGHTS:
-            await _answer(send, {"name": self._held})
+            await _answer(send, {"name": self._held, "loading": self._loading})
         elif path == _CALL:
             await self._call(scope, receive, send)
         elif path == _GENERATE:
@@ -79,7 +81,11 @@ class RolloutGate:
 
     async def _generate(self, scope: Message, receive: Receive, send: Send) -> None:
         wanted = dict(scope["headers"]).get(_HEADER, b"").decode("latin-1")
-        if wanted and self._held is None:
+        if wanted and self._loading is not None and wanted != self._loading:
+            await refuse(send, 409, f"This server is loading the weights {self._loading}.")
+        elif wanted and self._loading is not None:
+            await refuse(send, 503, "This server is still loading these weights.", retry_after=1)
+        elif wanted and self._held is None:
             await refuse(send, 503, "This server has no weights yet. It may have restarted.", retry_after=1)
         elif wanted and wanted != self._held:
             await refuse(send, 409, f"This server holds the weights {self._held}.")
@@ -99,60 +105,102 @@ class RolloutGate:
         if call["method"] != _TAKE:
             await self._app(scope, replayed(body, receive), send)
             return
+        name = str(next(iter(call.get("args") or ()), ""))
+        if self._loading is not None:
+            await refuse(send, 503, f"This server is loading the weights {self._loading}.", retry_after=1)
+            return
         # While it loads weights, a server has neither the old nor the new ones.
-        self._held = None
+        self._held, self._loading = None, name
 
         async def observed(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 200:
-                self._held = str(next(iter(call.get("args") or ()), ""))
+            if message["type"] == "http.response.start":
+                self._held, self._loading = name if message["status"] == 200 else None, None
             await send(message)
 
         try:
             await self._app(scope, replayed(body, receive), observed)
         finally:
+            self._loading = None
             self._remove_upload()
 
     async def _upload(self, name: str, scope: Message, receive: Receive, send: Send) -> None:
         """Write the body of a request to the exchange folder, from which the workers load it."""
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        if self._exchange is None or not _NAME.fullmatch(name) or not length.isdigit():
-            await refuse(send, 400, "Weights need a name that the training chose, and their length.")
+        body = _Body(scope, receive)
+        problem = await self._written(name, body)
+        if problem is None:
+            await _answer(send, {"bytes": body.received})
             return
-        folder = Path(self._exchange)
-        self._remove_upload()
-        if shutil.disk_usage(folder).free < int(length):
-            await refuse(
-                send,
-                507,
-                f"{folder} has no room for {int(length) / 1e9:.2g} GB of weights. Give the server more memory.",
-            )
-            return
-        self._uploaded, received = folder / name, 0
-        try:
-            with self._uploaded.open("xb") as stream:
-                while received < int(length):
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        break
-                    stream.write(message.get("body", b""))
-                    received += len(message.get("body", b""))
-                    if not message.get("more_body"):
-                        break
-        except OSError as error:
-            self._remove_upload()
-            await refuse(send, 507, f"The weights cannot be written: {error.strerror}.")
-            return
-        if received != int(length):
-            self._remove_upload()
-            await refuse(send, 400, f"{received} bytes arrived instead of {int(length)}.")
-            return
-        await _answer(send, {"bytes": received})
+        # A response ends the connection if the body has not been read, and the client would see only that.
+        await body.discard()
+        status, text = problem
+        await refuse(send, status, text, retry_after=1 if status == 503 else None)
 
-    def _remove_upload(self) -> None:
-        # The workers have read it, or it was cut off. Its memory is needed.
-        if self._uploaded is not None:
+    async def _written(self, name: str, body: _Body) -> tuple[int, str] | None:
+        """Write an upload. Return the status and the problem if it is refused."""
+        if self._exchange is None or not _NAME.fullmatch(name) or body.length is None:
+            return 400, "Weights need a name that the training chose, and their length."
+        if self._loading is not None:
+            return 503, f"This server is loading the weights {self._loading}."
+        folder = Path(self._exchange)
+        # An earlier upload that was never loaded, or is still arriving: a client that repeats one has given up the first.
+        self._remove_upload()
+        if shutil.disk_usage(folder).free < body.length:
+            return 507, f"{folder} has no room for {body.length / 1e9:.2g} GB of weights. Give the server more memory."
+        file = folder / name
+        try:
+            with file.open("xb") as stream:
+                self._uploaded = file
+                while chunk := await body.chunk():
+                    if self._uploaded is not file:
+                        return 409, "Other weights were sent to this server before these had arrived."
+                    stream.write(chunk)
+        except FileExistsError:
+            # Of the training itself, if it shares the folder, or of another one.
+            return 400, f"The exchange folder already has a file {name}."
+        except OSError as error:
+            self._remove_upload(file)
+            return 507, f"The weights cannot be written: {error.strerror}."
+        if self._uploaded is not file:
+            return 409, "Other weights were sent to this server before these had arrived."
+        if body.received != body.length:
+            self._remove_upload(file)
+            return 400, f"{body.received} bytes arrived instead of {body.length}."
+        return None
+
+    def _remove_upload(self, file: Path | None = None) -> None:
+        """Delete the uploaded file, whose memory is needed. With ``file``, only if it is that one."""
+        if self._uploaded is not None and (file is None or file is self._uploaded):
             self._uploaded.unlink(missing_ok=True)
             self._uploaded = None
+
+
+class _Body:
+    """The body of a request, whose length must be declared."""
+
+    def __init__(self, scope: Message, receive: Receive) -> None:
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        self.length = int(length) if length.isdigit() and len(length) < 20 else None
+        self.received = 0
+        self._receive = receive
+        self._ended = self.length is None
+
+    async def chunk(self) -> bytes:
+        """Return the next bytes; none at the end."""
+        # At the declared length, the next message would be that the client has left.
+        while not self._ended and self.received < (self.length or 0):
+            message = await self._receive()
+            content: bytes = message.get("body", b"")
+            self.received += len(content)
+            self._ended = message["type"] == "http.disconnect" or not message.get("more_body")
+            if content:
+                return content
+        return b""
+
+    async def discard(self) -> None:
+        """Read what is left, up to a limit."""
+        if (self.length or 0) <= _MAX_DISCARDED_BYTES:
+            while await self.chunk():
+                pass
 
 
 async def _answer(send: Send, content: dict[str, object]) -> None:

@@ -116,11 +116,13 @@ class ApiServerDouble(ClusterDouble):
         self.runtimes[name] = runtime
         return 201, runtime
 
-    def change_runtime(self, name: str, change: Json) -> Json:
+    def change_runtime(self, name: str, change: Json) -> tuple[int, Json]:
+        if name not in self.runtimes:
+            return 404, status(404, "NotFound", name)
         runtime = self.runtimes[name]
         metadata = {**runtime["metadata"], **change.get("metadata", {})}
         self.runtimes[name] = {**runtime, **change, "metadata": metadata}
-        return self.runtimes[name]
+        return 200, self.runtimes[name]
 
     def count(self, verb: str, group: str, resource: str) -> None:
         with self.changed:
@@ -183,7 +185,7 @@ def _handler(server: ApiServerDouble) -> type[BaseHTTPRequestHandler]:
             change = self._body()
             if match := _RUNTIMES.fullmatch(self._target()[0]):
                 name = match["name"]
-                self._reply("patch", GROUP, "trainingruntimes", lambda: (200, server.change_runtime(name, change)))
+                self._reply("patch", GROUP, "trainingruntimes", lambda: server.change_runtime(name, change))
                 return
             match = _JOBS.fullmatch(self._target()[0])
             self._reply("patch", GROUP, "trainjobs", lambda: server.patch_response(match["name"], change))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 import yaml
 
 from tests.cluster.api_server_double import ApiServerDouble
-from tests.cluster.launching import JOB, OWNER, REQUEST, Launch
+from tests.cluster.launching import JOB, OWNER, REQUEST, Launch, api_of
 from tests.cluster.test_manifest import POOL, ROOT, published
 from tests.cluster.trainjob_schemas import problems
-from vicur.cluster.jobs.manifest import JobRequest
+from vicur.cluster.jobs.manifest import JobRequest, train_job
+from vicur.cluster.jobs.monitor import Limits
 from vicur.cluster.jobs.server_pod import server_roles
 from vicur.cluster.jobs.servers import TASK_VARIABLE, runtime_with, urls
 from vicur.cluster.jobs.status import job_status
@@ -21,6 +23,7 @@ from vicur.cluster.trainable import require_trainable_on
 from vicur.config.cluster import ClusterConfig
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
+from vicur.processes.signals import EXIT_CODE
 
 RUNTIME = yaml.safe_load((ROOT / "k8s/base/training/runtime.yaml").read_text(encoding="utf-8"))
 TEACHER = {"type": "checkpoint", "path": "/models/teacher", "placement": "job", "engine": {"tensor_parallel": 4}}
@@ -129,6 +132,42 @@ def test_runtime_of_a_killed_attempt_is_replaced(launch: Launch) -> None:
         server.runtimes |= {"vicur-torch": RUNTIME, JOB: left}
         assert launch.run(server, request=with_servers()) == "student"
         assert [*roles_of(server.runtimes[JOB])] == ["node", "rollout", "teacher"]
+
+
+def test_runtime_that_is_being_deleted_is_waited_for(launch: Launch) -> None:
+    """The garbage collector deletes it after the job of an earlier attempt."""
+    with ApiServerDouble(finish).serving() as server:
+        going = {"metadata": {"name": JOB, "deletionTimestamp": "2026-01-01T00:00:00Z", "uid": "old"}, "spec": {}}
+        server.runtimes |= {"vicur-torch": RUNTIME, JOB: going}
+        threading.Timer(0.3, server.runtimes.pop, (JOB,)).start()
+        assert launch.run(server, request=with_servers()) == "student"
+        assert "deletionTimestamp" not in server.runtimes[JOB]["metadata"]
+
+
+def test_waiting_for_the_deletion_of_a_runtime_has_a_limit(launch: Launch) -> None:
+    with ApiServerDouble(finish).serving() as server:
+        going = {"metadata": {"name": JOB, "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
+        server.runtimes |= {"vicur-torch": RUNTIME, JOB: going}
+        with pytest.raises(VicurError, match="the training runtime of an earlier attempt is still being") as caught:
+            launch.run(server, request=with_servers(), limits=Limits(None, 0.3, 60))
+        assert caught.value.exit_code == EXIT_CODE
+        assert server.created == []
+
+
+def test_runtime_of_an_adopted_job_belongs_to_it(launch: Launch) -> None:
+    """The earlier attempt was killed between creating the job and giving it its runtime."""
+    with ApiServerDouble(lambda *_: None).serving() as server:
+        left = {**runtime(), "metadata": {"name": JOB, "ownerReferences": [OWNER]}}
+        server.runtimes |= {"vicur-torch": RUNTIME, JOB: left}
+        api_of(server).create(train_job(with_servers(), ClusterConfig(nodes=2), {"runtimePatches"}))
+        finish(server, JOB)
+        owners: list[dict[str, Any]] = []
+        launch.run(
+            server, lambda: owners.extend(server.runtimes[JOB]["metadata"]["ownerReferences"]), request=with_servers()
+        )
+        assert [(each["kind"], each["name"], each["uid"]) for each in owners] == [
+            ("TrainJob", JOB, server.created[0]["metadata"]["uid"])
+        ]
 
 
 def test_missing_runtime_is_an_error_before_a_job_is_created(launch: Launch) -> None:

@@ -84,6 +84,12 @@ def test_whole_numbers_that_kfp_made_floats_are_integers_again(stage: RecordedSt
     assert (context.run_id, context.seed, context.events.stage) == ("run-1", 3, "train vicur")
 
 
+def test_a_stage_learns_where_the_platform_stores_its_inputs(stage: RecordedStage, tmp_path: Path) -> None:
+    dataset = FileArtifact(str(tmp_path / "dataset"), uri="minio://mlpipeline/v2/artifacts/dataset")
+    run_step("train", {"config": {}, "seed": 3.0}, {"dataset": dataset}, FileArtifact(str(tmp_path / "out")))
+    assert stage.calls[0][2].addresses == {"dataset": "minio://mlpipeline/v2/artifacts/dataset"}
+
+
 @pytest.mark.usefixtures("stage")
 def test_the_output_is_labeled_with_the_subject_and_metrics_are_logged(tmp_path: Path) -> None:
     output, metrics = run(tmp_path)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 import requests
@@ -20,7 +21,7 @@ from tests.tracking.server import Server, free_port
 ADMIN = ("admin", "an administrator's password")
 USER = ("pipeline", "the pipeline's long password")
 _DATABASE_PASSWORD = "database"  # noqa: S105 (of a server that lives for one test)
-_BUCKET = "vicur-mlflow"
+BUCKET = "vicur-mlflow"
 _MEGABYTES = 600
 
 
@@ -30,6 +31,13 @@ class Stack:
 
     server: Server
     disk: Path
+    store: dict[str, str]
+    """Environment variables with the address and the credentials of the store."""
+
+    def bucket(self) -> Any:
+        """Return the bucket as a boto3 resource."""
+        session = boto3.session.Session(KEY, SECRET, region_name=self.store["AWS_DEFAULT_REGION"])
+        return session.resource("s3", endpoint_url=self.store["AWS_ENDPOINT_URL"]).Bucket(BUCKET)
 
     @contextmanager
     def full(self) -> Iterator[None]:
@@ -50,33 +58,39 @@ def stack(folder: Path) -> Iterator[Stack]:
     with ExitStack() as running:
         disk = running.enter_context(_small_disk(folder / "disk"))
         port = running.enter_context(postgres("mlflow", _DATABASE_PASSWORD, "mlflow"))
-        store = running.enter_context(seaweed(disk / "store"))
-        _client(store).create_bucket(Bucket=_BUCKET)
-        # Creates the volumes: without any, a request would wait for room on a full disk in place of failing.
-        _client(store).put_object(Bucket=_BUCKET, Key="first", Body=b"first")
-        database = f"postgresql+psycopg2://mlflow:{_DATABASE_PASSWORD}@127.0.0.1:{port}/mlflow"
+        store = {
+            "AWS_ENDPOINT_URL": running.enter_context(seaweed(disk / "store")),
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
         (folder / "server").mkdir()
-        server = Server(
-            folder / "server",
-            free_port(),
-            admin=ADMIN,
-            database=database,
-            users=database,
-            artifacts=f"s3://{_BUCKET}/artifacts",
-            # The proxy of the tests, and the server itself. Not localhost.
-            allowed_hosts="127.0.0.1:*",
-            variables={
-                "MLFLOW_S3_ENDPOINT_URL": store,
-                "AWS_ACCESS_KEY_ID": KEY,
-                "AWS_SECRET_ACCESS_KEY": SECRET,
-                "AWS_DEFAULT_REGION": "us-east-1",
-            },
-        )
-        server.start()
-        running.callback(server.stop)
+        started = Stack(_server(folder / "server", port, store), disk, store)
+        started.bucket().create()
+        # Creates the volumes: without any, a request would wait for room on a full disk in place of failing.
+        started.bucket().put_object(Key="first", Body=b"first")
+        started.server.start()
+        running.callback(started.server.stop)
         user = {"username": USER[0], "password": USER[1]}
-        requests.post(f"{server.uri}/api/2.0/mlflow/users/create", json=user, auth=ADMIN, timeout=60).raise_for_status()
-        yield Stack(server, disk)
+        address = f"{started.server.uri}/api/2.0/mlflow/users/create"
+        requests.post(address, json=user, auth=ADMIN, timeout=60).raise_for_status()
+        yield started
+
+
+def _server(folder: Path, database_port: int, store: dict[str, str]) -> Server:
+    database = f"postgresql+psycopg2://mlflow:{_DATABASE_PASSWORD}@127.0.0.1:{database_port}/mlflow"
+    return Server(
+        folder,
+        free_port(),
+        admin=ADMIN,
+        database=database,
+        users=database,
+        artifacts=f"s3://{BUCKET}/artifacts",
+        # The proxy of the tests, and the server itself. Not localhost.
+        allowed_hosts="127.0.0.1:*",
+        # MLflow's client repeats requests, so that the server need not.
+        variables={**store, "AWS_MAX_ATTEMPTS": "1"},
+    )
 
 
 @contextmanager
@@ -91,13 +105,3 @@ def _small_disk(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def _client(endpoint: str):
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id=KEY,
-        aws_secret_access_key=SECRET,
-        region_name="us-east-1",
-    )

@@ -70,6 +70,25 @@ def test_errors_of_a_gateway_during_an_upload_are_retried(
     require_one_version(client, registry.model, inputs, tmp_path)
 
 
+@pytest.mark.parametrize(("status", "remedy"), [(413, "largest request"), (403, "permission"), (411, "server's log")])
+def test_a_gateway_that_refuses_an_upload_is_reported_at_once(
+    inputs: Mapping[str, Path],
+    registry: RegistryConfig,
+    tracking: TrackingConfig,
+    proxy: FaultyProxy,
+    client: MlflowClient,
+    status: int,
+    remedy: str,
+) -> None:
+    proxy.faults += [Fault(UPLOAD, times=9, status=status)]
+    with pytest.raises(VicurError, match=f"refused a file with status {status}") as caught:
+        run_register(inputs, config=registry, tracking=tracking)
+    assert remedy in caught.value.remedy
+    assert not caught.value.retryable
+    assert proxy.faults[0].seen == 1
+    assert client.search_model_versions(f"name = '{registry.model}'") == []
+
+
 @pytest.mark.parametrize(
     "request_line",
     [r"POST .*/registered-models/create", r"POST .*/model-versions/create", r"POST .*/logged-models$", UPLOAD],
@@ -186,7 +205,7 @@ def test_readers_find_a_champion_at_every_moment_of_a_promotion(
     run_register(students(GOOD), config=registry, tracking=tracking)
     model = client.get_model_version(registry.model, "1")
     # A server names the logged model in the source only.
-    model_id = Version.of(model).model_id
+    model_id = Version.of(model, client).model_id
     client.create_model_version(registry.model, model.source, model.run_id, tags=model.tags, model_id=model_id)
     seen: list[str] = []
     stop = threading.Event()

@@ -137,6 +137,7 @@ def test_chat_files_and_the_record_are_saved_with_the_weights(tmp_path: Path) ->
         "model.bin",
     ):
         (chat / name).write_text(name)
+    (chat / "preprocessor_config.json").write_text('{"size": {}}')
     save_model(student(), tmp_path / "student", chat_folder=chat, record={"method": "vicur", "parent": None})
     names = {p.name for p in (tmp_path / "student").iterdir()}
     assert {"tokenizer.json", "preprocessor_config.json", "chat_template.jinja"} < names

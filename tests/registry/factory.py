@@ -95,11 +95,12 @@ def run_register(
     config: RegistryConfig = CONFIG,
     tracking: TrackingConfig | None = None,
     run_id: str = "run-1",
+    addresses: Mapping[str, str] | None = None,
 ) -> RegistrationSummary:
-    """Run the stage in the current folder, like a step of the pipeline."""
+    """Run the stage in the current folder, like a step of the pipeline whose inputs are stored at ``addresses``."""
     where = tracking or TrackingConfig()
     session = Session(run_id, 0, None, Path("scratch"), lambda stage: open_tracker(where, run_id, stage))
-    return execute(REGISTER, config, inputs, Path(f"registered/{run_id}"), session)
+    return execute(REGISTER, config, inputs, Path(f"registered/{run_id}"), session, addresses=addresses)
 
 
 def config_for(tmp_path: Path) -> RegistryConfig:
@@ -132,7 +133,7 @@ def create_judged_version(client: MlflowClient, name: str, run_id: str, leaking:
     client.finalize_logged_model(model.model_id, "READY")
     with as_default(client):
         entity = client.create_model_version(name, f"models:/{model.model_id}", run_id, model_id=model.model_id)
-    version = Version.of(entity)
+    version = Version.of(entity, client)
     gain = Difference(mean=0.1, low=0.05, high=0.15)
     measured = GateInputs(examples=240, accuracy=0.8, base_accuracy=0.7, against_base=gain, leaking=leaking)
     record_verdict(

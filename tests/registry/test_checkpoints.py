@@ -9,8 +9,9 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.registry.conftest import Make, Registration
-from tests.registry.factory import GOOD
+from tests.registry.factory import GOOD, run_register
 from vicur.config.tracking import TrackingConfig
+from vicur.config.training import MASTERS
 from vicur.errors import VicurError
 from vicur.modeling import load_model
 from vicur.registry.checkpoints import fetch
@@ -56,6 +57,19 @@ def test_a_version_is_downloaded_once_for_its_alias_and_its_number(client: Mlflo
     assert not [path for path in first.folder.iterdir() if path.name.startswith(".")]
     again = fetch(client, "models:/students/1", Path("served"))
     assert (again.folder, again.fetched) == (first.folder, False)
+
+
+def test_float32_weights_beside_a_student_are_not_registered(
+    students: Make, embedded: MlflowClient, registered: TrackingConfig, tmp_path: Path
+) -> None:
+    student = shutil.copytree(students(GOOD)["student"], tmp_path / "student")
+    shutil.copytree(student, student / MASTERS)
+    # Another student than the one that is registered.
+    (student / "generation_config.json").write_text('{"transformers_version": "5.0"}')
+    run_register({**students(GOOD), "student": student}, tracking=registered, run_id="run-2")
+    folder = fetch(embedded, "models:/students/2", Path("served")).folder
+    assert not (folder / MASTERS).exists()
+    assert (folder / "generation_config.json").read_bytes() == (student / "generation_config.json").read_bytes()
 
 
 def test_a_cached_checkpoint_that_was_changed_is_downloaded_again(embedded: MlflowClient) -> None:

@@ -18,6 +18,7 @@ from tests.storage.test_folders import DEAD_PID
 from vicur.config.training import TrainConfig
 from vicur.config.vllm import Vllm
 from vicur.errors import VicurError
+from vicur.training.rollout.addresses import VARIABLE, Addresses
 from vicur.training.rollout.build import require_engine
 from vicur.training.rollout.serve import serve
 from vicur.training.rollout.servers import Servers
@@ -129,6 +130,17 @@ def test_only_rollouts_need_the_exchange_folder(tmp_path: Path) -> None:
             VicurError, match=r"^training.rollout.engine.exchange: the folder .*nowhere, .* does not exist"
         ):
             require_engine(training("rollout", url, tmp_path / "nowhere"), processes=1)
+
+
+def test_servers_next_to_the_training_need_the_exchange_folder_and_those_of_a_cluster_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = {"exchange": str(tmp_path / "nowhere")}
+    config = TrainConfig.model_validate({"method": "opsd", "rollout": {"placement": "job", "engine": engine}})
+    with pytest.raises(VicurError, match=r"^training.rollout.engine.exchange: the folder .*nowhere"):
+        require_engine(config, processes=1)
+    monkeypatch.setenv(VARIABLE, Addresses({"rollout": ("http://pod:8000",)}, exchange=False).to_variable())
+    require_engine(config, processes=1)
 
 
 @pytest.mark.parametrize(("status", "passes"), [(400, False), (401, False), (429, True), (500, True), (503, True)])

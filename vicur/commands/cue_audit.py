@@ -45,7 +45,7 @@ def audit(
     ] = None,
     show: Annotated[int, typer.Option("--show", min=0, max=1000, help="Number of examples shown for each rule.")] = 2,
 ) -> None:
-    """Examine cues for leaks of the answer, steps of a solution, false statements and texts that are no cues.
+    """Examine cues for leaks of the answer, steps of a solution, false statements and unusable texts.
 
     Prints the number of cues for each rule, with examples. A row of a JSONL file has question, answer and cue, and optionally choices,
     image_text (the text in the image) and evidence. A row with an example_id instead of a question belongs to an example of --dataset.

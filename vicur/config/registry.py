@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -82,5 +82,13 @@ class RegistryConfig(Section):
     """Batch size of the champion's evaluation."""
     threads: int = Field(default=1, ge=0)
     """CPU threads of the champion's evaluation; 0 uses PyTorch's default."""
+    weights: Literal["upload", "reference"] = Field(default="upload", exclude_if=lambda weights: weights == "upload")
+    """``upload`` copies a student's weights to MLflow's artifact store. ``reference`` leaves them where the pipeline stored the student if
+    that is on S3, and records their address and checksums. The version is then lost if these files are removed, and whoever loads it needs
+    access to that store (docs/registry.md)."""
     kubeflow: KubeflowRegistryConfig = KubeflowRegistryConfig()
     """Also list the versions in a Kubeflow Model Registry."""
+
+    # Set from the sections base, cues, data and evaluation. What a stage wrote takes precedence.
+    run: str = Field(default="", exclude_if=lambda run: not run)
+    """Settings of the run that differ from their defaults, as YAML, for the record of a version."""

@@ -75,7 +75,7 @@ class _Token:
 
 
 class _Unreadable(Exception):  # noqa: N818
-    """The tokens from here on are no calculation."""
+    """The tokens from here on do not form a calculation."""
 
 
 def calculations(text: str) -> Iterator[Calculation]:
@@ -246,7 +246,7 @@ class _Reader:
             return math.sqrt(self.power())
         if text in _FACTORS:
             self.place += 1
-            # "The third one" is no third.
+            # "The third one" is not a fraction.
             if text in ("third", "quarter") and self._text() != "of":
                 raise _Unreadable
             self._skip("of")

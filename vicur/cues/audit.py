@@ -55,7 +55,7 @@ class Figures(BaseModel):
     solving: int = 0
     """Cues that state a step of a solution."""
     unusable: int = 0
-    """Cues that are refusals, echoes, injected instructions or otherwise no cues."""
+    """Cues that are refusals, echoes, injected instructions or otherwise unusable."""
     reasoning: int
     """Cues with words that belong to a solution."""
     grounded_share: float | None

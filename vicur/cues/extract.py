@@ -59,7 +59,7 @@ class ExtractSummary(Summary):
     solution_leak_share: float = 0.0
     """Share of the cues that state a step of a solution."""
     unusable_share: float = 0.0
-    """Share of the cues that are refusals, echoes, injected instructions or otherwise no cues."""
+    """Share of the cues that are refusals, echoes, injected instructions or otherwise unusable."""
     reasoning_share: float
     """Share of the cues with words that belong to a solution."""
     mean_words: float

@@ -28,7 +28,7 @@ class Finding:
     end: int = 0
 
 
-# What is no description at all is not checked as one.
+# Texts that describe nothing are not checked as descriptions.
 _NO_DESCRIPTION = ("refusal", "prompt", "empty", "code", "instruction")
 
 

@@ -134,7 +134,7 @@ class Visible:
         return any(math.isclose(value, each, rel_tol=1e-9, abs_tol=1e-12) for each in self.numbers)
 
     def is_tick(self, value: float) -> bool:
-        """Return whether a number is one of at least four equally spaced ones: a label of an axis, which is no data."""
+        """Return whether a number is one of at least four equally spaced ones: a label of an axis, not data."""
         numbers = list(
             dict.fromkeys(
                 float(each.replace("\u2212", "-"))

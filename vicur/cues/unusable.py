@@ -1,4 +1,4 @@
-"""Detect texts that are no cues: refusals, echoes of the prompt, code, thoughts, another language, truncated or endless text."""
+"""Detect texts that cannot be cues: refusals, echoes of the prompt, code, thoughts, another language, truncated or endless text."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ _ENDS = re.compile(r"[.!?。！？)\]}\"”'’»$%°|`…*_:]\W*$")
 
 
 def find_unusable(cue: str, example: Posed) -> Iterator[Unusable]:
-    """Yield the reasons why ``cue`` is no cue. Injected instructions: :mod:`vicur.cues.injections`. Accepts any text."""
+    """Yield the reasons why ``cue`` cannot be used. Injected instructions: :mod:`vicur.cues.injections`. Accepts any text."""
     text = on_lines(visible(cue[:SCANNED]))
     lower = text.casefold().replace("’", "'")
     if _EMPTY.fullmatch(text[:200]) or (

@@ -24,6 +24,7 @@ from vicur.config.recovery import CueRecoverySettings
 from vicur.errors import VicurError
 from vicur.modeling.disk import disk_errors
 from vicur.modeling.image_blocking import block_images, blocks_images
+from vicur.modeling.processor_files import name_processor
 from vicur.modeling.student import Qwen3VLStudentConfig, Qwen3VLStudentForConditionalGeneration
 from vicur.storage.folders import new_folder
 from vicur.wording import listed
@@ -203,6 +204,8 @@ def save_model(
             for path in sorted(chat_folder.iterdir()):
                 if path.is_file() and path.suffix in (".json", ".txt", ".jinja") and path.name not in _NOT_CHAT:
                     shutil.copyfile(path, partial / path.name)
+            if isinstance(model, Qwen3VLStudentForConditionalGeneration):
+                name_processor(partial)
         if record is not None:
             text = json.dumps(dict(record), indent=1, sort_keys=True, ensure_ascii=False)
             (partial / _RECORD).write_text(text + "\n", encoding="utf-8")

@@ -16,29 +16,33 @@ from vicur.errors import VicurError
 from vicur.processes.signals import forwarding
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-# Seconds that the server's own children have to end after SIGTERM, before SIGKILL.
+# Seconds that the server, and then the children that it left, have to end after SIGTERM, before SIGKILL.
 _GRACE = 20.0
+LONGEST_STOP = 2 * _GRACE
+"""Seconds within which :func:`run_server` returns after SIGTERM or SIGINT."""
 
 
 def run_server(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a server until it ends, forwarding SIGTERM and SIGINT to it. If this process is killed, the server gets SIGTERM.
 
+    A server that has not ended some time after a forwarded signal is killed, with all that it started.
+
     Returns:
-        The server's exit status; 128 plus the signal's number if a forwarded signal ended it.
+        The server's exit status; 128 plus the signal's number if a signal ended it after one was forwarded.
 
     Raises:
-        VicurError: if any other signal ended it.
+        VicurError: if a signal ended it before.
     """
     # Orphans of the server become children of this process, which can then wait for them.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     # A session, hence a process group, that holds the server and all that it starts: _end_group ends them together.
     server = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_prepare_server)
-    with forwarding(server) as sent:
+    with forwarding(server, _GRACE) as sent:
         try:
             status = server.wait()
         finally:
             _end_group(server.pid)
-    if status < 0 and -status not in sent:
+    if status < 0 and not sent:
         raise VicurError(
             f"The server was killed by {signal.Signals(-status).name}.",
             remedy="If you did not kill it, the machine probably ran out of memory: see the kernel's log (dmesg). Start it again; a "

@@ -3,7 +3,7 @@
 - :class:`StopFlag` records SIGTERM; the work stops at the next safe point (a training, after a step).
 - :class:`StopOnSigterm` raises at once, so that ``finally`` blocks clean up (a launcher, which deletes its job).
 - :func:`stopped_by_signals` does so for SIGTERM and SIGINT and reports which of them it was (a run on this machine).
-- :func:`forwarding` passes both on to a child process (a server).
+- :func:`forwarding` passes both on to a child process (a server), and kills one that does not end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -156,13 +156,31 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 @contextmanager
-def forwarding(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Send SIGTERM and SIGINT on to ``child`` inside the block. Yields a list of the signals sent so far."""
+def forwarding(child: subprocess.Popen[bytes], grace: float) -> Iterator[list[int]]:
+    """Send SIGTERM and SIGINT on to ``child`` inside the block. Yields a list of the signals sent so far.
+
+    Args:
+        child: a process that leads its process group.
+        grace: seconds after the first signal until the group is killed.
+    """
     sent: list[int] = []
+    killer = threading.Timer(grace, _kill_group, (child.pid,))
+    killer.daemon = True
 
     def forward(number: int, _frame: FrameType | None) -> None:
+        if not sent:
+            killer.start()
         sent.append(number)
         child.send_signal(number)
 
     with handling(forward, signal.SIGTERM, signal.SIGINT):
-        yield sent
+        try:
+            yield sent
+        finally:
+            killer.cancel()
+
+
+def _kill_group(leader: int) -> None:
+    # Its members may just have ended.
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)

@@ -14,18 +14,20 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vicur.errors import VicurError
+from vicur.processes.descendants import descendants
 from vicur.processes.lifeline import lifeline
+from vicur.processes.server_process import LONGEST_STOP
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.2
-# Longest wait for a helper to end after SIGTERM. It stops what it has started itself.
-_GRACE = 30.0
+# Longest wait for a helper to end after SIGTERM: longer than a helper waits for the server that it runs.
+_GRACE = LONGEST_STOP + 10.0
 _TAIL_BYTES = 2000
 WRONG_INPUT = 2
 """Exit status of a helper that found its input invalid. It is not restarted."""
@@ -142,8 +144,17 @@ def _stop(helpers: Sequence[Helper]) -> None:
         try:
             process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a helper with all that it has started, in whatever process groups."""
+    # Stopped, it starts nothing between the look and the kill.
+    os.kill(process.pid, signal.SIGSTOP)
+    for pid in (*descendants(process.pid), process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
 
 
 def failure_of(file: Path) -> VicurError | None:

@@ -68,6 +68,12 @@ def _pieces(text: str, tokens: re.Pattern[str]) -> Iterator[str | Marker]:
     yield text[end:]
 
 
+def escaped(text: str, *, is_video: bool = False) -> str:
+    """Return a text in which nothing is a marker: :func:`parse` gives back ``text`` alone. Code is left as it is."""
+    tokens = _TOKENS_OR_VIDEO if is_video else _TOKENS
+    return tokens.sub(lambda match: match[0] if match["code"] else f"\\{match[0]}", text)
+
+
 def places(markers: Sequence[Marker], images: int) -> list[int]:
     """Return the index of each marker's image, among ``images`` of them.
 

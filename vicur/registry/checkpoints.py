@@ -20,6 +20,7 @@ from vicur.registry.lineage import checkpoint_sha256
 from vicur.registry.package import CHECKPOINT
 from vicur.registry.provenance import Provenance, provenance_of
 from vicur.registry.versions import Version, get_version
+from vicur.registry.weights import complete
 from vicur.storage.folders import new_folder, unwritable
 from vicur.tracking.mlflow import as_default, mlflow_errors
 
@@ -113,7 +114,7 @@ def download_checkpoint(client: MlflowClient, version: Version, work: Path) -> P
     """Download a version's model into ``work`` and return the student's folder in it.
 
     Raises:
-        VicurError: if the download fails, or the model contains no student.
+        VicurError: if the download fails, also that of weights that the model refers to, or the model contains no student.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -141,4 +142,5 @@ def download_checkpoint(client: MlflowClient, version: Version, work: Path) -> P
             where=str(version),
             remedy="Register students under a model name that nothing else uses.",
         )
+    complete(folder, checkpoint)
     return checkpoint

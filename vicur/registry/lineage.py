@@ -16,9 +16,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 import vicur
+from vicur.config.training import MASTERS
 from vicur.data.pin import dvc_hash
 from vicur.errors import VicurError
 from vicur.stage.code_version import code_version
+from vicur.stage.environment import Environment
 from vicur.storage.folders import file_sha256, files_below, tree_sha256
 
 _RECORD = "vicur.json"
@@ -45,6 +47,7 @@ class StudentRecord(BaseModel):
     objective: dict[str, Any] = {}
     """Settings of the objective."""
     training: dict[str, Any] = {}
+    environment: Environment = Environment()
     mlflow_run_id: str | None = None
 
 
@@ -115,12 +118,15 @@ def read_record(student: Path) -> StudentRecord:
 
 
 def checkpoint_sha256(student: Path) -> str:
-    """Return a SHA-256 over the paths and bytes of the model's files: configuration, weights, tokenizer, processor."""
+    """Return a SHA-256 over the paths and bytes of the model's files: configuration, weights, tokenizer, processor.
+
+    Float32 weights that a training kept beside those of the student do not count, and are not registered.
+    """
     digest = hashlib.sha256()
     # Files are sorted by path, so the checksum does not depend on the file system.
     for file in files_below(student):
         name = file.relative_to(student).as_posix()
-        if name not in _NOT_MODEL:
+        if name not in _NOT_MODEL and not name.startswith(f"{MASTERS}/"):
             digest.update(f"{name}\0{file_sha256(file)}\n".encode())
     return digest.hexdigest()
 
@@ -151,9 +157,9 @@ def trace(inputs: Mapping[str, Path]) -> Lineage:
         dataset_source=str(_json(inputs["dataset"] / "manifest.json").get("source", {}).get("type", "unknown")),
         cues=record.cues,
         cue_provider=str(_json(inputs["cues"] / "audit.json").get("provider", "unknown")),
-        # The code that is installed now. The pipeline trains and registers with the same code.
-        code=code_version("vicur.training.train"),
-        package=vicur.__version__,
+        # Students of earlier releases do not record it. The pipeline trains and registers with the same code.
+        code=record.environment.code or code_version("vicur.training.train"),
+        package=record.environment.vicur or vicur.__version__,
         seed=record.seed,
         training_run=record.mlflow_run_id or "",
     )

@@ -19,6 +19,7 @@ import vicur
 from vicur.config.prompts import PromptConfig
 from vicur.config.training import MASTERS
 from vicur.registry.provenance import PROVENANCE, Provenance
+from vicur.registry.weights import WEIGHTS, WeightsReference
 from vicur.storage.folders import files_below, link_or_copy
 from vicur.tracking.mlflow import environment
 
@@ -45,6 +46,7 @@ def pack(
     video: Mapping[str, Any] | None = None,
     videos: bool = False,
     provenance: Provenance,
+    weights: WeightsReference | None = None,
     model_id: str,
     run_id: str | None,
 ) -> Path:
@@ -59,6 +61,7 @@ def pack(
         video: settings by which its dataset's videos were sampled.
         videos: whether its dataset has videos, so that serving needs a decoder.
         provenance: origin of the model, which becomes a file in it.
+        weights: files of the student that stay where they are, so that the model has a reference to them instead.
         model_id: id of the logged model on the tracking server.
         run_id: run that the model is attributed to.
     """
@@ -74,6 +77,8 @@ def pack(
     link_or_copy(student, checkpoint)
     # A version serves the student as it was evaluated.
     shutil.rmtree(checkpoint / MASTERS, ignore_errors=True)
+    for name in weights.files if weights is not None else ():
+        (checkpoint / name).unlink()
     images = [base64.b64encode(image).decode() for image in example.strip(_FRAMES)]
     row: dict[str, Any] = {"question": example.question, "image": images[0] if len(images) == 1 else images or None}
     if example.video is not None:
@@ -97,13 +102,15 @@ def pack(
             },
             signature=signature(decoding),
             input_example=pd.DataFrame([row]),
-            pip_requirements=requirements(videos=videos or example.video is not None),
+            pip_requirements=requirements(videos=videos or example.video is not None, references=weights is not None),
             metadata=provenance.lineage.tags(),
             mlflow_model=Model(model_uuid=model_id, model_id=model_id, run_id=run_id),
         )
     source.unlink()
     shutil.rmtree(checkpoint)
-    (model / PROVENANCE).write_text(provenance.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (model / PROVENANCE).write_text(provenance.as_text(), encoding="utf-8")
+    if weights is not None:
+        (model / WEIGHTS).write_text(weights.model_dump_json(indent=1) + "\n", encoding="utf-8")
     _remove_local_paths(model)
     return model
 
@@ -157,10 +164,10 @@ def signature(decoding: Mapping[str, Any]) -> ModelSignature:
     )
 
 
-def requirements(*, videos: bool = False) -> list[str]:
+def requirements(*, videos: bool = False, references: bool = False) -> list[str]:
     """Return the requirements of the model: the package's dependencies without extras, pinned to the installed releases.
 
-    With ``videos``, PyAV is one of them if it is installed.
+    With ``videos``, PyAV is one of them if it is installed; with ``references``, to weights on S3, boto3 is.
     """
     from packaging.requirements import Requirement
     from packaging.version import Version
@@ -169,6 +176,7 @@ def requirements(*, videos: bool = False) -> list[str]:
     needed = [Requirement(text) for text in requires("vicur") or ()]
     names = [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
     names += ["av"] if videos and find_spec("av") is not None else []
+    names += ["boto3"] if references else []
     # The local label of a build (torch's "+cpu") does not exist on the package index.
     pinned = [f"{name}=={Version(version(name)).public}" for name in names]
     # The images of steps contain only the client, mlflow-skinny. Both packages are released together.

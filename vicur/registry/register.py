@@ -29,11 +29,14 @@ from vicur.registry.gate import GateOutcome
 from vicur.registry.kubeflow import list_in_kubeflow
 from vicur.registry.package import pack
 from vicur.registry.pages import verdict_page, version_page
-from vicur.registry.provenance import Provenance
+from vicur.registry.provenance import Provenance, add_provenance
 from vicur.registry.publish import publish
+from vicur.registry.restoring import upload_missing_weights
 from vicur.registry.source import link_to_training, training_run
 from vicur.registry.tags import version_tags
-from vicur.registry.versions import CANDIDATE, CHAMPION, Version, create_version, find_version, get_version
+from vicur.registry.uploads import create_version
+from vicur.registry.versions import CANDIDATE, CHAMPION, Version, find_version, get_version
+from vicur.registry.weights import address_on_s3, reference_to
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.tracking.mlflow import as_default, mlflow_errors
 from vicur.tracking.records import flattened
@@ -87,7 +90,7 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
         )
     candidate = read_candidate(inputs)
     with mlflow_errors(client.tracking_uri), as_default(client):
-        version = _version_of(client, config, candidate, run_id, context.work)
+        version = _version_of(client, config, candidate, run_id, context)
         # Every registered student becomes the candidate, whether or not it passes the gate afterwards.
         client.set_registered_model_alias(config.model, CANDIDATE, version.number)
         store_evaluation(client, candidate.evaluation_folder, run_id)
@@ -102,7 +105,9 @@ def register(config: RegistryConfig, inputs: Mapping[str, Path], output: Path, c
     return summary
 
 
-def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candidate, run_id: str, work: Path) -> Version:
+def _version_of(
+    client: MlflowClient, config: RegistryConfig, candidate: Candidate, run_id: str, context: Context
+) -> Version:
     """Return the student's version, which is created if the student is not registered yet."""
     name = config.model
     identity = {**candidate.lineage.identity(), "vicur.answering": answering_hash(candidate.evaluation.metrics)}
@@ -114,15 +119,23 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
         on_test=candidate.on_test,
     )
     existing = find_version(client, name, identity, tags)
+    provenance = Provenance.of(candidate, run_id, config.run)
     if existing is not None:
+        if existing.model_id is not None:
+            add_provenance(client, existing.model_id, provenance)
         log.info("This student is already registered as version %s of %s.", existing.number, name)
+        upload_missing_weights(client, existing, candidate.student, keep_references=config.weights == "reference")
         return existing
     # The version belongs to the run that trained the student if this server has it, else to that of the registration.
     trained = training_run(client, candidate.lineage)
     source = run_id if trained is None else str(trained.info.run_id)
     manifest = read_manifest(candidate.dataset)
     example = StoredSplit(candidate.dataset, REPORT_SPLIT)[0]
-    provenance = Provenance.of(candidate, run_id)
+    address = address_on_s3(context.addresses.get("student", "")) if config.weights == "reference" else None
+    if config.weights == "reference" and address is None:
+        log.warning(
+            "The student is not on S3, so that its weights are uploaded, although registry.weights is reference."
+        )
     return create_version(
         client,
         name,
@@ -137,16 +150,18 @@ def _version_of(client: MlflowClient, config: RegistryConfig, candidate: Candida
         ),
         pack=lambda model_id: pack(
             candidate.student,
-            work / "package",
+            context.work / "package",
             decoding=candidate.evaluation.metrics.decoding,
             prompts=candidate.evaluation.metrics.prompts,
             example=example,
             video=manifest.source.get("video"),
             videos=any(StoredSplit(candidate.dataset, split).has_videos() for split in manifest.examples),
             provenance=provenance,
+            weights=None if address is None else reference_to(candidate.student, address),
             model_id=model_id,
             run_id=source,
         ),
+        complete=lambda model_id: add_provenance(client, model_id, provenance),
     )
 
 

@@ -61,13 +61,17 @@ class StudentModel(PythonModel):
         from vicur.config.video import VideoConfig
         from vicur.registry.served import Files, ServedStudent
         from vicur.registry.served.mlflow_server import guard_scoring_server, is_server_process, require_settings
+        from vicur.registry.weights import complete
 
         if is_server_process():
             require_settings()
         settings = context.model_config or {}
         self.files = Files(Path(settings.get("image_folder") or "."), path_objects=True)
+        checkpoint = Path(context.artifacts[CHECKPOINT])
+        # Of the folder of the model, which contains artifacts/checkpoint. Its weights may be elsewhere.
+        complete(checkpoint.parents[1], checkpoint)
         self.student = ServedStudent(
-            Path(context.artifacts[CHECKPOINT]),
+            checkpoint,
             settings["decoding"],
             # The system message and the layout of choices of the evaluation.
             PromptConfig.model_validate(settings.get("prompts") or {}),

@@ -60,6 +60,7 @@ class Context:
         checkpoints: durable folder or S3 address for the stage's checkpoints; ``None`` keeps them in ``work`` only.
         fork_from: checkpoints of another identity that the stage starts from.
         shared_at: durable folder or S3 address for the content of ``shared``.
+        addresses: where the platform stores inputs, by name.
     """
 
     run_id: str
@@ -71,6 +72,7 @@ class Context:
     checkpoints: str | None = None
     fork_from: str | None = None
     shared_at: str | None = None
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shared(self) -> Path:
@@ -197,6 +199,7 @@ def execute(
     session: Session,
     *,
     events: Events | None = None,
+    addresses: Mapping[str, str] | None = None,
 ) -> S:
     """Produce ``output`` from the cache or by running the stage.
 
@@ -204,6 +207,7 @@ def execute(
         config: the stage's own section of the configuration. Its identity is part of the cache key, so pass nothing else.
         output: folder to write. An existing folder is replaced once the new one is complete.
         events: receives progress; by default the file in ``VICUR_EVENTS``, under the stage's name.
+        addresses: where the platform stores inputs, by name. Not part of the identity: the inputs' bytes are.
 
     Raises:
         VicurError: if the input is invalid or the machine lacks space or permissions. ``output`` is unchanged.
@@ -211,7 +215,7 @@ def execute(
     events = events or Events.from_environment(stage.name)
     started, received = time.monotonic(), sigterms()
     try:
-        summary, reused = _restore_or_run(stage, config, inputs, output, session, events)
+        summary, reused = _restore_or_run(stage, config, inputs, output, session, events, addresses or {})
     # BaseException: a stage that Ctrl-C interrupts has failed too, as far as the live view is concerned.
     except BaseException as error:
         failure = user_error(error, output)
@@ -245,7 +249,13 @@ def user_error(error: BaseException, output: Path) -> BaseException:
 
 
 def _restore_or_run(
-    stage: AnyStage[S], config: Section, inputs: Mapping[str, Path], output: Path, session: Session, events: Events
+    stage: AnyStage[S],
+    config: Section,
+    inputs: Mapping[str, Path],
+    output: Path,
+    session: Session,
+    events: Events,
+    addresses: Mapping[str, str],
 ) -> tuple[S, bool]:
     """Return the stage's summary, and whether it came from the cache."""
     identity = stage_identity(stage, config, inputs, session.seed)
@@ -275,6 +285,7 @@ def _restore_or_run(
                 checkpoints=_durable(session, key),
                 fork_from=session.fork_from,
                 shared_at=_durable(session, f"{stage.name}-shared"),
+                addresses=addresses,
             )
             summary = stage.load().function(config, inputs, partial, context)
             # The cache and other runs share these files, so that an editor should not change them by accident.

@@ -44,6 +44,8 @@ class Artifact(Protocol):
     @property
     def path(self) -> str: ...
     @property
+    def uri(self) -> str: ...
+    @property
     def metadata(self) -> dict[str, Any]: ...
 
 
@@ -71,7 +73,8 @@ def run_step(
     subject = str(step.get("subject", ""))
     label = step_label(name, subject)
     paths = {key: Path(each.path) for key, each in inputs.items()}
-    summary = run_as_step(label, lambda: _execute(name, label, step, paths, Path(output.path)))
+    addresses = {key: each.uri for key, each in inputs.items()}
+    summary = run_as_step(label, lambda: _execute(name, label, step, paths, Path(output.path), addresses))
     if name in LAST_STEPS and in_cluster():
         _record_success(step)
     output.metadata.update(output_metadata(subject))
@@ -118,6 +121,7 @@ def _execute(
     step: Mapping[str, Any],
     inputs: Mapping[str, Path],
     output: Path,
+    addresses: Mapping[str, str],
 ) -> Summary:
     events = Events.from_environment(label)
     refuse_useless_retry(label)
@@ -139,7 +143,7 @@ def _execute(
         stage = TrainJobStage(parameters.cluster, tracking, parameters.checkpoints)
     # A training resumes from its checkpoint, and every other stage starts anew in an empty output folder.
     summary: Summary = retried(
-        lambda: execute(stage, section, paths, output, session, events=events),
+        lambda: execute(stage, section, paths, output, session, events=events, addresses=addresses),
         step_policy(),
         partial(events.emit, "progress"),
     )

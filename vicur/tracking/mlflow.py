@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from vicur.tracking.embedded import prepare_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from requests import HTTPError
 
 EMBEDDED_URI = "sqlite:///mlflow/mlflow.db"
 _SQLITE = "sqlite:///"
@@ -149,7 +151,10 @@ def mlflow_errors(uri: str) -> Iterator[None]:
         yield
     except Exception as error:
         from mlflow.exceptions import MlflowException
+        from requests import HTTPError
 
+        if isinstance(error, HTTPError):
+            raise _refused_file(error, uri) from error
         if not isinstance(error, MlflowException):
             raise
         raise readable(error, uri) from error
@@ -188,6 +193,23 @@ def readable(error: Exception, uri: str) -> VicurError:
         problem, remedy = "MLflow rejected the request", "Correct the value that the message names."
     return VicurError(
         f"{problem} ({reason.rstrip('.')}).", where=redacted(uri), remedy=remedy, retryable=is_transient(error)
+    )
+
+
+def _refused_file(error: HTTPError, uri: str) -> VicurError:
+    """Convert the refusal of an upload or download, which MLflow's client passes on as it is and does not repeat."""
+    status = 0 if error.response is None else error.response.status_code
+    remedies: dict[int, str] = {
+        HTTPStatus.UNAUTHORIZED: "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
+        HTTPStatus.FORBIDDEN: "Request the permission to edit the experiment.",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Raise the largest request that the proxy before MLflow accepts above the size of a file of "
+        "weights (nginx: client_max_body_size).",
+    }
+    return VicurError(
+        f"MLflow, or a proxy before it, refused a file with status {status}.",
+        where=redacted(uri),
+        remedy=remedies.get(status, "Read the server's log for the reason."),
+        retryable=status >= HTTPStatus.INTERNAL_SERVER_ERROR,
     )
 
 

@@ -108,7 +108,7 @@ def _create_or_adopt(
         if job is None:
             fields = api.job_fields()
             if request.servers:
-                _create_runtime(api, request, pool)
+                _create_runtime(api, request, pool, patience)
             job = api.create(train_job(request, pool, fields))
             if job is not None:
                 if request.servers:
@@ -135,7 +135,7 @@ def _create_or_adopt(
         _delete_earlier(api, request, patience)
 
 
-def _create_runtime(api: KubernetesApi, request: JobRequest, pool: ClusterConfig) -> None:
+def _create_runtime(api: KubernetesApi, request: JobRequest, pool: ClusterConfig, patience: float) -> None:
     """Create the training runtime of a job with servers."""
     runtimes = Runtimes(api)
     common = runtimes.get(pool.jobs.runtime)
@@ -150,7 +150,7 @@ def _create_runtime(api: KubernetesApi, request: JobRequest, pool: ClusterConfig
     # Until the job exists, which owns it then.
     if request.owner is not None:
         manifest["metadata"]["ownerReferences"] = [dict(request.owner)]
-    runtimes.put(manifest)
+    runtimes.put(manifest, patience)
 
 
 def _own_runtime(api: KubernetesApi, job: Json) -> None:
@@ -167,6 +167,9 @@ def _server_environment(request: JobRequest) -> dict[str, str]:
 
 
 def _adopted(api: KubernetesApi, job: Json, request: JobRequest) -> Json:
+    if request.servers:
+        # The earlier attempt may have been killed before it did this. Its runtime would go with its pod.
+        _own_runtime(api, job)
     # Kubernetes would delete the job together with the earlier attempt's pod otherwise.
     owners = [dict(request.owner)] if request.owner else None
     if owners and job["metadata"].get("ownerReferences") != owners:

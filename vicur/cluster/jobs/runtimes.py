@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from vicur.cluster.jobs.api import KubernetesApi
 from vicur.cluster.jobs.retries import Json, call_with_retries
+from vicur.errors import VicurError
+from vicur.processes.signals import EXIT_CODE
 
+_DELETION_POLL_SECONDS = 0.2
 _KIND = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainingruntimes"}
 
 
@@ -32,8 +36,36 @@ class Runtimes:
             self._api.timing,
         )
 
-    def put(self, manifest: Mapping[str, Any]) -> Json | None:
-        """Create a runtime, or change the one with its name to be the same."""
+    def put(self, manifest: Mapping[str, Any], patience: float) -> Json:
+        """Create a runtime, or change the one with its name to be the same.
+
+        Args:
+            patience: seconds to wait for an earlier one that is being deleted.
+
+        Raises:
+            VicurError: if that takes longer.
+        """
+        name = manifest["metadata"]["name"]
+        started = time.monotonic()
+        while (made := self._create(manifest)) is None:
+            # Of an earlier attempt that was killed before it created its job, or our own if the response was lost.
+            found = self.patch(name, manifest)
+            if found is not None and "deletionTimestamp" not in found["metadata"]:
+                return found
+            # It goes with the job of an earlier attempt, and would take the new job's servers with it.
+            if time.monotonic() - started > patience:
+                raise VicurError(
+                    f"the training runtime of an earlier attempt is still being deleted after {patience / 60:.2g} minutes.",
+                    where=f"TrainingRuntime {self._api.namespace}/{name}",
+                    remedy="Look at its finalizers (kubectl get trainingruntimes -o yaml) and at the garbage collector of the cluster.",
+                    exit_code=EXIT_CODE,
+                    retryable=True,
+                )
+            time.sleep(min(_DELETION_POLL_SECONDS, self._api.timing.poll))
+        return made
+
+    def _create(self, manifest: Mapping[str, Any]) -> Json | None:
+        """Create a runtime, or return ``None`` if its name is taken."""
         from kubernetes.client import ApiException
 
         try:
@@ -49,8 +81,7 @@ class Runtimes:
                 raise_conflicts=True,
             )
         except ApiException:
-            # Of an earlier attempt that was killed before it created its job, or our own if the response was lost.
-            return self.patch(manifest["metadata"]["name"], manifest)
+            return None
 
     def patch(self, name: str, change: Mapping[str, Any]) -> Json | None:
         """Merge a change into a runtime and return it, or return ``None`` if it does not exist."""

@@ -32,10 +32,13 @@ def require_engine(config: TrainConfig, processes: int) -> None:
     require_groups(config, processes)
     # Servers next to the training say themselves what they lack.
     require_installed(config, servers_here=False)
+    started = addresses()
     for part, engine in config.engines.items():
+        # Servers that a cluster started in other pods get their weights over HTTP.
+        here = engine.placement == "job" and (started is None or started.exchange)
+        if part == "rollout" and (here or engine.placement == "url"):
+            _require_exchange(engine.settings)
         if engine.placement == "url":
-            if part == "rollout":
-                _require_exchange(engine.settings)
             backend = Servers(engine.settings, part)
             try:
                 backend.require_ready()

@@ -83,9 +83,9 @@ class Server:
         return results
 
     def weights_name(self) -> str | None:
-        """Return the name of the file that it last loaded weights from, if any."""
+        """Return the name of the file that it is loading weights from, or has last loaded them from, if any."""
         answer = self._json("/vicur/weights", self._send("/vicur/weights", None, {}, _PROBE_SECONDS))
-        name: str | None = answer["name"]
+        name: str | None = answer.get("loading") or answer["name"]
         return name
 
     def require_ready(self) -> None:
