@@ -41,7 +41,7 @@ test: $(VENV)/.dev ## Run the tests
 test-slow: $(VENV)/.dev ## Run the slow tests: killing and resuming processes, complete pipeline runs
 	$(TEST) -m slow
 
-mlflow-e2e: $(VENV)/.dev ## Register, promote and serve with MLflow on PostgreSQL and S3, with users and faults (8 minutes)
+mlflow-e2e: $(VENV)/.dev ## Register, promote and serve with MLflow on PostgreSQL and S3, with users and faults (6 minutes)
 	$(BIN)/pytest -m mlflow tests/mlflow_e2e
 
 mlflow-pictures: $(VENV)/.dev ## Take the pictures of MLflow's pages in docs/registry with a headless Chromium (8 minutes)

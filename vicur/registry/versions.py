@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from vicur.errors import VicurError
 from vicur.tracking.mlflow import public_uri
+from vicur.tracking.records import log_model_output
 from vicur.wording import listed
 
 if TYPE_CHECKING:
@@ -172,13 +173,11 @@ def _upload(
     params: Mapping[str, str],
     pack: Pack,
 ) -> str:
-    from mlflow.entities import LoggedModelOutput
-
     model = client.create_logged_model(experiment, label, run_id, dict(tags), dict(params), "student")
     with _removed_on_failure(client, model.model_id):
         client.log_model_artifacts(model.model_id, str(pack(model.model_id)))
         client.finalize_logged_model(model.model_id, _READY)
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    log_model_output(client, run_id, model.model_id)
     return str(model.model_id)
 
 
