@@ -12,18 +12,15 @@ proportional, 0 independent, and less than 1 also that a part does not depend on
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import subprocess
-import sys
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting import report
 from benchmarks.steps.case import Case, save_checkpoint
+from benchmarks.steps.measured import measured
 
 _HIDDEN = 96
 _VOCABULARY = 4_096
@@ -38,23 +35,6 @@ CURVES: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 
 
-def measured(case: Case) -> dict[str, float]:
-    """Return seconds and memory of a step."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "phases.json"
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.steps.with_vicur", json.dumps(asdict(case)), str(out)],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(done.stderr[-4000:])
-        total: dict[str, float] = json.loads(out.read_text(encoding="utf-8"))["total"]
-        return total
-
-
 def curve(name: str) -> list[dict[str, Any]]:
     """Measure one quantity at all its values. The last row has the fitted exponents."""
     field, values = CURVES[name]
@@ -64,7 +44,7 @@ def curve(name: str) -> list[dict[str, Any]]:
             folder = Path(root) / f"{value}"
             save_checkpoint(folder, _HIDDEN, _VOCABULARY if field else value)
             case = replace(_BASE, folder=str(folder), **({field: value} if field else {}))
-            total = measured(case)
+            total = measured(case, "benchmarks.steps.with_vicur")["total"]
             rows.append({"quantity": name, "value": value, "seconds": total["seconds"], "extra_mb": total["extra_mb"]})
     fitted = {key: exponent(list(values), [row[key] for row in rows]) for key in ("seconds", "extra_mb")}
     return [*rows, {"quantity": name, "value": "exponent", **fitted}]

@@ -31,6 +31,7 @@ from vicur.data.importing.decide import Decision, decide
 from vicur.data.importing.facts import FACTS
 from vicur.data.importing.parts import FACTS_FILE
 from vicur.data.importing.stored_facts import StoredFacts
+from vicur.processes.resident_memory import peak_resident_bytes, resident_bytes
 from vicur.seeds import numpy_generator
 
 _ROWS_PER_PART = 20_000
@@ -119,21 +120,16 @@ def digest(decision: Decision) -> str:
     return found.hexdigest()[:16]
 
 
-def _memory(name: str) -> float:
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1000
-
-
 def measure(folder: Path) -> dict[str, Any]:
     """Decide in this process, and return its memory and time."""
     facts = StoredFacts(sorted(folder.glob("part-*")), folder)
     config = FolderConfig(path=folder)
     facts.read(["file"])  # code and buffers that any read needs
-    base = _memory("VmRSS")
+    base = resident_bytes() / 1e6
     started = time.process_time()
     decision = decide(facts, config, 0)
     seconds = time.process_time() - started
-    return {"base, MB": base, "peak, MB": _memory("VmHWM"), "seconds": seconds, "digest": digest(decision)}
+    return {"base, MB": base, "peak, MB": peak_resident_bytes() / 1e6, "seconds": seconds, "digest": digest(decision)}
 
 
 def measured(rows: int, **kind: Any) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from vicur.data.dataset import DatasetWriter
 from vicur.data.stored import StoredSplit
 from vicur.modeling.ahead import DecodeAhead
 from vicur.modeling.chat import Chat
+from vicur.processes.resident_memory import peak_resident_bytes
 from vicur.seeds import numpy_generator
 from vicur.training.batches import Batches
 from vicur.training.examples import TrainingExample, TrainingExamples
@@ -89,12 +90,6 @@ def write_dataset(folder: Path, count: int, *, photos: bool) -> None:
     writer.finish({"type": "folder"}, None, 0)
 
 
-def _peak_kb() -> int:
-    # Not getrusage, whose maximum a process takes over from the one that started it.
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
-
-
 def measure(mode: str, folder: Path, photos: int, steps: int, batch_size: int) -> dict[str, Any]:
     """Train in this process and return times and memory."""
     torch.set_num_threads(1)
@@ -131,7 +126,7 @@ def measure(mode: str, folder: Path, photos: int, steps: int, batch_size: int) -
         "later": float(each[epoch:].mean()) if steps > epoch else math.nan,
         "total": seconds[-1],
         "cpu": cpu,
-        "peak": _peak_kb() / 1000,
+        "peak": peak_resident_bytes() / 1e6,
     }
 
 
@@ -171,10 +166,10 @@ def measure_pass(folder: Path) -> dict[str, Any]:
     """Select the usable examples in this process, then read some batches."""
     torch.set_num_threads(1)
     chat, config = Chat.load(BaseModelConfig().folder), TrainConfig(method="opsd-cue")
-    before = _peak_kb()
+    before = peak_resident_bytes()
     pool = StoredSplit(folder, "distill")
     cues = {f"row-{number}": "the digits are 3 4" for number in range(len(pool))}
-    with_cues = _peak_kb()
+    with_cues = peak_resident_bytes()
     begun = time.perf_counter()
     found = select(pool, cues, chat, config, world=World.single("cpu"), file=folder / "usable.npz", identity={})
     seconds = time.perf_counter() - begun
@@ -188,13 +183,13 @@ def measure_pass(folder: Path) -> dict[str, Any]:
         for number in order.rows(step):
             examples[number]
     batch = (time.perf_counter() - begun) / 100
-    after = _peak_kb()
+    after = peak_resident_bytes()
     return {
         "pass, s": seconds,
         "after a restart, s": resumed,
         "batch of 32, s": batch,
-        "cues, MB": (with_cues - before) / 1000,
-        "all else, MB": (after - with_cues) / 1000,
+        "cues, MB": (with_cues - before) / 1e6,
+        "all else, MB": (after - with_cues) / 1e6,
     }
 
 

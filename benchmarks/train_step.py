@@ -21,12 +21,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +33,7 @@ from transformers import AutoConfig, Qwen3VLForConditionalGeneration
 from benchmarks.reporting import report
 from benchmarks.steps import floor
 from benchmarks.steps.case import SIZES, Case, EndlessChat, questions, save_checkpoint
+from benchmarks.steps.measured import Phases, measured
 
 VOCABULARIES = {"small": None, "real": 151_936}
 ENGINES = {
@@ -121,19 +118,20 @@ def _update_floor(case: Case, hidden: int, rates: tuple[float, float]) -> float:
 
 def _compared(case: Case, shared: dict[str, Any], runs: dict[str, int], least: float) -> list[dict[str, Any]]:
     """Return the rows of one case, with time and memory relative to this project's trainer."""
-    measured: dict[str, list[dict[str, dict[str, float]]]] = {engine: [] for engine in runs}
+    results: dict[str, list[Phases]] = {engine: [] for engine in runs}
     for number in range(max(runs.values())):
         for engine, count in runs.items():
             if number < count:
-                measured[engine].append(_measured(case, engine))
-    results = {engine: _medians(each) for engine, each in measured.items()}
+                module, *arguments = ENGINES[engine]
+                results[engine].append(measured(case, module, arguments))
+    medians = {engine: _medians(each) for engine, each in results.items()}
     tokens = case.batch_size * case.new_tokens
     rows = []
     for phase in PHASES:
-        for engine, phases in results.items():
+        for engine, phases in medians.items():
             figures = phases[phase]
             seconds = figures["seconds"]
-            other = results.get("vicur", phases)[phase]
+            other = medians.get("vicur", phases)[phase]
             rows.append(
                 {
                     **shared,
@@ -152,30 +150,11 @@ def _compared(case: Case, shared: dict[str, Any], runs: dict[str, int], least: f
     return rows
 
 
-def _medians(runs: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+def _medians(runs: list[Phases]) -> Phases:
     return {
         phase: {name: statistics.median(run[phase][name] for run in runs) for name in runs[0][phase]}
         for phase in PHASES
     }
-
-
-def _measured(case: Case, engine: str) -> dict[str, dict[str, float]]:
-    """Run the process of an engine and return its measurements by phase."""
-    module, *arguments = ENGINES[engine]
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "phases.json"
-        quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-m", module, json.dumps(asdict(case)), str(out), *arguments],
-            env={**os.environ, **quiet, "TRL_EXPERIMENTAL_SILENCE": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"{engine} failed:\n{done.stderr[-4000:]}")
-        phases: dict[str, dict[str, float]] = json.loads(out.read_text(encoding="utf-8"))
-        return phases
 
 
 if __name__ == "__main__":

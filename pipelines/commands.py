@@ -150,3 +150,17 @@ def write_compiled(
 
     settings = load_settings(PIPELINES[pipeline].config, config, overrides or ()) if config or overrides else None
     write_package(output, settings, image, versioned, pipeline)
+
+
+def write_gpu_check_package(output: Path, config: Path | None, overrides: list[str] | None, image: str | None) -> None:
+    """Compile the check of a GPU node as the options of a command say.
+
+    Raises:
+        VicurError: if the configuration is wrong or the file cannot be written.
+    """
+    from vicur_pipelines.package import write_gpu_check
+
+    from vicur.config.loading import load_settings
+    from vicur.config.run import RunConfig
+
+    write_gpu_check(output, load_settings(RunConfig, config, overrides or ()), image)

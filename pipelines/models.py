@@ -29,10 +29,13 @@ def require_models(config: PipelineConfig) -> None:
 
 def require_engines(config: PipelineConfig) -> None:
     """Raise :class:`VicurError` if a training uses vLLM in its own process, and vLLM or its plugin is not installed."""
-    # Imports torch.
+    trainings = [training for training in _trainings(config) if training.engines]
+    if not trainings:
+        return
+    # Imports torch, which takes seconds.
     from vicur.training.rollout.build import require_installed
 
-    for training in _trainings(config):
+    for training in trainings:
         require_installed(training)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from vicur.processes.resident_memory import peak_resident_bytes, reset_peak, resident_bytes
 
 
 @dataclass
@@ -39,19 +39,18 @@ class Meter:
 
     def begin(self) -> None:
         missing = sum(each.nbytes for each in self._parameters if each.grad is None)
-        self._steps.append(_Step(_resident_mb("VmRSS") + missing / 1e6))
+        self._steps.append(_Step((resident_bytes() + missing) / 1e6))
         self._mark()
 
     def end(self, phase: str) -> None:
         """Count the time since the last call for ``phase``, which may have several parts."""
         step = self._steps[-1]
         step.seconds[phase] += time.process_time() - self._last
-        step.peaks[phase] = max(step.peaks[phase], _resident_mb("VmHWM"))
+        step.peaks[phase] = max(step.peaks[phase], peak_resident_bytes() / 1e6)
         self._mark()
 
     def _mark(self) -> None:
-        # Linux resets the peak of the resident set when 5 is written here.
-        _RESET.write_text("5")
+        reset_peak()
         self._last = time.process_time()
 
     def write(self, path: Path, warm_up: int) -> None:
@@ -72,8 +71,3 @@ def _figures(steps: list[tuple[_Step, list[str]]]) -> dict[str, float]:
         "peak_mb": max(peak for _, peak in peaks),
         "extra_mb": max(peak - step.loaded for step, peak in peaks),
     }
-
-
-def _resident_mb(name: str) -> float:
-    (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024 / 1e6

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from vicur_pipelines.commands import DEFAULT_PIPELINE, PipelineOption, PresetArgument, write_compiled
+from vicur_pipelines.commands import (
+    DEFAULT_PIPELINE,
+    PipelineOption,
+    PresetArgument,
+    write_compiled,
+    write_gpu_check_package,
+)
 from vicur_pipelines.submit.options import CaCertOption, EndpointOption, NamespaceOption, TokenOption
 
 from vicur.commands.common import SetOption
@@ -27,6 +33,14 @@ def submit(
         typer.Option("--package", "-f", help="A compiled package, instead of a configuration.", show_default=False),
     ] = None,
     pipeline: PipelineOption = DEFAULT_PIPELINE,
+    gpu_check: Annotated[
+        bool,
+        typer.Option(
+            "--gpu-check",
+            help="Run 'vicur gpu-check' on a node of the configuration's GPU pool instead of a pipeline. Parameters: shapes, only, "
+            "seconds.",
+        ),
+    ] = False,
     image: Annotated[
         str | None, typer.Option("--image", help="Container image of the steps, with vicur and its dependencies.")
     ] = None,
@@ -92,13 +106,22 @@ def submit(
 
       vicur submit --follow 5f0c5a0e-6b2b-4f0e-9d3b-2f1f7a3f1f11
 
+      vicur submit --gpu-check configs/qwen3-vl-8b.yaml --set cluster.gpu_count=8 -p 'shapes=["2b"]'
+
       vicur submit --package 8b.yaml --schedule '0 3 * * *' --service-account vicur-pipeline
     """
     from rich.console import Console
     from vicur_pipelines.submit.output import add_schedule, follow_run, terminate_run
     from vicur_pipelines.submit.server import connect
 
-    _refuse_ignored_options(package, config, overrides, image, pipeline, follow, terminate)
+    compiling = {
+        "CONFIG": config,
+        "--set": overrides,
+        "--image": image,
+        "--pipeline": pipeline != DEFAULT_PIPELINE,
+        "--gpu-check": gpu_check,
+    }
+    _refuse_ignored_options(package, [name for name, value in compiling.items() if value], follow, terminate)
     _refuse_wrong_schedule(schedule, schedule_name, run_name, follow or terminate)
     if not experiment.strip():
         raise VicurError(
@@ -114,7 +137,7 @@ def submit(
             return
         raise typer.Exit(follow_run(server, str(follow), console, every))
     with tempfile.TemporaryDirectory() as folder:
-        chosen = _package(package, Path(folder), config, overrides, image, pipeline)
+        chosen = _package(package, Path(folder), config, overrides, image, None if gpu_check else pipeline)
         values = _values(chosen, parameters)
         server = connect(endpoint, namespace, token, ca_cert)
         if schedule is not None:
@@ -128,18 +151,14 @@ def submit(
 
 
 def _refuse_ignored_options(
-    package: Path | None,
-    config: Path | None,
-    overrides: list[str] | None,
-    image: str | None,
-    pipeline: str,
-    follow: str | None,
-    terminate: str | None,
+    package: Path | None, compiled: list[str], follow: str | None, terminate: str | None
 ) -> None:
-    """Refuse options of which one would be ignored."""
+    """Refuse options of which one would be ignored. ``compiled`` are those that a new package is compiled with."""
     run_id = "--follow" if follow is not None else "--terminate" if terminate is not None else None
-    chosen = {"CONFIG": config, "--set": overrides, "--image": image, "--pipeline": pipeline != DEFAULT_PIPELINE}
-    compiled = [name for name, value in chosen.items() if value]
+    if {"--gpu-check", "--pipeline"} <= set(compiled):
+        raise VicurError(
+            "--gpu-check and --pipeline exclude each other.", where="--gpu-check", remedy="Give only one of them."
+        )
     if follow is not None and terminate is not None:
         raise VicurError(
             "--follow and --terminate exclude each other.", where="--follow", remedy="Give only one of them."
@@ -191,14 +210,17 @@ def _package(
     config: Path | None,
     overrides: list[str] | None,
     image: str | None,
-    pipeline: str,
+    pipeline: str | None,
 ) -> Package:
-    """Return the package that the options name. It is compiled into ``folder`` if none is given."""
+    """Return the package that the options name. It is compiled into ``folder`` if none is given; without a pipeline, it is a GPU check."""
     from vicur_pipelines.submit.packaged import Package
 
     if file is None:
         file = folder / "package.yaml"
-        write_compiled(file, config, overrides, image, versioned=True, pipeline=pipeline)
+        if pipeline is None:
+            write_gpu_check_package(file, config, overrides, image)
+        else:
+            write_compiled(file, config, overrides, image, versioned=True, pipeline=pipeline)
     return Package.read(file)
 
 

@@ -109,8 +109,15 @@ def test_filled_in_training_is_equivalent(method: str) -> None:
             "vicur",
             {"rollout": {"engine": "vllm", "importance": "truncated"}, "objective": {"type": "forward_kl"}},
             "rollout.importance",
-            "forward_kl is not a policy gradient",
+            "forward_kl compares distributions: its terms do not depend on which token was sampled. Remove it, or choose the objective k1",
         ),
+        (
+            "vicur",
+            {"staleness": 1, "rollout": {"importance": "truncated"}, "objective": {"type": "forward_kl"}},
+            "rollout.importance",
+            "forward_kl compares distributions",
+        ),
+        ("sft", {"staleness": 1}, "staleness", "has no rollouts that could be sampled ahead. Remove it"),
     ],
 )  # fmt: skip
 def test_contradicting_settings_raise_with_a_remedy(
@@ -230,3 +237,29 @@ def test_placement_alone_chooses_vllm_and_its_servers_count_as_devices() -> None
     assert placed.server_devices == 3 + 4
     assert TrainConfig.model_validate(placed.model_dump(mode="json")) == placed
     assert config("vicur", rollout=at("http://a:1")).server_devices == config("vicur").server_devices == 0
+
+
+def test_staleness_corrects_sampled_tokens_by_default() -> None:
+    for settings, correction in (
+        ({}, "none"),
+        ({"staleness": 1}, "truncated"),
+        ({"staleness": 1, "rollout": {"importance": "none"}}, "none"),
+        ({"staleness": 1, "objective": {"type": "k3"}}, "truncated"),
+        # Their expectation over the next token is exact.
+        ({"staleness": 1, "objective": {"type": "forward_kl"}}, "none"),
+        ({"staleness": 1, "objective": {"type": "topk_forward_kl"}}, "none"),
+    ):
+        made = config("vicur", **settings)
+        assert made.correction.type == correction
+        assert TrainConfig.model_validate(made.model_dump(mode="json")) == made
+    # What is shared by an ablation's arms does not fix the correction of one that adds staleness.
+    assert config("vicur", **{**TrainingConfig().model_dump(), "staleness": 1}).correction.type == "truncated"
+    with pytest.raises(VicurError, match="staleness must be a whole number from 0 to 1, not 2"):
+        validated(TrainConfig, {"staleness": 2}, "training")
+
+
+def test_trainings_on_policy_keep_their_identity() -> None:
+    identity = config("vicur").identity()
+    assert "staleness" not in identity
+    assert "importance" not in identity["rollout"]
+    assert config("vicur", staleness=1).identity()["staleness"] == 1

@@ -20,7 +20,8 @@ from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.evaluation import compare
 from vicur.evaluation.attention import AttentionSample, ImageAttention, SinkAttentionRecord
-from vicur.evaluation.metrics import measure, read_metrics, write_metrics
+from vicur.evaluation.latency_metrics import LatencyMetrics
+from vicur.evaluation.metrics import BlindMetrics, measure, read_metrics, write_metrics
 from vicur.evaluation.predictions import read_predictions, write_predictions
 from vicur.evaluation.report.curves import charts, read_history
 from vicur.evaluation.report.heat import heat_view
@@ -28,6 +29,7 @@ from vicur.evaluation.report.images import page_image
 from vicur.evaluation.report.models import ReportModel
 from vicur.evaluation.report.page import json_data
 from vicur.evaluation.report.scales import path, round_scale
+from vicur.evaluation.statistics import Difference
 from vicur.stage import code_version
 
 _VOID = {"meta", "link", "img", "br", "circle", "line", "rect", "path"}
@@ -67,6 +69,32 @@ def html(compared: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     (folder / "output").mkdir()
     compare(ComparisonConfig(resamples=1000, cards=12), compared, folder / "output", context(folder))
     return (folder / "output" / "report.html").read_text(encoding="utf-8")
+
+
+def test_blind_accuracy_and_latency_are_on_the_page_if_they_were_measured(
+    compared: dict[str, Path], html: str, tmp_path: Path
+) -> None:
+    assert "Without the image" not in html
+    assert "Seconds" not in html
+    folder = shutil.copytree(compared["vicur"], tmp_path / "vicur")
+    metrics = read_metrics(folder)
+    gain = Difference(mean=0.25, low=0.125, high=0.375)
+    blind = BlindMetrics(examples=40, accuracy=0.5, sighted_accuracy=0.75, image_gain=gain)
+    metrics.splits["test"].blind["no_image"] = blind
+    latency = LatencyMetrics(
+        examples=30, median_seconds=0.5, p95_seconds=1.25, mean_tokens=9, device="CPU, <x>", dtype="float32", threads=1
+    )
+    write_metrics(metrics.model_copy(update={"latency": latency}), folder)
+    (tmp_path / "output").mkdir()
+    inputs = {**compared, "vicur": folder}
+    compare(ComparisonConfig(resamples=1000, cards=0), inputs, tmp_path / "output", context(tmp_path))
+    page = (tmp_path / "output" / "report.html").read_text(encoding="utf-8")
+    row = re.search(r"<td>no image</td>.*?</tr>", page, re.DOTALL)
+    assert row is not None
+    assert re.findall(r"[+\d.]+ %|[+−][\d.]+", row.group()) == ["75.0 %", "50.0 %", "+25.0", "+12.5", "+37.5"]
+    assert "answered without looking" in page
+    assert "0.5 / 1.25" in page
+    assert "30 questions, float32, CPU, &lt;x&gt;" in page
 
 
 def test_questions_that_were_not_asked_are_counted_on_the_page(

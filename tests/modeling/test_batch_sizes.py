@@ -118,6 +118,9 @@ def test_free_memory_counts_what_the_allocator_holds_and_gives_all_rows_or_a_pow
         assert rows_that_fit(OnGpu(), rows, 100, 50, 16) == expected
         # The plan chooses alike.
         assert fitting_rows(rows, lambda n: n * each, fitting * each) == expected
+    # What will be taken later is not free.
+    assert rows_that_fit(OnGpu(), 100, 100, 50, 16, reserved=10 * each) == 4
+    assert rows_that_fit(OnGpu(), 100, 100, 50, 16, reserved=99 * each) == 1
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 0)
     assert rows_that_fit(OnGpu(), 4, 100, 50, 16) == 1
 

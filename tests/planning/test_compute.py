@@ -133,6 +133,16 @@ def test_a_decoding_step_takes_at_least_the_overhead() -> None:
     assert step_seconds(fast, MODELS, longest_lengths(fast)).rollout == pytest.approx(RESPONSE * 0.025, rel=0.01)
 
 
+def test_a_step_takes_the_longer_of_rollout_and_update_only_if_servers_sample_ahead() -> None:
+    lengths = longest_lengths(plan())
+    for engine in ("process", "inside", "server"):
+        fresh, stale = (step_seconds(plan(staleness=n, rollout_engine=engine), MODELS, lengths) for n in (0, 1))
+        others = fresh.vision + fresh.teacher + fresh.update
+        assert fresh.step == pytest.approx(fresh.rollout + others)
+        expected = max(fresh.rollout, others) if engine == "server" else fresh.step
+        assert stale.step == pytest.approx(expected)
+
+
 def test_epochs_match_the_batches_of_the_trainer() -> None:
     examples, batch, steps = 30, 8, 11
     order = BatchOrder(RowGroups.single(examples), batch, 0)

@@ -13,9 +13,11 @@ from rich.console import Console
 from vicur.config.loading import load_config
 from vicur.errors import VicurError
 from vicur.planning import Plan, PlanInput, make_plan, plan_input, plan_record, show_plan
+from vicur.planning.from_config import setting
 from vicur.planning.memory import evaluation_memory, student_memory
 from vicur.planning.model import Models, models_of
 from vicur.planning.parts import Memory, Part, Phase, peak
+from vicur.planning.suggest import way_to_fit
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GIB = 2**30
@@ -106,6 +108,46 @@ def test_gpu_hours_include_the_gpus_of_the_teacher() -> None:
     plan = make_plan(plan_for("2b", gpus=4, teacher_gpus=4))
     assert plan.expected.gpu_hours == pytest.approx(8 * plan.expected.hours)
     assert "GPUs of the teacher" in shown(plan)
+
+
+SERVERS = [
+    "training.rollout.placement=job",
+    "training.rollout.engine.replicas=2",
+    "training.rollout.engine.tensor_parallel=2",
+    "training.teacher={type: self-frozen, placement: job}",
+]
+"""Two rollout servers of two GPUs, and a teacher's server of one."""
+
+
+def test_servers_that_start_with_the_training_count_as_gpus() -> None:
+    config = load_config(CONFIGS / "qwen3-vl-2b.yaml", SERVERS)
+    plan = make_plan(plan_input(config, "vicur", assumed={"gpus": 8}))
+    assert plan.input.server_gpus == {"rollout": 4, "teacher": 1}
+    assert plan.expected.gpu_hours == pytest.approx(13 * plan.expected.hours)
+    assert plan_record(plan)["gpus"] == {"training": 8, "rollout": 4, "teacher": 1}
+    assert "The training needs 13 GPUs: 8 of its processes, 4 of rollout servers and 1 of teacher servers." in shown(
+        plan
+    )
+    assert "not planned for" not in shown(plan)
+    weights = [plan.server_memories[part] for part in ("rollout", "teacher")]
+    # Two GPUs share the weights of a rollout server, in bfloat16.
+    assert weights[0][Phase.ROLLOUT][Part.WEIGHTS] == plan.models.sizes.total
+    assert plan.models.teacher_sizes is not None
+    assert weights[1][Phase.TEACHER][Part.WEIGHTS] == 2 * plan.models.teacher_sizes.total
+    # Keys and values of a longest sequence: 28 layers, 4 of 8 heads of 128 values.
+    assert weights[0][Phase.ROLLOUT][Part.KV_CACHE] == 2 * 28 * 4 * 128 * (2048 + 4096) * 2
+
+
+def test_servers_that_do_not_fit_get_more_gpus() -> None:
+    plan = plan_for("2b", rollout_engine="server", rollout_servers=2)
+    (change,) = way_to_fit(plan, lambda changed: 100 // changed.rollout_tensor_parallel, 30) or ()
+    assert (change.field, change.value) == ("rollout_tensor_parallel", 4)
+    assert setting(change.field, change.value) == "--set training.rollout.engine.tensor_parallel=4"
+
+
+def test_servers_need_an_engine_that_is_a_server() -> None:
+    with pytest.raises(VicurError, match="rollout_servers is 1, but rollout_engine is 'process'"):
+        plan_for("2b", rollout_servers=1)
 
 
 def shown(plan: Plan) -> str:
@@ -244,6 +286,20 @@ def test_a_server_takes_no_memory_of_the_training() -> None:
     assert Phase.TEACHER not in memory
     assert not {Part.VLLM, Part.TEACHER} & set(memory[Phase.UPDATE])
     assert "vLLM server are not planned for" in shown(make_plan(plan))
+
+
+def test_a_plan_says_whether_sampling_ahead_saves_time() -> None:
+    server = "{placement: url, engine: {url: 'http://gpu:8000'}}"
+    stale = ["training.staleness=1", "training.objective=k1"]
+    served = plan_input(load_config(None, [*stale, f"training.rollout={server}"]), "vicur")
+    assert "it takes the longer time of both" in shown(make_plan(served))
+    own = plan_input(load_config(None, stale), "vicur")
+    assert "Staleness 1 saves no time here" in shown(make_plan(own))
+    # The images of the step are encoded after the rollouts, whose memory thus has no graph of the tower.
+    fresh = own.model_copy(update={"staleness": 0})
+    one, other = (student_memory(each, models_of(each))[Phase.ROLLOUT] for each in (own, fresh))
+    assert one[Part.VISION] < other[Part.VISION]
+    assert {**one, Part.VISION: 0} == {**other, Part.VISION: 0}
 
 
 def test_a_frozen_backbone_needs_most_memory_while_it_is_loaded_in_float32() -> None:

@@ -141,11 +141,13 @@ def test_too_many_skipped_rows_are_an_error_again_after_a_restart(
             )
 
 
-def _batches(pool: StoredSplit, chat: Chat, ahead: DecodeAhead | None, world: World, steps: int) -> Batches:
+def _batches(
+    pool: StoredSplit, chat: Chat, ahead: DecodeAhead | None, world: World, steps: int, in_use: int = 0
+) -> Batches:
     usable = np.array([n for n in range(ROWS) if n % 5])
     examples = TrainingExamples(pool, usable, CUES, chat, CONFIG, ahead)
     assert examples.groups.rows == (5, 6, 5, 6, 6, 5, 6, 5, 4)
-    return Batches(examples, BatchOrder(examples.groups, 6, 3, Buffer(rows=15)), world, steps)
+    return Batches(examples, BatchOrder(examples.groups, 6, 3, Buffer(rows=15)), world, steps, in_use=in_use)
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -193,6 +195,16 @@ def test_the_next_batch_is_decoded_in_other_threads_and_no_batch_after_the_last(
         batches.of(2)
     assert all(name.startswith("decode") for name in decoded)
     assert max(read) == 2
+
+
+@pytest.mark.parametrize("in_use", [0, 1])
+def test_images_of_a_batch_in_use_are_kept(in_use: int, pool: StoredSplit, chat: Chat) -> None:
+    with DecodeAhead(chat, 2) as ahead, _batches(pool, chat, ahead, World.single("cpu"), 9, in_use) as batches:
+        for step in range(3):
+            batches.of(step)
+        waiting = {expected.batch for expected in ahead._expected.values()}
+    assert (1 in waiting) == bool(in_use)
+    assert 3 in waiting
 
 
 def test_a_shard_that_breaks_while_training_is_an_error_at_its_batch(

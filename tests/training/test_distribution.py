@@ -79,6 +79,11 @@ def test_two_processes_make_the_updates_of_one(together, alone, name, strategy):
         assert torch.allclose(two.weights[weight], expected, atol=3e-5), weight
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_waiting_responses_return_to_their_processes_from_a_checkpoint(together, strategy):
+    assert together("vicur, one step off", strategy).steps[0]["bucket/restored"] == 1
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_weights_for_an_engine_are_gathered_in_bounded_buckets(together, name):
     sharded, replicated = (together(name, strategy).steps[0] for strategy in ("fsdp", "ddp"))

@@ -11,7 +11,7 @@ from tests.modeling.output_layers import ALLOWED, FORBIDDEN, layer, sampled_ids
 from vicur.config.objective import K1, K2, K3, Abs, ForwardKl, Grpo, Jsd, Mse, ReverseKl, Supervised, TopkForwardKl
 from vicur.errors import VicurError
 from vicur.modeling.scoring import ResponseStates
-from vicur.training.batch import EngineLogprobs, objective_loss, teacher_scores
+from vicur.training.batch import SamplerLogprobs, objective_loss, teacher_scores
 from vicur.training.objectives import equal_token_weights, token_weights, truncated_ratios
 
 LENGTHS = (4, 0, 2, 6, 1)
@@ -220,8 +220,8 @@ def test_more_top_tokens_than_the_vocabulary_are_rejected():
         teacher_scores(TopkForwardKl(k=1000), states_of(teacher, mask_of(LENGTHS)), FORBIDDEN)
 
 
-@pytest.mark.parametrize("name", ["k1", "grpo"])
-def test_tokens_of_an_external_engine_are_weighted_by_the_capped_ratio(name):
+@pytest.mark.parametrize("name", ["k1", "k2", "k3", "abs", "mse", "grpo"])
+def test_tokens_of_another_sampler_are_weighted_by_the_capped_ratio(name):
     student, teacher = pair()
     mask = mask_of(LENGTHS)
     states = states_of(student, mask)
@@ -237,7 +237,7 @@ def test_tokens_of_an_external_engine_are_weighted_by_the_capped_ratio(name):
         FORBIDDEN,
         teacher=teacher_scores(objective, states_of(teacher, mask), FORBIDDEN) if name in DISTILLS else None,
         advantages_B=ADVANTAGES,
-        engine=EngineLogprobs(engine_BR, cap=1.5),
+        sampler=SamplerLogprobs(engine_BR, cap=1.5),
     )
     ratios_N = gap_BR.exp().clamp(max=1.5)[mask]
     all_student, all_teacher = student.logprobs(), teacher.logprobs().detach()

@@ -14,6 +14,7 @@ from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
 from vicur.training import batch as batch_module
 from vicur.training.checkpoint import restore, trained_weights
+from vicur.training.responses import rollouts
 from vicur.training.state import final_student
 from vicur.training.step import training_step
 
@@ -243,7 +244,7 @@ def test_groups_are_sampled_together_with_advantages_from_their_rewards():
     state = state_for(SHIPPED, method="grpo", rollout={"max_new_tokens": 40})
     rows = examples_for(state)[:4]
     features = state.vision.encode([pixels for row in rows for pixels in row.student.pixels])
-    responses = batch_module.rollouts(state, rows, features.detached(), 0)
+    responses = rollouts(state, rows, features.detached(), 0)
     assert [row.example.id for row in responses.rows] == [row.example.id for row in rows for _ in range(5)]
     groups = responses.advantages_B.view(4, 5)
     assert torch.allclose(groups.sum(-1), torch.zeros(4), atol=1e-5)

@@ -11,11 +11,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.forking import forking
 from tests.training.conftest import curves
 from tests.training.train_once import SETTINGS, tracking, train_and_exit, train_once
-from vicur.config.training import TrainConfig
+from vicur.config.training import VALIDATION_BATCH, TrainConfig
 from vicur.errors import VicurError
 from vicur.processes.retrying import RetryPolicy, retried
 from vicur.processes.signals import EXIT_CODE
@@ -23,6 +24,7 @@ from vicur.stage.runner import Session, execute
 from vicur.tracking.mlflow import connect
 from vicur.tracking.tracker import Tracker
 from vicur.training import TRAIN, trainer
+from vicur.training.rollout import engine
 from vicur.training.state import TrainState
 
 KILLS = 12
@@ -94,6 +96,22 @@ def test_training_killed_at_any_moment_gives_the_same_bytes(uninterrupted, input
     assert written > 0
 
 
+def test_killed_training_that_samples_ahead_gives_the_same_bytes(inputs, tmp_path, start):
+    settings = TrainConfig.model_validate({**SETTINGS.model_dump(), "staleness": 1, "keep": "last"})
+    whole, draws, killed = train_once(inputs, tmp_path / "whole", settings), random.Random(1), 0  # noqa: S311
+    while killed < 2:
+        process = start(inputs, tmp_path / "killed", settings)
+        wait(process, tmp_path, f"killed/cache/train/*.work/step-{draws.randint(1, 3) + killed:06d}")
+        time.sleep(draws.random() * 0.1)
+        if not kill(process):
+            break
+        killed += 1
+    assert killed
+    student = train_once(inputs, tmp_path / "killed", settings)
+    assert (student / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert curves(student) == curves(whole)
+
+
 def assert_tracked_once(root: Path) -> None:
     """Assert that one MLflow run has each step of the training once."""
     client = connect(tracking(root))
@@ -159,6 +177,41 @@ def test_a_second_attempt_in_the_same_process_gives_the_same_bytes(uninterrupted
     assert len(pauses) == 1
     assert (student / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
     assert curves(student) == curves(uninterrupted)
+
+
+def test_resumed_training_validates_with_the_batch_that_was_fitted_first(inputs, tmp_path, monkeypatch):
+    """Free memory differs from start to start, and rounding with the batch."""
+    fitting, asked, sizes = iter([3, 5]), [], []
+    real = engine.generate
+
+    def fitting_batch(_model, _prompts, _sampling, most, reserved):
+        asked.append((most, reserved))
+        return next(fitting)
+
+    def generate(model, chat, prompts, sampling, **settings):
+        if not sampling.temperature:
+            sizes.append(settings["batch_size"])
+        return real(model, chat, prompts, sampling, **settings)
+
+    monkeypatch.setattr(engine, "fitting_batch", fitting_batch)
+    monkeypatch.setattr(engine, "generate", generate)
+    step, failures = trainer.training_step, [3]
+
+    def interrupted(state: TrainState, rows: object, number: int) -> dict[str, float]:
+        if number in failures:
+            failures.clear()
+            raise VicurError("the server was lost.", remedy="Wait.", retryable=True)
+        return step(state, rows, number)
+
+    monkeypatch.setattr(trainer, "training_step", interrupted)
+    retried(lambda: train_once(inputs, tmp_path / "run"), RetryPolicy(2, first=0.002), lambda _: None)
+    # Before step 1, and after steps 2, 4 and 6.
+    assert sizes == [3] * 4
+    # AdamW's two moments do not exist yet.
+    [(most, reserved)] = asked
+    trained = load_file(tmp_path / "run" / "student" / "model.safetensors").values()
+    assert most == VALIDATION_BATCH
+    assert reserved == pytest.approx(2 * sum(weight.nbytes for weight in trained), rel=0.01)
 
 
 def test_training_resumes_elsewhere_from_a_shared_folder(uninterrupted, inputs, tmp_path, start):

@@ -37,6 +37,9 @@ class OffsetEngine:
         responses = self.own.generate(*args, **kwargs)
         return [Response(r.ids, r.text, tuple(p + self.offset for p in r.logprobs), r.finished) for r in responses]
 
+    def fitting_batch(self, *arguments):
+        return self.own.fitting_batch(*arguments)
+
     def release(self):
         self.released += 1
 

@@ -11,10 +11,11 @@ from vicur.modeling.generation import generate
 from vicur.modeling.scoring import score_responses
 from vicur.modeling.vision import encode_images
 from vicur.training import batch as batch_module
-from vicur.training.batch import Responses, ScoredBatch
+from vicur.training.batch import ScoredBatch
 from vicur.training.checkpoint import trained_weights
 from vicur.training.health import require_healthy
 from vicur.training.metrics import Metrics, PhaseTimer
+from vicur.training.responses import Responses
 from vicur.training.step import training_step
 from vicur.training.trainer import Validation
 

@@ -22,7 +22,9 @@ from vicur.config.base import BaseModelConfig
 from vicur.config.distribution import DistributionConfig
 from vicur.modeling.weight_sums import weight_sum, weight_sums
 from vicur.training.checkpoint import trained_weights
+from vicur.training.examples import TrainingExample
 from vicur.training.lora import merged_parameters
+from vicur.training.one_step_off import OneStepOff, one_step_off
 from vicur.training.rollout.weights import student_weights
 from vicur.training.state import TrainState
 from vicur.training.step import training_step
@@ -53,6 +55,7 @@ CASES: dict[str, dict[str, Any]] = {
     "opd-vicur, JSD": {"method": "opd-vicur", "objective": {"type": "jsd"}},
     "grpo": {"method": "grpo", "objective": {"type": "grpo", "group_size": 2}, "rollout": {"max_new_tokens": 40}},
     "sft": {"method": "sft", "rollout": {"max_new_tokens": 40}},
+    "vicur, one step off": {"method": "vicur", "staleness": 1},
     "vicur, bf16": {"method": "vicur", "mixed_precision": "bf16"},
 }
 
@@ -71,12 +74,30 @@ def outcome(name: str, base: Path, world: World, strategy: str = "ddp") -> Outco
     settings = {"learning_rate": 1e-3, "distribution": {"strategy": strategy}, **CASES[name]}
     state = state_for(BaseModelConfig().folder if name == "grpo" else base, world=world, **settings)
     rows = examples_for(state)
-    steps = [training_step(state, world.shard(rows[4 * number : 4 * number + 4]), number) for number in range(STEPS)]
+
+    def own(number: int) -> list[TrainingExample]:
+        return world.shard(rows[4 * number : 4 * number + 4])
+
+    with one_step_off(state, own) as ahead:
+        steps = [
+            training_step(state, own(number) if ahead is None else ahead.rows(number), number, ahead)
+            for number in range(STEPS)
+        ]
+        restored = ahead is None or is_restored(state, ahead)
     asked = rows[:5]
     validation = Validation([row.example for row in asked], [row.student for row in asked])
     accuracy = validation.accuracy(state)
-    steps[0] |= sent_to_engines(state)
+    steps[0] |= {**sent_to_engines(state), "bucket/restored": float(restored)}
     return Outcome(steps, accuracy, world.collect(trained_weights(state.student)))
+
+
+def is_restored(state: TrainState, ahead: OneStepOff) -> bool:
+    """Return whether the responses that wait in this process are those that it gets back from a checkpoint."""
+    again = OneStepOff(state, list)
+    again.restore(ahead.state())
+    assert again._pending is not None
+    assert ahead._pending is not None
+    return (again._pending.step, again._pending.responses) == (STEPS, ahead._pending.responses)
 
 
 def sent_to_engines(state: TrainState) -> dict[str, float]:

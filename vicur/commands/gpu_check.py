@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from vicur.commands.common import examples
+from vicur.config.gpu_check import SECONDS, default_shapes
 
 FAILED = 1
 """Exit status if a check has failed, or none could be made."""
@@ -41,7 +42,7 @@ def gpu_check(
     ] = None,
     seconds: Annotated[
         float, typer.Option("--seconds", min=1, help="Time limit. Checks that do not fit into it are not made.")
-    ] = 530.0,
+    ] = SECONDS,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for gpu-check.json and gpu-check.html.")
     ] = Path(),
@@ -64,8 +65,7 @@ def gpu_check(
 
     console = Console()
     chosen = resolve_device(device, "--device")
-    shapes = tuple(shape or (("2b", "8b") if chosen == "cuda" else ("tiny",)))
-    options = Options(chosen, shapes, tuple(only or ()), seconds)
+    options = Options(chosen, tuple(shape or default_shapes(chosen)), tuple(only or ()), seconds)
     report = run_checks(options, lambda result: show_result(result, console))
     show_report(report, console)
     for path in write_report(report, output):

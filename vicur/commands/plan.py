@@ -38,7 +38,8 @@ def plan(
         typer.Option(
             "--gpus",
             min=1,
-            help="Number of GPUs. With training.distribution.teacher_devices=separate, one half of them is the teacher's.",
+            help="Number of GPUs of the training's processes. With training.distribution.teacher_devices=separate, one half of them is the "
+            "teacher's. Servers with placement job have GPUs in addition.",
         ),
     ] = 1,
     teacher_gpus: Annotated[

@@ -34,6 +34,7 @@ def require_compatible(config: TrainConfig) -> None:
     _require_cue_to_swap(config, method)
     _require_usable_rollouts(config, method)
     _require_usable_engine(config, method)
+    _require_usable_staleness(config, method)
     _require_usable_correction(config, method)
     _require_usable_teacher_engine(config, method)
     _require_distributable(config, method)
@@ -193,23 +194,34 @@ def _require_usable_engine(config: TrainConfig, method: Method) -> None:
         )
 
 
+def _require_usable_staleness(config: TrainConfig, method: Method) -> None:
+    if config.staleness and not method.objective.reads:
+        raise _error(
+            config,
+            "staleness",
+            f"the objective {method.objective.type} learns from reference responses and has no rollouts that could be sampled ahead.",
+            f"Remove it {_NOT_FOR_THIS_METHOD}.",
+        )
+
+
 def _require_usable_correction(config: TrainConfig, method: Method) -> None:
     objective, rollout = method.objective, config.rollout
-    if rollout.importance.type == "none":
+    if rollout.importance is None or rollout.importance.type == "none":
         return
-    if not rollout.is_external:
+    if not rollout.is_external and not config.staleness:
         raise _error(
             config,
             "rollout.importance",
             "the student samples its own rollouts, so every importance ratio is 1.",
-            "Remove it, or set training.rollout.engine to vllm.",
+            "Remove it, or set training.rollout.engine to vllm or training.staleness to 1.",
         )
-    if not objective.is_policy_gradient:
+    if not objective.is_sample_mean:
+        fitting = [name for name, kind in OBJECTIVES.items() if kind.signal == "sampled" and kind.reads]
         raise _error(
             config,
             "rollout.importance",
-            f"the objective {objective.type} is not a policy gradient: its terms do not depend on which engine sampled a token.",
-            f"Remove it, or choose the objective {_policy_gradients()}.",
+            f"the objective {objective.type} compares distributions: its terms do not depend on which token was sampled.",
+            f"Remove it, or choose the objective {_one_of(fitting)}.",
         )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from vicur.config.allowed import Form
+from vicur.config.blind import BlindConfig
 from vicur.config.data import SPLITS, Split
 from vicur.config.prompts import PromptConfig, is_default
 from vicur.config.sampling import Sampling, SamplingChoice
@@ -148,6 +150,11 @@ class EvaluationConfig(Section):
     cue_recovery: bool = True
     """Use the student's cue recovery module. If it is off, the student computes exactly what its backbone computes, so the
     difference in accuracy is the module's contribution."""
+    # Left out of identities if nothing is measured, so that earlier evaluations keep their cache keys.
+    blind: BlindConfig = Field(default=BlindConfig(), exclude_if=lambda blind: not blind.views)
+    """Accuracy without the image."""
+    latency_examples: int = Field(default=0, ge=0, le=10_000, exclude_if=lambda count: count == 0)
+    """Number of test questions to answer one at a time, to measure the seconds per response. 0 measures none. Needs an idle machine."""
     attention_samples: int = Field(default=8, ge=0)
     """Number of questions to record the sink attention of, for models with the cue recovery module."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -179,6 +186,17 @@ class EvaluationConfig(Section):
                 taken = "a split of the dataset" if label in SPLITS else "another evaluation set"
                 raise ValueError(f"sets: the name {label!r} is taken by {taken}; give the set a different name")
         return self
+
+    def needed_for(self, figure: str) -> str:
+        """Return the setting that is missing to measure a figure of the gate (``test/blind/no_image/accuracy``), or an empty string."""
+        parts = figure.split("/")
+        if parts[0] == "latency" and not self.latency_examples:
+            return "evaluation.latency_examples (such as 30)"
+        if "blind" in parts[1:2] and not any(
+            fnmatchcase(view, each) for view in self.blind.views for each in parts[2:3]
+        ):
+            return f"evaluation.blind.views (such as [{parts[2] if parts[2:] else '*'}])".replace("*", "no_image")
+        return ""
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that the predictions depend on."""

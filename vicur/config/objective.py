@@ -25,7 +25,7 @@ class Objective(Section):
     # What the loss reads besides the student: scores of the teacher, the advantage of each response in its group, or nothing. With nothing
     # it learns from reference responses, without rollouts.
     reads: ClassVar[frozenset[Source]]
-    # A policy gradient can make several updates on a batch, and correct for rollouts of another engine.
+    # A policy gradient can make several updates on a batch.
     is_policy_gradient: ClassVar[bool] = False
 
     @classmethod
@@ -56,6 +56,14 @@ class Objective(Section):
     @property
     def responses_per_prompt(self) -> int:
         return 1
+
+    @property
+    def is_sample_mean(self) -> bool:
+        """Whether the loss estimates an expectation over the next token from the sampled one, as importance weights do.
+
+        A divergence of whole distributions takes that expectation exactly.
+        """
+        return self.signal == "sampled" and bool(self.reads)
 
 
 class GroupObjective(Objective):

@@ -20,12 +20,19 @@ class GpuPool(Section):
     """GPUs of a training on each node."""
     nodes: int = Field(1, ge=1)
     """Nodes of a training."""
+    server_gpus: int = Field(0, ge=0)
+    """GPUs of the servers that run in a training's job, in pods of their own."""
     node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels of the nodes."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints of the nodes that pods tolerate."""
     autoscaled: bool = False
     """Set if the cluster adds nodes on demand, so that none needs to exist now."""
+
+    @property
+    def all_gpus(self) -> int:
+        """GPUs of a training on all its nodes, with those of its servers."""
+        return self.gpus * self.nodes + self.server_gpus
 
 
 class StepRequest(Section):

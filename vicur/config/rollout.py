@@ -48,11 +48,13 @@ class RolloutConfig(Sampling):
     placement: Placement = "process"
     """Where the engine runs: in the training's processes (``process``), as servers that start and end with the training (``job``), or as
     servers at ``engine.url`` (``url``)."""
-    importance: ImportanceConfig = NoCorrection()
-    """Importance correction for rollouts of another engine, in objectives that are policy gradients."""
+    importance: ImportanceConfig | None = Field(default=None, exclude_if=lambda importance: importance is None)
+    """Importance correction for rollouts of another engine or of earlier weights, in objectives over sampled tokens. Default: ``truncated``
+    with ``training.staleness: 1``, otherwise ``none``."""
     max_logprob_gap: float = Field(default=0.1, gt=0)
     """Largest mean absolute difference, over the tokens of a step, between the engine's and the trainer's log-probabilities, in nats. The
-    training fails above it, since it would no longer be on policy. Typical gaps: below 1e-5 in float32, some hundredths in bfloat16."""
+    training fails above it, since it would no longer be on policy. Typical gaps: below 1e-5 in float32, some hundredths in bfloat16. It
+    does not apply to rollouts that were sampled before an update."""
 
     @model_validator(mode="before")
     @classmethod
@@ -68,3 +70,8 @@ class RolloutConfig(Sampling):
     def is_external(self) -> bool:
         """Whether an engine other than the trained model itself samples the rollouts."""
         return self.engine.type != "transformers"
+
+    @property
+    def on_servers(self) -> bool:
+        """Whether servers sample the rollouts, so that the training's processes can compute at the same time."""
+        return self.is_external and self.placement != "process"

@@ -20,7 +20,7 @@ from vicur.config.objective import ObjectiveConfig
 from vicur.config.placement import PlacedEngine
 from vicur.config.prompts import PromptConfig, is_default
 from vicur.config.recovery import RecoveryChoice
-from vicur.config.rollout import RolloutConfig
+from vicur.config.rollout import NoCorrection, RolloutConfig, TruncatedRatio
 from vicur.config.section import Section
 from vicur.config.sources import Sources
 from vicur.config.teacher import FrozenTeacherConfig, TeacherConfig
@@ -62,6 +62,9 @@ class TrainingConfig(Section):
     """Responses that a process scores and back-propagates at once. It does not change the update. Default: its share of the batch."""
     updates_per_batch: int = Field(default=1, ge=1)
     """Updates on each batch, each with all of its responses. Above 1, ``k1`` and ``grpo`` clip PPO's ratio."""
+    staleness: int = Field(default=0, ge=0, le=1, exclude_if=lambda staleness: staleness == 0)
+    """Updates between the weights that sample a batch and those that train on it. With 1, servers sample the next batch while this one
+    updates, and truncated importance weights correct for the older weights (``rollout.importance``)."""
     loss_reduction: Literal["sequence_mean", "token_mean"] = "sequence_mean"
     """Mean over responses of the mean over their tokens, as in the paper, or mean over all tokens of the batch, in which long responses
     weigh more."""
@@ -236,6 +239,13 @@ class TrainConfig(TrainingConfig):
             for name, part in parts.items()
             if isinstance(part.engine, Vllm)
         }
+
+    @property
+    def correction(self) -> NoCorrection | TruncatedRatio:
+        """The importance correction of the rollouts."""
+        if not self.effective.objective.is_sample_mean:
+            return NoCorrection()
+        return self.rollout.importance or (TruncatedRatio() if self.staleness else NoCorrection())
 
     @property
     def server_devices(self) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,21 @@ from vicur.data import read_manifest
 from vicur.data.schema import Example
 from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
-from vicur.evaluation.answering import answer_part, part_size
+from vicur.evaluation.asking import ask
 from vicur.evaluation.attention import attention_record, write_attention
-from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, SplitMetrics, measure, write_metrics
-from vicur.evaluation.predictions import Prediction, write_predictions
-from vicur.evaluation.prompts import prompts_for
+from vicur.evaluation.blind import blind_metrics, write_blind
+from vicur.evaluation.latency import measure_latency
+from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, figures, measure, write_metrics
+from vicur.evaluation.predictions import write_predictions
+from vicur.evaluation.rounds import rounds_of
 from vicur.evaluation.sets import read_set
 from vicur.evaluation.training_record import copy_training_record
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, parameter_count
-from vicur.modeling.ahead import DecodeAhead
 from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
-from vicur.modeling.generation import generation_order
-from vicur.modeling.prompt_lengths import fitting, require_few_too_long, too_long
+from vicur.modeling.prompt_lengths import require_few_too_long, too_long
 from vicur.modeling.readability import check_readable, context_length
 from vicur.modeling.student import cue_recovery_off
-from vicur.seeds import substream
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.wording import percent
 
@@ -57,8 +55,8 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     Args:
         inputs: ``dataset``, ``model`` (a base or a student, with tokenizer and image processor), and the inputs of the
             evaluation sets.
-        output: folder for ``metrics.json``, ``predictions.parquet``, with cue recovery ``attention.json``, and of a student the record
-            of its training.
+        output: folder for ``metrics.json``, ``predictions.parquet``, with cue recovery ``attention.json``, of a student the record of its
+            training, and ``blind.parquet`` if blind accuracy is measured.
 
     Raises:
         VicurError: if the dataset, an evaluation set or the model cannot be read, or test questions are missing.
@@ -72,21 +70,36 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     limit = min(config.max_prompt_tokens, context_length(inputs["model"]))
     _require_answerable(chat, questions, config, limit, inputs["dataset"])
     model = load_model(inputs["model"], device=resolve_device(config.device, "evaluation.device"))
+    rounds = list(rounds_of(questions, config, context.seed))
+    latency = None
     with nullcontext() if config.cue_recovery else cue_recovery_off(model):
-        predictions = _predict(model, chat, questions, config, limit, context)
+        answered = list(zip(rounds, ask(model, chat, rounds, config, limit, context), strict=True))
+        if config.latency_examples:
+            latency = measure_latency(model, chat, questions[REPORT_SPLIT], config, limit, context.seed)
+    sighted = {each.split: predictions for each, predictions in answered if each.view is None}
+    blind = [(each, predictions) for each, predictions in answered if each.view is not None]
     metrics = EvaluationMetrics(
         model=_facts(inputs["model"], model, cue_recovery=config.cue_recovery),
         decoding=config.sampling.model_dump(mode="json"),
         prompts=config.prompts,
-        splits={split: measure([p for p in predictions if p.split == split]) for split in questions},
+        splits={
+            split: measure(predictions).model_copy(
+                update={"blind": blind_metrics(split, predictions, blind, context.seed)}
+            )
+            for split, predictions in sighted.items()
+        },
+        latency=latency,
     )
+    predictions = [prediction for split in sighted.values() for prediction in split]
     write_predictions(predictions, output)
+    if blind:
+        write_blind(blind, output)
     write_metrics(metrics, output)
     copy_training_record(inputs["model"], output)
     if config.cue_recovery:
-        answered = {p.example_id for p in predictions if p.split == REPORT_SPLIT and p.unanswered is None}
+        asked = {p.example_id for p in sighted[REPORT_SPLIT] if p.unanswered is None}
         record = attention_record(
-            model, chat, questions[REPORT_SPLIT], config.attention_samples, context.seed, only=answered
+            model, chat, questions[REPORT_SPLIT], config.attention_samples, context.seed, only=asked
         )
         if record is not None:
             write_attention(record, output)
@@ -152,54 +165,6 @@ def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str
     return {name: examples[: config.max_examples] for name, examples in questions.items()}
 
 
-def _predict(
-    model: Qwen3VLForConditionalGeneration,
-    chat: Chat,
-    questions: Mapping[str, Sequence[Example]],
-    config: EvaluationConfig,
-    limit: int,
-    context: Context,
-) -> list[Prediction]:
-    """Return the predictions of all questions. Those with a prompt of more than ``limit`` tokens are not asked."""
-    total = sum(map(len, questions.values()))
-    predictions: list[Prediction] = []
-    with DecodeAhead(chat, config.image_threads) as ahead:
-        for split, start, part in _parts(questions, part_size(config)):
-            built = prompts_for(chat, part, ahead)
-            prompts = [built[n] for n in fitting(built, limit)]
-            ahead.drop_before(len(predictions))
-            ahead.expect(len(predictions), [image for n in generation_order(prompts) for image in prompts[n].pixels])
-            # The lambda binds both as defaults: it is called later, when the loop variables may have changed.
-            before, label = len(predictions), split
-            predictions += answer_part(
-                model,
-                chat,
-                part,
-                built,
-                config,
-                limit,
-                split=split,
-                # One substream per part: the samples of a split do not depend on which other splits are evaluated.
-                seed=substream(context.seed, "evaluation", split, start),
-                on_progress=lambda done, _, before=before, label=label: context.events.progress(  # type: ignore[misc]
-                    before + done, total, label
-                ),
-            )
-    return predictions
-
-
-def _parts(questions: Mapping[str, Sequence[Example]], size: int) -> Iterator[tuple[str, int, list[Example]]]:
-    """Yield the questions of each split in parts, with the split and the place of the first one. The next part is read ahead."""
-    places = [(split, start) for split, examples in questions.items() for start in range(0, len(examples), size)]
-    with ThreadPoolExecutor(1, thread_name_prefix="reading") as pool:
-        parts = [pool.submit(list, questions[split][start : start + size]) for split, start in places[:1]]
-        for number, (split, start) in enumerate(places):
-            part = parts.pop(0).result()
-            for following, begin in places[number + 1 : number + 2]:
-                parts.append(pool.submit(list, questions[following][begin : begin + size]))
-            yield split, start, part
-
-
 def _facts(folder: Path, model: Qwen3VLForConditionalGeneration, *, cue_recovery: bool) -> ModelFacts:
     record: dict[str, Any] = {}
     path = folder / "vicur.json"
@@ -223,29 +188,13 @@ def _facts(folder: Path, model: Qwen3VLForConditionalGeneration, *, cue_recovery
 
 
 def _summary(metrics: EvaluationMetrics) -> EvaluateSummary:
-    figures = {f"{split}/{name}": value for split, m in metrics.splits.items() for name, value in _figures(m).items()}
     return EvaluateSummary(
         key_figure=", ".join(f"{split} {percent(m.accuracy)}" for split, m in metrics.splits.items()),
-        metrics=figures,
+        metrics=figures(metrics),
         method=metrics.model.method,
         examples={split: m.examples for split, m in metrics.splits.items()},
         accuracy={split: m.accuracy for split, m in metrics.splits.items()},
     )
-
-
-def _figures(metrics: SplitMetrics) -> dict[str, float]:
-    figures = {
-        "accuracy": metrics.accuracy,
-        "hint_leakage_samples": float(metrics.hint_leakage.samples),
-        "hint_leakage_occurrences": float(metrics.hint_leakage.occurrences),
-        "mean_tokens": metrics.mean_tokens,
-        "unfinished_share": metrics.unfinished_share,
-        "unanswered": float(metrics.unanswered),
-        **{f"accuracy_{kind}": of_kind.accuracy for kind, of_kind in metrics.by_kind.items()},
-    }
-    if metrics.evidence is not None:
-        figures |= {"evidence_right": metrics.evidence.right, "answer_without_evidence": metrics.evidence.answer_only}
-    return figures
 
 
 EVALUATE = Stage("evaluate", evaluate, EvaluateSummary)

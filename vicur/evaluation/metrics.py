@@ -8,9 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from vicur.config.blind import BlindView
 from vicur.config.prompts import PromptConfig, is_default
 from vicur.errors import VicurError
+from vicur.evaluation.latency_metrics import LatencyMetrics
 from vicur.evaluation.predictions import Prediction
+from vicur.evaluation.statistics import Difference
 
 METRICS = "metrics.json"
 CUT_OFF_LIMIT = 0.05  # share of responses at the maximum length above which an evaluation warns
@@ -44,6 +47,20 @@ class LeakageMetrics(BaseModel):
     occurrences: int
 
 
+class BlindMetrics(BaseModel):
+    """Accuracy without seeing the image of a question, beside that on the same questions with their images.
+
+    A high accuracy means that the questions can be answered without looking.
+    """
+
+    examples: int
+    accuracy: float
+    sighted_accuracy: float
+    """Accuracy on the same questions with their images."""
+    image_gain: Difference
+    """What the images add: accuracy with them minus accuracy without, with its interval."""
+
+
 class SplitMetrics(BaseModel):
     """Metrics of one split. Shares are between 0 and 1."""
 
@@ -62,6 +79,8 @@ class SplitMetrics(BaseModel):
     # Left out if it is 0, so that metrics without such questions are as before.
     unanswered: int = Field(default=0, exclude_if=lambda count: count == 0)
     """Questions that were not asked because their prompt is too long. They count as answered incorrectly."""
+    blind: dict[BlindView, BlindMetrics] = Field(default={}, exclude_if=lambda blind: not blind)
+    """Accuracy without the image, by what is shown in its place. Empty if it was not measured."""
 
     @property
     def many_cut_off(self) -> bool:
@@ -92,6 +111,8 @@ class EvaluationMetrics(BaseModel):
     """System message, template of choices and pixel budget of the evaluation."""
     splits: dict[str, SplitMetrics]
     """By split of the dataset, then by name of evaluation set."""
+    latency: LatencyMetrics | None = Field(default=None, exclude_if=lambda latency: latency is None)
+    """Seconds per response; ``None`` if they were not measured."""
 
 
 def measure(predictions: Sequence[Prediction]) -> SplitMetrics:
@@ -143,6 +164,34 @@ def _evidence(predictions: Sequence[Prediction]) -> EvidenceMetrics | None:
         evidence_only=share(False, True),
         both_wrong=share(False, False),
     )
+
+
+def figures(metrics: EvaluationMetrics) -> dict[str, float]:
+    """Return the figures of an evaluation for MLflow and the pipeline's metrics artifact, by ``<split>/<name>``."""
+    found = {f"{split}/{name}": value for split, m in metrics.splits.items() for name, value in _figures(m).items()}
+    if metrics.latency is not None:
+        found |= {
+            "latency/median_seconds": metrics.latency.median_seconds,
+            "latency/p95_seconds": metrics.latency.p95_seconds,
+        }
+    return found
+
+
+def _figures(metrics: SplitMetrics) -> dict[str, float]:
+    found = {
+        "accuracy": metrics.accuracy,
+        "hint_leakage_samples": float(metrics.hint_leakage.samples),
+        "hint_leakage_occurrences": float(metrics.hint_leakage.occurrences),
+        "mean_tokens": metrics.mean_tokens,
+        "unfinished_share": metrics.unfinished_share,
+        "unanswered": float(metrics.unanswered),
+        **{f"accuracy_{kind}": of_kind.accuracy for kind, of_kind in metrics.by_kind.items()},
+    }
+    if metrics.evidence is not None:
+        found |= {"evidence_right": metrics.evidence.right, "answer_without_evidence": metrics.evidence.answer_only}
+    for view, blind in metrics.blind.items():
+        found |= {f"blind/{view}/accuracy": blind.accuracy, f"blind/{view}/image_gain": blind.image_gain.mean}
+    return found
 
 
 def write_metrics(metrics: EvaluationMetrics, folder: Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import time
 from collections import defaultdict
-from pathlib import Path
 
 import torch
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from vicur.processes.resident_memory import peak_resident_bytes, reset_peak, resident_bytes
 
 
 class Meter:
@@ -33,7 +32,7 @@ class Meter:
     def zero(self) -> None:
         """Take what the process holds now as nothing."""
         gc.collect()
-        self._zero = 0 if self._gpu else _resident("VmRSS:")
+        self._zero = 0 if self._gpu else resident_bytes()
         self.begin()
 
     def begin(self) -> None:
@@ -42,8 +41,7 @@ class Meter:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
         else:
-            # Linux resets the peak of the resident set when 5 is written here.
-            _RESET.write_text("5")
+            reset_peak()
         self._last = time.perf_counter()
 
     def end(self, phase: str) -> None:
@@ -51,15 +49,10 @@ class Meter:
         if self._gpu:
             torch.cuda.synchronize()
         self.seconds[phase] += time.perf_counter() - self._last
-        peak = torch.cuda.max_memory_allocated() if self._gpu else _resident("VmHWM:") - self._zero
+        peak = torch.cuda.max_memory_allocated() if self._gpu else peak_resident_bytes() - self._zero
         self.peaks[phase] = max(self.peaks[phase], peak)
         self.begin()
 
     def forget_seconds(self) -> None:
         """Drop the times so far, which were those of a warm-up."""
         self.seconds.clear()
-
-
-def _resident(field: str) -> int:
-    (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from vicur.pages.html import page_environment
 from vicur.storage.folders import new_file
 
 _STYLES = {"passed": "green", "failed": "bold red", "not checked": "yellow"}
+_COLUMNS = ("phase", "seconds", "share", "peak, GiB", "planned, GiB")
 _GIB = 2**30
 _TEMPLATES = Path(__file__).parent
 
@@ -71,6 +73,22 @@ def page_of(report: Report) -> str:
     return str(template.render(report=report, counts=_counts(report), tables=tables))
 
 
+def markdown_of(report: Report) -> str:
+    """Return the outcomes and the measurements as tables in Markdown."""
+    counts = ", ".join(f"{count} {status}" for status, count in _counts(report).items())
+    lines = [f"# {_cell(report.machine.name)}: {counts}", "", "| check | outcome | detail |", "|---|---|---|"]
+    lines += [f"| {_cell(each.title)} | {each.status} | {_cell(each.detail)} |" for each in report.results]
+    for measurement in report.measurements:
+        lines += ["", f"## {_heading(measurement)}", "", f"| {' | '.join(_COLUMNS)} |", "|---" + "|--:" * 4 + "|"]
+        lines += [f"| {' | '.join(row.values())} |" for row in rows_of(measurement)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    # Of messages of libraries and names of devices: neither columns nor HTML.
+    return " ".join(html.escape(text, quote=False).replace("|", "\\|").split())
+
+
 def rows_of(measurement: Measurement) -> list[dict[str, str]]:
     """Return the rows of a measurement's table: seconds, share of the step, peak and plan of each phase."""
     phases = dict.fromkeys((*measurement.seconds, *measurement.peaks))
@@ -93,18 +111,24 @@ def rows_of(measurement: Measurement) -> list[dict[str, str]]:
 
 def _table(measurement: Measurement) -> Table:
     table = Table(
-        title=f"A step of {measurement.shape} on {measurement.processes} device(s): {measurement.step:,.3g} s, "
-        f"{measurement.tokens_per_second:,.0f} tokens/s a device, MFU {measurement.mfu:.1%}",
+        title=_heading(measurement),
         title_justify="left",
         box=None,
         pad_edge=False,
         padding=(0, 2, 0, 0),
     )
-    for name in ("phase", "seconds", "share", "peak, GiB", "planned, GiB"):
+    for name in _COLUMNS:
         table.add_column(name, justify="left" if name == "phase" else "right")
     for row in rows_of(measurement):
         table.add_row(*row.values())
     return table
+
+
+def _heading(measurement: Measurement) -> str:
+    return (
+        f"A step of {measurement.shape} on {measurement.processes} device(s): {measurement.step:,.3g} s, "
+        f"{measurement.tokens_per_second:,.0f} tokens/s a device, MFU {measurement.mfu:.1%}"
+    )
 
 
 def _counts(report: Report) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from vicur.config.gpu_check import SECONDS
 from vicur.errors import VicurError
 from vicur.gpu_check.case import Case
 from vicur.gpu_check.checks import TITLES
@@ -49,7 +50,7 @@ class Options:
     device: Literal["cpu", "cuda"]
     shapes: tuple[str, ...]
     only: tuple[str, ...] = ()
-    seconds: float = 530.0
+    seconds: float = SECONDS
 
 
 @dataclass(frozen=True)

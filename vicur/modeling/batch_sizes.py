@@ -61,7 +61,12 @@ class Batches:
 
 
 def rows_that_fit(
-    model: Qwen3VLForConditionalGeneration, rows: int, prompt_tokens: int, new_tokens: int, patches: int
+    model: Qwen3VLForConditionalGeneration,
+    rows: int,
+    prompt_tokens: int,
+    new_tokens: int,
+    patches: int,
+    reserved: int = 0,
 ) -> int:
     """Return how many of ``rows`` the free memory of the model's GPU holds, at least 1: all, or a power of two. On a CPU, all.
 
@@ -69,13 +74,14 @@ def rows_that_fit(
         prompt_tokens: length of the longest prompt.
         new_tokens: maximum length of a response.
         patches: image patches of the prompt with the most.
+        reserved: bytes of the free memory that something else will take.
     """
     if model.device.type != "cuda":
         return rows
     free, _ = torch.cuda.mem_get_info(model.device)
     # The allocator holds freed memory that the driver does not know to be free.
     free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
-    fitting = int(_SHARE * free) // row_bytes(model, prompt_tokens, new_tokens, patches)
+    fitting = int(_SHARE * max(0, free - reserved)) // row_bytes(model, prompt_tokens, new_tokens, patches)
     # A power of two: free memory differs a little from run to run, and the batch should not. As fitting_rows of vicur.planning.generating.
     return rows if fitting >= rows else 1 << (max(1, fitting).bit_length() - 1)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -57,6 +57,8 @@ def generate(
     encode: Encode | None = None,  # by default, runs the model's vision tower
     streams: Sequence[int] | None = None,  # numbers of the prompts' random streams; by default, their indices
     on_progress: Callable[[int, int], None] | None = None,  # called with the number of finished prompts and of all
+    on_responses: Callable[[Mapping[int, Response]], None]
+    | None = None,  # called with those of each batch, by index of their prompts
 ) -> list[Response]:
     """Generate a response to each prompt, in order. Does not change the model's mode (train or eval).
 
@@ -88,19 +90,26 @@ def generate(
             if not batches.halve(model.device):
                 raise
             continue
-        responses.update(zip(rows, finished, strict=True))
+        of_batch = dict(zip(rows, finished, strict=True))
+        responses.update(of_batch)
+        if on_responses is not None:
+            on_responses(of_batch)
         if on_progress is not None:
             on_progress(len(responses), len(prompts))
     return [responses[n] for n in range(len(prompts))]
 
 
 def fitting_batch(
-    model: Qwen3VLForConditionalGeneration, prompts: Sequence[Prompt], sampling: Sampling, most: int
+    model: Qwen3VLForConditionalGeneration, prompts: Sequence[Prompt], sampling: Sampling, most: int, reserved: int = 0
 ) -> int:
-    """Return how many of the prompts to answer at once: ``most`` or, on a GPU, what its free memory holds of the longest of them."""
+    """Return how many of the prompts to answer at once: ``most`` or, on a GPU, what its free memory holds of the longest of them.
+
+    Args:
+        reserved: bytes of the free memory that something else will take.
+    """
     longest = max((len(prompt.ids) for prompt in prompts), default=0)
     patches = max((sum(math.prod(image.grid) for image in prompt.pixels) for prompt in prompts), default=0)
-    return rows_that_fit(model, most, longest, sampling.max_new_tokens, patches)
+    return rows_that_fit(model, most, longest, sampling.max_new_tokens, patches, reserved)
 
 
 def generation_order(prompts: Sequence[Prompt]) -> list[int]:

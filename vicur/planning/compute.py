@@ -63,12 +63,14 @@ class Seconds:
     teacher: float
     update: float
     validation: float
+    overlaps: bool = False  # whether servers sample rollouts while the other phases run
 
     @property
     def step(self) -> float:
         """Seconds of a step without validation."""
         # Teacher and student do not overlap, even on separate GPUs.
-        return self.vision + self.rollout + self.teacher + self.update
+        others = self.vision + self.teacher + self.update
+        return max(self.rollout, others) if self.overlaps else self.rollout + others
 
 
 def expected_lengths(plan: PlanInput) -> Lengths:
@@ -164,6 +166,7 @@ def step_seconds(plan: PlanInput, models: Models, lengths: Lengths) -> Seconds:
         update=max(computing, plan.updates * _communication_seconds(plan, models.sizes))
         + plan.updates * _optimizer_seconds(plan, models.sizes),
         validation=_generation_seconds(plan, models, lengths, validation_rows) if plan.validation_examples else 0.0,
+        overlaps=plan.overlaps,
     )
 
 

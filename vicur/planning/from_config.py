@@ -29,6 +29,8 @@ _SETTINGS = {
     "train_vision": "training.trained.vision",
     "trained": "training.trained.type",
     "evaluation_batch_size": "evaluation.batch_size",
+    "rollout_tensor_parallel": "training.rollout.engine.tensor_parallel",
+    "teacher_tensor_parallel": "training.teacher.engine.tensor_parallel",
 }
 
 
@@ -68,6 +70,7 @@ def plan_input(
         "batch_size": training.batch_size,
         "rollouts": training.responses_per_prompt,
         "updates": training.updates_per_batch,
+        "staleness": training.staleness,
         "objective": chosen.objective.type,
         "max_prompt_tokens": training.max_prompt_tokens,
         "max_response_tokens": training.rollout.max_new_tokens,
@@ -122,8 +125,10 @@ def _engine_fields(engines: Mapping[str, PlacedEngine]) -> dict[str, Any]:
     for part, engine in engines.items():
         kind = "inside" if engine.placement == "process" else "server"
         fields |= {f"{part}_engine": kind, f"{part}_cache_gb": engine.settings.cache_gb}
-        if kind == "inside":
+        if engine.placement != "url":
             fields[f"{part}_tensor_parallel"] = engine.settings.tensor_parallel
+        if engine.placement == "job":
+            fields[f"{part}_servers"] = engine.settings.replicas
     if "rollout" in engines:
         settings = engines["rollout"].settings
         fields |= {"rollout_sleeps": settings.sleep, "bucket_mb": settings.bucket_mb}

@@ -40,12 +40,13 @@ class Batch:
 
 def rollout(plan: PlanInput, models: Models) -> dict[Part, int]:
     """Return the bytes of sampling rollouts besides what is resident."""
+    # The images of the step were encoded before, with the graph of a trained tower, unless these are the rollouts of the next one.
+    graph = 0 if plan.samples_ahead else vision_activations(plan, models)[0]
     if plan.rollout_engine != "process":
-        return {**_external(plan, models), Part.VISION: vision_activations(plan, models)[0]}
+        return {**_external(plan, models), Part.VISION: graph}
     batch = Batch(plan.rollout_batch, plan.max_prompt_tokens, plan.max_response_tokens)
     parts = _generation(plan, models, batch)
-    # The images of the step were encoded before, with the graph of a trained tower.
-    parts[Part.VISION] = vision_activations(plan, models)[0] + encoding(plan, models.student, student_precision(plan))
+    parts[Part.VISION] = graph + encoding(plan, models.student, student_precision(plan))
     return parts
 
 

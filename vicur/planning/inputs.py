@@ -70,6 +70,8 @@ class PlanInput(Section):
     """Rollouts per prompt."""
     updates: int = Field(default=1, ge=1)
     """Optimizer updates per step."""
+    staleness: int = Field(default=0, ge=0, le=1)
+    """Updates between the weights that sample a batch and those that train on it. With 1, servers sample during the updates."""
     examples: int | None = Field(default=None, ge=1)
     """Number of training examples. Without it, the plan does not show epochs."""
     objective: str = "k1"
@@ -126,9 +128,14 @@ class PlanInput(Section):
     teacher_cache_gb: float = Field(default=4.0, ge=0)
     """KV cache of vLLM inside the process for the teacher, in GB."""
     rollout_tensor_parallel: int = Field(default=1, ge=1)
-    """GPUs that share an engine for rollouts inside the process."""
+    """GPUs that share an engine for rollouts, inside the process or of a server."""
     teacher_tensor_parallel: int = Field(default=1, ge=1)
-    """GPUs that share an engine for the teacher inside the process."""
+    """GPUs that share an engine for the teacher, inside the process or of a server."""
+    rollout_servers: int = Field(default=0, ge=0)
+    """Servers for rollouts that start with the training, each on ``rollout_tensor_parallel`` GPUs of its own; 0 if someone else
+    runs them."""
+    teacher_servers: int = Field(default=0, ge=0)
+    """The same for the teacher."""
     rollout_sleeps: bool = True
     """Whether vLLM inside the process frees its memory between rollouts."""
     bucket_mb: int = Field(default=512, ge=1)
@@ -162,6 +169,12 @@ class PlanInput(Section):
             raise ValueError(
                 f"teacher_gpus is {self.teacher_gpus}, but the teacher runs in vLLM ({self.teacher_engine}). Set teacher_gpus to 0"
             )
+        for part in ("rollout", "teacher"):
+            servers, engine = getattr(self, f"{part}_servers"), getattr(self, f"{part}_engine")
+            if servers and engine != "server":
+                raise ValueError(
+                    f"{part}_servers is {servers}, but {part}_engine is {engine!r}. Set {part}_engine to 'server', or {part}_servers to 0"
+                )
         if self.teacher_gpus not in (0, self.gpus):
             raise ValueError(
                 f"teacher_gpus is {self.teacher_gpus}, but every process needs one GPU for the student and one for the teacher. "
@@ -179,6 +192,20 @@ class PlanInput(Section):
             if value is not None and value > getattr(self, most):
                 raise ValueError(f"{mean} is {value}, which exceeds {most} ({getattr(self, most)})")
         return self
+
+    @property
+    def server_gpus(self) -> dict[str, int]:
+        """GPUs of the servers that start with the training, by their part in it: ``rollout``, ``teacher``."""
+        counts = {
+            "rollout": self.rollout_servers * self.rollout_tensor_parallel,
+            "teacher": self.teacher_servers * self.teacher_tensor_parallel,
+        }
+        return {part: count for part, count in counts.items() if count}
+
+    @property
+    def all_gpus(self) -> int:
+        """GPUs of the training: those of the student, of the teacher and of servers."""
+        return self.gpus + self.teacher_gpus + sum(self.server_gpus.values())
 
     @property
     def sequences(self) -> int:
@@ -219,6 +246,16 @@ class PlanInput(Section):
     def on_policy(self) -> bool:
         """True if the student trains on its own responses."""
         return bool(OBJECTIVES[self.objective].reads)
+
+    @property
+    def samples_ahead(self) -> bool:
+        """True if rollouts are sampled before the images of their step are encoded for its update."""
+        return bool(self.staleness) and self.on_policy
+
+    @property
+    def overlaps(self) -> bool:
+        """True if servers sample the next rollouts while the other phases of a step run."""
+        return self.samples_ahead and self.rollout_engine == "server"
 
     @property
     def sharded(self) -> bool:

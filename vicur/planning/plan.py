@@ -19,6 +19,7 @@ from vicur.planning.memory import evaluation_memory, evaluation_rows, student_me
 from vicur.planning.model import Models, models_of
 from vicur.planning.parts import Memory, Part, Phase, peak
 from vicur.planning.resident import state_bytes
+from vicur.planning.servers import server_memories
 from vicur.planning.suggest import Change, Suggestion, suggestions, way_to_fit
 
 
@@ -32,7 +33,7 @@ class PlannedRun:
     prompt_tokens: int  # of the whole run
     response_tokens: int  # of the whole run
     hours: float
-    gpu_hours: float  # including GPUs that hold only the teacher
+    gpu_hours: float  # including GPUs that hold only the teacher, and those of servers
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,7 @@ class Plan:
     models: Models
     student_memory: Memory  # of one GPU of the student
     teacher_memory: Memory  # of one GPU that holds only the teacher; empty if there are none
+    server_memories: dict[str, Memory]  # of one GPU of a server that starts with the training, by its part
     evaluation_memory: Memory  # of the GPU of an evaluation
     validation_rows: int  # questions that a GPU answers at once in a validation
     evaluation_rows: int  # and in an evaluation
@@ -68,6 +70,7 @@ class Plan:
         memories = {
             "student": self.student_memory,
             "teacher": self.teacher_memory,
+            **{f"{part} server": memory for part, memory in self.server_memories.items()},
             "evaluation": self.evaluation_memory,
         }
         return {kind: memory for kind, memory in memories.items() if memory}
@@ -96,7 +99,12 @@ def make_plan(plan: PlanInput) -> Plan:
 
     def highest(changed: PlanInput) -> int:
         # No change affects the size of a model, so `models` is reused.
-        memories = student_memory(changed, models), teacher_memory(changed, models), evaluation_memory(changed, models)
+        memories = [
+            student_memory(changed, models),
+            teacher_memory(changed, models),
+            *server_memories(changed, models).values(),
+            evaluation_memory(changed, models),
+        ]
         return max(peak(memory)[1] for memory in memories if memory)
 
     fits = highest(plan) <= limit
@@ -107,6 +115,7 @@ def make_plan(plan: PlanInput) -> Plan:
         models=models,
         student_memory=student_memory(plan, models),
         teacher_memory=teacher_memory(plan, models),
+        server_memories=server_memories(plan, models),
         evaluation_memory=evaluation_memory(plan, models),
         validation_rows=validation_rows(plan, models),
         evaluation_rows=evaluation_rows(plan, models),
@@ -130,7 +139,9 @@ def epochs(steps: int, batch_size: int, examples: int) -> float:
 def _planned_run(plan: PlanInput, models: Models, lengths: Lengths) -> PlannedRun:
     seconds = step_seconds(plan, models, lengths)
     rollouts = plan.steps * plan.sequences
-    total = plan.steps * seconds.step + validations(plan.steps, plan.validate_every) * seconds.validation
+    # Nothing runs beside the rollouts of the first step.
+    first = seconds.rollout if seconds.overlaps else 0.0
+    total = first + plan.steps * seconds.step + validations(plan.steps, plan.validate_every) * seconds.validation
     return PlannedRun(
         lengths=lengths,
         work=step_work(plan, models, lengths),
@@ -138,5 +149,5 @@ def _planned_run(plan: PlanInput, models: Models, lengths: Lengths) -> PlannedRu
         prompt_tokens=rollouts * lengths.prompt,
         response_tokens=rollouts * lengths.response,
         hours=total / 3600,
-        gpu_hours=total / 3600 * (plan.gpus + plan.teacher_gpus),
+        gpu_hours=total / 3600 * plan.all_gpus,
     )

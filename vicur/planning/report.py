@@ -49,6 +49,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "steps": plan.input.steps,
         "epochs": plan.epochs,
         "validations": plan.validations,
+        "gpus": {"training": plan.input.gpus + plan.input.teacher_gpus, **plan.input.server_gpus},
         "checkpoint_bytes": plan.checkpoint_bytes,
         "expected": _run(plan, plan.expected),
         "longest": _run(plan, plan.longest),
@@ -76,7 +77,8 @@ def show_plan(plan: Plan, console: Console) -> None:
                 style="dim",
                 soft_wrap=True,
             )
-    counts = {"student": plan.input.gpus, "teacher": plan.input.teacher_gpus, "evaluation": 1}
+    servers = {f"{part} server": count for part, count in plan.input.server_gpus.items()}
+    counts = {"student": plan.input.gpus, "teacher": plan.input.teacher_gpus, "evaluation": 1, **servers}
     for kind, memory in plan.memories.items():
         # Not as the table's title, which rich would wrap to the width of the table.
         gpus = f"each of {counts[kind]} GPUs" if counts[kind] > 1 else "the GPU"
@@ -183,8 +185,23 @@ def _assumptions(plan: Plan) -> Iterator[str]:
         f"{i.evaluation_batch_size}), as many as the memory holds."
     )
     for part in ("rollout", "teacher"):
-        if getattr(i, f"{part}_engine") == "server":
-            yield f"The GPUs of the {part}'s vLLM server are not planned for."
+        if getattr(i, f"{part}_engine") == "server" and part not in i.server_gpus:
+            yield f"The GPUs of the {part}'s vLLM server are not planned for: someone else runs it."
+    if i.server_gpus:
+        servers = " and ".join(f"{count} of {part} servers" for part, count in i.server_gpus.items())
+        yield (
+            f"The training needs {i.all_gpus} GPUs: {i.gpus + i.teacher_gpus} of its processes, {servers}. The memory of a server is the "
+            "least that it starts with; vLLM fills the rest with its KV cache."
+        )
+    if i.overlaps:
+        yield (
+            "Staleness 1: the servers sample the next rollouts while a step scores and updates, so that it takes the longer time of both."
+        )
+    elif i.samples_ahead:
+        yield (
+            "Staleness 1 saves no time here: the training's own processes sample the next rollouts before they update. Servers "
+            "(training.rollout.placement job or url) sample during the updates."
+        )
     if i.rollout_engine == "inside" and i.rollout_sleeps:
         yield "vLLM sleeps between rollouts: its memory counts in the phases rollout and validation."
 

@@ -179,11 +179,17 @@ def engines(plan: PlanInput, models: Models, *, awake: bool) -> int:
 
 
 def _engine(plan: PlanInput, text: Qwen3VLTextConfig, sizes: Sizes, cache_gb: float, devices: int) -> int:
-    number = compute_bytes(plan)
+    # The devices of an engine divide the weights. Each has its own cache_gb.
+    weights = sizes.total * compute_bytes(plan) // devices
+    return int(weights + cache_gb * GB + engine_activations(plan, text, devices))
+
+
+def engine_activations(plan: PlanInput, text: Qwen3VLTextConfig, devices: int) -> int:
+    """Return the bytes of the activations of a forward pass of vLLM on each of its devices."""
     tokens = max(_VLLM_TOKENS, plan.max_prompt_tokens + plan.max_response_tokens)
-    # The devices of an engine divide the weights and the values between the two matrices of a layer. Each has its own cache_gb.
+    # The devices divide the values between the two matrices of a layer.
     width = _VLLM_INTERMEDIATE * text.intermediate_size // devices + _VLLM_HIDDEN * text.hidden_size
-    return int(sizes.total * number // devices + cache_gb * GB + tokens * width * number)
+    return tokens * width * compute_bytes(plan)
 
 
 def cache_bytes(precision: Precision, plan: PlanInput) -> tuple[int, int]:

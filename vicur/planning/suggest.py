@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from vicur.planning.inputs import PlanInput
 
 _BATCH_SIZES = ("micro_batch_size", "rollout_batch_size")
+_DOUBLED = ("gpus", "rollout_tensor_parallel", "teacher_tensor_parallel")
+_MOST_TENSOR_PARALLEL = 16
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def _next(
 ) -> tuple[Change | None, PlanInput]:
     """The first change that lowers the peak, and the plan with it."""
     for change in _changes(plan):
-        # Each setting is changed once, except for the number of GPUs, which may be doubled repeatedly.
-        changed = change.apply(plan) if change.field == "gpus" or change.field not in chosen else None
+        # Each setting is changed once, except for numbers of GPUs, which may be doubled repeatedly.
+        changed = change.apply(plan) if change.field in _DOUBLED or change.field not in chosen else None
         if changed is not None and peak(changed) < current_peak:
             return change, changed
     return None, plan
@@ -138,4 +140,9 @@ def _changes(plan: PlanInput) -> list[Change]:
             Change("trained", "lora", "LoRA adapters are trained instead of all weights", alters=True),
         ),
     ]
+    for part in plan.server_gpus:
+        field = f"{part}_tensor_parallel"
+        devices = 2 * getattr(plan, field)
+        change = Change(field, devices, "twice as many GPUs for each server")
+        candidates.append((devices <= _MOST_TENSOR_PARALLEL, change))
     return [change for applies, change in candidates if applies]

@@ -115,7 +115,9 @@ def _evaluate_champion(
     )
     inputs = {"dataset": candidate.dataset, "model": model}
     # A tracker without a server: figures of the champion must not be logged to the candidate's run.
-    evaluate(settings, inputs, output, replace(context, tracker=Tracker()))
+    # Its answers are kept apart from those of another champion that an interrupted registration has asked.
+    work = context.work / f"champion-{champion.number}"
+    evaluate(settings, inputs, output, replace(context, tracker=Tracker(), work=work))
     return Evaluation.load(output).predictions[REPORT_SPLIT]
 
 

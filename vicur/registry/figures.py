@@ -18,9 +18,9 @@ def figures_of(candidate: Candidate, against: AgainstChampion | None) -> dict[st
     """Return the figures of a candidate.
 
     These are ``test/accuracy`` and the other fields of ``metrics.json``, for each split and evaluation set; ``test/kind/count/accuracy``
-    for a kind of question; ``test/difference``, ``test/difference_low`` and ``test/difference_high`` against the base, and the same below
-    ``champion/`` against the champion; ``cues/answer_leak_share`` and the other shares of the cue audit; ``parameters`` and
-    ``checkpoint_bytes``.
+    for a kind of question; ``test/blind/no_image/accuracy`` and ``latency/p95_seconds`` if the evaluation measures them;
+    ``test/difference``, ``test/difference_low`` and ``test/difference_high`` against the base, and the same below ``champion/`` against
+    the champion; ``cues/answer_leak_share`` and the other shares of the cue audit; ``parameters`` and ``checkpoint_bytes``.
     """
     figures: dict[str, float] = {}
     for split, metrics in candidate.evaluation.metrics.splits.items():
@@ -29,6 +29,8 @@ def figures_of(candidate: Candidate, against: AgainstChampion | None) -> dict[st
         figures |= _numbers(split, {**values, "kind": kinds})
         # A share can be limited whatever the number of questions.
         figures[f"{split}/hint_leakage_share"] = metrics.hint_leakage.samples / metrics.examples
+    if candidate.evaluation.metrics.latency is not None:
+        figures |= _numbers("latency", candidate.evaluation.metrics.latency.model_dump(mode="json"))
     for split, compared in candidate.comparison.students[candidate.lineage.method].splits.items():
         figures |= {f"{split}/base_accuracy": compared.base_accuracy, **_difference(split, compared.difference)}
         for kind, of_kind in compared.by_kind.items():

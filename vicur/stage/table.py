@@ -76,7 +76,10 @@ STAGES = {
         StageEntry(
             StageReference("evaluate", "vicur.evaluation.evaluate", "EVALUATE"),
             EvaluationConfig,
-            ("metrics.json", "predictions.parquet", "attention.json", "training/vicur.json", "training/metrics.jsonl"),
+            (
+                *("metrics.json", "predictions.parquet", "blind.parquet", "attention.json"),
+                *("training/vicur.json", "training/metrics.jsonl"),
+            ),
         ),
         StageEntry(
             StageReference("compare", "vicur.evaluation.compare", "COMPARE"),

@@ -1,4 +1,4 @@
-"""The responses of a batch, scored by student and teacher, and their loss.
+"""Responses, scored by student and teacher, and their loss.
 
 The student's forward gives hidden states only. What the loss needs of the vocabulary is computed from them in tiles, as the objective's
 ``signal`` requires: no logits [B, T, V] exist at any time.
@@ -13,109 +13,26 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from vicur.answers import is_correct
-from vicur.config.objective import GroupObjective, Objective
+from vicur.config.objective import Objective
 from vicur.modeling.chat import Batch, Prompt
 from vicur.modeling.divergence import weighted_divergence
-from vicur.modeling.generation import Response
 from vicur.modeling.scoring import ResponseStates, response_states, text_config
 from vicur.modeling.token_logprobs import token_logprobs
 from vicur.modeling.vision import ImageFeatures
-from vicur.prompts import shown_text
-from vicur.seeds import substream
-from vicur.training.diagnostics import RecoveryNorms, engine_gap, hint_leakage, logprob_gap, reward_metrics
-from vicur.training.examples import TrainingExample
+from vicur.training.diagnostics import RecoveryNorms, engine_gap, importance_metrics, logprob_gap
 from vicur.training.metrics import Metrics, PhaseTimer
 from vicur.training.objectives import (
     TokenScores,
     divergence_of,
     equal_token_weights,
-    group_advantages,
     token_loss_of,
     token_weights,
     truncated_ratios,
 )
+from vicur.training.responses import Responses
 from vicur.training.state import AnyTeacher, TrainState
 from vicur.training.teachers import ModelTeacher, TeacherScores, teacher_scores
 from vicur.training.vision import SharedFeatures
-
-
-@dataclass(frozen=True, eq=False)
-class Responses:
-    """Responses to a batch of prompts."""
-
-    rows: Sequence[TrainingExample]  # the example of each response
-    ids: Sequence[tuple[int, ...]]
-    sampled: Sequence[Response]  # the rollouts; empty for reference responses
-    advantages_B: Tensor | None  # if the objective reads advantages
-    metrics: Metrics
-    external: bool = False  # whether an engine other than the student sampled them
-
-    @property
-    def tokens(self) -> int:
-        return sum(map(len, self.ids))
-
-    def by_length(self) -> Responses:
-        """Return the same responses, the longest with their prompts first."""
-        # Lack of memory then shows in the first micro-batch.
-        order = sorted(range(len(self.rows)), key=lambda n: -len(self.rows[n].student.ids) - len(self.ids[n]))
-        return replace(
-            self,
-            rows=[self.rows[n] for n in order],
-            ids=[self.ids[n] for n in order],
-            sampled=[self.sampled[n] for n in order] if self.sampled else [],
-            advantages_B=None if self.advantages_B is None else self.advantages_B[order],
-        )
-
-    def sampling_logprobs(self, rows: slice) -> Tensor:
-        """Return the log-probabilities that the tokens of some rows were sampled with [B, R], zero at padding."""
-        logprobs = [torch.tensor(response.logprobs) for response in self.sampled[rows]]
-        return torch.nn.utils.rnn.pad_sequence(logprobs, batch_first=True)
-
-
-def references(rows: Sequence[TrainingExample]) -> Responses:
-    ids = [row.reference for row in rows]
-    return Responses(rows, ids, [], None, _length_metrics(ids))
-
-
-def rollouts(
-    state: TrainState, rows: Sequence[TrainingExample], features: dict[str, ImageFeatures], step: int
-) -> Responses:
-    """Sample the student's responses to this rank's ``rows``, given the features of their images."""
-    config, objective, world = state.config, state.config.effective.objective, state.world
-    each = objective.responses_per_prompt
-    repeated = [row for row in rows for _ in range(each)]
-    # Numbers of the responses in the batch of all ranks: what is sampled must not depend on the number of processes.
-    numbers = range(world.rank, len(rows) * world.size, world.size)
-    state.engine.update(step)
-    sampled = state.engine.generate(
-        [row.student for row in repeated],
-        config.rollout,
-        seed=substream(state.seed, "rollout", step),
-        batch_size=config.rollout_batch_size or len(repeated),
-        encode=lambda _: features,
-        streams=[number * each + place for number in numbers for place in range(each)],
-    )
-    state.engine.release()
-    pairs = [(response.text, row.example) for response, row in zip(sampled, repeated, strict=True)]
-    correct = torch.tensor([float(is_correct(text, example, extractor="strict")) for text, example in pairs])
-    ids = [response.ids for response in sampled]
-    metrics = _length_metrics(ids)
-    metrics.merge([hint_leakage([(text, shown_text(example.question, example.choices)) for text, example in pairs])])
-    metrics.add_mean("unfinished_share", sum(not response.finished for response in sampled), len(sampled))
-    metrics.add_mean("rollout_accuracy", float(correct.sum()), len(sampled))
-    advantages_B = None
-    if isinstance(objective, GroupObjective):
-        rewards_GN = correct.view(len(rows), each)
-        advantages_B = group_advantages(rewards_GN, scale=objective.scale).flatten()
-        metrics.merge([reward_metrics(rewards_GN)])
-    return Responses(repeated, ids, sampled, advantages_B, metrics, external=config.rollout.is_external)
-
-
-def _length_metrics(ids: Sequence[tuple[int, ...]]) -> Metrics:
-    metrics = Metrics()
-    metrics.add_mean("response_tokens", sum(map(len, ids)), len(ids))
-    return metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +47,9 @@ class Loss:
 
 
 @dataclass(frozen=True, eq=False)
-class EngineLogprobs:
-    """Log-probabilities [B, R] of an external rollout engine, for importance weights of at most ``cap``."""
+class SamplerLogprobs:
+    """Log-probabilities [B, R] that the tokens were sampled with, by another engine or earlier weights, for importance weights of at most
+    ``cap``."""
 
     logprobs_BR: Tensor
     cap: float
@@ -147,7 +65,7 @@ def objective_loss(
     advantages_B: Tensor | None = None,
     old_BR: Tensor | None = None,
     clipped: bool = False,
-    engine: EngineLogprobs | None = None,
+    sampler: SamplerLogprobs | None = None,
 ) -> Loss:
     """Return the loss of some responses, given the student's states of them.
 
@@ -156,7 +74,8 @@ def objective_loss(
         forbidden: sorted ids of the tokens that are never sampled.
         old_BR: log-probabilities of the tokens before the first update on them, if the batch serves several.
         clipped: whether PPO's ratio is clipped. Without ``old_BR``, it is 1.
-        engine: log-probabilities of an external rollout engine, if policy gradients correct for it.
+        sampler: log-probabilities that the tokens were sampled with, if they are weighted by importance. Not for divergences over the
+            vocabulary, which take the expectation over the next token exactly.
     """
     mask_BR, weights_N = student.mask_BR, weights_BR[student.mask_BR]
     if objective.signal == "vocabulary":
@@ -170,13 +89,12 @@ def objective_loss(
     student_NK, entropy_N = token_logprobs(student.hidden_NH, student.head_VH, ids_NK, forbidden)
     student_N = student_NK[:, 0]
     old_N = old_BR[mask_BR] if old_BR is not None else student_N.detach() if clipped else None
-    engine_metrics: dict[str, float] = {}
-    if engine is not None:
+    sampler_metrics: dict[str, float] = {}
+    if sampler is not None:
         before_N = student_N if old_N is None else old_N
-        ratios_N = truncated_ratios(before_N, engine.logprobs_BR[mask_BR], cap=engine.cap)
+        ratios_N = truncated_ratios(before_N, sampler.logprobs_BR[mask_BR], cap=sampler.cap)
         weights_N = weights_N * ratios_N
-        truncated = float((ratios_N >= engine.cap).float().mean())
-        engine_metrics = {"rollout/importance": float(ratios_N.mean()), "rollout/truncated_share": truncated}
+        sampler_metrics = importance_metrics(ratios_N, sampler.cap)
     advantages_N = None
     if "advantage" in objective.reads:
         assert advantages_B is not None
@@ -191,7 +109,7 @@ def objective_loss(
         teacher_NK=None if top is None else top.logprobs_NK,
     )
     value, metrics = token_loss_of(objective, scores)
-    return _loss(student, value, student_N, scores.teacher_N, entropy_N, metrics | engine_metrics)
+    return _loss(student, value, student_N, scores.teacher_N, entropy_N, metrics | sampler_metrics)
 
 
 def _loss(
@@ -253,7 +171,7 @@ class ScoredBatch:
         self._timer.end("teacher")
         batch = self._collate([row.student for row in responses.rows[part]], part, device)
         first = part.start not in self._first
-        old_BR, engine = self._old_logprobs(part), self._engine_logprobs(part)
+        old_BR, sampler = self._old_logprobs(part), self._sampler_logprobs(part)
 
         def score() -> tuple[Tensor, Loss, Tensor]:
             states = response_states(state.student, batch, features.values)
@@ -266,7 +184,7 @@ class ScoredBatch:
                 advantages_B=None if responses.advantages_B is None else responses.advantages_B[part].to(device),
                 old_BR=old_BR,
                 clipped=state.config.updates_per_batch > 1,
-                engine=engine,
+                sampler=sampler,
             )
             return loss.value, loss, states.mask_BR
 
@@ -278,7 +196,7 @@ class ScoredBatch:
 
     def metrics(self) -> Metrics:
         """Return log-prob gap, entropy and the strength of cue recovery."""
-        # Of the first update, in which the student is still the one that sampled.
+        # Of the first update, in which the student is still the one that sampled, unless it was sampled ahead.
         metrics = Metrics()
         for loss, mask_BR in self._first.values():
             metrics.add_mean("entropy", float(loss.entropy_BR[mask_BR].sum()), int(mask_BR.sum()))
@@ -288,9 +206,9 @@ class ScoredBatch:
         return metrics
 
     def engine_gap(self) -> Metrics:
-        """Return the gap between an external rollout engine and the student in the first update."""
+        """Return the gap between the student in the first update and what sampled: another engine, or earlier weights."""
         metrics = Metrics()
-        if self.responses.external:
+        if self.responses.off_policy:
             for start, (loss, mask_BR) in self._first.items():
                 engine_BR = self.responses.sampling_logprobs(slice(start, start + len(mask_BR))).to(mask_BR.device)
                 metrics.merge([engine_gap(engine_BR, loss.student_BR, mask_BR)])
@@ -300,17 +218,17 @@ class ScoredBatch:
         if self._state.config.updates_per_batch == 1:
             # PPO's ratio is 1 and nothing is clipped.
             return None
-        if not self.responses.external:
+        if not self.responses.off_policy:
             return self.responses.sampling_logprobs(part).to(self._state.world.device)
-        # An external engine's log-probabilities are not the student's. Those come from its own forward in the first update.
+        # The student's log-probabilities before the batch's first update come from its own forward in that update.
         first = self._first.get(part.start)
         return None if first is None else first[0].student_BR
 
-    def _engine_logprobs(self, part: slice) -> EngineLogprobs | None:
-        importance = self._state.config.rollout.importance
-        if not self.responses.external or importance.type == "none":
+    def _sampler_logprobs(self, part: slice) -> SamplerLogprobs | None:
+        correction = self._state.config.correction
+        if not self.responses.off_policy or correction.type == "none":
             return None
-        return EngineLogprobs(self.responses.sampling_logprobs(part).to(self._state.world.device), importance.cap)
+        return SamplerLogprobs(self.responses.sampling_logprobs(part).to(self._state.world.device), correction.cap)
 
     def _scores_of(self, teacher: AnyTeacher, part: slice) -> TeacherScores:
         """Return the teacher's scores of some rows. All updates on the batch use the same."""

@@ -26,6 +26,7 @@ class Batches:
         order: the rows of each batch, of all processes.
         steps: number of batches. None after these is read.
         is_cached: whether the patches of an image are not needed, because its features are known.
+        in_use: number of earlier batches whose patches are still needed.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Batches:
         world: World,
         steps: int,
         is_cached: Callable[[Pixels], bool] = lambda _: False,
+        in_use: int = 0,
     ) -> None:
         self._examples = examples
         self._order = order
         self._world = world
         self._steps = steps
         self._is_cached = is_cached
+        self._in_use = in_use
         self._ahead = examples.ahead if examples.ahead is not None and examples.ahead.active else None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reading") if self._ahead is not None else None
         self._next: tuple[int, list[TrainingExample]] | None = None
@@ -64,7 +67,7 @@ class Batches:
         known, self._next = self._next, None
         rows = known[1] if known is not None and known[0] == step else self._read(step)
         if self._ahead is not None and self._reader is not None:
-            self._ahead.drop_before(step)
+            self._ahead.drop_before(step - self._in_use)
             if step + 1 < self._steps:
                 self._prepare(step + 1)
             if step + 2 < self._steps:

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor
 
 from vicur.errors import VicurError
 from vicur.modeling.disk import disk_errors
@@ -31,6 +32,8 @@ from vicur.wording import listed
 CHECKSUMS = "checksums.json"
 _STATE = "state.json"
 _GROUPS = ("model", "best", "optimizer", "extra")
+# A group that only some trainings have.
+_PENDING = "pending"
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -43,6 +46,7 @@ class Progress:
     best_step: int  # number of steps made when it was reached
     stale: int  # number of validations since then
     records: list[dict[str, Any]]  # metrics of each step, preceded by those of the validation before step 1
+    validation_batch: int | None = None  # questions that a process answers at once, chosen before step 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,7 @@ class Checkpoint:
     best: Mapping[str, Tensor]  # those with the best validation accuracy
     optimizer: Mapping[str, Tensor]  # AdamW's state, as <weight>.<moment>
     extra: Mapping[str, Tensor] = field(default_factory=dict)  # other tensors that change, such as a moving average
+    pending: Mapping[str, Tensor] = field(default_factory=dict)  # rollouts sampled ahead (vicur.training.one_step_off)
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -90,6 +95,12 @@ def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, world: W
     return {key: value.clone() for key, value in moments.items()} if world.is_main else {}
 
 
+def missing_state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Return the bytes of the moments that AdamW's first update will make in this process; 0 after it."""
+    weights = [each for group in optimizer.param_groups for each in group["params"] if each not in optimizer.state]
+    return sum(2 * (each.to_local() if isinstance(each, DTensor) else each).nbytes for each in weights)
+
+
 def restore_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], world: World
 ) -> None:
@@ -111,7 +122,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     Raises:
         OSError: if the disk is full or the folder is read-only.
     """
-    for group in _GROUPS:
+    for group in (*_GROUPS, _PENDING) if checkpoint.pending else _GROUPS:
         with disk_errors(folder):
             save_file(dict(getattr(checkpoint, group)), folder / f"{group}.safetensors")
     state = {"progress": asdict(checkpoint.progress), "identity": checkpoint.identity}
@@ -126,7 +137,8 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     if not _is_intact(folder):
         return None
     state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    groups = {group: load_file(folder / f"{group}.safetensors") for group in _GROUPS}
+    files = {group: folder / f"{group}.safetensors" for group in (*_GROUPS, _PENDING)}
+    groups = {group: load_file(file) for group, file in files.items() if group in _GROUPS or file.is_file()}
     return Checkpoint(Progress(**state["progress"]), state["identity"], **groups)
 
 
@@ -134,6 +146,8 @@ def _is_intact(folder: Path) -> bool:
     files = {f"{group}.safetensors" for group in _GROUPS} | {_STATE}
     try:
         sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-        return set(sums) == files and all(file_sha256(folder / name) == value for name, value in sums.items())
+        return set(sums) - {f"{_PENDING}.safetensors"} == files and all(
+            file_sha256(folder / name) == value for name, value in sums.items()
+        )
     except (OSError, ValueError, AttributeError):
         return False

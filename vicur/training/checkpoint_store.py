@@ -11,7 +11,7 @@ import logging
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,8 @@ class CheckpointStore:
             return None
         for where, checkpoint in self.fork_from._intact():
             log.info("forking from %s", where)
-            return checkpoint
+            # Its waiting rollouts were sampled with other settings, perhaps for other rows.
+            return replace(checkpoint, pending={})
         raise VicurError(
             "there is no intact checkpoint to fork from.",
             where=self.fork_from.address,

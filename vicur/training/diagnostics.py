@@ -17,6 +17,8 @@ from vicur.modeling.recovery import CueRecovery
 from vicur.training.metrics import Metrics
 
 ENGINE_GAP_MEAN, ENGINE_GAP_MAX = "rollout/logprob_gap_mean", "rollout/logprob_gap_max"
+IMPORTANCE = "rollout/importance"
+_SQUARE = "rollout/importance_square"
 _QUARTERS = ("quarter_1", "quarter_2", "quarter_3", "quarter_4")
 
 
@@ -47,6 +49,27 @@ def engine_gap(engine_BR: Tensor, student_BR: Tensor, mask_BR: Tensor) -> Metric
         metrics.add_mean(ENGINE_GAP_MEAN, float(gap_N.sum()), len(gap_N))
         metrics.add_max(ENGINE_GAP_MAX, float(gap_N.max()))
     return metrics
+
+
+def importance_metrics(ratios_N: Tensor, cap: float) -> dict[str, float]:
+    """Return means over tokens: the importance weight, its square, and the share of weights that were truncated at ``cap``."""
+    return {
+        IMPORTANCE: float(ratios_N.mean()),
+        _SQUARE: float(ratios_N.square().mean()),
+        "rollout/truncated_share": float((ratios_N >= cap).float().mean()),
+    }
+
+
+def with_effective_share(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Replace the mean square of the importance weights, if there is one, by their effective sample size as a share of the tokens.
+
+    (sum_n c_n)^2 / (N sum_n c_n^2), Kish's effective sample size: 1 if all weights are equal, 1 / N if one outweighs all others.
+    """
+    if _SQUARE not in metrics:
+        return dict(metrics)
+    others = {name: value for name, value in metrics.items() if name != _SQUARE}
+    square = metrics[_SQUARE]
+    return {**others, "rollout/effective_share": metrics[IMPORTANCE] ** 2 / square if square else 0.0}
 
 
 def require_small_engine_gap(metrics: Mapping[str, float], limit: float, step: int) -> None:

@@ -14,23 +14,28 @@ from torch.distributed.tensor import DTensor
 
 from vicur.errors import VicurError
 from vicur.modeling.vision import ImageFeatures
-from vicur.training.batch import ScoredBatch, references, rollouts
-from vicur.training.diagnostics import require_small_engine_gap
+from vicur.training.batch import ScoredBatch
+from vicur.training.diagnostics import require_small_engine_gap, with_effective_share
 from vicur.training.examples import TrainingExample
 from vicur.training.metrics import Metrics, PhaseTimer
+from vicur.training.one_step_off import OneStepOff
+from vicur.training.responses import Responses, references, rollouts
 from vicur.training.state import TrainState
 from vicur.training.vision import SharedFeatures
 
 
-def training_step(state: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
+def training_step(
+    state: TrainState, rows: Sequence[TrainingExample], step: int, ahead: OneStepOff | None = None
+) -> dict[str, float]:
     """Make step ``step`` (from 0): one set of responses and ``updates_per_batch`` updates.
 
     Args:
         rows: this rank's rows of the batch.
+        ahead: the rollouts of a training that samples one step ahead.
 
     Returns:
         The metrics of all ranks. Times are of this rank. Gaps and entropy are those of the first update, in which the student is on
-        policy; the other metrics are means over the updates.
+        policy unless its rollouts were sampled ahead; the other metrics are means over the updates.
 
     Raises:
         FloatingPointError: if loss or gradient is not finite. The update is not made.
@@ -38,13 +43,18 @@ def training_step(state: TrainState, rows: Sequence[TrainingExample], step: int)
     """
     timer, config = PhaseTimer(), state.config
     images = [pixels for row in rows for pixels in row.student.pixels]
+    responses: Responses | None = None
+    if ahead is not None:
+        responses = ahead.responses(step)
+        ahead.begin(step + 1)
+        timer.end("rollout")
     # One pass of the tower serves rollout and training forward, and the teacher while both towers are equal.
     features = state.vision.encode(images)
     timer.end("vision")
-    if config.effective.objective.reads:
+    if responses is None and config.effective.objective.reads:
         responses = rollouts(state, rows, features.detached(), step)
         timer.end("rollout")
-    else:
+    if responses is None:
         responses = references(rows)
     batch = ScoredBatch(state, responses, _teacher_features(state, rows, features, step), timer)
     timer.end("teacher")
@@ -56,6 +66,10 @@ def training_step(state: TrainState, rows: Sequence[TrainingExample], step: int)
             timer.end("vision")
         updates.append(_update(state, batch, features, step, first=number == 0))
         timer.end("update")
+    beside: dict[str, float] = {}
+    if ahead is not None:
+        beside = ahead.finish()
+        timer.end("rollout")
     own = Metrics()
     own.add_sum("tokens", responses.tokens)
     own.merge([batch.metrics(), responses.metrics])
@@ -66,6 +80,7 @@ def training_step(state: TrainState, rows: Sequence[TrainingExample], step: int)
         "learning_rate": state.learning_rate(step),
         **metrics,
         **timer.seconds,
+        **beside,
         "tokens_per_second": tokens / sum(timer.seconds.values()),
     }
 
@@ -114,10 +129,12 @@ def _update(
         state.teacher.reshard()
     if first:
         own.merge([batch.engine_gap()])
-    metrics = _over_ranks(state, own)
+    metrics = with_effective_share(_over_ranks(state, own))
     if first:
+        # Earlier weights have other log-probabilities, but never NaN.
+        limit = math.inf if batch.responses.stale else config.rollout.max_logprob_gap
         try:
-            require_small_engine_gap(metrics, config.rollout.max_logprob_gap, step)
+            require_small_engine_gap(metrics, limit, step)
         except VicurError:
             optimizer.zero_grad()
             raise

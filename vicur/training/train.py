@@ -4,7 +4,7 @@ What follows the paper (arXiv 2606.05718): rollouts of the student, the frozen i
 advantages clamped to [-10, 10], mean over a response's tokens. What differs: the weights with the best validation accuracy are kept,
 training stops early when validation no longer improves, and the cue recovery module starts as the identity.
 
-To read the algorithm from here: ``trainer.py`` (the loop), ``step.py``, ``batch.py`` (responses and their loss) and ``objectives/``.
+To read the algorithm from here: ``trainer.py`` (the loop), ``step.py``, ``responses.py``, ``batch.py`` (their loss) and ``objectives/``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
 from vicur.modeling.readability import check_readable, check_spelling, context_length
 from vicur.processes.machines import Machines
+from vicur.stage.environment import Environment
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.storage.folders import tree_sha256
 from vicur.training.checkpoint import Progress
@@ -80,6 +81,11 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], output: Path, context
     """
     device, machines, processes = _prepare(config, inputs)
     log.info("%s: %s", config.method, config.description)
+    if config.staleness and not config.rollout.on_servers:
+        log.warning(
+            "training.staleness is 1, but rollouts are sampled in the training's own processes, one after the other with the updates: this "
+            "saves no time. Servers (training.rollout.placement job or url) sample during the updates."
+        )
     context.tracker.params({**config.filled_in().model_dump(mode="json"), "seed": context.seed})
     with placed_servers(config, inputs, context.work, device):
         if processes * machines.count > 1:
@@ -255,12 +261,24 @@ def _record(
         "seed": context.seed,
         "training": config.filled_in().model_dump(mode="json"),
         "processes": world.size,
+        "environment": _environment(config, context, world).model_dump(mode="json"),
         "steps": progress.step,
         "best_step": progress.best_step,
         "validation_accuracy": progress.best_accuracy,
         "forked_from": context.fork_from,
         "mlflow_run_id": context.tracker.run_id,
     }
+
+
+def _environment(config: TrainConfig, context: Context, world: World) -> Environment:
+    device = world.device
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu, {torch.backends.cpu.get_cpu_capability()}"
+    )
+    code = str(context.identity.get("code", ""))
+    return Environment.here(code, name, world.size, config.threads or torch.get_num_threads())
 
 
 def _require_images(selection: Selection) -> None:

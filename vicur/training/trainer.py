@@ -34,6 +34,7 @@ from vicur.training.batches import Batches
 from vicur.training.checkpoint import (
     Checkpoint,
     Progress,
+    missing_state_bytes,
     optimizer_state,
     restore,
     restore_optimizer,
@@ -45,6 +46,7 @@ from vicur.training.diagnostics import epoch_leakage
 from vicur.training.examples import TrainingExample, TrainingExamples
 from vicur.training.health import require_healthy
 from vicur.training.metrics import IN_EVERY_RECORD
+from vicur.training.one_step_off import OneStepOff, one_step_off
 from vicur.training.order import BatchOrder
 from vicur.training.state import TrainState
 from vicur.training.step import training_step
@@ -114,9 +116,27 @@ class Validation:
         asked = fitting(prompts, limit)
         return cls([examples[n] for n in asked], [prompts[n] for n in asked], ahead, len(lengths))
 
-    def accuracy(self, state: TrainState, step: int = 0) -> float:
-        """Return the greedy accuracy of the student after ``step`` updates. Each rank answers its share of the questions."""
+    def fitting_batch(self, state: TrainState) -> int:
+        """Return how many questions each process answers at once: as many as its free memory holds beside the optimizer's state.
+
+        Chosen once for a training: float rounding depends on the batch, and with it the best step may.
+        """
         config, world = state.config, state.world
+        state.engine.update(0)
+        own = world.shard(self.prompts)
+        most = config.rollout_batch_size or VALIDATION_BATCH
+        return min(
+            world.gather(state.engine.fitting_batch(own, _sampling(config), most, missing_state_bytes(state.optimizer)))
+        )
+
+    def accuracy(self, state: TrainState, step: int = 0, batch_size: int | None = None) -> float:
+        """Return the greedy accuracy of the student after ``step`` updates. Each rank answers its share of the questions.
+
+        Args:
+            batch_size: questions that each process answers at once; :meth:`fitting_batch` by default.
+        """
+        world = state.world
+        batch_size = self.fitting_batch(state) if batch_size is None else batch_size
         state.engine.update(step)
         prompts = world.shard(self.prompts)
         if self.ahead is not None:
@@ -125,15 +145,18 @@ class Validation:
             self.ahead.expect(step, [image for image in images if not state.vision.has(image)])
         responses = state.engine.generate(
             prompts,
-            Sampling(temperature=0, max_new_tokens=config.rollout.max_new_tokens),
+            _sampling(state.config),
             seed=state.seed,
-            batch_size=config.rollout_batch_size or VALIDATION_BATCH,
-            fit_memory=True,
+            batch_size=batch_size,
             encode=state.vision.frozen_encoder,
         )
         pairs = zip(responses, world.shard(self.examples), strict=True)
         correct = world.gather(sum(is_correct(response.text, example) for response, example in pairs))
         return sum(correct) / (len(self.examples) + self.unanswered)
+
+
+def _sampling(config: TrainConfig) -> Sampling:
+    return Sampling(temperature=0, max_new_tokens=config.rollout.max_new_tokens)
 
 
 def _validation_limit(config: TrainConfig, context_length: int | None) -> int:
@@ -167,12 +190,13 @@ def fit(
     with (
         StopFlag(stop) as stop_flag,
         CheckpointWriter(store.save, config.checkpoint_minutes) as writer,
-        Batches(examples, order, world, config.steps, state.vision.has) as batches,
+        Batches(examples, order, world, config.steps, state.vision.has, config.staleness) as batches,
+        one_step_off(state, batches.of) as ahead,
     ):
-        progress, best = _resume_or_start(state, validation, store, context)
+        progress, best = _resume_or_start(state, validation, store, context, ahead)
         while progress.step < config.steps and progress.stale < config.patience:
-            rows = batches.of(progress.step)
-            progress.records.append({"step": progress.step + 1, **_step(state, rows, progress.step)})
+            rows = batches.of(progress.step) if ahead is None else ahead.rows(progress.step)
+            progress.records.append({"step": progress.step + 1, **_step(state, rows, progress.step, ahead)})
             progress.step += 1
             progress.records[-1] |= epoch_leakage(progress.records, progress.step, config.batch_size, len(examples))
             last = progress.step == config.steps
@@ -184,7 +208,7 @@ def fit(
             if last or stopping or due or progress.step % config.checkpoint_every == 0:
                 with _divergence(config, progress.step):
                     require_healthy(state, rows)
-                _save(state, best, progress, store, writer)
+                _save(state, best, progress, store, writer, ahead)
             if last or stopping:
                 writer.wait()
             # Only steps that a checkpoint covers are logged: a killed training repeats the others, which would appear twice.
@@ -197,9 +221,9 @@ def fit(
     return progress, best if config.keep == "best" else world.collect(trained_weights(state.student))
 
 
-def _step(state: TrainState, rows: Sequence[TrainingExample], step: int) -> dict[str, float]:
+def _step(state: TrainState, rows: Sequence[TrainingExample], step: int, ahead: OneStepOff | None) -> dict[str, float]:
     with _divergence(state.config, step + 1):
-        return training_step(state, rows, step)
+        return training_step(state, rows, step, ahead)
 
 
 @contextmanager
@@ -216,19 +240,22 @@ def _divergence(config: TrainConfig, step: int) -> Iterator[None]:
 
 
 def _resume_or_start(
-    state: TrainState, validation: Validation, store: CheckpointStore, context: Context
+    state: TrainState, validation: Validation, store: CheckpointStore, context: Context, ahead: OneStepOff | None
 ) -> tuple[Progress, dict[str, Tensor]]:
     world, student = state.world, state.student
     # Other machines may not see rank 0's folder.
     checkpoint = store.newest() if world.is_main else None
     progress = world.broadcast(None if checkpoint is None else checkpoint.progress)
     if progress is None:
-        accuracy = validation.accuracy(state)
-        progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}])
+        batch = validation.fitting_batch(state)
+        accuracy = validation.accuracy(state, 0, batch)
+        progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}], batch)
         return progress, world.collect(trained_weights(student))
     restore({} if checkpoint is None else checkpoint.model, trained_weights(student), world)
     restore_optimizer(student, state.optimizer, {} if checkpoint is None else checkpoint.optimizer, world)
     restore({} if checkpoint is None else checkpoint.extra, state.extra_state(), world)
+    if ahead is not None:
+        ahead.restore({} if checkpoint is None else checkpoint.pending)
     log.info("resuming at step %d", progress.step)
     context.tracker.steps(progress.records, IN_EVERY_RECORD)
     return progress, {} if checkpoint is None else dict(checkpoint.best)
@@ -242,7 +269,12 @@ def _agree(world: World, *, stopping: bool, due: bool) -> tuple[bool, bool]:
 
 
 def _save(
-    state: TrainState, best: dict[str, Tensor], progress: Progress, store: CheckpointStore, writer: CheckpointWriter
+    state: TrainState,
+    best: dict[str, Tensor],
+    progress: Progress,
+    store: CheckpointStore,
+    writer: CheckpointWriter,
+    ahead: OneStepOff | None,
 ) -> None:
     world = state.world
 
@@ -255,6 +287,7 @@ def _save(
             best=best,
             optimizer=optimizer_state(state.student, state.optimizer, world),
             extra=world.collect(state.extra_state()),
+            pending={} if ahead is None else ahead.state(),
         )
 
     # All ranks take part in collecting sharded tensors; rank 0 writes.
@@ -267,7 +300,7 @@ def _save(
 def _validate(
     state: TrainState, validation: Validation, progress: Progress, best: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    accuracy = validation.accuracy(state, progress.step)
+    accuracy = validation.accuracy(state, progress.step, progress.validation_batch)
     progress.records[-1]["validation_accuracy"] = accuracy
     if accuracy > progress.best_accuracy:
         progress.best_accuracy, progress.best_step, progress.stale = accuracy, progress.step, 0

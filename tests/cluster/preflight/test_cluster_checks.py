@@ -254,6 +254,16 @@ def test_queue_accepts_work_or_the_reason_is_reported(kubernetes: KubernetesDoub
     assert_finding(queue(ClusterConnection(), "vicur", "gpu-h100"), "failed", "Install Kueue")
 
 
+def test_quota_counts_the_gpus_of_a_trainings_servers(kubernetes: KubernetesDouble) -> None:
+    kubernetes.quotas = [
+        {"metadata": {"name": "team"}, "status": {"hard": {"requests.nvidia.com/gpu": "9"}, "used": {}}}
+    ]
+    assert_finding(quota(ClusterConnection(), PreflightConfig(pool=POOL)), "ok", "8 nvidia.com/gpu are within")
+    pool = POOL.model_copy(update={"server_gpus": 3})
+    reason = "allows 9 nvidia.com/gpu, but 11 are required, 3 of them by the servers of the training"
+    assert_finding(quota(ClusterConnection(), PreflightConfig(pool=pool)), "failed", reason, "replicas")
+
+
 def test_account_without_the_right_to_list_quotas_and_queues_gets_a_warning(kubernetes: KubernetesDouble) -> None:
     kubernetes.denied |= {("list", "", "resourcequotas"), ("list", "kueue.x-k8s.io", "localqueues")}
     assert_finding(quota(ClusterConnection(), PreflightConfig(pool=POOL)), "warning", "cannot be listed (HTTP 403)")

@@ -149,6 +149,17 @@ def test_needs_are_derived_from_the_configuration() -> None:
     assert (needs.pool.gpus, needs.pool.resource, needs.pool.tolerations[0].key) == (4, "amd.com/gpu", "gpu")
 
 
+def test_servers_of_a_job_are_counted_and_those_of_a_step_share_its_gpus() -> None:
+    rollout = {"placement": "job", "engine": {"replicas": 2, "tensor_parallel": 2}}
+    values = {"methods": ["opsd"], "training": {"rollout": rollout}, "cluster": {"gpu_count": 8, "nodes": 2}}
+    needs = needs_of(RunConfig.model_validate(values))
+    assert needs.pool is not None
+    assert needs.pool.all_gpus == 20
+    needs = needs_of(RunConfig.model_validate({**values, "cluster": {"gpu_count": 8}}))
+    assert needs.pool is not None
+    assert needs.pool.all_gpus == 8
+
+
 def test_training_without_gpus_needs_no_pool() -> None:
     assert needs_of(RunConfig.model_validate({"cluster": {"gpu_count": 0}})).pool is None
 

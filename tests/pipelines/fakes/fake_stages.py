@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import Field
 
 from vicur.errors import VicurError
 from vicur.stage.runner import Context, Stage, Summary
+
+_SQL_STORES = ("mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store")
 
 
 class FakeSummary(Summary):
@@ -107,6 +111,9 @@ def __getattr__(name: str) -> Any:
 
 def install() -> None:
     """Replace the stages, their code versions and the tracking of this process."""
+    # Nothing is tracked, so the server that forks the steps does not need to spend seconds on importing these.
+    for name in ("mlflow.pyfunc", "mlflow.store.db.utils", *_SQL_STORES):
+        sys.modules[name] = ModuleType(name)
     import vicur.stage.runner
     import vicur.stage.session
     import vicur.stage.table

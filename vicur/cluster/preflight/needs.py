@@ -40,6 +40,8 @@ def needs_of(config: PipelineConfig) -> PreflightConfig:
             "resource": cluster.gpu_type,
             "gpus": cluster.gpu_count,
             "nodes": cluster.nodes,
+            # Of the method with the most. Without a job, servers share the GPUs of their step.
+            "server_gpus": max(cell.training.server_devices for cell in config.cells()) if cluster.launches_job else 0,
             "node_selector": cluster.node_selector,
             "tolerations": [taint.model_dump() for taint in cluster.tolerations],
             "autoscaled": cluster.autoscaled,

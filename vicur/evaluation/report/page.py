@@ -96,6 +96,7 @@ def page_context(inputs: ReportInputs, config: ComparisonConfig) -> dict[str, An
         "cards": cards(models, test, examples, read_cues(inputs.cues), config.cards, comparison.seed),
         "card_counts": {m.number: outcome_counts(test["base"], test[m.name]) for m in models[1:]},
         "outcomes": OUTCOMES,
+        "blind_views": {"no_image": "no image", "other_image": "the image of another question"},
         "heat": _heat(models, inputs, examples),
         "facts": [
             dataset_facts(inputs.dataset),
@@ -116,7 +117,13 @@ def _folded(verdicts: Sequence[Verdict], chosen: str) -> tuple[list[Verdict], li
 
 def render(context: Mapping[str, Any]) -> str:
     environment = page_environment(_TEMPLATES)
-    environment.filters |= {"percent": percent, "points": points, "interval": _interval, "json_data": json_data}
+    environment.filters |= {
+        "percent": percent,
+        "points": points,
+        "interval": _interval,
+        "p": _p,
+        "json_data": json_data,
+    }
     environment.filters |= {
         "count": lambda number: f"{number:,}",
         "words": _words,
@@ -139,6 +146,10 @@ def json_data(value: Any) -> str:
 
 def _interval(difference: Difference, confidence: float) -> str:
     return interval(difference.low, difference.high, confidence)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _tick(value: float) -> str:

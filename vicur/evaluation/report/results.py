@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from vicur.config.evaluation import CHOICE_SPLIT, REPORT_SPLIT
 from vicur.evaluation.comparison import Comparison, PairComparison
+from vicur.evaluation.latency_metrics import LatencyMetrics
 from vicur.evaluation.metrics import EvaluationMetrics, EvidenceMetrics, SplitMetrics
 from vicur.evaluation.report.models import ReportModel
 from vicur.evaluation.report.scales import Scale, round_scale
+from vicur.evaluation.significance import PairedTests
 from vicur.evaluation.statistics import Difference
 
 SPLIT_TITLES = {"test": "Test", "ood": "Out of domain", "validation": "Validation"}
@@ -24,6 +26,7 @@ class ResultRow:
     difference: Difference | None
     fixed: int | None
     broken: int | None
+    tests: PairedTests | None
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class BehaviourRow:
 
     model: ReportModel
     metrics: SplitMetrics
+    latency: LatencyMetrics | None
 
     @property
     def evidence(self) -> EvidenceMetrics | None:
@@ -92,10 +96,11 @@ def split_order(comparison: Comparison) -> list[str]:
 def result_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list[ResultTable]:
     tables = []
     for split in split_order(comparison):
-        rows = [ResultRow(models[0], comparison.base_accuracy[split], None, None, None)]
+        rows = [ResultRow(models[0], comparison.base_accuracy[split], None, None, None, None)]
         for model in models[1:]:
             compared = comparison.students[model.name].splits[split]
-            rows.append(ResultRow(model, compared.accuracy, compared.difference, compared.fixed, compared.broken))
+            counts = compared.fixed, compared.broken
+            rows.append(ResultRow(model, compared.accuracy, compared.difference, *counts, compared.tests))
         any_student = next(iter(comparison.students.values())).splits[split]
         title = SPLIT_TITLES.get(split, split)
         chosen_here = split == comparison.choice.split
@@ -129,4 +134,6 @@ def kind_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list[K
 
 
 def behaviour_rows(models: Sequence[ReportModel], metrics: Mapping[str, EvaluationMetrics]) -> list[BehaviourRow]:
-    return [BehaviourRow(model, metrics[model.name].splits[REPORT_SPLIT]) for model in models]
+    return [
+        BehaviourRow(model, metrics[model.name].splits[REPORT_SPLIT], metrics[model.name].latency) for model in models
+    ]

@@ -53,15 +53,16 @@ def _surrogates(advantages: Tensor, student: Tensor, old: Tensor, clip: float) -
     return ratios * advantages, ratios.clamp(1 - clip, 1 + clip) * advantages
 
 
-def truncated_ratios(trainer: Tensor, engine: Tensor, *, cap: float) -> Tensor:
+def truncated_ratios(trainer: Tensor, sampler: Tensor, *, cap: float) -> Tensor:
     """c_n = min( p(y_n) / q(y_n), cap ), without gradient: the weights of tokens sampled from q in an expectation over p.
 
     Truncated importance sampling (Ionides 2008, doi 10.1198/106186008X320456): without the cap the mean of c_n f(y_n) is unbiased but its
-    variance is unbounded. As a factor of a token's term in :func:`k1_loss` or :func:`clipped_policy_loss` it does not change PPO's ratio of
+    variance is unbounded. q is another engine (TIS, openreview.net/forum?id=xsonlP8DRV) or earlier weights (rho of IMPALA, arXiv
+    1802.01561, equation 1). As a factor of a term in :func:`k1_loss` or :func:`clipped_policy_loss` it does not change PPO's ratio of
     new and old weights, both of which are the trainer's (decoupled PPO, arXiv 2110.00641, section 3). ``trainer`` is log p before the first
-    update on the tokens, ``engine`` log q.
+    update on the tokens, ``sampler`` log q.
     """
-    return (trainer - engine).detach().exp().clamp(max=cap)
+    return (trainer - sampler).detach().exp().clamp(max=cap)
 
 
 def k2_loss(teacher: Tensor, student: Tensor, weights: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from vicur.config.sampling import Sampling
 from vicur.modeling.chat import Chat, Prompt
-from vicur.modeling.generation import Response, generate
+from vicur.modeling.generation import Response, fitting_batch, generate
 from vicur.modeling.vision import Encode
 from vicur.training.parallel import ParallelModel
 
@@ -32,7 +32,6 @@ class RolloutEngine(Protocol):
         *,
         seed: int,
         batch_size: int,
-        fit_memory: bool = False,
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
@@ -40,10 +39,15 @@ class RolloutEngine(Protocol):
 
         Args:
             batch_size: prompts to process at once, if the engine does not choose that itself.
-            fit_memory: process fewer if the device has too little free memory. Not for rollouts, which a resumed training must repeat
-                bit for bit.
             encode: returns image features, for engines that accept them.
             streams: numbers of the prompts' random streams. Default: their indices.
+        """
+
+    def fitting_batch(self, prompts: Sequence[Prompt], sampling: Sampling, most: int, reserved: int = 0) -> int:
+        """Return how many of this process's prompts to process at once: ``most``, or fewer if the device has too little free memory.
+
+        Args:
+            reserved: bytes of the free memory that the training will take later.
         """
 
     def release(self) -> None:
@@ -69,7 +73,6 @@ class TransformersEngine:
         *,
         seed: int,
         batch_size: int,
-        fit_memory: bool = False,
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
@@ -81,13 +84,16 @@ class TransformersEngine:
             sampling,
             seed=seed,
             batch_size=batch_size,
-            fit_memory=fit_memory,
             encode=encode,
             streams=streams,
         )
         with self._parallel.unsharded():
             responses: list[Response] = self._parallel.run(function)
         return responses
+
+    def fitting_batch(self, prompts: Sequence[Prompt], sampling: Sampling, most: int, reserved: int = 0) -> int:
+        with self._parallel.unsharded():
+            return self._parallel.run(partial(fitting_batch, self._parallel.model, prompts, sampling, most, reserved))
 
     def release(self) -> None:
         pass  # generation frees its memory

@@ -101,7 +101,6 @@ class VllmEngine:
         *,
         seed: int,
         batch_size: int,  # noqa: ARG002 (vLLM batches requests itself)
-        fit_memory: bool = False,  # noqa: ARG002 (as above)
         encode: Encode | None = None,  # noqa: ARG002 (vLLM encodes images itself, with the same weights)
         streams: Sequence[int] | None = None,
     ) -> list[Response]:
@@ -112,6 +111,15 @@ class VllmEngine:
             for number in numbers
         ]
         return [self._response(answer) for answer in self._backend.answer(prompts, parameters)]
+
+    def fitting_batch(
+        self,
+        prompts: Sequence[Prompt],  # noqa: ARG002 (vLLM batches requests itself)
+        sampling: Sampling,  # noqa: ARG002 (as above)
+        most: int,
+        reserved: int = 0,  # noqa: ARG002 (as above)
+    ) -> int:
+        return most
 
     def close(self) -> None:
         self._backend.close()

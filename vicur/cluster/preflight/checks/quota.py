@@ -19,7 +19,7 @@ _OTHER_PODS = {"BestEffort", "NotTerminating", "PriorityClass", "CrossNamespaceP
 
 def _requirement(target: Target) -> str:
     pool = target.needs.pool
-    gpus = f", with a quota of {pool.gpus * pool.nodes} {pool.resource}" if pool else ""
+    gpus = f", with a quota of {pool.all_gpus} {pool.resource}" if pool else ""
     return f"the namespace {target.needs.namespace}{gpus}"
 
 
@@ -83,15 +83,21 @@ def check_quotas(
                         "The cluster rejects the run's pods until other pods end. Wait for them, or have the quota raised.",
                     )
                 )
-    subject = f"{pool.gpus * pool.nodes} {pool.resource}" if pool else "the steps"
+    subject = f"{pool.all_gpus} {pool.resource}" if pool else "the steps"
     return short[0] if short else Finding("ok", f"{subject} are within the quotas of the namespace {namespace}")
 
 
 def _needs(pool: GpuPool | None, steps: Sequence[StepRequest]) -> Iterator[_Need]:
     if pool is not None:
-        gpus = Decimal(pool.gpus * pool.nodes)
-        reason = f"{gpus} are required"
-        yield _Need(f"requests.{pool.resource}", pool.resource, gpus, reason, "Request fewer GPUs (cluster.gpu_count)")
+        gpus = Decimal(pool.all_gpus)
+        reason, remedy = f"{gpus} are required", "Request fewer GPUs (cluster.gpu_count)"
+        if pool.server_gpus:
+            reason += f", {pool.server_gpus} of them by the servers of the training"
+            remedy = (
+                "Request fewer GPUs (cluster.gpu_count, or replicas and tensor_parallel of training.rollout.engine and "
+                "training.teacher.engine)"
+            )
+        yield _Need(f"requests.{pool.resource}", pool.resource, gpus, reason, remedy)
     for step in steps:
         pods = "each pod" if step.pods == 1 else f"the total of the {step.pods} pods"
         requests, bounds = (times(amounts(step), step.pods) for amounts in (requested, limited))

@@ -1,0 +1,88 @@
+"""Ask a model the questions of all rounds, part by part. An interrupted run continues behind its last batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from transformers import Qwen3VLForConditionalGeneration
+
+from vicur.config.evaluation import EvaluationConfig
+from vicur.data.schema import Example
+from vicur.evaluation.answering import answer_part, part_size
+from vicur.evaluation.journal import Journal
+from vicur.evaluation.predictions import Prediction
+from vicur.evaluation.prompts import prompts_for
+from vicur.evaluation.rounds import Part, Round, parts_of
+from vicur.modeling.ahead import DecodeAhead
+from vicur.modeling.chat import Chat
+from vicur.modeling.generation import generation_order
+from vicur.modeling.prompt_lengths import fitting
+from vicur.stage.runner import Context
+
+_JOURNALS = "answers"
+
+
+def ask(
+    model: Qwen3VLForConditionalGeneration,
+    chat: Chat,
+    rounds: Sequence[Round],
+    config: EvaluationConfig,
+    limit: int,
+    context: Context,
+) -> list[list[Prediction]]:
+    """Return the predictions of each round. Questions with a prompt of more than ``limit`` tokens are not asked."""
+    folder = context.work / _JOURNALS
+    predictions: dict[Round, list[Prediction]] = {each: [] for each in rounds}
+    total, done = sum(len(each.questions) for each in rounds), 0
+    with DecodeAhead(chat, config.image_threads) as ahead:
+        for part, questions in _read_ahead(parts_of(rounds, part_size(config))):
+            predictions[part.round] += _answer(
+                model, chat, part, questions, ahead, config, limit, context, (done, total), folder
+            )
+            done += len(questions)
+    return [predictions[each] for each in rounds]
+
+
+def _answer(
+    model: Qwen3VLForConditionalGeneration,
+    chat: Chat,
+    part: Part,
+    questions: Sequence[Example],
+    ahead: DecodeAhead,
+    config: EvaluationConfig,
+    limit: int,
+    context: Context,
+    place: tuple[int, int],
+    folder: Path,
+) -> list[Prediction]:
+    """Answer a part. ``place`` is the number of questions before it, and of all."""
+    before, total = place
+    built = prompts_for(chat, questions, ahead, images=part.round.view != "no_image")
+    prompts = [built[n] for n in fitting(built, limit)]
+    ahead.drop_before(before)
+    ahead.expect(before, [image for n in generation_order(prompts) for image in prompts[n].pixels])
+    return answer_part(
+        model,
+        chat,
+        questions,
+        built,
+        config,
+        limit,
+        split=part.round.split,
+        seed=part.round.seed(context.seed, part.start),
+        sampling=part.round.sampling,
+        journal=Journal(folder / part.file),
+        on_progress=lambda done, _: context.events.progress(before + done, total, part.round.name),
+    )
+
+
+def _read_ahead(parts: Sequence[Part]) -> Iterator[tuple[Part, list[Example]]]:
+    """Yield parts with their questions. The next part is read while the caller answers one."""
+    with ThreadPoolExecutor(1, thread_name_prefix="reading") as pool:
+        coming = [pool.submit(part.read) for part in parts[:1]]
+        for number, part in enumerate(parts):
+            questions = coming.pop(0).result()
+            coming += [pool.submit(following.read) for following in parts[number + 1 : number + 2]]
+            yield part, questions

@@ -1,0 +1,111 @@
+"""The rounds of an evaluation: the questions of a split as they are, without their images, or with other ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+from vicur.config.blind import BlindView
+from vicur.config.evaluation import EvaluationConfig
+from vicur.config.sampling import Sampling
+from vicur.data.schema import Example
+from vicur.evaluation.swapping import swapped_rows, with_images_of
+from vicur.seeds import numpy_generator, substream
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """Questions that are all asked in one way.
+
+    Attributes:
+        split: the split, or the name of the evaluation set.
+        view: what is shown in place of the images; ``None`` shows them.
+        sampling: parameters of the responses.
+    """
+
+    split: str
+    questions: Sequence[Example]
+    sampling: Sampling
+    view: BlindView | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the round in progress and files."""
+        return self.split if self.view is None else f"{self.split}-{self.view}"
+
+    def seed(self, root: int, start: int) -> int:
+        """Return the root of the random streams of the part that begins at ``start``."""
+        # One substream per part: the samples of a split do not depend on which other splits are evaluated.
+        names = (self.split, start) if self.view is None else (self.split, start, self.view)
+        return substream(root, "evaluation", *names)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Questions of a round that are prepared and answered together."""
+
+    round: Round
+    start: int
+    size: int
+
+    @property
+    def file(self) -> str:
+        """Return the name of the part's journal."""
+        return f"{self.round.name}-{self.start:09}.jsonl"
+
+    def read(self) -> list[Example]:
+        """Read the questions."""
+        return list(self.round.questions[self.start : self.start + self.size])
+
+
+def rounds_of(questions: Mapping[str, Sequence[Example]], config: EvaluationConfig, seed: int) -> Iterator[Round]:
+    """Yield the rounds of an evaluation: all splits and sets as they are, then each blind view of them."""
+    for split, examples in questions.items():
+        yield Round(split, examples, config.sampling)
+    for split, examples in questions.items() if config.blind.views else ():
+        rows = blind_rows(len(examples), config.blind.max_examples, seed, split)
+        for view in config.blind.views:
+            blind = _Blind(examples, rows, swapped_rows(examples, rows, seed, split) if view == "other_image" else None)
+            if len(blind):
+                yield Round(split, blind, config.sampling, view)
+
+
+def parts_of(rounds: Sequence[Round], size: int) -> list[Part]:
+    """Divide rounds into parts of at most ``size`` questions."""
+    return [
+        Part(each, start, min(size, len(each.questions) - start))
+        for each in rounds
+        for start in range(0, len(each.questions), size)
+    ]
+
+
+def blind_rows(count: int, most: int | None, seed: int, split: str) -> list[int]:
+    """Return the rows that blind accuracy is measured on: at most ``most`` of ``count``, in their order."""
+    if most is None or most >= count:
+        return list(range(count))
+    return sorted(numpy_generator(seed, "blind", split).choice(count, size=most, replace=False).tolist())
+
+
+class _Blind(Sequence[Example]):
+    """Questions with images, some of them with those of another question. Reads a question when it is needed."""
+
+    def __init__(self, questions: Sequence[Example], rows: Sequence[int], swapped: Mapping[int, int] | None) -> None:
+        self._questions = questions
+        self._swapped = swapped
+        # A question without an image loses nothing, so it says nothing about looking.
+        self._rows = [row for row in rows if questions[row].images] if swapped is None else list(swapped)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
+        if isinstance(place, slice):
+            return [self[n] for n in range(len(self))[place]]
+        row = self._rows[place]
+        example = self._questions[row]
+        return example if self._swapped is None else with_images_of(example, self._questions[self._swapped[row]])
