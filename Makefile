@@ -8,6 +8,8 @@ BENCH := .venv-bench
 # vLLM pins older releases of transformers and other packages than this project uses.
 VLLM := .venv-vllm
 VLLM_PYTHON ?= $(VLLM)/bin/python
+# VLMEvalKit does not resolve next to this project's constraints.
+HARNESS := .venv-benchmarks
 # Each worker takes neighbouring tests, which share servers and trained students.
 TEST := $(BIN)/pytest -n 2 --dist worksteal
 # One file per worker: the tests of a file share a server or a student.
@@ -27,7 +29,7 @@ UV_ENV += UV_INDEX="$(PIP_EXTRA_INDEX_URL)"
 endif
 INSTALL = $(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: help run test test-slow test-layouts test-browser docker-e2e mlflow-e2e mlflow-pictures vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout gpu-check ablation ablation-module ablation-staleness compile component base teacher constraints constraints-check constraints-gpu clean
+.PHONY: help run test test-slow test-layouts test-browser docker-e2e mlflow-e2e mlflow-pictures benchmarks-e2e vllm-e2e vllm-slice vllm-parity lint k8s bench bench-rollout gpu-check ablation ablation-module ablation-staleness compile component base teacher constraints constraints-check constraints-gpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -36,7 +38,7 @@ run: $(VENV)/.run ## Run the whole pipeline on this machine
 	@$(BIN)/vicur run configs/local.yaml
 
 test: $(VENV)/.dev ## Run the tests
-	$(TEST) -m "not browser and not docker and not vllm and not slow and not layouts and not mlflow"
+	$(TEST) -m "not browser and not docker and not vllm and not slow and not layouts and not mlflow and not benchmarks"
 
 # CI sets PART. tests/slow_durations.json divides the tests evenly; `pytest -m slow --store-durations --durations-path ...` writes it.
 test-slow: $(VENV)/.dev ## Run the slow tests: killing and resuming processes, complete pipeline runs (PART=1, 2 or 3 for a third of them)
@@ -47,6 +49,12 @@ mlflow-e2e: $(VENV)/.dev ## Register, promote and serve with MLflow on PostgreSQ
 
 mlflow-pictures: $(VENV)/.dev ## Take the pictures of MLflow's pages in docs/registry with a headless Chromium (8 minutes)
 	$(BIN)/python -m tests.mlflow_e2e.pictures
+
+benchmarks-e2e: $(VENV)/.dev $(HARNESS)/.harness ## Score the paper's benchmarks with their harness and a judge double (builds .venv-benchmarks, 2 GB)
+	$(BIN)/pytest -n 2 --dist worksteal -m benchmarks tests/evaluation/benchmarks
+
+.PHONY: .venv-benchmarks
+.venv-benchmarks: $(HARNESS)/.harness ## Build the environment of the paper's benchmarks: VLMEvalKit (docs/paper-benchmarks.md)
 
 test-layouts: $(VENV)/.dev ## Inspect, prepare and train on a small copy of every public layout (4 minutes)
 	$(TEST) -m layouts tests/e2e
@@ -99,7 +107,6 @@ bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks and write results to .
 bench-rollout: $(VLLM)/.vllm ## Benchmark rollouts with both engines (builds .venv-vllm, 5 GB)
 	@mkdir -p .vicur/bench
 	$(VLLM)/bin/python -m benchmarks.rollout --hidden 96 512 --json .vicur/bench/rollout.json
-	$(VLLM)/bin/python -m benchmarks.overlap --json .vicur/bench/overlap.json
 
 ablation: $(VENV)/.run ## Train all arms with all seeds and write docs/results.md (under an hour on two cores)
 	@$(BIN)/vicur ablate configs/ablation.yaml --results docs/results.md
@@ -198,6 +205,13 @@ $(BENCH)/.bench: pyproject.toml constraints-bench.txt
 	@$(PYTHON) -m venv $(BENCH)
 	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check -r constraints-bench.txt
 	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# Byte code saves seconds at each start of the harness.
+$(HARNESS)/.harness: $(VENV)/.uv constraints-harness.txt
+	@echo "Building the environment of the paper's benchmarks in $(HARNESS)"
+	@$(PYTHON) -m venv $(HARNESS)
+	@$(UV_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(HARNESS)/bin/python -r constraints-harness.txt
 	@touch $@
 
 $(VLLM)/.vllm: $(VENV)/.uv pyproject.toml serving/pyproject.toml constraints-vllm.txt tests/vllm/requirements.in tests/vllm/left-out.txt \

@@ -1,17 +1,20 @@
 """Steps whose rollouts are sampled one step ahead (``training.staleness: 1``) compared with steps on policy.
 
     .venv-vllm/bin/python -m benchmarks.overlap [--hidden 192] [--batch 32] [--tokens 40] [--steps 4] [--rounds 3] [--json FILE]
+    .venv/bin/python -m benchmarks.overlap --double
 
-A vLLM server on one processor core samples, this process on another one scores and updates: a tiny student with cue recovery and random
-weights learns from a teacher with a hint. The two kinds of steps take turns in one training, ``steps`` of each in every round, and the
-medians are reported. ``rollout`` is the time that the training waits for weights to be sent and for responses. ``longer`` is what a step
-would take if its rollouts and the rest overlapped perfectly.
+A vLLM server on one processor core samples (with ``--double``, that of the tests, which answers one prompt at a time with transformers),
+while this process scores and updates on another one: a tiny student with cue recovery and random weights learns from a teacher with a hint.
+The two kinds of steps take turns in one training, ``steps`` of each in every round, and the medians are reported. ``rollout`` is the time
+that the training waits for weights to be sent and for responses. ``longer`` is what a step would take if its rollouts and the rest
+overlapped perfectly.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from transformers import Qwen3VLForConditionalGeneration
@@ -34,7 +38,7 @@ from vicur.modeling.chat import Chat
 from vicur.modeling.tiny.architecture import tiny_config, tiny_image_processor, tiny_tokenizer
 from vicur.training.examples import TrainingExample
 from vicur.training.one_step_off import one_step_off
-from vicur.training.rollout.placed import placed_servers
+from vicur.training.rollout import placed
 from vicur.training.selection import training_examples
 from vicur.training.state import TrainState, build_state
 from vicur.training.step import training_step
@@ -118,13 +122,17 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=192, help="width of the student, a multiple of 32")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=40, help="longest response")
+    parser.add_argument("--updates", type=int, default=1, help="updates a batch, to balance the two sides")
     parser.add_argument("--steps", type=int, default=4, help="steps of each kind in a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--double", action="store_true", help="use the tests' double of a server instead of vLLM")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if len(os.sched_getaffinity(0)) < 2:
         parser.error("this process may use one processor core, but training and server need one each")
     torch.set_num_threads(1)
+    # The server has the core that it inherits. Without a size of its KV cache, vLLM asks for nearly all memory of the machine.
+    os.environ.update(OMP_NUM_THREADS="1", VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_CPU_KVCACHE_SPACE="1")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         chat = saved_base(work / "base", options.hidden)
@@ -134,19 +142,24 @@ def main() -> None:
                 "method": "vicur",
                 "steps": 10**6,
                 "batch_size": options.batch,
+                "updates_per_batch": options.updates,
                 "max_prompt_tokens": 64,
                 "rollout": {"max_new_tokens": options.tokens, "placement": "job", "engine": engine},
             }
         )
         inputs = {"base": work / "base"}
         with ExitStack() as servers:
+            if options.double:
+                double = [sys.executable, "-m", "tests.training.server_double", folder]
+                servers.enter_context(patch.object(placed, "server_command", lambda task: [*double, str(task)]))
             with core(1):
-                servers.enter_context(placed_servers(config, inputs, work, "cpu"))
+                servers.enter_context(placed.placed_servers(config, inputs, work, "cpu"))
             with core(0):
                 state = build_state(config, inputs, chat, 0, World.single("cpu"), work)
                 row = measure(state, rows_of(chat, config), options.steps, options.rounds)
                 state.close()
-    about = {"hidden": options.hidden, "batch": options.batch}
+    server = "double" if options.double else "vLLM"
+    about = {"server": server, "hidden": options.hidden, "batch": options.batch, "updates": options.updates}
     report("A step with a rollout server on another core", [{**about, **row}], options.json)
 
 

@@ -37,7 +37,7 @@ class StudentRecord(BaseModel):
 
     test: float
     ood: float | None
-    difference: dict[str, float]  # mean, and low and high of its interval
+    difference: dict[str, float]  # mean, low and high of its interval, and the detectable difference
 
 
 class EvaluationRecord(BaseModel):
@@ -137,7 +137,7 @@ def _evaluation(step: Step | None) -> EvaluationRecord | None:
             method: StudentRecord(
                 test=accuracy["test"],
                 ood=accuracy.get("ood"),
-                difference={end: differences[method]["test"][end] for end in ("mean", "low", "high")},
+                difference=_ends(differences[method]["test"]),
             )
             for method, accuracy in step.summary["students"].items()
         },
@@ -155,6 +155,10 @@ def _ablation(step: Step | None) -> AblationRecord | None:
     return step and AblationRecord.model_validate(step.summary)
 
 
+def _ends(difference: dict[str, float]) -> dict[str, float]:
+    return {end: difference[end] for end in ("mean", "low", "high", "detectable") if end in difference}
+
+
 def results_table(evaluation: EvaluationRecord, chosen: str | None) -> Table:
     """Return a table of base and students for the terminal. It marks ``chosen``, the best student on validation."""
     table = _table("test", "ood", "difference on test [95 %]", "")
@@ -170,7 +174,7 @@ def ablation_table(ablation: AblationRecord) -> Table:
     table = _table("test", "ood", "difference on test [95 %]")
     table.add_row("base", _percent(ablation.base["test"]), _percent(ablation.base.get("ood")), "")
     for name, arm in ablation.arms.items():
-        table.add_row(name, _mean_and_std(arm, "test"), _mean_and_std(arm, "ood"), estimate(**arm.difference))
+        table.add_row(name, _mean_and_std(arm, "test"), _mean_and_std(arm, "ood"), estimate(**_ends(arm.difference)))
     return table
 
 

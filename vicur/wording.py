@@ -49,9 +49,14 @@ def interval(low: float, high: float, confidence: float) -> str:
     return f"{100 * confidence:g} % interval {points(low)} to {points(high)}"
 
 
-def estimate(mean: float, low: float, high: float) -> str:
-    """Write a difference with its interval in percentage points, for tables: ``+8.0 [+5.2, +10.8]``."""
-    return f"{points(mean)} [{points(low)}, {points(high)}]"
+def estimate(mean: float, low: float, high: float, detectable: float | None = None) -> str:
+    """Write a difference with its interval in percentage points, for tables: ``+8.0 [+5.2, +10.8]``.
+
+    Beside a tie, an interval that includes zero, stands what the questions would detect: ``−2.0 [−5.0, +1.0], tie (detects 4.2)``.
+    """
+    text = f"{points(mean)} [{points(low)}, {points(high)}]"
+    is_tie = low <= 0 <= high and detectable is not None
+    return f"{text}, tie (detects {100 * (detectable or 0):.1f})" if is_tie else text
 
 
 def mean_and_std(mean: float, std: float) -> str:

@@ -38,3 +38,5 @@ def test_shares_are_written_with_one_decimal_and_differences_with_their_sign():
     assert interval(-0.04, 0.108, 0.95) == "95 % interval −4.0 to +10.8"
     assert mean_and_std(0.728, 0.0281) == "72.8 ± 2.8"
     assert estimate(0.08, -0.0002, 0.108) == "+8.0 [−0.02, +10.8]"
+    assert estimate(0.08, -0.0002, 0.108, 0.0321) == "+8.0 [−0.02, +10.8], tie (detects 3.2)"
+    assert estimate(0.08, 0.01, 0.108, 0.0321) == "+8.0 [+1.0, +10.8]"

@@ -14,6 +14,7 @@ from vicur.data.schema import Example
 from vicur.errors import VicurError
 from vicur.evaluation import COMPARE, compare
 from vicur.evaluation.comparison import Comparison, Evaluation, compare_models
+from vicur.evaluation.significance import mcnemar
 from vicur.evaluation.statistics import Difference, paired_difference
 from vicur.evaluation.verdicts import verdicts
 
@@ -75,6 +76,37 @@ def test_verdicts_distinguish_gains_ties_and_losses(held_out: list[Example], tmp
     assert "points more than its base. 95 % interval +" in texts[0]
     assert any(t.startswith("opsd and its base tie on the test questions") and "includes zero" in t for t in texts)
     assert any(t.startswith("opsd-cue answers ") and "points fewer than its base" in t for t in texts)
+
+
+def test_a_gain_that_is_significant_only_by_itself_is_a_tie_among_several(
+    held_out: list[Example], tmp_path: Path
+) -> None:
+    single = comparison(held_out, tmp_path / "one", VICUR)
+    compared = single.students["vicur"].splits["test"]
+    assert compared.tests is not None
+    assert compared.tests.comparisons == 1
+    assert compared.tests.bootstrap_corrected == compared.tests.bootstrap == compared.difference.p
+    several = comparison(held_out, tmp_path / "two", OPSD, VICUR)
+    tests = several.students["vicur"].splits["test"].tests
+    assert tests is not None
+    assert tests.comparisons == 3
+    assert several.pairs[0].tests["test"].comparisons == 3
+    assert "answers" in sentences(several)[0]
+    # The same difference, with less evidence.
+    several.students["vicur"].splits["test"].tests = tests.model_copy(update={"bootstrap_corrected": 0.081})
+    first = verdicts(several)[0]
+    assert first.outcome == "tie"
+    assert "not after Holm's correction for 3 comparisons (p = 0.081)" in first.detail
+    assert "points four times out of five" in first.detail
+
+
+def test_flips_and_corrected_p_values_are_logged(compared: dict[str, Path], output: Path, tmp_path: Path) -> None:
+    summary = compare(CONFIG, compared, output, context(tmp_path))
+    record = json.loads((output / "comparison.json").read_text())["students"]["opsd"]["splits"]["test"]
+    assert summary.metrics["opsd/test/fixed"] == record["fixed"]
+    assert summary.metrics["opsd/test/broken"] == record["broken"]
+    assert summary.metrics["opsd/test/p_corrected"] == record["tests"]["bootstrap_corrected"]
+    assert record["tests"]["mcnemar"] == mcnemar(record["fixed"], record["broken"])
 
 
 def test_the_effect_of_cue_recovery_is_not_claimed_without_a_pair_that_isolates_it(

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest, ttest_rel
 
+from vicur.evaluation.significance import holm, mcnemar
 from vicur.evaluation.statistics import Difference, paired_difference, paired_difference_over_seeds
 
 Rows = list[tuple[bool, bool, str]]
@@ -130,3 +132,66 @@ def test_with_one_seed_only_scenes_are_resampled() -> None:
 def test_arms_with_different_numbers_of_questions_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be paired"):
         over_seeds([[True, False]], [[True]], ["a", "b"])
+
+
+def test_the_detectable_difference_is_found_four_times_out_of_five() -> None:
+    rng = np.random.default_rng(0)
+    questions, simulations = 400, 150
+    groups = [str(n) for n in range(questions)]
+    # Both models answer 30 % of the questions differently.
+    planned = paired_difference(
+        np.arange(questions) % 20 < 3, np.arange(questions) % 20 >= 17, groups, seed=0, resamples=2000
+    )
+    assert planned.mean == 0
+    assert planned.verdict == "tie"
+    assert planned.detectable is not None
+    # Analytically (1.96 + 0.84) * sqrt(0.3 / 400).
+    assert planned.detectable == pytest.approx(2.8 * (0.3 / questions) ** 0.5, rel=0.05)
+    found = 0
+    for _ in range(simulations):
+        kind = rng.random(questions)
+        better, worse = kind < 0.15 + planned.detectable / 2, kind > 0.85 + planned.detectable / 2
+        found += paired_difference(better, worse, groups, seed=0, resamples=1000).verdict == "better"
+    assert 0.68 < found / simulations < 0.92  # 0.8 within four standard errors
+
+
+def test_the_p_value_of_the_bootstrap_is_near_that_of_a_paired_t_test() -> None:
+    rng = np.random.default_rng(1)
+    for shift in (0.0, 0.03, 0.06):
+        correct, reference = rng.random(600) < 0.5 + shift, rng.random(600) < 0.5
+        found = paired_difference(correct, reference, [str(n) for n in range(600)], seed=0)
+        expected = ttest_rel(correct.astype(float), reference.astype(float)).pvalue
+        assert found.p == pytest.approx(expected, abs=0.02)
+        assert (found.p > 0.05) == (found.verdict == "tie")
+
+
+def test_a_single_group_has_neither_p_value_nor_detectable_difference() -> None:
+    found = paired_difference([True] * 9, [False] * 9, ["a"] * 9, seed=0)
+    assert found.p is None
+    assert found.detectable is None
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+@settings(max_examples=60, deadline=None)
+def test_mcnemar_is_the_exact_binomial_test(gained: int, lost: int) -> None:
+    expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(expected, abs=1e-12)
+    assert mcnemar(lost, gained) == mcnemar(gained, lost)
+
+
+def test_holm_corrects_as_in_the_textbook() -> None:
+    # From R's p.adjust(c(0.01, 0.02, 0.03, 0.005), method = "holm").
+    assert holm([0.01, 0.02, 0.03, 0.005]) == pytest.approx([0.03, 0.04, 0.04, 0.02])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    assert holm([0.04]) == [0.04]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferroni(p: list[float]) -> None:
+    adjusted = holm(p)
+    for raw, new in zip(p, adjusted, strict=True):
+        assert raw <= new + 1e-12
+        assert new <= min(1.0, len(p) * max(p)) + 1e-12
+    assert [adjusted[n] for n in np.argsort(p, kind="stable")] == sorted(adjusted)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vicur.commands.common import Commands, examples, help_with_examples
+from vicur.commands.common import Commands, ConfigOption, SetOption, configuration, examples, help_with_examples
 from vicur.errors import VicurError
+
+if TYPE_CHECKING:
+    from vicur.evaluation.benchmarks.answering import Shard
 
 app = Commands(
     help=help_with_examples(
         "Stage, answer and score the paper's benchmarks.",
         "vicur benchmarks list",
         "vicur benchmarks stage mathvista wemath --from downloads --output benchmarks",
+        "vicur benchmarks answer benchmarks/wemath --model students/vicur --output answers/wemath-vicur",
     ),
     no_args_is_help=True,
 )
@@ -83,3 +87,152 @@ def stage(
         note = "" if staged.is_official or not each.md5 else ", not the file that the paper's harness uses"
         typer.echo(f"{each.title}: {staged.rows:,} questions, {staged.images:,} images{note}")
         typer.echo(f"Written to {folder}, hash {staged.dataset_hash}")
+
+
+@app.command()
+@examples(
+    "vicur benchmarks answer benchmarks/wemath --model students/vicur --output answers/wemath-vicur",
+    "vicur benchmarks answer benchmarks/mmmu --model models/Qwen3-VL-2B-Instruct -o answers/mmmu-base --set evaluation.batch_size=64",
+    "vicur benchmarks answer benchmarks/dynamath --model students/vicur -o answers/dynamath-vicur --shard 0/8",
+)
+def answer(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a staged benchmark.", show_default=False)],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Folder of a student or base model, or 'tiny'.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the answers.", show_default=False)],
+    settings: Annotated[
+        Literal["paper", "configured"],
+        typer.Option(
+            "--settings",
+            help="paper: the paper's sampling, system prompt and pixel budget. configured: evaluation.decoding and those of data.",
+        ),
+    ] = "paper",
+    shard: Annotated[
+        str, typer.Option("--shard", help="Answer a part of the questions, K/N: K counts from 0 to N-1.")
+    ] = "0/1",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Answer a staged benchmark with one model.
+
+    Batch size and device are settings of the section evaluation. After an interruption, the same command continues behind the last batch.
+    Processes that run the command with different shards and the same output share the work; the last one writes the output.
+    """
+    from vicur.commands.common import refuse_to_replace
+    from vicur.commands.console_events import ConsoleEvents
+    from vicur.config.base import BaseModelConfig
+    from vicur.config.sources import Sources
+    from vicur.config.validation import validated
+    from vicur.evaluation.benchmarks.answering import answer as answer_benchmark
+    from vicur.evaluation.benchmarks.answering import paper_settings
+    from vicur.evaluation.benchmarks.answers import FILES
+    from vicur.weights import staged
+
+    loaded = configuration(config, overrides)
+    named: BaseModelConfig = validated(
+        BaseModelConfig, {"path": model}, Sources("--model", options={"path": "--model"})
+    )
+    part = _shard(shard)
+    refuse_to_replace(output, FILES, {"dataset": dataset})
+    evaluation = paper_settings(loaded.evaluation) if settings == "paper" else loaded.evaluation
+    with ConsoleEvents("answer") as events:
+        counts = answer_benchmark(
+            dataset,
+            staged(named.path),
+            output,
+            evaluation,
+            seed=loaded.seed,
+            shard=part,
+            on_progress=lambda done, total: events.progress(done, total, "questions"),
+        )
+    resumed = f" ({counts.resumed:,} of an interrupted run)" if counts.resumed else ""
+    typer.echo(f"{counts.answered:,} of {counts.rows:,} questions answered{resumed}")
+    if counts.unfinished or counts.unanswered:
+        typer.echo(f"{counts.unfinished:,} cut off, {counts.unanswered:,} not asked because their prompt is too long")
+    typer.echo(f"Written to {output}" if counts.is_complete else "Not complete: other shards are missing")
+
+
+def _shard(text: str) -> Shard:
+    from vicur.evaluation.benchmarks.answering import Shard
+
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count) <= 10_000):
+        raise VicurError(
+            "is not a shard.", where=f"--shard {text}", remedy="Write K/N with K from 0 to N-1, such as 0/8."
+        )
+    return Shard(int(number), int(count))
+
+
+@app.command()
+@examples(
+    "vicur benchmarks score benchmarks/wemath answers/wemath -o scores/wemath --judge http://judge:8000/v1 --judge-model Qwen3-32B",
+    "vicur benchmarks score benchmarks/vision-r1 answers/own --output scores/own --judge none",
+)
+def score(
+    dataset: Annotated[Path, typer.Argument(help="Folder of the staged benchmark.", show_default=False)],
+    answers: Annotated[
+        Path, typer.Argument(help="Folder that vicur benchmarks answer has written.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the scores.", show_default=False)],
+    judge: Annotated[
+        str,
+        typer.Option(
+            "--judge", help="Base address of the judge's OpenAI-compatible API, or none: by rules.", show_default=False
+        ),
+    ],
+    judge_model: Annotated[str, typer.Option("--judge-model", help="Name of the judge's model.")] = "",
+    judge_revision: Annotated[
+        str, typer.Option("--judge-revision", help="Commit or checksum of its weights, for the record.")
+    ] = "",
+    harness: Annotated[
+        Path | None,
+        typer.Option(
+            "--harness",
+            help="Python of the harness's environment. Default: VICUR_BENCHMARKS_PYTHON or .venv-benchmarks.",
+            show_default=False,
+        ),
+    ] = None,
+    max_unclear: Annotated[
+        float,
+        typer.Option(
+            "--max-unclear",
+            min=0,
+            max=1,
+            help="Share of responses that may be cut off, not asked or without an answer.",
+        ),
+    ] = 0.1,
+) -> None:
+    """Score answers with VLMEvalKit and a judge, and compute the paper's metric.
+
+    The API key of the judge is read from VICUR_JUDGE_API_KEY. The command fails without a score if a question has no answer, the judge does
+    not answer, the harness would guess, or too many responses are unclear. Replies of the judge are kept until it succeeds.
+    """
+    import os
+
+    from vicur.commands.common import refuse_to_replace
+    from vicur.evaluation.benchmarks.harness import Harness
+    from vicur.evaluation.benchmarks.judge import API_KEY_VARIABLE, Judge
+    from vicur.evaluation.benchmarks.scores import FILES
+    from vicur.evaluation.benchmarks.scoring import score as score_answers
+    from vicur.wording import percent
+
+    refuse_to_replace(output, FILES, {"dataset": dataset, "answers": answers})
+    asked = None
+    if judge != "none":
+        if not judge_model:
+            raise VicurError(
+                "is not given.", where="--judge-model", remedy="Name the judge's model: it belongs to the result."
+            )
+        asked = Judge(judge, judge_model, judge_revision, os.environ.get(API_KEY_VARIABLE, ""))
+    scored = score_answers(
+        dataset, answers, output, asked, Harness.found(harness) if asked else None, max_unclear=max_unclear
+    )
+    counts = scored.counts
+    by = f"{scored.harness}, judge {scored.judge.model}" if scored.judge else "rules"
+    typer.echo(f"{scored.benchmark}: {percent(scored.score)} ({by}); by rules {percent(scored.rule_score)}")
+    typer.echo(
+        f"{counts.rows:,} rows: {counts.judged:,} judged, {counts.unparsed:,} without an answer, {counts.unfinished:,} cut off, "
+        f"{counts.unanswered:,} not asked"
+    )
+    typer.echo(f"Written to {output}")

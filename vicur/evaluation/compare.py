@@ -10,7 +10,7 @@ from pathlib import Path
 from vicur.config.comparison import ComparisonConfig
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.errors import VicurError
-from vicur.evaluation.comparison import COMPARISON, Comparison, Evaluation, compare_models
+from vicur.evaluation.comparison import COMPARISON, Comparison, Evaluation, SplitComparison, compare_models
 from vicur.evaluation.report import ReportInputs, write_report
 from vicur.evaluation.statistics import Difference, paired_difference
 from vicur.evaluation.training_record import training_record
@@ -111,9 +111,15 @@ def _summary(comparison: Comparison, conclusions: list[Verdict]) -> CompareSumma
         for split, difference in splits.items()
         for suffix, value in (("", difference.mean), ("_low", difference.low), ("_high", difference.high))
     }
+    metrics |= {
+        f"{method}/{split}/{name}": float(value)
+        for method, student in comparison.students.items()
+        for split, compared in student.splits.items()
+        for name, value in (("fixed", compared.fixed), ("broken", compared.broken), *_p_values(compared))
+    }
     reported = comparison.students[chosen].splits[REPORT_SPLIT]
     difference = reported.difference
-    gain = estimate(difference.mean, difference.low, difference.high)
+    gain = estimate(difference.mean, difference.low, difference.high, difference.detectable)
     return CompareSummary(
         key_figure=f"{chosen} {percent(reported.accuracy)}, {gain} points vs. base",
         metrics=metrics,
@@ -126,6 +132,13 @@ def _summary(comparison: Comparison, conclusions: list[Verdict]) -> CompareSumma
         differences=differences,
         verdicts=[verdict.text for verdict in conclusions],
     )
+
+
+def _p_values(compared: SplitComparison) -> list[tuple[str, float]]:
+    tests = compared.tests
+    if tests is None or tests.bootstrap_corrected is None:
+        return []
+    return [("p_corrected", tests.bootstrap_corrected), ("mcnemar_p_corrected", tests.mcnemar_corrected)]
 
 
 COMPARE = Stage("compare", compare, CompareSummary)

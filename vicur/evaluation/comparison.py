@@ -14,6 +14,7 @@ from vicur.config.evaluation import CHOICE_SPLIT, REPORT_SPLIT
 from vicur.errors import VicurError
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, read_metrics
 from vicur.evaluation.predictions import Prediction, read_predictions
+from vicur.evaluation.significance import PairedTests, mcnemar, paired_tests
 from vicur.evaluation.statistics import Difference
 from vicur.wording import differences, listed
 
@@ -64,6 +65,8 @@ class SplitComparison(BaseModel):
     """Questions that the student answers correctly and its base does not."""
     broken: int
     """Questions that the base answers correctly and its student does not."""
+    tests: PairedTests | None = None
+    """Tests of the difference; ``None`` in comparisons by earlier releases."""
     by_kind: dict[str, KindComparison]
 
 
@@ -79,6 +82,8 @@ class PairComparison(BaseModel):
     second: str
     differ_in: list[Aspect]
     splits: dict[str, Difference]
+    tests: dict[str, PairedTests] = {}
+    """Tests of the differences by split."""
 
 
 class Choice(BaseModel):
@@ -125,19 +130,23 @@ def compare_models(
     for method, student in students.items():
         require_same_terms(base, student, method)
     choice = _choose(students, bootstrap)
+    compared = {
+        method: StudentComparison(
+            model=student.metrics.model,
+            splits={
+                s: _compare_split(base.predictions[s], student.predictions[s], bootstrap) for s in base.predictions
+            },
+        )
+        for method, student in students.items()
+    }
+    pairs = [_compare_pair(a, b, students, choice, bootstrap) for a, b in combinations(students, 2)]
+    for split in base.predictions:
+        _test(split, compared, pairs, students)
     return Comparison(
         base=base.metrics.model,
         base_accuracy={split: m.accuracy for split, m in base.metrics.splits.items()},
-        students={
-            method: StudentComparison(
-                model=student.metrics.model,
-                splits={
-                    s: _compare_split(base.predictions[s], student.predictions[s], bootstrap) for s in base.predictions
-                },
-            )
-            for method, student in students.items()
-        },
-        pairs=[_compare_pair(a, b, students, choice, bootstrap) for a, b in combinations(students, 2)],
+        students=compared,
+        pairs=pairs,
         choice=choice,
         confidence=confidence,
         resamples=resamples,
@@ -207,6 +216,27 @@ def _compare_split(base: list[Prediction], student: list[Prediction], bootstrap:
         broken=sum(b.correct and not s.correct for s, b in zip(student, base, strict=True)),
         by_kind=by_kind,
     )
+
+
+def _test(
+    split: str,
+    compared: Mapping[str, StudentComparison],
+    pairs: Sequence[PairComparison],
+    students: Mapping[str, Evaluation],
+) -> None:
+    """Test all differences on a split. Those of students with their base and with each other are corrected together."""
+    of_students = [student.splits[split] for student in compared.values()]
+    mcnemars = [mcnemar(each.fixed, each.broken) for each in of_students]
+    for pair in pairs:
+        first, second = (students[name].predictions[split] for name in (pair.first, pair.second))
+        differ = [a.correct for a, b in zip(first, second, strict=True) if a.correct != b.correct]
+        mcnemars.append(mcnemar(sum(differ), len(differ) - sum(differ)))
+    bootstraps = [each.difference.p for each in of_students] + [pair.splits[split].p for pair in pairs]
+    tests = paired_tests(mcnemars, bootstraps)
+    for each, tested in zip(of_students, tests, strict=False):
+        each.tests = tested
+    for pair, tested in zip(pairs, tests[len(of_students) :], strict=True):
+        pair.tests[split] = tested
 
 
 def _choose(students: Mapping[str, Evaluation], bootstrap: Bootstrap) -> Choice:

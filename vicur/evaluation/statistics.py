@@ -8,17 +8,20 @@ Bootstrap, 1993).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from vicur.seeds import numpy_generator
 
 # Resamples are drawn in blocks of about this many indices, to bound memory. Changing the value changes the order of the
 # random draws, and with it the intervals.
 _BLOCK = 4_000_000
+POWER = 0.8
+"""Probability with which the minimal detectable effect is detected."""
 
 
 class Difference(BaseModel, frozen=True):
@@ -27,6 +30,10 @@ class Difference(BaseModel, frozen=True):
     mean: float
     low: float
     high: float
+    p: float | None = Field(default=None, exclude_if=lambda p: p is None)
+    """Two-sided p-value of the bootstrap for no difference; ``None`` if the questions are a single group."""
+    detectable: float | None = Field(default=None, exclude_if=lambda share: share is None)
+    """Minimal detectable effect: the true difference whose interval excludes zero with a probability of 80 %."""
 
     @property
     def verdict(self) -> Literal["better", "worse", "tie"]:
@@ -39,7 +46,7 @@ class Difference(BaseModel, frozen=True):
     @property
     def reversed(self) -> Difference:
         """The difference with the two models swapped."""
-        return Difference(mean=-self.mean, low=-self.high, high=-self.low)
+        return Difference(mean=-self.mean, low=-self.high, high=-self.low, p=self.p, detectable=self.detectable)
 
 
 def paired_difference(
@@ -79,10 +86,24 @@ def paired_difference(
     # other groups, so the interval covers every possible difference.
     if len(size_G) == 1:
         return Difference(mean=mean, low=-1.0, high=1.0)
-    differences_R = _resampled(gain_G, size_G, resamples, seed)
+    return _summarised(mean, _resampled(gain_G, size_G, resamples, seed), confidence)
+
+
+def _summarised(mean: float, differences_R: NDArray[np.float64], confidence: float) -> Difference:
+    """Return a difference with the interval, the p-value and the detectable effect that follow from its resamples [R]."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(differences_R, [tail, 1 - tail])
-    return Difference(mean=mean, low=float(low), high=float(high))
+    # Counting the sample itself keeps p above zero (Davison & Hinkley, Bootstrap Methods, 1997, section 4.2.3).
+    beyond = 1 + min((differences_R <= 0).sum(), (differences_R >= 0).sum())
+    quantiles = NormalDist().inv_cdf(1 - tail) + NormalDist().inv_cdf(POWER)
+    return Difference(
+        mean=mean,
+        low=float(low),
+        high=float(high),
+        p=float(min(1.0, 2 * beyond / (len(differences_R) + 1))),
+        # From the standard error alone, as before an experiment: it does not depend on the difference that was found.
+        detectable=float(quantiles * differences_R.std()),
+    )
 
 
 def _resampled(gain_G: NDArray[np.int64], size_G: NDArray[np.int64], resamples: int, seed: int) -> NDArray[np.float64]:
@@ -137,6 +158,4 @@ def paired_difference_over_seeds(
     counts_RS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
     counts_RG = rng.multinomial(len(size_G), np.full(len(size_G), 1 / len(size_G)), size=resamples)
     differences_R = ((counts_RS @ gain_SG) * counts_RG).sum(axis=1) / (seeds * (counts_RG @ size_G))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(differences_R, [tail, 1 - tail])
-    return Difference(mean=mean, low=float(low), high=float(high))
+    return _summarised(mean, differences_R, confidence)

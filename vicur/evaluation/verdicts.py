@@ -1,7 +1,8 @@
 """State the conclusions of a comparison in sentences that claim no more than was measured.
 
-A difference whose interval includes zero is called a tie. The sentence about two students names everything that they
-differ in, so that an effect is not attributed to cue recovery, or to the cue, if it may have another cause.
+A difference whose interval includes zero is called a tie, and so is one that is not significant among all comparisons on the same
+questions (Holm's correction). Beside a tie stands the difference that the questions would have detected. The sentence about two students
+names everything that they differ in, so that an effect is not attributed to cue recovery, or to the cue, if it may have another cause.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from vicur.config.evaluation import CHOICE_SPLIT, REPORT_SPLIT
 from vicur.evaluation.comparison import Aspect, Comparison, PairComparison
+from vicur.evaluation.significance import PairedTests
 from vicur.evaluation.statistics import Difference
 from vicur.wording import interval, percent, points
 
@@ -52,7 +54,7 @@ def verdicts(comparison: Comparison) -> list[Verdict]:
 def _against_base(comparison: Comparison, method: str, split: str) -> Verdict:
     compared = comparison.students[method].splits[split]
     name = _SPLIT_NAMES.get(split, split)
-    outcome = compared.difference.verdict
+    outcome = _outcome(compared.difference, compared.tests, comparison.confidence)
     if outcome == "tie":
         scores = f"{percent(compared.accuracy)} compared with {percent(compared.base_accuracy)}"
         claim = f"{method} and its base tie on the {name} questions: {scores}."
@@ -61,13 +63,14 @@ def _against_base(comparison: Comparison, method: str, split: str) -> Verdict:
             f"{method} answers {percent(compared.accuracy)} of the {name} questions correctly, "
             f"{_change(compared.difference)} than its base."
         )
-    detail = _interval(compared.difference, comparison.confidence)
+    detail = _interval(compared.difference, compared.tests, comparison.confidence)
     return Verdict(outcome=outcome, claim=claim, detail=detail, about=[method])
 
 
 def _between(comparison: Comparison, pair: PairComparison) -> Verdict:
     difference = pair.splits[REPORT_SPLIT]
-    outcome = difference.verdict
+    tests = pair.tests.get(REPORT_SPLIT)
+    outcome = _outcome(difference, tests, comparison.confidence)
     if outcome == "tie":
         claim = f"{pair.first} and {pair.second} tie on the test questions."
     else:
@@ -75,7 +78,7 @@ def _between(comparison: Comparison, pair: PairComparison) -> Verdict:
         claim = f"{pair.first} is {_size(difference)} {more} accurate on the test questions than {pair.second}."
     privileges = {comparison.students[name].model.privilege for name in (pair.first, pair.second)}
     cause = _cause(pair, outcome, with_cue="cue" in privileges)
-    detail = f"{_interval(difference, comparison.confidence)} {cause}"
+    detail = f"{_interval(difference, tests, comparison.confidence)} {cause}"
     return Verdict(outcome=outcome, claim=claim, detail=detail, about=[pair.first, pair.second])
 
 
@@ -88,11 +91,31 @@ def _size(difference: Difference) -> str:
     return f"{points(abs(difference.mean)).removeprefix('+')} points"
 
 
-def _interval(difference: Difference, confidence: float) -> str:
+def _outcome(difference: Difference, tests: PairedTests | None, confidence: float) -> Literal["better", "worse", "tie"]:
+    """Return the outcome of a comparison. With several on the same questions, it must also hold after their correction."""
+    return "tie" if _only_uncorrected(difference, tests, confidence) else difference.verdict
+
+
+def _only_uncorrected(difference: Difference, tests: PairedTests | None, confidence: float) -> bool:
+    if tests is None or tests.bootstrap_corrected is None or tests.comparisons < 2:
+        return False
+    return difference.verdict != "tie" and tests.bootstrap_corrected > 1 - confidence
+
+
+def _interval(difference: Difference, tests: PairedTests | None, confidence: float) -> str:
     bounds = interval(difference.low, difference.high, confidence)
+    mean, detects = points(difference.mean), ""
+    if difference.detectable is not None:
+        size = points(difference.detectable).removeprefix("+")
+        detects = f" These questions detect a difference of {size} points four times out of five."
+    if tests is not None and _only_uncorrected(difference, tests, confidence):
+        return (
+            f"{mean} points, {bounds}, which excludes zero, but not after Holm's correction for {tests.comparisons} comparisons "
+            f"(p = {tests.bootstrap_corrected:.3f}).{detects}"
+        )
     # The claim about a tie does not state the mean, so the detail does.
     if difference.verdict == "tie":
-        return f"{points(difference.mean)} points, {bounds}, which includes zero."
+        return f"{mean} points, {bounds}, which includes zero.{detects}"
     return f"{bounds}."
 
 

@@ -39,6 +39,26 @@ def staged(sources: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     return {name: root / name for name in sources}
 
 
+@pytest.fixture(scope="session")
+def reading_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base with random weights and a byte-level tokenizer, which can spell every text."""
+    import torch
+    from transformers import Qwen3VLForConditionalGeneration
+
+    from vicur.modeling.chat import Chat
+    from vicur.modeling.checkpoint import save_model
+    from vicur.modeling.tiny.architecture import TinySizes, tiny_config, tiny_image_processor
+    from vicur.modeling.tiny.byte_tokenizer import byte_tokenizer
+
+    texts = [str(row["question"]) for rows in TABLES.values() for row in rows()]
+    tokenizer = byte_tokenizer(texts, 600, longest=4096)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "base"
+    save_model(Qwen3VLForConditionalGeneration(tiny_config(tokenizer, TinySizes())).eval(), folder)
+    Chat(tokenizer, tiny_image_processor()).save(folder)
+    return folder
+
+
 @pytest.fixture
 def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An empty bucket called ``bucket``."""

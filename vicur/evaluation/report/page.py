@@ -117,7 +117,13 @@ def _folded(verdicts: Sequence[Verdict], chosen: str) -> tuple[list[Verdict], li
 
 def render(context: Mapping[str, Any]) -> str:
     environment = page_environment(_TEMPLATES)
-    environment.filters |= {"percent": percent, "points": points, "interval": _interval, "json_data": json_data}
+    environment.filters |= {
+        "percent": percent,
+        "points": points,
+        "interval": _interval,
+        "p": _p,
+        "json_data": json_data,
+    }
     environment.filters |= {
         "count": lambda number: f"{number:,}",
         "words": _words,
@@ -140,6 +146,10 @@ def json_data(value: Any) -> str:
 
 def _interval(difference: Difference, confidence: float) -> str:
     return interval(difference.low, difference.high, confidence)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _tick(value: float) -> str:

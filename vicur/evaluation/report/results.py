@@ -11,6 +11,7 @@ from vicur.evaluation.latency_metrics import LatencyMetrics
 from vicur.evaluation.metrics import EvaluationMetrics, EvidenceMetrics, SplitMetrics
 from vicur.evaluation.report.models import ReportModel
 from vicur.evaluation.report.scales import Scale, round_scale
+from vicur.evaluation.significance import PairedTests
 from vicur.evaluation.statistics import Difference
 
 SPLIT_TITLES = {"test": "Test", "ood": "Out of domain", "validation": "Validation"}
@@ -25,6 +26,7 @@ class ResultRow:
     difference: Difference | None
     fixed: int | None
     broken: int | None
+    tests: PairedTests | None
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,11 @@ def split_order(comparison: Comparison) -> list[str]:
 def result_tables(comparison: Comparison, models: Sequence[ReportModel]) -> list[ResultTable]:
     tables = []
     for split in split_order(comparison):
-        rows = [ResultRow(models[0], comparison.base_accuracy[split], None, None, None)]
+        rows = [ResultRow(models[0], comparison.base_accuracy[split], None, None, None, None)]
         for model in models[1:]:
             compared = comparison.students[model.name].splits[split]
-            rows.append(ResultRow(model, compared.accuracy, compared.difference, compared.fixed, compared.broken))
+            counts = compared.fixed, compared.broken
+            rows.append(ResultRow(model, compared.accuracy, compared.difference, *counts, compared.tests))
         any_student = next(iter(comparison.students.values())).splits[split]
         title = SPLIT_TITLES.get(split, split)
         chosen_here = split == comparison.choice.split
