@@ -31,11 +31,13 @@ from vicur.commands import (
     evaluate,
     gpu_check,
     install,
+    lineage,
     models,
     plan,
     register,
     registered,
     registry,
+    reproduce,
     rollout_server,
     score,
     serve,
@@ -120,6 +122,8 @@ app.command("compare", rich_help_panel=_STAGES)(compare.compare)
 app.command("register", rich_help_panel=_STAGES)(register.register)
 app.command("promote", rich_help_panel=_REGISTRY)(registry.promote)
 app.command("rollback", rich_help_panel=_REGISTRY)(registry.rollback)
+app.command("lineage", rich_help_panel=_REGISTRY)(lineage.lineage)
+app.command("reproduce", rich_help_panel=_REGISTRY)(reproduce.reproduce)
 app.add_typer(registered.app, name="registry", rich_help_panel=_REGISTRY)
 app.command("score", rich_help_panel=_REGISTRY)(score.score)
 app.command("serve", rich_help_panel=_REGISTRY)(serve.serve)

@@ -205,7 +205,7 @@ def test_readers_find_a_champion_at_every_moment_of_a_promotion(
     run_register(students(GOOD), config=registry, tracking=tracking)
     model = client.get_model_version(registry.model, "1")
     # A server names the logged model in the source only.
-    model_id = Version.of(model).model_id
+    model_id = Version.of(model, client).model_id
     client.create_model_version(registry.model, model.source, model.run_id, tags=model.tags, model_id=model_id)
     seen: list[str] = []
     stop = threading.Event()

@@ -133,7 +133,7 @@ def create_judged_version(client: MlflowClient, name: str, run_id: str, leaking:
     client.finalize_logged_model(model.model_id, "READY")
     with as_default(client):
         entity = client.create_model_version(name, f"models:/{model.model_id}", run_id, model_id=model.model_id)
-    version = Version.of(entity)
+    version = Version.of(entity, client)
     gain = Difference(mean=0.1, low=0.05, high=0.15)
     measured = GateInputs(examples=240, accuracy=0.8, base_accuracy=0.7, against_base=gain, leaking=leaking)
     record_verdict(

@@ -15,7 +15,9 @@ from vicur.config.prompts import PixelBudget
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 from vicur.evaluation.metrics import METRICS
-from vicur.registry.provenance import provenance_of
+from vicur.registry.history import standard_of
+from vicur.registry.provenance import PROVENANCE, provenance_of
+from vicur.registry.verdict import objection_to
 from vicur.registry.versions import get_version
 from vicur.tracking.mlflow import connect
 
@@ -107,3 +109,20 @@ def test_a_student_that_was_evaluated_with_another_system_message_than_it_was_tr
         inputs = evaluated(students(GOOD), tmp_path / str(number), changed, system)
         with pytest.raises(VicurError, match=r"another data\.system_prompt than the student was trained with"):
             run_register(inputs, run_id=f"run-{number + 2}")
+
+
+@pytest.mark.parametrize("deleted", [True, False], ids=["deleted version", "version that is left"])
+def test_a_student_of_an_earlier_release_gets_the_origin_that_its_files_lack(
+    deleted: bool, students: Make, registered: TrackingConfig
+) -> None:
+    client = connect(registered)
+    before = provenance_of(client, get_version(client, "students", "1"))
+    (file,) = Path("mlflow/artifacts").glob(f"**/{PROVENANCE}")
+    file.unlink()
+    if deleted:
+        client.delete_model_version("students", "1")
+    number = run_register(students(GOOD), tracking=registered, run_id="run-2").version
+    version = get_version(client, "students", number)
+    after = provenance_of(client, version)
+    assert after.model_copy(update={"registration_run": before.registration_run}) == before
+    assert objection_to(client, version, standard_of(client, "students", number)) == ""

@@ -12,7 +12,8 @@ from vicur.data.schema import Example
 from vicur.registry.lineage import Lineage, checkpoint_sha256
 from vicur.registry.package import pack
 from vicur.registry.provenance import Provenance
-from vicur.registry.versions import CHAMPION, create_version
+from vicur.registry.uploads import create_version
+from vicur.registry.versions import CHAMPION
 from vicur.tracking.mlflow import as_default, connect
 from vicur.tracking.runs import experiment_id
 

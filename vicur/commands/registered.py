@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Annotated
+
 import typer
 
 from vicur.commands.common import Commands, ConfigOption, SetOption, configuration, examples, help_with_examples
@@ -9,14 +12,39 @@ from vicur.commands.registry import ModelOption
 from vicur.errors import VicurError
 
 app = Commands(
-    help=help_with_examples("Look after registered models.", "vicur registry sync"),
+    help=help_with_examples("Look after registered models.", "vicur registry audit", "vicur registry sync"),
     no_args_is_help=True,
 )
 
 
-@app.callback()
-def _group() -> None:
-    """Keep ``sync`` a subcommand: Typer would otherwise make the only command of a group the group itself."""
+@app.command()
+@examples("vicur registry audit", "vicur registry audit --model vicur-production --json")
+def audit(
+    model: ModelOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Look for aliases that were set by hand, verdicts that do not match, and missing files.
+
+    Compares the aliases with the recorded moves, tags and verdicts with the stored evaluation of each version, and lists the files of its
+    model. Changes nothing. The exit status is 1 if anything is found.
+    """
+    settings = configuration(config, overrides)
+    from vicur.registry.audit import audit as findings_of
+    from vicur.tracking.mlflow import as_default, connect, mlflow_errors
+
+    client, name = connect(settings.tracking), model or settings.registry.model
+    with mlflow_errors(client.tracking_uri), as_default(client):
+        findings = findings_of(client, name)
+    if as_json:
+        typer.echo(json.dumps([each.model_dump() for each in findings], indent=1, ensure_ascii=False))
+    else:
+        for each in findings:
+            typer.echo(str(each))
+        typer.echo(f"{name}: {len(findings) or 'no'} finding{'' if len(findings) == 1 else 's'}.")
+    if findings:
+        raise typer.Exit(1)
 
 
 @app.command()

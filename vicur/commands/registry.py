@@ -24,10 +24,17 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Reason for the chan
 @examples(
     "vicur promote candidate",
     'vicur promote 3 --model vicur-tiny --force --reason "needed for the demonstration"',
+    'vicur promote champion --model vicur-staging --to vicur-production --reason "release 4"',
 )
 def promote(
     version: Annotated[str, typer.Argument(help="Version number or alias, such as candidate.", show_default=False)],
     model: ModelOption = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="Registered model to copy the version to, whose champion it becomes.", show_default=False
+        ),
+    ] = None,
     reason: ReasonOption = "",
     force: Annotated[
         bool, typer.Option("--force", help="Promote a version that did not pass the gate. Requires --reason.")
@@ -35,15 +42,31 @@ def promote(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Make a version of a registered model the champion."""
+    """Make a version of a registered model the champion.
+
+    The gate is applied again to what was measured, and to the answers of the present champion if that is another one than at the
+    registration. With --to, the version is copied to another registered model of the server, such as from staging to production: the files
+    are not moved, provenance and verdict stay with it, and the gate compares it with the champion there. A repeated command finds the copy.
+    """
     settings = configuration(config, overrides)
     # After the configuration, so that a typo is reported without waiting for MLflow's import.
     from vicur.registry.promotion import promote as move
     from vicur.tracking.mlflow import connect
 
+    into = None if to is None else registered_model(to, "--to")
     client, name = connect(settings.tracking), model or settings.registry.model
-    _report(move(client, name, version, reason=reason, force=force))
-    _list(settings.registry.kubeflow, client, name)
+    _report(move(client, name, version, reason=reason, force=force, to=into))
+    _list(settings.registry.kubeflow, client, into or name)
+
+
+def registered_model(name: str, option: str) -> str:
+    """Return the name of a registered model that was given with an option, or raise an error if MLflow could not address it."""
+    from vicur.config.registry import RegistryConfig
+    from vicur.config.sources import Sources
+    from vicur.config.validation import validated
+
+    section: RegistryConfig = validated(RegistryConfig, {"model": name}, Sources(option, options={"model": option}))
+    return section.model
 
 
 @examples(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vicur.config.prompted import STAGE_USES, PromptedConfig, as_written
+from vicur.config.prompted import HANDED_TO, PromptedConfig, as_written
 from vicur.config.section import Section
 from vicur.errors import VicurError
 
@@ -22,7 +22,7 @@ def compact(section: Section) -> dict[str, Any]:
         VicurError: if a setting is ``null`` although its default is not.
     """
     # KFP cannot pass null.
-    values = _changed(section)
+    values = changed(section)
     if _validated(section, values) != section:
         raise VicurError(
             "a setting is null although its default is not, and Kubeflow Pipelines cannot pass null.",
@@ -39,11 +39,12 @@ def _validated(section: Section, values: dict[str, Any]) -> Section | None:
         return None
 
 
-def _changed(section: Section) -> dict[str, Any]:
+def changed(section: Section) -> dict[str, Any]:
+    """Return the settings that differ from their defaults, as JSON values without ``null``."""
     changed = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
-        if isinstance(section, PromptedConfig) and name in STAGE_USES:
+        if isinstance(section, PromptedConfig) and name in HANDED_TO:
             value = as_written(value)
         is_default = value == field.get_default(call_default_factory=True)
         if value is not None and (name in _ALWAYS or not is_default):
@@ -53,7 +54,7 @@ def _changed(section: Section) -> dict[str, Any]:
 
 def _json(value: Any) -> Any:
     if isinstance(value, Section):
-        return _changed(value)
+        return changed(value)
     if isinstance(value, dict):
         # A mapping whose nulls have a meaning, such as data.splits, reads an empty text as null.
         return {key: "" if each is None else _json(each) for key, each in value.items()}

@@ -1,5 +1,5 @@
-"""Hand settings of one section to the stages that need them: those of prompts in ``data``, the length of rollouts to the evaluation, and
-the base to the extraction of cues.
+"""Hand settings of one section to the stages that need them: those of prompts in ``data``, the length of rollouts to the evaluation,
+the base to the extraction of cues, and the settings of all stages before it to the registration, which records them.
 
 A stage's section is all that it gets, and its identity is the key of its cached result. So the sections have fields for
 them, which are set here and nowhere else.
@@ -18,12 +18,13 @@ from vicur.config.reader import ReaderConfig
 from vicur.config.section import Section
 from vicur.errors import VicurError
 
-PROMPTS, ROLLOUT_TOKENS, READER = "prompts", "rollout_tokens", "reader"
+PROMPTS, ROLLOUT_TOKENS, READER, RUN = "prompts", "rollout_tokens", "reader", "run"
 """Names of the fields in the sections of stages."""
 _INSTEAD = {
     PROMPTS: "data.system_prompt, data.choices_template or data.pixels, which apply to all stages",
     ROLLOUT_TOKENS: "evaluation.decoding.max_new_tokens, or training.rollout.max_new_tokens",
     READER: "base.path, training.max_prompt_tokens or training.max_unhinted_share",
+    RUN: "the sections of the stages themselves",
 }
 
 STAGE_USES: Mapping[str, tuple[PromptUse, ...]] = {
@@ -32,6 +33,8 @@ STAGE_USES: Mapping[str, tuple[PromptUse, ...]] = {
     "evaluation": ("evaluation",),
 }
 """Sections of stages that build prompts, and what these are for. Later stages read them in the records of these."""
+HANDED_TO = (*STAGE_USES, "registry")
+"""Sections that settings of others are handed to."""
 
 
 class PromptedConfig(Section):
@@ -41,7 +44,7 @@ class PromptedConfig(Section):
     @classmethod
     def _are_set_in_their_sections(cls, values: Any) -> Any:
         sections = values if isinstance(values, Mapping) else {}
-        for name in STAGE_USES:
+        for name in HANDED_TO:
             require_not_handed_down(name, sections.get(name))
         data = sections.get("data")
         if isinstance(data, Mapping) and data and data.keys() <= {*PROMPT_SETTINGS}:
@@ -84,7 +87,7 @@ class PromptedConfig(Section):
     def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # A configuration is stored and read again as the user may write it.
         values: dict[str, Any] = handler(self)
-        for name in STAGE_USES:
+        for name in HANDED_TO:
             if isinstance(values.get(name), dict):
                 for field in _INSTEAD:
                     values[name].pop(field, None)
@@ -105,4 +108,5 @@ def require_not_handed_down(section: str, settings: Any) -> None:
 def as_written(section: Section) -> Section:
     """Return a section of a configuration as the user may write it, without what was handed down to it."""
     fields = type(section).model_fields
-    return section.model_copy(update={name: fields[name].default for name in _INSTEAD if name in fields})
+    defaults = {name: fields[name].get_default(call_default_factory=True) for name in _INSTEAD if name in fields}
+    return section.model_copy(update=defaults)

@@ -88,3 +88,7 @@ class RegistryConfig(Section):
     access to that store (docs/registry.md)."""
     kubeflow: KubeflowRegistryConfig = KubeflowRegistryConfig()
     """Also list the versions in a Kubeflow Model Registry."""
+
+    # Set from the sections base, cues, data and evaluation. What a stage wrote takes precedence.
+    run: str = Field(default="", exclude_if=lambda run: not run)
+    """Settings of the run that differ from their defaults, as YAML, for the record of a version."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
+import yaml
 from pydantic import Field, field_validator, model_validator
 
 from vicur.config.address import S3_ADDRESS
@@ -12,15 +13,19 @@ from vicur.config.allowed import Form
 from vicur.config.base import BaseModelConfig
 from vicur.config.cells import Cell
 from vicur.config.cluster import ClusterConfig
+from vicur.config.compact import changed
 from vicur.config.comparison import ComparisonConfig
 from vicur.config.cues import CuesConfig
 from vicur.config.data import DataConfig, DigitScenesConfig
 from vicur.config.evaluation import EvaluationConfig
 from vicur.config.methods import MethodName
-from vicur.config.prompted import PromptedConfig
+from vicur.config.prompted import RUN, PromptedConfig, as_written
 from vicur.config.registry import RegistryConfig
 from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainingConfig
+
+# What a version was made with is recorded with it. Students record the settings of their training themselves.
+_RECORDED = ("base", "cues", "data", "evaluation")
 
 RunName = Annotated[
     str,
@@ -81,6 +86,17 @@ class RunConfig(PromptedConfig):
     def _every_method_can_be_trained(self) -> Self:
         for name in self.methods:
             self.training.for_method(name)
+        return self
+
+    @model_validator(mode="after")
+    def _registration_records_the_run(self) -> Self:
+        # The settings of prompts are in the records of the training and the evaluation.
+        sections = {name: changed(as_written(getattr(self, name))) for name in _RECORDED}
+        sections["data"] = changed(self.data.source())
+        recorded = {name: settings for name, settings in sections.items() if settings}
+        # The parameter of a step is escaped several times, and YAML needs fewer quotes than JSON.
+        text = yaml.safe_dump(recorded, default_flow_style=True, width=float("inf")).strip() if recorded else ""
+        self.__dict__["registry"] = self.registry.model_copy(update={RUN: text})
         return self
 
     @model_validator(mode="after")

@@ -41,21 +41,29 @@ class ExcerptFolder(SourceFolder):
 
     Args:
         path: empty folder for what is fetched.
-        sizes: bytes of each file of the source.
+        sizes: bytes of each file of the source, or ``None`` to ask for it when the file is opened.
         read: reads a range of a file.
         address: the source's address.
+        size_of: returns the bytes of a file whose size is ``None``.
     """
 
     # Their images may be a file each.
     sampled: ClassVar[int] = 40
 
-    def __init__(self, path: Path, sizes: Mapping[str, int], read: ReadRange, address: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        sizes: Mapping[str, int | None],
+        read: ReadRange,
+        address: str = "",
+        size_of: Callable[[str], int] | None = None,
+    ) -> None:
         super().__init__(path, address)
         path.mkdir(parents=True, exist_ok=True)
         self._sizes = {
             name: size for name, size in sizes.items() if not any(part.startswith(".") for part in name.split("/"))
         }
-        self._read = read
+        self._read, self._size_of = read, size_of
         self._fetched: dict[str, int] = {}
         """Bytes fetched of each file."""
 
@@ -70,8 +78,9 @@ class ExcerptFolder(SourceFolder):
     @property
     def extent(self) -> str:
         """Describe how much of the source was fetched."""
-        total, fetched = sum(self._sizes.values()), sum(self._fetched.values())
-        return f"{fetched / 1e6:,.1f} of {total / 1e6:,.1f} MB, of {len(self._fetched):,} of {len(self._sizes):,} files"
+        fetched, sizes = sum(self._fetched.values()), self._sizes.values()
+        total = "" if None in sizes else f" of {sum(size or 0 for size in sizes) / 1e6:,.1f}"
+        return f"{fetched / 1e6:,.1f}{total} MB, of {len(self._fetched):,} of {len(self._sizes):,} files"
 
     def size(self, name: str) -> int:
         return self.locate(name).stat().st_size
@@ -89,7 +98,7 @@ class ExcerptFolder(SourceFolder):
     def open(self, name: str) -> BinaryIO:
         if name.lower().endswith(".zip") and name in self._sizes:
             # Members are at any place of an archive.
-            return io.BufferedReader(_RangeFile(self, name, self._sizes[name]), _BUFFER)
+            return io.BufferedReader(_RangeFile(self, name, self._known_size(name)), _BUFFER)
         return super().open(name)
 
     def range(self, name: str, start: int, count: int) -> bytes:
@@ -108,8 +117,15 @@ class ExcerptFolder(SourceFolder):
         self._fetched[name] = self._fetched.get(name, 0) + len(data)
         return data
 
+    def _known_size(self, name: str) -> int:
+        size = self._sizes[name]
+        if size is None:
+            assert self._size_of is not None
+            size = self._sizes[name] = self._size_of(name)
+        return size
+
     def _write_excerpt(self, name: str, stream: BinaryIO) -> None:
-        size, ending = self._sizes[name], Path(name).suffix.lower()
+        size, ending = self._known_size(name), Path(name).suffix.lower()
         if ending in (".parquet", ".pq") and size > _TEXT:
             self._write_table(name, size, stream)
         elif ending in _LINES and size > _TEXT:

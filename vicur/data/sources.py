@@ -236,6 +236,20 @@ class PinnedSource(Source[PinnedConfig]):
         require_dataset([each.path for each in files], f"{config.hash} in {objects.address}")
         return SourceFolder(fetch(files, objects, work / "fetched", events))
 
+    def excerpt(self, config: PinnedConfig, work: Path, events: Events) -> SourceFolder:  # noqa: ARG002
+        objects = objects_at(config.remote)
+        keys = {each.path: each.key for each in pinned_files(config.hash, objects)}
+        address = f"{config.hash} in {objects.address}"
+        require_dataset(keys, address)
+
+        def read_range(name: str, start: int, count: int) -> bytes:
+            return objects.read_range(keys[name], start, count)
+
+        # The listing has no sizes. A part of a file cannot be compared with its hash either: a training fetches and verifies all.
+        return ExcerptFolder(
+            work, dict.fromkeys(keys), read_range, address, size_of=lambda name: objects.size(keys[name])
+        )
+
     def read(self, config: PinnedConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> Written:
         source = self.folder(config, inputs, context.work, context.events)
         return take_or_import(config, source, output, context)

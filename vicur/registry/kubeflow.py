@@ -81,7 +81,7 @@ def list_in_kubeflow(config: KubeflowRegistryConfig, client: MlflowClient, name:
 
 
 def _listed(client: MlflowClient, entity: Entity) -> _Listed:
-    version = Version.of(entity)
+    version = Version.of(entity, client)
     # A version without a logged model is one of an earlier release or of other software, and has its tags only.
     origin = {} if version.model_id is None else _origin(client, version)
     properties = {key: _short(value) for key, value in {**origin, **version.tags}.items() if _is_provenance(key)}

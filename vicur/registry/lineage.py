@@ -20,6 +20,7 @@ from vicur.config.training import MASTERS
 from vicur.data.pin import dvc_hash
 from vicur.errors import VicurError
 from vicur.stage.code_version import code_version
+from vicur.stage.environment import Environment
 from vicur.storage.folders import file_sha256, files_below, tree_sha256
 
 _RECORD = "vicur.json"
@@ -46,6 +47,7 @@ class StudentRecord(BaseModel):
     objective: dict[str, Any] = {}
     """Settings of the objective."""
     training: dict[str, Any] = {}
+    environment: Environment = Environment()
     mlflow_run_id: str | None = None
 
 
@@ -155,9 +157,9 @@ def trace(inputs: Mapping[str, Path]) -> Lineage:
         dataset_source=str(_json(inputs["dataset"] / "manifest.json").get("source", {}).get("type", "unknown")),
         cues=record.cues,
         cue_provider=str(_json(inputs["cues"] / "audit.json").get("provider", "unknown")),
-        # The code that is installed now. The pipeline trains and registers with the same code.
-        code=code_version("vicur.training.train"),
-        package=vicur.__version__,
+        # Students of earlier releases do not record it. The pipeline trains and registers with the same code.
+        code=record.environment.code or code_version("vicur.training.train"),
+        package=record.environment.vicur or vicur.__version__,
         seed=record.seed,
         training_run=record.mlflow_run_id or "",
     )

@@ -28,10 +28,21 @@ def write_model_file(client: MlflowClient, version: Version, name: str, text: st
     """
     if version.model_id is None:
         raise _no_model(version)
+    _write(_repository(client, version.model_id), name, text)
+
+
+def write_if_missing(client: MlflowClient, model_id: str, name: str, text: str) -> None:
+    """Write a file next to a logged model, unless there is one of that name."""
+    repository = _repository(client, model_id)
+    if name not in {each.path for each in repository.list_artifacts()}:
+        _write(repository, name, text)
+
+
+def _write(repository: ArtifactRepository, name: str, text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_text(text, encoding="utf-8")
-        _repository(client, version.model_id).log_artifact(str(file))
+        repository.log_artifact(str(file))
 
 
 def read_model_file(client: MlflowClient, version: Version, name: str) -> str | None:
@@ -68,6 +79,20 @@ def read_model_file(client: MlflowClient, version: Version, name: str) -> str | 
         raise VicurError(
             f"cannot be read ({str(error).splitlines()[0]}).", where=where, remedy="Check the artifact store."
         ) from error
+
+
+def file_names(client: MlflowClient, version: Version, folder: str | None = None) -> set[str] | None:
+    """Return the names in a folder next to the model of a version, or ``None`` if the version has no logged model any more."""
+    from mlflow.exceptions import MlflowException
+
+    if version.model_id is None:
+        return None
+    try:
+        return {Path(each.path).name for each in _repository(client, version.model_id).list_artifacts(folder)}
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
 
 
 def model_file_sizes(client: MlflowClient, version: Version, folder: str) -> dict[str, int]:

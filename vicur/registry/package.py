@@ -108,7 +108,7 @@ def pack(
         )
     source.unlink()
     shutil.rmtree(checkpoint)
-    (model / PROVENANCE).write_text(provenance.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (model / PROVENANCE).write_text(provenance.as_text(), encoding="utf-8")
     if weights is not None:
         (model / WEIGHTS).write_text(weights.model_dump_json(indent=1) + "\n", encoding="utf-8")
     _remove_local_paths(model)

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from vicur.errors import VicurError
 from vicur.redaction import redacted
+from vicur.registry.copying import copy_of, copy_version
 from vicur.registry.history import (
     ROLLED_BACK,
     History,
@@ -42,8 +43,13 @@ class Move(BaseModel, frozen=True):
     reason: str
 
 
-def promote(client: MlflowClient, name: str, version: str, *, reason: str = "", force: bool = False) -> Move:
+def promote(
+    client: MlflowClient, name: str, version: str, *, reason: str = "", force: bool = False, to: str | None = None
+) -> Move:
     """Promote a version of the registered model ``name``, given by number or alias.
+
+    With ``to``, it becomes the champion of that registered model, to which it is copied unless it is there already. What refuses it leaves
+    no copy.
 
     The gate's verdict is checked again: its rules are applied to the measurements that it recorded, and if another version became champion
     since, the two are compared on their stored answers. A tag that says ``passed`` does not count.
@@ -54,32 +60,44 @@ def promote(client: MlflowClient, name: str, version: str, *, reason: str = "", 
         VicurError: if the version does not exist, or requires ``force`` or a reason.
     """
     with mlflow_errors(client.tracking_uri), as_default(client), creation_lock(client.tracking_uri):
-        target = get_version(client, name, version)
-        champion = version_with_alias(client, name, CHAMPION)
-        if champion is not None and champion.number == target.number:
+        source = get_version(client, name, version)
+        into = to or name
+        target = copy_of(client, source, into)
+        champion = version_with_alias(client, into, CHAMPION)
+        if champion is not None and target is not None and champion.number == target.number:
             reason = "This version is already the champion."
-            return Move(model=name, champion=target.number, before=target.number, reason=reason)
-        objection = _objection(client, target)
+            return Move(model=into, champion=target.number, before=target.number, reason=reason)
+        objection = _objection(client, source, target, into)
         if objection and not force:
             raise VicurError(
-                objection, where=str(target), remedy="To promote it anyway, add --force and state a --reason."
+                objection, where=str(source), remedy="To promote it anyway, add --force and state a --reason."
             )
         if objection and not reason.strip():
             raise VicurError(
                 "cannot be promoted against the gate without a reason.",
-                where=str(target),
+                where=str(source),
                 remedy="State why with --reason.",
             )
         given = reason.strip() or "No reason given."
+        if into != name:
+            given = f"Copied from {name} version {source.number}. {given}"
+        target = target or copy_version(client, source, into)
         return make_champion(client, target, reason=given, by=_user(), forced=bool(objection))
 
 
-def _objection(client: MlflowClient, version: Version) -> str:
-    # A superseded version lost to a better one and may return. One that was rolled back had a fault.
-    standing = history_of(client, version.model).standing(version)
-    if standing.startswith(ROLLED_BACK):
-        return f"was {standing}."
-    return objection_to(client, version, standard_of(client, version.model, version.number))
+def _objection(client: MlflowClient, source: Version, target: Version | None, into: str) -> str:
+    """Return why a version may not become champion of the registered model ``into``; empty if it may.
+
+    Args:
+        target: the version of that model with this content, which may be ``source`` itself.
+    """
+    for version in (source, target):
+        # A superseded version lost to a better one and may return. One that was rolled back had a fault.
+        standing = "" if version is None else history_of(client, version.model).standing(version)
+        if version is not None and standing.startswith(ROLLED_BACK):
+            return f"was {standing}." if version is target else f"was {standing} ({version.model})."
+    number = "" if target is None else target.number
+    return objection_to(client, target or source, standard_of(client, into, number))
 
 
 def make_champion(

@@ -18,9 +18,11 @@ from vicur.registry.answering import answering_hash
 from vicur.registry.candidate import Candidate
 from vicur.registry.figures import read_audit
 from vicur.registry.lineage import Lineage
-from vicur.registry.model_files import read_model_file
+from vicur.registry.model_files import read_model_file, write_if_missing
+from vicur.registry.run_settings import run_settings
 from vicur.registry.tags import PREFIX
 from vicur.registry.versions import Version
+from vicur.stage.environment import Environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,12 +67,18 @@ class Provenance(BaseModel, frozen=True):
     cues: CueOrigin = CueOrigin()
     training: dict[str, Any] = {}
     """All settings that the student was trained with."""
+    run: dict[str, Any] = {}
+    """The settings of the run, by section. Those that are not known are missing."""
+    environment: Environment = Environment()
+    """Software and machine of the training."""
+    steps: int | None = None
+    best_step: int | None = None
     registration_run: str = ""
     """MLflow run that registered the version."""
 
     @classmethod
-    def of(cls, candidate: Candidate, registration_run: str) -> Provenance:
-        """Collect the origin of a candidate."""
+    def of(cls, candidate: Candidate, registration_run: str, run: str) -> Provenance:
+        """Collect the origin of a candidate. ``run`` are settings of its run as YAML; empty if they are not known."""
         metrics, manifest, audit = (
             candidate.evaluation.metrics,
             read_manifest(candidate.dataset),
@@ -98,8 +106,16 @@ class Provenance(BaseModel, frozen=True):
                 answer_leak_share=taught.answer_leak_share,
             ),
             training=masked(candidate.record.training),
+            run=masked(run_settings(run, candidate, manifest, audit)),
+            environment=candidate.record.environment,
+            steps=candidate.record.steps,
+            best_step=candidate.record.best_step,
             registration_run=registration_run,
         )
+
+    def as_text(self) -> str:
+        """Return the content of the file."""
+        return self.model_dump_json(indent=1) + "\n"
 
     @classmethod
     def from_tags(cls, version: Version) -> Provenance:
@@ -127,6 +143,11 @@ class Provenance(BaseModel, frozen=True):
             cues=CueOrigin(sha256=lineage.cues, provider=lineage.cue_provider),
             registration_run=tags.get("registration_run", ""),
         )
+
+
+def add_provenance(client: MlflowClient, model_id: str, provenance: Provenance) -> None:
+    """Store the origin of a logged model that has none, because an earlier release uploaded it."""
+    write_if_missing(client, model_id, PROVENANCE, provenance.as_text())
 
 
 def provenance_of(client: MlflowClient, version: Version) -> Provenance:

@@ -29,12 +29,13 @@ from vicur.registry.gate import GateOutcome
 from vicur.registry.kubeflow import list_in_kubeflow
 from vicur.registry.package import pack
 from vicur.registry.pages import verdict_page, version_page
-from vicur.registry.provenance import Provenance
+from vicur.registry.provenance import Provenance, add_provenance
 from vicur.registry.publish import publish
 from vicur.registry.restoring import upload_missing_weights
 from vicur.registry.source import link_to_training, training_run
 from vicur.registry.tags import version_tags
-from vicur.registry.versions import CANDIDATE, CHAMPION, Version, create_version, find_version, get_version
+from vicur.registry.uploads import create_version
+from vicur.registry.versions import CANDIDATE, CHAMPION, Version, find_version, get_version
 from vicur.registry.weights import address_on_s3, reference_to
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.tracking.mlflow import as_default, mlflow_errors
@@ -118,7 +119,10 @@ def _version_of(
         on_test=candidate.on_test,
     )
     existing = find_version(client, name, identity, tags)
+    provenance = Provenance.of(candidate, run_id, config.run)
     if existing is not None:
+        if existing.model_id is not None:
+            add_provenance(client, existing.model_id, provenance)
         log.info("This student is already registered as version %s of %s.", existing.number, name)
         upload_missing_weights(client, existing, candidate.student, keep_references=config.weights == "reference")
         return existing
@@ -127,7 +131,6 @@ def _version_of(
     source = run_id if trained is None else str(trained.info.run_id)
     manifest = read_manifest(candidate.dataset)
     example = StoredSplit(candidate.dataset, REPORT_SPLIT)[0]
-    provenance = Provenance.of(candidate, run_id)
     address = address_on_s3(context.addresses.get("student", "")) if config.weights == "reference" else None
     if config.weights == "reference" and address is None:
         log.warning(
@@ -158,6 +161,7 @@ def _version_of(
             model_id=model_id,
             run_id=source,
         ),
+        complete=lambda model_id: add_provenance(client, model_id, provenance),
     )
 
 

@@ -5,11 +5,11 @@ Versions of releases before 0.2 have about twenty tags and no such file. They ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.evaluation.comparison import SplitComparison
-from vicur.registry.gate import GateOutcome
+from vicur.evaluation.statistics import Difference
 from vicur.wording import estimate, percent
 
 PREFIX = "vicur."
@@ -26,10 +26,8 @@ _EARLIER_REASONS = "vicur.gate.reasons"
 
 def version_tags(*, method: str, base: str, dataset: str, cues: str, on_test: SplitComparison) -> dict[str, str]:
     """Return the tags of a new version, which has no verdict yet."""
-    gain = on_test.difference
-    points = estimate(gain.mean, gain.low, gain.high)
     return {
-        ACCURACY_TAG: f"{percent(on_test.accuracy)} on {REPORT_SPLIT}, {points} points vs. base",
+        ACCURACY_TAG: accuracy_text(on_test.accuracy, on_test.difference),
         BASE_TAG: base,
         DATASET_TAG: dataset,
         CUES_TAG: cues,
@@ -37,9 +35,15 @@ def version_tags(*, method: str, base: str, dataset: str, cues: str, on_test: Sp
     }
 
 
-def verdict_text(outcome: GateOutcome) -> str:
+def accuracy_text(accuracy: float, gain: Difference) -> str:
+    """Return the tag of an accuracy, with the gain over the base."""
+    points = estimate(gain.mean, gain.low, gain.high)
+    return f"{percent(accuracy)} on {REPORT_SPLIT}, {points} points vs. base"
+
+
+def verdict_text(*, passed: bool, reasons: Sequence[str]) -> str:
     """Return the tag of a verdict: ``passed`` or ``not passed``, and a line for every reason."""
-    return "\n".join([PASSED if outcome.passed else NOT_PASSED, *outcome.reasons])
+    return "\n".join([PASSED if passed else NOT_PASSED, *reasons])
 
 
 def verdict_state(tags: Mapping[str, str]) -> str:

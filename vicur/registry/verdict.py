@@ -20,7 +20,15 @@ from vicur.registry.history import Standard
 from vicur.registry.model_files import read_model_file, write_model_file
 from vicur.registry.paired import Resampling, compare_stored
 from vicur.registry.provenance import provenance_of
-from vicur.registry.tags import PASSED, VERDICT_TAG, verdict_reasons, verdict_state, verdict_text
+from vicur.registry.tags import (
+    ACCURACY_TAG,
+    PASSED,
+    VERDICT_TAG,
+    accuracy_text,
+    verdict_reasons,
+    verdict_state,
+    verdict_text,
+)
 from vicur.registry.versions import Version, tag
 
 if TYPE_CHECKING:
@@ -91,7 +99,15 @@ def record_verdict(
         resampling=resampling,
     )
     write_model_file(client, version, VERDICT, verdict.model_dump_json(indent=1) + "\n")
-    tag(client, version, {VERDICT_TAG: verdict_text(outcome.model_copy(update={"passed": measured.passed}))})
+    tag(
+        client,
+        version,
+        {
+            VERDICT_TAG: verdict_text(passed=measured.passed, reasons=outcome.reasons),
+            # The version may have been evaluated again since it was created.
+            ACCURACY_TAG: accuracy_text(inputs.accuracy, inputs.against_base),
+        },
+    )
     return verdict
 
 
@@ -116,11 +132,13 @@ def evaluation_run_of(client: MlflowClient, version: Version) -> str | None:
     return verdict.evaluation_run if verdict is not None else version.tags.get(_EARLIER_EVALUATION)
 
 
-def objection_to(client: MlflowClient, version: Version, standard: Standard) -> str:
-    """Return why a version may not become champion, as the end of a sentence; empty if its verdict holds."""
+def recorded_objection(client: MlflowClient, version: Version) -> str:
+    """Return why a version did not pass the gate, as the end of a sentence; empty if it did, whatever the champion is today."""
     verdict = verdict_of(client, version)
-    if verdict is None:
-        return _objection_by_tags(client, version)
+    return _objection_by_tags(client, version) if verdict is None else _objection_in(client, version, verdict)
+
+
+def _objection_in(client: MlflowClient, version: Version, verdict: Verdict) -> str:
     if verdict.model_id != version.model_id or verdict.checkpoint != provenance_of(client, version).lineage.checkpoint:
         return "has the verdict on another model: register the student again."
     again = decide(verdict.inputs, verdict.config)
@@ -128,10 +146,21 @@ def objection_to(client: MlflowClient, version: Version, standard: Standard) -> 
         return f"did not pass the gate: {again.reasons[0]}"
     if not verdict.passed:
         return "did not pass the gate, although the measurements in its verdict would: register the student again."
+    return ""
+
+
+def objection_to(client: MlflowClient, version: Version, standard: Standard) -> str:
+    """Return why a version may not become champion, as the end of a sentence; empty if its verdict holds."""
+    verdict = verdict_of(client, version)
+    if verdict is None:
+        return _objection_by_tags(client, version)
+    if objection := _objection_in(client, version, verdict):
+        return objection
     champion = standard.version
     # Neither a champion of an earlier release nor a verdict without a champion has a logged model.
-    same = champion is not None and champion.model_id is not None and champion.model_id == verdict.compared_with
-    if champion is None or champion.number == version.number or same:
+    # A champion of another registered model may be a copy of this version.
+    same = champion is not None and champion.model_id in {verdict.compared_with, version.model_id} - {None}
+    if champion is None or (champion.model, champion.number) == (version.model, version.number) or same:
         return ""
     against = compare_stored(
         client, version, champion, (verdict.evaluation_run, evaluation_run_of(client, champion)), verdict.resampling

@@ -58,6 +58,10 @@ class Objects(Protocol):
         """Return the content of an object of at most ``limit`` bytes, or ``None`` if it does not exist."""
         ...
 
+    def size(self, key: str) -> int:
+        """Return the number of bytes of an object."""
+        ...
+
     def read_range(self, key: str, start: int, count: int) -> bytes:
         """Return ``count`` bytes of an object from ``start`` on, or fewer at its end."""
         ...
@@ -104,6 +108,12 @@ class FolderObjects:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         return _within(content, limit, f"{self.folder}/{key}")
+
+    def size(self, key: str) -> int:
+        try:
+            return (self.folder / key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _absent(f"{self.folder}/{key}") from error
 
     def read_range(self, key: str, start: int, count: int) -> bytes:
         try:
@@ -168,6 +178,18 @@ class S3Objects:
                     return None
                 raise
         return _within(content, limit, f"{self.address}/{key}")
+
+    def size(self, key: str) -> int:
+        return _patiently(partial(self._size, key))
+
+    def _size(self, key: str) -> int:
+        with s3_errors(f"{self.address}/{key}"):
+            try:
+                return int(self.client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"])
+            except self.client.exceptions.ClientError as error:
+                if error_code(error) in _ABSENT:
+                    raise _absent(f"{self.address}/{key}") from error
+                raise
 
     def read_range(self, key: str, start: int, count: int) -> bytes:
         return _patiently(partial(self._read_range, key, start, count))

@@ -30,6 +30,7 @@ from vicur.modeling.chat import Chat
 from vicur.modeling.device import resolve_device
 from vicur.modeling.readability import check_readable, check_spelling, context_length
 from vicur.processes.machines import Machines
+from vicur.stage.environment import Environment
 from vicur.stage.runner import Context, Stage, Summary
 from vicur.storage.folders import tree_sha256
 from vicur.training.checkpoint import Progress
@@ -260,12 +261,24 @@ def _record(
         "seed": context.seed,
         "training": config.filled_in().model_dump(mode="json"),
         "processes": world.size,
+        "environment": _environment(config, context, world).model_dump(mode="json"),
         "steps": progress.step,
         "best_step": progress.best_step,
         "validation_accuracy": progress.best_accuracy,
         "forked_from": context.fork_from,
         "mlflow_run_id": context.tracker.run_id,
     }
+
+
+def _environment(config: TrainConfig, context: Context, world: World) -> Environment:
+    device = world.device
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu, {torch.backends.cpu.get_cpu_capability()}"
+    )
+    code = str(context.identity.get("code", ""))
+    return Environment.here(code, name, world.size, config.threads or torch.get_num_threads())
 
 
 def _require_images(selection: Selection) -> None:

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -25,12 +26,13 @@ from vicur.cluster.preflight.needs import needs_of
 from vicur.cluster.preflight.registry import laptop_checks
 from vicur.cluster.preflight.runner import run_checks
 from vicur.config.base import model_folder
-from vicur.config.data import DigitScenesConfig, FolderConfig, PinnedConfig, RemoteConfig
+from vicur.config.data import DigitScenesConfig, FolderConfig, HubConfig, ImportConfig, PinnedConfig, RemoteConfig
 from vicur.config.model_address import ModelAddress, model_address
 from vicur.config.preflight import PreflightConfig
 from vicur.config.reader import ReaderConfig
 from vicur.config.run import RunConfig
 from vicur.config.tracking import TrackingConfig
+from vicur.data.sources import RemoteSource
 from vicur.weights import staged
 from vicur.weights.record import is_model_file
 
@@ -268,6 +270,61 @@ def test_questions_that_the_base_cannot_read_are_found_before_a_run(tmp_path: Pa
     elsewhere = checked(rows[1:2], path="hf://owner/name@" + "0" * 40)
     assert elsewhere.status == "ok"
     assert "checked once" in elsewhere.message
+
+
+UNSPELLED = b'{"id": "r", "question": "Is the trapezoid larger?", "answer": "12", "split": "distill"}\n'
+READER = ReaderConfig(path="tiny", privileges=("answer",))
+
+
+@pytest.fixture(params=["remote", "pinned", "pinned folder", "hub"])
+def elsewhere(request: pytest.FixtureRequest) -> Iterator[ImportConfig]:
+    """A dataset of one question that is not on this machine."""
+    if request.param == "hub":
+        monkeypatch = request.getfixturevalue("monkeypatch")
+        with serving(Hub({"examples.jsonl": UNSPELLED}, kind="datasets")) as hub:
+            monkeypatch.setenv("HF_ENDPOINT", hub.address)
+            monkeypatch.delenv("HF_TOKEN", raising=False)
+            yield HubConfig(repository=REPOSITORY, revision=COMMIT)
+        return
+    md5 = hashlib.md5(UNSPELLED, usedforsecurity=False).hexdigest()
+    listing = json.dumps([{"md5": md5, "relpath": "examples.jsonl"}]).encode()
+    own = hashlib.md5(listing, usedforsecurity=False).hexdigest()
+    objects = {f"files/md5/{name[:2]}/{name[2:]}": body for name, body in ((md5, UNSPELLED), (f"{own}.dir", listing))}
+    if request.param == "pinned folder":
+        folder = request.getfixturevalue("tmp_path")
+        for key, body in objects.items():
+            (folder / key).parent.mkdir(parents=True, exist_ok=True)
+            (folder / key).write_bytes(body)
+        yield PinnedConfig(hash=f"{own}.dir", remote=str(folder))
+        return
+    s3 = request.getfixturevalue("s3")
+    if request.param == "remote":
+        s3.put_object(Bucket="runs", Key="questions/examples.jsonl", Body=UNSPELLED)
+        yield RemoteConfig(uri="s3://runs/questions")
+        return
+    for key, body in objects.items():
+        s3.put_object(Bucket="runs", Key=f"dvc/{key}", Body=body)
+    yield PinnedConfig(hash=f"{own}.dir", remote="s3://runs/dvc")
+
+
+def test_questions_at_an_address_are_read_by_their_first_rows(elsewhere: ImportConfig) -> None:
+    finding = questions(elsewhere, READER)
+    assert (finding.status, "cannot spell" in finding.message, "'trapezoid'" in finding.message) == (
+        "failed",
+        True,
+        True,
+    )
+
+
+def test_rows_that_cannot_be_fetched_are_a_warning(s3, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.put_object(Bucket="runs", Key="questions/examples.jsonl", Body=UNSPELLED)
+    gone = questions(RemoteConfig(uri="s3://runs/nothing"), READER)
+    assert (gone.status, "first rows cannot be read" in gone.message) == ("warning", True)
+    released = Event()
+    monkeypatch.setattr(RemoteSource, "excerpt", lambda *_: released.wait(20))
+    slow = questions(RemoteConfig(uri="s3://runs/questions"), READER, seconds=0.1)
+    released.set()
+    assert (slow.status, "not read within 0.1 s" in slow.message) == ("warning", True)
 
 
 def test_a_runs_configuration_leads_to_the_check_of_its_questions(tmp_path: Path) -> None:
