@@ -70,7 +70,11 @@ def test_parts_become_text_with_markers(tmp_path: Path, content: Any, question: 
             "not an image",
         ),
         ([{"type": "image_url", "image_url": {"url": "../a.png"}}, _text("?")], "images[0]", "not a path inside"),
-        ([{"type": "image_url", "image_url": {}}, _text("?")], "messages[0].content[0]", "of type 'image_url'"),
+        (
+            [{"type": "image_url", "image_url": {}}, _text("?")],
+            "messages[0].content[0]",
+            "of type 'image_url' without an image",
+        ),
         ([{"type": "input_audio", "input_audio": {"data": ""}}], "messages[0].content[0]", "of type 'input_audio'"),
         ([7], "messages[0].content[0]", "is not text"),
         (7, "messages[0].content", "is neither text nor a list of parts"),

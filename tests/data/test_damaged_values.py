@@ -18,7 +18,7 @@ from vicur.config.data import FolderConfig
 from vicur.data import prepare, stage_inputs
 from vicur.data.formats import FORMATS, Record, SourceFolder
 from vicur.data.formats.documents import DocumentLayout
-from vicur.data.rows import Layout as RowLayout
+from vicur.data.row_columns import Layout as RowLayout
 from vicur.data.rows import Row, read_row
 from vicur.data.schema import SkippedRow
 
@@ -33,7 +33,8 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.text = path.read_text()
-        self._is_lines = path.suffix == ".jsonl"
+        # Some files of lines are called .json.
+        self._is_lines = path.suffix == ".jsonl" or self.text.partition("}\n")[2].startswith("{")
         document = [json.loads(line) for line in self.text.splitlines()] if self._is_lines else json.loads(self.text)
         lists = [value for value in document.values() if isinstance(value, list)] if isinstance(document, dict) else []
         is_rows = isinstance(document, list) or (

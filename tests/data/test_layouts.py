@@ -9,7 +9,7 @@ from vicur.config.data import FolderConfig
 from vicur.data import prepare, stage_inputs
 from vicur.data.formats import FORMATS, SourceFolder, chosen_format
 from vicur.data.inspection import inspect
-from vicur.data.rows import Layout as RowLayout
+from vicur.data.row_columns import Layout as RowLayout
 from vicur.data.rows import Row, read_row
 from vicur.data.schema import SkippedRow
 

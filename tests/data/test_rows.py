@@ -18,7 +18,8 @@ from tests.data.formats.reading import BLUE, RED, rows, write
 from vicur.config.data import FolderConfig
 from vicur.data import Example
 from vicur.data.formats import FORMATS, Record, SourceFolder
-from vicur.data.rows import Layout, Row, read_row
+from vicur.data.row_columns import Layout
+from vicur.data.rows import Row, read_row
 from vicur.data.schema import SkippedRow
 
 JPEG = io.BytesIO()

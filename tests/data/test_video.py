@@ -66,7 +66,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(folder: Path, video: Any, **settings: Any) -> Row | SkippedRow:
     from vicur.data.formats import FORMATS, Record, SourceFolder
-    from vicur.data.rows import Layout
+    from vicur.data.row_columns import Layout
 
     config = FolderConfig(path=folder, video=VideoConfig(**settings))
     columns = {"id": "v", "question": "Where to?", "answer": "right", "video": video}
@@ -249,7 +249,7 @@ def test_conversations_and_messages_find_a_column_with_a_video(name: str) -> Non
 
 def test_archives_and_messages_have_videos(clips: Path, tmp_path: Path) -> None:
     from vicur.data.formats import FORMATS, Record, SourceFolder
-    from vicur.data.rows import Layout
+    from vicur.data.row_columns import Layout
 
     data = (clips / "good.mp4").read_bytes()
     with tarfile.open(tmp_path / "s.tar", "w") as archive:
@@ -282,7 +282,7 @@ def test_archives_and_messages_have_videos(clips: Path, tmp_path: Path) -> None:
 
 def test_a_row_with_images_keeps_its_column_video_as_metadata_unless_it_is_named(clips: Path) -> None:
     from vicur.data.formats import FORMATS, Record, SourceFolder
-    from vicur.data.rows import Layout
+    from vicur.data.row_columns import Layout
 
     columns = {"id": "a", "image": "frames/frame_0.png", "video": "good.mp4", "question": "q", "answer": "1"}
     for fields, is_video in (({}, False), ({"video": "video"}, True)):

@@ -10,15 +10,17 @@ from functools import lru_cache
 from vicur.answers.compare import same_value
 from vicur.answers.extract import framed_answer
 from vicur.answers.notation import plain, stripped
-from vicur.answers.statements import is_doubtful, values
+from vicur.answers.statements import is_doubtful, remark, values
 
-_LETTER = r"(?:option|choice|answer|letter)?\s*[(\[]?(?P<letter>[A-Za-z])[)\]]?"
+_LETTER = r"(?:option|choice|answer|letter)?\s*[(\[<]?(?P<letter>[A-Za-z])[)\]>]?"
 _LABEL = re.compile(
     rf"{_LETTER}(?:\s*(?:[).:,;=\]]|-(?=[\s]))\s*(?P<text>.*)|\s*\((?P<remark>.+)\)|\s*)", re.IGNORECASE | re.DOTALL
 )
 _BRACKETED = re.compile(r"[(\[](?P<letter>[A-Za-z])[)\]]\s*(?P<text>.*)", re.DOTALL)
 _SPACED = re.compile(r"(?:option|choice)?\s*(?P<letter>[A-Z])\s+(?P<text>\S.*)", re.DOTALL | re.IGNORECASE)
 _SENTENCE_WORDS = 4
+_REASON = re.compile(r"because\b|since\b|as\b|因为|由于", re.IGNORECASE)
+_LETTER_BEHIND = re.compile(r"(?P<negated>not )?(?P<named>(?:option |choice |answer )?[A-Z])", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
@@ -79,6 +81,11 @@ def _named(reading: str, texts: Sequence[str]) -> set[int] | None:
     folded = reading.casefold()
     if exact := {place for place, text in enumerate(texts) if text.casefold() == folded}:
         return exact
+    head, behind = remark(reading)
+    if (letter := _LETTER_BEHIND.fullmatch(behind)) and (named := _named(head, texts)):
+        # "13 (option D)", "13 (not C)"
+        other = _named(letter["named"], texts) or set()
+        return named - other if letter["negated"] else named & other
     found = label(reading) or _spaced(reading, texts)
     if found is not None and found[0] < len(texts):
         place, behind = found
@@ -109,4 +116,5 @@ def _supports(behind: str, place: int, texts: Sequence[str]) -> bool:
         return True
     if any(same_value(text, reading) for text in texts for reading in readings) or label(behind) is not None:
         return False
-    return len(behind.split()) >= _SENTENCE_WORDS and not is_doubtful(behind)
+    is_sentence = len(behind.split()) >= _SENTENCE_WORDS or _REASON.match(behind) is not None
+    return is_sentence and not is_doubtful(behind)

@@ -38,6 +38,13 @@ _NAMED_LAST = re.compile(
     r"(?:the )?(?:correct|right|best)\b|\bI (?:would )?(?:choose|pick|select|go with) (?:option |choice )?(?P<picked>\(?[A-Z]\)?)(?![\w'])",
     re.IGNORECASE,
 )
+# A line with the answer, and its explanation below it
+_EXPLAINED = re.compile(
+    r"(?P<answer>[^\n]{1,200}?)\s*\n\W{0,8}(?:explanation|reason(?:ing|s)?|rationale|justification|because|why)\b",
+    re.IGNORECASE,
+)
+_REASONED = re.compile(r"[*_]{0,3}(?P<answer>\(?[A-Z](?:\)|[.:])?)[*_]{0,3},? (?:because|since)\b")
+_LETTERED = re.compile(r"\(?[A-Z](?:[).:]|$)")
 _OR = re.compile(r"\W{0,12}(?:or|and/or)\W{0,12}", re.IGNORECASE)
 _AND = re.compile(r"[\s$,;]{0,6}(?:(?:and|,|;)[\s$]{1,6})?(?:[a-z]\s?=\s?)?", re.IGNORECASE)
 _DOUBT_BEHIND = re.compile(
@@ -70,7 +77,9 @@ def extract_answer(response: str) -> str | None:
         return None if doubt_follows(text, found[-1]) and last == found[-1].text else last
     if any(pattern.search(text) for pattern in MARKERS):
         return None
-    return _named_at_the_end(text) or bare_answer(text) or _conclusion(text) or _long_bare_answer(text)
+    return (
+        _explained(text) or _named_at_the_end(text) or bare_answer(text) or _conclusion(text) or _long_bare_answer(text)
+    )
 
 
 def framed_answer(gold: str) -> str | None:
@@ -111,6 +120,17 @@ def doubt_follows(text: str, statement: Statement) -> bool:
 def bare_answer(text: str) -> str | None:
     """Return a response of up to three words, which is itself the answer."""
     return (without_markup(text) or None) if 0 < len(text.split()) <= _BARE_WORDS else None
+
+
+def _explained(text: str) -> str | None:
+    """Return the answer that a response begins with if its explanation follows: up to three words, or a letter with its text."""
+    text = text.strip()
+    if reasoned := _REASONED.match(text):
+        return without_markup(reasoned["answer"])
+    found = _EXPLAINED.match(text)
+    answer = without_markup(found["answer"]) if found else ""
+    is_short = _LETTERED.match(answer) is not None or 0 < len(answer.split()) <= _BARE_WORDS
+    return answer if is_short and not is_doubtful(answer) else None
 
 
 def _named_at_the_end(text: str) -> str | None:
@@ -160,7 +180,7 @@ def without_markup(answer: str) -> str:
     while answer != previous:
         previous = answer
         answer = answer.strip().strip("*_` \t\n")
-        answer = answer if answer.endswith("..") else answer.removesuffix(".").removesuffix(",")
+        answer = answer if answer.endswith("..") else answer.removesuffix(".").removesuffix(",").removesuffix("。")
         for opening, closing in _DELIMITERS:
             inner = answer[len(opening) : -len(closing)]
             if len(answer) > len(opening) + len(closing) and answer.startswith(opening) and answer.endswith(closing):

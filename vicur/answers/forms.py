@@ -31,6 +31,12 @@ _DASHED = re.compile(
     r"(?![^\n]*[ \t][–—][ \t])",  # "The answer – as we saw – is 14."
     re.IGNORECASE | re.MULTILINE,
 )
+# "答案：3", "最终答案是 3。" and "故选 B" are Chinese for "answer: 3", "the final answer is 3." and "so choose B"; 不 is "not".
+_CHINESE = re.compile(
+    r"(?:最终|最后|正确)?(?:的)?答案(?:应该|应)?\s*(?:[:\uff1a]|[是为])\s*[:\uff1a]?"
+    r"|(?:故|因此|所以|(?<!不)应)应?选择?\s*[:\uff1a]?\s*(?=[(\uff08]?[A-Z])"
+)
+_CHINESE_IF = re.compile(r"(?:如果|假设|假如|若)\w{0,4}$")
 _HEADING = re.compile(
     r"^[ \t>]{0,3}(?:\#{1,6}[ \t]*|\*\*|__)[ \t]*(?:\d+\.[ \t]*)?(?:(?:the[ \t]+)?(?:final|correct)[ \t]+)?"
     r"answer[ \t]*(?:\*\*|__)?[ \t]*(?:\n|$)",
@@ -54,7 +60,7 @@ _SUPPOSED = re.compile(
 )
 # Requires a space or the end of the text, so that the decimal point of "3.5" does not end the answer.
 # "5!" is a factorial, so the sign belongs to the number, unless a sentence follows.
-_SENTENCE_END = re.compile(r"(?<!\.)(?:[.?](?=\s|$)|(?<![\d)}\]])!(?=\s|$)|!(?=\s+(?:I\b|[A-Z][a-z])))")
+_SENTENCE_END = re.compile(r"。|(?<!\.)(?:[.?](?=\s|$)|(?<![\d)}\]])!(?=\s|$)|!(?=\s+(?:I\b|[A-Z][a-z])))")
 _NO_END = re.compile(
     r"(?:\b(?:[ap]\.?\s?m|st|dr|mr|mrs|ms|vs|no|approx|sq|ft|in|oz|lbs?|[a-z]\.[a-z]))$", re.IGNORECASE
 )
@@ -69,6 +75,11 @@ def form_texts(text: str) -> Iterator[tuple[Form, int, int, str]]:
     """Yield each form in ``text`` with its start, the end of its answer, and the answer with its markup."""
     # Substrings are looked for first: training checks every response, and most have one marker only.
     lower = text.lower()
+    if "答案" in text or "选" in text:
+        for match in _last(_CHINESE, text):
+            if not _CHINESE_IF.search(text[max(0, match.start() - 8) : match.start()]):
+                answer, length = _after_marker(text[match.end() : match.end() + MAX_LENGTH])
+                yield "marker", match.start(), match.end() + length, answer
     if "ans" in lower or "choice" in lower or "option" in lower:
         for match in _last(_MARKER, text):
             if match["colon"] or not _SUPPOSED.search(text[max(0, match.start() - 40) : match.start()]):

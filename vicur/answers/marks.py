@@ -101,6 +101,7 @@ _NAMED_DATES = tuple(
     )
 )
 _NUMERIC_DATE = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})")
+_MONTH_OF_YEAR = re.compile(r"(\d{1,2})/(\d{4})")
 _CODE = re.compile(
     r"\+? ?\(?\d+\)?(?:(?:[-/.:]| ?[-:] ?|(?<=\)) ?| )\(?\d+\)?){2,}|\(\d{3}\) ?\d{3}[- ]?\d{4}|\d{3}[-.]\d{4}|\+\d{7,}"
 )
@@ -135,6 +136,10 @@ def same_mark(gold: Mark, other: Mark | None, text: str) -> bool:
             return gold.agrees(other)
         case (Date(), Date()):
             return gold == other
+        case (Date(day=0, year=year), None) if year:
+            # "March 2020" is 03/2020, which alone could be a fraction.
+            numeric = _MONTH_OF_YEAR.fullmatch(text)
+            return numeric is not None and (int(numeric[1]), int(numeric[2])) == (gold.month, year)
         case (Code(), None):
             return gold.is_phone and gold.digits == re.sub(r"[ +]", "", text)
         case (Pair(sign=":" | "to"), None):

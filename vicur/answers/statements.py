@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 _REASON = re.compile(
     r",? (?:because|since|rather than|instead of|given that|due to|so that|so (?:we|it|the|this|that|i))\b"
+    r"|[,\uff0c]? ?(?:因为|由于)"
     r"|, (?:as|which|so|not|where|i\.e\.|making|meaning)\b",
     re.IGNORECASE,
 )

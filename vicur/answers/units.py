@@ -52,6 +52,7 @@ _SYMBOLS: dict[str, tuple[Fraction, str, int]] = {
     "cal": (_F(1), "calorie", 1),
 }
 _PREFIXES = {"k": _F(1000), "c": _F(1, 100), "m": _F(1, 1000), "d": _F(1, 10), "μ": _F(1, 10**6), "n": _F(1, 10**9)}
+_PREFIXES |= {"h": _F(100), "p": _F(1, 10**12)}
 _PREFIXES |= {"M": _F(10**6), "G": _F(10**9), "T": _F(10**12)}
 _PREFIX_WORDS = {
     "kilo": "k",
@@ -62,6 +63,9 @@ _PREFIX_WORDS = {
     "nano": "n",
     "mega": "M",
     "giga": "G",
+    "tera": "T",
+    "hecto": "h",
+    "pico": "p",
 }
 _SYMBOL_WORDS = {"meter": "m", "metre": "m", "gram": "g", "gramme": "g", "second": "s", "sec": "s", "liter": "L"}
 _SYMBOL_WORDS |= {"litre": "L", "newton": "N", "joule": "J", "watt": "W", "pascal": "Pa", "volt": "V", "ampere": "A"}
@@ -75,6 +79,7 @@ _OTHERS: dict[str, tuple[Fraction, str, int]] = {
     **dict.fromkeys(("lb", "pound"), (_POUND, "mass", 1)),
     **dict.fromkeys(("oz", "ounce"), (_POUND / 16, "mass", 1)),
     **dict.fromkeys(("tonne", "t"), (_F(10**6), "mass", 1)),
+    **dict.fromkeys(("fl oz", "fluid ounce"), (_F("0.0000295735295625"), "length", 3)),
     **dict.fromkeys(("gal", "gallon"), (_F("0.003785411784"), "length", 3)),
     **dict.fromkeys(("ha", "hectare"), (_F(10**4), "length", 2)),
     **dict.fromkeys(("min", "minute"), (_F(60), "time", 1)),

@@ -25,6 +25,8 @@ _IRREGULAR |= {
 _ORDINALS = {"first": "1st", "second": "2nd", "third": "3rd", "fourth": "4th", "fifth": "5th", "sixth": "6th"}
 _ORDINALS |= {"seventh": "7th", "eighth": "8th", "ninth": "9th", "tenth": "10th", "eleventh": "11th", "twelfth": "12th"}
 _ARTICLES = ("a", "an", "the")
+# "on the left side" is "left".
+_DIRECTIONS = ("left", "right", "top", "bottom", "upper", "lower", "front", "back", "north", "south", "east", "west")
 _PLACES = ("on", "in", "at", "to", "from")
 
 
@@ -49,7 +51,7 @@ def is_prose(text: str) -> bool:
 def same_words(gold: str, stated: str) -> bool:
     """Return whether two texts have the same words. Without words, they must have the same signs too."""
     if not (is_prose(gold) and is_prose(stated)):
-        return signs(gold) == signs(stated)
+        return signs(gold.removeprefix("the ")) == signs(stated.removeprefix("the "))
     left, right = _words(gold), _words(stated)
     if left == right or not (left and right):
         return bool(left) and left == right
@@ -78,4 +80,7 @@ def _words(text: str) -> list[str]:
     words = [_ORDINALS.get(word, word) for word in _TOKEN.findall(folded) if word != "the"]
     while len(words) > 1 and words[0] in _ARTICLES:
         del words[0]
+    if len(words) > 1 and words[-1] == "side":
+        direction = words[:-2] if words[-2] == "hand" else words[:-1]
+        words = direction if direction and direction[-1] in _DIRECTIONS else words
     return words or _TOKEN.findall(folded)

@@ -51,7 +51,8 @@ class ImportConfig(SourceConfig):
     """Columns of our fields, for columns that are not recognised by their names: ``{question: query, answer: [gt, label]}``. A name may be
     a path into nested columns (``extra_info.answer``), a pattern for several columns (``image_*``), or a list of alternatives."""
     question: str = ""
-    """Question about images in folders of classes (``train/cat/1.jpg``), whose answer is the name of the folder."""
+    """Question about images and videos in folders of classes (``train/cat/1.jpg``), whose answer is the name of the folder, and of rows
+    that have no question."""
     # Left out if it is not set, so that datasets from before this setting keep their identity.
     answer_index: AnswerIndex = Field("auto", exclude_if=lambda index: bool(index == "auto"))
     """Number by which answers name the first choice: 0, 1, or ``none`` if numbers are texts only. ``auto`` decides it by all rows, and is

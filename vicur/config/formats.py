@@ -31,6 +31,7 @@ FormatName = Literal[
     "easy_vqa",
     "geometry3k",
     "gqa",
+    "iconqa",
     "imagefolder",
     "m3cot",
     "math_vision",

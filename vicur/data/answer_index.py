@@ -17,8 +17,8 @@ from typing import Any
 from vicur.answers.choices import canonical_choice
 from vicur.config.formats import AnswerIndex
 from vicur.data.formats.base import Record
+from vicur.data.row_columns import Layout, matched
 from vicur.data.row_values import choices_of, place_of
-from vicur.data.rows import Layout, matched
 from vicur.data.schema import UnusableRowError
 from vicur.errors import VicurError
 

@@ -18,7 +18,8 @@ from vicur.data.formats.recognition import Candidate, candidates, chosen_format
 from vicur.data.guessing import guessed_columns
 from vicur.data.images import plain_size
 from vicur.data.reading import first_records
-from vicur.data.rows import Layout, Row, matched, read_row
+from vicur.data.row_columns import Layout, matched
+from vicur.data.rows import Row, read_row
 from vicur.data.schema import Example, SkippedRow, UnusableRowError
 from vicur.data.splitting import DEFAULT_SHARES, is_shared_out, named_split
 from vicur.wording import listed
@@ -102,7 +103,7 @@ def inspect(folder: SourceFolder, config: ImportConfig, shown: int = 3) -> Inspe
     return Inspection(
         format=found.format.name,
         description=found.format.description,
-        config=_section(config, found.format, columns, splits),
+        config=_section(config, found.format, columns, splits, is_numbered=bool(_repeated(sample))),
         columns=columns,
         unused=unused,
         splits=splits,
@@ -241,9 +242,10 @@ def _doubts(
         yield f"{blind} of {len(sample.rows)} rows have no image."
     if "id" not in columns:
         yield "No column has ids: they are made from file and row, so they change if rows are inserted."
-    repeated = [name for name, count in Counter(row.example.id for row in sample.rows).items() if count > 1]
-    if repeated:
-        yield f"Ids are repeated ({listed(map(repr, repeated), 3)}): set id in data.fields to another column, or to [] to number the rows."
+    if repeated := _repeated(sample):
+        shown = f"Ids are repeated ({listed(map(repr, repeated), 3)})"
+        numbered = "or to [] to number the rows" if "id" in config.fields else "or keep [], which numbers the rows"
+        yield f"{shown}: set id in data.fields to another column, {numbered}."
     unnamed = sum(row.split is None for row in sample.rows)
     present = {row.split for row in sample.rows if row.split} | set(splits.values())
     if unnamed == len(sample.rows):
@@ -257,8 +259,13 @@ def _doubts(
         yield f"There are no rows for the split {listed(missing)}, which later stages need: see data.required_splits."
 
 
+def _repeated(sample: _Sample) -> list[str]:
+    """Return the ids that several rows have."""
+    return [name for name, count in Counter(row.example.id for row in sample.rows).items() if count > 1]
+
+
 def _section(
-    config: ImportConfig, format_: Format, columns: Mapping[str, str], splits: Mapping[str, str]
+    config: ImportConfig, format_: Format, columns: Mapping[str, str], splits: Mapping[str, str], *, is_numbered: bool
 ) -> dict[str, Any]:
     given = config.model_dump(mode="json", exclude_defaults=True)
     places = ("path", "uri", "hash", "remote", "repository", "revision")
@@ -268,7 +275,7 @@ def _section(
     if format_.is_general:
         given_fields = {name: each[0] if len(each) == 1 else list(each) for name, each in config.fields.items()}
         guessed = {name: column for name, column in columns.items() if column != name}
-        section["fields"] = {**guessed, **given_fields}
+        section["fields"] = {**guessed, **({"id": []} if is_numbered else {}), **given_fields}
     if not config.splits and not splits:
         section["splits"] = dict(DEFAULT_SHARES)
     elif not config.splits:

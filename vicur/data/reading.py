@@ -11,7 +11,8 @@ from vicur.config.data import ImportConfig
 from vicur.data.answer_index import decided_index
 from vicur.data.formats import FORMATS, SourceFolder, Unit, chosen_format
 from vicur.data.formats.base import Format, Record
-from vicur.data.rows import Layout, Row, read_row
+from vicur.data.row_columns import Layout
+from vicur.data.rows import Row, read_row
 from vicur.data.schema import SkippedRow
 
 _FILES = 20  # files that a sample is read from

@@ -156,7 +156,8 @@ def found_path(name: str, folder: SourceFolder, file: str, field: str) -> str | 
         UnusableRowError: if several files have this ending.
     """
     beside = file.rpartition("/")[0]
-    names = dict.fromkeys((name, name.replace("\\", "/")))
+    # Some datasets write a slash before a path that is relative to their folder of images.
+    names = dict.fromkeys(each for path in (name, name.replace("\\", "/")) for each in (path, path.lstrip("/")) if each)
     for each in names:
         for place in (each, f"{beside}/{each}" if beside else each):
             try:
@@ -165,12 +166,16 @@ def found_path(name: str, folder: SourceFolder, file: str, field: str) -> str | 
             except (VicurError, OSError, ValueError):
                 # Reported by _read(), unless another place has the file.
                 continue
-    wanted = name.replace("\\", "/").removeprefix("./")
+    wanted = name.replace("\\", "/").removeprefix("./").lstrip("/")
     same_ending = folder.named(wanted)
     if not same_ending and "." not in wanted.rpartition("/")[2]:
         # An id, such as 000000123 for 000000123.jpg.
         endings = _VIDEO_ENDINGS if field == "video" else _IMAGE_ENDINGS
         same_ending = [each for ending in endings for each in folder.named(f"{wanted}{ending}")]
+    if len(same_ending) > 1 and beside:
+        # Each split may have a folder of images with the same names.
+        below = [each for each in same_ending if each.startswith(f"{beside}/")]
+        same_ending = below if len(below) == 1 else same_ending
     if len(same_ending) > 1:
         raise UnusableRowError(
             field, f"{name!r} could be {listed(same_ending, 3, ' or ')}", "Write the path relative to the folder."

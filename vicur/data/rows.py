@@ -9,23 +9,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from vicur.answers import can_be_met
-from vicur.config.data import ImportConfig
-from vicur.config.formats import AnswerIndex, FieldName, SplitTarget
-from vicur.config.video import VideoConfig
-from vicur.data.formats.base import Format, Record
-from vicur.data.formats.columns import MISSING, folded, folded_names, lookup
+from vicur.data.formats.base import Record
 from vicur.data.formats.json_values import parsed_object
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.images import NormalisedImage
 from vicur.data.prompt_budget import over_budget
+from vicur.data.row_columns import NO_VALUE, Layout, fields_of
 from vicur.data.row_images import images_of
-from vicur.data.row_values import answer_of, choices_of, most_frequent, text_of
+from vicur.data.row_texts import NAMED, texts_of
+from vicur.data.row_values import answer_of, choices_of, text_of
 from vicur.data.row_videos import is_frame_folder, video_of
 from vicur.data.schema import VIDEO, Example, Fault, SkippedRow, UnusableRowError
 from vicur.data.splitting import LEFT_OUT, named_split
@@ -36,8 +33,6 @@ _ID = 200  # characters of the id of a skipped row
 _KEPT = 500  # characters of a column that becomes metadata
 _COLUMNS = "columns"
 _PROVISIONAL = "distill"
-_NO_VALUE = (None, "")
-_IMAGE_FILE = re.compile(r"[^\n]{1,1000}\.(avif|bmp|gif|jpe?g|png|tiff?|webp)(?:[\"']\s*\])?", re.IGNORECASE)
 _VIDEO_FILE = re.compile(r"[^\n]{1,1000}\.(avi|m4v|mkv|mov|mp4|webm)", re.IGNORECASE)
 
 
@@ -50,51 +45,6 @@ class Row(NamedTuple):
     split: str | None
     notes: tuple[str, ...] = ()  # what was changed in its images or its video
     pictures: tuple[NormalisedImage, ...] = ()  # its images as they were read; empty for a video
-
-
-class Match(NamedTuple):
-    """The value of a field, the column, path or pattern that it was found by, and the row's columns that it comes from."""
-
-    value: Any
-    column: str
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the columns of a source become fields.
-
-    Attributes:
-        columns: columns of each field, by the format or by ``data.fields``.
-        explicit: fields that ``data.fields`` sets. Their columns must be exactly these, and other fields' columns are guessed.
-    """
-
-    columns: Mapping[FieldName, tuple[str, ...]]
-    explicit: frozenset[str]
-    is_strict: bool
-    splits: Mapping[str, SplitTarget]
-    answer_index: AnswerIndex
-    max_pixels: int
-    max_prompt_tokens: int
-    seed: int
-    video: VideoConfig
-    fingerprints: bool = False
-
-    @classmethod
-    def of(cls, format_: Format, config: ImportConfig, seed: int) -> Layout:
-        """Return the layout of a source in a format."""
-        return cls(
-            columns={**format_.columns, **config.fields},
-            explicit=frozenset(config.fields),
-            is_strict=format_.is_strict,
-            splits=config.splits,
-            answer_index=config.answer_index,
-            max_pixels=config.max_pixels,
-            max_prompt_tokens=config.max_prompt_tokens,
-            seed=seed,
-            video=config.video,
-            fingerprints=config.duplicates != "off",
-        )
 
 
 def read_row(record: Record, folder: SourceFolder, layout: Layout) -> Row | SkippedRow | None:
@@ -122,8 +72,11 @@ def _shown_id(columns: Mapping[str, Any] | Fault, layout: Layout) -> str:
 def _row(record: Record, columns: Mapping[str, Any], folder: SourceFolder, layout: Layout) -> Row | None:
     # A table has every column in every row; null means that the row lacks it.
     present = {name: value for name, value in columns.items() if value is not None}
-    values, rest = fields_of(present, layout)
-    label = text_of(values["split"], "split") if values.get("split") not in _NO_VALUE else record.split
+    found, rest = fields_of(present, layout)
+    values: dict[str, Any] = {field: match.value for field, match in found.items()}
+    if layout.is_public:
+        values = texts_of(found, rest, layout.question)
+    label = text_of(values["split"], "split") if values.get("split") not in NO_VALUE else record.split
     if label is not None and layout.splits.get(label, label) is None:
         return None
     notes, pictures = _add_images(values, folder, record, layout)
@@ -166,83 +119,6 @@ def _video_among_images(values: dict[str, Any], folder: SourceFolder, file: str)
     return values.pop("images") if len(items) == 1 and is_frame_folder(items[0], folder, file) else None
 
 
-def fields_of(columns: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the values of our fields, and the columns that are none of them.
-
-    Raises:
-        UnusableRowError: if a column that ``data.fields`` names is missing and the field is needed.
-    """
-    found = matched(columns, layout)
-    needed: tuple[FieldName, ...] = ("question", "answer")
-    for field in needed:
-        if field not in layout.explicit or field in found:
-            continue
-        wanted = " or ".join(map(repr, layout.columns[field]))
-        raise UnusableRowError(
-            field,
-            f"the column {wanted} is missing" if wanted else "has no column",
-            f"Add it, or correct {field} in data.fields: the row has {', '.join(columns)}.",
-        )
-    used = {name for match in found.values() for name in match.names}
-    rest = {name: value for name, value in columns.items() if name not in used}
-    values: dict[str, Any] = {field: match.value for field, match in found.items()}
-    answer = found.get("answer")
-    if (
-        answer is not None
-        and folded(answer.column) == "answers"
-        and isinstance(answer.value, list)
-        and len(answer.value) > 1
-    ):
-        # Of several annotators.
-        values["answer"] = most_frequent(answer.value) or answer.value
-        rest["answers"] = answer.value
-    return values, rest
-
-
-def matched(columns: Mapping[str, Any], layout: Layout) -> dict[FieldName, Match]:
-    """Return the column of each field that a row has."""
-    names_by_folded = folded_names(columns)
-    found: dict[FieldName, Match] = {}
-    used: set[str] = set()
-    # The columns that the user names are not available to guesses for other fields.
-    for field in sorted(layout.columns, key=lambda each: each not in layout.explicit):
-        explicit = field in layout.explicit
-        for name in layout.columns[field]:
-            value, names = lookup(columns, name)
-            if value is MISSING and not explicit and not layout.is_strict:
-                value, names = lookup(columns, names_by_folded.get(folded(name), name))
-            if value is MISSING or (not explicit and (used & set(names) or not _fits(name, names))):
-                continue
-            if value in _NO_VALUE and not layout.is_strict:
-                continue
-            found[field] = Match(value, name if len(names) != 1 or "." in name else names[0], names)
-            used.update(names)
-            break
-    if not layout.is_strict and {"images", VIDEO} <= found.keys():
-        # A row is about one of the two: what the user names, or else the images if there are any.
-        is_named = VIDEO in layout.explicit and "images" not in layout.explicit
-        del found["images" if is_named or not found["images"].value else VIDEO]
-    if (
-        not layout.is_strict
-        and layout.columns.get("images")
-        and not {"images", VIDEO} & (found.keys() | layout.explicit)
-    ):
-        # Decided by the form of the value alone, so that a missing file makes the row unusable, not blind.
-        files = [name for name in columns if name not in used and _is_image_file(columns[name])]
-        if len(files) == 1:
-            found["images"] = Match(columns[files[0]], files[0], (files[0],))
-    return found
-
-
-def _is_image_file(value: Any) -> bool:
-    return isinstance(value, str) and _IMAGE_FILE.fullmatch(value.strip()) is not None
-
-
-def _fits(pattern: str, names: tuple[str, ...]) -> bool:
-    # One column "A" is not a choice, and neither are "X" and "Y".
-    return pattern != "[A-Z]" or (len(names) > 1 and "".join(names) == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(names)])
-
-
 def _example(values: dict[str, Any], rest: dict[str, Any], record: Record, layout: Layout) -> Example:
     if layout.is_strict and rest:
         name = next(iter(rest))
@@ -254,7 +130,7 @@ def _example(values: dict[str, Any], rest: dict[str, Any], record: Record, layou
     if "answer" in fields:
         fields["answer"] = answer_of(values["answer"], fields["choices"], layout.answer_index)
     fields["metadata"] = _metadata(fields, rest)
-    fields = {name: value for name, value in fields.items() if name not in ("group", "kind", VIDEO)}
+    fields = {name: value for name, value in fields.items() if name not in (*NAMED, VIDEO)}
     try:
         example = Example(**{"source": "folder", **fields})
     except ValidationError as error:
@@ -280,10 +156,10 @@ def _metadata(fields: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
         metadata = parsed_object(metadata.encode("utf-8", "surrogatepass"), "metadata")
     if not isinstance(metadata, dict):
         return metadata  # which Example rejects
-    named: dict[str, Any] = {name: text_of(fields[name], name) for name in ("group", "kind") if name in fields}
+    named: dict[str, Any] = {name: text_of(fields[name], name) for name in NAMED if name in fields}
     if VIDEO in fields:
         named[VIDEO] = fields[VIDEO]
-    kept = {name: value for name, value in rest.items() if value not in _NO_VALUE and _is_small(value)}
+    kept = {name: value for name, value in rest.items() if value not in NO_VALUE and _is_small(value)}
     return {**metadata, **named, **({_COLUMNS: kept} if kept else {})}
 
 

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.data.layouts import benchmarks, chat, documents, files, geometry, school, vqa
+from tests.data.layouts import (
+    benchmarks,
+    chat,
+    documents,
+    figures,
+    files,
+    geometry,
+    instructions,
+    reasoning,
+    school,
+    vqa,
+)
 from tests.data.layouts.items import Expected, Item, items
 
 Builder = Callable[[Path, list[Item]], list[Expected]]
@@ -79,4 +90,32 @@ LAYOUTS = (
     Layout("webdataset_cls", "webdataset", files.webdataset_cls, TWO),
     Layout("imagefolder", "imagefolder", files.imagefolder, TWO),
     Layout("imagefolder_csv", "imagefolder", files.imagefolder_csv, ONE),
+    Layout("mmk12", "parquet", reasoning.mmk12, TWO),
+    Layout("mm_eureka", "conversations", reasoning.mm_eureka, ONE),
+    Layout("open_r1", "parquet", reasoning.open_r1, ONE),
+    Layout("geoqa_r1v", "parquet", reasoning.geoqa_r1v, ONE),
+    Layout("trl_grpo", "parquet", reasoning.trl_grpo, ONE),
+    Layout("mmpr", "jsonl", reasoning.mmpr, ONE),
+    Layout("rlaif_v", "parquet", reasoning.rlaif_v, ONE),
+    Layout("trl_preferences", "parquet", reasoning.trl_preferences, ONE),
+    Layout("sharegpt_preferences", "conversations", reasoning.sharegpt_preferences, ONE),
+    Layout("alpaca", "json", instructions.alpaca, ONE),
+    Layout("swift_query", "jsonl", instructions.swift_query, ONE),
+    Layout("swift_conversation", "conversations", instructions.swift_conversation, ONE),
+    Layout("internvl", "conversations", instructions.internvl, ONE),
+    Layout("mathv360k", "conversations", instructions.mathv360k, ONE),
+    Layout("the_cauldron", "messages", instructions.the_cauldron, ONE),
+    Layout("trl_completion", "parquet", instructions.trl_completion, ONE),
+    Layout("vsft", "messages", instructions.vsft, ONE),
+    Layout("transformers_parts", "messages", instructions.transformers_parts, ONE),
+    Layout("iconqa", "iconqa", figures.iconqa, THREE),
+    Layout("tallyqa", "json", figures.tallyqa, TWO),
+    Layout("super_clevr", "clevr", figures.super_clevr, ONE),
+    Layout("plotqa", "json", figures.plotqa, THREE),
+    Layout("dvqa", "json", figures.dvqa, ("distill", "validation")),
+    Layout("vizwiz", "json", figures.vizwiz, ("distill", "validation")),
+    Layout("pope", "jsonl", figures.pope, ONE),
+    Layout("vstar", "jsonl", figures.vstar, ("test",)),
+    Layout("muirbench", "parquet", figures.muirbench, ("test",)),
+    Layout("pixmo_cap_qa", "messages", figures.pixmo_cap_qa, ONE),
 )

@@ -192,7 +192,14 @@ def mmmu() -> list[dict[str, Any]]:
         {"question": "How many bars are in <image 1>?", "answer": "2"},
         {"question": "``Quoted'' text, `code` and <image 1> `more`", "A": "yes", "B": "no", "answer": "A"},
         {"question": "No marker: what is shown? (<img>)", "A": "bars", "B": "lines", "answer": "A", "hint": "Look."},
-        {"question": "<image 1> How high is the left bar?", "A": "1", "B": "2", "C": "3", "D": "4", "answer": "A"},
+        {
+            "question": "<image 1> How high is the left bar?",
+            "A": "1 cm",
+            "B": "2 cm",
+            "C": "3 cm",
+            "D": "4 cm",
+            "answer": "A",
+        },
         {"question": "<image 2> What colour?", "A": "red", "B": "navy", "answer": "A", "image": 2},
         {"question": "<image 1> An example", "A": "1", "B": "2", "answer": "A", "split": "dev"},
     ]

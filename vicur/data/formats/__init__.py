@@ -8,6 +8,7 @@ from vicur.data.formats import (  # noqa: F401 (register)
     examples,
     geometry3k,
     huggingface,
+    iconqa,
     imagefolder,
     json_files,
     messages,

@@ -13,9 +13,29 @@ from vicur.config.formats import FIELD_NAMES, FieldName
 OWN: Mapping[FieldName, tuple[str, ...]] = {name: (name,) for name in FIELD_NAMES if name not in ("group", "kind")}
 """The fields by their own names."""
 
+MAYBE_QUESTION = "text"
+"""Column that has the question if it asks something; otherwise it may be a caption."""
+MAYBE_IMAGES = "image_*"
+"""Columns that have images if their values look like it (``image_1``, ``image_list``, but not ``image_type``)."""
+CHOICE_NUMBERS = "a[0-9]"
+"""Columns ``a0``, ``a1``, ... of choices."""
+IMAGE_IDS = ("image_id", "image_index", "image_idx", "img_id", "imageid")
+"""Columns with the number of an image, which is the name of its file, for rows that name their image in no other way."""
+RESPONSES = ("solution", "response", "output", "outputs", "completion", "chosen")
+"""Columns with a response: reasoning and answer in one text."""
+
 PUBLIC: Mapping[FieldName, tuple[str, ...]] = {
     "id": ("id", "pid", "qid", "question_id", "questionId", "uid", "sample_id", "index"),
-    "question": ("question", "problem", "query", "question_text", "prompt", "instruction"),
+    "question": (
+        "question",
+        "problem",
+        "query",
+        "question_text",
+        "question_string",
+        "prompt",
+        "instruction",
+        MAYBE_QUESTION,
+    ),
     "images": (
         "images",
         "image",
@@ -25,14 +45,26 @@ PUBLIC: Mapping[FieldName, tuple[str, ...]] = {
         "image_paths",
         "img_path",
         "image_file",
+        "image_name",
+        "img_name",
         "file_name",
         "filename",
-        "image_*",
+        MAYBE_IMAGES,
         "photo",
         "picture",
     ),
     "video": ("video", "videos", "video_path", "video_file"),
-    "choices": ("choices", "options", "[A-Z]", "option_*", "choice_*"),
+    "choices": (
+        "choices",
+        "options",
+        "candidates",
+        "multiple_choices",
+        "answer_choices",
+        "[A-Z]",
+        "option_*",
+        "choice_*",
+        CHOICE_NUMBERS,
+    ),
     "answer": (
         "answer",
         "final_answer",
@@ -41,7 +73,7 @@ PUBLIC: Mapping[FieldName, tuple[str, ...]] = {
         "gt",
         "gt_answer",
         "answers",
-        "solution",
+        *RESPONSES,
         "label",
         "target",
     ),

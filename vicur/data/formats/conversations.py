@@ -16,10 +16,21 @@ from vicur.data.formats.columns import PUBLIC
 from vicur.data.formats.registry import register
 from vicur.data.formats.row_layout import RowLayout
 from vicur.data.formats.source_folder import SourceFolder
-from vicur.data.formats.turns import Turn, pairs
+from vicur.data.formats.turns import Turn, answered, paired, pairs
 from vicur.data.schema import Fault, UnusableRowError
 
 _NAMES = ("conversations", "conversation")
+_IMAGES = (
+    "images",
+    "image",
+    "image_path",
+    "image_paths",
+    "image_urls",
+    "image_url",
+    "image_list",
+    "image_file",
+    "img_path",
+)
 
 
 class _Conversations(RowLayout):
@@ -35,7 +46,9 @@ class _Conversations(RowLayout):
         if video is not None:
             # LLaVA-Video marks the place of a video as that of an image.
             found = [Turn(turn.role, turn.text.replace("<image>", "<video>")) for turn in found]
-        kept = {key: value for key, value in row.items() if key not in (field, "image", "images", "id", "system")}
+        found, used = answered(found, row)
+        names = (field, "id", "system", *image_columns(row), *used)
+        kept = {key: value for key, value in row.items() if key not in names}
         if video is not None:
             kept = {key: value for key, value in kept.items() if key not in PUBLIC["video"]} | {"video": video}
         if isinstance(row.get("system"), str) and row["system"].strip():
@@ -75,8 +88,11 @@ def turns_of(value: Any, field: str) -> list[Turn]:
     """
     if not isinstance(value, list):
         raise UnusableRowError(field, "is not a list of turns", 'Write [{"from": "human", "value": "..."}, ...].')
-    turns = []
+    turns: list[Turn] = []
     for place, turn in enumerate(value):
+        if (both := paired(turn)) is not None and all(isinstance(each.text, str) for each in both):
+            turns += both
+            continue
         is_turn = isinstance(turn, dict)
         role = (turn.get("from") or turn.get("role")) if is_turn else None
         text = (turn["value"] if "value" in turn else turn.get("content")) if is_turn else None
@@ -90,12 +106,16 @@ def turns_of(value: Any, field: str) -> list[Turn]:
     return turns
 
 
+def image_columns(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the columns of a conversation's images: the first one that is not empty, and those that would be it."""
+    found = next((name for name in _IMAGES if row.get(name) not in (None, "", [])), None)
+    return tuple(name for name in ("images", "image", found) if name is not None)
+
+
 def image_list(row: Mapping[str, Any]) -> list[Any]:
-    """Return the images of a row: ``images`` or ``image``, one or a list. Empty values are skipped."""
-    value = row.get("images")
-    if value in (None, "", []):
-        value = row.get("image")
-    return value if isinstance(value, list) else [] if value in (None, "") else [value]
+    """Return the images of a row: one or a list. Empty values are skipped."""
+    value: Any = next((row[name] for name in _IMAGES if row.get(name) not in (None, "", [])), [])
+    return value if isinstance(value, list) else [value]
 
 
 def video_of(row: Mapping[str, Any]) -> Any:

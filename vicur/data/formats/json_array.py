@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from vicur.data.formats.lines import opened_text
@@ -25,6 +26,7 @@ _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _OPEN, _CLOSE = b"[{", b"]}"
+_TRIED = 20  # elements of a list
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _rows_in_object(data: bytes | mmap.mmap, top: int, where: str) -> int:
             objects += 1
         elif data[value : value + 1] == b"[":
             inner = _skip_blank(data, value + 1)
-            if data[inner : inner + 1] == b"{" and element.key is not None:
+            if element.key is not None and _has_objects(data, inner, where):
                 lists[element.key.decode("utf-8", "replace").strip('" :')] = inner
     if len(lists) == 1:
         return next(iter(lists.values()))
@@ -100,6 +102,14 @@ def _rows_in_object(data: bytes | mmap.mmap, top: int, where: str) -> int:
             "contains no list of rows.", where=where, remedy="Write an array of objects, or one object a line."
         )
     return _skip_blank(data, top + 1)
+
+
+def _has_objects(data: bytes | mmap.mmap, place: int, where: str) -> bool:
+    """Return whether a list has rows. The first ones may be damaged."""
+    if data[place : place + 1] == b"]":
+        return False
+    first = islice(_items(data, place, where), _TRIED)
+    return any(data[(value := _skip_blank(data, each.start)) : value + 1] == b"{" for each in first)
 
 
 def _items(

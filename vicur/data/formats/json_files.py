@@ -13,7 +13,7 @@ from vicur.data.formats.json_array import elements, mapped, start_of
 from vicur.data.formats.json_values import object_or_fault
 from vicur.data.formats.lines import json_lines, line_units, opened_text
 from vicur.data.formats.registry import register
-from vicur.data.formats.row_files import RowFiles, first_object
+from vicur.data.formats.row_files import RowFiles, first_columns
 from vicur.data.formats.source_folder import SourceFolder
 from vicur.data.schema import Fault
 
@@ -64,7 +64,7 @@ class JsonFormat(RowFiles):
         where = str(folder.path / name)
         with mapped(folder, name) as data:
             rows = (columns_of(bytes(data[each.start : each.end]), each.key) for each in elements(data, where))
-            return first_object(rows, where)
+            return first_columns(rows, where)
 
     def file_units(self, folder: SourceFolder, name: str, split: str | None) -> list[Unit]:
         if form_of(folder, name) == "lines":
@@ -111,7 +111,8 @@ def form_of(folder: SourceFolder, name: str) -> Literal["lines", "document"]:
     line, end, rest = start[place:].partition(b"\n")
     if start[place : place + 1] != b"{":
         # A file that begins with anything else than a bracket has lines, of which each is reported.
-        is_document = start[place : place + 1] == b"[" and not (is_named_lines and rest.strip() and _is_value(line))
+        are_lines = is_named_lines or rest.lstrip()[:1] == b"{"
+        is_document = start[place : place + 1] == b"[" and not (are_lines and rest.strip() and _is_value(line))
         return "document" if is_document else "lines"
     if isinstance(object_or_fault(line), Fault):
         # A first line without an end may be long. An invalid one counts if the next begins like an object.
@@ -132,4 +133,4 @@ def _is_value(line: bytes) -> bool:
 def _peek_lines(folder: SourceFolder, name: str) -> Mapping[str, Any]:
     with opened_text(folder, name) as stream:
         rows = (object_or_fault(line) for line in iter(lambda: stream.readline(UNIT_BYTES), b"") if line.strip())
-        return first_object(rows, str(folder.path / name))
+        return first_columns(rows, str(folder.path / name))

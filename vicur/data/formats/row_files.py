@@ -16,6 +16,7 @@ from vicur.wording import listed
 
 _SHOWN = 8  # columns in a message
 _TRIED = 20  # rows, of which the first may be invalid
+_ENOUGH = 5  # rows that show the columns of a file
 
 
 class RowFiles(Format):
@@ -26,7 +27,9 @@ class RowFiles(Format):
 
     @abstractmethod
     def peek(self, folder: SourceFolder, name: str) -> Mapping[str, Any] | None:
-        """Return the first row of a file, ``{}`` if it has none, or ``None`` if the file has the form of another format.
+        """Return the columns of the first rows of a file, with values that they have there.
+
+        The result is ``{}`` if it has no rows, or ``None`` if the file has the form of another format.
 
         Raises:
             NoRowsError: if it is a file of this form, but no table of rows.
@@ -83,16 +86,21 @@ class NoRowsError(VicurError):
     """Raised for a file that is intact, but no table of rows."""
 
 
-def first_object(rows: Iterator[Any], where: str) -> Mapping[str, Any]:
-    """Return the first value that is an object, of at most a few, or an empty object if there are no values.
+def first_columns(rows: Iterator[Any], where: str) -> Mapping[str, Any]:
+    """Return the columns of the first objects, of which single ones may be damaged, or an empty object if there are no values.
 
     Raises:
-        NoRowsError: if none of them is an object.
+        NoRowsError: if none of the first values is an object.
     """
-    value: Any = {}
-    for _, value in zip(range(_TRIED), rows, strict=False):
-        if isinstance(value, Mapping):
-            return value
-    if value == {}:
-        return {}
-    raise NoRowsError("has no rows that are objects.", where=where, remedy="Write one JSON object for each row.")
+    columns: dict[str, Any] = {}
+    tried = objects = 0
+    for tried, row in enumerate(rows, start=1):
+        if isinstance(row, Mapping):
+            objects += 1
+            for name, value in row.items():
+                columns.setdefault(name, value)
+        if tried == _TRIED or objects == _ENOUGH:
+            break
+    if tried and not objects:
+        raise NoRowsError("has no rows that are objects.", where=where, remedy="Write one JSON object for each row.")
+    return columns

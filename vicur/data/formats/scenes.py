@@ -42,7 +42,7 @@ class _Scenes(DocumentLayout):
 
 @register
 class ClevrFormat(_Scenes):
-    """CLEVR v1.0, and datasets in its form such as CLEVR-CoGenT."""
+    """CLEVR v1.0, and datasets in its form such as CLEVR-CoGenT and Super-CLEVR."""
 
     name = "clevr"
     description = "CLEVR: questions/CLEVR_SPLIT_questions.json and images/SPLIT/*.png"
@@ -59,7 +59,8 @@ class ClevrFormat(_Scenes):
             "question": row.get("question"),
             "answer": row.get("answer"),
             "images": [file_named(folder, f"images/{split}/{image}", f"{image}")],
-            "split": split,
+            # CLEVR's generator writes "new" unless it is told a split, as Super-CLEVR's rows show.
+            "split": None if split == "new" else split,
             "kind": last.get("function") or last.get("type"),
         }
 

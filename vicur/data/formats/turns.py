@@ -3,6 +3,7 @@
 - A question and the response that follows it are a row of their own. Its prompt does not show earlier turns.
 - Markers ``<image>`` in the user's turns mean the images in order. A question with markers gets the images of its markers; one without
   gets all images shown so far, or all images if the conversation has no markers.
+- A conversation that ends with a question is answered by a column of the row, if there is one.
 - A system turn is kept in ``metadata.system``; prompts use ``data.system_prompt``.
 - A response is split by :func:`vicur.data.formats.responses.split_response`; the whole of it is kept in ``metadata.reference``.
 """
@@ -14,7 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vicur.data.formats.columns import PUBLIC
 from vicur.data.formats.responses import split_response
+from vicur.data.row_values import text_of
 from vicur.data.schema import Fault
 
 Role = Literal["system", "user", "assistant"]
@@ -31,6 +34,8 @@ ROLES: Mapping[str, Role] = {
 }
 """Roles by their names in public datasets."""
 
+# A label may be that of a classifier of conversations.
+_ANSWERS = tuple(name for name in PUBLIC["answer"] if name not in ("label", "target"))
 _MARKER = re.compile(r"<image>")
 _NUMBERED = re.compile(r"<image ?\d+>")
 
@@ -42,6 +47,37 @@ class Turn:
     role: str
     """As the source calls it."""
     text: str
+
+
+def paired(value: Any) -> list[Turn] | None:
+    """Return the two turns of an element such as ``{"human": "...", "assistant": "..."}``, or ``None`` for another value."""
+    if not isinstance(value, dict) or "role" in value or "from" in value:
+        return None
+    asks = next((name for name in ("user", "human") if name in value), None)
+    replies = next((name for name in ("assistant", "gpt", "bot") if name in value), None)
+    return None if asks is None or replies is None else [Turn(asks, value[asks]), Turn(replies, value[replies])]
+
+
+def answered(turns: list[Turn], row: Mapping[str, Any]) -> tuple[list[Turn], tuple[str, ...]]:
+    """Add the answer of a row to a conversation that ends with a question, and return the columns that have it.
+
+    The answer is a column (``answer``, ``solution``, ``chosen``), as text, number or message.
+    """
+    if not turns or ROLES.get(turns[-1].role) != "user":
+        return turns, ()
+    name = next((each for each in _ANSWERS if row.get(each) not in (None, "", [])), None)
+    if name is None:
+        return turns, ()
+    return [*turns, Turn("assistant", _reply(row[name], name))], (name,)
+
+
+def _reply(value: Any, field: str) -> str:
+    message = value[-1] if isinstance(value, list) and value else value
+    if isinstance(message, Mapping):
+        message = message.get("value", message.get("content"))
+    if isinstance(message, list) and len(message) == 1 and isinstance(message[0], Mapping):
+        message = message[0].get("text")
+    return text_of(message, field)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class DynaMath(Benchmark):
     columns = ("index", "qid", "varid", "question", "answer", "answer_type", "subject", "knowledge_level")
     metric = 'mean over all variants ("Average", not "Worst Case")'
     judge = "shortens an answer, if a response is not the JSON that the prompt asks for"
-    licence = "CC BY-SA 4.0"
+    licence = "Apache-2.0"
     paper = PaperFigures(
         {"base": 53.23, "grpo": 55.49, "opsd": 52.37, "vicur": 51.60, "opd": 52.87, "opd-vicur": 52.38},
         {"base": 67.13, "grpo": 67.44, "opsd": 65.99, "vicur": 67.17, "opd": 69.22, "opd-vicur": 70.70},
