@@ -40,10 +40,11 @@ run: $(VENV)/.run ## Run the whole pipeline on this machine
 test: $(VENV)/.dev ## Run the tests
 	$(TEST) -m "not browser and not docker and not vllm and not slow and not layouts and not mlflow and not benchmarks"
 
-test-slow: $(VENV)/.dev ## Run the slow tests: killing and resuming processes, complete pipeline runs
-	$(TEST) -m slow
+# CI sets PART. tests/slow_durations.json divides the tests evenly; `pytest -m slow --store-durations --durations-path ...` writes it.
+test-slow: $(VENV)/.dev ## Run the slow tests: killing and resuming processes, complete pipeline runs (PART=1, 2 or 3 for a third of them)
+	$(TEST) -m slow $(if $(PART),--splits 3 --group $(PART) --durations-path tests/slow_durations.json)
 
-mlflow-e2e: $(VENV)/.dev ## Register, promote and serve with MLflow on PostgreSQL and S3, with users and faults (8 minutes)
+mlflow-e2e: $(VENV)/.dev ## Register, promote and serve with MLflow on PostgreSQL and S3, with users and faults (6 minutes)
 	$(BIN)/pytest -m mlflow tests/mlflow_e2e
 
 mlflow-pictures: $(VENV)/.dev ## Take the pictures of MLflow's pages in docs/registry with a headless Chromium (8 minutes)
@@ -106,7 +107,6 @@ bench: $(VENV)/.run $(BENCH)/.bench ## Run all benchmarks and write results to .
 bench-rollout: $(VLLM)/.vllm ## Benchmark rollouts with both engines (builds .venv-vllm, 5 GB)
 	@mkdir -p .vicur/bench
 	$(VLLM)/bin/python -m benchmarks.rollout --hidden 96 512 --json .vicur/bench/rollout.json
-	$(VLLM)/bin/python -m benchmarks.overlap --json .vicur/bench/overlap.json
 
 ablation: $(VENV)/.run ## Train all arms with all seeds and write docs/results.md (under an hour on two cores)
 	@$(BIN)/vicur ablate configs/ablation.yaml --results docs/results.md

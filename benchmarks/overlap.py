@@ -131,8 +131,8 @@ def main() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         parser.error("this process may use one processor core, but training and server need one each")
     torch.set_num_threads(1)
-    # The server has the core that it inherits.
-    os.environ.update(OMP_NUM_THREADS="1", VLLM_CPU_OMP_THREADS_BIND="nobind")
+    # The server has the core that it inherits. Without a size of its KV cache, vLLM asks for nearly all memory of the machine.
+    os.environ.update(OMP_NUM_THREADS="1", VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_CPU_KVCACHE_SPACE="1")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         chat = saved_base(work / "base", options.hidden)

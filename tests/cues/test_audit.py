@@ -83,4 +83,10 @@ def test_limits_apply_to_the_distillation_split_only() -> None:
 def test_offenders_are_the_rows_that_count_against_a_limit() -> None:
     rows = rows_of(TRUE, FALSE, LEAK, NoCue("dark"))
     wrong = {limit.setting: [row.example_id for row in offenders(rows, limit)] for limit in audited(rows).limits}
-    assert wrong == {"max_ungrounded_share": ["1"], "max_leak_share": ["2"], "max_skipped_share": ["3"]}
+    assert wrong == {
+        "max_ungrounded_share": ["1"],
+        "max_leak_share": ["2"],
+        "max_solution_share": ["2"],
+        "max_unusable_share": [],
+        "max_skipped_share": ["3"],
+    }

@@ -30,7 +30,9 @@ CONFIG = ROOT / "configs/local.yaml"
 MODEL = "vicur-tiny"
 CHROMIUM = "/usr/bin/chromium"
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-_COLOURS = 128
+HEADLINE = ("accuracy", "accuracy_base", "accuracy_gain")
+_WIDTH = 1400
+_COLOURS = 256
 
 
 def register_students(folder: Path, uri: str) -> None:
@@ -64,46 +66,65 @@ def _method(file: Path) -> str:
 
 
 @contextmanager
-def browser_page(height: int) -> Iterator[Page]:
-    """Open a browser that is logged in as the user of the pipeline."""
+def browser_page(experiment: str) -> Iterator[Page]:
+    """Open a browser that is logged in as the user of the pipeline, in the part of MLflow's UI for trained models.
+
+    The table of runs of ``experiment`` has the columns that a user chose there.
+    """
     from playwright.sync_api import sync_playwright
 
+    columns = ["attributes.`Models`", "tags.`vicur.model_version`", *(f"metrics.`{name}`" for name in HEADLINE)]
+    stored = {
+        f'MLflowLocalStorage-1.1-ExperimentPage-["{experiment}"]-ReactComponentState': {"selectedColumns": columns},
+        "mlflow.workflowType_v1": "machine_learning",
+        "mlflow.assistant.panelOpen_v1": False,
+        "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
+    }
+    lines = [
+        f"localStorage.setItem({json.dumps(key)}, {json.dumps(json.dumps(value))});" for key, value in stored.items()
+    ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         context = browser.new_context(
-            viewport={"width": 1280, "height": height},
-            http_credentials={"username": USER[0], "password": USER[1]},
+            viewport={"width": _WIDTH, "height": 900}, http_credentials={"username": USER[0], "password": USER[1]}
         )
+        context.add_init_script("\n".join(lines))
         yield context.new_page()
         browser.close()
 
 
 def take_pictures(uri: str, folder: Path) -> list[Path]:
-    """Write a PNG of each page of the newest version of :data:`MODEL` and return the files."""
+    """Write a PNG of each page about the champion of :data:`MODEL` and return the files."""
     with environment(MLFLOW_TRACKING_USERNAME=USER[0], MLFLOW_TRACKING_PASSWORD=USER[1]):
         client = MlflowClient(uri, uri)
         version = client.get_model_version_by_alias(MODEL, "champion")
         model = client.get_logged_model(version.source.removeprefix("models:/"))
-        [experiment] = client.search_experiments(filter_string="name = 'vicur'")
-        runs = client.search_runs([experiment.experiment_id], "tags.`vicur.stage` = 'pipeline'")
-    experiment_page = f"{uri}/#/experiments/{experiment.experiment_id}"
+        experiment = str(model.experiment_id)
+        by_time = client.search_runs([experiment], "tags.`vicur.stage` = 'pipeline'", order_by=["start_time"])
+    runs, models = f"{uri}/#/experiments/{experiment}/runs", f"{uri}/#/models/{MODEL}"
+    # The height of a page, and a text that it ends with.
     pages = {
-        "experiment": (f"{experiment_page}/runs", 620, "accuracy_gain"),
-        "run": (f"{experiment_page}/runs/{runs[0].info.run_id}", 1500, "report.html"),
-        "logged-model": (f"{experiment_page}/models/{model.model_id}", 1100, "Model attributes"),
-        "model": (f"{uri}/#/models/{MODEL}", 900, "Version"),
-        "version": (f"{uri}/#/models/{MODEL}/versions/{version.version}", 1500, "Better and worse at"),
+        "experiment": (runs, 760, "matching runs"),
+        "run": (f"{runs}/{by_time[0].info.run_id}", 1320, "Registered models"),
+        "logged-model": (f"{uri}/#/experiments/{experiment}/models/{model.model_id}", 900, "distribution.processes"),
+        "model": (models, 1060, "Version 1"),
+        "version": (f"{models}/versions/{version.version}", 1440, "Outputs"),
     }
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, (address, height, text) in pages.items():
-        with browser_page(height) as page:
+    with browser_page(experiment) as page:
+        for name, (address, height, text) in pages.items():
+            page.set_viewport_size({"width": _WIDTH, "height": height})
             page.goto(address)
             page.get_by_text(text).first.wait_for(timeout=60_000)
-            page.wait_for_load_state("networkidle")
+            if name == "experiment":
+                # Show the steps of the pipeline's run, which is the oldest.
+                page.locator("[data-component-id*=runnamecellrenderer]").last.click()
+            # Some parts appear after the text.
+            page.wait_for_timeout(3000)
             written.append(folder / f"{name}.png")
             page.screenshot(path=written[-1])
-        compress(written[-1])
+            compress(written[-1])
     return written
 
 

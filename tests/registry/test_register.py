@@ -67,6 +67,7 @@ def test_results_are_logged_to_the_pipelines_run_and_to_the_model(students: Make
         client.get_model_version("students", "1").source.removeprefix("models:/")
     ]
     assert "| vicur |" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.tags["vicur.model_version"] == stage.data.tags["vicur.model_version"] == "students/1"
     assert [d.dataset.source_type for d in parent.inputs.dataset_inputs] == ["dvc"]
     assert stage.data.metrics["gate_passed"] == 1.0
     model = client.get_logged_model(client.get_model_version("students", "1").source.removeprefix("models:/"))

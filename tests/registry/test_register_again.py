@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.registry.conftest import Make
-from tests.registry.factory import CONFIG, GOOD, run_register, save_student
+from tests.registry.factory import CONFIG, GOOD, config_for, run_register, save_student
 from vicur.config.prompts import PixelBudget
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
@@ -41,6 +41,27 @@ def test_registering_a_student_again_returns_its_version(
     names = {"vicur", "registered", "registered again"}
     experiments = [each.experiment_id for each in client.search_experiments() if each.name in names]
     assert len(client.search_logged_models(experiments)) == 1
+
+
+@pytest.mark.parametrize("where", ["embedded", "server"])
+def test_a_registration_can_be_repeated_in_the_same_run(
+    where: str, students: Make, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if where == "embedded":
+        tracking = request.getfixturevalue("embedded")
+    else:
+        tracking = TrackingConfig(uri=request.getfixturevalue("server").uri, experiment=tmp_path.name)
+    # The second as a step that was killed at its end, and is retried.
+    for _ in range(2):
+        assert run_register(students(GOOD), config=config_for(tmp_path), tracking=tracking).version == "1"
+    client = connect(tracking)
+    [run] = client.search_runs(
+        [client.get_experiment_by_name(tracking.experiment).experiment_id], "attributes.run_name = 'run-1'"
+    )
+    assert len(run.outputs.model_outputs) == 1
+    assert len(run.inputs.dataset_inputs) == 1
+    figures = client.get_logged_model(run.outputs.model_outputs[0].model_id).metrics
+    assert sorted(each.key for each in figures) == ["ood/accuracy", "test/accuracy", "validation/accuracy"]
 
 
 def test_training_again_to_the_same_weights_gives_the_same_version(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -165,11 +166,11 @@ def test_a_second_attempt_in_the_same_process_gives_the_same_bytes(uninterrupted
     """A step in a cluster repeats itself in place after a temporary failure."""
     step, failures = trainer.training_step, [3]
 
-    def interrupted(state: TrainState, rows: object, number: int) -> dict[str, float]:
+    def interrupted(state: TrainState, rows: object, number: int, *rest: Any) -> dict[str, float]:
         if number in failures:
             failures.clear()
             raise VicurError("the server was lost.", remedy="Wait.", retryable=True)
-        return step(state, rows, number)
+        return step(state, rows, number, *rest)
 
     monkeypatch.setattr(trainer, "training_step", interrupted)
     pauses: list[str] = []
@@ -197,11 +198,11 @@ def test_resumed_training_validates_with_the_batch_that_was_fitted_first(inputs,
     monkeypatch.setattr(engine, "generate", generate)
     step, failures = trainer.training_step, [3]
 
-    def interrupted(state: TrainState, rows: object, number: int) -> dict[str, float]:
+    def interrupted(state: TrainState, rows: object, number: int, *rest: Any) -> dict[str, float]:
         if number in failures:
             failures.clear()
             raise VicurError("the server was lost.", remedy="Wait.", retryable=True)
-        return step(state, rows, number)
+        return step(state, rows, number, *rest)
 
     monkeypatch.setattr(trainer, "training_step", interrupted)
     retried(lambda: train_once(inputs, tmp_path / "run"), RetryPolicy(2, first=0.002), lambda _: None)

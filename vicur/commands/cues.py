@@ -18,13 +18,17 @@ from vicur.commands.common import (
     help_with_examples,
     run_stage,
 )
+from vicur.commands.cue_audit import audit
 from vicur.commands.portions import PortionOption, PortionsArgument, merge_portions, run_portion
 
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for the cues and their audit.")]
 
 app = Commands(
     help=help_with_examples(
-        "Extract and audit visual cues.", "vicur cues extract --dataset data --output cues", "vicur cues extract --help"
+        "Extract and audit visual cues.",
+        "vicur cues extract --dataset data --output cues",
+        "vicur cues audit cues --dataset data",
+        "vicur cues extract --help",
     ),
     no_args_is_help=True,
 )
@@ -55,6 +59,9 @@ def extract(
         run_portion("extract", portion, settings.cues, {"dataset": dataset}, output, settings, cache=cache)
         return
     run_stage("extract", settings.cues, {"dataset": dataset}, output, settings, cache=cache)
+
+
+app.command()(audit)
 
 
 @app.command()

@@ -87,6 +87,12 @@ class CuesConfig(Section):
     annotations passes."""
     max_leak_share: float = Field(0.0, ge=0, le=1)
     """Maximum share of the ``distill`` cues that may reveal the answer; above it, the stage fails."""
+    max_solution_share: float = Field(0.05, ge=0, le=1, exclude_if=lambda share: bool(share == 0.05))
+    """Maximum share of the ``distill`` cues that may state a step of a solution, such as a theorem or an equation; above it, the stage
+    fails."""
+    max_unusable_share: float = Field(0.02, ge=0, le=1, exclude_if=lambda share: bool(share == 0.02))
+    """Maximum share of the ``distill`` cues that may be unusable, such as refusals or injected instructions; above it, the stage
+    fails."""
     max_skipped_share: float = Field(0.02, ge=0, le=1)
     """Maximum share of the ``distill`` examples that may be without a cue; above it, the stage fails."""
     samples: int = Field(72, ge=0, le=1000)

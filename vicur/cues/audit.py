@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
-from vicur.cues.grounding import is_grounded
-from vicur.cues.leaks import Leak, find_leak
+from vicur.cues.findings import Finding, Label, examine
 from vicur.cues.providers import NoCue
 from vicur.cues.reasoning import reasoning_words
 from vicur.data.schema import Example
@@ -26,9 +25,18 @@ class AuditedCue:
     cue: str | None  # None if the example was skipped
     skipped: str | None = None  # reason for having no cue
     grounded: bool | None = None  # None if the dataset does not know the image's content
-    leak: Leak | None = None
+    findings: tuple[Finding, ...] = ()
     reasoning: tuple[str, ...] = ()  # words of the cue that belong to a solution
     words: int = 0
+
+    @property
+    def leak(self) -> Finding | None:
+        """The first way in which the cue gives the answer away."""
+        return self.found("answer_leak")
+
+    def found(self, *labels: Label) -> Finding | None:
+        """Return the first finding with one of the labels."""
+        return next((finding for finding in self.findings if finding.label in labels), None)
 
 
 class Figures(BaseModel):
@@ -43,11 +51,20 @@ class Figures(BaseModel):
     """Cues of examples for which the dataset knows the image's content."""
     ungrounded: int
     leaking: int
+    """Cues that give the answer away."""
+    solving: int = 0
+    """Cues that state a step of a solution."""
+    unusable: int = 0
+    """Cues that are refusals, echoes, injected instructions or otherwise unusable."""
     reasoning: int
     """Cues with words that belong to a solution."""
     grounded_share: float | None
     """Share of the cues with truth."""
     answer_leak_share: float | None
+    """Share of the cues."""
+    solution_leak_share: float | None = None
+    """Share of the cues."""
+    unusable_share: float | None = None
     """Share of the cues."""
     reasoning_share: float | None
     """Share of the cues."""
@@ -63,6 +80,8 @@ class SplitAudit(BaseModel):
     all: Figures
     kinds: dict[str, Figures]
     leak_rules: dict[str, int]
+    findings: dict[str, dict[str, int]] = {}
+    """Cues by label and rule. A cue with several findings counts for each."""
     skip_reasons: dict[str, int]
     reasoning_words: dict[str, int]
 
@@ -95,13 +114,14 @@ def audit_cue(example: Example, cue: str | NoCue) -> AuditedCue:
     """Audit the cue of one example."""
     if isinstance(cue, NoCue):
         return AuditedCue(example.id, example.split, example.kind, cue=None, skipped=cue.reason)
+    findings, grounding = examine(cue, example)
     return AuditedCue(
         example.id,
         example.split,
         example.kind,
         cue=cue,
-        grounded=is_grounded(cue, example),
-        leak=find_leak(cue, example),
+        grounded=grounding.grounded,
+        findings=findings,
         reasoning=reasoning_words(cue),
         words=len(cue.split()),
     )
@@ -123,6 +143,8 @@ def offenders(rows: Sequence[AuditedCue], limit: Limit) -> list[AuditedCue]:
         "max_skipped_share": [row for row in rows if row.skipped is not None],
         "max_ungrounded_share": [row for row in rows if row.grounded is False],
         "max_leak_share": [row for row in rows if row.leak is not None],
+        "max_solution_share": [row for row in rows if row.found("solution_leak")],
+        "max_unusable_share": [row for row in rows if row.found("injected", "unusable")],
     }
     return [row for row in counts[limit.setting] if row.split == TRAINING_SPLIT]
 
@@ -133,9 +155,18 @@ def _audit_split(rows: list[AuditedCue]) -> SplitAudit:
         all=_figures(rows),
         kinds={kind: _figures([row for row in rows if row.kind == kind]) for kind in kinds},
         leak_rules=_counted(row.leak.rule for row in rows if row.leak is not None),
+        findings=_by_label(rows),
         skip_reasons=_counted(row.skipped for row in rows if row.skipped is not None),
         reasoning_words=_counted(word for row in rows for word in row.reasoning),
     )
+
+
+def _by_label(rows: Sequence[AuditedCue]) -> dict[str, dict[str, int]]:
+    rules: dict[str, list[str]] = {}
+    for row in rows:
+        for label, rule in dict.fromkeys((finding.label, finding.rule) for finding in row.findings):
+            rules.setdefault(label, []).append(rule)
+    return {label: _counted(rules[label]) for label in sorted(rules)}
 
 
 def _figures(rows: Sequence[AuditedCue]) -> Figures:
@@ -144,6 +175,8 @@ def _figures(rows: Sequence[AuditedCue]) -> Figures:
     ungrounded = sum(row.grounded is False for row in known)
     leaking = sum(row.leak is not None for row in cues)
     reasoning = sum(bool(row.reasoning) for row in cues)
+    solving = sum(row.found("solution_leak") is not None for row in cues)
+    unusable = sum(row.found("injected", "unusable") is not None for row in cues)
     skipped = len(rows) - len(cues)
     return Figures(
         examples=len(rows),
@@ -152,9 +185,13 @@ def _figures(rows: Sequence[AuditedCue]) -> Figures:
         with_truth=len(known),
         ungrounded=ungrounded,
         leaking=leaking,
+        solving=solving,
+        unusable=unusable,
         reasoning=reasoning,
         grounded_share=_share(len(known) - ungrounded, len(known)),
         answer_leak_share=_share(leaking, len(cues)),
+        solution_leak_share=_share(solving, len(cues)),
+        unusable_share=_share(unusable, len(cues)),
         reasoning_share=_share(reasoning, len(cues)),
         skipped_share=_share(skipped, len(rows)),
         mean_words=_share(sum(row.words for row in cues), len(cues)),
@@ -168,6 +205,8 @@ def _limits(distill: Figures, config: CuesConfig) -> list[Limit]:
         "max_skipped_share": (config.max_skipped_share, distill.skipped_share),
         "max_ungrounded_share": (config.max_ungrounded_share, ungrounded),
         "max_leak_share": (config.max_leak_share, distill.answer_leak_share),
+        "max_solution_share": (config.max_solution_share, distill.solution_leak_share),
+        "max_unusable_share": (config.max_unusable_share, distill.unusable_share),
     }
     return [
         Limit(setting=setting, limit=limit, share=share, passed=share is None or share <= limit)

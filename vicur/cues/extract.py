@@ -14,10 +14,11 @@ from pathlib import Path
 
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, offenders, summarize
+from vicur.cues.findings import Label
 from vicur.cues.portions import merged_rows
 from vicur.cues.rows import audited_rows, splits_with_cues
 from vicur.cues.samples import Sample, choose, render_page
-from vicur.cues.store import write_cues, write_jsonl
+from vicur.cues.store import write_cues, write_findings, write_jsonl
 from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.stage.portions import portions_in
@@ -31,7 +32,15 @@ AUDIT_FILE = "audit.json"
 SAMPLES_FILE = "samples.html"
 OFFENDERS_FILE = "offenders.jsonl"
 _SHOWN = 3
-_SPLIT_METRICS = ("cues", "skipped_share", "grounded_share", "answer_leak_share", "reasoning_share", "mean_words")
+_SPLIT_METRICS = (
+    *("cues", "skipped_share", "grounded_share", "answer_leak_share", "solution_leak_share", "unusable_share"),
+    *("reasoning_share", "mean_words"),
+)
+_LABELS_OF: dict[str, tuple[Label, ...]] = {
+    "max_leak_share": ("answer_leak",),
+    "max_solution_share": ("solution_leak",),
+    "max_unusable_share": ("injected", "unusable"),
+}
 _KIND_METRICS = ("grounded_share", "answer_leak_share")
 
 
@@ -47,6 +56,10 @@ class ExtractSummary(Summary):
     """Share of the cues that agree with the dataset's knowledge of the image; ``None`` if it has none."""
     answer_leak_share: float
     """Share of the cues that give the answer away."""
+    solution_leak_share: float = 0.0
+    """Share of the cues that state a step of a solution."""
+    unusable_share: float = 0.0
+    """Share of the cues that are refusals, echoes, injected instructions or otherwise unusable."""
     reasoning_share: float
     """Share of the cues with words that belong to a solution."""
     mean_words: float
@@ -95,6 +108,7 @@ def _samples(rows: Sequence[AuditedCue], dataset: Path, splits: Sequence[str], c
 
 def _write(rows: Sequence[AuditedCue], samples: Sequence[Sample], audit: Audit, folder: Path) -> None:
     write_cues(rows, audit.provider, folder)
+    write_findings(rows, folder)
     (folder / AUDIT_FILE).write_text(audit.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (folder / SAMPLES_FILE).write_text(render_page(samples, audit), encoding="utf-8")
 
@@ -121,6 +135,8 @@ def _violation(limit: Limit, rows: Sequence[AuditedCue]) -> str:
         "max_skipped_share": "of the examples have no cue",
         "max_ungrounded_share": "of the cues disagree with the dataset's knowledge of the image",
         "max_leak_share": "of the cues give the answer away",
+        "max_solution_share": "of the cues state a step of a solution",
+        "max_unusable_share": "of the cues are no cues (refusals, echoes, injected instructions and the like)",
     }[limit.setting]
     allowed = f"cues.{limit.setting} allows {percent(limit.limit)}"
     # The number says more than a share that rounds to 0.0 %.
@@ -131,8 +147,9 @@ def _violation(limit: Limit, rows: Sequence[AuditedCue]) -> str:
 
 
 def _fault(row: AuditedCue, limit: Limit) -> str:
-    if limit.setting == "max_leak_share" and row.leak is not None:
-        return f'{row.leak.rule} in "{row.cue}"'
+    finding = row.found(*_LABELS_OF.get(limit.setting, ()))
+    if finding is not None:
+        return f'{finding.rule} in "{row.cue}"'
     return row.skipped or f'"{row.cue}"'
 
 
@@ -142,7 +159,7 @@ def _offender_record(limit: Limit, row: AuditedCue) -> dict[str, str | None]:
         "example_id": row.example_id,
         "kind": row.kind,
         "cue": row.cue,
-        "fault": _fault(row, limit) if row.cue is None or row.leak is not None else "disagrees with the image",
+        "fault": "disagrees with the image" if limit.setting == "max_ungrounded_share" else _fault(row, limit),
     }
 
 
@@ -157,6 +174,8 @@ def _summary(audit: Audit) -> ExtractSummary:
         skipped={split: figures.skipped for split, figures in by_split.items()},
         grounded_share=distill.grounded_share,
         answer_leak_share=distill.answer_leak_share or 0.0,
+        solution_leak_share=distill.solution_leak_share or 0.0,
+        unusable_share=distill.unusable_share or 0.0,
         reasoning_share=distill.reasoning_share or 0.0,
         mean_words=distill.mean_words or 0.0,
         by_split=by_split,

@@ -2,198 +2,353 @@
 
 A cue states what the image shows and leaves the conclusion to the teacher. It may contain the answer as evidence: if the question is for
 the larger of 7 and 5, "The red digit is 7 and the blue digit is 5" contains the answer 7 but reveals nothing beyond the image. So it
-matters how the answer is stated. A cue *leaks* if, outside its statements of evidence,
+matters how the answer is stated. The answer is recognized by value, with the answer checker: 3.50 for 3.5, ``\\frac{2}{5}`` for 0.4,
+"ninety-six" for 96 cm². A cue *leaks* if, outside its statements of evidence, one of these rules applies:
 
-- ``announced``: it mentions an answer, solution, result or box together with the answer ("Answer: 12", "option B");
+- ``judged``: it compares, and the question requests the comparison ("the red digit is larger", "the tallest bar is 2016");
+- ``option``: it names the right choice by letter or place, or excludes all others;
+- ``announced``: it mentions an answer, solution, result or box together with the answer ("Answer: 12");
 - ``concluded``: the answer follows a word of consequence ("therefore ... 12", "so 12");
-- ``computed``: the answer is the outcome of an operation ("7 plus 5 is 12", "7 + 5 = 12", "the sum is 12", "12 in total");
-- ``asked``: the answer is the value of the requested quantity ("x = 12" if the question is for x, "2 are even" if it is for the
-  number of even digits);
-- ``judged``: the cue compares and the question requests a comparison ("the red digit is larger");
-- ``beyond the evidence``: the example lists its evidence, which does not contain the answer, but the cue does.
+- ``computed``: the answer is the outcome of an operation ("7 plus 5 is 12", "12 in total"), or one step is left ("x = 25 - 13");
+- ``asked``: the answer is the value of what the question requests, by its name or another ("x = 12", "BC measures 12"), or the number of
+  the things that it counts ("2 are even");
+- ``restated``: the words of the question are repeated with the answer in their place, and the answer is not text in the image;
+- ``beyond the evidence``: the answer is stated, although neither the listed evidence nor the text in the image contains it;
+- ``bare``: the cue is nothing but the answer.
 
 A statement of evidence is "<subject> <verb> <values>" about a subject known to the dataset, with the right number of values. A misread
-value that equals the answer by chance is ungrounded, not a leak. Without listed evidence, a bare mention of the answer is not a leak,
-because it cannot be distinguished from evidence. The rules err towards a leak: a description that resembles a conclusion ("the total is
-12", read off a receipt) is shown on the page of samples.
+value that equals the answer by chance is ungrounded, not a leak. The text in the image (``metadata.image_text``, or read by OCR) is
+evidence too: where it contains the answer, only a conclusion, a comparison or a calculation leaks. Without listed evidence and text, a bare
+mention of the answer is not a leak, because it cannot be distinguished from evidence. The rules err towards a leak: a description that
+resembles a conclusion is shown on the page of samples.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from vicur.cues.statements import canonical, clauses, stated_evidence, statement, truths
-
-if TYPE_CHECKING:
-    from vicur.data.schema import Example
+from vicur.answers.choices import label
+from vicur.answers.compare import same_value
+from vicur.cues.evidence_text import is_evidence
+from vicur.cues.leak_patterns import (
+    AGGREGATE,
+    ALTERNATIVES,
+    ANNOUNCES,
+    ANNOUNCES_CLEARLY,
+    ASKS_FOR,
+    COMPARES,
+    COMPUTES,
+    CONCLUDES,
+    COUNTED,
+    FILLER,
+    IDENTIFIES,
+    IS,
+    LEADING_TRUTH,
+    NEAR,
+    NEXT,
+    OF_WHAT,
+    READS,
+    RELATION,
+    STATES_STEP,
+    STEP_LEFT,
+    SUPERIOR,
+    SYMBOL,
+    SYNONYMS,
+    TAIL,
+    UP_TO_VERB,
+    A,
+)
+from vicur.cues.marking import Marked
+from vicur.cues.options import all_excluded, excluded_choices, mentioned_choices, names_right_choice
+from vicur.cues.plain_text import Clause, clauses_of, sentences_of
+from vicur.cues.posed import Posed, Subject, subject_of
+from vicur.cues.wordings import content, stem, stems, tokens
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A cue that gives the answer away: the violated rule (listed above) and the clause that violates it."""
+    """A cue that gives the answer away: the violated rule (listed above), the clause that violates it, and its place in the cue."""
 
     rule: str
     clause: str
+    start: int = 0
+    end: int = 0
 
 
-# These patterns match canonical text: lower case, numbers as digits.
-_IS = (
-    r"(?:\b(?:is|are|was|be|equals?|gives?|makes?|becomes?|yields?|comes\s+to|adds?\s+up\s+to|amounts\s+to)\b"
-    r"|=|:|->|→)"
-)
-# Text between two related words. Bounded, so that matching takes linear time.
-_NEAR = r"[^;]{0,200}?"
-_FILLER = r"(?:(?:to|the|an?|exactly|equal|just|only|always)\s+)*"
-_ANNOUNCEMENT = r"\b(?:answer|solution|result|conclusion|boxed)\b"
-_CONSEQUENCE = (
-    r"\b(?:therefore|thus|hence|consequently|accordingly|so|implies|implying|conclude|"
-    r"it\s+follows|we\s+(?:get|have|find|obtain)|(?:which|that|this)\s+(?:gives|makes|means|yields))\b"
-)
-_OPERATION = (
-    r"(?:\b(?:sum|total|difference|product|quotient|ratio|average|mean|median|remainder|plus|minus|times|multiplied|"
-    r"divided\s+by|added|adding|subtract\w*)\b|\d\s*[-+*/×÷·]\s*\d)"
-)
-_COMPARATIVE = (
-    r"(?:larg|great|bigg|small|high|low|long|short|tall|clos|near|old|young|wid|narrow|heavi|light|fast|slow|deep|thick)"
-    r"(?:er|est)\b|\b(?:more|most|less|least|fewer|fewest|maximum|minimum|max|min|farther|farthest)\b"
-)
-_ASKS_TO_COMPARE = re.compile(
-    rf"\b(?:which|who|whose|where)\b.*\b(?:{_COMPARATIVE})|^(?:is|are|does|do|has|have)\b.*\b(?:{_COMPARATIVE})"
-    rf"|\bwhat\s+(?:\w+\s+)?(?:is|are|has|have)\s+(?:the\s+)?(?:{_COMPARATIVE})"
-)
-_COMPARES = re.compile(
-    rf"\b(?:is|are|has|have)\s+(?:the\s+)?(?:{_COMPARATIVE})"
-    rf"|\b(?:{_COMPARATIVE})(?:\s+1|\s+of\b.*?)?\s*(?:\b(?:is|are)\b|[:=])"
-)
-_ASKS_FOR = re.compile(
-    r"\b(?:what(?:'s|\s+is|\s+are)|find|determine|calculate|compute|evaluate|solve\s+for|give|state)\s+"
-    r"(?P<thing>[^?.!;]+)"
-)
-_ASKS_TO_COUNT = re.compile(
-    r"\b(?:how\s+many|(?:the\s+)?number\s+of)\s+(?P<things>[^?.!;,]+?)"
-    r"(?=\s+(?:is|are|do|does|can|have|has|in|on)\b|$|[?.!;,])"
-)
-_OF_WHAT = re.compile(r"^(?:the\s+)?(?:value|length|size|measure|area|number)\s+of\s+")
-_TAIL = re.compile(r"\s+(?:of|in|on|at|from|between|for|with|that|which|if|when)\b.*$")
-
-
-def find_leak(cue: str, example: Example) -> Leak | None:
+def find_leak(cue: str, example: Posed) -> Leak | None:
     """Return the first way in which ``cue`` gives the example's answer away, or ``None``. Accepts any text."""
-    known = truths(example)
-    rest = []
-    for clause in clauses(canonical(cue)):
-        stated = statement(clause)
-        # Evidence cannot leak. Its values need not be right: a misread value is ungrounded instead.
-        if stated is None or len(stated.values) != len(known.get(stated.subject, ())):
-            rest.append(clause)
-    if not rest:
-        return None
-    question = canonical(example.question)
-    answer, letter = _answer(example)
-    for clause in rest:
-        rule = _broken_rule(clause, answer, letter, question)
+    return next(find_leaks(cue, example), None)
+
+
+def find_leaks(cue: str, example: Posed) -> Iterator[Leak]:
+    """Yield the ways in which ``cue`` gives the answer away, at most one for each clause."""
+    clauses = [clause for clause in clauses_of(cue) if not is_evidence(clause, example)]
+    if not clauses or not example.answer.strip():
+        return
+    subject = subject_of(example)
+    marked = [Marked(clause, subject) for clause in clauses]
+    for each in marked:
+        rule = _broken_rule(each)
         if rule is not None:
-            return Leak(rule, clause)
-    evidence = stated_evidence(example)
-    if not evidence or answer is None or any(answer in values for values in evidence.values()):
-        return None
-    beyond = [clause for clause in rest if _mention(answer).search(clause)]
-    return Leak("beyond the evidence", beyond[0]) if beyond else None
+            yield Leak(rule, each.clause.text.strip(), each.clause.start, each.clause.end)
+    gold = subject.gold
+    sentences = [Marked(sentence, subject) for sentence in sentences_of(cue)] if gold.choices else []
+    groups = [excluded_choices(each) for each in sentences]
+    if all_excluded(groups, gold.place, len(gold.choices)):
+        excluding = [each.clause for each, group in zip(sentences, groups, strict=True) if group]
+        yield Leak("option", excluding[-1].text.strip(), excluding[0].start, excluding[-1].end)
+    if _is_bare(cue, subject):
+        yield Leak("bare", cue.strip(), 0, len(cue))
 
 
-def _broken_rule(clause: str, answer: str | None, letter: str | None, question: str) -> str | None:
+def _broken_rule(marked: Marked) -> str | None:
     """Return the rule that a clause violates, if any."""
-    if _ASKS_TO_COMPARE.search(question) and _COMPARES.search(clause):
+    subject, text = marked.subject, marked.text
+    if _judges(marked):
         return "judged"
-    if letter is not None and _letter_pattern(letter).search(clause):
+    if names_right_choice(marked):
+        return "option"
+    if STEP_LEFT.search(text) and not subject.visible.has_formula(marked.clause.text):
+        return "computed"
+    if not marked.has_answer:
+        return "restated" if _settles(marked) else None
+    shown = _is_shown(marked)
+    if "\\boxed" in marked.clause.text or (ANNOUNCES_CLEARLY if shown else ANNOUNCES).search(text):
         return "announced"
-    if answer is None or _mention(answer).search(clause) is None:
-        return None
-    for rule, pattern in _rules(answer):
-        if pattern.search(clause):
-            return rule
-    return "asked" if any(pattern.search(clause) for pattern in _answers_question(question, answer)) else None
+    if CONCLUDES.search(text):
+        return "concluded"
+    numeric = subject.gold.value is not None or subject.gold.mark is not None
+    if numeric and COMPUTES.search(text) and not (shown and subject.visible.text is not None and _is_quoted(marked)):
+        return "computed"
+    if _counts(marked):
+        return "asked"
+    if _answers_question(marked, shown):
+        return "asked"
+    if shown and _reads_off_axis(marked):
+        return "asked"
+    if _settles(marked) or (not shown and _restates(marked)):
+        return "restated"
+    return "beyond the evidence" if _is_beyond(marked, shown) else None
 
 
-def _answer(example: Example) -> tuple[str | None, str | None]:
-    """Return the answer's canonical text, and its letter if it is one of the choices."""
-    letters = [chr(ord("A") + place) for place in range(len(example.choices))]
-    if example.answer in example.choices:
-        place = example.choices.index(example.answer)
-    elif example.answer in letters:
-        place = letters.index(example.answer)
-    else:
-        return _bare(example.answer), None
-    return _bare(example.choices[place]), letters[place].casefold()
+def _is_shown(marked: Marked) -> bool:
+    """Return whether the answer, as the clause states it, is known to be visible."""
+    gold, visible = marked.subject.gold, marked.subject.visible
+    if not visible.is_known:
+        return False
+    if marked.stated_numbers:
+        return any(visible.has_number(value) for value in marked.stated_numbers)
+    if gold.value is not None and visible.has_number(gold.value):
+        return True
+    if len(gold.text) == 1 and gold.place is not None:
+        return False  # a letter is a label, which says nothing
+    if visible.has_formula(gold.text):
+        return bool(re.search(r"[^\W\d_]{3}|\d", gold.text)) or len(gold.text) == 1
+    return visible.has_words(gold.stems)
 
 
-def _bare(answer: str) -> str | None:
-    """Return an answer in canonical form without box and full stop, or ``None`` if nothing is left."""
-    return re.sub(r"^\\boxed\s*\{(.*)\}$", r"\1", canonical(answer)).strip().rstrip(".").strip() or None
-
-
-def _answer_pattern(answer: str) -> str:
-    """Match the answer as a separate word: not within a longer word or number, and not as a negative number."""
-    words = r"\s+".join(re.escape(word) for word in answer.split())
-    return rf"(?<![\w.])(?<!(?<!\d)-){words}(?!\w|[.,]\d)"
-
-
-@lru_cache(maxsize=4096)
-def _mention(answer: str) -> re.Pattern[str]:
-    return re.compile(_answer_pattern(answer))
-
-
-@lru_cache(maxsize=4096)
-def _rules(answer: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    pattern = _answer_pattern(answer)
+def _is_quoted(marked: Marked) -> bool:
+    """Return whether the clause is text of the image, or says that it reads it."""
     return (
-        ("announced", re.compile(_ANNOUNCEMENT)),
-        ("concluded", re.compile(rf"{_CONSEQUENCE}{_NEAR}{pattern}")),
-        (
-            "computed",
-            re.compile(
-                rf"{_OPERATION}{_NEAR}{_IS}\s*{_FILLER}{pattern}"
-                rf"|\b(?:sum|total|difference|product|average|mean)\s+of\s+{pattern}(?!\s*(?:,|and\b|[-+*/]))"
-                rf"|\b(?:totals?|totalling|totaling|adds?\s+up\s+to|amounts?\s+to)\s+{pattern}"
-                rf"|{pattern}\s*{_IS}{_NEAR}{_OPERATION}"
-                rf"|{pattern}\s+(?:in\s+total|altogether|in\s+all)\b"
-            ),
-        ),
+        marked.subject.visible.has_formula(marked.clause.text)
+        or READS.search(marked.text) is not None
+        or not STATES_STEP.search(marked.text)
     )
 
 
-@lru_cache(maxsize=512)
-def _letter_pattern(letter: str) -> re.Pattern[str]:
-    """Match clauses that name the choice with this letter as the right one; "option B shows a cat" does not match."""
-    link = r"\W*(?:(?:is|the|option|choice)\W+)*"
-    return re.compile(
-        rf"\b(?:answer|solution|select|choose|pick|boxed|(?:correct|right)\s+(?:option|choice|one)){link}{letter}(?!\w)"
-        rf"|(?<!\w){letter}\W+is\s+(?:the\s+)?(?:correct|right|true|answer)\b"
+def _judges(marked: Marked) -> bool:
+    subject, text = marked.subject, marked.text
+    if not subject.compares:
+        return _relates(marked)
+    if subject.is_truth:
+        return COMPARES.search(text) is not None and marked.overlap >= 0.3
+    if marked.has_answer and mentioned_choices(marked) <= 1:
+        near = re.search(rf"{A}{NEXT}(?:{SUPERIOR.pattern})|(?:{SUPERIOR.pattern}){NEXT}{A}", text)
+        if near and (subject.gold.value is None or not _numeric_only(near[0])):
+            return True
+    alternatives = ALTERNATIVES.search(subject.question)
+    if alternatives and COMPARES.search(text):
+        named = content(alternatives["first"]) | content(alternatives["second"])
+        return bool(named & marked.content)
+    return _relates(marked)
+
+
+def _numeric_only(text: str) -> bool:
+    # "at least 12", "more than 12"
+    return re.fullmatch(rf".*\b(?:at\s+(?:least|most)|(?:more|less|fewer)\s+than)\s+{A}", text) is not None
+
+
+def _relates(marked: Marked) -> bool:
+    """Return whether a clause puts the alternatives of the question into the relation that it asks for: "Turin lies south of Lyon"."""
+    alternatives = ALTERNATIVES.search(marked.subject.question)
+    if alternatives is None:
+        return False
+    first, second = content(alternatives["first"]), content(alternatives["second"])
+    if not (first - second) & marked.content or not (second - first) & marked.content:
+        return False
+    wanted = frozenset().union(*(RELATION.get(word, frozenset()) for word in tokens(marked.subject.question)))
+    words = set(tokens(marked.text))
+    return (
+        bool(words & wanted and re.search(r"\b(?:of|than|from|to)\b|above|below|before|after|over|under", marked.text))
+        and " and " not in marked.text
     )
+
+
+def _reads_off_axis(marked: Marked) -> bool:
+    """Return whether a clause states an answer that is visible only as a label of an axis, as what the question asks for."""
+    subject, text = marked.subject, marked.text
+    if (
+        not marked.stated_numbers
+        or subject.compares
+        or not all(subject.visible.is_tick(value) for value in marked.stated_numbers)
+    ):
+        return False
+    if any(subject.visible.evidence.values()) or READS.search(text):
+        return False
+    stated = re.search(rf"(?:{IS}|\bat\b)\s*{FILLER}{A}\W*$", text)
+    return stated is not None and (
+        marked.overlap >= 0.5 or re.search(rf"\b(?:is|are|equals?)\s+{FILLER}{A}\W*$", text) is not None
+    )
+
+
+def _answers_question(marked: Marked, shown: bool) -> bool:
+    subject, text = marked.subject, marked.text
+    asserted = re.search(rf"(?:{IS})\s*{FILLER}{A}(?!\s*(?:,|and|\|)\s*\d)", text)
+    if asserted is None and not re.search(rf"{A}\s+(?:is|are|=)\s", text):
+        return False
+    for name in asked_names(subject.question):
+        named = rf"(?<!\w){re.escape(name)}(?!\w)"
+        if re.search(rf"{named}{NEAR}{IS}\s*{FILLER}{A}|{A}\s+(?:is|are|=)\s+(?:the\s+)?{named}", text):
+            if not shown:
+                return True
+            # A symbol has the value only if the image says so. "The total is 12" is read off a receipt.
+            derived = AGGREGATE.search(name) is not None and not any(
+                word in subject.visible.stems for word in stems(name)
+            )
+            if derived and subject.visible.text is not None:
+                return True
+            if subject.visible.text is not None and all(
+                subject.visible.is_tick(value) for value in marked.stated_numbers or (float("nan"),)
+            ):
+                return True
+            if (
+                SYMBOL.fullmatch(name)
+                and not subject.visible.has_formula(f"{name}={subject.gold.text}")
+                and name not in subject.visible.evidence
+            ):
+                return True
+    if shown or subject.visible.is_known or subject.gold.value is None or asserted is None:
+        return False
+    # Nothing is known about the image: the value of a symbol that is stated, not read, is taken for the one that is asked for.
+    assigned = re.search(rf"(?:{SYMBOL.pattern})\s*(?:{IS})\s*{FILLER}{A}\W*$", text)
+    values = not subject.compares and subject.counts is None and ASKS_FOR.search(subject.question)
+    return bool(assigned and values and not READS.search(text))
 
 
 @lru_cache(maxsize=4096)
-def _answers_question(question: str, answer: str) -> tuple[re.Pattern[str], ...]:
-    """Return patterns that state the answer as the value or count that the question requests."""
-    stated = _answer_pattern(answer)
-    patterns = []
-    for match in _ASKS_FOR.finditer(question):
-        thing = re.sub(r"^(?:the|an?)\s+", "", match["thing"].strip())
-        bare = _OF_WHAT.sub("", thing)
-        for name in {n for n in (thing, bare, _TAIL.sub("", thing), _TAIL.sub("", bare)) if n}:
-            named = rf"(?<!\w){re.escape(name)}(?!\w)"
-            patterns += [rf"{named}{_NEAR}{_IS}\s*{_FILLER}{stated}", rf"{stated}\s+(?:is|are|=)\s+(?:the\s+)?{named}"]
-    for match in _ASKS_TO_COUNT.finditer(question):
-        things = match["things"].strip()
-        *modifiers, _ = things.split()
-        of_them = r"(?:\s+of\s+(?:them|these|those|the\s+\w+(?:\s+\w+)?))?"
-        patterns += [
-            rf"{stated}{of_them}\s+{re.escape(things)}(?!\w)",
-            rf"{re.escape(things)}\s*{_IS}\s*{_FILLER}{stated}",
-        ]
-        patterns += [rf"{stated}{of_them}\s+(?:is|are)\s+{re.escape(word)}(?!\w)" for word in modifiers]
-        patterns += [rf"there\s+(?:is|are)\s+{_FILLER}{stated}\s+{re.escape(things.split()[-1])}(?!\w)"]
-    return tuple(re.compile(pattern) for pattern in patterns)
+def asked_names(question: str) -> tuple[str, ...]:
+    names: dict[str, None] = {}
+    for match in ASKS_FOR.finditer(question):
+        thing = re.sub(r"^(?:the|an?|its|their|his|her)\s+", "", match["thing"].strip())
+        bare = re.sub(r"^(?:the|an?)\s+", "", OF_WHAT.sub("", thing))
+        for name in (thing, bare, TAIL.sub("", thing), TAIL.sub("", bare), *SYMBOL.findall(bare)[:2]):
+            for word in name.split():
+                names |= dict.fromkeys(SYNONYMS.get(word, ()))
+            if name and name not in ("a", "an", "is", "of", "in", "the", "it", "to", "on", "at", "by", "do", "does"):
+                names[name] = None
+    return tuple(names)
+
+
+def _counts(marked: Marked) -> bool:
+    """Return whether a clause states the number of the things that the question counts."""
+    subject, text = marked.subject, marked.text
+    if subject.counts is None or subject.gold.value is None:
+        return False
+    # "The bottom row holds 0, 1 and 9" lists values.
+    if re.search(rf"{A}\s*(?:,|and\b|\|)\s*\d|\d\s*(?:,|and\b|\|)\s*{A}", text):
+        return False
+    words = [
+        word
+        for word in tokens(subject.counts)
+        if word not in ("are", "is", "there", "in", "the", "of", "on", "do", "does")
+    ]
+    if not words:
+        return marked.overlap >= 0.5
+    things = UP_TO_VERB.split(subject.counts)[0].strip() or subject.counts
+    behind = re.search(rf"{A}(?:\s+of\s+(?:them|these|those|the|all))?\s+(?P<words>[^,;]{{1,60}})", text)
+    following = content(" ".join(tokens(behind["words"])[:5])) if behind else frozenset()
+    before = {stem(word) for word in tokens(text[: text.index(A)])}
+    asked = content(things) or {stem(words[0])}
+    if re.search(rf"(?:{IS}|\b(?:number|count)\b)\s*{FILLER}{A}\W*$", text) and asked & before:
+        return not READS.search(text) or len(asked & before) >= len(asked)
+    head = stem(words[0])
+    if behind is None or not (following & asked or head in following or marked.overlap >= 0.5):
+        return head in before and marked.overlap >= 0.5 and re.search(rf"{A}\s*(?:times|\W*$)", text) is not None
+    others = following - asked - {head}
+    return marked.overlap >= 0.5 or len(following & asked) >= max(1, len(asked) // 2) or not others
+
+
+def _settles(marked: Marked) -> bool:
+    """Return whether a clause answers a question for yes or no, or repeats it as a statement."""
+    subject, text = marked.subject, marked.text
+    if not subject.is_truth:
+        return False
+    leading = LEADING_TRUTH.match(text)
+    if leading:
+        return subject.gold.truth is None or subject.gold.truth == (leading["truth"] in ("yes", "true"))
+    is_true = subject.gold.truth is not None
+    return is_true and len(subject.about) >= 2 and subject.about <= marked.content and not READS.search(text)
+
+
+def _restates(marked: Marked) -> bool:
+    """Return whether a clause says that the answer, which the image does not show as text, is what the question asks for."""
+    subject, text, gold = marked.subject, marked.text, marked.subject.gold
+    if gold.value is not None or gold.truth is not None or (gold.choices and mentioned_choices(marked) > 1):
+        return False
+    if marked.overlap >= 0.5 and len(marked.stems) > len(gold.stems):
+        return subject.visible.text is not None or (len(subject.about) >= 2 and IDENTIFIES.search(text) is not None)
+    named = IDENTIFIES.search(text)
+    if (
+        named
+        and re.match(r"(?:shows?|depicts?|illustrates?)\b", named[0])
+        and not (marked.overlap or re.match(r"\W*(?:it|this|that)\b", text))
+    ):
+        named = None
+    return subject.visible.text is not None and (
+        named is not None or (len(content(gold.text)) >= 2 and bool(gold.choices))
+    )
+
+
+def _is_beyond(marked: Marked, shown: bool) -> bool:
+    """Return whether a clause states an answer that is known not to be visible."""
+    subject, gold = marked.subject, marked.subject.gold
+    if shown or not subject.visible.is_known:
+        return False
+    if gold.value is None:
+        # A name may be a description ("dog"), which only listed evidence tells from an answer.
+        return len(gold.text) > 1 and (bool(subject.visible.evidence) or gold.mark is not None or not gold.is_words)
+    is_small = gold.value == int(gold.value) and 0 <= gold.value <= 20
+    if (
+        is_small
+        and subject.counts is None
+        and COUNTED.search(marked.text)
+        and not (gold.quantity and gold.quantity.unit.dimensions)
+    ):
+        return len(re.findall(A, marked.text)) > len(COUNTED.findall(marked.text))
+    return True
+
+
+def _is_bare(cue: str, subject: Subject) -> bool:
+    gold = subject.gold
+    clause = Clause(cue, 0, len(cue))
+    text = clause.plain
+    if not text or len(text) > 300:
+        return False
+    if gold.place is not None:
+        found = label(text)
+        if found is not None and found[0] == gold.place and (not found[1] or same_value(gold.text, found[1])):
+            return True
+    return same_value(gold.text, text) or stems(text) == gold.stems != ()

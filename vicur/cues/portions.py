@@ -122,7 +122,7 @@ def merged_rows(portions: Sequence[Path], dataset: Path, config: CuesConfig, see
 
 def example_settings(config: CuesConfig) -> CuesConfig:
     """Return the settings that the cue of an example depends on: without the limits of the audit, the page of samples and the reader."""
-    names = ("max_ungrounded_share", "max_leak_share", "max_skipped_share", "samples", "reader")
+    names = [*(name for name in CuesConfig.model_fields if name.startswith("max_")), "samples", "reader"]
     return config.model_copy(update={name: CuesConfig.model_fields[name].default for name in names})
 
 

@@ -16,9 +16,15 @@ from vicur.data.schema import Example
 from vicur.pages.html import page_environment
 from vicur.wording import percent
 
-Mark = Literal["ungrounded", "leaks", "skipped", "reasoning", "fine"]
+Mark = Literal["unusable", "ungrounded", "leaks", "solves", "skipped", "reasoning", "fine"]
 # In order of display, the worst first.
-_MARKS: tuple[Mark, ...] = ("ungrounded", "leaks", "skipped", "reasoning", "fine")
+_MARKS: tuple[Mark, ...] = ("unusable", "ungrounded", "leaks", "solves", "skipped", "reasoning", "fine")
+_WORDS = {
+    "answer_leak": "gives the answer away",
+    "solution_leak": "states a step of a solution",
+    "injected": "injected",
+    "unusable": "no cue",
+}
 _FAULTY_PERCENT = 60
 # Images of at most _TINY pixels a side are enlarged without smoothing; larger ones are scaled down to _LARGEST.
 _TINY, _LARGEST = 128, 384
@@ -66,7 +72,12 @@ def render_page(samples: Sequence[Sample], audit: Audit) -> str:
     kinds = sorted({kind for split in audit.splits.values() for kind in split.kinds})
     marks = [mark for mark in _MARKS if any(sample.mark == mark for sample in samples)]
     grounded = [(kind, _grounded_by_split(audit, kind)) for kind in kinds]
-    return page.render(samples=ordered, audit=audit, grounded=grounded, marks=marks, findings=_findings(audit)) + "\n"
+    return (
+        page.render(
+            samples=ordered, audit=audit, grounded=grounded, marks=marks, findings=_findings(audit), words=_WORDS
+        )
+        + "\n"
+    )
 
 
 def _percent(share: float | None) -> str:
@@ -83,7 +94,12 @@ def _grounded_by_split(audit: Audit, kind: str) -> list[str]:
 def _findings(audit: Audit) -> list[tuple[str, list[int]]]:
     """Count each rule, reason and word by split."""
     counts = [
-        {f"gives the answer away: {rule}": count for rule, count in split.leak_rules.items()}
+        {
+            f"{_WORDS[label]}: {rule}": count
+            for label, rules in split.findings.items()
+            if label in _WORDS
+            for rule, count in rules.items()
+        }
         | {f"skipped: {reason}": count for reason, count in split.skip_reasons.items()}
         | {f"says “{word}”": count for word, count in split.reasoning_words.items()}
         for split in audit.splits.values()
@@ -94,10 +110,14 @@ def _findings(audit: Audit) -> list[tuple[str, list[int]]]:
 def _mark(row: AuditedCue) -> Mark:
     if row.skipped is not None:
         return "skipped"
+    if row.found("injected", "unusable"):
+        return "unusable"
     if row.grounded is False:
         return "ungrounded"
     if row.leak is not None:
         return "leaks"
+    if row.found("solution_leak"):
+        return "solves"
     return "reasoning" if row.reasoning else "fine"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from vicur.cues.audit import AuditedCue
 
 CUES_FILE = "cues.parquet"
+FINDINGS_FILE = "findings.jsonl"
 SKIPPED_FILE = "skipped.jsonl"
 
 
@@ -47,7 +49,17 @@ def write_cues(rows: Iterable[AuditedCue], provider: str, folder: Path) -> None:
     write_jsonl(skipped, folder / SKIPPED_FILE)
 
 
-def read_cues(folder: Path) -> dict[str, str]:
+def write_findings(rows: Iterable[AuditedCue], folder: Path) -> None:
+    """Write every finding of the audit as a line of ``findings.jsonl``: the cue, the violated rule, and the clause that violates it."""
+    found = (
+        {"example_id": row.example_id, "split": row.split, "kind": row.kind, "cue": row.cue} | asdict(finding)
+        for row in rows
+        for finding in row.findings
+    )
+    write_jsonl(found, folder / FINDINGS_FILE)
+
+
+def read_cues(folder: Path, name: str = CUES_FILE) -> dict[str, str]:
     """Read the cues that the extraction stage wrote to ``folder``, by example id.
 
     Raises:
@@ -56,7 +68,7 @@ def read_cues(folder: Path) -> dict[str, str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = folder / CUES_FILE
+    file = folder / name
     remedy = "Run 'vicur cues extract' to write it."
     if not file.is_file():
         raise VicurError("the file does not exist.", where=str(file), remedy=remedy)

@@ -19,6 +19,7 @@ from vicur.registry.versions import Version
 from vicur.wording import estimate, interval, percent, points
 
 _SHORT = 12
+_SPACE = "\N{NO-BREAK SPACE}" * 3
 _MOVES = "### Moves of the alias champion"
 
 
@@ -102,18 +103,24 @@ def verdict_page(title: str, outcome: GateOutcome) -> str:
 
 def _accuracies(comparison: Comparison, methods: Sequence[str]) -> list[str]:
     splits = list(comparison.base_accuracy)
+    base = [percent(comparison.base_accuracy[split]) for split in splits]
     rows = [
-        f"| model | {' | '.join(splits)} | points on {REPORT_SPLIT} |",
+        _row("model", [*splits, f"points on {REPORT_SPLIT}"]),
         f"|---|{'---|' * (len(splits) + 1)}",
-        f"| base | {' | '.join(percent(comparison.base_accuracy[s]) for s in splits)} | |",
+        _row("base", [*base, ""]),
     ]
     for method in methods:
         compared = comparison.students[method].splits
         difference = compared[REPORT_SPLIT].difference
-        cells = " | ".join(percent(compared[s].accuracy) if s in compared else "" for s in splits)
+        cells = [percent(compared[split].accuracy) if split in compared else "" for split in splits]
         gain = f"{points(difference.mean)} ({interval(difference.low, difference.high, comparison.confidence)})"
-        rows.append(f"| {method} | {cells} | {gain} |")
+        rows.append(_row(method, [*cells, gain]))
     return rows
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    # MLflow's tables have no space between columns.
+    return f"| {name} | {' | '.join(f'{_SPACE}{cell}' for cell in cells)} |"
 
 
 def _gate(outcome: GateOutcome | None) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vicur.registry.versions import CANDIDATE, CHAMPION, PREVIOUS, READY, Version, find_version
+from vicur.tracking.records import log_model_output
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,13 +97,11 @@ def _upload(
     params: Mapping[str, str],
     pack: Pack,
 ) -> str:
-    from mlflow.entities import LoggedModelOutput
-
     model = client.create_logged_model(experiment, label, run_id, dict(tags), dict(params), "student")
     with _removed_on_failure(client, model.model_id):
         client.log_model_artifacts(model.model_id, str(pack(model.model_id)))
         client.finalize_logged_model(model.model_id, READY)
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    log_model_output(client, run_id, model.model_id)
     return str(model.model_id)
 
 

@@ -74,3 +74,22 @@ def log_dataset(
         name, digest, "dvc", json.dumps({"md5": f"{digest}.dir"}), profile=json.dumps(dict(profile or {}))
     )
     client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+
+
+def log_model_output(client: MlflowClient, run_id: str, model_id: str) -> None:
+    """Record a logged model as an output of a run. MLflow rejects the second record of the same model."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    def is_recorded() -> bool:
+        outputs = client.get_run(run_id).outputs
+        return outputs is not None and any(each.model_id == model_id for each in outputs.model_outputs)
+
+    if is_recorded():
+        return
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    except MlflowException:
+        # Another process may have recorded it meanwhile.
+        if not is_recorded():
+            raise
