@@ -168,9 +168,10 @@ def forwarding(child: subprocess.Popen[bytes], grace: float) -> Iterator[list[in
     killer.daemon = True
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        if not sent:
-            killer.start()
+        # Before the start of the thread, during which another signal may arrive: a thread starts once.
         sent.append(number)
+        if len(sent) == 1:
+            killer.start()
         child.send_signal(number)
 
     with handling(forward, signal.SIGTERM, signal.SIGINT):
