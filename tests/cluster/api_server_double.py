@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from tests.cluster.cluster_double import NAMESPACE, ClusterDouble, Json, is_true, status
+from tests.cluster.merge_patch import merged
 
 __all__ = ["ALWAYS", "NAMESPACE", "ApiServerDouble", "Fault"]
 
@@ -119,9 +120,7 @@ class ApiServerDouble(ClusterDouble):
     def change_runtime(self, name: str, change: Json) -> tuple[int, Json]:
         if name not in self.runtimes:
             return 404, status(404, "NotFound", name)
-        runtime = self.runtimes[name]
-        metadata = {**runtime["metadata"], **change.get("metadata", {})}
-        self.runtimes[name] = {**runtime, **change, "metadata": metadata}
+        self.runtimes[name] = merged(self.runtimes[name], change)
         return 200, self.runtimes[name]
 
     def count(self, verb: str, group: str, resource: str) -> None:

@@ -128,16 +128,30 @@ def test_job_gets_a_runtime_of_its_own_that_it_owns(launch: Launch) -> None:
 
 def test_runtime_of_a_killed_attempt_is_replaced(launch: Launch) -> None:
     with ApiServerDouble(finish).serving() as server:
-        left = {"metadata": {"name": JOB, "ownerReferences": [OWNER]}, "spec": {}}
+        spec = {"template": {"spec": {"replicatedJobs": [], "suspend": True}}, "podGroupPolicy": {"coscheduling": {}}}
+        left = {"metadata": {"name": JOB, "ownerReferences": [OWNER], "labels": LABELS}, "spec": spec}
         server.runtimes |= {"vicur-torch": RUNTIME, JOB: left}
         assert launch.run(server, request=with_servers()) == "student"
-        assert [*roles_of(server.runtimes[JOB])] == ["node", "rollout", "teacher"]
+        made = server.runtimes[JOB]
+        assert [*roles_of(made)] == ["node", "rollout", "teacher"]
+        assert made["spec"].keys() == runtime()["spec"].keys()
+        assert "suspend" not in made["spec"]["template"]["spec"]
+
+
+def test_runtime_of_other_work_is_not_changed(launch: Launch) -> None:
+    with ApiServerDouble(finish).serving() as server:
+        other = {"metadata": {"name": JOB}, "spec": {}}
+        server.runtimes |= {"vicur-torch": RUNTIME, JOB: other}
+        with pytest.raises(VicurError, match="a training runtime with this name exists that belongs to other work"):
+            launch.run(server, request=with_servers())
+        assert server.runtimes[JOB] == {"metadata": {"name": JOB}, "spec": {}}
+        assert server.created == []
 
 
 def test_runtime_that_is_being_deleted_is_waited_for(launch: Launch) -> None:
     """The garbage collector deletes it after the job of an earlier attempt."""
     with ApiServerDouble(finish).serving() as server:
-        going = {"metadata": {"name": JOB, "deletionTimestamp": "2026-01-01T00:00:00Z", "uid": "old"}, "spec": {}}
+        going = {"metadata": {"name": JOB, "labels": LABELS, "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
         server.runtimes |= {"vicur-torch": RUNTIME, JOB: going}
         threading.Timer(0.3, server.runtimes.pop, (JOB,)).start()
         assert launch.run(server, request=with_servers()) == "student"
@@ -146,7 +160,7 @@ def test_runtime_that_is_being_deleted_is_waited_for(launch: Launch) -> None:
 
 def test_waiting_for_the_deletion_of_a_runtime_has_a_limit(launch: Launch) -> None:
     with ApiServerDouble(finish).serving() as server:
-        going = {"metadata": {"name": JOB, "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
+        going = {"metadata": {"name": JOB, "labels": LABELS, "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
         server.runtimes |= {"vicur-torch": RUNTIME, JOB: going}
         with pytest.raises(VicurError, match="the training runtime of an earlier attempt is still being") as caught:
             launch.run(server, request=with_servers(), limits=Limits(None, 0.3, 60))

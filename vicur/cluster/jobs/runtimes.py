@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vicur.cluster.jobs.api import KubernetesApi
+from vicur.cluster.jobs.names import RUN, TASK
 from vicur.cluster.jobs.retries import Json, call_with_retries
 from vicur.errors import VicurError
 from vicur.processes.signals import EXIT_CODE
@@ -37,19 +38,27 @@ class Runtimes:
         )
 
     def put(self, manifest: Mapping[str, Any], patience: float) -> Json:
-        """Create a runtime, or change the one with its name to be the same.
+        """Create a runtime, or change the one that an earlier attempt at the same task created to be the same.
 
         Args:
             patience: seconds to wait for an earlier one that is being deleted.
 
         Raises:
-            VicurError: if that takes longer.
+            VicurError: if that takes longer, or if a runtime with this name belongs to other work. That one is not changed.
         """
         name = manifest["metadata"]["name"]
         started = time.monotonic()
         while (made := self._create(manifest)) is None:
+            found = self.get(name)
+            if found is not None and not _same_task(found, manifest):
+                raise VicurError(
+                    "a training runtime with this name exists that belongs to other work. It was not changed.",
+                    where=f"TrainingRuntime {self._api.namespace}/{name}",
+                    remedy="Delete or rename that runtime, then retry the step.",
+                )
             # Of an earlier attempt that was killed before it created its job, or our own if the response was lost.
-            found = self.patch(name, manifest)
+            if found is not None and "deletionTimestamp" not in found["metadata"]:
+                found = self.patch(name, {**manifest, "spec": _merge_patch(found["spec"], manifest["spec"])})
             if found is not None and "deletionTimestamp" not in found["metadata"]:
                 return found
             # It goes with the job of an earlier attempt, and would take the new job's servers with it.
@@ -91,3 +100,18 @@ class Runtimes:
             ),
             self._api.timing,
         )
+
+
+def _same_task(found: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    labels = [each["metadata"].get("labels") or {} for each in (found, manifest)]
+    return all(labels[0].get(label) == labels[1].get(label) for label in (RUN, TASK))
+
+
+def _merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> Json:
+    """Return the JSON merge patch that makes ``old`` the same as ``new``."""
+    # A merge keeps the fields that it does not name, and removes those that are null. It replaces lists.
+    patch: Json = dict.fromkeys(old.keys() - new.keys())
+    for name, value in new.items():
+        both = isinstance(value, Mapping) and isinstance(old.get(name), Mapping)
+        patch[name] = _merge_patch(old[name], value) if both else value
+    return patch
