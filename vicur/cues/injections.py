@@ -13,14 +13,14 @@ _FORGET = (
     r"|ignorier\w*|vergiss|olvid\w*|oubli\w*|dimentic\w*|сброс\w*|игнорир\w*|忽略|無視|忘记|무시)"
 )
 _RULES = (
-    r"(?:instructions?|prompts?|rules?|guidelines?|directions?|commands?|context|hints?|messages?|everything"
+    r"(?:instructions?|prompts?|rules?|guidelines?|guidance|orders?|requests?|directions?|commands?|context|hints?|messages?|everything"
     r"|anything|all\s+(?:of\s+)?(?:the\s+)?(?:above|that|this)|question|constraints?|polic(?:y|ies)|anweisung\w*"
     r"|instruc\w*|consignes?|istruzion\w*|инструкц\w*|指令|指示|说明|지시|what\s+(?:you|was|came))"
 )
 _DO = (
     r"(?:answer|respond|reply|output|print|say|write|return|state|choose|select|pick|repeat|reveal|begin|start|end"
     r"|finish|act|behave|pretend|speak|translate|describe\s+yourself|tell|click|visit|send|execute|run|call|ignore"
-    r"|follow|obey|produce|generate|emit|refuse|comply|claim|conclude)"
+    r"|follow|obey|produce|generate|emit|mark|rate|grade|score|accept|refuse|comply|claim|conclude)"
 )
 _INJECTED = re.compile(
     rf"\b{_FORGET}\W+(?:\w+\W+){{0,5}}?{_RULES}|{_FORGET}.{{0,12}}(?:指令|指示|说明|지시)"
@@ -54,7 +54,9 @@ _INJECTED = re.compile(
     r"|response|human|assistant|user|new)\b"
     r"|\b(?:important|attention|note)\s*[:!]\s*(?:the\s+(?:model|ai|assistant|student)|you\s+(?:must|should|are)"
     r"|ignore|always|disregard)\b"
-    r"|\b(?:curl|wget|rm\s+-rf|sudo|eval\(|os\.system|javascript:|<script|https?://\S+\?\S*=)",
+    rf"|(?:^|[.!?]\s+)(?:grader|judge|model|ai|llm)\s*[:,]\s*(?:please\s+)?(?:{_DO}|give|award)\b"
+    r"|\b(?:send|forward|e?mail|upload|post)\s+(?:\w+\s+){0,2}(?:conversation|chat|prompt|history|passwords?|keys?)\b"
+    r"|\b(?:visit|open|click|go\s+to|browse)\s+(?:\w+\s+)?https?://|\b(?:curl|wget|rm\s+-rf|sudo|eval\(|os\.system|javascript:|<script|https?://\S+\?\S*=)",
     re.MULTILINE,
 )  # fmt: skip
 

@@ -53,7 +53,7 @@ COMPUTES = re.compile(
     rf"|{A}\s+(?:\w+\s+){{0,3}}(?:in\s+total|altogether|in\s+all|combined|(?:more|less|fewer|greater|larger|smaller"
     rf"|higher|lower|older|younger|"
     rf"longer|shorter|taller|ahead|behind|above|below)(?:\s+(?:than|of))?\b)"
-    rf"|\b(?:by|of)\s+{A}\b(?=\W*$)"
+    rf"|\bby\s+{A}(?=\W*$)|\b(?:increase|decrease|rise|drop|fall|change|growth|decline|gain|loss)\s+of\s+{A}"
 )
 STEP_LEFT = re.compile(
     rf"{K}(?!\s+(?:grid|array|table|matrix|board|square|squares|tile|tiles|block|lattice|layout|photo|window|pixels?"
@@ -72,6 +72,10 @@ COMPARES = re.compile(
     rf"(?:{COMPARATIVE.pattern})|(?:{COMPARATIVE.pattern})(?:\s+1|\s+of\b.{{0,100}}?)?\s*(?:\b(?:is|are)\b|[:=])"
     rf"|(?:{COMPARATIVE.pattern})\s+than\b"
     r"|\bas\s+\w+\s+as\b"
+)
+# "Ann outscored Bob", "the mango is the priciest".
+SURPASSES = re.compile(
+    rf"{A}\s+out(?!put|come|line|let|side|door)[a-z]{{3,}}(?:s|ed)\b|{A}\s+(?:is|are|was|were)\s+the\s+[a-z]{{3,}}est\b"
 )
 RELATION = {
     word: frozenset(group)
@@ -111,7 +115,7 @@ UP_TO_VERB = re.compile(r"\b(?:is|are|was|were|do|does|did|can|have|has|in|on|at
 READS = re.compile(
     r"\b(?:labell?ed|labels?|marked|marks?|reads?|reading|says?|written|writes|printed|prints|states|stating|titled"
     r"|entitled|shows?|showing|"
-    r"displays?|displayed|lists?|listed|carr(?:y|ies)|bears?|annotated|inscribed|legend|caption|header|heading|title"
+    r"displays?|displayed|lists?|listed|carr(?:y|ies)|bears?|annotated|inscribed(?!\s+(?:angle|circle|in\b|triangle|quadrilateral|polygon))|legend|caption|header|heading|title"
     r"|tick|gridline|axis|contains?)\b"
 )
 COUNTED = re.compile(

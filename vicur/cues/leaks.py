@@ -19,8 +19,8 @@ matters how the answer is stated. The answer is recognized by value, with the an
 A statement of evidence is "<subject> <verb> <values>" about a subject known to the dataset, with the right number of values. A misread
 value that equals the answer by chance is ungrounded, not a leak. The text in the image (``metadata.image_text``, or read by OCR) is
 evidence too: where it contains the answer, only a conclusion, a comparison or a calculation leaks. Without listed evidence and text, a bare
-mention of the answer is not a leak, because it cannot be distinguished from evidence. The rules err towards a leak: a description that
-resembles a conclusion is shown on the page of samples.
+mention of the answer is not a leak, because it cannot be distinguished from evidence, unless the clause repeats half of the question's
+words. The rules err towards a leak: a description that resembles a conclusion is shown on the page of samples.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ from vicur.cues.leak_patterns import (
     CONCLUDES,
     COUNTED,
     FILLER,
-    IDENTIFIES,
     IS,
-    LEADING_TRUTH,
     NEAR,
     NEXT,
     OF_WHAT,
@@ -55,17 +53,18 @@ from vicur.cues.leak_patterns import (
     STATES_STEP,
     STEP_LEFT,
     SUPERIOR,
+    SURPASSES,
     SYMBOL,
     SYNONYMS,
     TAIL,
-    UP_TO_VERB,
     A,
 )
 from vicur.cues.marking import Marked
 from vicur.cues.options import all_excluded, excluded_choices, mentioned_choices, names_right_choice
 from vicur.cues.plain_text import Clause, clauses_of, sentences_of
 from vicur.cues.posed import Posed, Subject, subject_of
-from vicur.cues.wordings import content, stem, stems, tokens
+from vicur.cues.restating import counts, repeats_question, restates, settles
+from vicur.cues.wordings import content, stems, tokens
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _broken_rule(marked: Marked) -> str | None:
     if STEP_LEFT.search(text) and not subject.visible.has_formula(marked.clause.text):
         return "computed"
     if not marked.has_answer:
-        return "restated" if _settles(marked) else None
+        return "restated" if settles(marked) else None
     shown = _is_shown(marked)
     if "\\boxed" in marked.clause.text or (ANNOUNCES_CLEARLY if shown else ANNOUNCES).search(text):
         return "announced"
@@ -123,13 +122,13 @@ def _broken_rule(marked: Marked) -> str | None:
     numeric = subject.gold.value is not None or subject.gold.mark is not None
     if numeric and COMPUTES.search(text) and not (shown and subject.visible.text is not None and _is_quoted(marked)):
         return "computed"
-    if _counts(marked):
+    if counts(marked):
         return "asked"
     if _answers_question(marked, shown):
         return "asked"
     if shown and _reads_off_axis(marked):
         return "asked"
-    if _settles(marked) or (not shown and _restates(marked)):
+    if settles(marked) or (not shown and (restates(marked) or repeats_question(marked))):
         return "restated"
     return "beyond the evidence" if _is_beyond(marked, shown) else None
 
@@ -169,6 +168,8 @@ def _judges(marked: Marked) -> bool:
         near = re.search(rf"{A}{NEXT}(?:{SUPERIOR.pattern})|(?:{SUPERIOR.pattern}){NEXT}{A}", text)
         if near and (subject.gold.value is None or not _numeric_only(near[0])):
             return True
+    if subject.gold.value is None and SURPASSES.search(text):
+        return True
     alternatives = ALTERNATIVES.search(subject.question)
     if alternatives and COMPARES.search(text):
         named = content(alternatives["first"]) | content(alternatives["second"])
@@ -257,69 +258,11 @@ def asked_names(question: str) -> tuple[str, ...]:
         for name in (thing, bare, TAIL.sub("", thing), TAIL.sub("", bare), *SYMBOL.findall(bare)[:2]):
             for word in name.split():
                 names |= dict.fromkeys(SYNONYMS.get(word, ()))
+            if name.startswith("angle "):
+                names |= dict.fromkeys((f"∠{name[6:]}", f"∠ {name[6:]}"))
             if name and name not in ("a", "an", "is", "of", "in", "the", "it", "to", "on", "at", "by", "do", "does"):
                 names[name] = None
     return tuple(names)
-
-
-def _counts(marked: Marked) -> bool:
-    """Return whether a clause states the number of the things that the question counts."""
-    subject, text = marked.subject, marked.text
-    if subject.counts is None or subject.gold.value is None:
-        return False
-    # "The bottom row holds 0, 1 and 9" lists values.
-    if re.search(rf"{A}\s*(?:,|and\b|\|)\s*\d|\d\s*(?:,|and\b|\|)\s*{A}", text):
-        return False
-    words = [
-        word
-        for word in tokens(subject.counts)
-        if word not in ("are", "is", "there", "in", "the", "of", "on", "do", "does")
-    ]
-    if not words:
-        return marked.overlap >= 0.5
-    things = UP_TO_VERB.split(subject.counts)[0].strip() or subject.counts
-    behind = re.search(rf"{A}(?:\s+of\s+(?:them|these|those|the|all))?\s+(?P<words>[^,;]{{1,60}})", text)
-    following = content(" ".join(tokens(behind["words"])[:5])) if behind else frozenset()
-    before = {stem(word) for word in tokens(text[: text.index(A)])}
-    asked = content(things) or {stem(words[0])}
-    if re.search(rf"(?:{IS}|\b(?:number|count)\b)\s*{FILLER}{A}\W*$", text) and asked & before:
-        return not READS.search(text) or len(asked & before) >= len(asked)
-    head = stem(words[0])
-    if behind is None or not (following & asked or head in following or marked.overlap >= 0.5):
-        return head in before and marked.overlap >= 0.5 and re.search(rf"{A}\s*(?:times|\W*$)", text) is not None
-    others = following - asked - {head}
-    return marked.overlap >= 0.5 or len(following & asked) >= max(1, len(asked) // 2) or not others
-
-
-def _settles(marked: Marked) -> bool:
-    """Return whether a clause answers a question for yes or no, or repeats it as a statement."""
-    subject, text = marked.subject, marked.text
-    if not subject.is_truth:
-        return False
-    leading = LEADING_TRUTH.match(text)
-    if leading:
-        return subject.gold.truth is None or subject.gold.truth == (leading["truth"] in ("yes", "true"))
-    is_true = subject.gold.truth is not None
-    return is_true and len(subject.about) >= 2 and subject.about <= marked.content and not READS.search(text)
-
-
-def _restates(marked: Marked) -> bool:
-    """Return whether a clause says that the answer, which the image does not show as text, is what the question asks for."""
-    subject, text, gold = marked.subject, marked.text, marked.subject.gold
-    if gold.value is not None or gold.truth is not None or (gold.choices and mentioned_choices(marked) > 1):
-        return False
-    if marked.overlap >= 0.5 and len(marked.stems) > len(gold.stems):
-        return subject.visible.text is not None or (len(subject.about) >= 2 and IDENTIFIES.search(text) is not None)
-    named = IDENTIFIES.search(text)
-    if (
-        named
-        and re.match(r"(?:shows?|depicts?|illustrates?)\b", named[0])
-        and not (marked.overlap or re.match(r"\W*(?:it|this|that)\b", text))
-    ):
-        named = None
-    return subject.visible.text is not None and (
-        named is not None or (len(content(gold.text)) >= 2 and bool(gold.choices))
-    )
 
 
 def _is_beyond(marked: Marked, shown: bool) -> bool:

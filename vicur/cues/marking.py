@@ -123,6 +123,16 @@ class Marked:
             return _word_spans(plain, gold)
         return _formula_spans(plain, gold) or _word_spans(plain, gold)
 
+    def _is_name(self, before: str) -> bool:
+        """Return whether the word before a number makes it a name, unless the question requests that number ("the page number")."""
+        match = _NUMBERED.search(before)
+        noun = match[0].strip().casefold() if match else ""
+        return (
+            bool(noun)
+            and re.search(rf"\b(?:{re.escape(noun)}\s+number|which\s+{re.escape(noun)})\b", self.subject.question)
+            is None
+        )
+
     def _number_spans(self, plain: str, gold: Gold) -> list[tuple[int, int, str]]:
         clocks = [match.span() for match in _CLOCK.finditer(plain)]
         found = []
@@ -131,7 +141,7 @@ class Marked:
             if (
                 inside
                 or not gold.is_value(each.value, None if each.operations else unit)
-                or _NUMBERED.search(plain[max(0, each.start - 20) : each.start])
+                or self._is_name(plain[max(0, each.start - 20) : each.start])
             ):
                 continue
             found.append((each.start, end, STEP if each.operations > gold.operations else ANSWER))

@@ -30,6 +30,7 @@ METHODS: dict[str, tuple[str, ...]] = {
         r"(?:are|is|being)\s+(?:supplementary|complementary)",
         r"base\s+angles\b.*\b(?:equal|congruent)",
         r"triangles?\b.*\b(?:are|is)\s+similar",
+        r"angles\s+of\s+an?\s+(?:\w+\s+){1,2}(?:sum|add|make|total)\b",
         r"inscribed\s+angles?\s+(?:is|are|equals?|subtend\w*)",
         r"exterior\s+angle\s+(?:is|equals?)",
         r"trigonometr\w*",

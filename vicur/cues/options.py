@@ -21,7 +21,7 @@ _VERDICT = (
 )
 _HOLDS = (
     r"(?:is\s+(?:the\s+)?(?:correct|right|true|best|one|only|answer|it|what|valid)|fits|works|matches|agrees|follows"
-    r"|holds|completes|satisfies|"
+    r"|holds(?=\s+true\b|\W*$)|completes|satisfies|"
     r"applies|remains|is\s+left|wins|must\s+be|it\s+is)\b"
 )
 _NEGATION = re.compile(
@@ -76,7 +76,7 @@ def mentioned_choices(marked: Marked) -> int:
 
 @lru_cache(maxsize=4096)
 def _choice_stems(choices: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    return tuple(stems(choice) for choice in choices)
+    return tuple(stems(re.sub(r"^(?:the|an?)\s+(?=\w{2})", "", choice, flags=re.IGNORECASE)) for choice in choices)
 
 
 @lru_cache(maxsize=512)

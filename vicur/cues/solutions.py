@@ -47,7 +47,7 @@ _LAW = re.compile(
     r"(?:law|rule|formula|equation)s?\b"
 )
 _VERBS = (
-    r"add(?:\s+up)?|subtract|divide|multiply|compute|calculate|solve|substitute|convert|equate|rearrange|isolate"
+    r"add(?:\s+up)?|subtract|deduct|divide|multiply|compute|calculate|solve|substitute|convert|equate|rearrange|isolate"
     r"|simplify|cross-?multiply|"
     r"apply|plug|recall|remember|notice|differentiate|integrate|factor|evaluate|deduce|derive|determine|compare|use"
     r"|utili[sz]e|employ"
@@ -97,12 +97,12 @@ _NAME = r"(?:[a-z]+|[a-z]\b)"
 _QUANTITY = r"(?:the\s+|an?\s+|its\s+|their\s+)?[a-z][a-z-]*(?:\s+of\s+(?:the\s+)?[a-z]+)?"
 _RELATION = re.compile(
     rf"(?:\b(?:is|are|equals?|be|as|means|gives|makes)\b|=|:)\s*(?:{_QUANTITY}\s+){{0,3}}?(?:times|plus|minus|over"
-    rf"|divided\s+by|multiplied\s+by)\s+(?:{_QUANTITY})"
+    rf"|divided\s+by|multiplied\s+by)\s+(?!(?:with|in|on|at|by|from|to|his|her)\b)(?:{_QUANTITY})"
     rf"|\b[a-z]{{3,}}\s+(?:times|multiplied\s+by|divided\s+by)\s+(?:the\s+|its\s+|their\s+)?[a-z]{{3,}}"
     r"|\b(?:equals?|is|are|be|=|takes?|requires?|needs?)\s+(?:exactly\s+|just\s+|then\s+|always\s+|1\s*)?(?:half"
     r"|twice|double|triple|2\s+times|a\s+(?:third|quarter|fourth)\s+of|the\s+(?:sum|product|difference|"
     r"quotient|ratio|average|mean|square|square\s+root)\s+(?:of|between|divided)\b|1\s*/\s*[2-9]\s+(?:of|times"
-    r"|the))(?!\s+as\b)"
+    r"|the))(?!\s+(?:as|past)\b)|\b\d+\s+times\s+(?:the|its|their|this|that)\s+[a-z]{3,}"
     r"|\b(?:sum|product|difference|quotient)\s+(?:of|between)\s+(?:the|all|both|these|those|its|their|2|a\b"
     r"|any)\b(?!.*\b(?:labell?ed|printed|reads|row|column|button|key)\b)"
     r"|\b(?:twice|half|double)\s+(?:the\s+|of\s+the\s+)?(?:measure|value|area|length|sum|angle|base|product|radius"
@@ -117,6 +117,8 @@ _RELATION = re.compile(
     r"|\bsquares?\s+of\s+(?:the|its|both)\b"
     r"|\b(?:is|are)\s+(?:directly\s+|inversely\s+)?proportional\b|\bdepends?\s+on\b.*\b(?:so|therefore|because|at)\b"
 )
+# "The row adds up to 24" states the answer and no way to it.
+_OUTCOME = re.compile(rf"^[^=]*\b(?:adds?|sums?)\s+(?:up\s+)?to\s+{A}\W*$")
 _REASON = re.compile(
     r"\b(?:therefore|thus|hence|consequently|accordingly|because|implies|implying|it\s+follows|we\s+(?:get|have"
     r"|obtain|find|know|see\s+that|conclude)|"
@@ -137,7 +139,7 @@ _EQUATION = re.compile(
 )
 _PART = re.compile(r"[=≤≥<>≈]")
 _OPERATED = re.compile(
-    r"[\w)}°]\s*[+*/×÷]\s*[\w({√\\]|[\w)}°]\s+-\s+[\w({√\\]|[\w)}]-(?=[\w({])|\^|√|\\(?:sqrt|frac)"
+    r"π\s?[a-z](?![A-Za-z])|[\w)}°]\s*[+*/×÷]\s*[\w({√\\]|[\w)}°]\s+-\s+[\w({√\\]|[\w)}]-(?=[\w({])|\^|√|\\(?:sqrt|frac)"
     r"|(?<![A-Za-z])[a-zA-Z]\s+[a-zA-Z](?![A-Za-z])"
     r"|\d\s?\((?=[^()]*[-+*/])|\d+[a-z](?![A-Za-z])|\b(?:sin|cos|tan|log|ln)\b|(?<![A-Za-z])(?:[a-z]{2})(?![A-Za-z])"
 )
@@ -187,7 +189,7 @@ def _rule(marked: Marked, subject: Subject) -> str | None:
         return None if shown or is_answer or READS.search(lower) else "calculation"
     if _defines(lower, subject) and not _is_read(marked, subject):
         return "relation"
-    if _RELATION.search(lower) and not _is_read(marked, subject):
+    if _RELATION.search(lower) and not _OUTCOME.search(marked.text) and not _is_read(marked, subject):
         return "relation"
     if _REASON.search(lower) and not CONCLUDES.search(marked.text) and A not in marked.text:
         return "reason"

@@ -191,6 +191,8 @@ def _echoes(words: list[str], asked: list[str]) -> bool:
 
 def _repeats(words: list[str]) -> bool:
     """Return whether the same four words return again and again."""
+    if len(words) >= 6 and len(set(words)) == 1 and words[0].isalpha():
+        return True
     if len(words) < 12:
         return False
     runs = Counter(tuple(words[n : n + 4]) for n in range(len(words) - 3))
