@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vicur_pipelines.package import write_package
+from vicur_pipelines.package import write_gpu_check, write_package
 from vicur_pipelines.submit.packaged import Package
 from vicur_pipelines.submit.parameters import run_parameters
 
@@ -55,10 +55,15 @@ def parameter_values(words: list[str], declared: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("page", "words"), documented(), ids=lambda value: value if isinstance(value, str) else "")
 def test_a_documented_run_is_accepted(page: str, words: list[str], tmp_path: Path) -> None:
     config = configuration(words)
-    write_package(tmp_path / "package.yaml", config, None, versioned=False, pipeline="cluster")
+    if "--gpu-check" in words:
+        write_gpu_check(tmp_path / "package.yaml", config, None)
+    else:
+        write_package(tmp_path / "package.yaml", config, None, versioned=False, pipeline="cluster")
     declared = Package.read(tmp_path / "package.yaml").parameters
     values = parameter_values(words, declared)
     assert all(isinstance(value, _KINDS[declared[name]["parameterType"]]) for name, value in values.items())
+    if "--gpu-check" in words:
+        return  # has no form to resolve
     preset = config.model_dump(mode="json", exclude_none=True)
     form = {name: field["defaultValue"] for name, field in declared.items()} | values
     if any(_WRONG in word for word in words):
