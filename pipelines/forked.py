@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import forkserver, util
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -52,6 +53,8 @@ class ForkedSteps:
         self._starting = False
         self._works = False  # whether the server can fork
         self._settled = threading.Event()  # set once that is known
+        # multiprocessing collects ended processes whenever one starts. It loses an exit code that two threads read at the same time.
+        self._bookkeeping = threading.Lock()
 
     def start(self) -> None:
         """Start the server in the background when a step has begun to work."""
@@ -69,11 +72,14 @@ class ForkedSteps:
             return self._otherwise(full_command, env_vars)
         step = _process(execute_component, source, arguments, env_vars or {})
         try:
-            step.start()
+            with self._bookkeeping:
+                step.start()
         except (OSError, EOFError) as error:
             log.warning("The step starts in a new interpreter, because it could not be forked: %s", error)
             return self._otherwise(full_command, env_vars)
-        step.join()
+        wait([step.sentinel])
+        with self._bookkeeping:
+            step.join()
         code = step.exitcode
         assert code is not None
         return code

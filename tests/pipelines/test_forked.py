@@ -8,6 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,12 @@ def test_exit_codes_and_signals_of_a_step_are_reported_and_the_next_one_runs(run
     assert run("os.kill(os.getpid(), signal.SIGINT)") == 1  # KeyboardInterrupt, which the server itself ignores
     run("sys.modules.clear()")
     assert run("pass") == 0
+
+
+def test_exit_codes_of_concurrent_steps_are_not_lost(run: Callable[..., int]) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        codes = list(threads.map(lambda number: run(f"sys.exit({number % 2})"), range(60)))
+    assert codes == [0, 1] * 30
 
 
 def test_the_run_itself_can_still_import_the_compiler(run: Callable[..., int], tmp_path: Path) -> None:
