@@ -52,7 +52,7 @@ def interval(low: float, high: float, confidence: float) -> str:
 def estimate(mean: float, low: float, high: float, detectable: float | None = None) -> str:
     """Write a difference with its interval in percentage points, for tables: ``+8.0 [+5.2, +10.8]``.
 
-    Beside a tie, an interval that includes zero, stands what the questions would detect: ``−2.0 [−5.0, +1.0], tie (detects 4.2)``.
+    A tie, an interval that includes zero, comes with what the questions would detect: ``−2.0 [−5.0, +1.0], tie (detects 4.2)``.
     """
     text = f"{points(mean)} [{points(low)}, {points(high)}]"
     is_tie = low <= 0 <= high and detectable is not None

@@ -25,7 +25,7 @@ _LETTER_BEHIND = re.compile(r"(?P<negated>not )?(?P<named>(?:option |choice |ans
 
 @lru_cache(maxsize=4096)
 def choice_texts(choices: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the choices in plain notation, without letters of their own ("A. 12", "B. 15")."""
+    """Return the choices in plain notation, without their letters ("A. 12", "B. 15")."""
     texts = [plain(choice) for choice in choices]
     labels = [label(text) for text in texts]
     if all(found and found[0] == place and found[1] for place, found in enumerate(labels)):

@@ -116,7 +116,7 @@ def _fenced(text: str) -> Iterator[tuple[Form, int, int, str]]:
         yield "json", match.start(), match.end() + length, answer
     for match in _last(_HEADING, text):
         answer, length = _after_marker(text[match.end() : match.end() + MAX_LENGTH])
-        # "The answer is 7." below the heading is a statement of its own.
+        # "The answer is 7." below the heading is a separate statement.
         if not _MARKER.search(answer):
             yield "marker", match.start(), match.end() + length, answer
 
@@ -154,7 +154,7 @@ def _after_marker(rest: str) -> tuple[str, int]:
             return (_boxed(inner, box) if box else inner), end
     line = body.split("\n", 1)[0]
     answer = _first_sentence(_TAG_END.split(line, maxsplit=1)[0])
-    # A box in a later sentence is a statement of its own.
+    # A box in a later sentence is a separate statement.
     if (box := _BOX.search(line)) and (box.start() < len(answer) or not answer.strip()):
         return _boxed(line, box), offset + len(line)
     return answer, offset + len(answer)

@@ -10,9 +10,9 @@ import re
 import unicodedata
 
 SET_OPEN, SET_CLOSE = "⦃", "⦄"
-"""Stand for ``\\{`` and ``\\}``, so that a set differs from a LaTeX group."""
+"""Replace ``\\{`` and ``\\}``, so that a set differs from a LaTeX group."""
 ROW_END = "⏎"
-"""Stands for the ``\\\\`` that ends a row of a matrix."""
+"""Replaces the ``\\\\`` that ends a row of a matrix."""
 
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")

@@ -107,5 +107,5 @@ def conclude(sources: Iterable[Evidence], details: Iterable[Evidence], missing: 
 
 
 def verdict_of_state(state: str) -> Verdict | None:
-    """Return the verdict that a state of the platform stands for; ``None`` for RUNNING and unknown ones."""
+    """Return the verdict that a state of the platform means; ``None`` for RUNNING and unknown ones."""
     return _STATES.get(state.upper())

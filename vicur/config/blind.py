@@ -17,10 +17,10 @@ def _unique(views: tuple[BlindView, ...]) -> tuple[BlindView, ...]:
 
 
 class BlindConfig(Section):
-    """Questions that are asked again without their image, to find out which of them can be answered without looking."""
+    """Questions that are answered again without their image, to find out which of them do not need it."""
 
     views: Annotated[tuple[BlindView, ...], AfterValidator(_unique)] = ()
-    """Which images to ask with: ``no_image`` removes the image, ``other_image`` replaces it by that of a question about another scene.
+    """Images of the prompts: ``no_image`` removes the image, ``other_image`` replaces it by that of a question about another scene.
     Empty (default) measures no blind accuracy. Each view answers ``max_examples`` questions again."""
     max_examples: int | None = Field(default=500, ge=1)
-    """Maximum number of questions per split, a seeded sample of those that are evaluated. ``null`` asks all of them again."""
+    """Maximum number of questions per split, a seeded sample of those that are evaluated. ``null``: all of them."""

@@ -76,7 +76,7 @@ class ImportConfig(SourceConfig):
     """Longest text of a prompt, for the student and for the teacher with any hint that the row offers. Rows that are certainly longer with
     any tokenizer are skipped; the exact limits are ``training.max_prompt_tokens`` and ``evaluation.max_prompt_tokens``."""
     duplicates: Duplicates = "drop"
-    """``drop`` leaves training examples out that ask the same about the same image as a held-out example, ``report`` only lists them.
+    """``drop`` leaves training examples out that have image and question of a held-out example, ``report`` only lists them.
     ``off`` also does not look for near-duplicates of images."""
 
     def identity(self) -> dict[str, Any]:

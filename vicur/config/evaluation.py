@@ -140,7 +140,7 @@ class EvaluationConfig(Section):
     max_prompt_tokens: int = Field(
         default=MAX_PROMPT_TOKENS, ge=1, exclude_if=lambda tokens: tokens == MAX_PROMPT_TOKENS
     )
-    """Longest prompt, with its images. A question with a longer one is not asked and counts as answered incorrectly."""
+    """Longest prompt, with its images. A question with a longer one gets no response and counts as answered incorrectly."""
     max_unanswered_share: float = Field(default=0.02, ge=0, le=1, exclude_if=lambda share: share == 0.02)
     """Share of a split's questions whose prompt may be too long. Above it, the stage fails before the first response."""
     batch_size: int = Field(default=128, ge=1)

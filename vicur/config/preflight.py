@@ -21,7 +21,7 @@ class GpuPool(Section):
     nodes: int = Field(1, ge=1)
     """Nodes of a training."""
     server_gpus: int = Field(0, ge=0)
-    """GPUs of the servers that run in a training's job, in pods of their own."""
+    """GPUs of the servers that run in a training's job, in separate pods."""
     node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels of the nodes."""
     tolerations: tuple[Toleration, ...] = ()

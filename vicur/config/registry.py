@@ -84,7 +84,7 @@ class RegistryConfig(Section):
     """CPU threads of the champion's evaluation; 0 uses PyTorch's default."""
     weights: Literal["upload", "reference"] = Field(default="upload", exclude_if=lambda weights: weights == "upload")
     """``upload`` copies a student's weights to MLflow's artifact store. ``reference`` leaves them where the pipeline stored the student if
-    that is on S3, and records their address and checksums. The version is then lost if these files are removed, and whoever loads it needs
+    that is on S3, and records their address and checksums. The version is then lost if these files are removed, and readers need
     access to that store (docs/registry.md)."""
     kubeflow: KubeflowRegistryConfig = KubeflowRegistryConfig()
     """Also list the versions in a Kubeflow Model Registry."""

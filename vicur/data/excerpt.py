@@ -41,7 +41,7 @@ class ExcerptFolder(SourceFolder):
 
     Args:
         path: empty folder for what is fetched.
-        sizes: bytes of each file of the source, or ``None`` to ask for it when the file is opened.
+        sizes: bytes of each file of the source, or ``None`` to look it up when the file is opened.
         read: reads a range of a file.
         address: the source's address.
         size_of: returns the bytes of a file whose size is ``None``.

@@ -3,7 +3,7 @@
 Rules, each in the function that applies it:
 
 - 16 bits: the upper eight, as Pillow itself reads 16-bit colours. A TIFF of 12 bits: the upper eight of these.
-- 32-bit integers and floats have no range of their own. Theirs is the smallest of 0..1 (floats), 0..255 and 0..65535 that holds all values;
+- 32-bit integers and floats have no fixed range. Theirs is the smallest of 0..1 (floats), 0..255 and 0..65535 that holds all values;
   an image that fits none is unusable.
 - Transparency is blended with white, as on a page.
 - A colour profile is applied if some colour would change by more than :data:`TOLERANCE`.

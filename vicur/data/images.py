@@ -70,7 +70,7 @@ class NormalisedImage:
     height: int
     notes: tuple[str, ...] = ()
     fingerprint: bytes | None = None
-    """Fingerprint by which near-duplicates are found (:mod:`vicur.data.fingerprint`), if one was asked for."""
+    """Fingerprint by which near-duplicates are found (:mod:`vicur.data.fingerprint`), if one was requested."""
 
 
 def normalised(data: bytes, max_pixels: int, *, fingerprints: bool = False) -> NormalisedImage:

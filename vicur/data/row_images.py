@@ -38,7 +38,7 @@ _ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 def images_of(
     value: Any, folder: SourceFolder, file: str, max_pixels: int, *, fingerprints: bool = False
 ) -> tuple[NormalisedImage, ...]:
-    """Return the images of a row of ``file`` in the form of stored images, if asked for with their fingerprints.
+    """Return the images of a row of ``file`` in the form of stored images, on request with their fingerprints.
 
     Raises:
         UnusableRowError: naming the image that cannot be used.

@@ -3,7 +3,7 @@
 | column | what is read |
 |---|---|
 | question: a list of messages | the only one of the user, with the places of images among its parts |
-| ``instruction`` and ``input``, ``context`` and ``question`` | both, on lines of their own |
+| ``instruction`` and ``input``, ``context`` and ``question`` | both, on separate lines |
 | answer: a message, or a list of messages | the last one of the assistant |
 | ``solution``, ``response``, ``output``, ``completion``, ``chosen`` | the final answer, and as rationale what comes before it |
 | ``answer``, if it ends with a final answer after reasoning | the same |

@@ -265,7 +265,7 @@ class RemoteSource(Source[RemoteConfig]):
         return {} if config.hash else {"source": written_listing(config.uri)}
 
     def cache_token(self, config: RemoteConfig) -> str | None:
-        # A configured hash is part of the section's identity, so S3 need not be asked.
+        # A configured hash is part of the section's identity, so no request to S3 is needed.
         return None if config.hash else written_listing(config.uri).read_text(encoding="utf-8")
 
     def states(self, config: RemoteConfig, inputs: Mapping[str, Path]) -> dict[str, str]:

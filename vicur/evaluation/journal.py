@@ -1,4 +1,4 @@
-"""Responses on disk while an evaluation runs, so that one that is killed asks only the questions that it has not answered yet."""
+"""Responses on disk while an evaluation runs, so that one that is killed continues with the questions that have none."""
 
 from __future__ import annotations
 

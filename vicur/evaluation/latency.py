@@ -32,7 +32,7 @@ def measure_latency(
     limit: int,
     seed: int,
 ) -> LatencyMetrics | None:
-    """Measure the seconds per response on a seeded sample of the questions; ``None`` if none of them can be asked.
+    """Measure the seconds per response on a seeded sample of the questions; ``None`` if the prompts of all of them are too long.
 
     The time includes the tokens of the prompt and the decoding of its images, but neither reading the dataset nor loading the model. A
     first response, which is not counted, warms up the device.

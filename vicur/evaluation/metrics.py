@@ -78,7 +78,7 @@ class SplitMetrics(BaseModel):
     """Share of responses that were cut off at the maximum length."""
     # Left out if it is 0, so that metrics without such questions are as before.
     unanswered: int = Field(default=0, exclude_if=lambda count: count == 0)
-    """Questions that were not asked because their prompt is too long. They count as answered incorrectly."""
+    """Questions without a response because their prompt is too long. They count as answered incorrectly."""
     blind: dict[BlindView, BlindMetrics] = Field(default={}, exclude_if=lambda blind: not blind)
     """Accuracy without the image, by what is shown in its place. Empty if it was not measured."""
 

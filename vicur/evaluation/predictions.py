@@ -43,7 +43,7 @@ class Prediction(BaseModel, frozen=True):
     finished: bool
     """Whether the response ended with its end-of-turn token rather than at the maximum length."""
     unanswered: str | None = None
-    """Why the question was not asked; ``None`` if it was. It counts as answered incorrectly."""
+    """Why the question got no response; ``None`` if it did. It counts as answered incorrectly."""
 
 
 def check_response(example: Example, response: str, *, tokens: int, finished: bool, split: str = "") -> Prediction:
@@ -71,7 +71,7 @@ def check_response(example: Example, response: str, *, tokens: int, finished: bo
 
 
 def unanswered(example: Example, reason: str, *, split: str = "") -> Prediction:
-    """Return the prediction of a question that was not asked."""
+    """Return the prediction for a question without a response."""
     checked = check_response(example, "", tokens=0, finished=True, split=split)
     return checked.model_copy(update={"correct": False, "unanswered": reason})
 

@@ -16,7 +16,7 @@ from vicur.seeds import numpy_generator, substream
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """Questions that are all asked in one way.
+    """Questions whose prompts are all built in one way.
 
     Attributes:
         split: the split, or the name of the evaluation set.

@@ -27,7 +27,7 @@ def swapped_rows(questions: Sequence[Example], rows: Sequence[int], seed: int, n
     with equally many, and videos among themselves; a question for which there is none is left out, as is one without images.
 
     Args:
-        rows: which of the questions to ask.
+        rows: the questions to answer.
         seed: root seed; the substream is ``swap`` and ``name``.
     """
     shown = {row: _shown(questions[row]) for row in rows}

@@ -1,7 +1,7 @@
 """State the conclusions of a comparison in sentences that claim no more than was measured.
 
 A difference whose interval includes zero is called a tie, and so is one that is not significant among all comparisons on the same
-questions (Holm's correction). Beside a tie stands the difference that the questions would have detected. The sentence about two students
+questions (Holm's correction). A tie comes with the difference that the questions would have detected. The sentence about two students
 names everything that they differ in, so that an effect is not attributed to cue recovery, or to the cue, if it may have another cause.
 """
 

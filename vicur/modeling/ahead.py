@@ -83,7 +83,7 @@ class DecodeAhead:
             self._submit()
 
     def drop_before(self, batch: int) -> None:
-        """Forget the images of earlier batches: nothing will ask for their patches again, or only for those in the cache."""
+        """Forget the images of earlier batches: nothing will need their patches again, or only for those in the cache."""
         with self._lock:
             for key in [key for key, expected in self._expected.items() if expected.batch < batch]:
                 self._forget(key)

@@ -24,7 +24,7 @@ def cache_argument(cache: Cache | None) -> dict[str, Any]:
     return {_name_in(Qwen3VLTextModel.forward): cache}
 
 
-# Decoding asks once for each token, and reading a signature takes as long as a small kernel.
+# Decoding calls this once for each token, and reading a signature takes as long as a small kernel.
 @lru_cache(maxsize=8)
 def _name_in(forward: Callable[..., Any]) -> str:
     # A decorator accepts the old name for some releases; the signature is that of the function below it.

@@ -258,7 +258,7 @@ class Chat:
         return Prompt(tuple(ids), tuple(types), tuple(shown))
 
     def _visual(self, visual: Pixels) -> tuple[list[int], list[int]]:
-        """Return ids and types of what stands in a prompt for an image or a video."""
+        """Return ids and types of the tokens of an image or a video in a prompt."""
         if not visual.is_video:
             return [self.image_id] * visual.tokens, [IMAGE] * visual.tokens
         start, pad, end = self._video_ids

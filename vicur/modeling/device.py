@@ -13,7 +13,7 @@ def resolve_device(setting: Literal["auto", "cpu", "cuda"], where: str) -> Liter
     """Return the device for the setting named ``where``: ``auto`` uses a GPU if there is one.
 
     Raises:
-        VicurError: if the setting is ``cuda`` and there is no GPU.
+        VicurError: if the setting is ``cuda`` on a machine without GPU.
     """
     available = torch.cuda.is_available()
     if setting == "cuda" and not available:

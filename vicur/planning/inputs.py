@@ -132,7 +132,7 @@ class PlanInput(Section):
     teacher_tensor_parallel: int = Field(default=1, ge=1)
     """GPUs that share an engine for the teacher, inside the process or of a server."""
     rollout_servers: int = Field(default=0, ge=0)
-    """Servers for rollouts that start with the training, each on ``rollout_tensor_parallel`` GPUs of its own; 0 if someone else
+    """Servers for rollouts that start with the training, each on ``rollout_tensor_parallel`` other GPUs; 0 if someone else
     runs them."""
     teacher_servers: int = Field(default=0, ge=0)
     """The same for the teacher."""

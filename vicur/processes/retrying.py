@@ -65,7 +65,7 @@ def retried(action: Callable[[], T], policy: RetryPolicy, report: Callable[[str]
     received = sigterms()
 
     def is_temporary(error: BaseException) -> bool:
-        # Work that SIGTERM stopped is retryable, but not by the process that was asked to end.
+        # Work that SIGTERM stopped is retryable, but not by the process that was to end.
         return isinstance(error, VicurError) and error.retryable and sigterms() == received
 
     half = policy.first / 2

@@ -59,7 +59,7 @@ def _count_sigterm() -> None:
 
 def stop_error(problem: str) -> VicurError:
     """Return the retryable error of work that stopped because of SIGTERM and can resume from its last checkpoint."""
-    # Nobody types a command on a node of a TrainJob, and this line is the last one of its log.
+    # No person types commands on a node of a TrainJob, and this line is the last one of its log.
     on_node = os.environ.get(NODE_TASK)
     remedy = (
         "Kueue readmits a preempted job, and the pipeline's step retries one that was interrupted; both resume from the last checkpoint."

@@ -1,6 +1,6 @@
 """The content of a prompt: question, choices and the places of the images between them, before any tokenization.
 
-Training, evaluation, cue models, the report and servers all build it here, so that they ask the same question.
+Training, evaluation, cue models, the report and servers all build it here, so that they all have the same prompt.
 """
 
 from vicur.prompts.choices import MOST_CHOICES, answer_text

@@ -23,7 +23,7 @@ _OWN_LABEL = re.compile(
 
 
 def unlabelled(choices: Sequence[str]) -> tuple[str, ...]:
-    """Return the choices without letters of their own, if each has the right one (``A. 12``, ``B. 15``)."""
+    """Return the choices without their letters, if each has the right one (``A. 12``, ``B. 15``)."""
     found = [_OWN_LABEL.fullmatch(choice) for choice in choices]
     letters = [match and (match["a"] or match["b"] or match["c"]) for match in found]
     if letters == [*LETTERS[: len(choices)]]:

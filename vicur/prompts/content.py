@@ -22,7 +22,7 @@ def content_of(
     *,
     is_video: bool = False,
 ) -> Content:
-    """Return the content of the turn that asks a question about a number of images, or about one video.
+    """Return the content of the turn with a question about a number of images, or about one video.
 
     The choices are lettered as the template says, unless the question lists them already or they are only letters in an image. Images are
     placed at their markers, or come first if there are none.

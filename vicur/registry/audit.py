@@ -60,7 +60,7 @@ def audit(client: MlflowClient, name: str) -> list[Finding]:
     """Return what is wrong with a registered model, its aliases first.
 
     Raises:
-        VicurError: if there is no such model.
+        VicurError: if the model does not exist.
     """
     from mlflow.exceptions import MlflowException
 

@@ -101,7 +101,7 @@ def _evaluate_champion(
 
     model = download_checkpoint(client, champion, context.work)
     output = _new_folder(context.work / "champion")
-    # The champion is asked as it was trained. Its images have the size that the candidate's have.
+    # The champion gets prompts as in its training. Its images have the size that the candidate's have.
     prompts = prompts_of(model).model_copy(update={"pixels": candidate.evaluation.metrics.prompts.pixels})
     settings = EvaluationConfig(
         prompts=prompts,

@@ -4,10 +4,10 @@ The rules, all of which must hold:
 
 1. *Better than its base*: the mean gain is at least ``margin``, and the paired-bootstrap interval of the gain lies above
    zero. A gain that the test questions cannot tell from luck does not count.
-2. *Not worse than the present champion* on the same questions. Two things are asked of the difference, candidate minus
+2. *Not worse than the present champion* on the same questions. Two conditions hold for the difference, candidate minus
    champion. Its interval must not lie below zero: a candidate that is surely worse is refused, by however little. And
    the interval must not reach below ``-champion_tolerance`` (a non-inferiority test): a test too small to rule out a
-   real loss lets nobody pass, so a row of promotions on weak evidence cannot wear the champion down.
+   real loss lets no candidate pass, so a row of promotions on weak evidence cannot wear the champion down.
 3. *Hint leakage*: the share of responses that speak of a hint is at most ``max_leak_share``.
 4. *Limits*: each figure that ``limits`` names is within its limit. If the evaluation lacks
    the figure, the candidate is refused, because nothing is known about it.

@@ -116,7 +116,7 @@ def _parsed(key: str, value: str) -> MoveRecord | None:
     try:
         return MoveRecord.model_validate_json(value).model_copy(update={"when": key.removeprefix(f"{MOVE_TAG} ")})
     except ValidationError:
-        # Somebody edited it. The alias and the other moves still count.
+        # It was edited by hand. The alias and the other moves still count.
         log.warning("The tag %r of the registered model is not a move of %s: %.100s", key, CHAMPION, value)
         return None
 

@@ -46,7 +46,7 @@ def _write(repository: ArtifactRepository, name: str, text: str) -> None:
 
 
 def read_model_file(client: MlflowClient, version: Version, name: str) -> str | None:
-    """Return the text of a file next to the model of a version, or ``None`` if there is no such file.
+    """Return the text of a file next to the model of a version, or ``None`` if it does not exist.
 
     Raises:
         VicurError: if it cannot be read, or is implausibly large.

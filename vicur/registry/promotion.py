@@ -165,7 +165,7 @@ def rollback(client: MlflowClient, name: str, *, reason: str = "") -> Move:
             raise VicurError(
                 "has no champion.", where=where, remedy="Register a student, or promote a version with vicur promote."
             )
-        # Without an alias, the champion was deleted, or somebody removed the alias: the last champion itself may return.
+        # Without an alias, the champion was deleted, or the alias was removed: the last champion itself may return.
         candidates = line[:-1] if champion is not None or existing(client, name, line[-1]) is None else line
         remaining = [number for number in candidates if existing(client, name, number) is not None]
         if not remaining:

@@ -1,6 +1,6 @@
 """Weights that stay in the object store in which the pipeline put them, in place of a second copy in MLflow's.
 
-``weights.json`` next to a version's model names their address, and the size and SHA-256 of each file. Whoever loads the version reads them
+``weights.json`` next to a version's model names their address, and the size and SHA-256 of each file. Readers of the version fetch them
 from there, with credentials of their own, and checks them. The address of the store itself comes from the reader's environment
 (``AWS_ENDPOINT_URL_S3``), never from this file.
 """

@@ -39,7 +39,7 @@ class TrainingExample:
 
 
 class TrainingExamples(Sequence[TrainingExample]):
-    """The usable examples of a dataset, in its order. Each is read, and its prompts are built, when it is asked for.
+    """The usable examples of a dataset, in its order. Each is read, and its prompts are built, when it is used.
 
     Args:
         pool: all examples.
@@ -89,7 +89,7 @@ class TrainingExamples(Sequence[TrainingExample]):
         return RowGroups(tuple(map(int, rows)), tuple(group.size for group in self._pool.groups))
 
     def load(self, numbers: Sequence[int]) -> None:
-        """Read these examples from the disk, so that they are in memory once they are asked for."""
+        """Read these examples from the disk, so that they are in memory when they are used."""
         if isinstance(self._pool, StoredSplit):
             self._pool.load(self._usable[number] for number in numbers)
 
@@ -161,7 +161,7 @@ def reference_response(example: Example) -> str | None:
 
 
 class PixelStore:
-    """Prepared images of examples that are asked for again and again. It stores sizes only; patches are computed when they are needed."""
+    """Prepared images of examples that are used again and again. It stores sizes only; patches are computed when they are needed."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat

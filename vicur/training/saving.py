@@ -31,7 +31,7 @@ def cast_stochastically(model: nn.Module, seed: int) -> None:
 def stochastic_bfloat16(weight: Tensor, seed: int) -> Tensor:
     """Round float32 to one of the two neighbouring bfloat16 values, so that the expected value is the weight itself."""
     generator = torch.Generator().manual_seed(seed)
-    # A number added to the last 16 bits carries into the others with the probability that they stand for.
+    # A number added to the last 16 bits carries into the others with the probability that they represent.
     noise = torch.randint(0, _LEFT_OUT + 1, weight.shape, generator=generator, dtype=torch.int32).to(weight.device)
     bits = (weight.float().contiguous().view(torch.int32) + noise) & ~_LEFT_OUT
     rounded = bits.view(torch.float32)

@@ -62,7 +62,7 @@ class Validation:
     examples: Sequence[Example]
     prompts: Sequence[Prompt]
     ahead: DecodeAhead | None = None  # decodes the images of the next questions
-    unanswered: int = 0  # questions with too long a prompt: they are not asked, and count as answered incorrectly
+    unanswered: int = 0  # questions with too long a prompt: they get no response, and count as answered incorrectly
 
     @classmethod
     def load(

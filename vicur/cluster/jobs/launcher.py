@@ -154,7 +154,7 @@ def _create_runtime(api: KubernetesApi, request: JobRequest, pool: ClusterConfig
 
 
 def _own_runtime(api: KubernetesApi, job: Json) -> None:
-    # The runtime goes with its job, whoever deletes it.
+    # Deleting the job in any way deletes its runtime, too.
     owner = {name: job[name] for name in ("apiVersion", "kind")} | {
         name: job["metadata"][name] for name in ("name", "uid")
     }

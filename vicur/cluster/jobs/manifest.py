@@ -28,7 +28,7 @@ class JobRequest:
         work: key of the work.
         environment: environment variables of the nodes. A job is readable by many accounts, so none may be secret.
         owner: owner reference; Kubernetes deletes the job together with its owner.
-        servers: roles of servers. The job then has a training runtime of its own, with its name.
+        servers: roles of servers. The job then has its own training runtime, with its name.
     """
 
     name: str

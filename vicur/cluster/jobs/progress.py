@@ -1,6 +1,6 @@
 """Report a training's progress in the ``status.trainerStatus`` of its TrainJob, where the server offers that.
 
-Kubeflow Trainer from 2.2 on, with the feature gate ``TrainJobStatus``, gives its pods an address and a token of their own to post to. The
+Kubeflow Trainer from 2.2 on, with the feature gate ``TrainJobStatus``, gives each pod an address and a token to post to. The
 progress is for people: nothing here can fail or delay a training.
 """
 
@@ -27,7 +27,7 @@ URL = "KUBEFLOW_TRAINER_SERVER_URL"
 CA_FILE = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
 TOKEN_FILE = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 (the name of a variable)
 
-_SECONDS = 10.0  # between two requests, which Trainer asks to keep at 5 or more
+_SECONDS = 10.0  # between two requests, which Trainer wants to be 5 or more
 _TIMEOUT_SECONDS = 5.0
 
 

@@ -115,7 +115,7 @@ class WeMathFormat(QuestionLayout):
 
 @register
 class DynaMathFormat(RowLayout):
-    """DynaMath: variants of each problem in files of their own, with the same ids."""
+    """DynaMath: variants of each problem in separate files, with the same ids."""
 
     name = "dynamath"
     description = "DynaMath: decoded_image, ground_truth, knowledge_level"

@@ -14,7 +14,7 @@ OWN: Mapping[FieldName, tuple[str, ...]] = {name: (name,) for name in FIELD_NAME
 """The fields by their own names."""
 
 MAYBE_QUESTION = "text"
-"""Column that has the question if it asks something; otherwise it may be a caption."""
+"""Column that has the question if it is one; otherwise it may be a caption."""
 MAYBE_IMAGES = "image_*"
 """Columns that have images if their values look like it (``image_1``, ``image_list``, but not ``image_type``)."""
 CHOICE_NUMBERS = "a[0-9]"

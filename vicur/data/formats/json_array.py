@@ -154,7 +154,7 @@ def _element(data: bytes | mmap.mmap, begin: int, end: int, keyed: bool) -> Elem
 
 
 def _key_at(data: bytes | mmap.mmap, place: int) -> int | None:
-    """Return the place after ``"key" :``, or ``None`` if there is no key."""
+    """Return the place after ``"key" :``, or ``None`` without the key."""
     token = _TOKEN.match(data, place)
     if token is None or token[0][:1] != b'"':
         return None

@@ -17,7 +17,7 @@ from vicur.data.paths import locate, open_regular, why
 from vicur.errors import VicurError
 
 FileState = tuple[int, int] | None
-"""Size in bytes and time of the last change in nanoseconds; ``None`` if there is no file."""
+"""Size in bytes and time of the last change in nanoseconds; ``None`` without a file."""
 
 
 class SourceFolder:

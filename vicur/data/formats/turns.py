@@ -1,6 +1,6 @@
-"""Turn a conversation into the columns of questions: one for each question that the user asks.
+"""Turn a conversation into the columns of questions: one for each question of the user.
 
-- A question and the response that follows it are a row of their own. Its prompt does not show earlier turns.
+- A question and the response that follows it are a separate row. Its prompt does not show earlier turns.
 - Markers ``<image>`` in the user's turns mean the images in order. A question with markers gets the images of its markers; one without
   gets all images shown so far, or all images if the conversation has no markers.
 - A conversation that ends with a question is answered by a column of the row, if there is one.

@@ -124,7 +124,7 @@ def _splits(
 
 
 class _Texts(Sequence[str]):
-    """Some texts of a column, each of which becomes an object when it is asked for."""
+    """Some texts of a column, each of which becomes an object when it is used."""
 
     def __init__(self, column: pa.Array, rows: NDArray[np.int64]) -> None:
         self._column = column

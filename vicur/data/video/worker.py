@@ -51,7 +51,7 @@ def main() -> None:
         # A lower limit of the machine cannot be raised; the others still apply.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(limit, (most, most))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the process that asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent
     # Replies have a separate descriptor: a library that prints would spoil them.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -46,7 +46,7 @@ class Addresses:
 
 
 def addresses() -> Addresses | None:
-    """Return the servers of this process's training, or ``None`` if nobody has started any."""
+    """Return the servers of this process's training, or ``None`` if none was started."""
     value = os.environ.get(VARIABLE)
     if not value:
         return None

@@ -77,7 +77,7 @@ def placed_servers(config: TrainConfig, inputs: Mapping[str, Path], work: Path, 
                 output.unlink(missing_ok=True)
                 helpers.append(Helper(name, server_command(task), output, environment, partial(_is_free, port)))
     placed = Addresses(urls, config.server_devices if device == "cuda" else 0, exchange=True, failure=str(failure))
-    # Nobody else on this machine may send weights to these servers.
+    # No other user of this machine may send weights to these servers.
     key = {} if os.environ.get(API_KEY_VARIABLE) else {API_KEY_VARIABLE: secrets.token_hex(24)}
     with _environment({VARIABLE: placed.to_variable(), **key}), supervised(helpers, folder, failure):
         yield

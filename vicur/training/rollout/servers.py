@@ -67,7 +67,7 @@ class Servers:
         self._part = part
         self._rank = rank
         self._placed = placed
-        # Somebody else's servers are not waited for: nothing says that they will come back.
+        # Servers of others are not waited for: nothing says that they will come back.
         self._wait = settings.start_minutes * 60 if placed is not None else 0.0
         self._exchange = settings.exchange if placed is None or placed.exchange else None
         self._training, self._updates = uuid.uuid4().hex, 0
