@@ -35,6 +35,7 @@ def answer_part(
     split: str,
     seed: int,
     sampling: Sampling | None = None,
+    repeats: int = 1,
     journal: Journal | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
@@ -46,6 +47,7 @@ def answer_part(
         split: name of the split in the predictions.
         seed: root of the random streams of this part.
         sampling: parameters of the responses; by default those of ``config``.
+        repeats: consecutive questions that are one question. They share a batch, which encodes their image once.
         journal: responses that an interrupted run has kept. New ones are added after each batch.
         on_progress: called with the number of answered questions and of all that are to be answered.
     """
@@ -65,7 +67,7 @@ def answer_part(
         [prompts[n] for _, n in missing],
         config.sampling if sampling is None else sampling,
         seed=seed,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size // repeats * repeats or config.batch_size,
         fit_memory=True,
         streams=[stream for stream, _ in missing],
         on_progress=None if on_progress is None else lambda done, _: on_progress(known + done, len(asked)),

@@ -35,13 +35,13 @@ def ask(
     """Return the predictions of each round. Questions with a prompt of more than ``limit`` tokens are not asked."""
     folder = context.work / _JOURNALS
     predictions: dict[Round, list[Prediction]] = {each: [] for each in rounds}
-    total, done = sum(len(each.questions) for each in rounds), 0
+    total, done = sum(each.responses for each in rounds), 0
     with DecodeAhead(chat, config.image_threads) as ahead:
         for part, questions in _read_ahead(parts_of(rounds, part_size(config))):
             predictions[part.round] += _answer(
                 model, chat, part, questions, ahead, config, limit, context, (done, total), folder
             )
-            done += len(questions)
+            done += len(questions) * part.round.repeats
     return [predictions[each] for each in rounds]
 
 
@@ -57,9 +57,16 @@ def _answer(
     place: tuple[int, int],
     folder: Path,
 ) -> list[Prediction]:
-    """Answer a part. ``place`` is the number of questions before it, and of all."""
+    """Answer a part. ``place`` is the number of responses before it, and of all."""
     before, total = place
-    built = prompts_for(chat, questions, ahead, images=part.round.view != "no_image")
+    repeats = part.round.repeats
+    # The samples of a question follow each other, so that they share the features of their image.
+    built = [
+        prompt
+        for prompt in prompts_for(chat, questions, ahead, images=part.round.view != "no_image")
+        for _ in range(repeats)
+    ]
+    questions = [question for question in questions for _ in range(repeats)]
     prompts = [built[n] for n in fitting(built, limit)]
     ahead.drop_before(before)
     ahead.expect(before, [image for n in generation_order(prompts) for image in prompts[n].pixels])
@@ -73,6 +80,7 @@ def _answer(
         split=part.round.split,
         seed=part.round.seed(context.seed, part.start),
         sampling=part.round.sampling,
+        repeats=repeats,
         journal=Journal(folder / part.file),
         on_progress=lambda done, _: context.events.progress(before + done, total, part.round.name),
     )

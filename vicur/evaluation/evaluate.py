@@ -23,7 +23,8 @@ from vicur.evaluation.blind import blind_metrics, write_blind
 from vicur.evaluation.latency import measure_latency
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, figures, measure, write_metrics
 from vicur.evaluation.predictions import write_predictions
-from vicur.evaluation.rounds import rounds_of
+from vicur.evaluation.repeats import repeat_metrics, write_repeats
+from vicur.evaluation.rounds import REPEATED, rounds_of
 from vicur.evaluation.sets import read_set
 from vicur.evaluation.training_record import copy_training_record
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, parameter_count
@@ -56,7 +57,7 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
         inputs: ``dataset``, ``model`` (a base or a student, with tokenizer and image processor), and the inputs of the
             evaluation sets.
         output: folder for ``metrics.json``, ``predictions.parquet``, with cue recovery ``attention.json``, of a student the record of its
-            training, and ``blind.parquet`` if blind accuracy is measured.
+            training, and ``blind.parquet`` and ``repeats.parquet`` if blind accuracy and repeated samples are measured.
 
     Raises:
         VicurError: if the dataset, an evaluation set or the model cannot be read, or test questions are missing.
@@ -76,15 +77,20 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
         answered = list(zip(rounds, ask(model, chat, rounds, config, limit, context), strict=True))
         if config.latency_examples:
             latency = measure_latency(model, chat, questions[REPORT_SPLIT], config, limit, context.seed)
-    sighted = {each.split: predictions for each, predictions in answered if each.view is None}
+    sighted = {each.split: predictions for each, predictions in answered if not each.variant}
     blind = [(each, predictions) for each, predictions in answered if each.view is not None]
+    repeated = {each: predictions for each, predictions in answered if each.variant == REPEATED}
+    repeats = {each.split: repeat_metrics(each, samples, context.seed) for each, samples in repeated.items()}
     metrics = EvaluationMetrics(
         model=_facts(inputs["model"], model, cue_recovery=config.cue_recovery),
         decoding=config.sampling.model_dump(mode="json"),
         prompts=config.prompts,
         splits={
             split: measure(predictions).model_copy(
-                update={"blind": blind_metrics(split, predictions, blind, context.seed)}
+                update={
+                    "blind": blind_metrics(split, predictions, blind, context.seed),
+                    "repeats": repeats.get(split),
+                }
             )
             for split, predictions in sighted.items()
         },
@@ -94,6 +100,8 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     write_predictions(predictions, output)
     if blind:
         write_blind(blind, output)
+    if repeated:
+        write_repeats(repeated, output)
     write_metrics(metrics, output)
     copy_training_record(inputs["model"], output)
     if config.cue_recovery:
