@@ -73,8 +73,8 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     rounds = list(rounds_of(questions, config, context.seed))
     latency = None
     with nullcontext() if config.cue_recovery else cue_recovery_off(model):
-        predictions = ask(model, chat, rounds, config, limit, context.seed, context.work, context.events.progress)
-        answered = list(zip(rounds, predictions, strict=True))
+        by_round = ask(model, chat, rounds, config, limit, context.seed, context.work, context.events.progress)
+        answered = list(zip(rounds, by_round, strict=True))
         if config.latency_examples:
             latency = measure_latency(model, chat, questions[REPORT_SPLIT], config, limit, context.seed)
     sighted = {each.split: predictions for each, predictions in answered if not each.variant}
