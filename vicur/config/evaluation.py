@@ -12,8 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, mod
 from vicur.config.allowed import Form
 from vicur.config.blind import BlindConfig
 from vicur.config.data import SPLITS, Split
+from vicur.config.decoding import ROLLOUT_TOKENS, Decoding, GreedyDecoding
 from vicur.config.prompts import PromptConfig, is_default
-from vicur.config.sampling import Sampling, SamplingChoice
+from vicur.config.repeats import RepeatsConfig
+from vicur.config.sampling import Sampling
 from vicur.config.section import Section
 from vicur.config.splits import listing
 from vicur.config.validation import validated
@@ -22,60 +24,8 @@ from vicur.wording import listed
 MAX_PROMPT_TOKENS = 32_768
 CHOICE_SPLIT: Split = "validation"
 """The split that the best method is chosen on."""
-_ROLLOUT_TOKENS: int = Sampling.model_fields["max_new_tokens"].default
 REPORT_SPLIT: Split = "test"
 """The split that results are reported on and that the gate looks at."""
-
-
-class GreedyDecoding(Section):
-    """Greedy decoding: one deterministic response per question."""
-
-    type: Literal["greedy"] = "greedy"
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    """Maximum length of a response, including its end-of-turn token. ``null`` uses that of the rollouts."""
-
-    def sampling_within(self, limit: int) -> Sampling:
-        """Return the sampling parameters, with ``limit`` as the length of responses if none is set."""
-        return Sampling(temperature=0.0, max_new_tokens=self.max_new_tokens or limit)
-
-
-class PaperDecoding(Section):
-    """Sampling with the settings of the paper's benchmarks (arXiv 2606.05718, evaluation settings)."""
-
-    type: Literal["paper"] = "paper"
-
-    @property
-    def sampling(self) -> Sampling:
-        """Equivalent sampling parameters."""
-        return Sampling(temperature=0.7, top_p=0.8, top_k=20, presence_penalty=1.5, max_new_tokens=4096)
-
-    def sampling_within(self, limit: int) -> Sampling:  # noqa: ARG002
-        """Return the sampling parameters."""
-        return self.sampling
-
-
-class EvaluationSampling(SamplingChoice):
-    """Sampling parameters of an evaluation."""
-
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    """Maximum length of a response, including its end-of-turn token. ``null`` uses that of the rollouts."""
-
-
-class SampledDecoding(Section):
-    """Sampling with custom settings."""
-
-    type: Literal["sampled"] = "sampled"
-    sampling: EvaluationSampling = EvaluationSampling()
-    """Sampling parameters."""
-
-    def sampling_within(self, limit: int) -> Sampling:
-        """Return the sampling parameters, with ``limit`` as the length of responses if none is set."""
-        values = self.sampling.model_dump()
-        return Sampling.model_validate({**values, "max_new_tokens": self.sampling.max_new_tokens or limit})
-
-
-Decoding = Annotated[GreedyDecoding | PaperDecoding | SampledDecoding, Field(discriminator="type")]
-"""Decoding strategy, chosen by ``type``."""
 
 
 class EvaluationSetConfig(Section):
@@ -153,6 +103,8 @@ class EvaluationConfig(Section):
     # Left out of identities if nothing is measured, so that earlier evaluations keep their cache keys.
     blind: BlindConfig = Field(default=BlindConfig(), exclude_if=lambda blind: not blind.views)
     """Accuracy without the image."""
+    repeats: RepeatsConfig = Field(default=RepeatsConfig(), exclude_if=lambda repeats: not repeats.count)
+    """Several sampled responses to each question."""
     latency_examples: int = Field(default=0, ge=0, le=10_000, exclude_if=lambda count: count == 0)
     """Number of test questions to answer one at a time, to measure the seconds per response. 0 measures none. Needs an idle machine."""
     attention_samples: int = Field(default=8, ge=0)
@@ -161,15 +113,16 @@ class EvaluationConfig(Section):
     """Device to compute on. ``auto`` uses a GPU if there is one."""
     image_threads: int = Field(default=2, ge=0)
     """Threads that decode the images of the next questions while the model answers; 0 decodes them when they are needed."""
+    processes: int = Field(default=0, ge=0, le=64)
+    """Processes that answer the questions, each with the model on its GPU; 0: one for each GPU that is visible, one on a CPU. The
+    responses do not depend on it."""
     threads: int = Field(default=1, ge=0)
     """CPU threads; 0 uses PyTorch's default. On few cores, several processes are faster than several threads."""
     prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
     """Settings of prompts, from the section ``data``."""
 
     # Set from the section training, so that a stage needs its own section only.
-    rollout_tokens: int = Field(
-        default=_ROLLOUT_TOKENS, ge=1, exclude_if=lambda tokens: bool(tokens == _ROLLOUT_TOKENS)
-    )
+    rollout_tokens: int = Field(default=ROLLOUT_TOKENS, ge=1, exclude_if=lambda tokens: bool(tokens == ROLLOUT_TOKENS))
     """Maximum length of a rollout, which is that of a response if the decoding sets none."""
 
     @property
@@ -196,11 +149,13 @@ class EvaluationConfig(Section):
             fnmatchcase(view, each) for view in self.blind.views for each in parts[2:3]
         ):
             return f"evaluation.blind.views (such as [{parts[2] if parts[2:] else '*'}])".replace("*", "no_image")
+        if "repeats" in parts[1:2] and not self.repeats.count:
+            return "evaluation.repeats.count (such as 8)"
         return ""
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that the predictions depend on."""
-        return self.model_dump(mode="json", exclude={"image_threads"})
+        return self.model_dump(mode="json", exclude={"image_threads", "processes"})
 
     def inputs(self) -> dict[str, Path]:
         """Return the files and folders that the evaluation sets read, under ``<name of the set>/<key>``."""

@@ -15,6 +15,9 @@ _SINGLED_OUT = re.compile(
     rf"{A}\s+(?:is|are|was|were)\s+the\s+(?:1|one|ones|only)\b"
     rf"|\bit\s+(?:is|was)\s+(?:the\s+)?{A}\s+(?:\w+\s+)?(?:that|who|which)\b"
 )
+_OPERATION = re.compile(
+    r"\b(?:sum|total|difference|product|quotient|ratio|average|mean|median|altogether|plus|minus|times|divided)\b"
+)
 _EXTENT = re.compile(rf"{A}\s+(?:[a-z]+\s+)?(?:wide|deep|high|long|tall|thick|across)\b")
 _STILL = frozenset(map(stem, ("still", "yet", "already", "ever")))
 
@@ -101,6 +104,9 @@ def repeats_question(marked: Marked) -> bool:
         return False
     if gold.choices and gold.value is None and sum(not word.isdigit() for word in content(gold.text)) >= 2:
         return True
+    # "The blue digit is 8" is evidence for a sum, even if that happens to be 8. "The sum is 8" is not.
+    if gold.value is not None and _OPERATION.search(subject.question) and not _OPERATION.search(text):
+        return False
     kind = _KIND.search(subject.question)
     about = subject.about - set(gold.stems) - ({stem(kind["kind"])} if kind else set())
     if subject.compares or not about:

@@ -61,6 +61,24 @@ class BlindMetrics(BaseModel):
     """What the images add: accuracy with them minus accuracy without, with its interval."""
 
 
+class RepeatMetrics(BaseModel):
+    """Accuracy of several sampled responses to each question."""
+
+    examples: int
+    count: int
+    """Responses to each question."""
+    mean: float
+    """Share of correct responses."""
+    low: float
+    high: float
+    """95 % interval of the mean: bootstrap over groups of questions."""
+    pass_at: dict[int, float]
+    """Probability that at least one of k responses is correct, by k."""
+    unfinished_share: float
+    """Share of responses that were cut off at the maximum length."""
+    sampling: dict[str, Any]
+
+
 class SplitMetrics(BaseModel):
     """Metrics of one split. Shares are between 0 and 1."""
 
@@ -81,6 +99,8 @@ class SplitMetrics(BaseModel):
     """Questions without a response because their prompt is too long. They count as answered incorrectly."""
     blind: dict[BlindView, BlindMetrics] = Field(default={}, exclude_if=lambda blind: not blind)
     """Accuracy without the image, by what is shown in its place. Empty if it was not measured."""
+    repeats: RepeatMetrics | None = Field(default=None, exclude_if=lambda repeats: repeats is None)
+    """Accuracy of repeated samples; ``None`` if it was not measured."""
 
     @property
     def many_cut_off(self) -> bool:
@@ -191,6 +211,9 @@ def _figures(metrics: SplitMetrics) -> dict[str, float]:
         found |= {"evidence_right": metrics.evidence.right, "answer_without_evidence": metrics.evidence.answer_only}
     for view, blind in metrics.blind.items():
         found |= {f"blind/{view}/accuracy": blind.accuracy, f"blind/{view}/image_gain": blind.image_gain.mean}
+    if metrics.repeats is not None:
+        found["repeats/mean"] = metrics.repeats.mean
+        found |= {f"repeats/pass_at/{k}": share for k, share in metrics.repeats.pass_at.items()}
     return found
 
 

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig, EvaluationSampling, SampledDecoding
+from vicur.config.decoding import EvaluationSampling, SampledDecoding
+from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig
 from vicur.config.registry import RegistryConfig
 from vicur.data.stored import ExamplesById
 from vicur.errors import VicurError

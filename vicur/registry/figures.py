@@ -18,7 +18,7 @@ def figures_of(candidate: Candidate, against: AgainstChampion | None) -> dict[st
     """Return the figures of a candidate.
 
     These are ``test/accuracy`` and the other fields of ``metrics.json``, for each split and evaluation set; ``test/kind/count/accuracy``
-    for a kind of question; ``test/blind/no_image/accuracy`` and ``latency/p95_seconds`` if the evaluation measures them;
+    for a kind of question; ``test/blind/no_image/accuracy``, ``test/repeats/pass_at/8`` and ``latency/p95_seconds`` if they are measured;
     ``test/difference``, ``test/difference_low`` and ``test/difference_high`` against the base, and the same below ``champion/`` against
     the champion; ``cues/answer_leak_share`` and the other shares of the cue audit; ``parameters`` and ``checkpoint_bytes``.
     """

@@ -77,7 +77,7 @@ STAGES = {
             StageReference("evaluate", "vicur.evaluation.evaluate", "EVALUATE"),
             EvaluationConfig,
             (
-                *("metrics.json", "predictions.parquet", "blind.parquet", "attention.json"),
+                *("metrics.json", "predictions.parquet", "blind.parquet", "repeats.parquet", "attention.json"),
                 *("training/vicur.json", "training/metrics.jsonl"),
             ),
         ),

@@ -17,7 +17,8 @@ from filelock import FileLock
 from pydantic import ValidationError
 from transformers import Qwen3VLForConditionalGeneration
 
-from vicur.config.evaluation import EvaluationConfig, PaperDecoding
+from vicur.config.decoding import PaperDecoding
+from vicur.config.evaluation import EvaluationConfig
 from vicur.config.prompts import PixelBudgets, PromptConfig
 from vicur.data.schema import Example
 from vicur.data.stored import StoredSplit
