@@ -177,24 +177,23 @@ def test_an_interrupted_evaluation_continues_behind_its_last_batch(
 
 
 def test_a_journal_ignores_what_is_behind_a_damaged_line(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "part.jsonl")
+    journal, file = Journal(tmp_path / "part.jsonl"), tmp_path / "part.0.jsonl"
     journal.add({3: Response((1, 2), "\ud800 text\n", (0.0, 0.0), True), 0: Response((1,), "", (0.0,), False)})
-    lines = (tmp_path / "part.jsonl").read_bytes()
-    (tmp_path / "part.jsonl").write_bytes(lines + b'[1, "half')
+    file.write_bytes(file.read_bytes() + b'[1, "half')
     read = journal.read()
     assert (read[3].text, read[3].tokens, read[3].finished) == ("\ud800 text\n", 2, True)
     assert (read[0].text, read[0].tokens, read[0].finished) == ("", 1, False)
     assert 1 not in read
     journal.add({1: Response((1,), "again", (0.0,), True)})
     assert set(journal.read()) == {0, 1, 3}
-    assert [json.loads(line)[0] for line in (tmp_path / "part.jsonl").read_text().splitlines()] == [3, 0, 1]
+    assert [json.loads(line)[0] for line in file.read_text().splitlines()] == [3, 0, 1]
 
 
 def test_questions_without_images_are_not_asked_again(base_model: Path, tmp_path: Path) -> None:
     texts = [example(n, f"g{n}", images=0) for n in range(3)]
     assert [each.view for each in rounds_of({"test": texts}, BLIND, 0)] == [None]
     model, chat = load_model(base_model), Chat.load(base_model)
-    [answers] = ask(model, chat, list(rounds_of({"test": texts}, BLIND, 0)), BLIND, 512, context(tmp_path))
+    [answers] = ask(model, chat, list(rounds_of({"test": texts}, BLIND, 0)), BLIND, 512, 0, tmp_path, lambda *_: None)
     assert len(answers) == 3
 
 

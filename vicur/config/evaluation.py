@@ -113,6 +113,9 @@ class EvaluationConfig(Section):
     """Device to compute on. ``auto`` uses a GPU if there is one."""
     image_threads: int = Field(default=2, ge=0)
     """Threads that decode the images of the next questions while the model answers; 0 decodes them when they are needed."""
+    processes: int = Field(default=0, ge=0, le=64)
+    """Processes that answer the questions, each with the model on its GPU; 0: one for each GPU that is visible, one on a CPU. The
+    responses do not depend on it."""
     threads: int = Field(default=1, ge=0)
     """CPU threads; 0 uses PyTorch's default. On few cores, several processes are faster than several threads."""
     prompts: PromptConfig = Field(default=PromptConfig(), exclude_if=is_default)
@@ -152,7 +155,7 @@ class EvaluationConfig(Section):
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that the predictions depend on."""
-        return self.model_dump(mode="json", exclude={"image_threads"})
+        return self.model_dump(mode="json", exclude={"image_threads", "processes"})
 
     def inputs(self) -> dict[str, Path]:
         """Return the files and folders that the evaluation sets read, under ``<name of the set>/<key>``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,18 +10,19 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.evaluation import EvaluationConfig
 from vicur.data.schema import Example
-from vicur.evaluation.answering import answer_part, part_size
+from vicur.evaluation.answering import ALL, Share, answer_part, part_size
 from vicur.evaluation.journal import Journal
 from vicur.evaluation.predictions import Prediction
 from vicur.evaluation.prompts import prompts_for
 from vicur.evaluation.rounds import Part, Round, parts_of
 from vicur.modeling.ahead import DecodeAhead
 from vicur.modeling.chat import Chat
-from vicur.modeling.generation import generation_order
 from vicur.modeling.prompt_lengths import fitting
-from vicur.stage.runner import Context
 
 _JOURNALS = "answers"
+
+Progress = Callable[[int, int, str], None]
+"""Receives the number of responses, that of all, and the name of the round."""
 
 
 def ask(
@@ -30,19 +31,44 @@ def ask(
     rounds: Sequence[Round],
     config: EvaluationConfig,
     limit: int,
-    context: Context,
+    seed: int,
+    work: Path,
+    on_progress: Progress,
+    *,
+    share: Share = ALL,
 ) -> list[list[Prediction]]:
-    """Return the predictions of each round. Questions with a prompt of more than ``limit`` tokens are not asked."""
-    folder = context.work / _JOURNALS
+    """Return the predictions of each round. Questions with a prompt of more than ``limit`` tokens get no response.
+
+    Args:
+        work: scratch folder that keeps the responses. Those of other processes in it are used, too.
+        share: the batches to answer. With less than all, predictions whose responses are not known are left out.
+    """
     predictions: dict[Round, list[Prediction]] = {each: [] for each in rounds}
-    total, done = sum(each.responses for each in rounds), 0
+    total, done = response_count(rounds), 0
     with DecodeAhead(chat, config.image_threads) as ahead:
         for part, questions in _read_ahead(parts_of(rounds, part_size(config))):
-            predictions[part.round] += _answer(
-                model, chat, part, questions, ahead, config, limit, context, (done, total), folder
+            answered = _answer(
+                model,
+                chat,
+                part,
+                questions,
+                ahead,
+                config,
+                limit,
+                seed,
+                (done, total),
+                work / _JOURNALS,
+                on_progress,
+                share,
             )
-            done += len(questions) * part.round.repeats
+            predictions[part.round] += answered
+            done += len(questions) * part.round.repeats if share is ALL else len(answered)
     return [predictions[each] for each in rounds]
+
+
+def response_count(rounds: Sequence[Round]) -> int:
+    """Return the number of responses in all rounds."""
+    return sum(each.responses for each in rounds)
 
 
 def _answer(
@@ -53,9 +79,11 @@ def _answer(
     ahead: DecodeAhead,
     config: EvaluationConfig,
     limit: int,
-    context: Context,
+    seed: int,
     place: tuple[int, int],
     folder: Path,
+    on_progress: Progress,
+    share: Share,
 ) -> list[Prediction]:
     """Answer a part. ``place`` is the number of responses before it, and of all."""
     before, total = place
@@ -69,7 +97,8 @@ def _answer(
     questions = [question for question in questions for _ in range(repeats)]
     prompts = [built[n] for n in fitting(built, limit)]
     ahead.drop_before(before)
-    ahead.expect(before, [image for n in generation_order(prompts) for image in prompts[n].pixels])
+    rows = share.rows(prompts, config.batch_size, repeats)
+    ahead.expect(before, [image for n in rows for image in prompts[n].pixels])
     return answer_part(
         model,
         chat,
@@ -78,11 +107,12 @@ def _answer(
         config,
         limit,
         split=part.round.split,
-        seed=part.round.seed(context.seed, part.start),
+        seed=part.round.seed(seed, part.start),
         sampling=part.round.sampling,
         repeats=repeats,
-        journal=Journal(folder / part.file),
-        on_progress=lambda done, _: context.events.progress(before + done, total, part.round.name),
+        journal=Journal(folder / part.file, share.number),
+        share=share,
+        on_progress=lambda done, _: on_progress(before + done, total, part.round.name),
     )
 
 

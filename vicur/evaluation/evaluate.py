@@ -15,7 +15,6 @@ from transformers import Qwen3VLForConditionalGeneration
 from vicur.config.evaluation import REPORT_SPLIT, EvaluationConfig
 from vicur.data import read_manifest
 from vicur.data.schema import Example
-from vicur.data.stored import StoredSplit
 from vicur.errors import VicurError
 from vicur.evaluation.asking import ask
 from vicur.evaluation.attention import attention_record, write_attention
@@ -23,9 +22,10 @@ from vicur.evaluation.blind import blind_metrics, write_blind
 from vicur.evaluation.latency import measure_latency
 from vicur.evaluation.metrics import EvaluationMetrics, ModelFacts, figures, measure, write_metrics
 from vicur.evaluation.predictions import write_predictions
+from vicur.evaluation.questions import read_questions
 from vicur.evaluation.repeats import repeat_metrics, write_repeats
 from vicur.evaluation.rounds import REPEATED, rounds_of
-from vicur.evaluation.sets import read_set
+from vicur.evaluation.shares import answer_in_processes, process_count
 from vicur.evaluation.training_record import copy_training_record
 from vicur.modeling import Qwen3VLStudentForConditionalGeneration, load_model, parameter_count
 from vicur.modeling.chat import Chat
@@ -37,9 +37,6 @@ from vicur.stage.runner import Context, Stage, Summary
 from vicur.wording import percent
 
 log = logging.getLogger(__name__)
-
-# Questions are read in their order, so the cache need not hold more than the groups of two parts, or a single larger group.
-_CACHE_BYTES = 64 << 20
 
 
 class EvaluateSummary(Summary):
@@ -64,17 +61,20 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], output: Path,
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    questions = _questions(config, inputs)
+    questions = read_questions(config, inputs)
     chat = Chat.load(inputs["model"], config.prompts)
     available = read_manifest(inputs["dataset"]).examples
     check_readable(chat, inputs["dataset"], [split for split in config.splits if available.get(split)], inputs["model"])
     limit = min(config.max_prompt_tokens, context_length(inputs["model"]))
     _require_answerable(chat, questions, config, limit, inputs["dataset"])
+    if (processes := process_count(config)) > 1:
+        answer_in_processes(config, inputs, limit, context, processes)
     model = load_model(inputs["model"], device=resolve_device(config.device, "evaluation.device"))
     rounds = list(rounds_of(questions, config, context.seed))
     latency = None
     with nullcontext() if config.cue_recovery else cue_recovery_off(model):
-        answered = list(zip(rounds, ask(model, chat, rounds, config, limit, context), strict=True))
+        by_round = ask(model, chat, rounds, config, limit, context.seed, context.work, context.events.progress)
+        answered = list(zip(rounds, by_round, strict=True))
         if config.latency_examples:
             latency = measure_latency(model, chat, questions[REPORT_SPLIT], config, limit, context.seed)
     sighted = {each.split: predictions for each, predictions in answered if not each.variant}
@@ -153,24 +153,6 @@ def _warn_of_cut_off_responses(metrics: EvaluationMetrics, context: Context) -> 
     warning = f"Responses were cut off at {limit} tokens before they ended ({shares}); they usually count as incorrect."
     log.warning("%s Raise evaluation.decoding.max_new_tokens.", warning)
     context.tracker.tags({"vicur.warning.cut_off": warning})
-
-
-def _questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict[str, Sequence[Example]]:
-    dataset = inputs["dataset"]
-    available = read_manifest(dataset).examples
-    if not available.get(REPORT_SPLIT):
-        raise VicurError(
-            f"has no examples of split {REPORT_SPLIT!r}, so there is nothing to report.",
-            where=str(dataset),
-            remedy=f"Give some rows the split {REPORT_SPLIT!r} and prepare the dataset again.",
-        )
-    # Splits that the dataset lacks are skipped: the default configuration names all of them, and a user's own dataset
-    # often has no out-of-domain split.
-    questions: dict[str, Sequence[Example]] = {
-        split: StoredSplit(dataset, split, cache_bytes=_CACHE_BYTES) for split in config.splits if available.get(split)
-    }
-    questions |= {each.label: read_set(each, inputs) for each in config.sets}
-    return {name: examples[: config.max_examples] for name, examples in questions.items()}
 
 
 def _facts(folder: Path, model: Qwen3VLForConditionalGeneration, *, cue_recovery: bool) -> ModelFacts:

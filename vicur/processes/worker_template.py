@@ -19,8 +19,11 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any, NoReturn
 
 from vicur.errors import VicurError
@@ -133,12 +136,15 @@ def _end(pids: list[int]) -> None:
                 time.sleep(_PAUSE)
 
 
-class _WithoutPandas(MetaPathFinder):
+class _WithoutPandas(MetaPathFinder, Loader):
     """Hide pandas, which no worker uses. pyarrow imports it if it can, to recognise its types: 0.3 seconds and 40 MB."""
 
-    def find_spec(self, name: str, *_: object) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError("pandas is not used in workers", name=name)
+    # Only the import fails: torch looks pandas up without importing it.
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        return spec_from_loader(name, self) if name == "pandas" else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        raise ModuleNotFoundError(f"{module.__name__} is not used in workers", name=module.__name__)
 
 
 def main(descriptor: str, target: str) -> None:

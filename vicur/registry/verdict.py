@@ -7,18 +7,22 @@ recorded measurements again, and compares with the present champion if that is a
 from __future__ import annotations
 
 import logging
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from vicur.config.registry import GateConfig
+from vicur.evaluation.comparison import Evaluation
 from vicur.registry.figures import against_figures
 from vicur.registry.gate import AGAINST_CHAMPION, GateInputs, GateOutcome, decide
 from vicur.registry.history import Standard
 from vicur.registry.model_files import read_model_file, write_model_file
-from vicur.registry.paired import Resampling, compare_stored
+from vicur.registry.paired import Resampling, compare_stored, stored_evaluation
 from vicur.registry.provenance import provenance_of
 from vicur.registry.tags import (
     ACCURACY_TAG,
@@ -162,15 +166,41 @@ def objection_to(client: MlflowClient, version: Version, standard: Standard) -> 
     same = champion is not None and champion.model_id in {verdict.compared_with, version.model_id} - {None}
     if champion is None or (champion.model, champion.number) == (version.model, version.number) or same:
         return ""
+    return objection_against(
+        client, champion, version, verdict, lambda: _evaluation(client, verdict.evaluation_run), standard.missing
+    )
+
+
+def objection_against(
+    client: MlflowClient,
+    champion: Version,
+    version: Version,
+    verdict: Verdict,
+    evaluation: Callable[[], Evaluation],
+    missing: str = "",
+) -> str:
+    """Return why a version that passed the gate may not replace a champion; empty if it may.
+
+    Args:
+        client: client of the server that has the champion.
+        version: the version, which may be on another server.
+        evaluation: returns the stored evaluation of the version.
+        missing: if the last champion is gone, a sentence that says so.
+    """
     against = compare_stored(
-        client, version, champion, (verdict.evaluation_run, evaluation_run_of(client, champion)), verdict.resampling
+        client, version, evaluation, (champion, evaluation_run_of(client, champion)), verdict.resampling
     )
     # Those of the verdict are of another champion, or there was none.
     figures = {name: value for name, value in verdict.inputs.figures.items() if not name.startswith(AGAINST_CHAMPION)}
     figures |= against_figures(against)
-    inputs = replace(verdict.inputs, champion=against, is_champion=False, missing=standard.missing, figures=figures)
+    inputs = replace(verdict.inputs, champion=against, is_champion=False, missing=missing, figures=figures)
     now = decide(inputs, verdict.config)
     return "" if now.passed else f"passed the gate, but not against the present champion: {now.reasons[0]}"
+
+
+def _evaluation(client: MlflowClient, run_id: str) -> Evaluation:
+    with tempfile.TemporaryDirectory() as folder:
+        return stored_evaluation(client, run_id, Path(folder))
 
 
 def _objection_by_tags(client: MlflowClient, version: Version) -> str:
