@@ -15,6 +15,7 @@ import yaml
 
 from tests.k8s.pod_policy import SECRETS, image_problems, is_credential
 from tests.k8s.render import installed, rendered
+from vicur.stage.table import BENCHMARK_STAGES
 
 PACKAGES = sorted((Path(__file__).parents[2] / "pipelines" / "compiled").glob("*.yaml"))
 KNOWN = {
@@ -86,8 +87,9 @@ def test_network_policies_list_exactly_the_steps() -> None:
     tasks = {executors(package)[name][1]["podMetadata"]["labels"]["vicur.dev/task"] for package, name in STEPS}
     (policy,) = [m for m in rendered("overlays/dev") if m["metadata"]["name"] == "vicur-steps-to-mlflow"]
     (expression,) = policy["spec"]["podSelector"]["matchExpressions"]
-    # Not every package has the step with the checks.
-    assert {*tasks, "preflight"} == set(expression["values"])
+    # Not every package has the step with the checks, and only those that were compiled with benchmarks have their steps.
+    benchmarks = {f"{stage}{model}" for stage in BENCHMARK_STAGES for model in ("", "-base")}
+    assert {*tasks, *benchmarks, "compare-with-benchmarks", "preflight"} == set(expression["values"])
 
 
 @every_step
