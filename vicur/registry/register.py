@@ -33,7 +33,7 @@ from vicur.registry.provenance import Provenance, add_provenance
 from vicur.registry.publish import publish
 from vicur.registry.restoring import upload_missing_weights
 from vicur.registry.source import link_to_training, training_run
-from vicur.registry.tags import version_tags
+from vicur.registry.tags import benchmarks_text, version_tags
 from vicur.registry.uploads import create_version
 from vicur.registry.versions import CANDIDATE, CHAMPION, Version, find_version, get_version
 from vicur.registry.weights import address_on_s3, reference_to
@@ -117,6 +117,7 @@ def _version_of(
         dataset=candidate.lineage.dataset,
         cues=candidate.lineage.cues,
         on_test=candidate.on_test,
+        benchmarks=benchmarks_text(candidate.comparison.benchmarks, candidate.lineage.method),
     )
     existing = find_version(client, name, identity, tags)
     provenance = Provenance.of(candidate, run_id, config.run)

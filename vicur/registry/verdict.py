@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 VERDICT = "verdict.json"
 _EARLIER_EVALUATION = "vicur.evaluation_run"
+_EARLIER_VERDICTS = 100
 _NOT_DECIDED = "has not been through the gate."
 
 
@@ -70,6 +71,16 @@ class Verdict(BaseModel, frozen=True):
     """The gate's settings."""
     resampling: Resampling
     """Settings of the confidence intervals."""
+    earlier: list[dict[str, str]] = []
+    """Tags of earlier verdicts on this model, the last at the end. Copies of the version keep those that they were made with."""
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of a version with this verdict."""
+        return {
+            VERDICT_TAG: verdict_text(passed=self.passed, reasons=self.reasons),
+            # The version may have been evaluated again since it was created.
+            ACCURACY_TAG: accuracy_text(self.inputs.accuracy, self.inputs.against_base),
+        }
 
 
 def record_verdict(
@@ -87,6 +98,7 @@ def record_verdict(
     """Store the verdict on a version, in ``verdict.json`` and for people in a tag."""
     # That a former champion may not return by the gate follows from the history, and not from what was measured.
     measured = decide(replace(inputs, left=""), config)
+    before = verdict_of(client, version)
     verdict = Verdict(
         model=version.model,
         version=version.number,
@@ -102,16 +114,12 @@ def record_verdict(
         config=config,
         resampling=resampling,
     )
+    if before is not None:
+        known = [each for each in (*before.earlier, before.tags()) if each != verdict.tags()]
+        distinct = [each for n, each in enumerate(known) if each not in known[n + 1 :]]
+        verdict = verdict.model_copy(update={"earlier": distinct[-_EARLIER_VERDICTS:]})
     write_model_file(client, version, VERDICT, verdict.model_dump_json(indent=1) + "\n")
-    tag(
-        client,
-        version,
-        {
-            VERDICT_TAG: verdict_text(passed=measured.passed, reasons=outcome.reasons),
-            # The version may have been evaluated again since it was created.
-            ACCURACY_TAG: accuracy_text(inputs.accuracy, inputs.against_base),
-        },
-    )
+    tag(client, version, verdict.tags())
     return verdict
 
 
