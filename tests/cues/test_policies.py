@@ -85,6 +85,7 @@ def test_an_extraction_redacts_and_counts(dataset: Path, tmp_path: Path) -> None
     assert summary.answer_leak_share == 0.0
     assert summary.treated == {"answer_leak/redact": 36}
     assert summary.metrics["cues/distill/treated/answer_leak/redact"] == 36
+    assert json.loads((output / "audit.json").read_text())["splits"]["distill"]["all"]["treated"] == summary.treated
     lines = [json.loads(line) for line in (output / "findings.jsonl").read_text().splitlines()]
     assert {line["action"] for line in lines} == {"redact"}
     with pytest.raises(VicurError, match=r"cues\.policies\.answer_leak is fail"):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.findings import LABELS, Finding, Label, examine
@@ -82,6 +82,8 @@ class Figures(BaseModel):
     """Share of the examples."""
     mean_words: float | None
     longest_words: int
+    treated: dict[str, int] = Field(default={}, exclude_if=lambda counts: not counts)
+    """Cues that a policy redacted or dropped, by label and action: ``{"answer_leak/drop": 3}``."""
 
 
 class SplitAudit(BaseModel):
@@ -213,7 +215,13 @@ def _figures(rows: Sequence[AuditedCue]) -> Figures:
         skipped_share=_share(skipped, len(rows)),
         mean_words=_share(sum(row.words for row in cues), len(cues)),
         longest_words=max((row.words for row in cues), default=0),
+        treated=_treated(rows),
     )
+
+
+def _treated(rows: Sequence[AuditedCue]) -> dict[str, int]:
+    pairs = (pair for row in rows for pair in {(each.label, each.action) for each in row.treated})
+    return dict(sorted(Counter(f"{label}/{action}" for label, action in pairs).items()))
 
 
 def _limits(distill: Figures, config: CuesConfig) -> list[Limit]:

@@ -17,7 +17,6 @@ from pydantic import Field
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, offenders, summarize
 from vicur.cues.findings import Label
-from vicur.cues.policies import treated_counts
 from vicur.cues.portions import merged_rows
 from vicur.cues.rows import audited_rows, splits_with_cues
 from vicur.cues.samples import Sample, choose, render_page
@@ -92,7 +91,7 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
     _write(rows, samples, audit, output)
     context.tracker.artifact(output / AUDIT_FILE, "cues")
     context.tracker.artifact(output / SAMPLES_FILE, "cues")
-    return _summary(audit, treated_counts(row for row in rows if row.split == TRAINING_SPLIT))
+    return _summary(audit)
 
 
 EXTRACT = Stage("extract", extract, ExtractSummary)
@@ -172,13 +171,13 @@ def _offender_record(limit: Limit, row: AuditedCue) -> dict[str, str | None]:
     }
 
 
-def _summary(audit: Audit, treated: dict[str, int]) -> ExtractSummary:
+def _summary(audit: Audit) -> ExtractSummary:
     distill = audit.distill
     by_split = {split: audited.all for split, audited in audit.splits.items()}
     return ExtractSummary(
         key_figure=key_figure(distill),
         metrics=_metrics(audit)
-        | {f"cues/{TRAINING_SPLIT}/treated/{name}": float(count) for name, count in treated.items()},
+        | {f"cues/{TRAINING_SPLIT}/treated/{name}": float(count) for name, count in distill.treated.items()},
         provider=audit.provider,
         cues={split: figures.cues for split, figures in by_split.items()},
         skipped={split: figures.skipped for split, figures in by_split.items()},
@@ -189,7 +188,7 @@ def _summary(audit: Audit, treated: dict[str, int]) -> ExtractSummary:
         reasoning_share=distill.reasoning_share or 0.0,
         mean_words=distill.mean_words or 0.0,
         by_split=by_split,
-        treated=treated,
+        treated=distill.treated,
     )
 
 

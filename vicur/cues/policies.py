@@ -6,7 +6,6 @@ of what was found, which ``findings.jsonl`` lists.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 
@@ -50,14 +49,6 @@ def redacted(cue: str, findings: Iterable[Finding]) -> str:
     parts = [part.strip(" \t\n,;:-|") for part in kept]
     text = " ".join(part for part in (each.lstrip(".!? ") for each in parts) if any(map(str.isalnum, part)))
     return text[:-4].rstrip(" ,;") if text.endswith(" and") else text
-
-
-def treated_counts(rows: Iterable[AuditedCue]) -> dict[str, int]:
-    """Count cues by label and action: ``{"answer_leak/drop": 3}``."""
-    counts = Counter(
-        f"{label}/{action}" for row in rows for label, action in {(t.label, t.action) for t in row.treated}
-    )
-    return dict(sorted(counts.items()))
 
 
 def _found(row: AuditedCue, policies: CuePolicies) -> list[Finding]:
