@@ -85,7 +85,7 @@ lint: $(VENV)/.dev ## Check style, types and import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=serving $(BIN)/lint-imports
-	$(BIN)/hadolint images/Containerfile images/Containerfile.serving
+	$(BIN)/hadolint images/Containerfile images/Containerfile.benchmarks images/Containerfile.serving
 
 k8s: $(VENV)/.dev ## Render and validate the overlays in k8s/ (needs kubectl and ../shared/crds, or VICUR_CRDS)
 	$(BIN)/python -m tests.k8s

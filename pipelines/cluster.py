@@ -8,7 +8,7 @@ from typing import Any
 from kfp.dsl.graph_component import GraphComponent
 from vicur_components.image import IMAGE
 from vicur_components.preflight.component import preflight
-from vicur_pipelines.packaged import PackagedPipeline, with_sizes
+from vicur_pipelines.packaged import PackagedPipeline, own_versions, with_sizes
 from vicur_pipelines.pools import Placement, TaskResources
 
 from vicur.cluster.request import Request, form_defaults, form_types
@@ -50,5 +50,5 @@ def cluster_pipeline(code_versions: Mapping[str, str], preset: RunConfig) -> Gra
         defaults=form_defaults(preset, image=preset.cluster.image or IMAGE),
         descriptions={name: str(field.description) for name, field in Request.model_fields.items()},
         place=place,
-        check=lambda form: preflight(preset=compact(preset), code_versions=dict(code_versions), **form),
+        check=lambda form: preflight(preset=compact(preset), code_versions=own_versions(preset, code_versions), **form),
     ).build()

@@ -4,7 +4,8 @@
              ├────────────────┼─ for each cell: train ─ evaluate ─┬─ compare ─ register    (a distillation)
     base ────┴─ evaluate-base ┘                                   └─ ablate                (an ablation)
 
-In a package, ``prepare`` and ``extract`` may be several steps each (:mod:`vicur_pipelines.portions`).
+With benchmarks in ``evaluation.sets``, each model also has the steps ``benchmark-answer`` and ``benchmark-score`` before ``compare``. In a
+package, ``prepare`` and ``extract`` may be several steps each (:mod:`vicur_pipelines.portions`).
 
 A distillation has one cell per method, an ablation one per arm and seed. ``vicur run``, ``vicur ablate`` and the packages for a cluster
 build their pipelines from here.
@@ -21,7 +22,9 @@ from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 from vicur_components.ablate.component import ablate
 from vicur_components.base.component import base
-from vicur_components.compare.component import compare
+from vicur_components.benchmark_answer.component import benchmark_answer, benchmark_answer_base
+from vicur_components.benchmark_score.component import benchmark_score, benchmark_score_base
+from vicur_components.compare.component import compare, compare_with_benchmarks
 from vicur_components.evaluate.component import evaluate, evaluate_base
 from vicur_components.extract.component import extract
 from vicur_components.outcome.component import outcome
@@ -78,15 +81,28 @@ def add_graph(
     cues = graph.add("extract", extract, dataset=dataset)["cues"]
     model = graph.add("base", base)["model"]
     baseline = graph.add("evaluate_base", evaluate_base, dataset=dataset, model=model)["evaluation"]
+    benchmarked = "benchmark_answer" in graph.steps
+    base_scores = scores = None
+    if benchmarked:
+        answers = graph.add("benchmark_answer_base", benchmark_answer_base, model=model)["answers"]
+        base_scores = graph.add("benchmark_score_base", benchmark_score_base, answers=answers)["scores"]
     with dsl.ParallelFor(values[CELLS], name="each-cell") as cell:
         student = graph.add("train", train, dataset=dataset, cues=cues, base=model, cell=cell)["student"]
         evaluation = graph.add("evaluate", evaluate, dataset=dataset, model=student, cell=cell)["evaluation"]
+        if benchmarked:
+            answers = graph.add("benchmark_answer", benchmark_answer, model=student, cell=cell)["answers"]
+            scores = graph.add("benchmark_score", benchmark_score, answers=answers, cell=cell)["scores"]
 
     if "ablate" in graph.steps:
         graph.add("ablate", ablate, base=baseline, evaluations=dsl.Collected(evaluation))
     else:
         examples = {"dataset": dataset, "cues": cues}
-        compared = graph.add("compare", compare, base=baseline, evaluations=dsl.Collected(evaluation), **examples)
+        evaluations = {"base": baseline, "evaluations": dsl.Collected(evaluation)}
+        if benchmarked:
+            benchmarks = {"base_scores": base_scores, "scores": dsl.Collected(scores)}
+            compared = graph.add("compare", compare_with_benchmarks, **evaluations, **benchmarks, **examples)
+        else:
+            compared = graph.add("compare", compare, **evaluations, **examples)
         graph.add("register", register, comparison=compared["comparison"], students=dsl.Collected(student), **examples)
     if graph.steps:
         raise ValueError(f"declared in vicur.stage.table but not added in pipelines/graph.py: {', '.join(graph.steps)}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vicur.config.base import model_folder
 from vicur.config.model_address import ClaimAddress, model_address
+from vicur.config.run import RunConfig
 from vicur.config.training import TrainConfig
 from vicur.errors import VicurError
 from vicur.stage.table import PipelineConfig
@@ -37,6 +40,14 @@ def require_engines(config: PipelineConfig) -> None:
 
     for training in trainings:
         require_installed(training)
+
+
+def require_harness(config: PipelineConfig) -> None:
+    """Raise :class:`VicurError` if benchmarks are to be scored with a judge, and the environment of their harness does not exist."""
+    if isinstance(config, RunConfig) and config.benchmarks.needs_harness(config.evaluation):
+        from vicur.evaluation.benchmarks.harness import Harness
+
+        Harness.found(Path(config.benchmarks.python) if config.benchmarks.python else None, "benchmarks.python")
 
 
 def _trainings(config: PipelineConfig) -> list[TrainConfig]:

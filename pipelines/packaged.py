@@ -18,8 +18,10 @@ from vicur_pipelines.pools import ConfigurePoolTask, Placement
 from vicur_pipelines.tasks import EXIT, PREFLIGHT
 
 from vicur.config.compact import compact
+from vicur.config.run import RunConfig
 from vicur.config.sizes import ignored_sizes, sized
-from vicur.stage.table import PipelineConfig
+from vicur.errors import VicurError
+from vicur.stage.table import BENCHMARK_STAGES, PipelineConfig, stages_of
 
 C = TypeVar("C", bound=PipelineConfig)
 log = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class PackagedPipeline:
     def _add_tasks(self, form: Mapping[str, Any]) -> None:
         config, placement = self.config, self.place(form, None)
         configure = ConfigurePoolTask(config.cluster, placement, config.tracking)
+        _require_harness_image(config)
         # The exit step prices GPU-hours, and reads nothing else of the section.
         prices = {name: value for name, value in compact(config.cluster).items() if name in ("prices", "currency")}
         pool = {"gpu_type": placement.gpu_type, "node_selector": placement.node_selector}
@@ -69,7 +72,10 @@ class PackagedPipeline:
             checked = configure(self.check(form), PREFLIGHT)
             # A retry cannot mend a wrong form.
             checked.set_retry(0)
-            placed = ConfigurePoolTask(config.cluster, self.place(form, checked.outputs), config.tracking)
+            processes = config.benchmarks.processes if isinstance(config, RunConfig) else 1
+            placed = ConfigurePoolTask(
+                config.cluster, self.place(form, checked.outputs), config.tracking, processes=processes
+            )
             add_graph(placed, config, checked.outputs, config.cluster.portions)
 
 
@@ -78,6 +84,23 @@ def with_sizes(config: C) -> C:
     if ignored := ignored_sizes(config.cluster):
         log.warning("%s has no effect with gpu_count %d.", ignored, config.cluster.gpu_count)
     return sized(config)
+
+
+def _require_harness_image(config: PipelineConfig) -> None:
+    if not isinstance(config, RunConfig) or config.cluster.benchmarks_image:
+        return
+    if config.benchmarks.needs_harness(config.evaluation):
+        raise VicurError(
+            "is empty, but the steps that score benchmarks need an image with their harness.",
+            where="cluster.benchmarks_image",
+            remedy="Build one (images/Containerfile.benchmarks, docs/images.md) and name it, or set benchmarks.judge.url=none.",
+        )
+
+
+def own_versions(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict[str, str]:
+    """Return the code versions without those of benchmarks if a package has no steps for them, as preflight then knows."""
+    own = stages_of(config)
+    return {name: each for name, each in code_versions.items() if name in own or name not in BENCHMARK_STAGES}
 
 
 def _table(descriptions: Mapping[str, str]) -> str:

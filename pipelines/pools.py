@@ -59,12 +59,14 @@ class ConfigurePoolTask:
     cluster: ClusterConfig
     placement: Placement
     tracking: TrackingConfig
+    processes: int = 1  # that answer benchmarks, each on a GPU
 
     def __call__(self, task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
         cluster, trains = self.cluster, needs.gpus == "training"
         configure_task(task, needs, retries=cluster.retries, backoff=cluster.backoff)
-        task.set_container_image(self.placement.image)
-        _pass_into_loops(task, self.placement.image)
+        image = cluster.benchmarks_image if needs.harness and cluster.benchmarks_image else self.placement.image
+        task.set_container_image(image)
+        _pass_into_loops(task, image)
         # A TrainJob has its own limits and waits in the queue itself. This task waits for it without limit.
         launches = trains and cluster.launches_job
         if not launches:
@@ -96,7 +98,8 @@ class ConfigurePoolTask:
         resources = TaskResources(size.cpu, size.memory, size.cpu_limit)
         if not runs_model:
             return resources
-        return replace(resources, gpus="1", selector=placement.node_selector, tolerations=placement.tolerations)
+        gpus = str(self.processes) if needs.gpus == "processes" else "1"
+        return replace(resources, gpus=gpus, selector=placement.node_selector, tolerations=placement.tolerations)
 
     def _place_in_pool(self, task: dsl.PipelineTask, resources: TaskResources) -> None:
         gpu_type = self.placement.gpu_type
@@ -121,6 +124,8 @@ class ConfigurePoolTask:
             mounted["mlflow"] = secrets.tracking
         if needs.cue_key:
             mounted["cues"] = secrets.cues
+        if needs.judge_key:
+            mounted["judge"] = secrets.judge
         if needs.webhook:
             mounted["webhook"] = secrets.webhook
         if needs.hub:

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 from vicur_pipelines.live import view_of
-from vicur_pipelines.models import require_engines, require_models
+from vicur_pipelines.models import require_engines, require_harness, require_models
 from vicur_pipelines.progress import Progress, Step, duration
 from vicur_pipelines.run_folder import RUNS, RunFolder, open_run, point_latest_at
 from vicur_pipelines.summary import ErrorRecord, RunSummary, ablation_table, results_table, summarize
@@ -48,6 +48,7 @@ def run_pipeline(
     config = pinned(config)
     require_models(config)
     require_engines(config)
+    require_harness(config)
     run, resumed = open_run(root, config, new=new)
     progress = Progress(step_labels(config))
     with run.held():

@@ -8,7 +8,7 @@ from typing import Any
 from kfp.dsl.graph_component import GraphComponent
 from vicur_components.image import IMAGE
 from vicur_components.preflight.sections import preflight
-from vicur_pipelines.packaged import PackagedPipeline, with_sizes
+from vicur_pipelines.packaged import PackagedPipeline, own_versions, with_sizes
 from vicur_pipelines.pools import Placement, TaskResources
 
 from vicur.config.compact import compact
@@ -33,7 +33,7 @@ def sections_pipeline(
     )
 
     def check(sections: Mapping[str, Any]) -> Any:
-        return preflight(code_versions=dict(code_versions), cluster=compact(pool), **sections)
+        return preflight(code_versions=own_versions(config, code_versions), cluster=compact(pool), **sections)
 
     return PackagedPipeline(
         name=name,

@@ -10,7 +10,16 @@ from tests.k8s.render import Manifest
 
 TOKENS = {"vicur-pipeline"}
 """Accounts whose pods call the Kubernetes API."""
-SECRETS = {"vicur-s3", "vicur-mlflow", "vicur-hf", "vicur-cue", "vicur-student", "vicur-webhook", "vicur-mlflow-server"}
+SECRETS = {
+    "vicur-s3",
+    "vicur-mlflow",
+    "vicur-hf",
+    "vicur-cue",
+    "vicur-judge",
+    "vicur-student",
+    "vicur-webhook",
+    "vicur-mlflow-server",
+}
 """Names of the secrets that docs/kubernetes.md describes."""
 _VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 _ENUMS = {

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from tests.cli.calling import caller
 from tests.registry.conftest import Make
-from tests.registry.factory import BETTER, WORSE, run_register
+from tests.registry.factory import BETTER, GOOD, WORSE, run_register
 from vicur.config.tracking import TrackingConfig
 from vicur.errors import VicurError
 from vicur.registry import promote, rollback
@@ -146,3 +146,18 @@ def test_the_command_exits_with_status_1_if_anything_is_found(
 def test_an_unknown_model_is_refused(client: MlflowClient) -> None:
     with pytest.raises(VicurError, match="does not exist"):
         audit(client, "unknown")
+
+
+def test_a_copy_keeps_the_verdict_that_it_was_made_with(
+    students: Make, client: MlflowClient, registered: TrackingConfig
+) -> None:
+    promote(client, "students", "champion", to="production")
+    # Its verdict is now that it is the champion already. The copy shares the file, but not the tags.
+    for run_id in ("run-2", "run-3"):
+        run_register(students(GOOD), tracking=registered, run_id=run_id)
+    assert found(client) == found(client, "production") == []
+    client.set_model_version_tag("production", "1", "vicur.verdict", "passed\nIt is the best.")
+    (problem,) = found(client, "production")
+    assert "vicur.verdict was edited" in problem
+    client.set_model_version_tag("students", "1", "vicur.verdict", "passed\nIt is the best.")
+    assert "vicur.verdict was edited" in found(client)[0]

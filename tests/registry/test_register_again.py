@@ -24,21 +24,24 @@ from vicur.tracking.mlflow import connect
 
 @pytest.mark.parametrize("where", ["embedded", "server"])
 def test_registering_a_student_again_returns_its_version(
-    where: str, students: Make, registered: TrackingConfig, request: pytest.FixtureRequest
+    where: str, students: Make, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    tracking = registered
-    if where == "server":
-        on_server = request.getfixturevalue("on_server").tracking
-        # The run of this registration must not appear among those of the first.
-        tracking = on_server.model_copy(update={"experiment": "registered again"})
-    again = run_register(students(GOOD), tracking=tracking, run_id="run-2")
+    config, tracking = CONFIG, TrackingConfig()
+    if where == "embedded":
+        request.getfixturevalue("registered")
+    else:
+        # Other tests share the server, and read what its first registration gave.
+        config = config_for(tmp_path)
+        tracking = TrackingConfig(uri=request.getfixturevalue("server").uri, experiment=f"{tmp_path.name} first")
+        run_register(students(GOOD), config=config, tracking=tracking)
+        tracking = tracking.model_copy(update={"experiment": f"{tmp_path.name} again"})
+    again = run_register(students(GOOD), config=config, tracking=tracking, run_id="run-2")
     assert again.version == "1"
     assert again.gate.passed
     assert "This version is already the champion." in again.gate.reasons
     client = connect(tracking)
-    assert len(client.search_model_versions("name = 'students'")) == 1
-    # Other tests share the server.
-    names = {"vicur", "registered", "registered again"}
+    assert len(client.search_model_versions(f"name = '{config.model}'")) == 1
+    names = {"vicur", f"{tmp_path.name} first", f"{tmp_path.name} again"}
     experiments = [each.experiment_id for each in client.search_experiments() if each.name in names]
     assert len(client.search_logged_models(experiments)) == 1
 

@@ -91,6 +91,26 @@ def test_weights_that_are_gone_or_changed_are_reported_and_uploaded_by_the_next_
     assert fetch(client, "models:/students/1", Path("served")).fetched
 
 
+@pytest.mark.parametrize("fault", ["changed", "gone with the version"])
+def test_weights_that_cannot_be_used_at_the_address_are_uploaded_by_the_next_registration(
+    fault: str, bucket: Any, students: Make, embedded: TrackingConfig
+) -> None:
+    register(students, embedded)
+    client, stored = connect(embedded), bucket.Object(KEY)
+    if fault == "changed":
+        stored.put(Body=bytes(stored.content_length))
+    else:
+        stored.delete()
+        # The upload stays, and the next version uses it.
+        client.delete_model_version("students", "1")
+    config = BY_REFERENCE
+    version = run_register(
+        students(GOOD), config=config, tracking=embedded, run_id="run-2", addresses=ADDRESSES
+    ).version
+    assert len(weights_in_mlflow()) == 1
+    assert fetch(client, f"models:/students/{version}", Path("served")).fetched
+
+
 @pytest.mark.usefixtures("bucket")
 def test_registering_again_uploads_weights_if_references_are_not_wanted_any_more(
     students: Make, embedded: TrackingConfig

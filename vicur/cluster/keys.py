@@ -27,7 +27,8 @@ def cache_keys(config: PipelineConfig, code_versions: Mapping[str, str]) -> dict
 
     def add(step: PipelineStep, cell: Cell | None) -> None:
         section = getattr(config if cell is None else cell, step.section)
-        inputs = [keys[label] for name in step.after for label in _labels(named[name], cell, cells)]
+        # A run without benchmarks has no steps for them.
+        inputs = [keys[label] for name in step.after if name in named for label in _labels(named[name], cell, cells)]
         seed = config.seed if cell is None else cell.seed
         keys[step.label(cell)] = _key(section.identity(), _content(section), code_versions[step.stage], seed, inputs)
 

@@ -70,7 +70,7 @@ def subject_of(command: Iterable[str]) -> str:
 
 def label_of_task(task: str, subject: str) -> str:
     """Return the label of a step by its task and model: ``evaluate base`` for the task ``evaluate-base``."""
-    return step_label(task.removesuffix(f"-{subject}"), subject)
+    return step_label(task.removesuffix(f"-{subject}").removesuffix("-with-benchmarks"), subject)
 
 
 def task_of(node: str) -> str:

@@ -211,8 +211,9 @@ def score(
     import os
 
     from vicur.commands.common import refuse_to_replace
+    from vicur.config.benchmarks import API_KEY_VARIABLE
     from vicur.evaluation.benchmarks.harness import Harness
-    from vicur.evaluation.benchmarks.judge import API_KEY_VARIABLE, Judge
+    from vicur.evaluation.benchmarks.judge import Judge
     from vicur.evaluation.benchmarks.scores import FILES
     from vicur.evaluation.benchmarks.scoring import score as score_answers
     from vicur.wording import percent

@@ -70,4 +70,5 @@ def sync(model: ModelOption = None, config: ConfigOption = None, overrides: SetO
 
     name = model or settings.registry.model
     changed = list_in_kubeflow(settings.registry.kubeflow, connect(settings.tracking), name)
-    typer.echo(f"{name}: {changed} versions changed in the Kubeflow Model Registry at {url}.")
+    versions = "1 version" if changed == 1 else f"{changed} versions"
+    typer.echo(f"{name}: {versions} changed in the Kubeflow Model Registry at {url}.")

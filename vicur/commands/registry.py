@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vicur.commands.common import ConfigOption, SetOption, configuration, examples
+from vicur.errors import VicurError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +26,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Reason for the chan
     "vicur promote candidate",
     'vicur promote 3 --model vicur-tiny --force --reason "needed for the demonstration"',
     'vicur promote champion --model vicur-staging --to vicur-production --reason "release 4"',
+    "vicur promote champion --model vicur-tiny --to-uri https://mlflow.production.example",
 )
 def promote(
     version: Annotated[str, typer.Argument(help="Version number or alias, such as candidate.", show_default=False)],
@@ -33,6 +35,15 @@ def promote(
         str | None,
         typer.Option(
             "--to", help="Registered model to copy the version to, whose champion it becomes.", show_default=False
+        ),
+    ] = None,
+    to_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--to-uri",
+            help="MLflow server to copy the version to, or sqlite:///FILE. Its credentials: VICUR_TO_USERNAME and VICUR_TO_PASSWORD, "
+            "or VICUR_TO_TOKEN.",
+            show_default=False,
         ),
     ] = None,
     reason: ReasonOption = "",
@@ -47,6 +58,9 @@ def promote(
     The gate is applied again to what was measured, and to the answers of the present champion if that is another one than at the
     registration. With --to, the version is copied to another registered model of the server, such as from staging to production: the files
     are not moved, provenance and verdict stay with it, and the gate compares it with the champion there. A repeated command finds the copy.
+
+    With --to-uri, it becomes the champion on another server, in the model of the same name or that of --to. All its files, provenance,
+    verdict and evaluation are copied. A repeated command continues an interrupted copy.
     """
     settings = configuration(config, overrides)
     # After the configuration, so that a typo is reported without waiting for MLflow's import.
@@ -54,9 +68,35 @@ def promote(
     from vicur.tracking.mlflow import connect
 
     into = None if to is None else registered_model(to, "--to")
+    other = None if to_uri is None else _address(to_uri)
     client, name = connect(settings.tracking), model or settings.registry.model
+    if other is not None:
+        from vicur.registry.elsewhere import other_server, promote_elsewhere, server_of
+
+        here, there = server_of(client), other_server(other)
+        if there.client.tracking_uri != client.tracking_uri:
+            experiment = settings.tracking.experiment
+            move_there = promote_elsewhere(
+                here, name, version, there, into=into or name, experiment=experiment, reason=reason, force=force
+            )
+            typer.echo(f"{other}, ", nl=False)
+            _report(move_there)
+            return
     _report(move(client, name, version, reason=reason, force=force, to=into))
     _list(settings.registry.kubeflow, client, into or name)
+
+
+def _address(uri: str) -> str:
+    from vicur.redaction import redacted
+
+    # A command line is visible to other users and in the shell's history.
+    if redacted(uri) != uri:
+        raise VicurError(
+            "must not contain a password or a token.",
+            where="--to-uri",
+            remedy="Set VICUR_TO_USERNAME and VICUR_TO_PASSWORD, or VICUR_TO_TOKEN.",
+        )
+    return uri.rstrip("/") if uri.startswith("http") else uri
 
 
 def registered_model(name: str, option: str) -> str:

@@ -131,6 +131,10 @@ class AblationConfig(PromptedConfig):
 
     @model_validator(mode="after")
     def _arms_are_consistent(self) -> Self:
+        if self.evaluation.benchmarks:
+            raise ValueError(
+                "evaluation.sets has benchmarks, which an ablation does not answer: remove them, and run them with vicur benchmarks"
+            )
         if self.training.per_method:
             raise ValueError("training.per_method does not apply to an ablation: set training of the arm instead")
         trained = [arm.name for arm in self.arms if arm.method is not None]

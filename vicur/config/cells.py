@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vicur.config.benchmarks import AnswersConfig, ScoresConfig
 from vicur.config.evaluation import EvaluationConfig
 from vicur.config.section import Section
 from vicur.config.training import TrainConfig
@@ -20,3 +21,7 @@ class Cell(Section):
     """Settings of the training."""
     evaluation: EvaluationConfig
     """Settings of the evaluation."""
+    benchmark_answers: AnswersConfig | None = None
+    """Settings of the answers to the benchmarks, if there are any."""
+    benchmark_scores: ScoresConfig | None = None
+    """Settings of their scores."""

@@ -86,6 +86,8 @@ class SecretNames(Section):
     """Secret with ``VICUR_CUE_API_KEY``, the API key of the cue model."""
     webhook: VolumeName = "vicur-webhook"
     """Secret with ``VICUR_WEBHOOK_URL``, which receives the outcome of each run."""
+    judge: VolumeName = "vicur-judge"
+    """Secret with ``VICUR_JUDGE_API_KEY``, the API key of the benchmarks' judge."""
     servers: VolumeName = "vicur-servers"
     """Secret with ``VLLM_API_KEY``, the key that the servers of a job (``training.rollout.placement: job``) require of its nodes."""
     hub: VolumeName = "vicur-hf"
@@ -127,6 +129,9 @@ class ClusterConfig(Section):
     """Resources of each server of a job (``training.rollout.placement: job``), besides its GPUs. Weights pass through its memory."""
     serving_image: ImageName = ""
     """Container image of these servers, which must contain vLLM (docs/serving.md); empty for the image of the training."""
+    benchmarks_image: ImageName = ""
+    """Container image of the steps that score benchmarks with a judge, which must contain their harness (docs/images.md). The package fixes
+    it."""
     shared_memory: Memory = "16Gi"
     """Size of ``/dev/shm`` in the steps with GPUs. PyTorch passes tensors between processes through it."""
     portions: PortionsConfig = PortionsConfig()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
+from vicur.config.address import DATASET_HASH
 from vicur.config.allowed import Form
 from vicur.config.blind import BlindConfig
 from vicur.config.data import SPLITS, Split
@@ -26,6 +27,10 @@ CHOICE_SPLIT: Split = "validation"
 """The split that the best method is chosen on."""
 REPORT_SPLIT: Split = "test"
 """The split that results are reported on and that the gate looks at."""
+
+
+BenchmarkName = Literal["vision-r1", "dynamath", "mathvista", "wemath", "mathverse", "mmmu", "videomme"]
+"""Name of a benchmark of the paper (:mod:`vicur.evaluation.benchmarks.registry`)."""
 
 
 class EvaluationSetConfig(Section):
@@ -48,7 +53,26 @@ class EvaluationSetConfig(Section):
         return self.name or self.type
 
 
-SET_CONFIGS: tuple[type[EvaluationSetConfig], ...] = ()
+class BenchmarkSetConfig(EvaluationSetConfig):
+    """One of the paper's benchmarks. Steps of its own answer and score it, with the settings in the section ``benchmarks``."""
+
+    type: Literal["benchmark"] = "benchmark"
+    name: BenchmarkName
+    """Name of the benchmark (``vicur benchmarks list``)."""
+    path: str = Field(min_length=1)
+    """Folder that ``vicur benchmarks stage`` wrote, or the address ``s3://bucket/prefix`` of its files."""
+    hash: Annotated[str, Form("the hash that vicur benchmarks stage prints, 32 hex digits and .dir")] = Field(
+        pattern=DATASET_HASH
+    )
+    """Hash that ``vicur benchmarks stage`` printed. Other content at ``path`` is refused."""
+
+    @property
+    def has_harness(self) -> bool:
+        """Whether the benchmark's harness scores it; the others are scored by rules."""
+        return self.name != "vision-r1"
+
+
+SET_CONFIGS: tuple[type[EvaluationSetConfig], ...] = (BenchmarkSetConfig,)
 """The settings of every type of evaluation set."""
 
 
@@ -126,6 +150,16 @@ class EvaluationConfig(Section):
     """Maximum length of a rollout, which is that of a response if the decoding sets none."""
 
     @property
+    def benchmarks(self) -> tuple[BenchmarkSetConfig, ...]:
+        """The paper's benchmarks among the evaluation sets."""
+        return tuple(each for each in self.sets if isinstance(each, BenchmarkSetConfig))
+
+    def held_out(self) -> EvaluationConfig:
+        """Return these settings without benchmarks, whose steps are others."""
+        rest = tuple(each for each in self.sets if not isinstance(each, BenchmarkSetConfig))
+        return self if rest == self.sets else self.model_copy(update={"sets": rest})
+
+    @property
     def sampling(self) -> Sampling:
         """Sampling parameters of the responses."""
         return self.decoding.sampling_within(self.rollout_tokens)
@@ -143,6 +177,8 @@ class EvaluationConfig(Section):
     def needed_for(self, figure: str) -> str:
         """Return the setting that is missing to measure a figure of the gate (``test/blind/no_image/accuracy``), or an empty string."""
         parts = figure.split("/")
+        if parts[0] == "bench" and not any(fnmatchcase(each.label, parts[1]) for each in self.benchmarks if parts[1:]):
+            return "evaluation.sets (a benchmark, docs/paper-benchmarks.md)"
         if parts[0] == "latency" and not self.latency_examples:
             return "evaluation.latency_examples (such as 30)"
         if "blind" in parts[1:2] and not any(
@@ -155,8 +191,8 @@ class EvaluationConfig(Section):
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that the predictions depend on."""
-        return self.model_dump(mode="json", exclude={"image_threads", "processes"})
+        return self.held_out().model_dump(mode="json", exclude={"image_threads", "processes"})
 
     def inputs(self) -> dict[str, Path]:
         """Return the files and folders that the evaluation sets read, under ``<name of the set>/<key>``."""
-        return {f"{each.label}/{key}": path for each in self.sets for key, path in each.inputs().items()}
+        return {f"{each.label}/{key}": path for each in self.held_out().sets for key, path in each.inputs().items()}

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from vicur.config.address import S3_ADDRESS
 from vicur.config.allowed import Form
 from vicur.config.base import BaseModelConfig
+from vicur.config.benchmarks import AnswersConfig, BenchmarksConfig, ScoresConfig
 from vicur.config.cells import Cell
 from vicur.config.cluster import ClusterConfig
 from vicur.config.compact import changed
@@ -25,7 +26,7 @@ from vicur.config.tracking import TrackingConfig
 from vicur.config.training import TrainingConfig
 
 # What a version was made with is recorded with it. Students record the settings of their training themselves.
-_RECORDED = ("base", "cues", "data", "evaluation")
+_RECORDED = ("base", "benchmarks", "cues", "data", "evaluation")
 
 RunName = Annotated[
     str,
@@ -54,6 +55,8 @@ class RunConfig(PromptedConfig):
     """Training settings that all methods share."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation of base and students."""
+    benchmarks: BenchmarksConfig = BenchmarksConfig()
+    """Answers and scores of the paper's benchmarks, if ``evaluation.sets`` names any."""
     comparison: ComparisonConfig = ComparisonConfig()
     """Comparison of the students with their base."""
     registry: RegistryConfig = RegistryConfig()
@@ -89,6 +92,11 @@ class RunConfig(PromptedConfig):
         return self
 
     @model_validator(mode="after")
+    def _benchmarks_can_be_scored(self) -> Self:
+        self.benchmarks.require_scorable(self.evaluation)
+        return self
+
+    @model_validator(mode="after")
     def _registration_records_the_run(self) -> Self:
         # The settings of prompts are in the records of the training and the evaluation.
         sections = {name: changed(as_written(getattr(self, name))) for name in _RECORDED}
@@ -108,6 +116,16 @@ class RunConfig(PromptedConfig):
                 )
         return self
 
+    @property
+    def benchmark_answers(self) -> AnswersConfig | None:
+        """Settings of the base's answers to the benchmarks; ``None`` without benchmarks."""
+        return self.benchmarks.answers(self.evaluation)
+
+    @property
+    def benchmark_scores(self) -> ScoresConfig | None:
+        """Settings of the base's scores; ``None`` without benchmarks."""
+        return self.benchmarks.scores(self.evaluation)
+
     def cells(self) -> list[Cell]:
         """Return one cell per method.
 
@@ -121,6 +139,8 @@ class RunConfig(PromptedConfig):
                 seed=self.seed,
                 training=self.training.for_method(name),
                 evaluation=self.evaluation,
+                benchmark_answers=self.benchmark_answers,
+                benchmark_scores=self.benchmark_scores,
             )
             for name in self.methods
         ]

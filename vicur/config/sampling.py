@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vicur.config.section import Section
+
+LEAST_TEMPERATURE = 1e-4
+"""Least temperature above 0. Logits divided by less are no longer finite, and sampling with it is greedy decoding."""
 
 
 class SamplingChoice(Section):
@@ -18,6 +21,13 @@ class SamplingChoice(Section):
     """Sample from this many most probable tokens; 0 samples from all."""
     presence_penalty: float = 0.0
     """Subtracted from the logits of tokens that the response already contains."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _divides_logits(cls, temperature: float) -> float:
+        if 0 < temperature < LEAST_TEMPERATURE:
+            raise ValueError(f"must be 0 (greedy decoding), or at least {LEAST_TEMPERATURE:g}")
+        return temperature
 
 
 class Sampling(SamplingChoice):

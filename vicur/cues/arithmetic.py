@@ -352,6 +352,15 @@ class _Reader:
             return text in ("√", "π", "pi", "\\sqrt") or (text == "(" and not self.tokens[self.place].spaced)
         return False
 
+    def _is_factor(self, at: int) -> bool:
+        """Return whether a sign is all that an operand in brackets contains: ``(3-1)/(3-0)``."""
+        around = self.tokens[max(at - 3, 0) : at + 4]
+        texts = [each.text for each in around]
+        middle = min(at, 3)
+        if middle < 2 or texts[middle - 2] != "(" or len(texts) < middle + 3 or texts[middle + 2] != ")":
+            return False
+        return any(texts[place : place + 1] in (["/"], ["*"]) for place in (middle - 3, middle + 3) if place >= 0)
+
     def _operator(self, signs: str, place: int | None = None) -> str | None:
         at = self.place if place is None else place
         if at >= len(self.tokens):
@@ -366,7 +375,9 @@ class _Reader:
             tight = not token.spaced and not behind.spaced and before.kind == behind.kind == "number"
             # "-4 -3" are two numbers.
             is_sign = token.text == "-" and token.spaced and not behind.spaced and behind.kind == "number"
-            if is_sign or (tight and (token.text == "-" or (token.text == "/" and self._is_chain(at)))):
+            if is_sign or (
+                tight and not self._is_factor(at) and (token.text == "-" or (token.text == "/" and self._is_chain(at)))
+            ):
                 return None
             return token.text
         if token.text == "x" and token.spaced and "*" in signs and self._is_number(1, at):

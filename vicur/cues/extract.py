@@ -12,9 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, offenders, summarize
 from vicur.cues.findings import Label
+from vicur.cues.policies import treated_counts
 from vicur.cues.portions import merged_rows
 from vicur.cues.rows import audited_rows, splits_with_cues
 from vicur.cues.samples import Sample, choose, render_page
@@ -64,6 +67,8 @@ class ExtractSummary(Summary):
     """Share of the cues with words that belong to a solution."""
     mean_words: float
     by_split: dict[str, Figures]
+    treated: dict[str, int] = Field(default={}, exclude_if=lambda counts: not counts)
+    """Distillation cues that a policy changed or dropped, by label and action: ``{"answer_leak/drop": 3}``."""
 
 
 def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> ExtractSummary:
@@ -87,7 +92,7 @@ def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, contex
     _write(rows, samples, audit, output)
     context.tracker.artifact(output / AUDIT_FILE, "cues")
     context.tracker.artifact(output / SAMPLES_FILE, "cues")
-    return _summary(audit)
+    return _summary(audit, treated_counts(row for row in rows if row.split == TRAINING_SPLIT))
 
 
 EXTRACT = Stage("extract", extract, ExtractSummary)
@@ -126,11 +131,15 @@ def _rejected(rows: Sequence[AuditedCue], samples: Sequence[Sample], audit: Audi
         "\n".join(_violation(limit, offenders(rows, limit)) for limit in failed) + "\n",
         where=f"cues of the split {TRAINING_SPLIT!r}",
         remedy=f"Inspect {rejected / SAMPLES_FILE} ({OFFENDERS_FILE} next to it lists all offenders). Then fix the dataset, "
-        "choose another cues.provider or raise the limit.",
+        "choose another cues.provider, set cues.policies to drop or redact such cues, or raise the limit.",
     )
 
 
 def _violation(limit: Limit, rows: Sequence[AuditedCue]) -> str:
+    if limit.label is not None:
+        lines = [f"{len(rows):,} cues with the finding {limit.label} (cues.{limit.setting} is fail):"]
+        lines += [f"  {row.example_id}: {_fault(row, limit)}" for row in rows[:_SHOWN]]
+        return "\n".join(lines + ([f"  and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []))
     problem = {
         "max_skipped_share": "of the examples have no cue",
         "max_ungrounded_share": "of the cues disagree with the dataset's knowledge of the image",
@@ -147,7 +156,7 @@ def _violation(limit: Limit, rows: Sequence[AuditedCue]) -> str:
 
 
 def _fault(row: AuditedCue, limit: Limit) -> str:
-    finding = row.found(*_LABELS_OF.get(limit.setting, ()))
+    finding = row.found(*((limit.label,) if limit.label else _LABELS_OF.get(limit.setting, ())))
     if finding is not None:
         return f'{finding.rule} in "{row.cue}"'
     return row.skipped or f'"{row.cue}"'
@@ -163,12 +172,13 @@ def _offender_record(limit: Limit, row: AuditedCue) -> dict[str, str | None]:
     }
 
 
-def _summary(audit: Audit) -> ExtractSummary:
+def _summary(audit: Audit, treated: dict[str, int]) -> ExtractSummary:
     distill = audit.distill
     by_split = {split: audited.all for split, audited in audit.splits.items()}
     return ExtractSummary(
         key_figure=key_figure(distill),
-        metrics=_metrics(audit),
+        metrics=_metrics(audit)
+        | {f"cues/{TRAINING_SPLIT}/treated/{name}": float(count) for name, count in treated.items()},
         provider=audit.provider,
         cues={split: figures.cues for split, figures in by_split.items()},
         skipped={split: figures.skipped for split, figures in by_split.items()},
@@ -179,6 +189,7 @@ def _summary(audit: Audit) -> ExtractSummary:
         reasoning_share=distill.reasoning_share or 0.0,
         mean_words=distill.mean_words or 0.0,
         by_split=by_split,
+        treated=treated,
     )
 
 

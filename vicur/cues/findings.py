@@ -29,7 +29,7 @@ class Finding:
 
 
 # Texts that describe nothing are not checked as descriptions.
-_NO_DESCRIPTION = ("refusal", "prompt", "empty", "code", "instruction")
+_NO_DESCRIPTION = ("refusal", "prompt", "empty", "code", "instruction", "thinking", "control token")
 
 
 def examine(cue: str, example: Posed) -> tuple[tuple[Finding, ...], Grounding]:

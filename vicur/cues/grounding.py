@@ -167,7 +167,9 @@ def _claimed(clause: Clause, subject: Subject) -> list[float]:
         )
         if estimated or subject.gold.is_value(each.value, unit):
             continue
-        named = re.search(r"([^\W\d_]+)\s*$", before)
+        named = re.search(
+            r"([^\W\d_]+)(?:\s+(?:has|have|had|is|at|of|with|was|got|gets|scores?|reads|to))?\s*$", before
+        )
         is_read = (
             (named is not None and stem(named[1].casefold()) in subject.visible.stems)
             or not unit.is_none

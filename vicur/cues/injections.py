@@ -54,6 +54,7 @@ _INJECTED = re.compile(
     r"|response|human|assistant|user|new)\b"
     r"|\b(?:important|attention|note)\s*[:!]\s*(?:the\s+(?:model|ai|assistant|student)|you\s+(?:must|should|are)"
     r"|ignore|always|disregard)\b"
+    rf"|\bas\s+(?:the|an?|your)\s+(?:grader|judge|model|ai|assistant|evaluator|reviewer|teacher|student)\s*,\s*(?:\w+\s+)?{_DO}\b"
     rf"|(?:^|[.!?]\s+)(?:grader|judge|model|ai|llm)\s*[:,]\s*(?:please\s+)?(?:{_DO}|give|award)\b"
     r"|\b(?:send|forward|e?mail|upload|post)\s+(?:\w+\s+){0,2}(?:conversation|chat|prompt|history|passwords?|keys?)\b"
     r"|\b(?:visit|open|click|go\s+to|browse)\s+(?:\w+\s+)?https?://|\b(?:curl|wget|rm\s+-rf|sudo|eval\(|os\.system|javascript:|<script|https?://\S+\?\S*=)",

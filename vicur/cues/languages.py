@@ -14,7 +14,7 @@ _SMALL_WORDS = {
     "en": (
         "the is are of and with in on at it its this that from to has have by for an was were which there labeled shows "
         "reads above below do does not no but or as be been can will they we you he she his her their one two three "
-        "four five six all each between left right top bottom into than then so if when where what how many most more "
+        "four five six seven eight nine ten all each between left right top bottom into than then so if when where what how many most more "
         "red blue green white black line bar side"
     ),
     "de": (
@@ -24,7 +24,7 @@ _SMALL_WORDS = {
     "fr": "le la les des du et est sont avec une un dans sur par pour qui que au aux de il elle ce cette deux trois",
     "es": "el la los las del es son con una un en por para que se al de está están hay dos tres lleva este esta",
     "it": "il lo la gli le del della dei delle sono con una un in per che di da al alla due tre nel nella questo",
-    "pt": "os as do da dos das são com uma um em por para que no na de ao dois duas três está há",
+    "pt": "o não os as do da dos das são com uma um em por para que no na de ao dois duas três está há",
     "nl": "de het een en is zijn met van op in te dat die voor aan bij niet er naar twee drie wordt staat",
     "pl": "na jest są do nie się to od po przez dla oraz ten ta dwa trzy pod nad",
     "sv": "och är en ett på med som av den det för till har inte om två tre över under",

@@ -32,6 +32,7 @@ from functools import lru_cache
 
 from vicur.answers.choices import label
 from vicur.answers.compare import same_value
+from vicur.cues.entailment import compares_option, entails_choice, follows_answer, settles_relation, singles_out
 from vicur.cues.evidence_text import is_evidence
 from vicur.cues.leak_patterns import (
     AGGREGATE,
@@ -66,6 +67,10 @@ from vicur.cues.posed import Posed, Subject, subject_of
 from vicur.cues.restating import counts, repeats_question, restates, settles
 from vicur.cues.wordings import content, stems, tokens
 
+_IT_IS = re.compile(
+    rf"\W*(?:it|that|this|they|these)(?:'s|\s+s|\s+(?:is|are|was|were|will\s+be|would\s+be))\s+(?:the\s+)?{A}\W*$"
+)
+
 
 @dataclass(frozen=True)
 class Leak:
@@ -95,6 +100,9 @@ def find_leaks(cue: str, example: Posed) -> Iterator[Leak]:
             yield Leak(rule, each.clause.text.strip(), each.clause.start, each.clause.end)
     gold = subject.gold
     sentences = [Marked(sentence, subject) for sentence in sentences_of(cue)] if gold.choices else []
+    for each in sentences:
+        if singles_out(each):
+            yield Leak("option", each.clause.text.strip(), each.clause.start, each.clause.end)
     groups = [excluded_choices(each) for each in sentences]
     if all_excluded(groups, gold.place, len(gold.choices)):
         excluding = [each.clause for each, group in zip(sentences, groups, strict=True) if group]
@@ -106,15 +114,15 @@ def find_leaks(cue: str, example: Posed) -> Iterator[Leak]:
 def _broken_rule(marked: Marked) -> str | None:
     """Return the rule that a clause violates, if any."""
     subject, text = marked.subject, marked.text
-    if _judges(marked):
+    if _judges(marked) or follows_answer(marked) or settles_relation(marked):
         return "judged"
-    if names_right_choice(marked):
+    if names_right_choice(marked) or compares_option(marked):
         return "option"
     if STEP_LEFT.search(text) and not subject.visible.has_formula(marked.clause.text):
         return "computed"
-    if not marked.has_answer:
-        return "restated" if settles(marked) else None
     shown = _is_shown(marked)
+    if not marked.has_answer:
+        return "restated" if settles(marked) or entails_choice(marked, shown) else None
     if "\\boxed" in marked.clause.text or (ANNOUNCES_CLEARLY if shown else ANNOUNCES).search(text):
         return "announced"
     if CONCLUDES.search(text):
@@ -122,13 +130,17 @@ def _broken_rule(marked: Marked) -> str | None:
     numeric = subject.gold.value is not None or subject.gold.mark is not None
     if numeric and COMPUTES.search(text) and not (shown and subject.visible.text is not None and _is_quoted(marked)):
         return "computed"
-    if counts(marked):
+    if counts(marked) or _IT_IS.match(text):
         return "asked"
     if _answers_question(marked, shown):
         return "asked"
     if shown and _reads_off_axis(marked):
         return "asked"
-    if settles(marked) or (not shown and (restates(marked) or repeats_question(marked))):
+    if (
+        settles(marked)
+        or entails_choice(marked, shown)
+        or (not shown and (restates(marked) or repeats_question(marked)))
+    ):
         return "restated"
     return "beyond the evidence" if _is_beyond(marked, shown) else None
 

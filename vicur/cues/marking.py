@@ -15,6 +15,7 @@ from vicur.answers.units import Unit, measure
 from vicur.cues.arithmetic import Calculation, calculations
 from vicur.cues.plain_text import Clause
 from vicur.cues.posed import Gold, Subject
+from vicur.cues.spoken import spoken_values
 from vicur.cues.statements import canonical
 from vicur.cues.wordings import contains, content, stem, stems
 
@@ -153,7 +154,12 @@ class Marked:
             for match in _ORDERS.finditer(plain)
             if any(gold.is_value(value) for value in _ordered(match))
         )
-        return sorted([*found, *pairs, *orders])
+        spoken = (
+            (each.start, each.end, STEP if each.is_step else ANSWER)
+            for each in spoken_values(plain, [number for number, _, _ in self.numbers])
+            if gold.is_value(each.value)
+        )
+        return sorted([*found, *pairs, *orders, *spoken], key=lambda span: (span[0], -span[1]))
 
 
 def _ordered(match: re.Match[str]) -> tuple[float, ...]:

@@ -7,8 +7,9 @@ import string
 from collections.abc import Sequence
 from functools import lru_cache
 
+from vicur.answers.choices import choice_texts
 from vicur.cues.marking import Marked
-from vicur.cues.wordings import contains, stems
+from vicur.cues.wordings import contains, content, stems
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _CARDINALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -60,9 +61,18 @@ def excluded_choices(marked: Marked) -> frozenset[int]:
         return frozenset()
     texts = _choice_stems(gold.choices)
     found = set()
+    # "It does not rain and no dog is heard": one distinctive word is enough where several things are denied.
+    distinctive = _distinctive(gold.choices) if len(_NEGATION.findall(marked.clause.plain)) >= 2 else ()
     for place, letter in enumerate(string.ascii_uppercase[: len(gold.choices)]):
         named = re.search(rf"(?<![\w'])\(?{letter}\)?(?![\w'])", marked.clause.plain)
-        if named or (texts[place] and contains(marked.stems, texts[place]) is not None):
+        words = content(" ".join(texts[place]))
+        if (
+            named
+            or (texts[place] and contains(marked.stems, texts[place]) is not None)
+            or (words and words <= marked.content)
+        ) or (
+            distinctive and distinctive[place] & marked.content and not distinctive[gold.place or 0] & marked.content
+        ):
             found.add(place)
     return frozenset(found)
 
@@ -76,7 +86,18 @@ def mentioned_choices(marked: Marked) -> int:
 
 @lru_cache(maxsize=4096)
 def _choice_stems(choices: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    return tuple(stems(re.sub(r"^(?:the|an?)\s+(?=\w{2})", "", choice, flags=re.IGNORECASE)) for choice in choices)
+    return tuple(
+        stems(re.sub(r"^(?:the|an?)\s+(?=\w{2})", "", choice, flags=re.IGNORECASE)) for choice in choice_texts(choices)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _distinctive(choices: tuple[str, ...]) -> tuple[frozenset[str], ...]:
+    """Return the words of each choice that no other one has."""
+    words = [content(choice) for choice in choice_texts(choices)]
+    return tuple(
+        each.difference(*(other for n, other in enumerate(words) if n != place)) for place, each in enumerate(words)
+    )
 
 
 @lru_cache(maxsize=512)
@@ -106,7 +127,7 @@ def _patterns(place: int, count: int) -> tuple[re.Pattern[str], re.Pattern[str]]
     ordinal = "|".join(names) or "(?!)"
     cardinal = rf"{_CARDINALS[place]}|{place + 1}" if place < len(_CARDINALS) else "(?!)"
     by_place = (
-        rf"\b(?:{ordinal})\s+(?:of\s+the\s+)?(?:(?:listed|given|proposed|answer)\s+)*{_NOUN}\b(?!\s+(?:shows?"
+        rf"\b(?:{ordinal})\s+(?:of\s+the\s+)?(?:(?:listed|given|proposed|answer|two|three|four|five|six|\d)\s+)*{_NOUN}\b(?!\s+(?:shows?"
         rf"|depicts?|contains?|reads|says|lists))"
         rf"|\b(?:option|choice|alternative|candidate)\s+(?:number\s+|no\.?\s*|#)?(?:{cardinal})\b(?!\s+(?:shows?"
         rf"|depicts?|contains?|reads|says|lists))"

@@ -68,7 +68,7 @@ def revealed(text: str) -> str:
 
 
 def _joined(match: re.Match[str]) -> str:
-    word = _SPACES.sub("", match[0])
+    word = _SPACES.sub("", re.sub(r"(?<=\S)-(?=\S)", "", match[0]))
     # "A B C" and "x y z" are names of points and variables: words have a vowel behind the first letter and are longer.
     if len(word) < 4 or word.isupper() or not re.search("[aeiouy]", word[1:], re.IGNORECASE):
         return match[0]

@@ -19,6 +19,10 @@ _OPERATION = re.compile(
     r"\b(?:sum|total|difference|product|quotient|ratio|average|mean|median|altogether|plus|minus|times|divided)\b"
 )
 _EXTENT = re.compile(rf"{A}\s+(?:[a-z]+\s+)?(?:wide|deep|high|long|tall|thick|across)\b")
+_VERDICT = re.compile(
+    r"\b(?:statement|claim|assertion|sentence|proposition|it|that|this)\s+(?:is|was|would\s+be)\s+(?P<not>not\s+)?(?P<truth>true|correct|right"
+    r"|false|wrong|untrue|incorrect)\W*$"
+)
 _STILL = frozenset(map(stem, ("still", "yet", "already", "ever")))
 
 
@@ -58,6 +62,10 @@ def settles(marked: Marked) -> bool:
     subject, text = marked.subject, marked.text
     if not subject.is_truth:
         return False
+    if verdict := _VERDICT.search(text):
+        denied = verdict["not"] is not None
+        said = (verdict["truth"] in ("true", "correct", "right")) is not denied
+        return subject.gold.truth is None or subject.gold.truth == said
     leading = LEADING_TRUTH.match(text)
     if leading:
         return subject.gold.truth is None or subject.gold.truth == (leading["truth"] in ("yes", "true"))

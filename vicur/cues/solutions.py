@@ -35,6 +35,8 @@ class SolutionLeak:
 
 _BY_NAME = re.compile(r"\b(?:" + "|".join(name for names in METHODS.values() for name in names) + r")")
 _LAW = re.compile(
+    r"\b(?:circumference|area|volume|perimeter|slope|sum|measure|angles?|surface|diagonals?)\s+(?:\w+\s+){0,3}?of\s+(?:an?|any|every|each)"
+    r"\s+(?:\w+\s+){1,2}?(?:is|are|equals?|adds?|sums?|totals?|bisect\w*|has|have)\b|"
     r"\b(?:theorems?|lemmas?|corollar(?:y|ies)|postulates?|axioms?)\b|\b(?:law|rule|principle|property|definition"
     r"|formula|formulae|criterion|"
     r"identity|equation|relation|relationship|test|inequality)s?\s+(?:of|for|that|relating|says|states|gives|relates"
@@ -148,6 +150,19 @@ _NUMBER_OVER_NUMBER = re.compile(r"\s*-?(?:\d+(?:\.\d+)?\s*/\s*\d+(?:\.\d+)?|\\f
 _UNIT_RUN = re.compile(r"(?<=\d)\s?((?:[A-Za-zμΩ°%]+)(?:[/*^ ]?(?:\{?-?\d\}?|[A-Za-zμΩ]+\b)){0,3})")
 
 
+_OBTAINS = re.compile(
+    r"^\W*(?:(?:so|thus|hence|therefore|then|and)\W+)?(?:we|you|one)\s+(?:get|gets|have|find|obtain)\b"
+)
+_POINTS = re.compile(
+    r"^\W*(?:note|notice|observe|see|look\s+at|look\s+closely\s+at)\s+(?:the|that|how|two|three|both)?\s*(?:\w+\s+){0,4}?(?:triangle|figure|diagram"
+    r"|chart|table|picture|image|graph|labels?|numbers?|values?|legend|axis|marks?|row|column|bars?|title|printed|labell?ed)\b"
+)
+_OPERATES = re.compile(
+    r"\b(?:and\s+(?:then\s+)?(?:add|subtract|divide|multiply|compare|compute|find|take|read|use|count)|to\s+(?:find|get|compute|determine)|similar"
+    r"|proportion\w*|theorem|equals?|sum|difference|ratio|twice|half|then|because|since|must)\b"
+)
+
+
 def find_solutions(cue: str, example: Posed) -> Iterator[SolutionLeak]:
     """Yield the clauses of ``cue`` that belong to a solution, at most one finding for each. Accepts any text."""
     clauses = clauses_of(cue)
@@ -174,7 +189,7 @@ def _rule(marked: Marked, subject: Subject) -> str | None:
         return None
     if _BY_NAME.search(lower) or _LAW.search(lower):
         return None if _is_read(marked, subject) else "named"
-    if _IMPERATIVE.search(lower) or _GERUND.search(lower):
+    if not _points(marked) and (_IMPERATIVE.search(lower) or _GERUND.search(lower)):
         return "step"
     if _solves_by_equation(marked, subject):
         return "equation"
@@ -194,6 +209,14 @@ def _rule(marked: Marked, subject: Subject) -> str | None:
     if _REASON.search(lower) and not CONCLUDES.search(marked.text) and A not in marked.text:
         return "reason"
     return None
+
+
+def _points(marked: Marked) -> bool:
+    """Return whether a clause points at a part of the image, or only concludes: "Note the value printed above", "so we get 6"."""
+    lower = marked.clause.lower
+    if _OBTAINS.match(lower) and A in marked.text:
+        return True
+    return _POINTS.match(lower) is not None and not _OPERATES.search(lower)
 
 
 def _defines(lower: str, subject: Subject) -> bool:

@@ -65,7 +65,8 @@ _REFUSAL = re.compile(
     r"|\bagainst\s+(?:my|our)\s+(?:policy|policies|guidelines)\b"
 )
 _EMPTY = re.compile(
-    r"\W*(?:none|n/?a|null|nan|nil|undefined|unknown|empty|no\s+cue|not\s+applicable|error|todo|tbd"
+    r"[\[<{]+(?:insert\b)?[A-Za-z _-]*(?:here|cue|description|text|placeholder)[\]>}]+\W*"
+    r"|\W*(?:none|n/?a|null|nan|nil|undefined|unknown|empty|no\s+cue|not\s+applicable|error|todo|tbd"
     r"|no\s+(?:visual\s+)?(?:hint|evidence|description))?\W*",
     re.IGNORECASE,
 )

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vicur.data.fingerprint import fingerprint
+from vicur.data.image_cost import costly_header, costly_pixels
 from vicur.data.image_signatures import REPLACE, described
 
 if TYPE_CHECKING:
@@ -38,9 +39,6 @@ MAX_BYTES = 256 << 20
 """Largest image file in bytes."""
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-# Scans of a progressive JPEG. Encoders write about ten; each one takes the time of a whole image, however few bytes it has.
-_MAX_SCANS = 100
-_START_OF_SCAN = b"\xff\xda"
 _RUN_LENGTHS = 3  # zlib's Z_RLE
 # The first 33 bytes of a PNG: signature, and the chunk IHDR with size, depth, colour type, compression, filter, interlacing and checksum.
 _PNG_HEADER = struct.Struct(">8sI4sIIBBBBBI")
@@ -85,6 +83,7 @@ def normalised(data: bytes, max_pixels: int, *, fingerprints: bool = False) -> N
     """
     if len(data) > MAX_BYTES:
         raise UnusableImageError(f"has {len(data):,} bytes, but at most {MAX_BYTES:,} are allowed", "Scale it down.")
+    _require_cheap_header(data)
     with _faults(data, max_pixels), warnings.catch_warnings():
         # max_pixels replaces Pillow's own limit, at half of which it warns. Decoders also warn about metadata that are not used.
         warnings.simplefilter("ignore")
@@ -97,10 +96,16 @@ def source_size(data: bytes) -> tuple[int, int]:
     Raises:
         UnusableImageError: if the header is not that of such a file.
     """
+    _require_cheap_header(data)
     with _faults(data), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with _opened(data, FORMATS) as image:
             return image.size
+
+
+def _require_cheap_header(data: bytes) -> None:
+    if (refusal := costly_header(data)) is not None:
+        raise UnusableImageError(*refusal)
 
 
 def plain_size(data: bytes) -> tuple[int, int]:
@@ -261,8 +266,8 @@ def _require_sizes(image: Image.Image, data: bytes, max_pixels: int) -> None:
             f"has {width} x {height} pixels, but one side may be at most {MAX_ASPECT} times the other",
             "Crop or pad it.",
         )
-    if image.format in ("JPEG", "MPO") and (scans := data.count(_START_OF_SCAN)) > _MAX_SCANS:
-        raise UnusableImageError(f"has {scans} scans, each of which is decoded as a whole image", "Save it again.")
+    if (refusal := costly_pixels(image, data)) is not None:
+        raise UnusableImageError(*refusal)
 
 
 def _require_plain(image: Image.Image) -> None:

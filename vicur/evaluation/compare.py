@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from pydantic import Field
+
 from vicur.config.comparison import ComparisonConfig
 from vicur.config.evaluation import REPORT_SPLIT
 from vicur.errors import VicurError
+from vicur.evaluation.benchmarks.comparing import BenchmarkComparison, compare_benchmarks
 from vicur.evaluation.comparison import COMPARISON, Comparison, Evaluation, SplitComparison, compare_models
 from vicur.evaluation.report import ReportInputs, write_report
 from vicur.evaluation.statistics import Difference, paired_difference
 from vicur.evaluation.training_record import training_record
 from vicur.evaluation.verdicts import Verdict, verdicts
 from vicur.stage.runner import Context, Stage, Summary
+from vicur.stage.table import BENCHMARKS
 from vicur.wording import estimate, percent
 
 REPORT = "report.html"
@@ -41,6 +45,8 @@ class ComparisonFile(Comparison):
     """Content of ``comparison.json``."""
 
     verdicts: list[Verdict]
+    benchmarks: dict[str, BenchmarkComparison] = Field(default_factory=dict, exclude_if=lambda found: not found)
+    """The models on the paper's benchmarks, by name; empty if the run has none."""
 
 
 def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> CompareSummary:
@@ -48,13 +54,14 @@ def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, 
 
     Args:
         inputs: ``dataset``, ``cues``, ``base`` (its evaluation), and for each student ``<method>`` (its evaluation)
-            and optionally ``<method>.student`` (its folder, for training curves that the evaluation lacks).
+            and optionally ``<method>.student`` (its folder, for training curves that the evaluation lacks); with benchmarks,
+            ``<model>.benchmarks`` (the scores of a student or of ``base``).
         output: folder for ``comparison.json``, ``report.html`` and the evaluations of base and chosen student.
 
     Raises:
         VicurError: if no student is among the inputs, or the evaluations cannot be compared.
     """
-    methods = [name for name in inputs if name not in _NOT_STUDENTS and not name.endswith(_STUDENT)]
+    methods = [name for name in inputs if name not in _NOT_STUDENTS and not name.endswith((_STUDENT, BENCHMARKS))]
     if not methods:
         raise VicurError(
             "there is no student to compare with the base.",
@@ -73,7 +80,8 @@ def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, 
         seed=context.seed,
     )
     conclusions = verdicts(comparison)
-    record = ComparisonFile(**dict(comparison), verdicts=conclusions)
+    benchmarks = compare_benchmarks(inputs, methods, bootstrap)
+    record = ComparisonFile(**dict(comparison), verdicts=conclusions, benchmarks=benchmarks)
     (output / COMPARISON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     report = ReportInputs(
         comparison=comparison,
@@ -85,13 +93,15 @@ def compare(config: ComparisonConfig, inputs: Mapping[str, Path], output: Path, 
         folders={method: folder for method in methods if (folder := _record(inputs, method)) is not None},
         dataset=inputs["dataset"],
         cues=inputs["cues"],
+        benchmarks=benchmarks,
     )
     write_report(report, config, output / REPORT)
     # The registration then needs no other evaluation.
     shutil.copytree(inputs[comparison.choice.method], output / CHOSEN)
     shutil.copytree(inputs["base"], output / BASE)
     context.tracker.artifact(output / REPORT)
-    return _summary(comparison, conclusions)
+    summary = _summary(comparison, conclusions)
+    return summary.model_copy(update={"metrics": {**summary.metrics, **_benchmark_metrics(benchmarks)}})
 
 
 def _record(inputs: Mapping[str, Path], method: str) -> Path | None:
@@ -132,6 +142,18 @@ def _summary(comparison: Comparison, conclusions: list[Verdict]) -> CompareSumma
         differences=differences,
         verdicts=[verdict.text for verdict in conclusions],
     )
+
+
+def _benchmark_metrics(benchmarks: Mapping[str, BenchmarkComparison]) -> dict[str, float]:
+    """Return ``bench/<benchmark>/<method>/difference`` and others."""
+    metrics = {}
+    for name, compared in benchmarks.items():
+        for method, result in compared.models.items():
+            metrics[f"bench/{name}/{method}/score"] = result.score
+            if (difference := result.difference) is not None:
+                values = {"": difference.mean, "_low": difference.low, "_high": difference.high}
+                metrics |= {f"bench/{name}/{method}/difference{end}": value for end, value in values.items()}
+    return metrics
 
 
 def _p_values(compared: SplitComparison) -> list[tuple[str, float]]:

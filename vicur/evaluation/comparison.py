@@ -22,7 +22,7 @@ COMPARISON = "comparison.json"
 
 Aspect = Literal["privilege", "cue recovery", "teacher", "objective", "what is trained", "other settings"]
 """A respect, other than the method's name, in which two students can differ."""
-Bootstrap = Callable[[Sequence[bool], Sequence[bool], Sequence[str]], Difference]
+Bootstrap = Callable[[Sequence[int], Sequence[int], Sequence[str]], Difference]
 """Computes the difference in accuracy of two models on the same questions from their results and the groups."""
 
 

@@ -35,5 +35,5 @@ def read_questions(config: EvaluationConfig, inputs: Mapping[str, Path]) -> dict
     questions: dict[str, Sequence[Example]] = {
         split: StoredSplit(dataset, split, cache_bytes=_CACHE_BYTES) for split in config.splits if available.get(split)
     }
-    questions |= {each.label: read_set(each, inputs) for each in config.sets}
+    questions |= {each.label: read_set(each, inputs) for each in config.held_out().sets}
     return {name: examples[: config.max_examples] for name, examples in questions.items()}

@@ -50,8 +50,8 @@ class Difference(BaseModel, frozen=True):
 
 
 def paired_difference(
-    correct_N: Sequence[bool] | NDArray[np.bool_],
-    reference_N: Sequence[bool] | NDArray[np.bool_],
+    correct_N: Sequence[int] | NDArray[np.bool_],
+    reference_N: Sequence[int] | NDArray[np.bool_],
     groups_N: Sequence[str],
     *,
     seed: int,
@@ -64,7 +64,7 @@ def paired_difference(
     pair of models.
 
     Args:
-        correct_N: whether the model answers each question correctly.
+        correct_N: whether the model answers each question correctly, or what it counts.
         reference_N: the same for the model that it is compared with.
         groups_N: the group of each question.
         seed: root seed; the substream is ``bootstrap``.

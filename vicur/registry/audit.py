@@ -28,9 +28,7 @@ from vicur.registry.tags import (
     METHOD_TAG,
     PASSED,
     VERDICT_TAG,
-    accuracy_text,
     verdict_state,
-    verdict_text,
 )
 from vicur.registry.verdict import VERDICT, Verdict, recorded_objection, verdict_of
 from vicur.registry.versions import CANDIDATE, CHAMPION, PREVIOUS, Version, entities_of, version_with_alias
@@ -184,11 +182,8 @@ def _verdict(client: MlflowClient, version: Version, verdict: Verdict) -> Iterat
     again = decide(verdict.inputs, verdict.config)
     if (again.passed, again.rules) != (verdict.passed, verdict.outcome.rules):
         yield "its verdict does not follow from the measurements in it."
-    text = verdict_text(passed=verdict.passed, reasons=verdict.reasons)
-    measured = verdict.inputs
     expected = {
-        VERDICT_TAG: text,
-        ACCURACY_TAG: accuracy_text(measured.accuracy, measured.against_base),
+        **_tags_of(version, verdict),
         BASE_TAG: lineage.parent,
         DATASET_TAG: lineage.dataset,
         CUES_TAG: lineage.cues,
@@ -198,6 +193,16 @@ def _verdict(client: MlflowClient, version: Version, verdict: Verdict) -> Iterat
         if version.tags.get(tag, value) != value:
             yield f"its tag {tag} was edited: it does not agree with {VERDICT if tag in (VERDICT_TAG, ACCURACY_TAG) else PROVENANCE}."
     yield from _evaluation(client, verdict)
+
+
+def _tags_of(version: Version, verdict: Verdict) -> dict[str, str]:
+    """Return the tags that the verdict gave a version."""
+    if (version.model, version.number) != (verdict.model, verdict.version):
+        # A copy has the tags of its original when it was made.
+        for earlier in verdict.earlier:
+            if all(version.tags.get(name) == value for name, value in earlier.items()):
+                return earlier
+    return verdict.tags()
 
 
 def _evaluation(client: MlflowClient, verdict: Verdict) -> Iterator[str]:

@@ -45,7 +45,7 @@ def chain_of(client: MlflowClient, version: Version, provenance: Provenance) -> 
     """Follow a version back to the source of its data."""
     lineage, run = provenance.lineage, provenance.run
     links = [
-        _version(client, version),
+        _version(client, version, provenance),
         _run("registration", client, provenance.registration_run),
         _run("training run", client, lineage.training_run),
         _link(
@@ -72,16 +72,17 @@ def _link(name: str, /, **facts: Any) -> Link:
     return Link(name=name, facts={fact: value for fact, value in facts.items() if fact not in missing}, unknown=missing)
 
 
-def _version(client: MlflowClient, version: Version) -> Link:
+def _version(client: MlflowClient, version: Version, provenance: Provenance) -> Link:
     entity = client.get_model_version(version.model, version.number)
     source = str(entity.source or "")
+    copied_from = source if source.startswith("models:/") and "/m-" not in source else provenance.copied_from
     return _link(
         "version",
         registered=_moment(entity.creation_timestamp),
         verdict=verdict_state(version.tags),
         reasons=verdict_reasons(version.tags),
         moves=[str(move) for move in history_of(client, version.model).of(version.number)] or "none",
-        **({"copied from": source} if source.startswith("models:/") and "/m-" not in source else {}),
+        **({"copied from": copied_from} if copied_from else {}),
     )
 
 

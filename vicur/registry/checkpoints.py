@@ -97,6 +97,18 @@ def _cached(client: MlflowClient, version: Version, cache: Path) -> LocalCheckpo
 def _download_into(folder: Path, client: MlflowClient, version: Version, sha256: str) -> None:
     # Below the new folder, so that both are on one file system and the files can be renamed.
     work = folder / ".download"
+    checkpoint = verified_checkpoint(client, version, work, sha256)
+    for file in checkpoint.iterdir():
+        file.rename(folder / file.name)
+    shutil.rmtree(work)
+
+
+def verified_checkpoint(client: MlflowClient, version: Version, work: Path, sha256: str) -> Path:
+    """Download a version's model as :func:`download_checkpoint` does, and compare the student's checksum with ``sha256``.
+
+    Raises:
+        VicurError: if it differs, or the download fails.
+    """
     checkpoint = download_checkpoint(client, version, work)
     downloaded = checkpoint_sha256(checkpoint)
     if downloaded != sha256:
@@ -105,9 +117,7 @@ def _download_into(folder: Path, client: MlflowClient, version: Version, sha256:
             where=str(version),
             remedy="Its files in the artifact store were changed or damaged: restore them, or register the student again.",
         )
-    for file in checkpoint.iterdir():
-        file.rename(folder / file.name)
-    shutil.rmtree(work)
+    return checkpoint
 
 
 def download_checkpoint(client: MlflowClient, version: Version, work: Path) -> Path:

@@ -20,7 +20,8 @@ def figures_of(candidate: Candidate, against: AgainstChampion | None) -> dict[st
     These are ``test/accuracy`` and the other fields of ``metrics.json``, for each split and evaluation set; ``test/kind/count/accuracy``
     for a kind of question; ``test/blind/no_image/accuracy``, ``test/repeats/pass_at/8`` and ``latency/p95_seconds`` if they are measured;
     ``test/difference``, ``test/difference_low`` and ``test/difference_high`` against the base, and the same below ``champion/`` against
-    the champion; ``cues/answer_leak_share`` and the other shares of the cue audit; ``parameters`` and ``checkpoint_bytes``.
+    the champion; ``cues/answer_leak_share`` and the other shares of the cue audit; ``parameters`` and ``checkpoint_bytes``; and of each
+    benchmark that the run scored ``bench/mathvista/score``, ``difference_low``, ``unparsed_share`` and others.
     """
     figures: dict[str, float] = {}
     for split, metrics in candidate.evaluation.metrics.splits.items():
@@ -35,10 +36,23 @@ def figures_of(candidate: Candidate, against: AgainstChampion | None) -> dict[st
         figures |= {f"{split}/base_accuracy": compared.base_accuracy, **_difference(split, compared.difference)}
         for kind, of_kind in compared.by_kind.items():
             figures |= _difference(f"{split}/kind/{kind}", of_kind.difference)
+    figures |= _benchmark_figures(candidate)
     figures |= against_figures(against)
     figures |= _numbers("cues", read_audit(candidate.cues).distill.model_dump(mode="json"))
     figures["parameters"] = float(candidate.evaluation.metrics.model.parameters)
     figures["checkpoint_bytes"] = float(sum(file.stat().st_size for file in files_below(candidate.student)))
+    return figures
+
+
+def _benchmark_figures(candidate: Candidate) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for name, compared in candidate.comparison.benchmarks.items():
+        result = compared.models.get(candidate.lineage.method)
+        if result is None:
+            continue
+        figures |= _numbers(f"bench/{name}", {**result.figures, "base_score": compared.models["base"].score})
+        if result.difference is not None:
+            figures |= _difference(f"bench/{name}", result.difference)
     return figures
 
 

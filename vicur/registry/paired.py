@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,26 +75,26 @@ def stored_evaluation(client: MlflowClient, run_id: str, folder: Path) -> Evalua
 def compare_stored(
     client: MlflowClient,
     version: Version,
-    champion: Version,
-    runs: tuple[str | None, str | None],
+    evaluation: Callable[[], Evaluation],
+    champion: tuple[Version, str | None],
     resampling: Resampling,
 ) -> AgainstChampion:
-    """Compare two versions by their stored evaluations alone.
+    """Compare a version with a champion by their stored evaluations alone.
 
     Args:
-        runs: the MLflow runs that hold the evaluations of ``version`` and ``champion``.
+        client: client of the server that has the champion.
+        evaluation: returns the stored evaluation of ``version``, which may be on another server.
+        champion: the champion, and the MLflow run that holds its evaluation.
     """
-    number = champion.number
-    if None in runs:
+    against, run_id = champion
+    number = against.number
+    if run_id is None:
         return AgainstChampion(number, obstacle="its evaluation was not stored.")
-    if version.tags.get(DATASET_TAG) != champion.tags.get(DATASET_TAG):
+    if version.tags.get(DATASET_TAG) != against.tags.get(DATASET_TAG):
         return AgainstChampion(number, obstacle="it was evaluated on another dataset. Register the student again.")
     try:
-        with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-            ours, theirs = (
-                stored_evaluation(client, str(run), Path(folder))
-                for run, folder in zip(runs, (first, second), strict=True)
-            )
+        with tempfile.TemporaryDirectory() as folder:
+            ours, theirs = evaluation(), stored_evaluation(client, run_id, Path(folder))
     except VicurError as error:
         return AgainstChampion(number, obstacle=error.problem)
     if (ours.metrics.decoding, ours.metrics.prompts.pixels) != (theirs.metrics.decoding, theirs.metrics.prompts.pixels):

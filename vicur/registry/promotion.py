@@ -68,21 +68,31 @@ def promote(
             reason = "This version is already the champion."
             return Move(model=into, champion=target.number, before=target.number, reason=reason)
         objection = _objection(client, source, target, into)
-        if objection and not force:
-            raise VicurError(
-                objection, where=str(source), remedy="To promote it anyway, add --force and state a --reason."
-            )
-        if objection and not reason.strip():
-            raise VicurError(
-                "cannot be promoted against the gate without a reason.",
-                where=str(source),
-                remedy="State why with --reason.",
-            )
+        require_force(objection, source, reason=reason, force=force)
         given = reason.strip() or "No reason given."
         if into != name:
             given = f"Copied from {name} version {source.number}. {given}"
         target = target or copy_version(client, source, into)
-        return make_champion(client, target, reason=given, by=_user(), forced=bool(objection))
+        return make_champion(client, target, reason=given, by=user(), forced=bool(objection))
+
+
+def require_force(objection: str, version: Version, *, reason: str, force: bool) -> None:
+    """Raise an error if there is an objection to a version, and the user did not override it with a reason."""
+    if objection and not force:
+        raise VicurError(
+            objection, where=str(version), remedy="To promote it anyway, add --force and state a --reason."
+        )
+    if objection and not reason.strip():
+        raise VicurError(
+            "cannot be promoted against the gate without a reason.",
+            where=str(version),
+            remedy="State why with --reason.",
+        )
+
+
+def objection_in(client: MlflowClient, version: Version, name: str) -> str:
+    """Return why a version may not become champion of its registered model ``name``; empty if it may."""
+    return _objection(client, version, version, name)
 
 
 def _objection(client: MlflowClient, source: Version, target: Version | None, into: str) -> str:
@@ -179,9 +189,7 @@ def rollback(client: MlflowClient, name: str, *, reason: str = "") -> Move:
         record_move(
             client,
             name,
-            MoveRecord(
-                kind="rollback", champion=back, before=left if left != back else None, by=_user(), reason=reason
-            ),
+            MoveRecord(kind="rollback", champion=back, before=left if left != back else None, by=user(), reason=reason),
         )
         client.set_registered_model_alias(name, CHAMPION, back)
         _set_previous(client, name, remaining[:-1])
@@ -190,7 +198,8 @@ def rollback(client: MlflowClient, name: str, *, reason: str = "") -> Move:
         return Move(model=name, champion=back, before=left, reason=reason)
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of the user of this process, for the record of a move."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

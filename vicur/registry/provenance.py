@@ -75,6 +75,8 @@ class Provenance(BaseModel, frozen=True):
     best_step: int | None = None
     registration_run: str = ""
     """MLflow run that registered the version."""
+    copied_from: str = ""
+    """Address of the version on another server that this is a copy of; empty if it was registered here."""
 
     @classmethod
     def of(cls, candidate: Candidate, registration_run: str, run: str) -> Provenance:

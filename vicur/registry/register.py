@@ -33,7 +33,7 @@ from vicur.registry.provenance import Provenance, add_provenance
 from vicur.registry.publish import publish
 from vicur.registry.restoring import upload_missing_weights
 from vicur.registry.source import link_to_training, training_run
-from vicur.registry.tags import version_tags
+from vicur.registry.tags import benchmarks_text, version_tags
 from vicur.registry.uploads import create_version
 from vicur.registry.versions import CANDIDATE, CHAMPION, Version, find_version, get_version
 from vicur.registry.weights import address_on_s3, reference_to
@@ -117,14 +117,22 @@ def _version_of(
         dataset=candidate.lineage.dataset,
         cues=candidate.lineage.cues,
         on_test=candidate.on_test,
+        benchmarks=benchmarks_text(candidate.comparison.benchmarks, candidate.lineage.method),
     )
     existing = find_version(client, name, identity, tags)
     provenance = Provenance.of(candidate, run_id, config.run)
+
+    def complete(model_id: str) -> None:
+        """Add what an earlier upload lacks."""
+        add_provenance(client, model_id, provenance)
+        upload_missing_weights(
+            client, Version.to_be(model_id), candidate.student, keep_references=config.weights == "reference"
+        )
+
     if existing is not None:
         if existing.model_id is not None:
-            add_provenance(client, existing.model_id, provenance)
+            complete(existing.model_id)
         log.info("This student is already registered as version %s of %s.", existing.number, name)
-        upload_missing_weights(client, existing, candidate.student, keep_references=config.weights == "reference")
         return existing
     # The version belongs to the run that trained the student if this server has it, else to that of the registration.
     trained = training_run(client, candidate.lineage)
@@ -161,7 +169,7 @@ def _version_of(
             model_id=model_id,
             run_id=source,
         ),
-        complete=lambda model_id: add_provenance(client, model_id, provenance),
+        complete=complete,
     )
 
 

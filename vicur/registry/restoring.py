@@ -26,7 +26,7 @@ def upload_missing_weights(client: MlflowClient, version: Version, student: Path
     Loading prefers the uploaded files, so that the reference can stay.
 
     Args:
-        keep_references: upload only what is gone from the address.
+        keep_references: upload only what is gone from the address, or has another content there.
     """
     text = read_model_file(client, version, WEIGHTS)
     if text is None:
@@ -36,7 +36,8 @@ def upload_missing_weights(client: MlflowClient, version: Version, student: Path
     wanted = [name for name, file in reference.files.items() if sizes.get(name) != file.bytes]
     if wanted and keep_references:
         try:
-            wanted = [name for name in wanted if name in reference.missing()]
+            wrong = reference.wrong()
+            wanted = [name for name in wanted if name in wrong]
         except VicurError as error:
             log.warning("The weights of %s cannot be looked up, and are uploaded: %s", version, error)
     if wanted:

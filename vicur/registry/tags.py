@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vicur.config.evaluation import REPORT_SPLIT
+from vicur.evaluation.benchmarks.comparing import BenchmarkComparison
 from vicur.evaluation.comparison import SplitComparison
 from vicur.evaluation.statistics import Difference
 from vicur.wording import estimate, percent
@@ -18,15 +19,19 @@ ACCURACY_TAG = "vicur.accuracy"
 BASE_TAG = "vicur.base"
 DATASET_TAG = "vicur.dataset"
 CUES_TAG = "vicur.cues"
+BENCHMARKS_TAG = "vicur.benchmarks"
 METHOD_TAG = "vicur.method"
 PASSED, NOT_PASSED = "passed", "not passed"
 _EARLIER_VERDICT = "vicur.gate"
 _EARLIER_REASONS = "vicur.gate.reasons"
 
 
-def version_tags(*, method: str, base: str, dataset: str, cues: str, on_test: SplitComparison) -> dict[str, str]:
-    """Return the tags of a new version, which has no verdict yet."""
+def version_tags(
+    *, method: str, base: str, dataset: str, cues: str, on_test: SplitComparison, benchmarks: str = ""
+) -> dict[str, str]:
+    """Return the tags of a new version, which has no verdict yet. ``benchmarks`` is the text of its scores, if it has any."""
     return {
+        **({BENCHMARKS_TAG: benchmarks} if benchmarks else {}),
         ACCURACY_TAG: accuracy_text(on_test.accuracy, on_test.difference),
         BASE_TAG: base,
         DATASET_TAG: dataset,
@@ -39,6 +44,20 @@ def accuracy_text(accuracy: float, gain: Difference) -> str:
     """Return the tag of an accuracy, with the gain over the base."""
     points = estimate(gain.mean, gain.low, gain.high)
     return f"{percent(accuracy)} on {REPORT_SPLIT}, {points} points vs. base"
+
+
+def benchmarks_text(benchmarks: Mapping[str, BenchmarkComparison], method: str) -> str:
+    """Return the tag of a student's scores on benchmarks: a line for each, with the gain over the base and the judge."""
+    lines = []
+    for name, compared in benchmarks.items():
+        result = compared.models.get(method)
+        if result is None:
+            continue
+        gain = result.difference
+        points = f", {estimate(gain.mean, gain.low, gain.high)} points vs. base" if gain is not None else ""
+        judge = f"judge {compared.judge.model}" if compared.judge is not None else "by rules"
+        lines.append(f"{name} {percent(result.score)}{points} ({judge})")
+    return "\n".join(lines)
 
 
 def verdict_text(*, passed: bool, reasons: Sequence[str]) -> str:

@@ -7,18 +7,22 @@ recorded measurements again, and compares with the present champion if that is a
 from __future__ import annotations
 
 import logging
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from vicur.config.registry import GateConfig
+from vicur.evaluation.comparison import Evaluation
 from vicur.registry.figures import against_figures
 from vicur.registry.gate import AGAINST_CHAMPION, GateInputs, GateOutcome, decide
 from vicur.registry.history import Standard
 from vicur.registry.model_files import read_model_file, write_model_file
-from vicur.registry.paired import Resampling, compare_stored
+from vicur.registry.paired import Resampling, compare_stored, stored_evaluation
 from vicur.registry.provenance import provenance_of
 from vicur.registry.tags import (
     ACCURACY_TAG,
@@ -38,6 +42,7 @@ log = logging.getLogger(__name__)
 
 VERDICT = "verdict.json"
 _EARLIER_EVALUATION = "vicur.evaluation_run"
+_EARLIER_VERDICTS = 100
 _NOT_DECIDED = "has not been through the gate."
 
 
@@ -66,6 +71,16 @@ class Verdict(BaseModel, frozen=True):
     """The gate's settings."""
     resampling: Resampling
     """Settings of the confidence intervals."""
+    earlier: list[dict[str, str]] = []
+    """Tags of earlier verdicts on this model, the last at the end. Copies of the version keep those that they were made with."""
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of a version with this verdict."""
+        return {
+            VERDICT_TAG: verdict_text(passed=self.passed, reasons=self.reasons),
+            # The version may have been evaluated again since it was created.
+            ACCURACY_TAG: accuracy_text(self.inputs.accuracy, self.inputs.against_base),
+        }
 
 
 def record_verdict(
@@ -83,6 +98,7 @@ def record_verdict(
     """Store the verdict on a version, in ``verdict.json`` and for people in a tag."""
     # That a former champion may not return by the gate follows from the history, and not from what was measured.
     measured = decide(replace(inputs, left=""), config)
+    before = verdict_of(client, version)
     verdict = Verdict(
         model=version.model,
         version=version.number,
@@ -98,16 +114,12 @@ def record_verdict(
         config=config,
         resampling=resampling,
     )
+    if before is not None:
+        known = [each for each in (*before.earlier, before.tags()) if each != verdict.tags()]
+        distinct = [each for n, each in enumerate(known) if each not in known[n + 1 :]]
+        verdict = verdict.model_copy(update={"earlier": distinct[-_EARLIER_VERDICTS:]})
     write_model_file(client, version, VERDICT, verdict.model_dump_json(indent=1) + "\n")
-    tag(
-        client,
-        version,
-        {
-            VERDICT_TAG: verdict_text(passed=measured.passed, reasons=outcome.reasons),
-            # The version may have been evaluated again since it was created.
-            ACCURACY_TAG: accuracy_text(inputs.accuracy, inputs.against_base),
-        },
-    )
+    tag(client, version, verdict.tags())
     return verdict
 
 
@@ -162,15 +174,41 @@ def objection_to(client: MlflowClient, version: Version, standard: Standard) -> 
     same = champion is not None and champion.model_id in {verdict.compared_with, version.model_id} - {None}
     if champion is None or (champion.model, champion.number) == (version.model, version.number) or same:
         return ""
+    return objection_against(
+        client, champion, version, verdict, lambda: _evaluation(client, verdict.evaluation_run), standard.missing
+    )
+
+
+def objection_against(
+    client: MlflowClient,
+    champion: Version,
+    version: Version,
+    verdict: Verdict,
+    evaluation: Callable[[], Evaluation],
+    missing: str = "",
+) -> str:
+    """Return why a version that passed the gate may not replace a champion; empty if it may.
+
+    Args:
+        client: client of the server that has the champion.
+        version: the version, which may be on another server.
+        evaluation: returns the stored evaluation of the version.
+        missing: if the last champion is gone, a sentence that says so.
+    """
     against = compare_stored(
-        client, version, champion, (verdict.evaluation_run, evaluation_run_of(client, champion)), verdict.resampling
+        client, version, evaluation, (champion, evaluation_run_of(client, champion)), verdict.resampling
     )
     # Those of the verdict are of another champion, or there was none.
     figures = {name: value for name, value in verdict.inputs.figures.items() if not name.startswith(AGAINST_CHAMPION)}
     figures |= against_figures(against)
-    inputs = replace(verdict.inputs, champion=against, is_champion=False, missing=standard.missing, figures=figures)
+    inputs = replace(verdict.inputs, champion=against, is_champion=False, missing=missing, figures=figures)
     now = decide(inputs, verdict.config)
     return "" if now.passed else f"passed the gate, but not against the present champion: {now.reasons[0]}"
+
+
+def _evaluation(client: MlflowClient, run_id: str) -> Evaluation:
+    with tempfile.TemporaryDirectory() as folder:
+        return stored_evaluation(client, run_id, Path(folder))
 
 
 def _objection_by_tags(client: MlflowClient, version: Version) -> str:

@@ -36,7 +36,12 @@ class Version:
     """The logged model of the version; ``None`` if it was created from other files."""
 
     def __str__(self) -> str:
-        return f"model {self.model}, version {self.number}"
+        return f"model {self.model}, version {self.number}" if self.number else f"logged model {self.model_id}"
+
+    @classmethod
+    def to_be(cls, model_id: str) -> Version:
+        """Return a stand-in for the version that a logged model will be, to read and write its files."""
+        return cls(model="", number="", status="", tags={}, aliases=(), model_id=model_id)
 
     @classmethod
     def of(cls, entity: Entity, client: MlflowClient) -> Version:

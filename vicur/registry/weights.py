@@ -1,7 +1,7 @@
 """Weights that stay in the object store in which the pipeline put them, in place of a second copy in MLflow's.
 
 ``weights.json`` next to a version's model names their address, and the size and SHA-256 of each file. Readers of the version fetch them
-from there, with credentials of their own, and checks them. The address of the store itself comes from the reader's environment
+from there, with credentials of their own, and check them. The address of the store itself comes from the reader's environment
 (``AWS_ENDPOINT_URL_S3``), never from this file.
 """
 
@@ -58,6 +58,15 @@ class WeightsReference(BaseModel, frozen=True):
         stored = {each.key: each.size for each in objects_at(self.address).all()}
         return sorted(name for name, file in self.files.items() if stored.get(name) != file.bytes)
 
+    def wrong(self) -> list[str]:
+        """Return the files that are missing or have another content, after reading all others."""
+        objects, missing = objects_at(self.address), self.missing()
+        return [
+            name
+            for name, file in sorted(self.files.items())
+            if name in missing or _sha256_at(objects, name, file.bytes) != file.sha256
+        ]
+
 
 def address_on_s3(uri: str) -> str | None:
     """Return the S3 address of an artifact of Kubeflow Pipelines, or ``None`` if it lies elsewhere."""
@@ -76,15 +85,13 @@ def reference_to(student: Path, address: str) -> WeightsReference:
         file.name: WeightFile(bytes=file.stat().st_size, sha256=file_sha256(file))
         for file in sorted(student.glob(f"*{_SUFFIX}"))
     }
-    reference, objects = WeightsReference(address=address, files=files), objects_at(address)
-    missing = reference.missing()
-    for name, file in files.items():
-        if name in missing or _sha256_at(objects, name, file.bytes) != file.sha256:
-            raise VicurError(
-                f"is not {name} of the student that is registered.",
-                where=f"{address}/{name}",
-                remedy="Upload the student there again, or set registry.weights to upload.",
-            )
+    reference = WeightsReference(address=address, files=files)
+    for name in reference.wrong():
+        raise VicurError(
+            f"is not {name} of the student that is registered.",
+            where=f"{address}/{name}",
+            remedy="Upload the student there again, or set registry.weights to upload.",
+        )
     return reference
 
 

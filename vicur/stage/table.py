@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from vicur.config.ablation import AblationConfig, Analysis
 from vicur.config.base import BaseModelConfig
+from vicur.config.benchmarks import AnswersConfig, ScoresConfig
 from vicur.config.cells import Cell
 from vicur.config.comparison import ComparisonConfig
 from vicur.config.cues import CuesConfig
@@ -82,6 +83,22 @@ STAGES = {
             ),
         ),
         StageEntry(
+            StageReference("benchmark-answer", "vicur.evaluation.benchmarks.answer_stage", "ANSWER"),
+            AnswersConfig,
+            (
+                "benchmarks.json",
+                "*/answers.json",
+                "*/answers.parquet",
+                "*/questions/manifest.json",
+                "*/questions/questions.jsonl",
+            ),
+        ),
+        StageEntry(
+            StageReference("benchmark-score", "vicur.evaluation.benchmarks.score_stage", "SCORE"),
+            ScoresConfig,
+            ("benchmarks.json", "*/scores.json", "*/scores.parquet"),
+        ),
+        StageEntry(
             StageReference("compare", "vicur.evaluation.compare", "COMPARE"),
             ComparisonConfig,
             ("comparison.json", "report.html", "chosen/*", "chosen/training/*", "base/*"),
@@ -145,10 +162,13 @@ PipelineConfig = RunConfig | AblationConfig
 class Needs:
     """Resources and secrets of a pipeline step in a cluster, beyond those of every step."""
 
-    gpus: Literal["none", "one", "training"] = "none"  # "training": as many as the run was given per node
+    # "training": as many as the run was given per node; "processes": one for each process that answers benchmarks.
+    gpus: Literal["none", "one", "processes", "training"] = "none"
     models: bool = False  # the volumes with models and datasets
     hub: bool = False  # the token and mirror of the Hugging Face Hub
     cue_key: bool = False  # the API key of the cue model
+    judge_key: bool = False  # the API key of the benchmarks' judge
+    harness: bool = False  # the image with the benchmarks' harness
     webhook: bool = False  # the address of the webhook
     tracking: bool = True  # MLflow: its address and credentials
     cached: bool = True  # whether the platform may reuse the result of an earlier run
@@ -163,7 +183,7 @@ class PipelineStep:
 
     name: str  # unique, while two steps may run the same stage (evaluate and evaluate_base)
     stage: str
-    section: str  # attribute of the configuration; a pipeline has the steps whose section its configuration has
+    section: str  # attribute of the configuration; a pipeline has the steps whose section its configuration has, and is not None
     after: tuple[str, ...] = ()  # the steps whose artifacts it reads
     subject: str = ""  # the model that the stage works on, if it is the same in every run
     # For a step that runs once per cell: the attribute of the cell that names it.
@@ -196,6 +216,23 @@ STEPS = (
         needs=Needs(gpus="one"),
     ),
     PipelineStep(
+        "benchmark_answer_base",
+        "benchmark-answer",
+        "benchmark_answers",
+        after=("base",),
+        subject="base",
+        checkpoints=True,
+        needs=Needs(gpus="processes", models=True),
+    ),
+    PipelineStep(
+        "benchmark_score_base",
+        "benchmark-score",
+        "benchmark_scores",
+        after=("benchmark_answer_base",),
+        subject="base",
+        needs=Needs(harness=True, judge_key=True),
+    ),
+    PipelineStep(
         "train",
         "train",
         "training",
@@ -213,7 +250,29 @@ STEPS = (
         cell_name="subject",
         needs=Needs(gpus="one"),
     ),
-    PipelineStep("compare", "compare", "comparison", after=("prepare", "extract", "evaluate_base", "evaluate")),
+    PipelineStep(
+        "benchmark_answer",
+        "benchmark-answer",
+        "benchmark_answers",
+        after=("train",),
+        cell_name="subject",
+        checkpoints=True,
+        needs=Needs(gpus="processes", models=True),
+    ),
+    PipelineStep(
+        "benchmark_score",
+        "benchmark-score",
+        "benchmark_scores",
+        after=("benchmark_answer",),
+        cell_name="subject",
+        needs=Needs(harness=True, judge_key=True),
+    ),
+    PipelineStep(
+        "compare",
+        "compare",
+        "comparison",
+        after=("prepare", "extract", "evaluate_base", "evaluate", "benchmark_score_base", "benchmark_score"),
+    ),
     # Never cached: its result depends on the registry, too.
     PipelineStep(
         "register",
@@ -225,8 +284,19 @@ STEPS = (
     PipelineStep("ablate", "ablate", "analysis", after=("evaluate_base", "evaluate")),
 )
 
+BENCHMARK_STAGES = ("benchmark-answer", "benchmark-score")
+"""Stages of the paper's benchmarks. Only packages that were compiled with benchmarks have their steps."""
+
+BENCHMARKS = ".benchmarks"
+"""Suffix of the inputs of ``compare`` with the benchmarks' scores of a model."""
+
 LAST_STEPS = frozenset(step.stage for step in STEPS if all(step.name not in each.after for each in STEPS))
 """Stages whose success is the run's: no other step reads their results."""
+
+
+def stages_of(config: Section) -> list[str]:
+    """Return the stages of the pipeline that ``config`` configures, each once."""
+    return list(dict.fromkeys(step.stage for step in steps_of(config)))
 
 
 def step_label(stage: str, subject: str = "") -> str:
@@ -236,7 +306,7 @@ def step_label(stage: str, subject: str = "") -> str:
 
 def steps_of(config: Section) -> list[PipelineStep]:
     """Return the steps of the pipeline that ``config`` configures."""
-    return [step for step in STEPS if hasattr(config, step.section)]
+    return [step for step in STEPS if getattr(config, step.section, None) is not None]
 
 
 def step_labels(config: PipelineConfig) -> list[str]:

@@ -16,6 +16,7 @@ from vicur.config.cells import Cell
 from vicur.config.cluster import ClusterConfig
 from vicur.config.compact import compact
 from vicur.config.data import SourceConfig
+from vicur.config.evaluation import EvaluationConfig
 from vicur.config.prompted import READER
 from vicur.config.section import Section
 from vicur.config.tracking import TrackingConfig
@@ -76,6 +77,8 @@ def _parameters(step: PipelineStep, cell: Cell | None, config: PipelineConfig, c
     section = getattr(config if cell is None else cell, step.section)
     if isinstance(section, SourceConfig):
         section = section.source()
+    if isinstance(section, EvaluationConfig):
+        section = section.held_out()
     if cache_key and READER in type(section).model_fields:
         # The step does not see the base, which preflight checks for folders and the training for all. A new method must not make the
         # platform pay for the cues again.

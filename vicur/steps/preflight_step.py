@@ -23,7 +23,7 @@ from vicur.config.validation import validated
 from vicur.errors import VicurError
 from vicur.processes.retrying import retried
 from vicur.stage.events import Events
-from vicur.stage.table import STAGES, STEPS, PipelineConfig, steps_of
+from vicur.stage.table import BENCHMARK_STAGES, STAGES, STEPS, PipelineConfig, steps_of
 from vicur.steps.parameters import CELLS, StepParameters, pipeline_parameters, tracking_of
 from vicur.steps.sections import config_of
 from vicur.steps.stage_step import begin, fail, step_policy
@@ -49,6 +49,16 @@ def graph_parameters(config: PipelineConfig | None = None) -> dict[str, type]:
     return {**{step.parameter: dict for step in steps if not step.cell_name}, CELLS: list}
 
 
+def possible_parameters(kind: type[PipelineConfig]) -> dict[str, type]:
+    """Return names and types of the parameters for every graph of a kind of configuration, with and without benchmarks."""
+    steps = [
+        step
+        for step in STEPS
+        if not step.cell_name and (hasattr(kind, step.section) or step.section in kind.model_fields)
+    ]
+    return {**{step.parameter: dict for step in steps}, CELLS: list}
+
+
 def run_preflight_step(
     preset: Mapping[str, Any], code_versions: Mapping[str, str], parameters: Mapping[str, Any], report: str
 ) -> None:
@@ -65,8 +75,15 @@ def run_preflight_step(
 
     def prepare() -> tuple[dict[str, Any], str]:
         fields = {name: parameters[name] for name in Request.model_fields if name in parameters}
-        config, text = _checked(resolved(preset, validated(Request, fields, "the run's parameters")))
-        return {**_parameters(config, code_versions), **training_resources(config)}, text
+        requested = resolved(preset, validated(Request, fields, "the run's parameters"))
+        require_steps(requested, code_versions)
+        config, text = _checked(requested)
+        # KFP requires every output of a component, also those of steps that this package does not have.
+        return {
+            **{name: {} for name in outputs},
+            **_parameters(config, code_versions),
+            **training_resources(config),
+        }, text
 
     _write_outputs(prepare, outputs, report)
 
@@ -81,7 +98,9 @@ def run_sections_step(parameters: Mapping[str, Any], code_versions: Mapping[str,
 
     def prepare() -> tuple[dict[str, Any], str]:
         tracking = tracking_of(StepParameters()).model_dump(exclude_none=True)
-        config, text = _checked(config_of({**parameters, "tracking": tracking}))
+        config = config_of({**parameters, "tracking": tracking})
+        require_steps(config, code_versions)
+        config, text = _checked(config)
         # KFP requires every output of a component, also those of the other pipeline's steps.
         return {**{name: {} for name in outputs}, **_parameters(config, code_versions)}, text
 
@@ -130,6 +149,26 @@ def _parameters(config: PipelineConfig, code_versions: Mapping[str, str]) -> dic
     if other:
         log.warning("This image holds other code of %s than the package was compiled for.", ", ".join(other))
     return pipeline_parameters(config, cache_keys(config, versions))
+
+
+def require_steps(config: PipelineConfig, code_versions: Mapping[str, str]) -> None:
+    """Check that a package has the steps of the benchmarks if and only if its run has benchmarks.
+
+    Args:
+        code_versions: code version of each stage of the package.
+
+    Raises:
+        VicurError: if it does not.
+    """
+    wanted = any(step.stage in BENCHMARK_STAGES for step in steps_of(config))
+    compiled = any(stage in BENCHMARK_STAGES for stage in code_versions)
+    if wanted != compiled:
+        has, lacks = ("names benchmarks", "without") if wanted else ("names no benchmark", "with")
+        raise VicurError(
+            f"{has}, but the package was compiled {lacks} their steps.",
+            where="evaluation.sets",
+            remedy="Compile a package from a configuration with the same benchmarks: vicur compile.",
+        )
 
 
 def _checked(config: PipelineConfig) -> tuple[PipelineConfig, str]:

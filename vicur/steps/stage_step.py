@@ -21,7 +21,7 @@ from vicur.processes.retrying import RetryPolicy, retried
 from vicur.stage.events import Events, read_events
 from vicur.stage.runner import AnyStage, Summary, execute
 from vicur.stage.session import run_id_from_environment, session_from_environment
-from vicur.stage.table import LAST_STEPS, STAGES, step_label
+from vicur.stage.table import BENCHMARKS, LAST_STEPS, STAGES, step_label
 from vicur.steps.parameters import StepParameters, tracking_of
 from vicur.tracking.injected import use_injected_mlflow
 from vicur.tracking.runs import finish_pipeline
@@ -109,6 +109,11 @@ def cell_inputs(evaluations: Iterable[Artifact]) -> dict[str, Artifact]:
     """Return the evaluations of all cells by subject."""
     # KFP collects the artifacts of a loop in any order, so they are identified by their label.
     return {each.metadata["subject"]: each for each in evaluations}
+
+
+def benchmark_inputs(scores: Iterable[Artifact]) -> dict[str, Artifact]:
+    """Return the benchmarks' scores of all models by ``<subject>.benchmarks``."""
+    return {f"{each.metadata['subject']}{BENCHMARKS}": each for each in scores}
 
 
 def of_subject(artifacts: Iterable[Artifact], subject: str) -> Artifact:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -70,6 +70,15 @@ def connect(config: TrackingConfig) -> MlflowClient:
     # MLflow reads credentials from the environment on each request.
     uri, credentials = _without_credentials(tracking_uri(config))
     os.environ.update(credentials)
+    return connect_to(uri)
+
+
+def connect_to(uri: str) -> MlflowClient:
+    """Return a client for an address without credentials, as :func:`connect` does.
+
+    Raises:
+        VicurError: if the server does not respond, or the embedded store cannot be opened.
+    """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     file = sqlite_file(uri)
@@ -266,19 +275,23 @@ _ENVIRONMENT = threading.RLock()
 
 
 @contextmanager
-def environment(**values: str) -> Iterator[None]:
+def environment(**values: str | None) -> Iterator[None]:
     """Set environment variables for the duration of the context. MLflow reads its settings from there on each call.
 
-    Only one thread at a time is in such a context.
+    ``None`` removes a variable. Only one thread at a time is in such a context.
     """
     with _ENVIRONMENT:
         before = {name: os.environ.get(name) for name in values}
-        os.environ.update(values)
         try:
+            _set(values)
             yield
         finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+            _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -49,7 +49,8 @@ def fake(config: Any, inputs: Mapping[str, Path], output: Path, context: Context
     _trouble(label, context)
     for step in range(1, 4):
         context.events.progress(step, 3, "fakes made")
-    methods = sorted({name.removesuffix(".student") for name in inputs} - {"dataset", "cues", "base"})
+    models = [name for name in inputs if not name.endswith(".benchmarks")]
+    methods = sorted({name.removesuffix(".student") for name in models} - {"dataset", "cues", "base"})
     call = {"config": config.model_dump(mode="json"), "inputs": sorted(inputs), "seed": context.seed}
     (output / "call.json").write_text(json.dumps(call, sort_keys=True))
     (output / "samples.html").write_text("<p>samples</p>")

@@ -66,6 +66,11 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "zip": (lambda: b"PK\x03\x04" + bytes(100), "not an image"),
     "pickle": (lambda: b"\x80\x04cos\nsystem\n(S'id'\ntR.", "not an image"),
     "eps": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n", "image"),
+    "many chunks": (lambda: png(8, 8, zlib.compress(bytes(72)), *[(b"tEXt", b"a\0b")] * 300_000), "10000 parts"),
+    "padding": (lambda: b"\xff\xd8" + b"\xff" * (10 << 20), "10000 parts"),
+    "comment": (lambda: b"P6\n#" + b"x" * (10 << 20), "header of more than 65536 bytes"),
+    "pixels as text": (lambda: b"P3 2000 1700 255\n" + b"1 " * 10_200_000, "rare form of PPM"),
+    "tags": (lambda: b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 300_000) + bytes(6_000_000), "10000 parts"),
     "scans": (
         lambda: saved(Image.new("RGB", (64, 64)), "JPEG", progressive=True) + b"\xff\xda" * 200,
         "scans",

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from tests.registry.model_server import ModelServer
@@ -83,3 +84,30 @@ def test_bytes_that_are_no_http_end_the_connection_only(server: ModelServer) -> 
         with server.connect() as connection:
             connection.sendall(junk)
             assert b"Traceback" not in connection.recv(10_000)
+
+
+@pytest.mark.parametrize(
+    "request_line", ["POST /invocations", "POST /missing", "GET /v1/models/", "DELETE /invocations"], ids=str
+)
+def test_a_body_that_never_ends_is_not_read_for_ever(server: ModelServer, request_line: str) -> None:
+    """After the refusal, the server ends the connection. It would otherwise parse what arrives, a byte a chunk."""
+    head = f"{request_line} HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def send_for_ever() -> None:
+        with server.connect() as endless:
+            endless.sendall(head.encode())
+            while True:
+                endless.sendall(b"1\r\na\r\n" * 10)
+                time.sleep(0.05)
+
+    began = time.monotonic()
+    with pytest.raises(OSError, match=r"Broken pipe|reset"):
+        send_for_ever()
+    assert time.monotonic() - began < RECEIVE_SECONDS + 20
+
+
+def test_a_request_that_is_refused_unread_gets_its_response(server: ModelServer) -> None:
+    body = b"x" * (20 << 20)
+    reply = server.send("POST", "/missing", body, {"Content-Type": "application/json"})
+    assert (reply.status, reply.headers["connection"]) == (404, "close")
+    assert server.send("POST", "/invocations", body, {"Content-Type": "text/csv"}).status == 415

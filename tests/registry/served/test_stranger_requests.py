@@ -40,6 +40,8 @@ from vicur.data.schema import Example
         (b'{"inputs": ["What?"], "params": {"max_new_tokens": 65}}', "from 1 to 64, not 65"),
         (b'{"inputs": ["What?"], "params": {"temperature": 1e999}}', "from 0 to 2"),
         (b'{"inputs": ["What?"], "params": {"temperature": "1"}}', "must be a number"),
+        (b'{"inputs": ["What?"], "params": {"temperature": 1e-40}}', "must be 0, or at least 0.0001"),
+        (b'{"inputs": ["What?"], "params": {"' + b"temperature" * 1_900_000 + b'": 1}}', "no parameter 'temperature"),
         (b'{"inputs": ["What?"], "params": {"__class__": 1}}', "no parameter '__class__'"),
         (b'{"messages": 7}', "messages: is not a list of messages"),
         (b'{"messages": [{"role": "user", "content": "What?"}], "tools": [{}]}', "tools is not supported"),

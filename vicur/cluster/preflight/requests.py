@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vicur.config.cluster import ClusterConfig
+from vicur.config.run import RunConfig
 from vicur.config.sizes import server_size, sized, step_size
 from vicur.stage.table import PipelineConfig, steps_of
 
@@ -22,7 +23,11 @@ def step_requests(config: PipelineConfig) -> list[dict[str, Any]]:
         if step.needs.gpus == "none" or launches:
             steps.append((step.stage, _plain(cluster)))
         else:
-            gpus = min(1, cluster.gpu_count) if step.needs.gpus == "one" else cluster.gpu_count
+            gpus = cluster.gpu_count
+            if step.needs.gpus == "one":
+                gpus = min(1, gpus)
+            elif step.needs.gpus == "processes":
+                gpus = config.benchmarks.processes if gpus and isinstance(config, RunConfig) else 0
             steps.append((step.stage, {**_of_model(cluster, gpus), "queued": bool(cluster.queue and gpus)}))
         if launches:
             nodes = {"pods": cluster.nodes, "queued": bool(cluster.queue), **_place(cluster)}

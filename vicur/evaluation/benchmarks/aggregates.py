@@ -53,6 +53,16 @@ def strict_score(outcomes: Sequence[Outcome]) -> float:
     Raises:
         AggregateError: if a problem lacks a row or has one twice.
     """
+    credit = strict_credits(outcomes)
+    return sum(credit.values()) / len(credit)
+
+
+def strict_credits(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], float]:
+    """Return what each problem counts in :func:`strict_score`, by its number of steps and id.
+
+    Raises:
+        AggregateError: if a problem lacks a row or has one twice.
+    """
     problems: dict[tuple[str, str], dict[str, bool]] = {}
     for each in outcomes:
         steps, _, step = each.columns["key"].partition("_")
@@ -62,16 +72,16 @@ def strict_score(outcomes: Sequence[Outcome]) -> float:
         rows[step] = each.correct
     if not problems:
         raise AggregateError("there are no rows")
-    score = 0.0
+    credit: dict[tuple[str, str], float] = {}
     for (steps, problem), rows in problems.items():
         count = {"2steps": 2, "3steps": 3}.get(steps, 0)
         expected = [*map(str, range(1, count + 1)), "multi"]
         if not count or sorted(rows) != sorted(expected):
             wanted = ", ".join(f"{steps}_{step}" for step in expected)
             raise AggregateError(f"problem {problem} must have exactly the rows {wanted}")
-        if all(rows[step] for step in expected[:-1]):
-            score += 1.0 if rows["multi"] else 0.5
-    return score / len(problems)
+        of_whole = 1.0 if rows["multi"] else 0.5
+        credit[steps, problem] = of_whole if all(rows[step] for step in expected[:-1]) else 0.0
+    return credit
 
 
 def by_value(outcomes: Sequence[Outcome], column: str) -> dict[str, float]:

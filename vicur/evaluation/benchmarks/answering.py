@@ -6,15 +6,12 @@ Each question has its own random stream, so answers depend neither on the batch 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
-from pydantic import ValidationError
 from transformers import Qwen3VLForConditionalGeneration
 
 from vicur.config.decoding import PaperDecoding
@@ -30,9 +27,9 @@ from vicur.evaluation.benchmarks.answers import (
     manifest_sha256,
     read_record,
     staged_benchmark,
-    write_answers,
 )
 from vicur.evaluation.benchmarks.content import content_of_parts
+from vicur.evaluation.benchmarks.parts import Parts
 from vicur.evaluation.benchmarks.staging import SPLIT
 from vicur.modeling import load_model
 from vicur.modeling.ahead import example_pixels
@@ -44,15 +41,13 @@ from vicur.modeling.readability import check_readable, context_length
 from vicur.modeling.student import cue_recovery_off
 from vicur.prompts.record import RECORD as STUDENT_RECORD
 from vicur.seeds import substream
-from vicur.storage.folders import new_folder, tree_sha256, unwritable
-from vicur.wording import listed
+from vicur.storage.folders import tree_sha256
 
 PAPER_PROMPTS = PromptConfig(
     system="You are a helpful assistant.", pixels=PixelBudgets(evaluation={"min": 3584, "max": 401_408})
 )
 """System message and pixel budget of the paper's evaluation."""
 _CACHE_BYTES = 64 << 20
-_IDENTITY = "identity.json"
 
 
 @dataclass(frozen=True)
@@ -94,6 +89,7 @@ def answer(
     *,
     seed: int,
     shard: Shard = Shard(),
+    kept: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> AnswerCounts:
     """Answer a staged benchmark, and write ``answers.parquet`` and ``answers.json`` once all questions are answered.
@@ -104,6 +100,7 @@ def answer(
         output: folder of the answers. Until it is complete, answers are kept in ``<output>.parts``, which processes of one run share.
         config: decoding, prompts, batch size and device.
         shard: the questions that this process answers.
+        kept: durable folder or S3 address at which answers are kept as well, so that another machine continues.
         on_progress: called with the number of answered rows and of all rows of this shard.
 
     Raises:
@@ -115,7 +112,7 @@ def answer(
     questions = StoredSplit(dataset, SPLIT, cache_bytes=_CACHE_BYTES)[: config.max_examples]
     if (output / ANSWER_RECORD).is_file() and read_record(output) == record:
         return AnswerCounts(len(questions), len(questions), len(questions), 0, 0)
-    parts = _Parts(output, record)
+    parts = Parts(output, record, kept)
     before = parts.read()
     mine = range(shard.number, len(questions), shard.count)
     todo = [row for row in mine if row not in before]
@@ -127,7 +124,11 @@ def answer(
         with nullcontext() if config.cue_recovery else cue_recovery_off(loaded):
             done = len(mine) - len(todo)
             for rows in _batches(todo, config.batch_size):
-                parts.add(shard, _answered(loaded, chat, questions, rows, config, limit, seed, record.benchmark))
+                parts.add(
+                    shard.number,
+                    shard.count,
+                    _answered(loaded, chat, questions, rows, config, limit, seed, record.benchmark),
+                )
                 done += len(rows)
                 if on_progress is not None:
                     on_progress(done, len(mine))
@@ -203,61 +204,3 @@ def _record(dataset: Path, model: Path, config: EvaluationConfig, seed: int) -> 
             "cue_recovery": config.cue_recovery,
         },
     )
-
-
-class _Parts:
-    """Answers of an unfinished run: one file per process with a line per answer, next to what they depend on."""
-
-    def __init__(self, output: Path, record: AnswerRecord) -> None:
-        self._folder = output.with_name(f"{output.name}.parts")
-        self._record = record
-        identity = self._folder / _IDENTITY
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / "lock"):
-                if not identity.exists():
-                    identity.write_text(record.model_dump_json(), encoding="utf-8")
-                found = json.loads(identity.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise unwritable(output, error) from error
-        except ValueError:
-            found = {}
-        mine = record.model_dump(mode="json")
-        if found != mine:
-            differs = [name for name in mine if not isinstance(found, dict) or found.get(name) != mine[name]]
-            raise VicurError(
-                f"contains answers of a run with another {listed(differs, shown=3)}.",
-                where=str(self._folder),
-                remedy="Delete the folder, or name another output.",
-            )
-
-    def read(self) -> dict[int, Answer]:
-        """Return the answers by their row. A line that a killed process left unfinished is ignored."""
-        found: dict[int, Answer] = {}
-        for file in sorted(self._folder.glob("*.jsonl")):
-            with file.open(encoding="ascii", errors="replace") as lines:
-                for line in lines:
-                    try:
-                        row, values = json.loads(line)
-                        found[int(row)] = Answer.model_validate(values)
-                    except (ValueError, TypeError, ValidationError):
-                        continue
-        return found
-
-    def add(self, shard: Shard, answers: dict[int, Answer]) -> None:
-        """Append answers."""
-        # A line of its own: a killed process may have left an unfinished one. Escaped, because half a character is no UTF-8.
-        lines = [json.dumps([row, each.model_dump()]) for row, each in answers.items()]
-        with (self._folder / f"{shard.number}-of-{shard.count}.jsonl").open("a", encoding="ascii") as file:
-            file.write("\n" + "\n".join(lines) + "\n")
-
-    def join(self, rows: int, output: Path) -> dict[int, Answer]:
-        """Write the output if all rows are answered, and remove the parts. Returns the answers that there are."""
-        with FileLock(self._folder / "lock"):
-            found = self.read()
-            if len(found) < rows:
-                return found
-            with new_folder(output) as partial:
-                write_answers([found[row] for row in range(rows)], self._record, partial)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        return found

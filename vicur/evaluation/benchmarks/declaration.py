@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from vicur.answers.correct import matches
 from vicur.answers.extract import extract_answer
@@ -37,6 +37,17 @@ class PaperFigures:
 
     student_2b: Mapping[str, float] = field(default_factory=dict)
     student_8b: Mapping[str, float] = field(default_factory=dict)
+
+
+class Scored(Protocol):
+    """A scored row, as far as metrics need it."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def correct(self) -> bool: ...
 
 
 class Benchmark(ABC):
@@ -101,6 +112,10 @@ class Benchmark(ABC):
     def aggregate(self, outcomes: Sequence[Outcome]) -> float:
         """Return the benchmark's metric, between 0 and 1, as the paper computes it: by default the mean over all rows."""
         return mean(outcomes)
+
+    def credits(self, rows: Sequence[Scored]) -> list[tuple[str, float]]:
+        """Return what the metric is the mean of, with the group of each: by default a row, which counts 1 if it is correct."""
+        return [(row.group, float(row.correct)) for row in rows]
 
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -59,7 +59,7 @@ class Harness:
     worker: Path = WORKER
 
     @classmethod
-    def found(cls, python: Path | None) -> Harness:
+    def found(cls, python: Path | None, setting: str = "--harness") -> Harness:
         """Return the harness of an interpreter: the one given, of the environment variable, or of ``make benchmarks-env``.
 
         Raises:
@@ -69,10 +69,11 @@ class Harness:
         if not chosen.is_file():
             raise VicurError(
                 "is not there, so that there is no harness to score with.",
-                where=f"--harness {chosen}",
-                remedy=f"Run `make benchmarks-env`, name its interpreter ({PYTHON_VARIABLE}), or score by rules: --judge none.",
+                where=f"{setting} {chosen}",
+                remedy=f"Run `make benchmarks-env`, name its interpreter ({PYTHON_VARIABLE}), or score by rules, with the judge none.",
             )
-        return cls(chosen)
+        # The harness runs in another folder.
+        return cls(chosen.absolute())
 
     def score(
         self, dataset: str, rows: Sequence[Mapping[str, str]], responses: Sequence[str], relay: Relay, work: Path

@@ -13,11 +13,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from vicur.config.address import http_address
+from vicur.config.benchmarks import API_KEY_VARIABLE
 from vicur.errors import VicurError
 from vicur.redaction import redacted
 
-API_KEY_VARIABLE = "VICUR_JUDGE_API_KEY"
-"""Environment variable with the judge's API key."""
 _LARGEST_REPLY = 4 << 20  # bytes
 _TRANSIENT = (408, 409, 425, 429, 500, 502, 503, 504)
 _PROBE = "Reply with the number 7 and nothing else."

@@ -69,6 +69,19 @@ class ScoreRecord(BaseModel, frozen=True):
     judge: JudgeIdentity | None
     answers: AnswerRecord
 
+    def figures(self) -> dict[str, float]:
+        """Return what was measured, by name: ``score``, ``unparsed`` and others."""
+        counts = self.counts
+        shares = {f"{name}_share": getattr(counts, name) / counts.rows for name in _UNCLEAR}
+        return {"score": self.score, "rule_score": self.rule_score, **_floats(counts.model_dump()), **shares}
+
+
+_UNCLEAR = ("unparsed", "unfinished", "unanswered")
+
+
+def _floats(values: dict[str, int]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
+
 
 def write_scores(rows: Sequence[ScoredRow], record: ScoreRecord, folder: Path) -> None:
     """Write a folder of scores, one row per question, in their order."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vicur.data import read_manifest
-from vicur.data.dataset import iter_examples
 from vicur.errors import VicurError
 from vicur.evaluation.benchmarks.aggregates import AggregateError, Outcome, by_value
 from vicur.evaluation.benchmarks.answers import (
@@ -24,30 +23,18 @@ from vicur.evaluation.benchmarks.answers import (
     read_answers,
     staged_benchmark,
 )
-from vicur.evaluation.benchmarks.content import KEY
 from vicur.evaluation.benchmarks.declaration import Benchmark
 from vicur.evaluation.benchmarks.guards import require_all_rows, require_clear, require_equal, require_verdicts
 from vicur.evaluation.benchmarks.harness import Harness, HarnessResult
 from vicur.evaluation.benchmarks.judge import Judge, JudgeIdentity
+from vicur.evaluation.benchmarks.questions import Question, questions_of
 from vicur.evaluation.benchmarks.registry import benchmark as named_benchmark
 from vicur.evaluation.benchmarks.relay import relay_to
 from vicur.evaluation.benchmarks.scores import Counts, ScoredRow, ScoreRecord, write_scores
-from vicur.evaluation.benchmarks.staging import SPLIT
 from vicur.storage.folders import new_folder, unwritable
 
 MAX_UNCLEAR = 0.1
 """Default share of responses that may be cut off, not asked or without an answer."""
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What scoring needs of a question, without its images."""
-
-    id: str
-    index: str
-    group: str
-    kind: str
-    columns: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ def score(
     """Score a model's answers to a staged benchmark.
 
     Args:
-        dataset: folder that ``vicur benchmarks stage`` has written.
+        dataset: folder that ``vicur benchmarks stage`` has written, or the questions next to a pipeline's answers.
         answers: folder that ``vicur benchmarks answer`` has written.
         output: folder for ``scores.parquet`` and ``scores.json``.
         judge: the judge, or ``None`` to score by rules alone. Benchmarks without a harness are always scored by rules.
@@ -87,9 +74,7 @@ def score(
         raise VicurError(
             "are answers to another dataset.", where=str(answers), remedy=f"Answer {dataset}: vicur benchmarks answer."
         )
-    questions = [
-        _question(each.id, each.group, each.kind, each.metadata[KEY]) for each in iter_examples(dataset, SPLIT)
-    ]
+    questions = questions_of(dataset)
     require_all_rows([each.id for each in questions], given, str(answers))
     judged = None
     if judge is not None and benchmark.harness:
@@ -119,15 +104,9 @@ def score(
     return scored
 
 
-def _question(name: str, group: str, kind: str, record: dict[str, object]) -> _Question:
-    columns = record["columns"]
-    assert isinstance(columns, dict)
-    return _Question(name, str(record["index"]), group, kind, columns)
-
-
 def _judged(
     benchmark: Benchmark,
-    questions: Sequence[_Question],
+    questions: Sequence[Question],
     answers: Sequence[Answer],
     record: AnswerRecord,
     output: Path,
@@ -161,7 +140,7 @@ def _parts(output: Path) -> Path:
 
 
 def _rows(
-    benchmark: Benchmark, questions: Sequence[_Question], answers: Sequence[Answer], judged: _Judged | None
+    benchmark: Benchmark, questions: Sequence[Question], answers: Sequence[Answer], judged: _Judged | None
 ) -> list[ScoredRow]:
     verdicts = {row.index: row for row in judged.result.rows} if judged else {}
     rows = []
@@ -198,7 +177,7 @@ def _counts(rows: Sequence[ScoredRow], judged: _Judged | None) -> Counts:
     )
 
 
-def _aggregate(benchmark: Benchmark, questions: Sequence[_Question], correct: Sequence[bool], where: str) -> float:
+def _aggregate(benchmark: Benchmark, questions: Sequence[Question], correct: Sequence[bool], where: str) -> float:
     try:
         return benchmark.aggregate(
             [Outcome(each.columns, right) for each, right in zip(questions, correct, strict=True)]

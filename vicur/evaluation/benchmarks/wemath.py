@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vicur.evaluation.benchmarks.aggregates import Outcome, strict_score
-from vicur.evaluation.benchmarks.declaration import Benchmark, Columns, PaperFigures, options_text
+from vicur.evaluation.benchmarks.aggregates import Outcome, strict_credits, strict_score
+from vicur.evaluation.benchmarks.declaration import Benchmark, Columns, PaperFigures, Scored, options_text
 
 
 class WeMath(Benchmark):
@@ -38,3 +38,8 @@ class WeMath(Benchmark):
 
     def aggregate(self, outcomes: Sequence[Outcome]) -> float:
         return strict_score(outcomes)
+
+    def credits(self, rows: Sequence[Scored]) -> list[tuple[str, float]]:
+        # Kind and group of a row are its key and its problem.
+        outcomes = [Outcome({"key": row.kind, "ID": row.group.partition("-")[2]}, row.correct) for row in rows]
+        return [(f"{steps}-{problem}", each) for (steps, problem), each in strict_credits(outcomes).items()]

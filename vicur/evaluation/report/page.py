@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from vicur.config.evaluation import REPORT_SPLIT
 from vicur.cues import read_cues
 from vicur.data.stored import ExamplesById
 from vicur.evaluation.attention import read_attention
+from vicur.evaluation.benchmarks.comparing import BenchmarkComparison
 from vicur.evaluation.comparison import Comparison, Evaluation
+from vicur.evaluation.report.benchmarks import benchmark_tables
 from vicur.evaluation.report.cards import OUTCOMES, cards, outcome_counts
 from vicur.evaluation.report.curves import Chart, charts, read_history
 from vicur.evaluation.report.facts import cue_facts, dataset_facts, evaluation_facts, training_table
@@ -58,6 +60,7 @@ class ReportInputs:
     folders: Mapping[str, Path]
     dataset: Path
     cues: Path
+    benchmarks: Mapping[str, BenchmarkComparison] = field(default_factory=dict)
 
 
 def write_report(inputs: ReportInputs, config: ComparisonConfig, path: Path) -> None:
@@ -88,6 +91,7 @@ def page_context(inputs: ReportInputs, config: ComparisonConfig) -> dict[str, An
         "verdicts": _folded(inputs.verdicts[1:], comparison.choice.method),
         "tables": tables,
         "forest": difference_scale(tables, comparison.pairs),
+        "benchmarks": benchmark_tables(inputs.benchmarks, models),
         "kinds": kinds,
         "accuracy_axis": accuracy_scale(kinds),
         "behaviour": behaviour_rows(models, {name: e.metrics for name, e in evaluations.items()}),

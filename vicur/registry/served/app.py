@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from vicur.errors import VicurError
-from vicur.processes.asgi import App, Message, Receive, Send, read_body, refuse, reply
+from vicur.processes.asgi import App, Message, Receive, Send, discard_body, read_body, refuse, reply
 from vicur.registry.served.bodies import BodyError, Request, parse, require_json
 from vicur.registry.served.files import Files
 from vicur.registry.served.student import Answer, ServedStudent
@@ -29,6 +29,7 @@ _PASSED_ON = ("/ping", "/health", "/version")
 _ROUTES = {**dict.fromkeys(_PASSED_ON, "GET"), MODELS: "GET", INVOCATIONS: "POST", CHAT: "POST"}
 _NAME = "student"
 _RETRY_SECONDS = 5
+_BUSY = "The server is busy. Retry later."
 
 
 class _TooManyBytesError(Exception):
@@ -69,19 +70,20 @@ class StudentApp:
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
+        refuse_unread = partial(self._refuse_unread, scope, receive, send)
         if (expected := _ROUTES.get(path)) is None:
             available = ", ".join(f"{method} {path}" for path, method in _ROUTES.items())
-            await refuse(send, 404, f"There is no such page. Available: {available}.")
+            await refuse_unread(404, f"There is no such page. Available: {available}.")
         elif method != expected:
-            await refuse(send, 405, f"Use {expected} {path}.")
+            await refuse_unread(405, f"Use {expected} {path}.")
         elif path in _PASSED_ON:
             await self._app(scope, receive, send)
         elif not self._is_authorized(scope):
-            await refuse(send, 401, "The API key is missing or wrong. Send it as 'Authorization: Bearer KEY'.")
+            await refuse_unread(401, "The API key is missing or wrong. Send it as 'Authorization: Bearer KEY'.")
         elif path == MODELS:
             await reply(send, 200, {"object": "list", "data": [{"id": _NAME, "object": "model", "owned_by": "vicur"}]})
         elif self._active >= self._limits.max_requests:
-            await self._busy(send)
+            await refuse_unread(429, _BUSY, retry_after=_RETRY_SECONDS)
         else:
             self._active += 1
             counted = _Counted()
@@ -91,8 +93,12 @@ class StudentApp:
                 self._active -= 1
                 self._held -= counted.bytes
 
-    async def _busy(self, send: Send) -> None:
-        await refuse(send, 429, "The server is busy. Retry later.", retry_after=_RETRY_SECONDS)
+    async def _refuse_unread(
+        self, scope: Message, receive: Receive, send: Send, status: int, problem: str, *, retry_after: int | None = None
+    ) -> None:
+        """Refuse a request whose body has not been read. The server would otherwise read it for as long as the client sends."""
+        await discard_body(scope, receive, self._limits.max_request_bytes, self._limits.receive_seconds)
+        await refuse(send, status, problem, retry_after=retry_after, ends_connection=True)
 
     def _is_authorized(self, scope: Message) -> bool:
         header: bytes = dict(scope["headers"]).get(b"authorization", b"")
@@ -106,21 +112,26 @@ class StudentApp:
                 raise _TooManyBytesError
 
         limits = self._limits
+        refuse_unread = partial(self._refuse_unread, scope, receive, send)
         try:
             require_json(dict(scope["headers"]).get(b"content-type", b"").decode("latin-1"))
             body = await read_body(
                 scope, receive, limits.max_request_bytes, seconds=limits.receive_seconds, on_bytes=count
             )
         except BodyError as error:
-            await refuse(send, error.status, str(error))
+            await refuse_unread(error.status, str(error))
         except TimeoutError:
-            await refuse(send, 408, f"The body did not arrive within {limits.receive_seconds:g} s (receive_seconds).")
+            problem = f"The body did not arrive within {limits.receive_seconds:g} s (receive_seconds)."
+            await refuse(send, 408, problem, ends_connection=True)
         except _TooManyBytesError:
-            await self._busy(send)
+            # They are no longer held.
+            self._held -= counted.bytes
+            counted.bytes = 0
+            await refuse_unread(429, _BUSY, retry_after=_RETRY_SECONDS)
         else:
             if body is None:
                 problem = f"The body has more than {limits.max_request_bytes:,} bytes (max_request_bytes)."
-                await refuse(send, 413, problem)
+                await refuse_unread(413, problem)
             else:
                 await self._answer(scope["path"], body, receive, send)
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vicur.config.sampling import Sampling
+from vicur.config.sampling import LEAST_TEMPERATURE, Sampling
 from vicur.errors import VicurError
 from vicur.wording import listed
 
 LONGEST_ANSWER = 2048
 """Default of ``ModelLimits.max_tokens``, unless the student was evaluated with longer answers."""
 _BATCH = 32
+_LONGEST_NAME = 60
 _BOUNDS: dict[str, tuple[type, float, float]] = {
     "temperature": (float, 0, 2),
     "top_p": (float, 0.0001, 1),
@@ -64,10 +65,11 @@ def parameters_of(given: Mapping[str, Any], decoding: Mapping[str, Any], limit: 
 
 
 def _unknown(name: str) -> VicurError:
-    close = difflib.get_close_matches(name, _BOUNDS, 1)
+    # A name may have as many characters as a body, and the comparison takes time and memory for each.
+    close = difflib.get_close_matches(name[:_LONGEST_NAME], _BOUNDS, 1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     return VicurError(
-        f"there is no parameter {name[:60]!r}.",
+        f"there is no parameter {name[:_LONGEST_NAME]!r}.",
         where="params",
         remedy=f"{hint}Use {listed(sorted(_BOUNDS), shown=len(_BOUNDS))}.",
     )
@@ -88,5 +90,11 @@ def _checked(name: str, value: Any, longest: int) -> int | float:
             f"must be {what} from {low:g} to {high if kind is int else f'{high:g}'}, not {value!r:.60}.",
             where=f"params.{name}",
             remedy="Change the value, or leave it out for that of the student's evaluation.",
+        )
+    if name == "temperature" and 0 < number < LEAST_TEMPERATURE:
+        raise VicurError(
+            f"must be 0, or at least {LEAST_TEMPERATURE:g}, not {value!r:.60}.",
+            where=f"params.{name}",
+            remedy="Use 0 for greedy decoding.",
         )
     return kind(number)  # type: ignore[no-any-return]
