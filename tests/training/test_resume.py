@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from tests.forking import forking
@@ -19,6 +20,7 @@ from tests.training.conftest import curves
 from tests.training.train_once import SETTINGS, tracking, train_and_exit, train_once
 from vicur.config.training import VALIDATION_BATCH, TrainConfig
 from vicur.errors import VicurError
+from vicur.modeling import generation
 from vicur.processes.retrying import RetryPolicy, retried
 from vicur.processes.signals import EXIT_CODE
 from vicur.stage.runner import Session, execute
@@ -213,6 +215,32 @@ def test_resumed_training_validates_with_the_batch_that_was_fitted_first(inputs,
     trained = load_file(tmp_path / "run" / "student" / "model.safetensors").values()
     assert most == VALIDATION_BATCH
     assert reserved == pytest.approx(2 * sum(weight.nbytes for weight in trained), rel=0.01)
+
+
+def test_later_validations_keep_to_the_batch_that_memory_held(inputs, tmp_path, monkeypatch):
+    sizes = []
+    real = generation._generate_batch
+
+    def generate_batch(model, chat, prompts, sampling, *rest):
+        if not sampling.temperature:
+            sizes.append(len(prompts))
+            if len(prompts) > 4:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return real(model, chat, prompts, sampling, *rest)
+
+    monkeypatch.setattr(generation, "_generate_batch", generate_batch)
+    step, failures = trainer.training_step, [3]
+
+    def interrupted(state: TrainState, rows: object, number: int, *rest: Any) -> dict[str, float]:
+        if number in failures:
+            failures.clear()
+            raise VicurError("the server was lost.", remedy="Wait.", retryable=True)
+        return step(state, rows, number, *rest)
+
+    monkeypatch.setattr(trainer, "training_step", interrupted)
+    retried(lambda: train_once(inputs, tmp_path / "run"), RetryPolicy(2, first=0.002), lambda _: None)
+    # After a resumption, too.
+    assert sizes[0] > 4 >= max(sizes[1:])
 
 
 def test_training_resumes_elsewhere_from_a_shared_folder(uninterrupted, inputs, tmp_path, start):

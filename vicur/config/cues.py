@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from vicur.config.address import http_address
+from vicur.config.cue_policies import CuePolicies, are_default
 from vicur.config.data import Split
 from vicur.config.prompts import PromptConfig, is_default
 from vicur.config.reader import ReaderConfig
@@ -82,6 +83,8 @@ class CuesConfig(Section):
     ] = (TRAINING_SPLIT, "validation", "test", "ood")
     """Splits to extract cues for. Teachers use only the cues of ``distill``; those of the other splits show how well the provider works on
     new images. Splits that the dataset does not have are skipped, except ``distill``, which is required."""
+    policies: CuePolicies = Field(default=CuePolicies(), exclude_if=are_default)
+    """What happens to a cue in which the audit finds something: by default, it is kept and counts against its limit."""
     max_ungrounded_share: float = Field(0.05, ge=0, le=1)
     """Maximum share of the ``distill`` cues that may contradict the dataset's annotations; above it, the stage fails. A dataset without
     annotations passes."""

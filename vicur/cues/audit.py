@@ -6,13 +6,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
-from vicur.cues.findings import Finding, Label, examine
+from vicur.cues.findings import LABELS, Finding, Label, examine
 from vicur.cues.providers import NoCue
 from vicur.cues.reasoning import reasoning_words
 from vicur.data.schema import Example
+
+
+@dataclass(frozen=True)
+class Treated(Finding):
+    """A finding for which a policy dropped or redacted the cue."""
+
+    action: str = "drop"
+    before: str = ""
+    """The cue before."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,7 @@ class AuditedCue:
     findings: tuple[Finding, ...] = ()
     reasoning: tuple[str, ...] = ()  # words of the cue that belong to a solution
     words: int = 0
+    treated: tuple[Treated, ...] = ()  # findings for which a policy changed or dropped the cue
 
     @property
     def leak(self) -> Finding | None:
@@ -72,6 +82,8 @@ class Figures(BaseModel):
     """Share of the examples."""
     mean_words: float | None
     longest_words: int
+    treated: dict[str, int] = Field(default={}, exclude_if=lambda counts: not counts)
+    """Cues that a policy redacted or dropped, by label and action: ``{"answer_leak/drop": 3}``."""
 
 
 class SplitAudit(BaseModel):
@@ -93,6 +105,11 @@ class Limit(BaseModel):
     limit: float
     share: float | None
     passed: bool
+
+    @property
+    def label(self) -> Label | None:
+        """The label whose policy is ``fail``, if this limit is not a setting of its own."""
+        return next((each for each in LABELS if self.setting == f"policies.{each}"), None)
 
 
 class Audit(BaseModel):
@@ -133,12 +150,14 @@ def summarize(rows: Iterable[AuditedCue], fingerprint: str, config: CuesConfig) 
     for row in rows:
         by_split.setdefault(row.split, []).append(row)
     splits = {split: _audit_split(by_split[split]) for split in config.splits if split in by_split}
-    limits = _limits(splits[TRAINING_SPLIT].all, config)
+    limits = [*_limits(splits[TRAINING_SPLIT].all, config), *_failures(by_split[TRAINING_SPLIT], config)]
     return Audit(provider=config.provider.type, fingerprint=fingerprint, limits=limits, splits=splits)
 
 
 def offenders(rows: Sequence[AuditedCue], limit: Limit) -> list[AuditedCue]:
     """Return the rows of the distillation split that count against a limit."""
+    if limit.label is not None:
+        return [row for row in rows if row.split == TRAINING_SPLIT and row.found(limit.label)]
     counts: Mapping[str, list[AuditedCue]] = {
         "max_skipped_share": [row for row in rows if row.skipped is not None],
         "max_ungrounded_share": [row for row in rows if row.grounded is False],
@@ -196,7 +215,13 @@ def _figures(rows: Sequence[AuditedCue]) -> Figures:
         skipped_share=_share(skipped, len(rows)),
         mean_words=_share(sum(row.words for row in cues), len(cues)),
         longest_words=max((row.words for row in cues), default=0),
+        treated=_treated(rows),
     )
+
+
+def _treated(rows: Sequence[AuditedCue]) -> dict[str, int]:
+    pairs = (pair for row in rows for pair in {(each.label, each.action) for each in row.treated})
+    return dict(sorted(Counter(f"{label}/{action}" for label, action in pairs).items()))
 
 
 def _limits(distill: Figures, config: CuesConfig) -> list[Limit]:
@@ -212,6 +237,16 @@ def _limits(distill: Figures, config: CuesConfig) -> list[Limit]:
         Limit(setting=setting, limit=limit, share=share, passed=share is None or share <= limit)
         for setting, (limit, share) in shares.items()
     ]
+
+
+def _failures(rows: Sequence[AuditedCue], config: CuesConfig) -> list[Limit]:
+    """Return a limit of zero for each label whose policy is ``fail``."""
+    limits = []
+    for label in LABELS:
+        if config.policies.of(label) == "fail":
+            share = _share(sum(row.found(label) is not None for row in rows), len(rows))
+            limits.append(Limit(setting=f"policies.{label}", limit=0.0, share=share, passed=not share))
+    return limits
 
 
 def _counted(items: Iterable[str]) -> dict[str, int]:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.audit import Audit, AuditedCue, Figures, Limit, offenders, summarize
 from vicur.cues.findings import Label
@@ -64,6 +66,8 @@ class ExtractSummary(Summary):
     """Share of the cues with words that belong to a solution."""
     mean_words: float
     by_split: dict[str, Figures]
+    treated: dict[str, int] = Field(default={}, exclude_if=lambda counts: not counts)
+    """Distillation cues that a policy changed or dropped, by label and action: ``{"answer_leak/drop": 3}``."""
 
 
 def extract(config: CuesConfig, inputs: Mapping[str, Path], output: Path, context: Context) -> ExtractSummary:
@@ -126,11 +130,15 @@ def _rejected(rows: Sequence[AuditedCue], samples: Sequence[Sample], audit: Audi
         "\n".join(_violation(limit, offenders(rows, limit)) for limit in failed) + "\n",
         where=f"cues of the split {TRAINING_SPLIT!r}",
         remedy=f"Inspect {rejected / SAMPLES_FILE} ({OFFENDERS_FILE} next to it lists all offenders). Then fix the dataset, "
-        "choose another cues.provider or raise the limit.",
+        "choose another cues.provider, set cues.policies to drop or redact such cues, or raise the limit.",
     )
 
 
 def _violation(limit: Limit, rows: Sequence[AuditedCue]) -> str:
+    if limit.label is not None:
+        lines = [f"{len(rows):,} cues with the finding {limit.label} (cues.{limit.setting} is fail):"]
+        lines += [f"  {row.example_id}: {_fault(row, limit)}" for row in rows[:_SHOWN]]
+        return "\n".join(lines + ([f"  and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []))
     problem = {
         "max_skipped_share": "of the examples have no cue",
         "max_ungrounded_share": "of the cues disagree with the dataset's knowledge of the image",
@@ -147,7 +155,7 @@ def _violation(limit: Limit, rows: Sequence[AuditedCue]) -> str:
 
 
 def _fault(row: AuditedCue, limit: Limit) -> str:
-    finding = row.found(*_LABELS_OF.get(limit.setting, ()))
+    finding = row.found(*((limit.label,) if limit.label else _LABELS_OF.get(limit.setting, ())))
     if finding is not None:
         return f'{finding.rule} in "{row.cue}"'
     return row.skipped or f'"{row.cue}"'
@@ -168,7 +176,8 @@ def _summary(audit: Audit) -> ExtractSummary:
     by_split = {split: audited.all for split, audited in audit.splits.items()}
     return ExtractSummary(
         key_figure=key_figure(distill),
-        metrics=_metrics(audit),
+        metrics=_metrics(audit)
+        | {f"cues/{TRAINING_SPLIT}/treated/{name}": float(count) for name, count in distill.treated.items()},
         provider=audit.provider,
         cues={split: figures.cues for split, figures in by_split.items()},
         skipped={split: figures.skipped for split, figures in by_split.items()},
@@ -179,6 +188,7 @@ def _summary(audit: Audit) -> ExtractSummary:
         reasoning_share=distill.reasoning_share or 0.0,
         mean_words=distill.mean_words or 0.0,
         by_split=by_split,
+        treated=distill.treated,
     )
 
 

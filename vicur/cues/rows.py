@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import tee
 from pathlib import Path
 
 from vicur.config.cues import TRAINING_SPLIT, CuesConfig
 from vicur.cues.audit import AuditedCue, audit_cue
+from vicur.cues.policies import apply_policies
 from vicur.cues.providers import provider_for
 from vicur.cues.reader_check import check_before_requests
 from vicur.data import read_manifest
@@ -60,7 +62,10 @@ def audited_rows(
         # Each example is read once. Those that the provider has taken and not answered yet are kept for the audit.
         asked, answered = tee(examples)
         for number, (example, cue) in enumerate(zip(answered, provider.cues(asked), strict=True), start=1):
-            rows.append(audit_cue(example, cue))
+            audited = audit_cue(example, cue)
+            rows.append(
+                apply_policies(audited, config.policies, partial(audit_cue, example)) if audited.findings else audited
+            )
             context.events.progress(number, len(examples), f"{split} cues")
     return rows, provider.fingerprint
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +52,19 @@ def write_cues(rows: Iterable[AuditedCue], provider: str, folder: Path) -> None:
 
 def write_findings(rows: Iterable[AuditedCue], folder: Path) -> None:
     """Write every finding of the audit as a line of ``findings.jsonl``: the cue, the violated rule, and the clause that violates it."""
+    rows = list(rows)
     found = (
         {"example_id": row.example_id, "split": row.split, "kind": row.kind, "cue": row.cue} | asdict(finding)
         for row in rows
         for finding in row.findings
     )
-    write_jsonl(found, folder / FINDINGS_FILE)
+    changed = (
+        {"example_id": row.example_id, "split": row.split, "kind": row.kind, "cue": each.before}
+        | {name: value for name, value in asdict(each).items() if name != "before"}
+        for row in rows
+        for each in row.treated
+    )
+    write_jsonl(chain(found, changed), folder / FINDINGS_FILE)
 
 
 def read_cues(folder: Path, name: str = CUES_FILE) -> dict[str, str]:

@@ -42,6 +42,11 @@ class Batches:
             self._stop += max(1, min(len(rows), self._fitting(rows)))
             yield self._rows[self._start : self._stop]
 
+    @property
+    def size(self) -> int:
+        """Maximum number of rows of the next part."""
+        return self._size
+
     def halve(self, device: torch.device) -> bool:
         """Return to the start of the last part with half its size. Returns false if it was a single row."""
         failed = self._stop - self._start

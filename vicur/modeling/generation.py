@@ -59,6 +59,8 @@ def generate(
     on_progress: Callable[[int, int], None] | None = None,  # called with the number of finished prompts and of all
     on_responses: Callable[[Mapping[int, Response]], None]
     | None = None,  # called with those of each batch, by index of their prompts
+    on_smaller_batch: Callable[[int], None]
+    | None = None,  # called with the batch that is used from now on, if memory ran out
 ) -> list[Response]:
     """Generate a response to each prompt, in order. Does not change the model's mode (train or eval).
 
@@ -89,6 +91,8 @@ def generate(
             traceback.clear_frames(error.__traceback__)
             if not batches.halve(model.device):
                 raise
+            if on_smaller_batch is not None:
+                on_smaller_batch(batches.size)
             continue
         of_batch = dict(zip(rows, finished, strict=True))
         responses.update(of_batch)

@@ -143,6 +143,10 @@ def _cues(provenance: Provenance) -> Link:
     leaking = (
         None if cues.answer_leak_share is None else f"{grounded}, {percent(cues.answer_leak_share)} leak the answer"
     )
+    if cues.treated and leaking is not None:
+        leaking += "; by policy: " + ", ".join(
+            f"{count:,} {name.replace('/', ' ')}" for name, count in cues.treated.items()
+        )
     return _link(
         "cues", provider=cues.provider, **asked, sha256=cues.sha256, fingerprint=cues.fingerprint, audit=leaking
     )

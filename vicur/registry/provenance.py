@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from vicur.config.prompts import PixelBudget
 from vicur.data.dataset import read_manifest
@@ -51,6 +51,8 @@ class CueOrigin(BaseModel, frozen=True):
     """Fingerprint of the provider's settings."""
     grounded_share: float | None = None
     answer_leak_share: float | None = None
+    treated: dict[str, int] = Field(default={}, exclude_if=lambda counts: not counts)
+    """Cues that a policy redacted or dropped, by label and action."""
 
 
 class Provenance(BaseModel, frozen=True):
@@ -106,6 +108,7 @@ class Provenance(BaseModel, frozen=True):
                 fingerprint=audit.fingerprint,
                 grounded_share=taught.grounded_share,
                 answer_leak_share=taught.answer_leak_share,
+                treated=taught.treated,
             ),
             training=masked(candidate.record.training),
             run=masked(run_settings(run, candidate, manifest, audit)),

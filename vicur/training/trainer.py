@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,11 +129,18 @@ class Validation:
             world.gather(state.engine.fitting_batch(own, _sampling(config), most, missing_state_bytes(state.optimizer)))
         )
 
-    def accuracy(self, state: TrainState, step: int = 0, batch_size: int | None = None) -> float:
+    def accuracy(
+        self,
+        state: TrainState,
+        step: int = 0,
+        batch_size: int | None = None,
+        on_smaller_batch: Callable[[int], None] | None = None,
+    ) -> float:
         """Return the greedy accuracy of the student after ``step`` updates. Each rank answers its share of the questions.
 
         Args:
             batch_size: questions that each process answers at once; :meth:`fitting_batch` by default.
+            on_smaller_batch: called with the new number whenever the memory of this process runs out.
         """
         world = state.world
         batch_size = self.fitting_batch(state) if batch_size is None else batch_size
@@ -149,6 +156,7 @@ class Validation:
             seed=state.seed,
             batch_size=batch_size,
             encode=state.vision.frozen_encoder,
+            on_smaller_batch=on_smaller_batch,
         )
         pairs = zip(responses, world.shard(self.examples), strict=True)
         correct = world.gather(sum(is_correct(response.text, example) for response, example in pairs))
@@ -247,8 +255,7 @@ def _resume_or_start(
     checkpoint = store.newest() if world.is_main else None
     progress = world.broadcast(None if checkpoint is None else checkpoint.progress)
     if progress is None:
-        batch = validation.fitting_batch(state)
-        accuracy = validation.accuracy(state, 0, batch)
+        accuracy, batch = _accuracy(state, validation, 0, validation.fitting_batch(state))
         progress = Progress(0, accuracy, 0, 0, [{"step": 0, "validation_accuracy": accuracy}], batch)
         return progress, world.collect(trained_weights(student))
     restore({} if checkpoint is None else checkpoint.model, trained_weights(student), world)
@@ -300,13 +307,21 @@ def _save(
 def _validate(
     state: TrainState, validation: Validation, progress: Progress, best: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    accuracy = validation.accuracy(state, progress.step, progress.validation_batch)
+    batch = progress.validation_batch or validation.fitting_batch(state)
+    accuracy, progress.validation_batch = _accuracy(state, validation, progress.step, batch)
     progress.records[-1]["validation_accuracy"] = accuracy
     if accuracy > progress.best_accuracy:
         progress.best_accuracy, progress.best_step, progress.stale = accuracy, progress.step, 0
         return state.world.collect(trained_weights(state.student))
     progress.stale += 1
     return best
+
+
+def _accuracy(state: TrainState, validation: Validation, step: int, batch: int) -> tuple[float, int]:
+    """Return the validation accuracy, and the batch that all processes had memory for: later validations keep to it."""
+    sizes = [batch]
+    accuracy = validation.accuracy(state, step, batch, sizes.append)
+    return accuracy, min(state.world.gather(min(sizes)))
 
 
 def write_metrics(progress: Progress, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -34,6 +34,7 @@ class RolloutEngine(Protocol):
         batch_size: int,
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
+        on_smaller_batch: Callable[[int], None] | None = None,
     ) -> list[Response]:
         """Return a response to each of this process's prompts, as :func:`~vicur.modeling.generation.generate` does.
 
@@ -41,6 +42,7 @@ class RolloutEngine(Protocol):
             batch_size: prompts to process at once, if the engine does not choose that itself.
             encode: returns image features, for engines that accept them.
             streams: numbers of the prompts' random streams. Default: their indices.
+            on_smaller_batch: called with the new number of prompts whenever memory runs out.
         """
 
     def fitting_batch(self, prompts: Sequence[Prompt], sampling: Sampling, most: int, reserved: int = 0) -> int:
@@ -75,6 +77,7 @@ class TransformersEngine:
         batch_size: int,
         encode: Encode | None = None,
         streams: Sequence[int] | None = None,
+        on_smaller_batch: Callable[[int], None] | None = None,
     ) -> list[Response]:
         function = partial(
             generate,
@@ -86,6 +89,7 @@ class TransformersEngine:
             batch_size=batch_size,
             encode=encode,
             streams=streams,
+            on_smaller_batch=on_smaller_batch,
         )
         with self._parallel.unsharded():
             responses: list[Response] = self._parallel.run(function)

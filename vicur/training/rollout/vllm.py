@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -103,6 +103,7 @@ class VllmEngine:
         batch_size: int,  # noqa: ARG002 (vLLM batches requests itself)
         encode: Encode | None = None,  # noqa: ARG002 (vLLM encodes images itself, with the same weights)
         streams: Sequence[int] | None = None,
+        on_smaller_batch: Callable[[int], None] | None = None,  # noqa: ARG002 (vLLM keeps to its memory)
     ) -> list[Response]:
         # A seed for each prompt, so that a response does not depend on how vLLM batches requests.
         numbers = range(len(prompts)) if streams is None else streams
