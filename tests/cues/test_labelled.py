@@ -9,10 +9,11 @@ first 208 rows were written before that author saw the rules, which found 46 % o
 of 92 clean cues. The other 87 were written after a first revision in view of those: 73 % and 80 %, and 1 of 34 clean cues. The bars for
 this part are what holds after a second revision in view of all rows.
 
-``third.txt`` (191 rows) and ``fourth.txt`` (145 rows) are in the style of multimodal models, by an author who had not seen the rules. At
-first, the rules found 82 % of the answer leaks (precision 100 %) and 96 % of the solutions (precision 90 %) of ``third.txt`` and flagged 1
-of 41 clean cues. After a revision in view of it, they found 78 % of the answer leaks and 88 % of the solutions (94 %) of ``fourth.txt``
-and flagged none of 30 clean cues. They were then generalized with both in view.
+``third.txt`` (191 rows) and ``fourth.txt`` (145 rows) are in the style of multimodal models. Their author had read little of the rules
+before ``third.txt``, and revised them before ``fourth.txt``; some labels were made consistent after the first results. At first, the rules
+found 82 % of the answer leaks (precision 100 %) and 96 % of the solutions (precision 90 %) of ``third.txt`` and flagged 1 of 41 clean cues.
+After a revision in view of it, they found 78 % of the answer leaks and 88 % of the solutions (94 %) of ``fourth.txt`` and flagged none of
+30 clean cues. They were then generalized with both in view.
 """
 
 from __future__ import annotations
