@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp.dsl.graph_component import GraphComponent
 from vicur_components.image import IMAGE
-from vicur_components.preflight.component import preflight
+from vicur_components.preflight import component, with_benchmarks
 from vicur_pipelines.packaged import PackagedPipeline, own_versions, with_sizes
 from vicur_pipelines.pools import Placement, TaskResources
 
@@ -31,6 +31,7 @@ def cluster_pipeline(code_versions: Mapping[str, str], preset: RunConfig) -> Gra
         preset: configuration of everything that the form leaves open, and the defaults of the form's fields.
     """
     preset = with_sizes(preset)
+    check = with_benchmarks if preset.evaluation.benchmarks else component
 
     def place(form: Mapping[str, Any], checked: Mapping[str, Any] | None) -> Placement:
         training = None
@@ -50,5 +51,7 @@ def cluster_pipeline(code_versions: Mapping[str, str], preset: RunConfig) -> Gra
         defaults=form_defaults(preset, image=preset.cluster.image or IMAGE),
         descriptions={name: str(field.description) for name, field in Request.model_fields.items()},
         place=place,
-        check=lambda form: preflight(preset=compact(preset), code_versions=own_versions(preset, code_versions), **form),
+        check=lambda form: check.preflight(
+            preset=compact(preset), code_versions=own_versions(preset, code_versions), **form
+        ),
     ).build()

@@ -30,7 +30,7 @@ def require_valid(package: Package, values: Mapping[str, Any], assignments: Sequ
         assignments: those that the user gave, as ``name=value``.
     """
     compiled = _compiled(package)
-    if compiled is None or compiled.code_versions != code_versions():
+    if compiled is None or not compiled.code_versions.items() <= code_versions().items():
         return
     fields = {name: value for name, value in values.items() if name in Request.model_fields}
     try:

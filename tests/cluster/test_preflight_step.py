@@ -13,11 +13,11 @@ from vicur.cluster.preflight.check import Check, Finding
 from vicur.config.run import RunConfig
 from vicur.errors import VicurError
 from vicur.processes.retrying import RetryPolicy
-from vicur.stage.table import STAGES
+from vicur.stage.table import BENCHMARK_STAGES, STAGES
 from vicur.steps import preflight_step, stage_step
 from vicur.steps.preflight_step import run_preflight_step, run_sections_step, training_resources
 
-VERSIONS = dict.fromkeys(STAGES, "")
+VERSIONS = dict.fromkeys(STAGES.keys() - set(BENCHMARK_STAGES), "")
 PRESET: dict[str, Any] = {"methods": ["vicur"], "checkpoints": "s3://bucket/runs", "cluster": {"look": False}}
 
 
